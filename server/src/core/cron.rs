@@ -1,0 +1,398 @@
+//! Cron expressions: what people write, on top of croner's evaluation.
+//!
+//! The grammar is the v1 contract's: 5 fields, or 6 with leading seconds; `@daily` and its kin; `@every 1h30m`; a leading
+//! `TZ=Area/City`. croner 4 evaluates; this file rewrites the spellings that it refuses (`5/20`, `22-2`, `FRI-MON`,
+//! `@midnight`) and refuses at save what it would search for in vain (30 February).
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+
+use super::Moment;
+
+/// A parsed expression.
+#[derive(Debug, Clone)]
+pub enum CronRule {
+    /// Wall-clock fields in a time zone.
+    Fields(Box<Cron>, TimeZone),
+    /// `@every`: a period in milliseconds from the task's anchor.
+    Period(i64),
+}
+
+/// Why an expression is refused. The text is for the person who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidCron(String);
+
+fn refuse<T>(why: impl Into<String>) -> Result<T, InvalidCron> {
+    Err(InvalidCron(why.into()))
+}
+
+/// One field's name, bounds and the words it knows.
+struct Field {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    words: &'static [&'static str],
+}
+
+const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const WEEKDAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+const FIELDS: [Field; 6] = [
+    Field { name: "second", min: 0, max: 59, words: &[] },
+    Field { name: "minute", min: 0, max: 59, words: &[] },
+    Field { name: "hour", min: 0, max: 23, words: &[] },
+    Field { name: "day of month", min: 1, max: 31, words: &[] },
+    Field { name: "month", min: 1, max: 12, words: MONTHS },
+    Field { name: "day of week", min: 0, max: 6, words: WEEKDAYS },
+];
+const LONGEST_MONTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+impl CronRule {
+    /// Parses `expression`; without a `TZ=` prefix its fields are read in `default_zone` (an IANA name).
+    ///
+    /// # Errors
+    /// Names the field or the word that is wrong.
+    pub fn parse(expression: &str, default_zone: &str) -> Result<Self, InvalidCron> {
+        let (zone, rest) = split_zone(expression, default_zone)?;
+        if let Some(period) = rest.strip_prefix("@every") {
+            return parse_period(period.trim()).map(Self::Period);
+        }
+        let zone = TimeZone::get(zone).or_else(|_| refuse(format!("unknown time zone {zone:?}")))?;
+        let cron = parse_fields(&rewrite(rest)?)?;
+        refuse_impossible_date(&cron)?;
+        Ok(Self::Fields(Box::new(cron), zone))
+    }
+
+    /// The first match at or after `anchor`; for `@every`, one period after it.
+    pub fn first(&self, anchor: Moment) -> Option<Moment> {
+        match self {
+            Self::Fields(cron, zone) => search(cron, zone, ceil_to_second(anchor), true),
+            Self::Period(period) => Some(anchor.plus_ms(*period)),
+        }
+    }
+
+    /// The first match after `moment`, itself a match.
+    pub fn after(&self, moment: Moment) -> Option<Moment> {
+        match self {
+            Self::Fields(cron, zone) => search(cron, zone, moment, false),
+            Self::Period(period) => Some(moment.plus_ms(*period)),
+        }
+    }
+}
+
+fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str, &'a str), InvalidCron> {
+    let text = expression.trim();
+    let Some(prefixed) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else {
+        return Ok((default_zone, text));
+    };
+    match prefixed.split_once(char::is_whitespace) {
+        Some((zone, rest)) => Ok((zone, rest.trim())),
+        None => refuse("nothing follows the time zone"),
+    }
+}
+
+/// Go's duration grammar (`1h30m`, `90s`, `1.5h`), which the old server's clients write. At least one second, and whole ones.
+fn parse_period(text: &str) -> Result<i64, InvalidCron> {
+    let bad = || InvalidCron(format!("@every {text:?} is not a duration such as 1h30m"));
+    let (mut rest, mut total_ms) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let unit_len =
+            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
+        let unit_ms = match &rest[digits..digits + unit_len] {
+            "h" => 3_600_000.0,
+            "m" => 60_000.0,
+            "s" => 1_000.0,
+            "ms" => 1.0,
+            _ => return Err(bad()),
+        };
+        total_ms += number * unit_ms;
+        rest = &rest[digits + unit_len..];
+    }
+    let seconds = (total_ms / 1000.0).round() as i64;
+    if seconds < 1 { refuse("@every needs at least 1s") } else { Ok(seconds.saturating_mul(1000)) }
+}
+
+/// Brings every accepted spelling into the one that croner reads.
+fn rewrite(text: &str) -> Result<String, InvalidCron> {
+    let fields = match text.to_ascii_lowercase().as_str() {
+        "" => return refuse("the expression is empty"),
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * 0",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        nickname if nickname.starts_with('@') => return refuse(format!("unknown nickname {text}")),
+        _ => text,
+    };
+    let parts: Vec<&str> = fields.split_whitespace().collect();
+    let skipped = match parts.len() {
+        5 => 1,
+        6 => 0,
+        n => return refuse(format!("{n} fields; 5 are needed, or 6 with leading seconds")),
+    };
+    let rewritten: Result<Vec<_>, _> =
+        parts.iter().zip(&FIELDS[skipped..]).map(|(part, field)| rewrite_field(part, field)).collect();
+    Ok(rewritten?.join(" "))
+}
+
+fn rewrite_field(text: &str, field: &Field) -> Result<String, InvalidCron> {
+    let items: Result<Vec<_>, _> = text.split(',').map(|item| rewrite_item(item, field)).collect();
+    Ok(items?.join(","))
+}
+
+fn rewrite_item(item: &str, field: &Field) -> Result<String, InvalidCron> {
+    let (range, step) = match item.split_once('/') {
+        Some((range, step)) => (range, Some(parse_step(step, field)?)),
+        None => (item, None),
+    };
+    let (from, to) = match (range.split_once('-'), step) {
+        (Some((from, to)), _) => (value(from, field)?, value(to, field)?),
+        (None, Some(_)) if range != "*" && range != "?" => (value(range, field)?, field.max),
+        _ => return Ok(item.to_owned()),
+    };
+    Ok(expand(from, to, step.unwrap_or(1), field))
+}
+
+fn parse_step(text: &str, field: &Field) -> Result<u32, InvalidCron> {
+    match text.parse() {
+        Ok(step) if (1..=field.max.max(1)).contains(&step) => Ok(step),
+        _ => refuse(format!("{}: step {text:?} is not between 1 and {}", field.name, field.max)),
+    }
+}
+
+fn value(text: &str, field: &Field) -> Result<u32, InvalidCron> {
+    if let Some(at) = field.words.iter().position(|word| word.eq_ignore_ascii_case(text)) {
+        return Ok(at as u32 + field.min);
+    }
+    match text.parse::<u32>() {
+        // Sunday may be written 7.
+        Ok(7) if field.max == 6 => Ok(7),
+        Ok(number) if (field.min..=field.max).contains(&number) => Ok(number),
+        _ => refuse(format!("{}: {text:?} is not between {} and {}", field.name, field.min, field.max)),
+    }
+}
+
+/// Every `step`-th value from `from` to `to`, past the field's end and round again where `to` comes first.
+fn expand(from: u32, to: u32, step: u32, field: &Field) -> String {
+    let span = field.max - field.min + 1;
+    let length = if to >= from { to - from } else { to + span - from };
+    let wrap = |v: u32| (v - field.min) % span + field.min;
+    let mut values: Vec<u32> = (0..=length).step_by(step as usize).map(|i| wrap(from + i)).collect();
+    values.sort_unstable();
+    values.dedup();
+    values.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn parse_fields(rewritten: &str) -> Result<Cron, InvalidCron> {
+    CronParser::builder()
+        .seconds(Seconds::Optional)
+        .year(Year::Disallowed)
+        .build()
+        .parse(rewritten)
+        .map_err(|e| InvalidCron(e.to_string()))
+}
+
+/// croner looks for 30 February until the year 5000 before it says no, which is too slow to find out at each tick.
+fn refuse_impossible_date(cron: &Cron) -> Result<(), InvalidCron> {
+    let pattern = &cron.pattern;
+    if pattern.is_dom_wildcard() || !pattern.is_dow_wildcard() || pattern.days.has_modifiers() {
+        return Ok(());
+    }
+    let days = pattern.days.values();
+    let months = pattern.months.values();
+    let possible = |month: &u16| {
+        let longest = LONGEST_MONTHS[usize::from(*month) - 1];
+        days.iter().any(|day| u32::from(*day) <= longest)
+    };
+    if months.iter().any(possible) { Ok(()) } else { refuse("no month has that day") }
+}
+
+fn ceil_to_second(moment: Moment) -> Moment {
+    Moment::from_ms(moment.ms().saturating_add(999).div_euclid(1000).saturating_mul(1000))
+}
+
+fn search(cron: &Cron, zone: &TimeZone, from: Moment, inclusive: bool) -> Option<Moment> {
+    let start = Timestamp::from_millisecond(from.ms()).ok()?.to_zoned(zone.clone());
+    let found = cron.find_next_occurrence(&start, inclusive).or_else(|error| {
+        // croner gives up on a local day that a zone skipped as a whole (Pacific/Apia, 2011-12-30). No match lies
+        // before that day, or it would have been found, so the search goes on after it.
+        cron.find_next_occurrence(&after_skipped_day(&start).ok_or(error)?, true)
+    });
+    Some(Moment::from_ms(found.ok()?.timestamp().as_millisecond()))
+}
+
+/// The start of the day after the next local day that `from`'s zone skips as a whole.
+fn after_skipped_day(from: &Zoned) -> Option<Zoned> {
+    // A 29 February can be eight years away.
+    const FARTHEST_DAYS: usize = 9 * 366;
+    let skipped = from.date().series(1.day()).take(FARTHEST_DAYS).find(|day| {
+        let noon = day.at(12, 0, 0, 0).to_zoned(from.time_zone().clone());
+        noon.is_ok_and(|noon| noon.date() != *day)
+    })?;
+    skipped.tomorrow().ok()?.to_zoned(from.time_zone().clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Moment {
+        Moment::from_ms(text.parse::<Timestamp>().unwrap().as_millisecond())
+    }
+
+    fn matches(expression: &str, zone: &str, from: &str, n: usize) -> Vec<String> {
+        let rule = CronRule::parse(expression, zone).unwrap();
+        let first = rule.first(at(from));
+        std::iter::successors(first, |m| rule.after(*m)).take(n).map(|m| m.to_string()).collect()
+    }
+
+    fn error(expression: &str) -> String {
+        CronRule::parse(expression, "UTC").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn contract_examples() {
+        for valid in
+            ["1,5,3 * 1-10 * *", "55-58 * * * *", "@every 1h30m", "@daily", "TZ=Asia/Shanghai 0 9 * * *"]
+        {
+            assert!(CronRule::parse(valid, "UTC").is_ok(), "{valid}");
+        }
+        for invalid in ["", "   ", "* * 34 * *", "* 25 * * * ", "* * * *", "* * * * * * *", "@reboot"] {
+            assert!(CronRule::parse(invalid, "UTC").is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn six_fields_begin_with_seconds() {
+        assert_eq!(
+            matches("*/20 * * * * *", "UTC", "2026-01-01T00:00:01Z", 3),
+            ["2026-01-01T00:00:20.000Z", "2026-01-01T00:00:40.000Z", "2026-01-01T00:01:00.000Z"]
+        );
+    }
+
+    #[test]
+    fn the_first_match_is_never_before_a_start_inside_its_second() {
+        assert_eq!(
+            matches("* * * * * *", "UTC", "2026-01-01T00:00:01.001Z", 1),
+            ["2026-01-01T00:00:02.000Z"]
+        );
+        assert_eq!(matches("* * * * * *", "UTC", "2026-01-01T00:00:01Z", 1), ["2026-01-01T00:00:01.000Z"]);
+    }
+
+    #[test]
+    fn a_start_with_a_step_runs_to_the_end_of_the_field() {
+        assert_eq!(
+            matches("5/20 * * * *", "UTC", "2026-01-01T00:00:00Z", 4),
+            [
+                "2026-01-01T00:05:00.000Z",
+                "2026-01-01T00:25:00.000Z",
+                "2026-01-01T00:45:00.000Z",
+                "2026-01-01T01:05:00.000Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn ranges_wrap_round() {
+        assert_eq!(
+            matches("0 22-2 * * *", "UTC", "2026-01-01T20:00:00Z", 6)
+                .iter()
+                .map(|m| m[11..13].to_owned())
+                .collect::<Vec<_>>(),
+            ["22", "23", "00", "01", "02", "22"]
+        );
+        // 2026-01-02 is a Friday.
+        assert_eq!(
+            matches("0 0 * * FRI-MON", "UTC", "2026-01-02T00:00:00Z", 5)
+                .iter()
+                .map(|m| m[8..10].to_owned())
+                .collect::<Vec<_>>(),
+            ["02", "03", "04", "05", "09"]
+        );
+    }
+
+    #[test]
+    fn monday_to_friday_is_one_to_five_and_sunday_may_be_seven() {
+        let days = |e: &str| {
+            matches(e, "UTC", "2026-01-05T00:00:00Z", 3)
+                .iter()
+                .map(|m| m[8..10].to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(days("0 0 * * 1-5"), ["05", "06", "07"]);
+        assert_eq!(days("0 0 * * 7"), ["11", "18", "25"]);
+        assert_eq!(days("0 0 * * 5-7"), ["09", "10", "11"]);
+    }
+
+    #[test]
+    fn day_of_month_or_day_of_week_when_both_are_set() {
+        let found = matches("0 0 13 * FRI", "UTC", "2026-01-01T00:00:00Z", 3);
+        assert_eq!(found.iter().map(|m| &m[8..10]).collect::<Vec<_>>(), ["02", "09", "13"]);
+    }
+
+    #[test]
+    fn a_zone_prefix_wins_over_the_default() {
+        assert_eq!(
+            matches("TZ=Asia/Shanghai 0 9 * * *", "UTC", "2026-01-01T00:00:00Z", 1),
+            ["2026-01-01T01:00:00.000Z"]
+        );
+        assert_eq!(
+            matches("0 9 * * *", "Asia/Shanghai", "2026-01-01T00:00:00Z", 1),
+            ["2026-01-01T01:00:00.000Z"]
+        );
+        assert_eq!(error("TZ=Mars/Olympus 0 9 * * *"), "unknown time zone \"Mars/Olympus\"");
+    }
+
+    #[test]
+    fn an_hour_that_daylight_saving_skips_fires_once_and_one_it_repeats_fires_once() {
+        let spring = matches("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
+        assert_eq!(spring.len(), 2);
+        assert_eq!(&spring[0][..10], "2026-03-29");
+        assert_eq!(&spring[1][..10], "2026-03-30");
+        let autumn = matches("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
+        assert_eq!(autumn.iter().map(|m| &m[..10]).collect::<Vec<_>>(), ["2026-10-25", "2026-10-26"]);
+    }
+
+    #[test]
+    fn a_local_day_that_never_was_is_stepped_past() {
+        let found = matches("0 12 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", 1);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let daily = matches("0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", 3);
+        assert_eq!(daily.len(), 3, "{daily:?}");
+    }
+
+    #[test]
+    fn impossible_dates_are_refused_at_once() {
+        assert_eq!(error("0 0 30 2 *"), "no month has that day");
+        assert_eq!(error("0 0 31 4,6 *"), "no month has that day");
+        assert!(CronRule::parse("0 0 29 2 *", "UTC").is_ok());
+        assert!(CronRule::parse("0 0 30 2 MON", "UTC").is_ok(), "matches on Mondays");
+        assert!(CronRule::parse("0 0 L 2 *", "UTC").is_ok());
+    }
+
+    #[test]
+    fn every_takes_go_durations() {
+        let period = |e: &str| match CronRule::parse(e, "UTC") {
+            Ok(CronRule::Period(ms)) => Ok(ms),
+            Ok(CronRule::Fields(..)) => unreachable!("{e} has no fields"),
+            Err(e) => Err(e.to_string()),
+        };
+        assert_eq!(period("@every 1h30m"), Ok(5_400_000));
+        assert_eq!(period("@every 1.5s"), Ok(2_000), "whole seconds");
+        assert!(period("@every 10ms").is_err());
+        assert!(period("@every 5").is_err());
+        assert!(period("@every").is_err());
+        assert!(period("@every -5s").is_err());
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        assert_eq!(error("5-99 * * * *"), "minute: \"99\" is not between 0 and 59");
+        assert_eq!(error("*/0 * * * *"), "minute: step \"0\" is not between 1 and 59");
+        assert_eq!(error("* * *"), "3 fields; 5 are needed, or 6 with leading seconds");
+    }
+}

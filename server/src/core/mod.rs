@@ -1,0 +1,15 @@
+//! The rules of the product. No I/O, no async, no clock: every decision takes `now`.
+
+pub mod cron;
+pub mod misfire;
+pub mod moment;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+pub mod tag;
+pub mod task;
+
+pub use moment::Moment;
+pub use run::{Run, RunId, RunState};
+pub use schedule::Schedule;
+pub use task::{Task, TaskId, TaskState};

@@ -1,0 +1,68 @@
+//! An instant on the wall clock, in milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z, the precision of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// From milliseconds since the epoch.
+    pub const fn from_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// From whole seconds since the epoch, as the v1 API writes them. Saturates.
+    pub const fn from_sec(sec: i64) -> Self {
+        Self(sec.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn ms(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn sec(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This instant moved by `ms` milliseconds. Saturates.
+    #[must_use]
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when this one comes first.
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::fmt::Display for Moment {
+    /// RFC 3339 in UTC; the bare milliseconds for an instant no calendar reaches.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(at) => write!(f, "{at:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_rfc_3339() {
+        assert_eq!(Moment::from_ms(1_500).to_string(), "1970-01-01T00:00:01.500Z");
+        assert_eq!(Moment::from_ms(i64::MAX).to_string(), format!("{}ms", i64::MAX));
+    }
+
+    #[test]
+    fn seconds_round_down_also_before_the_epoch() {
+        assert_eq!(Moment::from_ms(-1).sec(), -1);
+        assert_eq!(Moment::from_sec(i64::MAX).ms(), i64::MAX);
+    }
+}

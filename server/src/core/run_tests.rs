@@ -1,0 +1,110 @@
+use super::*;
+use crate::core::Schedule;
+use crate::core::task::TaskState;
+
+const NOW: Moment = Moment::from_ms(1_000_000);
+
+fn task(ack: bool) -> Task {
+    Task {
+        id: TaskId::new(uuid::Uuid::nil()),
+        name: "tag".into(),
+        data: "body".into(),
+        schedule: Schedule::Once,
+        start_at: None,
+        end_at: None,
+        max_fires: None,
+        ack,
+        max_runtime_sec: Some(5),
+        created_at: NOW,
+        rev: 1,
+        state: TaskState::Active,
+        next_due_at: Some(NOW),
+        last_due_at: None,
+        fired_count: 0,
+        dedup_key: None,
+    }
+}
+
+fn firing(ack: bool) -> Run {
+    Run::firing(&task(ack), NOW, "node", "token".into(), NOW.plus_ms(10_000))
+}
+
+fn two_attempts() -> RetryPolicy {
+    RetryPolicy { max_attempts: 2, backoff_ms: 100, max_backoff_ms: 100 }
+}
+
+#[test]
+fn the_id_is_derived_from_task_revision_and_moment() {
+    assert_eq!(firing(false).id.as_str(), "00000000000000000000000000000000-1-1000000");
+}
+
+#[test]
+fn fired_is_the_end_only_where_nobody_reports() {
+    let mut silent = firing(false);
+    silent.confirmed(NOW).unwrap();
+    assert!(silent.has_ended());
+    assert!(silent.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).is_err(), "it has ended");
+
+    let mut awaited = firing(true);
+    awaited.confirmed(NOW).unwrap();
+    assert_eq!(awaited.attention_at, Some(NOW.plus_ms(5_000)));
+    awaited.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).unwrap();
+    assert_eq!((awaited.state, awaited.has_ended()), (RunState::Succeeded, true));
+}
+
+#[test]
+fn an_unreported_run_is_published_again_and_then_dead() {
+    let mut run = firing(true);
+    run.confirmed(NOW).unwrap();
+    run.outcome_overdue(&two_attempts(), NOW).unwrap();
+    assert_eq!((run.state, run.attention_at), (RunState::Retrying, Some(NOW)));
+    run.republish("second".into()).unwrap();
+    assert_eq!((run.state, run.attempt, run.token.as_str()), (RunState::Firing, 2, "second"));
+    run.confirmed(NOW).unwrap();
+    run.outcome_overdue(&two_attempts(), NOW).unwrap();
+    assert_eq!(run.state, RunState::Dead);
+    assert_eq!(run.reason.as_deref(), Some("no outcome was reported within max_runtime (attempt 2 of 2)"));
+}
+
+#[test]
+fn a_report_may_come_before_the_confirmation_is_marked() {
+    let mut run = firing(true);
+    run.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).unwrap();
+    assert_eq!(run.state, RunState::Succeeded);
+    assert!(run.confirmed(NOW).is_err());
+}
+
+#[test]
+fn a_handler_chooses_its_own_pause() {
+    let mut run = firing(true);
+    run.reported(&Outcome::Failed { retry_after_ms: Some(7_000) }, Some("busy".into()), &two_attempts(), NOW)
+        .unwrap();
+    assert_eq!(run.attention_at, Some(NOW.plus_ms(7_000)));
+    assert_eq!(run.reason.as_deref(), Some("busy"));
+}
+
+#[test]
+fn an_ended_run_takes_no_event() {
+    let states = [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
+    let events = [
+        RunEvent::Confirmed,
+        RunEvent::Succeeded,
+        RunEvent::Failed,
+        RunEvent::Cancelled,
+        RunEvent::Republished,
+    ];
+    for state in states {
+        for event in events {
+            assert_eq!(transition(state, event), None, "{state:?} {event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_skipped_stretch_has_ended_and_says_why() {
+    let stretch = Stretch { to: NOW.plus_ms(9_000), count: 10 };
+    let run = Run::skipped(&task(false), NOW, stretch, "node", NOW.plus_ms(20_000));
+    assert!(run.has_ended());
+    assert_eq!(run.decides_up_to(), NOW.plus_ms(9_000));
+    assert_eq!(run.reason.as_deref(), Some("misfire: 10 moments, the first 20 s late"));
+}

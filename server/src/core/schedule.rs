@@ -1,0 +1,45 @@
+//! When a task is due.
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::cron::CronRule;
+
+/// The rule that yields a task's nominal moments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Schedule {
+    /// One moment: the anchor.
+    Once,
+    /// The anchor and every `period_ms` after it, on a grid that never drifts.
+    Every {
+        /// Milliseconds between two moments; above 0.
+        period_ms: i64,
+    },
+    /// Each match of a cron expression.
+    Cron {
+        /// As the user wrote it.
+        expression: String,
+        /// IANA zone for an expression without a zone of its own; kept, so that a changed default moves no task.
+        zone: String,
+    },
+}
+
+impl Schedule {
+    /// The first moment at or after `anchor`, the later of a task's start and its creation. `None`: there is none.
+    pub fn first(&self, anchor: Moment) -> Option<Moment> {
+        match self {
+            Self::Once | Self::Every { .. } => Some(anchor),
+            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok()?.first(anchor),
+        }
+    }
+
+    /// The moment that follows `moment`, itself one of this schedule.
+    pub fn after(&self, moment: Moment) -> Option<Moment> {
+        match self {
+            Self::Once => None,
+            Self::Every { period_ms } => Some(moment.plus_ms(*period_ms)),
+            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok()?.after(moment),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the engine needs from the world: four small ports with one closed error type.
+//!
+//! A method stands here only if every adapter can honour it; `tests/` holds one conformance suite a port.
+
+use async_trait::async_trait;
+
+use crate::core::task::TaskId;
+use crate::core::{Moment, Run, RunId, Task};
+
+/// What can go wrong behind a port.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The back end could not be reached or did not answer in time. A write may or may not have happened: repeat the same one.
+    #[error("{0} is unavailable")]
+    Unavailable(&'static str, #[source] BoxError),
+    /// The back end refused what it was asked; repeating it will not help.
+    #[error("{0} refused the operation")]
+    Refused(&'static str, #[source] BoxError),
+    /// What is stored cannot be understood by this release.
+    #[error("{0} holds a record that cannot be read")]
+    Corrupt(&'static str, #[source] BoxError),
+}
+
+/// The cause behind a [`PortError`].
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A port's answer.
+pub type Result<T> = std::result::Result<T, PortError>;
+
+/// What became of a task that was to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InsertedTask {
+    /// It is stored.
+    New,
+    /// A live task holds its dedup key: that one's id.
+    Existing(TaskId),
+}
+
+/// What became of a run that was to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InsertedRun {
+    /// It is stored.
+    New,
+    /// A row for that moment stands already, and it decides.
+    Existing(Box<Run>),
+}
+
+/// A task's step over one moment: the linearization point of a fire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// The task.
+    pub task_id: TaskId,
+    /// Only at this revision.
+    pub rev: u32,
+    /// Only from this moment.
+    pub due: Moment,
+    /// The last moment that the step decides: `due`, or the end of a skipped stretch.
+    pub last_due_at: Moment,
+    /// The moment that follows; `None` finishes the task and frees its dedup key.
+    pub next_due_at: Option<Moment>,
+    /// Whether it is a fire, and counts as one.
+    pub fires: bool,
+}
+
+/// What stands between a task and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BacklogRow {
+    /// The tag.
+    pub tag: String,
+    /// Moments due but not handed over: overdue tasks, and runs in `firing` or `retrying` whose time has come.
+    pub due: u64,
+    /// Handed over, and still without the outcome that the server waits for.
+    pub unreported: u64,
+}
+
+/// A page of a listing: newest first, after `before` where given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Rows at most.
+    pub limit: u32,
+    /// The last id of the page before.
+    pub before: Option<TaskId>,
+}
+
+/// The ledger: tasks, runs and counters. Every write is durable and majority-acknowledged when it returns.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Stores tasks, each on its own; an answer for each, in order. Repeating it with the same ids changes nothing.
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>>;
+    /// A task, tombstones included.
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
+    /// The tasks with these ids that exist, in any order, tombstones included.
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
+    /// Live and finished tasks of a name, newest first.
+    async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>>;
+    /// Turns tasks into tombstones and frees their dedup keys; the ids that were none before and are one now.
+    async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>>;
+    /// Active tasks of the shards whose next moment is at or before `until`, soonest first; at most `limit`.
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;
+    /// Stores runs, each on its own; an answer for each, in order.
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>>;
+    /// Steps tasks over a moment by compare-and-set, unless the store's own clock has not reached it. `true` for each task that
+    /// has passed the moment at that revision, whoever moved it.
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>>;
+    /// A run.
+    async fn run(&self, id: &RunId) -> Result<Option<Run>>;
+    /// The runs of a task that have not ended, in any order.
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>>;
+    /// Replaces runs by compare-and-set: each `run` carries the version that it was read at, and is stored with the next one.
+    /// `true` for each that was replaced by this call.
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>>;
+    /// Runs of the shards whose `attention_at` has come, longest overdue first; at most `limit`.
+    async fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>>;
+    /// Adds to the fires of a tag in the minute and the UTC day of `at`.
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
+    /// Fires by tag in the minute of `at`.
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>>;
+    /// What is waiting at `now`, by tag. Its cost grows with the backlog, not with history.
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
+    /// Removes what ended before `ended_before`: runs, finished tasks, and tombstones without open runs. How many rows went.
+    async fn prune(&self, ended_before: Moment, limit: u32) -> Result<u64>;
+    /// The store's own clock.
+    async fn now(&self) -> Result<Moment>;
+}
+
+/// One message for the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusMessage {
+    /// What consumers filter on.
+    pub tag: String,
+    /// The message's key: the task's id.
+    pub key: String,
+    /// The payload, byte for byte.
+    pub body: Vec<u8>,
+    /// User properties.
+    pub properties: Vec<(String, String)>,
+}
+
+/// The message broker.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Sends messages; one answer each, in order. `Ok` with the broker's message id only for a send that it confirmed.
+    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<String>>;
+    /// Messages that wait for each consumer group of the topic.
+    async fn lag(&self) -> Result<Vec<(String, u64)>>;
+    /// Asks for the topic's route and its broker's answer.
+    async fn probe(&self) -> Result<()>;
+}
+
+/// Leases that spread the work. Never what correctness rests on: one that is lost, doubled or frozen costs time only.
+#[async_trait]
+pub trait Lock: Send + Sync {
+    /// Announces a node for `ttl_ms`; all nodes announced at the moment, itself included.
+    async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>>;
+    /// Takes or renews leases for `ttl_ms`; the shards of `shards` that the node holds now.
+    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;
+    /// Gives leases up, and with all of them the node's announcement where `leave` is set.
+    async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()>;
+    /// Tells every watcher that shards have work inside the window. A hint: it may be lost.
+    async fn wake(&self, shards: &[u16]) -> Result<()>;
+    /// Waits for the next hint; the shards it names. Errors when the connection is gone; call again to reconnect.
+    async fn woken(&self) -> Result<Vec<u16>>;
+}
+
+/// The wall clock.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Moment;
+    /// Returns at `at`, never before it.
+    async fn sleep_until(&self, at: Moment);
+}
