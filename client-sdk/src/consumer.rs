@@ -1,0 +1,263 @@
+//! The consumer: handlers, limits and a transport, put together and run.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use crate::clock::{Clock, SystemClock};
+use crate::context::Context;
+use crate::dispatch::Dispatcher;
+use crate::handler::{self, HandlerError, HandlerFn};
+use crate::harness::Harness;
+use crate::report::Reporter;
+use crate::route::{RouteError, Routes};
+use crate::seen::SeenRuns;
+use crate::transport::{Transport, TransportError};
+
+/// Handlers that run at once, unless [`ConsumerBuilder::concurrency`] says otherwise.
+pub const DEFAULT_CONCURRENCY: usize = 32;
+/// How long running handlers may go on after a shutdown, unless [`ConsumerBuilder::drain_for`] says otherwise.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+/// How long a transport may take to give back what was interrupted and to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A consumer that cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The handlers do not fit together.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Nothing says where deliveries come from.
+    #[error("the consumer has no transport: call `transport` (or `rocketmq`) before `start`")]
+    NoTransport,
+}
+
+/// Collects what a [`Consumer`] is made of.
+#[must_use = "nothing is consumed before `start`"]
+pub struct ConsumerBuilder<S = ()> {
+    state: Arc<S>,
+    parts: Parts,
+}
+
+pub(crate) struct Parts {
+    handlers: Vec<(String, HandlerFn)>,
+    concurrency: usize,
+    drain: Duration,
+    remembered_runs: Option<usize>,
+    pub(crate) reporter: Option<Arc<dyn Reporter>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            handlers: Vec::new(),
+            concurrency: DEFAULT_CONCURRENCY,
+            drain: DEFAULT_DRAIN,
+            remembered_runs: None,
+            reporter: None,
+            clock: Arc::new(SystemClock),
+            transport: None,
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
+    /// Sets the state that the handlers registered **after** this call share, as [`Context::state`].
+    pub fn state<T: Send + Sync + 'static>(self, state: T) -> ConsumerBuilder<T> {
+        ConsumerBuilder { state: Arc::new(state), parts: self.parts }
+    }
+
+    /// Registers a handler of a JSON payload for a tag, several (`a || b`) or all (`*`).
+    ///
+    /// An exact tag wins over `*`; the same tag twice is refused at the start. Data that does not decode into `T` is
+    /// dead-lettered: it would never become good.
+    pub fn on<T, E, F, Fut>(self, tags: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+        E: Into<HandlerError>,
+        F: Fn(Context<S>, T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let handler = handler::json(Arc::clone(&self.state), handler);
+        self.register(tags, handler)
+    }
+
+    /// Registers a handler that takes the task's data as it stands.
+    pub fn on_text<E, F, Fut>(self, tags: &str, handler: F) -> Self
+    where
+        E: Into<HandlerError>,
+        F: Fn(Context<S>, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let handler = handler::text(Arc::clone(&self.state), handler);
+        self.register(tags, handler)
+    }
+
+    /// Registers a handler of the old client's shape: `(task id, data, message id)`.
+    pub fn on_raw<E, F, Fut>(self, tags: &str, handler: F) -> Self
+    where
+        E: Into<HandlerError>,
+        F: Fn(String, String, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.register(tags, handler::raw(handler))
+    }
+
+    fn register(mut self, tags: &str, handler: HandlerFn) -> Self {
+        self.parts.handlers.push((tags.to_owned(), handler));
+        self
+    }
+
+    /// How many handlers may run at once; at least one. Default [`DEFAULT_CONCURRENCY`].
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.parts.concurrency = handlers.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How long handlers may go on after a shutdown before they are dropped and their messages given back. Default
+    /// [`DEFAULT_DRAIN`].
+    pub fn drain_for(mut self, deadline: Duration) -> Self {
+        self.parts.drain = deadline;
+        self
+    }
+
+    /// Reports outcomes to the server, which then owns the retries of the tasks created with `ack`. Such a task needs a
+    /// consumer that reports: without one the server counts each attempt as failed after its `max_runtime`.
+    pub fn report_to(mut self, reporter: impl Reporter) -> Self {
+        self.parts.reporter = Some(Arc::new(reporter));
+        self
+    }
+
+    /// Remembers the last `runs` runs that succeeded in this process and drops their duplicates.
+    ///
+    /// The memory ends with the process, and a handler can die between its effect and its return: this makes
+    /// duplicates rare, while only an idempotent or transactional sink makes them harmless.
+    pub fn drop_duplicates(mut self, runs: usize) -> Self {
+        self.parts.remembered_runs = Some(runs);
+        self
+    }
+
+    /// Measures lateness by another clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.parts.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where deliveries come from.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.parts.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Starts consuming, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when the handlers do not fit together or the transport is missing. That a broker cannot be reached
+    /// shows later, from [`Consumer::run_until`] or [`Consumer::shutdown`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Result<Consumer, StartError> {
+        let mut parts = self.parts;
+        let transport = parts.transport.take().ok_or(StartError::NoTransport)?;
+        let drain = parts.drain;
+        let dispatcher = Arc::new(parts.dispatcher()?);
+        let shutdown = dispatcher.closing.clone();
+        let running = tokio::spawn(drive(transport, dispatcher, drain));
+        Ok(Consumer { shutdown: shutdown.drop_guard(), running })
+    }
+
+    /// The same handlers and limits without a broker; see [`Harness`].
+    ///
+    /// # Errors
+    /// [`RouteError`] when the handlers do not fit together.
+    pub fn harness(self) -> Result<Harness, RouteError> {
+        Harness::new(self.parts)
+    }
+}
+
+impl Parts {
+    pub(crate) fn dispatcher(self) -> Result<Dispatcher, RouteError> {
+        Ok(Dispatcher {
+            routes: Routes::build(self.handlers)?,
+            slots: Arc::new(Semaphore::new(self.concurrency)),
+            seen: self.remembered_runs.map(SeenRuns::new),
+            reporter: self.reporter,
+            clock: self.clock,
+            closing: CancellationToken::new(),
+            interrupted: CancellationToken::new(),
+        })
+    }
+}
+
+/// Runs the transport; after a shutdown gives it the drain time, then interrupts what still runs.
+async fn drive(
+    transport: Arc<dyn Transport>,
+    dispatcher: Arc<Dispatcher>,
+    drain: Duration,
+) -> Result<(), TransportError> {
+    let (closing, interrupted) = (dispatcher.closing.clone(), dispatcher.interrupted.clone());
+    let subscription = dispatcher.routes.subscription();
+    let mut running = transport.run(subscription, dispatcher, closing.clone());
+    tokio::select! {
+        ended = &mut running => return ended,
+        () = closing.cancelled() => {}
+    }
+    if let Ok(ended) = timeout(drain, &mut running).await {
+        return ended;
+    }
+    warn!(?drain, "handlers still run after the drain time; interrupting them");
+    interrupted.cancel();
+    let late = || Err(TransportError::new("consumer's", "it did not stop in time"));
+    timeout(GOODBYE, running).await.unwrap_or_else(|_| late())
+}
+
+/// A running consumer. Dropping it starts a shutdown without waiting for it.
+#[must_use = "a dropped consumer shuts down"]
+pub struct Consumer {
+    shutdown: DropGuard,
+    running: JoinHandle<Result<(), TransportError>>,
+}
+
+impl Consumer {
+    /// Collects handlers.
+    pub fn builder() -> ConsumerBuilder {
+        ConsumerBuilder { state: Arc::new(()), parts: Parts::default() }
+    }
+
+    /// Consumes until `signal` completes (`tokio::signal::ctrl_c()`, say), then shuts down gracefully.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the transport breaks before or cannot stop.
+    pub async fn run_until(mut self, signal: impl Future) -> Result<(), TransportError> {
+        tokio::select! {
+            ended = &mut self.running => return flatten(ended),
+            _ = signal => {}
+        }
+        self.shutdown().await
+    }
+
+    /// Takes nothing new, lets the running handlers finish within the drain time, and stops. Messages that no handler
+    /// has started, or that were interrupted, are given back to be delivered again.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the transport had broken or cannot stop.
+    pub async fn shutdown(self) -> Result<(), TransportError> {
+        drop(self.shutdown);
+        flatten(self.running.await)
+    }
+}
+
+fn flatten(ended: Result<Result<(), TransportError>, tokio::task::JoinError>) -> Result<(), TransportError> {
+    ended.unwrap_or_else(|error| Err(TransportError::new("consumer's", "its task broke").because(error)))
+}

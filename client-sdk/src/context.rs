@@ -1,0 +1,111 @@
+//! What a handler is told about the delivery it handles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::transport::Delivery;
+use crate::wire::property;
+
+/// One delivery with the server's properties read out of it.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) delivery: Delivery,
+    pub(crate) run_id: Option<String>,
+    pub(crate) number: u32,
+    pub(crate) scheduled_at_ms: Option<i64>,
+    pub(crate) claim: u64,
+    pub(crate) token: Option<String>,
+    pub(crate) ack_wanted: bool,
+    /// When the handler was called; zero until then.
+    pub(crate) started_at_ms: i64,
+}
+
+impl Attempt {
+    pub(crate) fn read(delivery: Delivery) -> Self {
+        let text = |name: &str| delivery.properties.get(name).filter(|value| !value.is_empty());
+        let run_id = text(property::RUN_ID).cloned();
+        let number = text(property::ATTEMPT).and_then(|value| value.parse().ok()).unwrap_or(1);
+        let scheduled_at_ms = text(property::SCHEDULED_AT).and_then(|value| value.parse().ok());
+        let claim = text(property::CLAIM).and_then(|value| value.parse().ok()).unwrap_or(0);
+        let token = text(property::TOKEN).cloned();
+        let ack_wanted = text(property::ACK).is_some_and(|value| value == property::ACK_WANTED);
+        Self { run_id, number, scheduled_at_ms, claim, token, ack_wanted, started_at_ms: 0, delivery }
+    }
+}
+
+/// The delivery a handler was called for, and the consumer's shared state. Cheap to clone.
+#[derive(Debug)]
+pub struct Context<S = ()> {
+    attempt: Arc<Attempt>,
+    state: Arc<S>,
+}
+
+impl<S> Clone for Context<S> {
+    fn clone(&self) -> Self {
+        Self { attempt: Arc::clone(&self.attempt), state: Arc::clone(&self.state) }
+    }
+}
+
+impl<S> Context<S> {
+    pub(crate) fn new(attempt: Arc<Attempt>, state: Arc<S>) -> Self {
+        Self { attempt, state }
+    }
+
+    /// The state given to [`ConsumerBuilder::state`](crate::ConsumerBuilder::state).
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// The task that fired.
+    pub fn task_id(&self) -> &str {
+        &self.attempt.delivery.task_id
+    }
+
+    /// The run: one due moment of the task, the same on every attempt and redelivery, and so the key to make a handler
+    /// idempotent. `None` for a message that the task center did not publish.
+    pub fn run_id(&self) -> Option<&str> {
+        self.attempt.run_id.as_deref()
+    }
+
+    /// The transport's id of this message; a redelivery may have another.
+    pub fn message_id(&self) -> &str {
+        &self.attempt.delivery.message_id
+    }
+
+    /// The task's name.
+    pub fn tag(&self) -> &str {
+        &self.attempt.delivery.tag
+    }
+
+    /// The server's attempt at the run, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.number
+    }
+
+    /// How often the transport has delivered this message, from 1.
+    pub fn delivery_attempt(&self) -> u32 {
+        self.attempt.delivery.delivery_attempt
+    }
+
+    /// The moment the run was due, in milliseconds since the Unix epoch. `None` for a message that the task center did
+    /// not publish.
+    pub fn scheduled_at_ms(&self) -> Option<i64> {
+        self.attempt.scheduled_at_ms
+    }
+
+    /// How long after its due moment the handler was called, by this machine's clock; never below zero.
+    pub fn lateness(&self) -> Option<Duration> {
+        let late_ms = self.attempt.started_at_ms.saturating_sub(self.attempt.scheduled_at_ms?);
+        Some(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
+    }
+
+    /// How often the run was claimed for publishing: an epoch that only grows, to fence writes with. 0 when unknown.
+    pub fn claim(&self) -> u64 {
+        self.attempt.claim
+    }
+
+    /// A property of the message by name.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.attempt.delivery.properties.get(name).map(String::as_str)
+    }
+}

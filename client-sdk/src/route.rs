@@ -1,0 +1,67 @@
+//! Which handler gets a message.
+
+use std::collections::HashMap;
+
+use crate::handler::HandlerFn;
+use crate::tag::{InvalidTag, Subscription};
+
+/// A set of handlers that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// A handler was registered for something that is no tag expression.
+    #[error(transparent)]
+    InvalidTag(#[from] InvalidTag),
+    /// Two handlers want the same messages.
+    #[error("two handlers are registered for the tag {0:?}")]
+    Overlap(String),
+    /// There is nothing to consume for.
+    #[error("no handler is registered")]
+    NoHandler,
+}
+
+/// The handlers by tag. An exact tag wins over `*`.
+pub(crate) struct Routes {
+    exact: HashMap<String, HandlerFn>,
+    any: Option<HandlerFn>,
+}
+
+impl Routes {
+    pub(crate) fn build(registered: Vec<(String, HandlerFn)>) -> Result<Self, RouteError> {
+        let mut routes = Self { exact: HashMap::new(), any: None };
+        for (expression, handler) in registered {
+            routes.add(&expression, &handler)?;
+        }
+        if routes.exact.is_empty() && routes.any.is_none() {
+            return Err(RouteError::NoHandler);
+        }
+        Ok(routes)
+    }
+
+    fn add(&mut self, expression: &str, handler: &HandlerFn) -> Result<(), RouteError> {
+        match expression.parse()? {
+            Subscription::All if self.any.is_some() => return Err(RouteError::Overlap("*".to_owned())),
+            Subscription::All => self.any = Some(handler.clone()),
+            Subscription::Tags(tags) => {
+                for tag in tags {
+                    if self.exact.contains_key(&tag) {
+                        return Err(RouteError::Overlap(tag));
+                    }
+                    self.exact.insert(tag, handler.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn find(&self, tag: &str) -> Option<&HandlerFn> {
+        self.exact.get(tag).or(self.any.as_ref())
+    }
+
+    pub(crate) fn subscription(&self) -> Subscription {
+        match self.any {
+            Some(_) => Subscription::All,
+            None => Subscription::Tags(self.exact.keys().cloned().collect()),
+        }
+    }
+}
