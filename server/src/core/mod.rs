@@ -6,6 +6,7 @@ pub mod moment;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod submission;
 pub mod tag;
 pub mod task;
 
