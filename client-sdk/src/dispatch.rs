@@ -50,6 +50,9 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// A reported message is cut here, in characters: it is for a person, and no error may be too long to be reported.
+const MAX_REPORTED_CHARS: usize = 2_000;
+
 /// Everything one delivery needs.
 pub(crate) struct Dispatcher {
     pub(crate) routes: Routes,
@@ -166,6 +169,7 @@ impl Dispatcher {
             return None;
         };
         let (outcome, message, retry_after) = reported(outcome)?;
+        let message = message.map(|message| message.chars().take(MAX_REPORTED_CHARS).collect());
         let retry_after_ms = retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         Some((
             reporter,
@@ -229,14 +233,14 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
         Outcome::Failed { message, .. } => warn!(tag, task_id, run_id, attempt, message, "handler failed"),
         Outcome::Dead { message } => error!(tag, task_id, run_id, attempt, message, "message given up"),
         Outcome::Skipped { message } => {
-            info!(tag, task_id, run_id, attempt, message, "skipped by the handler")
+            info!(tag, task_id, run_id, attempt, message, "skipped by the handler");
         }
         Outcome::Duplicate => {
-            info!(tag, task_id, run_id, attempt, "duplicate of a run that succeeded, dropped")
+            info!(tag, task_id, run_id, attempt, "duplicate of a run that succeeded, dropped");
         }
         Outcome::Unrouted => {}
         Outcome::Interrupted => {
-            warn!(tag, task_id, run_id, attempt, "shut down before an outcome; given back")
+            warn!(tag, task_id, run_id, attempt, "shut down before an outcome; given back");
         }
     }
 }

@@ -34,6 +34,7 @@ pub enum Disposition {
 /// To say something else, map the error: `parse(&order).map_err(HandlerError::dead_letter)?`.
 ///
 /// It does not implement [`Error`] itself, which is what makes the conversion from every error possible.
+#[derive(Debug)]
 pub struct HandlerError {
     disposition: Disposition,
     source: Box<dyn Error + Send + Sync>,
@@ -88,15 +89,6 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)
-    }
-}
-
-impl fmt::Debug for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlerError")
-            .field("disposition", &self.disposition)
-            .field("message", &self.message())
-            .finish()
     }
 }
 

@@ -1,4 +1,79 @@
-//! Client SDK of the task center.
+//! Client SDK of the task center: create delayed and scheduled tasks, and handle their deliveries.
+//!
+//! # Creating tasks
+//!
+//! ```no_run
+//! use taskcenter_client::{NewTask, TaskCenter, json};
+//!
+//! # async fn create() -> Result<(), Box<dyn std::error::Error>> {
+//! let center = TaskCenter::new("http://127.0.0.1:8275")?;
+//! let id = center.add_task(NewTask::once("order.close", json(&42)?).at(1_900_000_000)).await?;
+//! center.add_task(NewTask::every("heartbeat", "ping", 60).times(10)).await?;
+//! center.add_task(NewTask::cron("report", "daily", "TZ=Asia/Shanghai 0 8 * * *")).await?;
+//! center.delete_tasks([id]).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Handling deliveries
+//!
+//! A handler is a plain async function of a [`Context`] and a payload that `serde` decodes. It is tested by a
+//! [`Harness`], with no broker:
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use taskcenter_client::{Consumer, ConsumerBuilder, Context, HandlerError, Outcome};
+//!
+//! struct Db;
+//!
+//! impl Db {
+//!     async fn close(&self, _order: u64) -> std::io::Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Order {
+//!     id: u64,
+//! }
+//!
+//! async fn close_order(ctx: Context<Db>, order: Order) -> Result<(), HandlerError> {
+//!     if order.id == 0 {
+//!         return Err(HandlerError::dead_letter("there is no order 0"));
+//!     }
+//!     ctx.state().close(order.id).await?; // a plain error retries
+//!     Ok(())
+//! }
+//!
+//! fn consumer(db: Db) -> ConsumerBuilder<Db> {
+//!     Consumer::builder().state(db).on("order.close || order.cancel", close_order).concurrency(8)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let harness = consumer(Db).harness()?;
+//! let delivered = harness.deliver("order.close").json(&Order { id: 7 }).attempt(2).await;
+//! assert_eq!(delivered.outcome, Outcome::Succeeded);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a handler may count on
+//!
+//! Delivery is at least once, and once in effect with a transactional or idempotent sink: key the effect by
+//! [`Context::run_id`], or fence on [`Context::claim`]. [`ConsumerBuilder::drop_duplicates`] makes duplicates rarer.
+//!
+//! A retry has exactly one owner. For a task created with [`NewTask::ack`] and a consumer that
+//! [reports](ConsumerBuilder::report_to) it is the server: outcomes go there and the message is always settled, unless the
+//! report does not get through. In every other case it is the broker:
+//!
+//! | handler | server owns | broker owns |
+//! |---|---|---|
+//! | `Ok` | `succeeded` | acknowledged |
+//! | any error, a panic | `failed` | delivered again |
+//! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay, rounded up |
+//! | [`HandlerError::dead_letter`], data that does not decode | `dead` | dead-letter queue |
+//! | [`HandlerError::skip`] | `skipped` | acknowledged |
 
 pub mod clock;
 mod consumer;

@@ -1,0 +1,163 @@
+//! A running consumer on the in-process transport: limits, shutdown, broken transports.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use taskcenter_client::tag::Subscription;
+use taskcenter_client::transport::memory::{MemorySender, MemoryTransport, Unsettled};
+use taskcenter_client::{
+    Consumer, Context, Deliver, Delivery, HandlerError, StartError, Transport, TransportError, Verdict,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// A handler that says when it begins, waits to be let through, and says how often it was.
+struct Gate {
+    begun: mpsc::UnboundedSender<String>,
+    open: Semaphore,
+}
+
+async fn pass(ctx: Context<Arc<Gate>>, name: String) -> Result<(), HandlerError> {
+    ctx.state().begun.send(name)?;
+    ctx.state().open.acquire().await?.forget();
+    Ok(())
+}
+
+struct Scene {
+    gate: Arc<Gate>,
+    begun: mpsc::UnboundedReceiver<String>,
+    sender: MemorySender,
+    consumer: Consumer,
+}
+
+fn scene(concurrency: usize, drain: Duration) -> Scene {
+    let (begun_sender, begun) = mpsc::unbounded_channel();
+    let gate = Arc::new(Gate { begun: begun_sender, open: Semaphore::new(0) });
+    let (sender, transport) = MemoryTransport::channel(16);
+    let builder = Consumer::builder().state(Arc::clone(&gate)).on_text("t", pass);
+    let consumer = builder.concurrency(concurrency).drain_for(drain).transport(transport).start().unwrap();
+    Scene { gate, begun, sender, consumer }
+}
+
+fn message(tag: &str, body: &'static str) -> Delivery {
+    Delivery { tag: tag.into(), body: Bytes::from(body), delivery_attempt: 1, ..Delivery::default() }
+}
+
+const LONG: Duration = Duration::from_hours(1);
+
+/// Lets every task that can run do so: paused time moves on only when nothing else can.
+async fn settle() {
+    let _ = tokio::time::timeout(Duration::from_millis(1), pending::<()>()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_handlers_run_at_once_than_the_limit() {
+    let mut scene = scene(2, LONG);
+    let mut receipts = Vec::new();
+    for name in ["1", "2", "3", "4"] {
+        receipts.push(scene.sender.send(message("t", name)).await.unwrap());
+    }
+    settle().await;
+    assert_eq!(scene.begun.len(), 2, "the limit is two");
+    scene.gate.open.add_permits(1);
+    settle().await;
+    assert_eq!(scene.begun.len(), 3, "one came free");
+    scene.gate.open.add_permits(3);
+    for receipt in receipts {
+        assert_eq!(receipt.verdict().await, Ok(Verdict::Ack));
+    }
+    assert_eq!(scene.begun.recv().await.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_what_runs_and_gives_back_what_does_not() {
+    let mut scene = scene(1, LONG);
+    let running = scene.sender.send(message("t", "running")).await.unwrap();
+    assert_eq!(scene.begun.recv().await.as_deref(), Some("running"));
+    let waiting = scene.sender.send(message("t", "waiting")).await.unwrap();
+    settle().await;
+
+    let stopped = tokio::spawn(scene.consumer.shutdown());
+    assert_eq!(waiting.verdict().await, Ok(Verdict::Retry { after: None }));
+    settle().await;
+    assert!(!stopped.is_finished(), "a handler still runs");
+    assert!(scene.sender.send(message("t", "late")).await.is_err());
+
+    scene.gate.open.add_permits(1);
+    assert_eq!(running.verdict().await, Ok(Verdict::Ack));
+    stopped.await.unwrap().unwrap();
+    assert!(scene.begun.try_recv().is_err(), "nothing began after the shutdown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_outlasts_the_drain_time_is_interrupted_and_given_back() {
+    let mut scene = scene(1, Duration::from_secs(30));
+    let stuck = scene.sender.send(message("t", "stuck")).await.unwrap();
+    scene.begun.recv().await.unwrap();
+    let stopped = tokio::spawn(scene.consumer.shutdown());
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(!stopped.is_finished());
+    assert_eq!(stuck.verdict().await, Ok(Verdict::Retry { after: None }));
+    stopped.await.unwrap().unwrap();
+    assert_eq!(Arc::strong_count(&scene.gate), 1, "the handler and its state are gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_ends_a_consumer_and_so_does_dropping_it() {
+    let by_signal = scene(1, LONG);
+    by_signal.consumer.run_until(async {}).await.unwrap();
+    assert!(by_signal.sender.send(message("t", "x")).await.is_err());
+
+    let dropped = scene(1, LONG);
+    drop(dropped.consumer);
+    settle().await;
+    assert!(dropped.sender.send(message("t", "x")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_message_outside_the_subscription_is_settled_without_a_handler() {
+    let mut scene = scene(1, LONG);
+    let receipt = scene.sender.send(message("other", "x")).await.unwrap();
+    assert_eq!(receipt.verdict().await, Ok(Verdict::Ack));
+    assert!(scene.begun.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_taken_is_unsettled() {
+    let (sender, transport) = MemoryTransport::channel(1);
+    let receipt = sender.send(message("t", "x")).await.unwrap();
+    drop(transport);
+    assert_eq!(receipt.verdict().await, Err(Unsettled));
+}
+
+struct Broken;
+
+#[async_trait]
+impl Transport for Broken {
+    async fn run(
+        &self,
+        _subscription: Subscription,
+        _sink: Arc<dyn Deliver>,
+        _shutdown: CancellationToken,
+    ) -> Result<(), TransportError> {
+        Err(TransportError::new("test", "no name server"))
+    }
+}
+
+#[tokio::test]
+async fn a_broken_transport_ends_the_consumer_with_its_error() {
+    let handler = |_, _, _| async { Ok::<_, HandlerError>(()) };
+    let consumer = Consumer::builder().on_raw("t", handler).transport(Broken).start().unwrap();
+    let error = consumer.run_until(pending::<()>()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the test transport failed: no name server");
+}
+
+#[tokio::test]
+async fn a_consumer_without_a_transport_does_not_start() {
+    let handler = |_, _, _| async { Ok::<_, HandlerError>(()) };
+    let error = Consumer::builder().on_raw("t", handler).start().err().unwrap();
+    assert!(matches!(error, StartError::NoTransport));
+}

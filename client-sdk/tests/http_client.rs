@@ -1,0 +1,211 @@
+//! The HTTP client against a real server in the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
+use taskcenter_client::{Error, NewTask, ReportError, Reporter, TaskCenter, TaskCenterBuilder};
+use tokio::net::TcpListener;
+
+async fn serve(router: Router) -> TaskCenterBuilder {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    TaskCenter::builder(format!("http://{address}/")).retries(3, Duration::from_millis(1))
+}
+
+async fn client(router: Router) -> TaskCenter {
+    serve(router).await.build().unwrap()
+}
+
+fn refusal(status: StatusCode, body: Value) -> Response {
+    (status, Json(body)).into_response()
+}
+
+#[tokio::test]
+async fn a_task_is_created_with_what_the_builder_says() {
+    async fn add(Json(body): Json<Value>) -> Json<Value> {
+        Json(json!({"taskid": body.to_string(), "name": body["name"]}))
+    }
+    let client = client(Router::new().route("/v1/api/task", post(add))).await;
+    let task =
+        NewTask::every("tick", "{\"n\":1}", 60).times(3).end_at(9).dedup_key("k").ack(Duration::from_secs(5));
+    let echoed = client.add_task(task).await.unwrap();
+    let expected = json!({
+        "name": "tick", "type": 2, "data": "{\"n\":1}", "loop_time": 60, "loop_count": 3, "start_time": 0,
+        "end_time": 9, "max_runtime": 5, "ack": true, "dedup_key": "k",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&echoed).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_refusal_carries_the_servers_words() {
+    async fn add() -> Response {
+        let body =
+            json!({"err": 400, "msg": "params cron invalid", "field": "crontab", "detail": "no such month"});
+        refusal(StatusCode::BAD_REQUEST, body)
+    }
+    let client = client(Router::new().route("/v1/api/task", post(add))).await;
+    let error = client.add_task(NewTask::cron("n", "d", "* * 34 * *")).await.unwrap_err();
+    assert_eq!(error.to_string(), "the server answered 400: params cron invalid");
+    assert_eq!((error.status(), error.field()), (Some(400), Some("crontab")));
+    let Error::Refused { detail, .. } = error else { panic!("{error:?}") };
+    assert_eq!(detail.as_deref(), Some("no such month"));
+}
+
+#[tokio::test]
+async fn deletes_return_what_went() {
+    async fn by_ids(Json(body): Json<Value>) -> Json<Value> {
+        Json(json!({"SucIds": [body["ids"][1]]}))
+    }
+    async fn by_name(Json(body): Json<Value>) -> Json<Value> {
+        Json(json!({"SucIds": [format!("of {}", body["name"].as_str().unwrap())]}))
+    }
+    let router = Router::new().route("/v1/api/delete-task", post(by_ids));
+    let client = client(router.route("/v1/api/delete-task-by-name", post(by_name))).await;
+    assert_eq!(client.delete_tasks(["gone", "7"]).await.unwrap(), ["7"]);
+    assert_eq!(client.delete_tasks_by_name("tick").await.unwrap(), ["of tick"]);
+}
+
+#[tokio::test]
+async fn an_unknown_task_is_none_and_a_known_one_is_shown() {
+    async fn query(Query(query): Query<Vec<(String, String)>>) -> Response {
+        match query[0].1.as_str() {
+            "a b&c" => Json(json!({"_id": "a b&c", "name": "n", "type": 1, "created_at": 5})).into_response(),
+            "" => refusal(StatusCode::BAD_REQUEST, json!({"err": 400, "msg": "taskid is empty"})),
+            _ => refusal(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
+        }
+    }
+    let client = client(Router::new().route("/v1/api/query-task-by-id", get(query))).await;
+    let task = client.query_task("a b&c").await.unwrap().unwrap();
+    assert_eq!((task.id.as_str(), task.created_at, task.crontab.as_str()), ("a b&c", 5, ""));
+    assert_eq!(client.query_task("unknown").await.unwrap(), None);
+    assert_eq!(client.query_task("").await.unwrap_err().status(), Some(400));
+}
+
+#[tokio::test]
+async fn pages_are_followed_by_their_cursor() {
+    async fn query(Query(query): Query<Vec<(String, String)>>) -> Response {
+        let asked: Vec<_> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let page = Json(json!([{"_id": asked.join("&")}]));
+        if asked.len() == 3 {
+            page.into_response()
+        } else {
+            ([("x-next-cursor", "c1")], page).into_response()
+        }
+    }
+    let client = client(Router::new().route("/v1/api/query-task-by-name", get(query))).await;
+    let first = client.query_tasks_by_name("n", Some(1), None).await.unwrap();
+    assert_eq!((first.tasks[0].id.as_str(), first.next.as_deref()), ("name=n&limit=1", Some("c1")));
+    let last = client.query_tasks_by_name("n", Some(1), first.next.as_deref()).await.unwrap();
+    assert_eq!((last.tasks[0].id.as_str(), last.next), ("name=n&limit=1&cursor=c1", None));
+}
+
+#[tokio::test]
+async fn counts_are_numbers_and_anything_else_is_an_error() {
+    let stat = |body: Value| Router::new().route("/v1/api/task/stat", get(move || async move { Json(body) }));
+    let good = client(stat(json!({"total": "3", "tick": "2"}))).await;
+    assert_eq!(good.stat().await.unwrap(), [("tick".to_owned(), 2), ("total".to_owned(), 3)].into());
+    let bad = client(stat(json!({"total": "many"}))).await;
+    assert!(matches!(bad.stat().await, Err(Error::Answer(_))));
+}
+
+/// Answers 503 until it has been asked so many times.
+async fn busy(State((asked, free_after)): State<(Arc<AtomicU32>, u32)>) -> Response {
+    if asked.fetch_add(1, Ordering::SeqCst) < free_after {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    Json(json!({"taskid": "7", "name": "n"})).into_response()
+}
+
+async fn busy_client(free_after: u32) -> (Arc<AtomicU32>, TaskCenter) {
+    let asked = Arc::new(AtomicU32::new(0));
+    let state = (Arc::clone(&asked), free_after);
+    (asked, client(Router::new().route("/v1/api/task", post(busy)).with_state(state)).await)
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_and_not_for_ever() {
+    let (asked, patient) = busy_client(3).await;
+    assert_eq!(patient.add_task(NewTask::once("n", "d")).await.unwrap(), "7");
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+
+    let (asked, given_up) = busy_client(u32::MAX).await;
+    let error = given_up.add_task(NewTask::once("n", "d")).await.unwrap_err();
+    assert_eq!(error.to_string(), "the server answered 503: Service Unavailable");
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn another_error_is_not_repeated() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let fail = move || async move {
+        count.fetch_add(1, Ordering::SeqCst);
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, json!({"err": 500, "msg": "internal error"}))
+    };
+    let client = client(Router::new().route("/v1/api/task", post(fail))).await;
+    let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
+    assert_eq!((error.status(), asked.load(Ordering::SeqCst)), (Some(500), 1));
+}
+
+#[tokio::test]
+async fn a_server_that_comes_up_late_is_found() {
+    // A port nobody listens on until the first refusal has been seen.
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = TaskCenter::builder(format!("http://{port}")).retries(0, Duration::ZERO).build().unwrap();
+    let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
+    assert!(matches!(&error, Error::Unanswered(cause) if cause.is_connect()), "{error:?}");
+
+    let patient = TaskCenter::builder(format!("http://{port}")).retries(1_000, Duration::from_millis(1));
+    let patient = patient.build().unwrap();
+    let added = tokio::spawn(async move { patient.add_task(NewTask::once("n", "d")).await });
+    tokio::task::yield_now().await;
+    let listener = TcpListener::bind(port).await.unwrap();
+    let reply = || async { Json(json!({"taskid": "7", "name": "n"})) };
+    tokio::spawn(
+        async move { axum::serve(listener, Router::new().route("/v1/api/task", post(reply))).await },
+    );
+    assert_eq!(added.await.unwrap().unwrap(), "7");
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_on() {
+    let never = || async { std::future::pending::<()>().await };
+    let builder = serve(Router::new().route("/v1/api/task/stat", get(never))).await;
+    let error = builder.timeout(Duration::from_millis(20)).build().unwrap().stat().await.unwrap_err();
+    assert!(matches!(&error, Error::Unanswered(cause) if cause.is_timeout()), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_reports_answer_is_told_apart() {
+    async fn report(Path(run_id): Path<String>, Json(report): Json<OutcomeReport>) -> Response {
+        match run_id.as_str() {
+            "../known" => {
+                Json(json!({"run_id": run_id, "state": format!("{:?}", report.outcome)})).into_response()
+            }
+            "ended" => refusal(StatusCode::CONFLICT, json!({"err": 409, "msg": "stale token"})),
+            "locked" => refusal(StatusCode::UNAUTHORIZED, json!({"err": 401, "msg": "who are you"})),
+            _ => refusal(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
+        }
+    }
+    let client = client(Router::new().route("/v1/runs/{run_id}/report", post(report))).await;
+    let outcome = ReportedOutcome::Failed;
+    let body =
+        OutcomeReport { attempt: 1, token: "t".into(), outcome, message: None, retry_after_ms: Some(5) };
+    let reply = client.report("../known", &body).await.unwrap();
+    assert_eq!((reply.run_id.as_str(), reply.state.as_str()), ("../known", "Failed"));
+    for run_id in ["ended", "unknown"] {
+        let refused = Reporter::report(&client, run_id, body.clone()).await;
+        assert!(matches!(refused, Err(ReportError::Refused(_))), "{run_id}: {refused:?}");
+    }
+    let kept = Reporter::report(&client, "locked", body).await;
+    assert!(matches!(kept, Err(ReportError::Undelivered(_))), "{kept:?}");
+}
