@@ -13,7 +13,7 @@ use crate::process::Ending;
 use crate::{net, tls};
 
 /// A cold JVM on a busy machine takes several seconds, a mongod's recovery more.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// The services of one checkout.
 pub struct Services {
@@ -138,12 +138,11 @@ fn start_all(services: &[&Service]) -> Result<()> {
     let start = Instant::now();
     let mut started = Vec::new();
     for service in services {
-        match service.probe() {
-            Ok(()) => println!("{:12} {:45} {}", service.name, service.address(), state_when_up(service)),
-            Err(_) => {
-                spawn(service)?;
-                started.push(service);
-            }
+        if service.probe().is_ok() {
+            println!("{:12} {:45} {}", service.name, service.address(), state_when_up(service));
+        } else {
+            spawn(service)?;
+            started.push(service);
         }
     }
     for service in started {
