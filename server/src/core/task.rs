@@ -31,11 +31,7 @@ impl TaskId {
 
     /// The part of the tasks that this one belongs to, below [`SHARDS`].
     pub fn shard(&self) -> u16 {
-        // FNV-1a: stored with the task, so it must be the same in every release.
-        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        (hash % u64::from(SHARDS)) as u16
+        (stable_hash(self.0.as_bytes()) % u64::from(SHARDS)) as u16
     }
 }
 
@@ -140,4 +136,15 @@ pub fn pair_key(name: &str, data: &str) -> String {
 /// The key for a caller's own dedup key; never equal to a [`pair_key`].
 pub fn explicit_key(name: &str, key: &str) -> String {
     format!("key:{name}|{key}")
+}
+
+/// A hash that is the same in every release and on every machine: shards are stored with it, and nodes agree by it. FNV-1a, with
+/// splitmix64's last steps, since the high bits of a short FNV-1a hash are poor.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

@@ -1,0 +1,180 @@
+//! Fires what is due. The protocol is the design's "How a run fires", steps 1 to 5; the step numbers stand in the comments.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::node::Node;
+use super::pace::Pace;
+use super::publish;
+use crate::core::misfire::Step;
+use crate::core::run::Stretch;
+use crate::core::{Moment, Run, RunState, Task};
+use crate::ports::{Advance, InsertedRun, Result};
+
+/// Batches fired at the same time.
+const CONCURRENT_BATCHES: usize = 4;
+/// When the store's clock has not reached a moment that this node's has, it is asked again after this, in milliseconds.
+const NOT_YET_MS: u64 = 5;
+/// Nodes that watch the same shards, for want of leases, spread over this, in milliseconds.
+const JITTER_MS: u64 = 40;
+
+/// Fires until the node stops, and then waits for what is under way.
+pub async fn run(node: &Arc<Node>) {
+    let batches = TaskTracker::new();
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_BATCHES));
+    while !node.shutdown.is_cancelled() {
+        next_moment(node).await;
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let now = node.skew.cautious(node.clock.now());
+        let due = node.window.take_due(now, node.settings.batch as usize);
+        if due.is_empty() || node.shutdown.is_cancelled() {
+            continue;
+        }
+        let node = Arc::clone(node);
+        batches.spawn(async move {
+            fire_batch(&node, due, now).await;
+            drop(slot);
+        });
+    }
+    batches.close();
+    batches.wait().await;
+}
+
+/// Returns when something in the window is due, or when the node stops.
+async fn next_moment(node: &Node) {
+    loop {
+        let head = node.window.head().filter(|_| !node.skew.too_far());
+        let due = async {
+            match head {
+                Some(head) => node.clock.sleep_until(head.plus_ms(node.skew.node_ahead_ms())).await,
+                None => std::future::pending().await,
+            }
+        };
+        let recheck = tokio::time::sleep(Duration::from_millis(500));
+        tokio::select! {
+            () = due => return spread(node).await,
+            () = node.window.earlier() => {}
+            // A clock that was too far off may be right again.
+            () = recheck => {}
+            () = node.shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn spread(node: &Node) {
+    if !node.shards.watch(node.clock.now()).alone {
+        tokio::time::sleep(Duration::from_millis(node.ids.jitter_ms(JITTER_MS))).await;
+    }
+}
+
+/// Fires one moment of each task, and hands the tasks back to the window with the moment that follows.
+async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
+    match advance_batch(node, &tasks, now).await {
+        Ok(fired) => {
+            let to_publish = settle_window(node, tasks, fired);
+            publish::publish(node, to_publish).await;
+        }
+        Err(error) => {
+            // Each step may or may not have happened. The next scan brings the tasks back, and the rows that stand decide.
+            node.health.store.down(&error.to_string());
+            Pace::new("dispatch", Duration::ZERO).failed(&error, &node.shutdown).await;
+            for task in &tasks {
+                node.window.done(&task.id, None, None);
+            }
+        }
+    }
+}
+
+/// Steps 2 and 3: the rows that stand for these moments, and whether each task has passed its moment.
+async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(Run, bool)>> {
+    let rows = standing_rows(node, tasks, now).await?;
+    crate::failpoint!("fire::inserted");
+    let advances: Vec<Advance> = tasks.iter().zip(&rows).map(|(task, row)| advance(task, row)).collect();
+    let passed = node.store.advance_tasks(&advances).await?;
+    crate::failpoint!("fire::advanced");
+    Ok(rows.into_iter().zip(passed).collect())
+}
+
+async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
+    let rows: Vec<Run> = tasks.iter().map(|task| row(node, task, now)).collect();
+    let inserted = node.store.insert_runs(&rows).await?;
+    let stands = |(row, inserted)| match inserted {
+        InsertedRun::New => row,
+        InsertedRun::Existing(standing) => *standing,
+    };
+    Ok(rows.into_iter().zip(inserted).map(stands).collect())
+}
+
+fn row(node: &Node, task: &Task, now: Moment) -> Run {
+    let due = task.next_due_at.unwrap_or(now);
+    let holder = node.name.as_str();
+    match node.misfire().step(task, due, now) {
+        Step::Fire { at } => {
+            Run::firing(task, at, holder, node.ids.token(now), now.plus_ms(node.settings.run_lease_ms))
+        }
+        Step::Skip { from, to, count } => Run::skipped(task, from, Stretch { to, count }, holder, now),
+    }
+}
+
+/// The step over what the row that stands decides: that row may be another node's, or one of an earlier life.
+pub(super) fn advance(task: &Task, row: &Run) -> Advance {
+    let fires = row.stretch.is_none();
+    let decided = row.decides_up_to();
+    Advance {
+        task_id: task.id.clone(),
+        rev: row.rev,
+        due: row.scheduled_at,
+        last_due_at: decided,
+        next_due_at: task.due_after(decided, task.fired_count + u64::from(fires)),
+        fires,
+    }
+}
+
+/// Gives the tasks back to the window; the runs that this node is to publish.
+fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) -> Vec<Run> {
+    let mut to_publish = Vec::with_capacity(fired.len());
+    let mut not_yet = Vec::new();
+    for (task, (row, passed)) in tasks.into_iter().zip(fired) {
+        if !passed {
+            not_yet.push(task);
+            continue;
+        }
+        let step = (row.rev, row.decides_up_to());
+        node.window.done(&task.id.clone(), Some(step), stepped(task, &row));
+        if row.state == RunState::Firing && row.holder == node.name {
+            to_publish.push(row);
+        }
+    }
+    if !not_yet.is_empty() {
+        give_back_later(node, not_yet);
+    }
+    to_publish
+}
+
+/// The task as it stands after the step, if it is due again.
+fn stepped(mut task: Task, row: &Run) -> Option<Task> {
+    let step = advance(&task, row);
+    task.fired_count += u64::from(step.fires);
+    task.last_due_at = Some(step.last_due_at);
+    task.next_due_at = step.next_due_at;
+    task.next_due_at.is_some().then_some(task)
+}
+
+/// The store's clock is behind this node's, or the task is gone. In the first case it is a matter of milliseconds; in the second
+/// the task is tried once more and then left to the scan.
+fn give_back_later(node: &Arc<Node>, tasks: Vec<Task>) {
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(NOT_YET_MS)).await;
+        let ids: Vec<_> = tasks.iter().map(|task| task.id.clone()).collect();
+        let stored = node.store.tasks(&ids).await.unwrap_or_default();
+        let mut stored: HashMap<_, _> = stored.into_iter().map(|task| (task.id.clone(), task)).collect();
+        for id in ids {
+            let still_due = stored.remove(&id).filter(|task| task.state == crate::core::TaskState::Active);
+            node.window.done(&id, None, still_due);
+        }
+    });
+}

@@ -1,0 +1,322 @@
+//! What the node counts, in the Prometheus text format.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::ports::BacklogRow;
+
+/// Distinct tags that are told apart; what comes after them is counted as [`OTHER`].
+const MAX_TAGS: usize = 1_000;
+/// The label of tags beyond [`MAX_TAGS`].
+const OTHER: &str = "other";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTag {
+    tag: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByGroup {
+    group: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByAlert {
+    kind: String,
+    subject: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByAnswer {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRoute {
+    route: String,
+}
+
+type IntGauge = Gauge<i64, AtomicI64>;
+type Count = Counter<u64, AtomicU64>;
+
+/// The node's counters, gauges and histograms. Every name begins with `taskcenter_`.
+pub struct Metrics {
+    registry: Registry,
+    /// Tags seen so far; bounds the label's cardinality. Also keeps a scrape from seeing a set of gauges half replaced.
+    tags: Mutex<HashSet<String>>,
+    fires: Family<ByTag, Count>,
+    lateness: Histogram,
+    publish_errors: Count,
+    rescued: Count,
+    claims: Count,
+    submitted: Count,
+    pruned: Count,
+    http_requests: Family<ByAnswer, Count>,
+    http_duration: Family<ByRoute, Histogram>,
+    due: Family<ByTag, IntGauge>,
+    due_total: IntGauge,
+    unreported: Family<ByTag, IntGauge>,
+    unreported_total: IntGauge,
+    lag: Family<ByGroup, IntGauge>,
+    shards_held: IntGauge,
+    skew_ms: IntGauge,
+    alerts: Family<ByAlert, IntGauge>,
+}
+
+/// From a millisecond, the precision of the store, to an hour.
+const LATENESS_SEC: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0];
+const HTTP_SEC: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let http_duration = Family::new_with_constructor((|| Histogram::new(HTTP_SEC)) as fn() -> Histogram);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("taskcenter"),
+            tags: Mutex::default(),
+            fires: Family::default(),
+            lateness: Histogram::new(LATENESS_SEC),
+            publish_errors: Count::default(),
+            rescued: Count::default(),
+            claims: Count::default(),
+            submitted: Count::default(),
+            pruned: Count::default(),
+            http_requests: Family::default(),
+            http_duration,
+            due: Family::default(),
+            due_total: IntGauge::default(),
+            unreported: Family::default(),
+            unreported_total: IntGauge::default(),
+            lag: Family::default(),
+            shards_held: IntGauge::default(),
+            skew_ms: IntGauge::default(),
+            alerts: Family::default(),
+        };
+        metrics.register_engine();
+        metrics.register_backlog();
+        metrics.register_http();
+        metrics
+    }
+
+    fn register_engine(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("fires", "Runs handed over, confirmed by the broker", self.fires.clone());
+        let help = "Seconds from a run's due moment to the broker's confirmation";
+        registry.register("fire_lateness_seconds", help, self.lateness.clone());
+        let help = "Messages the broker did not confirm";
+        registry.register("publish_errors", help, self.publish_errors.clone());
+        let help = "Overdue runs that were looked at and moved on";
+        registry.register("runs_rescued", help, self.rescued.clone());
+        registry.register("run_claims", "Runs taken over from another holder", self.claims.clone());
+        registry.register("tasks_submitted", "Tasks accepted and stored", self.submitted.clone());
+        registry.register("rows_pruned", "Ended rows removed from the store", self.pruned.clone());
+        registry.register("shards_held", "Shards this node watches", self.shards_held.clone());
+        let help = "This node's clock against the store's, in milliseconds";
+        registry.register("clock_skew_ms", help, self.skew_ms.clone());
+    }
+
+    fn register_backlog(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("backlog_due", "Moments due but not handed over, by tag", self.due.clone());
+        let help = "Moments due but not handed over";
+        registry.register("backlog_due_total", help, self.due_total.clone());
+        let help = "Runs handed over that still lack the outcome the server waits for, by tag";
+        registry.register("backlog_unreported", help, self.unreported.clone());
+        let help = "Runs handed over that still lack the outcome the server waits for";
+        registry.register("backlog_unreported_total", help, self.unreported_total.clone());
+        let help = "Messages that wait in RocketMQ for a consumer group";
+        registry.register("rocketmq_consumer_lag", help, self.lag.clone());
+        registry.register("alert_active", "1 while an alert is raised", self.alerts.clone());
+    }
+
+    fn register_http(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("http_requests", "HTTP requests answered", self.http_requests.clone());
+        let help = "Seconds from an HTTP request's head to its answer's head";
+        registry.register("http_request_duration_seconds", help, self.http_duration.clone());
+    }
+
+    /// A run was handed over, so many milliseconds after its moment.
+    pub fn fired(&self, tag: &str, lateness_ms: i64) {
+        self.lateness.observe(lateness_ms.max(0) as f64 / 1_000.0);
+        let tag = self.bounded(tag);
+        self.fires.get_or_create_owned(&ByTag { tag }).inc();
+    }
+
+    /// So many messages were not confirmed.
+    pub fn publish_failed(&self, messages: u64) {
+        self.publish_errors.inc_by(messages);
+    }
+
+    /// So many overdue runs were moved on.
+    pub fn rescued(&self, runs: u64) {
+        self.rescued.inc_by(runs);
+    }
+
+    /// So many runs were taken over from their holders.
+    pub fn claimed(&self, runs: u64) {
+        self.claims.inc_by(runs);
+    }
+
+    /// A task was stored.
+    pub fn submitted(&self) {
+        self.submitted.inc();
+    }
+
+    /// So many ended rows were removed.
+    pub fn pruned(&self, rows: u64) {
+        self.pruned.inc_by(rows);
+    }
+
+    /// This node watches so many shards.
+    pub fn shards_held(&self, shards: usize) {
+        self.shards_held.set(shards as i64);
+    }
+
+    /// This node's clock is so far ahead of the store's.
+    pub fn skew_ms(&self, skew_ms: i64) {
+        self.skew_ms.set(skew_ms);
+    }
+
+    /// What waits now. Tags that are not named wait for nothing.
+    pub fn backlog(&self, rows: &[BacklogRow]) {
+        let mut tags = self.tags();
+        self.due.clear();
+        self.unreported.clear();
+        for row in rows {
+            let by = ByTag { tag: bounded(&mut tags, &row.tag) };
+            self.due.get_or_create_owned(&by).inc_by(row.due as i64);
+            self.unreported.get_or_create_owned(&by).inc_by(row.unreported as i64);
+        }
+        self.due_total.set(rows.iter().map(|row| row.due as i64).sum());
+        self.unreported_total.set(rows.iter().map(|row| row.unreported as i64).sum());
+    }
+
+    /// What waits in the broker now, by consumer group.
+    pub fn lag(&self, groups: &[(String, u64)]) {
+        let _unscraped = self.tags();
+        self.lag.clear();
+        for (group, lag) in groups {
+            self.lag.get_or_create_owned(&ByGroup { group: group.clone() }).set(*lag as i64);
+        }
+    }
+
+    /// The alerts that are raised now, as (kind, subject). All others are not.
+    pub fn alerts<'a>(&self, raised: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let mut tags = self.tags();
+        self.alerts.clear();
+        for (kind, subject) in raised {
+            let by = ByAlert { kind: kind.to_owned(), subject: bounded(&mut tags, subject) };
+            self.alerts.get_or_create_owned(&by).set(1);
+        }
+    }
+
+    /// An HTTP request was answered. `route` is the route's pattern, never the path: paths hold ids.
+    pub fn answered(&self, method: &str, route: &str, status: u16, duration: std::time::Duration) {
+        let by = ByAnswer { method: method.to_owned(), route: route.to_owned(), status };
+        self.http_requests.get_or_create_owned(&by).inc();
+        let by = ByRoute { route: route.to_owned() };
+        self.http_duration.get_or_create_owned(&by).observe(duration.as_secs_f64());
+    }
+
+    /// Everything, in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// None while it writes to memory; the format's own signature has one.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let _no_update = self.tags();
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+
+    fn tags(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bounded(&self, tag: &str) -> String {
+        bounded(&mut self.tags(), tag)
+    }
+}
+
+fn bounded(tags: &mut HashSet<String>, tag: &str) -> String {
+    if !tags.contains(tag) {
+        if tags.len() >= MAX_TAGS {
+            return OTHER.to_owned();
+        }
+        tags.insert(tag.to_owned());
+    }
+    tag.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(tag: &str, due: u64, unreported: u64) -> BacklogRow {
+        BacklogRow { tag: tag.into(), due, unreported }
+    }
+
+    #[test]
+    fn a_page_holds_what_was_counted() {
+        let metrics = Metrics::new();
+        metrics.fired("a", 12);
+        metrics.fired("a", -3);
+        metrics.publish_failed(2);
+        metrics.submitted();
+        metrics.backlog(&[row("a", 3, 1), row("b", 4, 0)]);
+        metrics.lag(&[("workers".into(), 9)]);
+        metrics.answered("GET", "/livez", 200, std::time::Duration::from_millis(2));
+        let page = metrics.encode().unwrap();
+        for line in [
+            "taskcenter_fires_total{tag=\"a\"} 2",
+            "taskcenter_fire_lateness_seconds_count 2",
+            "taskcenter_publish_errors_total 2",
+            "taskcenter_tasks_submitted_total 1",
+            "taskcenter_backlog_due{tag=\"b\"} 4",
+            "taskcenter_backlog_due_total 7",
+            "taskcenter_rocketmq_consumer_lag{group=\"workers\"} 9",
+            "taskcenter_http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} is missing from\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_backlog_that_is_gone_is_gone_from_the_page() {
+        let metrics = Metrics::new();
+        metrics.backlog(&[row("a", 3, 1)]);
+        metrics.backlog(&[]);
+        let page = metrics.encode().unwrap();
+        assert!(!page.contains("taskcenter_backlog_due{tag=\"a\"}"), "{page}");
+        assert!(page.contains("taskcenter_backlog_due_total 0"), "{page}");
+    }
+
+    #[test]
+    fn tags_beyond_the_bound_are_counted_together() {
+        let metrics = Metrics::new();
+        for n in 0..MAX_TAGS + 5 {
+            metrics.fired(&format!("tag-{n}"), 0);
+        }
+        let page = metrics.encode().unwrap();
+        assert!(page.contains("taskcenter_fires_total{tag=\"other\"} 5\n"), "{page}");
+        assert_eq!(page.matches("taskcenter_fires_total{").count(), MAX_TAGS + 1);
+    }
+}

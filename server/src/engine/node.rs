@@ -1,0 +1,69 @@
+//! What every loop of a node shares.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::health::Health;
+use super::ids::Ids;
+use super::metrics::Metrics;
+use super::settings::Settings;
+use super::shards::Shards;
+use super::skew::Skew;
+use super::window::Window;
+use crate::core::Run;
+use crate::core::misfire::Misfire;
+use crate::ports::{Bus, Clock, Lock, Result, Store};
+
+/// One running node: its ports, its settings and what it holds in memory.
+pub struct Node {
+    /// Unique to this start of this process, so that nothing an earlier life held is taken for its own.
+    pub name: String,
+    /// The ledger.
+    pub store: Arc<dyn Store>,
+    /// The broker.
+    pub bus: Arc<dyn Bus>,
+    /// The leases.
+    pub lock: Arc<dyn Lock>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and tokens.
+    pub ids: Arc<Ids>,
+    /// What it was told.
+    pub settings: Settings,
+    /// What works, for `/readyz`.
+    pub health: Arc<Health>,
+    /// What is counted, for `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// The shards it watches.
+    pub shards: Shards,
+    /// The near future.
+    pub window: Window,
+    /// Its clock against the store's.
+    pub skew: Skew,
+    /// Set when it is to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl Node {
+    /// How late is too late, and what then.
+    pub fn misfire(&self) -> &Misfire {
+        &self.settings.misfire
+    }
+
+    /// Replaces runs by compare-and-set; those that this call replaced, as they are stored now.
+    ///
+    /// # Errors
+    /// When the store fails: each may or may not have been replaced.
+    pub async fn replace_runs(&self, mut runs: Vec<Run>) -> Result<Vec<Run>> {
+        if runs.is_empty() {
+            return Ok(runs);
+        }
+        let mut replaced = self.store.update_runs(&runs).await?.into_iter();
+        runs.retain_mut(|run| {
+            run.version += 1;
+            replaced.next().unwrap_or(false)
+        });
+        Ok(runs)
+    }
+}

@@ -1,0 +1,122 @@
+//! Hands runs over to the bus: steps 4 and 5 of "How a run fires".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::node::Node;
+use crate::core::{Moment, Run};
+use crate::ports::BusMessage;
+
+/// Names of the user properties that every message carries. The SDK reads the same ones.
+pub mod property {
+    /// The run's id: the same in every copy and every attempt.
+    pub const RUN_ID: &str = "TC_RUN_ID";
+    /// The attempt, from 1.
+    pub const ATTEMPT: &str = "TC_ATTEMPT";
+    /// The nominal moment, in unix milliseconds.
+    pub const SCHEDULED_AT: &str = "TC_SCHEDULED_AT";
+    /// How often a node has taken the run on: an epoch to fence on.
+    pub const CLAIM: &str = "TC_CLAIM";
+    /// The attempt's token, which a report must show.
+    pub const TOKEN: &str = "TC_TOKEN";
+    /// "1" where the server waits for a report.
+    pub const ACK: &str = "TC_ACK";
+}
+
+/// Tries to write down that messages were confirmed, before the lease is left to run out and they are sent again.
+const MARK_TRIES: u32 = 5;
+
+/// Publishes runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
+/// rescued when its lease has run out.
+pub async fn publish(node: &Node, runs: Vec<Run>) {
+    let runs = still_held(runs, node.clock.now());
+    if runs.is_empty() || node.health.bus.is_down() {
+        return;
+    }
+    crate::failpoint!("fire::before_publish");
+    let answers = node.bus.publish(runs.iter().map(message).collect()).await;
+    crate::failpoint!("fire::published");
+    let now = node.clock.now();
+    let mut confirmed = Vec::with_capacity(runs.len());
+    let mut failed = None;
+    let mut failures = 0;
+    for (run, answer) in runs.into_iter().zip(answers) {
+        match answer {
+            Ok(_) => confirmed.push(run),
+            Err(error) => {
+                failures += 1;
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) => {
+            node.metrics.publish_failed(failures);
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(failures, %error, cause, "the broker has not confirmed messages; they are sent again");
+            if confirmed.is_empty() {
+                node.health.bus.down(&error.to_string());
+            }
+        }
+        None => node.health.bus.up(),
+    }
+    mark(node, confirmed, now).await;
+}
+
+/// A node that was frozen must not send what another has taken over meanwhile.
+fn still_held(mut runs: Vec<Run>, now: Moment) -> Vec<Run> {
+    runs.retain(|run| run.attention_at.is_some_and(|lease_until| now < lease_until));
+    runs
+}
+
+fn message(run: &Run) -> BusMessage {
+    let mut properties = vec![
+        (property::RUN_ID.to_owned(), run.id.to_string()),
+        (property::ATTEMPT.to_owned(), run.attempt.to_string()),
+        (property::SCHEDULED_AT.to_owned(), run.scheduled_at.ms().to_string()),
+        (property::CLAIM.to_owned(), run.claim.to_string()),
+        (property::TOKEN.to_owned(), run.token.clone()),
+    ];
+    if run.outcome_within_ms.is_some() {
+        properties.push((property::ACK.to_owned(), "1".to_owned()));
+    }
+    BusMessage {
+        tag: run.tag.clone(),
+        key: run.task_id.to_string(),
+        body: run.data.clone().into_bytes(),
+        properties,
+    }
+}
+
+async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
+    let mut fires: BTreeMap<String, u64> = BTreeMap::new();
+    let mut marked = Vec::with_capacity(confirmed.len());
+    for mut run in confirmed {
+        // A further attempt is no further fire, and says nothing about how late fires are.
+        if run.attempt == 1 {
+            *fires.entry(run.tag.clone()).or_default() += 1;
+            node.metrics.fired(&run.tag, now.since(run.scheduled_at));
+        }
+        if run.confirmed(now).is_ok() {
+            marked.push(run);
+        }
+    }
+    if marked.is_empty() {
+        return;
+    }
+    for attempt in 1..=MARK_TRIES {
+        match node.store.update_runs(&marked).await {
+            // One that was not replaced has been reported on already: the handler was faster than this write.
+            Ok(_) => break,
+            Err(error) if attempt == MARK_TRIES => {
+                tracing::warn!(%error, runs = marked.len(), "confirmed messages could not be marked; they are sent again");
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
+        }
+    }
+    crate::failpoint!("fire::marked");
+    let fires: Vec<(String, u64)> = fires.into_iter().collect();
+    if let Err(error) = node.store.count_fires(now, &fires).await {
+        tracing::warn!(%error, "fires were not counted");
+    }
+}

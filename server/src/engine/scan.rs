@@ -1,0 +1,85 @@
+//! Reads the near future from the store into the window: every so often for all shards watched, and at once where a hint says so.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::node::Node;
+use super::pace::Pace;
+use crate::core::Moment;
+use crate::ports::Result;
+
+/// Tasks read by one scan, at most. What lies further out is read once these have fired.
+const SCAN_LIMIT: u32 = 5_000;
+/// Hints that come together are answered by one scan.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Reads the window for `shards`. Whether there is more than one scan reads.
+///
+/// # Errors
+/// When the store fails; the window keeps what it has.
+pub async fn run_once(node: &Node, shards: &[u16], now: Moment) -> Result<bool> {
+    let until = now.plus_ms(node.settings.window_ms);
+    let tasks = node.store.due_tasks(shards, until, SCAN_LIMIT).await?;
+    let more = tasks.len() >= SCAN_LIMIT as usize;
+    node.window.offer(tasks);
+    Ok(more)
+}
+
+/// Scans until the node stops.
+pub async fn run(node: &Node) {
+    let mut pace = Pace::new("scan", Duration::from_millis(node.settings.rescan_ms));
+    while !node.shutdown.is_cancelled() {
+        let now = node.clock.now();
+        let watch = node.shards.watch(now);
+        node.window.scan_begins();
+        match run_once(node, &watch.shards, now).await {
+            // The window was too small for what is due: read on as soon as half of it has gone.
+            Ok(true) => pace.soon(drained(node)).await,
+            Ok(false) => pace.pause(&node.shutdown).await,
+            Err(error) => {
+                node.health.store.down(&error.to_string());
+                pace.failed(&error, &node.shutdown).await;
+            }
+        }
+    }
+}
+
+async fn drained(node: &Node) {
+    while node.window.len() > SCAN_LIMIT as usize / 2 && !node.shutdown.is_cancelled() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Listens for hints and scans the shards that they name.
+pub async fn listen(node: &Node) {
+    let mut pace = Pace::new("wake-ups", Duration::from_millis(1));
+    while !node.shutdown.is_cancelled() {
+        let hints = tokio::select! {
+            hints = gather(node) => hints,
+            () = node.shutdown.cancelled() => return,
+        };
+        let scanned = match hints {
+            Ok(hinted) => scan_hinted(node, &hinted).await,
+            Err(error) => Err(error),
+        };
+        match scanned {
+            Ok(()) => pace.worked(),
+            Err(error) => pace.failed(&error, &node.shutdown).await,
+        }
+    }
+}
+
+async fn gather(node: &Node) -> Result<BTreeSet<u16>> {
+    let mut hinted: BTreeSet<u16> = node.lock.woken().await?.into_iter().collect();
+    while let Ok(more) = tokio::time::timeout(GATHER, node.lock.woken()).await {
+        hinted.extend(more?);
+    }
+    Ok(hinted)
+}
+
+async fn scan_hinted(node: &Node, hinted: &BTreeSet<u16>) -> Result<()> {
+    let now = node.clock.now();
+    let watched = node.shards.watch(now).shards;
+    let shards: Vec<u16> = watched.iter().copied().filter(|shard| hinted.contains(shard)).collect();
+    if shards.is_empty() { Ok(()) } else { run_once(node, &shards, now).await.map(drop) }
+}

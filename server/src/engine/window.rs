@@ -1,0 +1,213 @@
+//! The near future in memory: the tasks whose next moment comes within seconds, in the order of those moments.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::core::Moment;
+use crate::core::task::{Task, TaskId};
+
+/// A step that a task has taken: its revision and the moment.
+type Step = (u32, Moment);
+
+/// The tasks that are due soon. Filled by scans, emptied by the dispatcher; what it holds is a hint, the store decides.
+#[derive(Default)]
+pub struct Window {
+    inner: Mutex<Inner>,
+    earlier: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    due: BTreeMap<(Moment, TaskId), Task>,
+    place: HashMap<TaskId, Moment>,
+    busy: HashSet<TaskId>,
+    // A scan may bring back a task as it was before its last step. Steps taken since the scan before the running one began are
+    // kept, which is as far back as a running scan can see.
+    stepped: HashMap<TaskId, Step>,
+    stepped_before: HashMap<TaskId, Step>,
+}
+
+impl Window {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change below is complete before it can panic.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A scan begins.
+    pub fn scan_begins(&self) {
+        let mut inner = self.lock();
+        inner.stepped_before = std::mem::take(&mut inner.stepped);
+    }
+
+    /// Adds what a scan has found.
+    pub fn offer(&self, tasks: Vec<Task>) {
+        let mut inner = self.lock();
+        let head = inner.head();
+        for task in tasks {
+            inner.offer(task);
+        }
+        if inner.head() != head {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Takes up to `limit` tasks that are due at `now`. Each must be given back by [`Window::done`].
+    pub fn take_due(&self, now: Moment, limit: usize) -> Vec<Task> {
+        let mut inner = self.lock();
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Some(entry) = inner.due.first_entry()
+            && entry.key().0 <= now
+        {
+            let task = entry.remove();
+            inner.place.remove(&task.id);
+            inner.busy.insert(task.id.clone());
+            taken.push(task);
+        }
+        taken
+    }
+
+    /// The task that was taken has stepped over `step`, or was not able to; `next` is what it is now, if it is due again.
+    pub fn done(&self, id: &TaskId, step: Option<Step>, next: Option<Task>) {
+        let mut inner = self.lock();
+        inner.busy.remove(id);
+        if let Some(step) = step {
+            inner.stepped.insert(id.clone(), step);
+        }
+        let head = inner.head();
+        if let Some(task) = next {
+            inner.offer(task);
+        }
+        if inner.head() != head {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Forgets what belongs to other shards.
+    pub fn keep_shards(&self, shards: &[u16]) {
+        let mut inner = self.lock();
+        let Inner { due, place, .. } = &mut *inner;
+        due.retain(|(_, id), _| shards.contains(&id.shard()));
+        place.retain(|id, _| shards.contains(&id.shard()));
+    }
+
+    /// The earliest moment it holds.
+    pub fn head(&self) -> Option<Moment> {
+        self.lock().head()
+    }
+
+    /// How many tasks wait in it.
+    pub fn len(&self) -> usize {
+        self.lock().due.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns when the earliest moment has changed.
+    pub async fn earlier(&self) {
+        self.earlier.notified().await;
+    }
+}
+
+impl Inner {
+    fn head(&self) -> Option<Moment> {
+        self.due.keys().next().map(|(moment, _)| *moment)
+    }
+
+    fn offer(&mut self, task: Task) {
+        let Some(due) = task.next_due_at else { return };
+        if self.busy.contains(&task.id) || self.has_stepped_over(&task.id, (task.rev, due)) {
+            return;
+        }
+        if let Some(old) = self.place.insert(task.id.clone(), due) {
+            self.due.remove(&(old, task.id.clone()));
+        }
+        self.due.insert((due, task.id.clone()), task);
+    }
+
+    fn has_stepped_over(&self, id: &TaskId, step: Step) -> bool {
+        let over = |steps: &HashMap<TaskId, Step>| steps.get(id).is_some_and(|last| step <= *last);
+        over(&self.stepped) || over(&self.stepped_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Schedule;
+    use crate::core::submission::Submission;
+
+    fn task(n: u128, due_ms: i64) -> Task {
+        let submission = Submission {
+            name: "tag".into(),
+            data: String::new(),
+            schedule: Schedule::Every { period_ms: 10 },
+            start_at: Some(Moment::from_ms(due_ms)),
+            end_at: None,
+            max_fires: None,
+            ack: false,
+            max_runtime_sec: None,
+            dedup_key: None,
+        };
+        submission.accept(TaskId::new(uuid::Uuid::from_u128(n)), Moment::from_ms(0)).unwrap()
+    }
+
+    fn ids(tasks: &[Task]) -> Vec<&str> {
+        tasks.iter().map(|task| &task.id.as_str()[31..]).collect()
+    }
+
+    #[test]
+    fn gives_out_what_is_due_in_order_and_once() {
+        let window = Window::default();
+        window.offer(vec![task(1, 30), task(2, 10), task(3, 20)]);
+        assert_eq!(ids(&window.take_due(Moment::from_ms(20), 9)), ["2", "3"]);
+        assert!(window.take_due(Moment::from_ms(20), 9).is_empty());
+        window.offer(vec![task(2, 10)]);
+        assert!(window.take_due(Moment::from_ms(20), 9).is_empty(), "it is busy");
+    }
+
+    #[test]
+    fn a_scan_that_began_before_a_step_brings_nothing_back() {
+        let window = Window::default();
+        window.scan_begins();
+        window.offer(vec![task(1, 10)]);
+        let taken = window.take_due(Moment::from_ms(10), 9);
+        window.scan_begins();
+        window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
+        window.offer(vec![task(1, 10)]);
+        assert!(window.is_empty(), "as it was before its step");
+        window.offer(vec![task(1, 20)]);
+        assert_eq!(window.head(), Some(Moment::from_ms(20)), "its next moment is news");
+    }
+
+    #[test]
+    fn a_task_that_moved_stands_once() {
+        let window = Window::default();
+        window.offer(vec![task(1, 10)]);
+        window.offer(vec![task(1, 40)]);
+        assert_eq!((window.len(), window.head()), (1, Some(Moment::from_ms(40))));
+    }
+
+    #[test]
+    fn lost_shards_are_forgotten() {
+        let window = Window::default();
+        window.offer(vec![task(1, 10), task(2, 10)]);
+        window.keep_shards(&[task(2, 10).id.shard()]);
+        assert_eq!(ids(&window.take_due(Moment::from_ms(10), 9)), ["2"]);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_moment_wakes_the_dispatcher() {
+        let window = Window::default();
+        window.offer(vec![task(1, 50)]);
+        window.earlier().await;
+        window.offer(vec![task(2, 10)]);
+        window.earlier().await;
+        assert_eq!(window.head(), Some(Moment::from_ms(10)));
+    }
+}
