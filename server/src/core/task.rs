@@ -1,5 +1,7 @@
 //! A task: what to send, when, how often.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Moment, Schedule};
@@ -129,8 +131,11 @@ pub fn pair_key(name: &str, data: &str) -> String {
     hash.update((name.len() as u64).to_be_bytes());
     hash.update(name.as_bytes());
     hash.update(data.as_bytes());
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("pair:{hex}")
+    hash.finalize().iter().fold("pair:".to_owned(), |mut key, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{byte:02x}");
+        key
+    })
 }
 
 /// The key for a caller's own dedup key; never equal to a [`pair_key`].

@@ -79,7 +79,7 @@ async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
         }
         Err(error) => {
             // Each step may or may not have happened. The next scan brings the tasks back, and the rows that stand decide.
-            node.health.store.down(&error.to_string());
+            node.health.store.down(error.to_string());
             Pace::new("dispatch", Duration::ZERO).failed(&error, &node.shutdown).await;
             for task in &tasks {
                 node.window.done(&task.id, None, None);

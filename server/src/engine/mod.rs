@@ -66,7 +66,7 @@ async fn hold_shards(node: &Node) {
                 pace.pause(&node.shutdown).await;
             }
             Err(error) => {
-                node.health.lock.down(&error.to_string());
+                node.health.lock.down(error.to_string());
                 pace.failed(&error, &node.shutdown).await;
             }
         }

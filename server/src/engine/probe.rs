@@ -21,7 +21,7 @@ pub async fn run(node: &Node) {
 async fn store(node: &Node) {
     match tokio::time::timeout(PATIENCE, skew::run_once(node)).await {
         Ok(Ok(())) => node.health.store.up(),
-        Ok(Err(error)) => node.health.store.down(&error.to_string()),
+        Ok(Err(error)) => node.health.store.down(error.to_string()),
         Err(_) => node.health.store.down("the store does not answer in time"),
     }
 }
@@ -29,7 +29,7 @@ async fn store(node: &Node) {
 async fn bus(node: &Node) {
     match tokio::time::timeout(PATIENCE, node.bus.probe()).await {
         Ok(Ok(())) => node.health.bus.up(),
-        Ok(Err(error)) => node.health.bus.down(&error.to_string()),
+        Ok(Err(error)) => node.health.bus.down(error.to_string()),
         Err(_) => node.health.bus.down("the broker does not answer in time"),
     }
 }

@@ -55,7 +55,7 @@ pub async fn publish(node: &Node, runs: Vec<Run>) {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(failures, %error, cause, "the broker has not confirmed messages; they are sent again");
             if confirmed.is_empty() {
-                node.health.bus.down(&error.to_string());
+                node.health.bus.down(error.to_string());
             }
         }
         None => node.health.bus.up(),

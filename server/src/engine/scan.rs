@@ -37,7 +37,7 @@ pub async fn run(node: &Node) {
             Ok(true) => pace.soon(drained(node)).await,
             Ok(false) => pace.pause(&node.shutdown).await,
             Err(error) => {
-                node.health.store.down(&error.to_string());
+                node.health.store.down(error.to_string());
                 pace.failed(&error, &node.shutdown).await;
             }
         }
