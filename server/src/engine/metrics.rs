@@ -136,11 +136,11 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("backlog_due", "Moments due but not handed over, by tag", self.due.clone());
         let help = "Moments due but not handed over";
-        registry.register("backlog_due_total", help, self.due_total.clone());
+        registry.register("backlog_due_all_tags", help, self.due_total.clone());
         let help = "Runs handed over that still lack the outcome the server waits for, by tag";
         registry.register("backlog_unreported", help, self.unreported.clone());
         let help = "Runs handed over that still lack the outcome the server waits for";
-        registry.register("backlog_unreported_total", help, self.unreported_total.clone());
+        registry.register("backlog_unreported_all_tags", help, self.unreported_total.clone());
         let help = "Messages that wait in RocketMQ for a consumer group";
         registry.register("rocketmq_consumer_lag", help, self.lag.clone());
         registry.register("alert_active", "1 while an alert is raised", self.alerts.clone());
@@ -291,7 +291,7 @@ mod tests {
             "taskcenter_publish_errors_total 2",
             "taskcenter_tasks_submitted_total 1",
             "taskcenter_backlog_due{tag=\"b\"} 4",
-            "taskcenter_backlog_due_total 7",
+            "taskcenter_backlog_due_all_tags 7",
             "taskcenter_rocketmq_consumer_lag{group=\"workers\"} 9",
             "taskcenter_http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
         ] {
@@ -306,7 +306,7 @@ mod tests {
         metrics.backlog(&[]);
         let page = metrics.encode().unwrap();
         assert!(!page.contains("taskcenter_backlog_due{tag=\"a\"}"), "{page}");
-        assert!(page.contains("taskcenter_backlog_due_total 0"), "{page}");
+        assert!(page.contains("taskcenter_backlog_due_all_tags 0"), "{page}");
     }
 
     #[test]

@@ -113,10 +113,10 @@ async fn past_their_moment(
     cancel(node, orphans, now).await?;
     let advances: Vec<_> = waiting.iter().map(|run| dispatch::advance(&tasks[&run.task_id], run)).collect();
     if !advances.is_empty() {
-        let advanced = node.store.advance_tasks(&advances).await?;
+        let stepped = node.store.advance_tasks(&advances).await?;
         crate::failpoint!("rescue::advanced");
         passed
-            .extend(waiting.into_iter().zip(advanced).filter_map(|(run, advanced)| advanced.then_some(run)));
+            .extend(waiting.into_iter().zip(advanced).filter_map(|(run, stepped)| stepped.then_some(run)));
     }
     Ok(passed)
 }
