@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ impl Home {
     }
 
     /// Starts `command` so that it outlives this program, and remembers its pid.
-    pub fn spawn(&self, command: &mut Command) -> Result<()> {
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         fs::create_dir_all(&self.dir)?;
         let log = File::create(self.log())?;
         // Its own process group: Ctrl-C at the terminal, or the end of a CI step, is not for the services.
@@ -61,7 +61,7 @@ impl Home {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         fs::write(self.pid_file(), child.id().to_string())?;
-        Ok(())
+        Ok(child)
     }
 
     /// The pid of the running process that was started here, if there is one.
@@ -115,7 +115,8 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
 }
 
 /// Whether `pid` still is the process started in `dir`. Pids are reused, so both its working directory and its
-/// command line must point there. A zombie has neither, and counts as ended.
+/// command line must point there. A zombie has neither, and counts as ended. So, for an instant, may a process that has
+/// just been started: its starter asks the `Child` instead.
 fn owns(dir: &Path, pid: i32) -> bool {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let Ok(cwd) = fs::read_link(proc.join("cwd")) else { return false };

@@ -19,6 +19,8 @@ pub mod code {
     pub const SEND_MESSAGE: i64 = 10;
     /// Read messages from one queue.
     pub const PULL_MESSAGE: i64 = 11;
+    /// Change a broker's settings.
+    pub const UPDATE_BROKER_CONFIG: i64 = 25;
     /// Which brokers serve a topic.
     pub const GET_ROUTE: i64 = 105;
     /// Which brokers there are.

@@ -70,7 +70,7 @@ fn broker_config(dir: &Path, port: u16, security: Security, namesrv: u16) -> Str
     let store = store.display();
     let mut config = format!(
         "brokerClusterName=taskcenter\nbrokerName=broker-a\nbrokerId=0\n\
-         listenPort={port}\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nnamesrvAddr=127.0.0.1:{namesrv}\n\
+         listenPort={port}\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nnamesrvAddr=127.0.0.1:{namesrv}\n\
          storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
          autoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\nenableMixedMessageType=true\n"
     );
@@ -112,13 +112,16 @@ pub fn probe_namesrv(service: &Service, security: Security) -> Result<()> {
 pub fn probe_broker(service: &Service, security: Security, namesrv: u16) -> Result<()> {
     let route =
         Request::new(code::GET_ROUTE, [("topic", TEMPLATE_TOPIC), ("acceptStandardJsonOnly", "true")]);
-    let route = ask(service, namesrv, security, &route)?.success()?;
-    ensure!(route.body.contains(&service.address()), "the name server does not know the broker yet");
+    let route = ask(service, namesrv, security, &route)?;
+    let credentials = (security == Security::Acl).then_some(ACL_USER);
+    if !route.body.contains(&service.address()) {
+        ask(service, service.port, security, &register().signed(credentials))?.success()?;
+        bail!("the name server does not know the broker yet");
+    }
     if security == Security::Acl {
         let unsigned = ask(service, service.port, security, &send())?;
         ensure!(unsigned.code == code::NO_PERMISSION, "the broker accepts an unsigned message");
     }
-    let credentials = (security == Security::Acl).then_some(ACL_USER);
     let sent = ask(service, service.port, security, &send().signed(credentials))?.success()?;
     let offset = sent.field("queueOffset");
     for _ in 0..PULLS {
@@ -130,6 +133,12 @@ pub fn probe_broker(service: &Service, security: Security, namesrv: u16) -> Resu
         sleep(Duration::from_millis(20));
     }
     bail!("the broker does not return the message it accepted");
+}
+
+/// Makes a broker register now. It does so by itself when it starts, but often before it has found its name server, and
+/// then again only after its period. Writing its (default) permission has this effect and no other.
+fn register() -> Request {
+    Request::new(code::UPDATE_BROKER_CONFIG, []).body(b"brokerPermission=6")
 }
 
 fn send() -> Request {

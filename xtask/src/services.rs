@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,13 @@ use crate::{net, tls};
 
 /// A cold JVM on a busy machine takes several seconds, a mongod's recovery more.
 const READY_WITHIN: Duration = Duration::from_mins(2);
+/// Longer than a broker's period of registration.
+const REPAIR_AFTER: Duration = Duration::from_secs(12);
 
 /// The services of one checkout.
 pub struct Services {
     all: Vec<Service>,
-    root: std::path::PathBuf,
+    root: PathBuf,
 }
 
 impl Services {
@@ -40,7 +43,7 @@ impl Services {
     /// Waits for services that something else starts.
     pub fn wait_for_plain(&self) -> Result<()> {
         for service in self.all.iter().filter(|service| service.belongs_to(Profile::Plain)) {
-            wait_until_ready(service, Instant::now(), &|| true)?;
+            wait_until_ready(service, Instant::now(), &mut || true)?;
         }
         self.write_environment()
     }
@@ -113,8 +116,8 @@ impl Services {
             self.environment().into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let file = self.root.join("env");
         fs::write(&file, lines.concat())?;
+        eprintln!("The addresses, also in {}:", file.display());
         print!("{}", lines.concat());
-        println!("(also in {})", file.display());
         Ok(())
     }
 
@@ -138,17 +141,15 @@ fn start_all(services: &[&Service]) -> Result<()> {
     let start = Instant::now();
     let mut started = Vec::new();
     for service in services {
-        if service.probe().is_ok() {
-            println!("{:12} {:45} {}", service.name, service.address(), state_when_up(service));
+        if works(service) {
+            eprintln!("{:12} {:45} {}", service.name, service.address(), state_when_up(service));
         } else {
-            spawn(service)?;
-            started.push(service);
+            started.push((service, spawn(service)?));
         }
     }
-    for service in started {
-        let home = service.home();
-        wait_until_ready(service, start, &|| home.running().is_some())?;
-        println!(
+    for (service, mut child) in started {
+        wait_until_ready(service, start, &mut || matches!(child.try_wait(), Ok(None)))?;
+        eprintln!(
             "{:12} {:45} up after {:.1} s",
             service.name,
             service.address(),
@@ -158,11 +159,24 @@ fn start_all(services: &[&Service]) -> Result<()> {
     Ok(())
 }
 
+/// A process that is there but does not work gets some time: a broker needs it to find a name server that came back.
+fn works(service: &Service) -> bool {
+    let start = Instant::now();
+    while service.probe().is_err() {
+        if service.home().running().is_none() || start.elapsed() > REPAIR_AFTER {
+            return false;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    true
+}
+
 /// Starts a service that does not work, after ending what is left of it.
-fn spawn(service: &Service) -> Result<()> {
+fn spawn(service: &Service) -> Result<Child> {
     let home = service.home();
-    if home.stop(Ending::Graceful)? {
-        println!("{:12} did not answer: restarting it", service.name);
+    // It had its time to answer, so a polite request would only cost more of it.
+    if end(service, Ending::Kill)? {
+        eprintln!("{:12} did not answer: restarting it", service.name);
     }
     if net::is_taken(service.port) {
         bail!("{}: port {} belongs to a process that was not started here", service.name, service.port);
@@ -170,7 +184,7 @@ fn spawn(service: &Service) -> Result<()> {
     home.spawn(&mut service.command()?)
 }
 
-fn wait_until_ready(service: &Service, start: Instant, alive: &dyn Fn() -> bool) -> Result<()> {
+fn wait_until_ready(service: &Service, start: Instant, alive: &mut dyn FnMut() -> bool) -> Result<()> {
     loop {
         let Err(error) = service.probe() else { return Ok(()) };
         let home = service.home();
@@ -199,13 +213,23 @@ fn stop_together(services: &[&Service], wipe: bool) -> Result<()> {
 
 fn stop(service: &Service, ending: Ending, wipe: bool) -> Result<()> {
     let start = Instant::now();
-    if service.home().stop(ending)? {
-        println!("{:12} stopped after {:.1} s", service.name, start.elapsed().as_secs_f32());
+    if end(service, ending)? {
+        eprintln!("{:12} stopped after {:.1} s", service.name, start.elapsed().as_secs_f32());
     }
     if wipe && service.home().dir().is_dir() {
         fs::remove_dir_all(service.home().dir())?;
     }
     Ok(())
+}
+
+/// Ends the process, and waits until its port is free: a killed process closes its files after it is gone for `/proc`.
+fn end(service: &Service, ending: Ending) -> Result<bool> {
+    let ended = service.home().stop(ending)?;
+    let start = Instant::now();
+    while ended && net::is_taken(service.port) && start.elapsed() < Duration::from_secs(5) {
+        sleep(Duration::from_millis(20));
+    }
+    Ok(ended)
 }
 
 fn state(service: &Service) -> String {
