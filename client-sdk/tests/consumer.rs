@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use taskcenter_client::tag::Subscription;
 use taskcenter_client::transport::memory::{MemorySender, MemoryTransport, Unsettled};
+use taskcenter_client::wire::property;
 use taskcenter_client::{
     Consumer, Context, Deliver, Delivery, HandlerError, StartError, Transport, TransportError, Verdict,
 };
@@ -37,7 +38,7 @@ fn scene(concurrency: usize, drain: Duration) -> Scene {
     let (begun_sender, begun) = mpsc::unbounded_channel();
     let gate = Arc::new(Gate { begun: begun_sender, open: Semaphore::new(0) });
     let (sender, transport) = MemoryTransport::channel(16);
-    let builder = Consumer::builder().state(Arc::clone(&gate)).on_text("t", pass);
+    let builder = Consumer::builder().state(Arc::clone(&gate)).on_text("t", pass).drop_duplicates(10);
     let consumer = builder.concurrency(concurrency).drain_for(drain).transport(transport).start().unwrap();
     Scene { gate, begun, sender, consumer }
 }
@@ -90,6 +91,25 @@ async fn a_shutdown_waits_for_what_runs_and_gives_back_what_does_not() {
     assert_eq!(running.verdict().await, Ok(Verdict::Ack));
     stopped.await.unwrap().unwrap();
     assert!(scene.begun.try_recv().is_err(), "nothing began after the shutdown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_gives_back_a_duplicate_that_waits_for_its_twin() {
+    let mut scene = scene(2, LONG);
+    let run = |body| {
+        let properties = [(property::RUN_ID.to_owned(), "run".to_owned())].into();
+        Delivery { properties, ..message("t", body) }
+    };
+    let running = scene.sender.send(run("running")).await.unwrap();
+    assert_eq!(scene.begun.recv().await.as_deref(), Some("running"));
+    let twin = scene.sender.send(run("twin")).await.unwrap();
+    settle().await;
+
+    let stopped = tokio::spawn(scene.consumer.shutdown());
+    assert_eq!(twin.verdict().await, Ok(Verdict::Retry { after: None }));
+    scene.gate.open.add_permits(1);
+    assert_eq!(running.verdict().await, Ok(Verdict::Ack));
+    stopped.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,6 +70,8 @@ async fn the_server_is_told_every_outcome_and_the_broker_never_retries() {
 async fn a_message_the_server_does_not_wait_for_is_the_brokers() {
     let harness = reporting().1.harness().unwrap();
     assert_eq!(harness.deliver("t").body("no").await.verdict, Verdict::Retry { after: None });
+    let unasked = harness.deliver("t").body("no").ack("secret").property(property::ACK, "0");
+    assert_eq!(unasked.await.verdict, Verdict::Retry { after: None });
     let half = harness.deliver("t").body("no").ack("secret").without(property::TOKEN);
     assert_eq!(half.await.verdict, Verdict::Retry { after: None });
     assert_eq!(harness.reports(), []);
