@@ -22,6 +22,6 @@ fn compose(workspace: &Path, arguments: &[&str]) -> Result<()> {
         .current_dir(workspace)
         .status()
         .context("docker is missing: install it, or leave --docker out")?;
-    ensure!(status.success(), "docker compose failed: is the Docker daemon running?");
+    ensure!(status.success(), "docker compose failed: are its daemon and its compose plugin there?");
     Ok(())
 }

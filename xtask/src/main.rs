@@ -39,8 +39,11 @@ enum Chore {
     /// Start, stop and inspect the real MongoDB, Redis and RocketMQ that tests run against
     ///
     /// They listen on the loopback interface only, on ports that are no product's default, and keep their logs and data
-    /// below target/services. Programs are downloaded once, in pinned versions; redis-server, Java, Maven and pip come
-    /// from the system (root on Debian gets missing ones installed). Linux only.
+    /// below target/services. One exception: a RocketMQ broker's replication port, the one after its own, cannot be
+    /// bound to an interface.
+    ///
+    /// Programs are downloaded once, in pinned versions; redis-server, Java, Maven and pip come from the system (root on
+    /// Debian gets missing ones installed). Linux only.
     Services {
         #[command(subcommand)]
         action: Action,
