@@ -69,15 +69,14 @@ impl HandlerError {
 
     /// The error and all that caused it, joined by colons.
     pub fn message(&self) -> String {
-        let mut message = self.source.to_string();
-        let mut cause = self.source.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        message
+        with_causes(&*self.source)
     }
+}
+
+/// An error and all that caused it, joined by colons.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"))
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {

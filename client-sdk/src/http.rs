@@ -8,6 +8,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::handler::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::wire::{
     AddTask, AddTaskReply, DeleteReply, DeleteTasks, DeleteTasksByName, ErrorReply, NEXT_CURSOR_HEADER,
@@ -311,7 +312,7 @@ impl Reporter for TaskCenter {
             Err(error) if matches!(error.status(), Some(404 | 409)) => {
                 Err(ReportError::Refused(error.to_string()))
             }
-            Err(error) => Err(ReportError::Undelivered(error.to_string())),
+            Err(error) => Err(ReportError::Undelivered(with_causes(&error))),
         }
     }
 }

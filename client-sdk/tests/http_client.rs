@@ -156,6 +156,11 @@ async fn another_error_is_not_repeated() {
     assert_eq!((error.status(), asked.load(Ordering::SeqCst)), (Some(500), 1));
 }
 
+fn report() -> OutcomeReport {
+    let outcome = ReportedOutcome::Failed;
+    OutcomeReport { attempt: 1, token: "t".into(), outcome, message: None, retry_after_ms: Some(5) }
+}
+
 #[tokio::test]
 async fn a_server_that_comes_up_late_is_found() {
     // A port nobody listens on until the first refusal has been seen.
@@ -163,6 +168,10 @@ async fn a_server_that_comes_up_late_is_found() {
     let client = TaskCenter::builder(format!("http://{port}")).retries(0, Duration::ZERO).build().unwrap();
     let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
     assert!(matches!(&error, Error::Unanswered(cause) if cause.is_connect()), "{error:?}");
+    let Err(ReportError::Undelivered(why)) = Reporter::report(&client, "run", report()).await else {
+        panic!()
+    };
+    assert!(why.starts_with("the server did not answer: ") && why.contains("refused"), "{why}");
 
     let patient = TaskCenter::builder(format!("http://{port}")).retries(1_000, Duration::from_millis(1));
     let patient = patient.build().unwrap();
@@ -186,7 +195,7 @@ async fn a_silent_server_is_given_up_on() {
 
 #[tokio::test]
 async fn a_reports_answer_is_told_apart() {
-    async fn report(Path(run_id): Path<String>, Json(report): Json<OutcomeReport>) -> Response {
+    async fn take(Path(run_id): Path<String>, Json(report): Json<OutcomeReport>) -> Response {
         match run_id.as_str() {
             "../known" => {
                 Json(json!({"run_id": run_id, "state": format!("{:?}", report.outcome)})).into_response()
@@ -196,7 +205,7 @@ async fn a_reports_answer_is_told_apart() {
             _ => refusal(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
         }
     }
-    let client = client(Router::new().route("/v1/runs/{run_id}/report", post(report))).await;
+    let client = client(Router::new().route("/v1/runs/{run_id}/report", post(take))).await;
     let outcome = ReportedOutcome::Failed;
     let body =
         OutcomeReport { attempt: 1, token: "t".into(), outcome, message: None, retry_after_ms: Some(5) };
