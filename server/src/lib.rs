@@ -3,6 +3,9 @@
 #[macro_use]
 pub mod failpoint;
 
+pub mod config;
+pub mod adapters;
 pub mod core;
 pub mod engine;
+pub mod http;
 pub mod ports;

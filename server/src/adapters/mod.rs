@@ -1,0 +1,5 @@
+//! The ports' implementations: one a back end.
+
+pub mod clock;
+pub mod mongo;
+pub mod redis;

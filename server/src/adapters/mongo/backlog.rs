@@ -1,0 +1,77 @@
+//! What is waiting, by tag. Both queries walk indexes of open rows only.
+
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::options::Hint;
+use mongodb::{Collection, error};
+use serde::Deserialize;
+
+use super::errors::bounded;
+use super::rows::{all_shards, date};
+use super::{Ledger, schema, tasks};
+use crate::core::Moment;
+use crate::ports::{BacklogRow, Result};
+
+#[derive(Deserialize)]
+struct Count {
+    #[serde(rename = "_id")]
+    tag: String,
+    #[serde(default)]
+    due: i64,
+    #[serde(default)]
+    unreported: i64,
+}
+
+pub async fn rows(ledger: &Ledger, now: Moment) -> Result<Vec<BacklogRow>> {
+    let overdue = vec![
+        doc! { "$match": tasks::due_filter(&all_shards(), now) },
+        doc! { "$group": { "_id": "$name", "due": { "$sum": 1 } } },
+    ];
+    let (overdue, waiting) = tokio::try_join!(
+        bounded(counts(&ledger.tasks, overdue, schema::due_index())),
+        bounded(counts(&ledger.runs, waiting(now), schema::attention_index())),
+    )?;
+    Ok(merge(overdue.into_iter().chain(waiting)))
+}
+
+/// Open runs: handed over and unreported, or due and not handed over.
+fn waiting(now: Moment) -> Vec<Document> {
+    let open = doc! {
+        "shard": { "$in": all_shards() },
+        "attention_at": { "$exists": true },
+        "$or": [
+            { "state": "fired" },
+            { "state": "firing", "scheduled_at": { "$lte": date(now) } },
+            { "state": "retrying", "scheduled_at": { "$lte": date(now) }, "attention_at": { "$lte": date(now) } },
+        ],
+    };
+    let is_fired = doc! { "$eq": ["$state", "fired"] };
+    vec![
+        doc! { "$match": open },
+        doc! { "$group": {
+            "_id": "$tag",
+            "due": { "$sum": { "$cond": [&is_fired, 0, 1] } },
+            "unreported": { "$sum": { "$cond": [&is_fired, 1, 0] } },
+        } },
+    ]
+}
+
+async fn counts<T: Send + Sync>(
+    collection: &Collection<T>,
+    pipeline: Vec<Document>,
+    index: Document,
+) -> error::Result<Vec<Count>> {
+    collection.aggregate(pipeline).hint(Hint::Keys(index)).with_type::<Count>().await?.try_collect().await
+}
+
+fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
+    let mut by_tag = BTreeMap::<String, (u64, u64)>::new();
+    for count in counts {
+        let row = by_tag.entry(count.tag).or_default();
+        row.0 += count.due as u64;
+        row.1 += count.unreported as u64;
+    }
+    by_tag.into_iter().map(|(tag, (due, unreported))| BacklogRow { tag, due, unreported }).collect()
+}

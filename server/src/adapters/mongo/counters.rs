@@ -1,0 +1,76 @@
+//! Fires by tag, a document for each minute and each UTC day, so that no page counts over history.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use serde::Deserialize;
+
+use super::Ledger;
+use super::errors::{bounded, corrupt};
+use super::updates;
+use crate::core::Moment;
+use crate::ports::Result;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
+const KEEP_DAYS: Duration = DAY.saturating_mul(400);
+
+/// Not repeated when its answer is lost: a count that may lack some is better than one that may hold some twice.
+pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+    let (minute, day) = (minute_prefix(at), day_prefix(at));
+    let both = fires.iter().flat_map(|(tag, n)| {
+        [increment(&minute, tag, *n, at, KEEP_MINUTES), increment(&day, tag, *n, at, KEEP_DAYS)]
+    });
+    let statements: Vec<Document> = both.collect();
+    updates::apply(ledger, "counters", &statements).await.map(drop)
+}
+
+fn increment(prefix: &str, tag: &str, fires: u64, at: Moment, keep: Duration) -> Document {
+    let expire_at = DateTime::from_millis(at.plus_ms(keep.as_millis() as i64).ms());
+    let update =
+        doc! { "$inc": { "fires": fires as i64 }, "$setOnInsert": { "tag": tag, "expire_at": expire_at } };
+    doc! { "q": { "_id": format!("{prefix}{tag}") }, "u": update, "upsert": true }
+}
+
+/// `minute|2026-11-21T04:26|`
+fn minute_prefix(at: Moment) -> String {
+    format!("minute|{}|", leading(at, 16))
+}
+
+/// `day|2026-11-21|`
+fn day_prefix(at: Moment) -> String {
+    format!("day|{}|", leading(at, 10))
+}
+
+fn leading(at: Moment, chars: usize) -> String {
+    at.to_string().chars().take(chars).collect()
+}
+
+#[derive(Deserialize)]
+struct Count {
+    tag: String,
+    fires: i64,
+}
+
+pub async fn in_minute(ledger: &Ledger, at: Moment) -> Result<Vec<(String, u64)>> {
+    let prefix = minute_prefix(at);
+    // '}' follows '|'.
+    let end = format!("{}}}", prefix.trim_end_matches('|'));
+    let find = ledger.counters.clone_with_type::<Count>();
+    let find = find.find(doc! { "_id": { "$gte": &prefix, "$lt": end } });
+    let counts: Vec<Count> = bounded(async { find.await?.try_collect().await }).await?;
+    counts.into_iter().map(|count| Ok((count.tag, count.fires.try_into().map_err(corrupt)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_named_after_its_minute_or_its_day() {
+        let at = Moment::from_ms(1_795_000_000_000);
+        assert_eq!(minute_prefix(at), "minute|2026-11-18T11:06|");
+        assert_eq!(day_prefix(at), "day|2026-11-18|");
+    }
+}

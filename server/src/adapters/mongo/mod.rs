@@ -1,0 +1,271 @@
+//! The ledger in MongoDB: a replica set, single-document operations, majority-acknowledged and journaled writes.
+
+mod backlog;
+mod coalesce;
+mod counters;
+mod errors;
+mod prune;
+mod rows;
+mod runs;
+mod schema;
+mod tasks;
+mod updates;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use mongodb::bson::{Document, doc};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria};
+use mongodb::{Client, Collection, Database};
+
+use self::coalesce::Coalesce;
+use self::errors::{bounded, corrupt, port_error, refused, unavailable};
+use self::rows::{RunRow, TaskRow};
+use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::ports::{Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, Result, Store};
+
+/// How long an operation waits for a primary, unless the URI says otherwise.
+const SERVER_SELECTION: Duration = Duration::from_secs(5);
+/// How long a connection may take to open, unless the URI says otherwise.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a write waits for its majority before its state counts as unknown, unless the URI says otherwise.
+const MAJORITY: Duration = Duration::from_secs(5);
+
+/// The statements or ids of one command, the knee of MongoDB's curve.
+const CHUNK: usize = 1_000;
+
+/// The ledger in MongoDB.
+pub struct MongoStore {
+    db: Ledger,
+    submits: Coalesce<Task, Result<InsertedTask>>,
+}
+
+/// The collections; cheap to clone.
+#[derive(Clone)]
+struct Ledger {
+    db: Database,
+    tasks: Collection<TaskRow>,
+    runs: Collection<RunRow>,
+    counters: Collection<Document>,
+}
+
+impl MongoStore {
+    /// A store on the database `db_name` of the deployment at `uri`. Nothing is sent yet (an SRV name is looked up);
+    /// [`MongoStore::prepare`] must succeed once before the store is used. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the URI or the name cannot be used. The text never contains the password.
+    pub async fn new(uri: &str, db_name: &str) -> std::result::Result<Self, PortError> {
+        if db_name.is_empty() || db_name.len() > 38 || db_name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
+        {
+            return Err(refused(format!("{db_name:?} cannot be the name of a database")));
+        }
+        let options = ClientOptions::parse(uri).await.map_err(|error| bad_uri(uri, error))?;
+        let client = Client::with_options(strict(options)).map_err(|error| bad_uri(uri, error))?;
+        Ok(Self::on(client.database(db_name)))
+    }
+
+    /// [`MongoStore::new`] and [`MongoStore::prepare`] in one.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub async fn connect(uri: &str, db_name: &str) -> std::result::Result<Self, PortError> {
+        let store = Self::new(uri, db_name).await?;
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// Refuses a standalone server and creates the indexes. May be repeated.
+    ///
+    /// # Errors
+    /// When the server is unreachable, or unfit.
+    pub async fn prepare(&self) -> std::result::Result<(), PortError> {
+        schema::refuse_standalone(&self.db.hello().await?)?;
+        schema::create_indexes(&self.db).await
+    }
+
+    /// The database behind the store, for a test that looks at plans or cleans up.
+    #[doc(hidden)]
+    pub fn database(&self) -> &Database {
+        &self.db.db
+    }
+
+    fn on(db: Database) -> Self {
+        let db = Ledger {
+            tasks: db.collection("tasks"),
+            runs: db.collection("runs"),
+            counters: db.collection("counters"),
+            db,
+        };
+        let flushing = db.clone();
+        let submits = Coalesce::new(Box::new(move |batch| {
+            let db = flushing.clone();
+            Box::pin(async move { tasks::insert(&db, batch).await })
+        }));
+        Self { db, submits }
+    }
+
+    async fn submit(&self, task: Task) -> Result<InsertedTask> {
+        let answer = self.submits.submit(task).await;
+        answer.unwrap_or_else(|| Err(unavailable("the batch was given up at shutdown")))
+    }
+}
+
+impl Ledger {
+    async fn hello(&self) -> Result<Document> {
+        bounded(self.db.run_command(doc! { "hello": 1 }).into_future()).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        let hello = self.hello().await?;
+        hello.get_datetime("localTime").map(|at| rows::moment(*at)).map_err(corrupt)
+    }
+}
+
+/// What no URI may weaken: a write that one node alone has seen can vanish at a fail-over.
+fn strict(mut options: ClientOptions) -> ClientOptions {
+    let concern = options.write_concern.get_or_insert_default();
+    concern.w = Some(Acknowledgment::Majority);
+    concern.journal = Some(true);
+    concern.w_timeout.get_or_insert(MAJORITY);
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.retry_writes = Some(true);
+    options.retry_reads = Some(true);
+    options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
+    options.connect_timeout.get_or_insert(CONNECT);
+    options.app_name.get_or_insert_with(|| "taskcenter".to_owned());
+    options
+}
+
+/// The driver quotes the part that it could not read, which may be the password.
+fn bad_uri(uri: &str, error: mongodb::error::Error) -> PortError {
+    const WITH_CREDENTIALS: &str = "the URI cannot be used; it should read \
+        mongodb://user:password@host:port/?replicaSet=name, with user and password percent-encoded";
+    let error = port_error(error);
+    match error {
+        PortError::Refused(..) if uri.contains('@') => refused(WITH_CREDENTIALS),
+        PortError::Refused(name, cause) => {
+            PortError::Refused(name, format!("the URI cannot be used: {cause}").into())
+        }
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+        join_all(tasks.into_iter().map(|task| self.submit(task))).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
+        Ok(self.tasks(std::slice::from_ref(id)).await?.pop())
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        tasks::by_id(&self.db, ids).await
+    }
+
+    async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>> {
+        tasks::by_name(&self.db, name, page).await
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
+        tasks::cancel(&self.db, ids, now).await
+    }
+
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+        tasks::due(&self.db, shards, until, limit).await
+    }
+
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+        runs::insert(&self.db, runs).await
+    }
+
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
+        tasks::advance(&self.db, advances).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        Ok(runs::by_id(&self.db, &[id]).await?.pop())
+    }
+
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
+        runs::open(&self.db, task_id).await
+    }
+
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
+        runs::update(&self.db, runs).await
+    }
+
+    async fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>> {
+        runs::needing_attention(&self.db, shards, now, limit).await
+    }
+
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+        counters::count(&self.db, at, fires).await
+    }
+
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
+        counters::in_minute(&self.db, at).await
+    }
+
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
+        backlog::rows(&self.db, now).await
+    }
+
+    async fn prune(&self, ended_before: Moment, limit: u32) -> Result<u64> {
+        prune::run(&self.db, ended_before, limit).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        self.db.now().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn problem(uri: &str) -> String {
+        match MongoStore::new(uri, "db").await {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error}: {}", std::error::Error::source(&error).unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_uri_is_named_without_its_password() {
+        assert!(problem("mongodb://localhost/?replicaSet=").await.contains("replicaSet"));
+        for uri in ["mongodb://user:se/cret@host", "mongodb://user:se:cret@host", "mongo://user:secret@host"]
+        {
+            let text = problem(uri).await;
+            assert!(text.contains("percent-encoded"), "{text}");
+            assert!(
+                !text.contains("cret@") && !text.contains("se/cret") && !text.contains("secret"),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_uri_cannot_weaken_durability() {
+        let uri = "mongodb://localhost/?w=1&journal=false&retryWrites=false&readPreference=secondary";
+        let options = strict(ClientOptions::parse(uri).await.unwrap());
+        let concern = options.write_concern.unwrap();
+        assert_eq!((concern.w, concern.journal), (Some(Acknowledgment::Majority), Some(true)));
+        assert_eq!(options.retry_writes, Some(true));
+        assert_eq!(
+            options.selection_criteria,
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_name_that_mongodb_would_refuse_is_refused_at_once() {
+        for name in ["", "a.b", "a/b", "a b"] {
+            assert!(MongoStore::new("mongodb://localhost", name).await.is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What the documents look like: flat, readable in a shell, nothing in them that can be derived but the shard.
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use crate::core::run::Stretch;
+use crate::core::task::SHARDS;
+use crate::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
+
+/// A moment as BSON has it.
+pub fn date(moment: Moment) -> DateTime {
+    DateTime::from_millis(moment.ms())
+}
+
+/// A BSON date as a moment.
+pub fn moment(date: DateTime) -> Moment {
+    Moment::from_ms(date.timestamp_millis())
+}
+
+/// The shards as BSON has them.
+pub fn shard_numbers(shards: &[u16]) -> Vec<i32> {
+    shards.iter().map(|shard| i32::from(*shard)).collect()
+}
+
+/// Every shard: lets a query over all of them use an index that begins with the shard.
+pub fn all_shards() -> Vec<i32> {
+    (0..i32::from(SHARDS)).collect()
+}
+
+/// A document of `tasks`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TaskRow {
+    #[serde(rename = "_id")]
+    pub id: TaskId,
+    shard: i32,
+    name: String,
+    data: String,
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cron: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_fires: Option<i64>,
+    ack: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_runtime_sec: Option<i64>,
+    created_at: DateTime,
+    rev: i64,
+    state: TaskState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_due_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_due_at: Option<DateTime>,
+    fired_count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dedup_key: Option<String>,
+    /// When it finished or was cancelled: what prune goes by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<DateTime>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Once,
+    Every,
+    Cron,
+}
+
+/// A row whose fields contradict one another.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} lacks {1}")]
+pub struct Incomplete(String, &'static str);
+
+impl From<&Task> for TaskRow {
+    fn from(task: &Task) -> Self {
+        let (kind, period_ms, cron, zone) = match &task.schedule {
+            Schedule::Once => (Kind::Once, None, None, None),
+            Schedule::Every { period_ms } => (Kind::Every, Some(*period_ms), None, None),
+            Schedule::Cron { expression, zone } => {
+                (Kind::Cron, None, Some(expression.clone()), Some(zone.clone()))
+            }
+        };
+        Self {
+            shard: i32::from(task.id.shard()),
+            id: task.id.clone(),
+            name: task.name.clone(),
+            data: task.data.clone(),
+            kind,
+            period_ms,
+            cron,
+            zone,
+            start_at: task.start_at.map(date),
+            end_at: task.end_at.map(date),
+            max_fires: task.max_fires.map(|n| n as i64),
+            ack: task.ack,
+            max_runtime_sec: task.max_runtime_sec.map(|n| n as i64),
+            created_at: date(task.created_at),
+            rev: i64::from(task.rev),
+            state: task.state,
+            next_due_at: task.next_due_at.map(date),
+            last_due_at: task.last_due_at.map(date),
+            fired_count: task.fired_count as i64,
+            dedup_key: task.dedup_key.clone(),
+            ended_at: None,
+        }
+    }
+}
+
+impl TaskRow {
+    fn schedule(&mut self) -> Result<Schedule, Incomplete> {
+        let lacks = |what| Incomplete(format!("task {}", self.id), what);
+        Ok(match self.kind {
+            Kind::Once => Schedule::Once,
+            Kind::Every => Schedule::Every { period_ms: self.period_ms.ok_or_else(|| lacks("period_ms"))? },
+            Kind::Cron => Schedule::Cron {
+                expression: self.cron.take().ok_or_else(|| lacks("cron"))?,
+                zone: self.zone.take().ok_or_else(|| lacks("zone"))?,
+            },
+        })
+    }
+}
+
+impl TryFrom<TaskRow> for Task {
+    type Error = Incomplete;
+
+    fn try_from(mut row: TaskRow) -> Result<Self, Incomplete> {
+        Ok(Self {
+            schedule: row.schedule()?,
+            id: row.id,
+            name: row.name,
+            data: row.data,
+            start_at: row.start_at.map(moment),
+            end_at: row.end_at.map(moment),
+            max_fires: row.max_fires.map(|n| n as u64),
+            ack: row.ack,
+            max_runtime_sec: row.max_runtime_sec.map(|n| n as u64),
+            created_at: moment(row.created_at),
+            rev: row.rev as u32,
+            state: row.state,
+            next_due_at: row.next_due_at.map(moment),
+            last_due_at: row.last_due_at.map(moment),
+            fired_count: row.fired_count as u64,
+            dedup_key: row.dedup_key,
+        })
+    }
+}
+
+/// A document of `runs`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunRow {
+    #[serde(rename = "_id")]
+    pub id: RunId,
+    shard: i32,
+    task_id: TaskId,
+    rev: i64,
+    scheduled_at: DateTime,
+    tag: String,
+    data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome_within_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stretch_to: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stretch_count: Option<i64>,
+    state: RunState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    attempt: i64,
+    token: String,
+    holder: String,
+    claim: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fired_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<DateTime>,
+    version: i64,
+}
+
+/// The update that brings a stored run to where `run` stands, one version on. `write_id` names the call, so that a repeated
+/// write can tell its own from another's.
+pub fn progress(run: &Run, write_id: ObjectId) -> Document {
+    let mut set = doc! {
+        "state": state_name(run.state),
+        "attempt": i64::from(run.attempt),
+        "token": &run.token,
+        "holder": &run.holder,
+        "claim": i64::from(run.claim),
+        "version": run.version as i64 + 1,
+        "write_id": write_id,
+    };
+    let mut unset = Document::new();
+    let mut put = |name: &str, value: Option<Bson>| match value {
+        Some(value) => set.insert(name, value),
+        None => unset.insert(name, ""),
+    };
+    put("reason", run.reason.clone().map(Bson::from));
+    put("attention_at", run.attention_at.map(date).map(Bson::from));
+    put("fired_at", run.fired_at.map(date).map(Bson::from));
+    put("ended_at", run.ended_at.map(date).map(Bson::from));
+    let mut update = doc! { "$set": set };
+    // The server refuses an empty $unset.
+    if !unset.is_empty() {
+        update.insert("$unset", unset);
+    }
+    update
+}
+
+/// A run's state as its rows spell it.
+pub const fn state_name(state: RunState) -> &'static str {
+    match state {
+        RunState::Firing => "firing",
+        RunState::Fired => "fired",
+        RunState::Ready => "ready",
+        RunState::Leased => "leased",
+        RunState::Retrying => "retrying",
+        RunState::Succeeded => "succeeded",
+        RunState::Dead => "dead",
+        RunState::Skipped => "skipped",
+        RunState::Cancelled => "cancelled",
+    }
+}
+
+impl From<&Run> for RunRow {
+    fn from(run: &Run) -> Self {
+        Self {
+            id: run.id.clone(),
+            shard: i32::from(run.task_id.shard()),
+            task_id: run.task_id.clone(),
+            rev: i64::from(run.rev),
+            scheduled_at: date(run.scheduled_at),
+            tag: run.tag.clone(),
+            data: run.data.clone(),
+            outcome_within_ms: run.outcome_within_ms,
+            stretch_to: run.stretch.map(|stretch| date(stretch.to)),
+            stretch_count: run.stretch.map(|stretch| stretch.count as i64),
+            state: run.state,
+            reason: run.reason.clone(),
+            attempt: i64::from(run.attempt),
+            token: run.token.clone(),
+            holder: run.holder.clone(),
+            claim: i64::from(run.claim),
+            attention_at: run.attention_at.map(date),
+            fired_at: run.fired_at.map(date),
+            ended_at: run.ended_at.map(date),
+            version: run.version as i64,
+        }
+    }
+}
+
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
+        let stretch = row.stretch_to.zip(row.stretch_count);
+        Self {
+            id: row.id,
+            task_id: row.task_id,
+            rev: row.rev as u32,
+            scheduled_at: moment(row.scheduled_at),
+            tag: row.tag,
+            data: row.data,
+            outcome_within_ms: row.outcome_within_ms,
+            stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
+            state: row.state,
+            reason: row.reason,
+            attempt: row.attempt as u32,
+            token: row.token,
+            holder: row.holder,
+            claim: row.claim as u32,
+            attention_at: row.attention_at.map(moment),
+            fired_at: row.fired_at.map(moment),
+            ended_at: row.ended_at.map(moment),
+            version: row.version as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_spelt_as_serde_spells_it() {
+        use RunState as S;
+        for state in [
+            S::Firing,
+            S::Fired,
+            S::Ready,
+            S::Leased,
+            S::Retrying,
+            S::Succeeded,
+            S::Dead,
+            S::Skipped,
+            S::Cancelled,
+        ] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state_name(state));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Runs: insert, read, replace by compare-and-set.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::Hint;
+use serde::Deserialize;
+
+use super::errors::{bounded, is_unavailable, persistent, port_error, unavailable};
+use super::rows::{RunRow, date, progress, shard_numbers};
+use super::updates::{self, find_by_id};
+use super::{CHUNK, Ledger, schema};
+use crate::core::{Moment, Run, RunId, TaskId};
+use crate::ports::{InsertedRun, Result};
+
+const DUPLICATE_KEY: i32 = 11000;
+
+pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+    let mut answers = Vec::with_capacity(runs.len());
+    for chunk in runs.chunks(CHUNK) {
+        answers.extend(insert_chunk(ledger, chunk).await?);
+    }
+    Ok(answers)
+}
+
+async fn insert_chunk(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+    let rows: Vec<RunRow> = runs.iter().map(RunRow::from).collect();
+    let duplicates = persistent(|| insert_rows(ledger, &rows)).await?;
+    let ids: Vec<&RunId> = duplicates.iter().map(|at| &runs[*at].id).collect();
+    let standing = by_id(ledger, &ids).await?;
+    let mut standing: HashMap<RunId, Run> = standing.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let mut answers: Vec<_> = runs.iter().map(|_| InsertedRun::New).collect();
+    for at in duplicates {
+        let row = standing.remove(&runs[at].id);
+        let row = row.ok_or_else(|| unavailable(format!("run {} vanished", runs[at].id)))?;
+        // An equal row is this very insert, whose answer was lost.
+        if row != runs[at] {
+            answers[at] = InsertedRun::Existing(Box::new(row));
+        }
+    }
+    Ok(answers)
+}
+
+/// The positions of the rows that stand already.
+async fn insert_rows(ledger: &Ledger, rows: &[RunRow]) -> Result<Vec<usize>> {
+    let insert = ledger.runs.insert_many(rows).ordered(false);
+    let answered = bounded(async {
+        match insert.await {
+            Ok(_) => Ok(Ok(Vec::new())),
+            Err(error) => Ok(duplicates(error)),
+        }
+    });
+    answered.await?
+}
+
+fn duplicates(error: mongodb::error::Error) -> Result<Vec<usize>> {
+    let ErrorKind::InsertMany(insert) = error.kind.as_ref() else { return Err(port_error(error)) };
+    let mut writes = insert.write_errors.iter().flatten();
+    if insert.write_concern_error.is_some() {
+        return Err(port_error(error));
+    }
+    if let Some(other) = writes.clone().find(|write| write.code != DUPLICATE_KEY) {
+        let lost = is_unavailable(other.code);
+        return Err(if lost { unavailable(other.message.clone()) } else { port_error(error) });
+    }
+    Ok(writes.by_ref().map(|write| write.index).collect())
+}
+
+pub async fn by_id(ledger: &Ledger, ids: &[&RunId]) -> Result<Vec<Run>> {
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<RunRow> = find_by_id(&ledger.runs, &ids, Document::new(), None).await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+pub async fn open(ledger: &Ledger, task_id: &TaskId) -> Result<Vec<Run>> {
+    let find = ledger.runs.find(doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true } });
+    let find = find.hint(Hint::Keys(doc! { "task_id": 1 }));
+    let rows: Vec<RunRow> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let write_id = ObjectId::new();
+    let statements: Vec<Document> = runs.iter().map(|run| update_statement(run, write_id)).collect();
+    let replaced = persistent(|| updates::apply(ledger, "runs", &statements)).await?;
+    if replaced == runs.len() {
+        return Ok(vec![true; runs.len()]);
+    }
+    let ours = read_own(ledger, runs, write_id).await?;
+    Ok(runs.iter().map(|run| ours.contains(&(run.id.clone(), run.version as i64 + 1))).collect())
+}
+
+/// Replaces a run that stands at the version it was read at.
+pub fn update_statement(run: &Run, write_id: ObjectId) -> Document {
+    let filter = doc! { "_id": run.id.as_str(), "version": run.version as i64 };
+    updates::statement(filter, progress(run, write_id))
+}
+
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "_id")]
+    id: RunId,
+    version: i64,
+}
+
+/// Which runs this call wrote last: the answer alone does not say so, and a repeated write finds its own first try.
+async fn read_own(ledger: &Ledger, runs: &[Run], write_id: ObjectId) -> Result<HashSet<(RunId, i64)>> {
+    let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+    let ours = doc! { "write_id": write_id };
+    let rows: Vec<Version> = find_by_id(&ledger.runs, &ids, ours, Some(doc! { "version": 1 })).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
+}
+
+pub async fn needing_attention(ledger: &Ledger, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let find = ledger
+        .runs
+        .find(attention_filter(&shard_numbers(shards), now))
+        .sort(doc! { "attention_at": 1 })
+        .hint(Hint::Keys(schema::attention_index()))
+        .limit(i64::from(limit))
+        .batch_size(limit);
+    let rows: Vec<RunRow> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+/// Runs of the shards whose `attention_at` has come.
+pub fn attention_filter(shards: &[i32], now: Moment) -> Document {
+    doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } }
+}

@@ -1,0 +1,288 @@
+//! Tasks: submit, read, step over a moment, delete.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::Hint;
+use serde::Deserialize;
+
+use super::errors::{bounded, corrupt, persistent, port_error, refused, unavailable};
+use super::rows::{TaskRow, date, shard_numbers};
+use super::updates::{self, by_id_hint, find_by_id};
+use super::{CHUNK, Ledger, schema};
+use crate::core::{Moment, Task, TaskId};
+use crate::ports::{Advance, InsertedTask, Page, PortError, Result};
+
+const DUPLICATE_KEY: i32 = 11000;
+
+/// How often a task is tried whose key was held by one that was gone when it was looked up.
+const HOLDER_TRIES: usize = 5;
+
+/// What one try made of a batch: the positions that collided, and those that the server refused.
+#[derive(Debug, Default, Clone)]
+struct Collisions {
+    duplicates: Vec<usize>,
+    refused: Vec<(usize, String)>,
+}
+
+/// Stores a batch; an answer for each, in order.
+pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+    let mut answers: Vec<Option<Result<InsertedTask>>> = tasks.iter().map(|_| None).collect();
+    let mut open: Vec<usize> = (0..tasks.len()).collect();
+    for _ in 0..HOLDER_TRIES {
+        let batch: Vec<&Task> = open.iter().map(|at| &tasks[*at]).collect();
+        let found = match insert_and_look(ledger, &batch).await {
+            Ok(found) => found,
+            Err(error) => return fill(answers, &error),
+        };
+        for (at, answer) in open.iter().zip(found) {
+            answers[*at] = answer;
+        }
+        open.retain(|at| answers[*at].is_none());
+        if open.is_empty() {
+            break;
+        }
+    }
+    fill(answers, &unavailable("the dedup key changes hands faster than it can be looked up"))
+}
+
+/// Gives every task without an answer the error.
+fn fill(answers: Vec<Option<Result<InsertedTask>>>, error: &PortError) -> Vec<Result<InsertedTask>> {
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(copy(error)))).collect()
+}
+
+/// The same error for one more task of the batch.
+fn copy(error: &PortError) -> PortError {
+    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    match error {
+        PortError::Unavailable(name, _) => PortError::Unavailable(name, text.into()),
+        PortError::Refused(name, _) => PortError::Refused(name, text.into()),
+        PortError::Corrupt(name, _) => PortError::Corrupt(name, text.into()),
+    }
+}
+
+/// One try. `None` for a task whose key was held when it was inserted and free when the holder was looked up.
+async fn insert_and_look(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Result<InsertedTask>>>> {
+    let rows: Vec<TaskRow> = tasks.iter().map(|task| TaskRow::from(*task)).collect();
+    let collisions = persistent(|| insert_rows(ledger, &rows)).await?;
+    let mut answers: Vec<_> = tasks.iter().map(|_| Some(Ok(InsertedTask::New))).collect();
+    let duplicates: Vec<&Task> = collisions.duplicates.iter().map(|at| tasks[*at]).collect();
+    let standing = look_up(ledger, &duplicates).await?;
+    for at in collisions.duplicates {
+        answers[at] = standing.answer(tasks[at]).map(Ok);
+    }
+    for (at, why) in collisions.refused {
+        answers[at] = Some(Err(refused(why)));
+    }
+    Ok(answers)
+}
+
+async fn insert_rows(ledger: &Ledger, rows: &[TaskRow]) -> Result<Collisions> {
+    let insert = ledger.tasks.insert_many(rows).ordered(false);
+    // Not `bounded`: the driver's own error says which rows collided.
+    let collided = bounded(async {
+        match insert.await {
+            Ok(_) => Ok(Ok(Collisions::default())),
+            Err(error) => Ok(collisions(error)),
+        }
+    });
+    collided.await?
+}
+
+/// A duplicate key is an answer; everything else that concerns the batch as a whole is an error.
+fn collisions(error: mongodb::error::Error) -> Result<Collisions> {
+    let ErrorKind::InsertMany(insert) = error.kind.as_ref() else { return Err(port_error(error)) };
+    if insert.write_concern_error.is_some() {
+        return Err(port_error(error));
+    }
+    let mut collisions = Collisions::default();
+    for write in insert.write_errors.iter().flatten() {
+        match write.code {
+            DUPLICATE_KEY => collisions.duplicates.push(write.index),
+            code if super::errors::is_unavailable(code) => return Err(unavailable(write.message.clone())),
+            _ => collisions.refused.push((write.index, write.message.clone())),
+        }
+    }
+    Ok(collisions)
+}
+
+/// Who stands in the way.
+#[derive(Default)]
+struct Standing {
+    ids: HashSet<TaskId>,
+    holders: HashMap<String, TaskId>,
+}
+
+impl Standing {
+    /// A task that stands under its own id was stored by an earlier try of this submit.
+    fn answer(&self, task: &Task) -> Option<InsertedTask> {
+        if self.ids.contains(&task.id) {
+            return Some(InsertedTask::New);
+        }
+        let holder = self.holders.get(task.dedup_key.as_ref()?)?;
+        Some(InsertedTask::Existing(holder.clone()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Holder {
+    #[serde(rename = "_id")]
+    id: TaskId,
+    dedup_key: Option<String>,
+}
+
+async fn look_up(ledger: &Ledger, tasks: &[&Task]) -> Result<Standing> {
+    if tasks.is_empty() {
+        return Ok(Standing::default());
+    }
+    let projection = doc! { "dedup_key": 1 };
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    let own: Vec<Holder> = find_by_id(&ledger.tasks, &ids, Document::new(), Some(projection.clone())).await?;
+    let keys: Vec<&str> = tasks.iter().filter_map(|task| task.dedup_key.as_deref()).collect();
+    let find = ledger.tasks.clone_with_type::<Holder>();
+    let find = find
+        .find(doc! { "dedup_key": { "$in": keys, "$exists": true } })
+        .hint(Hint::Keys(doc! { "dedup_key": 1 }))
+        .projection(projection);
+    let holders: Vec<Holder> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(Standing {
+        ids: own.into_iter().map(|row| row.id).collect(),
+        holders: holders.into_iter().filter_map(|row| Some((row.dedup_key?, row.id))).collect(),
+    })
+}
+
+fn read(rows: Vec<TaskRow>) -> Result<Vec<Task>> {
+    rows.into_iter().map(|row| Task::try_from(row).map_err(corrupt)).collect()
+}
+
+fn texts(ids: &[TaskId]) -> Vec<&str> {
+    ids.iter().map(TaskId::as_str).collect()
+}
+
+pub async fn by_id(ledger: &Ledger, ids: &[TaskId]) -> Result<Vec<Task>> {
+    read(find_by_id(&ledger.tasks, &texts(ids), Document::new(), None).await?)
+}
+
+pub async fn by_name(ledger: &Ledger, name: &str, page: &Page) -> Result<Vec<Task>> {
+    let mut filter = doc! { "name": name, "state": { "$ne": "cancelled" } };
+    if let Some(before) = &page.before {
+        filter.insert("_id", doc! { "$lt": before.as_str() });
+    }
+    let find = ledger.tasks.find(filter).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
+    let find = find.hint(Hint::Keys(doc! { "name": 1, "_id": -1 }));
+    if page.limit == 0 {
+        return Ok(Vec::new());
+    }
+    read(bounded(async { find.await?.try_collect().await }).await?)
+}
+
+pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let find = ledger
+        .tasks
+        .find(due_filter(&shard_numbers(shards), until))
+        .sort(doc! { "next_due_at": 1 })
+        .hint(Hint::Keys(schema::due_index()))
+        .limit(i64::from(limit))
+        .batch_size(limit);
+    read(bounded(async { find.await?.try_collect().await }).await?)
+}
+
+/// Active tasks of the shards that are due at or before `until`.
+pub fn due_filter(shards: &[i32], until: Moment) -> Document {
+    doc! { "shard": { "$in": shards }, "state": "active", "next_due_at": { "$lte": date(until) } }
+}
+
+pub async fn advance(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>> {
+    if advances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statements: Vec<Document> = advances.iter().map(advance_statement).collect();
+    let first = updates::apply(ledger, "tasks", &statements).await;
+    let moved = match first {
+        // The same steps again: one that was made is not made twice.
+        Err(PortError::Unavailable(..)) => {
+            persistent(|| updates::apply(ledger, "tasks", &statements)).await?
+        }
+        answer => answer?,
+    };
+    if moved == advances.len() {
+        return Ok(vec![true; advances.len()]);
+    }
+    read_passed(ledger, advances).await
+}
+
+/// The linearization point of a fire. The store's own clock has a word in it, so that a node whose clock is ahead cannot
+/// fire early; one millisecond is forgiven for rounding.
+pub fn advance_statement(advance: &Advance) -> Document {
+    let reached = doc! { "$lte": [date(advance.due), { "$add": ["$$NOW", 1] }] };
+    let filter = doc! {
+        "_id": advance.task_id.as_str(),
+        "rev": i64::from(advance.rev),
+        "next_due_at": date(advance.due),
+        "state": "active",
+        "$expr": reached,
+    };
+    updates::statement(filter, step(advance))
+}
+
+fn step(advance: &Advance) -> Document {
+    let fires = i64::from(advance.fires);
+    let last = date(advance.last_due_at);
+    match advance.next_due_at {
+        Some(next) => doc! {
+            "$set": { "last_due_at": last, "next_due_at": date(next) },
+            "$inc": { "fired_count": fires },
+        },
+        None => doc! {
+            "$set": { "last_due_at": last, "state": "finished" },
+            "$currentDate": { "ended_at": true },
+            "$unset": { "next_due_at": "", "dedup_key": "" },
+            "$inc": { "fired_count": fires },
+        },
+    }
+}
+
+/// Some steps were not made by this call: the tasks themselves say which moments have passed.
+async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>> {
+    let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
+    let tasks = by_id(ledger, &ids).await?;
+    let by_id: HashMap<&TaskId, &Task> = tasks.iter().map(|task| (&task.id, task)).collect();
+    let passed = |advance: &Advance| {
+        by_id.get(&advance.task_id).is_some_and(|task| task.has_passed(advance.rev, advance.last_due_at))
+    };
+    Ok(advances.iter().map(passed).collect())
+}
+
+pub async fn cancel(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
+    let mut cancelled = Vec::new();
+    for chunk in ids.chunks(CHUNK) {
+        cancelled.extend(cancel_chunk(ledger, chunk, now).await?);
+    }
+    Ok(cancelled)
+}
+
+async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
+    let ids = texts(ids);
+    // Tells the tombstones of this call from older ones, also after a lost answer.
+    let write_id = ObjectId::new();
+    persistent(|| bury(ledger, &ids, write_id, now)).await?;
+    let ours = doc! { "state": "cancelled", "write_id": write_id };
+    let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, ours, Some(doc! { "_id": 1 })).await?;
+    Ok(buried.into_iter().map(|row| row.id).collect())
+}
+
+async fn bury(ledger: &Ledger, ids: &[&str], write_id: ObjectId, now: Moment) -> Result<()> {
+    let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
+    let tombstone = doc! {
+        "$set": { "state": "cancelled", "ended_at": date(now), "write_id": write_id },
+        "$unset": { "next_due_at": "", "dedup_key": "" },
+    };
+    let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
+    bounded(update.into_future()).await.map(drop)
+}

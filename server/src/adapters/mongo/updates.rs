@@ -1,0 +1,106 @@
+//! Many different updates in one round trip: the `update` command with many statements. (The driver's own bulk write needs
+//! a server of version 8.)
+
+use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::Hint;
+use serde::de::DeserializeOwned;
+
+use super::errors::{bounded, corrupt, is_unavailable, refused, unavailable};
+use super::{CHUNK, Ledger};
+use crate::ports::Result;
+
+/// The planner must not be asked: on a list of ids and a state it may take the state's index, and read all of it.
+pub fn by_id_hint() -> Hint {
+    Hint::Keys(doc! { "_id": 1 })
+}
+
+/// One statement of an `update` command.
+pub fn statement(filter: Document, update: Document) -> Document {
+    doc! { "q": filter, "u": update, "hint": { "_id": 1 } }
+}
+
+/// Runs the statements, each on its own; how many documents changed. After an error it is unknown which did.
+pub async fn apply(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
+    let mut modified = 0;
+    for chunk in statements.chunks(CHUNK) {
+        modified += apply_chunk(ledger, collection, chunk).await?;
+    }
+    Ok(modified)
+}
+
+async fn apply_chunk(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
+    // The driver adds no write concern of its own to a command.
+    let concern =
+        ledger.db.write_concern().map(mongodb::bson::serialize_to_bson).transpose().map_err(corrupt)?;
+    let command = doc! {
+        "update": collection,
+        "updates": statements.to_vec(),
+        "ordered": false,
+        "writeConcern": concern,
+    };
+    read_answer(&bounded(ledger.db.run_command(command).into_future()).await?)
+}
+
+fn read_answer(answer: &Document) -> Result<usize> {
+    if let Ok(error) = answer.get_document("writeConcernError") {
+        return Err(unavailable(error.to_string()));
+    }
+    if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        return Err(statement_error(error));
+    }
+    let modified = answer.get_i32("nModified").map_err(corrupt)?;
+    Ok(modified as usize)
+}
+
+fn statement_error(error: &Bson) -> crate::ports::PortError {
+    let code = error.as_document().and_then(|error| error.get_i32("code").ok());
+    // Two upserts of one counter may collide; the loser is repeated like a lost answer.
+    const DUPLICATE_KEY: i32 = 11000;
+    match code {
+        Some(code) if code == DUPLICATE_KEY || is_unavailable(code) => unavailable(error.to_string()),
+        _ => refused(error.to_string()),
+    }
+}
+
+/// The documents with these ids that also match `filter`.
+pub async fn find_by_id<T, R>(
+    collection: &Collection<T>,
+    ids: &[&str],
+    mut filter: Document,
+    projection: Option<Document>,
+) -> Result<Vec<R>>
+where
+    T: Send + Sync,
+    R: DeserializeOwned + Send + Sync + Unpin,
+{
+    let collection = collection.clone_with_type::<R>();
+    let mut found = Vec::new();
+    for chunk in ids.chunks(CHUNK) {
+        filter.insert("_id", doc! { "$in": chunk });
+        let mut find = collection.find(filter.clone()).hint(by_id_hint()).batch_size(CHUNK as u32);
+        if let Some(projection) = &projection {
+            find = find.projection(projection.clone());
+        }
+        found.extend(bounded(async { find.await?.try_collect::<Vec<R>>().await }).await?);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::PortError;
+
+    #[test]
+    fn an_answer_is_only_good_when_every_statement_and_the_majority_are() {
+        assert_eq!(read_answer(&doc! { "ok": 1.0, "n": 2, "nModified": 2 }).unwrap(), 2);
+        let unknown = doc! { "nModified": 2, "writeConcernError": { "code": 64 } };
+        assert!(matches!(read_answer(&unknown), Err(PortError::Unavailable(..))));
+        let errors =
+            |code| doc! { "nModified": 1, "writeErrors": [{ "index": 0, "code": code, "errmsg": "" }] };
+        assert!(matches!(read_answer(&errors(10107)), Err(PortError::Unavailable(..))));
+        assert!(matches!(read_answer(&errors(2)), Err(PortError::Refused(..))));
+    }
+}

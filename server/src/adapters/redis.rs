@@ -1,0 +1,229 @@
+//! Leases in Redis: they spread the work over the nodes, and no more. Everything in it may be lost at any time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
+use redis::{Client, Cmd, FromRedisValue};
+use tokio::sync::Mutex;
+
+use crate::ports::{BoxError, Lock, PortError, Result};
+
+const NAME: &str = "Redis";
+
+/// Longest call. A watcher does better without an answer than with a late one.
+const LONGEST_CALL: Duration = Duration::from_secs(1);
+/// Pause after a failed subscription, so that a caller which asks again at once does not spin.
+const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
+/// After this long without a hint the subscription is asked whether it is still alive.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Announces ARGV[1] for ARGV[2] ms by Redis' own clock; all nodes whose announcement has not run out.
+const JOIN: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
+return redis.call('ZRANGE', KEYS[1], 0, -1)";
+
+/// Takes or renews each key for ARGV[1] for ARGV[2] ms; the positions of those that it holds now.
+const HOLD: &str = "
+local held = {}
+for i, key in ipairs(KEYS) do
+  local holder = redis.call('GET', key)
+  if not holder then
+    redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+    held[#held + 1] = i
+  elseif holder == ARGV[1] then
+    redis.call('PEXPIRE', key, ARGV[2])
+    held[#held + 1] = i
+  end
+end
+return held";
+
+/// Frees what ARGV[1] holds of the keys after the first, which is the announcements'; ARGV[2] = 1 takes it out of those.
+const RELEASE: &str = "
+for i = 2, #KEYS do
+  if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('DEL', KEYS[i]) end
+end
+if ARGV[2] == '1' then redis.call('ZREM', KEYS[1], ARGV[1]) end
+return 0";
+
+/// Leases in Redis.
+pub struct RedisLock {
+    client: Client,
+    connection: ConnectionManager,
+    prefix: String,
+    hints: Mutex<Option<PubSub>>,
+}
+
+impl RedisLock {
+    /// Leases under `prefix` in the Redis at `url`: `redis://`, `rediss://`, or a bare `host:port`. Nothing is sent yet, and
+    /// a Redis that is not there is asked again at each call. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL cannot be used. The text never contains the password.
+    pub fn new(url: &str, prefix: &str) -> std::result::Result<Self, PortError> {
+        let url = if url.contains("://") { url.to_owned() } else { format!("redis://{url}") };
+        let client = Client::open(url).map_err(|_| bad_url())?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(LONGEST_CALL))
+            .set_response_timeout(Some(LONGEST_CALL));
+        let connection =
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(port_error)?;
+        // The braces keep all keys in one slot of a Redis Cluster.
+        Ok(Self { client, connection, prefix: format!("{{{prefix}}}"), hints: Mutex::new(None) })
+    }
+
+    fn shard_key(&self, shard: u16) -> String {
+        format!("{}:shard:{shard}", self.prefix)
+    }
+
+    fn nodes_key(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
+    fn wake_channel(&self) -> String {
+        format!("{}:wake", self.prefix)
+    }
+
+    async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+        let mut connection = self.connection.clone();
+        bounded(command.query_async(&mut connection)).await
+    }
+
+    async fn subscribe(&self) -> Result<PubSub> {
+        let mut hints = bounded(self.client.get_async_pubsub()).await?;
+        bounded(hints.subscribe(self.wake_channel())).await?;
+        Ok(hints)
+    }
+}
+
+#[async_trait]
+impl Lock for RedisLock {
+    async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>> {
+        let mut nodes: Vec<String> = self.call(&script(JOIN, &[self.nodes_key()], node, ttl_ms)).await?;
+        nodes.sort_unstable();
+        Ok(nodes)
+    }
+
+    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+        if shards.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = shards.iter().map(|shard| self.shard_key(*shard)).collect();
+        let held: Vec<usize> = self.call(&script(HOLD, &keys, node, ttl_ms)).await?;
+        Ok(held.into_iter().filter_map(|position| shards.get(position - 1).copied()).collect())
+    }
+
+    async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
+        let shards = shards.iter().map(|shard| self.shard_key(*shard));
+        let keys: Vec<String> = std::iter::once(self.nodes_key()).chain(shards).collect();
+        self.call(&script(RELEASE, &keys, node, u64::from(leave))).await
+    }
+
+    async fn wake(&self, shards: &[u16]) -> Result<()> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.wake_channel()).arg(write_hint(shards));
+        self.call(&publish).await
+    }
+
+    async fn woken(&self) -> Result<Vec<u16>> {
+        // Held while waiting, so that a caller which stops waiting loses no hint that has arrived.
+        let mut hints = self.hints.lock().await;
+        if hints.is_none() {
+            match self.subscribe().await {
+                Ok(subscribed) => *hints = Some(subscribed),
+                Err(error) => {
+                    tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
+                    return Err(error);
+                }
+            }
+        }
+        let Some(subscribed) = hints.as_mut() else { return Ok(Vec::new()) };
+        let hint = next_hint(subscribed).await;
+        if hint.is_err() {
+            *hints = None;
+        }
+        hint
+    }
+}
+
+async fn next_hint(hints: &mut PubSub) -> Result<Vec<u16>> {
+    loop {
+        match tokio::time::timeout(SILENCE, async { hints.on_message().next().await }).await {
+            Ok(Some(message)) => return Ok(read_hint(message.get_payload_bytes())),
+            Ok(None) => return Err(unavailable("the subscription was closed")),
+            // A connection that broke without a word would be silent for ever.
+            Err(_) => bounded(hints.ping::<redis::Value>()).await.map(drop)?,
+        }
+    }
+}
+
+fn write_hint(shards: &[u16]) -> String {
+    shards.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// What cannot be read is left out: it is a hint.
+fn read_hint(payload: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(payload);
+    text.split(',').filter_map(|shard| shard.parse().ok()).collect()
+}
+
+fn script(code: &str, keys: &[String], node: &str, argument: u64) -> Cmd {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(code).arg(keys.len()).arg(keys).arg(node).arg(argument);
+    eval
+}
+
+async fn bounded<T>(call: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
+    match tokio::time::timeout(LONGEST_CALL, call).await {
+        Ok(answer) => answer.map_err(port_error),
+        Err(elapsed) => Err(unavailable(elapsed)),
+    }
+}
+
+/// A Redis that fails over, loads, or is out of memory is as good as absent; only what no waiting mends is refused.
+fn port_error(error: redis::RedisError) -> PortError {
+    use redis::{ErrorKind, ServerErrorKind};
+    match error.kind() {
+        ErrorKind::AuthenticationFailed
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::NoPerm) => {
+            PortError::Refused(NAME, error.into())
+        }
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => PortError::Corrupt(NAME, error.into()),
+        _ => unavailable(error),
+    }
+}
+
+fn unavailable(cause: impl Into<BoxError>) -> PortError {
+    PortError::Unavailable(NAME, cause.into())
+}
+
+fn bad_url() -> PortError {
+    let why = "the URL cannot be used; it should read redis://host:port or rediss://user:password@host:port";
+    PortError::Refused(NAME, why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_survives_the_wire_and_rubbish_is_left_out() {
+        assert_eq!(read_hint(write_hint(&[0, 7, 63]).as_bytes()), [0, 7, 63]);
+        assert_eq!(read_hint(b""), []);
+        assert_eq!(read_hint(b"7,x,70000,\xff"), [7]);
+    }
+
+    #[tokio::test]
+    async fn a_bad_url_is_named_without_its_password() {
+        let error = RedisLock::new("http://user:secret@host", "p").err().unwrap();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("redis://") && !cause.contains("secret"), "{cause}");
+    }
+}

@@ -1,0 +1,1 @@
+//! The ports, each held to its contract on every adapter.
