@@ -68,9 +68,10 @@ impl Receipt {
 
 #[async_trait]
 impl Transport for MemoryTransport {
+    /// Nothing is filtered here: a consumer settles by itself what it has no handler for.
     async fn run(
         &self,
-        subscription: Subscription,
+        _subscription: Subscription,
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Result<(), TransportError> {
@@ -83,11 +84,6 @@ impl Transport for MemoryTransport {
                 Some((parcels.recv().await?, slot))
             };
             let Some(Some((parcel, slot))) = shutdown.run_until_cancelled(next).await else { break };
-            if !subscription.matches(&parcel.delivery.tag) {
-                // As with a broker's filter: not asked for, hence settled for this consumer.
-                let _ = parcel.receipt.send(Verdict::Ack);
-                continue;
-            }
             let sink = Arc::clone(&sink);
             in_flight.spawn(async move {
                 // A sender that no longer waits does not change what was done.
