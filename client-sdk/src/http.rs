@@ -27,6 +27,9 @@ pub enum Error {
     /// The server's address is no URL that requests can be made of.
     #[error("{0:?} is not an http or https URL")]
     Address(String),
+    /// The HTTP client cannot be set up, for want of root certificates say.
+    #[error("the HTTP client cannot be set up")]
+    Setup(#[source] reqwest::Error),
     /// The server answered with an error.
     #[error("the server answered {status}: {message}")]
     Refused {
@@ -118,13 +121,13 @@ impl TaskCenterBuilder {
     /// Makes the client; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Address`] for what is no `http` or `https` URL.
+    /// [`Error::Address`] for what is no `http` or `https` URL, and [`Error::Setup`].
     pub fn build(self) -> Result<TaskCenter, Error> {
         // The process needs one provider of cryptography, and it may have been chosen before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(&self.address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or(Error::Address(self.address))?;
-        let http = Client::builder().timeout(self.timeout).build().map_err(Error::Unanswered)?;
+        let http = Client::builder().timeout(self.timeout).build().map_err(Error::Setup)?;
         Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff })
     }
 }
@@ -133,7 +136,7 @@ impl TaskCenter {
     /// A client of the server at `address`, such as `http://127.0.0.1:8275`, with the default settings.
     ///
     /// # Errors
-    /// [`Error::Address`] for what is no `http` or `https` URL.
+    /// [`Error::Address`] for what is no `http` or `https` URL, and [`Error::Setup`].
     pub fn new(address: impl Into<String>) -> Result<Self, Error> {
         Self::builder(address).build()
     }
