@@ -52,7 +52,7 @@ impl Home {
         fs::create_dir_all(&self.dir)?;
         let log = File::create(self.log())?;
         // Its own process group: Ctrl-C at the terminal, or the end of a CI step, is not for the services.
-        let child = command
+        let mut child = command
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -61,6 +61,14 @@ impl Home {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         fs::write(self.pid_file(), child.id().to_string())?;
+        // For an instant after its start a process has no command line, and could not be recognised.
+        let start = Instant::now();
+        while self.running().is_none()
+            && child.try_wait()?.is_none()
+            && start.elapsed() < Duration::from_secs(1)
+        {
+            sleep(Duration::from_millis(1));
+        }
         Ok(child)
     }
 
@@ -115,8 +123,7 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
 }
 
 /// Whether `pid` still is the process started in `dir`. Pids are reused, so both its working directory and its
-/// command line must point there. A zombie has neither, and counts as ended. So, for an instant, may a process that has
-/// just been started: its starter asks the `Child` instead.
+/// command line must point there. A zombie has neither, and counts as ended.
 fn owns(dir: &Path, pid: i32) -> bool {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let Ok(cwd) = fs::read_link(proc.join("cwd")) else { return false };
@@ -144,9 +151,10 @@ mod tests {
     #[test]
     fn starts_finds_and_ends_its_own_process() {
         let (_dir, home) = home();
-        home.spawn(&mut sleeper(&home)).unwrap();
+        let mut child = home.spawn(&mut sleeper(&home)).unwrap();
         assert!(home.running().is_some());
         assert!(home.stop(Ending::Kill).unwrap());
+        child.wait().unwrap();
         assert!(home.running().is_none());
         assert!(!home.stop(Ending::Kill).unwrap(), "nothing is left to stop");
     }
