@@ -1,0 +1,120 @@
+//! Values of the right kind that make no sense are refused before anything starts.
+
+use std::ops::RangeInclusive;
+
+use super::{Config, ConfigError};
+
+const HOUR_MS: u64 = 3_600_000;
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first one that makes no sense.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_server()?;
+        self.validate_back_ends()?;
+        self.validate_engine()?;
+        self.validate_alerts()?;
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
+        demand(
+            filter.is_ok() && !self.log.level.is_empty(),
+            "log.level",
+            "error, warn, info, debug, trace, or a list such as info,taskcenter_server=debug",
+        )
+    }
+
+    fn validate_server(&self) -> Result<(), ConfigError> {
+        let server = &self.server;
+        demand(is_address(&server.listen), "server.listen", "an address and a port, such as 127.0.0.1:8275")?;
+        within("server.body_limit_bytes", server.body_limit_bytes as u64, 1_024..=64 * 1024 * 1024)?;
+        within("server.request_timeout_ms", server.request_timeout_ms, 1..=HOUR_MS)?;
+        within("server.header_timeout_ms", server.header_timeout_ms, 1..=HOUR_MS)?;
+        within("server.max_connections", server.max_connections as u64, 1..=1_000_000)?;
+        within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS)
+    }
+
+    fn validate_back_ends(&self) -> Result<(), ConfigError> {
+        let (mongodb, redis, rocketmq) = (&self.mongodb, &self.redis, &self.rocketmq);
+        let schemes = ["mongodb://", "mongodb+srv://"];
+        let uri = schemes.iter().any(|scheme| mongodb.uri.expose().starts_with(scheme));
+        demand(uri, "mongodb.uri", "a connection string that begins with mongodb:// or mongodb+srv://")?;
+        let name = !mongodb.db.is_empty()
+            && mongodb.db.len() < 64
+            && !mongodb.db.contains(['/', '\\', '.', ' ', '"', '$']);
+        demand(name, "mongodb.db", "a database's name: 1 to 63 bytes, none of / \\ . \" $ or a blank")?;
+        demand(is_address(&redis.addr), "redis.addr", "host:port")?;
+        demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "a word")?;
+        let servers = !rocketmq.namesvr.is_empty() && rocketmq.namesvr.iter().all(|addr| is_address(addr));
+        demand(servers, "rocketmq.namesvr", "a list of host:port with at least one entry")?;
+        demand(is_mq_name(&rocketmq.topic, 127), "rocketmq.topic", "1 to 127 letters, digits, _ - % or |")?;
+        demand(
+            is_mq_name(&rocketmq.group_id, 255),
+            "rocketmq.group_id",
+            "1 to 255 letters, digits, _ - % or |",
+        )?;
+        let both = rocketmq.access_key.is_empty() == rocketmq.secret_key.is_empty();
+        demand(both, "rocketmq.secret_key", "given together with rocketmq.access_key, or not at all")?;
+        within("rocketmq.send_timeout_ms", rocketmq.send_timeout_ms, 1..=600_000)
+    }
+
+    fn validate_engine(&self) -> Result<(), ConfigError> {
+        let engine = &self.engine;
+        let zone = jiff::tz::TimeZone::get(&engine.time_zone).is_ok();
+        demand(zone, "engine.time_zone", "an IANA time zone, such as UTC or Asia/Shanghai")?;
+        within("engine.window_ms", engine.window_ms as u64, 100..=60_000)?;
+        within("engine.rescan_ms", engine.rescan_ms, 10..=60_000)?;
+        // A task that becomes due between two scans would be seen late.
+        demand(engine.rescan_ms as i64 <= engine.window_ms, "engine.rescan_ms", "at most engine.window_ms")?;
+        within("engine.batch", u64::from(engine.batch), 1..=10_000)?;
+        within("engine.run_lease_ms", engine.run_lease_ms as u64, 1_000..=HOUR_MS)?;
+        // A lease shorter than a send would be taken over while its holder still waits for the broker.
+        let outlives = engine.run_lease_ms as u64 > self.rocketmq.send_timeout_ms;
+        demand(outlives, "engine.run_lease_ms", "above rocketmq.send_timeout_ms")?;
+        within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
+        within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;
+        within("engine.keep_hours", engine.keep_hours, 1..=87_600)?;
+        within("engine.prune_sec", engine.prune_sec, 1..=86_400)?;
+        within("engine.backlog_sec", engine.backlog_sec, 1..=3_600)?;
+        within("engine.skew_warn_ms", engine.skew_warn_ms as u64, 1..=HOUR_MS)?;
+        within("engine.skew_stop_ms", engine.skew_stop_ms as u64, 1..=HOUR_MS)?;
+        within("engine.misfire.grace_ms", engine.misfire.grace_ms as u64, 0..=366 * 24 * HOUR_MS)?;
+        within("engine.retry.max_attempts", u64::from(engine.retry.max_attempts), 1..=1_000_000)?;
+        within("engine.retry.backoff_ms", engine.retry.backoff_ms, 0..=24 * HOUR_MS)?;
+        within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS)
+    }
+
+    fn validate_alerts(&self) -> Result<(), ConfigError> {
+        let alerts = &self.alerts;
+        let ratio = alerts.clear_ratio > 0.0 && alerts.clear_ratio <= 1.0;
+        demand(ratio, "alerts.clear_ratio", "above 0 and at most 1")?;
+        within("alerts.remind_min", alerts.remind_min, 0..=10_080)?;
+        let url = alerts.webhook_url.expose();
+        let known = url.is_empty()
+            || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        demand(known, "alerts.webhook_url", "an http or https URL, or empty")?;
+        within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000)?;
+        within("alerts.webhook_attempts", u64::from(alerts.webhook_attempts), 1..=10)
+    }
+}
+
+fn demand(met: bool, key: &str, expected: &str) -> Result<(), ConfigError> {
+    if met { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), expected: expected.to_owned() }) }
+}
+
+/// A negative number, read as unsigned, is beyond any range.
+fn within(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    demand(range.contains(&value), key, &format!("between {} and {}", range.start(), range.end()))
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok()
+    })
+}
+
+/// What RocketMQ itself accepts.
+fn is_mq_name(text: &str, longest: usize) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '%' | '|');
+    (1..=longest).contains(&text.len()) && text.chars().all(fits)
+}

@@ -1,0 +1,199 @@
+//! A request's JSON body, read field by field: the first field that is wrong is named.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use serde_json::{Map, Value};
+
+use super::Context;
+use super::error::ApiError;
+
+/// The members of a JSON object. The Content-Type does not matter, members nobody asks for are ignored, and `null` is absent.
+pub struct Fields(Map<String, Value>);
+
+/// Set while a request's body is on its way, so that a time-out can say whose fault it is.
+#[derive(Debug, Clone, Default)]
+pub struct BodyArrives(Arc<AtomicBool>);
+
+impl BodyArrives {
+    /// Whether a body is awaited.
+    pub fn is_awaited(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, awaited: bool) {
+        self.0.store(awaited, Ordering::Relaxed);
+    }
+}
+
+impl FromRequest<Context> for Fields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
+        let limit = context.limits.body_limit_bytes;
+        if announced_length(&request).is_some_and(|length| length > limit as u64) {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        let arrives = request.extensions().get::<BodyArrives>().cloned().unwrap_or_default();
+        arrives.set(true);
+        let bytes = axum::body::to_bytes(request.into_body(), limit).await;
+        arrives.set(false);
+        Self::decode(&bytes.map_err(|error| refused(&error, limit))?)
+    }
+}
+
+fn announced_length(request: &Request) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn refused(error: &axum::Error, limit: usize) -> ApiError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return ApiError::BodyTooLarge(limit);
+        }
+        cause = error.source();
+    }
+    ApiError::format("body", "the body ended before it was complete")
+}
+
+impl Fields {
+    /// Decodes a body.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(other) => {
+                Err(ApiError::format("body", format!("should be an object, and is {}", kind(&other))))
+            }
+            Err(error) => Err(ApiError::format("body", error.to_string())),
+        }
+    }
+
+    fn get(&self, field: &'static str) -> Option<&Value> {
+        self.0.get(field).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
+        self.read(field, "text", Value::as_str)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// When it is something else, a number in quotes included.
+    pub fn int(&self, field: &'static str) -> Result<Option<i64>, ApiError> {
+        self.read(field, "a whole number", Value::as_i64)
+    }
+
+    /// A yes or no.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn flag(&self, field: &'static str) -> Result<Option<bool>, ApiError> {
+        self.read(field, "true or false", Value::as_bool)
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn texts(&self, field: &'static str) -> Result<Vec<&str>, ApiError> {
+        let texts = |value: &'_ Value| -> Option<Vec<String>> {
+            value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+        };
+        self.read(field, "a list of text", texts)?;
+        let items = self.get(field).and_then(Value::as_array);
+        Ok(items.into_iter().flatten().filter_map(Value::as_str).collect())
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        field: &'static str,
+        expected: &str,
+        as_kind: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong =
+            || ApiError::format(field, format!("{field} should be {expected}, and is {}", kind(value)));
+        as_kind(value).map(Some).ok_or_else(wrong)
+    }
+}
+
+/// A value's kind for a person. Never the value itself: it may be anybody's data.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::decode(json.as_bytes()).ok().unwrap()
+    }
+
+    fn detail<T>(result: Result<T, ApiError>) -> String {
+        match result {
+            Err(ApiError::Field { field, msg, detail }) => {
+                format!("{field}|{msg}|{}", detail.unwrap_or_default())
+            }
+            _ => "no field is named".to_owned(),
+        }
+    }
+
+    #[test]
+    fn null_and_nothing_are_absent() {
+        let fields = fields(r#"{"a":null}"#);
+        assert_eq!(fields.text("a").unwrap(), None);
+        assert_eq!(fields.int("b").unwrap(), None);
+        assert!(fields.texts("a").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_wrong_kind_is_named() {
+        let fields = fields(r#"{"t":1,"i":"7","f":1.0,"b":0,"l":["a",2],"big":99999999999999999999}"#);
+        assert_eq!(detail(fields.text("t")), "t|request body format error|t should be text, and is a number");
+        assert_eq!(
+            detail(fields.int("i")),
+            "i|request body format error|i should be a whole number, and is text"
+        );
+        assert!(detail(fields.int("f")).ends_with("and is a fraction"));
+        assert!(detail(fields.int("big")).starts_with("big|"));
+        assert!(detail(fields.flag("b")).starts_with("b|"));
+        assert!(detail(fields.texts("l")).starts_with("l|"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in ["", "[]", "7", "{", "{} {}", "{\"a\":1}x", "\u{feff}{}"] {
+            assert!(
+                detail(Fields::decode(body.as_bytes())).starts_with("body|request body format error|"),
+                "{body}"
+            );
+        }
+        assert!(detail(Fields::decode(b"{\"a\":\"\xff\"}")).starts_with("body|"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_before_it_can_use_up_the_stack() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(detail(Fields::decode(deep.as_bytes())).contains("recursion limit"));
+    }
+}

@@ -1,0 +1,106 @@
+//! The HTTP front: one file a resource, [`error`] owns every status code.
+
+mod body;
+mod error;
+mod layers;
+mod probes;
+mod runs;
+mod serve;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
+
+pub use serve::serve;
+
+use crate::engine::health::Health;
+use crate::engine::ids::Ids;
+use crate::engine::metrics::Metrics;
+use crate::engine::service::Service;
+use error::ApiError;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct HttpState {
+    /// The commands.
+    pub service: Arc<Service>,
+    /// For `/readyz`.
+    pub health: Arc<Health>,
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For request ids.
+    pub ids: Arc<Ids>,
+}
+
+/// How much a caller may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Largest request body.
+    pub body_limit_bytes: usize,
+    /// Longest time from a request's head to its answer.
+    pub request_timeout: Duration,
+    /// Longest time for a request's head; also for the silence between two requests.
+    pub header_timeout: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Longest time for requests under way when the server stops.
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Clone)]
+struct Context {
+    state: HttpState,
+    limits: HttpLimits,
+}
+
+/// Every route, with all that surrounds the handlers.
+pub fn router(state: HttpState, limits: HttpLimits) -> Router {
+    let context = Context { state, limits };
+    surround(routes(), &context).with_state(context)
+}
+
+fn routes() -> Router<Context> {
+    Router::new()
+        .nest("/v1/api", v1())
+        .nest("/api/v1", v1())
+        .route("/v1/runs/{run_id}", get(runs::show))
+        .route("/v1/runs/{run_id}/report", post(runs::report))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+}
+
+fn v1() -> Router<Context> {
+    Router::new()
+        .route("/task", post(tasks::add))
+        .route("/delete-task", post(tasks::delete))
+        .route("/delete-task-by-name", post(tasks::delete_by_name))
+        .route("/query-task-by-id", get(tasks::by_id))
+        .route("/query-task-by-name", get(tasks::by_name))
+        .route("/task/stat", get(tasks::stat))
+}
+
+/// The last layer is the outermost.
+fn surround(routes: Router<Context>, context: &Context) -> Router<Context> {
+    let state = context.state.clone();
+    let access_log = TraceLayer::new_for_http()
+        .make_span_with(layers::span)
+        .on_request(())
+        .on_response(move |response: &axum::response::Response, latency, _: &tracing::Span| {
+            layers::answered(&state, response, latency);
+        })
+        .on_failure(());
+    routes
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(context.clone(), layers::deadline))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(context.clone(), layers::identify))
+        .layer(access_log)
+}

@@ -1,0 +1,56 @@
+//! What orchestrators and Prometheus ask.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Context;
+use super::error::ApiError;
+use crate::engine::health::{Check, Condition, Readiness};
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    checks: Checks,
+}
+
+#[derive(Serialize)]
+struct Checks {
+    store: String,
+    lock: String,
+    bus: String,
+}
+
+/// `GET /livez`: the process answers.
+pub async fn live() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "alive" }))
+}
+
+/// `GET /readyz`: 503 only while tasks cannot be accepted; a node that merely waits for its broker still serves.
+pub async fn ready(State(context): State<Context>) -> Response {
+    let health = &context.state.health;
+    let (code, status) = match health.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready"),
+        Readiness::Degraded => (StatusCode::OK, "degraded"),
+        Readiness::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    };
+    let checks = Checks { store: word(&health.store), lock: word(&health.lock), bus: word(&health.bus) };
+    (code, Json(Ready { status, checks })).into_response()
+}
+
+fn word(check: &Check) -> String {
+    match check.condition() {
+        Condition::Unknown => "unknown".to_owned(),
+        Condition::Up => "ok".to_owned(),
+        Condition::Down(reason) => reason,
+    }
+}
+
+/// `GET /metrics`, in the OpenMetrics text format.
+pub async fn metrics(State(context): State<Context>) -> Result<Response, ApiError> {
+    let page = context.state.metrics.encode().map_err(|error| ApiError::Internal(error.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
+}
