@@ -1,0 +1,164 @@
+//! Server processes on a set of back-end names of their own.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use taskcenter_client::TaskCenter;
+
+use crate::wait;
+
+/// The back ends of one test: nothing in them is shared with another test.
+pub struct Cluster {
+    /// Distinguishes this test's database, keys, topic and groups.
+    pub id: String,
+    /// More lines for the configuration file.
+    pub extra: String,
+    /// What takes the place of the MongoDB address, where a test stands in between.
+    pub mongodb: String,
+    /// What takes the place of the Redis address.
+    pub redis: String,
+    /// The broker's name server, and the key and secret it asks for.
+    pub rocketmq: (String, Option<(&'static str, &'static str)>),
+}
+
+fn env(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+pub fn mongodb_uri() -> String {
+    env("TASKCENTER_TEST_MONGODB_URI", "mongodb://127.0.0.1:27117/?replicaSet=rs0")
+}
+
+pub fn redis_addr() -> String {
+    env("TASKCENTER_TEST_REDIS_ADDR", "127.0.0.1:16379")
+}
+
+pub fn namesrv() -> String {
+    env("TASKCENTER_TEST_ROCKETMQ_NAMESRV", "127.0.0.1:19876")
+}
+
+/// The name server of the broker that asks for keys. Only one test uses it, and may stop it.
+pub fn guarded_namesrv() -> String {
+    env("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV", "127.0.0.1:19877")
+}
+
+impl Cluster {
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("e2e_{name}_{}_{}_{count}", std::process::id(), wait::now_ms() % 1_000_000);
+        Self { id, extra: String::new(), mongodb: mongodb_uri(), redis: redis_addr(), rocketmq: (namesrv(), None) }
+    }
+
+    fn config(&self) -> String {
+        let Self { id, extra, mongodb, redis, rocketmq: (namesrv, keys) } = self;
+        let (access_key, secret_key) = keys.unwrap_or_default();
+        format!(
+            "[mongodb]\nuri = \"{mongodb}\"\ndb = \"{id}\"\n\
+             [redis]\naddr = \"{redis}\"\nkey_prefix = \"{id}\"\n\
+             [rocketmq]\nnamesvr = \"{namesrv}\"\ntopic = \"{id}\"\n\
+             access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\n\
+             [log]\nlevel = \"info\"\nformat = \"text\"\n{extra}"
+        )
+    }
+
+    /// Starts a node and waits until it says that it is ready.
+    pub async fn start(&self) -> Server {
+        let server = self.spawn("");
+        server.until_status("ready").await;
+        server
+    }
+
+    /// Starts a node that dies where `failpoint` stands, and waits until it is ready.
+    pub async fn start_to_die_at(&self, failpoint: &str) -> Server {
+        let server = self.spawn(&format!("{failpoint}=return(abort)"));
+        server.until_status("ready").await;
+        server
+    }
+
+    /// Starts a node.
+    pub fn spawn(&self, failpoints: &str) -> Server {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let base = format!("{}/{}_{count}", env!("CARGO_TARGET_TMPDIR"), self.id);
+        let config = format!("{base}.toml");
+        std::fs::write(&config, self.config()).expect("the configuration is written");
+        let log = std::fs::File::create(format!("{base}.log")).expect("the log is created");
+        let port = free_port();
+        let child = Command::new(env!("CARGO_BIN_EXE_taskcenter"))
+            .args(["serve", "--config", &config, "--listen", &format!("127.0.0.1:{port}")])
+            .env("FAILPOINTS", failpoints)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log is shared"))
+            .stderr(log)
+            .spawn()
+            .expect("the server starts");
+        Server { child, url: format!("http://127.0.0.1:{port}"), log: format!("{base}.log") }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// A running node. It is killed when it goes out of scope.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub log: String,
+}
+
+impl Server {
+    pub fn client(&self) -> TaskCenter {
+        TaskCenter::new(&self.url).expect("the address is sound")
+    }
+
+    /// What `/readyz` says, or nothing when nobody answers.
+    pub async fn status(&self) -> Option<String> {
+        let answer = reqwest::get(format!("{}/readyz", self.url)).await.ok()?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+        answer["status"].as_str().map(str::to_owned)
+    }
+
+    pub async fn until_status(&self, wanted: &str) {
+        let what = format!("{} is {wanted} (its log is {})", self.url, self.log);
+        wait::until(&what, async || self.status().await.as_deref() == Some(wanted)).await;
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is ours to kill");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Asks it to stop, and waits until it has; its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        self.died().await
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub async fn died(&mut self) -> Option<i32> {
+        let what = format!("the node has ended (its log is {})", self.log);
+        let mut code = None;
+        let child = &mut self.child;
+        wait::until(&what, async || match child.try_wait().expect("it can be waited for") {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        })
+        .await;
+        code
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

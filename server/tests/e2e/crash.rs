@@ -1,0 +1,166 @@
+//! The process dies right after each write. Each test names the place; another node, or the same one started again, carries on.
+
+use std::time::Duration;
+
+use taskcenter_client::{NewTask, TaskCenter};
+
+use crate::cluster::{Cluster, Server};
+use crate::inbox::Inbox;
+use crate::{ledger, wait};
+
+const TASKS: usize = 20;
+
+fn impatient(name: &str) -> Cluster {
+    let mut cluster = Cluster::new(name);
+    // Short leases: what a dead node had in its hands is taken over soon.
+    cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\nrescue_ms = 100\n".to_owned();
+    cluster
+}
+
+/// One-shots that are due all at once in two seconds; their ids.
+async fn one_shots(node: &Server) -> Vec<String> {
+    let at = wait::now_ms() / 1000 + 2;
+    let client = node.client();
+    let mut ids = Vec::new();
+    for i in 0..TASKS {
+        ids.push(client.add_task(NewTask::once("crash", i.to_string()).at(at)).await.expect("it is accepted"));
+    }
+    ids
+}
+
+/// Each task has one run, which is fired; each run was delivered, and none more than `copies` times.
+async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
+    inbox.until_runs(TASKS).await;
+    wait::until("every run is fired", async || {
+        let rows = ledger::runs(cluster).await;
+        rows.len() == TASKS && rows.iter().all(|row| row.state == "fired")
+    })
+    .await;
+    let times = inbox.by_run();
+    assert_eq!(times.len(), TASKS);
+    assert!(times.values().all(|times| *times <= copies), "copies: {times:?}");
+}
+
+async fn dies_while_it_fires(failpoint: &str, copies: usize) {
+    let cluster = impatient(&failpoint.replace("::", "_"));
+    let inbox = Inbox::open(&cluster);
+    let mut node = cluster.start_to_die_at(failpoint).await;
+    one_shots(&node).await;
+    assert_eq!(node.died().await, None, "it ended by a signal");
+    let _heir = cluster.start().await;
+    all_fired_once(&cluster, &inbox, copies).await;
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_runs_are_inserted() {
+    dies_while_it_fires("fire::inserted", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_tasks_are_advanced() {
+    dies_while_it_fires("fire::advanced", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_messages_are_sent() {
+    dies_while_it_fires("fire::before_publish", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_messages_are_sent_which_alone_may_double_them() {
+    dies_while_it_fires("fire::published", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_runs_are_marked() {
+    dies_while_it_fires("fire::marked", 1).await;
+}
+
+/// The first node leaves rows behind, the second dies while it takes them over.
+async fn dies_while_it_rescues(left_by: &str, failpoint: &str) {
+    let cluster = impatient(&failpoint.replace("::", "_"));
+    let inbox = Inbox::open(&cluster);
+    let mut first = cluster.start_to_die_at(left_by).await;
+    one_shots(&first).await;
+    first.died().await;
+    let mut second = cluster.spawn(&format!("{failpoint}=return(abort)"));
+    assert_eq!(second.died().await, None, "it ended by a signal");
+    let _heir = cluster.start().await;
+    all_fired_once(&cluster, &inbox, 1).await;
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_rescuer_claims() {
+    dies_while_it_rescues("fire::advanced", "rescue::before_claim").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_rescuer_has_claimed() {
+    dies_while_it_rescues("fire::advanced", "rescue::claimed").await;
+}
+
+/// Nothing was lost, or nothing was acknowledged: sent again to another node, the task stands once.
+async fn dies_while_it_submits(failpoint: &str) {
+    let cluster = impatient(&failpoint.replace("::", "_"));
+    let inbox = Inbox::open(&cluster);
+    let mut node = cluster.start_to_die_at(failpoint).await;
+    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let at = wait::now_ms() / 1000 + 6;
+    let task = || NewTask::once("crash", "once").at(at);
+    hasty.add_task(task()).await.expect_err("the node died over it");
+    node.died().await;
+    let heir = cluster.start().await;
+    let id = heir.client().add_task(task()).await.expect("it is accepted");
+    // A later task proves that the moment of a second copy would have come.
+    heir.client().add_task(NewTask::once("crash", "later").at(at + 1)).await.expect("it is accepted");
+    inbox.until_runs(2).await;
+    let of_task: Vec<_> = inbox.all().into_iter().filter(|received| received.data == "once").collect();
+    assert_eq!(of_task.len(), 1, "{of_task:?}");
+    assert_eq!(of_task[0].task_id, id);
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_task_is_stored() {
+    dies_while_it_submits("submit::before_insert").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_task_is_stored_and_before_it_is_acknowledged() {
+    dies_while_it_submits("submit::inserted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
+    let cluster = impatient("delete");
+    let inbox = Inbox::open(&cluster);
+    let mut node = cluster.start_to_die_at("delete::cancelled").await;
+    let at = wait::now_ms() / 1000 + 4;
+    let id = node.client().add_task(NewTask::once("crash", "never").at(at)).await.expect("it is accepted");
+    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    hasty.delete_tasks([id.clone()]).await.expect_err("the node died over it");
+    node.died().await;
+    let heir = cluster.start().await;
+    let again = heir.client().delete_tasks([id.clone()]).await.expect("it is accepted");
+    assert_eq!(again, [id.clone()], "the answer that was lost");
+    // A later task proves that the moment of the deleted one has passed.
+    heir.client().add_task(NewTask::once("crash", "later").at(at + 1)).await.expect("it is accepted");
+    inbox.until_runs(1).await;
+    assert!(inbox.all().iter().all(|received| received.data == "later"));
+    assert_eq!(ledger::runs_of(&cluster, &id).await, []);
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
+    let cluster = impatient("drain");
+    let inbox = Inbox::open(&cluster);
+    let mut node = cluster.start().await;
+    one_shots(&node).await;
+    assert_eq!(node.stop().await, Some(0), "it ends in order");
+    let _heir = cluster.start().await;
+    all_fired_once(&cluster, &inbox, 1).await;
+    inbox.close().await;
+}

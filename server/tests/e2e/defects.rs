@@ -1,0 +1,184 @@
+//! The old server's defects, each by its name, each gone. Those of a single request stand with the HTTP tests, that of the hot loop
+//! with `engine::pace`, and "Redis down = silently no scheduling" with the outages.
+
+use std::time::Duration;
+
+use taskcenter_client::{Consumer, NewTask};
+
+use crate::cluster::{Cluster, Server};
+use crate::inbox::{Inbox, transport};
+use crate::{ledger, wait};
+
+struct Stage {
+    cluster: Cluster,
+    node: Server,
+    inbox: Inbox,
+}
+
+async fn stage(name: &str, extra: &str) -> Stage {
+    let mut cluster = Cluster::new(name);
+    cluster.extra = extra.to_owned();
+    let node = cluster.start().await;
+    let inbox = Inbox::open(&cluster);
+    Stage { cluster, node, inbox }
+}
+
+impl Stage {
+    async fn add(&self, task: NewTask) -> String {
+        self.node.client().add_task(task).await.expect("it is accepted")
+    }
+
+    /// The seconds at which a task has fired, by the ledger, once there are `count` of them and the task is finished.
+    async fn fired_at(&self, task_id: &str, count: usize) -> Vec<i64> {
+        wait::until("the task is finished", async || {
+            let task = ledger::task(&self.cluster, task_id).await.expect("it is stored");
+            task.get_str("state") == Ok("finished")
+        })
+        .await;
+        wait::until("its runs are fired", async || {
+            ledger::runs_of(&self.cluster, task_id).await.iter().filter(|row| row.state == "fired").count() >= count
+        })
+        .await;
+        let mut moments: Vec<i64> =
+            ledger::runs_of(&self.cluster, task_id).await.iter().map(|row| row.scheduled_at / 1000).collect();
+        moments.sort_unstable();
+        moments
+    }
+}
+
+fn after(sec: i64) -> i64 {
+    wait::now_ms() / 1000 + sec
+}
+
+/// "A crash or failed publish between log insert and publish wedged the whole ticker for ever."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_log_insert_and_publish_wedged_the_ticker() {
+    let mut cluster = Cluster::new("wedged");
+    cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
+    let inbox = Inbox::open(&cluster);
+    let mut doomed = cluster.start_to_die_at("fire::advanced").await;
+    let client = doomed.client();
+    client.add_task(NewTask::every("wedge", "loop", 1).times(5).start_at(after(2))).await.expect("it is accepted");
+    doomed.died().await;
+    let _heir = cluster.start().await;
+    inbox.until_runs(5).await;
+    inbox.close().await;
+}
+
+/// "A failed publish in the add call left a task that never fired": the add call publishes nothing, so it cannot fail by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired() {
+    let mut cluster = Cluster::new("add_publish");
+    cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
+    let inbox = Inbox::open(&cluster);
+    let mut doomed = cluster.start_to_die_at("fire::before_publish").await;
+    doomed.client().add_task(NewTask::once("add", "at once")).await.expect("it is acknowledged");
+    doomed.died().await;
+    let _heir = cluster.start().await;
+    inbox.until_runs(1).await;
+    inbox.close().await;
+}
+
+/// "start_time ignored."
+#[tokio::test(flavor = "multi_thread")]
+async fn start_time_ignored() {
+    let stage = stage("start_time", "").await;
+    let start = after(3);
+    let once = stage.add(NewTask::once("start", "once").at(start)).await;
+    let every = stage.add(NewTask::every("start", "every", 1).times(1).start_at(start)).await;
+    let cron = stage.add(NewTask::cron("start", "cron", "* * * * * *").start_at(start).times(1)).await;
+    for id in [once, every, cron] {
+        assert_eq!(stage.fired_at(&id, 1).await, [start]);
+    }
+    stage.inbox.until_runs(3).await;
+    assert!(stage.inbox.all().iter().all(|received| received.received_at >= start * 1000), "none is early");
+    stage.inbox.close().await;
+}
+
+/// "One-shot end_time ignored": nothing fires after its end, of no type, and a one-shot that could never fire is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_shot_end_time_ignored() {
+    let stage = stage("end_time", "").await;
+    let start = after(2);
+    let refused = stage.node.client().add_task(NewTask::once("end", "once").at(start).end_at(start - 1)).await;
+    assert_eq!(refused.expect_err("it would never fire").field(), Some("end_time"));
+    let once = stage.add(NewTask::once("end", "once").at(start).end_at(start)).await;
+    let every = stage.add(NewTask::every("end", "every", 1).start_at(start).end_at(start + 2)).await;
+    assert_eq!(stage.fired_at(&once, 1).await, [start]);
+    assert_eq!(stage.fired_at(&every, 3).await, [start, start + 1, start + 2]);
+    stage.inbox.close().await;
+}
+
+/// "loop_count + 1 fires."
+#[tokio::test(flavor = "multi_thread")]
+async fn loop_count_plus_one_fires() {
+    let stage = stage("loop_count", "").await;
+    let start = after(2);
+    let id = stage.add(NewTask::every("count", "three", 1).times(3).start_at(start)).await;
+    assert_eq!(stage.fired_at(&id, 3).await.len(), 3);
+    stage.inbox.until_runs(3).await;
+    stage.inbox.close().await;
+}
+
+/// "Loop drift": moments stand on the grid of the start, whatever a fire took.
+#[tokio::test(flavor = "multi_thread")]
+async fn loop_drift() {
+    let stage = stage("drift", "").await;
+    let start = after(2);
+    let id = stage.add(NewTask::every("drift", "grid", 2).times(4).start_at(start)).await;
+    assert_eq!(stage.fired_at(&id, 4).await, [start, start + 2, start + 4, start + 6]);
+    let on_the_millisecond = ledger::runs_of(&stage.cluster, &id).await;
+    assert!(on_the_millisecond.iter().all(|row| row.scheduled_at % 1000 == 0));
+    stage.inbox.close().await;
+}
+
+/// "A per-second SETNX lock that slow ticks outlive": leases that run out at every turn double nothing and lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_per_second_setnx_lock_that_slow_ticks_outlive() {
+    // A lease far shorter than a turn, and every batch is slow: both nodes think that everything is theirs.
+    let mut cluster = Cluster::new("setnx");
+    cluster.extra = "[engine]\nshard_lease_ms = 100\n".to_owned();
+    let slow = "fire::inserted=sleep(300)";
+    let nodes = [cluster.spawn(slow), cluster.spawn(slow)];
+    for node in &nodes {
+        node.until_status("ready").await;
+    }
+    let inbox = Inbox::open(&cluster);
+    let start = after(2);
+    for i in 0..20 {
+        let task = NewTask::every("slow", i.to_string(), 1).times(3).start_at(start);
+        nodes[i % 2].client().add_task(task).await.expect("it is accepted");
+    }
+    inbox.until_runs(60).await;
+    assert_eq!(ledger::runs(&cluster).await.len(), 60);
+    assert!(inbox.by_run().values().all(|times| *times == 1), "one message each: the row's holder alone sends it");
+    inbox.close().await;
+}
+
+/// "ack and max_runtime unimplemented": a run that nobody reports on is published again as the next attempt, and one that is
+/// reported is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn ack_and_max_runtime_unimplemented() {
+    let stage = stage("ack", "[engine]\nrescue_ms = 100\n[engine.retry]\nmax_attempts = 2\n").await;
+    let id = stage.add(NewTask::once("ack", "unreported").ack(Duration::from_secs(1))).await;
+    wait::until("it is given up", async || {
+        ledger::runs_of(&stage.cluster, &id).await.iter().any(|row| row.state == "dead")
+    })
+    .await;
+    let attempts: Vec<u32> = stage.inbox.all().iter().map(|received| received.attempt).collect();
+    assert_eq!(attempts, [1, 2], "published again, and then no more");
+    stage.inbox.close().await;
+
+    let reporting = Consumer::builder()
+        .on_text("*", async |_: taskcenter_client::Context, _: String| Ok::<(), std::io::Error>(()))
+        .report_to(stage.node.client())
+        .transport(transport(&stage.cluster, "reporting"))
+        .start()
+        .expect("the consumer starts");
+    let id = stage.add(NewTask::once("ack", "reported").ack(Duration::from_secs(20))).await;
+    wait::until("its success is in the ledger", async || {
+        ledger::runs_of(&stage.cluster, &id).await.iter().any(|row| row.state == "succeeded" && row.attempt == 1)
+    })
+    .await;
+    reporting.shutdown().await.expect("it ends in order");
+}

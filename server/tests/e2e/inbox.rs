@@ -1,0 +1,99 @@
+//! A consumer that keeps what it gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskcenter_client::rocketmq::{RocketMq, RocketMqConfig};
+use taskcenter_client::{Consumer, Context, HandlerError};
+
+use crate::cluster::Cluster;
+use crate::wait;
+
+/// One delivery.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub run_id: String,
+    pub task_id: String,
+    pub tag: String,
+    pub data: String,
+    pub attempt: u32,
+    pub scheduled_at: i64,
+    pub received_at: i64,
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Received>>>);
+
+/// A running consumer of every tag.
+pub struct Inbox {
+    received: Kept,
+    consumer: Consumer,
+}
+
+/// How this test's consumers reach the broker.
+pub fn transport(cluster: &Cluster, group: &str) -> RocketMq {
+    let (namesrv, keys) = &cluster.rocketmq;
+    let mut config = RocketMqConfig::new(namesrv, &cluster.id, format!("{}_{group}", cluster.id));
+    if let Some((access_key, secret_key)) = keys {
+        config.access_key = Some((*access_key).to_owned());
+        config.secret_key = Some((*secret_key).to_owned());
+    }
+    RocketMq::new(config)
+}
+
+async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
+    let received = Received {
+        run_id: ctx.run_id().unwrap_or_default().to_owned(),
+        task_id: ctx.task_id().to_owned(),
+        tag: ctx.tag().to_owned(),
+        data,
+        attempt: ctx.attempt(),
+        scheduled_at: ctx.scheduled_at_ms().unwrap_or_default(),
+        received_at: wait::now_ms(),
+    };
+    ctx.state().0.lock().expect("nothing panics while it is held").push(received);
+    Ok(())
+}
+
+impl Inbox {
+    /// Starts to receive everything the cluster publishes.
+    pub fn open(cluster: &Cluster) -> Self {
+        let received = Kept::default();
+        let consumer = Consumer::builder()
+            .state(received.clone())
+            .on_text("*", keep)
+            .concurrency(64)
+            .drain_for(Duration::from_secs(10))
+            .transport(transport(cluster, "inbox"))
+            .start()
+            .expect("the consumer starts");
+        Self { received, consumer }
+    }
+
+    pub fn all(&self) -> Vec<Received> {
+        self.received.0.lock().expect("nothing panics while it is held").clone()
+    }
+
+    /// How often each run was delivered.
+    pub fn by_run(&self) -> BTreeMap<String, usize> {
+        let mut times = BTreeMap::new();
+        for received in self.all() {
+            *times.entry(received.run_id).or_default() += 1;
+        }
+        times
+    }
+
+    pub fn run_ids(&self) -> BTreeSet<String> {
+        self.by_run().into_keys().collect()
+    }
+
+    /// Waits until this many different runs have come.
+    pub async fn until_runs(&self, count: usize) {
+        wait::until(&format!("{count} runs are delivered"), async || self.by_run().len() >= count).await;
+    }
+
+    pub async fn close(self) {
+        self.consumer.shutdown().await.expect("it ends in order");
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole product as its users run it: the built binary on the real MongoDB, Redis and RocketMQ, driven by the SDK.
+//!
+//! `cargo xtask services up` starts what they need. Without it they fail.
+
+mod cluster;
+mod crash;
+mod defects;
+mod everything;
+mod examples;
+mod inbox;
+mod ledger;
+mod outage;
+mod proxy;
+mod wait;

@@ -1,0 +1,122 @@
+//! Back ends that go away and come back.
+
+use std::time::Duration;
+
+use taskcenter_client::{NewTask, TaskCenter};
+
+use crate::cluster::{Cluster, guarded_namesrv, mongodb_uri, redis_addr};
+use crate::inbox::Inbox;
+use crate::proxy::Proxy;
+use crate::{ledger, wait};
+
+fn after(sec: i64) -> i64 {
+    wait::now_ms() / 1000 + sec
+}
+
+/// The old server's defect "Redis down = silently no scheduling".
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_down_means_silently_no_scheduling() {
+    let proxy = Proxy::to(&redis_addr()).await;
+    let mut cluster = Cluster::new("redis_down");
+    cluster.redis.clone_from(&proxy.addr);
+    let nodes = [cluster.start().await, cluster.start().await];
+    let inbox = Inbox::open(&cluster);
+
+    proxy.cut();
+    nodes[0].until_status("degraded").await;
+    nodes[1].until_status("degraded").await;
+    let start = after(2);
+    for i in 0..20 {
+        let task = NewTask::every("down", i.to_string(), 1).times(3).start_at(start);
+        nodes[i % 2].client().add_task(task).await.expect("tasks are accepted without Redis");
+    }
+    inbox.until_runs(60).await;
+
+    proxy.mend();
+    nodes[0].until_status("ready").await;
+    assert!(inbox.by_run().values().all(|times| *times == 1), "two nodes, no locks, and still one message each");
+    assert_eq!(ledger::runs(&cluster).await.len(), 60);
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_down_answers_503_and_loses_nothing_that_was_acknowledged() {
+    let hosts = mongodb_uri().replace("mongodb://", "");
+    let proxy = Proxy::to(hosts.split('/').next().expect("the address has a host")).await;
+    let mut cluster = Cluster::new("mongodb_down");
+    // A replica set names its own members to the driver; a direct connection keeps to the wire that can be cut.
+    cluster.mongodb = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", proxy.addr);
+    let node = cluster.start().await;
+    let inbox = Inbox::open(&cluster);
+    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    hasty.add_task(NewTask::once("down", "acknowledged").at(after(3))).await.expect("it is accepted");
+
+    proxy.cut();
+    node.until_status("unready").await;
+    let refused = hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+    assert_eq!(refused.status(), Some(503));
+    let refused = hasty.query_tasks_by_name("down", None, None).await.expect_err("there is nowhere to look");
+    assert_eq!(refused.status(), Some(503));
+    wait::moment(after(3) * 1000).await;
+
+    proxy.mend();
+    node.until_status("ready").await;
+    inbox.until_runs(1).await;
+    assert!(inbox.all().iter().any(|received| received.data == "acknowledged"), "late, and not lost");
+    inbox.close().await;
+}
+
+/// A chore of the workspace: `cargo xtask services stop acl-broker`.
+async fn services(args: &[&str]) {
+    let chore = ["run", "--quiet", "--locked", "--package", "xtask", "--", "services"];
+    let status = tokio::process::Command::new(env!("CARGO")).args(chore).args(args).status().await;
+    assert!(status.expect("cargo runs").success(), "services {args:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rocketmq_down_makes_runs_wait_and_they_go_out_when_it_is_back() {
+    let mut cluster = Cluster::new("rocketmq_down");
+    cluster.rocketmq = (guarded_namesrv(), Some(("tcadmin", "tcsecret12345")));
+    cluster.extra = "[engine]\nrun_lease_ms = 2000\n".to_owned();
+    let node = cluster.start().await;
+    let inbox = Inbox::open(&cluster);
+    let client = node.client();
+    client.add_task(NewTask::once("down", "before")).await.expect("it is accepted");
+    inbox.until_runs(1).await;
+
+    services(&["stop", "acl-broker", "--kill"]).await;
+    node.until_status("degraded").await;
+    let start = after(1);
+    for i in 0..10 {
+        let task = NewTask::every("down", i.to_string(), 1).times(3).start_at(start);
+        client.add_task(task).await.expect("tasks are accepted without a broker");
+    }
+    wait::until("every moment has its run", async || ledger::runs(&cluster).await.len() == 31).await;
+    let waiting = ledger::runs(&cluster).await.iter().filter(|row| row.state == "firing").count();
+    assert_eq!(waiting, 30, "nothing is called fired that the broker has not confirmed");
+
+    services(&["start", "acl-broker"]).await;
+    node.until_status("ready").await;
+    inbox.until_runs(31).await;
+    wait::until("every run is fired", async || {
+        ledger::runs(&cluster).await.iter().all(|row| row.state == "fired")
+    })
+    .await;
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_with_everything_absent_and_says_so() {
+    let absent = Proxy::to("127.0.0.1:9").await;
+    absent.cut();
+    let mut cluster = Cluster::new("absent");
+    cluster.mongodb = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", absent.addr);
+    cluster.redis.clone_from(&absent.addr);
+    cluster.rocketmq.0.clone_from(&absent.addr);
+    let mut node = cluster.spawn("");
+    node.until_status("unready").await;
+    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let refused = hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+    assert_eq!(refused.status(), Some(503));
+    assert_eq!(node.stop().await, Some(0), "and it stops in order");
+}
