@@ -4,6 +4,8 @@ mod backlog;
 mod coalesce;
 mod counters;
 mod errors;
+#[doc(hidden)]
+pub mod explained;
 mod prune;
 mod rows;
 mod runs;

@@ -203,14 +203,8 @@ pub async fn advance(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>>
         return Ok(Vec::new());
     }
     let statements: Vec<Document> = advances.iter().map(advance_statement).collect();
-    let first = updates::apply(ledger, "tasks", &statements).await;
-    let moved = match first {
-        // The same steps again: one that was made is not made twice.
-        Err(PortError::Unavailable(..)) => {
-            persistent(|| updates::apply(ledger, "tasks", &statements)).await?
-        }
-        answer => answer?,
-    };
+    // After a lost answer the same steps again: one that was made is not made twice.
+    let moved = persistent(|| updates::apply(ledger, "tasks", &statements)).await?;
     if moved == advances.len() {
         return Ok(vec![true; advances.len()]);
     }
@@ -278,11 +272,17 @@ async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Ve
 }
 
 async fn bury(ledger: &Ledger, ids: &[&str], write_id: ObjectId, now: Moment) -> Result<()> {
+    let (live, tombstone) = burial(ids, write_id, now);
+    let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
+    bounded(update.into_future()).await.map(drop)
+}
+
+/// Which tasks a delete turns, and into what.
+pub fn burial(ids: &[&str], write_id: ObjectId, now: Moment) -> (Document, Document) {
     let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
     let tombstone = doc! {
         "$set": { "state": "cancelled", "ended_at": date(now), "write_id": write_id },
         "$unset": { "next_due_at": "", "dedup_key": "" },
     };
-    let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
-    bounded(update.into_future()).await.map(drop)
+    (live, tombstone)
 }

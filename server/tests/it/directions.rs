@@ -1,0 +1,112 @@
+//! Who may use whom, as docs/ARCHITECTURE.md says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A layer, and the layers and crates of ours that it may name.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("core", &["core"]),
+    ("ports", &["core", "ports"]),
+    ("engine", &["core", "ports", "engine"]),
+    ("adapters", &["core", "ports", "adapters"]),
+    ("adapters/rocketmq", &["core", "ports", "adapters", "taskcenter_client"]),
+    ("http", &["core", "engine", "http", "taskcenter_client"]),
+    ("config", &["config", "core", "engine", "http", "taskcenter_client"]),
+    ("cli", &["taskcenter_server"]),
+    ("logging", &["taskcenter_server"]),
+    ("main", &[]),
+    ("failpoint", &["failpoint"]),
+];
+/// Wires everything.
+const WIRING: &str = "lib";
+/// Every layer may stand on this.
+const EVERYWHERE: &[&str] = &["failpoint"];
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.expect("the entry is readable").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// What stands after `crate::` in the code, and crates of ours; comments do not count.
+fn named(text: &str) -> BTreeSet<String> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut names: BTreeSet<String> = code.split("crate::").skip(1).map(word).collect();
+    for of_ours in ["taskcenter_client", "taskcenter_server"] {
+        if code.contains(&format!("{of_ours}::")) {
+            names.insert(of_ours.to_owned());
+        }
+    }
+    names.remove("");
+    names
+}
+
+/// The rule for a file: that of its own path where there is one, otherwise that of its folder.
+fn rule(file: &str) -> Option<&'static [&'static str]> {
+    let stem = file.trim_end_matches(".rs");
+    let own = MAY_USE.iter().find(|(layer, _)| *layer == stem);
+    let folder = || MAY_USE.iter().find(|(layer, _)| Some(*layer) == stem.split('/').next());
+    own.or_else(folder).map(|(_, may)| *may)
+}
+
+#[test]
+fn every_layer_uses_only_what_it_may() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for path in sources(&root) {
+        let file = path.strip_prefix(&root).expect("it lies below").to_string_lossy().into_owned();
+        if file.trim_end_matches(".rs") == WIRING {
+            continue;
+        }
+        let may = rule(&file).unwrap_or_else(|| panic!("{file} belongs to no layer that docs/ARCHITECTURE.md knows"));
+        let names = named(&std::fs::read_to_string(&path).expect("the source is text"));
+        let strangers: Vec<_> =
+            names.iter().filter(|name| !may.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str())).collect();
+        assert!(strangers.is_empty(), "{file} uses {strangers:?}, and may use {may:?}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen} files are not the whole source");
+}
+
+#[test]
+fn the_sdk_uses_nothing_of_ours() {
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client-sdk");
+    for path in sources(&sdk.join("src")) {
+        let names = named(&std::fs::read_to_string(&path).expect("the source is text"));
+        assert!(!names.contains("taskcenter_server"), "{}", path.display());
+    }
+    let manifest = std::fs::read_to_string(sdk.join("Cargo.toml")).expect("the manifest is text");
+    assert!(!manifest.contains("taskcenter-server"));
+}
+
+#[test]
+fn the_core_is_without_io_and_without_async() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core");
+    for path in sources(&core) {
+        let text = std::fs::read_to_string(&path).expect("the source is text");
+        for foreign in ["tokio", "async fn", ".await", "std::fs", "std::net", "mongodb", "redis::", "axum"] {
+            assert!(!text.contains(foreign), "{} mentions {foreign}", path.display());
+        }
+    }
+}
+
+#[test]
+fn words_that_say_nothing_name_no_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for part in ["server/src", "client-sdk/src", "examples/src", "xtask/src"] {
+        for path in sources(&root.join(part)) {
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let says_nothing = ["util", "utils", "common", "manager", "helper", "helpers"].contains(&stem.as_str());
+            assert!(!says_nothing, "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Each a sentence on how leases behave.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskcenter_server::ports::Lock;
+
+use super::Fixture;
+
+/// Longer than any test takes.
+const LONG_MS: u64 = 60_000;
+const SHORT_MS: u64 = 50;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Asks until the answer is the one that must come.
+async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    let asked = async { while !condition().await {} };
+    tokio::time::timeout(DEADLINE, asked).await.expect("the condition did not come true in time");
+}
+
+async fn hold(lock: &Arc<dyn Lock>, node: &str, shards: &[u16]) -> Vec<u16> {
+    lock.hold(node, shards, LONG_MS).await.unwrap()
+}
+
+pub async fn a_shard_has_one_holder(on: &dyn Fixture) {
+    let all: Vec<u16> = (0..64).collect();
+    let (one, two) = (on.one(), on.two());
+    let (a, b) = tokio::join!(hold(&one, "a", &all), hold(&two, "b", &all));
+    let mut both = [a, b].concat();
+    both.sort_unstable();
+    assert_eq!(both, all);
+    assert_eq!(hold(&one, "a", &[]).await, [] as [u16; 0]);
+}
+
+pub async fn a_holder_renews_what_it_holds(on: &dyn Fixture) {
+    assert_eq!(on.one().hold("a", &[3, 5], SHORT_MS).await.unwrap(), [3, 5]);
+    assert_eq!(hold(&on.one(), "a", &[5]).await, [5]);
+    // Once the other lease has run out, this one would have too.
+    eventually(async || hold(&on.two(), "b", &[3]).await == [3]).await;
+    assert_eq!(hold(&on.two(), "b", &[3, 5]).await, [3]);
+}
+
+pub async fn a_lease_that_runs_out_is_taken_by_another(on: &dyn Fixture) {
+    assert_eq!(on.one().hold("a", &[7], SHORT_MS).await.unwrap(), [7]);
+    eventually(async || hold(&on.two(), "b", &[7]).await == [7]).await;
+    assert_eq!(hold(&on.one(), "a", &[7]).await, [] as [u16; 0]);
+}
+
+pub async fn only_the_holder_gives_a_lease_up(on: &dyn Fixture) {
+    assert_eq!(hold(&on.one(), "a", &[1, 2]).await, [1, 2]);
+    on.two().release("b", &[1, 2], false).await.unwrap();
+    assert_eq!(hold(&on.two(), "b", &[1, 2]).await, [] as [u16; 0]);
+    on.one().release("a", &[1], false).await.unwrap();
+    assert_eq!(hold(&on.two(), "b", &[1, 2]).await, [1]);
+}
+
+pub async fn nodes_see_one_another_until_they_leave(on: &dyn Fixture) {
+    assert_eq!(on.one().join("a", LONG_MS).await.unwrap(), ["a"]);
+    assert_eq!(on.two().join("b", LONG_MS).await.unwrap(), ["a", "b"]);
+    on.one().release("a", &[], false).await.unwrap();
+    assert_eq!(on.two().join("b", LONG_MS).await.unwrap(), ["a", "b"]);
+    on.one().release("a", &[], true).await.unwrap();
+    assert_eq!(on.two().join("b", LONG_MS).await.unwrap(), ["b"]);
+}
+
+pub async fn a_node_that_stops_announcing_itself_is_forgotten(on: &dyn Fixture) {
+    on.one().join("a", SHORT_MS).await.unwrap();
+    eventually(async || on.two().join("b", LONG_MS).await.unwrap() == ["b"]).await;
+}
+
+/// A hint that was sent before its watcher had subscribed is lost, so it is sent until it arrives.
+async fn wake_until<T>(lock: &Arc<dyn Lock>, shards: &[u16], arrived: impl Future<Output = T>) -> T {
+    let waking = async {
+        loop {
+            lock.wake(shards).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let woken = async {
+        tokio::select! {
+            never = waking => never,
+            answer = arrived => answer,
+        }
+    };
+    tokio::time::timeout(DEADLINE, woken).await.expect("no hint came in time")
+}
+
+pub async fn a_hint_reaches_every_watcher(on: &dyn Fixture) {
+    let (one, two) = (on.one(), on.two());
+    let both = async { tokio::join!(one.woken(), two.woken()) };
+    let (a, b) = wake_until(&on.one(), &[1, 63], both).await;
+    assert_eq!(a.unwrap(), [1, 63]);
+    assert_eq!(b.unwrap(), [1, 63]);
+}
+
+pub async fn a_watcher_that_stopped_waiting_loses_nothing(on: &dyn Fixture) {
+    let (one, two) = (on.one(), on.two());
+    wake_until(&two, &[1], async { one.woken().await.unwrap() }).await;
+    {
+        let waiting = one.woken();
+        tokio::pin!(waiting);
+        let _ = futures_util::poll!(&mut waiting);
+    }
+    two.wake(&[9]).await.unwrap();
+    let until_nine = async { while one.woken().await.unwrap() != [9] {} };
+    tokio::time::timeout(DEADLINE, until_nine).await.expect("the hint was lost");
+}

@@ -1,0 +1,130 @@
+//! The step over a moment: the linearization point of a fire.
+
+use taskcenter_server::core::{Moment, Schedule, Task, TaskState};
+use taskcenter_server::ports::{Advance, InsertedTask, Store};
+
+use super::Fixture;
+use super::samples::{PAST, due_at, fire, keyed, task};
+use super::tasks::insert;
+
+async fn stored(store: &dyn Store, task: &Task) -> Task {
+    store.task(&task.id).await.unwrap().unwrap()
+}
+
+async fn step(store: &dyn Store, advance: &Advance) -> bool {
+    let answers = store.advance_tasks(std::slice::from_ref(advance)).await.unwrap();
+    assert_eq!(answers.len(), 1);
+    answers[0]
+}
+
+pub async fn a_step_moves_the_task_and_counts_the_fire(on: &dyn Fixture) {
+    let task = keyed("k");
+    insert(&*on.one(), &task).await;
+    assert!(step(&*on.one(), &fire(&task)).await);
+    let moved = Task {
+        last_due_at: Some(PAST),
+        next_due_at: Some(PAST.plus_ms(60_000)),
+        fired_count: 1,
+        ..task.clone()
+    };
+    assert_eq!(stored(&*on.two(), &task).await, moved);
+}
+
+pub async fn a_skip_moves_the_task_and_counts_nothing(on: &dyn Fixture) {
+    let task = task();
+    insert(&*on.one(), &task).await;
+    let to = PAST.plus_ms(600_000);
+    let skip =
+        Advance { last_due_at: to, next_due_at: Some(to.plus_ms(60_000)), fires: false, ..fire(&task) };
+    assert!(step(&*on.one(), &skip).await);
+    let moved = stored(&*on.two(), &task).await;
+    assert_eq!((moved.last_due_at, moved.next_due_at, moved.fired_count), (Some(to), skip.next_due_at, 0));
+}
+
+pub async fn the_last_step_finishes_the_task_and_frees_its_key(on: &dyn Fixture) {
+    let task = Task { schedule: Schedule::Once, ..keyed("k") };
+    insert(&*on.one(), &task).await;
+    assert!(step(&*on.one(), &Advance { next_due_at: None, ..fire(&task) }).await);
+    let finished = Task {
+        state: TaskState::Finished,
+        next_due_at: None,
+        last_due_at: Some(PAST),
+        fired_count: 1,
+        dedup_key: None,
+        ..task.clone()
+    };
+    assert_eq!(stored(&*on.two(), &task).await, finished);
+    assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
+}
+
+pub async fn a_step_repeated_is_true_and_counted_once(on: &dyn Fixture) {
+    let task = task();
+    insert(&*on.one(), &task).await;
+    for _ in 0..3 {
+        assert!(step(&*on.one(), &fire(&task)).await);
+    }
+    assert_eq!(stored(&*on.one(), &task).await.fired_count, 1);
+}
+
+pub async fn two_nodes_that_step_at_once_both_see_it_passed(on: &dyn Fixture) {
+    let mut task = task();
+    insert(&*on.one(), &task).await;
+    for round in 1..=20 {
+        let (one, two, advance) = (on.one(), on.two(), fire(&task));
+        assert_eq!(tokio::join!(step(&*one, &advance), step(&*two, &advance)), (true, true));
+        task = stored(&*on.one(), &task).await;
+        assert_eq!(task.fired_count, round);
+    }
+}
+
+pub async fn a_step_from_a_moment_that_already_passed_later_is_true(on: &dyn Fixture) {
+    let task = task();
+    insert(&*on.one(), &task).await;
+    let late = fire(&task);
+    assert!(step(&*on.one(), &late).await);
+    assert!(step(&*on.one(), &fire(&stored(&*on.one(), &task).await)).await);
+    assert!(step(&*on.two(), &late).await);
+    assert_eq!(stored(&*on.one(), &task).await.fired_count, 2);
+}
+
+pub async fn a_step_of_another_revision_is_false(on: &dyn Fixture) {
+    let task = Task { rev: 2, ..task() };
+    insert(&*on.one(), &task).await;
+    assert!(!step(&*on.one(), &Advance { rev: 1, ..fire(&task) }).await);
+    assert!(step(&*on.one(), &fire(&task)).await);
+    assert!(!step(&*on.one(), &Advance { rev: 1, ..fire(&task) }).await);
+}
+
+pub async fn a_step_into_the_stores_future_is_false_and_moves_nothing(on: &dyn Fixture) {
+    let now: Moment = on.one().now().await.unwrap();
+    let task = due_at(now.plus_ms(60_000));
+    insert(&*on.one(), &task).await;
+    assert!(!step(&*on.one(), &fire(&task)).await);
+    assert_eq!(stored(&*on.one(), &task).await, task);
+    let reached = due_at(now);
+    insert(&*on.one(), &reached).await;
+    assert!(step(&*on.one(), &fire(&reached)).await);
+}
+
+pub async fn a_deleted_task_takes_no_step(on: &dyn Fixture) {
+    let task = task();
+    insert(&*on.one(), &task).await;
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), PAST).await.unwrap();
+    assert!(!step(&*on.two(), &fire(&task)).await);
+    let tombstone = stored(&*on.one(), &task).await;
+    assert_eq!((tombstone.state, tombstone.fired_count), (TaskState::Cancelled, 0));
+}
+
+pub async fn a_task_that_is_not_there_takes_no_step(on: &dyn Fixture) {
+    assert!(!step(&*on.one(), &fire(&task())).await);
+    assert_eq!(on.one().advance_tasks(&[]).await.unwrap(), [] as [bool; 0]);
+}
+
+pub async fn many_steps_in_one_call_are_answered_in_order(on: &dyn Fixture) {
+    let tasks: Vec<Task> = (0..2_300).map(|n| Task { rev: 1 + n % 2, ..task() }).collect();
+    on.one().insert_tasks(tasks.clone()).await;
+    let advances: Vec<Advance> = tasks.iter().map(|task| Advance { rev: 1, ..fire(task) }).collect();
+    let answers = on.one().advance_tasks(&advances).await.unwrap();
+    let expected: Vec<bool> = tasks.iter().map(|task| task.rev == 1).collect();
+    assert_eq!(answers, expected);
+}

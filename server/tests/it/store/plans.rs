@@ -1,0 +1,78 @@
+//! MongoDB reads what it returns and little else, on collections with thousands of rows that do not matter.
+
+use mongodb::bson::{Bson, Document, doc};
+use taskcenter_server::adapters::mongo::{MongoStore, explained};
+use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::{Moment, Run, Task, TaskId, TaskState};
+use taskcenter_server::ports::Store;
+
+use super::Fixture;
+use super::mongo::MongoFixture;
+use super::samples::{PAST, due_at, ended, fire, run_until, task};
+
+const FUTURE: Moment = Moment::from_sec(4_000_000_000);
+
+/// What a plan read and what it returned.
+async fn examined(store: &MongoStore, command: Document) -> (f64, f64, Document) {
+    let command = doc! { "explain": command, "verbosity": "executionStats" };
+    let answer = store.database().run_command(command).await.unwrap();
+    let stats = answer.get_document("executionStats").unwrap().clone();
+    let number = |name: &str| match stats.get(name) {
+        Some(Bson::Int32(n)) => f64::from(*n),
+        Some(Bson::Int64(n)) => *n as f64,
+        other => panic!("{name}: {other:?}"),
+    };
+    (number("totalDocsExamined"), number("nReturned"), stats)
+}
+
+async fn assert_lean(store: &MongoStore, command: Document, expected: f64, stage: &str) {
+    let (docs, returned, stats) = examined(store, command).await;
+    let returned = if returned == 0.0 { written(&stats) } else { returned };
+    assert!((returned - expected).abs() < 0.5, "{returned} of {expected} rows: {stats:#?}");
+    assert!(docs <= 1.05 * returned, "{docs} documents for {returned} rows: {stats:#?}");
+    assert!(format!("{stats:?}").contains(stage), "no {stage}: {stats:#?}");
+}
+
+/// An update returns nothing; it matches.
+fn written(stats: &Document) -> f64 {
+    let stage = stats.get_document("executionStages").unwrap();
+    f64::from(stage.get_i32("nMatched").unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_rows_that_do_not_matter_are_not_read() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let (due, open) = fill(store).await;
+    let ids: Vec<TaskId> = due[..200].iter().map(|task| task.id.clone()).collect();
+    let shards: Vec<u16> = (0..SHARDS).collect();
+
+    assert_lean(store, explained::due_tasks(&shards, PAST, 5_000), 500.0, "SORT_MERGE").await;
+    assert_lean(store, explained::due_tasks(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
+    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 5_000), 500.0, "SORT_MERGE").await;
+    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
+    assert_lean(store, explained::advance(&fire(&due[0])), 1.0, "_id_").await;
+    assert_lean(store, explained::update(&open[0]), 1.0, "_id_").await;
+    assert_lean(store, explained::cancel(&ids, PAST), 200.0, "_id_").await;
+    Box::new(fixture).close().await;
+}
+
+/// 500 due tasks and 500 runs that need attention among ten thousand of each that do not.
+async fn fill(store: &MongoStore) -> (Vec<Task>, Vec<Run>) {
+    let due: Vec<Task> = (0..500).map(|n| due_at(PAST.plus_ms(-n))).collect();
+    let paused = |n: i64| Task { state: TaskState::Paused, ..due_at(PAST.plus_ms(-n)) };
+    let others = (0..10_000).map(|n| if n % 2 == 0 { due_at(FUTURE.plus_ms(n)) } else { paused(n) });
+    let all: Vec<Task> = due.iter().cloned().chain(others).collect();
+    assert!(store.insert_tasks(all).await.iter().all(Result::is_ok));
+    let cancelled: Vec<Task> = (0..2_000).map(|_| task()).collect();
+    let ids: Vec<TaskId> = cancelled.iter().map(|task| task.id.clone()).collect();
+    store.insert_tasks(cancelled).await;
+    store.cancel_tasks(&ids, PAST).await.unwrap();
+
+    let open: Vec<Run> = (0..500).map(|n| run_until(&task(), PAST.plus_ms(-n))).collect();
+    let idle = (0..10_000)
+        .map(|n| if n % 2 == 0 { run_until(&task(), FUTURE) } else { ended(run_until(&task(), PAST), PAST) });
+    let runs: Vec<Run> = open.iter().cloned().chain(idle).collect();
+    store.insert_runs(&runs).await.unwrap();
+    (due, open)
+}

@@ -1,0 +1,74 @@
+//! What goes after its time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use taskcenter_server::core::{Moment, Run, Task};
+use taskcenter_server::ports::Advance;
+
+use super::Fixture;
+use super::samples::{PAST, ended, fire, run_until, task};
+
+const LONG_AGO: Moment = PAST.plus_ms(-60_000);
+
+fn run_of(task: &Task) -> Run {
+    run_until(task, PAST)
+}
+
+pub async fn what_ended_long_ago_goes_and_the_rest_stays(on: &dyn Fixture) {
+    let store = on.one();
+    let [live, gone, recent, finished] = [task(), task(), task(), task()];
+    store.insert_tasks(vec![live.clone(), gone.clone(), recent.clone(), finished.clone()]).await;
+    store.cancel_tasks(std::slice::from_ref(&gone.id), LONG_AGO).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&recent.id), PAST).await.unwrap();
+    let last = Advance { next_due_at: None, ..fire(&finished) };
+    assert_eq!(store.advance_tasks(&[last]).await.unwrap(), [true]);
+    let runs = [ended(run_of(&gone), LONG_AGO), ended(run_of(&recent), PAST), run_of(&live)];
+    store.insert_runs(&runs).await.unwrap();
+
+    assert_eq!(store.prune(PAST, 100).await.unwrap(), 2, "one run, one tombstone");
+    assert_eq!(store.prune(PAST, 100).await.unwrap(), 0);
+    assert_eq!(store.run(&runs[0].id).await.unwrap(), None);
+    assert_eq!(store.task(&gone.id).await.unwrap(), None);
+    for kept in [&live, &recent, &finished] {
+        assert!(store.task(&kept.id).await.unwrap().is_some());
+    }
+    for kept in &runs[1..] {
+        assert!(store.run(&kept.id).await.unwrap().is_some());
+    }
+    let after_the_finish = store.now().await.unwrap().plus_ms(60_000);
+    assert_eq!(store.prune(after_the_finish, 100).await.unwrap(), 3, "the recent two and the finished task");
+    assert!(store.task(&live.id).await.unwrap().is_some());
+}
+
+pub async fn a_tombstone_with_an_open_run_stays_and_holds_up_no_other(on: &dyn Fixture) {
+    let store = on.one();
+    let (busy, idle) = (task(), task());
+    store.insert_tasks(vec![busy.clone(), idle.clone()]).await;
+    store.cancel_tasks(std::slice::from_ref(&busy.id), LONG_AGO.plus_ms(-1)).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&idle.id), LONG_AGO).await.unwrap();
+    let open = run_of(&busy);
+    store.insert_runs(std::slice::from_ref(&open)).await.unwrap();
+    assert_eq!(store.prune(PAST, 1).await.unwrap(), 1);
+    assert!(store.task(&busy.id).await.unwrap().is_some());
+    assert_eq!(store.task(&idle.id).await.unwrap(), None);
+
+    assert_eq!(store.update_runs(&[ended(open, LONG_AGO)]).await.unwrap(), [true]);
+    assert_eq!(store.prune(PAST, 10).await.unwrap(), 2);
+    assert_eq!(store.task(&busy.id).await.unwrap(), None);
+}
+
+pub async fn pruning_is_bounded(on: &dyn Fixture) {
+    let store = on.one();
+    let runs: Vec<Run> = (0..1_500).map(|_| ended(run_of(&task()), LONG_AGO)).collect();
+    store.insert_runs(&runs).await.unwrap();
+    assert_eq!(store.prune(PAST, 0).await.unwrap(), 0);
+    assert_eq!(store.prune(PAST, 1_200).await.unwrap(), 1_200);
+    assert_eq!(store.prune(PAST, 1_200).await.unwrap(), 300);
+}
+
+#[allow(clippy::disallowed_methods, reason = "the store's clock is compared with the machine's")]
+pub async fn the_stores_clock_is_near_this_machines(on: &dyn Fixture) {
+    let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let there = on.one().now().await.unwrap();
+    assert!((there.ms() - here).abs() < 10_000, "{there}");
+}

@@ -1,0 +1,134 @@
+//! Runs: one row a moment, replaced by compare-and-set.
+
+use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::{Moment, Run};
+use taskcenter_server::ports::{InsertedRun, Store};
+
+use super::Fixture;
+use super::samples::{PAST, ended, full_run, run, run_until, task};
+
+pub async fn insert(store: &dyn Store, run: &Run) -> InsertedRun {
+    store.insert_runs(std::slice::from_ref(run)).await.unwrap().pop().unwrap()
+}
+
+async fn update(store: &dyn Store, run: &Run) -> bool {
+    let answers = store.update_runs(std::slice::from_ref(run)).await.unwrap();
+    assert_eq!(answers.len(), 1);
+    answers[0]
+}
+
+pub async fn a_run_is_read_back_as_it_was_stored(on: &dyn Fixture) {
+    for run in [run(), full_run(), ended(run(), PAST)] {
+        assert_eq!(insert(&*on.one(), &run).await, InsertedRun::New);
+        assert_eq!(on.two().run(&run.id).await.unwrap(), Some(run));
+    }
+    assert_eq!(on.one().run(&run().id).await.unwrap(), None);
+    assert_eq!(on.one().insert_runs(&[]).await.unwrap(), []);
+}
+
+pub async fn a_second_run_of_a_moment_is_answered_with_the_first(on: &dyn Fixture) {
+    let task = task();
+    let (first, other) = (run_until(&task, PAST), run());
+    let second = Run { holder: "node-b".to_owned(), ..run_until(&task, PAST.plus_ms(1)) };
+    insert(&*on.one(), &first).await;
+    let answers = on.two().insert_runs(&[other, second]).await.unwrap();
+    assert_eq!(answers, [InsertedRun::New, InsertedRun::Existing(Box::new(first.clone()))]);
+    // The very same row is an insert whose answer was lost.
+    assert_eq!(insert(&*on.one(), &first).await, InsertedRun::New);
+    assert_eq!(on.one().run(&first.id).await.unwrap(), Some(first));
+}
+
+pub async fn a_run_is_replaced_at_the_version_it_was_read_at(on: &dyn Fixture) {
+    let mut run = run();
+    insert(&*on.one(), &run).await;
+    run.confirmed(PAST.plus_ms(3)).unwrap();
+    run.reason = Some("because".to_owned());
+    assert!(update(&*on.one(), &run).await);
+    run.version += 1;
+    assert_eq!(on.two().run(&run.id).await.unwrap(), Some(run.clone()));
+    run.reason = None;
+    run.attention_at = Some(PAST);
+    run.ended_at = None;
+    assert!(update(&*on.two(), &run).await);
+    run.version += 1;
+    assert_eq!(on.one().run(&run.id).await.unwrap(), Some(run));
+}
+
+pub async fn a_stale_replacement_is_false_and_changes_nothing(on: &dyn Fixture) {
+    let stale = run();
+    insert(&*on.one(), &stale).await;
+    let mut current = stale.clone();
+    current.claimed_by("node-b", PAST.plus_ms(9));
+    assert!(update(&*on.one(), &current).await);
+    // Even one that would write just the same: it was written by another call.
+    assert!(!update(&*on.two(), &current).await);
+    assert!(!update(&*on.two(), &stale).await);
+    current.version += 1;
+    assert_eq!(on.one().run(&stale.id).await.unwrap(), Some(current));
+    assert!(!update(&*on.one(), &run()).await, "a run that is not there");
+    assert_eq!(on.one().update_runs(&[]).await.unwrap(), [] as [bool; 0]);
+}
+
+pub async fn two_nodes_that_claim_one_run_have_one_winner(on: &dyn Fixture) {
+    let mut run = run();
+    insert(&*on.one(), &run).await;
+    for _ in 0..20 {
+        let claim = |holder: &str| {
+            let mut claimed = run.clone();
+            claimed.claimed_by(holder, PAST);
+            claimed
+        };
+        let (one, two, a, b) = (on.one(), on.two(), claim("node-a"), claim("node-b"));
+        let won = tokio::join!(update(&*one, &a), update(&*two, &b));
+        run = on.one().run(&run.id).await.unwrap().unwrap();
+        assert_eq!(won, (run.holder == "node-a", run.holder == "node-b"));
+    }
+    assert_eq!(run.claim, 21);
+}
+
+pub async fn many_replacements_are_answered_in_order(on: &dyn Fixture) {
+    let runs: Vec<Run> = (0..2_300).map(|_| run()).collect();
+    on.one().insert_runs(&runs).await.unwrap();
+    let expected: Vec<bool> = (0..runs.len()).map(|n| n % 3 != 0).collect();
+    let wanted: Vec<Run> = runs
+        .into_iter()
+        .zip(&expected)
+        .map(|(run, good)| Run { version: if *good { 1 } else { 2 }, ..ended(run, PAST) })
+        .collect();
+    assert_eq!(on.two().update_runs(&wanted).await.unwrap(), expected);
+}
+
+pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
+    let task = task();
+    let open = run_until(&task, PAST);
+    insert(&*on.one(), &open).await;
+    insert(&*on.one(), &run()).await;
+    assert_eq!(on.two().open_runs(&task.id).await.unwrap(), std::slice::from_ref(&open));
+    assert!(update(&*on.one(), &ended(open, PAST)).await);
+    assert_eq!(on.two().open_runs(&task.id).await.unwrap(), []);
+    assert_eq!(on.two().runs_needing_attention(&[task.id.shard()], PAST, 10).await.unwrap(), []);
+}
+
+pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture) {
+    let at = |n: i64| PAST.plus_ms(n * 7 % 200);
+    let runs: Vec<Run> = (0..200).map(|n| run_until(&task(), at(n))).collect();
+    on.one().insert_runs(&runs).await.unwrap();
+    on.one().insert_runs(&[ended(run(), PAST)]).await.unwrap();
+
+    let shards: Vec<u16> = (0..SHARDS).filter(|shard| shard % 3 != 0).collect();
+    let now = PAST.plus_ms(150);
+    let mut expected: Vec<Moment> = runs
+        .iter()
+        .filter(|run| shards.contains(&run.task_id.shard()))
+        .filter_map(|run| run.attention_at.filter(|at| *at <= now))
+        .collect();
+    expected.sort();
+    let found = async |limit| {
+        let runs = on.two().runs_needing_attention(&shards, now, limit).await.unwrap();
+        runs.into_iter().filter_map(|run| run.attention_at).collect::<Vec<_>>()
+    };
+    assert_eq!(found(1_000).await, expected);
+    assert_eq!(found(10).await, expected[..10]);
+    assert!(found(0).await.is_empty());
+    assert_eq!(on.two().runs_needing_attention(&[], now, 10).await.unwrap(), []);
+}

@@ -1,0 +1,119 @@
+//! Tasks and runs for the cases, and names that no other test uses.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use taskcenter_server::core::run::Stretch;
+use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
+use taskcenter_server::ports::Advance;
+
+/// Long past for every clock.
+pub const PAST: Moment = Moment::from_sec(1_000_000);
+
+/// Distinct in this process, in others, and after a restart; grows as a version-7 UUID does.
+#[allow(clippy::disallowed_methods, reason = "a test's names must differ from those of earlier test runs")]
+pub fn unique() -> u128 {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
+    (nanos & ((1 << 80) - 1)) << 48
+        | u128::from(std::process::id() & 0xff_ffff) << 24
+        | u128::from(counter & 0xff_ffff)
+}
+
+pub fn task_id() -> TaskId {
+    TaskId::new(uuid::Uuid::from_u128(unique()))
+}
+
+/// An active periodic task that is due at `due`.
+pub fn due_at(due: Moment) -> Task {
+    Task {
+        id: task_id(),
+        name: "order.close".to_owned(),
+        data: "42".to_owned(),
+        schedule: Schedule::Every { period_ms: 60_000 },
+        start_at: None,
+        end_at: None,
+        max_fires: None,
+        ack: false,
+        max_runtime_sec: None,
+        created_at: PAST,
+        rev: 1,
+        state: TaskState::Active,
+        next_due_at: Some(due),
+        last_due_at: None,
+        fired_count: 0,
+        dedup_key: None,
+    }
+}
+
+pub fn task() -> Task {
+    due_at(PAST)
+}
+
+pub fn keyed(key: &str) -> Task {
+    Task { dedup_key: Some(key.to_owned()), ..task() }
+}
+
+/// A task that uses every field, with texts that a query language could stumble over.
+pub fn full_task() -> Task {
+    Task {
+        name: "订单.$close/a b".to_owned(),
+        data: "{\"$set\": \"a.b\"}\n\u{1F980}\"'\\".to_owned(),
+        schedule: Schedule::Cron { expression: "0 9 * * *".to_owned(), zone: "Asia/Shanghai".to_owned() },
+        start_at: Some(Moment::from_ms(-1)),
+        end_at: Some(Moment::from_ms(i64::MAX)),
+        max_fires: Some(u64::MAX),
+        ack: true,
+        max_runtime_sec: Some(30),
+        rev: u32::MAX,
+        state: TaskState::Paused,
+        last_due_at: Some(PAST.plus_ms(-1)),
+        fired_count: 7,
+        dedup_key: Some(format!("key:$a.b|{}", unique())),
+        ..task()
+    }
+}
+
+/// The step that fires a task's next moment and goes on a minute later.
+pub fn fire(task: &Task) -> Advance {
+    let due = task.next_due_at.unwrap();
+    Advance {
+        task_id: task.id.clone(),
+        rev: task.rev,
+        due,
+        last_due_at: due,
+        next_due_at: Some(due.plus_ms(60_000)),
+        fires: true,
+    }
+}
+
+/// A run in `firing` whose lease ends at `attention`.
+pub fn run_until(task: &Task, attention: Moment) -> Run {
+    Run::firing(task, task.next_due_at.unwrap(), "node-a", format!("token-{}", unique()), attention)
+}
+
+pub fn run() -> Run {
+    run_until(&task(), PAST)
+}
+
+pub fn full_run() -> Run {
+    Run {
+        tag: "订单.$close".to_owned(),
+        data: "{\"$set\": 1}".to_owned(),
+        outcome_within_ms: Some(30_000),
+        state: RunState::Retrying,
+        reason: Some("it said: \"$no.\"".to_owned()),
+        attempt: 3,
+        claim: 4,
+        fired_at: Some(PAST.plus_ms(5)),
+        stretch: Some(Stretch { to: PAST.plus_ms(9), count: 10 }),
+        ..run()
+    }
+}
+
+/// `run` in its end state, ended at `at`.
+pub fn ended(mut run: Run, at: Moment) -> Run {
+    run.cancel("over", at).unwrap();
+    run
+}

@@ -1,0 +1,158 @@
+//! Submit, read, list, delete.
+
+use futures_util::future::join_all;
+use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::{Task, TaskId, TaskState};
+use taskcenter_server::ports::{InsertedTask, Page, Result, Store};
+
+use super::Fixture;
+use super::samples::{PAST, due_at, fire, full_task, keyed, task, task_id, unique};
+
+pub async fn insert(store: &dyn Store, task: &Task) -> InsertedTask {
+    store.insert_tasks(vec![task.clone()]).await.pop().unwrap().unwrap()
+}
+
+fn good(answers: Vec<Result<InsertedTask>>) -> Vec<InsertedTask> {
+    answers.into_iter().map(|answer| answer.unwrap()).collect()
+}
+
+pub async fn a_task_is_read_back_as_it_was_stored(on: &dyn Fixture) {
+    for task in [task(), full_task()] {
+        assert_eq!(insert(&*on.one(), &task).await, InsertedTask::New);
+        assert_eq!(on.two().task(&task.id).await.unwrap(), Some(task));
+    }
+    assert_eq!(on.one().task(&task_id()).await.unwrap(), None);
+    assert_eq!(on.one().tasks(&[]).await.unwrap(), []);
+}
+
+pub async fn storing_a_task_again_changes_nothing(on: &dyn Fixture) {
+    let task = keyed("k");
+    assert_eq!(insert(&*on.one(), &task).await, InsertedTask::New);
+    assert_eq!(on.one().advance_tasks(&[fire(&task)]).await.unwrap(), [true]);
+    assert_eq!(insert(&*on.two(), &task).await, InsertedTask::New);
+    assert_eq!(on.one().task(&task.id).await.unwrap().unwrap().fired_count, 1);
+}
+
+pub async fn a_second_live_task_with_a_key_is_answered_with_the_first(on: &dyn Fixture) {
+    let (first, second) = (keyed("k"), keyed("k"));
+    assert_eq!(insert(&*on.one(), &first).await, InsertedTask::New);
+    assert_eq!(insert(&*on.two(), &second).await, InsertedTask::Existing(first.id));
+    assert_eq!(on.one().task(&second.id).await.unwrap(), None);
+    // Tasks without a key never collide.
+    assert_eq!(good(on.one().insert_tasks(vec![task(), task()]).await), vec![InsertedTask::New; 2]);
+}
+
+pub async fn two_nodes_that_store_one_key_agree_on_one_task(on: &dyn Fixture) {
+    for round in 0..20 {
+        let key = format!("k{round}");
+        let (a, b) = (keyed(&key), keyed(&key));
+        let (one, two) = (on.one(), on.two());
+        let answers = tokio::join!(insert(&*one, &a), insert(&*two, &b));
+        match answers {
+            (InsertedTask::New, InsertedTask::Existing(id)) => assert_eq!(id, a.id),
+            (InsertedTask::Existing(id), InsertedTask::New) => assert_eq!(id, b.id),
+            both => panic!("{both:?}"),
+        }
+    }
+}
+
+pub async fn tasks_of_one_key_in_one_batch_agree_on_one_task(on: &dyn Fixture) {
+    let tasks: Vec<Task> = (0..20).map(|n| keyed(if n % 2 == 0 { "even" } else { "odd" })).collect();
+    let answers = good(on.one().insert_tasks(tasks.clone()).await);
+    for parity in [0, 1] {
+        let of_key = || tasks.iter().zip(&answers).skip(parity).step_by(2);
+        let winners: Vec<&Task> =
+            of_key().filter(|(_, answer)| **answer == InsertedTask::New).map(|(task, _)| task).collect();
+        assert_eq!(winners.len(), 1, "{answers:?}");
+        let existing = InsertedTask::Existing(winners[0].id.clone());
+        assert_eq!(of_key().filter(|(_, answer)| **answer == existing).count(), 9, "{answers:?}");
+    }
+}
+
+pub async fn a_key_is_free_again_after_its_task_is_gone(on: &dyn Fixture) {
+    let first = keyed("k");
+    insert(&*on.one(), &first).await;
+    assert_eq!(on.one().cancel_tasks(std::slice::from_ref(&first.id), PAST).await.unwrap(), [first.id]);
+    assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
+}
+
+pub async fn many_single_submits_are_all_stored(on: &dyn Fixture) {
+    let tasks: Vec<Task> = (0..2_500).map(|_| task()).collect();
+    let store = on.one();
+    let answers = join_all(tasks.iter().map(|task| insert(&*store, task))).await;
+    assert!(answers.iter().all(|answer| *answer == InsertedTask::New));
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+    assert_eq!(on.two().tasks(&ids).await.unwrap().len(), tasks.len());
+}
+
+pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
+    let task = keyed("k");
+    insert(&*on.one(), &task).await;
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), PAST).await.unwrap();
+    let tombstone = on.two().task(&task.id).await.unwrap().unwrap();
+    let expected = Task { state: TaskState::Cancelled, next_due_at: None, dedup_key: None, ..task.clone() };
+    assert_eq!(tombstone, expected);
+    let page = Page { limit: 10, before: None };
+    assert_eq!(on.one().tasks_by_name(&task.name, &page).await.unwrap(), []);
+    assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap(), []);
+}
+
+pub async fn deleting_names_only_what_it_turned(on: &dyn Fixture) {
+    let (gone, live) = (task(), task());
+    on.one().insert_tasks(vec![gone.clone(), live.clone()]).await;
+    on.one().cancel_tasks(std::slice::from_ref(&gone.id), PAST).await.unwrap();
+    let all = [gone.id.clone(), live.id.clone(), task_id()];
+    assert_eq!(on.two().cancel_tasks(&all, PAST).await.unwrap(), [live.id]);
+    assert_eq!(on.two().cancel_tasks(&all, PAST).await.unwrap(), []);
+    assert_eq!(on.two().cancel_tasks(&[], PAST).await.unwrap(), []);
+}
+
+pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) {
+    let name = format!("name {}", unique());
+    let tasks: Vec<Task> = (0..5).map(|_| Task { name: name.clone(), ..task() }).collect();
+    on.one().insert_tasks(tasks.clone()).await;
+    insert(&*on.one(), &task()).await;
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), PAST).await.unwrap();
+    let finishing = ports_advance_last(&tasks[4]);
+    assert_eq!(on.one().advance_tasks(&[finishing]).await.unwrap(), [true]);
+
+    let mut expected: Vec<TaskId> = [0, 1, 3, 4].map(|n: usize| tasks[n].id.clone()).to_vec();
+    expected.sort();
+    expected.reverse();
+    let page = |before| Page { limit: 3, before };
+    let ids = |tasks: Vec<Task>| tasks.into_iter().map(|task| task.id).collect::<Vec<_>>();
+    let first = ids(on.two().tasks_by_name(&name, &page(None)).await.unwrap());
+    assert_eq!(first, expected[..3]);
+    let second = ids(on.two().tasks_by_name(&name, &page(first.last().cloned())).await.unwrap());
+    assert_eq!(second, expected[3..]);
+    let nothing = Page { limit: 0, before: None };
+    assert_eq!(on.two().tasks_by_name(&name, &nothing).await.unwrap(), []);
+}
+
+fn ports_advance_last(task: &Task) -> taskcenter_server::ports::Advance {
+    taskcenter_server::ports::Advance { next_due_at: None, ..fire(task) }
+}
+
+pub async fn due_tasks_are_the_soonest_active_ones_of_the_shards(on: &dyn Fixture) {
+    let tasks: Vec<Task> = (0..200).map(|n| due_at(PAST.plus_ms(n * 7 % 200))).collect();
+    let paused = Task { state: TaskState::Paused, ..task() };
+    on.one().insert_tasks(tasks.iter().cloned().chain([paused]).collect()).await;
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[0].id), PAST).await.unwrap();
+
+    let shards: Vec<u16> = (0..SHARDS).filter(|shard| shard % 3 != 0).collect();
+    let until = PAST.plus_ms(150);
+    let mut expected: Vec<_> = tasks[1..]
+        .iter()
+        .filter(|task| shards.contains(&task.id.shard()) && task.next_due_at.unwrap() <= until)
+        .map(|task| task.next_due_at.unwrap())
+        .collect();
+    expected.sort();
+    let found = async |limit| {
+        let tasks = on.two().due_tasks(&shards, until, limit).await.unwrap();
+        tasks.into_iter().map(|task| task.next_due_at.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(1_000).await, expected);
+    assert_eq!(found(10).await, expected[..10]);
+    assert!(found(0).await.is_empty());
+    assert_eq!(on.two().due_tasks(&[], until, 10).await.unwrap(), []);
+}
