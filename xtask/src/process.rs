@@ -19,7 +19,8 @@ pub enum Ending {
     Kill,
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A broker takes up to 20 s on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The directory of one service: pid file, log and data.
 #[derive(Clone, Debug)]
