@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod mongo;
 pub mod redis;
+pub mod webhook;

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_hint_survives_the_wire_and_rubbish_is_left_out() {
         assert_eq!(read_hint(write_hint(&[0, 7, 63]).as_bytes()), [0, 7, 63]);
-        assert_eq!(read_hint(b""), []);
+        assert!(read_hint(b"").is_empty());
         assert_eq!(read_hint(b"7,x,70000,\xff"), [7]);
     }
 

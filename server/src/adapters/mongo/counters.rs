@@ -12,7 +12,7 @@ use super::updates;
 use crate::core::Moment;
 use crate::ports::Result;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
 const KEEP_DAYS: Duration = DAY.saturating_mul(400);
 

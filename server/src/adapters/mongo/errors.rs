@@ -15,6 +15,9 @@ const LONGEST_OPERATION: Duration = Duration::from_secs(10);
 /// Pauses between the tries of a write whose answer was lost; each is the same write again.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
+/// The code of a row that collides with one that stands.
+pub const DUPLICATE_KEY: i32 = 11000;
+
 /// Codes of a server that is going, gone, not the primary, or too slow: the state of the write is unknown.
 const UNAVAILABLE_CODES: [i32; 24] = [
     6, 7, 24, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 246, 262, 9001, 10107, 11600, 11601, 11602,

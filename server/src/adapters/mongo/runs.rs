@@ -9,14 +9,12 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{bounded, is_unavailable, persistent, port_error, unavailable};
+use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, persistent, port_error, unavailable};
 use super::rows::{RunRow, date, progress, shard_numbers};
 use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, schema};
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::{InsertedRun, Result};
-
-const DUPLICATE_KEY: i32 = 11000;
 
 pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
     let mut answers = Vec::with_capacity(runs.len());

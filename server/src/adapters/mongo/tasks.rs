@@ -9,14 +9,12 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{bounded, corrupt, persistent, port_error, refused, unavailable};
+use super::errors::{DUPLICATE_KEY, bounded, corrupt, persistent, port_error, refused, unavailable};
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id};
 use super::{CHUNK, Ledger, schema};
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, Page, PortError, Result};
-
-const DUPLICATE_KEY: i32 = 11000;
 
 /// How often a task is tried whose key was held by one that was gone when it was looked up.
 const HOLDER_TRIES: usize = 5;
@@ -226,19 +224,16 @@ pub fn advance_statement(advance: &Advance) -> Document {
 }
 
 fn step(advance: &Advance) -> Document {
-    let fires = i64::from(advance.fires);
+    let fired_count = doc! { "fired_count": i64::from(advance.fires) };
     let last = date(advance.last_due_at);
-    match advance.next_due_at {
-        Some(next) => doc! {
-            "$set": { "last_due_at": last, "next_due_at": date(next) },
-            "$inc": { "fired_count": fires },
-        },
-        None => doc! {
-            "$set": { "last_due_at": last, "state": "finished" },
-            "$currentDate": { "ended_at": true },
-            "$unset": { "next_due_at": "", "dedup_key": "" },
-            "$inc": { "fired_count": fires },
-        },
+    if let Some(next) = advance.next_due_at {
+        return doc! { "$set": { "last_due_at": last, "next_due_at": date(next) }, "$inc": fired_count };
+    }
+    doc! {
+        "$set": { "last_due_at": last, "state": "finished" },
+        "$currentDate": { "ended_at": true },
+        "$unset": { "next_due_at": "", "dedup_key": "" },
+        "$inc": fired_count,
     }
 }
 

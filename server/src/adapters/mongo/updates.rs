@@ -7,9 +7,9 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 use serde::de::DeserializeOwned;
 
-use super::errors::{bounded, corrupt, is_unavailable, refused, unavailable};
+use super::errors::{DUPLICATE_KEY, bounded, corrupt, is_unavailable, refused, unavailable};
 use super::{CHUNK, Ledger};
-use crate::ports::Result;
+use crate::ports::{PortError, Result};
 
 /// The planner must not be asked: on a list of ids and a state it may take the state's index, and read all of it.
 pub fn by_id_hint() -> Hint {
@@ -54,11 +54,10 @@ fn read_answer(answer: &Document) -> Result<usize> {
     Ok(modified as usize)
 }
 
-fn statement_error(error: &Bson) -> crate::ports::PortError {
+fn statement_error(error: &Bson) -> PortError {
     let code = error.as_document().and_then(|error| error.get_i32("code").ok());
-    // Two upserts of one counter may collide; the loser is repeated like a lost answer.
-    const DUPLICATE_KEY: i32 = 11000;
     match code {
+        // Two upserts of one counter collided: the loser is as good as lost.
         Some(code) if code == DUPLICATE_KEY || is_unavailable(code) => unavailable(error.to_string()),
         _ => refused(error.to_string()),
     }
@@ -91,7 +90,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::PortError;
 
     #[test]
     fn an_answer_is_only_good_when_every_statement_and_the_majority_are() {

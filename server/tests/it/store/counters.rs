@@ -13,7 +13,7 @@ fn fires(of: &[(&str, u64)]) -> Vec<(String, u64)> {
 pub async fn fires_add_up_by_tag_and_minute(on: &dyn Fixture) {
     let store = on.one();
     // Far ahead, so that a store which drops old minutes keeps this one.
-    let minute = Moment::from_sec(4_000_000_020 - 4_000_000_020 % 60);
+    let minute = Moment::from_sec(66_666_667 * 60);
     let in_minute = async |at| {
         let mut counts = on.two().fires_in_minute(at).await.unwrap();
         counts.sort();

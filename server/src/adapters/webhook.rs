@@ -1,0 +1,230 @@
+//! Posts alerts as JSON. A dead receiver costs alerts, never time: a bounded queue stands in between.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use serde::Serialize;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::core::alert::{AlertEvent, Change};
+use crate::ports::AlertSink;
+
+/// Posts that wait at most.
+const QUEUE: usize = 64;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The sink.
+pub struct Webhook {
+    queue: Sender<Post>,
+}
+
+/// What is posted. `text` is what chat programs show; the rest is for programs.
+#[derive(Debug, Clone, Serialize)]
+struct Post {
+    text: String,
+    alerts: Vec<Alert>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Alert {
+    code: &'static str,
+    kind: &'static str,
+    subject: Option<String>,
+    change: &'static str,
+    value: u64,
+    threshold: i64,
+    since: String,
+    at: String,
+}
+
+/// Who posts. Its address may hold a token, and is never logged.
+struct Poster {
+    client: Client,
+    url: String,
+    attempts: u32,
+    first_pause: Duration,
+}
+
+impl Webhook {
+    /// Starts posting to `url`, on the runtime that this is called on. Each try may take `timeout`, each post `attempts` tries.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn start(url: &str, timeout: Duration, attempts: u32) -> reqwest::Result<Self> {
+        Self::start_with(url, timeout, attempts, FIRST_PAUSE)
+    }
+
+    fn start_with(
+        url: &str,
+        timeout: Duration,
+        attempts: u32,
+        first_pause: Duration,
+    ) -> reqwest::Result<Self> {
+        // The process needs one provider of cryptography, and it may have been chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(timeout).redirect(Policy::none()).build();
+        let client = client.map_err(reqwest::Error::without_url)?;
+        let (queue, posts) = mpsc::channel(QUEUE);
+        let poster = Poster { client, url: url.to_owned(), attempts, first_pause };
+        tokio::spawn(poster.run(posts));
+        Ok(Self { queue })
+    }
+}
+
+impl AlertSink for Webhook {
+    fn tell(&self, events: &[AlertEvent]) {
+        let alerts: Vec<_> = events.iter().map(alert).collect();
+        let text = alerts.iter().map(line).collect::<Vec<_>>().join("\n");
+        if self.queue.try_send(Post { text, alerts }).is_err() {
+            tracing::warn!(alerts = events.len(), "the webhook does not keep up; alerts are not posted");
+        }
+    }
+}
+
+fn alert(event: &AlertEvent) -> Alert {
+    Alert {
+        code: event.key.code(),
+        kind: event.key.kind(),
+        subject: event.key.subject.clone(),
+        change: match event.change {
+            Change::Raised => "raised",
+            Change::Reminder => "reminder",
+            Change::Cleared => "cleared",
+        },
+        value: event.value,
+        threshold: event.threshold,
+        since: event.since.to_string(),
+        at: event.at.to_string(),
+    }
+}
+
+fn line(alert: &Alert) -> String {
+    let subject = alert.subject.as_deref().unwrap_or("all");
+    format!("{} {} {subject}: {} (threshold {})", alert.code, alert.change, alert.value, alert.threshold)
+}
+
+impl Poster {
+    async fn run(self, mut posts: Receiver<Post>) {
+        while let Some(post) = posts.recv().await {
+            if let Err(why) = self.post(&post).await {
+                tracing::warn!(why, alerts = post.alerts.len(), "alerts could not be posted");
+            }
+        }
+    }
+
+    async fn post(&self, post: &Post) -> Result<(), String> {
+        let mut pause = self.first_pause;
+        for attempt in 1.. {
+            match self.try_once(post).await {
+                Ok(()) => break,
+                Err((why, passes)) if attempt >= self.attempts || !passes => return Err(why),
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = pause.saturating_mul(2);
+        }
+        Ok(())
+    }
+
+    /// The error, and whether it may pass.
+    async fn try_once(&self, post: &Post) -> Result<(), (String, bool)> {
+        let answer = self.client.post(&self.url).json(post).send().await;
+        let status = answer.map_err(|error| (error.without_url().to_string(), true))?.status();
+        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if status.is_success() { Ok(()) } else { Err((format!("answered {status}"), passes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Json;
+    use axum::routing::post;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::core::Moment;
+    use crate::core::alert::{AlertKey, Measure};
+
+    fn event() -> AlertEvent {
+        AlertEvent {
+            key: AlertKey { measure: Measure::Fires, subject: Some("order.close".into()) },
+            change: Change::Raised,
+            value: 11,
+            threshold: 10,
+            since: Moment::from_sec(0),
+            at: Moment::from_sec(1),
+        }
+    }
+
+    /// A receiver that answers with the statuses in turn, the last one for ever; what it got comes out of the channel.
+    async fn receiver(statuses: &'static [u16]) -> (String, Receiver<Value>) {
+        let (got, posts) = mpsc::channel(100);
+        let count = Arc::new(AtomicUsize::new(0));
+        let answer = move |Json(body): Json<Value>| async move {
+            let nth = count.fetch_add(1, Ordering::SeqCst).min(statuses.len() - 1);
+            got.send(body).await.unwrap();
+            StatusCode::from_u16(statuses[nth]).unwrap()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(
+            async move { axum::serve(listener, axum::Router::new().route("/hook", post(answer))).await },
+        );
+        (format!("http://user:canary-7f3a@{address}/hook"), posts)
+    }
+
+    fn webhook(url: &str, attempts: u32) -> Webhook {
+        Webhook::start_with(url, Duration::from_secs(10), attempts, Duration::from_millis(1)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_posted_and_tried_again() {
+        let (url, mut posts) = receiver(&[500, 429, 200]).await;
+        let webhook = webhook(&url, 3);
+        webhook.tell(&[event()]);
+        let first = posts.recv().await.unwrap();
+        assert_eq!(first["text"], "#NAME_TO_MANY_TASK raised order.close: 11 (threshold 10)");
+        assert_eq!(first["alerts"][0]["kind"], "fires_per_tag");
+        assert_eq!(first["alerts"][0]["since"], "1970-01-01T00:00:00.000Z");
+        for _ in 0..2 {
+            assert_eq!(posts.recv().await.unwrap(), first);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_repeated_and_tries_are_bounded() {
+        let (url, mut posts) = receiver(&[400, 500]).await;
+        let webhook = webhook(&url, 2);
+        // One try for the refused post, two for the second, and no more: the third post is next.
+        for value in [1, 2, 3] {
+            webhook.tell(&[AlertEvent { value, ..event() }]);
+        }
+        let mut values = Vec::new();
+        for _ in 0..5 {
+            values.push(posts.recv().await.unwrap()["alerts"][0]["value"].as_u64().unwrap());
+        }
+        assert_eq!(values, [1, 2, 2, 3, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_never_answers_costs_no_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let webhook = webhook(&format!("http://{}/", listener.local_addr().unwrap()), 1);
+        for _ in 0..QUEUE * 2 {
+            webhook.tell(&[event()]);
+        }
+        assert_eq!(webhook.queue.capacity(), 0, "what does not fit is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_failure_does_not_speak_of_the_address() {
+        let url = "http://user:canary-7f3a@127.0.0.1:1/canary-7f3a?token=canary-7f3a";
+        let poster =
+            Poster { client: Client::new(), url: url.into(), attempts: 1, first_pause: Duration::ZERO };
+        let why = poster.post(&Post { text: String::new(), alerts: vec![] }).await.unwrap_err();
+        assert!(!why.contains("canary-7f3a"), "{why}");
+    }
+}
