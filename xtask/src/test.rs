@@ -21,7 +21,7 @@ const STEPS: [(&str, &[&str]); 3] = [
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
     let before = services.running();
     let result =
-        timed("services up", || services.up(Profile::Plain)).and_then(|()| check(workspace, services));
+        timed("services up", || services.up(Profile::Secure)).and_then(|()| check(workspace, services));
     if keep {
         return result;
     }
