@@ -143,8 +143,7 @@ fn run(config: Config) -> anyhow::Result<()> {
             TcpListener::bind(&address).await.with_context(|| format!("cannot listen on {address}"))?;
         let shutdown = CancellationToken::new();
         tokio::spawn(watch_signals(shutdown.clone())?);
-        let _ = (listener, shutdown);
-        anyhow::bail!("the engine is not wired up yet")
+        taskcenter_server::run(config, listener, shutdown).await
     })
 }
 

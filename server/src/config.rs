@@ -5,6 +5,8 @@
 
 mod load;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::time::Duration;
@@ -230,6 +232,20 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Json, level: "info".to_owned() }
+    }
+}
+
+impl Redis {
+    /// The URL a client connects to. It holds the password: for the client alone.
+    pub fn url(&self) -> String {
+        use std::fmt::Write as _;
+        let mut login = String::new();
+        // What means something in a URL must not end the password early.
+        for byte in self.password.expose().bytes() {
+            let _ = write!(login, "%{byte:02X}");
+        }
+        let login = if login.is_empty() { login } else { format!(":{login}@") };
+        format!("redis://{login}{}/{}", self.addr, self.db)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+use crate::core::alert::AlertEvent;
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, Task};
 
@@ -169,4 +170,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Moment;
     /// Returns at `at`, never before it.
     async fn sleep_until(&self, at: Moment);
+}
+
+/// Where alerts go. Telling never waits and never fails: a sink that cannot keep up loses events, and says so in the log.
+pub trait AlertSink: Send + Sync {
+    /// Takes the events of one look at the backlog.
+    fn tell(&self, events: &[AlertEvent]);
 }

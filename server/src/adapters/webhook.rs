@@ -52,23 +52,13 @@ impl Webhook {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn start(url: &str, timeout: Duration, attempts: u32) -> reqwest::Result<Self> {
-        Self::start_with(url, timeout, attempts, FIRST_PAUSE)
+        Poster::new(url, timeout, attempts, FIRST_PAUSE).map(Self::fed_to)
     }
 
-    fn start_with(
-        url: &str,
-        timeout: Duration,
-        attempts: u32,
-        first_pause: Duration,
-    ) -> reqwest::Result<Self> {
-        // The process needs one provider of cryptography, and it may have been chosen before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().timeout(timeout).redirect(Policy::none()).build();
-        let client = client.map_err(reqwest::Error::without_url)?;
+    fn fed_to(poster: Poster) -> Self {
         let (queue, posts) = mpsc::channel(QUEUE);
-        let poster = Poster { client, url: url.to_owned(), attempts, first_pause };
         tokio::spawn(poster.run(posts));
-        Ok(Self { queue })
+        Self { queue }
     }
 }
 
@@ -105,6 +95,14 @@ fn line(alert: &Alert) -> String {
 }
 
 impl Poster {
+    fn new(url: &str, timeout: Duration, attempts: u32, first_pause: Duration) -> reqwest::Result<Self> {
+        // The process needs one provider of cryptography, and it may have been chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(timeout).redirect(Policy::none()).build();
+        let client = client.map_err(reqwest::Error::without_url)?;
+        Ok(Self { client, url: url.to_owned(), attempts, first_pause })
+    }
+
     async fn run(self, mut posts: Receiver<Post>) {
         while let Some(post) = posts.recv().await {
             if let Err(why) = self.post(&post).await {
@@ -176,8 +174,12 @@ mod tests {
         (format!("http://user:canary-7f3a@{address}/hook"), posts)
     }
 
+    fn poster(url: &str, attempts: u32) -> Poster {
+        Poster::new(url, Duration::from_secs(10), attempts, Duration::from_millis(1)).unwrap()
+    }
+
     fn webhook(url: &str, attempts: u32) -> Webhook {
-        Webhook::start_with(url, Duration::from_secs(10), attempts, Duration::from_millis(1)).unwrap()
+        Webhook::fed_to(poster(url, attempts))
     }
 
     #[tokio::test]
@@ -222,9 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_does_not_speak_of_the_address() {
         let url = "http://user:canary-7f3a@127.0.0.1:1/canary-7f3a?token=canary-7f3a";
-        let poster =
-            Poster { client: Client::new(), url: url.into(), attempts: 1, first_pause: Duration::ZERO };
-        let why = poster.post(&Post { text: String::new(), alerts: vec![] }).await.unwrap_err();
+        let why = poster(url, 1).post(&Post { text: String::new(), alerts: vec![] }).await.unwrap_err();
         assert!(!why.contains("canary-7f3a"), "{why}");
     }
 }

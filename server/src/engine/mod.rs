@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
+pub mod backlog;
 pub mod dispatch;
 pub mod health;
 pub mod ids;

@@ -1,0 +1,146 @@
+//! Counts what waits, shows it as gauges, and tells a person when it is too much. One node of a cluster does it: the leader.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use super::node::Node;
+use super::pace::Pace;
+use crate::core::Moment;
+use crate::core::alert::{AlertEvent, Alerts, Change, Limits, Measure, Reading};
+use crate::ports::{AlertSink, BacklogRow, Bus, Result, Store};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// What counts the backlog, with the alerts that are raised.
+pub struct Backlog {
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    metrics: Arc<Metrics>,
+    sinks: Vec<Arc<dyn AlertSink>>,
+    alerts: Mutex<Alerts>,
+}
+
+/// Counts until the node stops.
+pub async fn run(node: &Node, backlog: &Backlog) {
+    let mut pace = Pace::new("backlog", Duration::from_secs(node.settings.backlog_sec));
+    while !node.shutdown.is_cancelled() {
+        let now = node.clock.now();
+        match backlog.run_once(now, node.shards.leads(now)).await {
+            Ok(()) => pace.pause(&node.shutdown).await,
+            Err(error) => pace.failed(&error, &node.shutdown).await,
+        }
+    }
+}
+
+impl Backlog {
+    /// No alert is raised. The log is always told; `sinks` are told as well.
+    pub fn new(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        sinks: Vec<Arc<dyn AlertSink>>,
+    ) -> Self {
+        Self { store, bus, metrics, sinks, alerts: Mutex::new(Alerts::new(limits)) }
+    }
+
+    /// Counts once, if this node leads. What cannot be counted keeps its alerts as they are, and does not keep the rest from being
+    /// judged.
+    ///
+    /// # Errors
+    /// The first port's that failed.
+    pub async fn run_once(&self, now: Moment, leads: bool) -> Result<()> {
+        if !leads {
+            self.stand_down();
+            return Ok(());
+        }
+        let (fires, backlog, lag) = tokio::join!(self.fires(now), self.store.backlog(now), self.bus.lag());
+        let mut readings = Vec::new();
+        let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
+        let backlog = backlog.map(|rows| {
+            self.metrics.backlog(&rows);
+            readings.extend(backlog_readings(&rows));
+        });
+        let lag = lag.map(|rows| {
+            self.metrics.lag(&rows);
+            readings.push(Reading { measure: Measure::Lag, rows });
+        });
+        self.judge(&readings, now);
+        fires.and(backlog).and(lag)
+    }
+
+    /// Fires by tag in the minute that runs or in the one before, whichever has more: an alert is raised at once, and lasts until a
+    /// whole minute was calm. A minute that has only begun says nothing.
+    async fn fires(&self, now: Moment) -> Result<Vec<(String, u64)>> {
+        let mut rows = self.store.fires_in_minute(now).await?;
+        for (tag, before) in self.store.fires_in_minute(now.plus_ms(-MINUTE_MS)).await? {
+            match rows.iter_mut().find(|(known, _)| *known == tag) {
+                Some((_, fires)) => *fires = before.max(*fires),
+                None => rows.push((tag, before)),
+            }
+        }
+        Ok(rows)
+    }
+
+    fn judge(&self, readings: &[Reading], now: Moment) {
+        let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = alerts.evaluate(readings, now);
+        let raised = alerts.raised().map(|key| (key.kind(), key.subject.as_deref().unwrap_or_default()));
+        self.metrics.alerts(raised);
+        drop(alerts);
+        if events.is_empty() {
+            return;
+        }
+        events.iter().for_each(log);
+        for sink in &self.sinks {
+            sink.tell(&events);
+        }
+    }
+
+    /// Another node counts: what this one knew is old.
+    fn stand_down(&self) {
+        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        self.metrics.backlog(&[]);
+        self.metrics.lag(&[]);
+        self.metrics.alerts([]);
+    }
+}
+
+fn backlog_readings(rows: &[BacklogRow]) -> [Reading; 2] {
+    let by = |count: fn(&BacklogRow) -> u64| rows.iter().map(|row| (row.tag.clone(), count(row))).collect();
+    [
+        Reading { measure: Measure::Due, rows: by(|row| row.due) },
+        Reading { measure: Measure::Unreported, rows: by(|row| row.unreported) },
+    ]
+}
+
+fn log(event: &AlertEvent) {
+    let (code, kind) = (event.key.code(), event.key.kind());
+    let subject = event.key.subject.as_deref().unwrap_or_default();
+    let (value, threshold, since) = (event.value, event.threshold, event.since.to_string());
+    match event.change {
+        Change::Raised | Change::Reminder => {
+            tracing::warn!(
+                code,
+                kind,
+                subject,
+                value,
+                threshold,
+                since,
+                "{code}: {value} is over {threshold}"
+            );
+        }
+        Change::Cleared => {
+            tracing::info!(
+                code,
+                kind,
+                subject,
+                value,
+                threshold,
+                since,
+                "{code}: over, {value} is calm again"
+            );
+        }
+    }
+}
