@@ -30,9 +30,10 @@ pub fn runs_needing_attention(shards: &[u16], now: Moment, limit: u32) -> Docume
     }
 }
 
-/// One statement of [`advance_tasks`](crate::ports::Store::advance_tasks)
-pub fn advance(advance: &Advance) -> Document {
-    doc! { "update": "tasks", "updates": [tasks::advance_statement(advance)] }
+/// The first statement of [`advance_tasks`](crate::ports::Store::advance_tasks)
+pub fn advance(advances: &[Advance]) -> Document {
+    let statements = tasks::advance_statements(advances);
+    doc! { "update": "tasks", "updates": &statements[..1] }
 }
 
 /// One statement of [`update_runs`](crate::ports::Store::update_runs)
