@@ -69,3 +69,16 @@ fn expiring(field: &str) -> IndexModel {
 fn with(keys: Document, options: IndexOptions) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standalone_server_is_refused_with_what_to_do() {
+        assert!(refuse_standalone(&doc! { "setName": "rs0" }).is_ok());
+        assert!(refuse_standalone(&doc! { "msg": "isdbgrid" }).is_ok());
+        let error = refuse_standalone(&doc! { "isWritablePrimary": true }).unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("rs.initiate()"));
+    }
+}
