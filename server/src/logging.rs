@@ -9,7 +9,7 @@ pub fn start(log: &Log) {
         tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init()
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
         }
         LogFormat::Text => lines.with_ansi(false).init(),
     }

@@ -1,0 +1,74 @@
+//! The program as a person runs it.
+
+use std::process::{Command, Output};
+
+fn taskcenter(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskcenter"));
+    let Output { status, stdout, stderr } =
+        command.args(arguments).envs(env.iter().copied()).output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("it prints text");
+    (status.code().expect("it ends by itself"), text(stdout), text(stderr))
+}
+
+fn shipped(name: &str) -> String {
+    format!("{}/../config/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_valid_configuration_is_said_to_be_valid() {
+    for name in ["default.toml", "cluster.toml"] {
+        let (code, out, _) = taskcenter(&["config", "check", "--config", &shipped(name)], &[]);
+        assert_eq!((code, out.as_str()), (0, "the configuration is valid\n"));
+    }
+}
+
+#[test]
+fn a_broken_configuration_ends_with_2_and_names_the_key() {
+    let env = [("TASKCENTER__SERVER__LISEN", "x")];
+    for verb in [&["config", "check"][..], &["config", "print"], &["serve"]] {
+        let (code, out, err) = taskcenter(verb, &env);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains("`server.lisen`") && err.contains("TASKCENTER__SERVER__LISEN"), "{err}");
+    }
+    let (code, _, err) = taskcenter(&["serve", "--config", "no/such.toml"], &[]);
+    assert!(code == 2 && err.contains("no/such.toml"), "{err}");
+    let (code, _, err) = taskcenter(&["serve", "--listen", "nowhere"], &[]);
+    assert!(code == 2 && err.contains("server.listen"), "{err}");
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    assert_eq!(taskcenter(&["serv"], &[]).0, 2);
+    assert_eq!(taskcenter(&[], &[]).0, 2);
+}
+
+#[test]
+fn what_is_printed_holds_no_secret_and_can_be_read_again() {
+    let env = [
+        ("TASKCENTER__REDIS__PASSWORD", "canary-7f3a"),
+        ("TASKCENTER__MONGODB__URI", "mongodb://app:canary-7f3a@db/"),
+        ("TASKCENTER__ALERTS__WEBHOOK_URL", "http://hook/canary-7f3a"),
+        ("TASKCENTER__ENGINE__KEEP_HOURS", "7"),
+    ];
+    let (code, out, err) = taskcenter(&["config", "print", "--config", &shipped("cluster.toml")], &env);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(!out.contains("canary-7f3a"), "{out}");
+    assert!(out.contains("keep_hours = 7") && out.contains("listen = \"0.0.0.0:8275\""), "{out}");
+}
+
+#[test]
+fn an_address_in_use_ends_with_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = taskcenter(&["serve", "--listen", &address], &[]);
+    assert!(code == 1 && err.contains(&format!("cannot listen on {address}")), "{err}");
+}
+
+#[test]
+fn the_help_teaches_with_an_example() {
+    let (code, out, _) = taskcenter(&["--help"], &[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("taskcenter serve --config") && out.contains("curl"), "{out}");
+    let (code, out, _) = taskcenter(&["--version"], &[]);
+    assert_eq!((code, out.trim()), (0, concat!("taskcenter ", env!("CARGO_PKG_VERSION"))));
+}

@@ -1,0 +1,138 @@
+//! The HTTP front over the real ledger and leases: a server on a port of its own and a database a test.
+
+mod contract;
+mod limits;
+mod malformed;
+mod probes;
+mod runs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Method, Response};
+use serde_json::Value;
+use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::mongo::MongoStore;
+use taskcenter_server::adapters::redis::RedisLock;
+use taskcenter_server::core::Moment;
+use taskcenter_server::engine::health::Health;
+use taskcenter_server::engine::ids::Ids;
+use taskcenter_server::engine::metrics::Metrics;
+use taskcenter_server::engine::service::Service;
+use taskcenter_server::engine::settings::Settings;
+use taskcenter_server::http::{HttpLimits, HttpState, serve};
+use taskcenter_server::ports::Clock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::samples::unique;
+
+/// What the server's clock shows.
+pub const NOW_SEC: i64 = 2_000_000_000;
+pub const NOW: Moment = Moment::from_sec(NOW_SEC);
+pub const PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
+
+/// Long enough for a busy machine; tests that wait for a limit set a short one.
+pub const LIMITS: HttpLimits = HttpLimits {
+    body_limit_bytes: 64 * 1024,
+    request_timeout: Duration::from_mins(1),
+    header_timeout: Duration::from_mins(1),
+    max_connections: 100,
+    shutdown_grace: Duration::from_mins(1),
+};
+pub const SHORT: Duration = Duration::from_millis(100);
+
+pub fn mongodb_uri() -> String {
+    std::env::var("TASKCENTER_TEST_MONGODB_URI")
+        .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
+}
+
+pub struct Server {
+    pub address: String,
+    pub client: Client,
+    pub store: Arc<MongoStore>,
+    pub state: HttpState,
+    pub shutdown: CancellationToken,
+    pub serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(LIMITS).await
+    }
+
+    pub async fn start_with(limits: HttpLimits) -> Self {
+        let store = MongoStore::connect(&mongodb_uri(), &format!("it{:032x}", unique())).await;
+        let clock = Arc::new(ManualClock::new(NOW));
+        Self::start_on(Arc::new(store.expect("cargo xtask services up")), clock, limits).await
+    }
+
+    pub async fn start_on(store: Arc<MongoStore>, clock: Arc<dyn Clock>, limits: HttpLimits) -> Self {
+        let redis =
+            std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
+        let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
+        let ids = Arc::new(Ids::new(unique() as u64));
+        let service = Service::new(store.clone(), lock, clock, Arc::clone(&ids), Settings::default());
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+        let state = HttpState { service: Arc::new(service), health, metrics, ids };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, state.clone(), limits, shutdown.clone()));
+        // Another test may have chosen the provider of cryptography already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { address, client: Client::new(), store, state, shutdown, serving }
+    }
+
+    /// Stops it in order, and removes its database.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        drop(self.client);
+        self.serving.await.unwrap().unwrap();
+        self.store.database().drop().await.unwrap();
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        request.body(body).send().await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.send(Method::GET, path, "").await).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(self.send(Method::POST, path, body.to_string()).await).await
+    }
+
+    /// Adds a task; its id.
+    pub async fn add(&self, task: &Value) -> String {
+        let (status, reply) = self.post("/v1/api/task", task).await;
+        assert_eq!(status, 200, "{reply}");
+        reply["taskid"].as_str().expect("the id is text").to_owned()
+    }
+}
+
+/// Status and body, which is exactly one JSON document.
+pub async fn answer(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
+    (status, body)
+}
+
+/// A task that is taken as it is.
+pub fn once() -> Value {
+    serde_json::json!({"name": "order.close", "type": 1, "data": "42", "start_time": NOW_SEC + 3_600})
+}
+
+/// A task with some fields set otherwise; `null` takes one away.
+pub fn with(mut task: Value, changes: &Value) -> Value {
+    for (field, value) in changes.as_object().expect("changes are an object") {
+        task[field] = value.clone();
+    }
+    task.as_object_mut().expect("a task is an object").retain(|_, value| !value.is_null());
+    task
+}

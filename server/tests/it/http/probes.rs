@@ -1,0 +1,134 @@
+//! Probes, metrics, request ids and the access log.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{NOW_SEC, Server, once, with};
+
+#[tokio::test]
+async fn readiness_follows_the_back_ends() {
+    let server = Server::start().await;
+    let health = Arc::clone(&server.state.health);
+    let checks = |store: &str, lock: &str, bus: &str| json!({"store": store, "lock": lock, "bus": bus});
+    let unready = json!({"status": "unready", "checks": checks("unknown", "unknown", "unknown")});
+    assert_eq!(server.get("/readyz").await, (503, unready));
+    health.store.up();
+    health.lock.up();
+    health.bus.down("RocketMQ is unavailable");
+    let degraded = json!({"status": "degraded", "checks": checks("ok", "ok", "RocketMQ is unavailable")});
+    assert_eq!(server.get("/readyz").await, (200, degraded));
+    health.bus.up();
+    let ready = json!({"status": "ready", "checks": checks("ok", "ok", "ok")});
+    assert_eq!(server.get("/readyz").await, (200, ready));
+    health.store.down("MongoDB is unavailable");
+    assert_eq!(server.get("/readyz").await.0, 503);
+    assert_eq!(server.get("/livez").await, (200, json!({"status": "alive"})), "the process lives all along");
+    server.close().await;
+}
+
+#[tokio::test]
+async fn metrics_count_by_route_and_never_by_path() {
+    let server = Server::start().await;
+    let id = server.add(&once()).await;
+    server.add(&once()).await;
+    server.get(&format!("/v1/runs/{id}")).await;
+    server.get("/nowhere/canary-7f3a").await;
+    let response = server.send(Method::GET, "/metrics", "").await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(response.headers()["content-type"], kind);
+    let page = response.text().await.unwrap();
+    for line in [
+        "taskcenter_tasks_submitted_total 1",
+        "taskcenter_http_requests_total{method=\"POST\",route=\"/v1/api/task\",status=\"200\"} 2",
+        "taskcenter_http_requests_total{method=\"GET\",route=\"/v1/runs/{run_id}\",status=\"404\"} 1",
+        "taskcenter_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
+        "taskcenter_http_request_duration_seconds_count{route=\"/v1/api/task\"} 2",
+    ] {
+        assert!(page.contains(line), "{line} is missing from\n{page}");
+    }
+    assert!(!page.contains("canary-7f3a") && !page.contains(&id), "{page}");
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_or_made() {
+    let server = Server::start().await;
+    let id_for = async |given: Option<&[u8]>| {
+        let mut request = server.client.get(format!("http://{}/livez", server.address));
+        if let Some(given) = given {
+            request = request.header("x-request-id", given);
+        }
+        let response = request.send().await.unwrap();
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(id_for(Some(b"order-42:a.b_c")).await, "order-42:a.b_c");
+    let made = id_for(None).await;
+    assert!(uuid::Uuid::parse_str(&made).is_ok(), "{made}");
+    assert_ne!(id_for(None).await, made);
+    for harmful in [&b"a b"[..], b"a\"b", b"{}", b"\xff", b"", &[b'x'; 129]] {
+        let made = id_for(Some(harmful)).await;
+        assert!(uuid::Uuid::parse_str(&made).is_ok(), "{harmful:?} was answered with {made}");
+    }
+    server.close().await;
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+// One thread: the subscriber is this thread's own.
+#[tokio::test(flavor = "current_thread")]
+async fn a_request_leaves_one_line_in_the_log_and_no_payload() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let server = Server::start().await;
+    let task = with(
+        once(),
+        &json!({"data": "canary-7f3a", "dedup_key": "canary-7f3a", "end_time": NOW_SEC + 9_999}),
+    );
+    server.add(&task).await;
+    server.get("/v1/api/query-task-by-id?taskid=canary-7f3a").await;
+    server.close().await;
+    drop(guard);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ours: Vec<_> = lines
+        .iter()
+        .filter(|line| line["target"].as_str().unwrap().starts_with("taskcenter_server"))
+        .collect();
+    assert!(ours.iter().all(|line| !line.to_string().contains("canary-7f3a")), "{ours:#?}");
+    let access: Vec<_> = ours.iter().filter(|line| line["target"] == "taskcenter_server::access").collect();
+    let told = |line: &Value| (line["method"].clone(), line["path"].clone(), line["status"].clone());
+    let told: Vec<_> = access.iter().map(|line| told(line)).collect();
+    let wanted = [
+        (json!("POST"), json!("/v1/api/task"), json!(200)),
+        (json!("GET"), json!("/v1/api/query-task-by-id"), json!(400)),
+    ];
+    assert_eq!(told, wanted);
+    for line in access {
+        assert!(
+            line["latency_ms"].is_f64() && line["bytes"].is_u64() && line["request_id"].is_string(),
+            "{line}"
+        );
+    }
+}
