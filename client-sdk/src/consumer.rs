@@ -159,6 +159,13 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self
     }
 
+    /// Takes deliveries from RocketMQ: [`transport`](Self::transport) with a
+    /// [`RocketMq`](crate::rocketmq::RocketMq) made of this configuration.
+    #[cfg(feature = "rocketmq")]
+    pub fn rocketmq(self, config: crate::rocketmq::RocketMqConfig) -> Self {
+        self.transport(crate::rocketmq::RocketMq::new(config))
+    }
+
     /// Starts consuming, on the current tokio runtime.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ impl<S> Context<S> {
         self.attempt.run_id.as_deref()
     }
 
-    /// The transport's id of this message; a redelivery may have another.
+    /// The transport's id of this message; another attempt at the run is another message.
     pub fn message_id(&self) -> &str {
         &self.attempt.delivery.message_id
     }

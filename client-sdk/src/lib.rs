@@ -58,6 +58,29 @@
 //! # }
 //! ```
 //!
+//! The same consumer on RocketMQ, in a dozen lines:
+//!
+#![cfg_attr(feature = "rocketmq", doc = "```no_run")]
+#![cfg_attr(not(feature = "rocketmq"), doc = "```text")]
+//! # use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
+//! # use taskcenter_client::rocketmq::RocketMqConfig;
+//! # #[derive(serde::Deserialize)] struct Order { id: u64 }
+//! async fn close_order(ctx: Context, order: Order) -> Result<(), HandlerError> {
+//!     println!("order {} is closed, {:?} late", order.id, ctx.lateness());
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let consumer = Consumer::builder()
+//!         .on("order.close", close_order)
+//!         .report_to(TaskCenter::new("http://127.0.0.1:8275")?)
+//!         .rocketmq(RocketMqConfig::new("127.0.0.1:9876", "taskcenter", "order-service"))
+//!         .start()?;
+//!     Ok(consumer.run_until(tokio::signal::ctrl_c()).await?)
+//! }
+//! ```
+//!
 //! # What a handler may count on
 //!
 //! Delivery is at least once, and once in effect with a transactional or idempotent sink: key the effect by
@@ -74,6 +97,9 @@
 //! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay, rounded up |
 //! | [`HandlerError::dead_letter`], data that does not decode | `dead` | dead-letter queue |
 //! | [`HandlerError::skip`] | `skipped` | acknowledged |
+
+// The RocketMQ client's types are nested deeper than the compiler looks by default.
+#![recursion_limit = "256"]
 
 pub mod clock;
 mod consumer;
@@ -99,4 +125,6 @@ pub use http::{Error, Page, TaskCenter, TaskCenterBuilder};
 pub use new_task::{Cron, Every, NewTask, Once, Repeating, json};
 pub use report::{ReportError, Reporter};
 pub use route::RouteError;
+#[cfg(feature = "rocketmq")]
+pub use transport::rocketmq;
 pub use transport::{Deliver, Delivery, Transport, TransportError, Verdict};

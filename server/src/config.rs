@@ -144,6 +144,8 @@ pub struct Rocketmq {
     pub secret_key: Secret,
     /// Speak TLS to name servers and brokers.
     pub tls: bool,
+    /// PEM file of the authority that signed their certificates; empty: any certificate is taken.
+    pub tls_ca_file: String,
     /// Longest time for a send to be confirmed.
     pub send_timeout_ms: u64,
 }
@@ -158,6 +160,7 @@ impl Default for Rocketmq {
             access_key: Secret::default(),
             secret_key: Secret::default(),
             tls: false,
+            tls_ca_file: String::new(),
             send_timeout_ms: 3_000,
         }
     }

@@ -1,11 +1,124 @@
 //! The task center: hands each due moment of each task over exactly once in its ledger, and can prove it.
 
+// The RocketMQ client's types are nested deeper than the compiler looks by default.
+#![recursion_limit = "256"]
+
 #[macro_use]
 pub mod failpoint;
 
-pub mod config;
 pub mod adapters;
+pub mod config;
 pub mod core;
 pub mod engine;
 pub mod http;
 pub mod ports;
+
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use taskcenter_client::rocketmq::{RocketMqConfig, Tls};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::clock::SystemClock;
+use crate::adapters::mongo::MongoStore;
+use crate::adapters::redis::RedisLock;
+use crate::adapters::rocketmq::RocketMqBus;
+use crate::adapters::webhook::Webhook;
+use crate::config::Config;
+use crate::engine::backlog::Backlog;
+use crate::engine::ids::Ids;
+use crate::engine::metrics::Metrics;
+use crate::engine::node::Node;
+use crate::engine::service::Service;
+use crate::http::HttpState;
+use crate::ports::{AlertSink, Clock, Lock, Store};
+
+/// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
+///
+/// Back ends need not be there: the node says so by `/readyz`, waits for them, and goes on by itself.
+///
+/// # Errors
+/// When an address in the configuration cannot be used, or the listener breaks.
+pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let node = Arc::new(node(&config, shutdown.child_token()).await?);
+    let service = Service::new(
+        Arc::clone(&node.store),
+        Arc::clone(&node.lock),
+        Arc::clone(&node.clock),
+        Arc::clone(&node.ids),
+        node.settings.clone(),
+    );
+    let state = HttpState {
+        service: Arc::new(service),
+        health: Arc::clone(&node.health),
+        metrics: Arc::clone(&node.metrics),
+        ids: Arc::clone(&node.ids),
+    };
+    tracing::info!(node = node.name, "starting");
+    // The front is closed before the engine stops: what it has accepted can still be woken for.
+    let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
+    let served = http::serve(listener, state, config.http_limits(), shutdown).await;
+    node.shutdown.cancel();
+    engine.await.context("the engine stopped")?;
+    tracing::info!(node = node.name, "stopped");
+    served.context("the HTTP server stopped")
+}
+
+async fn node(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Node> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store: Arc<dyn Store> = Arc::new(
+        MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db).await.context("mongodb.uri or mongodb.db")?,
+    );
+    let lock: Arc<dyn Lock> =
+        Arc::new(RedisLock::new(&config.redis.url(), &config.redis.key_prefix).context("redis.addr")?);
+    let ids = Arc::new(Ids::new(seed()));
+    let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
+    Ok(Node {
+        name,
+        store,
+        bus: Arc::new(RocketMqBus::new(rocketmq(&config.rocketmq))),
+        lock,
+        clock,
+        ids,
+        settings: config.engine.clone(),
+        health: Arc::default(),
+        metrics: Arc::new(Metrics::new()),
+        shards: Default::default(),
+        window: Default::default(),
+        skew: Default::default(),
+        shutdown,
+    })
+}
+
+fn backlog(config: &Config, node: &Node) -> anyhow::Result<Backlog> {
+    let mut sinks: Vec<Arc<dyn AlertSink>> = Vec::new();
+    let alerts = &config.alerts;
+    if !alerts.webhook_url.is_empty() {
+        let timeout = Duration::from_millis(alerts.webhook_timeout_ms);
+        let webhook = Webhook::start(alerts.webhook_url.expose(), timeout, alerts.webhook_attempts);
+        sinks.push(Arc::new(webhook.context("alerts.webhook_url")?));
+    }
+    let (store, bus, metrics) = (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
+    Ok(Backlog::new(store, bus, metrics, config.alert_limits(), sinks))
+}
+
+fn rocketmq(config: &config::Rocketmq) -> RocketMqConfig {
+    let mut client = RocketMqConfig::new(config.namesvr.join(";"), &config.topic, &config.group_id);
+    if !config.access_key.is_empty() {
+        client = client.keys(config.access_key.expose(), config.secret_key.expose());
+    }
+    if config.tls {
+        let ca_file = (!config.tls_ca_file.is_empty()).then(|| config.tls_ca_file.clone().into());
+        client = client.tls(Tls { ca_file });
+    }
+    client.send_timeout = Duration::from_millis(config.send_timeout_ms);
+    client
+}
+
+/// Differs in every process: the standard library's hash maps are seeded by the operating system.
+fn seed() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id())
+}

@@ -140,12 +140,14 @@ pub struct BusMessage {
 /// The message broker.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Sends messages; one answer each, in order. `Ok` with the broker's message id only for a send that it confirmed.
-    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<String>>;
+    /// Sends messages; one answer each, in order. `Ok` only for a send that the broker confirmed.
+    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>>;
     /// Messages that wait for each consumer group of the topic.
     async fn lag(&self) -> Result<Vec<(String, u64)>>;
     /// Asks for the topic's route and its broker's answer.
     async fn probe(&self) -> Result<()>;
+    /// Ends the connection in order.
+    async fn close(&self);
 }
 
 /// Leases that spread the work. Never what correctness rests on: one that is lost, doubled or frozen costs time only.

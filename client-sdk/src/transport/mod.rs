@@ -4,6 +4,8 @@
 //! answers with a [`Verdict`]. The transport settles the message accordingly and knows nothing of handlers.
 
 pub mod memory;
+#[cfg(feature = "rocketmq")]
+pub mod rocketmq;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::tag::Subscription;
 /// One message as a transport received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delivery {
-    /// The transport's own identity of the message. RocketMQ gives a redelivered message a new one; the run id in
+    /// The transport's own identity of the message. A run that is published again is another message; the run id in
     /// [`properties`](Self::properties) is what stays.
     pub message_id: String,
     /// The id of the task that fired (RocketMQ's KEYS).

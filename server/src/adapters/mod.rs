@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod mongo;
 pub mod redis;
+pub mod rocketmq;
 pub mod webhook;

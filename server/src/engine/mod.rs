@@ -25,11 +25,12 @@ pub mod shards;
 pub mod skew;
 pub mod window;
 
+use backlog::Backlog;
 use node::Node;
 use pace::Pace;
 
 /// Runs a node's loops until it is told to stop, waits for what is under way, and leaves the cluster.
-pub async fn run(node: Arc<Node>) {
+pub async fn run(node: Arc<Node>, backlog: Backlog) {
     let loops = TaskTracker::new();
     let spawn = |name: &'static str, turn: fn(Arc<Node>) -> futures_util::future::BoxFuture<'static, ()>| {
         loops.spawn(supervise(name, Arc::clone(&node), turn));
@@ -41,9 +42,12 @@ pub async fn run(node: Arc<Node>) {
     spawn("dispatch", |node| async move { dispatch::run(&node).await }.boxed());
     spawn("rescue", |node| async move { rescue::run(&node).await }.boxed());
     spawn("prune", |node| async move { clear_away(&node).await }.boxed());
+    let counting = Arc::clone(&node);
+    loops.spawn(async move { backlog::run(&counting, &backlog).await });
     loops.close();
     loops.wait().await;
     shards::leave(&node).await;
+    node.bus.close().await;
 }
 
 /// A loop that panics is started again: one bad record must not stop the node.

@@ -116,7 +116,7 @@ async fn past_their_moment(
         let stepped = node.store.advance_tasks(&advances).await?;
         crate::failpoint!("rescue::advanced");
         passed
-            .extend(waiting.into_iter().zip(advanced).filter_map(|(run, stepped)| stepped.then_some(run)));
+            .extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
     }
     Ok(passed)
 }

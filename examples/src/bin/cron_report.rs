@@ -1,0 +1,37 @@
+//! Writes a report by a cron expression, until it is told to stop.
+//!
+//! Arguments: server URL, name server, topic (see the library for their defaults).
+
+use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter};
+use taskcenter_examples::{Settings, Told, handled, now_sec};
+use tokio::sync::mpsc;
+
+async fn report(ctx: Context<Told>, subject: String) -> Result<(), HandlerError> {
+    println!("report on {subject}, {:?} late", ctx.lateness().unwrap_or_default());
+    ctx.state().send(ctx.task_id().to_owned())?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = Settings::read();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let consumer = Consumer::builder()
+        .state(tell)
+        .on_text("example.report", report)
+        .rocketmq(settings.rocketmq("example-report"))
+        .start()?;
+
+    // Six fields begin with seconds: every other second. Every day at eight in Shanghai would be
+    // "TZ=Asia/Shanghai 0 8 * * *".
+    let center = TaskCenter::new(settings.server)?;
+    let subject = format!("sales {}", now_sec());
+    let task_id = center.add_task(NewTask::cron("example.report", subject, "*/2 * * * * *")).await?;
+    println!("a report every other second: task {task_id}");
+
+    let written = handled(3, &task_id, &mut told).await;
+    let deleted = center.delete_tasks([&task_id]).await?;
+    println!("no more reports: {} task deleted", deleted.len());
+    written?;
+    Ok(consumer.shutdown().await?)
+}

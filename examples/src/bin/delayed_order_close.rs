@@ -1,0 +1,38 @@
+//! Closes an order that nobody has paid in time: a task that fires once.
+//!
+//! Arguments: server URL, name server, topic (see the library for their defaults).
+
+use serde::{Deserialize, Serialize};
+use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
+use taskcenter_examples::{Settings, Told, handled, now_sec};
+use tokio::sync::mpsc;
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    id: i64,
+}
+
+async fn close_order(ctx: Context<Told>, order: Order) -> Result<(), HandlerError> {
+    println!("order {} closed, {:?} late", order.id, ctx.lateness().unwrap_or_default());
+    ctx.state().send(ctx.task_id().to_owned())?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = Settings::read();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let consumer = Consumer::builder()
+        .state(tell)
+        .on("example.order.close", close_order)
+        .rocketmq(settings.rocketmq("example-order-close"))
+        .start()?;
+
+    let order = Order { id: now_sec() };
+    let close = NewTask::once("example.order.close", json(&order)?).at(now_sec() + 3);
+    let task_id = TaskCenter::new(settings.server)?.add_task(close).await?;
+    println!("order {} is closed in 3 s unless it is paid: task {task_id}", order.id);
+
+    handled(1, &task_id, &mut told).await?;
+    Ok(consumer.shutdown().await?)
+}
