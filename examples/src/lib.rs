@@ -1,6 +1,7 @@
 //! What the example programs share: where the services are, and how a program ends by itself.
 
 use std::env::{args, var};
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -11,6 +12,21 @@ use tokio::sync::mpsc;
 
 /// How long a program waits for its story to complete.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// What ended a program early. It shows as one line, which `main` prints before it exits with status 1.
+pub struct Failure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
 
 /// Where the services are.
 pub struct Settings {

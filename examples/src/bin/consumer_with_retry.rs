@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
-use taskcenter_examples::{Settings, Told, handled, now_sec};
+use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
 use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +35,7 @@ async fn charge(ctx: Context<Told>, charge: Charge) -> Result<(), HandlerError> 
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), Failure> {
     let settings = Settings::read();
     let center = TaskCenter::new(settings.server.as_str())?;
     let (tell, mut told) = mpsc::unbounded_channel();

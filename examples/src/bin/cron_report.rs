@@ -3,7 +3,7 @@
 //! Arguments: server URL, name server, topic (see the library for their defaults).
 
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter};
-use taskcenter_examples::{Settings, Told, handled, now_sec};
+use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
 use tokio::sync::mpsc;
 
 async fn report(ctx: Context<Told>, subject: String) -> Result<(), HandlerError> {
@@ -13,7 +13,7 @@ async fn report(ctx: Context<Told>, subject: String) -> Result<(), HandlerError>
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), Failure> {
     let settings = Settings::read();
     let (tell, mut told) = mpsc::unbounded_channel();
     let consumer = Consumer::builder()

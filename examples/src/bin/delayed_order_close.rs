@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
-use taskcenter_examples::{Settings, Told, handled, now_sec};
+use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
 use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
@@ -19,7 +19,7 @@ async fn close_order(ctx: Context<Told>, order: Order) -> Result<(), HandlerErro
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), Failure> {
     let settings = Settings::read();
     let (tell, mut told) = mpsc::unbounded_channel();
     let consumer = Consumer::builder()
