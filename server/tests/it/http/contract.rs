@@ -145,9 +145,10 @@ async fn no_paging() {
 #[tokio::test]
 async fn more_tasks_than_are_read_at_a_time_are_one_page() {
     let server = Server::start().await;
-    let adds = (0..205).map(|n| with(once(), &json!({"data": n.to_string()})));
-    let adds: Vec<_> = adds.collect();
-    futures_util::future::join_all(adds.iter().map(|task| server.add(task))).await;
+    let tasks: Vec<_> = (0..205).map(|n| with(once(), &json!({"data": n.to_string()}))).collect();
+    for tasks in tasks.chunks(50) {
+        futures_util::future::join_all(tasks.iter().map(|task| server.add(task))).await;
+    }
     let response =
         server.send(Method::GET, "/v1/api/query-task-by-name?name=order.close&limit=203", "").await;
     assert!(response.headers().contains_key("x-next-cursor"));

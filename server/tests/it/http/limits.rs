@@ -163,17 +163,19 @@ async fn a_handler_that_panics_is_answered_500() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_are_served_in_turn() {
+async fn a_connection_over_the_limit_waits_for_a_place() {
     let server = Server::start_with(HttpLimits { max_connections: 1, ..LIMITS }).await;
-    let mut connections = Vec::new();
-    for _ in 0..3 {
-        let mut connection = connect(&server).await;
-        say(&mut connection, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        connections.push(connection);
-    }
-    for mut connection in connections {
-        assert_eq!(parsed(&rest(&mut connection).await).0, "200");
-    }
+    let body = once().to_string();
+    let mut first = connect(&server).await;
+    begin(&mut first, body.len()).await;
+    let mut second = connect(&server).await;
+    say(&mut second, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let answered = tokio::time::timeout(SHORT, second.fill_buf()).await;
+    assert!(answered.is_err(), "there is one place, and it is taken");
+    say(&mut first, &body).await;
+    first.fill_buf().await.unwrap();
+    drop(first);
+    assert_eq!(parsed(&rest(&mut second).await).0, "200");
     server.close().await;
 }
 
