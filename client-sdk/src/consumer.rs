@@ -242,16 +242,17 @@ impl Consumer {
         ConsumerBuilder { state: Arc::new(()), parts: Parts::default() }
     }
 
-    /// Consumes until `signal` completes (`tokio::signal::ctrl_c()`, say), then shuts down gracefully.
+    /// Consumes until `signal` completes (`tokio::signal::ctrl_c()`, say), then shuts down gracefully and returns what the
+    /// signal gave.
     ///
     /// # Errors
-    /// [`TransportError`] when the transport breaks before or cannot stop.
-    pub async fn run_until(mut self, signal: impl Future) -> Result<(), TransportError> {
-        tokio::select! {
-            ended = &mut self.running => return flatten(ended),
-            _ = signal => {}
-        }
-        self.shutdown().await
+    /// [`TransportError`] when the transport breaks before, in which case the signal is dropped, or cannot stop.
+    pub async fn run_until<T>(mut self, signal: impl Future<Output = T>) -> Result<T, TransportError> {
+        let given = tokio::select! {
+            ended = &mut self.running => return Err(flatten(ended).err().unwrap_or_else(ended_early)),
+            given = signal => given,
+        };
+        self.shutdown().await.map(|()| given)
     }
 
     /// Takes nothing new, lets the running handlers finish within the drain time, and stops. Messages that no handler
@@ -263,6 +264,10 @@ impl Consumer {
         drop(self.shutdown);
         flatten(self.running.await)
     }
+}
+
+fn ended_early() -> TransportError {
+    TransportError::new("consumer's", "it ended although nobody asked it to")
 }
 
 fn flatten(ended: Result<Result<(), TransportError>, tokio::task::JoinError>) -> Result<(), TransportError> {

@@ -77,7 +77,7 @@
 //!         .report_to(TaskCenter::new("http://127.0.0.1:8275")?)
 //!         .rocketmq(RocketMqConfig::new("127.0.0.1:9876", "taskcenter", "order-service"))
 //!         .start()?;
-//!     Ok(consumer.run_until(tokio::signal::ctrl_c()).await?)
+//!     Ok(consumer.run_until(tokio::signal::ctrl_c()).await??)
 //! }
 //! ```
 //!

@@ -128,7 +128,7 @@ async fn a_handler_that_outlasts_the_drain_time_is_interrupted_and_given_back() 
 #[tokio::test(start_paused = true)]
 async fn a_signal_ends_a_consumer_and_so_does_dropping_it() {
     let by_signal = scene(1, LONG);
-    by_signal.consumer.run_until(async {}).await.unwrap();
+    assert_eq!(by_signal.consumer.run_until(async { "enough" }).await.unwrap(), "enough");
     assert!(by_signal.sender.send(message("t", "x")).await.is_err());
 
     let dropped = scene(1, LONG);
@@ -151,6 +151,14 @@ async fn what_was_never_taken_is_unsettled() {
     let receipt = sender.send(message("t", "x")).await.unwrap();
     drop(transport);
     assert_eq!(receipt.verdict().await, Err(Unsettled));
+}
+
+#[tokio::test]
+async fn a_transport_that_runs_dry_ends_the_consumer_with_an_error() {
+    let dry = scene(1, LONG);
+    drop(dry.sender);
+    let error = dry.consumer.run_until(pending::<()>()).await.unwrap_err();
+    assert!(error.to_string().contains("nobody asked"), "{error}");
 }
 
 struct Broken;

@@ -53,6 +53,5 @@ async fn main() -> Result<(), Failure> {
     let task_id = center.add_task(task).await?;
     println!("a charge is due in 3 s: task {task_id}");
 
-    handled(1, &task_id, &mut told).await?;
-    Ok(consumer.shutdown().await?)
+    Ok(consumer.run_until(handled(1, &task_id, &mut told)).await??)
 }

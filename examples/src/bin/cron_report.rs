@@ -29,9 +29,8 @@ async fn main() -> Result<(), Failure> {
     let task_id = center.add_task(NewTask::cron("example.report", subject, "*/2 * * * * *")).await?;
     println!("a report every other second: task {task_id}");
 
-    let written = handled(3, &task_id, &mut told).await;
+    let written = consumer.run_until(handled(3, &task_id, &mut told)).await;
     let deleted = center.delete_tasks([&task_id]).await?;
     println!("no more reports: {} task deleted", deleted.len());
-    written?;
-    Ok(consumer.shutdown().await?)
+    Ok(written??)
 }

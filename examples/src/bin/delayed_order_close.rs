@@ -33,6 +33,5 @@ async fn main() -> Result<(), Failure> {
     let task_id = TaskCenter::new(settings.server)?.add_task(close).await?;
     println!("order {} is closed in 3 s unless it is paid: task {task_id}", order.id);
 
-    handled(1, &task_id, &mut told).await?;
-    Ok(consumer.shutdown().await?)
+    Ok(consumer.run_until(handled(1, &task_id, &mut told)).await??)
 }

@@ -27,6 +27,5 @@ async fn main() -> Result<(), Failure> {
     let task_id = TaskCenter::new(settings.server)?.add_task(reminder.start_at(now_sec() + 3)).await?;
     println!("three reminders are due: task {task_id}");
 
-    handled(3, &task_id, &mut told).await?;
-    Ok(consumer.shutdown().await?)
+    Ok(consumer.run_until(handled(3, &task_id, &mut told)).await??)
 }
