@@ -70,7 +70,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 async fn node(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Node> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(
-        MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db).await.context("mongodb.uri or mongodb.db")?,
+        MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db)
+            .await
+            .context("mongodb.uri or mongodb.db")?,
     );
     let lock: Arc<dyn Lock> =
         Arc::new(RedisLock::new(&config.redis.url(), &config.redis.key_prefix).context("redis.addr")?);

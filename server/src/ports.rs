@@ -94,7 +94,8 @@ pub trait Store: Send + Sync {
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
     /// Live and finished tasks of a name, newest first.
     async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>>;
-    /// Turns tasks into tombstones and frees their dedup keys; the ids that were none before and are one now.
+    /// Turns tasks into tombstones and frees their dedup keys; the ids of those that are tombstones now. One that was one before is
+    /// among them, so that the same call again, after its answer was lost, has the same answer.
     async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>>;
     /// Active tasks of the shards whose next moment is at or before `until`, soonest first; at most `limit`.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;

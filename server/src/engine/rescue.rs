@@ -115,8 +115,7 @@ async fn past_their_moment(
     if !advances.is_empty() {
         let stepped = node.store.advance_tasks(&advances).await?;
         crate::failpoint!("rescue::advanced");
-        passed
-            .extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
+        passed.extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
     }
     Ok(passed)
 }

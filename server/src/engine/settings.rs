@@ -47,7 +47,7 @@ impl Default for Settings {
             rescan_ms: 500,
             batch: 1_000,
             run_lease_ms: 10_000,
-            shard_lease_ms: 6_000,
+            shard_lease_ms: 3_000,
             rescue_ms: 500,
             keep_hours: 168,
             prune_sec: 60,

@@ -47,7 +47,13 @@ impl Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("e2e_{name}_{}_{}_{count}", std::process::id(), wait::now_ms() % 1_000_000);
-        Self { id, extra: String::new(), mongodb: mongodb_uri(), redis: redis_addr(), rocketmq: (namesrv(), None) }
+        Self {
+            id,
+            extra: String::new(),
+            mongodb: mongodb_uri(),
+            redis: redis_addr(),
+            rocketmq: (namesrv(), None),
+        }
     }
 
     fn config(&self) -> String {

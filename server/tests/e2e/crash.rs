@@ -23,7 +23,9 @@ async fn one_shots(node: &Server) -> Vec<String> {
     let client = node.client();
     let mut ids = Vec::new();
     for i in 0..TASKS {
-        ids.push(client.add_task(NewTask::once("crash", i.to_string()).at(at)).await.expect("it is accepted"));
+        ids.push(
+            client.add_task(NewTask::once("crash", i.to_string()).at(at)).await.expect("it is accepted"),
+        );
     }
     ids
 }
@@ -43,8 +45,8 @@ async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
 
 async fn dies_while_it_fires(failpoint: &str, copies: usize) {
     let cluster = impatient(&failpoint.replace("::", "_"));
-    let inbox = Inbox::open(&cluster);
     let mut node = cluster.start_to_die_at(failpoint).await;
+    let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
     assert_eq!(node.died().await, None, "it ended by a signal");
     let _heir = cluster.start().await;
@@ -80,8 +82,8 @@ async fn after_the_runs_are_marked() {
 /// The first node leaves rows behind, the second dies while it takes them over.
 async fn dies_while_it_rescues(left_by: &str, failpoint: &str) {
     let cluster = impatient(&failpoint.replace("::", "_"));
-    let inbox = Inbox::open(&cluster);
     let mut first = cluster.start_to_die_at(left_by).await;
+    let inbox = Inbox::open(&cluster);
     one_shots(&first).await;
     first.died().await;
     let mut second = cluster.spawn(&format!("{failpoint}=return(abort)"));
@@ -104,9 +106,10 @@ async fn after_a_rescuer_has_claimed() {
 /// Nothing was lost, or nothing was acknowledged: sent again to another node, the task stands once.
 async fn dies_while_it_submits(failpoint: &str) {
     let cluster = impatient(&failpoint.replace("::", "_"));
-    let inbox = Inbox::open(&cluster);
     let mut node = cluster.start_to_die_at(failpoint).await;
-    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let inbox = Inbox::open(&cluster);
+    let hasty =
+        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
     let at = wait::now_ms() / 1000 + 6;
     let task = || NewTask::once("crash", "once").at(at);
     hasty.add_task(task()).await.expect_err("the node died over it");
@@ -135,11 +138,12 @@ async fn after_a_task_is_stored_and_before_it_is_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
     let cluster = impatient("delete");
-    let inbox = Inbox::open(&cluster);
     let mut node = cluster.start_to_die_at("delete::cancelled").await;
+    let inbox = Inbox::open(&cluster);
     let at = wait::now_ms() / 1000 + 4;
     let id = node.client().add_task(NewTask::once("crash", "never").at(at)).await.expect("it is accepted");
-    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let hasty =
+        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
     hasty.delete_tasks([id.clone()]).await.expect_err("the node died over it");
     node.died().await;
     let heir = cluster.start().await;
@@ -156,8 +160,8 @@ async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
     let cluster = impatient("drain");
-    let inbox = Inbox::open(&cluster);
     let mut node = cluster.start().await;
+    let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
     assert_eq!(node.stop().await, Some(0), "it ends in order");
     let _heir = cluster.start().await;

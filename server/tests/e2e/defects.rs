@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use taskcenter_client::wire::AddTask;
 use taskcenter_client::{Consumer, NewTask};
 
 use crate::cluster::{Cluster, Server};
@@ -24,7 +25,7 @@ async fn stage(name: &str, extra: &str) -> Stage {
 }
 
 impl Stage {
-    async fn add(&self, task: NewTask) -> String {
+    async fn add(&self, task: impl Into<AddTask>) -> String {
         self.node.client().add_task(task).await.expect("it is accepted")
     }
 
@@ -32,11 +33,12 @@ impl Stage {
     async fn fired_at(&self, task_id: &str, count: usize) -> Vec<i64> {
         wait::until("the task is finished", async || {
             let task = ledger::task(&self.cluster, task_id).await.expect("it is stored");
-            task.get_str("state") == Ok("finished")
+            task.get_str("state").is_ok_and(|state| state == "finished")
         })
         .await;
         wait::until("its runs are fired", async || {
-            ledger::runs_of(&self.cluster, task_id).await.iter().filter(|row| row.state == "fired").count() >= count
+            ledger::runs_of(&self.cluster, task_id).await.iter().filter(|row| row.state == "fired").count()
+                >= count
         })
         .await;
         let mut moments: Vec<i64> =
@@ -55,10 +57,13 @@ fn after(sec: i64) -> i64 {
 async fn a_crash_between_log_insert_and_publish_wedged_the_ticker() {
     let mut cluster = Cluster::new("wedged");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
-    let inbox = Inbox::open(&cluster);
     let mut doomed = cluster.start_to_die_at("fire::advanced").await;
+    let inbox = Inbox::open(&cluster);
     let client = doomed.client();
-    client.add_task(NewTask::every("wedge", "loop", 1).times(5).start_at(after(2))).await.expect("it is accepted");
+    client
+        .add_task(NewTask::every("wedge", "loop", 1).times(5).start_at(after(2)))
+        .await
+        .expect("it is accepted");
     doomed.died().await;
     let _heir = cluster.start().await;
     inbox.until_runs(5).await;
@@ -70,8 +75,8 @@ async fn a_crash_between_log_insert_and_publish_wedged_the_ticker() {
 async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired() {
     let mut cluster = Cluster::new("add_publish");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
-    let inbox = Inbox::open(&cluster);
     let mut doomed = cluster.start_to_die_at("fire::before_publish").await;
+    let inbox = Inbox::open(&cluster);
     doomed.client().add_task(NewTask::once("add", "at once")).await.expect("it is acknowledged");
     doomed.died().await;
     let _heir = cluster.start().await;
@@ -100,7 +105,8 @@ async fn start_time_ignored() {
 async fn one_shot_end_time_ignored() {
     let stage = stage("end_time", "").await;
     let start = after(2);
-    let refused = stage.node.client().add_task(NewTask::once("end", "once").at(start).end_at(start - 1)).await;
+    let refused =
+        stage.node.client().add_task(NewTask::once("end", "once").at(start).end_at(start - 1)).await;
     assert_eq!(refused.expect_err("it would never fire").field(), Some("end_time"));
     let once = stage.add(NewTask::once("end", "once").at(start).end_at(start)).await;
     let every = stage.add(NewTask::every("end", "every", 1).start_at(start).end_at(start + 2)).await;
@@ -151,7 +157,10 @@ async fn a_per_second_setnx_lock_that_slow_ticks_outlive() {
     }
     inbox.until_runs(60).await;
     assert_eq!(ledger::runs(&cluster).await.len(), 60);
-    assert!(inbox.by_run().values().all(|times| *times == 1), "one message each: the row's holder alone sends it");
+    assert!(
+        inbox.by_run().values().all(|times| *times == 1),
+        "one message each: the row's holder alone sends it"
+    );
     inbox.close().await;
 }
 
@@ -175,9 +184,13 @@ async fn ack_and_max_runtime_unimplemented() {
         .transport(transport(&stage.cluster, "reporting"))
         .start()
         .expect("the consumer starts");
-    let id = stage.add(NewTask::once("ack", "reported").ack(Duration::from_secs(20))).await;
+    let reported = NewTask::once("ack", "reported").ack(Duration::from_secs(20));
+    let id = stage.node.client().add_task(reported).await.expect("it is accepted");
     wait::until("its success is in the ledger", async || {
-        ledger::runs_of(&stage.cluster, &id).await.iter().any(|row| row.state == "succeeded" && row.attempt == 1)
+        ledger::runs_of(&stage.cluster, &id)
+            .await
+            .iter()
+            .any(|row| row.state == "succeeded" && row.attempt == 1)
     })
     .await;
     reporting.shutdown().await.expect("it ends in order");

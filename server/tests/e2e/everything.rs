@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use taskcenter_client::wire::AddTask;
 use taskcenter_client::{NewTask, TaskCenter};
 
 use crate::cluster::Cluster;
@@ -46,25 +47,28 @@ async fn every_nominal_moment_has_one_run_and_reaches_its_handler_though_a_node_
 async fn submit_all(nodes: [TaskCenter; 2], start_sec: i64) -> BTreeSet<Moment> {
     let one_shots = (0..ONE_SHOTS).map(|i| {
         let at = start_sec + i % 5;
-        (NewTask::once("e2e.once", format!("once {i}")).at(at), vec![at])
+        (NewTask::once("e2e.once", format!("once {i}")).at(at).into(), vec![at])
     });
     let loops = (0..LOOPS).map(|i| {
         let at = start_sec + i % 2;
         let task = NewTask::every("e2e.loop", format!("loop {i}"), 1).times(LOOP_FIRES as u32).start_at(at);
-        (task, (at..at + LOOP_FIRES).collect())
+        (task.into(), (at..at + LOOP_FIRES).collect())
     });
     let crons = (0..CRONS).map(|i| {
         let end = start_sec + CRON_SECONDS - 1;
-        let task = NewTask::cron("e2e.cron", format!("cron {i}"), "* * * * * *").start_at(start_sec).end_at(end);
-        (task, (start_sec..=end).collect())
+        let task =
+            NewTask::cron("e2e.cron", format!("cron {i}"), "* * * * * *").start_at(start_sec).end_at(end);
+        (task.into(), (start_sec..=end).collect())
     });
     let submissions = one_shots.chain(loops).chain(crons).zip([0, 1].into_iter().cycle());
     let moments: Vec<Vec<Moment>> = stream::iter(submissions)
-        .map(|((task, seconds), node): ((NewTask, Vec<i64>), usize)| {
+        .map(|((task, seconds), node): ((AddTask, Vec<i64>), usize)| {
             let node = nodes[node].clone();
             async move {
                 let id = node.add_task(task).await?;
-                Ok::<_, taskcenter_client::Error>(seconds.iter().map(|sec| (id.clone(), sec * 1000)).collect())
+                Ok::<_, taskcenter_client::Error>(
+                    seconds.iter().map(|sec| (id.clone(), sec * 1000)).collect(),
+                )
             }
         })
         .buffer_unordered(32)

@@ -1,6 +1,6 @@
 //! A consumer that keeps what it gets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::wait;
 pub struct Received {
     pub run_id: String,
     pub task_id: String,
-    pub tag: String,
     pub data: String,
     pub attempt: u32,
     pub scheduled_at: i64,
@@ -46,7 +45,6 @@ async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
     let received = Received {
         run_id: ctx.run_id().unwrap_or_default().to_owned(),
         task_id: ctx.task_id().to_owned(),
-        tag: ctx.tag().to_owned(),
         data,
         attempt: ctx.attempt(),
         scheduled_at: ctx.scheduled_at_ms().unwrap_or_default(),
@@ -82,10 +80,6 @@ impl Inbox {
             *times.entry(received.run_id).or_default() += 1;
         }
         times
-    }
-
-    pub fn run_ids(&self) -> BTreeSet<String> {
-        self.by_run().into_keys().collect()
     }
 
     /// Waits until this many different runs have come.

@@ -34,7 +34,10 @@ async fn redis_down_means_silently_no_scheduling() {
 
     proxy.mend();
     nodes[0].until_status("ready").await;
-    assert!(inbox.by_run().values().all(|times| *times == 1), "two nodes, no locks, and still one message each");
+    assert!(
+        inbox.by_run().values().all(|times| *times == 1),
+        "two nodes, no locks, and still one message each"
+    );
     assert_eq!(ledger::runs(&cluster).await.len(), 60);
     inbox.close().await;
 }
@@ -45,15 +48,18 @@ async fn mongodb_down_answers_503_and_loses_nothing_that_was_acknowledged() {
     let proxy = Proxy::to(hosts.split('/').next().expect("the address has a host")).await;
     let mut cluster = Cluster::new("mongodb_down");
     // A replica set names its own members to the driver; a direct connection keeps to the wire that can be cut.
-    cluster.mongodb = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", proxy.addr);
+    cluster.mongodb =
+        format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", proxy.addr);
     let node = cluster.start().await;
     let inbox = Inbox::open(&cluster);
-    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let hasty =
+        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
     hasty.add_task(NewTask::once("down", "acknowledged").at(after(3))).await.expect("it is accepted");
 
     proxy.cut();
     node.until_status("unready").await;
-    let refused = hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+    let refused =
+        hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
     assert_eq!(refused.status(), Some(503));
     let refused = hasty.query_tasks_by_name("down", None, None).await.expect_err("there is nowhere to look");
     assert_eq!(refused.status(), Some(503));
@@ -110,13 +116,16 @@ async fn a_node_starts_with_everything_absent_and_says_so() {
     let absent = Proxy::to("127.0.0.1:9").await;
     absent.cut();
     let mut cluster = Cluster::new("absent");
-    cluster.mongodb = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", absent.addr);
+    cluster.mongodb =
+        format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", absent.addr);
     cluster.redis.clone_from(&absent.addr);
     cluster.rocketmq.0.clone_from(&absent.addr);
     let mut node = cluster.spawn("");
     node.until_status("unready").await;
-    let hasty = TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
-    let refused = hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+    let hasty =
+        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let refused =
+        hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
     assert_eq!(refused.status(), Some(503));
     assert_eq!(node.stop().await, Some(0), "and it stops in order");
 }

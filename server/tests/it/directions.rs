@@ -38,7 +38,8 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 
 /// What stands after `crate::` in the code, and crates of ours; comments do not count.
 fn named(text: &str) -> BTreeSet<String> {
-    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let code =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut names: BTreeSet<String> = code.split("crate::").skip(1).map(word).collect();
     for of_ours in ["taskcenter_client", "taskcenter_server"] {
@@ -67,10 +68,13 @@ fn every_layer_uses_only_what_it_may() {
         if file.trim_end_matches(".rs") == WIRING {
             continue;
         }
-        let may = rule(&file).unwrap_or_else(|| panic!("{file} belongs to no layer that docs/ARCHITECTURE.md knows"));
+        let may = rule(&file)
+            .unwrap_or_else(|| panic!("{file} belongs to no layer that docs/ARCHITECTURE.md knows"));
         let names = named(&std::fs::read_to_string(&path).expect("the source is text"));
-        let strangers: Vec<_> =
-            names.iter().filter(|name| !may.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str())).collect();
+        let strangers: Vec<_> = names
+            .iter()
+            .filter(|name| !may.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str()))
+            .collect();
         assert!(strangers.is_empty(), "{file} uses {strangers:?}, and may use {may:?}");
         seen += 1;
     }
@@ -105,7 +109,8 @@ fn words_that_say_nothing_name_no_file() {
     for part in ["server/src", "client-sdk/src", "examples/src", "xtask/src"] {
         for path in sources(&root.join(part)) {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            let says_nothing = ["util", "utils", "common", "manager", "helper", "helpers"].contains(&stem.as_str());
+            let says_nothing =
+                ["util", "utils", "common", "manager", "helper", "helpers"].contains(&stem.as_str());
             assert!(!says_nothing, "{}", path.display());
         }
     }

@@ -36,7 +36,9 @@ fn name(state: RunState) -> String {
 fn every_transition_is_drawn_and_every_arrow_exists() {
     let in_code: BTreeSet<(String, String)> = STATES
         .iter()
-        .flat_map(|from| EVENTS.iter().filter_map(|event| Some((name(*from), name(transition(*from, *event)?)))))
+        .flat_map(|from| {
+            EVENTS.iter().filter_map(|event| Some((name(*from), name(transition(*from, *event)?))))
+        })
         .collect();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lifecycle.md");
     let page = std::fs::read_to_string(page).expect("the page is there");

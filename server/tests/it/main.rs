@@ -1,6 +1,8 @@
 //! The ports, each held to its contract on every adapter.
 
 mod cli;
+mod directions;
 mod http;
+mod lifecycle;
 mod lock;
 mod store;

@@ -71,9 +71,9 @@ impl RocketMqConfig {
     pub(super) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set_namesrv_addr(self.namesrv.as_str().into());
-        // A topic that does not exist yet, or a name server that comes up late, is noticed within this.
-        client.set_poll_name_server_interval(1_000);
-        client.set_heartbeat_broker_interval(5_000);
+        // A topic that does not exist yet, or a name server that comes up late, is noticed within this; less is not allowed.
+        client.set_poll_name_server_interval(10_000);
+        client.set_heartbeat_broker_interval(10_000);
         client.set_persist_consumer_offset_interval(1_000);
         if let Some(tls) = &self.tls {
             client.set_use_tls(true);
@@ -92,7 +92,10 @@ impl RocketMqConfig {
     }
 
     pub(super) fn credentials(&self) -> Option<Arc<AclClientRPCHook>> {
-        let keys = SessionCredentials::with_keys(self.access_key.clone()?, self.secret_key.clone().unwrap_or_default());
+        let keys = SessionCredentials::with_keys(
+            self.access_key.clone()?,
+            self.secret_key.clone().unwrap_or_default(),
+        );
         Some(Arc::new(AclClientRPCHook::new(keys)))
     }
 }

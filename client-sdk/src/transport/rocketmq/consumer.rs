@@ -67,7 +67,8 @@ impl Transport for RocketMq {
             push.register_message_listener_concurrently(listener);
             push.start().await.map(|()| push)
         });
-        let push = started.await.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))?;
+        let push =
+            started.await.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))?;
         let push = consumer.get_or_init(|| Mutex::new(push));
         shutdown.cancelled().await;
         push.lock().await.suspend().await;

@@ -32,7 +32,8 @@ async fn lag_of_groups(admin: &DefaultMQAdminExt, topic: &str) -> Result<Vec<(St
     for group in groups.get_group_list() {
         // Without a topic the group's retry topic is in it as well: what waits for its redelivery waits.
         let stats =
-            MQAdminReadExt::examine_consume_stats(admin, group.clone(), None, None, None, Some(PATIENCE_MS)).await;
+            MQAdminReadExt::examine_consume_stats(admin, group.clone(), None, None, None, Some(PATIENCE_MS))
+                .await;
         if let Ok(stats) = stats {
             lag.push((group.to_string(), stats.compute_total_diff().max(0) as u64));
         }

@@ -75,7 +75,8 @@ impl Producer {
             builder = builder.rpc_hook(credentials);
         }
         let mut producer = builder.build();
-        let producer = link.run(async move { producer.start().await.map(|()| producer) }).await?.map_err(error)?;
+        let producer =
+            link.run(async move { producer.start().await.map(|()| producer) }).await?.map_err(error)?;
         Ok(slot.insert(Started { link, producer }).clone())
     }
 
@@ -93,7 +94,8 @@ impl Producer {
 
     async fn send_batch(&self, started: &Started, batch: Vec<OutMessage>) -> Vec<Result<(), RocketMqError>> {
         let count = batch.len();
-        let messages: Result<Vec<Message>, _> = batch.into_iter().map(|message| self.message(message)).collect();
+        let messages: Result<Vec<Message>, _> =
+            batch.into_iter().map(|message| self.message(message)).collect();
         let sent = match messages {
             Ok(messages) => self.mended(started, self.send_messages(started, messages).await).await,
             Err(refused) => Err(refused),
@@ -101,11 +103,17 @@ impl Producer {
         (0..count).map(|_| sent.as_ref().map(|()| ()).map_err(again)).collect()
     }
 
-    async fn send_messages(&self, started: &Started, mut messages: Vec<Message>) -> Result<(), RocketMqError> {
+    async fn send_messages(
+        &self,
+        started: &Started,
+        mut messages: Vec<Message>,
+    ) -> Result<(), RocketMqError> {
         let producer = started.producer.clone();
         let send = started.link.run(async move {
             match (messages.len(), messages.pop()) {
-                (1, Some(message)) => producer.send(message).await.map(|sent| sent.map(|sent| sent.send_status)),
+                (1, Some(message)) => {
+                    producer.send(message).await.map(|sent| sent.map(|sent| sent.send_status))
+                }
                 (_, last) => {
                     messages.extend(last);
                     producer.send_batch(messages).await.map(|sent| Some(sent.send_status))
@@ -114,7 +122,8 @@ impl Producer {
         });
         // The client has been seen to take longer than it was told.
         let patience = self.config.send_timeout + Duration::from_secs(1);
-        let status = tokio::time::timeout(patience, send).await.map_err(|_| error("no confirmation in time"))??;
+        let status =
+            tokio::time::timeout(patience, send).await.map_err(|_| error("no confirmation in time"))??;
         match status.map_err(error)? {
             Some(SendStatus::SendOk) => Ok(()),
             other => Err(error(format!("the broker took the message without storing it safely: {other:?}"))),
@@ -122,11 +131,16 @@ impl Producer {
     }
 
     fn message(&self, message: OutMessage) -> Result<Message, RocketMqError> {
-        let mut builder =
-            Message::builder().topic(self.config.topic.as_str()).tags(message.tag).key(message.key).body(message.body);
+        let mut builder = Message::builder()
+            .topic(self.config.topic.as_str())
+            .tags(message.tag)
+            .key(message.key)
+            .body(message.body);
         for (name, value) in message.properties {
             if name.contains(['\u{1}', '\u{2}']) || value.contains(['\u{1}', '\u{2}']) {
-                return Err(RocketMqError::Refused(format!("the property {name:?} holds a separator of the wire")));
+                return Err(RocketMqError::Refused(format!(
+                    "the property {name:?} holds a separator of the wire"
+                )));
             }
             builder = builder.raw_property(name, value).map_err(error)?;
         }
@@ -165,14 +179,19 @@ impl Producer {
             let queues = match producer.fetch_publish_message_queues(&topic).await {
                 Ok(queues) if !queues.is_empty() => queues,
                 _ => {
-                    producer.create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new()).await.map_err(error)?;
+                    producer
+                        .create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new())
+                        .await
+                        .map_err(error)?;
                     producer.fetch_publish_message_queues(&topic).await.map_err(error)?
                 }
             };
             let queue = queues.first().ok_or_else(|| error("the topic has no queue"))?;
             producer.max_offset(queue).await.map(drop).map_err(error)
         });
-        tokio::time::timeout(self.config.send_timeout, ask).await.map_err(|_| error("no answer in time"))??
+        tokio::time::timeout(self.config.send_timeout, ask)
+            .await
+            .map_err(|_| error("no answer in time"))??
     }
 
     /// Messages of the topic that wait for each consumer group, redeliveries included.

@@ -44,7 +44,7 @@ pub fn update(run: &Run) -> Document {
 /// [`cancel_tasks`](crate::ports::Store::cancel_tasks)
 pub fn cancel(ids: &[TaskId], now: Moment) -> Document {
     let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
-    let (live, tombstone) = tasks::burial(&ids, ObjectId::new(), now);
+    let (live, tombstone) = tasks::burial(&ids, now);
     let statement = doc! { "q": live, "u": tombstone, "hint": { "_id": 1 }, "multi": true };
     doc! { "update": "tasks", "updates": [statement] }
 }

@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection, Database};
+use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, port_error, refused, unavailable};
@@ -40,6 +41,7 @@ const CHUNK: usize = 1_000;
 /// The ledger in MongoDB.
 pub struct MongoStore {
     db: Ledger,
+    prepared: OnceCell<()>,
     submits: Coalesce<Task, Result<InsertedTask>>,
 }
 
@@ -53,8 +55,8 @@ struct Ledger {
 }
 
 impl MongoStore {
-    /// A store on the database `db_name` of the deployment at `uri`. Nothing is sent yet (an SRV name is looked up);
-    /// [`MongoStore::prepare`] must succeed once before the store is used. Needs a Tokio runtime.
+    /// A store on the database `db_name` of the deployment at `uri`. Nothing is sent yet (an SRV name is looked up); the first
+    /// operation prepares it. Needs a Tokio runtime.
     ///
     /// # Errors
     /// When the URI or the name cannot be used. The text never contains the password.
@@ -68,21 +70,11 @@ impl MongoStore {
         Ok(Self::on(client.database(db_name)))
     }
 
-    /// [`MongoStore::new`] and [`MongoStore::prepare`] in one.
-    ///
-    /// # Errors
-    /// When either fails.
-    pub async fn connect(uri: &str, db_name: &str) -> std::result::Result<Self, PortError> {
-        let store = Self::new(uri, db_name).await?;
-        store.prepare().await?;
-        Ok(store)
-    }
-
     /// Refuses a standalone server and creates the indexes. May be repeated.
     ///
     /// # Errors
     /// When the server is unreachable, or unfit.
-    pub async fn prepare(&self) -> std::result::Result<(), PortError> {
+    async fn prepare(&self) -> Result<()> {
         schema::refuse_standalone(&self.db.hello().await?)?;
         schema::create_indexes(&self.db).await
     }
@@ -105,10 +97,18 @@ impl MongoStore {
             let db = flushing.clone();
             Box::pin(async move { tasks::insert(&db, batch).await })
         }));
-        Self { db, submits }
+        Self { db, prepared: OnceCell::new(), submits }
+    }
+
+    /// The ledger, once it has been found fit and has its indexes: a node may start before its store does, and neither a
+    /// duplicate nor a slow plan must slip in meanwhile.
+    async fn ready(&self) -> Result<&Ledger> {
+        self.prepared.get_or_try_init(|| self.prepare()).await?;
+        Ok(&self.db)
     }
 
     async fn submit(&self, task: Task) -> Result<InsertedTask> {
+        self.ready().await?;
         let answer = self.submits.submit(task).await;
         answer.unwrap_or_else(|| Err(unavailable("the batch was given up at shutdown")))
     }
@@ -166,63 +166,63 @@ impl Store for MongoStore {
     }
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
-        tasks::by_id(&self.db, ids).await
+        tasks::by_id(self.ready().await?, ids).await
     }
 
     async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>> {
-        tasks::by_name(&self.db, name, page).await
+        tasks::by_name(self.ready().await?, name, page).await
     }
 
     async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
-        tasks::cancel(&self.db, ids, now).await
+        tasks::cancel(self.ready().await?, ids, now).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
-        tasks::due(&self.db, shards, until, limit).await
+        tasks::due(self.ready().await?, shards, until, limit).await
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
-        runs::insert(&self.db, runs).await
+        runs::insert(self.ready().await?, runs).await
     }
 
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
-        tasks::advance(&self.db, advances).await
+        tasks::advance(self.ready().await?, advances).await
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {
-        Ok(runs::by_id(&self.db, &[id]).await?.pop())
+        Ok(runs::by_id(self.ready().await?, &[id]).await?.pop())
     }
 
     async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        runs::open(&self.db, task_id).await
+        runs::open(self.ready().await?, task_id).await
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
-        runs::update(&self.db, runs).await
+        runs::update(self.ready().await?, runs).await
     }
 
     async fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>> {
-        runs::needing_attention(&self.db, shards, now, limit).await
+        runs::needing_attention(self.ready().await?, shards, now, limit).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
-        counters::count(&self.db, at, fires).await
+        counters::count(self.ready().await?, at, fires).await
     }
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
-        counters::in_minute(&self.db, at).await
+        counters::in_minute(self.ready().await?, at).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
-        backlog::rows(&self.db, now).await
+        backlog::rows(self.ready().await?, now).await
     }
 
     async fn prune(&self, ended_before: Moment, limit: u32) -> Result<u64> {
-        prune::run(&self.db, ended_before, limit).await
+        prune::run(self.ready().await?, ended_before, limit).await
     }
 
     async fn now(&self) -> Result<Moment> {
-        self.db.now().await
+        self.ready().await?.now().await
     }
 }
 

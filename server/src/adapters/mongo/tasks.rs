@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::TryStreamExt;
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
@@ -278,25 +277,23 @@ pub async fn cancel(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<
 
 async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
     let ids = texts(ids);
-    // Tells the tombstones of this call from older ones, also after a lost answer.
-    let write_id = ObjectId::new();
-    persistent(|| bury(ledger, &ids, write_id, now)).await?;
-    let ours = doc! { "state": "cancelled", "write_id": write_id };
-    let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, ours, Some(doc! { "_id": 1 })).await?;
+    persistent(|| bury(ledger, &ids, now)).await?;
+    let tombstones = doc! { "state": "cancelled" };
+    let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
     Ok(buried.into_iter().map(|row| row.id).collect())
 }
 
-async fn bury(ledger: &Ledger, ids: &[&str], write_id: ObjectId, now: Moment) -> Result<()> {
-    let (live, tombstone) = burial(ids, write_id, now);
+async fn bury(ledger: &Ledger, ids: &[&str], now: Moment) -> Result<()> {
+    let (live, tombstone) = burial(ids, now);
     let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
     bounded(update.into_future()).await.map(drop)
 }
 
 /// Which tasks a delete turns, and into what.
-pub fn burial(ids: &[&str], write_id: ObjectId, now: Moment) -> (Document, Document) {
+pub fn burial(ids: &[&str], now: Moment) -> (Document, Document) {
     let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
     let tombstone = doc! {
-        "$set": { "state": "cancelled", "ended_at": date(now), "write_id": write_id },
+        "$set": { "state": "cancelled", "ended_at": date(now) },
         "$unset": { "next_due_at": "", "dedup_key": "" },
     };
     (live, tombstone)

@@ -63,9 +63,9 @@ impl Server {
     }
 
     pub async fn start_with(limits: HttpLimits) -> Self {
-        let store = MongoStore::connect(&mongodb_uri(), &format!("it{:032x}", unique())).await;
+        let store = MongoStore::new(&mongodb_uri(), &format!("it{:032x}", unique())).await;
         let clock = Arc::new(ManualClock::new(NOW));
-        Self::start_on(Arc::new(store.expect("cargo xtask services up")), clock, limits).await
+        Self::start_on(Arc::new(store.expect("the address is sound")), clock, limits).await
     }
 
     pub async fn start_on(store: Arc<MongoStore>, clock: Arc<dyn Clock>, limits: HttpLimits) -> Self {

@@ -21,8 +21,7 @@ fn uri() -> String {
 impl MongoFixture {
     pub async fn open() -> Self {
         let name = format!("it{:032x}", unique());
-        let connect =
-            async || Arc::new(MongoStore::connect(&uri(), &name).await.expect("cargo xtask services up"));
+        let connect = async || Arc::new(MongoStore::new(&uri(), &name).await.expect("the address is sound"));
         Self { one: connect().await, two: connect().await }
     }
 }
@@ -43,9 +42,10 @@ impl Fixture for MongoFixture {
 }
 
 #[tokio::test]
-async fn preparing_twice_is_fine() {
+async fn a_second_node_finds_the_indexes_as_the_first_left_them() {
     let fixture = MongoFixture::open().await;
-    fixture.one.prepare().await.unwrap();
+    fixture.one.now().await.unwrap();
+    fixture.two.now().await.unwrap();
     Box::new(fixture).close().await;
 }
 
@@ -53,7 +53,7 @@ async fn preparing_twice_is_fine() {
 async fn a_mongodb_that_is_not_there_is_unavailable_and_comes_without_its_password() {
     let uri = "mongodb://user:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200&connectTimeoutMS=100";
     let store = MongoStore::new(uri, "db").await.unwrap();
-    let error = store.prepare().await.unwrap_err();
+    let error = store.now().await.unwrap_err();
     assert!(matches!(error, taskcenter_server::ports::PortError::Unavailable(..)), "{error:?}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
 }
