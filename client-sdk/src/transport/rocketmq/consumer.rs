@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rocketmq_client_rust::{
     ClientError, ClientResult, ConsumeConcurrentlyContext, ConsumeConcurrentlyStatus, DefaultMQPushConsumer,
     MQPushConsumer, MessageListenerConcurrently,
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::link::Link;
-use super::{RocketMqConfig, error};
+use super::{EMPTY, RocketMqConfig, error};
 use crate::tag::Subscription;
 use crate::transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 
@@ -180,7 +181,7 @@ fn delivery(message: &MessageExt) -> Delivery {
         message_id: property("UNIQ_KEY"),
         task_id: property("KEYS"),
         tag: property("TAGS"),
-        body: message.body().unwrap_or_default(),
+        body: if properties.contains_key(EMPTY) { Bytes::new() } else { message.body().unwrap_or_default() },
         delivery_attempt: message.reconsume_times().max(0) as u32 + 1,
         properties,
     }

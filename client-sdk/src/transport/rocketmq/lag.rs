@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rocketmq_client_rust::{DefaultMQAdminExt, MQAdminReadExt};
 
 use super::link::Link;
-use super::{RocketMqConfig, RocketMqError, error};
+use super::{RocketMqConfig, RocketMqError, client_error};
 
 /// Longest time for one broker's answer, in milliseconds.
 const PATIENCE_MS: u64 = 3_000;
@@ -18,7 +18,7 @@ pub async fn by_group(link: &Link, config: Arc<RocketMqConfig>) -> Result<Vec<(S
             None => DefaultMQAdminExt::new(client),
         };
         *admin.client_config_mut() = config.client();
-        admin.start().await.map_err(error)?;
+        admin.start().await.map_err(client_error)?;
         let lag = lag_of_groups(&admin, &config.topic).await;
         admin.shutdown().await;
         lag
@@ -27,7 +27,8 @@ pub async fn by_group(link: &Link, config: Arc<RocketMqConfig>) -> Result<Vec<(S
 }
 
 async fn lag_of_groups(admin: &DefaultMQAdminExt, topic: &str) -> Result<Vec<(String, u64)>, RocketMqError> {
-    let groups = MQAdminReadExt::query_topic_consume_by_who(admin, topic.into()).await.map_err(error)?;
+    let groups =
+        MQAdminReadExt::query_topic_consume_by_who(admin, topic.into()).await.map_err(client_error)?;
     let mut lag = Vec::new();
     for group in groups.get_group_list() {
         // Without a topic the group's retry topic is in it as well: what waits for its redelivery waits.

@@ -9,6 +9,8 @@ mod lag;
 mod link;
 mod producer;
 
+use rocketmq_client_rust::ClientError;
+
 pub use config::{RocketMqConfig, Tls};
 pub use consumer::RocketMq;
 pub use producer::{OutMessage, Producer};
@@ -24,13 +26,23 @@ pub enum RocketMqError {
     Refused(String),
 }
 
-/// The client's errors tell by their text only. What is not a clear "no" counts as not reached, which is the answer that loses nothing.
-fn error(cause: impl std::fmt::Display) -> RocketMqError {
-    let text = cause.to_string();
-    let refusals = ["NO_PERMISSION", "signature", "acl", "MESSAGE_ILLEGAL", "illegal", "size over"];
-    if refusals.iter().any(|word| text.contains(word)) {
-        RocketMqError::Refused(text)
-    } else {
-        RocketMqError::Unavailable(text)
+/// Marks a message whose body is empty: RocketMQ carries no empty body, so a blank stands in for it.
+const EMPTY: &str = "TC_EMPTY";
+
+/// The broker's answers that repeating the request does not change: the message is illegal, or the caller may not send it.
+const REFUSALS: [i32; 2] = [13, 16];
+
+/// What is not a clear "no" counts as not reached, which is the answer that loses nothing. Only the broker's code tells: the
+/// client hides the broker's words, and its own errors say the same of what passes and of what does not.
+fn client_error(cause: ClientError) -> RocketMqError {
+    match cause.broker_response_code() {
+        Some(code) if REFUSALS.contains(&code) => {
+            RocketMqError::Refused(format!("the broker's code is {code}"))
+        }
+        _ => error(cause),
     }
+}
+
+fn error(cause: impl std::fmt::Display) -> RocketMqError {
+    RocketMqError::Unavailable(cause.to_string())
 }

@@ -12,7 +12,7 @@ use rocketmq_model::common::message::message_single::Message;
 use tokio::sync::Mutex;
 
 use super::link::Link;
-use super::{RocketMqConfig, RocketMqError, error, lag};
+use super::{EMPTY, RocketMqConfig, RocketMqError, client_error, error, lag};
 
 /// Bytes in one batch, at most; the broker takes 4 MiB.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -20,6 +20,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const BATCH: usize = 64;
 /// Batches under way, at most.
 const IN_FLIGHT: usize = 16;
+/// Bytes in one message, at most: the broker's own limit.
+const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What a message weighs beyond its body and properties.
 const OVERHEAD: usize = 256;
 /// Queues of a topic that is created.
@@ -34,7 +36,7 @@ pub struct OutMessage {
     pub tag: String,
     /// RocketMQ's KEYS.
     pub key: String,
-    /// The body, byte for byte.
+    /// The body, byte for byte. An empty one, which RocketMQ does not carry, is sent as one blank marked by the property `TC_EMPTY`.
     pub body: Bytes,
     /// User properties. Names and values must not hold the characters U+0001 and U+0002, which part them on the wire.
     pub properties: Vec<(String, String)>,
@@ -87,9 +89,21 @@ impl Producer {
             Ok(started) => started,
             Err(failed) => return messages.iter().map(|_| Err(again(&failed))).collect(),
         };
-        let sends = batches(messages).into_iter().map(|batch| self.send_batch(&started, batch));
+        // Judged one by one: a batch is answered as a whole, and one message must not take its neighbours with it.
+        let judged: Vec<Result<(), RocketMqError>> = messages.iter().map(sendable).collect();
+        let good = messages
+            .into_iter()
+            .zip(&judged)
+            .filter(|(_, judged)| judged.is_ok())
+            .map(|(message, _)| message);
+        let sends = batches(good.collect()).into_iter().map(|batch| self.send_batch(&started, batch));
         let answers: Vec<Vec<_>> = stream::iter(sends).buffered(IN_FLIGHT).collect().await;
-        answers.into_iter().flatten().collect()
+        let mut answers = answers.into_iter().flatten();
+        let missing = || Err(error("no answer"));
+        judged
+            .into_iter()
+            .map(|judged| judged.and_then(|()| answers.next().unwrap_or_else(missing)))
+            .collect()
     }
 
     async fn send_batch(&self, started: &Started, batch: Vec<OutMessage>) -> Vec<Result<(), RocketMqError>> {
@@ -124,24 +138,22 @@ impl Producer {
         let patience = self.config.send_timeout + Duration::from_secs(1);
         let status =
             tokio::time::timeout(patience, send).await.map_err(|_| error("no confirmation in time"))??;
-        match status.map_err(error)? {
+        match status.map_err(client_error)? {
             Some(SendStatus::SendOk) => Ok(()),
             other => Err(error(format!("the broker took the message without storing it safely: {other:?}"))),
         }
     }
 
     fn message(&self, message: OutMessage) -> Result<Message, RocketMqError> {
+        let empty = message.body.is_empty();
+        let body = if empty { Bytes::from_static(b" ") } else { message.body };
         let mut builder = Message::builder()
             .topic(self.config.topic.as_str())
             .tags(message.tag)
             .key(message.key)
-            .body(message.body);
-        for (name, value) in message.properties {
-            if name.contains(['\u{1}', '\u{2}']) || value.contains(['\u{1}', '\u{2}']) {
-                return Err(RocketMqError::Refused(format!(
-                    "the property {name:?} holds a separator of the wire"
-                )));
-            }
+            .body(body);
+        let marks = empty.then(|| (EMPTY.to_owned(), "1".to_owned()));
+        for (name, value) in message.properties.into_iter().chain(marks) {
             builder = builder.raw_property(name, value).map_err(error)?;
         }
         builder.build().map_err(error)
@@ -182,12 +194,12 @@ impl Producer {
                     producer
                         .create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new())
                         .await
-                        .map_err(error)?;
-                    producer.fetch_publish_message_queues(&topic).await.map_err(error)?
+                        .map_err(client_error)?;
+                    producer.fetch_publish_message_queues(&topic).await.map_err(client_error)?
                 }
             };
             let queue = queues.first().ok_or_else(|| error("the topic has no queue"))?;
-            producer.max_offset(queue).await.map(drop).map_err(error)
+            producer.max_offset(queue).await.map(drop).map_err(client_error)
         });
         tokio::time::timeout(self.config.send_timeout, ask)
             .await
@@ -227,6 +239,20 @@ fn again(failed: &RocketMqError) -> RocketMqError {
     match failed {
         RocketMqError::Unavailable(why) => RocketMqError::Unavailable(why.clone()),
         RocketMqError::Refused(why) => RocketMqError::Refused(why.clone()),
+    }
+}
+
+/// Whether RocketMQ would take the message. What it never will is refused here: the client answers it with the same error as a
+/// topic without a route, which passes.
+fn sendable(message: &OutMessage) -> Result<(), RocketMqError> {
+    let refused = |why: String| Err(RocketMqError::Refused(why));
+    if weight(message) > MESSAGE_BYTES {
+        return refused(format!("the message has over {MESSAGE_BYTES} bytes"));
+    }
+    let parts = |text: &str| text.contains(['\u{1}', '\u{2}']);
+    match message.properties.iter().find(|(name, value)| parts(name) || parts(value)) {
+        Some((name, _)) => refused(format!("the property {name:?} holds a separator of the wire")),
+        None => Ok(()),
     }
 }
 
