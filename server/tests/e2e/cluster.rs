@@ -63,7 +63,7 @@ impl Cluster {
             "[mongodb]\nuri = \"{mongodb}\"\ndb = \"{id}\"\n\
              [redis]\naddr = \"{redis}\"\nkey_prefix = \"{id}\"\n\
              [rocketmq]\nnamesvr = \"{namesrv}\"\ntopic = \"{id}\"\n\
-             access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\n\
+             access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\nsend_timeout_ms = 1000\n\
              [log]\nlevel = \"info\"\nformat = \"text\"\n{extra}"
         )
     }

@@ -143,8 +143,8 @@ async fn loop_drift() {
 async fn a_per_second_setnx_lock_that_slow_ticks_outlive() {
     // A lease far shorter than a turn, and every batch is slow: both nodes think that everything is theirs.
     let mut cluster = Cluster::new("setnx");
-    cluster.extra = "[engine]\nshard_lease_ms = 100\n".to_owned();
-    let slow = "fire::inserted=sleep(300)";
+    cluster.extra = "[engine]\nshard_lease_ms = 500\n".to_owned();
+    let slow = "fire::inserted=sleep(800)";
     let nodes = [cluster.spawn(slow), cluster.spawn(slow)];
     for node in &nodes {
         node.until_status("ready").await;
