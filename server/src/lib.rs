@@ -33,6 +33,9 @@ use crate::engine::ids::Ids;
 use crate::engine::metrics::Metrics;
 use crate::engine::node::Node;
 use crate::engine::service::Service;
+use crate::engine::shards::Shards;
+use crate::engine::skew::Skew;
+use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Clock, Lock, Store};
 
@@ -88,9 +91,9 @@ async fn node(config: &Config, shutdown: CancellationToken) -> anyhow::Result<No
         settings: config.engine.clone(),
         health: Arc::default(),
         metrics: Arc::new(Metrics::new()),
-        shards: Default::default(),
-        window: Default::default(),
-        skew: Default::default(),
+        shards: Shards::default(),
+        window: Window::default(),
+        skew: Skew::default(),
         shutdown,
     })
 }

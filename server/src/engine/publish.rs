@@ -42,7 +42,7 @@ pub async fn publish(node: &Node, runs: Vec<Run>) {
     let mut failures = 0;
     for (run, answer) in runs.into_iter().zip(answers) {
         match answer {
-            Ok(_) => confirmed.push(run),
+            Ok(()) => confirmed.push(run),
             Err(error) => {
                 failures += 1;
                 failed = Some(error);

@@ -13,7 +13,7 @@ const TASKS: usize = 20;
 fn impatient(name: &str) -> Cluster {
     let mut cluster = Cluster::new(name);
     // Short leases: what a dead node had in its hands is taken over soon.
-    cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\nrescue_ms = 100\n".to_owned();
+    "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\nrescue_ms = 100\n".clone_into(&mut cluster.extra);
     cluster
 }
 
@@ -148,7 +148,7 @@ async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
     node.died().await;
     let heir = cluster.start().await;
     let again = heir.client().delete_tasks([id.clone()]).await.expect("it is accepted");
-    assert_eq!(again, [id.clone()], "the answer that was lost");
+    assert_eq!(again, std::slice::from_ref(&id), "the answer that was lost");
     // A later task proves that the moment of the deleted one has passed.
     heir.client().add_task(NewTask::once("crash", "later").at(at + 1)).await.expect("it is accepted");
     inbox.until_runs(1).await;

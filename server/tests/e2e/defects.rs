@@ -96,7 +96,7 @@ async fn start_time_ignored() {
         assert_eq!(stage.fired_at(&id, 1).await, [start]);
     }
     stage.inbox.until_runs(3).await;
-    assert!(stage.inbox.all().iter().all(|received| received.received_at >= start * 1000), "none is early");
+    assert!(stage.inbox.all().iter().all(|received| received.arrived_at >= start * 1000), "none is early");
     stage.inbox.close().await;
 }
 

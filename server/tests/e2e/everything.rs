@@ -96,7 +96,7 @@ fn check_ledger(rows: &[Row], expected: &BTreeSet<Moment>) {
 }
 
 fn check_deliveries(rows: &[Row], received: &[Received]) {
-    let early: Vec<_> = received.iter().filter(|r| r.received_at < r.scheduled_at).collect();
+    let early: Vec<_> = received.iter().filter(|r| r.arrived_at < r.scheduled_at).collect();
     assert!(early.is_empty(), "early: {early:?}");
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for delivery in received {
@@ -114,7 +114,7 @@ fn check_deliveries(rows: &[Row], received: &[Received]) {
 fn report(rows: &[Row], received: &[Received]) {
     let mut first: BTreeMap<&str, i64> = BTreeMap::new();
     for r in received {
-        let lateness = r.received_at - r.scheduled_at;
+        let lateness = r.arrived_at - r.scheduled_at;
         first.entry(&r.run_id).and_modify(|least| *least = lateness.min(*least)).or_insert(lateness);
     }
     let mut lateness: Vec<i64> = first.into_values().collect();

@@ -18,7 +18,7 @@ pub struct Received {
     pub data: String,
     pub attempt: u32,
     pub scheduled_at: i64,
-    pub received_at: i64,
+    pub arrived_at: i64,
 }
 
 #[derive(Clone, Default)]
@@ -48,7 +48,7 @@ async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
         data,
         attempt: ctx.attempt(),
         scheduled_at: ctx.scheduled_at_ms().unwrap_or_default(),
-        received_at: wait::now_ms(),
+        arrived_at: wait::now_ms(),
     };
     ctx.state().0.lock().expect("nothing panics while it is held").push(received);
     Ok(())

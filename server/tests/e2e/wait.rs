@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What a condition may take on a slow machine before it counts as never.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks `condition` until it holds. Panics with `what` when it does not within [`PATIENCE`].
 pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {

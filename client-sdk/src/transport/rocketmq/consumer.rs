@@ -158,7 +158,7 @@ impl Listener {
         let Some(consumer) = self.consumer.get() else { return false };
         let broker = message.broker_name().to_string();
         let sent: Result<(), ClientError> =
-            consumer.lock().await.send_message_back(message.clone(), level, &broker).await;
+            Box::pin(consumer.lock().await.send_message_back(message.clone(), level, &broker)).await;
         if let Err(why) = &sent {
             tracing::warn!(why = %error(why), "a message could not be sent back; it comes again with the broker's own pause");
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rocketmq_client_rust::{ClientRuntime, ClientRuntimeConfig};
 use rocketmq_observability::TelemetryRuntimeGuard;
 use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
@@ -15,7 +16,7 @@ use super::{RocketMqError, error};
 /// Longest orderly end.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// "As long as it takes": the limits below must never cut a handler short.
-const FOREVER: Duration = Duration::from_secs(10 * 86_400);
+const FOREVER: Duration = Duration::from_hours(240);
 
 /// A runtime that the client lives on. Its threads end with it.
 pub struct Link {
@@ -39,11 +40,13 @@ impl Link {
     }
 
     /// Does `work` on the client's threads. A panic in it is an error.
-    pub async fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, RocketMqError> {
-        self.handle.spawn(work).await.map_err(|failed| error(format!("the client failed: {failed}")))
+    ) -> BoxFuture<'static, Result<T, RocketMqError>> {
+        // The client's futures are tens of kilobytes: they live in the task and not in whoever waits for it.
+        let task = self.handle.spawn(Box::pin(work));
+        Box::pin(async { task.await.map_err(|failed| error(format!("the client failed: {failed}"))) })
     }
 
     /// Ends the client's tasks in order.

@@ -114,7 +114,7 @@ impl Producer {
             Ok(messages) => self.mended(started, self.send_messages(started, messages).await).await,
             Err(refused) => Err(refused),
         };
-        (0..count).map(|_| sent.as_ref().map(|()| ()).map_err(again)).collect()
+        (0..count).map(|_| sent.as_ref().copied().map_err(again)).collect()
     }
 
     async fn send_messages(
@@ -126,7 +126,7 @@ impl Producer {
         let send = started.link.run(async move {
             match (messages.len(), messages.pop()) {
                 (1, Some(message)) => {
-                    producer.send(message).await.map(|sent| sent.map(|sent| sent.send_status))
+                    Box::pin(producer.send(message)).await.map(|sent| sent.map(|sent| sent.send_status))
                 }
                 (_, last) => {
                     messages.extend(last);
