@@ -8,7 +8,9 @@ use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::submission::{InvalidSubmission, Submission};
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
-use crate::ports::{BacklogRow, Clock, InsertedTask, Lock, Page, PortError, Store};
+use crate::ports::{Clock, InsertedTask, Lock, Store};
+// Part of the commands' answers: a front names nothing of the ports.
+pub use crate::ports::{BacklogRow, Page, PortError};
 
 /// The commands' answers when something is wrong: with the caller, or with us.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,8 @@ use taskcenter_client::wire::ErrorReply;
 
 use crate::core::submission::InvalidSubmission;
 use crate::core::tag::InvalidTag;
+use crate::engine::service::PortError;
 use crate::engine::service::ServiceError;
-use crate::ports::PortError;
 
 /// Why a request was not done.
 #[derive(Debug)]

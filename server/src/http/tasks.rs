@@ -17,7 +17,7 @@ use super::error::ApiError;
 use crate::core::submission::Submission;
 use crate::core::{Moment, Schedule, Task, TaskId};
 use crate::engine::service::Deleted;
-use crate::ports::Page;
+use crate::engine::service::Page;
 
 const MAX_LIMIT: u32 = 1_000;
 /// Rows asked of the store at a time, and bytes of data after which a page ends early: one page must fit into memory.

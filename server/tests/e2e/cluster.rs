@@ -17,6 +17,8 @@ pub struct Cluster {
     pub mongodb: String,
     /// What takes the place of the Redis address.
     pub redis: String,
+    /// What is logged.
+    pub level: &'static str,
     /// The broker's name server, and the key and secret it asks for.
     pub rocketmq: (String, Option<(&'static str, &'static str)>),
 }
@@ -52,19 +54,20 @@ impl Cluster {
             extra: String::new(),
             mongodb: mongodb_uri(),
             redis: redis_addr(),
+            level: "info",
             rocketmq: (namesrv(), None),
         }
     }
 
     fn config(&self) -> String {
-        let Self { id, extra, mongodb, redis, rocketmq: (namesrv, keys) } = self;
+        let Self { id, extra, mongodb, redis, level, rocketmq: (namesrv, keys) } = self;
         let (access_key, secret_key) = keys.unwrap_or_default();
         format!(
             "[mongodb]\nuri = \"{mongodb}\"\ndb = \"{id}\"\n\
              [redis]\naddr = \"{redis}\"\nkey_prefix = \"{id}\"\n\
              [rocketmq]\nnamesvr = \"{namesrv}\"\ntopic = \"{id}\"\n\
              access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\nsend_timeout_ms = 1000\n\
-             [log]\nlevel = \"info\"\nformat = \"text\"\n{extra}"
+             [log]\nlevel = \"{level}\"\nformat = \"json\"\n{extra}"
         )
     }
 

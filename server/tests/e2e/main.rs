@@ -9,6 +9,7 @@ mod everything;
 mod examples;
 mod inbox;
 mod ledger;
+mod log;
 mod outage;
 mod proxy;
 mod wait;

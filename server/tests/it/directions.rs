@@ -12,9 +12,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters/rocketmq", &["core", "ports", "adapters", "taskcenter_client"]),
     ("http", &["core", "engine", "http", "taskcenter_client"]),
     ("config", &["config", "core", "engine", "http", "taskcenter_client"]),
-    ("cli", &["taskcenter_server"]),
+    ("cli", &["logging", "taskcenter_server"]),
     ("logging", &["taskcenter_server"]),
-    ("main", &[]),
+    ("main", &["cli"]),
     ("failpoint", &["failpoint"]),
 ];
 /// Wires everything.
@@ -43,7 +43,9 @@ fn named(text: &str) -> BTreeSet<String> {
     let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut names: BTreeSet<String> = code.split("crate::").skip(1).map(word).collect();
     for of_ours in ["taskcenter_client", "taskcenter_server"] {
-        if code.contains(&format!("{of_ours}::")) {
+        // In quotes it is a log target.
+        let path = format!("{of_ours}::");
+        if code.match_indices(&path).any(|(at, _)| !code[..at].ends_with('"')) {
             names.insert(of_ours.to_owned());
         }
     }

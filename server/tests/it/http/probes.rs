@@ -1,12 +1,11 @@
 //! Probes, metrics, request ids and the access log.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{NOW_SEC, Server, once, with};
+use super::{Server, once};
 
 #[tokio::test]
 async fn readiness_follows_the_back_ends() {
@@ -73,62 +72,4 @@ async fn a_request_id_is_echoed_or_made() {
         assert!(uuid::Uuid::parse_str(&made).is_ok(), "{harmful:?} was answered with {made}");
     }
     server.close().await;
-}
-
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-// One thread: the subscriber is this thread's own.
-#[tokio::test(flavor = "current_thread")]
-async fn a_request_leaves_one_line_in_the_log_and_no_payload() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    let server = Server::start().await;
-    let task = with(
-        once(),
-        &json!({"data": "canary-7f3a", "dedup_key": "canary-7f3a", "end_time": NOW_SEC + 9_999}),
-    );
-    server.add(&task).await;
-    server.get("/v1/api/query-task-by-id?taskid=canary-7f3a").await;
-    server.close().await;
-    drop(guard);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let ours: Vec<_> = lines
-        .iter()
-        .filter(|line| line["target"].as_str().unwrap().starts_with("taskcenter_server"))
-        .collect();
-    assert!(ours.iter().all(|line| !line.to_string().contains("canary-7f3a")), "{ours:#?}");
-    let access: Vec<_> = ours.iter().filter(|line| line["target"] == "taskcenter_server::access").collect();
-    let told = |line: &Value| (line["method"].clone(), line["path"].clone(), line["status"].clone());
-    let told: Vec<_> = access.iter().map(|line| told(line)).collect();
-    let wanted = [
-        (json!("POST"), json!("/v1/api/task"), json!(200)),
-        (json!("GET"), json!("/v1/api/query-task-by-id"), json!(400)),
-    ];
-    assert_eq!(told, wanted);
-    for line in access {
-        assert!(
-            line["latency_ms"].is_f64() && line["bytes"].is_u64() && line["request_id"].is_string(),
-            "{line}"
-        );
-    }
 }
