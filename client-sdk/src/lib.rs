@@ -128,3 +128,8 @@ pub use route::RouteError;
 #[cfg(feature = "rocketmq")]
 pub use transport::rocketmq;
 pub use transport::{Deliver, Delivery, Transport, TransportError, Verdict};
+
+/// The examples of the README, compiled as tests.
+#[cfg(all(doctest, feature = "rocketmq"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

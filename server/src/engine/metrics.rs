@@ -58,7 +58,6 @@ pub struct Metrics {
     lateness: Histogram,
     publish_errors: Count,
     rescued: Count,
-    claims: Count,
     submitted: Count,
     pruned: Count,
     http_requests: Family<ByAnswer, Count>,
@@ -95,7 +94,6 @@ impl Metrics {
             lateness: Histogram::new(LATENESS_SEC),
             publish_errors: Count::default(),
             rescued: Count::default(),
-            claims: Count::default(),
             submitted: Count::default(),
             pruned: Count::default(),
             http_requests: Family::default(),
@@ -124,7 +122,6 @@ impl Metrics {
         registry.register("publish_errors", help, self.publish_errors.clone());
         let help = "Overdue runs that were looked at and moved on";
         registry.register("runs_rescued", help, self.rescued.clone());
-        registry.register("run_claims", "Runs taken over from another holder", self.claims.clone());
         registry.register("tasks_submitted", "Tasks accepted and stored", self.submitted.clone());
         registry.register("rows_pruned", "Ended rows removed from the store", self.pruned.clone());
         registry.register("shards_held", "Shards this node watches", self.shards_held.clone());
@@ -168,11 +165,6 @@ impl Metrics {
     /// So many overdue runs were moved on.
     pub fn rescued(&self, runs: u64) {
         self.rescued.inc_by(runs);
-    }
-
-    /// So many runs were taken over from their holders.
-    pub fn claimed(&self, runs: u64) {
-        self.claims.inc_by(runs);
     }
 
     /// A task was stored.

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask services up` starts what they need. Without it they fail.
 
+mod alerts;
 mod cluster;
 mod crash;
 mod defects;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod directions;
+mod docs;
 mod http;
 mod lifecycle;
 mod lock;

@@ -35,7 +35,7 @@ pub struct TaskRow {
     pub id: TaskId,
     shard: i32,
     name: String,
-    data: String,
+    pub data: String,
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     period_ms: Option<i64>,
@@ -164,7 +164,7 @@ pub struct RunRow {
     rev: i64,
     scheduled_at: DateTime,
     tag: String,
-    data: String,
+    pub data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome_within_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, persistent, port_error, unavailable};
 use super::rows::{RunRow, date, progress, shard_numbers};
-use super::updates::{self, find_by_id};
+use super::updates::{self, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::{InsertedRun, Result};
@@ -126,7 +126,7 @@ pub async fn needing_attention(ledger: &Ledger, shards: &[u16], now: Moment, lim
         .hint(Hint::Keys(schema::attention_index()))
         .limit(i64::from(limit))
         .batch_size(limit);
-    let rows: Vec<RunRow> = bounded(async { find.await?.try_collect().await }).await?;
+    let rows = bounded(async { within_bytes(find.await?, |row: &RunRow| row.data.len()).await }).await?;
     Ok(rows.into_iter().map(Run::from).collect())
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, persistent, port_error, refused, unavailable};
 use super::rows::{TaskRow, date, shard_numbers};
-use super::updates::{self, by_id_hint, find_by_id};
+use super::updates::{self, by_id_hint, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, Page, PortError, Result};
@@ -187,7 +187,7 @@ pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> 
         .hint(Hint::Keys(schema::due_index()))
         .limit(i64::from(limit))
         .batch_size(limit);
-    read(bounded(async { find.await?.try_collect().await }).await?)
+    read(bounded(async { within_bytes(find.await?, |row: &TaskRow| row.data.len()).await }).await?)
 }
 
 /// Active tasks of the shards that are due at or before `until`.

@@ -2,9 +2,9 @@
 //! a server of version 8.)
 
 use futures_util::TryStreamExt;
-use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
+use mongodb::{Collection, Cursor};
 use serde::de::DeserializeOwned;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, is_unavailable, refused, unavailable};
@@ -85,6 +85,27 @@ where
         found.extend(bounded(async { find.await?.try_collect::<Vec<R>>().await }).await?);
     }
     Ok(found)
+}
+
+/// Payload bytes read at a time: thousands of rows of 4 MiB each would not fit into memory, and the rest can be asked for again.
+const READ_BYTES: usize = 64 * 1024 * 1024;
+
+/// The cursor's rows, up to the one with which their payloads pass [`READ_BYTES`].
+pub async fn within_bytes<R>(
+    mut rows: Cursor<R>,
+    payload: impl Fn(&R) -> usize,
+) -> mongodb::error::Result<Vec<R>>
+where
+    R: DeserializeOwned + Send + Sync + Unpin,
+{
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    while bytes <= READ_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        bytes += payload(&row);
+        read.push(row);
+    }
+    Ok(read)
 }
 
 #[cfg(test)]
