@@ -11,9 +11,11 @@ use taskcenter_client::tag::Subscription;
 use taskcenter_client::{Deliver, Delivery, Transport, TransportError, Verdict};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// Between two looks at a condition.
+const TURN: Duration = Duration::from_millis(100);
 /// A condition that is not met by then will not be met.
 const DEADLINE: Duration = Duration::from_secs(35);
 
@@ -51,8 +53,9 @@ async fn producer(config: &RocketMqConfig) -> Producer {
 
 /// A topic that was just created is not yet known to every name server.
 async fn ready(producer: &Producer) {
+    let mut turn = interval(TURN);
     while producer.probe().await.is_err() {
-        sleep(Duration::from_millis(100)).await;
+        turn.tick().await;
     }
 }
 
@@ -289,8 +292,9 @@ async fn lag_is_what_a_group_has_not_acknowledged() {
     consumed.stop().await;
     let lag_becomes = async |waiting: u64| {
         let expected = vec![(config.group.clone(), waiting)];
+        let mut turn = interval(TURN);
         while producer.lag().await.unwrap() != expected {
-            sleep(Duration::from_millis(100)).await;
+            turn.tick().await;
         }
     };
     timeout(DEADLINE, lag_becomes(0)).await.expect("nothing waits");

@@ -46,7 +46,7 @@ use crate::ports::{AlertSink, Clock, Lock, Store};
 /// # Errors
 /// When an address in the configuration cannot be used, or the listener breaks.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node = Arc::new(node(&config, shutdown.child_token()).await?);
+    let node = Arc::new(node(&config).await?);
     let service = Service::new(
         Arc::clone(&node.store),
         Arc::clone(&node.lock),
@@ -70,7 +70,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     served.context("the HTTP server stopped")
 }
 
-async fn node(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Node> {
+async fn node(config: &Config) -> anyhow::Result<Node> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(
         MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db)
@@ -94,7 +94,7 @@ async fn node(config: &Config, shutdown: CancellationToken) -> anyhow::Result<No
         shards: Shards::default(),
         window: Window::default(),
         skew: Skew::default(),
-        shutdown,
+        shutdown: CancellationToken::new(),
     })
 }
 
@@ -119,6 +119,7 @@ fn rocketmq(config: &config::Rocketmq) -> RocketMqConfig {
         let ca_file = (!config.tls_ca_file.is_empty()).then(|| config.tls_ca_file.clone().into());
         client = client.tls(Tls { ca_file });
     }
+    client.instance_name.clone_from(&config.instance_name);
     client.send_timeout = Duration::from_millis(config.send_timeout_ms);
     client
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::node::Node;
+use crate::core::run::Outcome;
 use crate::core::{Moment, Run};
-use crate::ports::BusMessage;
+use crate::ports::{BusMessage, PortError, Result};
 
 /// Names of the user properties that every message carries. The SDK reads the same ones.
 pub mod property {
@@ -37,30 +38,67 @@ pub async fn publish(node: &Node, runs: Vec<Run>) {
     let answers = node.bus.publish(runs.iter().map(message).collect()).await;
     crate::failpoint!("fire::published");
     let now = node.clock.now();
-    let mut confirmed = Vec::with_capacity(runs.len());
-    let mut failed = None;
-    let mut failures = 0;
+    let Sorted { confirmed, refused, unanswered } = sort(runs, answers);
+    judge(node, &confirmed, refused.len(), &unanswered);
+    mark(node, confirmed, now).await;
+    give_up_attempts(node, refused, now).await;
+}
+
+/// What the broker said, message by message.
+#[derive(Default)]
+struct Sorted {
+    confirmed: Vec<Run>,
+    refused: Vec<(Run, PortError)>,
+    unanswered: Vec<PortError>,
+}
+
+fn sort(runs: Vec<Run>, answers: Vec<Result<()>>) -> Sorted {
+    let mut sorted = Sorted::default();
     for (run, answer) in runs.into_iter().zip(answers) {
         match answer {
-            Ok(()) => confirmed.push(run),
-            Err(error) => {
-                failures += 1;
-                failed = Some(error);
-            }
+            Ok(()) => sorted.confirmed.push(run),
+            Err(error @ PortError::Refused(..)) => sorted.refused.push((run, error)),
+            Err(error) => sorted.unanswered.push(error),
         }
     }
-    match failed {
-        Some(error) => {
-            node.metrics.publish_failed(failures);
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(failures, %error, cause, "the broker has not confirmed messages; they are sent again");
-            if confirmed.is_empty() {
-                node.health.bus.down(error.to_string());
-            }
+    sorted
+}
+
+/// A broker that confirms anything is there, and one that answers nothing is not.
+fn judge(node: &Node, confirmed: &[Run], refused: usize, unanswered: &[PortError]) {
+    node.metrics.publish_failed((refused + unanswered.len()) as u64);
+    let Some(error) = unanswered.last() else {
+        if !confirmed.is_empty() {
+            node.health.bus.up();
         }
-        None => node.health.bus.up(),
+        return;
+    };
+    let messages = unanswered.len();
+    tracing::warn!(messages, %error, cause = cause(error), "the broker has not confirmed messages; they are sent again");
+    if confirmed.is_empty() {
+        node.health.bus.down(error.to_string());
     }
-    mark(node, confirmed, now).await;
+}
+
+fn cause(error: &PortError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+/// A message that the broker will not have is a failed attempt like any other: it is tried again ever more rarely, for what forbids
+/// it may be a key that is mended tomorrow, and it holds nothing else up.
+async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Moment) {
+    let mut failed = Vec::with_capacity(refused.len());
+    for (mut run, error) in refused {
+        let why = format!("{error}: {}", cause(&error));
+        tracing::warn!(run = %run.id, why, "the broker refuses a message");
+        let outcome = Outcome::Failed { retry_after_ms: None };
+        if run.reported(&outcome, Some(why), &node.settings.retry, now).is_ok() {
+            failed.push(run);
+        }
+    }
+    if let Err(error) = node.replace_runs(failed).await {
+        tracing::warn!(%error, "refused messages could not be noted; they are sent again");
+    }
 }
 
 /// A node that was frozen must not send what another has taken over meanwhile.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::ids::Ids;
 use super::settings::Settings;
 use crate::core::run::{IllegalTransition, Outcome};
@@ -11,6 +13,9 @@ use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Store};
 // Part of the commands' answers: a front names nothing of the ports.
 pub use crate::ports::{BacklogRow, Page, PortError};
+
+/// Deleted tasks whose open runs are looked up at the same time.
+const OPEN_RUNS_AT_ONCE: usize = 16;
 
 /// The commands' answers when something is wrong: with the caller, or with us.
 #[derive(Debug, thiserror::Error)]
@@ -127,19 +132,20 @@ impl Service {
         }
     }
 
-    /// Deletes tasks, finished ones included. Unknown and already deleted ids are left out of the answer.
+    /// Deletes tasks, finished ones included. Unknown ids are left out of the answer; one that was deleted before is in it, so that a
+    /// call whose answer was lost can be repeated.
     ///
     /// # Errors
     /// [`ServiceError::Port`]: some may be deleted; send it again.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
         let turned = self.store.cancel_tasks(ids, self.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
-        let mut deleted = Vec::with_capacity(turned.len());
-        for id in turned {
-            let open_runs = self.store.open_runs(&id).await?.into_iter().map(|run| run.id).collect();
-            deleted.push(Deleted { id, open_runs });
-        }
-        Ok(deleted)
+        stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
+    }
+
+    async fn deleted(&self, id: TaskId) -> Result<Deleted> {
+        let open_runs = self.store.open_runs(&id).await?.into_iter().map(|run| run.id).collect();
+        Ok(Deleted { id, open_runs })
     }
 
     /// Deletes every task of a name.
@@ -236,7 +242,8 @@ fn already_says(run: &Run, outcome: &Outcome) -> bool {
     use crate::core::RunState;
     let wanted: &[RunState] = match outcome {
         Outcome::Succeeded => &[RunState::Succeeded],
-        Outcome::Failed { .. } => &[RunState::Retrying],
+        // The last attempt's failure is the end.
+        Outcome::Failed { .. } => &[RunState::Retrying, RunState::Dead],
         Outcome::Dead => &[RunState::Dead],
         Outcome::Skipped => &[RunState::Skipped],
     };

@@ -3,6 +3,7 @@
 mod cli;
 mod directions;
 mod docs;
+mod engine;
 mod http;
 mod lifecycle;
 mod lock;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rocketmq_client_rust::{AclClientRPCHook, ClientConfig, SessionCredentials};
@@ -24,6 +25,8 @@ pub struct RocketMqConfig {
     pub topic: String,
     /// Consumer group, or producer group.
     pub group: String,
+    /// What this client is called in the broker's lists, with a number behind it; empty: `taskcenter`.
+    pub instance_name: String,
     /// Access key, where the broker asks for one.
     pub access_key: Option<String>,
     /// Secret key to the access key.
@@ -45,6 +48,7 @@ impl RocketMqConfig {
             namesrv: namesrv.into(),
             topic: topic.into(),
             group: group.into(),
+            instance_name: String::new(),
             access_key: None,
             secret_key: None,
             tls: None,
@@ -85,9 +89,13 @@ impl RocketMqConfig {
         client
     }
 
-    pub(super) fn client_named(&self, instance: &str) -> ClientConfig {
+    /// Clients of one name share their connections, and with them their failures: each one gets a name of its own.
+    pub(super) fn client_of_its_own(&self) -> ClientConfig {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = if self.instance_name.is_empty() { "taskcenter" } else { &self.instance_name };
         let mut client = self.client();
-        client.set_instance_name(instance.into());
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        client.set_instance_name(format!("{name}-{}-{count}", std::process::id()).into());
         client
     }
 

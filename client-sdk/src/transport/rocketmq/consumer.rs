@@ -92,7 +92,7 @@ impl RocketMq {
     fn build(&self, link: &Link) -> DefaultMQPushConsumer {
         let parallel = self.config.max_in_flight as u32;
         DefaultMQPushConsumer::builder(link.client())
-            .client_config(self.config.client())
+            .client_config(self.config.client_of_its_own())
             .consumer_group(self.config.group.as_str())
             .consume_from_where(ConsumeFromWhere::ConsumeFromFirstOffset)
             .consume_message_batch_max_size(1)

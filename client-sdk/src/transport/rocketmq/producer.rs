@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,7 +67,7 @@ impl Producer {
         }
         let link = Arc::new(Link::open(4).await?);
         let mut builder = DefaultMQProducer::builder(link.client())
-            .client_config(self.config.client_named(&fresh_name()))
+            .client_config(self.config.client_of_its_own())
             .producer_group(self.config.group.as_str())
             .send_msg_timeout(self.config.send_timeout.as_millis() as u32)
             // Whoever sends decides whether to send again: a failed send may have arrived.
@@ -226,12 +225,6 @@ impl Producer {
 async fn end(Started { link, mut producer }: Started) {
     let _ = link.run(async move { producer.shutdown().await }).await;
     link.close().await;
-}
-
-/// Clients of one name share their connections, and with them their failures.
-fn fresh_name() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("taskcenter-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The same error for another message of the batch.
