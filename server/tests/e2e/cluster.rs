@@ -1,6 +1,7 @@
 //! Server processes on a set of back-end names of their own.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use taskcenter_client::TaskCenter;
@@ -48,7 +49,7 @@ impl Cluster {
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("e2e_{name}_{}_{}_{count}", std::process::id(), wait::now_ms() % 1_000_000);
+        let id = format!("e2e_{name}_{}_{count}", wait::now_ms());
         Self {
             id,
             extra: String::new(),
@@ -102,7 +103,11 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .expect("the server starts");
-        Server { child, url: format!("http://127.0.0.1:{port}"), log: format!("{base}.log") }
+        Server {
+            child: Mutex::new(child),
+            url: format!("http://127.0.0.1:{port}"),
+            log: format!("{base}.log"),
+        }
     }
 }
 
@@ -113,7 +118,7 @@ fn free_port() -> u16 {
 
 /// A running node. It is killed when it goes out of scope.
 pub struct Server {
-    child: Child,
+    child: Mutex<Child>,
     pub url: String,
     pub log: String,
 }
@@ -132,18 +137,23 @@ impl Server {
 
     pub async fn until_status(&self, wanted: &str) {
         let what = format!("{} is {wanted} (its log is {})", self.url, self.log);
-        wait::until(&what, async || self.status().await.as_deref() == Some(wanted)).await;
+        wait::until(&what, async || {
+            assert!(self.ended().is_none(), "it ended before {what}");
+            self.status().await.as_deref() == Some(wanted)
+        })
+        .await;
     }
 
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
-        self.child.kill().expect("it is ours to kill");
-        self.child.wait().expect("it has ended");
+        let child = self.child.get_mut().expect("nothing panics while it is held");
+        child.kill().expect("it is ours to kill");
+        child.wait().expect("it has ended");
     }
 
     /// Asks it to stop, and waits until it has; its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
+        let pid = self.child.get_mut().expect("nothing panics while it is held").id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         self.died().await
     }
@@ -151,23 +161,21 @@ impl Server {
     /// Waits until it has ended by itself; its exit code.
     pub async fn died(&mut self) -> Option<i32> {
         let what = format!("the node has ended (its log is {})", self.log);
-        let mut code = None;
-        let child = &mut self.child;
-        wait::until(&what, async || match child.try_wait().expect("it can be waited for") {
-            Some(status) => {
-                code = status.code();
-                true
-            }
-            None => false,
-        })
-        .await;
-        code
+        wait::until(&what, async || self.ended().is_some()).await;
+        self.ended().and_then(|status| status.code())
+    }
+
+    fn ended(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().expect("nothing panics while it is held");
+        child.try_wait().expect("it can be waited for")
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(child) = self.child.get_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

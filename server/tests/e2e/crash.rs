@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{NewTask, TaskCenter};
 
 use crate::cluster::{Cluster, Server};
@@ -167,4 +168,36 @@ async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
     let _heir = cluster.start().await;
     all_fired_once(&cluster, &inbox, 1).await;
     inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged() {
+    for failpoint in ["report::before_update", "report::updated"] {
+        let cluster = impatient(&failpoint.replace("::", "_"));
+        let mut node = cluster.start_to_die_at(failpoint).await;
+        let ask = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
+        let id = node.client().add_task(ask).await.expect("it is accepted");
+        let fired =
+            async || ledger::runs_of(&cluster, &id).await.into_iter().find(|row| row.state == "fired");
+        wait::until("the run is fired", async || fired().await.is_some()).await;
+        let run = fired().await.expect("it is fired");
+        let report = OutcomeReport {
+            attempt: 1,
+            token: run.token.clone(),
+            outcome: ReportedOutcome::Succeeded,
+            message: None,
+            retry_after_ms: None,
+        };
+        let hasty =
+            TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+        hasty.report(&run.run_id, &report).await.expect_err("the node died over it");
+        node.died().await;
+        let heir = cluster.start().await;
+        let again = heir.client().report(&run.run_id, &report).await.expect("the answer that was lost");
+        assert_eq!(again.state, "succeeded");
+        let stale = OutcomeReport { token: "another".to_owned(), ..report };
+        let refused =
+            heir.client().report(&run.run_id, &stale).await.expect_err("it is not this attempt's token");
+        assert_eq!(refused.status(), Some(409));
+    }
 }

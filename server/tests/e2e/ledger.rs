@@ -14,6 +14,7 @@ pub struct Row {
     pub state: String,
     pub attempt: i64,
     pub claim: i64,
+    pub token: String,
 }
 
 async fn find(cluster: &Cluster, collection: &str, filter: Document) -> Vec<Document> {
@@ -50,5 +51,6 @@ fn row(run: &Document) -> Row {
         state: text("state"),
         attempt: number("attempt"),
         claim: number("claim"),
+        token: text("token"),
     }
 }

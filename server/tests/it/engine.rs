@@ -112,3 +112,19 @@ async fn a_message_that_the_broker_refuses_fails_its_attempt_and_holds_nothing_u
     assert!(!node.health.bus.is_down(), "a broker that confirms anything is there");
     store.database().drop().await.unwrap();
 }
+
+#[test]
+fn the_sdk_reads_the_properties_that_the_engine_writes() {
+    use taskcenter_client::wire::property as read;
+    use taskcenter_server::engine::publish::property as written;
+    let written = [
+        written::RUN_ID,
+        written::ATTEMPT,
+        written::SCHEDULED_AT,
+        written::CLAIM,
+        written::TOKEN,
+        written::ACK,
+    ];
+    let read = [read::RUN_ID, read::ATTEMPT, read::SCHEDULED_AT, read::CLAIM, read::TOKEN, read::ACK];
+    assert_eq!(written, read);
+}

@@ -61,7 +61,7 @@ impl MongoStore {
     /// # Errors
     /// When the URI or the name cannot be used. The text never contains the password.
     pub async fn new(uri: &str, db_name: &str) -> std::result::Result<Self, PortError> {
-        if db_name.is_empty() || db_name.len() > 38 || db_name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
+        if db_name.is_empty() || db_name.len() > 63 || db_name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
         {
             return Err(refused(format!("{db_name:?} cannot be the name of a database")));
         }
