@@ -1,9 +1,11 @@
 //! Fires what is due. The protocol is the design's "How a run fires", steps 1 to 5; the step numbers stand in the comments.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::node::Node;
@@ -11,7 +13,7 @@ use super::pace::Pace;
 use super::publish;
 use crate::core::misfire::Step;
 use crate::core::run::Stretch;
-use crate::core::{Moment, Run, RunState, Task};
+use crate::core::{Moment, Run, RunState, Task, TaskId};
 use crate::ports::{Advance, InsertedRun, Result};
 
 /// Batches fired at the same time.
@@ -35,7 +37,7 @@ pub async fn run(node: &Arc<Node>) {
         }
         let node = Arc::clone(node);
         batches.spawn(async move {
-            fire_batch(&node, due, now).await;
+            fire_or_give_back(&node, due, now).await;
             drop(slot);
         });
     }
@@ -67,6 +69,17 @@ async fn next_moment(node: &Node) {
 async fn spread(node: &Node) {
     if !node.shards.watch(node.clock.now()).alone {
         tokio::time::sleep(Duration::from_millis(node.ids.jitter_ms(JITTER_MS))).await;
+    }
+}
+
+/// Whatever happens to a batch, the window gets its tasks back: one that it believed to be busy would never fire here again.
+async fn fire_or_give_back(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+    if AssertUnwindSafe(fire_batch(node, tasks, now)).catch_unwind().await.is_err() {
+        tracing::error!(tasks = ids.len(), "a batch panicked; its tasks come back with the next scan");
+        for id in &ids {
+            node.window.done(id, None, None);
+        }
     }
 }
 

@@ -201,3 +201,17 @@ async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(
         assert_eq!(refused.status(), Some(409));
     }
 }
+
+/// Not the process, only one batch: its tasks are fired by the same node all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_panics_is_fired_by_the_next_scan() {
+    let cluster = impatient("panic");
+    let node = cluster.spawn("fire::inserted=1*panic");
+    node.until_status("ready").await;
+    let inbox = Inbox::open(&cluster);
+    one_shots(&node).await;
+    all_fired_once(&cluster, &inbox, 1).await;
+    let log = std::fs::read_to_string(&node.log).expect("the log is there");
+    assert!(log.contains("a batch panicked"), "it did panic");
+    inbox.close().await;
+}
