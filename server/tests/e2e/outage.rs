@@ -1,5 +1,6 @@
 //! Back ends that go away and come back.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use taskcenter_client::{NewTask, TaskCenter};
@@ -102,8 +103,11 @@ async fn rocketmq_down_makes_runs_wait_and_they_go_out_when_it_is_back() {
     assert_eq!(waiting, 30, "nothing is called fired that the broker has not confirmed");
 
     services(&["start", "acl-broker"]).await;
-    node.until_status("ready").await;
+    let back_at = wait::now_ms();
     inbox.until_runs(31).await;
+    let took = wait::now_ms() - back_at;
+    let _ = writeln!(std::io::stderr(), "30 waiting runs were delivered {took} ms after the broker was back");
+    node.until_status("ready").await;
     wait::until("every run is fired", async || {
         ledger::runs(&cluster).await.iter().all(|row| row.state == "fired")
     })

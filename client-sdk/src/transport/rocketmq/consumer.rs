@@ -18,13 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::link::Link;
-use super::{EMPTY, RocketMqConfig, error};
+use super::{EMPTY, Producer, RocketMqConfig, error};
 use crate::tag::Subscription;
 use crate::transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 
 /// The broker's delay levels in seconds, counted from 1; they are its defaults.
 const LEVELS_SEC: [u64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+/// Between two looks at whether the topic can be reached.
+const WATCH: Duration = Duration::from_secs(2);
+/// Looks in vain before RocketMQ counts as having been away: one may be late on a busy machine.
+const AWAY: u32 = 2;
 /// The level that stands for the dead-letter queue.
 const DEAD_LETTER: i32 = -1;
 
@@ -50,6 +54,55 @@ impl Transport for RocketMq {
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Result<(), TransportError> {
+        let watch = Producer::new(self.config.clone());
+        let mut result = Ok(());
+        while result.is_ok() && !shutdown.is_cancelled() {
+            let life = shutdown.child_token();
+            let session = self.session(&subscription, Arc::clone(&sink), life.clone());
+            tokio::pin!(session);
+            result = tokio::select! {
+                ended = &mut session => ended,
+                () = came_back(&watch) => {
+                    tracing::info!(topic = self.config.topic, "RocketMQ is back; the consumer starts again");
+                    life.cancel();
+                    session.await
+                }
+            };
+        }
+        watch.shutdown().await;
+        result
+    }
+}
+
+/// Returns when the topic could not be reached for a while and can be again. The client notices by itself only up to 30 s later
+/// (see [`Producer`]), and a topic that was created meanwhile later still.
+async fn came_back(watch: &Producer) {
+    let mut turn = tokio::time::interval(WATCH);
+    let mut misses = 0;
+    loop {
+        turn.tick().await;
+        match watch.reach().await {
+            Ok(()) if misses >= AWAY => return,
+            Ok(()) => misses = 0,
+            Err(_) => misses += 1,
+        }
+    }
+}
+
+async fn shut_down(consumer: &OnceLock<Mutex<DefaultMQPushConsumer>>) {
+    if let Some(consumer) = consumer.get() {
+        consumer.lock().await.shutdown().await;
+    }
+}
+
+impl RocketMq {
+    /// Consumes with one client until `shutdown`.
+    async fn session(
+        &self,
+        subscription: &Subscription,
+        sink: Arc<dyn Deliver>,
+        shutdown: CancellationToken,
+    ) -> Result<(), TransportError> {
         let failed = |why: String| TransportError::new("rocketmq", why);
         let link = Link::open(self.config.max_in_flight).await.map_err(|why| failed(why.to_string()))?;
         let under_way = TaskTracker::new();
@@ -62,7 +115,7 @@ impl Transport for RocketMq {
             under_way: under_way.clone(),
         };
         let mut push = self.build(&link);
-        let (topic, expression) = (self.config.topic.clone(), expression(&subscription));
+        let (topic, expression) = (self.config.topic.clone(), expression(subscription));
         let started = link.run(async move {
             push.subscribe(topic, expression).await?;
             push.register_message_listener_concurrently(listener);
@@ -80,15 +133,7 @@ impl Transport for RocketMq {
         link.close().await;
         Ok(())
     }
-}
 
-async fn shut_down(consumer: &OnceLock<Mutex<DefaultMQPushConsumer>>) {
-    if let Some(consumer) = consumer.get() {
-        consumer.lock().await.shutdown().await;
-    }
-}
-
-impl RocketMq {
     fn build(&self, link: &Link) -> DefaultMQPushConsumer {
         let parallel = self.config.max_in_flight as u32;
         DefaultMQPushConsumer::builder(link.client())

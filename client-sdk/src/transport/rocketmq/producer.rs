@@ -178,6 +178,24 @@ impl Producer {
     /// # Errors
     /// When one of them does not answer, or the topic cannot be created.
     pub async fn probe(&self) -> Result<(), RocketMqError> {
+        let Err(failed) = self.reach().await else { return Ok(()) };
+        let Started { link, mut producer } = self.started().await?;
+        let topic = self.config.topic.clone();
+        let create = link.run(async move {
+            producer.create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new()).await.map_err(client_error)
+        });
+        // What cannot be created was not just missing: the first error says more.
+        if !matches!(tokio::time::timeout(self.config.send_timeout, create).await, Ok(Ok(Ok(())))) {
+            return Err(failed);
+        }
+        self.reach().await
+    }
+
+    /// [`probe`](Self::probe) without creating anything.
+    ///
+    /// # Errors
+    /// When name server or broker do not answer, or the topic does not exist.
+    pub async fn reach(&self) -> Result<(), RocketMqError> {
         let started = self.started().await?;
         let answer = self.ask(&started).await;
         self.mended(&started, answer).await
@@ -187,16 +205,7 @@ impl Producer {
         let mut producer = started.producer.clone();
         let topic = self.config.topic.clone();
         let ask = started.link.run(async move {
-            let queues = match producer.fetch_publish_message_queues(&topic).await {
-                Ok(queues) if !queues.is_empty() => queues,
-                _ => {
-                    producer
-                        .create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new())
-                        .await
-                        .map_err(client_error)?;
-                    producer.fetch_publish_message_queues(&topic).await.map_err(client_error)?
-                }
-            };
+            let queues = producer.fetch_publish_message_queues(&topic).await.map_err(client_error)?;
             let queue = queues.first().ok_or_else(|| error("the topic has no queue"))?;
             producer.max_offset(queue).await.map(drop).map_err(client_error)
         });
