@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ const IN_FLIGHT: usize = 16;
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What a message weighs beyond its body and properties.
 const OVERHEAD: usize = 256;
+/// Failures in a row with which a client is given up: fewer than its circuit breaker's five.
+const PATIENCE: u32 = 3;
 /// Queues of a topic that is created.
 const QUEUES: i32 = 8;
 /// The topic whose brokers new topics are created on.
@@ -52,6 +55,8 @@ pub struct Producer {
 struct Started {
     link: Arc<Link>,
     producer: DefaultMQProducer,
+    // In a row.
+    failures: Arc<AtomicU32>,
 }
 
 impl Producer {
@@ -78,7 +83,7 @@ impl Producer {
         let mut producer = builder.build();
         let producer =
             link.run(async move { producer.start().await.map(|()| producer) }).await?.map_err(error)?;
-        Ok(slot.insert(Started { link, producer }).clone())
+        Ok(slot.insert(Started { link, producer, failures: Arc::default() }).clone())
     }
 
     /// Sends messages, in batches and several batches at a time; one answer each, in order. `Ok` only for a message that the broker
@@ -158,10 +163,15 @@ impl Producer {
         builder.build().map_err(error)
     }
 
-    /// Gives a client up that has failed, so that the next call makes a new one: after five failures in a row it does not even try to
-    /// connect for 30 s, which nothing can change, and a new one is there within a second of the broker.
+    /// Gives a client up that has failed a few times in a row, so that the next call makes a new one: after five it would not even try
+    /// to connect for 30 s, which nothing can change, and a new one is there within a second of the broker. A single failure is no
+    /// reason, for a new client costs memory.
     async fn mended<T>(&self, used: &Started, answer: Result<T, RocketMqError>) -> Result<T, RocketMqError> {
         if !matches!(answer, Err(RocketMqError::Unavailable(_))) {
+            used.failures.store(0, Ordering::Relaxed);
+            return answer;
+        }
+        if used.failures.fetch_add(1, Ordering::Relaxed) + 1 < PATIENCE {
             return answer;
         }
         let mut slot = self.started.lock().await;
@@ -179,7 +189,7 @@ impl Producer {
     /// When one of them does not answer, or the topic cannot be created.
     pub async fn probe(&self) -> Result<(), RocketMqError> {
         let Err(failed) = self.reach().await else { return Ok(()) };
-        let Started { link, mut producer } = self.started().await?;
+        let Started { link, mut producer, .. } = self.started().await?;
         let topic = self.config.topic.clone();
         let create = link.run(async move {
             producer.create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new()).await.map_err(client_error)
@@ -231,7 +241,7 @@ impl Producer {
     }
 }
 
-async fn end(Started { link, mut producer }: Started) {
+async fn end(Started { link, mut producer, .. }: Started) {
     let _ = link.run(async move { producer.shutdown().await }).await;
     link.close().await;
 }
