@@ -17,6 +17,8 @@ use super::{RocketMqError, error};
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// "As long as it takes": the limits below must never cut a handler short.
 const FOREVER: Duration = Duration::from_hours(240);
+/// How long a thread waits for more work before it ends.
+const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 /// A runtime that the client lives on. Its threads end with it.
 pub struct Link {
@@ -80,7 +82,9 @@ fn runtime(handlers: usize) -> RuntimeConfig {
     lane.max_queue_depth = 100_000;
     lane.queue_timeout = FOREVER;
     lane.task_timeout = FOREVER;
-    config.max_blocking_threads = handlers * 2 + 16;
+    config.max_blocking_threads = handlers + 16;
+    // A stall of the broker wakes many threads at once; the default of 30 s would keep them all under a steady trickle.
+    config.thread_keep_alive = IDLE_THREAD;
     config
 }
 
