@@ -24,6 +24,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock that time-outs are measured on; it stands still where tokio's does.
+#[allow(clippy::disallowed_methods, reason = "how long a lease has left; this is the one place")]
+pub(crate) fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// A clock that stands still until it is told.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use crate::clock::{Clock, SystemClock};
+use crate::connect::{ConnectError, Connection};
 use crate::context::Context;
 use crate::dispatch::Dispatcher;
 use crate::handler::{self, HandlerError, HandlerFn};
@@ -19,6 +20,7 @@ use crate::harness::Harness;
 use crate::report::Reporter;
 use crate::route::{RouteError, Routes};
 use crate::seen::SeenRuns;
+use crate::transport::pull::Pull;
 use crate::transport::{Transport, TransportError};
 
 /// Handlers that run at once, unless [`ConsumerBuilder::concurrency`] says otherwise.
@@ -36,7 +38,7 @@ pub enum StartError {
     #[error(transparent)]
     Route(#[from] RouteError),
     /// Nothing says where deliveries come from.
-    #[error("the consumer has no transport: call `transport` (or `rocketmq`) before `start`")]
+    #[error("the consumer has no transport: call `connect` (or `transport`) before `start`")]
     NoTransport,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Parts {
     concurrency: usize,
     drain: Duration,
     remembered_runs: Option<usize>,
-    pub(crate) reporter: Option<Arc<dyn Reporter>>,
+    reporter: Option<Arc<dyn Reporter>>,
     pub(crate) clock: Arc<dyn Clock>,
     transport: Option<Arc<dyn Transport>>,
 }
@@ -132,7 +134,8 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     }
 
     /// Reports outcomes to the server, which then owns the retries of the tasks created with `ack`. Such a task needs a
-    /// consumer that reports: without one the server counts each attempt as failed after its `max_runtime`.
+    /// consumer that reports: without one the server counts each attempt as failed after its `max_runtime`. A transport
+    /// with a [reporter](Transport::reporter) of its own, as [`Pull`](crate::transport::pull::Pull) has, needs no other.
     pub fn report_to(mut self, reporter: impl Reporter) -> Self {
         self.parts.reporter = Some(Arc::new(reporter));
         self
@@ -159,6 +162,33 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self
     }
 
+    /// Takes deliveries from where the connection string says, and reports outcomes there:
+    ///
+    /// - `http://host:port`, `https://…`: the server's queues, by [`Pull`]. Parameters, all optional: `worker` (a name for
+    ///   people to read), `queues` (names with commas between; left out: those of the tags), `max_in_flight`, `lease_ms`.
+    /// - `rocketmq://ns1:9876,ns2:9876/topic?group=order-service`: RocketMQ, by its name servers. Parameters: `group`;
+    ///   optional: `access_key` and `secret_key`, `tls=true`, `ca_file`, and `report_to`, the server's URL, which
+    ///   [outcomes are reported to](Self::report_to).
+    ///
+    /// Values may be percent-encoded, and must be where they hold `&`, `#` or `%`; `+` is a plus. The handlers are the same on
+    /// either, and only the string differs.
+    ///
+    /// # Errors
+    /// [`ConnectError`] names the part that is wrong. It never shows what the string says: that may be a secret.
+    pub fn connect(self, connection: &str) -> Result<Self, ConnectError> {
+        match Connection::read(connection)? {
+            Connection::Pull(center, config) => Ok(self.transport(Pull::new(center, config))),
+            #[cfg(feature = "rocketmq")]
+            Connection::RocketMq(config, report_to) => {
+                let builder = self.rocketmq(config);
+                Ok(match report_to {
+                    Some(center) => builder.report_to(center),
+                    None => builder,
+                })
+            }
+        }
+    }
+
     /// Takes deliveries from RocketMQ: [`transport`](Self::transport) with a
     /// [`RocketMq`](crate::rocketmq::RocketMq) made of this configuration.
     #[cfg(feature = "rocketmq")]
@@ -175,10 +205,9 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(self) -> Result<Consumer, StartError> {
-        let mut parts = self.parts;
-        let transport = parts.transport.take().ok_or(StartError::NoTransport)?;
-        let drain = parts.drain;
-        let dispatcher = Arc::new(parts.dispatcher()?);
+        let transport = self.parts.transport.clone().ok_or(StartError::NoTransport)?;
+        let drain = self.parts.drain;
+        let dispatcher = Arc::new(self.parts.dispatcher()?);
         let shutdown = dispatcher.closing.clone();
         let running = tokio::spawn(drive(transport, dispatcher, drain));
         Ok(Consumer { shutdown: shutdown.drop_guard(), running })
@@ -194,12 +223,25 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
 }
 
 impl Parts {
+    /// Where outcomes go: to the transport, if it owns them.
+    pub(crate) fn reporter(&self) -> Option<Arc<dyn Reporter>> {
+        let owner = self.transport.as_ref().and_then(|transport| transport.reporter());
+        owner.or_else(|| self.reporter.clone())
+    }
+
+    /// The same with all reports going to `reporter`.
+    pub(crate) fn reporting_to(mut self, reporter: Arc<dyn Reporter>) -> Self {
+        (self.transport, self.reporter) = (None, Some(reporter));
+        self
+    }
+
     pub(crate) fn dispatcher(self) -> Result<Dispatcher, RouteError> {
         Ok(Dispatcher {
+            reporter: self.reporter(),
             routes: Routes::build(self.handlers)?,
+            concurrency: self.concurrency,
             slots: Arc::new(Semaphore::new(self.concurrency)),
             seen: self.remembered_runs.map(SeenRuns::new),
-            reporter: self.reporter,
             clock: self.clock,
             closing: CancellationToken::new(),
             interrupted: CancellationToken::new(),
@@ -256,7 +298,8 @@ impl Consumer {
     }
 
     /// Takes nothing new, lets the running handlers finish within the drain time, and stops. Messages that no handler
-    /// has started, or that were interrupted, are given back to be delivered again.
+    /// has started, or that were interrupted, are given back to be delivered again; on the server's queues the interrupted
+    /// ones count as failed.
     ///
     /// # Errors
     /// [`TransportError`] when the transport had broken or cannot stop.

@@ -1,10 +1,28 @@
 //! What a handler is told about the delivery it handles.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::transport::Delivery;
 use crate::wire::property;
+
+/// The most that a handler can hand back, in bytes of JSON.
+pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+
+/// A result that cannot be handed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResultError {
+    /// It cannot be written as JSON, such as a map with keys that are no text.
+    #[error("the result cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// It is too long.
+    #[error("the result is {0} bytes of JSON, and {MAX_RESULT_BYTES} is the most")]
+    TooLong(usize),
+}
 
 /// One delivery with the server's properties read out of it.
 #[derive(Debug)]
@@ -18,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) ack_wanted: bool,
     /// When the handler was called; zero until then.
     pub(crate) started_at_ms: i64,
+    /// What the handler hands back.
+    pub(crate) result: Mutex<Option<Value>>,
 }
 
 impl Attempt {
@@ -29,7 +49,12 @@ impl Attempt {
         let claim = text(property::CLAIM).and_then(|value| value.parse().ok()).unwrap_or(0);
         let token = text(property::TOKEN).cloned();
         let ack_wanted = text(property::ACK).is_some_and(|value| value == property::ACK_WANTED);
-        Self { run_id, number, scheduled_at_ms, claim, token, ack_wanted, started_at_ms: 0, delivery }
+        let (started_at_ms, result) = (0, Mutex::new(None));
+        Self { delivery, run_id, number, scheduled_at_ms, claim, token, ack_wanted, started_at_ms, result }
+    }
+
+    pub(crate) fn take_result(&self) -> Option<Value> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -102,6 +127,21 @@ impl<S> Context<S> {
     /// How often the run was claimed for publishing: an epoch that only grows, to fence writes with. 0 when unknown.
     pub fn claim(&self) -> u64 {
         self.attempt.claim
+    }
+
+    /// Hands something back to whoever looks at the run: it is kept with the run if the handler succeeds and its outcome
+    /// is reported, and is dropped otherwise. The last call counts.
+    ///
+    /// # Errors
+    /// [`ResultError`] for what is no JSON, or more than [`MAX_RESULT_BYTES`] of it; what was set before stays.
+    pub fn set_result(&self, result: &impl Serialize) -> Result<(), ResultError> {
+        let written = serde_json::to_string(result)?;
+        if written.len() > MAX_RESULT_BYTES {
+            return Err(ResultError::TooLong(written.len()));
+        }
+        let result = serde_json::from_str(&written)?;
+        *self.attempt.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        Ok(())
     }
 
     /// A property of the message by name.

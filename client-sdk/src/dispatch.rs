@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,19 @@ pub enum Outcome {
     Unrouted,
     /// The consumer was shut down before the handler had an outcome.
     Interrupted,
+    /// The consumer was shut down before a handler was called.
+    Released,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the broker is told.
+    pub verdict: Verdict,
+    /// What the handler [handed back](crate::Context::set_result), if it succeeded.
+    pub result: Option<Value>,
 }
 
 /// A reported message is cut here, in characters: it is for a person, and no error may be too long to be reported.
@@ -56,6 +70,7 @@ const MAX_REPORTED_CHARS: usize = 2_000;
 /// Everything one delivery needs.
 pub(crate) struct Dispatcher {
     pub(crate) routes: Routes,
+    pub(crate) concurrency: usize,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) seen: Option<SeenRuns>,
     pub(crate) reporter: Option<Arc<dyn Reporter>>,
@@ -69,22 +84,27 @@ pub(crate) struct Dispatcher {
 #[async_trait]
 impl Deliver for Dispatcher {
     async fn deliver(&self, delivery: Delivery) -> Verdict {
-        self.dispatch(delivery).await.1
+        self.dispatch(delivery).await.verdict
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
     }
 }
 
 impl Dispatcher {
-    pub(crate) async fn dispatch(&self, delivery: Delivery) -> (Outcome, Verdict) {
+    pub(crate) async fn dispatch(&self, delivery: Delivery) -> Delivered {
         let attempt = Attempt::read(delivery);
         let Some(handler) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // A broker filters by hash, so that a foreign tag can slip through; it is not this group's to handle.
             debug!(tag = attempt.delivery.tag, task_id = attempt.delivery.task_id, "no handler for this tag");
-            return (Outcome::Unrouted, Verdict::Ack);
+            return Delivered { outcome: Outcome::Unrouted, verdict: Verdict::Ack, result: None };
         };
         let (attempt, outcome) = self.handle(&handler, attempt).await;
         log(&attempt, &outcome);
-        let verdict = self.settle(&attempt, &outcome).await;
-        (outcome, verdict)
+        let result = attempt.take_result().filter(|_| outcome == Outcome::Succeeded);
+        let verdict = self.settle(&attempt, &outcome, result.clone()).await;
+        Delivered { outcome, verdict, result }
     }
 
     async fn handle(&self, handler: &HandlerFn, attempt: Attempt) -> (Arc<Attempt>, Outcome) {
@@ -93,10 +113,10 @@ impl Dispatcher {
         let claim = match claimed {
             Some(Ok(claim)) => claim,
             Some(Err(duplicate)) => return (Arc::new(attempt), duplicate),
-            None => return (Arc::new(attempt), Outcome::Interrupted),
+            None => return (Arc::new(attempt), Outcome::Released),
         };
         let Some(Ok(_slot)) = self.closing.run_until_cancelled(self.slots.acquire()).await else {
-            return (Arc::new(attempt), Outcome::Interrupted);
+            return (Arc::new(attempt), Outcome::Released);
         };
         let attempt = Arc::new(Attempt { started_at_ms: self.clock.now_ms(), ..attempt });
         let outcome = self.call(handler, &attempt).await;
@@ -127,13 +147,19 @@ impl Dispatcher {
     }
 
     /// Exactly one side owns the retry: the server where it waits for a report that reaches it, else the broker.
-    async fn settle(&self, attempt: &Attempt, outcome: &Outcome) -> Verdict {
-        let Some((reporter, run_id, report)) = self.report_of(attempt, outcome) else {
+    async fn settle(&self, attempt: &Attempt, outcome: &Outcome, result: Option<Value>) -> Verdict {
+        let Some((reporter, run_id, report)) = self.report_of(attempt, outcome, result) else {
             return broker_verdict(outcome);
         };
-        match self.interrupted.run_until_cancelled(reporter.report(run_id, report)).await {
-            Some(Ok(())) => Verdict::Ack,
-            Some(Err(ReportError::Refused(reason))) => {
+        let answer = tokio::select! {
+            // The report first: what has an outcome is handed to the reporter even when nobody waits for the answer.
+            biased;
+            answer = reporter.report(run_id, report) => answer,
+            () = self.interrupted.cancelled() => return Verdict::Retry { after: None },
+        };
+        match answer {
+            Ok(()) => Verdict::Ack,
+            Err(ReportError::Refused(reason)) => {
                 warn!(
                     run_id,
                     attempt = attempt.number,
@@ -142,16 +168,15 @@ impl Dispatcher {
                 );
                 Verdict::Ack
             }
-            Some(Err(ReportError::Undelivered(reason))) => {
+            Err(ReportError::Undelivered(reason)) => {
                 warn!(
                     run_id,
                     attempt = attempt.number,
                     reason,
-                    "outcome report not delivered; the broker redelivers"
+                    "outcome report not delivered; the run comes again"
                 );
                 Verdict::Retry { after: None }
             }
-            None => Verdict::Retry { after: None },
         }
     }
 
@@ -159,6 +184,7 @@ impl Dispatcher {
         &'a self,
         attempt: &'a Attempt,
         outcome: &Outcome,
+        result: Option<Value>,
     ) -> Option<(&'a dyn Reporter, &'a str, OutcomeReport)> {
         let (reporter, true) = (self.reporter.as_deref()?, attempt.ack_wanted) else { return None };
         let (Some(run_id), Some(token)) = (attempt.run_id.as_deref(), attempt.token.clone()) else {
@@ -174,7 +200,7 @@ impl Dispatcher {
         Some((
             reporter,
             run_id,
-            OutcomeReport { attempt: attempt.number, token, outcome, message, retry_after_ms },
+            OutcomeReport { attempt: attempt.number, token, outcome, message, retry_after_ms, result },
         ))
     }
 }
@@ -188,7 +214,7 @@ fn reported(outcome: &Outcome) -> Option<(ReportedOutcome, Option<String>, Optio
         }
         Outcome::Dead { message } => Some((ReportedOutcome::Dead, Some(message.clone()), None)),
         Outcome::Skipped { message } => Some((ReportedOutcome::Skipped, Some(message.clone()), None)),
-        Outcome::Unrouted | Outcome::Interrupted => None,
+        Outcome::Unrouted | Outcome::Interrupted | Outcome::Released => None,
     }
 }
 
@@ -198,6 +224,7 @@ fn broker_verdict(outcome: &Outcome) -> Verdict {
         Outcome::Failed { retry_after, .. } => Verdict::Retry { after: *retry_after },
         Outcome::Dead { .. } => Verdict::DeadLetter,
         Outcome::Interrupted => Verdict::Retry { after: None },
+        Outcome::Released => Verdict::Release,
     }
 }
 
@@ -241,6 +268,9 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
         Outcome::Unrouted => {}
         Outcome::Interrupted => {
             warn!(tag, task_id, run_id, attempt, "shut down before an outcome; given back");
+        }
+        Outcome::Released => {
+            debug!(tag, task_id, run_id, attempt, "shut down before the handler; given back");
         }
     }
 }

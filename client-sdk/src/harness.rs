@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use crate::clock::{Clock, ManualClock};
 use crate::consumer::Parts;
-use crate::dispatch::{Dispatcher, Outcome};
+use crate::dispatch::{Delivered, Dispatcher};
 use crate::report::{ReportError, Reporter};
 use crate::route::RouteError;
 use crate::tag::Subscription;
-use crate::transport::{Delivery, Verdict};
+use crate::transport::Delivery;
 use crate::wire::{OutcomeReport, property};
 
 /// What the harness's clock shows at first: 2026-01-01 00:00 UTC.
@@ -27,15 +27,6 @@ pub struct Harness {
     dispatcher: Arc<Dispatcher>,
     clock: Arc<ManualClock>,
     reports: Arc<RecordedReports>,
-}
-
-/// How a delivery ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What the broker would be told.
-    pub verdict: Verdict,
 }
 
 #[derive(Default)]
@@ -69,8 +60,8 @@ impl Harness {
         let clock = Arc::new(ManualClock::new(HARNESS_EPOCH_MS));
         let reports = Arc::new(RecordedReports::default());
         parts.clock = Arc::new(SharedClock(Arc::clone(&clock)));
-        if parts.reporter.is_some() {
-            parts.reporter = Some(Arc::new(Arc::clone(&reports)));
+        if parts.reporter().is_some() {
+            parts = parts.reporting_to(Arc::new(Arc::clone(&reports)));
         }
         Ok(Self { dispatcher: Arc::new(parts.dispatcher()?), clock, reports })
     }
@@ -193,9 +184,6 @@ impl IntoFuture for TestDelivery {
     type IntoFuture = BoxFuture<'static, Delivered>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (outcome, verdict) = self.dispatcher.dispatch(self.delivery).await;
-            Delivered { outcome, verdict }
-        })
+        Box::pin(async move { self.dispatcher.dispatch(self.delivery).await })
     }
 }

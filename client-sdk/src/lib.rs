@@ -3,10 +3,18 @@
 //! # Creating tasks
 //!
 //! ```no_run
+//! use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 //! use taskcenter_client::{NewTask, TaskCenter, json};
 //!
 //! # async fn create() -> Result<(), Box<dyn std::error::Error>> {
 //! let center = TaskCenter::new("http://127.0.0.1:8275")?;
+//! let (name, data) = ("order.close".to_owned(), json(&42)?);
+//! let close = TaskSpec { name, data, delay_ms: Some(900_000), ..TaskSpec::default() };
+//! let task = center.create_task(&close).await?;
+//! center.edit_task(&task.id, task.rev, &serde_json::json!({"data": "43"})).await?;
+//! center.cancel_task(&task.id).await?;
+//!
+//! // The first API, which stays as it is:
 //! let id = center.add_task(NewTask::once("order.close", json(&42)?).at(1_900_000_000)).await?;
 //! center.add_task(NewTask::every("heartbeat", "ping", 60).times(10)).await?;
 //! center.add_task(NewTask::cron("report", "daily", "TZ=Asia/Shanghai 0 8 * * *")).await?;
@@ -14,6 +22,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`resources`] has the types of the resource API, and [`TaskCenter`] a method for each of its routes.
 //!
 //! # Handling deliveries
 //!
@@ -58,12 +68,13 @@
 //! # }
 //! ```
 //!
-//! The same consumer on RocketMQ, in a dozen lines:
+//! The same consumer in a program, in a dozen lines. The connection string says where the deliveries come from, and nothing
+//! else changes: `http://127.0.0.1:8275` for the server's own queues ([`transport::pull`]),
+//! `rocketmq://127.0.0.1:9876/taskcenter?group=order-service&report_to=http://127.0.0.1:8275` for RocketMQ
+//! ([`ConsumerBuilder::connect`] has the parameters).
 //!
-#![cfg_attr(feature = "rocketmq", doc = "```no_run")]
-#![cfg_attr(not(feature = "rocketmq"), doc = "```text")]
-//! # use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
-//! # use taskcenter_client::rocketmq::RocketMqConfig;
+//! ```no_run
+//! # use taskcenter_client::{Consumer, Context, HandlerError};
 //! # #[derive(serde::Deserialize)] struct Order { id: u64 }
 //! async fn close_order(ctx: Context, order: Order) -> Result<(), HandlerError> {
 //!     println!("order {} is closed, {:?} late", order.id, ctx.lateness());
@@ -74,8 +85,7 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let consumer = Consumer::builder()
 //!         .on("order.close", close_order)
-//!         .report_to(TaskCenter::new("http://127.0.0.1:8275")?)
-//!         .rocketmq(RocketMqConfig::new("127.0.0.1:9876", "taskcenter", "order-service"))
+//!         .connect("http://127.0.0.1:8275")?
 //!         .start()?;
 //!     Ok(consumer.run_until(tokio::signal::ctrl_c()).await??)
 //! }
@@ -86,9 +96,9 @@
 //! Delivery is at least once, and once in effect with a transactional or idempotent sink: key the effect by
 //! [`Context::run_id`], or fence on [`Context::claim`]. [`ConsumerBuilder::drop_duplicates`] makes duplicates rarer.
 //!
-//! A retry has exactly one owner. For a task created with [`NewTask::ack`] and a consumer that
-//! [reports](ConsumerBuilder::report_to) it is the server: outcomes go there and the message is always settled, unless the
-//! report does not get through. In every other case it is the broker:
+//! A retry has exactly one owner. For a run that was taken from a queue it is the server, and so it is for a task created with
+//! [`NewTask::ack`] and a consumer on a broker that [reports](ConsumerBuilder::report_to): outcomes go there and the message is
+//! always settled, unless the report does not get through. In every other case it is the broker:
 //!
 //! | handler | server owns | broker owns |
 //! |---|---|---|
@@ -97,11 +107,15 @@
 //! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay, rounded up |
 //! | [`HandlerError::dead_letter`], data that does not decode | `dead` | dead-letter queue |
 //! | [`HandlerError::skip`] | `skipped` | acknowledged |
+//!
+//! What a handler [hands back](Context::set_result) goes to the server with `succeeded`. At a shutdown, what no handler has begun
+//! is given back and counts as no attempt; a handler that outlasts the [drain time](ConsumerBuilder::drain_for) is a failed one.
 
 // The RocketMQ client's types are nested deeper than the compiler looks by default.
 #![recursion_limit = "256"]
 
 pub mod clock;
+mod connect;
 mod consumer;
 mod context;
 mod dispatch;
@@ -109,19 +123,24 @@ mod handler;
 mod harness;
 mod http;
 mod new_task;
+mod random;
 mod report;
+pub mod resources;
 mod route;
 mod seen;
 pub mod tag;
 pub mod transport;
 pub mod wire;
 
+pub use connect::ConnectError;
 pub use consumer::{Consumer, ConsumerBuilder, DEFAULT_CONCURRENCY, DEFAULT_DRAIN, StartError};
-pub use context::Context;
-pub use dispatch::Outcome;
+pub use context::{Context, MAX_RESULT_BYTES, ResultError};
+pub use dispatch::{Delivered, Outcome};
 pub use handler::{Disposition, HandlerError};
-pub use harness::{Delivered, HARNESS_EPOCH_MS, Harness, TestDelivery};
-pub use http::{Error, Page, TaskCenter, TaskCenterBuilder};
+pub use harness::{HARNESS_EPOCH_MS, Harness, TestDelivery};
+pub use http::{Error, Page, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery};
+/// An instant of the resource API.
+pub use jiff::Timestamp;
 pub use new_task::{Cron, Every, NewTask, Once, Repeating, json};
 pub use report::{ReportError, Reporter};
 pub use route::RouteError;

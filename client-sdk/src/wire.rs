@@ -155,6 +155,7 @@ pub struct ErrorReply {
 
 /// How an attempt ended, as reported to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedOutcome {
     /// The run is done.
@@ -165,10 +166,13 @@ pub enum ReportedOutcome {
     Dead,
     /// The handler decided that there is nothing to do.
     Skipped,
+    /// The attempt was not begun: another worker may have it at once, and it does not count. Only for runs in a queue.
+    Released,
 }
 
 /// Body of `POST /v1/runs/{run_id}/report`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutcomeReport {
     /// The attempt that ended, from [`property::ATTEMPT`].
     pub attempt: u32,
@@ -182,6 +186,9 @@ pub struct OutcomeReport {
     /// With `failed`: no next attempt sooner than this many milliseconds from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// With `succeeded`: what the handler gives back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
 }
 
 /// Answer to an accepted [`OutcomeReport`].
@@ -216,6 +223,7 @@ mod tests {
             outcome: ReportedOutcome::Succeeded,
             message: None,
             retry_after_ms: None,
+            result: None,
         };
         let body = serde_json::to_string(&report).unwrap();
         assert_eq!(body, r#"{"attempt":1,"token":"t","outcome":"succeeded"}"#);

@@ -82,7 +82,7 @@ async fn a_shutdown_waits_for_what_runs_and_gives_back_what_does_not() {
     settle().await;
 
     let stopped = tokio::spawn(scene.consumer.shutdown());
-    assert_eq!(waiting.verdict().await, Ok(Verdict::Retry { after: None }));
+    assert_eq!(waiting.verdict().await, Ok(Verdict::Release));
     settle().await;
     assert!(!stopped.is_finished(), "a handler still runs");
     assert!(scene.sender.send(message("t", "late")).await.is_err());
@@ -106,7 +106,7 @@ async fn a_shutdown_gives_back_a_duplicate_that_waits_for_its_twin() {
     settle().await;
 
     let stopped = tokio::spawn(scene.consumer.shutdown());
-    assert_eq!(twin.verdict().await, Ok(Verdict::Retry { after: None }));
+    assert_eq!(twin.verdict().await, Ok(Verdict::Release));
     scene.gate.open.add_permits(1);
     assert_eq!(running.verdict().await, Ok(Verdict::Ack));
     stopped.await.unwrap().unwrap();

@@ -158,7 +158,14 @@ async fn another_error_is_not_repeated() {
 
 fn report() -> OutcomeReport {
     let outcome = ReportedOutcome::Failed;
-    OutcomeReport { attempt: 1, token: "t".into(), outcome, message: None, retry_after_ms: Some(5) }
+    OutcomeReport {
+        attempt: 1,
+        token: "t".into(),
+        outcome,
+        message: None,
+        retry_after_ms: Some(5),
+        result: None,
+    }
 }
 
 #[tokio::test]
@@ -207,8 +214,14 @@ async fn a_reports_answer_is_told_apart() {
     }
     let client = client(Router::new().route("/v1/runs/{run_id}/report", post(take))).await;
     let outcome = ReportedOutcome::Failed;
-    let body =
-        OutcomeReport { attempt: 1, token: "t".into(), outcome, message: None, retry_after_ms: Some(5) };
+    let body = OutcomeReport {
+        attempt: 1,
+        token: "t".into(),
+        outcome,
+        message: None,
+        retry_after_ms: Some(5),
+        result: None,
+    };
     let reply = client.report("../known", &body).await.unwrap();
     assert_eq!((reply.run_id.as_str(), reply.state.as_str()), ("../known", "Failed"));
     for run_id in ["ended", "unknown"] {

@@ -41,6 +41,7 @@ fn said(outcome: ReportedOutcome, message: Option<&str>, retry_after_ms: Option<
         outcome,
         message: message.map(Into::into),
         retry_after_ms,
+        result: None,
     }
 }
 

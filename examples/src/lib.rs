@@ -1,4 +1,8 @@
 //! What the example programs share: where the services are, and how a program ends by itself.
+//!
+//! Arguments of each: `--connect STRING`, or `TASKCENTER_CONNECT` in the environment, says where its deliveries come from, as
+//! [`connect`](taskcenter_client::ConsumerBuilder::connect) reads it: `http://127.0.0.1:8275` for a server with no broker.
+//! Without it they come from RocketMQ: server URL, name server, topic.
 
 use std::env::{args, var};
 use std::fmt;
@@ -7,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use taskcenter_client::clock::{Clock, SystemClock};
-use taskcenter_client::rocketmq::RocketMqConfig;
 use tokio::sync::mpsc;
 
 /// How long a program waits for its story to complete.
@@ -32,32 +35,47 @@ impl fmt::Debug for Failure {
 pub struct Settings {
     /// The server's URL.
     pub server: String,
-    /// RocketMQ's name server, as host:port.
-    pub namesrv: String,
-    /// The topic the server publishes on.
-    pub topic: String,
+    /// Where deliveries come from, as somebody wrote it.
+    connect: Option<String>,
+    /// Else: RocketMQ's name server, as host:port.
+    namesrv: String,
+    /// Else: the topic the server publishes on.
+    topic: String,
 }
 
 impl Settings {
-    /// Reads them from the arguments (server, name server, topic), else from the environment, else takes what the
-    /// server listens on by default. Also shows the SDK's log on standard error, as `RUST_LOG` says.
+    /// Reads them from the arguments, else from the environment, else takes what the server listens on by default. Also
+    /// shows the SDK's log on standard error, as `RUST_LOG` says.
     pub fn read() -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        let mut args = args().skip(1);
+        let mut args: Vec<String> = args().skip(1).collect();
+        let flag = args.iter().position(|argument| argument == "--connect");
+        let named = flag.and_then(|flag| args.drain(flag..args.len().min(flag + 2)).nth(1));
+        let connect = named.or_else(|| var("TASKCENTER_CONNECT").ok());
+        let mut args = args.into_iter();
         let mut setting =
             |name, default: &str| args.next().or_else(|| var(name).ok()).unwrap_or(default.to_owned());
+        let server = setting("TASKCENTER_SERVER", "http://127.0.0.1:8275");
         Self {
-            server: setting("TASKCENTER_SERVER", "http://127.0.0.1:8275"),
+            server: connect.as_deref().and_then(server_of).unwrap_or(server),
+            connect,
             namesrv: setting("ROCKETMQ_NAMESRV", "127.0.0.1:9876"),
             topic: setting("TASKCENTER_TOPIC", "taskcenter"),
         }
     }
 
-    /// The broker, seen by a consumer group of this name.
-    pub fn rocketmq(&self, group: &str) -> RocketMqConfig {
-        RocketMqConfig::new(&self.namesrv, &self.topic, group)
+    /// What a consumer connects to: what was written, or RocketMQ with a consumer group of this name.
+    pub fn connection(&self, group: &str) -> String {
+        let Self { server, namesrv, topic, .. } = self;
+        let rocketmq = || format!("rocketmq://{namesrv}/{topic}?group={group}&report_to={server}");
+        self.connect.clone().unwrap_or_else(rocketmq)
     }
+}
+
+/// Where consumers pull from the server, tasks are created there, too.
+fn server_of(connect: &str) -> Option<String> {
+    connect.starts_with("http").then(|| connect.split('?').next().unwrap_or(connect).to_owned())
 }
 
 /// Now, in Unix seconds.

@@ -4,6 +4,7 @@
 //! answers with a [`Verdict`]. The transport settles the message accordingly and knows nothing of handlers.
 
 pub mod memory;
+pub mod pull;
 #[cfg(feature = "rocketmq")]
 pub mod rocketmq;
 
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::report::Reporter;
 use crate::tag::Subscription;
 
 /// One message as a transport received it.
@@ -46,6 +48,9 @@ pub enum Verdict {
         /// 2 h and takes the next longer one). `None`: the transport's own back-off.
         after: Option<Duration>,
     },
+    /// No handler has begun with it, and none will here: others may have it at once, and it was no attempt. A transport
+    /// that cannot tell the two apart delivers it again.
+    Release,
     /// Put it where a person will look: the broker's dead-letter queue.
     DeadLetter,
 }
@@ -56,6 +61,11 @@ pub trait Deliver: Send + Sync + 'static {
     /// Handles one delivery and says how to settle it. Never panics. It may wait for a free slot, which is how back
     /// pressure reaches the transport.
     async fn deliver(&self, delivery: Delivery) -> Verdict;
+
+    /// How many deliveries can be handled at once; more of them only wait.
+    fn concurrency(&self) -> usize {
+        1
+    }
 }
 
 /// A source of deliveries.
@@ -72,6 +82,12 @@ pub trait Transport: Send + Sync + 'static {
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Result<(), TransportError>;
+
+    /// Where outcomes go, for a transport that owns them; it wins over the one that the consumer was given. Verdicts then
+    /// only speak for deliveries that were not reported.
+    fn reporter(&self) -> Option<Arc<dyn Reporter>> {
+        None
+    }
 }
 
 /// A transport that cannot go on.

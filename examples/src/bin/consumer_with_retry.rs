@@ -1,7 +1,7 @@
 //! Charges a card whose bank is busy at first: the handler asks for another attempt, and the server, which is told
 //! every outcome, publishes it.
 //!
-//! Arguments: server URL, name server, topic (see the library for their defaults).
+//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
 
 use std::time::Duration;
 
@@ -43,9 +43,8 @@ async fn main() -> Result<(), Failure> {
         .state(tell)
         .on("example.charge", charge)
         .concurrency(4)
-        .report_to(center.clone())
         .drop_duplicates(10_000)
-        .rocketmq(settings.rocketmq("example-charge"))
+        .connect(&settings.connection("example-charge"))?
         .start()?;
 
     let payload = json(&Charge { order: now_sec(), cents: 1_250 })?;

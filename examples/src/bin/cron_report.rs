@@ -1,6 +1,6 @@
 //! Writes a report by a cron expression, until it is told to stop.
 //!
-//! Arguments: server URL, name server, topic (see the library for their defaults).
+//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
 
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter};
 use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Failure> {
     let consumer = Consumer::builder()
         .state(tell)
         .on_text("example.report", report)
-        .rocketmq(settings.rocketmq("example-report"))
+        .connect(&settings.connection("example-report"))?
         .start()?;
 
     // Six fields begin with seconds: every other second. Every day at eight in Shanghai would be

@@ -1,6 +1,6 @@
 //! Closes an order that nobody has paid in time: a task that fires once.
 //!
-//! Arguments: server URL, name server, topic (see the library for their defaults).
+//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Failure> {
     let consumer = Consumer::builder()
         .state(tell)
         .on("example.order.close", close_order)
-        .rocketmq(settings.rocketmq("example-order-close"))
+        .connect(&settings.connection("example-order-close"))?
         .start()?;
 
     let order = Order { id: now_sec() };

@@ -1,6 +1,6 @@
 //! Reminds three times, two seconds apart: a task on a fixed grid with a count.
 //!
-//! Arguments: server URL, name server, topic (see the library for their defaults).
+//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
 
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter};
 use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Failure> {
     let consumer = Consumer::builder()
         .state(tell)
         .on_text("example.remind", remind)
-        .rocketmq(settings.rocketmq("example-remind"))
+        .connect(&settings.connection("example-remind"))?
         .start()?;
 
     let reminder = NewTask::every("example.remind", format!("reader {}", now_sec()), 2).times(3);

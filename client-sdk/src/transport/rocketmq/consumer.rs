@@ -193,7 +193,7 @@ impl Listener {
         }
         match self.sink.deliver(delivery).await {
             Verdict::Ack => true,
-            Verdict::Retry { after: None } => false,
+            Verdict::Retry { after: None } | Verdict::Release => false,
             Verdict::Retry { after: Some(after) } => self.send_back(message, level(after)).await,
             Verdict::DeadLetter => self.send_back(message, DEAD_LETTER).await,
         }
