@@ -9,6 +9,7 @@ mod secret;
 mod tests;
 mod validate;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct Config {
     pub server: Server,
     /// Keys of the old server.
     pub task_center: TaskCenter,
+    /// The node that needs no other program.
+    pub embedded: Embedded,
     /// The ledger.
     pub mongodb: Mongodb,
     /// The leases.
@@ -42,10 +45,41 @@ pub struct Config {
     pub log: Log,
 }
 
+/// What a node stands on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// On itself: a file, and workers that pull.
+    #[default]
+    Embedded,
+    /// On MongoDB, Redis and RocketMQ, as one of several nodes.
+    Cluster,
+}
+
+/// The node that needs no other program.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Embedded {
+    /// Where its files are; empty: a folder under the user's data directory.
+    pub data_dir: String,
+}
+
+impl Embedded {
+    /// The directory, if there is one to be found.
+    pub fn directory(&self) -> Option<PathBuf> {
+        if self.data_dir.is_empty() {
+            return dirs::data_dir().map(|data| data.join("taskcenter"));
+        }
+        Some(PathBuf::from(&self.data_dir))
+    }
+}
+
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
+    /// What the node stands on. Left out, it is a cluster where the configuration says anything of one.
+    pub mode: Mode,
     /// Address and port to listen on.
     pub listen: String,
     /// Largest request body in bytes; a larger one is answered 413.
@@ -63,6 +97,7 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
+            mode: Mode::Embedded,
             listen: "127.0.0.1:8275".to_owned(),
             body_limit_bytes: 8 * 1024 * 1024,
             request_timeout_ms: 30_000,

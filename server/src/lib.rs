@@ -22,22 +22,25 @@ use taskcenter_client::rocketmq::{RocketMqConfig, Tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::absent::NoBus;
 use crate::adapters::clock::SystemClock;
+use crate::adapters::local::LocalLock;
 use crate::adapters::mongo::MongoStore;
 use crate::adapters::redis::RedisLock;
 use crate::adapters::rocketmq::RocketMqBus;
+use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::webhook::Webhook;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::metrics::Metrics;
 use crate::engine::node::Node;
-use crate::engine::service::Service;
+use crate::engine::service::{Ports, Service};
 use crate::engine::shards::Shards;
 use crate::engine::skew::Skew;
 use crate::engine::window::Window;
 use crate::http::HttpState;
-use crate::ports::{AlertSink, Clock, Lock, Store};
+use crate::ports::{AlertSink, Bus, Clock, Lock, Store};
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -47,13 +50,14 @@ use crate::ports::{AlertSink, Clock, Lock, Store};
 /// When an address in the configuration cannot be used, or the listener breaks.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = Arc::new(node(&config).await?);
-    let service = Service::new(
-        Arc::clone(&node.store),
-        Arc::clone(&node.lock),
-        Arc::clone(&node.clock),
-        Arc::clone(&node.ids),
-        node.settings.clone(),
-    );
+    let ports = Ports {
+        store: Arc::clone(&node.store),
+        lock: Arc::clone(&node.lock),
+        clock: Arc::clone(&node.clock),
+        has_bus: config.server.mode == Mode::Cluster,
+    };
+    let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
+    let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let state = HttpState {
         service: Arc::new(service),
         health: Arc::clone(&node.health),
@@ -70,26 +74,59 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     served.context("the HTTP server stopped")
 }
 
+/// What a node stands on.
+struct BackEnds {
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    lock: Arc<dyn Lock>,
+}
+
+async fn back_ends(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<BackEnds> {
+    match config.server.mode {
+        Mode::Embedded => embedded(config, clock).await,
+        Mode::Cluster => cluster(config).await,
+    }
+}
+
+async fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<BackEnds> {
+    let directory = config.embedded.directory();
+    let directory = directory.context("there is no data directory: set embedded.data_dir, or HOME")?;
+    let of_store = Arc::clone(clock);
+    // Opening may bring an older file forward, which takes its time.
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&directory, of_store));
+    let store = opened.await.context("opening the data directory broke off")??;
+    Ok(BackEnds {
+        store: Arc::new(store),
+        bus: Arc::new(NoBus),
+        lock: Arc::new(LocalLock::new(Arc::clone(clock))),
+    })
+}
+
+async fn cluster(config: &Config) -> anyhow::Result<BackEnds> {
+    let store = MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db).await;
+    let lock = RedisLock::new(&config.redis.url(), &config.redis.key_prefix);
+    Ok(BackEnds {
+        store: Arc::new(store.context("mongodb.uri or mongodb.db")?),
+        bus: Arc::new(RocketMqBus::new(rocketmq(&config.rocketmq))),
+        lock: Arc::new(lock.context("redis.addr")?),
+    })
+}
+
 async fn node(config: &Config) -> anyhow::Result<Node> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store: Arc<dyn Store> = Arc::new(
-        MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db)
-            .await
-            .context("mongodb.uri or mongodb.db")?,
-    );
-    let lock: Arc<dyn Lock> =
-        Arc::new(RedisLock::new(&config.redis.url(), &config.redis.key_prefix).context("redis.addr")?);
+    let BackEnds { store, bus, lock } = back_ends(config, &clock).await?;
     let ids = Arc::new(Ids::new(seed()));
     let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
     Ok(Node {
         name,
         store,
-        bus: Arc::new(RocketMqBus::new(rocketmq(&config.rocketmq))),
+        bus,
         lock,
         clock,
         ids,
         settings: config.engine.clone(),
         health: Arc::default(),
+        hints: Arc::default(),
         metrics: Arc::new(Metrics::new()),
         shards: Shards::default(),
         window: Window::default(),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::core::alert::AlertEvent;
 use crate::core::task::TaskId;
-use crate::core::{Moment, Run, RunId, Task};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
 /// What can go wrong behind a port.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum PortError {
     /// The back end refused what it was asked; repeating it will not help.
     #[error("{0} refused the operation")]
     Refused(&'static str, #[source] BoxError),
+    /// There is no room left. Nothing was written, and nothing that was acknowledged is lost.
+    #[error("{0} is full")]
+    Full(&'static str, #[source] BoxError),
     /// What is stored cannot be understood by this release.
     #[error("{0} holds a record that cannot be read")]
     Corrupt(&'static str, #[source] BoxError),
@@ -46,6 +49,72 @@ pub enum InsertedRun {
     Existing(Box<Run>),
 }
 
+/// What became of a change to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplacedTask {
+    /// It stands as asked.
+    Done,
+    /// It has moved on since it was read: read it again and decide anew.
+    Moved,
+    /// Another live task holds the dedup key that it would have: that one's id.
+    KeyHeld(TaskId),
+}
+
+/// Which tasks a listing holds. What is `None` does not matter; hidden tasks are never in it, and cancelled ones only where asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<TaskState>,
+}
+
+/// Which runs a listing holds. What is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this task.
+    pub task_id: Option<TaskId>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// In this state.
+    pub state: Option<RunState>,
+}
+
+/// A page of runs: latest `scheduled_at` first (then greatest id), after `before` where given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunPage {
+    /// Rows at most.
+    pub limit: u32,
+    /// The last row of the page before.
+    pub before: Option<(Moment, RunId)>,
+}
+
+/// What a queue holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    /// Its name.
+    pub queue: String,
+    /// Runs that wait for a worker.
+    pub ready: u64,
+    /// Runs that workers hold.
+    pub leased: u64,
+    /// Runs that wait for their next attempt.
+    pub retrying: u64,
+}
+
+/// What a request with an idempotency key has set out to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The key, unique among all that are remembered.
+    pub key: String,
+    /// A digest of the request.
+    pub fingerprint: String,
+    /// The ids that it gives out.
+    pub ids: Vec<String>,
+    /// When it came.
+    pub at: Moment,
+}
+
 /// A task's step over one moment: the linearization point of a fire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance {
@@ -70,7 +139,7 @@ pub struct BacklogRow {
     pub tag: String,
     /// Moments due but not handed over: overdue tasks, and runs in `firing` or `retrying` whose time has come.
     pub due: u64,
-    /// Handed over, and still without the outcome that the server waits for.
+    /// Handed over, over the bus (`fired`) or to a worker (`leased`), and still without the outcome that the server waits for.
     pub unreported: u64,
 }
 
@@ -92,11 +161,14 @@ pub trait Store: Send + Sync {
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
     /// The tasks with these ids that exist, in any order, tombstones included.
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
-    /// Live and finished tasks of a name, newest first.
-    async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>>;
-    /// Turns tasks into tombstones and frees their dedup keys; the ids of those that are tombstones now. One that was one before is
-    /// among them, so that the same call again, after its answer was lost, has the same answer.
-    async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>>;
+    /// The tasks that match, newest first.
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
+    /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::stand`]). Repeating it with the same tasks, after
+    /// the answer was lost, is `Done` as well.
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
+    /// Turns tasks into tombstones and frees their dedup keys, and with `hide` hides them; the ids of those that are tombstones now.
+    /// One that was one before is among them, so that the same call again, after its answer was lost, has the same answer.
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>>;
     /// Active tasks of the shards whose next moment is at or before `until`, soonest first; at most `limit`.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;
     /// Stores runs, each on its own; an answer for each, in order.
@@ -106,21 +178,40 @@ pub trait Store: Send + Sync {
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>>;
     /// A run.
     async fn run(&self, id: &RunId) -> Result<Option<Run>>;
+    /// The runs with these ids that exist, in any order.
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>>;
     /// The runs of a task that have not ended, in any order.
     async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>>;
+    /// The runs that match, latest first.
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
+    /// Runs in `ready`, earliest `scheduled_at` first (then smallest id): of these queues, or of every queue that is named by its
+    /// run's tag where `queues` is empty. At most `limit`.
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>>;
+    /// What each queue holds, for those that hold anything, by name. Its cost grows with what they hold, not with history.
+    async fn queues(&self) -> Result<Vec<QueueRow>>;
     /// Replaces runs by compare-and-set: each `run` carries the version that it was read at, and is stored with the next one.
     /// `true` for each that was replaced by this call.
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>>;
-    /// Runs of the shards whose `attention_at` has come, longest overdue first; at most `limit`.
-    async fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>>;
+    /// Runs of the shards whose `attention_at` has come, longest overdue first; at most `limit`. With `queued_only` those that need the
+    /// bus are left out.
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>>;
+    /// Stores what a request has set out to do, unless its key is known; what stands under the key now.
+    async fn remember(&self, request: &Remembered) -> Result<Remembered>;
     /// Adds to the fires of a tag in the minute and the UTC day of `at`.
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
     /// Fires by tag in the minute of `at`.
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>>;
     /// What is waiting at `now`, by tag. Its cost grows with the backlog, not with history.
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
-    /// Removes what ended before `ended_before`: runs, finished tasks, and tombstones without open runs. How many rows went.
-    async fn prune(&self, ended_before: Moment, limit: u32) -> Result<u64>;
+    /// Removes what ended before `ended_before`: runs, and finished or cancelled tasks without open runs; and what was remembered
+    /// before `remembered_before`. How many rows went; about `limit` at most.
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64>;
     /// The store's own clock.
     async fn now(&self) -> Result<Moment>;
 }

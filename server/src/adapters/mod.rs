@@ -1,7 +1,12 @@
 //! The ports' implementations: one a back end.
 
+pub mod absent;
 pub mod clock;
+pub mod fault;
+pub mod local;
+pub mod memory;
 pub mod mongo;
 pub mod redis;
 pub mod rocketmq;
+pub mod sqlite;
 pub mod webhook;

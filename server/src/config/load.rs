@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, Mode};
 
 /// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is `server.listen`.
 pub const ENV_PREFIX: &str = "TASKCENTER__";
+
+/// Whoever says where one of these is means to use it; so do the old server's files, which know no mode.
+const CLUSTER_SECTIONS: [&str; 3] = ["mongodb", "redis", "rocketmq"];
 
 /// Keys of the old server that its configurations may hold as text.
 const LEGACY_NUMBERS: [&str; 4] =
@@ -82,7 +85,12 @@ impl Config {
         for (name, text) in variables {
             set_from_env(&mut table, &reference, &name, &text)?;
         }
-        let config: Self = Value::Table(table).try_into().map_err(|error| from_serde(&error))?;
+        let say_cluster = CLUSTER_SECTIONS.iter().any(|section| table.contains_key(*section));
+        let mode_is_said = table.get("server").is_some_and(|server| server.get("mode").is_some());
+        let mut config: Self = Value::Table(table).try_into().map_err(|error| from_serde(&error))?;
+        if say_cluster && !mode_is_said {
+            config.server.mode = Mode::Cluster;
+        }
         config.validate()?;
         Ok(config)
     }

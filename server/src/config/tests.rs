@@ -156,7 +156,7 @@ fn a_broken_value_is_named_with_what_is_expected() {
         ("[engine]\nbatch = 0", ["`engine.batch`", "between 1 and 10000"]),
         ("[engine]\nwindow_ms = -1", ["`engine.window_ms`", "between"]),
         ("[engine]\ntime_zone = \"Mars\"", ["`engine.time_zone`", "IANA"]),
-        ("[engine]\nrun_lease_ms = 3000", ["`engine.run_lease_ms`", "rocketmq.send_timeout_ms"]),
+        ("[server]\nmode = \"cluster\"\n[engine]\nrun_lease_ms = 3000", ["`engine.run_lease_ms`", "rocketmq.send_timeout_ms"]),
         ("[engine.misfire]\npolicy = \"all\"", ["`engine.misfire.policy`", "fire_all"]),
         ("[server]\nlisten = \"8275\"", ["`server.listen`", "a port"]),
         ("[redis]\naddr = \"redis\"", ["`redis.addr`", "host:port"]),
@@ -204,4 +204,21 @@ fn a_secret_is_in_no_message_and_in_no_print() {
         let refusal = refusal(&broken);
         assert!(!refusal.contains(CANARY), "{refusal}");
     }
+}
+
+#[test]
+fn who_names_a_back_end_means_a_cluster() {
+    let mode = |text: &str| load(text).expect(text).server.mode;
+    assert_eq!(mode("[log]\nlevel = \"info\""), Mode::Embedded);
+    assert_eq!(mode("[redis]\naddr = \"redis:6379\""), Mode::Cluster, "an old server's file");
+    assert_eq!(mode("[server]\nmode = \"embedded\"\n[redis]\naddr = \"redis:6379\""), Mode::Embedded);
+    assert_eq!(load_env(&[("TASKCENTER__MONGODB__DB", "tc")]).unwrap().server.mode, Mode::Cluster);
+    assert!(refusal("[server]\nmode = \"both\"").contains("server.mode"));
+}
+
+#[test]
+fn only_a_bus_sets_a_floor_under_the_run_lease() {
+    let short = "[engine]\nrun_lease_ms = 2000\n[rocketmq]\nsend_timeout_ms = 3000\n[server]\nmode = ";
+    assert!(load(&format!("{short}\"embedded\"")).is_ok());
+    assert!(refusal(&format!("{short}\"cluster\"")).contains("engine.run_lease_ms"));
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Mode};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -69,7 +69,8 @@ impl Config {
         within("engine.batch", u64::from(engine.batch), 1..=10_000)?;
         within("engine.run_lease_ms", engine.run_lease_ms as u64, 1_000..=HOUR_MS)?;
         // A lease shorter than a send would be taken over while its holder still waits for the broker.
-        let outlives = engine.run_lease_ms as u64 > self.rocketmq.send_timeout_ms;
+        let has_bus = self.server.mode == Mode::Cluster;
+        let outlives = !has_bus || engine.run_lease_ms as u64 > self.rocketmq.send_timeout_ms;
         demand(outlives, "engine.run_lease_ms", "above rocketmq.send_timeout_ms")?;
         within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
         within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;

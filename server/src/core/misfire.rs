@@ -104,13 +104,18 @@ mod tests {
             max_fires: None,
             ack: false,
             max_runtime_sec: None,
+            queue: None,
+            retry: None,
             created_at: Moment::from_sec(0),
+            anchored_at: Moment::from_sec(0),
             rev: 1,
             state: TaskState::Active,
             next_due_at: Some(Moment::from_sec(0)),
             last_due_at: None,
             fired_count: 0,
             dedup_key: None,
+            past: Vec::new(),
+            hidden: false,
         }
     }
 

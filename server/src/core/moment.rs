@@ -18,6 +18,9 @@ impl Moment {
         Self(sec.saturating_mul(1000))
     }
 
+    /// 9999-12-31: later than any moment that comes.
+    pub const NEVER: Self = Self::from_sec(253_402_207_200);
+
     /// Milliseconds since the epoch.
     pub const fn ms(self) -> i64 {
         self.0

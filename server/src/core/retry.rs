@@ -22,6 +22,14 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Whether it has attempts, and an end to them and to their pauses.
+    pub fn is_sane(&self) -> bool {
+        const YEAR_MS: u64 = 366 * 86_400_000;
+        (1..=super::submission::MAX_ATTEMPTS).contains(&self.max_attempts)
+            && self.backoff_ms <= YEAR_MS
+            && self.max_backoff_ms <= YEAR_MS
+    }
+
     /// Pause in milliseconds after attempt number `attempt` failed; `None` when there is no further attempt.
     pub fn pause_after(&self, attempt: u32) -> Option<u64> {
         if attempt >= self.max_attempts {

@@ -63,6 +63,8 @@ pub enum RunState {
 pub enum RunEvent {
     /// The broker confirmed the message.
     Confirmed,
+    /// It went into its queue.
+    Queued,
     /// A worker took it.
     Taken,
     /// A worker gave it back untried.
@@ -79,8 +81,10 @@ pub enum RunEvent {
     GaveUp,
     /// The handler left it out on purpose.
     LeftOut,
-    /// The task is gone.
+    /// The task is gone, or a person called the run off.
     Cancelled,
+    /// A person brings a run back that was given up, or does not want to wait for its next attempt.
+    Redriven,
 }
 
 /// The one table of transitions. `None`: the event cannot happen in that state, and changes nothing.
@@ -89,6 +93,7 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
     use RunState as S;
     match (state, event) {
         (S::Firing, E::Confirmed) => Some(S::Fired),
+        (S::Firing, E::Queued) => Some(S::Ready),
         (S::Ready, E::Taken) => Some(S::Leased),
         (S::Leased, E::Released) | (S::Retrying, E::Requeued) => Some(S::Ready),
         (S::Retrying, E::Republished) => Some(S::Firing),
@@ -98,12 +103,15 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Firing | S::Fired | S::Leased, E::GaveUp) => Some(S::Dead),
         (S::Firing | S::Fired | S::Leased, E::LeftOut) => Some(S::Skipped),
         (S::Firing | S::Fired | S::Ready | S::Leased | S::Retrying, E::Cancelled) => Some(S::Cancelled),
+        (S::Dead | S::Retrying, E::Redriven) => Some(S::Retrying),
         (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
-        | (S::Firing, E::Taken | E::Released | E::Republished | E::Requeued)
-        | (S::Fired, E::Confirmed | E::Taken | E::Released | E::Republished | E::Requeued)
+        | (S::Firing, E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven)
+        | (S::Fired, E::Confirmed | E::Queued | E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven)
         | (
             S::Ready,
             E::Confirmed
+            | E::Queued
+            | E::Redriven
             | E::Released
             | E::Republished
             | E::Requeued
@@ -112,10 +120,17 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
             | E::GaveUp
             | E::LeftOut,
         )
-        | (S::Leased, E::Confirmed | E::Taken | E::Republished | E::Requeued)
+        | (S::Leased, E::Confirmed | E::Queued | E::Taken | E::Republished | E::Requeued | E::Redriven)
         | (
             S::Retrying,
-            E::Confirmed | E::Taken | E::Released | E::Succeeded | E::Failed | E::GaveUp | E::LeftOut,
+            E::Confirmed
+            | E::Queued
+            | E::Taken
+            | E::Released
+            | E::Succeeded
+            | E::Failed
+            | E::GaveUp
+            | E::LeftOut,
         ) => None,
     }
 }
@@ -140,11 +155,17 @@ pub struct Run {
     pub rev: u32,
     /// The nominal moment.
     pub scheduled_at: Moment,
+    /// Fired by hand, and not because `scheduled_at` is a moment of the schedule.
+    pub triggered: bool,
     /// The message's tag.
     pub tag: String,
     /// The message's body.
     pub data: String,
-    /// How long an outcome is waited for, in milliseconds; `None`: `fired` is the end.
+    /// The queue in which it waits for a worker; `None`: it goes over the bus.
+    pub queue: Option<String>,
+    /// When failed attempts are tried again; `None`: as the server is set.
+    pub retry: Option<RetryPolicy>,
+    /// How long an outcome is waited for after a send over the bus, in milliseconds; `None`: `fired` is the end.
     pub outcome_within_ms: Option<i64>,
     /// Where it stands.
     pub state: RunState,
@@ -154,16 +175,19 @@ pub struct Run {
     pub attempt: u32,
     /// Proves that a report speaks of the current attempt.
     pub token: String,
-    /// The node that hands it over.
+    /// The node that hands it over, or the worker that has leased it.
     pub holder: String,
-    /// How often a node has taken it on; travels in the message as the epoch that a handler may fence on.
+    /// How often a node or worker has taken it on; travels in the message as the epoch that a handler may fence on.
     pub claim: u32,
-    /// When somebody must look at it again: the lease, the pause or the outcome deadline has run out. `None` once it has ended.
+    /// When somebody must look at it again: the lease, the pause or the outcome deadline has run out. `None` once it has ended;
+    /// [`Moment::NEVER`] while it waits in a queue.
     pub attention_at: Option<Moment>,
-    /// When the broker confirmed the last attempt.
+    /// When the last attempt was handed over: the broker confirmed it, or it went into its queue.
     pub fired_at: Option<Moment>,
     /// When it ended.
     pub ended_at: Option<Moment>,
+    /// What the handler gave back, as JSON.
+    pub result: Option<String>,
     /// Set on a skipped run that stands for several moments.
     pub stretch: Option<Stretch>,
     /// Counts the writes; each one is a compare-and-set on it.
@@ -184,7 +208,10 @@ pub struct IllegalTransition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Done.
-    Succeeded,
+    Succeeded {
+        /// What the handler gives back, as JSON.
+        result: Option<String>,
+    },
     /// Try again; after this many milliseconds where the handler says so.
     Failed {
         /// The handler's own pause, in milliseconds.
@@ -194,6 +221,8 @@ pub enum Outcome {
     Dead,
     /// Nothing to do.
     Skipped,
+    /// Not begun: another worker may have it at once, and the attempt does not count.
+    Released,
 }
 
 impl Run {
@@ -206,8 +235,11 @@ impl Run {
             task_id: task.id.clone(),
             rev: task.rev,
             scheduled_at: at,
+            triggered: false,
             tag: task.name.clone(),
             data: task.data.clone(),
+            queue: task.queue.clone(),
+            retry: task.retry,
             outcome_within_ms: task.ack.then(|| i64::try_from(runtime_ms).unwrap_or(i64::MAX)),
             state: RunState::Firing,
             reason: None,
@@ -218,17 +250,33 @@ impl Run {
             attention_at: Some(lease_until),
             fired_at: None,
             ended_at: None,
+            result: None,
             stretch: None,
             version: 1,
         }
     }
 
+    /// A fire by hand, to be handed over at once. `mark` tells it from others and from every moment of the schedule.
+    pub fn triggered(task: &Task, mark: &str, token: String, now: Moment) -> Self {
+        Self {
+            id: RunId(format!("{}-{}-t{mark}", task.id, task.rev)),
+            triggered: true,
+            ..Self::firing(task, now, "", token, now)
+        }
+    }
+
     /// The row that stands for a stretch of moments that are not fired.
-    pub fn skipped(task: &Task, from: Moment, stretch: Stretch, holder: &str, now: Moment) -> Self {
-        let late_sec = now.since(from) / 1000;
+    pub fn skipped(
+        task: &Task,
+        from: Moment,
+        stretch: Stretch,
+        reason: String,
+        holder: &str,
+        now: Moment,
+    ) -> Self {
         Self {
             state: RunState::Skipped,
-            reason: Some(format!("misfire: {} moments, the first {late_sec} s late", stretch.count)),
+            reason: Some(reason),
             data: String::new(),
             attention_at: None,
             ended_at: Some(now),
@@ -261,6 +309,33 @@ impl Run {
         Ok(())
     }
 
+    /// It has gone into its queue, where it waits for as long as it takes.
+    ///
+    /// # Errors
+    /// When the run is not being fired.
+    pub fn queued(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        self.take(RunEvent::Queued)?;
+        self.fired_at = Some(now);
+        self.attention_at = Some(Moment::NEVER);
+        Ok(())
+    }
+
+    /// A worker takes the attempt on until `lease_until`, and proves with `token` that it is its own.
+    ///
+    /// # Errors
+    /// When the run does not wait in a queue.
+    pub fn leased_by(&mut self, worker: &str, token: String, lease_until: Moment) -> Result<(), IllegalTransition> {
+        self.take(RunEvent::Taken)?;
+        self.token = token;
+        self.claimed_by(worker, lease_until);
+        Ok(())
+    }
+
+    /// The policy that holds for it.
+    pub fn retry_policy(&self, default: &RetryPolicy) -> RetryPolicy {
+        self.retry.unwrap_or(*default)
+    }
+
     /// A handler has reported on the current attempt.
     ///
     /// # Errors
@@ -273,7 +348,12 @@ impl Run {
         now: Moment,
     ) -> Result<(), IllegalTransition> {
         match outcome {
-            Outcome::Succeeded => self.end(RunEvent::Succeeded, reason, now),
+            Outcome::Succeeded { result } => {
+                self.end(RunEvent::Succeeded, reason, now)?;
+                self.result.clone_from(result);
+                Ok(())
+            }
+            Outcome::Released => self.wait_in_queue(RunEvent::Released),
             Outcome::Dead => self.end(RunEvent::GaveUp, reason, now),
             Outcome::Skipped => self.end(RunEvent::LeftOut, reason, now),
             Outcome::Failed { retry_after_ms } => self.failed(*retry_after_ms, reason, retry, now),
@@ -284,9 +364,10 @@ impl Run {
         &mut self,
         retry_after_ms: Option<u64>,
         reason: Option<String>,
-        retry: &RetryPolicy,
+        default: &RetryPolicy,
         now: Moment,
     ) -> Result<(), IllegalTransition> {
+        let retry = self.retry_policy(default);
         let Some(pause_ms) = retry.pause_after(self.attempt) else {
             let why = reason.unwrap_or_else(|| "failed".to_owned());
             let why = format!("{why} (attempt {} of {})", self.attempt, retry.max_attempts);
@@ -303,21 +384,46 @@ impl Run {
     /// # Errors
     /// When no attempt is under way.
     pub fn outcome_overdue(&mut self, retry: &RetryPolicy, now: Moment) -> Result<(), IllegalTransition> {
-        self.failed(Some(0), Some("no outcome was reported within max_runtime".to_owned()), retry, now)
+        let why = match self.state {
+            RunState::Leased => "the worker's lease ran out",
+            _ => "no outcome was reported within max_runtime",
+        };
+        self.failed(Some(0), Some(why.to_owned()), retry, now)
     }
 
-    /// The next attempt begins over the bus.
+    /// The next attempt begins: in the queue, where it waits, or over the bus, where somebody must publish it.
     ///
     /// # Errors
     /// When the run is not waiting for one.
-    pub fn republish(&mut self, token: String) -> Result<(), IllegalTransition> {
-        self.take(RunEvent::Republished)?;
+    pub fn next_attempt(&mut self, token: String) -> Result<(), IllegalTransition> {
+        match self.queue {
+            Some(_) => self.wait_in_queue(RunEvent::Requeued)?,
+            None => self.take(RunEvent::Republished)?,
+        }
         self.attempt += 1;
         self.token = token;
         Ok(())
     }
 
-    /// The run ends because its task is gone.
+    fn wait_in_queue(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
+        self.take(event)?;
+        self.attention_at = Some(Moment::NEVER);
+        Ok(())
+    }
+
+    /// A person brings it back, or hurries it: its next attempt is due now. One that was given up gets this one attempt more.
+    ///
+    /// # Errors
+    /// When it is neither dead nor waiting for its next attempt.
+    pub fn redriven(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        let next = transition(self.state, RunEvent::Redriven);
+        self.state = next.ok_or(IllegalTransition { state: self.state, event: RunEvent::Redriven })?;
+        self.attention_at = Some(now);
+        self.ended_at = None;
+        Ok(())
+    }
+
+    /// The run is called off.
     ///
     /// # Errors
     /// When it has ended already.

@@ -15,13 +15,18 @@ fn task(ack: bool) -> Task {
         max_fires: None,
         ack,
         max_runtime_sec: Some(5),
+        queue: None,
+        retry: None,
         created_at: NOW,
+        anchored_at: NOW,
         rev: 1,
         state: TaskState::Active,
         next_due_at: Some(NOW),
         last_due_at: None,
         fired_count: 0,
         dedup_key: None,
+        past: Vec::new(),
+        hidden: false,
     }
 }
 
@@ -43,12 +48,12 @@ fn fired_is_the_end_only_where_nobody_reports() {
     let mut silent = firing(false);
     silent.confirmed(NOW).unwrap();
     assert!(silent.has_ended());
-    assert!(silent.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).is_err(), "it has ended");
+    assert!(silent.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(), "it has ended");
 
     let mut awaited = firing(true);
     awaited.confirmed(NOW).unwrap();
     assert_eq!(awaited.attention_at, Some(NOW.plus_ms(5_000)));
-    awaited.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).unwrap();
+    awaited.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
     assert_eq!((awaited.state, awaited.has_ended()), (RunState::Succeeded, true));
 }
 
@@ -58,7 +63,7 @@ fn an_unreported_run_is_published_again_and_then_dead() {
     run.confirmed(NOW).unwrap();
     run.outcome_overdue(&two_attempts(), NOW).unwrap();
     assert_eq!((run.state, run.attention_at), (RunState::Retrying, Some(NOW)));
-    run.republish("second".into()).unwrap();
+    run.next_attempt("second".into()).unwrap();
     assert_eq!((run.state, run.attempt, run.token.as_str()), (RunState::Firing, 2, "second"));
     run.confirmed(NOW).unwrap();
     run.outcome_overdue(&two_attempts(), NOW).unwrap();
@@ -69,7 +74,7 @@ fn an_unreported_run_is_published_again_and_then_dead() {
 #[test]
 fn a_report_may_come_before_the_confirmation_is_marked() {
     let mut run = firing(true);
-    run.reported(&Outcome::Succeeded, None, &two_attempts(), NOW).unwrap();
+    run.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
     assert_eq!(run.state, RunState::Succeeded);
     assert!(run.confirmed(NOW).is_err());
 }
@@ -103,8 +108,8 @@ fn an_ended_run_takes_no_event() {
 #[test]
 fn a_skipped_stretch_has_ended_and_says_why() {
     let stretch = Stretch { to: NOW.plus_ms(9_000), count: 10 };
-    let run = Run::skipped(&task(false), NOW, stretch, "node", NOW.plus_ms(20_000));
+    let run = Run::skipped(&task(false), NOW, stretch, "misfire".into(), "node", NOW.plus_ms(20_000));
     assert!(run.has_ended());
     assert_eq!(run.decides_up_to(), NOW.plus_ms(9_000));
-    assert_eq!(run.reason.as_deref(), Some("misfire: 10 moments, the first 20 s late"));
+    assert_eq!(run.reason.as_deref(), Some("misfire"));
 }

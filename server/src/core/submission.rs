@@ -1,6 +1,7 @@
 //! A task as it is handed in, and the rules that it must meet.
 
 use super::cron::{CronRule, InvalidCron};
+use super::retry::RetryPolicy;
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
 use super::{Moment, Schedule};
@@ -12,6 +13,8 @@ pub const MAX_RUNTIME_SEC: u64 = 366 * 86_400;
 /// The last instant that a calendar reaches, in seconds (9999-12-31).
 pub const LAST_SEC: i64 = 253_402_207_200;
 const MAX_KEY_BYTES: usize = 256;
+/// Most attempts that a task may ask for.
+pub const MAX_ATTEMPTS: u32 = 1_000;
 
 /// A task as it is handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +35,23 @@ pub struct Submission {
     pub ack: bool,
     /// How long, in seconds.
     pub max_runtime_sec: Option<u64>,
-    /// Takes the place of the (name, data) pair in telling duplicates.
-    pub dedup_key: Option<String>,
+    /// The queue in which its runs wait for workers; `None`: the bus.
+    pub queue: Option<String>,
+    /// When failed attempts are tried again; `None`: as the server is set.
+    pub retry: Option<RetryPolicy>,
+    /// What tells it from another one.
+    pub dedup: Dedup,
+}
+
+/// What tells a duplicate: of the live tasks with the same key there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dedup {
+    /// Its name and data (v1 contract, "Duplicate").
+    Pair,
+    /// A key of the caller's own.
+    Key(String),
+    /// Nothing: every submission is another task.
+    Nothing,
 }
 
 /// Why a submission is refused. Each one stands for a field; the text is for the person who sent it.
@@ -66,12 +84,38 @@ pub enum InvalidSubmission {
     /// Not between 1 and [`MAX_RUNTIME_SEC`].
     #[error("max_runtime should be between 1 and {MAX_RUNTIME_SEC} seconds")]
     MaxRuntime,
+    /// As many as that have fired already.
+    #[error("max_fires should be above {0}, the fires so far")]
+    MaxFiresReached(u64),
+    /// The name of a queue follows the rules of a tag.
+    #[error("{}", .0.to_string().replacen("name", "queue", 1))]
+    Queue(InvalidTag),
+    /// A policy without attempts, or with endless ones.
+    #[error("retry should have max_attempts between 1 and {MAX_ATTEMPTS} and pauses up to a year")]
+    Retry,
     /// Empty or too long.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,
 }
 
 impl Submission {
+    /// A one-shot that is due at once, to be completed by whoever asks.
+    pub fn named(name: impl Into<String>, data: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            data: data.into(),
+            schedule: Schedule::Once,
+            start_at: None,
+            end_at: None,
+            max_fires: None,
+            ack: false,
+            max_runtime_sec: None,
+            queue: None,
+            retry: None,
+            dedup: Dedup::Pair,
+        }
+    }
+
     /// Checks every rule and turns the submission into the task to store.
     ///
     /// # Errors
@@ -79,9 +123,10 @@ impl Submission {
     pub fn accept(self, id: TaskId, now: Moment) -> Result<Task, InvalidSubmission> {
         self.check_fields()?;
         self.check_times(now)?;
-        let dedup_key = match &self.dedup_key {
-            Some(key) => explicit_key(&self.name, key),
-            None => pair_key(&self.name, &self.data),
+        let dedup_key = match &self.dedup {
+            Dedup::Pair => Some(pair_key(&self.name, &self.data)),
+            Dedup::Key(key) => Some(explicit_key(&self.name, key)),
+            Dedup::Nothing => None,
         };
         let mut task = Task {
             id,
@@ -93,13 +138,18 @@ impl Submission {
             max_fires: self.max_fires,
             ack: self.ack,
             max_runtime_sec: self.max_runtime_sec,
+            queue: self.queue,
+            retry: self.retry,
             created_at: now,
+            anchored_at: now,
             rev: 1,
             state: TaskState::Active,
             next_due_at: None,
             last_due_at: None,
             fired_count: 0,
-            dedup_key: Some(dedup_key),
+            dedup_key,
+            past: Vec::new(),
+            hidden: false,
         };
         task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);
         Ok(task)
@@ -119,8 +169,16 @@ impl Submission {
         if self.max_runtime_sec.is_some_and(|sec| !(1..=MAX_RUNTIME_SEC).contains(&sec)) {
             return Err(InvalidSubmission::MaxRuntime);
         }
-        let fits = |key: &String| (1..=MAX_KEY_BYTES).contains(&key.len());
-        if self.dedup_key.as_ref().is_none_or(fits) { Ok(()) } else { Err(InvalidSubmission::DedupKey) }
+        if let Some(queue) = &self.queue {
+            tag::check(queue).map_err(InvalidSubmission::Queue)?;
+        }
+        if self.retry.is_some_and(|retry| !retry.is_sane()) {
+            return Err(InvalidSubmission::Retry);
+        }
+        match &self.dedup {
+            Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
+            _ => Ok(()),
+        }
     }
 
     fn check_times(&self, now: Moment) -> Result<(), InvalidSubmission> {
@@ -142,17 +200,7 @@ mod tests {
     const NOW: Moment = Moment::from_sec(1_000);
 
     fn once() -> Submission {
-        Submission {
-            name: "order.close".into(),
-            data: "42".into(),
-            schedule: Schedule::Once,
-            start_at: None,
-            end_at: None,
-            max_fires: None,
-            ack: false,
-            max_runtime_sec: None,
-            dedup_key: None,
-        }
+        Submission::named("order.close", "42")
     }
 
     fn accept(submission: Submission) -> Result<Task, InvalidSubmission> {
@@ -233,7 +281,7 @@ mod tests {
         assert_eq!(refused(never), InvalidSubmission::NeverDue);
         assert_eq!(refused(Submission { max_runtime_sec: Some(0), ..once() }), InvalidSubmission::MaxRuntime);
         assert_eq!(
-            refused(Submission { dedup_key: Some(String::new()), ..once() }),
+            refused(Submission { dedup: Dedup::Key(String::new()), ..once() }),
             InvalidSubmission::DedupKey
         );
     }

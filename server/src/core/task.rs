@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::retry::RetryPolicy;
 use super::{Moment, Schedule};
 
 /// How many parts the tasks are spread over; each is watched by one node at a time.
@@ -78,9 +79,16 @@ pub struct Task {
     pub ack: bool,
     /// How long it waits for one, in seconds, as the user gave it.
     pub max_runtime_sec: Option<u64>,
+    /// The queue in which its runs wait for workers; `None`: they are published on the bus.
+    pub queue: Option<String>,
+    /// When failed attempts are tried again; `None`: as the server is set.
+    pub retry: Option<RetryPolicy>,
     /// When it was accepted.
     pub created_at: Moment,
-    /// Counts the definitions this task has had, from 1.
+    /// When its schedule was accepted as it is now: it begins there, or at its start if that is later.
+    pub anchored_at: Moment,
+    /// Counts the definitions this task has had, from 1. A pause and its end count as well: what a person stopped must not come back
+    /// by a step that was under way.
     pub rev: u32,
     /// Where it stands.
     pub state: TaskState,
@@ -92,12 +100,25 @@ pub struct Task {
     pub fired_count: u64,
     /// At most one live task has this key.
     pub dedup_key: Option<String>,
+    /// How far earlier revisions came, as long as runs of theirs are open.
+    pub past: Vec<PastRev>,
+    /// Deleted, and so no longer shown to anybody.
+    pub hidden: bool,
+}
+
+/// How far a revision came before the next one took its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRev {
+    /// The revision.
+    pub rev: u32,
+    /// The last moment that it decided.
+    pub last_due_at: Moment,
 }
 
 impl Task {
-    /// The first moment on which its schedule stands: its start, or its creation if that is later or there is no start.
+    /// The first moment on which its schedule stands: its start, or its acceptance if that is later or there is no start.
     pub fn anchor(&self) -> Moment {
-        self.start_at.map_or(self.created_at, |start| start.max(self.created_at))
+        self.start_at.map_or(self.anchored_at, |start| start.max(self.anchored_at))
     }
 
     /// The first moment, if one lies before the end.
@@ -119,7 +140,28 @@ impl Task {
 
     /// Whether the moment `due` of revision `rev` has been decided: the linearization of a fire (or skip) has happened.
     pub fn has_passed(&self, rev: u32, due: Moment) -> bool {
-        self.rev == rev && self.last_due_at.is_some_and(|last| last >= due)
+        let last = if self.rev == rev { self.last_due_at } else { self.last_of(rev) };
+        last.is_some_and(|last| last >= due)
+    }
+
+    fn last_of(&self, rev: u32) -> Option<Moment> {
+        self.past.iter().find(|past| past.rev == rev).map(|past| past.last_due_at)
+    }
+
+    /// Where it stands in its life. Every step of it changes this, so that a change which was decided on one stand is not made on
+    /// another.
+    pub fn stand(&self) -> (u32, TaskState, Option<Moment>) {
+        (self.rev, self.state, self.next_due_at)
+    }
+
+    /// The same task as a new revision. `open` are the revisions of its runs that have not ended: how far those came is kept.
+    #[must_use]
+    pub fn revised(&self, open: &[u32]) -> Self {
+        let mut next = self.clone();
+        next.past.extend(self.last_due_at.map(|last_due_at| PastRev { rev: self.rev, last_due_at }));
+        next.past.retain(|past| open.contains(&past.rev));
+        next.rev += 1;
+        next
     }
 }
 

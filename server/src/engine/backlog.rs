@@ -8,7 +8,7 @@ use super::node::Node;
 use super::pace::Pace;
 use crate::core::Moment;
 use crate::core::alert::{AlertEvent, Alerts, Change, Limits, Measure, Reading};
-use crate::ports::{AlertSink, BacklogRow, Bus, Result, Store};
+use crate::ports::{AlertSink, BacklogRow, Bus, QueueRow, Result, Store};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -55,19 +55,25 @@ impl Backlog {
             self.stand_down();
             return Ok(());
         }
-        let (fires, backlog, lag) = tokio::join!(self.fires(now), self.store.backlog(now), self.bus.lag());
+        let (fires, backlog, lag, queues) = tokio::join!(
+            self.fires(now),
+            self.store.backlog(now),
+            self.bus.lag(),
+            self.store.queues()
+        );
         let mut readings = Vec::new();
         let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
         let backlog = backlog.map(|rows| {
             self.metrics.backlog(&rows);
             readings.extend(backlog_readings(&rows));
         });
-        let lag = lag.map(|rows| {
-            self.metrics.lag(&rows);
-            readings.push(Reading { measure: Measure::Lag, rows });
+        let waiting = lag.and_then(|groups| Ok((groups, queues?))).map(|(groups, queues)| {
+            self.metrics.lag(&groups);
+            self.metrics.queues(&queues);
+            readings.push(Reading { measure: Measure::Lag, rows: waiting_for_consumers(groups, &queues) });
         });
         self.judge(&readings, now);
-        fires.and(backlog).and(lag)
+        fires.and(backlog).and(waiting)
     }
 
     /// Fires by tag in the minute that runs or in the one before, whichever has more: an alert is raised at once, and lasts until a
@@ -103,8 +109,15 @@ impl Backlog {
         self.alerts.lock().unwrap_or_else(PoisonError::into_inner).forget();
         self.metrics.backlog(&[]);
         self.metrics.lag(&[]);
+        self.metrics.queues(&[]);
         self.metrics.alerts([]);
     }
+}
+
+/// What waits for consumers is one thing, in whichever way they take it: messages by consumer group, and runs by queue.
+fn waiting_for_consumers(mut groups: Vec<(String, u64)>, queues: &[QueueRow]) -> Vec<(String, u64)> {
+    groups.extend(queues.iter().map(|row| (row.queue.clone(), row.ready)));
+    groups
 }
 
 fn backlog_readings(rows: &[BacklogRow]) -> [Reading; 2] {

@@ -57,6 +57,8 @@ async fn next_moment(node: &Node) {
         };
         let recheck = tokio::time::sleep(Duration::from_millis(500));
         tokio::select! {
+            // In this order, and not in a drawn one: a simulated history can be replayed.
+            biased;
             () = due => return spread(node).await,
             () = node.window.earlier() => {}
             // A clock that was too far off may be right again.
@@ -128,7 +130,11 @@ fn row(node: &Node, task: &Task, now: Moment) -> Run {
         Step::Fire { at } => {
             Run::firing(task, at, holder, node.ids.token(now), now.plus_ms(node.settings.run_lease_ms))
         }
-        Step::Skip { from, to, count } => Run::skipped(task, from, Stretch { to, count }, holder, now),
+        Step::Skip { from, to, count } => {
+            let late_sec = now.since(from) / 1000;
+            let reason = format!("misfire: {count} moments, the first {late_sec} s late");
+            Run::skipped(task, from, Stretch { to, count }, reason, holder, now)
+        }
     }
 }
 

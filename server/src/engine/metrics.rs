@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::ports::BacklogRow;
+use crate::ports::{BacklogRow, QueueRow};
 
 /// Distinct tags that are told apart; what comes after them is counted as [`OTHER`].
 const MAX_TAGS: usize = 1_000;
@@ -26,6 +26,12 @@ struct ByTag {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByGroup {
     group: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQueue {
+    queue: String,
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +73,7 @@ pub struct Metrics {
     unreported: Family<ByTag, IntGauge>,
     unreported_total: IntGauge,
     lag: Family<ByGroup, IntGauge>,
+    queues: Family<ByQueue, IntGauge>,
     shards_held: IntGauge,
     skew_ms: IntGauge,
     alerts: Family<ByAlert, IntGauge>,
@@ -103,6 +110,7 @@ impl Metrics {
             unreported: Family::default(),
             unreported_total: IntGauge::default(),
             lag: Family::default(),
+            queues: Family::default(),
             shards_held: IntGauge::default(),
             skew_ms: IntGauge::default(),
             alerts: Family::default(),
@@ -140,6 +148,7 @@ impl Metrics {
         registry.register("backlog_unreported_all_tags", help, self.unreported_total.clone());
         let help = "Messages that wait in RocketMQ for a consumer group";
         registry.register("rocketmq_consumer_lag", help, self.lag.clone());
+        registry.register("queue_runs", "Open runs of a queue, by state", self.queues.clone());
         registry.register("alert_active", "1 while an alert is raised", self.alerts.clone());
     }
 
@@ -207,6 +216,19 @@ impl Metrics {
         self.lag.clear();
         for (group, lag) in groups {
             self.lag.get_or_create_owned(&ByGroup { group: group.clone() }).set(*lag as i64);
+        }
+    }
+
+    /// What the queues hold now.
+    pub fn queues(&self, rows: &[QueueRow]) {
+        let mut tags = self.tags();
+        self.queues.clear();
+        for row in rows {
+            let queue = bounded(&mut tags, &row.queue);
+            for (state, runs) in [("ready", row.ready), ("leased", row.leased), ("retrying", row.retrying)] {
+                let by = ByQueue { queue: queue.clone(), state };
+                self.queues.get_or_create_owned(&by).inc_by(runs as i64);
+            }
         }
     }
 

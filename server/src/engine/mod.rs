@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 pub mod backlog;
 pub mod dispatch;
 pub mod health;
+pub mod hints;
 pub mod ids;
 pub mod metrics;
 pub mod node;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
+use super::hints::Hints;
 use super::ids::Ids;
 use super::metrics::Metrics;
 use super::settings::Settings;
@@ -33,6 +34,8 @@ pub struct Node {
     pub settings: Settings,
     /// What works, for `/readyz`.
     pub health: Arc<Health>,
+    /// What its parts tell one another.
+    pub hints: Arc<Hints>,
     /// What is counted, for `/metrics`.
     pub metrics: Arc<Metrics>,
     /// The shards it watches.

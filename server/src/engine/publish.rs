@@ -1,6 +1,6 @@
-//! Hands runs over to the bus: steps 4 and 5 of "How a run fires".
+//! Hands runs over, to the bus or into their queues: steps 4 and 5 of "How a run fires".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::node::Node;
@@ -27,10 +27,26 @@ pub mod property {
 /// Tries to write down that messages were confirmed, before the lease is left to run out and they are sent again.
 const MARK_TRIES: u32 = 5;
 
-/// Publishes runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
+/// Hands over runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
 /// rescued when its lease has run out.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
     let runs = still_held(runs, node.clock.now());
+    let (queued, sent): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.queue.is_some());
+    tokio::join!(queue(node, queued), send(node, sent));
+}
+
+/// A queue is a state of the ledger: the write that marks the runs hands them over.
+async fn queue(node: &Node, runs: Vec<Run>) {
+    if runs.is_empty() {
+        return;
+    }
+    crate::failpoint!("fire::before_queue");
+    let queues: BTreeSet<String> = runs.iter().filter_map(|run| run.queue.clone()).collect();
+    mark(node, runs, node.clock.now()).await;
+    node.hints.ready(queues);
+}
+
+async fn send(node: &Node, runs: Vec<Run>) {
     if runs.is_empty() || node.health.bus.is_down() {
         return;
     }
@@ -135,7 +151,8 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
             *fires.entry(run.tag.clone()).or_default() += 1;
             node.metrics.fired(&run.tag, now.since(run.scheduled_at));
         }
-        if run.confirmed(now).is_ok() {
+        let handed_over = if run.queue.is_some() { run.queued(now) } else { run.confirmed(now) };
+        if handed_over.is_ok() {
             marked.push(run);
         }
     }
@@ -147,7 +164,7 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
             // One that was not replaced has been reported on already: the handler was faster than this write.
             Ok(_) => break,
             Err(error) if attempt == MARK_TRIES => {
-                tracing::warn!(%error, runs = marked.len(), "confirmed messages could not be marked; they are sent again");
+                tracing::warn!(%error, runs = marked.len(), "what was handed over could not be marked; it is handed over again");
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
         }

@@ -1,7 +1,7 @@
 //! Looks after runs whose time has come: a lease that ran out, a pause that is over, an outcome that is overdue. They are one
 //! thing, a run with an `attention_at` in the past, and this is step 6 of "How a run fires".
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub async fn run(node: &Arc<Node>) {
     while !node.shutdown.is_cancelled() {
         match run_once(node, node.clock.now()).await {
             Ok(true) => pace.worked(),
-            Ok(false) => pace.pause(&node.shutdown).await,
+            Ok(false) => pace.soon(node.hints.needs_attention()).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
         }
     }
@@ -33,12 +33,10 @@ pub async fn run(node: &Arc<Node>) {
 /// # Errors
 /// When the store fails; the runs come up again.
 pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
-    // While the broker is down nothing is gained by taking runs on. Somebody will notice when it is back: the probe.
-    if node.health.bus.is_down() {
-        return Ok(false);
-    }
     let watch = node.shards.watch(now);
-    let overdue = node.store.runs_needing_attention(&watch.shards, now, BATCH).await?;
+    // While the broker is down nothing is gained by taking its runs on. Somebody will notice when it is back: the probe.
+    let queued_only = node.health.bus.is_down();
+    let overdue = node.store.runs_needing_attention(&watch.shards, now, BATCH, queued_only).await?;
     if overdue.is_empty() {
         return Ok(false);
     }
@@ -52,10 +50,15 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
     if !mine.is_empty() {
         tracing::info!(runs = mine.len(), "looked after runs whose time had come");
     }
+    node.hints.ready(ready_again(&mine));
     let firing = mine.into_iter().filter(|run| run.state == RunState::Firing).collect();
     let passed = past_their_moment(node, firing, &tasks, now).await?;
     publish::publish(node, passed).await;
     Ok(full)
+}
+
+fn ready_again(runs: &[Run]) -> BTreeSet<String> {
+    runs.iter().filter(|run| run.state == RunState::Ready).filter_map(|run| run.queue.clone()).collect()
 }
 
 async fn tasks_of(node: &Node, runs: &[Run]) -> Result<HashMap<TaskId, Task>> {
@@ -83,15 +86,15 @@ fn look_after(
     now: Moment,
 ) -> std::result::Result<(), IllegalTransition> {
     match run.state {
-        RunState::Fired | RunState::Retrying if deleted => return run.cancel("its task was deleted", now),
+        RunState::Fired | RunState::Leased | RunState::Retrying if deleted => return run.cancel("its task was deleted", now),
         RunState::Fired | RunState::Leased => run.outcome_overdue(&node.settings.retry, now)?,
         _ => {}
     }
-    if run.has_ended() {
-        return Ok(());
-    }
     if run.state == RunState::Retrying {
-        run.republish(node.ids.token(now))?;
+        run.next_attempt(node.ids.token(now))?;
+    }
+    if run.state != RunState::Firing {
+        return Ok(());
     }
     run.claimed_by(&node.name, now.plus_ms(node.settings.run_lease_ms));
     Ok(())
@@ -106,7 +109,7 @@ async fn past_their_moment(
     now: Moment,
 ) -> Result<Vec<Run>> {
     let has_passed =
-        |run: &Run| tasks.get(&run.task_id).is_some_and(|task| task.has_passed(run.rev, run.scheduled_at));
+        |run: &Run| tasks.get(&run.task_id).is_some_and(|task| is_decided(task, run));
     let (mut passed, stuck): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(has_passed);
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         stuck.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| awaits(task, run)));
@@ -118,6 +121,13 @@ async fn past_their_moment(
         passed.extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
     }
     Ok(passed)
+}
+
+/// Whether the run may be handed over. One that was triggered waits for no moment; it holds for the definition that it was made from.
+/// A further attempt holds in any case: the first one was handed over.
+fn is_decided(task: &Task, run: &Run) -> bool {
+    let live = task.state != TaskState::Cancelled && task.rev == run.rev;
+    run.fired_at.is_some() || (run.triggered && live) || task.has_passed(run.rev, run.scheduled_at)
 }
 
 /// Whether the task stands right before the run's moment.

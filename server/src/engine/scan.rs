@@ -55,8 +55,10 @@ pub async fn listen(node: &Node) {
     let mut pace = Pace::new("wake-ups", Duration::from_millis(1));
     while !node.shutdown.is_cancelled() {
         let hints = tokio::select! {
-            hints = gather(node) => hints,
+            // In this order, and not in a drawn one: a simulated history can be replayed.
+            biased;
             () = node.shutdown.cancelled() => return,
+            hints = gather(node) => hints,
         };
         let scanned = match hints {
             Ok(hinted) => scan_hinted(node, &hinted).await,

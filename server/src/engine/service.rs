@@ -1,18 +1,33 @@
 //! The commands. Every front (v1, resource API, legacy fronts, console) calls these and nothing else.
+//!
+//! Here are the ones that create, read and report; `change` has those that change a task or a run, `work` those of the workers.
 
+mod change;
+mod once;
+mod taking;
+mod work;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
+use super::hints::Hints;
 use super::ids::Ids;
 use super::settings::Settings;
-use crate::core::run::{IllegalTransition, Outcome};
+pub use crate::core::change::CannotChange;
+use crate::core::run::Outcome;
 use crate::core::submission::{InvalidSubmission, Submission};
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Store};
-// Part of the commands' answers: a front names nothing of the ports.
-pub use crate::ports::{BacklogRow, Page, PortError};
+// Part of the commands' questions and answers: a front names nothing of the ports.
+pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, RunFilter, RunPage, TaskFilter};
+pub use change::{Changed, definition};
+pub use once::IdempotencyKey;
+use taking::Taking;
+pub use work::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
 
 /// Deleted tasks whose open runs are looked up at the same time.
 const OPEN_RUNS_AT_ONCE: usize = 16;
@@ -26,6 +41,21 @@ pub enum ServiceError {
     /// There is no such thing.
     #[error("not found")]
     NotFound,
+    /// The task is over.
+    #[error("{0}")]
+    Over(String),
+    /// The task has another revision than the caller knows.
+    #[error("the task is at revision {0} now")]
+    RevisionMoved(u32),
+    /// Another live task holds the dedup key.
+    #[error("task {0} has the same dedup key, or the same name and data")]
+    KeyHeld(TaskId),
+    /// The idempotency key came with another request before.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The run is where this cannot be done to it.
+    #[error("the run is {0:?}")]
+    RunState(crate::core::RunState),
     /// The report speaks of an attempt that is not the current one, or of a run that has ended. Nothing was changed.
     #[error("stale: {0}")]
     Stale(String),
@@ -72,23 +102,36 @@ pub struct Report {
 
 /// The commands, on any store.
 pub struct Service {
-    store: Arc<dyn Store>,
-    lock: Arc<dyn Lock>,
-    clock: Arc<dyn Clock>,
+    ports: Ports,
     ids: Arc<Ids>,
+    hints: Arc<Hints>,
     settings: Settings,
+    shutdown: CancellationToken,
+    taking: Taking,
+}
+
+/// What the commands stand on.
+pub struct Ports {
+    /// The ledger.
+    pub store: Arc<dyn Store>,
+    /// The leases, for a word to the node that watches a task.
+    pub lock: Arc<dyn Lock>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Whether there is a bus. Without one a task that names no queue gets the one with its own name.
+    pub has_bus: bool,
 }
 
 impl Service {
-    /// Commands over these ports.
+    /// Commands over these ports. `shutdown` ends the waits of workers.
     pub fn new(
-        store: Arc<dyn Store>,
-        lock: Arc<dyn Lock>,
-        clock: Arc<dyn Clock>,
+        ports: Ports,
         ids: Arc<Ids>,
+        hints: Arc<Hints>,
         settings: Settings,
+        shutdown: CancellationToken,
     ) -> Self {
-        Self { store, lock, clock, ids, settings }
+        Self { ports, ids, hints, settings, shutdown, taking: Taking::default() }
     }
 
     /// The zone for cron expressions without one of their own.
@@ -98,7 +141,7 @@ impl Service {
 
     /// Now, by this node's clock.
     pub fn now(&self) -> Moment {
-        self.clock.now()
+        self.ports.clock.now()
     }
 
     /// Stores a task. Where a live task has the same dedup key, that one's id is the answer and nothing new fires.
@@ -106,45 +149,74 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Invalid`] names the broken rule; [`ServiceError::Port`] means that it may or may not be stored: send it again.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
-        let now = self.clock.now();
-        let task = submission.accept(TaskId::new(self.ids.uuid(now)), now)?;
+        let id = self.fresh_id();
+        let answer = self.submit_all(vec![(id, submission)]).await.pop();
+        answer.unwrap_or_else(|| Err(PortError::Corrupt("store", "no answer for a task".into()).into()))
+    }
+
+    /// Stores tasks, each on its own; an answer for each, in order.
+    async fn submit_all(&self, submissions: Vec<(TaskId, Submission)>) -> Vec<Result<Submitted>> {
+        let now = self.ports.clock.now();
+        let accepted: Vec<Result<Task>> =
+            submissions.into_iter().map(|(id, submission)| self.accept(id, submission, now)).collect();
+        let valid: Vec<Task> = accepted.iter().filter_map(|task| task.as_ref().ok()).cloned().collect();
         crate::failpoint!("submit::before_insert");
-        let (id, name, due, shard) = (task.id.clone(), task.name.clone(), task.next_due_at, task.id.shard());
-        let answer = self.store.insert_tasks(vec![task]).await.pop();
+        let inserted = self.ports.store.insert_tasks(valid).await;
         crate::failpoint!("submit::inserted");
-        match answer {
-            Some(Ok(InsertedTask::New)) => {
-                self.wake_if_soon(shard, due, now).await;
-                Ok(Submitted { id, name, existing: false })
-            }
-            Some(Ok(InsertedTask::Existing(id))) => Ok(Submitted { id, name, existing: true }),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(PortError::Corrupt("store", "no answer for a task".into()).into()),
+        let mut inserted = inserted.into_iter();
+        let mut answers = Vec::with_capacity(accepted.len());
+        let mut soon = Vec::new();
+        for task in accepted {
+            answers.push(task.and_then(|task| {
+                let answer = inserted.next();
+                let answer = answer.unwrap_or_else(|| Err(PortError::Corrupt("store", "no answer for a task".into())));
+                let answer = answer.map(|inserted| submitted(&task, inserted))?;
+                soon.extend((!answer.existing).then(|| (task.id.shard(), task.next_due_at)));
+                Ok(answer)
+            }));
         }
+        self.wake_if_soon(&soon, now).await;
+        answers
+    }
+
+    fn accept(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
+        Ok(self.with_queue(submission).accept(id, now)?)
+    }
+
+    /// Without a bus every task has a queue.
+    fn with_queue(&self, submission: Submission) -> Submission {
+        let by_name = || (!self.ports.has_bus).then(|| submission.name.clone());
+        Submission { queue: submission.queue.or_else(by_name), ..submission }
+    }
+
+    fn fresh_id(&self) -> TaskId {
+        TaskId::new(self.ids.uuid(self.ports.clock.now()))
     }
 
     /// A watcher reads the near future only every so often; a task that is due before it looks again is worth a word. A word that
     /// gets lost costs at most that time.
-    async fn wake_if_soon(&self, shard: u16, due: Option<Moment>, now: Moment) {
-        let soon = due.is_some_and(|due| due.since(now) <= self.settings.window_ms);
-        if soon && let Err(error) = self.lock.wake(&[shard]).await {
-            tracing::debug!(%error, "no wake-up was sent; the next scan finds the task");
+    async fn wake_if_soon(&self, tasks: &[(u16, Option<Moment>)], now: Moment) {
+        let soon = |due: &Option<Moment>| due.is_some_and(|due| due.since(now) <= self.settings.window_ms);
+        let shards: BTreeSet<u16> = tasks.iter().filter(|(_, due)| soon(due)).map(|(shard, _)| *shard).collect();
+        let shards: Vec<u16> = shards.into_iter().collect();
+        if !shards.is_empty() && let Err(error) = self.ports.lock.wake(&shards).await {
+            tracing::debug!(%error, "no wake-up was sent; the next scan finds the tasks");
         }
     }
 
-    /// Deletes tasks, finished ones included. Unknown ids are left out of the answer; one that was deleted before is in it, so that a
-    /// call whose answer was lost can be repeated.
+    /// Deletes tasks, finished ones included: they are no longer shown, and runs that wait in a queue are called off. Unknown ids are
+    /// left out of the answer; one that was deleted before is in it, so that a call whose answer was lost can be repeated.
     ///
     /// # Errors
     /// [`ServiceError::Port`]: some may be deleted; send it again.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
-        let turned = self.store.cancel_tasks(ids, self.clock.now()).await?;
+        let turned = self.ports.store.cancel_tasks(ids, true, self.ports.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
         stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
     }
 
     async fn deleted(&self, id: TaskId) -> Result<Deleted> {
-        let open_runs = self.store.open_runs(&id).await?.into_iter().map(|run| run.id).collect();
+        let open_runs = self.call_off_waiting(&id).await?;
         Ok(Deleted { id, open_runs })
     }
 
@@ -157,7 +229,7 @@ impl Service {
         let mut deleted = Vec::new();
         let mut before = None;
         loop {
-            let tasks = self.store.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
+            let tasks = self.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
             let ids: Vec<TaskId> = tasks.into_iter().map(|task| task.id).collect();
             deleted.extend(self.delete(&ids).await?);
             if ids.len() < PAGE as usize {
@@ -172,7 +244,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn task(&self, id: &TaskId) -> Result<Task> {
-        let task = self.store.task(id).await?.filter(|task| task.state != TaskState::Cancelled);
+        let task = self.ports.store.task(id).await?.filter(|task| task.state != TaskState::Cancelled);
         task.ok_or(ServiceError::NotFound)
     }
 
@@ -181,7 +253,31 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>> {
-        Ok(self.store.tasks_by_name(name, page).await?)
+        self.list_tasks(&TaskFilter { name: Some(name.to_owned()), state: None }, page).await
+    }
+
+    /// Tasks that match, newest first.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        Ok(self.ports.store.list_tasks(filter, page).await?)
+    }
+
+    /// Runs that match, latest first.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        Ok(self.ports.store.list_runs(filter, page).await?)
+    }
+
+    /// What each queue holds.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn queues(&self) -> Result<Vec<QueueRow>> {
+        Ok(self.ports.store.queues().await?)
     }
 
     /// A run.
@@ -189,7 +285,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn run(&self, id: &RunId) -> Result<Run> {
-        self.store.run(id).await?.ok_or(ServiceError::NotFound)
+        self.ports.store.run(id).await?.ok_or(ServiceError::NotFound)
     }
 
     /// Fires by tag in the current minute, over all nodes.
@@ -197,7 +293,7 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn fires_this_minute(&self) -> Result<Vec<(String, u64)>> {
-        Ok(self.store.fires_in_minute(self.clock.now()).await?)
+        Ok(self.ports.store.fires_in_minute(self.ports.clock.now()).await?)
     }
 
     /// What waits now, by tag.
@@ -205,7 +301,7 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn backlog(&self) -> Result<Vec<BacklogRow>> {
-        Ok(self.store.backlog(self.clock.now()).await?)
+        Ok(self.ports.store.backlog(self.ports.clock.now()).await?)
     }
 
     /// Takes a handler's word on an attempt. The same report again, after its answer was lost, is answered like the first.
@@ -214,38 +310,15 @@ impl Service {
     /// [`ServiceError::NotFound`] for an unknown run; [`ServiceError::Stale`] when attempt or token is not the current one or the
     /// run has ended otherwise; then nothing has changed.
     pub async fn report(&self, id: &RunId, report: &Report) -> Result<Run> {
-        loop {
-            let mut run = self.run(id).await?;
-            if (run.attempt, &run.token) != (report.attempt, &report.token) {
-                return Err(ServiceError::Stale(format!("attempt {} is the current one", run.attempt)));
-            }
-            if already_says(&run, &report.outcome) {
-                return Ok(run);
-            }
-            let now = self.clock.now();
-            run.reported(&report.outcome, report.message.clone(), &self.settings.retry, now).map_err(
-                |IllegalTransition { state, .. }| ServiceError::Stale(format!("the run is {state:?}")),
-            )?;
-            crate::failpoint!("report::before_update");
-            let replaced = self.store.update_runs(std::slice::from_ref(&run)).await?;
-            crate::failpoint!("report::updated");
-            if replaced == [true] {
-                return Ok(run);
-            }
-            // Somebody else wrote in between (the node that marks it as fired, most likely): look again.
-        }
+        let answer = self.settle(&[(id.clone(), report.clone())]).await?.pop();
+        answer.unwrap_or(Err(ServiceError::NotFound))
     }
 }
 
-/// Whether the run stands where this outcome would bring it: the report's first try got through and its answer was lost.
-fn already_says(run: &Run, outcome: &Outcome) -> bool {
-    use crate::core::RunState;
-    let wanted: &[RunState] = match outcome {
-        Outcome::Succeeded => &[RunState::Succeeded],
-        // The last attempt's failure is the end.
-        Outcome::Failed { .. } => &[RunState::Retrying, RunState::Dead],
-        Outcome::Dead => &[RunState::Dead],
-        Outcome::Skipped => &[RunState::Skipped],
+fn submitted(task: &Task, inserted: InsertedTask) -> Submitted {
+    let (id, existing) = match inserted {
+        InsertedTask::New => (task.id.clone(), false),
+        InsertedTask::Existing(id) => (id, true),
     };
-    wanted.contains(&run.state)
+    Submitted { id, name: task.name.clone(), existing }
 }

@@ -144,15 +144,9 @@ mod tests {
 
     fn task(n: u128, due_ms: i64) -> Task {
         let submission = Submission {
-            name: "tag".into(),
-            data: String::new(),
             schedule: Schedule::Every { period_ms: 10 },
             start_at: Some(Moment::from_ms(due_ms)),
-            end_at: None,
-            max_fires: None,
-            ack: false,
-            max_runtime_sec: None,
-            dedup_key: None,
+            ..Submission::named("tag", "")
         };
         submission.accept(TaskId::new(uuid::Uuid::from_u128(n)), Moment::from_ms(0)).unwrap()
     }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::errors::bounded;
 use super::rows::{all_shards, date};
 use super::{Ledger, schema, tasks};
-use crate::core::Moment;
-use crate::ports::{BacklogRow, Result};
+use crate::core::{Moment, RunState};
+use crate::ports::{BacklogRow, QueueRow, Result};
 
 #[derive(Deserialize)]
 struct Count {
@@ -42,12 +42,12 @@ fn waiting(now: Moment) -> Vec<Document> {
         "shard": { "$in": all_shards() },
         "attention_at": { "$exists": true },
         "$or": [
-            { "state": "fired" },
+            { "state": { "$in": ["fired", "leased"] } },
             { "state": "firing", "scheduled_at": { "$lte": date(now) } },
             { "state": "retrying", "scheduled_at": { "$lte": date(now) }, "attention_at": { "$lte": date(now) } },
         ],
     };
-    let is_fired = doc! { "$eq": ["$state", "fired"] };
+    let is_fired = doc! { "$in": ["$state", ["fired", "leased"]] };
     vec![
         doc! { "$match": open },
         doc! { "$group": {
@@ -74,4 +74,43 @@ fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
         row.1 += count.unreported as u64;
     }
     by_tag.into_iter().map(|(tag, (due, unreported))| BacklogRow { tag, due, unreported }).collect()
+}
+
+#[derive(Deserialize)]
+struct Held {
+    #[serde(rename = "_id")]
+    id: QueueAndState,
+    runs: i64,
+}
+
+#[derive(Deserialize)]
+struct QueueAndState {
+    queue: String,
+    state: RunState,
+}
+
+/// What each queue holds: a walk over its open runs.
+pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
+    let open = doc! { "queue": { "$exists": true }, "attention_at": { "$exists": true } };
+    let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
+    let pipeline = vec![doc! { "$match": open }, doc! { "$group": by }];
+    let index = Hint::Keys(doc! { "queue": 1, "state": 1 });
+    let held = ledger.runs.aggregate(pipeline).hint(index).with_type::<Held>();
+    let held: Vec<Held> = bounded(async { held.await?.try_collect().await }).await?;
+    Ok(by_queue(held))
+}
+
+fn by_queue(held: Vec<Held>) -> Vec<QueueRow> {
+    let mut rows = BTreeMap::<String, QueueRow>::new();
+    for Held { id: QueueAndState { queue, state }, runs } in held {
+        let empty = QueueRow { queue: queue.clone(), ready: 0, leased: 0, retrying: 0 };
+        let row = rows.entry(queue).or_insert(empty);
+        match state {
+            RunState::Ready => row.ready += runs as u64,
+            RunState::Leased => row.leased += runs as u64,
+            RunState::Retrying => row.retrying += runs as u64,
+            _ => {}
+        }
+    }
+    rows.into_values().filter(|row| row.ready + row.leased + row.retrying > 0).collect()
 }

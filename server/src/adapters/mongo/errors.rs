@@ -29,6 +29,11 @@ pub fn is_unavailable(code: i32) -> bool {
     UNAVAILABLE_CODES.contains(&code)
 }
 
+/// Whether a single write collided with a row that stands.
+pub fn is_duplicate(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
+}
+
 /// A driver's error, as the port names it.
 pub fn port_error(error: Error) -> PortError {
     match error.kind.as_ref() {

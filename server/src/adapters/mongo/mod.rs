@@ -6,7 +6,10 @@ mod counters;
 mod errors;
 #[doc(hidden)]
 pub mod explained;
+mod lists;
 mod prune;
+mod remembered;
+mod replace;
 mod rows;
 mod runs;
 mod schema;
@@ -24,9 +27,13 @@ use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, port_error, refused, unavailable};
+use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
-use crate::ports::{Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, Result, Store};
+use crate::ports::{
+    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Remembered, ReplacedTask, Result, RunFilter,
+    RunPage, Store, TaskFilter,
+};
 
 /// How long an operation waits for a primary, unless the URI says otherwise.
 const SERVER_SELECTION: Duration = Duration::from_secs(5);
@@ -52,6 +59,7 @@ struct Ledger {
     tasks: Collection<TaskRow>,
     runs: Collection<RunRow>,
     counters: Collection<Document>,
+    remembered: Collection<RememberedRow>,
 }
 
 impl MongoStore {
@@ -90,6 +98,7 @@ impl MongoStore {
             tasks: db.collection("tasks"),
             runs: db.collection("runs"),
             counters: db.collection("counters"),
+            remembered: db.collection("remembered"),
             db,
         };
         let flushing = db.clone();
@@ -169,12 +178,16 @@ impl Store for MongoStore {
         tasks::by_id(self.ready().await?, ids).await
     }
 
-    async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>> {
-        tasks::by_name(self.ready().await?, name, page).await
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        lists::tasks(self.ready().await?, filter, page).await
     }
 
-    async fn cancel_tasks(&self, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
-        tasks::cancel(self.ready().await?, ids, now).await
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+        replace::task(self.ready().await?, read, task).await
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+        tasks::cancel(self.ready().await?, ids, hide, now).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -193,6 +206,27 @@ impl Store for MongoStore {
         Ok(runs::by_id(self.ready().await?, &[id]).await?.pop())
     }
 
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+        let ids: Vec<&RunId> = ids.iter().collect();
+        runs::by_id(self.ready().await?, &ids).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        lists::runs(self.ready().await?, filter, page).await
+    }
+
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        lists::ready_runs(self.ready().await?, queues, limit).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRow>> {
+        backlog::queues(self.ready().await?).await
+    }
+
+    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+        remembered::remember(self.ready().await?, request).await
+    }
+
     async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
         runs::open(self.ready().await?, task_id).await
     }
@@ -201,8 +235,14 @@ impl Store for MongoStore {
         runs::update(self.ready().await?, runs).await
     }
 
-    async fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>> {
-        runs::needing_attention(self.ready().await?, shards, now, limit).await
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        runs::needing_attention(self.ready().await?, shards, now, limit, queued_only).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -217,8 +257,10 @@ impl Store for MongoStore {
         backlog::rows(self.ready().await?, now).await
     }
 
-    async fn prune(&self, ended_before: Moment, limit: u32) -> Result<u64> {
-        prune::run(self.ready().await?, ended_before, limit).await
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+        let ledger = self.ready().await?;
+        let forgotten = remembered::forget(ledger, remembered_before).await?;
+        Ok(forgotten + prune::run(ledger, ended_before, limit).await?)
     }
 
     async fn now(&self) -> Result<Moment> {

@@ -4,8 +4,9 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::core::retry::RetryPolicy;
 use crate::core::run::Stretch;
-use crate::core::task::SHARDS;
+use crate::core::task::{PastRev, SHARDS};
 use crate::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
 
 /// A moment as BSON has it.
@@ -52,7 +53,12 @@ pub struct TaskRow {
     ack: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_runtime_sec: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryRow>,
     created_at: DateTime,
+    anchored_at: DateTime,
     rev: i64,
     state: TaskState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,9 +68,47 @@ pub struct TaskRow {
     fired_count: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     dedup_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    past: Vec<PastRow>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hidden: bool,
     /// When it finished or was cancelled: what prune goes by.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
+}
+
+/// A retry policy; BSON has no unsigned numbers.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct RetryRow {
+    max_attempts: i64,
+    backoff_ms: i64,
+    max_backoff_ms: i64,
+}
+
+impl From<RetryPolicy> for RetryRow {
+    fn from(retry: RetryPolicy) -> Self {
+        Self {
+            max_attempts: i64::from(retry.max_attempts),
+            backoff_ms: retry.backoff_ms as i64,
+            max_backoff_ms: retry.max_backoff_ms as i64,
+        }
+    }
+}
+
+impl From<RetryRow> for RetryPolicy {
+    fn from(row: RetryRow) -> Self {
+        Self {
+            max_attempts: row.max_attempts as u32,
+            backoff_ms: row.backoff_ms as u64,
+            max_backoff_ms: row.max_backoff_ms as u64,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct PastRow {
+    rev: i64,
+    last_due_at: DateTime,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -103,16 +147,29 @@ impl From<&Task> for TaskRow {
             max_fires: task.max_fires.map(|n| n as i64),
             ack: task.ack,
             max_runtime_sec: task.max_runtime_sec.map(|n| n as i64),
+            queue: task.queue.clone(),
+            retry: task.retry.map(RetryRow::from),
             created_at: date(task.created_at),
+            anchored_at: date(task.anchored_at),
             rev: i64::from(task.rev),
             state: task.state,
             next_due_at: task.next_due_at.map(date),
             last_due_at: task.last_due_at.map(date),
             fired_count: task.fired_count as i64,
             dedup_key: task.dedup_key.clone(),
+            past: task.past.iter().map(past_row).collect(),
+            hidden: task.hidden,
             ended_at: None,
         }
     }
+}
+
+fn past_row(past: &PastRev) -> PastRow {
+    PastRow { rev: i64::from(past.rev), last_due_at: date(past.last_due_at) }
+}
+
+fn past_rev(row: PastRow) -> PastRev {
+    PastRev { rev: row.rev as u32, last_due_at: moment(row.last_due_at) }
 }
 
 impl TaskRow {
@@ -143,13 +200,18 @@ impl TryFrom<TaskRow> for Task {
             max_fires: row.max_fires.map(|n| n as u64),
             ack: row.ack,
             max_runtime_sec: row.max_runtime_sec.map(|n| n as u64),
+            queue: row.queue,
+            retry: row.retry.map(RetryPolicy::from),
             created_at: moment(row.created_at),
+            anchored_at: moment(row.anchored_at),
             rev: row.rev as u32,
             state: row.state,
             next_due_at: row.next_due_at.map(moment),
             last_due_at: row.last_due_at.map(moment),
             fired_count: row.fired_count as u64,
             dedup_key: row.dedup_key,
+            past: row.past.into_iter().map(past_rev).collect(),
+            hidden: row.hidden,
         })
     }
 }
@@ -163,8 +225,14 @@ pub struct RunRow {
     task_id: TaskId,
     rev: i64,
     scheduled_at: DateTime,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    triggered: bool,
     tag: String,
     pub data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome_within_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,6 +252,8 @@ pub struct RunRow {
     fired_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
     version: i64,
 }
 
@@ -207,6 +277,7 @@ pub fn progress(run: &Run, write_id: ObjectId) -> Document {
     put("reason", run.reason.clone().map(Bson::from));
     put("attention_at", run.attention_at.map(date).map(Bson::from));
     put("fired_at", run.fired_at.map(date).map(Bson::from));
+    put("result", run.result.clone().map(Bson::from));
     put("ended_at", run.ended_at.map(date).map(Bson::from));
     let mut update = doc! { "$set": set };
     // The server refuses an empty $unset.
@@ -239,8 +310,11 @@ impl From<&Run> for RunRow {
             task_id: run.task_id.clone(),
             rev: i64::from(run.rev),
             scheduled_at: date(run.scheduled_at),
+            triggered: run.triggered,
             tag: run.tag.clone(),
             data: run.data.clone(),
+            queue: run.queue.clone(),
+            retry: run.retry.map(RetryRow::from),
             outcome_within_ms: run.outcome_within_ms,
             stretch_to: run.stretch.map(|stretch| date(stretch.to)),
             stretch_count: run.stretch.map(|stretch| stretch.count as i64),
@@ -253,6 +327,7 @@ impl From<&Run> for RunRow {
             attention_at: run.attention_at.map(date),
             fired_at: run.fired_at.map(date),
             ended_at: run.ended_at.map(date),
+            result: run.result.clone(),
             version: run.version as i64,
         }
     }
@@ -266,8 +341,11 @@ impl From<RunRow> for Run {
             task_id: row.task_id,
             rev: row.rev as u32,
             scheduled_at: moment(row.scheduled_at),
+            triggered: row.triggered,
             tag: row.tag,
             data: row.data,
+            queue: row.queue,
+            retry: row.retry.map(RetryPolicy::from),
             outcome_within_ms: row.outcome_within_ms,
             stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
             state: row.state,
@@ -279,6 +357,7 @@ impl From<RunRow> for Run {
             attention_at: row.attention_at.map(moment),
             fired_at: row.fired_at.map(moment),
             ended_at: row.ended_at.map(moment),
+            result: row.result,
             version: row.version as u64,
         }
     }

@@ -115,13 +115,23 @@ async fn read_own(ledger: &Ledger, runs: &[Run], write_id: ObjectId) -> Result<H
     Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
 }
 
-pub async fn needing_attention(ledger: &Ledger, shards: &[u16], now: Moment, limit: u32) -> Result<Vec<Run>> {
+pub async fn needing_attention(
+    ledger: &Ledger,
+    shards: &[u16],
+    now: Moment,
+    limit: u32,
+    queued_only: bool,
+) -> Result<Vec<Run>> {
     if limit == 0 {
         return Ok(Vec::new());
     }
+    let mut filter = attention_filter(&shard_numbers(shards), now);
+    if queued_only {
+        filter.insert("queue", doc! { "$exists": true });
+    }
     let find = ledger
         .runs
-        .find(attention_filter(&shard_numbers(shards), now))
+        .find(filter)
         .sort(doc! { "attention_at": 1 })
         .hint(Hint::Keys(schema::attention_index()))
         .limit(i64::from(limit))

@@ -31,22 +31,51 @@ pub fn attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1 }
 }
 
+/// The sort and bounds of [`ready_runs`](crate::ports::Store::ready_runs), of some queues or of all.
+pub fn ready_index(by_queue: bool) -> Document {
+    if by_queue {
+        doc! { "queue": 1, "scheduled_at": 1, "_id": 1 }
+    } else {
+        doc! { "scheduled_at": 1, "_id": 1 }
+    }
+}
+
+/// The sort of [`list_runs`](crate::ports::Store::list_runs), within one value of `field` or over all runs.
+pub fn latest_first(field: Option<&str>) -> Document {
+    let mut keys = Document::new();
+    if let Some(field) = field {
+        keys.insert(field, 1);
+    }
+    keys.insert("scheduled_at", -1);
+    keys.insert("_id", -1);
+    keys
+}
+
 pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let only = |field: &str| doc! { field: { "$exists": true } };
     let tasks = [
         partial(due_index(), doc! { "state": "active" }),
         unique(doc! { "dedup_key": 1 }, only("dedup_key")),
         index(doc! { "name": 1, "_id": -1 }),
+        index(doc! { "state": 1, "_id": -1 }),
         partial(doc! { "ended_at": 1 }, only("ended_at")),
     ];
     let runs = [
         partial(attention_index(), only("attention_at")),
         partial(doc! { "task_id": 1 }, only("attention_at")),
+        partial(doc! { "queue": 1, "state": 1 }, only("attention_at")),
+        partial(ready_index(true), doc! { "state": "ready" }),
+        partial(ready_index(false), doc! { "state": "ready" }),
+        index(latest_first(Some("task_id"))),
+        index(latest_first(Some("tag"))),
+        index(latest_first(Some("state"))),
+        index(latest_first(None)),
         partial(doc! { "ended_at": 1 }, only("ended_at")),
     ];
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;
     bounded(ledger.runs.create_indexes(runs).into_future()).await?;
     bounded(ledger.counters.create_index(expiring("expire_at")).into_future()).await?;
+    bounded(ledger.remembered.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }
 

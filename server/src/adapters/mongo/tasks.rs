@@ -13,7 +13,7 @@ use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, InsertedTask, Page, PortError, Result};
+use crate::ports::{Advance, InsertedTask, PortError, Result};
 
 /// How often a task is tried whose key was held by one that was gone when it was looked up.
 const HOLDER_TRIES: usize = 5;
@@ -57,6 +57,7 @@ fn copy(error: &PortError) -> PortError {
     match error {
         PortError::Unavailable(name, _) => PortError::Unavailable(name, text.into()),
         PortError::Refused(name, _) => PortError::Refused(name, text.into()),
+        PortError::Full(name, _) => PortError::Full(name, text.into()),
         PortError::Corrupt(name, _) => PortError::Corrupt(name, text.into()),
     }
 }
@@ -151,7 +152,7 @@ async fn look_up(ledger: &Ledger, tasks: &[&Task]) -> Result<Standing> {
     })
 }
 
-fn read(rows: Vec<TaskRow>) -> Result<Vec<Task>> {
+pub fn read(rows: Vec<TaskRow>) -> Result<Vec<Task>> {
     rows.into_iter().map(|row| Task::try_from(row).map_err(corrupt)).collect()
 }
 
@@ -161,19 +162,6 @@ fn texts(ids: &[TaskId]) -> Vec<&str> {
 
 pub async fn by_id(ledger: &Ledger, ids: &[TaskId]) -> Result<Vec<Task>> {
     read(find_by_id(&ledger.tasks, &texts(ids), Document::new(), None).await?)
-}
-
-pub async fn by_name(ledger: &Ledger, name: &str, page: &Page) -> Result<Vec<Task>> {
-    let mut filter = doc! { "name": name, "state": { "$ne": "cancelled" } };
-    if let Some(before) = &page.before {
-        filter.insert("_id", doc! { "$lt": before.as_str() });
-    }
-    let find = ledger.tasks.find(filter).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
-    let find = find.hint(Hint::Keys(doc! { "name": 1, "_id": -1 }));
-    if page.limit == 0 {
-        return Ok(Vec::new());
-    }
-    read(bounded(async { find.await?.try_collect().await }).await?)
 }
 
 pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -267,17 +255,20 @@ async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>>
     Ok(advances.iter().map(passed).collect())
 }
 
-pub async fn cancel(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
+pub async fn cancel(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
     let mut cancelled = Vec::new();
     for chunk in ids.chunks(CHUNK) {
-        cancelled.extend(cancel_chunk(ledger, chunk, now).await?);
+        cancelled.extend(cancel_chunk(ledger, chunk, hide, now).await?);
     }
     Ok(cancelled)
 }
 
-async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], now: Moment) -> Result<Vec<TaskId>> {
+async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
     let ids = texts(ids);
     persistent(|| bury(ledger, &ids, now)).await?;
+    if hide {
+        persistent(|| self::hide(ledger, &ids)).await?;
+    }
     let tombstones = doc! { "state": "cancelled" };
     let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
     Ok(buried.into_iter().map(|row| row.id).collect())
@@ -287,6 +278,12 @@ async fn bury(ledger: &Ledger, ids: &[&str], now: Moment) -> Result<()> {
     let (live, tombstone) = burial(ids, now);
     let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
     bounded(update.into_future()).await.map(drop)
+}
+
+async fn hide(ledger: &Ledger, ids: &[&str]) -> Result<()> {
+    let tombstones = doc! { "_id": { "$in": ids }, "state": "cancelled" };
+    let hide = ledger.tasks.update_many(tombstones, doc! { "$set": { "hidden": true } }).hint(by_id_hint());
+    bounded(hide.into_future()).await.map(drop)
 }
 
 /// Which tasks a delete turns, and into what.

@@ -1,0 +1,120 @@
+//! Pages of tasks and runs, and the heads of the queues.
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::options::Hint;
+
+use super::errors::bounded;
+use super::rows::{RunRow, TaskRow, date, state_name};
+use super::updates::within_bytes;
+use super::{Ledger, schema, tasks};
+use crate::core::{Run, Task, TaskState};
+use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
+
+pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+    if page.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let find = ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
+    let find = find.hint(Hint::Keys(task_index(filter)));
+    let rows = bounded(async { find.await?.try_collect::<Vec<TaskRow>>().await }).await?;
+    tasks::read(rows)
+}
+
+fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
+    let mut filter = doc! { "hidden": { "$ne": true } };
+    filter.insert("state", match wanted.state {
+        Some(state) => doc! { "$eq": task_state(state) },
+        None => doc! { "$ne": "cancelled" },
+    });
+    if let Some(name) = &wanted.name {
+        filter.insert("name", name);
+    }
+    if let Some(before) = &page.before {
+        filter.insert("_id", doc! { "$lt": before.as_str() });
+    }
+    filter
+}
+
+fn task_index(wanted: &TaskFilter) -> Document {
+    match (&wanted.name, wanted.state) {
+        (Some(_), _) => doc! { "name": 1, "_id": -1 },
+        (None, Some(_)) => doc! { "state": 1, "_id": -1 },
+        (None, None) => doc! { "_id": 1 },
+    }
+}
+
+const fn task_state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Active => "active",
+        TaskState::Paused => "paused",
+        TaskState::Finished => "finished",
+        TaskState::Cancelled => "cancelled",
+    }
+}
+
+pub async fn runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+    let sort = doc! { "scheduled_at": -1, "_id": -1 };
+    let find = ledger.runs.find(run_filter(filter, page)).sort(sort).hint(Hint::Keys(run_index(filter)));
+    read_runs(find, page.limit).await
+}
+
+fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
+    let mut filter = Document::new();
+    if let Some(task_id) = &wanted.task_id {
+        filter.insert("task_id", task_id.as_str());
+    }
+    if let Some(tag) = &wanted.tag {
+        filter.insert("tag", tag);
+    }
+    if let Some(state) = wanted.state {
+        filter.insert("state", state_name(state));
+    }
+    if let Some((at, id)) = &page.before {
+        filter.insert("scheduled_at", doc! { "$lte": date(*at) });
+        let earlier = doc! { "scheduled_at": { "$lt": date(*at) } };
+        filter.insert("$or", [earlier, doc! { "_id": { "$lt": id.as_str() } }].to_vec());
+    }
+    filter
+}
+
+/// The narrowest index there is: a task has few runs, a state like `dead` mostly fewer than a tag.
+fn run_index(wanted: &RunFilter) -> Document {
+    let field = match wanted {
+        RunFilter { task_id: Some(_), .. } => Some("task_id"),
+        RunFilter { state: Some(_), .. } => Some("state"),
+        RunFilter { tag: Some(_), .. } => Some("tag"),
+        _ => None,
+    };
+    schema::latest_first(field)
+}
+
+/// The earliest ready runs, queue by queue where some are named: one walk over several queues would have to sort what it finds.
+pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+    if queues.is_empty() {
+        let named_by_tag = doc! { "state": "ready", "$expr": { "$eq": ["$queue", "$tag"] } };
+        return ready(ledger, named_by_tag, false, limit).await;
+    }
+    let mut found = Vec::new();
+    for queue in queues {
+        found.extend(ready(ledger, doc! { "state": "ready", "queue": queue }, true, limit).await?);
+    }
+    found.sort_by(|a: &Run, b: &Run| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
+    found.dedup_by(|a, b| a.id == b.id);
+    found.truncate(limit as usize);
+    Ok(found)
+}
+
+async fn ready(ledger: &Ledger, filter: Document, by_queue: bool, limit: u32) -> Result<Vec<Run>> {
+    let find = ledger.runs.find(filter).sort(doc! { "scheduled_at": 1, "_id": 1 });
+    read_runs(find.hint(Hint::Keys(schema::ready_index(by_queue))), limit).await
+}
+
+async fn read_runs(find: mongodb::action::Find<'_, RunRow>, limit: u32) -> Result<Vec<Run>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let find = find.limit(i64::from(limit)).batch_size(limit);
+    let rows = bounded(async { within_bytes(find.await?, |row: &RunRow| row.data.len()).await }).await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}

@@ -1,0 +1,105 @@
+//! The statements behind the port, for a test to ask for their plans.
+
+use super::{SqliteStore, backlog, counters, lists, prune, remembered, rows, runs, tasks};
+use crate::core::{RunState, TaskState};
+use crate::ports::{Result, TaskFilter};
+
+/// Each statement by the name of what it is for, and the steps of its plan.
+///
+/// # Errors
+/// Those of the database.
+pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
+    let explain = |db: &rusqlite::Connection| {
+        statements().into_iter().map(|(name, sql)| Ok((name, steps(db, &sql)?))).collect()
+    };
+    store.readers.read(explain).await
+}
+
+fn steps(db: &rusqlite::Connection, sql: &str) -> Result<Vec<String>> {
+    let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    // What stands for the parameters does not matter to a plan.
+    let steps = explain.raw_query().mapped(|row| row.get(3));
+    Ok(steps.collect::<rusqlite::Result<_>>()?)
+}
+
+fn statements() -> Vec<(String, String)> {
+    let fixed = [
+        ("task", tasks::BY_ID),
+        ("key holder", tasks::KEY_HOLDER),
+        ("due", tasks::DUE),
+        ("move", rows::MOVE_TASK),
+        ("run", runs::BY_ID),
+        ("replace run", rows::REPLACE_RUN),
+        ("open", runs::OPEN),
+        ("attention", runs::NEEDING_ATTENTION),
+        ("ready in queue", lists::READY_IN_QUEUE),
+        ("ready by tag", lists::READY_BY_TAG),
+        ("overdue", backlog::OVERDUE),
+        ("firing", backlog::FIRING),
+        ("retrying", backlog::RETRYING),
+        ("unreported", backlog::UNREPORTED),
+        ("queues", backlog::QUEUES),
+        ("fires", counters::IN_MINUTE),
+        ("expire", counters::EXPIRE),
+        ("remembered", remembered::BY_KEY),
+        ("forget", remembered::FORGET),
+        ("prune runs", prune::RUNS),
+        ("prune tasks", prune::TASKS),
+        ("prune task", prune::TASK),
+    ];
+    let fixed = fixed.into_iter().map(|(name, sql)| (name.to_owned(), sql.to_owned()));
+    fixed.chain(task_lists()).chain(run_lists()).collect()
+}
+
+fn task_lists() -> Vec<(String, String)> {
+    let (before, limit) = ("f".to_owned(), 10);
+    let mut lists = Vec::new();
+    for name in [None, Some("n".to_owned())] {
+        for state in [None, Some(TaskState::Paused), Some(TaskState::Cancelled)] {
+            for before in [None, Some(&before)] {
+                let filter = TaskFilter { name: name.clone(), state };
+                lists.push((
+                    format!("list {filter:?} {before:?}"),
+                    lists::task_query(&filter, before, &limit).0,
+                ));
+            }
+        }
+    }
+    lists
+}
+
+fn run_lists() -> Vec<(String, String)> {
+    let (before, limit) = ((0, "f".to_owned()), 10);
+    let state = super::rows::run_state(RunState::Dead);
+    let mut lists = Vec::new();
+    for given in 0..8 {
+        for before in [None, Some(&before)] {
+            let value = |bit: u32| (given >> bit & 1 == 1).then_some(&state as &dyn rusqlite::ToSql);
+            let wanted = [
+                ("task_id", "runs_by_task", value(0)),
+                ("state", "runs_by_state", value(1)),
+                ("tag", "runs_by_tag", value(2)),
+            ];
+            lists
+                .push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before, &limit).0));
+        }
+    }
+    lists
+}
+
+/// Lets the database have so many pages of 4 KiB at most.
+///
+/// # Errors
+/// Those of the database.
+pub async fn limit_pages(store: &SqliteStore, pages: u32) -> Result<()> {
+    let limit = move |db: &rusqlite::Connection| {
+        db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
+        Ok(())
+    };
+    store.writer.write(limit).await
+}
+
+/// How many transactions have been committed.
+pub fn commits(store: &SqliteStore) -> u64 {
+    store.writer.commits()
+}

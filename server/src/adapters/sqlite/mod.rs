@@ -1,0 +1,249 @@
+//! The ledger in one SQLite file, for one process: a data directory, a thread that writes and a few that read.
+
+mod backlog;
+mod counters;
+mod datadir;
+mod errors;
+#[doc(hidden)]
+pub mod explained;
+mod lists;
+mod log;
+mod prune;
+mod readers;
+mod remembered;
+mod rows;
+mod runs;
+mod schema;
+mod tasks;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags};
+
+use self::datadir::DataDir;
+use self::errors::{about, copy, refused};
+use self::log::Log;
+use self::readers::Readers;
+use self::rows::{RunRow, shard_mask};
+use self::writer::Writer;
+use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::ports::{
+    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Remembered,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+};
+
+/// How long a statement waits for a program from outside that looks into the file.
+const BUSY: Duration = Duration::from_secs(5);
+/// Threads that read.
+const READERS: usize = 3;
+/// Memory for pages in KiB, of the writer and of each reader. The operating system keeps what does not fit.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+const READER_CACHE_KIB: i64 = 8 * 1024;
+/// Statements kept prepared by each connection.
+const STATEMENTS: usize = 64;
+/// How large the log may stay in bytes once its content is in the database.
+const LOG_BYTES: i64 = 64 * 1024 * 1024;
+
+/// The ledger in a SQLite file. Dropping it waits for the writes under way, tidies the file up, and frees the directory.
+pub struct SqliteStore {
+    // In the order in which they end: the last connection to close is the one that can tidy up.
+    readers: Readers,
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    _dir: DataDir,
+}
+
+impl SqliteStore {
+    /// Opens the ledger in the directory at `dir`, which is made where it is missing. The store's clock is `clock`. Blocks for as long
+    /// as the disk takes.
+    ///
+    /// # Errors
+    /// `Refused` when the directory is in use by another taskcenter or cannot be used, or a newer release has written the file;
+    /// `Corrupt` when the file is no database; `Full` when there is no room for it.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, PortError> {
+        let dir = DataDir::take(dir)?;
+        let path = dir.database();
+        let opened = start(&path).map_err(|error| about(&path.display().to_string(), &error));
+        let (readers, writer) = opened?;
+        Ok(Self { readers, writer, clock, _dir: dir })
+    }
+}
+
+fn start(path: &Path) -> Result<(Readers, Writer)> {
+    let mut db = connect(path, WRITER_CACHE_KIB)?;
+    log_ahead(&db)?;
+    schema::migrate(&mut db)?;
+    let readers = Readers::start((0..READERS).map(|_| reading(path)).collect::<Result<_>>()?)?;
+    let log = Log::watch(connect(path, READER_CACHE_KIB)?)?;
+    Ok((readers, Writer::start(db, log)?))
+}
+
+fn connect(path: &Path, cache_kib: i64) -> Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", false)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    // A negative size is one in KiB.
+    db.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(db)
+}
+
+fn reading(path: &Path) -> Result<Connection> {
+    let db = connect(path, READER_CACHE_KIB)?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}
+
+/// Readers and the writer do not wait for one another only with a write-ahead log.
+fn log_ahead(db: &Connection) -> Result<()> {
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(refused("the file system of the data directory cannot hold a write-ahead log"));
+    }
+    db.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |row| row.get::<_, i64>(0))?;
+    // That is done by `Log`.
+    db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
+    Ok(())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+        match self.insert_all(&tasks).await {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(error) => tasks.iter().map(|_| Err(copy(&error))).collect(),
+        }
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
+        let id = id.clone();
+        self.readers.read(move |db| tasks::by_id(db, &id)).await
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        let ids = ids.to_vec();
+        self.readers.read(move |db| tasks::by_ids(db, &ids)).await
+    }
+
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |db| lists::tasks(db, &filter, &page)).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+        let (read, task, clock) = (read.clone(), task.clone(), Arc::clone(&self.clock));
+        self.writer.write(move |db| tasks::replace(db, &read, &task, clock.now())).await
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+        let ids = ids.to_vec();
+        self.writer.write(move |db| tasks::cancel(db, &ids, hide, now)).await
+    }
+
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+        let mask = shard_mask(shards);
+        if mask == 0 {
+            return Ok(Vec::new());
+        }
+        self.readers.read(move |db| tasks::due(db, mask, until, limit)).await
+    }
+
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+        let rows = runs.iter().map(RunRow::new).collect::<Result<Vec<_>>>()?;
+        self.writer.write(move |db| runs::insert(db, &rows)).await
+    }
+
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
+        let (advances, clock) = (advances.to_vec(), Arc::clone(&self.clock));
+        self.writer.write(move |db| tasks::advance(db, &advances, clock.now())).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        Ok(self.runs(std::slice::from_ref(id)).await?.pop())
+    }
+
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+        let ids = ids.to_vec();
+        self.readers.read(move |db| runs::by_ids(db, &ids)).await
+    }
+
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
+        let task_id = task_id.clone();
+        self.readers.read(move |db| runs::open(db, &task_id)).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |db| lists::runs(db, &filter, &page)).await
+    }
+
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        let queues = queues.to_vec();
+        self.readers.read(move |db| lists::ready_runs(db, &queues, limit)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRow>> {
+        self.readers.read(backlog::queues).await
+    }
+
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
+        let rows = runs.iter().map(RunRow::next).collect::<Result<Vec<_>>>()?;
+        self.writer.write(move |db| runs::update(db, &rows)).await
+    }
+
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        let mask = shard_mask(shards);
+        if mask == 0 {
+            return Ok(Vec::new());
+        }
+        self.readers.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
+    }
+
+    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+        let request = request.clone();
+        self.writer.write(move |db| remembered::remember(db, &request)).await
+    }
+
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+        let fires = fires.to_vec();
+        self.writer.write(move |db| counters::count(db, at, &fires)).await
+    }
+
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
+        self.readers.read(move |db| counters::in_minute(db, at)).await
+    }
+
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
+        self.readers.read(move |db| backlog::rows(db, now)).await
+    }
+
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+        prune::run(self, ended_before, remembered_before, limit).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        Ok(self.clock.now())
+    }
+}
+
+impl SqliteStore {
+    async fn insert_all(&self, tasks: &[Task]) -> Result<Vec<InsertedTask>> {
+        let rows = tasks.iter().map(tasks::submitted).collect::<Result<Vec<_>>>()?;
+        let clock = Arc::clone(&self.clock);
+        self.writer.write(move |db| tasks::insert(db, &rows, clock.now())).await
+    }
+}

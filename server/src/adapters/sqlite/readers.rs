@@ -1,0 +1,89 @@
+//! The threads that read. They see what is committed, and never wait for the one that writes.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::errors::unavailable;
+use super::writer::caught;
+use crate::ports::{PortError, Result};
+
+type Query = Box<dyn FnOnce(&Connection) + Send>;
+type Waiting = Arc<Mutex<Receiver<Query>>>;
+
+/// The reading threads, one a connection. They end when this is dropped.
+pub struct Readers {
+    queries: Option<Sender<Query>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Readers {
+    /// Starts a thread on each connection.
+    ///
+    /// # Errors
+    /// When the machine has no thread to give.
+    pub fn start(connections: Vec<Connection>) -> Result<Self> {
+        let (queries, waiting) = channel();
+        let waiting: Waiting = Arc::new(Mutex::new(waiting));
+        let readers = Self { queries: Some(queries), threads: Mutex::default() };
+        for db in connections {
+            let waiting = Arc::clone(&waiting);
+            let thread = std::thread::Builder::new().name("sqlite-reader".to_owned());
+            let thread = thread.spawn(move || read_all(&db, &waiting)).map_err(unavailable)?;
+            readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(readers)
+    }
+
+    /// Runs `query` on one state of the database, however many statements it has.
+    ///
+    /// # Errors
+    /// Those of `query`.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let query = move |db: &Connection| {
+            // Nobody waits for it any more.
+            if !answer.is_closed() {
+                let _ = answer.send(caught(|| on_one_state(db, query)));
+            }
+        };
+        let queries = self.queries.as_ref().ok_or_else(ended)?;
+        queries.send(Box::new(query)).map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.queries = None;
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn ended() -> PortError {
+    unavailable("the reading threads have ended")
+}
+
+fn on_one_state<T>(db: &Connection, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let tx = db.unchecked_transaction()?;
+    let answer = query(&tx)?;
+    tx.commit()?;
+    Ok(answer)
+}
+
+fn read_all(db: &Connection, waiting: &Waiting) {
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok(query) = next() {
+        query(db);
+    }
+}

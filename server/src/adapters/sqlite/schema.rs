@@ -1,0 +1,99 @@
+//! The tables, and how an older file is brought forward.
+//!
+//! A row is its document: `doc` holds the whole task or run as JSON, and the other columns repeat what is searched for. Every index
+//! that can be is a partial one, so that what has ended costs nothing.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::errors::refused;
+use crate::ports::Result;
+
+/// One step from a version to the next.
+type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// The step at position `n` leads from version `n` to `n + 1`. A released step is never changed; what must change is a further step.
+const STEPS: &[Step] = &[|db| db.execute_batch(FIRST)];
+
+const FIRST: &str = "
+CREATE TABLE tasks (
+    id TEXT NOT NULL UNIQUE,
+    shard INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    next_due_at INTEGER,
+    dedup_key TEXT,
+    hidden INTEGER NOT NULL,
+    ended_at INTEGER,
+    doc TEXT NOT NULL
+) STRICT;
+CREATE INDEX tasks_due ON tasks (next_due_at, shard, name) WHERE state = 'active';
+CREATE UNIQUE INDEX tasks_key ON tasks (dedup_key) WHERE dedup_key IS NOT NULL;
+CREATE INDEX tasks_by_state ON tasks (state, id) WHERE hidden = 0;
+CREATE INDEX tasks_by_name ON tasks (name, state, id) WHERE hidden = 0;
+CREATE INDEX tasks_ended ON tasks (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE runs (
+    id TEXT NOT NULL UNIQUE,
+    task_id TEXT NOT NULL,
+    shard INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    queue TEXT,
+    state TEXT NOT NULL,
+    scheduled_at INTEGER NOT NULL,
+    attention_at INTEGER,
+    ended_at INTEGER,
+    version INTEGER NOT NULL,
+    doc TEXT NOT NULL
+) STRICT;
+CREATE INDEX runs_attention ON runs (attention_at, shard) WHERE attention_at IS NOT NULL;
+CREATE INDEX runs_open_by_task ON runs (task_id) WHERE attention_at IS NOT NULL;
+CREATE INDEX runs_open_by_state ON runs (state, queue, tag, attention_at, scheduled_at) WHERE attention_at IS NOT NULL;
+CREATE INDEX runs_ready_in_queue ON runs (queue, scheduled_at, id) WHERE state = 'ready';
+CREATE INDEX runs_ready_by_tag ON runs (scheduled_at, id) WHERE state = 'ready' AND queue = tag;
+CREATE INDEX runs_by_task ON runs (task_id, scheduled_at, id);
+CREATE INDEX runs_by_tag ON runs (tag, scheduled_at, id);
+CREATE INDEX runs_by_state ON runs (state, scheduled_at, id);
+CREATE INDEX runs_latest ON runs (scheduled_at, id);
+CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE fires (
+    period TEXT NOT NULL,
+    starts_at INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    fires INTEGER NOT NULL,
+    PRIMARY KEY (period, starts_at, tag)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE remembered (
+    key TEXT NOT NULL PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    ids TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX remembered_at ON remembered (at);
+";
+
+/// Brings the file to the version of this release, all of the way or not at all.
+///
+/// # Errors
+/// When a newer release has written the file, or it cannot be written to.
+pub fn migrate(db: &mut Connection) -> Result<()> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = usize::try_from(version).ok();
+    let missing = known.and_then(|version| STEPS.get(version..)).ok_or_else(|| too_new(version))?;
+    for step in missing {
+        step(&tx)?;
+    }
+    if !missing.is_empty() {
+        tx.pragma_update(None, "user_version", STEPS.len() as i64)?;
+    }
+    Ok(tx.commit()?)
+}
+
+fn too_new(version: i64) -> crate::ports::PortError {
+    refused(format!(
+        "the database is of version {version}, and this release knows versions up to {}: start a newer taskcenter on it",
+        STEPS.len()
+    ))
+}

@@ -1,0 +1,142 @@
+//! Tasks: submit, read, change, step over a moment, delete.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::errors::corrupt;
+use super::rows::{self, TaskRow, one, replace_task, within_bytes};
+use crate::core::{Moment, Task, TaskId, TaskState};
+use crate::ports::{Advance, InsertedTask, ReplacedTask, Result};
+
+/// How far the node's clock may be behind a moment that is stepped over: what rounding may cost.
+const FORGIVEN_MS: i64 = 1;
+
+pub const BY_ID: &str = "SELECT doc FROM tasks WHERE id = ?1";
+
+pub const KEY_HOLDER: &str = "SELECT id FROM tasks INDEXED BY tasks_key WHERE dedup_key = ?1";
+
+pub const DUE: &str = "SELECT doc FROM tasks INDEXED BY tasks_due
+    WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
+    ORDER BY next_due_at LIMIT ?3";
+
+/// The task with this id.
+pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
+    one(db, BY_ID, &id.as_str())
+}
+
+/// The tasks with these ids that exist.
+pub fn by_ids(db: &Connection, ids: &[TaskId]) -> Result<Vec<Task>> {
+    ids.iter().filter_map(|id| by_id(db, id).transpose()).collect()
+}
+
+/// Stores tasks; an answer for each, in order.
+pub fn insert(
+    db: &Connection,
+    rows: &[(TaskId, Option<String>, TaskRow)],
+    now: Moment,
+) -> Result<Vec<InsertedTask>> {
+    rows.iter().map(|(id, key, row)| insert_one(db, id, key.as_deref(), row, now)).collect()
+}
+
+fn insert_one(
+    db: &Connection,
+    id: &TaskId,
+    key: Option<&str>,
+    row: &TaskRow,
+    now: Moment,
+) -> Result<InsertedTask> {
+    // A task that stands under its own id was stored by an earlier try of this submit.
+    if row.insert(db, now)? || by_id(db, id)?.is_some() {
+        return Ok(InsertedTask::New);
+    }
+    let holder = key.map(|key| holder(db, key)).transpose()?.flatten();
+    holder
+        .map(InsertedTask::Existing)
+        .ok_or_else(|| corrupt(format!("nothing stands in the way of task {id}")))
+}
+
+/// The live task that has the key.
+fn holder(db: &Connection, key: &str) -> Result<Option<TaskId>> {
+    let mut find = db.prepare_cached(KEY_HOLDER)?;
+    let holder = find.query_row([key], |row| row.get::<_, String>(0)).optional()?;
+    let unreadable = |id: &String| corrupt(format!("{id:?} is not the id of a task"));
+    holder.map(|id| TaskId::parse(&id).ok_or_else(|| unreadable(&id))).transpose()
+}
+
+/// Active tasks of the shards in `mask` that are due at or before `until`, soonest first.
+pub fn due(db: &Connection, mask: i64, until: Moment, limit: u32) -> Result<Vec<Task>> {
+    let mut find = db.prepare_cached(DUE)?;
+    within_bytes(find.query(params![mask, until.ms(), limit])?)
+}
+
+/// Puts `task` in the place of `read`, if that one still stands.
+pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result<ReplacedTask> {
+    let Some(stored) = by_id(db, &read.id)? else { return Ok(ReplacedTask::Moved) };
+    if stored.stand() != read.stand() {
+        // This very change may have been made by an earlier try.
+        return Ok(if stored == *task { ReplacedTask::Done } else { ReplacedTask::Moved });
+    }
+    let holder = task.dedup_key.as_deref().map(|key| holder(db, key)).transpose()?.flatten();
+    if let Some(other) = holder.filter(|holder| *holder != task.id) {
+        return Ok(ReplacedTask::KeyHeld(other));
+    }
+    replace_task(db, &stored, task, now)?;
+    Ok(ReplacedTask::Done)
+}
+
+/// Steps tasks over a moment: whether each has passed it.
+pub fn advance(db: &Connection, advances: &[Advance], now: Moment) -> Result<Vec<bool>> {
+    advances.iter().map(|advance| advance_one(db, advance, now)).collect()
+}
+
+/// The linearization point of a fire. The store's own clock has a word in it.
+fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> {
+    let Some(task) = by_id(db, &advance.task_id)? else { return Ok(false) };
+    let stands = task.stand() == (advance.rev, TaskState::Active, Some(advance.due));
+    if stands && advance.due <= now.plus_ms(FORGIVEN_MS) {
+        replace_task(db, &task, &stepped(&task, advance), now)?;
+        return Ok(true);
+    }
+    Ok(task.has_passed(advance.rev, advance.last_due_at))
+}
+
+fn stepped(task: &Task, advance: &Advance) -> Task {
+    let moved = Task {
+        last_due_at: Some(advance.last_due_at),
+        next_due_at: advance.next_due_at,
+        fired_count: task.fired_count.saturating_add(u64::from(advance.fires)),
+        ..task.clone()
+    };
+    if moved.next_due_at.is_some() {
+        return moved;
+    }
+    Task { state: TaskState::Finished, dedup_key: None, ..moved }
+}
+
+/// Turns tasks into tombstones; the ids of those that are tombstones now.
+pub fn cancel(db: &Connection, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+    let mut tombstones = Vec::with_capacity(ids.len());
+    for task in ids.iter().filter_map(|id| by_id(db, id).transpose()) {
+        let task = task?;
+        let tombstone = buried(&task, hide);
+        if tombstone != task {
+            replace_task(db, &task, &tombstone, now)?;
+        }
+        tombstones.push(task.id);
+    }
+    Ok(tombstones)
+}
+
+fn buried(task: &Task, hide: bool) -> Task {
+    Task {
+        state: TaskState::Cancelled,
+        next_due_at: None,
+        dedup_key: None,
+        hidden: task.hidden || hide,
+        ..task.clone()
+    }
+}
+
+/// What is stored of a task that is submitted.
+pub fn submitted(task: &Task) -> Result<(TaskId, Option<String>, TaskRow)> {
+    Ok((task.id.clone(), task.dedup_key.clone(), rows::TaskRow::new(task)?))
+}

@@ -1,0 +1,240 @@
+//! The commands that change a task or a run that is there.
+
+use super::{IdempotencyKey, Result, Service, ServiceError};
+use crate::core::change::{self, CannotChange};
+use crate::core::run::IllegalTransition;
+use crate::core::submission::{Dedup, Submission};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
+use crate::ports::{InsertedRun, ReplacedTask};
+
+/// A task that was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// As it stands now.
+    pub task: Task,
+    /// Runs whose fire came before the change and which have not ended.
+    pub open_runs: Vec<RunId>,
+}
+
+impl Service {
+    /// A task that is not hidden, cancelled ones included.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], or a port's error.
+    pub async fn shown_task(&self, id: &TaskId) -> Result<Task> {
+        let task = self.ports.store.task(id).await?.filter(|task| !task.hidden);
+        task.ok_or(ServiceError::NotFound)
+    }
+
+    /// Gives a task that stands at revision `rev` another definition. Its place is kept where its times are the same; otherwise its
+    /// schedule begins anew.
+    ///
+    /// # Errors
+    /// [`ServiceError::RevisionMoved`] where it stands at another one, [`ServiceError::Over`], [`ServiceError::Invalid`],
+    /// [`ServiceError::KeyHeld`], [`ServiceError::NotFound`], or a port's error.
+    pub async fn edit(&self, id: &TaskId, rev: u32, definition: Submission) -> Result<Changed> {
+        let definition = self.with_queue(definition);
+        let edit = |task: &Task, open: &[u32], now| {
+            Ok(Some((change::edited(task, definition.clone(), open, now)?, None)))
+        };
+        self.change(id, Some(rev), edit).await
+    }
+
+    /// Holds a task; one that is held stays so. With `rev` only at that revision.
+    ///
+    /// # Errors
+    /// As [`Service::edit`].
+    pub async fn pause(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        self.change(id, rev, |task, open, _| Ok(change::paused(task, open)?.map(|task| (task, None)))).await
+    }
+
+    /// Lets a task go on; one that is not held stays so. What passed meanwhile is written down as skipped; a one-shot whose moment has
+    /// passed fires at once. With `rev` only at that revision.
+    ///
+    /// # Errors
+    /// As [`Service::edit`].
+    pub async fn resume(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let resume = |task: &Task, open: &[u32], now| {
+            let Some((next, missed)) = change::resumed(task, open, now)? else { return Ok(None) };
+            let row = missed.map(|missed| {
+                let reason = format!("paused: {} moments passed", missed.stretch.count);
+                Run::skipped(task, missed.from, missed.stretch, reason, "", now)
+            });
+            Ok(Some((next, row)))
+        };
+        self.change(id, rev, resume).await
+    }
+
+    /// Decides on the task as it stands, and decides anew where it has moved on meanwhile. `None`: there is nothing to change. A row
+    /// that is decided with the change is stored before it: after a crash in between the same change finds it there.
+    async fn change(
+        &self,
+        id: &TaskId,
+        rev: Option<u32>,
+        decide: impl Fn(&Task, &[u32], Moment) -> std::result::Result<Option<(Task, Option<Run>)>, CannotChange>,
+    ) -> Result<Changed> {
+        loop {
+            let now = self.now();
+            let task = self.shown_task(id).await?;
+            if rev.is_some_and(|rev| rev != task.rev) {
+                return Err(ServiceError::RevisionMoved(task.rev));
+            }
+            let open: Vec<u32> = self.ports.store.open_runs(id).await?.iter().map(|run| run.rev).collect();
+            let Some((next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
+            if let Some(row) = row {
+                self.ports.store.insert_runs(&[row]).await?;
+            }
+            crate::failpoint!("change::before_replace");
+            let replaced = self.ports.store.replace_task(&task, &next).await?;
+            crate::failpoint!("change::replaced");
+            match replaced {
+                ReplacedTask::Done => {
+                    self.wake_if_soon(&[(id.shard(), next.next_due_at)], now).await;
+                    return self.changed(next).await;
+                }
+                ReplacedTask::KeyHeld(holder) => return Err(ServiceError::KeyHeld(holder)),
+                ReplacedTask::Moved => {}
+            }
+        }
+    }
+
+    async fn changed(&self, task: Task) -> Result<Changed> {
+        let open = self.ports.store.open_runs(&task.id).await?;
+        // One that is still being fired counts only where its moment was decided: otherwise it ends unfired.
+        let fired = |run: &Run| run.state != RunState::Firing || task.has_passed(run.rev, run.scheduled_at);
+        let open_runs = open.into_iter().filter(fired).map(|run| run.id).collect();
+        Ok(Changed { task, open_runs })
+    }
+
+    /// Ends a task; it stays to be seen. Runs that wait in a queue are called off.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], or a port's error.
+    pub async fn cancel(&self, id: &TaskId) -> Result<Changed> {
+        self.shown_task(id).await?;
+        self.ports.store.cancel_tasks(std::slice::from_ref(id), false, self.now()).await?;
+        crate::failpoint!("delete::cancelled");
+        let open_runs = self.call_off_waiting(id).await?;
+        Ok(Changed { task: self.shown_task(id).await?, open_runs })
+    }
+
+    /// Calls off what waits for a worker; the other open runs of the task.
+    pub(super) async fn call_off_waiting(&self, id: &TaskId) -> Result<Vec<RunId>> {
+        let now = self.now();
+        let open = self.ports.store.open_runs(id).await?;
+        let (mut waiting, others): (Vec<Run>, Vec<Run>) =
+            open.into_iter().partition(|run| run.state == RunState::Ready);
+        let asked: Vec<RunId> = waiting.iter().map(|run| run.id.clone()).collect();
+        waiting.retain_mut(|run| run.cancel("its task was deleted", now).is_ok());
+        let off: Vec<RunId> = self.replace(waiting).await?.into_iter().map(|run| run.id).collect();
+        let taken_meanwhile = asked.into_iter().filter(|id| !off.contains(id));
+        Ok(others.into_iter().map(|run| run.id).chain(taken_meanwhile).collect())
+    }
+
+    /// Fires a task by hand, whatever its schedule says; a held task as well. The run is handed over within a moment.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Over`] for a cancelled task, [`ServiceError::KeyReused`], or a port's error.
+    pub async fn trigger(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
+        let mark = self.ids_for("trigger", key, || vec![self.ids.token(self.now())]).await?.concat();
+        loop {
+            let task = self.shown_task(id).await?;
+            if task.state == TaskState::Cancelled {
+                return Err(CannotChange::Over(task.state).into());
+            }
+            let now = self.now();
+            let run = Run::triggered(&task, &mark, self.ids.token(now), now);
+            let stands = match self.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop() {
+                Some(InsertedRun::Existing(standing)) => *standing,
+                _ => run,
+            };
+            crate::failpoint!("trigger::inserted");
+            // A change that came in between may have been answered without this run: then it must not fire.
+            let again = self.shown_task(id).await?;
+            if again.rev == task.rev && again.state != TaskState::Cancelled {
+                self.hints.attention();
+                return Ok(stands);
+            }
+            self.call_off(stands).await?;
+        }
+    }
+
+    async fn call_off(&self, mut run: Run) -> Result<()> {
+        if run.cancel("its task was changed before it was fired", self.now()).is_ok() {
+            self.replace(vec![run]).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls a run off. What a consumer has in its hands goes on; its outcome is refused.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when it has ended, or a port's error.
+    pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
+        let now = self.now();
+        self.change_run(id, |run| run.cancel("called off by hand", now)).await
+    }
+
+    /// Brings a dead run back for one more attempt, or hurries one that waits for its next.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Over`] when its task was deleted, [`ServiceError::RunState`] when it is neither dead nor
+    /// waiting, or a port's error.
+    pub async fn retry_run(&self, id: &RunId) -> Result<Run> {
+        let run = self.run(id).await?;
+        let task = self.ports.store.task(&run.task_id).await?;
+        if task.is_none_or(|task| task.state == TaskState::Cancelled) {
+            return Err(ServiceError::Over("the run's task is deleted".to_owned()));
+        }
+        let now = self.now();
+        let run = self.change_run(id, |run| run.redriven(now)).await?;
+        self.hints.attention();
+        Ok(run)
+    }
+
+    async fn change_run(
+        &self,
+        id: &RunId,
+        change: impl Fn(&mut Run) -> std::result::Result<(), IllegalTransition>,
+    ) -> Result<Run> {
+        loop {
+            let mut run = self.run(id).await?;
+            change(&mut run).map_err(|_| ServiceError::RunState(run.state))?;
+            crate::failpoint!("run::before_change");
+            if let Some(run) = self.replace(vec![run]).await?.pop() {
+                return Ok(run);
+            }
+        }
+    }
+}
+
+impl From<CannotChange> for ServiceError {
+    fn from(why: CannotChange) -> Self {
+        match why {
+            CannotChange::Invalid(invalid) => Self::Invalid(invalid),
+            CannotChange::Over(_) => Self::Over(why.to_string()),
+        }
+    }
+}
+
+/// The definition that a task has, as the submission that would create it: what an edit begins with.
+pub fn definition(task: &Task) -> Submission {
+    let own = format!("key:{}|", task.name);
+    let dedup = match &task.dedup_key {
+        None => Dedup::Nothing,
+        Some(key) => key.strip_prefix(&own).map_or(Dedup::Pair, |key| Dedup::Key(key.to_owned())),
+    };
+    Submission {
+        name: task.name.clone(),
+        data: task.data.clone(),
+        schedule: task.schedule.clone(),
+        start_at: task.start_at,
+        end_at: task.end_at,
+        max_fires: task.max_fires,
+        ack: task.ack,
+        max_runtime_sec: task.max_runtime_sec,
+        queue: task.queue.clone(),
+        retry: task.retry,
+        dedup,
+    }
+}

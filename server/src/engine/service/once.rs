@@ -1,0 +1,50 @@
+//! Requests that are carried out once, however often they come.
+
+use super::{Result, Service, ServiceError, Submitted};
+use crate::core::submission::Submission;
+use crate::core::{Moment, TaskId};
+use crate::ports::Remembered;
+
+/// What a caller sends along so that a request whose answer was lost can be sent again. It holds for a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The caller's key.
+    pub key: String,
+    /// A digest of the request: a key that comes with another one is a mistake.
+    pub fingerprint: String,
+}
+
+impl Service {
+    /// Stores tasks, each on its own; an answer for each, in order.
+    ///
+    /// With a key the ids are written down before the tasks are: whoever sends the request again, after whatever happened, completes it
+    /// and hears of the same tasks.
+    ///
+    /// # Errors
+    /// [`ServiceError::KeyReused`], or a port's error.
+    pub async fn submit_once(
+        &self,
+        submissions: Vec<Submission>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Result<Submitted>>> {
+        let fresh = || submissions.iter().map(|_| self.fresh_id().to_string()).collect();
+        let ids = self.ids_for("tasks", key, fresh).await?;
+        crate::failpoint!("submit::remembered");
+        let ids = ids.iter().filter_map(|id| TaskId::parse(id));
+        Ok(self.submit_all(ids.zip(submissions).collect()).await)
+    }
+
+    /// The ids for a request: those that it was given when it came first.
+    pub(super) async fn ids_for(
+        &self,
+        kind: &str,
+        key: Option<IdempotencyKey>,
+        fresh: impl FnOnce() -> Vec<String>,
+    ) -> Result<Vec<String>> {
+        let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
+        let at: Moment = self.now();
+        let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
+        let standing = self.ports.store.remember(&asked).await?;
+        if standing.fingerprint == asked.fingerprint { Ok(standing.ids) } else { Err(ServiceError::KeyReused) }
+    }
+}
