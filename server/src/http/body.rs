@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use serde_json::{Map, Value};
@@ -32,16 +33,19 @@ impl FromRequest<Context> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
-        let limit = context.limits.body_limit_bytes;
-        if announced_length(&request).is_some_and(|length| length > limit as u64) {
-            return Err(ApiError::BodyTooLarge(limit));
-        }
-        let arrives = request.extensions().get::<BodyArrives>().cloned().unwrap_or_default();
-        arrives.set(true);
-        let bytes = axum::body::to_bytes(request.into_body(), limit).await;
-        arrives.set(false);
-        Self::decode(&bytes.map_err(|error| refused(&error, limit))?)
+        Self::decode(&read(request, context.limits.body_limit_bytes).await?)
     }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    if announced_length(&request).is_some_and(|length| length > limit as u64) {
+        return Err(ApiError::BodyTooLarge(limit));
+    }
+    let arrives = request.extensions().get::<BodyArrives>().cloned().unwrap_or_default();
+    arrives.set(true);
+    let bytes = axum::body::to_bytes(request.into_body(), limit).await;
+    arrives.set(false);
+    bytes.map_err(|error| refused(&error, limit))
 }
 
 fn announced_length(request: &Request) -> Option<u64> {
@@ -72,6 +76,11 @@ impl Fields {
             }
             Err(error) => Err(ApiError::format("body", error.to_string())),
         }
+    }
+
+    /// All of them.
+    pub fn into_object(self) -> Map<String, Value> {
+        self.0
     }
 
     fn get(&self, field: &'static str) -> Option<&Value> {
@@ -151,9 +160,7 @@ mod tests {
 
     fn detail<T>(result: Result<T, ApiError>) -> String {
         match result {
-            Err(ApiError::Field { field, msg, detail }) => {
-                format!("{field}|{msg}|{}", detail.unwrap_or_default())
-            }
+            Err(ApiError::Format { field, detail }) => format!("{field}|{detail}"),
             _ => "no field is named".to_owned(),
         }
     }
@@ -169,11 +176,8 @@ mod tests {
     #[test]
     fn the_wrong_kind_is_named() {
         let fields = fields(r#"{"t":1,"i":"7","f":1.0,"b":0,"l":["a",2],"big":99999999999999999999}"#);
-        assert_eq!(detail(fields.text("t")), "t|request body format error|t should be text, and is a number");
-        assert_eq!(
-            detail(fields.int("i")),
-            "i|request body format error|i should be a whole number, and is text"
-        );
+        assert_eq!(detail(fields.text("t")), "t|t should be text, and is a number");
+        assert_eq!(detail(fields.int("i")), "i|i should be a whole number, and is text");
         assert!(detail(fields.int("f")).ends_with("and is a fraction"));
         assert!(detail(fields.int("big")).starts_with("big|"));
         assert!(detail(fields.flag("b")).starts_with("b|"));
@@ -183,10 +187,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_refused() {
         for body in ["", "[]", "7", "{", "{} {}", "{\"a\":1}x", "\u{feff}{}"] {
-            assert!(
-                detail(Fields::decode(body.as_bytes())).starts_with("body|request body format error|"),
-                "{body}"
-            );
+            assert!(detail(Fields::decode(body.as_bytes())).starts_with("body|"), "{body}");
         }
         assert!(detail(Fields::decode(b"{\"a\":\"\xff\"}")).starts_with("body|"));
     }

@@ -1,16 +1,69 @@
 //! The one place that knows status codes. Callers hear what they did wrong; what went wrong with us is logged and hidden.
+//!
+//! A refusal has two shapes: the legacy contract's `{err,msg}` under its two prefixes, and a problem (RFC 9457) everywhere else. A
+//! handler knows neither: its error travels with the answer, and [`write()`] puts it into the shape of the path's family.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use axum::Json;
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
-use crate::core::submission::InvalidSubmission;
+use super::view;
+use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_ATTEMPTS, MAX_RUNTIME_SEC};
 use crate::core::tag::InvalidTag;
-use crate::engine::service::PortError;
-use crate::engine::service::ServiceError;
+use crate::engine::service::{PortError, ServiceError};
+
+/// Where the answers of the legacy contract live.
+const LEGACY_PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
+/// What a problem's Content-Type says.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The one table of refusals: the word that programs go by, and its status. `docs/api.md` lists it for them.
+macro_rules! codes {
+    ($($code:ident => $word:literal $status:ident,)*) => {
+        /// What kind of refusal it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Code { $($code),* }
+
+        impl Code {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$code),*];
+
+            const fn word(self) -> &'static str {
+                match self { $(Self::$code => $word),* }
+            }
+
+            const fn status(self) -> StatusCode {
+                match self { $(Self::$code => StatusCode::$status),* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidField => "invalid_field" BAD_REQUEST,
+    MalformedBody => "malformed_body" BAD_REQUEST,
+    NotFound => "not_found" NOT_FOUND,
+    NoRoute => "no_such_route" NOT_FOUND,
+    MethodNotAllowed => "method_not_allowed" METHOD_NOT_ALLOWED,
+    BodyTimeout => "body_timeout" REQUEST_TIMEOUT,
+    Duplicate => "duplicate" CONFLICT,
+    RunState => "run_state" CONFLICT,
+    Stale => "stale" CONFLICT,
+    TaskOver => "task_over" CONFLICT,
+    RevisionMoved => "revision_moved" PRECONDITION_FAILED,
+    BodyTooLarge => "body_too_large" PAYLOAD_TOO_LARGE,
+    KeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY,
+    IfMatchRequired => "if_match_required" PRECONDITION_REQUIRED,
+    Internal => "internal" INTERNAL_SERVER_ERROR,
+    StoreUnavailable => "store_unavailable" SERVICE_UNAVAILABLE,
+    Timeout => "timeout" SERVICE_UNAVAILABLE,
+    StoreFull => "store_full" INSUFFICIENT_STORAGE,
+}
 
 /// Why a request was not done.
 #[derive(Debug)]
@@ -18,14 +71,19 @@ pub enum ApiError {
     /// A field is wrong.
     Field {
         /// The field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// The message, which old clients match on.
         msg: Cow<'static, str>,
         /// More for a person.
         detail: Option<String>,
     },
-    /// The thing asked for is not there.
-    NotFound,
+    /// A field, or `body` as a whole, cannot be decoded.
+    Format {
+        /// The field.
+        field: Cow<'static, str>,
+        /// What it should be.
+        detail: String,
+    },
     /// No such route.
     NoRoute,
     /// The route is there, not with this method.
@@ -34,69 +92,224 @@ pub enum ApiError {
     BodyTimeout,
     /// The body is over the limit of so many bytes.
     BodyTooLarge(usize),
-    /// A report on an attempt that is not the current one.
-    Stale(String),
+    /// A change that must say which revision it is of does not.
+    IfMatchRequired,
     /// The work took too long.
     Timeout,
-    /// A back end is away.
-    Unavailable(PortError),
+    /// The command said no.
+    Service(ServiceError),
     /// Anything else that is not the caller's fault.
     Internal(String),
 }
 
 impl ApiError {
     /// A field with a message.
-    pub fn field(field: &'static str, msg: impl Into<Cow<'static, str>>) -> Self {
-        Self::Field { field, msg: msg.into(), detail: None }
+    pub fn field(field: impl Into<Cow<'static, str>>, msg: impl Into<Cow<'static, str>>) -> Self {
+        Self::Field { field: field.into(), msg: msg.into(), detail: None }
     }
 
     /// What the contract calls undecodable, with the field at fault.
-    pub fn format(field: &'static str, detail: impl Into<String>) -> Self {
-        Self::Field { field, msg: Cow::Borrowed("request body format error"), detail: Some(detail.into()) }
+    pub fn format(field: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::Format { field: field.into(), detail: detail.into() }
     }
 
-    fn status(&self) -> StatusCode {
+    /// There is no such thing.
+    pub fn not_found() -> Self {
+        Self::Service(ServiceError::NotFound)
+    }
+
+    /// The same of an item of a list; `at` is the item's place in the body.
+    #[must_use]
+    pub fn under(self, at: &str) -> Self {
         match self {
-            Self::Field { .. } => StatusCode::BAD_REQUEST,
-            Self::NotFound | Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Stale(_) => StatusCode::CONFLICT,
-            Self::Timeout | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Field { field, msg, detail } => {
+                Self::Field { field: format!("{at}.{field}").into(), msg, detail }
+            }
+            other => other,
         }
     }
 
-    fn reply(self) -> ErrorReply {
-        let err = i32::from(self.status().as_u16());
-        let (msg, field, detail): (Cow<'static, str>, _, _) = match self {
-            Self::Field { field, msg, detail } => (msg, Some(field.to_owned()), detail),
-            Self::NotFound => ("not found".into(), None, None),
-            Self::NoRoute => ("no such route".into(), None, None),
-            Self::MethodNotAllowed => ("method not allowed".into(), None, None),
-            Self::BodyTimeout => ("the request body did not arrive in time".into(), None, None),
-            Self::BodyTooLarge(limit) => {
-                (format!("the request body is over {limit} bytes").into(), None, None)
+    fn code(&self) -> Code {
+        match self {
+            Self::Format { field, .. } if field == "body" => Code::MalformedBody,
+            Self::Field { .. } | Self::Format { .. } => Code::InvalidField,
+            Self::NoRoute => Code::NoRoute,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::BodyTimeout => Code::BodyTimeout,
+            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::IfMatchRequired => Code::IfMatchRequired,
+            Self::Timeout => Code::Timeout,
+            Self::Service(error) => code_of(error),
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// What is wrong, in one sentence.
+    fn sentence(&self) -> Cow<'static, str> {
+        match self {
+            Self::Field { msg, detail: None, .. } => msg.clone(),
+            Self::Field { msg, detail: Some(detail), .. } => format!("{msg}: {detail}").into(),
+            Self::Format { detail, .. } => detail.clone().into(),
+            Self::NoRoute => "no such route".into(),
+            Self::MethodNotAllowed => "method not allowed".into(),
+            Self::BodyTimeout => "the request body did not arrive in time".into(),
+            Self::BodyTooLarge(limit) => format!("the request body is over {limit} bytes").into(),
+            Self::IfMatchRequired => {
+                "If-Match should name the revision that is changed, as its ETag does, or be *".into()
             }
-            Self::Stale(why) => (format!("stale: {why}").into(), None, None),
-            Self::Timeout => {
-                ("the request took too long; it may or may not have been done: repeat it".into(), None, None)
+            Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
+            Self::Service(error) => sentence_of(error),
+            Self::Internal(_) => "internal error".into(),
+        }
+    }
+
+    /// The field at fault, by the resource API's names.
+    fn field_at_fault(&self) -> Option<String> {
+        match self {
+            Self::Field { field, .. } | Self::Format { field, .. } => Some(field.to_string()),
+            Self::IfMatchRequired => Some("If-Match".to_owned()),
+            Self::Service(ServiceError::Invalid(invalid)) => Some(field_of(invalid).to_owned()),
+            _ => None,
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        let (code, status) = (self.code(), self.code().status());
+        Problem {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: self.sentence().into_owned(),
+            code: code.word().to_owned(),
+            field: self.field_at_fault(),
+        }
+    }
+
+    /// The problem of one item of a batch; `at` is the item's place in the body.
+    pub fn of_item(self, at: &str) -> Problem {
+        self.log();
+        let mut problem = self.problem();
+        problem.field = problem.field.map(|field| format!("{at}.{field}"));
+        problem
+    }
+
+    /// The same in the contract's shape and words.
+    fn legacy(&self) -> ErrorReply {
+        let err = i32::from(self.code().status().as_u16());
+        let (msg, field, detail) = match self {
+            Self::Field { field, msg, detail } => (msg.clone(), Some(field.to_string()), detail.clone()),
+            Self::Format { field, detail } => {
+                ("request body format error".into(), Some(field.to_string()), Some(detail.clone()))
             }
-            Self::Unavailable(_) => {
-                ("the store is unavailable; it may or may not have been done: repeat it".into(), None, None)
-            }
-            Self::Internal(_) => ("internal error".into(), None, None),
+            Self::Service(ServiceError::Invalid(invalid)) => contract_words(invalid),
+            _ => (self.sentence(), None, None),
         };
         ErrorReply { err, msg: msg.into_owned(), field, detail }
     }
 
     fn log(&self) {
         match self {
-            Self::Unavailable(error) => tracing::warn!(cause = chain(error), "a back end is unavailable"),
+            Self::Service(ServiceError::Port(error @ PortError::Unavailable(..))) => {
+                tracing::warn!(cause = chain(error), "a back end is unavailable");
+            }
+            Self::Service(ServiceError::Port(error)) => {
+                tracing::error!(cause = chain(error), "a request failed");
+            }
             Self::Internal(cause) => tracing::error!(cause, "a request failed"),
             _ => {}
         }
+    }
+}
+
+fn code_of(error: &ServiceError) -> Code {
+    match error {
+        ServiceError::Invalid(_) => Code::InvalidField,
+        ServiceError::NotFound => Code::NotFound,
+        ServiceError::Over(_) => Code::TaskOver,
+        ServiceError::RevisionMoved(_) => Code::RevisionMoved,
+        ServiceError::KeyHeld(_) => Code::Duplicate,
+        ServiceError::KeyReused => Code::KeyReused,
+        ServiceError::RunState(_) => Code::RunState,
+        ServiceError::Stale(_) => Code::Stale,
+        ServiceError::Port(PortError::Unavailable(..)) => Code::StoreUnavailable,
+        ServiceError::Port(PortError::Full(..)) => Code::StoreFull,
+        ServiceError::Port(PortError::Refused(..) | PortError::Corrupt(..)) => Code::Internal,
+    }
+}
+
+fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
+    match error {
+        ServiceError::Invalid(invalid) => rule(invalid),
+        ServiceError::RunState(state) => format!("the run is {}", view::word(state)).into(),
+        ServiceError::Port(PortError::Unavailable(..)) => {
+            "the store is unavailable; it may or may not have been done: repeat it".into()
+        }
+        ServiceError::Port(PortError::Full(..)) => "the store is full; nothing was done".into(),
+        ServiceError::Port(_) => "internal error".into(),
+        other => other.to_string().into(),
+    }
+}
+
+/// The field of a task's spec that breaks the rule.
+fn field_of(invalid: &InvalidSubmission) -> &'static str {
+    use InvalidSubmission as I;
+    match invalid {
+        I::Name(_) => "name",
+        I::DataTooLong(_) => "data",
+        I::Cron(why) if why.to_string().starts_with("unknown time zone") => "schedule.zone",
+        I::Cron(_) => "schedule.cron",
+        I::Period => "schedule.period_ms",
+        I::Start => "start_at",
+        I::EndPassed | I::EndBeforeStart | I::NeverDue => "end_at",
+        I::MaxRuntime => "max_runtime_sec",
+        I::MaxFiresReached(_) => "max_fires",
+        I::Queue(_) => "queue",
+        I::Retry => "retry",
+        I::DedupKey => "dedup_key",
+    }
+}
+
+/// The broken rule, in the resource API's names and units. The rules' own texts are the contract's.
+fn rule(invalid: &InvalidSubmission) -> Cow<'static, str> {
+    use InvalidSubmission as I;
+    match invalid {
+        I::Period => format!("period_ms should be between 1 and {}", LAST_SEC * 1_000 - 1).into(),
+        I::Start => "start_at should be between the years 1970 and 9999".into(),
+        I::EndPassed => "end_at should be later than now".into(),
+        I::EndBeforeStart => "end_at should not be before start_at".into(),
+        I::NeverDue => "the schedule has no moment before end_at".into(),
+        I::MaxRuntime => format!("max_runtime_sec should be between 1 and {MAX_RUNTIME_SEC}").into(),
+        I::Retry => format!(
+            "retry should have max_attempts between 1 and {MAX_ATTEMPTS}, and backoff_ms and max_backoff_ms between 0 and 31622400000"
+        )
+        .into(),
+        other => other.to_string().into(),
+    }
+}
+
+type ContractWords = (Cow<'static, str>, Option<String>, Option<String>);
+
+fn contract_words(invalid: &InvalidSubmission) -> ContractWords {
+    use InvalidSubmission as I;
+    let text = invalid.to_string();
+    let (field, contract) = match invalid {
+        I::Name(InvalidTag::Empty) => ("name", Some("name should not be empty")),
+        I::Name(_) => ("name", None),
+        I::DataTooLong(_) => ("data", None),
+        I::Cron(_) => ("crontab", Some("params cron invalid")),
+        I::Period => ("loop_time", Some("params loop_time invalid")),
+        I::Start => ("start_time", None),
+        I::EndPassed => ("end_time", Some("end_time should large than current timestamp")),
+        I::EndBeforeStart | I::NeverDue => ("end_time", None),
+        I::MaxRuntime => ("max_runtime", None),
+        I::DedupKey => ("dedup_key", None),
+        I::MaxFiresReached(_) => ("loop_count", None),
+        I::Queue(_) => ("queue", None),
+        I::Retry => ("retry", None),
+    };
+    match contract {
+        Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),
+        None => (text.into(), Some(field.to_owned()), None),
     }
 }
 
@@ -106,11 +319,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+impl From<InvalidSubmission> for ApiError {
+    fn from(invalid: InvalidSubmission) -> Self {
+        Self::Service(invalid.into())
+    }
+}
+
+/// The error of an answer that has no body yet.
+#[derive(Debug, Clone)]
+struct Refusal(Arc<ApiError>);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        let status = self.status();
-        let mut response = (status, Json(self.reply())).into_response();
+        let status = self.code().status();
+        let mut response = status.into_response();
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -119,43 +348,32 @@ impl IntoResponse for ApiError {
             // The rest of the body is not read, so nothing more can follow on this connection.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response.extensions_mut().insert(Refusal(Arc::new(self)));
         response
     }
 }
 
-impl From<ServiceError> for ApiError {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Invalid(invalid) => invalid.into(),
-            ServiceError::NotFound => Self::NotFound,
-            ServiceError::Stale(why) => Self::Stale(why),
-            ServiceError::Port(error @ PortError::Unavailable(..)) => Self::Unavailable(error),
-            ServiceError::Port(error) => Self::Internal(chain(&error)),
-        }
-    }
+/// Gives a refusal its body, in the shape of the path's family. Any other answer is left as it is.
+pub fn write(path: &str, mut response: Response) -> Response {
+    let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() else { return response };
+    let (kind, body) = if is_legacy(path) {
+        ("application/json", serde_json::to_vec(&error.legacy()))
+    } else {
+        (PROBLEM_JSON, serde_json::to_vec(&error.problem()))
+    };
+    // Neither has anything in it that cannot be written.
+    *response.body_mut() = Body::from(body.unwrap_or_default());
+    // The route has counted the empty body.
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
-impl From<InvalidSubmission> for ApiError {
-    fn from(invalid: InvalidSubmission) -> Self {
-        use InvalidSubmission as I;
-        let text = invalid.to_string();
-        let (field, contract) = match invalid {
-            I::Name(InvalidTag::Empty) => ("name", Some("name should not be empty")),
-            I::Name(_) => ("name", None),
-            I::DataTooLong(_) => ("data", None),
-            I::Cron(_) => ("crontab", Some("params cron invalid")),
-            I::Period => ("loop_time", Some("params loop_time invalid")),
-            I::Start => ("start_time", None),
-            I::EndPassed => ("end_time", Some("end_time should large than current timestamp")),
-            I::EndBeforeStart | I::NeverDue => ("end_time", None),
-            I::MaxRuntime => ("max_runtime", None),
-            I::DedupKey => ("dedup_key", None),
-        };
-        match contract {
-            Some(msg) => Self::Field { field, msg: msg.into(), detail: Some(text) },
-            None => Self::field(field, text),
-        }
-    }
+fn is_legacy(path: &str) -> bool {
+    let below = |prefix: &&str| {
+        path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    LEGACY_PREFIXES.iter().any(|prefix| below(prefix))
 }
 
 #[cfg(test)]
@@ -166,35 +384,95 @@ mod tests {
 
     #[test]
     fn what_went_wrong_with_us_is_not_told() {
-        let unavailable = || PortError::Unavailable("MongoDB", CANARY.into());
         for error in [
-            ApiError::from(ServiceError::Port(unavailable())),
-            ApiError::from(ServiceError::Port(PortError::Refused("MongoDB", CANARY.into()))),
-            ApiError::from(ServiceError::Port(PortError::Corrupt("MongoDB", CANARY.into()))),
+            PortError::Unavailable("MongoDB", CANARY.into()),
+            PortError::Refused("MongoDB", CANARY.into()),
+            PortError::Corrupt("MongoDB", CANARY.into()),
+            PortError::Full("SQLite", CANARY.into()),
         ] {
-            let text = serde_json::to_string(&error.reply()).unwrap();
+            let error = ApiError::from(ServiceError::Port(error));
+            let text = format!("{:?}{:?}", error.legacy(), error.problem());
             assert!(!text.contains(CANARY), "{text}");
         }
     }
 
     #[test]
-    fn an_absent_store_is_worth_another_try() {
-        let error = ServiceError::Port(PortError::Unavailable("MongoDB", "no primary".into()));
-        let response = ApiError::from(error).into_response();
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["retry-after"], "1");
+    fn an_absent_store_is_worth_another_try_and_a_full_one_is_not() {
+        let answer = |error| ApiError::from(ServiceError::Port(error)).into_response();
+        let away = answer(PortError::Unavailable("MongoDB", "no primary".into()));
+        assert_eq!(
+            (away.status().as_u16(), &away.headers()["retry-after"]),
+            (503, &HeaderValue::from_static("1"))
+        );
+        let full = answer(PortError::Full("SQLite", "no space".into()));
+        assert_eq!((full.status().as_u16(), full.headers().get("retry-after")), (507, None));
     }
 
     #[test]
     fn every_broken_rule_names_its_field() {
-        let field = |invalid: InvalidSubmission| ApiError::from(invalid).reply().field.unwrap();
-        assert_eq!(field(InvalidTag::Untrimmed.into()), "name");
-        assert_eq!(field(InvalidSubmission::DataTooLong(1)), "data");
-        assert_eq!(field(InvalidSubmission::Period), "loop_time");
-        assert_eq!(field(InvalidSubmission::Start), "start_time");
-        assert_eq!(field(InvalidSubmission::EndBeforeStart), "end_time");
-        assert_eq!(field(InvalidSubmission::NeverDue), "end_time");
-        assert_eq!(field(InvalidSubmission::MaxRuntime), "max_runtime");
-        assert_eq!(field(InvalidSubmission::DedupKey), "dedup_key");
+        let fields = |invalid: InvalidSubmission| {
+            let error = ApiError::from(invalid);
+            (error.legacy().field.unwrap(), error.problem().field.unwrap())
+        };
+        for (invalid, legacy, field) in [
+            (InvalidTag::Untrimmed.into(), "name", "name"),
+            (InvalidSubmission::DataTooLong(1), "data", "data"),
+            (InvalidSubmission::Period, "loop_time", "schedule.period_ms"),
+            (InvalidSubmission::Start, "start_time", "start_at"),
+            (InvalidSubmission::EndPassed, "end_time", "end_at"),
+            (InvalidSubmission::EndBeforeStart, "end_time", "end_at"),
+            (InvalidSubmission::NeverDue, "end_time", "end_at"),
+            (InvalidSubmission::MaxRuntime, "max_runtime", "max_runtime_sec"),
+            (InvalidSubmission::MaxFiresReached(1), "loop_count", "max_fires"),
+            (InvalidSubmission::DedupKey, "dedup_key", "dedup_key"),
+        ] {
+            assert_eq!(fields(invalid), (legacy.to_owned(), field.to_owned()));
+        }
+        let cron = |zone: &str| crate::core::cron::CronRule::parse("* * * * 9", zone).unwrap_err().into();
+        assert_eq!(fields(cron("UTC")).1, "schedule.cron");
+        assert_eq!(fields(cron("Moon/Tycho")).1, "schedule.zone");
+    }
+
+    #[test]
+    fn no_rule_is_told_in_the_contracts_names() {
+        for invalid in [
+            InvalidSubmission::Start,
+            InvalidSubmission::EndPassed,
+            InvalidSubmission::EndBeforeStart,
+            InvalidSubmission::NeverDue,
+            InvalidSubmission::MaxRuntime,
+            InvalidSubmission::MaxFiresReached(1),
+        ] {
+            let told = rule(&invalid);
+            for old in ["start_time", "end_time", "max_runtime ", "loop_"] {
+                assert!(!told.contains(old), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_family_is_the_paths() {
+        for path in ["/v1/api", "/v1/api/task", "/api/v1/nothing"] {
+            assert!(is_legacy(path), "{path}");
+        }
+        for path in ["/", "/v1", "/v1/apis", "/v1/tasks", "/api/v10/task", "/livez"] {
+            assert!(!is_legacy(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_document_lists_every_code_with_its_status_and_no_other() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+        let page = std::fs::read_to_string(page).expect("the page is there");
+        let table = page.split("| `code` | status |").nth(1).expect("the page has the table of codes");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+        let listed: Vec<String> =
+            rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" ")).collect();
+        let row = |code: &Code| format!("| `{}` {}", code.word(), code.status().as_u16());
+        let mut wanted: Vec<String> = Code::ALL.iter().map(row).collect();
+        let mut listed = listed;
+        listed.sort();
+        wanted.sort();
+        assert_eq!(listed, wanted);
     }
 }

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use tracing::Span;
 
 use super::body::BodyArrives;
-use super::error::ApiError;
+use super::error::{self, ApiError};
 use super::{Context, HttpState};
 
 /// Carries the id that ties a request, its answer and its log lines together.
@@ -58,6 +58,12 @@ fn request_id(request: &Request, state: &HttpState) -> String {
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.chars().all(fits)
     };
     given.filter(sane).map_or_else(|| state.ids.uuid(state.service.now()).to_string(), str::to_owned)
+}
+
+/// Writes a refusal in the shape that belongs to the path.
+pub async fn refuse(request: Request, next: Next) -> axum::response::Response {
+    let path = request.uri().path().to_owned();
+    error::write(&path, next.run(request).await)
 }
 
 /// Ends a request that takes too long: 408 when its body did not come, 503 when we were slow.
@@ -108,7 +114,7 @@ pub fn answered(state: &HttpState, response: &axum::response::Response, latency:
 /// Anybody can make up methods; a metric's label takes only those that are served.
 fn method_label(method: &Method) -> &str {
     match *method {
-        Method::GET | Method::HEAD | Method::POST => method.as_str(),
+        Method::GET | Method::HEAD | Method::POST | Method::PATCH | Method::DELETE => method.as_str(),
         _ => "other",
     }
 }

@@ -1,18 +1,37 @@
 //! The HTTP front: one file a resource, [`error`] owns every status code.
+//!
+//! Two families of routes share the commands: the resource API, which [`openapi`] puts together, and the legacy contract's v1, which is in
+//! [`contract`].
 
+mod batch;
 mod body;
+mod contract;
+mod decode;
 mod error;
+mod headers;
 mod layers;
+mod openapi;
+mod outcome;
+mod pages;
+mod patch;
 mod probes;
+mod query;
+mod queues;
 mod runs;
+mod schedule;
 mod serve;
+mod spec;
+mod stat;
 mod tasks;
+mod view;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::body::Bytes;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
@@ -57,33 +76,40 @@ pub struct HttpLimits {
 struct Context {
     state: HttpState,
     limits: HttpLimits,
+    /// The OpenAPI document.
+    document: Bytes,
 }
 
 /// Every route, with all that surrounds the handlers.
 pub fn router(state: HttpState, limits: HttpLimits) -> Router {
-    let context = Context { state, limits };
-    surround(routes(), &context).with_state(context)
+    let (resources, document) = openapi::resources().split_for_parts();
+    // It is made of texts and numbers: nothing in it cannot be written.
+    let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
+    let context = Context { state, limits, document };
+    surround(routes().merge(resources), &context).with_state(context)
 }
 
 fn routes() -> Router<Context> {
     Router::new()
         .nest("/v1/api", v1())
         .nest("/api/v1", v1())
-        .route("/v1/runs/{run_id}", get(runs::show))
-        .route("/v1/runs/{run_id}/report", post(runs::report))
+        .route("/docs", get(openapi::viewer))
+        .route("/docs/", get(openapi::front_page))
+        .route("/docs/{*file}", get(openapi::asset))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(probes::metrics))
 }
 
+/// The legacy contract's.
 fn v1() -> Router<Context> {
     Router::new()
-        .route("/task", post(tasks::add))
-        .route("/delete-task", post(tasks::delete))
-        .route("/delete-task-by-name", post(tasks::delete_by_name))
-        .route("/query-task-by-id", get(tasks::by_id))
-        .route("/query-task-by-name", get(tasks::by_name))
-        .route("/task/stat", get(tasks::stat))
+        .route("/task", post(contract::add))
+        .route("/delete-task", post(contract::delete))
+        .route("/delete-task-by-name", post(contract::delete_by_name))
+        .route("/query-task-by-id", get(contract::by_id))
+        .route("/query-task-by-name", get(contract::by_name))
+        .route("/task/stat", get(contract::stat))
 }
 
 /// The last layer is the outermost.
@@ -101,6 +127,7 @@ fn surround(routes: Router<Context>, context: &Context) -> Router<Context> {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::refuse))
         .layer(from_fn_with_state(context.clone(), layers::identify))
         .layer(access_log)
 }

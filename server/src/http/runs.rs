@@ -1,149 +1,150 @@
 //! Runs: what became of a due moment, and a handler's word on it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
-use taskcenter_client::wire::ReportReply;
+use taskcenter_client::resources::{RunList, RunResource};
+use taskcenter_client::wire::OutcomeReport;
+use utoipa::ToSchema;
 
-use super::Context;
-use super::body::Fields;
+use super::decode::Body;
 use super::error::ApiError;
-use crate::core::run::Outcome;
-use crate::core::{Moment, Run, RunId, RunState};
-use crate::engine::service::Report;
+use super::outcome::Reported;
+use super::pages::{self, RunPlace};
+use super::query::{Query, Segment};
+use super::{Context, view};
+use crate::core::{Moment, RunId, RunState};
+use crate::engine::service::RunFilter;
 
-/// Longer messages are cut: an outcome must not get lost because its reason is long.
-const MAX_MESSAGE_BYTES: usize = 4_096;
-/// Longest pause that a handler can ask for: a year.
-const MAX_RETRY_AFTER_MS: i64 = 366 * 86_400_000;
+const STATES: [RunState; 9] = [
+    RunState::Firing,
+    RunState::Fired,
+    RunState::Ready,
+    RunState::Leased,
+    RunState::Retrying,
+    RunState::Succeeded,
+    RunState::Dead,
+    RunState::Skipped,
+    RunState::Cancelled,
+];
+const DEFAULT_LIMIT: u32 = 100;
 
-/// A run as it is shown. Its token is not: whoever has that can report.
-#[derive(Debug, Serialize)]
-pub struct RunView {
-    run_id: RunId,
-    task_id: String,
-    tag: String,
-    /// Milliseconds, like every instant here.
-    scheduled_at: Moment,
-    state: RunState,
-    reason: Option<String>,
-    attempt: u32,
-    claim: u32,
-    fired_at: Option<Moment>,
-    ended_at: Option<Moment>,
+/// Lists runs, latest `scheduled_at` first.
+#[utoipa::path(get, path = "/v1/runs", operation_id = "listRuns", tag = "runs",
+    params(
+        ("task_id" = Option<String>, Query, description = "Of this task."),
+        ("tag" = Option<String>, Query, description = "With this tag."),
+        ("state" = Option<String>, Query, description = "firing, fired, ready, leased, retrying, succeeded, dead, skipped or cancelled."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default. A page of large results may hold fewer."),
+        ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
+    ),
+    responses((status = 200, body = RunList, description = "A page of them.")))]
+pub async fn list(State(context): State<Context>, query: Query) -> Result<Json<RunList>, ApiError> {
+    let query = query.only(&["task_id", "tag", "state", "limit", "cursor"])?;
+    let filter = RunFilter {
+        task_id: query.task_id("task_id")?,
+        tag: query.text("tag").map(str::to_owned),
+        state: query.one_of("state", &STATES)?,
+    };
+    let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
+    let malformed = || ApiError::field("cursor", "cursor is malformed");
+    let before = query.text("cursor").map(|text| place(text).ok_or_else(malformed)).transpose()?;
+    let (runs, next) = pages::runs(&context.state.service, &filter, limit, before).await?;
+    Ok(Json(RunList { runs, next_cursor: next.as_ref().map(cursor) }))
 }
 
-/// `GET /v1/runs/{run_id}`.
-pub async fn show(State(context): State<Context>, Path(id): Path<String>) -> Result<Json<RunView>, ApiError> {
-    let run = context.state.service.run(&RunId::from_text(id)).await?;
-    Ok(Json(view(run)))
+/// Opaque to callers; needs no escape in a query string, since an id is made of letters, digits and `-`.
+fn cursor((at, id): &RunPlace) -> String {
+    format!("{}~{id}", at.ms())
 }
 
-fn view(run: Run) -> RunView {
-    RunView {
-        run_id: run.id,
-        task_id: run.task_id.to_string(),
-        tag: run.tag,
-        scheduled_at: run.scheduled_at,
-        state: run.state,
-        reason: run.reason,
-        attempt: run.attempt,
-        claim: run.claim,
-        fired_at: run.fired_at,
-        ended_at: run.ended_at,
-    }
+fn place(cursor: &str) -> Option<RunPlace> {
+    const MAX_ID_BYTES: usize = 256;
+    let (at, id) = cursor.split_once('~')?;
+    let sane =
+        (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    // What lies beyond the calendar, no store can be asked for.
+    let at = Moment::from_ms(at.parse().ok()?);
+    let within = jiff::Timestamp::from_millisecond(at.ms()).is_ok();
+    (sane && within).then(|| (at, RunId::from_text(id)))
 }
 
-/// `POST /v1/runs/{run_id}/report`.
+/// Shows a run.
+#[utoipa::path(get, path = "/v1/runs/{run_id}", operation_id = "showRun", tag = "runs",
+    params(("run_id" = String, Path, description = "The run's id.")),
+    responses((status = 200, body = RunResource, description = "The run.")))]
+pub async fn show(
+    State(context): State<Context>,
+    Segment(id): Segment,
+) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(context.state.service.run(&RunId::from_text(id)).await?)))
+}
+
+/// Brings a dead run back for one more attempt, or hurries one that waits for its next.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/retry", operation_id = "retryRun", tag = "runs",
+    params(("run_id" = String, Path, description = "The run's id.")),
+    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+pub async fn retry(
+    State(context): State<Context>,
+    Segment(id): Segment,
+) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(context.state.service.retry_run(&RunId::from_text(id)).await?)))
+}
+
+/// Calls a run off. What a consumer has in its hands goes on; its outcome is refused.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/cancel", operation_id = "cancelRun", tag = "runs",
+    params(("run_id" = String, Path, description = "The run's id.")),
+    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+pub async fn cancel(
+    State(context): State<Context>,
+    Segment(id): Segment,
+) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(context.state.service.cancel_run(&RunId::from_text(id)).await?)))
+}
+
+/// Where a run stands after a report.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReportReply {
+    /// The run.
+    run_id: String,
+    /// The state it is in now.
+    state: String,
+}
+
+/// Takes the outcome of an attempt. The same again is answered like the first.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/report", operation_id = "reportRun", tag = "runs",
+    params(("run_id" = String, Path, description = "The run's id.")),
+    request_body = OutcomeReport,
+    responses((status = 200, body = ReportReply, description = "Taken.")))]
 pub async fn report(
     State(context): State<Context>,
-    Path(id): Path<String>,
-    fields: Fields,
+    Segment(id): Segment,
+    Body(reported): Body<Reported>,
 ) -> Result<Json<ReportReply>, ApiError> {
-    let run = context.state.service.report(&RunId::from_text(id), &read(&fields)?).await?;
-    Ok(Json(ReportReply { run_id: run.id.to_string(), state: state_word(run.state) }))
-}
-
-fn state_word(state: RunState) -> String {
-    match serde_json::to_value(state) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => unreachable!("a state is written as one word"),
-    }
-}
-
-fn read(fields: &Fields) -> Result<Report, ApiError> {
-    let attempt = fields.int("attempt")?;
-    let token = fields.text("token")?.filter(|token| !token.is_empty());
-    let outcome = fields.text("outcome")?;
-    let message = fields.text("message")?.map(cut);
-    let retry_after_ms = fields.int("retry_after_ms")?;
-    let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok()).filter(|attempt| *attempt > 0);
-    Ok(Report {
-        attempt: attempt
-            .ok_or_else(|| ApiError::field("attempt", "attempt should be a whole number from 1"))?,
-        token: token.ok_or_else(|| ApiError::field("token", "token should not be empty"))?.to_owned(),
-        outcome: read_outcome(outcome, retry_after_ms)?,
-        message,
-    })
-}
-
-fn read_outcome(word: Option<&str>, retry_after_ms: Option<i64>) -> Result<Outcome, ApiError> {
-    let pause = retry_after_ms.map(|ms| {
-        let ms = u64::try_from(ms).ok().filter(|ms| *ms <= MAX_RETRY_AFTER_MS as u64);
-        ms.ok_or_else(|| {
-            ApiError::field(
-                "retry_after_ms",
-                format!("retry_after_ms should be between 0 and {MAX_RETRY_AFTER_MS}"),
-            )
-        })
-    });
-    let retry_after_ms = pause.transpose()?;
-    match word {
-        Some("succeeded") => Ok(Outcome::Succeeded),
-        Some("failed") => Ok(Outcome::Failed { retry_after_ms }),
-        Some("dead") => Ok(Outcome::Dead),
-        Some("skipped") => Ok(Outcome::Skipped),
-        _ => Err(ApiError::field("outcome", "outcome should be succeeded, failed, dead or skipped")),
-    }
-}
-
-fn cut(message: &str) -> String {
-    message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned()
+    let run = context.state.service.report(&RunId::from_text(id), &reported.of_path()?).await?;
+    Ok(Json(ReportReply { run_id: run.id.to_string(), state: view::word(&run.state) }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn field_at_fault(json: &str) -> String {
-        match read(&Fields::decode(json.as_bytes()).ok().unwrap()) {
-            Err(ApiError::Field { field, .. }) => field.to_owned(),
-            other => format!("{other:?}"),
-        }
-    }
-
     #[test]
-    fn every_malformed_field_is_named() {
-        for (json, field) in [
-            (r#"{"token":"t","outcome":"dead"}"#, "attempt"),
-            (r#"{"attempt":0,"token":"t","outcome":"dead"}"#, "attempt"),
-            (r#"{"attempt":"1","token":"t","outcome":"dead"}"#, "attempt"),
-            (r#"{"attempt":1,"outcome":"dead"}"#, "token"),
-            (r#"{"attempt":1,"token":"","outcome":"dead"}"#, "token"),
-            (r#"{"attempt":1,"token":"t","outcome":"done"}"#, "outcome"),
-            (r#"{"attempt":1,"token":"t"}"#, "outcome"),
-            (r#"{"attempt":1,"token":"t","outcome":"dead","message":[]}"#, "message"),
-            (r#"{"attempt":1,"token":"t","outcome":"failed","retry_after_ms":-1}"#, "retry_after_ms"),
+    fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
+        let at = (Moment::from_ms(-5), RunId::from_text("0a-1-t9"));
+        assert_eq!(place(&cursor(&at)), Some(at));
+        for wrong in [
+            "",
+            "~",
+            "5~",
+            "x~0a",
+            "5~a b",
+            "5~a/b",
+            "5",
+            "99999999999999999999~0a",
+            "9223372036854775807~0a",
         ] {
-            assert_eq!(field_at_fault(json), field, "{json}");
+            assert_eq!(place(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_long_message_is_cut_between_characters() {
-        let message = "é".repeat(MAX_MESSAGE_BYTES);
-        let odd = format!("a{message}");
-        assert_eq!(cut(&odd).len(), MAX_MESSAGE_BYTES - 1);
-        assert_eq!(cut("short"), "short");
     }
 }

@@ -1,278 +1,301 @@
-//! The v1 task resource, under both of its prefixes.
-
-use std::collections::HashMap;
+//! Tasks: created, looked at, changed, called off.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Query, State};
-use axum::http::HeaderValue;
-use axum::http::request::Parts;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use taskcenter_client::wire::{
-    AddTaskReply, DeleteReply, NEXT_CURSOR_HEADER, StatReply, TaskView, task_type,
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use taskcenter_client::resources::{
+    ChangedTask, CreateTasks, CreatedTask, CreatedTasks, MAX_BATCH, RunResource, TaskList, TaskResource,
+    TaskSpec,
 };
+use utoipa::ToSchema;
 
-use super::Context;
+use super::batch::Batch;
 use super::body::Fields;
+use super::decode::{bounded, typed};
 use super::error::ApiError;
+use super::headers::{IfMatch, Once, etag};
+use super::query::{Query, TaskOf};
+use super::{Context, pages, patch, spec, view};
 use crate::core::submission::Submission;
-use crate::core::{Moment, Schedule, Task, TaskId};
-use crate::engine::service::Deleted;
-use crate::engine::service::Page;
+use crate::core::{Task, TaskState};
+use crate::engine::service::{Changed, IdempotencyKey, ServiceError, Submitted, TaskFilter, definition};
 
-const MAX_LIMIT: u32 = 1_000;
-/// Rows asked of the store at a time, and bytes of data after which a page ends early: one page must fit into memory.
-const CHUNK: u32 = 100;
-const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
-const MAX_DELETES_AT_ONCE: usize = 1_000;
+const STATES: [TaskState; 4] =
+    [TaskState::Active, TaskState::Paused, TaskState::Finished, TaskState::Cancelled];
+const DEFAULT_LIMIT: u32 = 100;
 
-type Reply<T> = Result<Json<T>, ApiError>;
-
-/// `POST task`.
-pub async fn add(State(context): State<Context>, fields: Fields) -> Reply<AddTaskReply> {
-    let submission = submission(&fields, context.state.service.time_zone(), context.state.service.now())?;
-    let submitted = context.state.service.submit(submission).await?;
-    if !submitted.existing {
-        context.state.metrics.submitted();
-    }
-    Ok(Json(AddTaskReply { taskid: submitted.id.to_string(), name: submitted.name }))
+/// One task, or several at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum NewTasks {
+    /// One.
+    One(Box<TaskSpec>),
+    /// Several.
+    Several(CreateTasks),
 }
 
-/// Kinds are looked at first, then rules, each in the contract's order of fields: a client that sends nonsense hears of that first.
-/// For every number but `type`, 0 is absent.
-fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, ApiError> {
-    let name = fields.text("name")?.unwrap_or_default();
-    let kind = fields.int("type")?;
-    let data = fields.text("data")?;
-    let crontab = fields.text("crontab")?.unwrap_or_default();
-    let loop_time = fields.int("loop_time")?.unwrap_or_default();
-    let loop_count = fields.int("loop_count")?;
-    let start_time = fields.int("start_time")?;
-    let end_time = fields.int("end_time")?;
-    let max_runtime = fields.int("max_runtime")?;
-    let ack = fields.flag("ack")?.unwrap_or_default();
-    let dedup_key = fields.text("dedup_key")?.map(str::to_owned);
-
-    if name.trim().is_empty() {
-        return Err(ApiError::field("name", "name should not be empty"));
-    }
-    let schedule = schedule(kind, crontab, loop_time, zone)?;
-    let data = data.ok_or_else(|| ApiError::field("data", "data is missing"))?;
-    Ok(Submission {
-        name: name.to_owned(),
-        data: data.to_owned(),
-        schedule,
-        max_fires: count("loop_count", loop_count)?,
-        start_at: count("start_time", start_time)?.map(|sec| Moment::from_sec(sec as i64)),
-        end_at: end(end_time, now)?,
-        ack,
-        max_runtime_sec: count("max_runtime", max_runtime)?,
-        dedup_key,
-    })
-}
-
-fn schedule(kind: Option<i64>, crontab: &str, loop_time: i64, zone: &str) -> Result<Schedule, ApiError> {
-    match kind.and_then(|kind| i32::try_from(kind).ok()) {
-        Some(task_type::ONCE) => Ok(Schedule::Once),
-        Some(task_type::EVERY) if loop_time > 0 => {
-            Ok(Schedule::Every { period_ms: loop_time.saturating_mul(1_000) })
+impl NewTasks {
+    /// Told apart by `tasks`, so that the first wrong field of the one that is meant is named.
+    fn read(body: &Value) -> Result<Self, ApiError> {
+        if body.get("tasks").is_none() {
+            return typed(body).map(Self::One);
         }
-        Some(task_type::EVERY) => Err(ApiError::field("loop_time", "params loop_time invalid")),
-        Some(task_type::CRON) => Ok(Schedule::Cron { expression: crontab.to_owned(), zone: zone.to_owned() }),
-        _ => Err(ApiError::field("type", "params type error")),
+        let several: CreateTasks = typed(body)?;
+        bounded("tasks", several.tasks.len(), MAX_BATCH)?;
+        Ok(Self::Several(several))
     }
 }
 
-fn count(field: &'static str, value: Option<i64>) -> Result<Option<u64>, ApiError> {
-    let value = u64::try_from(value.unwrap_or_default());
-    let value = value.map_err(|_| ApiError::field(field, format!("{field} should not be negative")))?;
-    Ok(Some(value).filter(|value| *value > 0))
+/// The task that stood already, or what became of each of several.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Stored {
+    /// The task that stood already.
+    One(Box<TaskResource>),
+    /// Of several.
+    Several(CreatedTasks),
 }
 
-fn end(value: Option<i64>, now: Moment) -> Result<Option<Moment>, ApiError> {
-    match value.unwrap_or_default() {
-        0 => Ok(None),
-        // The contract counts in whole seconds: the second that runs has not passed.
-        sec if sec < now.sec() => {
-            Err(ApiError::field("end_time", "end_time should large than current timestamp"))
+/// Creates a task, or up to 1,000 at once, each on its own.
+///
+/// While a task with the same name and `dedup_key` is live, that one is the answer. With an `Idempotency-Key` the same request can be sent
+/// again for a day, and is answered like the first.
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "createTasks", tag = "tasks",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters.")),
+    request_body = NewTasks,
+    responses(
+        (status = 201, body = TaskResource, description = "The task, stored.",
+            headers(("Location" = String, description = "Its path."), ("ETag" = String, description = "Its revision."))),
+        (status = 200, body = Stored, description = "The task that stood already; of several, what became of each."),
+    ))]
+pub async fn create(
+    State(context): State<Context>,
+    once: Once,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    let body = Value::Object(fields.into_object());
+    let new = NewTasks::read(&body)?;
+    let key = once.of(|| body.to_string());
+    drop(body);
+    match new {
+        NewTasks::One(spec) => create_one(&context, *spec, key).await,
+        NewTasks::Several(several) => {
+            let created = create_several(&context, several, key).await?;
+            Ok(Json(Stored::Several(created)).into_response())
         }
-        sec => Ok(Some(Moment::from_sec(sec))),
     }
 }
 
-/// `POST delete-task`.
-pub async fn delete(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
-    let ids = fields.texts("ids")?;
-    if ids.is_empty() {
-        return Err(ApiError::field("ids", "id should not by empty"));
+fn submission(context: &Context, spec: TaskSpec) -> Result<Submission, ApiError> {
+    let service = &context.state.service;
+    spec::submission(spec, service.time_zone(), service.now())
+}
+
+async fn create_one(
+    context: &Context,
+    spec: TaskSpec,
+    key: Option<IdempotencyKey>,
+) -> Result<Response, ApiError> {
+    let submission = submission(context, spec)?;
+    let answer = context.state.service.submit_once(vec![submission], key).await?.pop();
+    let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
+    let status = status_of(context, &submitted);
+    let task = context.state.service.shown_task(&submitted.id).await?;
+    let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
+    Ok((status, location, etag(task.rev), Json(Stored::One(Box::new(view::task(task))))).into_response())
+}
+
+fn status_of(context: &Context, submitted: &Submitted) -> StatusCode {
+    if submitted.existing {
+        return StatusCode::OK;
     }
-    // An id that cannot be one of ours is as unknown as any other: it is left out of the answer.
-    let ids: Vec<_> = ids.into_iter().filter_map(TaskId::parse).collect();
-    let mut deleted = Vec::new();
-    for ids in ids.chunks(MAX_DELETES_AT_ONCE) {
-        deleted.extend(context.state.service.delete(ids).await?);
-    }
-    Ok(Json(deleted_ids(&deleted)))
+    context.state.metrics.submitted();
+    StatusCode::CREATED
 }
 
-/// `POST delete-task-by-name`.
-pub async fn delete_by_name(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
-    let name = present(fields.text("name")?)?;
-    Ok(Json(deleted_ids(&context.state.service.delete_by_name(name).await?)))
+async fn create_several(
+    context: &Context,
+    several: CreateTasks,
+    key: Option<IdempotencyKey>,
+) -> Result<CreatedTasks, ApiError> {
+    let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(context, spec)));
+    let sound = std::mem::take(&mut batch.sound);
+    let answers = context.state.service.submit_once(sound, key).await?;
+    let answers = batch.answers(answers).enumerate();
+    Ok(CreatedTasks { results: answers.map(|(at, answer)| created(context, at, answer)).collect() })
 }
 
-fn deleted_ids(deleted: &[Deleted]) -> DeleteReply {
-    DeleteReply { suc_ids: deleted.iter().map(|deleted| deleted.id.to_string()).collect() }
-}
-
-fn present(name: Option<&str>) -> Result<&str, ApiError> {
-    let name = name.filter(|name| !name.trim().is_empty());
-    name.ok_or_else(|| ApiError::field("name", "name should not be empty"))
-}
-
-/// The query string's parameters; one that cannot be decoded is absent, and the handler says what it misses.
-pub struct Params(HashMap<String, String>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let query = Query::from_request_parts(parts, state).await;
-        let Query(params) = query.map_err(|error| ApiError::format("query", error.body_text()))?;
-        Ok(Self(params))
-    }
-}
-
-impl Params {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-}
-
-/// `GET query-task-by-id`.
-pub async fn by_id(State(context): State<Context>, params: Params) -> Reply<TaskView> {
-    let id = params.get("taskid").filter(|id| !id.trim().is_empty());
-    let id = id.ok_or_else(|| ApiError::field("taskid", "taskid is empty"))?;
-    let id = TaskId::parse(id).ok_or_else(|| ApiError::field("taskid", "taskid is malformed"))?;
-    Ok(Json(view(context.state.service.task(&id).await?)))
-}
-
-/// `GET query-task-by-name`: newest first, at most `limit` (1,000). Where more follow, the header `x-next-cursor` holds the `cursor`
-/// to ask for them with. A page of large tasks may hold fewer than `limit`.
-pub async fn by_name(State(context): State<Context>, params: Params) -> Result<Response, ApiError> {
-    let name = present(params.get("name"))?;
-    let limit = limit(params.get("limit"))?;
-    let mut before = cursor(params.get("cursor"))?;
-    let (mut tasks, mut more, mut bytes) = (Vec::new(), true, 0);
-    while more && tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
-        // One row more than is wanted tells whether another page follows.
-        let ask = CHUNK.min(limit - tasks.len() as u32) + 1;
-        let page = Page { limit: ask, before: before.clone() };
-        let mut chunk = context.state.service.tasks_by_name(name, &page).await?;
-        more = chunk.len() == ask as usize;
-        chunk.truncate(ask as usize - 1);
-        before = chunk.last().map(|task| task.id.clone());
-        bytes += chunk.iter().map(|task| task.data.len()).sum::<usize>();
-        tasks.extend(chunk.into_iter().map(view));
-    }
-    let mut response = Json(tasks).into_response();
-    let next = before.filter(|_| more).and_then(|id| HeaderValue::from_str(id.as_str()).ok());
-    if let Some(next) = next {
-        response.headers_mut().insert(NEXT_CURSOR_HEADER, next);
-    }
-    Ok(response)
-}
-
-fn limit(text: Option<&str>) -> Result<u32, ApiError> {
-    let limit = text.map_or(Ok(MAX_LIMIT), str::parse).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| ApiError::field("limit", format!("limit should be between 1 and {MAX_LIMIT}")))
-}
-
-fn cursor(text: Option<&str>) -> Result<Option<TaskId>, ApiError> {
-    let parse = |text| TaskId::parse(text).ok_or_else(|| ApiError::field("cursor", "cursor is malformed"));
-    text.filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
-/// `GET task/stat`: fires in the current minute by tag, and their `total`. A tag that is itself called `total`, or begins with
-/// `tag:`, is written with `tag:` in front, so that no two entries collide.
-pub async fn stat(State(context): State<Context>) -> Reply<StatReply> {
-    let fires = context.state.service.fires_this_minute().await?;
-    let total: u64 = fires.iter().map(|(_, fires)| fires).sum();
-    let mut reply: StatReply =
-        fires.into_iter().map(|(tag, fires)| (stat_key(tag), fires.to_string())).collect();
-    reply.insert("total".to_owned(), total.to_string());
-    Ok(Json(reply))
-}
-
-fn stat_key(tag: String) -> String {
-    if tag == "total" || tag.starts_with("tag:") { format!("tag:{tag}") } else { tag }
-}
-
-fn view(task: Task) -> TaskView {
-    let (task_type, loop_time, crontab) = match task.schedule {
-        Schedule::Once => (task_type::ONCE, 0, String::new()),
-        Schedule::Every { period_ms } => (task_type::EVERY, period_ms / 1_000, String::new()),
-        Schedule::Cron { expression, .. } => (task_type::CRON, 0, expression),
-    };
-    let seconds = |at: Option<Moment>| at.map_or(0, Moment::sec);
-    let number = |value: Option<u64>| value.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
-    TaskView {
-        id: task.id.to_string(),
-        name: task.name,
-        task_type,
-        data: task.data,
-        crontab,
-        loop_time,
-        loop_count: number(task.max_fires),
-        start_time: seconds(task.start_at),
-        end_time: seconds(task.end_at),
-        max_runtime: number(task.max_runtime_sec),
-        ack: task.ack,
-        created_at: task.created_at.sec(),
+fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) -> CreatedTask {
+    match answer {
+        Ok(submitted) => CreatedTask {
+            status: status_of(context, &submitted).as_u16(),
+            id: Some(submitted.id.to_string()),
+            problem: None,
+        },
+        Err(error) => {
+            let problem = error.of_item(&format!("tasks[{at}]"));
+            CreatedTask { status: problem.status, id: None, problem: Some(problem) }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Lists tasks, newest first. Cancelled ones are in it only where `state=cancelled` asks for them, deleted ones never.
+#[utoipa::path(get, path = "/v1/tasks", operation_id = "listTasks", tag = "tasks",
+    params(
+        ("name" = Option<String>, Query, description = "Of this name."),
+        ("state" = Option<String>, Query, description = "active, paused, finished or cancelled."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default. A page of large tasks may hold fewer."),
+        ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
+    ),
+    responses((status = 200, body = TaskList, description = "A page of them.")))]
+pub async fn list(State(context): State<Context>, query: Query) -> Result<Json<TaskList>, ApiError> {
+    let query = query.only(&["name", "state", "limit", "cursor"])?;
+    let filter =
+        TaskFilter { name: query.text("name").map(str::to_owned), state: query.one_of("state", &STATES)? };
+    let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
+    let before = query.task_id("cursor")?;
+    let (tasks, next) = pages::tasks(&context.state.service, &filter, limit, before, view::task).await?;
+    Ok(Json(TaskList { tasks, next_cursor: next.map(|id| id.to_string()) }))
+}
 
-    const NOW: Moment = Moment::from_ms(1_000_500);
+/// Shows a task.
+#[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "showTask", tag = "tasks",
+    params(("task_id" = String, Path, description = "The task's id.")),
+    responses((status = 200, body = TaskResource, description = "The task.",
+        headers(("ETag" = String, description = "Its revision.")))))]
+pub async fn show(State(context): State<Context>, TaskOf(id): TaskOf) -> Result<Response, ApiError> {
+    let task = context.state.service.shown_task(&id).await?;
+    Ok((etag(task.rev), Json(view::task(task))).into_response())
+}
 
-    fn read(json: &serde_json::Value) -> Result<Submission, ApiError> {
-        let fields = Fields::decode(json.to_string().as_bytes())?;
-        submission(&fields, "UTC", NOW)
+/// Gives a task another definition.
+///
+/// The body is a JSON merge patch (RFC 7396) on its spec: `null` clears a field, what is not named stays. A schedule of another `kind`
+/// takes the place of the whole schedule. Where its times stay the same, so does its place; otherwise its schedule begins anew.
+#[utoipa::path(patch, path = "/v1/tasks/{task_id}", operation_id = "editTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("If-Match" = String, Header, description = "The ETag of the revision that is changed, or *."),
+    ),
+    request_body(content = Object, content_type = "application/merge-patch+json", description = "Any fields of TaskSpec."),
+    responses((status = 200, body = ChangedTask, description = "The task as it stands now.",
+        headers(("ETag" = String, description = "Its new revision.")))))]
+pub async fn edit(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    if_match: IfMatch,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    if if_match == IfMatch::Absent {
+        return Err(ApiError::IfMatchRequired);
     }
-
-    #[test]
-    fn nought_is_absent() {
-        let submission = read(&serde_json::json!({
-            "name": "n", "type": 2, "data": "", "loop_time": 7, "loop_count": 0, "start_time": 0,
-            "end_time": 0, "max_runtime": 0, "crontab": null, "somebody_elses": [1]
-        }))
-        .unwrap();
-        let absent =
-            (submission.max_fires, submission.start_at, submission.end_at, submission.max_runtime_sec);
-        assert_eq!(absent, (None, None, None, None));
-        assert_eq!(submission.schedule, Schedule::Every { period_ms: 7_000 });
+    let (service, patch) = (&context.state.service, fields.into_object());
+    loop {
+        let task = service.shown_task(&id).await?;
+        check(if_match, &task)?;
+        let next = patch::apply(definition(&task), &patch, service.time_zone(), service.now())?;
+        match service.edit(&id, task.rev, next).await {
+            // Whatever the revision is: then it is the one that came in between.
+            Err(ServiceError::RevisionMoved(_)) if if_match == IfMatch::Any => {}
+            answer => return Ok(changed(answer?)),
+        }
     }
+}
 
-    #[test]
-    fn loop_time_and_loop_count_are_not_swapped() {
-        let json = serde_json::json!({"name": "n", "type": 2, "data": "d", "loop_time": 7, "loop_count": 3});
-        let task = read(&json).unwrap().accept(TaskId::new(uuid::Uuid::nil()), NOW).unwrap();
-        let view = view(task);
-        assert_eq!((view.loop_time, view.loop_count, view.created_at), (7, 3, 1_000));
+fn check(if_match: IfMatch, task: &Task) -> Result<(), ServiceError> {
+    match if_match.rev() {
+        Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
+        _ => Ok(()),
     }
+}
 
-    #[test]
-    fn the_second_that_runs_has_not_passed() {
-        assert_eq!(end(Some(1_000), NOW).unwrap(), Some(Moment::from_sec(1_000)));
-        assert!(end(Some(999), NOW).is_err() && end(Some(-1), NOW).is_err());
-    }
+fn changed(changed: Changed) -> Response {
+    (etag(changed.task.rev), Json(view::changed(changed))).into_response()
+}
 
-    #[test]
-    fn no_tag_collides_with_the_total() {
-        let keys: Vec<_> =
-            ["total", "tag:total", "tag:tag:total", "a"].map(|tag| stat_key(tag.into())).into();
-        assert_eq!(keys, ["tag:total", "tag:tag:total", "tag:tag:tag:total", "a"]);
+/// Holds a task; one that is held stays so.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/pause", operation_id = "pauseTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+    ),
+    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+pub async fn pause(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    if_match: IfMatch,
+) -> Result<Response, ApiError> {
+    Ok(changed(context.state.service.pause(&id, if_match.rev()).await?))
+}
+
+/// Lets a task go on; one that is not held stays so. What passed meanwhile is written down as skipped.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/resume", operation_id = "resumeTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+    ),
+    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+pub async fn resume(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    if_match: IfMatch,
+) -> Result<Response, ApiError> {
+    Ok(changed(context.state.service.resume(&id, if_match.rev()).await?))
+}
+
+/// Ends a task; it stays to be seen. Runs that wait in a queue are called off.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/cancel", operation_id = "cancelTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+    ),
+    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+pub async fn cancel(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    if_match: IfMatch,
+) -> Result<Response, ApiError> {
+    if if_match.rev().is_some() {
+        check(if_match, &context.state.service.shown_task(&id).await?)?;
     }
+    Ok(changed(context.state.service.cancel(&id).await?))
+}
+
+/// Deletes a task: it is called off, and is no longer shown to anybody. A second call is answered 404.
+#[utoipa::path(delete, path = "/v1/tasks/{task_id}", operation_id = "deleteTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+    ),
+    responses((status = 200, body = ChangedTask, description = "The task as it was.")))]
+pub async fn delete(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    if_match: IfMatch,
+) -> Result<Json<ChangedTask>, ApiError> {
+    let service = &context.state.service;
+    let task = service.shown_task(&id).await?;
+    check(if_match, &task)?;
+    let deleted = service.delete(std::slice::from_ref(&id)).await?.pop().ok_or_else(ApiError::not_found)?;
+    Ok(Json(view::changed(Changed { task, open_runs: deleted.open_runs })))
+}
+
+/// Fires a task by hand, whatever its schedule says; one that is held or finished as well.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/trigger", operation_id = "triggerTask", tag = "tasks",
+    params(
+        ("task_id" = String, Path, description = "The task's id."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters."),
+    ),
+    responses((status = 202, body = RunResource, description = "The run, about to be handed over.")))]
+pub async fn trigger(
+    State(context): State<Context>,
+    TaskOf(id): TaskOf,
+    once: Once,
+) -> Result<(StatusCode, Json<RunResource>), ApiError> {
+    let key = once.of(|| id.to_string());
+    let run = context.state.service.trigger(&id, key).await?;
+    Ok((StatusCode::ACCEPTED, Json(view::run(run))))
 }

@@ -1,5 +1,10 @@
 //! The program as a person runs it.
 
+mod chores;
+mod dev;
+mod help;
+mod program;
+
 use std::process::{Command, Output};
 
 fn taskcenter(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
@@ -54,6 +59,14 @@ fn what_is_printed_holds_no_secret_and_can_be_read_again() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(!out.contains("canary-7f3a"), "{out}");
     assert!(out.contains("keep_hours = 7") && out.contains("listen = \"0.0.0.0:8275\""), "{out}");
+    assert!(out.contains("mode = \"cluster\""), "{out}");
+}
+
+#[test]
+fn what_is_printed_tells_the_mode_and_where_the_data_lies() {
+    let (code, out, _) = taskcenter(&["config", "print"], &[("TASKCENTER__EMBEDDED__DATA_DIR", "somewhere")]);
+    assert_eq!(code, 0);
+    assert!(out.contains("mode = \"embedded\"") && out.contains("data_dir = \"somewhere\""), "{out}");
 }
 
 #[test]
@@ -65,10 +78,7 @@ fn an_address_in_use_ends_with_1() {
 }
 
 #[test]
-fn the_help_teaches_with_an_example() {
-    let (code, out, _) = taskcenter(&["--help"], &[]);
-    assert_eq!(code, 0);
-    assert!(out.contains("taskcenter serve --config") && out.contains("curl"), "{out}");
+fn the_version_is_told() {
     let (code, out, _) = taskcenter(&["--version"], &[]);
     assert_eq!((code, out.trim()), (0, concat!("taskcenter ", env!("CARGO_PKG_VERSION"))));
 }

@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters/rocketmq", &["core", "ports", "adapters", "taskcenter_client"]),
     ("http", &["core", "engine", "http", "taskcenter_client"]),
     ("config", &["config", "core", "engine", "http", "taskcenter_client"]),
-    ("cli", &["logging", "taskcenter_server"]),
+    ("cli", &["logging", "taskcenter_client", "taskcenter_server"]),
     ("logging", &["taskcenter_server"]),
     ("main", &["cli"]),
     ("failpoint", &["failpoint"]),

@@ -7,7 +7,7 @@ use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Moment, Run, RunState, Schedule, TaskId};
+use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
@@ -63,6 +63,7 @@ fn node(store: &Arc<MongoStore>) -> Node {
         ids: Arc::new(Ids::new(1)),
         settings: Settings::default(),
         health: Arc::default(),
+        hints: Arc::default(),
         metrics: Arc::new(Metrics::new()),
         shards: Shards::default(),
         window: Window::default(),
@@ -73,17 +74,7 @@ fn node(store: &Arc<MongoStore>) -> Node {
 
 /// A run about to be published, of a task with this tag.
 fn firing(tag: &str) -> Run {
-    let submission = Submission {
-        name: tag.to_owned(),
-        data: "data".to_owned(),
-        schedule: Schedule::Once,
-        start_at: None,
-        end_at: None,
-        max_fires: None,
-        ack: false,
-        max_runtime_sec: None,
-        dedup_key: None,
-    };
+    let submission = Submission::named(tag, "data");
     let id = TaskId::new(uuid::Uuid::from_u128(unique()));
     let task = submission.accept(id, NOW).unwrap();
     Run::firing(&task, NOW, "node", "token".to_owned(), NOW.plus_ms(10_000))

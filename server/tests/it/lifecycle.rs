@@ -17,6 +17,7 @@ const STATES: &[RunState] = &[
 ];
 const EVENTS: &[RunEvent] = &[
     RunEvent::Confirmed,
+    RunEvent::Queued,
     RunEvent::Taken,
     RunEvent::Released,
     RunEvent::Republished,
@@ -26,6 +27,7 @@ const EVENTS: &[RunEvent] = &[
     RunEvent::GaveUp,
     RunEvent::LeftOut,
     RunEvent::Cancelled,
+    RunEvent::Redriven,
 ];
 
 fn name(state: RunState) -> String {

@@ -3,8 +3,14 @@
 mod contract;
 mod limits;
 mod malformed;
+mod openapi;
 mod probes;
+mod problems;
+mod queues;
 mod runs;
+mod schedule;
+mod tasks_v1;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +20,14 @@ use serde_json::Value;
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
-use taskcenter_server::core::Moment;
+use taskcenter_server::core::{Moment, Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::Service;
+use taskcenter_server::engine::service::{Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::http::{HttpLimits, HttpState, serve};
-use taskcenter_server::ports::Clock;
+use taskcenter_server::ports::{Clock, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,12 +79,14 @@ impl Server {
             std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
         let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
         let ids = Arc::new(Ids::new(unique() as u64));
-        let service = Service::new(store.clone(), lock, clock, Arc::clone(&ids), Settings::default());
+        let ports = Ports { store: store.clone(), lock, clock, has_bus: true };
+        let shutdown = CancellationToken::new();
+        let service =
+            Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown.clone());
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let state = HttpState { service: Arc::new(service), health, metrics, ids };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, state.clone(), limits, shutdown.clone()));
         // Another test may have chosen the provider of cryptography already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -106,6 +114,50 @@ impl Server {
         answer(self.send(Method::POST, path, body.to_string()).await).await
     }
 
+    /// Sends a request with some headers; the answer with its headers.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Response {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(body.to_string()).send().await.unwrap()
+    }
+
+    /// The same; status and body.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> (u16, Value) {
+        answer(self.send_with(method, path, headers, body).await).await
+    }
+
+    /// Creates a task over the resource API; the task.
+    pub async fn create(&self, spec: &Value) -> Value {
+        let (status, task) = self.post("/v1/tasks", spec).await;
+        assert_eq!(status, 201, "{task}");
+        task
+    }
+
+    /// A run that waits in the queue `q` for a worker; `data` tells its task from others.
+    pub async fn ready(&self, data: &str) -> Run {
+        let spec = serde_json::json!({"name": "order.close", "data": data, "queue": "q"});
+        let id = self.create(&spec).await["id"].as_str().unwrap().to_owned();
+        let task = self.state.service.shown_task(&TaskId::parse(&id).unwrap()).await.unwrap();
+        let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
+        run.queued(NOW).unwrap();
+        self.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+        run
+    }
+
     /// Adds a task; its id.
     pub async fn add(&self, task: &Value) -> String {
         let (status, reply) = self.post("/v1/api/task", task).await;
@@ -114,13 +166,42 @@ impl Server {
     }
 }
 
-/// Status and body, which is exactly one JSON document.
+/// Status and body, which is exactly one JSON document, and says so: a refusal outside the legacy contract is a problem.
 pub async fn answer(response: Response) -> (u16, Value) {
-    let status = response.status().as_u16();
-    assert_eq!(response.headers()["content-type"], "application/json");
+    let (status, path) = (response.status().as_u16(), response.url().path().to_owned());
+    let is_legacy = PREFIXES.iter().any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/")));
+    let is_problem = status >= 400 && path != "/readyz" && !is_legacy;
+    let kind = if is_problem { "application/problem+json" } else { "application/json" };
+    assert_eq!(response.headers()["content-type"], kind);
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
     (status, body)
+}
+
+/// Status, `code` and `field` of a problem that is complete and says nothing of our own affairs.
+pub fn told((status, problem): (u16, Value)) -> (u16, String, Option<String>) {
+    let text = |member: &str| problem[member].as_str().map(str::to_owned);
+    assert_eq!(
+        (problem["status"].as_u64(), text("type")),
+        (Some(u64::from(status)), Some("about:blank".into())),
+        "{problem}"
+    );
+    for member in ["title", "detail"] {
+        assert!(text(member).is_some_and(|text| !text.is_empty() && text.len() < 1_000), "{problem}");
+    }
+    let known = ["type", "title", "status", "detail", "code", "field"];
+    assert!(problem.as_object().unwrap().keys().all(|member| known.contains(&member.as_str())), "{problem}");
+    (status, text("code").expect("a problem has a code"), text("field"))
+}
+
+/// What [`told`] says of a refused field.
+pub fn field(name: &str) -> (u16, String, Option<String>) {
+    (400, "invalid_field".to_owned(), Some(name.to_owned()))
+}
+
+/// What [`told`] says of any other refusal.
+pub fn refusal(status: u16, code: &str) -> (u16, String, Option<String>) {
+    (status, code.to_owned(), None)
 }
 
 /// A task that is taken as it is.

@@ -1,10 +1,13 @@
 //! Runs over HTTP: shown, and reported on.
 
 use serde_json::{Value, json};
+use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::run::{Outcome, Stretch};
 use taskcenter_server::core::{Moment, Run, TaskId};
 use taskcenter_server::ports::Store;
 
-use super::{NOW, NOW_SEC, Server, once, with};
+use super::{LIMITS, NOW, NOW_SEC, Server, field, once, refusal, told, with};
+use taskcenter_server::http::HttpLimits;
 
 /// A run that waits for its outcome, with the token `secret-token`.
 async fn a_fired_run(server: &Server) -> Run {
@@ -27,12 +30,138 @@ async fn a_run_is_shown_without_its_token() {
     let run = a_fired_run(&server).await;
     let shown = server.get(&format!("/v1/runs/{}", run.id)).await;
     let wanted = json!({
-        "run_id": run.id, "task_id": run.task_id, "tag": "order.close",
-        "scheduled_at": (NOW_SEC + 3_600) * 1_000, "state": "fired", "reason": null, "attempt": 1, "claim": 1,
-        "fired_at": (NOW_SEC + 3_601) * 1_000, "ended_at": null,
+        "run_id": run.id, "task_id": run.task_id, "tag": "order.close", "queue": null,
+        "scheduled_at": "2033-05-18T04:33:20Z", "triggered": false, "state": "fired", "reason": null, "attempt": 1,
+        "claim": 1, "worker": null, "attention_at": "2033-05-18T04:33:51Z", "fired_at": "2033-05-18T04:33:21Z",
+        "ended_at": null, "result": null, "skipped_to": null, "skipped_count": null,
     });
     assert_eq!(shown, (200, wanted));
-    assert_eq!(server.get("/v1/runs/nobody").await, (404, json!({"err": 404, "msg": "not found"})));
+    for id in ["nobody", "%ff", "%00"] {
+        assert_eq!(told(server.get(&format!("/v1/runs/{id}")).await), refusal(404, "not_found"), "{id}");
+    }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_skipped_stretch_is_shown_as_one() {
+    let server = Server::start().await;
+    let fired = a_fired_run(&server).await;
+    let task = server.state.service.task(&fired.task_id).await.unwrap();
+    let stretch = Stretch { to: NOW.plus_ms(5_000), count: 6 };
+    let run = Run::skipped(&task, NOW, stretch, "too late".into(), "", NOW);
+    server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    let (_, shown) = server.get(&format!("/v1/runs/{}", run.id)).await;
+    let told = (&shown["state"], &shown["reason"], &shown["skipped_to"], &shown["skipped_count"]);
+    assert_eq!(told, (&json!("skipped"), &json!("too late"), &json!("2033-05-18T03:33:25Z"), &json!(6)));
+    server.close().await;
+}
+
+#[tokio::test]
+async fn runs_are_listed_page_by_page() {
+    let server = Server::start().await;
+    let first = a_fired_run(&server).await;
+    let task = server.state.service.task(&first.task_id).await.unwrap();
+    let mut runs = vec![first];
+    for n in 1..=4 {
+        // Two of a moment, of which the id decides.
+        let at = NOW.plus_ms((n / 2) * 1_000);
+        let mut run = Run::triggered(&task, &format!("mark{n}"), "t".into(), at);
+        run.confirmed(at).unwrap();
+        runs.push(run);
+    }
+    runs[2].reported(&Outcome::Dead, None, &RetryPolicy::default(), NOW).unwrap();
+    server.store.insert_runs(&runs[1..]).await.unwrap();
+    runs.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
+    let wanted: Vec<Value> = runs.iter().map(|run| json!(run.id)).collect();
+    let of = async |query: &str| {
+        let (status, page) = server.get(&format!("/v1/runs?{query}")).await;
+        assert_eq!(status, 200, "{page}");
+        let ids: Vec<Value> =
+            page["runs"].as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect();
+        (ids, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    for limit in [1, 2, 5] {
+        let (mut seen, mut next, mut pages) = (Vec::new(), Some(String::new()), 0);
+        while let Some(cursor) = next {
+            let (ids, following) = of(&format!("limit={limit}&cursor={cursor}")).await;
+            assert!(ids.len() <= limit && (following.is_none() || ids.len() == limit));
+            seen.extend(ids);
+            (next, pages) = (following, pages + 1);
+        }
+        assert_eq!((pages, &seen), (5_usize.div_ceil(limit), &wanted), "latest first, each once");
+    }
+    assert_eq!(of("state=dead").await.0.len(), 1);
+    assert_eq!(of("tag=order.close&state=fired").await.0.len(), 4);
+    assert_eq!(of(&format!("task_id={}", task.id)).await.0, wanted);
+    assert!(of("tag=another").await.0.is_empty());
+    assert!(of(&format!("task_id={}", "0".repeat(32))).await.0.is_empty());
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_list_says_what_it_does_not_take() {
+    let server = Server::start().await;
+    for (query, name) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("state=over", "state"),
+        ("task_id=7", "task_id"),
+        ("cursor=7", "cursor"),
+        ("cursor=99999999999999999999~a", "cursor"),
+        ("queue=q", "queue"),
+    ] {
+        assert_eq!(told(server.get(&format!("/v1/runs?{query}")).await), field(name), "{query}");
+    }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_dead_run_is_brought_back_and_called_off() {
+    let server = Server::start().await;
+    let run = a_fired_run(&server).await;
+    let post = async |action: &str| server.post(&format!("/v1/runs/{}/{action}", run.id), &json!({})).await;
+    assert_eq!(told(post("retry").await), refusal(409, "run_state"), "it waits for its outcome");
+    server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
+    let (status, shown) = post("retry").await;
+    assert_eq!((status, &shown["state"], &shown["run_id"]), (200, &json!("retrying"), &json!(run.id)));
+    let (status, shown) = post("cancel").await;
+    assert_eq!(
+        (status, &shown["state"], &shown["ended_at"]),
+        (200, &json!("cancelled"), &json!("2033-05-18T03:33:20Z"))
+    );
+    let (status, problem) = post("cancel").await;
+    assert_eq!(problem["detail"], "the run is cancelled");
+    assert_eq!(told((status, problem)), refusal(409, "run_state"));
+    server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
+    assert_eq!(told(post("retry").await), refusal(409, "task_over"));
+    for action in ["retry", "cancel"] {
+        let unknown = server.post(&format!("/v1/runs/nobody/{action}"), &json!({})).await;
+        assert_eq!(told(unknown), refusal(404, "not_found"));
+    }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn what_a_handler_gives_back_is_shown() {
+    let server = Server::start_with(HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS }).await;
+    let run = a_fired_run(&server).await;
+    let path = format!("/v1/runs/{}/report", run.id);
+    let too_large = with(report("succeeded"), &json!({"result": "x".repeat(64 * 1024 - 1)}));
+    assert_eq!(told(server.post(&path, &too_large).await), field("result"));
+    let result = json!({"total": 42, "parts": [1.5, null, "é"]});
+    let (status, reply) = server.post(&path, &with(report("succeeded"), &json!({"result": result}))).await;
+    assert_eq!((status, &reply["state"]), (200, &json!("succeeded")));
+    assert_eq!(server.get(&format!("/v1/runs/{}", run.id)).await.1["result"], result);
+    assert_eq!(server.get("/v1/runs").await.1["runs"][0]["result"], result);
+    server.close().await;
+}
+
+#[tokio::test]
+async fn what_came_over_the_bus_cannot_be_released() {
+    let server = Server::start().await;
+    let run = a_fired_run(&server).await;
+    let refused = server.post(&format!("/v1/runs/{}/report", run.id), &report("released")).await;
+    assert_eq!(told(refused), refusal(409, "stale"));
     server.close().await;
 }
 
@@ -65,14 +194,14 @@ async fn a_stale_report_is_refused_and_changes_nothing() {
     let path = format!("/v1/runs/{}/report", run.id);
     for stale in [json!({"attempt": 2}), json!({"token": "another"})] {
         let (status, reply) = server.post(&path, &with(report("succeeded"), &stale)).await;
-        assert_eq!((status, &reply["err"]), (409, &json!(409)));
         assert!(!reply.to_string().contains("secret-token"), "{reply}");
+        assert_eq!(told((status, reply)), refusal(409, "stale"));
     }
     assert_eq!(server.state.service.run(&run.id).await.unwrap().state, run.state);
     server.post(&path, &report("dead")).await;
     assert_eq!(server.post(&path, &report("succeeded")).await.0, 409, "it has ended otherwise");
     let unknown = server.post("/v1/runs/nobody/report", &report("dead")).await;
-    assert_eq!(unknown, (404, json!({"err": 404, "msg": "not found"})));
+    assert_eq!(told(unknown), refusal(404, "not_found"));
     server.close().await;
 }
 
@@ -81,7 +210,7 @@ async fn a_malformed_report_names_the_field() {
     let server = Server::start().await;
     let run = a_fired_run(&server).await;
     let path = format!("/v1/runs/{}/report", run.id);
-    for (change, field) in [
+    for (change, name) in [
         (json!({"attempt": "1"}), "attempt"),
         (json!({"attempt": 0}), "attempt"),
         (json!({"token": ""}), "token"),
@@ -90,9 +219,11 @@ async fn a_malformed_report_names_the_field() {
         (json!({"message": 7}), "message"),
         (json!({"retry_after_ms": -1}), "retry_after_ms"),
         (json!({"retry_after_ms": 1.5}), "retry_after_ms"),
+        (json!({"run_id": "r"}), "run_id"),
+        (json!({"tokn": "t"}), "tokn"),
     ] {
-        let (status, reply) = server.post(&path, &with(report("failed"), &change)).await;
-        assert_eq!((status, &reply["field"]), (400, &json!(field)), "{reply}");
+        let refused = server.post(&path, &with(report("failed"), &change)).await;
+        assert_eq!(told(refused), field(name), "{change}");
     }
     server.close().await;
 }

@@ -1,6 +1,7 @@
 //! The contract of [`Lock`], run against every adapter. A further adapter is one more line in `on_every_lock!`.
 
 mod cases;
+mod local;
 mod redis;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ trait Fixture: Send + Sync {
 macro_rules! on_every_lock {
     ($($case:ident)*) => {
         on_every_lock!(@adapter on_redis crate::lock::redis::RedisFixture, $($case)*);
+        on_every_lock!(@adapter in_process crate::lock::local::LocalFixture, $($case)*);
     };
     (@adapter $adapter:ident $fixture:path, $($case:ident)*) => {
         mod $adapter {

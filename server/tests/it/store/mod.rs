@@ -1,12 +1,15 @@
 //! The contract of [`Store`], run against every adapter. A further adapter is one more line in `on_every_store!`.
 
 mod advance;
+mod changes;
 mod counters;
-mod mongo;
+mod lists;
+pub mod mongo;
 mod plans;
 mod prune;
 mod runs;
 pub mod samples;
+pub mod sqlite;
 mod tasks;
 
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use taskcenter_server::ports::Store;
 
 /// Two handles on one ledger, as two nodes have them; whatever was made for them goes when it is dropped with `close`.
 #[async_trait::async_trait]
-trait Fixture: Send + Sync {
+pub trait Fixture: Send + Sync {
     fn one(&self) -> Arc<dyn Store>;
     fn two(&self) -> Arc<dyn Store>;
     async fn close(self: Box<Self>);
@@ -25,6 +28,7 @@ trait Fixture: Send + Sync {
 macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
         on_every_store!(@adapter mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
+        on_every_store!(@adapter on_sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
     };
     (@adapter $adapter:ident $fixture:path, $($area:ident: $($case:ident)*;)*) => {
         mod $adapter {
@@ -74,6 +78,27 @@ on_every_store! {
         many_replacements_are_answered_in_order
         an_ended_run_is_no_longer_open
         runs_needing_attention_come_longest_overdue_first;
+    changes:
+        a_task_is_replaced_where_it_stood
+        a_task_that_has_moved_on_is_not_replaced
+        a_replacement_repeated_is_done
+        two_nodes_that_change_a_task_have_one_winner
+        a_replacement_cannot_take_a_key_that_is_held
+        a_revised_task_passes_no_moment_of_the_old_revision
+        a_hidden_task_is_in_no_list
+        a_key_is_remembered_with_what_came_first
+        what_was_remembered_long_ago_is_forgotten;
+    lists:
+        tasks_are_listed_by_name_and_state
+        a_cancelled_task_is_listed_only_where_asked_for
+        runs_are_listed_latest_first_page_by_page
+        runs_are_listed_by_task_tag_and_state
+        runs_are_read_by_their_ids
+        ready_runs_come_earliest_first_and_by_queue
+        every_queue_means_those_named_by_their_tag
+        a_leased_run_is_no_longer_ready
+        runs_that_need_the_bus_can_be_left_out
+        queues_tell_what_they_hold;
     counters:
         fires_add_up_by_tag_and_minute
         fires_counted_at_once_by_two_nodes_add_up

@@ -68,7 +68,7 @@ async fn fill(store: &MongoStore) -> (Vec<Task>, Vec<Run>) {
     let cancelled: Vec<Task> = (0..2_000).map(|_| task()).collect();
     let ids: Vec<TaskId> = cancelled.iter().map(|task| task.id.clone()).collect();
     store.insert_tasks(cancelled).await;
-    store.cancel_tasks(&ids, PAST).await.unwrap();
+    store.cancel_tasks(&ids, true, PAST).await.unwrap();
 
     let open: Vec<Run> = (0..500).map(|n| run_until(&task(), PAST.plus_ms(-n))).collect();
     let idle = (0..10_000)

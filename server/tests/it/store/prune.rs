@@ -18,15 +18,15 @@ pub async fn what_ended_long_ago_goes_and_the_rest_stays(on: &dyn Fixture) {
     let store = on.one();
     let [live, gone, recent, finished] = [task(), task(), task(), task()];
     store.insert_tasks(vec![live.clone(), gone.clone(), recent.clone(), finished.clone()]).await;
-    store.cancel_tasks(std::slice::from_ref(&gone.id), LONG_AGO).await.unwrap();
-    store.cancel_tasks(std::slice::from_ref(&recent.id), PAST).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&gone.id), true, LONG_AGO).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&recent.id), true, PAST).await.unwrap();
     let last = Advance { next_due_at: None, ..fire(&finished) };
     assert_eq!(store.advance_tasks(&[last]).await.unwrap(), [true]);
     let runs = [ended(run_of(&gone), LONG_AGO), ended(run_of(&recent), PAST), run_of(&live)];
     store.insert_runs(&runs).await.unwrap();
 
-    assert_eq!(store.prune(PAST, 100).await.unwrap(), 2, "one run, one tombstone");
-    assert_eq!(store.prune(PAST, 100).await.unwrap(), 0);
+    assert_eq!(store.prune(PAST, LONG_AGO, 100).await.unwrap(), 2, "one run, one tombstone");
+    assert_eq!(store.prune(PAST, LONG_AGO, 100).await.unwrap(), 0);
     assert_eq!(store.run(&runs[0].id).await.unwrap(), None);
     assert_eq!(store.task(&gone.id).await.unwrap(), None);
     for kept in [&live, &recent, &finished] {
@@ -36,7 +36,7 @@ pub async fn what_ended_long_ago_goes_and_the_rest_stays(on: &dyn Fixture) {
         assert!(store.run(&kept.id).await.unwrap().is_some());
     }
     let after_the_finish = store.now().await.unwrap().plus_ms(60_000);
-    assert_eq!(store.prune(after_the_finish, 100).await.unwrap(), 3, "the recent two and the finished task");
+    assert_eq!(store.prune(after_the_finish, LONG_AGO, 100).await.unwrap(), 3, "the recent two and the finished task");
     assert!(store.task(&live.id).await.unwrap().is_some());
 }
 
@@ -44,16 +44,16 @@ pub async fn a_tombstone_with_an_open_run_stays_and_holds_up_no_other(on: &dyn F
     let store = on.one();
     let (busy, idle) = (task(), task());
     store.insert_tasks(vec![busy.clone(), idle.clone()]).await;
-    store.cancel_tasks(std::slice::from_ref(&busy.id), LONG_AGO.plus_ms(-1)).await.unwrap();
-    store.cancel_tasks(std::slice::from_ref(&idle.id), LONG_AGO).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&busy.id), true, LONG_AGO.plus_ms(-1)).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&idle.id), true, LONG_AGO).await.unwrap();
     let open = run_of(&busy);
     store.insert_runs(std::slice::from_ref(&open)).await.unwrap();
-    assert_eq!(store.prune(PAST, 1).await.unwrap(), 1);
+    assert_eq!(store.prune(PAST, LONG_AGO, 1).await.unwrap(), 1);
     assert!(store.task(&busy.id).await.unwrap().is_some());
     assert_eq!(store.task(&idle.id).await.unwrap(), None);
 
     assert_eq!(store.update_runs(&[ended(open, LONG_AGO)]).await.unwrap(), [true]);
-    assert_eq!(store.prune(PAST, 10).await.unwrap(), 2);
+    assert_eq!(store.prune(PAST, LONG_AGO, 10).await.unwrap(), 2);
     assert_eq!(store.task(&busy.id).await.unwrap(), None);
 }
 
@@ -61,9 +61,9 @@ pub async fn pruning_is_bounded(on: &dyn Fixture) {
     let store = on.one();
     let runs: Vec<Run> = (0..1_500).map(|_| ended(run_of(&task()), LONG_AGO)).collect();
     store.insert_runs(&runs).await.unwrap();
-    assert_eq!(store.prune(PAST, 0).await.unwrap(), 0);
-    assert_eq!(store.prune(PAST, 1_200).await.unwrap(), 1_200);
-    assert_eq!(store.prune(PAST, 1_200).await.unwrap(), 300);
+    assert_eq!(store.prune(PAST, LONG_AGO, 0).await.unwrap(), 0);
+    assert_eq!(store.prune(PAST, LONG_AGO, 1_200).await.unwrap(), 1_200);
+    assert_eq!(store.prune(PAST, LONG_AGO, 1_200).await.unwrap(), 300);
 }
 
 #[allow(clippy::disallowed_methods, reason = "the store's clock is compared with the machine's")]

@@ -106,7 +106,7 @@ pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
     assert_eq!(on.two().open_runs(&task.id).await.unwrap(), std::slice::from_ref(&open));
     assert!(update(&*on.one(), &ended(open, PAST)).await);
     assert_eq!(on.two().open_runs(&task.id).await.unwrap(), []);
-    assert_eq!(on.two().runs_needing_attention(&[task.id.shard()], PAST, 10).await.unwrap(), []);
+    assert_eq!(on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap(), []);
 }
 
 pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture) {
@@ -124,11 +124,11 @@ pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture)
         .collect();
     expected.sort();
     let found = async |limit| {
-        let runs = on.two().runs_needing_attention(&shards, now, limit).await.unwrap();
+        let runs = on.two().runs_needing_attention(&shards, now, limit, false).await.unwrap();
         runs.into_iter().filter_map(|run| run.attention_at).collect::<Vec<_>>()
     };
     assert_eq!(found(1_000).await, expected);
     assert_eq!(found(10).await, expected[..10]);
     assert!(found(0).await.is_empty());
-    assert_eq!(on.two().runs_needing_attention(&[], now, 10).await.unwrap(), []);
+    assert_eq!(on.two().runs_needing_attention(&[], now, 10, false).await.unwrap(), []);
 }

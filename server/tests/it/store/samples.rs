@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
+use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::Advance;
 
@@ -37,13 +39,18 @@ pub fn due_at(due: Moment) -> Task {
         max_fires: None,
         ack: false,
         max_runtime_sec: None,
+        queue: None,
+        retry: None,
         created_at: PAST,
+        anchored_at: PAST,
         rev: 1,
         state: TaskState::Active,
         next_due_at: Some(due),
         last_due_at: None,
         fired_count: 0,
         dedup_key: None,
+        past: Vec::new(),
+        hidden: false,
     }
 }
 
@@ -66,6 +73,10 @@ pub fn full_task() -> Task {
         max_fires: Some(u64::MAX),
         ack: true,
         max_runtime_sec: Some(30),
+        queue: Some("订单.$close queue".to_owned()),
+        retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 86_400_000 }),
+        anchored_at: PAST.plus_ms(3),
+        past: vec![PastRev { rev: 1, last_due_at: PAST }, PastRev { rev: 9, last_due_at: PAST.plus_ms(1) }],
         rev: u32::MAX,
         state: TaskState::Paused,
         last_due_at: Some(PAST.plus_ms(-1)),
@@ -101,6 +112,10 @@ pub fn full_run() -> Run {
     Run {
         tag: "订单.$close".to_owned(),
         data: "{\"$set\": 1}".to_owned(),
+        triggered: true,
+        queue: Some("$q".to_owned()),
+        retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 }),
+        result: Some("{\"$a\":[1,\"\u{1F980}\"]}".to_owned()),
         outcome_within_ms: Some(30_000),
         state: RunState::Retrying,
         reason: Some("it said: \"$no.\"".to_owned()),

@@ -3,13 +3,17 @@
 use futures_util::future::join_all;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Task, TaskId, TaskState};
-use taskcenter_server::ports::{InsertedTask, Page, Result, Store};
+use taskcenter_server::ports::{InsertedTask, Page, Result, Store, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, fire, full_task, keyed, task, task_id, unique};
 
 pub async fn insert(store: &dyn Store, task: &Task) -> InsertedTask {
     store.insert_tasks(vec![task.clone()]).await.pop().unwrap().unwrap()
+}
+
+fn named(name: &str) -> TaskFilter {
+    TaskFilter { name: Some(name.to_owned()), state: None }
 }
 
 fn good(answers: Vec<Result<InsertedTask>>) -> Vec<InsertedTask> {
@@ -72,7 +76,7 @@ pub async fn tasks_of_one_key_in_one_batch_agree_on_one_task(on: &dyn Fixture) {
 pub async fn a_key_is_free_again_after_its_task_is_gone(on: &dyn Fixture) {
     let first = keyed("k");
     insert(&*on.one(), &first).await;
-    assert_eq!(on.one().cancel_tasks(std::slice::from_ref(&first.id), PAST).await.unwrap(), [first.id]);
+    assert_eq!(on.one().cancel_tasks(std::slice::from_ref(&first.id), true, PAST).await.unwrap(), [first.id]);
     assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
 }
 
@@ -88,28 +92,28 @@ pub async fn many_single_submits_are_all_stored(on: &dyn Fixture) {
 pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
     let task = keyed("k");
     insert(&*on.one(), &task).await;
-    on.one().cancel_tasks(std::slice::from_ref(&task.id), PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), false, PAST).await.unwrap();
     let tombstone = on.two().task(&task.id).await.unwrap().unwrap();
     let expected = Task { state: TaskState::Cancelled, next_due_at: None, dedup_key: None, ..task.clone() };
     assert_eq!(tombstone, expected);
     let page = Page { limit: 10, before: None };
-    assert_eq!(on.one().tasks_by_name(&task.name, &page).await.unwrap(), []);
+    assert_eq!(on.one().list_tasks(&named(&task.name), &page).await.unwrap(), []);
     assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap(), []);
 }
 
 pub async fn deleting_names_only_what_it_turned(on: &dyn Fixture) {
     let (gone, live) = (task(), task());
     on.one().insert_tasks(vec![gone.clone(), live.clone()]).await;
-    on.one().cancel_tasks(std::slice::from_ref(&gone.id), PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&gone.id), true, PAST).await.unwrap();
     let all = [gone.id.clone(), live.id.clone(), task_id()];
     let mut both = [live.id, gone.id];
     both.sort();
     for _ in 0..2 {
-        let mut cancelled = on.two().cancel_tasks(&all, PAST).await.unwrap();
+        let mut cancelled = on.two().cancel_tasks(&all, true, PAST).await.unwrap();
         cancelled.sort();
         assert_eq!(cancelled, both, "also when the answer was lost and the call is repeated");
     }
-    assert_eq!(on.two().cancel_tasks(&[], PAST).await.unwrap(), []);
+    assert_eq!(on.two().cancel_tasks(&[], true, PAST).await.unwrap(), []);
 }
 
 pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) {
@@ -117,7 +121,7 @@ pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) 
     let tasks: Vec<Task> = (0..5).map(|_| Task { name: name.clone(), ..task() }).collect();
     on.one().insert_tasks(tasks.clone()).await;
     insert(&*on.one(), &task()).await;
-    on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), true, PAST).await.unwrap();
     let finishing = ports_advance_last(&tasks[4]);
     assert_eq!(on.one().advance_tasks(&[finishing]).await.unwrap(), [true]);
 
@@ -126,12 +130,12 @@ pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) 
     expected.reverse();
     let page = |before| Page { limit: 3, before };
     let ids = |tasks: Vec<Task>| tasks.into_iter().map(|task| task.id).collect::<Vec<_>>();
-    let first = ids(on.two().tasks_by_name(&name, &page(None)).await.unwrap());
+    let first = ids(on.two().list_tasks(&named(&name), &page(None)).await.unwrap());
     assert_eq!(first, expected[..3]);
-    let second = ids(on.two().tasks_by_name(&name, &page(first.last().cloned())).await.unwrap());
+    let second = ids(on.two().list_tasks(&named(&name), &page(first.last().cloned())).await.unwrap());
     assert_eq!(second, expected[3..]);
     let nothing = Page { limit: 0, before: None };
-    assert_eq!(on.two().tasks_by_name(&name, &nothing).await.unwrap(), []);
+    assert_eq!(on.two().list_tasks(&named(&name), &nothing).await.unwrap(), []);
 }
 
 fn ports_advance_last(task: &Task) -> taskcenter_server::ports::Advance {
@@ -142,7 +146,7 @@ pub async fn due_tasks_are_the_soonest_active_ones_of_the_shards(on: &dyn Fixtur
     let tasks: Vec<Task> = (0..200).map(|n| due_at(PAST.plus_ms(n * 7 % 200))).collect();
     let paused = Task { state: TaskState::Paused, ..task() };
     on.one().insert_tasks(tasks.iter().cloned().chain([paused]).collect()).await;
-    on.one().cancel_tasks(std::slice::from_ref(&tasks[0].id), PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[0].id), true, PAST).await.unwrap();
 
     let shards: Vec<u16> = (0..SHARDS).filter(|shard| shard % 3 != 0).collect();
     let until = PAST.plus_ms(150);

@@ -1,0 +1,266 @@
+//! The old task center's API, section 1 of the contract: served under both of its prefixes, as it was.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use taskcenter_client::wire::{
+    AddTaskReply, DeleteReply, NEXT_CURSOR_HEADER, StatReply, TaskView, task_type,
+};
+
+use super::Context;
+use super::body::Fields;
+use super::error::ApiError;
+use super::pages::{self, MAX_LIMIT};
+use crate::core::submission::{Dedup, Submission};
+use crate::core::{Moment, Schedule, Task, TaskId};
+use crate::engine::service::{Deleted, TaskFilter};
+
+const MAX_DELETES_AT_ONCE: usize = 1_000;
+
+type Reply<T> = Result<Json<T>, ApiError>;
+
+/// `POST task`.
+pub async fn add(State(context): State<Context>, fields: Fields) -> Reply<AddTaskReply> {
+    let submission = submission(&fields, context.state.service.time_zone(), context.state.service.now())?;
+    let submitted = context.state.service.submit(submission).await?;
+    if !submitted.existing {
+        context.state.metrics.submitted();
+    }
+    Ok(Json(AddTaskReply { taskid: submitted.id.to_string(), name: submitted.name }))
+}
+
+/// Kinds are looked at first, then rules, each in the contract's order of fields: a client that sends nonsense hears of that first.
+/// For every number but `type`, 0 is absent.
+fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, ApiError> {
+    let name = fields.text("name")?.unwrap_or_default();
+    let kind = fields.int("type")?;
+    let data = fields.text("data")?;
+    let crontab = fields.text("crontab")?.unwrap_or_default();
+    let loop_time = fields.int("loop_time")?.unwrap_or_default();
+    let loop_count = fields.int("loop_count")?;
+    let start_time = fields.int("start_time")?;
+    let end_time = fields.int("end_time")?;
+    let max_runtime = fields.int("max_runtime")?;
+    let ack = fields.flag("ack")?.unwrap_or_default();
+    let dedup = fields.text("dedup_key")?.map_or(Dedup::Pair, |key| Dedup::Key(key.to_owned()));
+
+    if name.trim().is_empty() {
+        return Err(ApiError::field("name", "name should not be empty"));
+    }
+    let schedule = schedule(kind, crontab, loop_time, zone)?;
+    let data = data.ok_or_else(|| ApiError::field("data", "data is missing"))?;
+    Ok(Submission {
+        name: name.to_owned(),
+        data: data.to_owned(),
+        schedule,
+        max_fires: count("loop_count", loop_count)?,
+        start_at: count("start_time", start_time)?.map(|sec| Moment::from_sec(sec as i64)),
+        end_at: end(end_time, now)?,
+        ack,
+        max_runtime_sec: count("max_runtime", max_runtime)?,
+        queue: None,
+        retry: None,
+        dedup,
+    })
+}
+
+fn schedule(kind: Option<i64>, crontab: &str, loop_time: i64, zone: &str) -> Result<Schedule, ApiError> {
+    match kind.and_then(|kind| i32::try_from(kind).ok()) {
+        Some(task_type::ONCE) => Ok(Schedule::Once),
+        Some(task_type::EVERY) if loop_time > 0 => {
+            Ok(Schedule::Every { period_ms: loop_time.saturating_mul(1_000) })
+        }
+        Some(task_type::EVERY) => Err(ApiError::field("loop_time", "params loop_time invalid")),
+        Some(task_type::CRON) => Ok(Schedule::Cron { expression: crontab.to_owned(), zone: zone.to_owned() }),
+        _ => Err(ApiError::field("type", "params type error")),
+    }
+}
+
+fn count(field: &'static str, value: Option<i64>) -> Result<Option<u64>, ApiError> {
+    let value = u64::try_from(value.unwrap_or_default());
+    let value = value.map_err(|_| ApiError::field(field, format!("{field} should not be negative")))?;
+    Ok(Some(value).filter(|value| *value > 0))
+}
+
+fn end(value: Option<i64>, now: Moment) -> Result<Option<Moment>, ApiError> {
+    match value.unwrap_or_default() {
+        0 => Ok(None),
+        // The contract counts in whole seconds: the second that runs has not passed.
+        sec if sec < now.sec() => {
+            Err(ApiError::field("end_time", "end_time should large than current timestamp"))
+        }
+        sec => Ok(Some(Moment::from_sec(sec))),
+    }
+}
+
+/// `POST delete-task`.
+pub async fn delete(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
+    let ids = fields.texts("ids")?;
+    if ids.is_empty() {
+        return Err(ApiError::field("ids", "id should not by empty"));
+    }
+    // An id that cannot be one of ours is as unknown as any other: it is left out of the answer.
+    let ids: Vec<_> = ids.into_iter().filter_map(TaskId::parse).collect();
+    let mut deleted = Vec::new();
+    for ids in ids.chunks(MAX_DELETES_AT_ONCE) {
+        deleted.extend(context.state.service.delete(ids).await?);
+    }
+    Ok(Json(deleted_ids(&deleted)))
+}
+
+/// `POST delete-task-by-name`.
+pub async fn delete_by_name(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
+    let name = present(fields.text("name")?)?;
+    Ok(Json(deleted_ids(&context.state.service.delete_by_name(name).await?)))
+}
+
+fn deleted_ids(deleted: &[Deleted]) -> DeleteReply {
+    DeleteReply { suc_ids: deleted.iter().map(|deleted| deleted.id.to_string()).collect() }
+}
+
+fn present(name: Option<&str>) -> Result<&str, ApiError> {
+    let name = name.filter(|name| !name.trim().is_empty());
+    name.ok_or_else(|| ApiError::field("name", "name should not be empty"))
+}
+
+/// The query string's parameters; one that cannot be decoded is absent, and the handler says what it misses.
+pub struct Params(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = Query::from_request_parts(parts, state).await;
+        let Query(params) = query.map_err(|error| ApiError::format("query", error.body_text()))?;
+        Ok(Self(params))
+    }
+}
+
+impl Params {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// `GET query-task-by-id`.
+pub async fn by_id(State(context): State<Context>, params: Params) -> Reply<TaskView> {
+    let id = params.get("taskid").filter(|id| !id.trim().is_empty());
+    let id = id.ok_or_else(|| ApiError::field("taskid", "taskid is empty"))?;
+    let id = TaskId::parse(id).ok_or_else(|| ApiError::field("taskid", "taskid is malformed"))?;
+    Ok(Json(view(context.state.service.task(&id).await?)))
+}
+
+/// `GET query-task-by-name`: newest first, at most `limit` (1,000). Where more follow, the header `x-next-cursor` holds the `cursor`
+/// to ask for them with. A page of large tasks may hold fewer than `limit`.
+pub async fn by_name(State(context): State<Context>, params: Params) -> Result<Response, ApiError> {
+    let name = present(params.get("name"))?;
+    let limit = limit(params.get("limit"))?;
+    let before = cursor(params.get("cursor"))?;
+    let filter = TaskFilter { name: Some(name.to_owned()), state: None };
+    let (tasks, next) = pages::tasks(&context.state.service, &filter, limit, before, view).await?;
+    let mut response = Json(tasks).into_response();
+    let next = next.and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+    if let Some(next) = next {
+        response.headers_mut().insert(NEXT_CURSOR_HEADER, next);
+    }
+    Ok(response)
+}
+
+fn limit(text: Option<&str>) -> Result<u32, ApiError> {
+    let limit = text.map_or(Ok(MAX_LIMIT), str::parse).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| ApiError::field("limit", format!("limit should be between 1 and {MAX_LIMIT}")))
+}
+
+fn cursor(text: Option<&str>) -> Result<Option<TaskId>, ApiError> {
+    let parse = |text| TaskId::parse(text).ok_or_else(|| ApiError::field("cursor", "cursor is malformed"));
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+/// `GET task/stat`: fires in the current minute by tag, and their `total`. A tag that is itself called `total`, or begins with
+/// `tag:`, is written with `tag:` in front, so that no two entries collide.
+pub async fn stat(State(context): State<Context>) -> Reply<StatReply> {
+    let fires = context.state.service.fires_this_minute().await?;
+    let total: u64 = fires.iter().map(|(_, fires)| fires).sum();
+    let mut reply: StatReply =
+        fires.into_iter().map(|(tag, fires)| (stat_key(tag), fires.to_string())).collect();
+    reply.insert("total".to_owned(), total.to_string());
+    Ok(Json(reply))
+}
+
+fn stat_key(tag: String) -> String {
+    if tag == "total" || tag.starts_with("tag:") { format!("tag:{tag}") } else { tag }
+}
+
+fn view(task: Task) -> TaskView {
+    let (task_type, loop_time, crontab) = match task.schedule {
+        Schedule::Once => (task_type::ONCE, 0, String::new()),
+        Schedule::Every { period_ms } => (task_type::EVERY, period_ms / 1_000, String::new()),
+        Schedule::Cron { expression, .. } => (task_type::CRON, 0, expression),
+    };
+    let seconds = |at: Option<Moment>| at.map_or(0, Moment::sec);
+    let number = |value: Option<u64>| value.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+    TaskView {
+        id: task.id.to_string(),
+        name: task.name,
+        task_type,
+        data: task.data,
+        crontab,
+        loop_time,
+        loop_count: number(task.max_fires),
+        start_time: seconds(task.start_at),
+        end_time: seconds(task.end_at),
+        max_runtime: number(task.max_runtime_sec),
+        ack: task.ack,
+        created_at: task.created_at.sec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_ms(1_000_500);
+
+    fn read(json: &serde_json::Value) -> Result<Submission, ApiError> {
+        let fields = Fields::decode(json.to_string().as_bytes())?;
+        submission(&fields, "UTC", NOW)
+    }
+
+    #[test]
+    fn nought_is_absent() {
+        let submission = read(&serde_json::json!({
+            "name": "n", "type": 2, "data": "", "loop_time": 7, "loop_count": 0, "start_time": 0,
+            "end_time": 0, "max_runtime": 0, "crontab": null, "somebody_elses": [1]
+        }))
+        .unwrap();
+        let absent =
+            (submission.max_fires, submission.start_at, submission.end_at, submission.max_runtime_sec);
+        assert_eq!(absent, (None, None, None, None));
+        assert_eq!(submission.schedule, Schedule::Every { period_ms: 7_000 });
+    }
+
+    #[test]
+    fn loop_time_and_loop_count_are_not_swapped() {
+        let json = serde_json::json!({"name": "n", "type": 2, "data": "d", "loop_time": 7, "loop_count": 3});
+        let task = read(&json).unwrap().accept(TaskId::new(uuid::Uuid::nil()), NOW).unwrap();
+        let view = view(task);
+        assert_eq!((view.loop_time, view.loop_count, view.created_at), (7, 3, 1_000));
+    }
+
+    #[test]
+    fn the_second_that_runs_has_not_passed() {
+        assert_eq!(end(Some(1_000), NOW).unwrap(), Some(Moment::from_sec(1_000)));
+        assert!(end(Some(999), NOW).is_err() && end(Some(-1), NOW).is_err());
+    }
+
+    #[test]
+    fn no_tag_collides_with_the_total() {
+        let keys: Vec<_> =
+            ["total", "tag:total", "tag:tag:total", "a"].map(|tag| stat_key(tag.into())).into();
+        assert_eq!(keys, ["tag:total", "tag:tag:total", "tag:tag:tag:total", "a"]);
+    }
+}

@@ -1,0 +1,104 @@
+//! The resource API's routes with the document that describes them, and a page to read it.
+//!
+//! A route of `/v1` is added here and nowhere else: what is routed is documented.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Redirect, Response};
+use taskcenter_client::resources::Problem;
+use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::Config;
+
+use super::error::{ApiError, PROBLEM_JSON};
+use super::{Context, queues, runs, schedule, stat, tasks, work};
+
+const DOCUMENT: &str = "/v1/openapi.json";
+/// The viewer loads nothing from anywhere else.
+const ONLY_OURS: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "taskcenter",
+        description = "Delayed and scheduled tasks. Instants are RFC 3339. A field that is not known is refused.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem))
+)]
+struct Api;
+
+/// Every route of the resource API.
+pub fn resources() -> OpenApiRouter<Context> {
+    let mut resources = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(tasks::create, tasks::list))
+        .routes(routes!(tasks::show, tasks::edit, tasks::delete))
+        .routes(routes!(tasks::pause))
+        .routes(routes!(tasks::resume))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::trigger))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::retry))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::report))
+        .routes(routes!(work::lease))
+        .routes(routes!(work::renew))
+        .routes(routes!(work::settle))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::show))
+        .routes(routes!(stat::show))
+        .routes(routes!(schedule::next))
+        .routes(routes!(document));
+    let paths = &mut resources.get_openapi_mut().paths.paths;
+    paths.values_mut().flat_map(operations).for_each(may_refuse);
+    resources
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
+}
+
+/// Any route can be answered with a problem.
+fn may_refuse(operation: &mut Operation) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let problem = ResponseBuilder::new().description("Why it was not done.").content(PROBLEM_JSON, content);
+    operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.build()));
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", operation_id = "openapi", tag = "document",
+    responses((status = 200, body = Object, description = "The OpenAPI document of the resource API.")))]
+pub async fn document(State(context): State<Context>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], context.document).into_response()
+}
+
+/// `GET /docs`.
+pub async fn viewer() -> Redirect {
+    Redirect::permanent("/docs/")
+}
+
+/// `GET /docs/`.
+pub async fn front_page() -> Result<Response, ApiError> {
+    file("index.html")
+}
+
+/// `GET /docs/{*file}`.
+pub async fn asset(Path(path): Path<String>) -> Result<Response, ApiError> {
+    file(&path)
+}
+
+fn file(path: &str) -> Result<Response, ApiError> {
+    // By default the viewer sends the document to a validator in the Internet.
+    let config = Config::new([DOCUMENT]).validator_url("none");
+    let file = utoipa_swagger_ui::serve(path, Arc::new(config));
+    let file = file.map_err(|error| ApiError::Internal(error.to_string()))?.ok_or(ApiError::NoRoute)?;
+    let headers =
+        [(header::CONTENT_TYPE, file.content_type), (header::CONTENT_SECURITY_POLICY, ONLY_OURS.to_owned())];
+    Ok((headers, file.bytes.into_owned()).into_response())
+}

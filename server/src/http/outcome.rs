@@ -1,0 +1,180 @@
+//! A handler's word on an attempt.
+
+use serde::Deserialize;
+use serde_json::Value;
+use taskcenter_client::wire::ReportedOutcome;
+
+use super::error::ApiError;
+use crate::core::RunId;
+use crate::core::run::Outcome;
+use crate::engine::service::Report;
+
+/// Longer messages are cut: an outcome must not get lost because its reason is long.
+const MAX_MESSAGE_BYTES: usize = 4_096;
+/// Longest pause that a handler can ask for: a year.
+const MAX_RETRY_AFTER_MS: u64 = 366 * 86_400_000;
+/// Longest result, as it is written.
+const MAX_RESULT_BYTES: usize = 64 * 1024;
+/// How deep a result may be nested. It is shown inside other objects, and readers stop at some depth.
+const MAX_RESULT_DEPTH: usize = 64;
+
+/// The body of a report, and each item of a settlement. The wire's own types take fields that they do not know.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    run_id: Option<String>,
+    attempt: u32,
+    token: String,
+    outcome: ReportedOutcome,
+    message: Option<String>,
+    retry_after_ms: Option<u64>,
+    result: Option<Value>,
+}
+
+/// A settlement's body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// One a run.
+    pub outcomes: Vec<Reported>,
+}
+
+impl Reported {
+    /// The report on the run that the path names.
+    ///
+    /// # Errors
+    /// Names the field that is out of bounds.
+    pub fn of_path(self) -> Result<Report, ApiError> {
+        if self.run_id.is_some() {
+            return Err(ApiError::field("run_id", "there is no such field; the path names the run"));
+        }
+        self.report()
+    }
+
+    /// The run that it names.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn take_run_id(&mut self) -> Result<RunId, ApiError> {
+        let missing = || ApiError::field("run_id", "run_id is missing");
+        self.run_id.take().map(RunId::from_text).ok_or_else(missing)
+    }
+
+    /// The report.
+    ///
+    /// # Errors
+    /// Names the field that is out of bounds.
+    pub fn report(self) -> Result<Report, ApiError> {
+        if self.attempt == 0 {
+            return Err(ApiError::field("attempt", "attempt should be a whole number from 1"));
+        }
+        if self.token.is_empty() {
+            return Err(ApiError::field("token", "token should not be empty"));
+        }
+        if self.retry_after_ms.is_some_and(|pause| pause > MAX_RETRY_AFTER_MS) {
+            let why = format!("retry_after_ms should be between 0 and {MAX_RETRY_AFTER_MS}");
+            return Err(ApiError::field("retry_after_ms", why));
+        }
+        let result = self.result.as_ref().map(written).transpose()?;
+        let outcome = match self.outcome {
+            ReportedOutcome::Succeeded => Outcome::Succeeded { result },
+            ReportedOutcome::Failed => Outcome::Failed { retry_after_ms: self.retry_after_ms },
+            ReportedOutcome::Dead => Outcome::Dead,
+            ReportedOutcome::Skipped => Outcome::Skipped,
+            ReportedOutcome::Released => Outcome::Released,
+        };
+        let message = self.message.as_deref().map(cut);
+        Ok(Report { attempt: self.attempt, token: self.token, outcome, message })
+    }
+}
+
+fn written(result: &Value) -> Result<String, ApiError> {
+    let text = result.to_string();
+    if text.len() > MAX_RESULT_BYTES {
+        let why = format!("result should be at most {MAX_RESULT_BYTES} bytes, and has {}", text.len());
+        return Err(ApiError::field("result", why));
+    }
+    if depth(result) > MAX_RESULT_DEPTH {
+        return Err(ApiError::field(
+            "result",
+            format!("result should be nested at most {MAX_RESULT_DEPTH} deep"),
+        ));
+    }
+    Ok(text)
+}
+
+/// What is read is nested no deeper than the decoder allows, so this ends.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+fn cut(message: &str) -> String {
+    message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::decode::typed;
+    use super::*;
+
+    fn read(changes: &Value) -> Result<Report, ApiError> {
+        let mut body = json!({"attempt": 1, "token": "t", "outcome": "succeeded"});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        typed::<Reported>(&body)?.of_path()
+    }
+
+    fn field_at_fault(changes: &Value) -> String {
+        match read(changes) {
+            Err(ApiError::Field { field, .. }) => field.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_malformed_field_is_named() {
+        for (changes, field) in [
+            (json!({"attempt": null}), "attempt"),
+            (json!({"attempt": 0}), "attempt"),
+            (json!({"attempt": "1"}), "attempt"),
+            (json!({"token": null}), "token"),
+            (json!({"token": ""}), "token"),
+            (json!({"outcome": "done"}), "outcome"),
+            (json!({"outcome": null}), "outcome"),
+            (json!({"message": []}), "message"),
+            (json!({"retry_after_ms": -1}), "retry_after_ms"),
+            (json!({"retry_after_ms": MAX_RETRY_AFTER_MS + 1}), "retry_after_ms"),
+            (json!({"result": "x".repeat(MAX_RESULT_BYTES - 1)}), "result"),
+            (json!({"run_id": "r"}), "run_id"),
+            (json!({"tokn": "t"}), "tokn"),
+        ] {
+            assert_eq!(field_at_fault(&changes), field, "{changes}");
+        }
+    }
+
+    #[test]
+    fn a_result_may_be_just_so_large_and_so_deep() {
+        let result = |result: Value| match read(&json!({"result": result})).map(|report| report.outcome) {
+            Ok(Outcome::Succeeded { result }) => result,
+            _ => None,
+        };
+        let largest = "x".repeat(MAX_RESULT_BYTES - 2);
+        assert_eq!(result(json!(largest)).map(|text| text.len()), Some(MAX_RESULT_BYTES));
+        let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        assert!(result(nested(MAX_RESULT_DEPTH)).is_some());
+        assert!(result(nested(MAX_RESULT_DEPTH + 1)).is_none());
+        assert_eq!(result(json!(null)), None);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let odd = format!("a{}", "é".repeat(MAX_MESSAGE_BYTES));
+        assert_eq!(cut(&odd).len(), MAX_MESSAGE_BYTES - 1);
+        assert_eq!(cut("short"), "short");
+    }
+}

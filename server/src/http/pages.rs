@@ -1,0 +1,60 @@
+//! Pages of tasks and runs: bounded in rows and in bytes, for one page must fit into memory.
+
+use taskcenter_client::resources::RunResource;
+
+use super::error::ApiError;
+use super::view;
+use crate::core::{Moment, RunId, Task, TaskId};
+use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter};
+
+/// Most rows of a page.
+pub const MAX_LIMIT: u32 = 1_000;
+/// Rows asked of the store at a time, and bytes after which a page ends early.
+const CHUNK: u32 = 100;
+const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Tasks that match, newest first, as the caller wants to see them; and where the next page begins, if there is one.
+pub async fn tasks<T>(
+    service: &Service,
+    filter: &TaskFilter,
+    limit: u32,
+    mut before: Option<TaskId>,
+    view: impl Fn(Task) -> T,
+) -> Result<(Vec<T>, Option<TaskId>), ApiError> {
+    let (mut tasks, mut more, mut bytes) = (Vec::new(), true, 0);
+    while more && tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
+        // One row more than is wanted tells whether another page follows.
+        let ask = CHUNK.min(limit - tasks.len() as u32) + 1;
+        let mut chunk = service.list_tasks(filter, &Page { limit: ask, before: before.clone() }).await?;
+        more = chunk.len() == ask as usize;
+        chunk.truncate(ask as usize - 1);
+        before = chunk.last().map(|task| task.id.clone());
+        bytes += chunk.iter().map(|task| task.data.len()).sum::<usize>();
+        tasks.extend(chunk.into_iter().map(&view));
+    }
+    Ok((tasks, before.filter(|_| more)))
+}
+
+/// Where a page of runs begins: after this one.
+pub type RunPlace = (Moment, RunId);
+
+/// Runs that match, latest first; and where the next page begins, if there is one.
+pub async fn runs(
+    service: &Service,
+    filter: &RunFilter,
+    limit: u32,
+    mut before: Option<RunPlace>,
+) -> Result<(Vec<RunResource>, Option<RunPlace>), ApiError> {
+    let (mut runs, mut bytes) = (Vec::new(), 0);
+    while runs.len() < limit as usize && bytes < MAX_PAGE_BYTES {
+        let ask = CHUNK.min(limit - runs.len() as u32);
+        let chunk = service.list_runs(filter, &RunPage { limit: ask, before: before.clone() }).await?;
+        // The store ends a read of large runs early: only an empty one says that there are no more.
+        let Some(last) = chunk.last() else { return Ok((runs, None)) };
+        before = Some((last.scheduled_at, last.id.clone()));
+        bytes += chunk.iter().filter_map(|run| run.result.as_ref()).map(String::len).sum::<usize>();
+        runs.extend(chunk.into_iter().map(view::run));
+    }
+    let next = service.list_runs(filter, &RunPage { limit: 1, before: before.clone() }).await?;
+    Ok((runs, before.filter(|_| !next.is_empty())))
+}

@@ -1,0 +1,105 @@
+//! Query strings and path segments of the resource API: a parameter that it does not know is refused by name.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::view;
+use crate::core::TaskId;
+
+/// A query string's parameters.
+pub struct Query(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(params) =
+            query.map_err(|error| ApiError::format("query", error.body_text()))?;
+        Ok(Self(params))
+    }
+}
+
+impl Query {
+    /// The same, when it holds nothing but these, each at most once.
+    ///
+    /// # Errors
+    /// Names the first one that is too many.
+    pub fn only(self, known: &[&str]) -> Result<Self, ApiError> {
+        let mut seen = Vec::new();
+        for (name, _) in &self.0 {
+            if !known.contains(&name.as_str()) {
+                let why = format!("there is no such parameter; there are {}", known.join(", "));
+                return Err(ApiError::field(name.clone(), why));
+            }
+            if seen.contains(&name) {
+                return Err(ApiError::field(name.clone(), format!("{name} should be given once")));
+            }
+            seen.push(name);
+        }
+        Ok(self)
+    }
+
+    /// A text; an empty one is absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let param = self.0.iter().find(|(param, value)| param == name && !value.is_empty());
+        param.map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number within bounds.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn number(&self, name: &'static str, default: u32, most: u32) -> Result<u32, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| ApiError::field(name, format!("{name} should be between 1 and {most}")))
+    }
+
+    /// One of these, by the word that it is written as.
+    ///
+    /// # Errors
+    /// Lists the words, when it is none of them.
+    pub fn one_of<T: Serialize + Copy>(&self, name: &'static str, all: &[T]) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let found = all.iter().find(|one| view::word(*one) == text);
+        let words = || all.iter().map(view::word).collect::<Vec<_>>().join(", ");
+        let none = || ApiError::field(name, format!("{name} should be one of {}", words()));
+        found.copied().map(Some).ok_or_else(none)
+    }
+
+    /// A task's id.
+    ///
+    /// # Errors
+    /// When it cannot be one.
+    pub fn task_id(&self, name: &'static str) -> Result<Option<TaskId>, ApiError> {
+        let malformed = || ApiError::field(name, format!("{name} is malformed"));
+        self.text(name).map(|text| TaskId::parse(text).ok_or_else(malformed)).transpose()
+    }
+}
+
+/// The one parameter of a path, decoded. What is no text names nothing.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(segment)| Self(segment)).map_err(|_| ApiError::not_found())
+    }
+}
+
+/// The task that a path names. An id that cannot be one of ours is as unknown as any other.
+pub struct TaskOf(pub TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskOf {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
+        TaskId::parse(&text).map(Self).ok_or_else(ApiError::not_found)
+    }
+}

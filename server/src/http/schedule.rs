@@ -1,0 +1,76 @@
+//! What a cron expression means: its moments to come.
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use taskcenter_client::resources::NextMoments;
+
+use super::error::ApiError;
+use super::query::Query;
+use super::{Context, spec, view};
+use crate::core::Moment;
+use crate::core::cron::CronRule;
+
+const DEFAULT_COUNT: u32 = 5;
+const MAX_COUNT: u32 = 100;
+
+/// Lists the moments of a cron expression, without a task.
+#[utoipa::path(get, path = "/v1/schedule/next", operation_id = "nextMoments", tag = "schedule",
+    params(
+        ("cron" = String, Query, description = "The expression."),
+        ("zone" = Option<String>, Query, description = "IANA time zone; the server's by default."),
+        ("count" = Option<u32>, Query, description = "1 to 100, 5 by default."),
+        ("after" = Option<String>, Query, description = "After this moment, in RFC 3339; now by default."),
+    ),
+    responses((status = 200, body = NextMoments, description = "The moments; fewer where the calendar ends.")))]
+pub async fn next(State(context): State<Context>, query: Query) -> Result<Json<NextMoments>, ApiError> {
+    let query = query.only(&["cron", "zone", "count", "after"])?;
+    let service = &context.state.service;
+    let cron = query.text("cron").ok_or_else(|| ApiError::field("cron", "cron is missing"))?;
+    let zone = query.text("zone").unwrap_or(service.time_zone());
+    let rule = CronRule::parse(cron, zone).map_err(|why| refused(&why.to_string()))?;
+    let count = query.number("count", DEFAULT_COUNT, MAX_COUNT)?;
+    let after = query.text("after").map(after).transpose()?.unwrap_or(service.now());
+    let moments = tokio::task::spawn_blocking(move || moments(&rule, after, count as usize)).await;
+    let moments = moments.map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(Json(NextMoments { moments }))
+}
+
+fn refused(why: &str) -> ApiError {
+    let field = if why.starts_with("unknown time zone") { "zone" } else { "cron" };
+    ApiError::field(field, why.to_owned())
+}
+
+fn after(text: &str) -> Result<Moment, ApiError> {
+    let at: Result<Timestamp, _> = text.parse();
+    let wrong = |_| ApiError::field("after", "after should be a moment such as 2030-01-31T08:00:00Z");
+    at.map(spec::moment).map_err(wrong)
+}
+
+fn moments(rule: &CronRule, after: Moment, count: usize) -> Vec<Timestamp> {
+    let moments = std::iter::successors(rule.after(after), |moment| rule.after(*moment));
+    let within = |at: &Moment| Timestamp::from_millisecond(at.ms()).is_ok();
+    moments.take_while(within).take(count).map(view::timestamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(cron: &str, after: &str, count: usize) -> Vec<String> {
+        let rule = CronRule::parse(cron, "UTC").unwrap();
+        moments(&rule, super::after(after).unwrap(), count).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn moments_end_with_the_calendar() {
+        assert_eq!(next("@every 1h", "9999-12-30T20:30:00Z", 9), ["9999-12-30T21:30:00Z"]);
+        assert_eq!(next("0 0 1 1 *", "9999-12-30T00:00:00Z", 9), Vec::<String>::new());
+        assert_eq!(next("* * * * * *", "-009999-01-02T01:59:59Z", 1).len(), 1);
+    }
+
+    #[test]
+    fn the_moment_itself_is_not_after_it() {
+        assert_eq!(next("@daily", "2030-01-01T00:00:00Z", 1), ["2030-01-02T00:00:00Z"]);
+    }
+}

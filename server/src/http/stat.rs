@@ -1,0 +1,38 @@
+//! What goes on right now, in numbers.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use taskcenter_client::resources::{Stat, TagStat};
+
+use super::error::ApiError;
+use super::{Context, queues};
+use crate::engine::service::BacklogRow;
+
+/// Counts what fires and what waits, by tag and by queue.
+#[utoipa::path(get, path = "/v1/stat", operation_id = "stat", tag = "queues",
+    responses((status = 200, body = Stat, description = "The numbers.")))]
+pub async fn show(State(context): State<Context>) -> Result<Json<Stat>, ApiError> {
+    let service = &context.state.service;
+    let (fires, backlog) = (service.fires_this_minute().await?, service.backlog().await?);
+    Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&context).await? }))
+}
+
+fn by_tag(fires: Vec<(String, u64)>, backlog: Vec<BacklogRow>) -> Vec<TagStat> {
+    let mut tags: BTreeMap<String, TagStat> = BTreeMap::new();
+    let mut of = |tag: String, count: &dyn Fn(&mut TagStat)| {
+        let none = || TagStat { tag: tag.clone(), fires_this_minute: 0, due: 0, unreported: 0 };
+        count(tags.entry(tag.clone()).or_insert_with(none));
+    };
+    for (tag, fires) in fires {
+        of(tag, &|stat| stat.fires_this_minute += fires);
+    }
+    for row in backlog {
+        of(row.tag, &|stat| {
+            stat.due += row.due;
+            stat.unreported += row.unreported;
+        });
+    }
+    tags.into_values().collect()
+}

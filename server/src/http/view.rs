@@ -1,0 +1,146 @@
+//! Tasks, runs and queues, as the resource API shows them.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use taskcenter_client::resources::{
+    ChangedTask, LeasedRun, QueueResource, Retry, RunResource, ScheduleSpec, TaskResource,
+};
+
+use crate::core::submission::Dedup;
+use crate::core::{Moment, Run, RunState, Schedule, Task};
+use crate::engine::service::{Changed, QueueRow, definition};
+
+/// An instant. One that lies beyond the calendar is the calendar's end.
+pub fn timestamp(at: Moment) -> Timestamp {
+    let end = if at.ms() < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(at.ms()).unwrap_or(end)
+}
+
+/// A value that is written as one word, such as a state.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => unreachable!("it is written as one word"),
+    }
+}
+
+/// A schedule.
+pub fn schedule(schedule: Schedule) -> ScheduleSpec {
+    match schedule {
+        Schedule::Once => ScheduleSpec::Once {},
+        Schedule::Every { period_ms } => ScheduleSpec::Every { period_ms },
+        Schedule::Cron { expression, zone } => ScheduleSpec::Cron { cron: expression, zone: Some(zone) },
+    }
+}
+
+/// A retry policy.
+pub fn retry(policy: crate::core::retry::RetryPolicy) -> Retry {
+    Retry {
+        max_attempts: policy.max_attempts,
+        backoff_ms: policy.backoff_ms,
+        max_backoff_ms: policy.max_backoff_ms,
+    }
+}
+
+/// A task.
+pub fn task(task: Task) -> TaskResource {
+    let dedup_key = match definition(&task).dedup {
+        Dedup::Key(key) => Some(key),
+        Dedup::Pair | Dedup::Nothing => None,
+    };
+    TaskResource {
+        id: task.id.to_string(),
+        name: task.name,
+        data: task.data,
+        schedule: schedule(task.schedule),
+        start_at: task.start_at.map(timestamp),
+        end_at: task.end_at.map(timestamp),
+        max_fires: task.max_fires,
+        ack: task.ack,
+        max_runtime_sec: task.max_runtime_sec,
+        queue: task.queue,
+        retry: task.retry.map(retry),
+        dedup_key,
+        state: word(&task.state),
+        rev: task.rev,
+        created_at: timestamp(task.created_at),
+        next_due_at: task.next_due_at.map(timestamp),
+        last_due_at: task.last_due_at.map(timestamp),
+        fired_count: task.fired_count,
+    }
+}
+
+/// A task that was changed.
+pub fn changed(changed: Changed) -> ChangedTask {
+    let open_runs = changed.open_runs.iter().map(ToString::to_string).collect();
+    ChangedTask { task: task(changed.task), open_runs }
+}
+
+/// A run.
+pub fn run(run: Run) -> RunResource {
+    let worker = (run.state == RunState::Leased).then_some(run.holder);
+    RunResource {
+        run_id: run.id.to_string(),
+        task_id: run.task_id.to_string(),
+        tag: run.tag,
+        queue: run.queue,
+        scheduled_at: timestamp(run.scheduled_at),
+        triggered: run.triggered,
+        state: word(&run.state),
+        reason: run.reason,
+        attempt: run.attempt,
+        claim: run.claim,
+        worker,
+        // In a queue it waits for as long as it takes.
+        attention_at: run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp),
+        fired_at: run.fired_at.map(timestamp),
+        ended_at: run.ended_at.map(timestamp),
+        result: run.result.map(result),
+        skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),
+        skipped_count: run.stretch.map(|stretch| stretch.count),
+    }
+}
+
+/// What a handler gave back. A text that is no JSON is shown as it is.
+fn result(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+/// A run in a worker's hands.
+pub fn leased(run: Run) -> LeasedRun {
+    LeasedRun {
+        run_id: run.id.to_string(),
+        task_id: run.task_id.to_string(),
+        queue: run.queue.unwrap_or_else(|| run.tag.clone()),
+        tag: run.tag,
+        data: run.data,
+        scheduled_at: timestamp(run.scheduled_at),
+        attempt: run.attempt,
+        claim: run.claim,
+        token: run.token,
+        lease_until: timestamp(run.attention_at.unwrap_or(Moment::NEVER)),
+    }
+}
+
+/// A queue.
+pub fn queue(row: QueueRow) -> QueueResource {
+    QueueResource { queue: row.queue, ready: row.ready, leased: row.leased, retrying: row.retrying }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_beyond_the_calendar_is_its_end() {
+        assert_eq!(timestamp(Moment::from_ms(i64::MAX)), Timestamp::MAX);
+        assert_eq!(timestamp(Moment::from_ms(i64::MIN)), Timestamp::MIN);
+        assert_eq!(timestamp(Moment::from_ms(1_500)).to_string(), "1970-01-01T00:00:01.5Z");
+    }
+
+    #[test]
+    fn a_result_that_is_no_json_is_shown_as_it_is() {
+        assert_eq!(result("{\"a\":1}".into()), serde_json::json!({"a": 1}));
+        assert_eq!(result("{".into()), serde_json::json!("{"));
+    }
+}

@@ -1,0 +1,210 @@
+//! What workers do with runs that wait in queues: take them, keep them, settle them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use taskcenter_client::resources::{
+    EVERY_QUEUE, LeaseRequest, LeasedRuns, MAX_BATCH, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
+};
+
+use super::batch::Batch;
+use super::decode::{Body, bounded};
+use super::error::ApiError;
+use super::outcome::{Reported, Settled};
+use super::{Context, view};
+use crate::core::submission::InvalidSubmission;
+use crate::core::{Run, RunId, tag};
+use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
+
+const MAX_WORKER_BYTES: usize = 128;
+/// Longest wait for a first run; a proxy in between must not lose its patience.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// Takes runs that are ready, earliest first. Waits for the first one where it is asked to.
+///
+/// A run whose answer was lost on its way comes back when its lease has run out.
+#[utoipa::path(post, path = "/v1/runs/lease", operation_id = "leaseRuns", tag = "work",
+    request_body = LeaseRequest,
+    responses((status = 200, body = LeasedRuns, description = "The runs; none where none came in time.")))]
+pub async fn lease(
+    State(context): State<Context>,
+    Body(request): Body<LeaseRequest>,
+) -> Result<Json<LeasedRuns>, ApiError> {
+    let terms = terms(request, context.limits.request_timeout)?;
+    let runs = context.state.service.lease(&terms).await?;
+    Ok(Json(LeasedRuns { runs: runs.into_iter().map(view::leased).collect() }))
+}
+
+fn terms(request: LeaseRequest, request_timeout: Duration) -> Result<LeaseTerms, ApiError> {
+    let fits = (1..=MAX_WORKER_BYTES).contains(&request.worker.len());
+    if !fits || request.worker.chars().any(char::is_control) {
+        let why =
+            format!("worker should have between 1 and {MAX_WORKER_BYTES} bytes, and no control characters");
+        return Err(ApiError::field("worker", why));
+    }
+    if !(1..=MAX_BATCH as u32).contains(&request.limit) {
+        return Err(ApiError::field("limit", format!("limit should be between 1 and {MAX_BATCH}")));
+    }
+    let lease_ms = lease_ms(request.lease_ms)?;
+    // The store needs its share of the request's time.
+    let longest = MAX_WAIT.min(request_timeout * 3 / 4);
+    Ok(LeaseTerms {
+        queues: queues(request.queues)?,
+        worker: request.worker,
+        limit: request.limit,
+        lease_ms,
+        wait: Duration::from_millis(request.wait_ms).min(longest),
+    })
+}
+
+fn queues(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
+    bounded("queues", names.len(), MAX_BATCH)?;
+    if names == [EVERY_QUEUE] {
+        return Ok(Vec::new());
+    }
+    for (at, name) in names.iter().enumerate() {
+        if name == EVERY_QUEUE {
+            return Err(ApiError::field(format!("queues[{at}]"), "* should stand alone"));
+        }
+        tag::check(name).map_err(|why| {
+            ApiError::field(format!("queues[{at}]"), InvalidSubmission::Queue(why).to_string())
+        })?;
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+fn lease_ms(wanted: u64) -> Result<i64, ApiError> {
+    let lease = i64::try_from(wanted).ok().filter(|lease| (MIN_LEASE_MS..=MAX_LEASE_MS).contains(lease));
+    let wrong = || {
+        ApiError::field("lease_ms", format!("lease_ms should be between {MIN_LEASE_MS} and {MAX_LEASE_MS}"))
+    };
+    lease.ok_or_else(wrong)
+}
+
+/// Extends leases, each on its own.
+#[utoipa::path(post, path = "/v1/runs/renew", operation_id = "renewRuns", tag = "work",
+    request_body = RenewRequest,
+    responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
+pub async fn renew(
+    State(context): State<Context>,
+    Body(request): Body<RenewRequest>,
+) -> Result<Json<RunAnswers>, ApiError> {
+    bounded("runs", request.runs.len(), MAX_BATCH)?;
+    let lease_ms = lease_ms(request.lease_ms)?;
+    let held = |held: taskcenter_client::resources::Held| Held {
+        run_id: RunId::from_text(held.run_id),
+        attempt: held.attempt,
+        token: held.token,
+    };
+    let held: Vec<Held> = request.runs.into_iter().map(held).collect();
+    let answers = context.state.service.renew(&held, lease_ms).await?;
+    let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
+    let good = |until| Good { lease_until: Some(view::timestamp(until)), state: None };
+    let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));
+    Ok(Json(each("runs", &ids, answers, good)))
+}
+
+/// Takes the outcomes of attempts, each on its own. The same again is answered like the first.
+#[utoipa::path(post, path = "/v1/runs/settle", operation_id = "settleRuns", tag = "work",
+    request_body = SettleRequest,
+    responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
+pub async fn settle(
+    State(context): State<Context>,
+    Body(request): Body<Settled>,
+) -> Result<Json<RunAnswers>, ApiError> {
+    bounded("outcomes", request.outcomes.len(), MAX_BATCH)?;
+    let items = request.outcomes.into_iter().enumerate();
+    let named: Vec<(RunId, Reported)> = items.map(named).collect::<Result<_, _>>()?;
+    let (ids, items): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+    let batch = Batch::of(ids.iter().zip(items).map(|(id, item)| Ok((id.clone(), item.report()?))));
+    let answers = context.state.service.settle(&batch.sound).await?;
+    let good = |run: Run| Good { state: Some(view::word(&run.state)), lease_until: None };
+    Ok(Json(each("outcomes", &ids, batch.answers(answers), good)))
+}
+
+/// An answer needs a run that it is about.
+fn named((at, mut item): (usize, Reported)) -> Result<(RunId, Reported), ApiError> {
+    let id = item.take_run_id().map_err(|error| error.under(&format!("outcomes[{at}]")))?;
+    Ok((id, item))
+}
+
+/// What is told of a run that was changed as asked.
+struct Good {
+    state: Option<String>,
+    lease_until: Option<Timestamp>,
+}
+
+fn each<T>(
+    list: &str,
+    ids: &[RunId],
+    answers: impl Iterator<Item = Result<T, ApiError>>,
+    good: impl Fn(T) -> Good,
+) -> RunAnswers {
+    let answer = |(at, (id, answer)): (usize, (&RunId, Result<T, ApiError>))| match answer.map(&good) {
+        Ok(Good { state, lease_until }) => {
+            RunAnswer { run_id: id.to_string(), status: 200, state, lease_until, problem: None }
+        }
+        Err(error) => {
+            let problem = error.of_item(&format!("{list}[{at}]"));
+            let (run_id, status) = (id.to_string(), problem.status);
+            RunAnswer { run_id, status, state: None, lease_until: None, problem: Some(problem) }
+        }
+    };
+    RunAnswers { results: ids.iter().zip(answers).enumerate().map(answer).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> LeaseRequest {
+        LeaseRequest { worker: "w".into(), queues: vec!["q".into()], limit: 1, lease_ms: 30_000, wait_ms: 0 }
+    }
+
+    fn field_at_fault(request: LeaseRequest) -> String {
+        match terms(request, MAX_WAIT) {
+            Err(ApiError::Field { field, .. }) => field.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_field_has_bounds() {
+        for worker in [String::new(), "w".repeat(129), "a\nb".into()] {
+            assert_eq!(field_at_fault(LeaseRequest { worker, ..request() }), "worker");
+        }
+        for limit in [0, 1_001, u32::MAX] {
+            assert_eq!(field_at_fault(LeaseRequest { limit, ..request() }), "limit");
+        }
+        for lease_ms in [0, 999, 86_400_001, u64::MAX] {
+            assert_eq!(field_at_fault(LeaseRequest { lease_ms, ..request() }), "lease_ms");
+        }
+        let queues = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (names, field) in
+            [(&[][..], "queues"), (&["a", "*"], "queues[1]"), (&["a|b"], "queues[0]"), (&[""], "queues[0]")]
+        {
+            assert_eq!(field_at_fault(LeaseRequest { queues: queues(names), ..request() }), field);
+        }
+        let many = vec!["q".to_owned(); MAX_BATCH + 1];
+        assert_eq!(field_at_fault(LeaseRequest { queues: many, ..request() }), "queues");
+    }
+
+    #[test]
+    fn a_star_is_every_queue_and_a_queue_named_twice_is_one() {
+        let read = |names: &[&str]| queues(names.iter().map(|name| (*name).to_owned()).collect()).unwrap();
+        assert!(read(&["*"]).is_empty());
+        assert_eq!(read(&["b", "a", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_wait_leaves_time_to_answer() {
+        let wait = |timeout| terms(LeaseRequest { wait_ms: u64::MAX, ..request() }, timeout).unwrap().wait;
+        assert_eq!(wait(Duration::from_secs(60)), MAX_WAIT);
+        assert_eq!(wait(Duration::from_secs(4)), Duration::from_secs(3));
+        assert_eq!(terms(request(), MAX_WAIT).unwrap().wait, Duration::ZERO);
+    }
+}

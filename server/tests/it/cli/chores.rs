@@ -1,0 +1,151 @@
+//! The verbs that talk to a server.
+
+use serde_json::Value;
+
+use super::program::{Dev, Running, data_dir, taskcenter, taskcenter_reading};
+
+fn text<'a>(document: &'a Value, field: &str) -> &'a str {
+    document[field].as_str().unwrap_or_else(|| panic!("{document} has no {field}"))
+}
+
+#[tokio::test]
+async fn a_task_goes_all_its_ways() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let task = dev
+        .json(&["task", "add", "mail", "--data", "hi", "--every", "1h", "--in", "1h", "--times", "9"])
+        .await;
+    let id = text(&task, "id").to_owned();
+    assert_eq!(dev.json(&["task", "get", &id]).await, task);
+    let list = dev.json(&["task", "list", "--name", "mail", "--state", "active"]).await;
+    assert_eq!(list["tasks"][0], task);
+
+    let edited =
+        dev.json(&["task", "edit", &id, "--data", "ho", "--cron", "@daily", "--clear", "times"]).await;
+    let edited = &edited["task"];
+    assert_eq!((text(edited, "data"), text(&edited["schedule"], "cron")), ("ho", "@daily"));
+    assert!(edited["max_fires"].is_null() && edited["rev"].as_u64() > task["rev"].as_u64(), "{edited}");
+
+    assert_eq!(text(&dev.json(&["task", "pause", &id]).await["task"], "state"), "paused");
+    assert_eq!(text(&dev.json(&["task", "resume", &id]).await["task"], "state"), "active");
+    let run = dev.json(&["task", "trigger", &id]).await;
+    let run_id = text(&run, "run_id").to_owned();
+    assert!(run["triggered"].as_bool().unwrap(), "{run}");
+    assert_eq!(text(&dev.json(&["run", "get", &run_id]).await, "task_id"), id);
+    let runs = dev.json(&["run", "list", "--task", &id]).await;
+    assert_eq!(text(&runs["runs"][0], "run_id"), run_id);
+    assert_eq!(text(&dev.json(&["run", "cancel", &run_id]).await, "state"), "cancelled");
+
+    assert_eq!(text(&dev.json(&["task", "cancel", &id]).await["task"], "state"), "cancelled");
+    let _ = dev.json(&["task", "delete", &id]).await;
+    assert_eq!(dev.run(&["task", "get", &id]).await.0, 3);
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
+async fn people_get_tables_and_scripts_get_ids() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let (code, out, err) = dev.run(&["task", "list"]).await;
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "no tasks\n"));
+    let server = &["--server", &dev.url];
+    let words = ["task", "add", "mail", "--data-file", "-", "--at", "2100-01-01T00:00:00Z", "--quiet"];
+    let (code, id, _) = taskcenter_reading(&[&words[..], server].concat(), "two\nlines").await;
+    let id = id.trim();
+    assert_eq!((code, id.len()), (0, 32));
+    assert_eq!(text(&dev.json(&["task", "get", id]).await, "data"), "two\nlines");
+
+    let (_, out, _) = dev.run(&["task", "list"]).await;
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("ID ") && lines[0].contains("NEXT"), "{out}");
+    assert!(lines[1].starts_with(id) && lines[1].ends_with("two\\nlines"), "{out}");
+    let (_, out, _) = dev.run(&["task", "get", id]).await;
+    assert!(out.contains("state        active\n"), "{out}");
+
+    assert_eq!(dev.run(&["task", "add", "mail", "-q"]).await.0, 0);
+    let (_, out, err) = dev.run(&["task", "list", "--limit", "1"]).await;
+    assert!(out.lines().count() == 2 && err.contains("--all"), "{out}{err}");
+    let (_, out, err) = dev.run(&["task", "list", "--all"]).await;
+    assert_eq!((out.lines().count(), err.as_str()), (3, ""));
+
+    let (_, out, _) =
+        dev.run(&["task", "next", "0 9 * * *", "--zone", "Asia/Shanghai", "--count", "2"]).await;
+    assert!(out.matches("09:00:00 +08:00").count() == 2 && out.matches("  in ").count() == 2, "{out}");
+    let moments = dev.json(&["task", "next", "@daily", "--count", "3"]).await;
+    assert_eq!(moments["moments"].as_array().unwrap().len(), 3);
+    assert!(dev.json(&["stat"]).await["tags"].is_array());
+    assert!(dev.json(&["queue", "list"]).await["queues"].is_array());
+}
+
+#[tokio::test]
+async fn tail_shows_a_run_as_it_comes_and_goes() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let mut people = Running::start(&["tail", "--tag", "mail", "--server", &dev.url]);
+    let mut programs = Running::start(&["tail", "--json", "--server", &dev.url]);
+    let (_, id, _) = dev.run(&["task", "add", "mail", "-q"]).await;
+    let id = id.trim();
+    let line = people.until("  ready ").await;
+    assert!(line.contains(id) && line.contains("  mail  ") && line.contains("  late "), "{line}");
+    let run: Value = serde_json::from_str(&programs.until("\"ready\"").await).expect("a line is a document");
+    let run_id = text(&run, "run_id").to_owned();
+    assert_eq!(text(&run, "task_id"), id);
+    assert_eq!(dev.run(&["run", "cancel", &run_id]).await.0, 0);
+    people.until("  cancelled  mail  ").await;
+    programs.until("\"cancelled\"").await;
+    assert_eq!((people.stop().await, programs.stop().await), (0, 0));
+}
+
+#[tokio::test]
+async fn the_shell_is_told_what_went_wrong() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let (code, out, err) = dev.run(&["task", "add", "mail", "--cron", "61 * * * *"]).await;
+    assert_eq!((code, out.as_str()), (4, ""));
+    assert!(err.contains("field schedule.cron, given by --cron"), "{err}");
+    let (code, out, err) = dev.run(&["run", "retry", "one", "two"]).await;
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(err.contains("error: one: ") && err.contains("error: two: "), "{err}");
+
+    let (_, id, _) = dev.run(&["task", "add", "mail", "-q", "--in", "1h"]).await;
+    let id = id.trim();
+    // What can be done is done.
+    let (code, out, _) = dev.run(&["task", "cancel", "nobody", id]).await;
+    assert!(code == 3 && out.contains(id), "{out}");
+    let (code, _, err) = dev.run(&["task", "pause", id]).await;
+    assert!(code == 4 && err.contains(id), "{err}");
+    assert_eq!(dev.run(&["task", "edit", id]).await.0, 2);
+
+    let url = dev.url.clone();
+    assert_eq!(dev.running.stop().await, 0);
+    let (code, _, err) = taskcenter(&["stat", "--server", &url]).await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains(&format!("cannot reach {url}: is the server running? start one with `taskcenter dev`")),
+        "{err}"
+    );
+}
+
+#[tokio::test]
+async fn wrong_options_end_with_2_before_anything_is_sent() {
+    for words in [
+        &["task", "add"][..],
+        &["task", "add", "n", "--every", "10"],
+        &["task", "add", "n", "--every", "1s", "--cron", "@daily"],
+        &["task", "add", "n", "--at", "tomorrow"],
+        &["task", "add", "n", "--at", "2100-01-01T00:00:00Z", "--in", "1s"],
+        &["task", "add", "n", "--zone", "UTC"],
+        &["task", "add", "n", "--max-runtime", "1500ms"],
+        &["task", "add", "n", "--data-file", "no/such/file"],
+        &["task", "list", "--state", "ready"],
+        &["task", "list", "--limit", "0"],
+        &["task", "delete"],
+        &["run", "list", "--state", "paused"],
+        &["stat", "--server", "localhost:8275"],
+        &["tail", "--nothing"],
+    ] {
+        let (code, out, err) = taskcenter(words).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{words:?}: {err}");
+        assert!(err.starts_with("error: "), "{words:?}: {err}");
+    }
+}

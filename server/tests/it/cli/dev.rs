@@ -1,0 +1,112 @@
+//! `taskcenter dev`: the first minute of a new user.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::program::{Dev, data_dir, taskcenter};
+
+/// One sentence for a person: no stack of causes, no debug output.
+fn assert_sentence(err: &str, word: &str) {
+    assert!(err.starts_with("error: ") && err.contains(word), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    for debug in ["Error {", "Os {", "Custom", "panicked", "RUST_BACKTRACE"] {
+        assert!(!err.contains(debug), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_is_and_how_to_begin_and_that_works() {
+    let data = data_dir();
+    let mut dev = Dev::start(data.path(), &[]).await;
+    let line = dev.running.until("  data ").await;
+    assert!(line.ends_with(data.path().to_str().unwrap()), "{line}");
+    let docs = dev.running.until("API docs").await;
+    let docs = docs.split_whitespace().last().unwrap();
+    assert!(reqwest::get(docs).await.unwrap().status().is_success(), "{docs}");
+
+    let curl = dev.running.until("curl ").await;
+    let mut quoted = curl.split('\'').skip(1).step_by(2);
+    let (header, body) = (quoted.next().unwrap(), quoted.next().unwrap());
+    let (name, value) = header.split_once(": ").unwrap();
+    let url = curl.split_whitespace().last().unwrap();
+    let request = reqwest::Client::new().post(url).header(name, value).body(body.to_owned());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 201);
+    let tasks = dev.json(&["task", "list"]).await;
+    assert_eq!(tasks["tasks"][0]["name"], "hello");
+
+    let hint = dev.running.until("taskcenter tail").await;
+    assert_eq!(hint.trim(), format!("taskcenter tail --server {}", dev.url));
+    dev.running.interrupt();
+    dev.running.until("stopping").await;
+    dev.running.until("stopped").await;
+    assert_eq!(dev.running.ended().await, 0);
+}
+
+#[tokio::test]
+async fn what_is_in_its_way_is_said_in_a_sentence() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let path = data.path().to_str().unwrap();
+    let (code, out, err) = taskcenter(&["dev", "--listen", "127.0.0.1:0", "--data-dir", path]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_sentence(&err, &format!("{path} is in use by another taskcenter"));
+
+    let port = dev.url.trim_start_matches("http://");
+    let (code, _, err) = taskcenter(&["dev", "--listen", port]).await;
+    assert_eq!(code, 1);
+    assert_sentence(&err, &format!("{port} is in use"));
+    assert_eq!(dev.running.stop().await, 0);
+
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("data");
+    let below = below.to_str().unwrap();
+    let (code, _, err) = taskcenter(&["dev", "--listen", "127.0.0.1:0", "--data-dir", below]).await;
+    assert_eq!(code, 1);
+    assert_sentence(&err, below);
+}
+
+#[tokio::test]
+async fn other_machines_are_the_business_of_serve() {
+    let (code, out, err) = taskcenter(&["dev", "--listen", "0.0.0.0:0"]).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert_sentence(&err, "taskcenter serve --listen 0.0.0.0:0");
+    let (code, _, err) = taskcenter(&["dev", "--log", "="]).await;
+    assert_eq!(code, 2);
+    assert_sentence(&err, "log.level");
+}
+
+#[tokio::test]
+async fn the_demo_delivers_and_is_not_doubled_by_a_second_start() {
+    let data = data_dir();
+    for _ in 0..2 {
+        let mut dev = Dev::start(data.path(), &["--demo"]).await;
+        for _ in 0..3 {
+            let line = dev.running.until("delivered demo.").await;
+            assert!(line.contains(" ms late"), "{line}");
+        }
+        let tasks = dev.json(&["task", "list", "--name", "demo.cron"]).await;
+        assert_eq!(tasks["tasks"].as_array().unwrap().len(), 1);
+        let tasks = dev.json(&["task", "list", "--name", "demo.loop"]).await;
+        assert_eq!(tasks["tasks"].as_array().unwrap().len(), 1);
+        dev.running.interrupt();
+        dev.running.until("stopped").await;
+        assert_eq!(dev.running.ended().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let data = data_dir();
+    let mut dev = Dev::start(data.path(), &[]).await;
+    // A request whose body does not come is waited for. The server asks for the body once it works on the request.
+    let mut slow = TcpStream::connect(dev.url.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(slow.read_u8().await.unwrap(), b'H');
+    dev.running.interrupt();
+    dev.running.until("stopping").await;
+    dev.running.interrupt();
+    assert_eq!(dev.running.ended().await, 1);
+}

@@ -1,0 +1,205 @@
+//! Pause, resume, edit, cancel, delete, trigger, redrive.
+
+use taskcenter_server::core::change::CannotChange;
+use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::run::{Outcome, Stretch};
+use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
+use taskcenter_server::engine::service::{IdempotencyKey, Report, ServiceError, definition};
+use taskcenter_server::ports::Advance;
+
+use super::{NOW, Stage};
+use crate::service::work::{lease, report};
+
+fn every_second() -> Submission {
+    Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
+}
+
+pub async fn a_paused_task_keeps_its_place_and_steps_no_further(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    on.fire(&id).await;
+    let changed = on.service.pause(&id, None).await.unwrap();
+    let task = changed.task;
+    assert_eq!((task.state, task.next_due_at), (TaskState::Paused, Some(NOW.plus_ms(1_000))));
+    assert_eq!(changed.open_runs.len(), 1, "it was fired before");
+    let due = task.next_due_at.unwrap();
+    let step = Advance {
+        task_id: id.clone(),
+        rev: 1,
+        due,
+        last_due_at: due,
+        next_due_at: Some(due.plus_ms(1_000)),
+        fires: true,
+    };
+    assert_eq!(on.store.advance_tasks(&[Advance { rev: task.rev, ..step.clone() }, step]).await.unwrap(), [false, false]);
+    let again = on.service.pause(&id, None).await.unwrap();
+    assert_eq!(again.task.rev, task.rev, "it is paused already");
+}
+
+pub async fn what_passed_while_it_was_paused_is_one_row(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    on.service.pause(&id, None).await.unwrap();
+    on.clock.set(NOW.plus_ms(60_500));
+    let resumed = on.service.resume(&id, None).await.unwrap().task;
+    assert_eq!((resumed.state, resumed.next_due_at), (TaskState::Active, Some(NOW.plus_ms(61_000))));
+    let filter = taskcenter_server::ports::RunFilter { task_id: Some(id.clone()), ..Default::default() };
+    let page = taskcenter_server::ports::RunPage { limit: 9, before: None };
+    let rows = on.store.list_runs(&filter, &page).await.unwrap();
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(row.stretch, Some(Stretch { to: NOW.plus_ms(60_000), count: 61 }));
+    assert_eq!((row.state, row.reason.as_deref()), (RunState::Skipped, Some("paused: 61 moments passed")));
+    let run = on.fire(&id).await;
+    assert_eq!((run.state, run.scheduled_at), (RunState::Ready, NOW.plus_ms(61_000)));
+}
+
+pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    // Decided, and its node died before it handed it over.
+    let run = Run::firing(&task, NOW, "dead", "token".to_owned(), NOW.plus_ms(10_000));
+    on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    let step = Advance {
+        task_id: id.clone(),
+        rev: 1,
+        due: NOW,
+        last_due_at: NOW,
+        next_due_at: Some(NOW.plus_ms(1_000)),
+        fires: true,
+    };
+    assert_eq!(on.store.advance_tasks(&[step]).await.unwrap(), [true]);
+    let wish = Submission { data: "new".to_owned(), ..definition(&task) };
+    let changed = on.service.edit(&id, 1, wish).await.unwrap();
+    assert_eq!(changed.open_runs, std::slice::from_ref(&run.id));
+    assert_eq!((changed.task.data.as_str(), changed.task.rev), ("new", 2));
+    // A second change keeps what the first revision decided, for the run is still open.
+    on.service.pause(&id, Some(2)).await.unwrap();
+    on.clock.set(NOW.plus_ms(10_001));
+    on.rescue().await;
+    let rescued = on.run(&run).await;
+    assert_eq!((rescued.state, rescued.data.as_str()), (RunState::Ready, "data"), "as it was when it was decided");
+}
+
+pub async fn an_edit_of_another_revision_is_refused(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    on.service.edit(&id, 1, Submission { data: "one".to_owned(), ..definition(&task) }).await.unwrap();
+    let late = on.service.edit(&id, 1, Submission { data: "two".to_owned(), ..definition(&task) }).await;
+    assert!(matches!(late, Err(ServiceError::RevisionMoved(2))), "{late:?}");
+    assert_eq!(on.store.task(&id).await.unwrap().unwrap().data, "one");
+    let other = on.submit(Submission { dedup: Dedup::Key("k".to_owned()), ..every_second() }).await;
+    let held = Submission { dedup: Dedup::Key("k".to_owned()), ..definition(&task) };
+    let held = on.service.edit(&id, 2, held).await;
+    assert!(matches!(&held, Err(ServiceError::KeyHeld(holder)) if *holder == other), "{held:?}");
+}
+
+pub async fn a_row_that_was_written_before_an_edit_ends_unfired(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    let run = Run::firing(&task, NOW, "dead", "token".to_owned(), NOW.plus_ms(10_000));
+    on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    let changed = on.service.edit(&id, 1, Submission { data: "new".to_owned(), ..definition(&task) }).await.unwrap();
+    assert!(changed.open_runs.is_empty(), "its moment was not decided: {:?}", changed.open_runs);
+    on.clock.set(NOW.plus_ms(10_001));
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Cancelled);
+    let again = on.fire(&id).await;
+    assert_eq!((again.scheduled_at, again.data.as_str()), (NOW, "new"), "the new definition fires the moment");
+}
+
+pub async fn a_cancelled_task_is_seen_and_a_deleted_one_is_not(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let cancelled = on.service.cancel(&id).await.unwrap();
+    assert_eq!(cancelled.task.state, TaskState::Cancelled);
+    assert_eq!(on.service.shown_task(&id).await.unwrap().state, TaskState::Cancelled);
+    assert!(matches!(on.service.task(&id).await, Err(ServiceError::NotFound)), "the old API shows live ones");
+    let paused = on.service.pause(&id, None).await;
+    assert!(matches!(paused, Err(ServiceError::Over(_))), "{paused:?}");
+    assert_eq!(on.service.delete(std::slice::from_ref(&id)).await.unwrap()[0].id, id);
+    assert!(matches!(on.service.shown_task(&id).await, Err(ServiceError::NotFound)));
+}
+
+pub async fn a_delete_calls_off_what_waits_and_names_what_is_held(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let held = on.fire(&id).await;
+    assert_eq!(lease(on, "worker", 1).await.len(), 1);
+    let waiting = on.fire(&id).await;
+    let deleted = on.service.delete(std::slice::from_ref(&id)).await.unwrap();
+    assert_eq!(deleted[0].open_runs, std::slice::from_ref(&held.id));
+    assert_eq!(on.run(&waiting).await.state, RunState::Cancelled);
+    assert_eq!(on.run(&held).await.state, RunState::Leased, "its worker may finish it");
+    on.clock.set(NOW.plus_ms(60_000));
+    on.rescue().await;
+    assert_eq!(on.run(&held).await.state, RunState::Cancelled, "and is not tried again");
+}
+
+pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
+    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
+    let id = on.submit(far).await;
+    on.service.pause(&id, None).await.unwrap();
+    let run = on.service.trigger(&id, None).await.unwrap();
+    on.rescue().await;
+    let run = on.run(&run).await;
+    assert_eq!((run.state, run.triggered, run.scheduled_at), (RunState::Ready, true, NOW));
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    assert_eq!((task.fired_count, task.next_due_at), (0, Some(NOW.plus_ms(86_400_000))), "it counts for nothing");
+}
+
+pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let run = on.service.trigger(&id, None).await.unwrap();
+    on.service.delete(std::slice::from_ref(&id)).await.unwrap();
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Cancelled);
+    let refused = on.service.trigger(&id, None).await;
+    assert!(matches!(refused, Err(ServiceError::NotFound)), "{refused:?}");
+    let over = on.submit(Submission { data: "other".to_owned(), ..every_second() }).await;
+    on.service.cancel(&over).await.unwrap();
+    assert!(matches!(on.service.trigger(&over, None).await, Err(ServiceError::Over(_))));
+    assert_eq!(CannotChange::Over(TaskState::Cancelled).to_string(), "the task is cancelled");
+}
+
+pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let key = || Some(IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() });
+    let first = on.service.trigger(&id, key()).await.unwrap();
+    on.rescue().await;
+    let again = on.service.trigger(&id, key()).await.unwrap();
+    assert_eq!((&again.id, again.state), (&first.id, RunState::Ready));
+    assert_eq!(on.states(&id).await, [RunState::Ready]);
+    on.service.trigger(&id, None).await.unwrap();
+    assert_eq!(on.states(&id).await.len(), 2, "without a key each call is another fire");
+}
+
+pub async fn a_dead_run_is_brought_back_for_one_more_attempt(on: &Stage) {
+    let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
+    let id = on.submit(Submission { retry: Some(once), ..Submission::named("a", "x") }).await;
+    let run = on.fire(&id).await;
+    let failed = Outcome::Failed { retry_after_ms: None };
+    let held = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&held[0], failed.clone())).await.unwrap();
+    let dead = on.run(&run).await;
+    assert_eq!((dead.state, dead.reason.as_deref()), (RunState::Dead, Some("failed (attempt 1 of 1)")));
+
+    assert_eq!(on.service.retry_run(&run.id).await.unwrap().state, RunState::Retrying);
+    on.rescue().await;
+    let held = lease(on, "w", 1).await;
+    assert_eq!((held[0].attempt, &held[0].id), (2, &run.id));
+    on.service.report(&run.id, &report(&held[0], failed)).await.unwrap();
+    assert_eq!(on.run(&run).await.state, RunState::Dead, "one more and no further");
+    on.service.retry_run(&run.id).await.unwrap();
+    on.rescue().await;
+    let refused = on.service.retry_run(&run.id).await;
+    assert!(matches!(refused, Err(ServiceError::RunState(RunState::Ready))), "{refused:?}");
+    on.service.delete(std::slice::from_ref(&id)).await.unwrap();
+    assert!(matches!(on.service.retry_run(&run.id).await, Err(ServiceError::Over(_))));
+}
+
+pub async fn a_run_that_is_called_off_refuses_its_outcome(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    assert_eq!(on.service.cancel_run(&run.id).await.unwrap().state, RunState::Cancelled);
+    let done = Report { outcome: Outcome::Succeeded { result: None }, ..report(&held[0], Outcome::Dead) };
+    let refused = on.service.report(&run.id, &done).await;
+    assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
+    assert!(matches!(on.service.cancel_run(&run.id).await, Err(ServiceError::RunState(RunState::Cancelled))));
+}

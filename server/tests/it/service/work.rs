@@ -1,0 +1,170 @@
+//! What workers do: take, keep, settle.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::{Run, RunId, RunState};
+use taskcenter_server::engine::service::{Held, LeaseTerms, Report, ServiceError};
+
+use super::{NOW, Stage};
+
+const LEASE_MS: i64 = 30_000;
+
+fn terms(worker: &str, limit: u32) -> LeaseTerms {
+    let queues = Vec::new();
+    LeaseTerms { worker: worker.to_owned(), queues, limit, lease_ms: LEASE_MS, wait: Duration::ZERO }
+}
+
+pub async fn lease(on: &Stage, worker: &str, limit: u32) -> Vec<Run> {
+    on.service.lease(&terms(worker, limit)).await.unwrap()
+}
+
+pub fn report(run: &Run, outcome: Outcome) -> Report {
+    Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None }
+}
+
+fn done() -> Outcome {
+    Outcome::Succeeded { result: Some("{\"total\":42}".to_owned()) }
+}
+
+pub async fn a_run_goes_to_one_worker(on: &Stage) {
+    let run = on.ready("a").await;
+    let other = LeaseTerms { queues: vec!["b".to_owned()], ..terms("other", 1) };
+    assert!(on.service.lease(&other).await.unwrap().is_empty(), "that queue is empty");
+    let held = lease(on, "first", 5).await;
+    assert_eq!(held.len(), 1);
+    assert_eq!((&held[0].id, held[0].holder.as_str(), held[0].claim), (&run.id, "first", 2));
+    assert_eq!(held[0].attention_at, Some(NOW.plus_ms(LEASE_MS)));
+    assert_ne!(held[0].token, run.token);
+    assert!(lease(on, "second", 5).await.is_empty());
+}
+
+pub async fn many_workers_never_share_a_run(on: &Stage) {
+    let runs = join_all((0..300).map(|_| on.ready("crowd"))).await;
+    let mut taken: Vec<RunId> = Vec::new();
+    while taken.len() < runs.len() {
+        let workers = (0..10).map(|worker| async move { lease(on, &worker.to_string(), 7).await });
+        let round: Vec<Run> = join_all(workers).await.into_iter().flatten().collect();
+        assert!(!round.is_empty(), "{} are left", runs.len() - taken.len());
+        taken.extend(round.into_iter().map(|run| run.id));
+    }
+    let distinct: HashSet<&RunId> = taken.iter().collect();
+    assert_eq!((taken.len(), distinct.len()), (300, 300));
+}
+
+pub async fn a_worker_that_waits_is_woken(on: &Stage) {
+    let terms = LeaseTerms { queues: vec!["a".to_owned()], wait: Duration::from_mins(1), ..terms("w", 1) };
+    let (held, run) = tokio::join!(on.service.lease(&terms), on.ready("a"));
+    assert_eq!(held.unwrap()[0].id, run.id);
+    on.node.shutdown.cancel();
+    assert!(on.service.lease(&terms).await.unwrap().is_empty(), "a node that stops holds nobody up");
+}
+
+pub async fn an_outcome_is_kept_with_its_result(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&held[0], done())).await.unwrap();
+    let ended = on.run(&run).await;
+    assert_eq!((ended.state, ended.result.as_deref()), (RunState::Succeeded, Some("{\"total\":42}")));
+    assert_eq!((ended.ended_at, ended.attention_at), (Some(NOW), None));
+}
+
+pub async fn an_outcome_sent_again_is_answered_like_the_first(on: &Stage) {
+    for outcome in [done(), Outcome::Failed { retry_after_ms: Some(5) }, Outcome::Dead, Outcome::Skipped] {
+        on.ready("a").await;
+        let held = lease(on, "w", 1).await;
+        let word = report(&held[0], outcome);
+        let first = on.service.report(&held[0].id, &word).await.unwrap();
+        assert_eq!(on.service.report(&held[0].id, &word).await.unwrap(), first);
+    }
+}
+
+pub async fn a_stale_worker_changes_nothing(on: &Stage) {
+    let run = on.ready("a").await;
+    let first = lease(on, "first", 1).await;
+    on.clock.set(NOW.plus_ms(LEASE_MS + 1));
+    on.rescue().await;
+    let second = lease(on, "second", 1).await;
+    assert_eq!(second[0].id, run.id);
+    for word in [report(&first[0], done()), Report { attempt: 2, ..report(&first[0], done()) }] {
+        let refused = on.service.report(&run.id, &word).await;
+        assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
+    }
+    let held = Held { run_id: run.id.clone(), attempt: 1, token: first[0].token.clone() };
+    let renewed = on.service.renew(&[held], LEASE_MS).await.unwrap();
+    assert!(matches!(renewed[0], Err(ServiceError::Stale(_))), "{renewed:?}");
+    assert_eq!(on.run(&run).await, second[0]);
+}
+
+pub async fn a_lease_that_ran_out_is_another_attempt(on: &Stage) {
+    let run = on.ready("a").await;
+    lease(on, "lost", 1).await;
+    on.clock.set(NOW.plus_ms(LEASE_MS - 1));
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Leased, "not yet");
+    on.clock.set(NOW.plus_ms(LEASE_MS));
+    on.rescue().await;
+    let again = on.run(&run).await;
+    assert_eq!((again.state, again.attempt), (RunState::Ready, 2));
+    assert_eq!(again.reason.as_deref(), Some("the worker's lease ran out"));
+}
+
+pub async fn a_renewed_lease_does_not_run_out(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    let mine = Held { run_id: run.id.clone(), attempt: 1, token: held[0].token.clone() };
+    let unknown = Held { run_id: RunId::from_text("nobody"), attempt: 1, token: "t".to_owned() };
+    on.clock.set(NOW.plus_ms(LEASE_MS - 1));
+    let answers = on.service.renew(&[mine.clone(), unknown.clone(), unknown, mine], LEASE_MS).await.unwrap();
+    let until = NOW.plus_ms(2 * LEASE_MS - 1);
+    assert_eq!(answers[0].as_ref().unwrap(), &until);
+    assert!(answers[1..3].iter().all(|answer| matches!(answer, Err(ServiceError::NotFound))), "{answers:?}");
+    assert_eq!(answers[3].as_ref().unwrap(), &until, "named twice");
+    on.clock.set(NOW.plus_ms(LEASE_MS + 5));
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Leased);
+}
+
+pub async fn a_released_run_is_ready_at_once_and_counts_no_attempt(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&held[0], Outcome::Released)).await.unwrap();
+    let again = lease(on, "other", 1).await;
+    assert_eq!((&again[0].id, again[0].attempt), (&run.id, 1));
+}
+
+pub async fn a_failed_attempt_waits_for_its_pause(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    let failed = Outcome::Failed { retry_after_ms: Some(5_000) };
+    on.service.report(&run.id, &report(&held[0], failed)).await.unwrap();
+    on.rescue().await;
+    assert!(lease(on, "w", 1).await.is_empty(), "too soon");
+    on.clock.set(NOW.plus_ms(5_000));
+    on.rescue().await;
+    let again = lease(on, "w", 1).await;
+    assert_eq!((&again[0].id, again[0].attempt), (&run.id, 2));
+}
+
+pub async fn outcomes_come_in_batches_and_are_answered_one_by_one(on: &Stage) {
+    join_all((0..3).map(|_| on.ready("batch"))).await;
+    let held = lease(on, "w", 3).await;
+    let said = |run: &Run, outcome| (run.id.clone(), report(run, outcome));
+    let words = [
+        said(&held[0], done()),
+        (held[1].id.clone(), Report { token: "another".to_owned(), ..report(&held[1], done()) }),
+        (RunId::from_text("nobody"), report(&held[1], done())),
+        said(&held[2], Outcome::Dead),
+        said(&held[0], done()),
+        said(&held[0], Outcome::Dead),
+    ];
+    let answers = on.service.settle(&words).await.unwrap();
+    let states: Vec<Option<RunState>> =
+        answers.iter().map(|answer| answer.as_ref().ok().map(|run| run.state)).collect();
+    use RunState::{Dead, Succeeded};
+    assert_eq!(states, [Some(Succeeded), None, None, Some(Dead), Some(Succeeded), None]);
+    assert!(matches!(answers[2], Err(ServiceError::NotFound)));
+    assert!(matches!(answers[5], Err(ServiceError::Stale(_))), "it has succeeded");
+}

@@ -1,0 +1,134 @@
+//! What a person does to a task, and what a request has set out to do.
+
+use taskcenter_server::core::task::PastRev;
+use taskcenter_server::core::{Task, TaskState};
+use taskcenter_server::ports::{Advance, Page, Remembered, ReplacedTask, TaskFilter};
+
+use super::Fixture;
+use super::samples::{PAST, fire, full_task, keyed, task, unique};
+use super::tasks::insert;
+
+fn paused(task: &Task) -> Task {
+    Task { state: TaskState::Paused, ..task.revised(&[task.rev]) }
+}
+
+pub async fn a_task_is_replaced_where_it_stood(on: &dyn Fixture) {
+    let old = task();
+    insert(&*on.one(), &old).await;
+    let new = Task { id: old.id.clone(), rev: 2, ..full_task() };
+    assert_eq!(on.one().replace_task(&old, &new).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.two().task(&old.id).await.unwrap(), Some(new));
+}
+
+pub async fn a_task_that_has_moved_on_is_not_replaced(on: &dyn Fixture) {
+    let old = task();
+    insert(&*on.one(), &old).await;
+    assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
+    assert_eq!(on.two().replace_task(&old, &paused(&old)).await.unwrap(), ReplacedTask::Moved);
+    let stored = on.one().task(&old.id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.rev, stored.fired_count), (TaskState::Active, 1, 1));
+
+    on.one().cancel_tasks(std::slice::from_ref(&old.id), false, PAST).await.unwrap();
+    assert_eq!(on.two().replace_task(&stored, &paused(&stored)).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.two().replace_task(&task(), &task()).await.unwrap(), ReplacedTask::Moved, "it is not there");
+}
+
+pub async fn a_replacement_repeated_is_done(on: &dyn Fixture) {
+    let old = keyed("k");
+    insert(&*on.one(), &old).await;
+    for store in [on.one(), on.two()] {
+        assert_eq!(store.replace_task(&old, &paused(&old)).await.unwrap(), ReplacedTask::Done);
+    }
+}
+
+pub async fn two_nodes_that_change_a_task_have_one_winner(on: &dyn Fixture) {
+    for _ in 0..20 {
+        let old = task();
+        insert(&*on.one(), &old).await;
+        let change = |data: &str| Task { data: data.to_owned(), ..old.revised(&[]) };
+        let (one, two, a, b) = (on.one(), on.two(), change("a"), change("b"));
+        let answers = tokio::join!(one.replace_task(&old, &a), two.replace_task(&old, &b));
+        let winner = match (answers.0.unwrap(), answers.1.unwrap()) {
+            (ReplacedTask::Done, ReplacedTask::Moved) => a,
+            (ReplacedTask::Moved, ReplacedTask::Done) => b,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(on.one().task(&old.id).await.unwrap(), Some(winner));
+    }
+}
+
+pub async fn a_replacement_cannot_take_a_key_that_is_held(on: &dyn Fixture) {
+    let (holder, other) = (keyed("k"), keyed("other"));
+    insert(&*on.one(), &holder).await;
+    insert(&*on.one(), &other).await;
+    let wish = Task { dedup_key: Some("k".to_owned()), ..other.revised(&[]) };
+    let held = ReplacedTask::KeyHeld(holder.id.clone());
+    assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), held);
+    assert_eq!(on.one().task(&other.id).await.unwrap(), Some(other.clone()));
+
+    on.one().cancel_tasks(std::slice::from_ref(&holder.id), true, PAST).await.unwrap();
+    assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), ReplacedTask::Done);
+}
+
+pub async fn a_revised_task_passes_no_moment_of_the_old_revision(on: &dyn Fixture) {
+    let old = task();
+    insert(&*on.one(), &old).await;
+    assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
+    let fired = on.one().task(&old.id).await.unwrap().unwrap();
+    let revised = fired.revised(&[1]);
+    assert_eq!(revised.past, [PastRev { rev: 1, last_due_at: PAST }]);
+    assert_eq!(on.one().replace_task(&fired, &revised).await.unwrap(), ReplacedTask::Done);
+
+    assert_eq!(on.two().advance_tasks(&[fire(&old)]).await.unwrap(), [true], "that one was decided before");
+    assert_eq!(on.two().advance_tasks(&[fire(&fired)]).await.unwrap(), [false], "the next one was not");
+    let of_this = Advance { rev: 2, ..fire(&fired) };
+    assert_eq!(on.two().advance_tasks(&[of_this]).await.unwrap(), [true]);
+}
+
+pub async fn a_hidden_task_is_in_no_list(on: &dyn Fixture) {
+    let task = Task { name: format!("n{}", unique()), ..task() };
+    insert(&*on.one(), &task).await;
+    let ids = std::slice::from_ref(&task.id);
+    let page = Page { limit: 10, before: None };
+    let cancelled = TaskFilter { name: Some(task.name.clone()), state: Some(TaskState::Cancelled) };
+    on.one().cancel_tasks(ids, false, PAST).await.unwrap();
+    assert!(!on.two().task(&task.id).await.unwrap().unwrap().hidden);
+    assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap().len(), 1);
+
+    assert_eq!(on.one().cancel_tasks(ids, true, PAST).await.unwrap(), ids, "one that is cancelled can be hidden");
+    assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden);
+    assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap(), []);
+    assert_eq!(on.one().cancel_tasks(ids, false, PAST).await.unwrap(), ids);
+    assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden, "it stays so");
+}
+
+pub async fn a_key_is_remembered_with_what_came_first(on: &dyn Fixture) {
+    let key = format!("tasks:$k.{}", unique());
+    let asked = |print: &str, ids: &[&str]| Remembered {
+        key: key.clone(),
+        fingerprint: print.to_owned(),
+        ids: ids.iter().map(ToString::to_string).collect(),
+        at: PAST,
+    };
+    let first = asked("f", &["a", "b"]);
+    assert_eq!(on.one().remember(&first).await.unwrap(), first);
+    assert_eq!(on.two().remember(&asked("f", &["c", "d"])).await.unwrap(), first);
+    assert_eq!(on.two().remember(&asked("g", &[])).await.unwrap(), first);
+    for round in 0..20 {
+        let key = format!("{key}{round}");
+        let asked = |id: &str| Remembered { key: key.clone(), ids: vec![id.to_owned()], ..first.clone() };
+        let (one, two, a, b) = (on.one(), on.two(), asked("a"), asked("b"));
+        let (one, two) = tokio::join!(one.remember(&a), two.remember(&b));
+        assert_eq!(one.unwrap(), two.unwrap(), "two nodes agree");
+    }
+}
+
+pub async fn what_was_remembered_long_ago_is_forgotten(on: &dyn Fixture) {
+    let request = Remembered { key: "k".to_owned(), fingerprint: "f".to_owned(), ids: vec!["a".to_owned()], at: PAST };
+    let later = Remembered { ids: vec!["b".to_owned()], ..request.clone() };
+    on.one().remember(&request).await.unwrap();
+    on.one().prune(PAST, PAST, 100).await.unwrap();
+    assert_eq!(on.two().remember(&later).await.unwrap(), request, "not yet");
+    on.one().prune(PAST, PAST.plus_ms(1), 100).await.unwrap();
+    assert_eq!(on.two().remember(&later).await.unwrap(), later);
+}

@@ -1,0 +1,164 @@
+//! Pages of tasks and runs, and the queues.
+
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskState};
+use taskcenter_server::ports::{Page, QueueRow, RunFilter, RunPage, TaskFilter};
+
+use super::Fixture;
+use super::samples::{PAST, due_at, ended, run_until, task, unique};
+
+const FIRST: Page = Page { limit: 100, before: None };
+
+fn first(limit: u32) -> RunPage {
+    RunPage { limit, before: None }
+}
+
+fn task_ids(tasks: Vec<Task>) -> Vec<String> {
+    tasks.into_iter().map(|task| task.id.to_string()).collect()
+}
+
+fn run_ids(runs: &[Run]) -> Vec<RunId> {
+    runs.iter().map(|run| run.id.clone()).collect()
+}
+
+pub async fn tasks_are_listed_by_name_and_state(on: &dyn Fixture) {
+    let name = format!("n{}", unique());
+    let named = |state| Task { name: name.clone(), state, ..task() };
+    let tasks = [named(TaskState::Active), named(TaskState::Paused), named(TaskState::Paused), task()];
+    on.one().insert_tasks(tasks.to_vec()).await;
+    let list = async |name: Option<&String>, state| {
+        let filter = TaskFilter { name: name.cloned(), state };
+        task_ids(on.two().list_tasks(&filter, &FIRST).await.unwrap())
+    };
+    let ids = |at: &[usize]| at.iter().map(|at| tasks[*at].id.to_string()).collect::<Vec<_>>();
+    assert_eq!(list(Some(&name), None).await, ids(&[2, 1, 0]), "newest first");
+    assert_eq!(list(Some(&name), Some(TaskState::Paused)).await, ids(&[2, 1]));
+    assert_eq!(list(None, Some(TaskState::Paused)).await, ids(&[2, 1]));
+    assert_eq!(list(None, None).await, ids(&[3, 2, 1, 0]));
+    let page = Page { limit: 2, before: Some(tasks[3].id.clone()) };
+    assert_eq!(task_ids(on.two().list_tasks(&TaskFilter::default(), &page).await.unwrap()), ids(&[2, 1]));
+}
+
+pub async fn a_cancelled_task_is_listed_only_where_asked_for(on: &dyn Fixture) {
+    let task = task();
+    on.one().insert_tasks(vec![task.clone()]).await;
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), false, PAST).await.unwrap();
+    let all = on.two().list_tasks(&TaskFilter::default(), &FIRST).await.unwrap();
+    assert_eq!(all, []);
+    let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
+    assert_eq!(task_ids(on.two().list_tasks(&cancelled, &FIRST).await.unwrap()), [task.id.to_string()]);
+}
+
+/// Runs of one task at each of these milliseconds.
+fn runs_at(task: &Task, ms: &[i64]) -> Vec<Run> {
+    let at = |ms: &i64| run_until(&Task { next_due_at: Some(PAST.plus_ms(*ms)), ..task.clone() }, PAST);
+    ms.iter().map(at).collect()
+}
+
+pub async fn runs_are_listed_latest_first_page_by_page(on: &dyn Fixture) {
+    let mut runs = runs_at(&task(), &[1, 2, 3]);
+    runs.extend(runs_at(&task(), &[2]));
+    on.one().insert_runs(&runs).await.unwrap();
+    runs.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
+    let mut seen = Vec::new();
+    let mut page = first(1);
+    loop {
+        let rows = on.two().list_runs(&RunFilter::default(), &page).await.unwrap();
+        let Some(last) = rows.last() else { break };
+        page.before = Some((last.scheduled_at, last.id.clone()));
+        seen.extend(rows);
+    }
+    assert_eq!(seen, runs);
+    assert_eq!(on.two().list_runs(&RunFilter::default(), &first(0)).await.unwrap(), []);
+}
+
+pub async fn runs_are_listed_by_task_tag_and_state(on: &dyn Fixture) {
+    let (a, b) = (task(), Task { name: "other".to_owned(), ..task() });
+    let mut runs = runs_at(&a, &[1, 2]);
+    runs.extend(runs_at(&b, &[3, 4]));
+    runs[1] = ended(runs[1].clone(), PAST);
+    runs[3] = ended(runs[3].clone(), PAST);
+    on.one().insert_runs(&runs).await.unwrap();
+    let list = async |filter: RunFilter| run_ids(&on.two().list_runs(&filter, &first(9)).await.unwrap());
+    let ids = |at: &[usize]| at.iter().map(|at| runs[*at].id.clone()).collect::<Vec<_>>();
+    let of = |task: &Task| RunFilter { task_id: Some(task.id.clone()), ..RunFilter::default() };
+    assert_eq!(list(of(&a)).await, ids(&[1, 0]));
+    let tagged = RunFilter { tag: Some("other".to_owned()), ..RunFilter::default() };
+    assert_eq!(list(tagged.clone()).await, ids(&[3, 2]));
+    let cancelled = RunFilter { state: Some(RunState::Cancelled), ..RunFilter::default() };
+    assert_eq!(list(cancelled.clone()).await, ids(&[3, 1]));
+    assert_eq!(list(RunFilter { state: Some(RunState::Cancelled), ..tagged }).await, ids(&[3]));
+    assert_eq!(list(RunFilter { task_id: Some(b.id.clone()), ..cancelled }).await, ids(&[3]));
+}
+
+pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
+    let runs = runs_at(&task(), &[1, 2]);
+    on.one().insert_runs(&runs).await.unwrap();
+    let asked = [runs[1].id.clone(), RunId::from_text("nobody"), runs[0].id.clone()];
+    let mut read = on.two().runs(&asked).await.unwrap();
+    read.sort_by_key(|run| run.scheduled_at);
+    assert_eq!(read, runs);
+    assert_eq!(on.two().runs(&[]).await.unwrap(), []);
+}
+
+/// A run that waits in a queue, due at so many milliseconds.
+fn ready(queue: &str, tag: &str, ms: i64) -> Run {
+    let task = Task { queue: Some(queue.to_owned()), name: tag.to_owned(), ..due_at(PAST.plus_ms(ms)) };
+    let mut run = run_until(&task, PAST);
+    run.queued(PAST).unwrap();
+    run
+}
+
+pub async fn ready_runs_come_earliest_first_and_by_queue(on: &dyn Fixture) {
+    let runs = [ready("a", "a", 3), ready("a", "a", 1), ready("b", "b", 2), ready("c", "c", 0)];
+    on.one().insert_runs(&runs).await.unwrap();
+    let take = async |queues: &[&str], limit| {
+        let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
+        run_ids(&on.two().ready_runs(&queues, limit).await.unwrap())
+    };
+    let ids = |at: &[usize]| at.iter().map(|at| runs[*at].id.clone()).collect::<Vec<_>>();
+    assert_eq!(take(&["a"], 9).await, ids(&[1, 0]));
+    assert_eq!(take(&["a", "b"], 9).await, ids(&[1, 2, 0]));
+    assert_eq!(take(&["b", "a", "b"], 2).await, ids(&[1, 2]));
+    assert_eq!(take(&["nobody's"], 9).await, []);
+    assert_eq!(take(&["a"], 0).await, []);
+    assert_eq!(take(&[], 3).await, ids(&[3, 1, 2]));
+}
+
+pub async fn every_queue_means_those_named_by_their_tag(on: &dyn Fixture) {
+    let runs = [ready("order.close", "order.close", 2), ready("special", "order.close", 1)];
+    on.one().insert_runs(&runs).await.unwrap();
+    assert_eq!(run_ids(&on.two().ready_runs(&[], 9).await.unwrap()), [runs[0].id.clone()]);
+}
+
+pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
+    let mut run = ready("a", "a", 1);
+    on.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    run.leased_by("worker", "token".to_owned(), PAST.plus_ms(1_000)).unwrap();
+    assert_eq!(on.two().update_runs(std::slice::from_ref(&run)).await.unwrap(), [true]);
+    assert_eq!(on.one().ready_runs(&["a".to_owned()], 9).await.unwrap(), []);
+    let stored = on.one().run(&run.id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.holder.as_str(), stored.claim), (RunState::Leased, "worker", 2));
+}
+
+pub async fn runs_that_need_the_bus_can_be_left_out(on: &dyn Fixture) {
+    let bus = run_until(&task(), PAST);
+    let queued = run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST);
+    on.one().insert_runs(&[bus.clone(), queued.clone()]).await.unwrap();
+    let shards = [bus.task_id.shard(), queued.task_id.shard()];
+    let left = on.two().runs_needing_attention(&shards, PAST, 9, true).await.unwrap();
+    assert_eq!(left, [queued]);
+    assert_eq!(on.two().runs_needing_attention(&shards, PAST, 9, false).await.unwrap().len(), 2);
+}
+
+pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
+    let mut leased = ready("a", "a", 1);
+    leased.leased_by("worker", "token".to_owned(), PAST).unwrap();
+    let mut retrying = ready("b", "b", 1);
+    retrying.leased_by("worker", "token".to_owned(), PAST).unwrap();
+    retrying.outcome_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
+    let over = ended(ready("c", "c", 1), Moment::from_ms(1));
+    let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, over, run_until(&task(), PAST)];
+    on.one().insert_runs(&runs).await.unwrap();
+    let row = |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
+    assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
+}
