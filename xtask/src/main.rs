@@ -1,6 +1,7 @@
 //! Developer chores: `cargo xtask --help`.
 #![allow(clippy::disallowed_methods, reason = "a developer's chore measures real time")]
 
+mod cargo;
 mod catalog;
 mod docker;
 mod download;
@@ -14,6 +15,7 @@ mod services;
 mod test;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -36,6 +38,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Measure, with a release build
+    Bench {
+        #[command(subcommand)]
+        benchmark: Benchmark,
+    },
     /// Start, stop and inspect the real MongoDB, Redis and RocketMQ that tests run against
     ///
     /// They listen on the loopback interface only, on ports that are no product's default, and keep their logs and data
@@ -55,6 +62,16 @@ enum Chore {
         /// Leave the services running afterwards, for a quick next time
         #[arg(long)]
         keep: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// The embedded node: memory with many pending tasks, start-up with them, rates beside SQLite alone
+    Embedded {
+        /// Pending tasks
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: usize,
     },
 }
 
@@ -118,6 +135,7 @@ fn run() -> Result<()> {
     let services = Services::new(&workspace.join("target/services"));
     match Arguments::parse().chore {
         Chore::Services { action } => act(action, &services, workspace),
+        Chore::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
         Chore::Test { keep } => test::run(workspace, &services, keep),
     }
 }
@@ -139,6 +157,12 @@ fn act(action: Action, services: &Services, workspace: &Path) -> Result<()> {
             services.start(&name)
         }
     }
+}
+
+fn bench_embedded(workspace: &Path, tasks: usize) -> Result<()> {
+    let tasks = tasks.to_string();
+    let bench = ["bench", "--package", "taskcenter-server", "--bench", "embedded", "--locked", "--", "--tasks", &tasks];
+    cargo::cargo(workspace, &BTreeMap::new(), &bench)
 }
 
 fn ending(kill: bool) -> Ending {

@@ -1,12 +1,11 @@
 //! Everything a change must pass, in one command.
 
-use std::env;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::cargo::cargo;
 use crate::catalog::Profile;
 use crate::services::Services;
 
@@ -34,7 +33,7 @@ pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
 
 fn check(workspace: &Path, services: &Services) -> Result<()> {
     for (name, arguments) in STEPS {
-        timed(name, || cargo(workspace, services, arguments))?;
+        timed(name, || cargo(workspace, &services.environment(), arguments))?;
     }
     Ok(())
 }
@@ -48,38 +47,15 @@ fn timed(name: &str, step: impl FnOnce() -> Result<()>) -> Result<()> {
     result.with_context(|| format!("the step \"{name}\" failed"))
 }
 
-fn cargo(workspace: &Path, services: &Services, arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Cargo describes this crate to us; passed on, it would make build scripts that look at it run again each time.
-    for (name, _) in env::vars_os().filter(|(name, _)| describes_this_crate(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
-    let status = command.args(arguments).current_dir(workspace).envs(services.environment()).status()?;
-    if !status.success() {
-        bail!("cargo {}: {status}", arguments.join(" "));
-    }
-    Ok(())
-}
-
-fn describes_this_crate(variable: &str) -> bool {
-    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
-}
-
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     #[test]
     fn a_failure_names_its_step_and_keeps_its_cause() {
         let error = timed("lint", || bail!("3 warnings")).unwrap_err();
         assert_eq!(format!("{error:#}"), "the step \"lint\" failed: 3 warnings");
-    }
-
-    #[test]
-    fn a_developers_own_cargo_settings_are_passed_on() {
-        assert!(describes_this_crate("CARGO_PKG_NAME"));
-        assert!(describes_this_crate("CARGO_MANIFEST_DIR"));
-        assert!(!describes_this_crate("CARGO_TARGET_DIR"));
-        assert!(!describes_this_crate("CARGO_HOME"));
     }
 }

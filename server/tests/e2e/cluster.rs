@@ -8,10 +8,44 @@ use taskcenter_client::TaskCenter;
 
 use crate::wait;
 
+/// What the nodes of a test stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// MongoDB, Redis and RocketMQ; any number of nodes.
+    Cluster,
+    /// A data directory; one node at a time, always at the same address.
+    Embedded,
+}
+
+/// Makes each named case, a function of the mode, a test in both modes.
+macro_rules! in_both_modes {
+    ($($case:ident)*) => {
+        mod on_a_cluster {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::cluster::Mode::Cluster).await;
+            })*
+        }
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::cluster::Mode::Embedded).await;
+            })*
+        }
+    };
+}
+pub(crate) use in_both_modes;
+
 /// The back ends of one test: nothing in them is shared with another test.
 pub struct Cluster {
-    /// Distinguishes this test's database, keys, topic and groups.
+    /// Distinguishes this test's database, keys, topic and groups, or its data directory.
     pub id: String,
+    /// What its nodes stand on.
+    pub mode: Mode,
+    /// Where an embedded node keeps its files.
+    pub data_dir: String,
+    /// Where an embedded node listens, at every start.
+    port: u16,
     /// More lines for the configuration file.
     pub extra: String,
     /// What takes the place of the MongoDB address, where a test stands in between.
@@ -47,11 +81,18 @@ pub fn guarded_namesrv() -> String {
 
 impl Cluster {
     pub fn new(name: &str) -> Self {
+        Self::on(Mode::Cluster, name)
+    }
+
+    pub fn on(mode: Mode, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("e2e_{name}_{}_{count}", wait::now_ms());
         Self {
+            data_dir: format!("{}/{id}.data", env!("CARGO_TARGET_TMPDIR")),
             id,
+            mode,
+            port: free_port(),
             extra: String::new(),
             mongodb: mongodb_uri(),
             redis: redis_addr(),
@@ -61,15 +102,44 @@ impl Cluster {
     }
 
     fn config(&self) -> String {
-        let Self { id, extra, mongodb, redis, level, rocketmq: (namesrv, keys) } = self;
+        let Self { id, extra, mongodb, redis, level, rocketmq: (namesrv, keys), .. } = self;
+        let log = format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{extra}");
+        if self.mode == Mode::Embedded {
+            return format!("[embedded]\ndata_dir = \"{}\"\n{log}", self.data_dir);
+        }
         let (access_key, secret_key) = keys.unwrap_or_default();
         format!(
             "[mongodb]\nuri = \"{mongodb}\"\ndb = \"{id}\"\n\
              [redis]\naddr = \"{redis}\"\nkey_prefix = \"{id}\"\n\
              [rocketmq]\nnamesvr = \"{namesrv}\"\ntopic = \"{id}\"\n\
-             access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\nsend_timeout_ms = 1000\n\
-             [log]\nlevel = \"{level}\"\nformat = \"json\"\n{extra}"
+             access_key = \"{access_key}\"\nsecret_key = \"{secret_key}\"\nsend_timeout_ms = 1000\n{log}"
         )
+    }
+
+    /// From here on an embedded node listens elsewhere.
+    pub fn another_port(&mut self) {
+        self.port = free_port();
+    }
+
+    /// Where an embedded node listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A second node where there can be one.
+    pub async fn another(&self) -> Option<Server> {
+        match self.mode {
+            Mode::Cluster => Some(self.start().await),
+            Mode::Embedded => None,
+        }
+    }
+
+    /// Whoever carries on: the second node, or the one that is started again.
+    pub async fn heir(&self, another: Option<Server>) -> Server {
+        match another {
+            Some(another) => another,
+            None => self.start().await,
+        }
     }
 
     /// Starts a node and waits until it says that it is ready.
@@ -94,7 +164,7 @@ impl Cluster {
         let config = format!("{base}.toml");
         std::fs::write(&config, self.config()).expect("the configuration is written");
         let log = std::fs::File::create(format!("{base}.log")).expect("the log is created");
-        let port = free_port();
+        let port = if self.mode == Mode::Embedded { self.port } else { free_port() };
         let child = Command::new(env!("CARGO_BIN_EXE_taskcenter"))
             .args(["serve", "--config", &config, "--listen", &format!("127.0.0.1:{port}")])
             .env("FAILPOINTS", failpoints)

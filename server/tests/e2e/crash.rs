@@ -5,14 +5,14 @@ use std::time::Duration;
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{NewTask, TaskCenter};
 
-use crate::cluster::{Cluster, Server};
+use crate::cluster::{Cluster, Mode, Server, in_both_modes};
 use crate::inbox::Inbox;
 use crate::{ledger, wait};
 
 const TASKS: usize = 20;
 
-fn impatient(name: &str) -> Cluster {
-    let mut cluster = Cluster::new(name);
+fn impatient(mode: Mode, name: &str) -> Cluster {
+    let mut cluster = Cluster::on(mode, name);
     // Short leases: what a dead node had in its hands is taken over soon.
     "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\nrescue_ms = 100\n".clone_into(&mut cluster.extra);
     cluster
@@ -34,9 +34,9 @@ async fn one_shots(node: &Server) -> Vec<String> {
 /// Each task has one run, which is fired; each run was delivered, and none more than `copies` times.
 async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
     inbox.until_runs(TASKS).await;
-    wait::until("every run is fired", async || {
+    wait::until("every run is handed over", async || {
         let rows = ledger::runs(cluster).await;
-        rows.len() == TASKS && rows.iter().all(|row| row.state == "fired")
+        rows.len() == TASKS && rows.iter().all(ledger::Row::is_handed_over)
     })
     .await;
     let times = inbox.by_run();
@@ -44,8 +44,8 @@ async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
     assert!(times.values().all(|times| *times <= copies), "copies: {times:?}");
 }
 
-async fn dies_while_it_fires(failpoint: &str, copies: usize) {
-    let cluster = impatient(&failpoint.replace("::", "_"));
+async fn dies_while_it_fires(mode: Mode, failpoint: &str, copies: usize) {
+    let cluster = impatient(mode, &failpoint.replace("::", "_"));
     let mut node = cluster.start_to_die_at(failpoint).await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
@@ -55,34 +55,45 @@ async fn dies_while_it_fires(failpoint: &str, copies: usize) {
     inbox.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_runs_are_inserted() {
-    dies_while_it_fires("fire::inserted", 1).await;
+in_both_modes! {
+    after_the_runs_are_inserted
+    after_the_tasks_are_advanced
+    before_the_runs_are_handed_over
+    after_the_runs_are_marked
+    before_a_rescuer_claims
+    after_a_rescuer_has_claimed
+    before_a_task_is_stored
+    after_a_task_is_stored_and_before_it_is_acknowledged
+    after_a_task_is_deleted_and_before_that_is_acknowledged
+    a_node_that_is_asked_to_stop_drains_and_loses_nothing
+    a_batch_that_panics_is_fired_by_the_next_scan
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_tasks_are_advanced() {
-    dies_while_it_fires("fire::advanced", 1).await;
+async fn after_the_runs_are_inserted(mode: Mode) {
+    dies_while_it_fires(mode, "fire::inserted", 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn before_the_messages_are_sent() {
-    dies_while_it_fires("fire::before_publish", 1).await;
+async fn after_the_tasks_are_advanced(mode: Mode) {
+    dies_while_it_fires(mode, "fire::advanced", 1).await;
+}
+
+async fn before_the_runs_are_handed_over(mode: Mode) {
+    let failpoint = if mode == Mode::Cluster { "fire::before_publish" } else { "fire::before_queue" };
+    dies_while_it_fires(mode, failpoint, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_messages_are_sent_which_alone_may_double_them() {
-    dies_while_it_fires("fire::published", 2).await;
+    dies_while_it_fires(Mode::Cluster, "fire::published", 2).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_runs_are_marked() {
-    dies_while_it_fires("fire::marked", 1).await;
+async fn after_the_runs_are_marked(mode: Mode) {
+    dies_while_it_fires(mode, "fire::marked", 1).await;
 }
 
 /// The first node leaves rows behind, the second dies while it takes them over.
-async fn dies_while_it_rescues(left_by: &str, failpoint: &str) {
-    let cluster = impatient(&failpoint.replace("::", "_"));
+async fn dies_while_it_rescues(mode: Mode, left_by: &str, failpoint: &str) {
+    let cluster = impatient(mode, &failpoint.replace("::", "_"));
     let mut first = cluster.start_to_die_at(left_by).await;
     let inbox = Inbox::open(&cluster);
     one_shots(&first).await;
@@ -94,19 +105,17 @@ async fn dies_while_it_rescues(left_by: &str, failpoint: &str) {
     inbox.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn before_a_rescuer_claims() {
-    dies_while_it_rescues("fire::advanced", "rescue::before_claim").await;
+async fn before_a_rescuer_claims(mode: Mode) {
+    dies_while_it_rescues(mode, "fire::advanced", "rescue::before_claim").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_rescuer_has_claimed() {
-    dies_while_it_rescues("fire::advanced", "rescue::claimed").await;
+async fn after_a_rescuer_has_claimed(mode: Mode) {
+    dies_while_it_rescues(mode, "fire::advanced", "rescue::claimed").await;
 }
 
 /// Nothing was lost, or nothing was acknowledged: sent again to another node, the task stands once.
-async fn dies_while_it_submits(failpoint: &str) {
-    let cluster = impatient(&failpoint.replace("::", "_"));
+async fn dies_while_it_submits(mode: Mode, failpoint: &str) {
+    let cluster = impatient(mode, &failpoint.replace("::", "_"));
     let mut node = cluster.start_to_die_at(failpoint).await;
     let inbox = Inbox::open(&cluster);
     let hasty =
@@ -126,19 +135,16 @@ async fn dies_while_it_submits(failpoint: &str) {
     inbox.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn before_a_task_is_stored() {
-    dies_while_it_submits("submit::before_insert").await;
+async fn before_a_task_is_stored(mode: Mode) {
+    dies_while_it_submits(mode, "submit::before_insert").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_task_is_stored_and_before_it_is_acknowledged() {
-    dies_while_it_submits("submit::inserted").await;
+async fn after_a_task_is_stored_and_before_it_is_acknowledged(mode: Mode) {
+    dies_while_it_submits(mode, "submit::inserted").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
-    let cluster = impatient("delete");
+async fn after_a_task_is_deleted_and_before_that_is_acknowledged(mode: Mode) {
+    let cluster = impatient(mode, "delete");
     let mut node = cluster.start_to_die_at("delete::cancelled").await;
     let inbox = Inbox::open(&cluster);
     let at = wait::now_ms() / 1000 + 4;
@@ -158,9 +164,8 @@ async fn after_a_task_is_deleted_and_before_that_is_acknowledged() {
     inbox.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
-    let cluster = impatient("drain");
+async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing(mode: Mode) {
+    let cluster = impatient(mode, "drain");
     let mut node = cluster.start().await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
@@ -173,7 +178,7 @@ async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged() {
     for failpoint in ["report::before_update", "report::updated"] {
-        let cluster = impatient(&failpoint.replace("::", "_"));
+        let cluster = impatient(Mode::Cluster, &failpoint.replace("::", "_"));
         let mut node = cluster.start_to_die_at(failpoint).await;
         let ask = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
         let id = node.client().add_task(ask).await.expect("it is accepted");
@@ -187,6 +192,7 @@ async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(
             outcome: ReportedOutcome::Succeeded,
             message: None,
             retry_after_ms: None,
+            result: None,
         };
         let hasty =
             TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
@@ -203,9 +209,8 @@ async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(
 }
 
 /// Not the process, only one batch: its tasks are fired by the same node all the same.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_panics_is_fired_by_the_next_scan() {
-    let cluster = impatient("panic");
+async fn a_batch_that_panics_is_fired_by_the_next_scan(mode: Mode) {
+    let cluster = impatient(mode, "panic");
     let node = cluster.spawn("fire::inserted=1*panic");
     node.until_status("ready").await;
     let inbox = Inbox::open(&cluster);

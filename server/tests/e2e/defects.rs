@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskcenter_client::wire::AddTask;
 use taskcenter_client::{Consumer, NewTask};
 
-use crate::cluster::{Cluster, Server};
+use crate::cluster::{Cluster, Mode, Server, in_both_modes};
 use crate::inbox::{Inbox, transport};
 use crate::{ledger, wait};
 
@@ -17,8 +17,8 @@ struct Stage {
     inbox: Inbox,
 }
 
-async fn stage(name: &str, extra: &str) -> Stage {
-    let mut cluster = Cluster::new(name);
+async fn stage(mode: Mode, name: &str, extra: &str) -> Stage {
+    let mut cluster = Cluster::on(mode, name);
     cluster.extra = extra.to_owned();
     let node = cluster.start().await;
     let inbox = Inbox::open(&cluster);
@@ -33,13 +33,12 @@ impl Stage {
     /// The seconds at which a task has fired, by the ledger, once there are `count` of them and the task is finished.
     async fn fired_at(&self, task_id: &str, count: usize) -> Vec<i64> {
         wait::until("the task is finished", async || {
-            let task = ledger::task(&self.cluster, task_id).await.expect("it is stored");
-            task.get_str("state").is_ok_and(|state| state == "finished")
+            ledger::task_state(&self.cluster, task_id).await.as_deref() == Some("finished")
         })
         .await;
-        wait::until("its runs are fired", async || {
-            ledger::runs_of(&self.cluster, task_id).await.iter().filter(|row| row.state == "fired").count()
-                >= count
+        wait::until("its runs are handed over", async || {
+            let runs = ledger::runs_of(&self.cluster, task_id).await;
+            runs.iter().filter(|row| row.is_handed_over()).count() >= count
         })
         .await;
         let mut moments: Vec<i64> =
@@ -49,14 +48,27 @@ impl Stage {
     }
 }
 
+/// Right before a run is handed over.
+fn handover(mode: Mode) -> &'static str {
+    if mode == Mode::Cluster { "fire::before_publish" } else { "fire::before_queue" }
+}
+
 fn after(sec: i64) -> i64 {
     wait::now_ms() / 1000 + sec
 }
 
+in_both_modes! {
+    a_crash_between_log_insert_and_publish_wedged_the_ticker
+    a_failed_publish_in_the_add_call_left_a_task_that_never_fired
+    start_time_ignored
+    one_shot_end_time_ignored
+    loop_count_plus_one_fires
+    loop_drift
+}
+
 /// "A crash or failed publish between log insert and publish wedged the whole ticker for ever."
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_between_log_insert_and_publish_wedged_the_ticker() {
-    let mut cluster = Cluster::new("wedged");
+async fn a_crash_between_log_insert_and_publish_wedged_the_ticker(mode: Mode) {
+    let mut cluster = Cluster::on(mode, "wedged");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
     let mut doomed = cluster.start_to_die_at("fire::advanced").await;
     let inbox = Inbox::open(&cluster);
@@ -72,11 +84,10 @@ async fn a_crash_between_log_insert_and_publish_wedged_the_ticker() {
 }
 
 /// "A failed publish in the add call left a task that never fired": the add call publishes nothing, so it cannot fail by it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired() {
-    let mut cluster = Cluster::new("add_publish");
+async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired(mode: Mode) {
+    let mut cluster = Cluster::on(mode, "add_publish");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
-    let mut doomed = cluster.start_to_die_at("fire::before_publish").await;
+    let mut doomed = cluster.start_to_die_at(handover(mode)).await;
     let inbox = Inbox::open(&cluster);
     doomed.client().add_task(NewTask::once("add", "at once")).await.expect("it is acknowledged");
     doomed.died().await;
@@ -86,9 +97,8 @@ async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired() {
 }
 
 /// "start_time ignored."
-#[tokio::test(flavor = "multi_thread")]
-async fn start_time_ignored() {
-    let stage = stage("start_time", "").await;
+async fn start_time_ignored(mode: Mode) {
+    let stage = stage(mode, "start_time", "").await;
     let start = after(3);
     let once = stage.add(NewTask::once("start", "once").at(start)).await;
     let every = stage.add(NewTask::every("start", "every", 1).times(1).start_at(start)).await;
@@ -102,9 +112,8 @@ async fn start_time_ignored() {
 }
 
 /// "One-shot end_time ignored": nothing fires after its end, of no type, and a one-shot that could never fire is refused.
-#[tokio::test(flavor = "multi_thread")]
-async fn one_shot_end_time_ignored() {
-    let stage = stage("end_time", "").await;
+async fn one_shot_end_time_ignored(mode: Mode) {
+    let stage = stage(mode, "end_time", "").await;
     let start = after(2);
     let refused =
         stage.node.client().add_task(NewTask::once("end", "once").at(start).end_at(start - 1)).await;
@@ -117,9 +126,8 @@ async fn one_shot_end_time_ignored() {
 }
 
 /// "loop_count + 1 fires."
-#[tokio::test(flavor = "multi_thread")]
-async fn loop_count_plus_one_fires() {
-    let stage = stage("loop_count", "").await;
+async fn loop_count_plus_one_fires(mode: Mode) {
+    let stage = stage(mode, "loop_count", "").await;
     let start = after(2);
     let id = stage.add(NewTask::every("count", "three", 1).times(3).start_at(start)).await;
     assert_eq!(stage.fired_at(&id, 3).await.len(), 3);
@@ -128,9 +136,8 @@ async fn loop_count_plus_one_fires() {
 }
 
 /// "Loop drift": moments stand on the grid of the start, whatever a fire took.
-#[tokio::test(flavor = "multi_thread")]
-async fn loop_drift() {
-    let stage = stage("drift", "").await;
+async fn loop_drift(mode: Mode) {
+    let stage = stage(mode, "drift", "").await;
     let start = after(2);
     let id = stage.add(NewTask::every("drift", "grid", 2).times(4).start_at(start)).await;
     assert_eq!(stage.fired_at(&id, 4).await, [start, start + 2, start + 4, start + 6]);
@@ -169,7 +176,7 @@ async fn a_per_second_setnx_lock_that_slow_ticks_outlive() {
 /// reported is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn ack_and_max_runtime_unimplemented() {
-    let stage = stage("ack", "[engine]\nrescue_ms = 100\n[engine.retry]\nmax_attempts = 2\n").await;
+    let stage = stage(Mode::Cluster, "ack", "[engine]\nrescue_ms = 100\n[engine.retry]\nmax_attempts = 2\n").await;
     let id = stage.add(NewTask::once("ack", "unreported").ack(Duration::from_secs(1))).await;
     wait::until("it is given up", async || {
         ledger::runs_of(&stage.cluster, &id).await.iter().any(|row| row.state == "dead")

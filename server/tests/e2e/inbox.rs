@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskcenter_client::rocketmq::{RocketMq, RocketMqConfig};
 use taskcenter_client::{Consumer, Context, HandlerError};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Mode};
 use crate::wait;
 
 /// One delivery.
@@ -55,17 +55,19 @@ async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
 }
 
 impl Inbox {
-    /// Starts to receive everything the cluster publishes.
+    /// Starts to receive everything that the cluster hands over.
     pub fn open(cluster: &Cluster) -> Self {
         let received = Kept::default();
-        let consumer = Consumer::builder()
+        let builder = Consumer::builder()
             .state(received.clone())
             .on_text("*", keep)
             .concurrency(64)
-            .drain_for(Duration::from_secs(10))
-            .transport(transport(cluster, "inbox"))
-            .start()
-            .expect("the consumer starts");
+            .drain_for(Duration::from_secs(10));
+        let builder = match cluster.mode {
+            Mode::Cluster => builder.transport(transport(cluster, "inbox")),
+            Mode::Embedded => builder.connect(&cluster.url()).expect("the address is sound"),
+        };
+        let consumer = builder.start().expect("the consumer starts");
         Self { received, consumer }
     }
 

@@ -2,8 +2,10 @@
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 
-use crate::cluster::{Cluster, mongodb_uri};
+use crate::cluster::{Cluster, Mode, mongodb_uri};
 
 /// One row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,28 +19,72 @@ pub struct Row {
     pub token: String,
 }
 
-async fn find(cluster: &Cluster, collection: &str, filter: Document) -> Vec<Document> {
+impl Row {
+    /// Whether it has reached a consumer, as far as the ledger can know: nobody reports on a message, and a worker always does.
+    pub fn is_handed_over(&self) -> bool {
+        matches!(self.state.as_str(), "fired" | "succeeded")
+    }
+}
+
+async fn documents(cluster: &Cluster, collection: &str) -> Vec<Document> {
     let client = mongodb::Client::with_uri_str(mongodb_uri()).await.expect("MongoDB's address is sound");
-    let cursor = client.database(&cluster.id).collection::<Document>(collection).find(filter).await;
+    let cursor = client.database(&cluster.id).collection::<Document>(collection).find(doc! {}).await;
     cursor.expect("MongoDB answers").try_collect().await.expect("MongoDB answers")
 }
 
-/// Every run of the cluster's database.
+/// The rows of a table of the data directory; none while there is no such file.
+fn rows(cluster: &Cluster, table: &str) -> Vec<Value> {
+    let file = format!("{}/taskcenter.db", cluster.data_dir);
+    let Ok(ledger) = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else { return Vec::new() };
+    let mut select = ledger.prepare(&format!("SELECT doc FROM {table}")).expect("the table is there");
+    let documents = select.query_map([], |row| row.get::<_, String>(0)).expect("it is read");
+    documents.map(|text| serde_json::from_str(&text.expect("it is text")).expect("it is JSON")).collect()
+}
+
+/// Every run of the ledger.
 pub async fn runs(cluster: &Cluster) -> Vec<Row> {
-    find(cluster, "runs", doc! {}).await.iter().map(row).collect()
+    match cluster.mode {
+        Mode::Cluster => documents(cluster, "runs").await.iter().map(of_document).collect(),
+        Mode::Embedded => rows(cluster, "runs").iter().map(of_json).collect(),
+    }
 }
 
 /// The runs of one task.
 pub async fn runs_of(cluster: &Cluster, task_id: &str) -> Vec<Row> {
-    find(cluster, "runs", doc! { "task_id": task_id }).await.iter().map(row).collect()
+    runs(cluster).await.into_iter().filter(|run| run.task_id == task_id).collect()
 }
 
-/// One task as it is stored.
-pub async fn task(cluster: &Cluster, task_id: &str) -> Option<Document> {
-    find(cluster, "tasks", doc! { "_id": task_id }).await.pop()
+/// The state of a task, if it is stored.
+pub async fn task_state(cluster: &Cluster, task_id: &str) -> Option<String> {
+    match cluster.mode {
+        Mode::Cluster => {
+            let tasks = documents(cluster, "tasks").await;
+            let task = tasks.iter().find(|task| task.get_str("_id").is_ok_and(|id| id == task_id))?;
+            task.get_str("state").ok().map(str::to_owned)
+        }
+        Mode::Embedded => {
+            let tasks = rows(cluster, "tasks");
+            let task = tasks.iter().find(|task| task["id"] == task_id)?;
+            task["state"].as_str().map(str::to_owned)
+        }
+    }
 }
 
-fn row(run: &Document) -> Row {
+fn of_json(run: &Value) -> Row {
+    let text = |key: &str| run[key].as_str().expect("it is text").to_owned();
+    let number = |key: &str| run[key].as_i64().expect("it is a number");
+    Row {
+        run_id: text("id"),
+        task_id: text("task_id"),
+        scheduled_at: number("scheduled_at"),
+        state: text("state"),
+        attempt: number("attempt"),
+        claim: number("claim"),
+        token: text("token"),
+    }
+}
+
+fn of_document(run: &Document) -> Row {
     let text = |key: &str| run.get_str(key).unwrap_or_default().to_owned();
     let number = |key: &str| {
         let value = run.get(key).expect("the field is there");

@@ -6,6 +6,7 @@ mod alerts;
 mod cluster;
 mod crash;
 mod defects;
+mod embedded;
 mod everything;
 mod examples;
 mod inbox;

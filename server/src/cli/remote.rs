@@ -1,0 +1,82 @@
+//! The server that the chores talk to.
+
+use std::future::Future;
+use std::time::Duration;
+
+use clap::Args;
+use taskcenter_client::{Error, TaskCenter};
+
+use super::exit::Failure;
+
+/// A person waits: a server that is away is given up sooner than the SDK would.
+const RETRIES: u32 = 2;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Where the server is, and how its answers are shown.
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// The server to talk to.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TASKCENTER_SERVER",
+        default_value = "http://127.0.0.1:8275"
+    )]
+    server: String,
+    /// Print the API's own JSON, one document a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Remote {
+    /// Runs a verb that talks to the server.
+    pub fn run(self, verb: impl AsyncFnOnce(Center) -> Result<(), Failure>) -> Result<(), Failure> {
+        let center = Center::new(self.server, self.json)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Failed(format!("no threads to run on: {error}")))?;
+        runtime.block_on(verb(center))
+    }
+}
+
+/// The server, and how its answers are shown.
+#[derive(Debug)]
+pub struct Center {
+    /// The calls.
+    pub calls: TaskCenter,
+    /// Where they go.
+    pub address: String,
+    /// Whether answers are shown as they are.
+    pub json: bool,
+}
+
+impl Center {
+    fn new(address: String, json: bool) -> Result<Self, Failure> {
+        let calls = TaskCenter::builder(&address).retries(RETRIES, FIRST_RETRY).build();
+        let calls = calls.map_err(|error| Failure::of_call(&error, &address))?;
+        Ok(Self { calls, address, json })
+    }
+
+    /// Waits for a call, and says what its failure means.
+    pub async fn ask<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        call.await.map_err(|error| Failure::of_call(&error, &self.address))
+    }
+}
+
+/// Does the same to each; one that cannot be done does not keep the others from it.
+pub async fn each(ids: &[String], act: impl AsyncFn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut first = None;
+    for id in ids {
+        match act(id).await {
+            Ok(()) => {}
+            // It would fail for the others as well.
+            Err(failure @ (Failure::Failed(_) | Failure::Unread)) => return Err(failure),
+            Err(failure) => {
+                let failure = failure.of(id);
+                failure.tell();
+                first.get_or_insert(failure.code());
+            }
+        }
+    }
+    first.map_or(Ok(()), |code| Err(Failure::Told(code)))
+}
