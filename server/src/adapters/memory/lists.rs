@@ -1,0 +1,112 @@
+//! What is read: pages, heads of queues, what is due, what waits.
+
+use std::collections::BTreeMap;
+
+use super::ledger::Ledger;
+use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
+use crate::ports::{BacklogRow, Page, QueueRow, RunFilter, RunPage, TaskFilter};
+
+impl Ledger {
+    /// The tasks that match, newest first.
+    pub fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Vec<Task> {
+        let shown = |task: &&Task| match filter.state {
+            Some(state) => task.state == state,
+            None => task.state != TaskState::Cancelled,
+        };
+        let named = |task: &&Task| filter.name.as_ref().is_none_or(|name| task.name == *name);
+        let after = |task: &&Task| page.before.as_ref().is_none_or(|before| task.id < *before);
+        let newest = self.tasks.values().rev().filter(|task| !task.hidden);
+        newest.filter(shown).filter(named).filter(after).take(page.limit as usize).cloned().collect()
+    }
+
+    /// Active tasks of the shards that are due at or before `until`, soonest first.
+    pub fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Vec<Task> {
+        let soon = self.due.iter().take_while(|(due, _)| *due <= until);
+        let watched = soon.filter(|(_, id)| shards.contains(&id.shard()));
+        watched.filter_map(|(_, id)| self.tasks.get(id)).take(limit as usize).cloned().collect()
+    }
+
+    /// The runs of a task that have not ended.
+    pub fn open_runs(&self, task_id: &TaskId) -> Vec<Run> {
+        let ids = self.open.get(task_id).into_iter().flatten();
+        ids.filter_map(|id| self.runs.get(id)).cloned().collect()
+    }
+
+    /// The runs that match, latest first.
+    pub fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Vec<Run> {
+        let matches = |run: &&Run| {
+            filter.task_id.as_ref().is_none_or(|id| run.task_id == *id)
+                && filter.tag.as_ref().is_none_or(|tag| run.tag == *tag)
+                && filter.state.is_none_or(|state| run.state == state)
+        };
+        let mut found: Vec<&Run> = self.runs.values().filter(matches).collect();
+        found.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
+        let after = |run: &&Run| {
+            page.before.as_ref().is_none_or(|(at, id)| (run.scheduled_at, &run.id) < (*at, id))
+        };
+        found.into_iter().filter(after).take(page.limit as usize).cloned().collect()
+    }
+
+    /// The earliest ready runs of these queues; of every queue that bears its run's tag where none is named.
+    pub fn ready_runs(&self, queues: &[String], limit: u32) -> Vec<Run> {
+        let runs = self.ready.iter().filter_map(|(_, id)| self.runs.get(id));
+        let wanted = |run: &&Run| match &run.queue {
+            Some(queue) if queues.is_empty() => *queue == run.tag,
+            Some(queue) => queues.contains(queue),
+            None => false,
+        };
+        runs.filter(wanted).take(limit as usize).cloned().collect()
+    }
+
+    /// Runs of the shards whose `attention_at` has come, longest overdue first.
+    pub fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32, queued_only: bool) -> Vec<Run> {
+        let overdue = self.attention.iter().take_while(|(at, _)| *at <= now);
+        let runs = overdue.filter_map(|(_, id)| self.runs.get(id));
+        let wanted = |run: &&Run| {
+            shards.contains(&run.task_id.shard()) && (!queued_only || run.queue.is_some())
+        };
+        runs.filter(wanted).take(limit as usize).cloned().collect()
+    }
+
+    /// What each queue holds.
+    pub fn queues(&self) -> Vec<QueueRow> {
+        let mut rows = BTreeMap::<&str, QueueRow>::new();
+        for run in self.open_rows() {
+            let Some(queue) = &run.queue else { continue };
+            let empty = || QueueRow { queue: queue.clone(), ready: 0, leased: 0, retrying: 0 };
+            let row = rows.entry(queue).or_insert_with(empty);
+            match run.state {
+                RunState::Ready => row.ready += 1,
+                RunState::Leased => row.leased += 1,
+                RunState::Retrying => row.retrying += 1,
+                _ => {}
+            }
+        }
+        rows.into_values().filter(|row| row.ready + row.leased + row.retrying > 0).collect()
+    }
+
+    /// What is waiting, by tag.
+    pub fn backlog(&self, now: Moment) -> Vec<BacklogRow> {
+        let mut rows = BTreeMap::<&str, (u64, u64)>::new();
+        for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now) {
+            rows.entry(&self.tasks[id].name).or_default().0 += 1;
+        }
+        for run in self.open_rows() {
+            let has_come = run.scheduled_at <= now;
+            let row = match run.state {
+                RunState::Fired | RunState::Leased => (0, 1),
+                RunState::Firing if has_come => (1, 0),
+                RunState::Retrying if has_come && run.attention_at <= Some(now) => (1, 0),
+                _ => continue,
+            };
+            let sum = rows.entry(&run.tag).or_default();
+            *sum = (sum.0 + row.0, sum.1 + row.1);
+        }
+        let row = |(tag, (due, unreported)): (&str, (u64, u64))| BacklogRow { tag: tag.to_owned(), due, unreported };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn open_rows(&self) -> impl Iterator<Item = &Run> {
+        self.attention.iter().filter_map(|(_, id)| self.runs.get(id))
+    }
+}

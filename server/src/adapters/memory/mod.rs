@@ -1,0 +1,152 @@
+//! The ledger and the broker in memory: for tests and for the simulator. What they hold is gone with the process.
+
+mod bus;
+mod ledger;
+mod lists;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+pub use self::bus::MemoryBus;
+use self::ledger::Ledger;
+use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::ports::{
+    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result, RunFilter,
+    RunPage, Store, TaskFilter,
+};
+
+/// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever
+/// the port leaves the order open, so that a simulated history can be replayed.
+pub struct MemoryStore {
+    ledger: Mutex<Ledger>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// An empty ledger. The store's clock is `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { ledger: Mutex::default(), clock }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Nothing below can panic between two halves of a change.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+        let (mut ledger, now) = (self.ledger(), self.clock.now());
+        tasks.into_iter().map(|task| Ok(ledger.insert_task(task, now))).collect()
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
+        Ok(self.ledger().task(id).cloned())
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids.dedup();
+        let ledger = self.ledger();
+        Ok(ids.iter().filter_map(|id| ledger.task(id).cloned()).collect())
+    }
+
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        Ok(self.ledger().list_tasks(filter, page))
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+        let now = self.clock.now();
+        Ok(self.ledger().replace_task(read, task, now))
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+        let mut ledger = self.ledger();
+        Ok(ids.iter().filter(|id| ledger.cancel_task(id, hide, now)).cloned().collect())
+    }
+
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+        Ok(self.ledger().due_tasks(shards, until, limit))
+    }
+
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+        let mut ledger = self.ledger();
+        Ok(runs.iter().map(|run| ledger.insert_run(run)).collect())
+    }
+
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
+        let (mut ledger, now) = (self.ledger(), self.clock.now());
+        Ok(advances.iter().map(|advance| ledger.advance_task(advance, now)).collect())
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        Ok(self.ledger().run(id).cloned())
+    }
+
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids.dedup();
+        let ledger = self.ledger();
+        Ok(ids.iter().filter_map(|id| ledger.run(id).cloned()).collect())
+    }
+
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
+        Ok(self.ledger().open_runs(task_id))
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        Ok(self.ledger().list_runs(filter, page))
+    }
+
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        Ok(self.ledger().ready_runs(queues, limit))
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRow>> {
+        Ok(self.ledger().queues())
+    }
+
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
+        let mut ledger = self.ledger();
+        Ok(runs.iter().map(|run| ledger.update_run(run)).collect())
+    }
+
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        Ok(self.ledger().runs_needing_attention(shards, now, limit, queued_only))
+    }
+
+    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+        Ok(self.ledger().remember(request))
+    }
+
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+        self.ledger().count_fires(at, fires);
+        Ok(())
+    }
+
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
+        Ok(self.ledger().fires_in_minute(at))
+    }
+
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
+        Ok(self.ledger().backlog(now))
+    }
+
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+        Ok(self.ledger().prune(ended_before, remembered_before, limit as usize))
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        Ok(self.clock.now())
+    }
+}
