@@ -40,7 +40,7 @@ use crate::engine::shards::Shards;
 use crate::engine::skew::Skew;
 use crate::engine::window::Window;
 use crate::http::HttpState;
-use crate::ports::{AlertSink, Bus, Clock, Lock, Store};
+use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -49,10 +49,12 @@ use crate::ports::{AlertSink, Bus, Clock, Lock, Store};
 /// # Errors
 /// When an address in the configuration cannot be used, or the listener breaks.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node = Arc::new(node(&config).await?);
+    let (node, records) = node(&config).await?;
+    let node = Arc::new(node);
     let ports = Ports {
         store: Arc::clone(&node.store),
         lock: Arc::clone(&node.lock),
+        records,
         clock: Arc::clone(&node.clock),
         has_bus: config.server.mode == Mode::Cluster,
     };
@@ -77,6 +79,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 /// What a node stands on.
 struct BackEnds {
     store: Arc<dyn Store>,
+    records: Arc<dyn Records>,
     bus: Arc<dyn Bus>,
     lock: Arc<dyn Lock>,
 }
@@ -95,8 +98,10 @@ async fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Bac
     // Opening may bring an older file forward, which takes its time.
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&directory, of_store));
     let store = opened.await.context("opening the data directory broke off")??;
+    let store = Arc::new(store);
     Ok(BackEnds {
-        store: Arc::new(store),
+        records: store.clone(),
+        store,
         bus: Arc::new(NoBus),
         lock: Arc::new(LocalLock::new(Arc::clone(clock))),
     })
@@ -105,19 +110,21 @@ async fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Bac
 async fn cluster(config: &Config) -> anyhow::Result<BackEnds> {
     let store = MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db).await;
     let lock = RedisLock::new(&config.redis.url(), &config.redis.key_prefix);
+    let store = Arc::new(store.context("mongodb.uri or mongodb.db")?);
     Ok(BackEnds {
-        store: Arc::new(store.context("mongodb.uri or mongodb.db")?),
+        records: store.clone(),
+        store,
         bus: Arc::new(RocketMqBus::new(rocketmq(&config.rocketmq))),
         lock: Arc::new(lock.context("redis.addr")?),
     })
 }
 
-async fn node(config: &Config) -> anyhow::Result<Node> {
+async fn node(config: &Config) -> anyhow::Result<(Node, Arc<dyn Records>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let BackEnds { store, bus, lock } = back_ends(config, &clock).await?;
+    let BackEnds { store, records, bus, lock } = back_ends(config, &clock).await?;
     let ids = Arc::new(Ids::new(seed()));
     let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
-    Ok(Node {
+    let node = Node {
         name,
         store,
         bus,
@@ -132,7 +139,8 @@ async fn node(config: &Config) -> anyhow::Result<Node> {
         window: Window::default(),
         skew: Skew::default(),
         shutdown: CancellationToken::new(),
-    })
+    };
+    Ok((node, records))
 }
 
 fn backlog(config: &Config, node: &Node) -> anyhow::Result<Backlog> {

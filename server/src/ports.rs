@@ -216,6 +216,36 @@ pub trait Store: Send + Sync {
     async fn now(&self) -> Result<Moment>;
 }
 
+/// A small document beside the ledger: an access token, a service of a legacy front, a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What it is a document of; a fixed word of the program.
+    pub kind: String,
+    /// Its identity within the kind, at most 512 bytes.
+    pub key: String,
+    /// What it can be found by, beside its key.
+    pub index: Option<String>,
+    /// The document, as JSON; at most a few kilobytes.
+    pub doc: String,
+    /// Counts the writes; each one is a compare-and-set on it. 0: not stored yet.
+    pub version: u64,
+}
+
+/// Documents that are few and change seldom. Every write is durable and majority-acknowledged when it returns.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// A document.
+    async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>>;
+    /// Stores a document, with the next version, where it stands at its version (not at all for 0). `false`: it does not stand there, and
+    /// nothing was changed; after a lost answer also where this very write was made.
+    async fn put_record(&self, record: &Record) -> Result<bool>;
+    /// Removes a document that stands at its version. `true` when it is gone, whoever removed it; `false`: it stands at another version.
+    async fn remove_record(&self, record: &Record) -> Result<bool>;
+    /// Documents of a kind, and of an index where one is given, by key in ascending order (as bytes); after a key where one is given; at
+    /// most `limit`.
+    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>>;
+}
+
 /// One message for the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusMessage {

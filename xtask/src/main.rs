@@ -5,6 +5,7 @@ mod cargo;
 mod catalog;
 mod docker;
 mod download;
+mod faults;
 mod mongo;
 mod net;
 mod process;
@@ -43,6 +44,11 @@ enum Chore {
         #[command(subcommand)]
         benchmark: Benchmark,
     },
+    /// Break a running system in every way, and check that nothing was lost, doubled, early or late
+    ///
+    /// Real servers on a MongoDB replica set of three, Redis and RocketMQ of their own, all below target/faults. Shows and keeps
+    /// figures for each scenario; docs/reliability.md explains them.
+    Faults(faults::Faults),
     /// Start, stop and inspect the real MongoDB, Redis and RocketMQ that tests run against
     ///
     /// They listen on the loopback interface only, on ports that are no product's default, and keep their logs and data
@@ -136,6 +142,7 @@ fn run() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Services { action } => act(action, &services, workspace),
         Chore::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
+        Chore::Faults(faults) => faults::run(workspace, &faults),
         Chore::Test { keep } => test::run(workspace, &services, keep),
     }
 }

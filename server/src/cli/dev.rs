@@ -208,7 +208,7 @@ taskcenter {version} is ready
   API docs  {url}/docs
 
 Create a task that is due in 5 seconds:
-  curl -H 'content-type: application/json' -d '{{\"name\":\"hello\",\"data\":\"world\",\"delay_ms\":5000}}' {url}/v1/tasks
+  curl -d '{{\"name\":\"hello\",\"data\":\"world\",\"delay_ms\":5000}}' {url}/v1/tasks
 Watch it fire:
   taskcenter tail{server}
 

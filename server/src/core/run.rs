@@ -354,8 +354,8 @@ impl Run {
                 Ok(())
             }
             Outcome::Released => self.wait_in_queue(RunEvent::Released),
-            Outcome::Dead => self.end(RunEvent::GaveUp, reason, now),
-            Outcome::Skipped => self.end(RunEvent::LeftOut, reason, now),
+            Outcome::Dead => self.end(RunEvent::GaveUp, or_said(reason, "given up by its handler"), now),
+            Outcome::Skipped => self.end(RunEvent::LeftOut, or_said(reason, "left out by its handler"), now),
             Outcome::Failed { retry_after_ms } => self.failed(*retry_after_ms, reason, retry, now),
         }
     }
@@ -374,7 +374,7 @@ impl Run {
             return self.end(RunEvent::GaveUp, Some(why), now);
         };
         self.take(RunEvent::Failed)?;
-        self.reason = reason;
+        self.reason = or_said(reason, "failed");
         self.attention_at = Some(now.plus_ms(retry_after_ms.unwrap_or(pause_ms).min(i64::MAX as u64) as i64));
         Ok(())
     }
@@ -452,6 +452,11 @@ impl Run {
         self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
         Ok(())
     }
+}
+
+/// A handler need not say why, and a person asks all the same.
+fn or_said(reason: Option<String>, otherwise: &str) -> Option<String> {
+    Some(reason.unwrap_or_else(|| otherwise.to_owned()))
 }
 
 #[cfg(test)]

@@ -163,7 +163,8 @@ fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) ->
         }
         let step = (row.rev, row.decides_up_to());
         node.window.done(&task.id.clone(), Some(step), stepped(task, &row));
-        if row.state == RunState::Firing && row.holder == node.name {
+        // A row that this node's rescue has claimed meanwhile is published by it, and not a second time from here.
+        if row.state == RunState::Firing && row.holder == node.name && row.claim == 1 {
             to_publish.push(row);
         }
     }

@@ -4,6 +4,7 @@
 
 mod change;
 mod once;
+mod records;
 mod taking;
 mod work;
 
@@ -21,9 +22,9 @@ use crate::core::run::Outcome;
 use crate::core::submission::{InvalidSubmission, Submission};
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
-use crate::ports::{Clock, InsertedTask, Lock, Store};
+use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
-pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, RunFilter, RunPage, TaskFilter};
+pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
 pub use change::{Changed, definition};
 pub use once::IdempotencyKey;
 use taking::Taking;
@@ -116,6 +117,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// The leases, for a word to the node that watches a task.
     pub lock: Arc<dyn Lock>,
+    /// The documents beside the ledger.
+    pub records: Arc<dyn Records>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether there is a bus. Without one a task that names no queue gets the one with its own name.

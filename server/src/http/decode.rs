@@ -112,13 +112,12 @@ fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
 
 /// The decoder loses its path inside a schedule, since it looks at the kind first.
 fn wrong_in_schedule(schedule: &Value) -> Option<(&'static str, &'static str)> {
-    let is_kind =
-        |value: &Value| value.as_str().is_some_and(|kind| ["once", "every", "cron"].contains(&kind));
-    let kinds: [(&str, &str, &dyn Fn(&Value) -> bool); 4] = [
-        ("kind", "once, every or cron", &is_kind),
-        ("period_ms", "a whole number", &Value::is_i64),
-        ("cron", "text", &Value::is_string),
-        ("zone", "text", &|value| value.is_string() || value.is_null()),
+    type Fits = fn(&Value) -> bool;
+    let kinds: [(&str, &str, Fits); 4] = [
+        ("kind", "once, every or cron", |value| matches!(value.as_str(), Some("once" | "every" | "cron"))),
+        ("period_ms", "a whole number", Value::is_i64),
+        ("cron", "text", Value::is_string),
+        ("zone", "text", |value| value.is_string() || value.is_null()),
     ];
     let wrong = kinds.iter().find(|(name, _, fits)| schedule.get(name).is_some_and(|value| !fits(value)));
     wrong.map(|(name, expected, _)| (*name, *expected))

@@ -12,9 +12,8 @@ use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
-use super::view;
-use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_ATTEMPTS, MAX_RUNTIME_SEC};
-use crate::core::tag::InvalidTag;
+use super::{rules, view};
+use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{PortError, ServiceError};
 
 /// Where the answers of the legacy contract live.
@@ -168,7 +167,7 @@ impl ApiError {
         match self {
             Self::Field { field, .. } | Self::Format { field, .. } => Some(field.to_string()),
             Self::IfMatchRequired => Some("If-Match".to_owned()),
-            Self::Service(ServiceError::Invalid(invalid)) => Some(field_of(invalid).to_owned()),
+            Self::Service(ServiceError::Invalid(invalid)) => Some(rules::field(invalid).to_owned()),
             _ => None,
         }
     }
@@ -201,7 +200,7 @@ impl ApiError {
             Self::Format { field, detail } => {
                 ("request body format error".into(), Some(field.to_string()), Some(detail.clone()))
             }
-            Self::Service(ServiceError::Invalid(invalid)) => contract_words(invalid),
+            Self::Service(ServiceError::Invalid(invalid)) => rules::in_the_contracts_words(invalid),
             _ => (self.sentence(), None, None),
         };
         ErrorReply { err, msg: msg.into_owned(), field, detail }
@@ -239,7 +238,7 @@ fn code_of(error: &ServiceError) -> Code {
 
 fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
     match error {
-        ServiceError::Invalid(invalid) => rule(invalid),
+        ServiceError::Invalid(invalid) => rules::told(invalid),
         ServiceError::RunState(state) => format!("the run is {}", view::word(state)).into(),
         ServiceError::Port(PortError::Unavailable(..)) => {
             "the store is unavailable; it may or may not have been done: repeat it".into()
@@ -247,69 +246,6 @@ fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
         ServiceError::Port(PortError::Full(..)) => "the store is full; nothing was done".into(),
         ServiceError::Port(_) => "internal error".into(),
         other => other.to_string().into(),
-    }
-}
-
-/// The field of a task's spec that breaks the rule.
-fn field_of(invalid: &InvalidSubmission) -> &'static str {
-    use InvalidSubmission as I;
-    match invalid {
-        I::Name(_) => "name",
-        I::DataTooLong(_) => "data",
-        I::Cron(why) if why.to_string().starts_with("unknown time zone") => "schedule.zone",
-        I::Cron(_) => "schedule.cron",
-        I::Period => "schedule.period_ms",
-        I::Start => "start_at",
-        I::EndPassed | I::EndBeforeStart | I::NeverDue => "end_at",
-        I::MaxRuntime => "max_runtime_sec",
-        I::MaxFiresReached(_) => "max_fires",
-        I::Queue(_) => "queue",
-        I::Retry => "retry",
-        I::DedupKey => "dedup_key",
-    }
-}
-
-/// The broken rule, in the resource API's names and units. The rules' own texts are the contract's.
-fn rule(invalid: &InvalidSubmission) -> Cow<'static, str> {
-    use InvalidSubmission as I;
-    match invalid {
-        I::Period => format!("period_ms should be between 1 and {}", LAST_SEC * 1_000 - 1).into(),
-        I::Start => "start_at should be between the years 1970 and 9999".into(),
-        I::EndPassed => "end_at should be later than now".into(),
-        I::EndBeforeStart => "end_at should not be before start_at".into(),
-        I::NeverDue => "the schedule has no moment before end_at".into(),
-        I::MaxRuntime => format!("max_runtime_sec should be between 1 and {MAX_RUNTIME_SEC}").into(),
-        I::Retry => format!(
-            "retry should have max_attempts between 1 and {MAX_ATTEMPTS}, and backoff_ms and max_backoff_ms between 0 and 31622400000"
-        )
-        .into(),
-        other => other.to_string().into(),
-    }
-}
-
-type ContractWords = (Cow<'static, str>, Option<String>, Option<String>);
-
-fn contract_words(invalid: &InvalidSubmission) -> ContractWords {
-    use InvalidSubmission as I;
-    let text = invalid.to_string();
-    let (field, contract) = match invalid {
-        I::Name(InvalidTag::Empty) => ("name", Some("name should not be empty")),
-        I::Name(_) => ("name", None),
-        I::DataTooLong(_) => ("data", None),
-        I::Cron(_) => ("crontab", Some("params cron invalid")),
-        I::Period => ("loop_time", Some("params loop_time invalid")),
-        I::Start => ("start_time", None),
-        I::EndPassed => ("end_time", Some("end_time should large than current timestamp")),
-        I::EndBeforeStart | I::NeverDue => ("end_time", None),
-        I::MaxRuntime => ("max_runtime", None),
-        I::DedupKey => ("dedup_key", None),
-        I::MaxFiresReached(_) => ("loop_count", None),
-        I::Queue(_) => ("queue", None),
-        I::Retry => ("retry", None),
-    };
-    match contract {
-        Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),
-        None => (text.into(), Some(field.to_owned()), None),
     }
 }
 
@@ -363,8 +299,6 @@ pub fn write(path: &str, mut response: Response) -> Response {
     };
     // Neither has anything in it that cannot be written.
     *response.body_mut() = Body::from(body.unwrap_or_default());
-    // The route has counted the empty body.
-    response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
@@ -373,7 +307,7 @@ fn is_legacy(path: &str) -> bool {
     let below = |prefix: &&str| {
         path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    LEGACY_PREFIXES.iter().any(|prefix| below(prefix))
+    LEGACY_PREFIXES.iter().any(below)
 }
 
 #[cfg(test)]
@@ -406,48 +340,6 @@ mod tests {
         );
         let full = answer(PortError::Full("SQLite", "no space".into()));
         assert_eq!((full.status().as_u16(), full.headers().get("retry-after")), (507, None));
-    }
-
-    #[test]
-    fn every_broken_rule_names_its_field() {
-        let fields = |invalid: InvalidSubmission| {
-            let error = ApiError::from(invalid);
-            (error.legacy().field.unwrap(), error.problem().field.unwrap())
-        };
-        for (invalid, legacy, field) in [
-            (InvalidTag::Untrimmed.into(), "name", "name"),
-            (InvalidSubmission::DataTooLong(1), "data", "data"),
-            (InvalidSubmission::Period, "loop_time", "schedule.period_ms"),
-            (InvalidSubmission::Start, "start_time", "start_at"),
-            (InvalidSubmission::EndPassed, "end_time", "end_at"),
-            (InvalidSubmission::EndBeforeStart, "end_time", "end_at"),
-            (InvalidSubmission::NeverDue, "end_time", "end_at"),
-            (InvalidSubmission::MaxRuntime, "max_runtime", "max_runtime_sec"),
-            (InvalidSubmission::MaxFiresReached(1), "loop_count", "max_fires"),
-            (InvalidSubmission::DedupKey, "dedup_key", "dedup_key"),
-        ] {
-            assert_eq!(fields(invalid), (legacy.to_owned(), field.to_owned()));
-        }
-        let cron = |zone: &str| crate::core::cron::CronRule::parse("* * * * 9", zone).unwrap_err().into();
-        assert_eq!(fields(cron("UTC")).1, "schedule.cron");
-        assert_eq!(fields(cron("Moon/Tycho")).1, "schedule.zone");
-    }
-
-    #[test]
-    fn no_rule_is_told_in_the_contracts_names() {
-        for invalid in [
-            InvalidSubmission::Start,
-            InvalidSubmission::EndPassed,
-            InvalidSubmission::EndBeforeStart,
-            InvalidSubmission::NeverDue,
-            InvalidSubmission::MaxRuntime,
-            InvalidSubmission::MaxFiresReached(1),
-        ] {
-            let told = rule(&invalid);
-            for old in ["start_time", "end_time", "max_runtime ", "loop_"] {
-                assert!(!told.contains(old), "{told}");
-            }
-        }
     }
 
     #[test]

@@ -114,13 +114,13 @@ mod tests {
 
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
     fn a_revision_is_read_as_it_is_written() {
-        let read = |values: &[&'static str]| IfMatch::read(&headers(header::IF_MATCH, values)).ok();
+        let read = |values: &[&'static str]| IfMatch::read(&headers(&header::IF_MATCH, values)).ok();
         assert_eq!(read(&[]), Some(IfMatch::Absent));
         assert_eq!(read(&["*"]), Some(IfMatch::Any));
         assert_eq!(read(&["\"7\""]), Some(IfMatch::Rev(7)));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_key_is_visible_ascii() {
-        let read = |values: &[&'static str]| Once::read(&headers(KEY, values)).ok();
+        let read = |values: &[&'static str]| Once::read(&headers(&KEY, values)).ok();
         assert_eq!(read(&[]), Some(Once(None)));
         assert_eq!(read(&["order-42!"]), Some(Once(Some("order-42!".into()))));
         for wrong in ["", " ", "a b", "a\tb"] {

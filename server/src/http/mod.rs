@@ -17,6 +17,7 @@ mod patch;
 mod probes;
 mod query;
 mod queues;
+mod rules;
 mod runs;
 mod schedule;
 mod serve;

@@ -3,12 +3,14 @@
 mod bus;
 mod ledger;
 mod lists;
+mod records;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 pub use self::bus::MemoryBus;
+pub use self::records::MemoryRecords;
 use self::ledger::Ledger;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{

@@ -8,6 +8,7 @@ mod errors;
 pub mod explained;
 mod lists;
 mod prune;
+mod records;
 mod remembered;
 mod replace;
 mod rows;
@@ -27,11 +28,12 @@ use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, port_error, refused, unavailable};
+use self::records::RecordRow;
 use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Remembered, ReplacedTask, Result, RunFilter,
+    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered, ReplacedTask, Result, RunFilter,
     RunPage, Store, TaskFilter,
 };
 
@@ -60,6 +62,7 @@ struct Ledger {
     runs: Collection<RunRow>,
     counters: Collection<Document>,
     remembered: Collection<RememberedRow>,
+    records: Collection<RecordRow>,
 }
 
 impl MongoStore {
@@ -99,6 +102,7 @@ impl MongoStore {
             runs: db.collection("runs"),
             counters: db.collection("counters"),
             remembered: db.collection("remembered"),
+            records: db.collection("records"),
             db,
         };
         let flushing = db.clone();
@@ -161,6 +165,25 @@ fn bad_uri(uri: &str, error: mongodb::error::Error) -> PortError {
             PortError::Refused(name, format!("the URI cannot be used: {cause}").into())
         }
         other => other,
+    }
+}
+
+#[async_trait]
+impl Records for MongoStore {
+    async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>> {
+        records::by_key(self.ready().await?, kind, key).await
+    }
+
+    async fn put_record(&self, record: &Record) -> Result<bool> {
+        records::put(self.ready().await?, record).await
+    }
+
+    async fn remove_record(&self, record: &Record) -> Result<bool> {
+        records::remove(self.ready().await?, record).await
+    }
+
+    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>> {
+        records::list(self.ready().await?, kind, index, after, limit).await
     }
 }
 

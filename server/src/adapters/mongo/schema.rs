@@ -51,6 +51,11 @@ pub fn latest_first(field: Option<&str>) -> Document {
     keys
 }
 
+/// The sort and bounds of [`records`](crate::ports::Records::records) of one index.
+pub fn records_index() -> Document {
+    doc! { "kind": 1, "found_by": 1, "key": 1 }
+}
+
 pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let only = |field: &str| doc! { field: { "$exists": true } };
     let tasks = [
@@ -75,6 +80,11 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;
     bounded(ledger.runs.create_indexes(runs).into_future()).await?;
     bounded(ledger.counters.create_index(expiring("expire_at")).into_future()).await?;
+    let records = [
+        unique(doc! { "kind": 1, "key": 1 }, only("key")),
+        partial(records_index(), only("found_by")),
+    ];
+    bounded(ledger.records.create_indexes(records).into_future()).await?;
     bounded(ledger.remembered.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod lists;
 mod log;
 mod prune;
 mod readers;
+mod records;
 mod remembered;
 mod rows;
 mod runs;
@@ -32,7 +33,7 @@ use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Remembered,
+    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered,
     ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
@@ -112,6 +113,29 @@ fn log_ahead(db: &Connection) -> Result<()> {
     // That is done by `Log`.
     db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
     Ok(())
+}
+
+#[async_trait]
+impl Records for SqliteStore {
+    async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>> {
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        self.readers.read(move |db| records::by_key(db, &kind, &key)).await
+    }
+
+    async fn put_record(&self, record: &Record) -> Result<bool> {
+        let record = record.clone();
+        self.writer.write(move |db| records::put(db, &record)).await
+    }
+
+    async fn remove_record(&self, record: &Record) -> Result<bool> {
+        let record = record.clone();
+        self.writer.write(move |db| records::remove(db, &record)).await
+    }
+
+    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>> {
+        let (kind, index, after) = (kind.to_owned(), index.map(str::to_owned), after.map(str::to_owned));
+        self.readers.read(move |db| records::list(db, &kind, index.as_deref(), after.as_deref(), limit)).await
+    }
 }
 
 #[async_trait]

@@ -12,7 +12,7 @@ use crate::ports::Result;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// The step at position `n` leads from version `n` to `n + 1`. A released step is never changed; what must change is a further step.
-const STEPS: &[Step] = &[|db| db.execute_batch(FIRST)];
+const STEPS: &[Step] = &[|db| db.execute_batch(FIRST), |db| db.execute_batch(RECORDS)];
 
 const FIRST: &str = "
 CREATE TABLE tasks (
@@ -71,6 +71,18 @@ CREATE TABLE remembered (
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX remembered_at ON remembered (at);
+";
+
+const RECORDS: &str = "
+CREATE TABLE records (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    found_by TEXT,
+    doc TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX records_found_by ON records (kind, found_by, key) WHERE found_by IS NOT NULL;
 ";
 
 /// Brings the file to the version of this release, all of the way or not at all.

@@ -25,11 +25,9 @@ async fn it_says_where_it_is_and_how_to_begin_and_that_works() {
     assert!(reqwest::get(docs).await.unwrap().status().is_success(), "{docs}");
 
     let curl = dev.running.until("curl ").await;
-    let mut quoted = curl.split('\'').skip(1).step_by(2);
-    let (header, body) = (quoted.next().unwrap(), quoted.next().unwrap());
-    let (name, value) = header.split_once(": ").unwrap();
-    let url = curl.split_whitespace().last().unwrap();
-    let request = reqwest::Client::new().post(url).header(name, value).body(body.to_owned());
+    let (body, url) = (curl.split('\'').nth(1).unwrap(), curl.split_whitespace().last().unwrap());
+    let form = "application/x-www-form-urlencoded"; // what curl says it is
+    let request = reqwest::Client::new().post(url).header("content-type", form).body(body.to_owned());
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 201);
     let tasks = dev.json(&["task", "list"]).await;

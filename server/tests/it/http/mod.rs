@@ -79,7 +79,7 @@ impl Server {
             std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
         let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
         let ids = Arc::new(Ids::new(unique() as u64));
-        let ports = Ports { store: store.clone(), lock, clock, has_bus: true };
+        let ports = Ports { store: store.clone(), records: store.clone(), lock, clock, has_bus: true };
         let shutdown = CancellationToken::new();
         let service =
             Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown.clone());

@@ -34,17 +34,17 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 #[tokio::test]
 async fn the_document_is_the_one_that_was_agreed_on() {
     let server = Server::start().await;
-    let served = document(&server).await;
+    let document = document(&server).await;
     server.close().await;
     let snapshot = manifest("tests/it/http/openapi.json");
     if std::env::var_os(RENEW).is_some() {
-        let text = serde_json::to_string_pretty(&served).unwrap() + "\n";
+        let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
         std::fs::write(&snapshot, text).unwrap();
     }
     let text = std::fs::read_to_string(&snapshot).unwrap_or_default();
     let agreed: Value = serde_json::from_str(&text).unwrap_or_default();
     assert!(
-        agreed == served,
+        agreed == document,
         "the API is not what openapi.json next to this test says. If it is meant to change, run this test with {RENEW}=1 and \
          commit the file"
     );
@@ -100,10 +100,10 @@ fn no_route_of_v1_is_routed_past_the_document() {
         assert!(!routed.iter().any(|path| path.starts_with("/v1")), "{routed:?}");
         handlers += source.matches("#[utoipa::path(").count();
     }
-    let routes = std::fs::read_to_string(manifest("src/http/openapi.rs")).unwrap();
-    let lists = routes.split("routes!(").skip(1).filter_map(|rest| rest.split(')').next());
-    let routed: usize = lists.map(|list| list.split(',').count()).sum();
-    assert_eq!(routed, handlers, "every described handler is routed");
+    let source = std::fs::read_to_string(manifest("src/http/openapi.rs")).unwrap();
+    let lists = source.split("routes!(").skip(1).filter_map(|rest| rest.split(')').next());
+    let listed: usize = lists.map(|list| list.split(',').count()).sum();
+    assert_eq!(listed, handlers, "every described handler is routed");
 }
 
 #[tokio::test]

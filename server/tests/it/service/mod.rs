@@ -20,7 +20,7 @@ use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
 use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{publish, rescue};
-use taskcenter_server::ports::{Advance, Clock, Lock, Store};
+use taskcenter_server::ports::{Advance, Clock, Lock, Records, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::samples::unique;
@@ -37,7 +37,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn on(store: Arc<dyn Store>) -> Self {
+    fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
@@ -58,7 +58,7 @@ impl Stage {
             skew: Skew::default(),
             shutdown: CancellationToken::new(),
         };
-        let ports = Ports { store: Arc::clone(&store), lock, clock: of_node, has_bus: false };
+        let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), Settings::default(), shutdown);
         Self { store, clock, node, service }
@@ -120,6 +120,7 @@ macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
         on_every_store!(@on mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
         on_every_store!(@on sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
+        on_every_store!(@on in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);
     };
     (@on $name:ident $fixture:path, $($area:ident: $($case:ident)*;)*) => {
         mod $name {
@@ -128,7 +129,7 @@ macro_rules! on_every_store {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     let fixture: Box<dyn Fixture> = Box::new(<$fixture>::open().await);
-                    crate::service::$area::$case(&super::Stage::on(fixture.one())).await;
+                    crate::service::$area::$case(&super::Stage::on(fixture.one(), fixture.records())).await;
                     fixture.close().await;
                 }
             )*)*

@@ -4,9 +4,11 @@ mod advance;
 mod changes;
 mod counters;
 mod lists;
+pub mod memory;
 pub mod mongo;
 mod plans;
 mod prune;
+mod records;
 mod runs;
 pub mod samples;
 pub mod sqlite;
@@ -14,13 +16,14 @@ mod tasks;
 
 use std::sync::Arc;
 
-use taskcenter_server::ports::Store;
+use taskcenter_server::ports::{Records, Store};
 
 /// Two handles on one ledger, as two nodes have them; whatever was made for them goes when it is dropped with `close`.
 #[async_trait::async_trait]
 pub trait Fixture: Send + Sync {
     fn one(&self) -> Arc<dyn Store>;
     fn two(&self) -> Arc<dyn Store>;
+    fn records(&self) -> Arc<dyn Records>;
     async fn close(self: Box<Self>);
 }
 
@@ -29,6 +32,7 @@ macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
         on_every_store!(@adapter mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
         on_every_store!(@adapter on_sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
+        on_every_store!(@adapter in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);
     };
     (@adapter $adapter:ident $fixture:path, $($area:ident: $($case:ident)*;)*) => {
         mod $adapter {
@@ -99,6 +103,12 @@ on_every_store! {
         a_leased_run_is_no_longer_ready
         runs_that_need_the_bus_can_be_left_out
         queues_tell_what_they_hold;
+    records:
+        a_document_is_read_back_as_it_was_stored
+        a_document_is_replaced_where_it_stands
+        two_who_write_at_once_have_one_winner
+        a_document_is_removed_where_it_stands
+        documents_are_listed_by_key_and_by_index;
     counters:
         fires_add_up_by_tag_and_minute
         fires_counted_at_once_by_two_nodes_add_up

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskcenter_server::adapters::mongo::MongoStore;
-use taskcenter_server::ports::Store;
+use taskcenter_server::ports::{Records, Store};
 
 use super::Fixture;
 use super::samples::unique;
@@ -34,6 +34,10 @@ impl Fixture for MongoFixture {
 
     fn two(&self) -> Arc<dyn Store> {
         self.two.clone()
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        self.one.clone()
     }
 
     async fn close(self: Box<Self>) {

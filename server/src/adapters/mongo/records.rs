@@ -1,0 +1,90 @@
+//! Small documents beside the ledger.
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::options::Hint;
+use serde::{Deserialize, Serialize};
+
+use super::errors::{bounded, is_duplicate, port_error};
+use super::{Ledger, schema};
+use crate::ports::{Record, Result};
+
+/// A document of `records`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecordRow {
+    kind: String,
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found_by: Option<String>,
+    doc: String,
+    version: i64,
+}
+
+impl From<RecordRow> for Record {
+    fn from(row: RecordRow) -> Self {
+        let RecordRow { kind, key, found_by: index, doc, version } = row;
+        Self { kind, key, index, doc, version: version as u64 }
+    }
+}
+
+pub async fn by_key(ledger: &Ledger, kind: &str, key: &str) -> Result<Option<Record>> {
+    let find = ledger.records.find_one(doc! { "kind": kind, "key": key });
+    Ok(bounded(find.into_future()).await?.map(Record::from))
+}
+
+pub async fn put(ledger: &Ledger, record: &Record) -> Result<bool> {
+    let row = RecordRow {
+        kind: record.kind.clone(),
+        key: record.key.clone(),
+        found_by: record.index.clone(),
+        doc: record.doc.clone(),
+        version: record.version as i64 + 1,
+    };
+    if record.version == 0 {
+        return insert(ledger, &row).await;
+    }
+    let replaced = bounded(ledger.records.replace_one(stands(record), &row).into_future()).await?;
+    Ok(replaced.matched_count == 1)
+}
+
+async fn insert(ledger: &Ledger, row: &RecordRow) -> Result<bool> {
+    let insert = ledger.records.insert_one(row);
+    let inserted = bounded(async {
+        match insert.await {
+            Ok(_) => Ok(Ok(true)),
+            Err(error) if is_duplicate(&error) => Ok(Ok(false)),
+            Err(error) => Ok(Err(port_error(error))),
+        }
+    });
+    inserted.await?
+}
+
+fn stands(record: &Record) -> Document {
+    doc! { "kind": &record.kind, "key": &record.key, "version": record.version as i64 }
+}
+
+pub async fn remove(ledger: &Ledger, record: &Record) -> Result<bool> {
+    bounded(ledger.records.delete_one(stands(record)).into_future()).await?;
+    Ok(by_key(ledger, &record.kind, &record.key).await?.is_none())
+}
+
+pub async fn list(
+    ledger: &Ledger,
+    kind: &str,
+    index: Option<&str>,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Record>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut filter = doc! { "kind": kind, "key": { "$exists": true, "$gt": after.unwrap_or_default() } };
+    let mut hint = doc! { "kind": 1, "key": 1 };
+    if let Some(index) = index {
+        filter.insert("found_by", doc! { "$eq": index, "$exists": true });
+        hint = schema::records_index();
+    }
+    let find = ledger.records.find(filter).sort(doc! { "key": 1 }).hint(Hint::Keys(hint)).limit(i64::from(limit));
+    let rows: Vec<RecordRow> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(rows.into_iter().map(Record::from).collect())
+}

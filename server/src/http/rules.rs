@@ -1,0 +1,117 @@
+//! The rules of a submission, told to those who broke them: in the resource API's names, or in the contract's.
+
+use std::borrow::Cow;
+
+use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_ATTEMPTS, MAX_RUNTIME_SEC};
+use crate::core::tag::InvalidTag;
+
+/// The field of a task's spec that breaks the rule.
+pub fn field(invalid: &InvalidSubmission) -> &'static str {
+    use InvalidSubmission as I;
+    match invalid {
+        I::Name(_) => "name",
+        I::DataTooLong(_) => "data",
+        I::Cron(why) if why.to_string().starts_with("unknown time zone") => "schedule.zone",
+        I::Cron(_) => "schedule.cron",
+        I::Period => "schedule.period_ms",
+        I::Start => "start_at",
+        I::EndPassed | I::EndBeforeStart | I::NeverDue => "end_at",
+        I::MaxRuntime => "max_runtime_sec",
+        I::MaxFiresReached(_) => "max_fires",
+        I::Queue(_) => "queue",
+        I::Retry => "retry",
+        I::DedupKey => "dedup_key",
+    }
+}
+
+/// The broken rule, in the resource API's names and units. The rules' own texts are the contract's.
+pub fn told(invalid: &InvalidSubmission) -> Cow<'static, str> {
+    use InvalidSubmission as I;
+    match invalid {
+        I::Period => format!("period_ms should be between 1 and {}", LAST_SEC * 1_000 - 1).into(),
+        I::Start => "start_at should be between the years 1970 and 9999".into(),
+        I::EndPassed => "end_at should be later than now".into(),
+        I::EndBeforeStart => "end_at should not be before start_at".into(),
+        I::NeverDue => "the schedule has no moment before end_at".into(),
+        I::MaxRuntime => format!("max_runtime_sec should be between 1 and {MAX_RUNTIME_SEC}").into(),
+        I::Retry => format!(
+            "retry should have max_attempts between 1 and {MAX_ATTEMPTS}, and backoff_ms and max_backoff_ms between 0 and 31622400000"
+        )
+        .into(),
+        other => other.to_string().into(),
+    }
+}
+
+/// `msg`, `field` and `detail`.
+type ContractWords = (Cow<'static, str>, Option<String>, Option<String>);
+
+/// The broken rule, as the contract tells it.
+pub fn in_the_contracts_words(invalid: &InvalidSubmission) -> ContractWords {
+    use InvalidSubmission as I;
+    let text = invalid.to_string();
+    let (field, contract) = match invalid {
+        I::Name(InvalidTag::Empty) => ("name", Some("name should not be empty")),
+        I::Name(_) => ("name", None),
+        I::DataTooLong(_) => ("data", None),
+        I::Cron(_) => ("crontab", Some("params cron invalid")),
+        I::Period => ("loop_time", Some("params loop_time invalid")),
+        I::Start => ("start_time", None),
+        I::EndPassed => ("end_time", Some("end_time should large than current timestamp")),
+        I::EndBeforeStart | I::NeverDue => ("end_time", None),
+        I::MaxRuntime => ("max_runtime", None),
+        I::DedupKey => ("dedup_key", None),
+        I::MaxFiresReached(_) => ("loop_count", None),
+        I::Queue(_) => ("queue", None),
+        I::Retry => ("retry", None),
+    };
+    match contract {
+        Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),
+        None => (text.into(), Some(field.to_owned()), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_rule_names_its_field() {
+        let fields = |invalid: InvalidSubmission| {
+            (in_the_contracts_words(&invalid).1.unwrap(), field(&invalid).to_owned())
+        };
+        for (invalid, legacy, field) in [
+            (InvalidTag::Untrimmed.into(), "name", "name"),
+            (InvalidSubmission::DataTooLong(1), "data", "data"),
+            (InvalidSubmission::Period, "loop_time", "schedule.period_ms"),
+            (InvalidSubmission::Start, "start_time", "start_at"),
+            (InvalidSubmission::EndPassed, "end_time", "end_at"),
+            (InvalidSubmission::EndBeforeStart, "end_time", "end_at"),
+            (InvalidSubmission::NeverDue, "end_time", "end_at"),
+            (InvalidSubmission::MaxRuntime, "max_runtime", "max_runtime_sec"),
+            (InvalidSubmission::MaxFiresReached(1), "loop_count", "max_fires"),
+            (InvalidSubmission::DedupKey, "dedup_key", "dedup_key"),
+        ] {
+            assert_eq!(fields(invalid), (legacy.to_owned(), field.to_owned()));
+        }
+        let cron = |zone: &str| crate::core::cron::CronRule::parse("* * * * 9", zone).unwrap_err().into();
+        assert_eq!(fields(cron("UTC")).1, "schedule.cron");
+        assert_eq!(fields(cron("Moon/Tycho")).1, "schedule.zone");
+    }
+
+    #[test]
+    fn no_rule_is_told_in_the_contracts_names() {
+        for invalid in [
+            InvalidSubmission::Start,
+            InvalidSubmission::EndPassed,
+            InvalidSubmission::EndBeforeStart,
+            InvalidSubmission::NeverDue,
+            InvalidSubmission::MaxRuntime,
+            InvalidSubmission::MaxFiresReached(1),
+        ] {
+            let told = told(&invalid);
+            for old in ["start_time", "end_time", "max_runtime ", "loop_"] {
+                assert!(!told.contains(old), "{told}");
+            }
+        }
+    }
+}

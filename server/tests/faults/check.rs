@@ -1,0 +1,475 @@
+//! The checker: a pure function from evidence to a verdict.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::evidence::{Answer, Change, Created, Deed, Delivery, Evidence, RunRow, TaskRow, Wanted};
+use crate::{nominal, transitions};
+
+/// A moment may be so late where nothing is broken, in milliseconds.
+pub const QUIET_MS: i64 = 5_000;
+/// A moment may be so late after the last thing was mended.
+pub const HEALED_MS: i64 = 30_000;
+
+/// What is forbidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Kind {
+    /// Acknowledged and gone, or handed over and never arrived.
+    Lost,
+    /// Two effects for one moment, two tasks for one call.
+    DoubledEffect,
+    /// Before its moment.
+    Early,
+    /// A step that the table of transitions does not have.
+    Illegal,
+    /// A nominal moment without a run.
+    Missing,
+    /// A nominal moment with two runs, or a run without a moment.
+    Surplus,
+    /// Too late.
+    Late,
+    /// A copy on the bus without a fault that explains it.
+    Uncaused,
+    /// An old definition fired after its change was acknowledged.
+    Stale,
+    /// A run or task that has not come to its end.
+    Unfinished,
+    /// A run that ended otherwise than its handler wanted.
+    WrongEnd,
+    /// A state of a run that the watch on the store has not seen: then the steps prove nothing.
+    Unseen,
+}
+
+impl Kind {
+    pub const ALL: [Self; 12] = [
+        Self::Lost,
+        Self::DoubledEffect,
+        Self::Early,
+        Self::Illegal,
+        Self::Missing,
+        Self::Surplus,
+        Self::Late,
+        Self::Uncaused,
+        Self::Stale,
+        Self::Unfinished,
+        Self::WrongEnd,
+        Self::Unseen,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::DoubledEffect => "doubled effects",
+            Self::Early => "early",
+            Self::Illegal => "illegal",
+            Self::Missing => "missing",
+            Self::Surplus => "surplus",
+            Self::Late => "late",
+            Self::Uncaused => "uncaused copies",
+            Self::Stale => "stale",
+            Self::Unfinished => "unfinished",
+            Self::WrongEnd => "wrong end",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+/// What the checker found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Verdict {
+    pub found: BTreeMap<Kind, Vec<String>>,
+    pub figures: Figures,
+}
+
+/// What was measured beside.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Figures {
+    pub faults: u64,
+    pub calls_acknowledged: usize,
+    pub calls_unknown: usize,
+    pub tasks: usize,
+    pub runs: usize,
+    pub moments: usize,
+    pub deliveries: usize,
+    pub effects: usize,
+    /// Copies that the product put on the bus.
+    pub copies: usize,
+    pub steps: usize,
+    /// The longest from a moment to its first arrival, whatever was broken.
+    pub latest_ms: i64,
+    pub latest_quiet_ms: i64,
+    pub latest_healed_ms: i64,
+}
+
+impl Verdict {
+    pub fn is_sound(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub fn count(&self, kind: Kind) -> usize {
+        self.found.get(&kind).map_or(0, Vec::len)
+    }
+
+    pub fn find(&mut self, kind: Kind, what: String) {
+        self.found.entry(kind).or_default().push(what);
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures { faults, tasks, runs, moments, deliveries, effects, copies, .. } = &self.figures;
+        let Figures { calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, .. } = &self.figures;
+        write!(
+            f,
+            "faults {faults} | calls {calls_acknowledged} acknowledged, {calls_unknown} unknown | tasks {tasks} | moments {moments} | \
+             runs {runs} | deliveries {deliveries} | effects {effects} | copies {copies} |"
+        )?;
+        for kind in Kind::ALL {
+            write!(f, " {} {}", kind.name(), self.count(kind))?;
+            f.write_str(if kind == Kind::Unseen { " |" } else { "," })?;
+        }
+        write!(f, " latest {latest_ms} ms, {latest_quiet_ms} ms with nothing broken, {latest_healed_ms} ms after healing")
+    }
+}
+
+/// Judges one scenario.
+pub fn check(evidence: &Evidence) -> Verdict {
+    let mut verdict = Verdict::default();
+    let case = Case::new(evidence);
+    case.figures(&mut verdict);
+    case.creations(&mut verdict);
+    case.moments(&mut verdict);
+    case.ends(&mut verdict);
+    case.changes(&mut verdict);
+    case.handed_over(&mut verdict);
+    case.effects(&mut verdict);
+    case.timing(&mut verdict);
+    case.copies(&mut verdict);
+    case.seen(&mut verdict);
+    transitions::check(&evidence.steps, &mut verdict);
+    if let Some(what) = &evidence.unsettled {
+        verdict.find(Kind::Unfinished, what.clone());
+    }
+    verdict
+}
+
+/// The evidence with its indexes.
+struct Case<'a> {
+    evidence: &'a Evidence,
+    /// By task id.
+    wanted: HashMap<&'a str, &'a Wanted>,
+    runs: HashMap<&'a str, Vec<&'a RunRow>>,
+    changes: HashMap<&'a str, Vec<&'a Change>>,
+    /// The first delivery of each run.
+    first: HashMap<&'a str, &'a Delivery>,
+    effects: HashSet<&'a str>,
+}
+
+/// What stands before the version in a task's data.
+fn key(data: &str) -> &str {
+    data.split_once('#').map_or(data, |(key, _)| key)
+}
+
+impl<'a> Case<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        let by_key: HashMap<&str, &Wanted> =
+            evidence.created.iter().map(|created| (created.wanted.key.as_str(), &created.wanted)).collect();
+        let known = |task: &'a TaskRow| Some((task.id.as_str(), *by_key.get(key(&task.data))?));
+        let mut runs: HashMap<&str, Vec<&RunRow>> = HashMap::new();
+        for run in &evidence.runs {
+            runs.entry(&run.task_id).or_default().push(run);
+        }
+        let mut changes: HashMap<&str, Vec<&Change>> = HashMap::new();
+        for change in &evidence.changes {
+            changes.entry(&change.task_id).or_default().push(change);
+        }
+        let mut first: HashMap<&str, &Delivery> = HashMap::new();
+        for delivery in &evidence.deliveries {
+            let earliest = first.entry(&delivery.run_id).or_insert(delivery);
+            if delivery.arrived_at < earliest.arrived_at {
+                *earliest = delivery;
+            }
+        }
+        Self {
+            wanted: evidence.tasks.iter().filter_map(known).collect(),
+            effects: evidence.effects.iter().map(|effect| effect.run_id.as_str()).collect(),
+            evidence,
+            runs,
+            changes,
+            first,
+        }
+    }
+
+    fn figures(&self, verdict: &mut Verdict) {
+        let Evidence { created, changes, tasks, runs, steps, deliveries, effects, faults, .. } = self.evidence;
+        let created_ok = created.iter().filter(|call| matches!(call.answer, Answer::Acknowledged(_))).count();
+        let changed_ok = changes.iter().filter(|call| matches!(call.answer, Answer::Acknowledged(_))).count();
+        let unknown = created.iter().filter(|call| call.answer == Answer::Unknown).count()
+            + changes.iter().filter(|call| call.answer == Answer::Unknown).count();
+        verdict.figures = Figures {
+            faults: *faults,
+            calls_acknowledged: created_ok + changed_ok,
+            calls_unknown: unknown,
+            tasks: tasks.len(),
+            runs: runs.len(),
+            deliveries: deliveries.len(),
+            effects: effects.len(),
+            steps: steps.len(),
+            ..Figures::default()
+        };
+    }
+
+    /// What was acknowledged is there, once; what was not is there once at most.
+    fn creations(&self, verdict: &mut Verdict) {
+        let mut stored: HashMap<&str, Vec<&TaskRow>> = HashMap::new();
+        for task in &self.evidence.tasks {
+            stored.entry(key(&task.data)).or_default().push(task);
+        }
+        for Created { wanted, answer, .. } in &self.evidence.created {
+            let there = stored.get(wanted.key.as_str()).map_or(&[][..], Vec::as_slice);
+            if there.len() > 1 {
+                verdict.find(Kind::DoubledEffect, format!("{} tasks for the one call {}", there.len(), wanted.key));
+            }
+            match answer {
+                Answer::Acknowledged(id) if !there.iter().any(|task| task.id == *id) => {
+                    verdict.find(Kind::Lost, format!("task {id} ({}) was acknowledged and is not stored", wanted.key));
+                }
+                Answer::Refused(status) if !there.is_empty() => {
+                    verdict.find(Kind::Surplus, format!("{} was refused ({status}) and is stored", wanted.key));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn did(&self, task: &str, deeds: &[Deed]) -> bool {
+        self.changes.get(task).is_some_and(|all| all.iter().any(|change| deeds.contains(&change.deed)))
+    }
+
+    /// Each nominal moment has one run or lies in one skipped stretch, and each run has a moment.
+    fn moments(&self, verdict: &mut Verdict) {
+        for task in &self.evidence.tasks {
+            let Some(wanted) = self.wanted.get(task.id.as_str()) else {
+                verdict.find(Kind::Surplus, format!("task {} was never asked for", task.id));
+                continue;
+            };
+            self.moments_of(task, wanted, verdict);
+        }
+    }
+
+    fn moments_of(&self, task: &TaskRow, wanted: &Wanted, verdict: &mut Verdict) {
+        let ended = self.did(&task.id, &[Deed::Delete, Deed::Cancel]);
+        let limit = if ended && task.state == "cancelled" { task.last_due_at.unwrap_or(i64::MIN) } else { i64::MAX };
+        let grid = nominal::moments(wanted, task.anchored_at, limit);
+        let mut covers: BTreeMap<i64, usize> = grid.iter().map(|at| (*at, 0)).collect();
+        verdict.figures.moments += grid.len();
+        for run in self.runs.get(task.id.as_str()).into_iter().flatten().filter(|run| !run.triggered) {
+            self.cover(run, task, &mut covers, verdict);
+        }
+        for (at, count) in covers {
+            match count {
+                0 => verdict.find(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, wanted.key)),
+                1 => {}
+                _ => verdict.find(Kind::Surplus, format!("task {} ({}) has {count} runs for {at}", task.id, wanted.key)),
+            }
+        }
+    }
+
+    fn cover(&self, run: &RunRow, task: &TaskRow, covers: &mut BTreeMap<i64, usize>, verdict: &mut Verdict) {
+        let unfired = run.state == "cancelled" && run.fired_at.is_none();
+        if let Some((to, count)) = run.stretch {
+            let held = self.did(&run.task_id, &[Deed::Pause]);
+            if !held && !self.evidence.may_skip {
+                verdict.find(Kind::Missing, format!("run {} skips {count} moments that are not late enough", run.id));
+            }
+            let covered: Vec<i64> = covers.range(run.scheduled_at..=to).map(|(at, _)| *at).collect();
+            if covered.len() as i64 != count {
+                verdict.find(Kind::Surplus, format!("run {} counts {count} moments and spans {}", run.id, covered.len()));
+            }
+            for at in covered {
+                *covers.entry(at).or_default() += 1;
+            }
+            return;
+        }
+        match covers.get_mut(&run.scheduled_at) {
+            // The moment was decided for another revision, or not at all.
+            _ if unfired && run.rev < task.rev => {}
+            Some(count) => *count += 1,
+            None if unfired => {}
+            None => verdict.find(Kind::Surplus, format!("run {} stands at no moment of its task", run.id)),
+        }
+    }
+
+    /// Every task and every run has come to the end that it should.
+    fn ends(&self, verdict: &mut Verdict) {
+        for task in &self.evidence.tasks {
+            let gone = self.did(&task.id, &[Deed::Delete, Deed::Cancel]);
+            if task.state != "finished" && !(gone && task.state == "cancelled") {
+                verdict.find(Kind::Unfinished, format!("task {} is {}", task.id, task.state));
+            }
+        }
+        for run in &self.evidence.runs {
+            self.end_of(run, verdict);
+        }
+    }
+
+    fn end_of(&self, run: &RunRow, verdict: &mut Verdict) {
+        if run.open {
+            let RunRow { id, state, reason, .. } = run;
+            return verdict.find(Kind::Unfinished, format!("run {id} is {state} ({reason:?})"));
+        }
+        let gone = self.did(&run.task_id, &[Deed::Delete, Deed::Cancel]);
+        let changed = self.did(&run.task_id, &[Deed::Pause, Deed::Edit]) && run.fired_at.is_none();
+        let bare = if run.queue.is_some() || run.waits_for_outcome { "succeeded" } else { "fired" };
+        let wanted = self.wanted.get(run.task_id.as_str()).and_then(|wanted| wanted.ends).unwrap_or(bare);
+        let fits = run.state == wanted
+            || (run.state == "skipped" && run.stretch.is_some())
+            || (run.state == "cancelled" && (gone || changed));
+        if !fits {
+            let RunRow { id, state, reason, .. } = run;
+            verdict.find(Kind::WrongEnd, format!("run {id} is {state} ({reason:?}) and should be {wanted}"));
+        }
+        if run.reason.is_none() && matches!(run.state.as_str(), "dead" | "skipped" | "cancelled") {
+            verdict.find(Kind::WrongEnd, format!("run {} is {} without a reason", run.id, run.state));
+        }
+    }
+
+    /// After the answer nothing of the old definition fires, unless the answer names the run.
+    fn changes(&self, verdict: &mut Verdict) {
+        for change in &self.evidence.changes {
+            let Answer::Acknowledged(done) = &change.answer else { continue };
+            if change.deed == Deed::Trigger {
+                self.triggered(done.open_runs.first(), verdict);
+                continue;
+            }
+            let gone = matches!(change.deed, Deed::Delete | Deed::Cancel);
+            for run in self.runs.get(change.task_id.as_str()).into_iter().flatten() {
+                let old = gone || run.rev < done.rev;
+                let fired_after = run.fired_at.is_some_and(|at| at > change.answered_at);
+                if old && fired_after && !done.open_runs.contains(&run.id) {
+                    verdict.find(Kind::Stale, format!("run {} fired after {:?} was acknowledged", run.id, change.deed));
+                }
+            }
+        }
+    }
+
+    fn triggered(&self, run: Option<&String>, verdict: &mut Verdict) {
+        let stored = run.is_some_and(|id| self.evidence.runs.iter().any(|row| row.id == *id));
+        if !stored {
+            verdict.find(Kind::Lost, format!("the acknowledged trigger's run {run:?} is not stored"));
+        }
+    }
+
+    /// What the store calls handed over has arrived, and what a worker was told is done is done.
+    fn handed_over(&self, verdict: &mut Verdict) {
+        for run in &self.evidence.runs {
+            let arrived = self.first.contains_key(run.id.as_str());
+            if matches!(run.state.as_str(), "fired" | "succeeded") && !arrived {
+                verdict.find(Kind::Lost, format!("run {} is {} and never arrived", run.id, run.state));
+            }
+            if run.state == "succeeded" && arrived && !self.effects.contains(run.id.as_str()) {
+                verdict.find(Kind::Lost, format!("run {} succeeded without an effect", run.id));
+            }
+        }
+        let states: HashMap<&str, &str> =
+            self.evidence.runs.iter().map(|run| (run.id.as_str(), run.state.as_str())).collect();
+        for id in &self.evidence.acknowledged_outcomes {
+            if states.get(id.as_str()) != Some(&"succeeded") {
+                verdict.find(Kind::Lost, format!("the success of {id} was acknowledged and is not stored"));
+            }
+        }
+        for id in self.first.keys().filter(|id| !states.contains_key(*id)) {
+            verdict.find(Kind::Surplus, format!("run {id} arrived and is not stored"));
+        }
+    }
+
+    /// One moment, one effect; a run by hand is a moment of its own.
+    fn effects(&self, verdict: &mut Verdict) {
+        let triggered: HashSet<&str> =
+            self.evidence.runs.iter().filter(|run| run.triggered).map(|run| run.id.as_str()).collect();
+        let mut seen: HashMap<(&str, i64), BTreeSet<&str>> = HashMap::new();
+        let mut runs: HashSet<&str> = HashSet::new();
+        for effect in &self.evidence.effects {
+            if !runs.insert(&effect.run_id) {
+                verdict.find(Kind::DoubledEffect, format!("run {} has two effects", effect.run_id));
+            }
+            if !triggered.contains(effect.run_id.as_str()) {
+                seen.entry((&effect.task_id, effect.scheduled_at)).or_default().insert(&effect.run_id);
+            }
+        }
+        for (moment, runs) in seen.into_iter().filter(|(_, runs)| runs.len() > 1) {
+            verdict.find(Kind::DoubledEffect, format!("the moment {moment:?} has effects of {runs:?}"));
+        }
+    }
+
+    /// Nothing before its moment, and nothing long after it.
+    fn timing(&self, verdict: &mut Verdict) {
+        for delivery in &self.evidence.deliveries {
+            if delivery.arrived_at < delivery.scheduled_at {
+                let early = delivery.scheduled_at - delivery.arrived_at;
+                verdict.find(Kind::Early, format!("run {} arrived {early} ms early", delivery.run_id));
+            }
+        }
+        for (run_id, delivery) in &self.first {
+            let due = delivery.scheduled_at;
+            let deadline = self.deadline(due);
+            let late = delivery.arrived_at - due;
+            verdict.figures.latest_ms = verdict.figures.latest_ms.max(late);
+            if deadline == due + QUIET_MS {
+                verdict.figures.latest_quiet_ms = verdict.figures.latest_quiet_ms.max(late);
+            } else {
+                let healed = late - (deadline - HEALED_MS - due).max(0);
+                verdict.figures.latest_healed_ms = verdict.figures.latest_healed_ms.max(healed);
+            }
+            if delivery.arrived_at > deadline {
+                let over = delivery.arrived_at - deadline;
+                verdict.find(Kind::Late, format!("run {run_id} arrived {late} ms late, {over} ms over its bound"));
+            }
+        }
+    }
+
+    /// The latest that a moment may arrive: five seconds after it, or thirty after the last thing that was broken meanwhile was mended.
+    fn deadline(&self, due: i64) -> i64 {
+        let mut deadline = due + QUIET_MS;
+        loop {
+            let meanwhile = self.evidence.windows.iter().filter(|window| window.delays && window.from <= deadline);
+            let healed = meanwhile.map(|window| window.to + HEALED_MS).filter(|healed| *healed > deadline).max();
+            match healed {
+                Some(healed) => deadline = healed,
+                None => return deadline,
+            }
+        }
+    }
+
+    /// The watch saw each run come to where it stands.
+    fn seen(&self, verdict: &mut Verdict) {
+        let last: HashMap<&str, &str> =
+            self.evidence.steps.iter().map(|step| (step.run_id.as_str(), step.state.as_str())).collect();
+        for run in self.evidence.runs.iter().filter(|run| last.get(run.id.as_str()) != Some(&run.state.as_str())) {
+            let seen = last.get(run.id.as_str());
+            verdict.find(Kind::Unseen, format!("run {} is {} and was last seen {seen:?}", run.id, run.state));
+        }
+    }
+
+    /// A second message for the same attempt needs a fault that explains it. The broker's redeliveries of one message are not the
+    /// product's.
+    fn copies(&self, verdict: &mut Verdict) {
+        let mut messages: HashMap<(&str, i64), BTreeMap<&str, i64>> = HashMap::new();
+        for delivery in self.evidence.deliveries.iter().filter(|delivery| delivery.on_bus) {
+            let of_attempt = messages.entry((&delivery.run_id, delivery.attempt)).or_default();
+            let at = of_attempt.entry(&delivery.message_id).or_insert(delivery.arrived_at);
+            *at = (*at).min(delivery.arrived_at);
+        }
+        for ((run_id, attempt), copies) in messages.into_iter().filter(|(_, copies)| copies.len() > 1) {
+            verdict.figures.copies += copies.len() - 1;
+            let last = copies.values().copied().max().unwrap_or_default();
+            let explained = |from: i64, to: i64| from <= last && last <= to + HEALED_MS;
+            if !self.evidence.windows.iter().any(|window| explained(window.from, window.to)) {
+                let what = format!("attempt {attempt} of run {run_id} came as {} messages with nothing broken", copies.len());
+                verdict.find(Kind::Uncaused, what);
+            }
+        }
+    }
+}

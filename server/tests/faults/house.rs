@@ -1,0 +1,101 @@
+//! What every scenario of one run of the harness shares.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+
+use crate::backends::Backends;
+use crate::evidence::Evidence;
+use crate::load::{Amount, Load};
+use crate::stage::{Setting, Stage};
+use crate::time;
+
+/// How long a scenario may take to settle after its last fault was mended.
+const SETTLE_MS: i64 = 60_000;
+
+/// The house.
+pub struct House {
+    pub root: PathBuf,
+    pub binary: PathBuf,
+    pub quick: bool,
+    pub rng: fastrand::Rng,
+    pub backends: Option<Backends>,
+}
+
+impl House {
+    /// The server's binary is copied: a build that goes on beside must not change it under a running scenario.
+    pub fn open(root: &Path, quick: bool, seed: u64) -> Result<Self> {
+        if root.exists() {
+            std::fs::remove_dir_all(root)?;
+        }
+        std::fs::create_dir_all(root)?;
+        let binary = root.join("taskcenter");
+        std::fs::copy(env!("CARGO_BIN_EXE_taskcenter"), &binary).context("the server is built")?;
+        Ok(Self { root: root.to_owned(), binary, quick, rng: fastrand::Rng::with_seed(seed), backends: None })
+    }
+
+    /// The back ends, started when they are needed first.
+    pub async fn backends(&mut self) -> Result<&mut Backends> {
+        if self.backends.is_none() {
+            println!("starting three MongoDB nodes, Redis, and RocketMQ");
+            self.backends = Some(Backends::start(&self.root).await?);
+        }
+        self.backends.as_mut().context("they were started")
+    }
+
+    /// One length for the short form and one for the long.
+    pub fn seconds(&self, quick: i64, long: i64) -> i64 {
+        if self.quick { quick } else { long }
+    }
+
+    /// A stage on the back ends.
+    pub async fn stage(&mut self, name: &str, setting: Setting) -> Result<Stage> {
+        self.backends().await?;
+        Stage::set(&self.root, &self.binary, self.backends.as_ref(), name, setting).await
+    }
+
+    pub async fn embedded_stage(&mut self, name: &str) -> Result<Stage> {
+        let setting = Setting { nodes: 1, embedded: true, ..Setting::default() };
+        Stage::set(&self.root, &self.binary, None, name, setting).await
+    }
+
+    /// Starts the usual load.
+    pub fn load(&mut self, stage: &Stage, seconds: i64) -> Result<Load> {
+        Load::start(stage, Amount::lasting(seconds), &mut self.rng)
+    }
+}
+
+/// Waits for the end of the load and of everything that it has begun.
+pub async fn finish(mut stage: Stage, load: Load) -> Result<Evidence> {
+    let progress = progress(&stage);
+    load.over().await;
+    stage.all_ready(60_000).await?;
+    let evidence = stage.strike(SETTLE_MS).await;
+    progress.abort();
+    evidence
+}
+
+/// A line every ten seconds.
+pub fn progress(stage: &Stage) -> JoinHandle<()> {
+    let (name, recorder) = (stage.name.clone(), std::sync::Arc::clone(&stage.recorder));
+    let begun = time::now_ms();
+    tokio::spawn(async move {
+        let mut turn = time::ticks(10_000);
+        turn.tick().await;
+        loop {
+            turn.tick().await;
+            let evidence = recorder.get();
+            println!(
+                "   {name} {} s: faults {}, tasks {}, changes {}, deliveries {}, effects {}, steps {}",
+                (time::now_ms() - begun) / 1_000,
+                evidence.faults,
+                evidence.created.len(),
+                evidence.changes.len(),
+                evidence.deliveries.len(),
+                evidence.effects.len(),
+                evidence.steps.len(),
+            );
+        }
+    })
+}

@@ -1,0 +1,24 @@
+//! What the harness can be told.
+
+use clap::Parser;
+
+/// Faults on a running task center, and a checker of what came out.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "faults")]
+pub struct Options {
+    /// The short form of every scenario: about ten minutes in all
+    #[arg(long)]
+    pub quick: bool,
+    /// Only the scenarios of these names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Say which scenarios there are, and end
+    #[arg(long)]
+    pub list: bool,
+    /// Seed of everything that is random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Only the checker's check of itself
+    #[arg(long)]
+    pub self_check: bool,
+}

@@ -1,0 +1,95 @@
+//! A RocketMQ name server and broker that may be stopped and killed, with a wire in front of the broker.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpStream;
+
+use crate::process::Program;
+use crate::proxy::{Proxy, free_broker_port, free_port};
+use crate::time;
+
+/// Clients learn the broker's address from the name server, so a wire can only stand where the broker says that it is. The whole of
+/// 127/8 is the loopback interface: the broker listens on one address of it, and is announced at another.
+const ANNOUNCED: &str = "127.0.0.2";
+
+/// Name server and broker.
+pub struct RocketMq {
+    jars: PathBuf,
+    dir: PathBuf,
+    namesrv: u16,
+    broker: u16,
+    /// Kept running: no fault is injected into it.
+    _namesrv: Program,
+    program: Option<Program>,
+    /// Between the broker and all its clients.
+    pub wire: Proxy,
+}
+
+impl RocketMq {
+    pub async fn start(jars: &Path, dir: &Path) -> Result<Self> {
+        let dir = dir.join("rocketmq");
+        std::fs::create_dir_all(&dir)?;
+        let (namesrv, broker) = (free_port()?, free_broker_port()?);
+        std::fs::write(dir.join("namesrv.conf"), format!("listenPort={namesrv}\nbindAddress=127.0.0.1\n"))?;
+        std::fs::write(dir.join("broker.conf"), broker_config(&dir, namesrv, broker))?;
+        let mut command = java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
+        let program = Program::start(&mut command, &dir.join("namesrv.log"))?;
+        listens("the name server", namesrv).await?;
+        let wire = Proxy::open(&format!("{ANNOUNCED}:{broker}"), &format!("127.0.0.1:{broker}")).await?;
+        let jars = jars.to_owned();
+        let mut both = Self { jars, dir, namesrv, broker, _namesrv: program, program: None, wire };
+        both.restart().await?;
+        Ok(both)
+    }
+
+    pub fn namesrv(&self) -> String {
+        format!("127.0.0.1:{}", self.namesrv)
+    }
+
+    /// Starts the broker, and waits until it takes connections.
+    pub async fn restart(&mut self) -> Result<()> {
+        let mut command =
+            java(&self.jars, &self.dir, "512m", "org.apache.rocketmq.broker.BrokerStartup", "broker.conf");
+        self.program = Some(Program::start(&mut command, &self.dir.join("broker.log"))?);
+        listens("the broker", self.broker).await
+    }
+
+    pub fn kill(&mut self) -> Result<()> {
+        self.program.as_mut().context("the broker runs")?.kill()
+    }
+
+    pub async fn stop(&mut self) -> Result<()> {
+        self.program.as_mut().context("the broker runs")?.terminate(40_000).await
+    }
+}
+
+async fn listens(what: &str, port: u16) -> Result<()> {
+    time::until(&format!("{what} listens"), 60_000, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
+        .await
+}
+
+fn java(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Command {
+    let mut command = Command::new("java");
+    // JDK 17 closes what the broker's mapped files reach into.
+    command.args(["--add-exports=java.base/sun.nio.ch=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED"]);
+    command.args(["-Xms64m", &format!("-Xmx{heap}"), "-XX:MaxDirectMemorySize=512m"]);
+    command.arg(format!("-Duser.home={}", dir.display())).arg("-cp").arg(jars.join("*")).arg(class);
+    command.arg("-c").arg(dir.join(config)).current_dir(dir).env("ROCKETMQ_HOME", dir);
+    command
+}
+
+fn broker_config(dir: &Path, namesrv: u16, broker: u16) -> String {
+    let store = dir.join("store").display().to_string();
+    format!(
+        "brokerClusterName=faults\nbrokerName=broker-a\nbrokerId=0\n\
+         listenPort={broker}\nbindAddress=127.0.0.1\nbrokerIP1={ANNOUNCED}\nbrokerIP2=127.0.0.1\n\
+         namesrvAddr=127.0.0.1:{namesrv}\nregisterNameServerPeriod=10000\n\
+         storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
+         autoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\nenableMixedMessageType=true\n\
+         mappedFileSizeCommitLog=134217728\nmappedFileSizeConsumeQueue=600000\nmaxHashSlotNum=100000\n\
+         maxIndexNum=400000\nmappedFileSizeTimerLog=1048576\n\
+         diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=98\ndiskSpaceWarningLevelRatio=99\n"
+    )
+}

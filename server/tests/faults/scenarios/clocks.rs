@@ -1,0 +1,47 @@
+//! Servers whose clock is wrong, by libfaketime.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::evidence::Evidence;
+use crate::house::{House, finish};
+use crate::stage::Setting;
+use crate::time;
+
+/// Where Debian's package `faketime` puts it, on the machines that this runs on.
+const LIBRARIES: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
+
+/// The clock of one server of two is off by each of `offsets` in turn, while it runs, and right in between.
+pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evidence> {
+    let mut stage = house.stage(name, Setting::default()).await?;
+    let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
+    let library = library.context("libfaketime is missing: apt-get install faketime")?;
+    let file = stage.dir.join("offset");
+    std::fs::write(&file, "+0\n")?;
+    let node = &mut stage.nodes[1];
+    node.stop().await?;
+    node.env = vec![
+        ("LD_PRELOAD".to_owned(), library.to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE".to_owned(), file.display().to_string()),
+        ("FAKETIME_NO_CACHE".to_owned(), "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+    ];
+    node.start()?;
+    node.until(&["ready"], 60_000).await?;
+    let off = house.seconds(10, 60);
+    let load = house.load(&stage, (off + 6) * offsets.len() as i64 + 6)?;
+    time::pass(6_000).await;
+    for offset in offsets {
+        let now = time::now_ms();
+        std::fs::write(&file, format!("{offset}\n"))?;
+        time::pass(off * 1_000).await;
+        std::fs::write(&file, "+0\n")?;
+        stage.recorder.fault(&format!("a server's clock is off by {offset} s"), now, time::now_ms());
+        time::pass(6_000).await;
+    }
+    finish(stage, load).await
+}

@@ -1,0 +1,56 @@
+//! Wires between the servers and their back ends that fail in every way.
+
+use anyhow::Result;
+
+use crate::evidence::Evidence;
+use crate::house::{House, finish};
+use crate::proxy::{Proxy, Wire};
+use crate::stage::{Setting, Stage};
+use crate::time;
+
+/// Which wires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Mongo,
+    Redis,
+    Bus,
+}
+
+const WAYS: [Wire; 6] =
+    [Wire::Reset, Wire::CutAfter(3_000), Wire::DropReplies, Wire::Delay(2_000), Wire::Refuse, Wire::Freeze];
+
+pub async fn play(house: &mut House, name: &str, end: End) -> Result<Evidence> {
+    let stage = house.stage(name, Setting { wires: true, ..Setting::default() }).await?;
+    let rounds = house.seconds(1, 5);
+    let (broken, whole) = (2_500, 2_500);
+    let load = house.load(&stage, 3 + rounds * WAYS.len() as i64 * (broken + whole) / 1_000)?;
+    time::pass(4_000).await;
+    for _ in 0..rounds {
+        for way in WAYS {
+            let bus = &house.backends().await?.rocketmq.wire;
+            break_wires(&stage, bus, end, way, broken).await;
+            time::pass(whole).await;
+        }
+    }
+    finish(stage, load).await
+}
+
+/// Every server's wire at once: there is nobody who could help out.
+async fn break_wires(stage: &Stage, bus: &Proxy, end: End, way: Wire, broken_ms: i64) {
+    let now = time::now_ms();
+    let of_nodes = stage.nodes.iter().filter_map(|node| node.wires.as_ref());
+    let wires: Vec<&Proxy> = match end {
+        End::Mongo => of_nodes.map(|wires| &wires.mongo).collect(),
+        End::Redis => of_nodes.map(|wires| &wires.redis).collect(),
+        End::Bus => vec![bus],
+    };
+    wires.iter().for_each(|wire| wire.set(way));
+    time::pass(broken_ms).await;
+    wires.iter().for_each(|wire| wire.set(Wire::Pass));
+    let what = format!("the wires to {end:?}: {way:?}");
+    if end == End::Redis {
+        stage.recorder.painless_fault(&what, time::now_ms());
+    } else {
+        stage.recorder.fault(&what, now, time::now_ms());
+    }
+}

@@ -1,0 +1,203 @@
+//! The checker against itself: sound evidence passes, and each kind of damage that is done to it is found. Without that a verdict
+//! proves nothing.
+
+use anyhow::{Result, ensure};
+
+use crate::check::{Kind, Verdict, check};
+use crate::evidence::{
+    Answer, Change, Created, Deed, Delivery, Done, Effect, Evidence, Rhythm, RunRow, Step, TaskRow, Wanted,
+};
+
+const START: i64 = 1_000_000_000_000;
+const MOMENTS: i64 = 90;
+
+/// A damage, and what it must be found as.
+type Damage = (&'static str, Kind, fn(&mut Evidence));
+
+const DAMAGES: [Damage; 18] = [
+    ("an acknowledged task is gone", Kind::Lost, |e| drop(e.tasks.remove(1))),
+    ("a fired run's message never came", Kind::Lost, |e| drop(e.deliveries.remove(7))),
+    ("a success without an effect", Kind::Lost, |e| {
+        e.runs[3].state = "succeeded".to_owned();
+        e.effects.remove(3);
+    }),
+    ("an acknowledged outcome is gone", Kind::Lost, |e| e.acknowledged_outcomes.push(e.runs[4].id.clone())),
+    ("a second task for one call", Kind::DoubledEffect, |e| {
+        let twin = TaskRow { id: "twin".to_owned(), ..e.tasks[0].clone() };
+        e.tasks.push(twin);
+    }),
+    ("a moment has effects of two runs", Kind::DoubledEffect, |e| {
+        let twin = Effect { run_id: "twin".to_owned(), ..e.effects[5].clone() };
+        e.effects.push(twin);
+    }),
+    ("a run has two effects", Kind::DoubledEffect, |e| e.effects.push(e.effects[5].clone())),
+    ("a millisecond early", Kind::Early, |e| e.deliveries[9].arrived_at = e.deliveries[9].scheduled_at - 1),
+    ("a moment has no run", Kind::Missing, |e| {
+        let id = e.runs.remove(11).id;
+        e.deliveries.retain(|delivery| delivery.run_id != id);
+    }),
+    ("a moment is skipped although it was not late", Kind::Missing, |e| {
+        let run = &mut e.runs[12];
+        (run.state, run.stretch) = ("skipped".to_owned(), Some((run.scheduled_at, 1)));
+    }),
+    ("a moment has two runs", Kind::Surplus, |e| {
+        let twin = RunRow { id: "twin".to_owned(), ..e.runs[5].clone() };
+        e.runs.push(twin);
+    }),
+    ("a run off the grid", Kind::Surplus, |e| e.runs[5].scheduled_at += 1),
+    ("six seconds late with nothing broken", Kind::Late, |e| e.deliveries[20].arrived_at += 6_000),
+    ("everything stands still for a minute", Kind::Late, |e| {
+        for delivery in e.deliveries.iter_mut().filter(|d| (30..60).contains(&((d.scheduled_at - START) / 1_000))) {
+            delivery.arrived_at = START + 90_000;
+        }
+    }),
+    ("a copy that nothing explains", Kind::Uncaused, |e| {
+        let copy = Delivery { message_id: "copy".to_owned(), ..e.deliveries[8].clone() };
+        e.deliveries.push(copy);
+    }),
+    ("a fire after an acknowledged delete", Kind::Stale, |e| {
+        let deleted = e.changes[0].answered_at;
+        let run = e.runs.iter_mut().rfind(|run| run.task_id == "task-2").expect("it has runs");
+        run.fired_at = Some(deleted + 10);
+    }),
+    ("a state that nobody saw", Kind::Unseen, |e| drop(e.steps.pop())),
+    ("a run that never ends", Kind::Unfinished, |e| e.runs[6].open = true),
+];
+
+/// Steps of one run that cannot be.
+const ILLEGAL: [&[(&str, i64, i64)]; 4] = [
+    &[("firing", 1, 1), ("succeeded", 1, 2), ("retrying", 1, 3)],
+    &[("ready", 1, 1)],
+    &[("firing", 1, 1), ("fired", 1, 2), ("fired", 1, 2)],
+    &[("firing", 2, 1), ("fired", 1, 2)],
+];
+
+/// An error where the checker finds what is not there, or overlooks what is.
+pub fn run() -> Result<usize> {
+    let sound = check(&sound());
+    ensure!(sound.is_sound(), "the checker finds fault with sound evidence: {:?}", sound.found);
+    ensure!(sound.figures.moments > 200 && sound.figures.latest_quiet_ms == 20, "the sound evidence is thin");
+    for (what, kind, damage) in DAMAGES {
+        let mut evidence = self::sound();
+        damage(&mut evidence);
+        found(what, kind, &check(&evidence))?;
+    }
+    for steps in ILLEGAL {
+        let mut evidence = self::sound();
+        evidence.steps.extend(steps.iter().map(|(state, attempt, version)| step("illegal", state, *attempt, *version)));
+        found(&format!("the steps {steps:?}"), Kind::Illegal, &check(&evidence))?;
+    }
+    ended_otherwise()?;
+    healing_has_its_end()?;
+    Ok(DAMAGES.len() + ILLEGAL.len() + 2)
+}
+
+fn found(what: &str, kind: Kind, verdict: &Verdict) -> Result<()> {
+    ensure!(verdict.count(kind) > 0, "the checker overlooks: {what}; it finds only {:?}", verdict.found);
+    Ok(())
+}
+
+fn ended_otherwise() -> Result<()> {
+    let mut evidence = sound();
+    let run = &mut evidence.runs[6];
+    (run.state, run.reason) = ("dead".to_owned(), Some("attempts exhausted".to_owned()));
+    found("a run that is dead and should not be", Kind::WrongEnd, &check(&evidence))
+}
+
+/// A fault excuses lateness up to thirty seconds after it, and no more.
+fn healing_has_its_end() -> Result<()> {
+    let mut evidence = sound();
+    let late = evidence.deliveries[20].clone();
+    let broken = |to: i64| crate::evidence::Window { what: "x".to_owned(), from: late.scheduled_at - 100, to, delays: true };
+    evidence.deliveries[20].arrived_at += 40_000;
+    evidence.windows.push(broken(late.scheduled_at + 15_000));
+    ensure!(check(&evidence).is_sound(), "the checker allows no time to heal");
+    evidence.windows[0] = broken(late.scheduled_at + 9_000);
+    found("thirty-one seconds after healing", Kind::Late, &check(&evidence))
+}
+
+fn step(run_id: &str, state: &str, attempt: i64, version: i64) -> Step {
+    Step { run_id: run_id.to_owned(), state: state.to_owned(), attempt, claim: 1, version }
+}
+
+/// Three loops, of which the last is deleted after its first third.
+fn sound() -> Evidence {
+    let mut evidence = Evidence::default();
+    for number in 0..3 {
+        add_loop(&mut evidence, number);
+    }
+    let deleted_at = START + MOMENTS / 3 * 1_000 + 500;
+    let done = Done { rev: 1, open_runs: Vec::new() };
+    evidence.changes.push(Change {
+        task_id: "task-2".to_owned(),
+        deed: Deed::Delete,
+        asked_at: deleted_at - 5,
+        answered_at: deleted_at,
+        answer: Answer::Acknowledged(done),
+    });
+    evidence
+}
+
+fn add_loop(evidence: &mut Evidence, number: i64) {
+    let deleted = number == 2;
+    let moments = if deleted { MOMENTS / 3 } else { MOMENTS };
+    let wanted = Wanted {
+        key: format!("key-{number}"),
+        name: "loop".to_owned(),
+        rhythm: Rhythm::Every(1_000),
+        start_at: START,
+        end_at: None,
+        max_fires: Some(MOMENTS as u64 + 1),
+        ack: false,
+        queue: None,
+        ends: None,
+    };
+    let id = format!("task-{number}");
+    let answer = Answer::Acknowledged(id.clone());
+    evidence.created.push(Created { wanted, asked_at: START - 2_000, answered_at: START - 1_990, answer });
+    evidence.tasks.push(TaskRow {
+        id: id.clone(),
+        data: format!("key-{number}#1"),
+        state: if deleted { "cancelled" } else { "finished" }.to_owned(),
+        rev: 1,
+        anchored_at: START - 1_995,
+        last_due_at: Some(START + moments * 1_000),
+    });
+    for moment in 0..=moments {
+        add_run(evidence, &id, START + moment * 1_000);
+    }
+}
+
+fn add_run(evidence: &mut Evidence, task: &str, at: i64) {
+    let id = format!("{task}-1-{at}");
+    evidence.runs.push(RunRow {
+        id: id.clone(),
+        task_id: task.to_owned(),
+        rev: 1,
+        scheduled_at: at,
+        triggered: false,
+        queue: None,
+        waits_for_outcome: false,
+        stretch: None,
+        state: "fired".to_owned(),
+        reason: None,
+        attempt: 1,
+        claim: 1,
+        fired_at: Some(at + 10),
+        open: false,
+    });
+    evidence.steps.extend([step(&id, "firing", 1, 1), step(&id, "fired", 1, 2)]);
+    let delivery = Delivery {
+        run_id: id.clone(),
+        task_id: task.to_owned(),
+        data: String::new(),
+        attempt: 1,
+        claim: 1,
+        scheduled_at: at,
+        arrived_at: at + 20,
+        message_id: format!("message-{id}"),
+        on_bus: true,
+    };
+    evidence.deliveries.push(delivery);
+    evidence.effects.push(Effect { run_id: id, task_id: task.to_owned(), scheduled_at: at, claim: 1, at: at + 20 });
+}

@@ -1,0 +1,190 @@
+//! The scene of one scenario: servers on names of their own, the consumers, and everything that is seen of them.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use taskcenter_client::Consumer;
+use tokio::task::JoinHandle;
+
+use crate::backends::Backends;
+use crate::evidence::{Evidence, Recorder};
+use crate::handlers::{self, Place, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
+use crate::node::{Node, Wires};
+use crate::proxy::{Balancer, Proxy};
+use crate::store::Source;
+use crate::time;
+
+/// Short leases: what a dead node had in its hands is taken over soon, and a scenario stays short.
+pub const RUN_LEASE_MS: i64 = 2_000;
+pub const SHARD_LEASE_MS: i64 = 1_500;
+
+/// How a stage is set.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub nodes: usize,
+    /// More lines for the servers' configuration: the rest of `[engine]`, then other sections.
+    pub extra: String,
+    /// Whether each node has wires of its own to MongoDB and Redis.
+    pub wires: bool,
+    /// On a data directory, without any back end.
+    pub embedded: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { nodes: 2, extra: String::new(), wires: false, embedded: false }
+    }
+}
+
+/// A set stage.
+pub struct Stage {
+    pub name: String,
+    pub dir: PathBuf,
+    pub nodes: Vec<Node>,
+    pub front: String,
+    pub recorder: Arc<Recorder>,
+    pub source: Source,
+    consumers: Vec<Consumer>,
+    tasks: Vec<JoinHandle<()>>,
+    _balancer: Balancer,
+}
+
+fn engine(extra: &str) -> String {
+    format!("[engine]\nrun_lease_ms = {RUN_LEASE_MS}\nshard_lease_ms = {SHARD_LEASE_MS}\nrescue_ms = 100\n{extra}\n")
+}
+
+async fn config(backends: &Backends, id: &str, setting: &Setting) -> Result<(String, Option<Wires>)> {
+    let mut uri = format!("{}&serverSelectionTimeoutMS=2000", backends.mongo.uri());
+    let mut redis = backends.redis.addr();
+    let mut wires = None;
+    if setting.wires {
+        // A replica set names its own members to the driver; a direct connection keeps to the wire.
+        let primary = backends.mongo.until_primary().await?;
+        let mongo = Proxy::open("127.0.0.1:0", &backends.mongo.host(primary)).await?;
+        let to_redis = Proxy::open("127.0.0.1:0", &redis).await?;
+        uri = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=2000", mongo.addr);
+        redis.clone_from(&to_redis.addr);
+        wires = Some(Wires { mongo, redis: to_redis });
+    }
+    let namesrv = backends.rocketmq.namesrv();
+    let text = format!(
+        "[mongodb]\nuri = \"{uri}\"\ndb = \"{id}\"\n[redis]\naddr = \"{redis}\"\nkey_prefix = \"{id}\"\n\
+         [rocketmq]\nnamesvr = \"{namesrv}\"\ntopic = \"{id}\"\nsend_timeout_ms = 1000\n\
+         [log]\nlevel = \"info,taskcenter_server::access=off\"\nformat = \"json\"\n{}",
+        engine(&setting.extra)
+    );
+    Ok((text, wires))
+}
+
+impl Stage {
+    /// Starts the servers and the consumers, and waits until all is well.
+    pub async fn set(root: &Path, binary: &Path, backends: Option<&Backends>, name: &str, setting: Setting) -> Result<Self> {
+        let dir = root.join(name);
+        std::fs::create_dir_all(&dir)?;
+        let id = format!("faults_{}_{}", name.replace('-', "_"), time::now_ms());
+        let recorder = Arc::new(Recorder::default());
+        let mut nodes = Vec::new();
+        for number in 0..setting.nodes {
+            let (config, wires) = match backends {
+                Some(backends) if !setting.embedded => config(backends, &id, &setting).await?,
+                _ => (embedded(&dir, &setting), None),
+            };
+            nodes.push(Node::new(binary, &dir, &format!("node-{number}"), &config, wires)?);
+        }
+        let balancer = Balancer::open(nodes.iter().map(|node| node.addr.clone()).collect()).await?;
+        let source = match backends {
+            Some(backends) if !setting.embedded => Source::mongo(&backends.mongo.client().await?, &id),
+            _ => Source::Sqlite(dir.join("data/taskcenter.db")),
+        };
+        let mut stage = Self {
+            name: name.to_owned(),
+            front: balancer.url.clone(),
+            tasks: vec![source.watch(Arc::clone(&recorder)).await?],
+            dir,
+            nodes,
+            recorder,
+            source,
+            consumers: Vec::new(),
+            _balancer: balancer,
+        };
+        stage.start_all().await?;
+        if let (Some(backends), false) = (backends, setting.embedded) {
+            let place = Place { namesrv: backends.rocketmq.namesrv(), topic: id, front: stage.front.clone() };
+            stage.consumers.push(handlers::on_bus(&place, &stage.recorder)?);
+        }
+        stage.start_workers()?;
+        Ok(stage)
+    }
+
+    pub async fn start_all(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            node.start()?;
+        }
+        self.all_ready(60_000).await
+    }
+
+    pub async fn all_ready(&mut self, limit_ms: i64) -> Result<()> {
+        for node in &mut self.nodes {
+            node.until(&["ready"], limit_ms).await?;
+        }
+        Ok(())
+    }
+
+    fn start_workers(&mut self) -> Result<()> {
+        for name in ["sdk-1", "sdk-2"] {
+            self.consumers.push(handlers::on_queue(&self.front, name, SDK_QUEUE, &self.recorder)?);
+        }
+        for queue in [RAW_QUEUE, SILENT_QUEUE] {
+            self.tasks.push(handlers::raw(&self.front, queue, &self.recorder)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until every task and run has ended and everything that was handed over has arrived; then takes down the stage.
+    pub async fn strike(mut self, limit_ms: i64) -> Result<Evidence> {
+        let settled = time::until("everything has ended and arrived", limit_ms, async || self.settled().await).await;
+        // A second copy comes when a lease has run out at the latest.
+        time::pass(RUN_LEASE_MS + 1_000).await;
+        let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
+        for node in &mut self.nodes {
+            node.must_live()?;
+            let _ = node.kill();
+        }
+        for consumer in self.consumers {
+            let _ = consumer.shutdown().await;
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        let mut evidence = std::mem::take(&mut *self.recorder.get());
+        (evidence.tasks, evidence.runs) = (tasks, runs);
+        evidence.unsettled = settled.err().map(|why| why.to_string());
+        let file = std::fs::File::create(self.dir.join("evidence.json"))?;
+        serde_json::to_writer(std::io::BufWriter::new(file), &evidence).context("the evidence is kept")?;
+        if let Source::Mongo(db) = &self.source {
+            db.drop().await?;
+        }
+        Ok(evidence)
+    }
+
+    async fn settled(&self) -> bool {
+        if !matches!(self.source.open().await, Ok((0, 0))) {
+            return false;
+        }
+        let Ok(runs) = self.source.runs().await else { return false };
+        let evidence = self.recorder.get();
+        let arrived: HashSet<&str> = evidence.deliveries.iter().map(|delivery| delivery.run_id.as_str()).collect();
+        let handed_over = |state: &str| matches!(state, "fired" | "succeeded");
+        runs.iter().all(|run| !handed_over(&run.state) || arrived.contains(run.id.as_str()))
+    }
+}
+
+fn embedded(dir: &Path, setting: &Setting) -> String {
+    let data = dir.join("data").display().to_string();
+    let engine = engine(&setting.extra);
+    format!(
+        "[embedded]\ndata_dir = \"{data}\"\n[log]\nlevel = \"info,taskcenter_server::access=off\"\nformat = \"json\"\n{engine}"
+    )
+}

@@ -1,0 +1,222 @@
+//! Stores that are wrong on purpose: the checker is checked by them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
+use taskcenter_server::ports::{
+    Advance, BacklogRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter,
+};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// A task that was acknowledged is not stored.
+    DropsATask,
+    /// A moment has a second row.
+    DoublesARow,
+    /// The store's clock lets moments pass that have not come.
+    FiresEarly,
+    /// A run that has ended is brought back.
+    ForcesATransition,
+    /// A step is made whatever revision it was decided at.
+    IgnoresTheRevision,
+    /// A write is made whatever version it was decided at.
+    IgnoresTheVersion,
+    /// A write is acknowledged that was not made.
+    LosesAWrite,
+    /// A step counts no fire.
+    MiscountsAFire,
+    /// A task that is due is never found.
+    ForgetsATask,
+}
+
+/// How far the store's clock is ahead.
+pub fn store_ahead_ms(defect: Option<Defect>) -> i64 {
+    if defect == Some(Defect::FiresEarly) { 1_500 } else { 0 }
+}
+
+/// `store`, with the defect.
+pub fn store(defect: Option<Defect>, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    match defect {
+        Some(defect) => Arc::new(Broken { defect, calls: AtomicUsize::new(0), inner: store }),
+        None => store,
+    }
+}
+
+/// The defect shows at each such call.
+const EVERY: usize = 25;
+
+struct Broken {
+    defect: Defect,
+    calls: AtomicUsize,
+    inner: Arc<dyn Store>,
+}
+
+impl Broken {
+    fn shows(&self, defect: Defect) -> bool {
+        self.defect == defect && self.calls.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    }
+
+    /// The runs as they would have to be for their writes to be made.
+    async fn at_any_version(&self, runs: &[Run]) -> Result<Vec<Run>> {
+        let mut at_any = Vec::with_capacity(runs.len());
+        for run in runs {
+            let stored = self.inner.run(&run.id).await?;
+            at_any.push(Run { version: stored.map_or(run.version, |stored| stored.version), ..run.clone() });
+        }
+        Ok(at_any)
+    }
+
+    async fn at_any_revision(&self, advances: &[Advance]) -> Result<Vec<Advance>> {
+        let mut at_any = Vec::with_capacity(advances.len());
+        for advance in advances {
+            let stored = self.inner.task(&advance.task_id).await?;
+            let rev = stored.map_or(advance.rev, |stored| stored.rev);
+            at_any.push(Advance { rev, ..advance.clone() });
+        }
+        Ok(at_any)
+    }
+
+    async fn force(&self, task_id: &TaskId) {
+        let filter = RunFilter { task_id: Some(task_id.clone()), state: Some(RunState::Succeeded), tag: None };
+        let ended = self.inner.list_runs(&filter, &RunPage { limit: 1, before: None }).await.unwrap_or_default();
+        for run in ended {
+            let _ = self.inner.update_runs(&[Run { state: RunState::Fired, ..run }]).await;
+        }
+    }
+}
+
+fn second_row(run: &Run) -> Run {
+    Run { id: RunId::from_text(format!("{}-again", run.id)), ..run.clone() }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+        if self.shows(Defect::DropsATask) {
+            return tasks.iter().map(|_| Ok(InsertedTask::New)).collect();
+        }
+        self.inner.insert_tasks(tasks).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.inner.task(id).await
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        self.inner.tasks(ids).await
+    }
+
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        self.inner.list_tasks(filter, page).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+        self.inner.replace_task(read, task).await
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+        self.inner.cancel_tasks(ids, hide, now).await
+    }
+
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+        let mut due = self.inner.due_tasks(shards, until, limit).await?;
+        if self.defect == Defect::ForgetsATask {
+            due.retain(|task| !task.id.as_str().ends_with('7'));
+        }
+        Ok(due)
+    }
+
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+        if self.shows(Defect::DoublesARow) {
+            let again: Vec<Run> = runs.iter().map(second_row).collect();
+            self.inner.insert_runs(&again).await?;
+        }
+        self.inner.insert_runs(runs).await
+    }
+
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
+        let mut advances = advances.to_vec();
+        if self.defect == Defect::IgnoresTheRevision {
+            advances = self.at_any_revision(&advances).await?;
+        }
+        if self.shows(Defect::MiscountsAFire) {
+            advances.iter_mut().for_each(|advance| advance.fires = false);
+        }
+        self.inner.advance_tasks(&advances).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        self.inner.run(id).await
+    }
+
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+        self.inner.runs(ids).await
+    }
+
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
+        self.inner.open_runs(task_id).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        self.inner.list_runs(filter, page).await
+    }
+
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRow>> {
+        self.inner.queues().await
+    }
+
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
+        if self.shows(Defect::LosesAWrite) {
+            return Ok(vec![true; runs.len()]);
+        }
+        if self.shows(Defect::ForcesATransition) {
+            self.force(&runs[0].task_id).await;
+        }
+        if self.defect == Defect::IgnoresTheVersion {
+            return self.inner.update_runs(&self.at_any_version(runs).await?).await;
+        }
+        self.inner.update_runs(runs).await
+    }
+
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        self.inner.runs_needing_attention(shards, now, limit, queued_only).await
+    }
+
+    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+        self.inner.remember(request).await
+    }
+
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+        self.inner.count_fires(at, fires).await
+    }
+
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
+        self.inner.fires_in_minute(at).await
+    }
+
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
+        self.inner.backlog(now).await
+    }
+
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+        self.inner.prune(ended_before, remembered_before, limit).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        self.inner.now().await
+    }
+}

@@ -1,0 +1,78 @@
+//! Hand-overs: messages on the bus, and runs that enter their queues.
+
+use std::sync::Arc;
+
+use taskcenter_server::core::{Run, RunId};
+use taskcenter_server::engine::publish::property;
+use taskcenter_server::ports::BusMessage;
+
+use super::{Book, Checker, RunStory};
+use crate::life::Life;
+
+impl Checker {
+    /// A life of a node sends a message.
+    pub fn published(&self, message: &BusMessage, life: &Arc<Life>) {
+        let mut book = self.book();
+        let read = |name: &str| message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let (id, token) = (RunId::from_text(read(property::RUN_ID).unwrap_or_default()), read(property::TOKEN));
+        let attempt = read(property::ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.log(|| format!("{} sends {id} attempt {attempt}", life.name));
+        let Some(story) = book.runs.get(&id) else {
+            return self.wrong(&mut book, "a message without a run", &id);
+        };
+        let run = story.run.clone();
+        let fits = message.body == run.data.as_bytes() && message.tag == run.tag && message.key == run.task_id.as_str();
+        let known = token.is_some_and(|token| story.tokens.get(&attempt).is_some_and(|tokens| tokens.contains(&token)));
+        let doubled = self.is_doubled_without_cause(story, attempt, life);
+        if !fits || !known {
+            self.wrong(&mut book, "a message that does not fit its run", format!("{message:?} for {run:?}"));
+        }
+        if doubled {
+            self.wrong(&mut book, "a message was doubled without a cause", format!("{id} attempt {attempt} by {}", life.name));
+        }
+        if attempt == 1 {
+            self.handed_over(&mut book, &run);
+        }
+        if let Some(story) = book.runs.get_mut(&id) {
+            story.sent.push((attempt, Arc::clone(life), self.now()));
+        }
+    }
+
+    /// One of the two senders died, froze, lost an answer or has a clock that was set.
+    fn is_doubled_without_cause(&self, story: &RunStory, attempt: u32, by: &Arc<Life>) -> bool {
+        let before = |(earlier, ..): &&(u32, Arc<Life>, _)| *earlier == attempt;
+        let Some((_, first, at)) = story.sent.iter().rfind(before) else { return false };
+        let since = at.plus_ms(-1_000);
+        !first.was_troubled_since(since) && !by.was_troubled_since(since)
+    }
+
+    /// A run's first attempt is handed over.
+    pub(super) fn handed_over(&self, book: &mut Book, run: &Run) {
+        if run.scheduled_at > self.now().plus_ms(1 + if run.triggered { self.skew_ms } else { 0 }) {
+            self.wrong(book, "a run was handed over before its moment", format!("{run:?}"));
+        }
+        let Some(story) = book.runs.get_mut(&run.id) else { return };
+        let (again, undecided) = (story.handed_over, !story.decided && !run.triggered);
+        story.handed_over = true;
+        if undecided && run.attempt == 1 {
+            self.wrong(book, "a run was handed over that was not decided", format!("{run:?}"));
+        }
+        let promises = book.tasks.get(&run.task_id).map(|task| &task.promises).into_iter().flatten();
+        let broken = promises.filter(|promise| {
+            let last = if run.triggered { promise.triggered_rev } else { promise.rev };
+            run.rev <= last && !promise.listed.contains(&run.id)
+        });
+        let broken: Vec<_> = broken.map(|promise| promise.kind).collect();
+        if let Some(kind) = broken.first().filter(|_| !again) {
+            self.wrong(book, "a fire after an acknowledged change", format!("{kind:?}, but {run:?}"));
+        }
+    }
+
+    /// A run is marked as fired.
+    pub(super) fn confirmed(&self, book: &mut Book, run: &Run) {
+        let was_sent = |story: &RunStory| story.sent.iter().any(|(attempt, ..)| *attempt == run.attempt);
+        if !book.runs.get(&run.id).is_some_and(was_sent) {
+            self.wrong(book, "a run was marked that was not sent", format!("{run:?}"));
+        }
+    }
+}

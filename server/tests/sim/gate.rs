@@ -1,0 +1,112 @@
+//! Where every actor waits at each call of a port, until the scheduler lets it through: one at a time, in an order that is drawn.
+//!
+//! The runtime asks for a turn whenever nothing else can run ([`Gate::turn`]). As long as somebody waits here the time stands still;
+//! only when nobody does, tokio's paused clock jumps to its next timer.
+
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The one place where a simulated history is decided.
+pub struct Gate(Mutex<Inner>);
+
+struct Inner {
+    lots: fastrand::Rng,
+    waiting: Vec<(u64, u64, Waker)>,
+    next: u64,
+    steps: u64,
+    hash: u64,
+}
+
+impl Gate {
+    /// A gate that draws by `seed`.
+    pub fn new(seed: u64) -> Self {
+        let lots = fastrand::Rng::with_seed(seed);
+        Self(Mutex::new(Inner { lots, waiting: Vec::new(), next: 0, steps: 0, hash: seed }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn. `what` goes into the history's hash.
+    pub fn pass(&self, what: u64) -> Pass<'_> {
+        Pass { gate: self, what, place: None }
+    }
+
+    /// Lets one of those who wait through.
+    pub fn turn(&self) {
+        let mut inner = self.inner();
+        if inner.waiting.is_empty() {
+            return;
+        }
+        let waiting = inner.waiting.len();
+        let chosen = inner.lots.usize(..waiting);
+        let (_, what, waker) = inner.waiting.swap_remove(chosen);
+        inner.steps += 1;
+        inner.mix(what);
+        drop(inner);
+        waker.wake();
+    }
+
+    /// Writes something into the history's hash.
+    pub fn note(&self, what: u64) {
+        self.inner().mix(what);
+    }
+
+    /// How often somebody was let through: each is one poll of a future between two halves of a port's call.
+    pub fn steps(&self) -> u64 {
+        self.inner().steps
+    }
+
+    /// What was let through, in its order.
+    pub fn hash(&self) -> u64 {
+        self.inner().hash
+    }
+}
+
+impl Inner {
+    fn mix(&mut self, what: u64) {
+        let mixed = (self.hash ^ what).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.hash = mixed ^ (mixed >> 29);
+    }
+}
+
+/// One wait at the gate.
+pub struct Pass<'a> {
+    gate: &'a Gate,
+    what: u64,
+    place: Option<u64>,
+}
+
+impl Future for Pass<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.gate.inner();
+        let waker = context.waker().clone();
+        let Some(place) = self.place else {
+            let place = inner.next;
+            inner.next += 1;
+            inner.waiting.push((place, self.what, waker));
+            drop(inner);
+            self.place = Some(place);
+            return Poll::Pending;
+        };
+        match inner.waiting.iter_mut().find(|(waiting, ..)| *waiting == place) {
+            Some((.., old)) => {
+                *old = waker;
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.gate.inner().waiting.retain(|(waiting, ..)| *waiting != place);
+        }
+    }
+}

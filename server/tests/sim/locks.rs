@@ -1,0 +1,83 @@
+//! Leases that can be lost as a whole, as a flushed Redis loses them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::ports::{Clock, Lock, Result};
+
+/// All nodes' leases.
+pub struct Locks {
+    clock: Arc<dyn Clock>,
+    shared: Mutex<Shared>,
+}
+
+struct Shared {
+    leases: LocalLock,
+    handles: Vec<Arc<Handle>>,
+}
+
+/// One node's handle. After a flush it stands for other leases.
+pub struct Handle(Mutex<Arc<LocalLock>>);
+
+impl Locks {
+    /// Leases that nobody holds yet; they run out by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let leases = LocalLock::new(Arc::clone(&clock));
+        Self { clock, shared: Mutex::new(Shared { leases, handles: Vec::new() }) }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A handle for one more node.
+    pub fn handle(&self) -> Arc<Handle> {
+        let mut shared = self.shared();
+        let handle = Arc::new(Handle(Mutex::new(Arc::new(shared.leases.another()))));
+        shared.handles.push(Arc::clone(&handle));
+        handle
+    }
+
+    /// Every lease and every announcement is lost. Who waits for hints waits in vain until it asks again.
+    pub fn flush(&self) {
+        let mut shared = self.shared();
+        shared.leases = LocalLock::new(Arc::clone(&self.clock));
+        for handle in &shared.handles {
+            *handle.slot() = Arc::new(shared.leases.another());
+        }
+    }
+}
+
+impl Handle {
+    fn slot(&self) -> MutexGuard<'_, Arc<LocalLock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self) -> Arc<LocalLock> {
+        Arc::clone(&self.slot())
+    }
+}
+
+#[async_trait]
+impl Lock for Handle {
+    async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>> {
+        self.current().join(node, ttl_ms).await
+    }
+
+    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+        self.current().hold(node, shards, ttl_ms).await
+    }
+
+    async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
+        self.current().release(node, shards, leave).await
+    }
+
+    async fn wake(&self, shards: &[u16]) -> Result<()> {
+        self.current().wake(shards).await
+    }
+
+    async fn woken(&self) -> Result<Vec<u16>> {
+        self.current().woken().await
+    }
+}

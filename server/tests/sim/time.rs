@@ -1,0 +1,73 @@
+//! True time, and the clocks that are wrong about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskcenter_server::core::Moment;
+use taskcenter_server::ports::Clock;
+use tokio::time::Instant;
+
+/// When every history begins.
+const BEGIN: Moment = Moment::from_sec(1_800_000_000);
+/// How long a sleep trusts that its clock was not set.
+const LONGEST_NAP_MS: i64 = 500;
+
+/// The time that is: tokio's paused clock, counted from a fixed moment.
+#[derive(Clone, Copy)]
+pub struct Time(Instant);
+
+impl Time {
+    /// It begins.
+    #[allow(clippy::disallowed_methods, reason = "the paused clock is the injected one here")]
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Now.
+    pub fn now(self) -> Moment {
+        BEGIN.plus_ms(self.0.elapsed().as_millis() as i64)
+    }
+}
+
+/// A clock that is some milliseconds off, and can be set while it runs.
+#[derive(Clone)]
+pub struct OffClock {
+    time: Time,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl OffClock {
+    /// A clock that is `ahead_ms` ahead of the time.
+    pub fn new(time: Time, ahead_ms: i64) -> Self {
+        Self { time, ahead_ms: Arc::new(AtomicI64::new(ahead_ms)) }
+    }
+
+    /// Sets it.
+    pub fn set_ahead(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Clock for OffClock {
+    fn now(&self) -> Moment {
+        self.time.now().plus_ms(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    async fn sleep_until(&self, at: Moment) {
+        loop {
+            let left = at.since(self.now());
+            if left <= 0 {
+                return;
+            }
+            sleep_ms(left.min(LONGEST_NAP_MS) as u64).await;
+        }
+    }
+}
+
+/// Lets simulated time pass.
+pub async fn sleep_ms(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}

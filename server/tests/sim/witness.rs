@@ -1,0 +1,170 @@
+//! Stands between the nodes and the back ends, and tells the checker of every change where it happens.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
+use taskcenter_server::ports::{
+    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter,
+};
+
+use super::checker::Checker;
+use super::life::Life;
+
+/// A store that is watched. The one behind it answers at once, so that nothing comes between a change and its record.
+pub struct WitnessStore {
+    pub inner: Arc<dyn Store>,
+    pub checker: Arc<Checker>,
+}
+
+impl WitnessStore {
+    async fn tasks_around<T>(&self, ids: &[TaskId], change: impl Future<Output = T>) -> T {
+        let before = self.inner.tasks(ids).await.unwrap_or_default();
+        let answer = change.await;
+        let after = self.inner.tasks(ids).await.unwrap_or_default();
+        self.checker.tasks_changed(ids, &before, &after);
+        answer
+    }
+
+    async fn runs_around<T>(&self, runs: &[Run], change: impl Future<Output = T>) -> T {
+        let ids: Vec<RunId> = runs.iter().map(|run| run.id.clone()).collect();
+        let before = self.inner.runs(&ids).await.unwrap_or_default();
+        let answer = change.await;
+        let after = self.inner.runs(&ids).await.unwrap_or_default();
+        self.checker.runs_changed(&ids, &before, &after);
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for WitnessStore {
+    async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+        self.tasks_around(&ids, self.inner.insert_tasks(tasks)).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.inner.task(id).await
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        self.inner.tasks(ids).await
+    }
+
+    async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+        self.inner.list_tasks(filter, page).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+        self.tasks_around(std::slice::from_ref(&task.id), self.inner.replace_task(read, task)).await
+    }
+
+    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+        self.tasks_around(ids, self.inner.cancel_tasks(ids, hide, now)).await
+    }
+
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+        self.inner.due_tasks(shards, until, limit).await
+    }
+
+    async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
+        self.runs_around(runs, self.inner.insert_runs(runs)).await
+    }
+
+    async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
+        let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
+        self.tasks_around(&ids, self.inner.advance_tasks(advances)).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        self.inner.run(id).await
+    }
+
+    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+        self.inner.runs(ids).await
+    }
+
+    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
+        self.inner.open_runs(task_id).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        self.inner.list_runs(filter, page).await
+    }
+
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRow>> {
+        self.inner.queues().await
+    }
+
+    async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
+        self.runs_around(runs, self.inner.update_runs(runs)).await
+    }
+
+    async fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        self.inner.runs_needing_attention(shards, now, limit, queued_only).await
+    }
+
+    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+        self.inner.remember(request).await
+    }
+
+    async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
+        self.inner.count_fires(at, fires).await
+    }
+
+    async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
+        self.inner.fires_in_minute(at).await
+    }
+
+    async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
+        self.inner.backlog(now).await
+    }
+
+    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+        self.inner.prune(ended_before, remembered_before, limit).await
+    }
+
+    async fn now(&self) -> Result<Moment> {
+        self.inner.now().await
+    }
+}
+
+/// A broker that is watched, as one life of a node sees it.
+pub struct WitnessBus {
+    pub inner: Arc<dyn Bus>,
+    pub life: Arc<Life>,
+    pub checker: Arc<Checker>,
+}
+
+#[async_trait]
+impl Bus for WitnessBus {
+    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
+        for message in &messages {
+            self.checker.published(message, &self.life);
+        }
+        self.inner.publish(messages).await
+    }
+
+    async fn lag(&self) -> Result<Vec<(String, u64)>> {
+        self.inner.lag().await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.inner.probe().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
