@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{ConfigError, ENV_PREFIX};
 pub use secret::{MongoUri, Secret};
 
+use crate::compat::Compat;
 use crate::core::alert::Limits;
 use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
@@ -41,6 +42,8 @@ pub struct Config {
     pub engine: Settings,
     /// Backlog alerts.
     pub alerts: Alerts,
+    /// The older systems' contracts.
+    pub compat: Compat,
     /// The log.
     pub log: Log,
 }

@@ -7,6 +7,7 @@
 pub mod failpoint;
 
 pub mod adapters;
+pub mod compat;
 pub mod config;
 pub mod core;
 pub mod engine;
@@ -69,7 +70,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     tracing::info!(node = node.name, "starting");
     // The front is closed before the engine stops: what it has accepted can still be woken for.
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
-    let served = http::serve(listener, state, config.http_limits(), shutdown).await;
+    let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
+    let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
+    let served = http::serve(listener, state, config.http_limits(), mount, shutdown).await;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");

@@ -209,7 +209,7 @@ taskcenter {version} is ready
 
 Create a task that is due in 5 seconds:
   curl -d '{{\"name\":\"hello\",\"data\":\"world\",\"delay_ms\":5000}}' {url}/v1/tasks
-Watch it fire:
+Watch it fire, and wait in the queue hello for a worker:
   taskcenter tail{server}
 
 Ctrl-C stops it.

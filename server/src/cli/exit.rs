@@ -1,7 +1,5 @@
 //! How a verb can fail, and what the shell is told.
 
-use std::process::ExitCode;
-
 use taskcenter_client::Error;
 
 /// Why a verb did not do what was asked, in words that say what to do next.
@@ -83,12 +81,6 @@ impl Failure {
     }
 }
 
-impl From<Failure> for ExitCode {
-    fn from(failure: Failure) -> Self {
-        Self::from(failure.code())
-    }
-}
-
 /// An error with its causes, in one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
@@ -128,6 +120,7 @@ fn option(field: &str) -> Option<&'static str> {
         "max_runtime_sec" => "--max-runtime",
         "queue" => "--queue",
         "dedup_key" => "--dedup-key",
+        "retry" => "--max-attempts, --backoff or --max-backoff",
         "retry.max_attempts" => "--max-attempts",
         "retry.backoff_ms" => "--backoff",
         "retry.max_backoff_ms" => "--max-backoff",

@@ -10,6 +10,7 @@ use super::exit::Failure;
 
 /// A person waits: a server that is away is given up sooner than the SDK would.
 const RETRIES: u32 = 2;
+const HEADING: &str = "Server";
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// Where the server is, and how its answers are shown.
@@ -21,11 +22,13 @@ pub struct Remote {
         global = true,
         value_name = "URL",
         env = "TASKCENTER_SERVER",
+        hide_env_values = true,
+        help_heading = HEADING,
         default_value = "http://127.0.0.1:8275"
     )]
     server: String,
     /// Print the API's own JSON, one document a line.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
 }
 
@@ -44,7 +47,7 @@ impl Remote {
 pub struct Center {
     /// The calls.
     pub calls: TaskCenter,
-    /// Where they go.
+    /// Where they go, as it can be shown.
     pub address: String,
     /// Whether answers are shown as they are.
     pub json: bool,
@@ -54,13 +57,21 @@ impl Center {
     fn new(address: String, json: bool) -> Result<Self, Failure> {
         let calls = TaskCenter::builder(&address).retries(RETRIES, FIRST_RETRY).build();
         let calls = calls.map_err(|error| Failure::of_call(&error, &address))?;
-        Ok(Self { calls, address, json })
+        Ok(Self { calls, address: without_login(&address), json })
     }
 
     /// Waits for a call, and says what its failure means.
     pub async fn ask<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
         call.await.map_err(|error| Failure::of_call(&error, &self.address))
     }
+}
+
+/// An address that can be shown: a name and a password that stand in it are left out.
+fn without_login(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// Does the same to each; one that cannot be done does not keep the others from it.
@@ -79,4 +90,20 @@ pub async fn each(ids: &[String], act: impl AsyncFn(&str) -> Result<(), Failure>
         }
     }
     first.map_or(Ok(()), |code| Err(Failure::Told(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_not_shown() {
+        for (address, shown) in [
+            ("http://me:canary@h:1/a@b", "http://h:1/a@b"),
+            ("http://me:canary@h", "http://h"),
+            ("http://h:1", "http://h:1"),
+        ] {
+            assert_eq!(without_login(address), shown);
+        }
+    }
 }

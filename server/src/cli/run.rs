@@ -157,7 +157,7 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("claim", run.claim.to_string()),
         ("queue", text(&run.queue)),
         ("worker", text(&run.worker)),
-        ("looked at", time(run.attention_at)),
+        ("waits until", time(run.attention_at)),
         ("skipped", table::or_dash(skipped(run))),
         ("result", table::or_dash(run.result.as_ref().map(|result| table::clean(&result.to_string())))),
     ])

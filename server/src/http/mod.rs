@@ -81,13 +81,17 @@ struct Context {
     document: Bytes,
 }
 
+/// Puts further fronts beside the routes that are here.
+pub type Mount = Box<dyn FnOnce(Router) -> Router + Send>;
+
 /// Every route, with all that surrounds the handlers.
-pub fn router(state: HttpState, limits: HttpLimits) -> Router {
+pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let (resources, document) = openapi::resources().split_for_parts();
     // It is made of texts and numbers: nothing in it cannot be written.
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
     let context = Context { state, limits, document };
-    surround(routes().merge(resources), &context).with_state(context)
+    let routes = routes().merge(resources).with_state(context.clone());
+    surround(mount(routes), &context)
 }
 
 fn routes() -> Router<Context> {
@@ -114,7 +118,7 @@ fn v1() -> Router<Context> {
 }
 
 /// The last layer is the outermost.
-fn surround(routes: Router<Context>, context: &Context) -> Router<Context> {
+fn surround(routes: Router, context: &Context) -> Router {
     let state = context.state.clone();
     let access_log = TraceLayer::new_for_http()
         .make_span_with(layers::span)

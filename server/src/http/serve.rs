@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{HttpLimits, HttpState, router};
+use super::{HttpLimits, HttpState, Mount, router};
 
 /// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -26,10 +26,11 @@ pub async fn serve(
     listener: TcpListener,
     state: HttpState,
     limits: HttpLimits,
+    mount: Mount,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
-    serve_router(listener, router(state, limits), limits, shutdown).await;
+    serve_router(listener, router(state, limits, mount), limits, shutdown).await;
     Ok(())
 }
 

@@ -134,10 +134,10 @@ impl Life {
     async fn may_be_late(&self, rates: &Rates, call: &'static str, what: u64) {
         if self.falls(rates.delays) {
             let ms = self.lots().u64(1..rates.longest_delay_ms);
+            sleep_ms(ms).await;
             if ms > LONG_DELAY_MS && hands_over(call) {
                 self.trouble();
             }
-            sleep_ms(ms).await;
             self.turn(what).await;
         }
     }

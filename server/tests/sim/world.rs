@@ -175,7 +175,6 @@ impl World {
         let node = Arc::new(self.node(&life, lots.u64(..)));
         let ports = Ports {
             store: Arc::clone(&node.store),
-            records: Arc::new(taskcenter_server::adapters::memory::MemoryRecords::default()),
             lock: Arc::clone(&node.lock),
             records: Arc::new(MemoryRecords::default()),
             clock: Arc::clone(&node.clock),
