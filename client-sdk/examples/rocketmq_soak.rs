@@ -33,7 +33,9 @@ impl Deliver for Received {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: rocketmq_soak NAME_SERVER SECONDS";
-    let (Some(server), Some(seconds)) = (arguments.next(), arguments.next()) else { return Err(usage.into()) };
+    let (Some(server), Some(seconds)) = (arguments.next(), arguments.next()) else {
+        return Err(usage.into());
+    };
     let length = Duration::from_secs(seconds.parse()?);
     let config = RocketMqConfig::new(server, "tc_soak", "tc_soak_group");
 
@@ -66,8 +68,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn batch() -> Vec<OutMessage> {
-    let message =
-        || OutMessage { tag: "soak".into(), key: "soak".into(), body: vec![b'x'; 1024].into(), properties: vec![] };
+    let message = || OutMessage {
+        tag: "soak".into(),
+        key: "soak".into(),
+        body: vec![b'x'; 1024].into(),
+        properties: vec![],
+    };
     std::iter::repeat_with(message).take(BATCH).collect()
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use taskcenter_client::TaskCenter;
 use taskcenter_client::resources::{LeaseRequest, SettleRequest, Settlement, TaskSpec};
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
-use taskcenter_client::TaskCenter;
 
 const BATCH: usize = 1_000;
 const BATCHES_AT_ONCE: usize = 4;
@@ -22,7 +22,8 @@ const WORKED: usize = 20_000;
 fn main() -> Result<()> {
     // Cargo itself adds `--bench`.
     let arguments: Vec<String> = std::env::args().collect();
-    let tasks = arguments.iter().position(|argument| argument == "--tasks").map(|at| arguments[at + 1].parse());
+    let tasks =
+        arguments.iter().position(|argument| argument == "--tasks").map(|at| arguments[at + 1].parse());
     let tasks: usize = tasks.transpose().context("--tasks takes a number")?.unwrap_or(100_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(tasks))
@@ -39,7 +40,10 @@ async fn measure(tasks: usize) -> Result<()> {
     let far = Timestamp::now() + jiff::SignedDuration::from_hours(240);
     create(&node.client, tasks, Some(far)).await?;
     let rate = tasks as f64 / begun.elapsed().as_secs_f64();
-    println!("{tasks} tasks created in batches of {BATCH}: {rate:.0} tasks/s, {:.2} of SQLite alone", rate / raw);
+    println!(
+        "{tasks} tasks created in batches of {BATCH}: {rate:.0} tasks/s, {:.2} of SQLite alone",
+        rate / raw
+    );
     println!("{tasks} pending: {} resident", node.resident()?);
     drop(node);
 

@@ -243,7 +243,13 @@ pub trait Records: Send + Sync {
     async fn remove_record(&self, record: &Record) -> Result<bool>;
     /// Documents of a kind, and of an index where one is given, by key in ascending order (as bytes); after a key where one is given; at
     /// most `limit`.
-    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>>;
+    async fn records(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Record>>;
 }
 
 /// One message for the bus.

@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_passed_on() {
         let faults = Faults { quick: true, only: Some("kill,mongo".to_owned()), list: false, seed: 7 };
-        let passed: Vec<String> = arguments(&faults).into_iter().skip_while(|argument| argument != "--").collect();
+        let passed: Vec<String> =
+            arguments(&faults).into_iter().skip_while(|argument| argument != "--").collect();
         assert_eq!(passed, ["--", "--quick", "--only=kill,mongo", "--seed=7"]);
     }
 }

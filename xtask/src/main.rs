@@ -168,7 +168,17 @@ fn act(action: Action, services: &Services, workspace: &Path) -> Result<()> {
 
 fn bench_embedded(workspace: &Path, tasks: usize) -> Result<()> {
     let tasks = tasks.to_string();
-    let bench = ["bench", "--package", "taskcenter-server", "--bench", "embedded", "--locked", "--", "--tasks", &tasks];
+    let bench = [
+        "bench",
+        "--package",
+        "taskcenter-server",
+        "--bench",
+        "embedded",
+        "--locked",
+        "--",
+        "--tasks",
+        &tasks,
+    ];
     cargo::cargo(workspace, &BTreeMap::new(), &bench)
 }
 

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow, Remembered,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow,
+    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// Decides what becomes of calls. Either answer may also take its time, or never come.
@@ -313,7 +313,12 @@ mod tests {
     use crate::adapters::memory::MemoryBus;
 
     fn messages(n: usize) -> Vec<BusMessage> {
-        let message = |n: usize| BusMessage { tag: n.to_string(), key: String::new(), body: Vec::new(), properties: Vec::new() };
+        let message = |n: usize| BusMessage {
+            tag: n.to_string(),
+            key: String::new(),
+            body: Vec::new(),
+            properties: Vec::new(),
+        };
         (0..n).map(message).collect()
     }
 

@@ -8,9 +8,9 @@ use taskcenter_client::{Error, TaskCenter};
 
 use super::exit::Failure;
 
+const HEADING: &str = "Server";
 /// A person waits: a server that is away is given up sooner than the SDK would.
 const RETRIES: u32 = 2;
-const HEADING: &str = "Server";
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// Where the server is, and how its answers are shown.
@@ -35,7 +35,7 @@ pub struct Remote {
 impl Remote {
     /// Runs a verb that talks to the server.
     pub fn run(self, verb: impl AsyncFnOnce(Center) -> Result<(), Failure>) -> Result<(), Failure> {
-        let center = Center::new(self.server, self.json)?;
+        let center = Center::new(&self.server, self.json)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("no threads to run on: {error}")))?;
         runtime.block_on(verb(center))
@@ -54,10 +54,10 @@ pub struct Center {
 }
 
 impl Center {
-    fn new(address: String, json: bool) -> Result<Self, Failure> {
-        let calls = TaskCenter::builder(&address).retries(RETRIES, FIRST_RETRY).build();
-        let calls = calls.map_err(|error| Failure::of_call(&error, &address))?;
-        Ok(Self { calls, address: without_login(&address), json })
+    fn new(address: &str, json: bool) -> Result<Self, Failure> {
+        let calls = TaskCenter::builder(address).retries(RETRIES, FIRST_RETRY).build();
+        let calls = calls.map_err(|error| Failure::of_call(&error, address))?;
+        Ok(Self { calls, address: without_login(address), json })
     }
 
     /// Waits for a call, and says what its failure means.

@@ -169,13 +169,11 @@ impl Memory {
     fn is_news(&mut self, run: &RunResource) -> bool {
         let now = Seen { state: run.state.clone(), attempt: run.attempt, is_open: run.ended_at.is_none() };
         let news = (now.state.clone(), now.attempt);
-        match self.seen.insert(run.run_id.clone(), now) {
-            Some(before) => (before.state, before.attempt) != news,
-            None => {
-                self.order.push_back(run.run_id.clone());
-                true
-            }
+        if let Some(before) = self.seen.insert(run.run_id.clone(), now) {
+            return (before.state, before.attempt) != news;
         }
+        self.order.push_back(run.run_id.clone());
+        true
     }
 
     /// Runs that may still change and are not among those listed, some at a time.

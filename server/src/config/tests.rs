@@ -156,7 +156,10 @@ fn a_broken_value_is_named_with_what_is_expected() {
         ("[engine]\nbatch = 0", ["`engine.batch`", "between 1 and 10000"]),
         ("[engine]\nwindow_ms = -1", ["`engine.window_ms`", "between"]),
         ("[engine]\ntime_zone = \"Mars\"", ["`engine.time_zone`", "IANA"]),
-        ("[server]\nmode = \"cluster\"\n[engine]\nrun_lease_ms = 3000", ["`engine.run_lease_ms`", "rocketmq.send_timeout_ms"]),
+        (
+            "[server]\nmode = \"cluster\"\n[engine]\nrun_lease_ms = 3000",
+            ["`engine.run_lease_ms`", "rocketmq.send_timeout_ms"],
+        ),
         ("[engine.misfire]\npolicy = \"all\"", ["`engine.misfire.policy`", "fire_all"]),
         ("[server]\nlisten = \"8275\"", ["`server.listen`", "a port"]),
         ("[redis]\naddr = \"redis\"", ["`redis.addr`", "host:port"]),

@@ -42,7 +42,11 @@ pub fn paused(task: &Task, open: &[u32]) -> Result<Option<Task>, CannotChange> {
 ///
 /// # Errors
 /// When it is over.
-pub fn resumed(task: &Task, open: &[u32], now: Moment) -> Result<Option<(Task, Option<Missed>)>, CannotChange> {
+pub fn resumed(
+    task: &Task,
+    open: &[u32],
+    now: Moment,
+) -> Result<Option<(Task, Option<Missed>)>, CannotChange> {
     changeable(task)?;
     if task.state == TaskState::Active {
         return Ok(None);
@@ -145,7 +149,10 @@ mod tests {
         let (next, missed) = resumed(&held, &[], NOW.plus_ms(10_500)).unwrap().unwrap();
         let missed = missed.unwrap();
         assert_eq!((missed.from, missed.stretch.to, missed.stretch.count), (NOW, NOW.plus_ms(10_000), 11));
-        assert_eq!((next.state, next.rev, next.next_due_at), (TaskState::Active, 3, Some(NOW.plus_ms(11_000))));
+        assert_eq!(
+            (next.state, next.rev, next.next_due_at),
+            (TaskState::Active, 3, Some(NOW.plus_ms(11_000)))
+        );
         assert_eq!(resumed(&next, &[], NOW).unwrap(), None, "it is not held");
     }
 
@@ -160,8 +167,7 @@ mod tests {
     #[test]
     fn an_edit_of_the_data_keeps_the_place() {
         let task = Task { next_due_at: Some(NOW.plus_ms(5_000)), fired_count: 5, ..every_second() };
-        let definition =
-            Submission { data: "43".into(), ..definition(Schedule::Every { period_ms: 1_000 }) };
+        let definition = Submission { data: "43".into(), ..definition(Schedule::Every { period_ms: 1_000 }) };
         let next = edited(&task, definition, &[], NOW.plus_ms(4_500)).unwrap();
         assert_eq!((next.rev, next.data.as_str(), next.next_due_at), (2, "43", task.next_due_at));
         assert_eq!(next.anchored_at, task.anchored_at);

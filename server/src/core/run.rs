@@ -106,7 +106,10 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Dead | S::Retrying, E::Redriven) => Some(S::Retrying),
         (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
         | (S::Firing, E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven)
-        | (S::Fired, E::Confirmed | E::Queued | E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven)
+        | (
+            S::Fired,
+            E::Confirmed | E::Queued | E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven,
+        )
         | (
             S::Ready,
             E::Confirmed
@@ -324,7 +327,12 @@ impl Run {
     ///
     /// # Errors
     /// When the run does not wait in a queue.
-    pub fn leased_by(&mut self, worker: &str, token: String, lease_until: Moment) -> Result<(), IllegalTransition> {
+    pub fn leased_by(
+        &mut self,
+        worker: &str,
+        token: String,
+        lease_until: Moment,
+    ) -> Result<(), IllegalTransition> {
         self.take(RunEvent::Taken)?;
         self.token = token;
         self.claimed_by(worker, lease_until);

@@ -48,7 +48,10 @@ fn fired_is_the_end_only_where_nobody_reports() {
     let mut silent = firing(false);
     silent.confirmed(NOW).unwrap();
     assert!(silent.has_ended());
-    assert!(silent.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(), "it has ended");
+    assert!(
+        silent.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(),
+        "it has ended"
+    );
 
     let mut awaited = firing(true);
     awaited.confirmed(NOW).unwrap();

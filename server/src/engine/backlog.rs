@@ -55,12 +55,8 @@ impl Backlog {
             self.stand_down();
             return Ok(());
         }
-        let (fires, backlog, lag, queues) = tokio::join!(
-            self.fires(now),
-            self.store.backlog(now),
-            self.bus.lag(),
-            self.store.queues()
-        );
+        let (fires, backlog, lag, queues) =
+            tokio::join!(self.fires(now), self.store.backlog(now), self.bus.lag(), self.store.queues());
         let mut readings = Vec::new();
         let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
         let backlog = backlog.map(|rows| {

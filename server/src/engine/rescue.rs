@@ -86,7 +86,9 @@ fn look_after(
     now: Moment,
 ) -> std::result::Result<(), IllegalTransition> {
     match run.state {
-        RunState::Fired | RunState::Leased | RunState::Retrying if deleted => return run.cancel("its task was deleted", now),
+        RunState::Fired | RunState::Leased | RunState::Retrying if deleted => {
+            return run.cancel("its task was deleted", now);
+        }
         RunState::Fired | RunState::Leased => run.outcome_overdue(&node.settings.retry, now)?,
         _ => {}
     }
@@ -108,8 +110,7 @@ async fn past_their_moment(
     tasks: &HashMap<TaskId, Task>,
     now: Moment,
 ) -> Result<Vec<Run>> {
-    let has_passed =
-        |run: &Run| tasks.get(&run.task_id).is_some_and(|task| is_decided(task, run));
+    let has_passed = |run: &Run| tasks.get(&run.task_id).is_some_and(|task| is_decided(task, run));
     let (mut passed, stuck): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(has_passed);
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         stuck.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| awaits(task, run)));

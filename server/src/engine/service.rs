@@ -172,7 +172,8 @@ impl Service {
         for task in accepted {
             answers.push(task.and_then(|task| {
                 let answer = inserted.next();
-                let answer = answer.unwrap_or_else(|| Err(PortError::Corrupt("store", "no answer for a task".into())));
+                let answer =
+                    answer.unwrap_or_else(|| Err(PortError::Corrupt("store", "no answer for a task".into())));
                 let answer = answer.map(|inserted| submitted(&task, inserted))?;
                 soon.extend((!answer.existing).then(|| (task.id.shard(), task.next_due_at)));
                 Ok(answer)
@@ -200,9 +201,12 @@ impl Service {
     /// gets lost costs at most that time.
     async fn wake_if_soon(&self, tasks: &[(u16, Option<Moment>)], now: Moment) {
         let soon = |due: &Option<Moment>| due.is_some_and(|due| due.since(now) <= self.settings.window_ms);
-        let shards: BTreeSet<u16> = tasks.iter().filter(|(_, due)| soon(due)).map(|(shard, _)| *shard).collect();
+        let shards: BTreeSet<u16> =
+            tasks.iter().filter(|(_, due)| soon(due)).map(|(shard, _)| *shard).collect();
         let shards: Vec<u16> = shards.into_iter().collect();
-        if !shards.is_empty() && let Err(error) = self.ports.lock.wake(&shards).await {
+        if !shards.is_empty()
+            && let Err(error) = self.ports.lock.wake(&shards).await
+        {
             tracing::debug!(%error, "no wake-up was sent; the next scan finds the tasks");
         }
     }

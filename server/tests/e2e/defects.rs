@@ -176,7 +176,8 @@ async fn a_per_second_setnx_lock_that_slow_ticks_outlive() {
 /// reported is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn ack_and_max_runtime_unimplemented() {
-    let stage = stage(Mode::Cluster, "ack", "[engine]\nrescue_ms = 100\n[engine.retry]\nmax_attempts = 2\n").await;
+    let stage =
+        stage(Mode::Cluster, "ack", "[engine]\nrescue_ms = 100\n[engine.retry]\nmax_attempts = 2\n").await;
     let id = stage.add(NewTask::once("ack", "unreported").ack(Duration::from_secs(1))).await;
     wait::until("it is given up", async || {
         ledger::runs_of(&stage.cluster, &id).await.iter().any(|row| row.state == "dead")

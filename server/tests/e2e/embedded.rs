@@ -74,7 +74,9 @@ async fn work(url: String, acknowledged: Arc<Acknowledged>, over: Arc<AtomicBool
                 result: None,
             },
         });
-        let Ok(answers) = client.settle(&SettleRequest { outcomes: outcomes.collect() }).await else { continue };
+        let Ok(answers) = client.settle(&SettleRequest { outcomes: outcomes.collect() }).await else {
+            continue;
+        };
         for (run, answer) in leased.runs.into_iter().zip(answers.results) {
             if answer.status == 200 {
                 acknowledged.outcome(run.task_id);
@@ -150,7 +152,10 @@ impl SmallDisk {
         std::fs::create_dir_all(&at).expect("the mount point is made");
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs", &at]).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "a small disk needs the right to mount one (root)");
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "a small disk needs the right to mount one (root)"
+        );
         Self(at)
     }
 }
@@ -201,7 +206,8 @@ async fn all_there(client: &TaskCenter, ids: &[String]) {
 
 fn sound(cluster: &Cluster) {
     let ledger = rusqlite::Connection::open(format!("{}/taskcenter.db", cluster.data_dir)).expect("it opens");
-    let verdict: String = ledger.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
+    let verdict: String =
+        ledger.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
     assert_eq!(verdict, "ok");
 }
 
@@ -223,7 +229,10 @@ async fn a_worker_that_dies_gives_its_runs_back_after_its_lease() {
     "[engine]\nrescue_ms = 50\n".clone_into(&mut cluster.extra);
     let node: Server = cluster.start().await;
     let client = node.client();
-    client.create_task(&TaskSpec { name: "a".to_owned(), ..TaskSpec::default() }).await.expect("it is accepted");
+    client
+        .create_task(&TaskSpec { name: "a".to_owned(), ..TaskSpec::default() })
+        .await
+        .expect("it is accepted");
     let ask = |worker: &str| LeaseRequest {
         worker: worker.to_owned(),
         queues: vec!["a".to_owned()],

@@ -35,7 +35,9 @@ async fn documents(cluster: &Cluster, collection: &str) -> Vec<Document> {
 /// The rows of a table of the data directory; none while there is no such file.
 fn rows(cluster: &Cluster, table: &str) -> Vec<Value> {
     let file = format!("{}/taskcenter.db", cluster.data_dir);
-    let Ok(ledger) = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else { return Vec::new() };
+    let Ok(ledger) = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+        return Vec::new();
+    };
     let mut select = ledger.prepare(&format!("SELECT doc FROM {table}")).expect("the table is there");
     let documents = select.query_map([], |row| row.get::<_, String>(0)).expect("it is read");
     documents.map(|text| serde_json::from_str(&text.expect("it is text")).expect("it is JSON")).collect()

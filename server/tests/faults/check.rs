@@ -120,7 +120,9 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { faults, tasks, runs, moments, deliveries, effects, copies, .. } = &self.figures;
-        let Figures { calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, .. } = &self.figures;
+        let Figures {
+            calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, ..
+        } = &self.figures;
         write!(
             f,
             "faults {faults} | calls {calls_acknowledged} acknowledged, {calls_unknown} unknown | tasks {tasks} | moments {moments} | \
@@ -130,7 +132,10 @@ impl fmt::Display for Verdict {
             write!(f, " {} {}", kind.name(), self.count(kind))?;
             f.write_str(if kind == Kind::Unseen { " |" } else { "," })?;
         }
-        write!(f, " latest {latest_ms} ms, {latest_quiet_ms} ms with nothing broken, {latest_healed_ms} ms after healing")
+        write!(
+            f,
+            " latest {latest_ms} ms, {latest_quiet_ms} ms with nothing broken, {latest_healed_ms} ms after healing"
+        )
     }
 }
 
@@ -203,7 +208,8 @@ impl<'a> Case<'a> {
     }
 
     fn figures(&self, verdict: &mut Verdict) {
-        let Evidence { created, changes, tasks, runs, steps, deliveries, effects, faults, .. } = self.evidence;
+        let Evidence { created, changes, tasks, runs, steps, deliveries, effects, faults, .. } =
+            self.evidence;
         let created_ok = created.iter().filter(|call| matches!(call.answer, Answer::Acknowledged(_))).count();
         let changed_ok = changes.iter().filter(|call| matches!(call.answer, Answer::Acknowledged(_))).count();
         let unknown = created.iter().filter(|call| call.answer == Answer::Unknown).count()
@@ -230,14 +236,21 @@ impl<'a> Case<'a> {
         for Created { wanted, answer, .. } in &self.evidence.created {
             let there = stored.get(wanted.key.as_str()).map_or(&[][..], Vec::as_slice);
             if there.len() > 1 {
-                verdict.find(Kind::DoubledEffect, format!("{} tasks for the one call {}", there.len(), wanted.key));
+                verdict.find(
+                    Kind::DoubledEffect,
+                    format!("{} tasks for the one call {}", there.len(), wanted.key),
+                );
             }
             match answer {
                 Answer::Acknowledged(id) if !there.iter().any(|task| task.id == *id) => {
-                    verdict.find(Kind::Lost, format!("task {id} ({}) was acknowledged and is not stored", wanted.key));
+                    verdict.find(
+                        Kind::Lost,
+                        format!("task {id} ({}) was acknowledged and is not stored", wanted.key),
+                    );
                 }
                 Answer::Refused(status) if !there.is_empty() => {
-                    verdict.find(Kind::Surplus, format!("{} was refused ({status}) and is stored", wanted.key));
+                    verdict
+                        .find(Kind::Surplus, format!("{} was refused ({status}) and is stored", wanted.key));
                 }
                 _ => {}
             }
@@ -261,7 +274,8 @@ impl<'a> Case<'a> {
 
     fn moments_of(&self, task: &TaskRow, wanted: &Wanted, verdict: &mut Verdict) {
         let ended = self.did(&task.id, &[Deed::Delete, Deed::Cancel]);
-        let limit = if ended && task.state == "cancelled" { task.last_due_at.unwrap_or(i64::MIN) } else { i64::MAX };
+        let limit =
+            if ended && task.state == "cancelled" { task.last_due_at.unwrap_or(i64::MIN) } else { i64::MAX };
         let grid = nominal::moments(wanted, task.anchored_at, limit);
         let mut covers: BTreeMap<i64, usize> = grid.iter().map(|at| (*at, 0)).collect();
         verdict.figures.moments += grid.len();
@@ -270,9 +284,13 @@ impl<'a> Case<'a> {
         }
         for (at, count) in covers {
             match count {
-                0 => verdict.find(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, wanted.key)),
+                0 => verdict
+                    .find(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, wanted.key)),
                 1 => {}
-                _ => verdict.find(Kind::Surplus, format!("task {} ({}) has {count} runs for {at}", task.id, wanted.key)),
+                _ => verdict.find(
+                    Kind::Surplus,
+                    format!("task {} ({}) has {count} runs for {at}", task.id, wanted.key),
+                ),
             }
         }
     }
@@ -282,11 +300,17 @@ impl<'a> Case<'a> {
         if let Some((to, count)) = run.stretch {
             let held = self.did(&run.task_id, &[Deed::Pause]);
             if !held && !self.evidence.may_skip {
-                verdict.find(Kind::Missing, format!("run {} skips {count} moments that are not late enough", run.id));
+                verdict.find(
+                    Kind::Missing,
+                    format!("run {} skips {count} moments that are not late enough", run.id),
+                );
             }
             let covered: Vec<i64> = covers.range(run.scheduled_at..=to).map(|(at, _)| *at).collect();
             if covered.len() as i64 != count {
-                verdict.find(Kind::Surplus, format!("run {} counts {count} moments and spans {}", run.id, covered.len()));
+                verdict.find(
+                    Kind::Surplus,
+                    format!("run {} counts {count} moments and spans {}", run.id, covered.len()),
+                );
             }
             for at in covered {
                 *covers.entry(at).or_default() += 1;
@@ -349,7 +373,10 @@ impl<'a> Case<'a> {
                 let old = gone || run.rev < done.rev;
                 let fired_after = run.fired_at.is_some_and(|at| at > change.answered_at);
                 if old && fired_after && !done.open_runs.contains(&run.id) {
-                    verdict.find(Kind::Stale, format!("run {} fired after {:?} was acknowledged", run.id, change.deed));
+                    verdict.find(
+                        Kind::Stale,
+                        format!("run {} fired after {:?} was acknowledged", run.id, change.deed),
+                    );
                 }
             }
         }
@@ -420,22 +447,34 @@ impl<'a> Case<'a> {
             if deadline == due + QUIET_MS {
                 verdict.figures.latest_quiet_ms = verdict.figures.latest_quiet_ms.max(late);
             } else {
-                let healed = late - (deadline - HEALED_MS - due).max(0);
+                let healed = self.since_healing(due, delivery.arrived_at);
                 verdict.figures.latest_healed_ms = verdict.figures.latest_healed_ms.max(healed);
             }
             if delivery.arrived_at > deadline {
                 let over = delivery.arrived_at - deadline;
-                verdict.find(Kind::Late, format!("run {run_id} arrived {late} ms late, {over} ms over its bound"));
+                verdict.find(
+                    Kind::Late,
+                    format!("run {run_id} arrived {late} ms late, {over} ms over its bound"),
+                );
             }
         }
+    }
+
+    /// How long after the last thing was mended, or after its moment where that is later; 0 while something is broken.
+    fn since_healing(&self, due: i64, arrived_at: i64) -> i64 {
+        let begun = self.evidence.windows.iter().filter(|window| window.delays && window.from <= arrived_at);
+        let healed = begun.map(|window| window.to.min(arrived_at)).max().unwrap_or(due);
+        arrived_at - healed.max(due)
     }
 
     /// The latest that a moment may arrive: five seconds after it, or thirty after the last thing that was broken meanwhile was mended.
     fn deadline(&self, due: i64) -> i64 {
         let mut deadline = due + QUIET_MS;
         loop {
-            let meanwhile = self.evidence.windows.iter().filter(|window| window.delays && window.from <= deadline);
-            let healed = meanwhile.map(|window| window.to + HEALED_MS).filter(|healed| *healed > deadline).max();
+            let meanwhile =
+                self.evidence.windows.iter().filter(|window| window.delays && window.from <= deadline);
+            let healed =
+                meanwhile.map(|window| window.to + HEALED_MS).filter(|healed| *healed > deadline).max();
             match healed {
                 Some(healed) => deadline = healed,
                 None => return deadline,
@@ -447,7 +486,9 @@ impl<'a> Case<'a> {
     fn seen(&self, verdict: &mut Verdict) {
         let last: HashMap<&str, &str> =
             self.evidence.steps.iter().map(|step| (step.run_id.as_str(), step.state.as_str())).collect();
-        for run in self.evidence.runs.iter().filter(|run| last.get(run.id.as_str()) != Some(&run.state.as_str())) {
+        for run in
+            self.evidence.runs.iter().filter(|run| last.get(run.id.as_str()) != Some(&run.state.as_str()))
+        {
             let seen = last.get(run.id.as_str());
             verdict.find(Kind::Unseen, format!("run {} is {} and was last seen {seen:?}", run.id, run.state));
         }
@@ -467,7 +508,10 @@ impl<'a> Case<'a> {
             let last = copies.values().copied().max().unwrap_or_default();
             let explained = |from: i64, to: i64| from <= last && last <= to + HEALED_MS;
             if !self.evidence.windows.iter().any(|window| explained(window.from, window.to)) {
-                let what = format!("attempt {attempt} of run {run_id} came as {} messages with nothing broken", copies.len());
+                let what = format!(
+                    "attempt {attempt} of run {run_id} came as {} messages with nothing broken",
+                    copies.len()
+                );
                 verdict.find(Kind::Uncaused, what);
             }
         }

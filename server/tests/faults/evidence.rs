@@ -179,6 +179,21 @@ pub struct Evidence {
     pub unsettled: Option<String>,
 }
 
+impl Evidence {
+    /// What there is so far, in a line.
+    pub fn progress(&self) -> String {
+        let Self { faults, created, changes, deliveries, effects, steps, .. } = self;
+        format!(
+            "faults {faults}, tasks {}, changes {}, deliveries {}, effects {}, steps {}",
+            created.len(),
+            changes.len(),
+            deliveries.len(),
+            effects.len(),
+            steps.len()
+        )
+    }
+}
+
 /// Evidence that is being gathered, and the sink of all effects.
 #[derive(Default)]
 pub struct Recorder {

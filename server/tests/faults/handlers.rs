@@ -101,14 +101,16 @@ pub struct Place {
 /// A consumer of every message on the bus, which reports where that is asked for.
 pub fn on_bus(place: &Place, recorder: &Shared) -> Result<Consumer> {
     let config = RocketMqConfig::new(&place.namesrv, &place.topic, format!("{}_inbox", place.topic));
-    let builder = Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
+    let builder =
+        Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
     let builder = builder.concurrency(64).drain_for(Duration::from_secs(1));
     Ok(builder.report_to(TaskCenter::new(&place.front)?).transport(RocketMq::new(config)).start()?)
 }
 
 /// A worker on the queues, made with the SDK.
 pub fn on_queue(front: &str, name: &str, queues: &str, recorder: &Shared) -> Result<Consumer> {
-    let builder = Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
+    let builder =
+        Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
     let builder = builder.concurrency(16).drain_for(Duration::from_secs(1));
     Ok(builder.connect(&format!("{front}?worker={name}&queues={queues}&lease_ms=3000"))?.start()?)
 }

@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tokio::task::JoinHandle;
 
 use crate::backends::Backends;
 use crate::evidence::Evidence;
 use crate::load::{Amount, Load};
 use crate::stage::{Setting, Stage};
-use crate::time;
 
 /// How long a scenario may take to settle after its last fault was mended.
 const SETTLE_MS: i64 = 60_000;
@@ -68,34 +66,7 @@ impl House {
 
 /// Waits for the end of the load and of everything that it has begun.
 pub async fn finish(mut stage: Stage, load: Load) -> Result<Evidence> {
-    let progress = progress(&stage);
     load.over().await;
     stage.all_ready(60_000).await?;
-    let evidence = stage.strike(SETTLE_MS).await;
-    progress.abort();
-    evidence
-}
-
-/// A line every ten seconds.
-pub fn progress(stage: &Stage) -> JoinHandle<()> {
-    let (name, recorder) = (stage.name.clone(), std::sync::Arc::clone(&stage.recorder));
-    let begun = time::now_ms();
-    tokio::spawn(async move {
-        let mut turn = time::ticks(10_000);
-        turn.tick().await;
-        loop {
-            turn.tick().await;
-            let evidence = recorder.get();
-            println!(
-                "   {name} {} s: faults {}, tasks {}, changes {}, deliveries {}, effects {}, steps {}",
-                (time::now_ms() - begun) / 1_000,
-                evidence.faults,
-                evidence.created.len(),
-                evidence.changes.len(),
-                evidence.deliveries.len(),
-                evidence.effects.len(),
-                evidence.steps.len(),
-            );
-        }
-    })
+    stage.strike(SETTLE_MS).await
 }

@@ -117,7 +117,11 @@ impl Plan<'_> {
             let fires = (self.ends_at - start_at) / period;
             let counted = number.is_multiple_of(2).then_some(fires.max(1) as u64);
             let until = counted.is_none().then_some(self.ends_at);
-            all.push(Wanted { max_fires: counted, end_at: until, ..self.wanted(Rhythm::Every(period), start_at) });
+            all.push(Wanted {
+                max_fires: counted,
+                end_at: until,
+                ..self.wanted(Rhythm::Every(period), start_at)
+            });
         }
         for _ in 0..crons {
             let start_at = self.begins_at;
@@ -263,7 +267,11 @@ fn spec(wanted: &Wanted) -> TaskSpec {
         max_runtime_sec: wanted.ack.then_some(3),
         queue: wanted.queue.clone(),
         // Enough for every fault here; what is dead in the end was lost to something else. The handlers' scenario sets its own.
-        retry: Some(Retry { max_attempts: if wanted.ends == Some("dead") { 3 } else { 60 }, backoff_ms: 300, max_backoff_ms: 2_000 }),
+        retry: Some(Retry {
+            max_attempts: if wanted.ends == Some("dead") { 3 } else { 60 },
+            backoff_ms: 300,
+            max_backoff_ms: 2_000,
+        }),
         ..TaskSpec::default()
     }
 }

@@ -69,7 +69,10 @@ async fn run(options: &Options) -> Result<bool> {
         scenarios::ALL.iter().for_each(|(name, says)| println!("{name:18} {says}"));
         return Ok(true);
     }
-    println!("self-check: {} kinds of damage were done to sound evidence, and all were found", self_check::run()?);
+    println!(
+        "self-check: {} kinds of damage were done to sound evidence, and all were found",
+        self_check::run()?
+    );
     if options.self_check {
         return Ok(true);
     }
@@ -89,7 +92,10 @@ async fn run(options: &Options) -> Result<bool> {
 
 fn chosen(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
     for name in &options.only {
-        ensure!(scenarios::ALL.iter().any(|(known, _)| known == name), "there is no scenario {name:?}; see --list");
+        ensure!(
+            scenarios::ALL.iter().any(|(known, _)| known == name),
+            "there is no scenario {name:?}; see --list"
+        );
     }
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     Ok(scenarios::ALL.into_iter().filter(|(name, _)| wanted(name)).collect())
@@ -117,7 +123,11 @@ async fn played(name: &str, house: &mut House, root: &Path) -> Result<Line> {
             let mark = if verdict.is_sound() { "passed" } else { "FAILED" };
             Line { text: format!("{mark} {name:18} {took:>4} s | {verdict}"), verdict: Some(verdict) }
         }
-        Err(error) => Line { text: format!("BROKE  {name:18} {took:>4} s | {error:#}"), verdict: None },
+        Err(error) => {
+            // What it has left broken must not break the next one.
+            house.backends = None;
+            Line { text: format!("BROKE  {name:18} {took:>4} s | {error:#}"), verdict: None }
+        }
     };
     println!("{}", line.text);
     if let Some(verdict) = &line.verdict {
@@ -140,7 +150,9 @@ fn sum_up(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {
     println!("==");
     lines.iter().for_each(|line| println!("{}", line.text));
     let sound = lines.iter().filter(|line| line.is_sound()).count();
-    let sum = |of: fn(&Verdict) -> usize| lines.iter().filter_map(|line| line.verdict.as_ref()).map(of).sum::<usize>();
+    let sum = |of: fn(&Verdict) -> usize| {
+        lines.iter().filter_map(|line| line.verdict.as_ref()).map(of).sum::<usize>()
+    };
     let all = format!(
         "{sound} of {} scenarios passed, seed {}: faults {}, tasks {}, runs {}, deliveries {}, effects {}, findings {}",
         lines.len(),

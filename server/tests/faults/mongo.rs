@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
-use mongodb::options::{WriteConcern, UpdateOptions, Acknowledgment};
+use mongodb::options::{Acknowledgment, UpdateOptions, WriteConcern};
 
 use crate::process::Program;
 use crate::proxy::free_port;
@@ -49,7 +49,8 @@ impl Mongo {
 
     /// The address of the whole set.
     pub fn uri(&self) -> String {
-        let hosts: Vec<String> = self.members.iter().map(|member| format!("127.0.0.1:{}", member.port)).collect();
+        let hosts: Vec<String> =
+            self.members.iter().map(|member| format!("127.0.0.1:{}", member.port)).collect();
         format!("mongodb://{}/?replicaSet={SET}", hosts.join(","))
     }
 
@@ -77,8 +78,10 @@ impl Mongo {
 
     async fn direct(&self, member: usize) -> Result<Client> {
         let host = self.host(member);
-        Ok(Client::with_uri_str(format!("mongodb://{host}/?directConnection=true&serverSelectionTimeoutMS=1000"))
-            .await?)
+        Ok(Client::with_uri_str(format!(
+            "mongodb://{host}/?directConnection=true&serverSelectionTimeoutMS=1000"
+        ))
+        .await?)
     }
 
     /// Which node is the primary, by its own word.

@@ -57,8 +57,19 @@ impl Node {
     pub async fn until(&mut self, wanted: &[&str], limit_ms: i64) -> Result<()> {
         let what = format!("{} is {wanted:?}; its log is {}", self.addr, self.log.display());
         let url = format!("http://{}/readyz", self.addr);
-        time::until(&what, limit_ms, async || status(&url).await.is_some_and(|status| wanted.contains(&status.as_str())))
-            .await
+        time::until(&what, limit_ms, async || {
+            status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
+        })
+        .await
+    }
+
+    /// Starts it again where it has ended by itself; whether it had.
+    pub fn revive(&mut self) -> Result<bool> {
+        let ended = self.program.as_mut().is_none_or(Program::has_ended);
+        if ended {
+            self.start()?;
+        }
+        Ok(ended)
     }
 
     /// An error where it has ended by itself: nothing here makes a server end but a signal.

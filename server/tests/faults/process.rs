@@ -20,13 +20,15 @@ impl Program {
         let log = File::options().create(true).append(true).open(log)?;
         let name = command.get_program().display().to_string();
         // A group of its own: Ctrl-C at the terminal ends the harness, which then ends its children in order.
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn();
         Ok(Self { child: child.with_context(|| format!("cannot start {name}"))? })
     }
 
     /// Sends a signal by its name, such as STOP.
     pub fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status()?;
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status()?;
         ensure!(status.success(), "process {} takes no SIG{name}", self.child.id());
         Ok(())
     }

@@ -92,7 +92,12 @@ async fn broken(wire: &mut watch::Receiver<Wire>) {
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut wire: watch::Receiver<Wire>, replies: bool) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut wire: watch::Receiver<Wire>,
+    replies: bool,
+) {
     let mut buffer = vec![0; 16 * 1024];
     let mut budget: Option<u64> = None;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {

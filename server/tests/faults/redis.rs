@@ -33,7 +33,16 @@ impl Redis {
 
     pub async fn restart(&mut self) -> Result<()> {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &self.port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         command.arg("--dir").arg(&self.dir);
         self.program = Some(Program::start(&mut command, &self.dir.join("log"))?);
         time::until("Redis answers", 20_000, async || self.say("PING").await.is_ok()).await

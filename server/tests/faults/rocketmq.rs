@@ -34,7 +34,8 @@ impl RocketMq {
         let (namesrv, broker) = (free_port()?, free_broker_port()?);
         std::fs::write(dir.join("namesrv.conf"), format!("listenPort={namesrv}\nbindAddress=127.0.0.1\n"))?;
         std::fs::write(dir.join("broker.conf"), broker_config(&dir, namesrv, broker))?;
-        let mut command = java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
+        let mut command =
+            java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
         let program = Program::start(&mut command, &dir.join("namesrv.log"))?;
         listens("the name server", namesrv).await?;
         let wire = Proxy::open(&format!("{ANNOUNCED}:{broker}"), &format!("127.0.0.1:{broker}")).await?;
@@ -66,14 +67,19 @@ impl RocketMq {
 }
 
 async fn listens(what: &str, port: u16) -> Result<()> {
-    time::until(&format!("{what} listens"), 60_000, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
-        .await
+    time::until(&format!("{what} listens"), 60_000, async || {
+        TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+    })
+    .await
 }
 
 fn java(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Command {
     let mut command = Command::new("java");
     // JDK 17 closes what the broker's mapped files reach into.
-    command.args(["--add-exports=java.base/sun.nio.ch=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED"]);
+    command.args([
+        "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+        "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    ]);
     command.args(["-Xms64m", &format!("-Xmx{heap}"), "-XX:MaxDirectMemorySize=512m"]);
     command.arg(format!("-Duser.home={}", dir.display())).arg("-cp").arg(jars.join("*")).arg(class);
     command.arg("-c").arg(dir.join(config)).current_dir(dir).env("ROCKETMQ_HOME", dir);

@@ -47,7 +47,9 @@ const DAMAGES: [Damage; 18] = [
     ("a run off the grid", Kind::Surplus, |e| e.runs[5].scheduled_at += 1),
     ("six seconds late with nothing broken", Kind::Late, |e| e.deliveries[20].arrived_at += 6_000),
     ("everything stands still for a minute", Kind::Late, |e| {
-        for delivery in e.deliveries.iter_mut().filter(|d| (30..60).contains(&((d.scheduled_at - START) / 1_000))) {
+        for delivery in
+            e.deliveries.iter_mut().filter(|d| (30..60).contains(&((d.scheduled_at - START) / 1_000)))
+        {
             delivery.arrived_at = START + 90_000;
         }
     }),
@@ -84,7 +86,9 @@ pub fn run() -> Result<usize> {
     }
     for steps in ILLEGAL {
         let mut evidence = self::sound();
-        evidence.steps.extend(steps.iter().map(|(state, attempt, version)| step("illegal", state, *attempt, *version)));
+        evidence
+            .steps
+            .extend(steps.iter().map(|(state, attempt, version)| step("illegal", state, *attempt, *version)));
         found(&format!("the steps {steps:?}"), Kind::Illegal, &check(&evidence))?;
     }
     ended_otherwise()?;
@@ -108,7 +112,12 @@ fn ended_otherwise() -> Result<()> {
 fn healing_has_its_end() -> Result<()> {
     let mut evidence = sound();
     let late = evidence.deliveries[20].clone();
-    let broken = |to: i64| crate::evidence::Window { what: "x".to_owned(), from: late.scheduled_at - 100, to, delays: true };
+    let broken = |to: i64| crate::evidence::Window {
+        what: "x".to_owned(),
+        from: late.scheduled_at - 100,
+        to,
+        delays: true,
+    };
     evidence.deliveries[20].arrived_at += 40_000;
     evidence.windows.push(broken(late.scheduled_at + 15_000));
     ensure!(check(&evidence).is_sound(), "the checker allows no time to heal");
@@ -199,5 +208,11 @@ fn add_run(evidence: &mut Evidence, task: &str, at: i64) {
         on_bus: true,
     };
     evidence.deliveries.push(delivery);
-    evidence.effects.push(Effect { run_id: id, task_id: task.to_owned(), scheduled_at: at, claim: 1, at: at + 20 });
+    evidence.effects.push(Effect {
+        run_id: id,
+        task_id: task.to_owned(),
+        scheduled_at: at,
+        claim: 1,
+        at: at + 20,
+    });
 }

@@ -52,7 +52,9 @@ pub struct Stage {
 }
 
 fn engine(extra: &str) -> String {
-    format!("[engine]\nrun_lease_ms = {RUN_LEASE_MS}\nshard_lease_ms = {SHARD_LEASE_MS}\nrescue_ms = 100\n{extra}\n")
+    format!(
+        "[engine]\nrun_lease_ms = {RUN_LEASE_MS}\nshard_lease_ms = {SHARD_LEASE_MS}\nrescue_ms = 100\n{extra}\n"
+    )
 }
 
 async fn config(backends: &Backends, id: &str, setting: &Setting) -> Result<(String, Option<Wires>)> {
@@ -80,7 +82,13 @@ async fn config(backends: &Backends, id: &str, setting: &Setting) -> Result<(Str
 
 impl Stage {
     /// Starts the servers and the consumers, and waits until all is well.
-    pub async fn set(root: &Path, binary: &Path, backends: Option<&Backends>, name: &str, setting: Setting) -> Result<Self> {
+    pub async fn set(
+        root: &Path,
+        binary: &Path,
+        backends: Option<&Backends>,
+        name: &str,
+        setting: Setting,
+    ) -> Result<Self> {
         let dir = root.join(name);
         std::fs::create_dir_all(&dir)?;
         let id = format!("faults_{}_{}", name.replace('-', "_"), time::now_ms());
@@ -109,6 +117,7 @@ impl Stage {
             consumers: Vec::new(),
             _balancer: balancer,
         };
+        stage.tasks.push(stage.progress());
         stage.start_all().await?;
         if let (Some(backends), false) = (backends, setting.embedded) {
             let place = Place { namesrv: backends.rocketmq.namesrv(), topic: id, front: stage.front.clone() };
@@ -132,6 +141,23 @@ impl Stage {
         Ok(())
     }
 
+    /// A line every ten seconds.
+    fn progress(&self) -> JoinHandle<()> {
+        let (name, recorder, begun) = (self.name.clone(), Arc::clone(&self.recorder), time::now_ms());
+        tokio::spawn(async move {
+            let mut turn = time::ticks(10_000);
+            turn.tick().await;
+            loop {
+                turn.tick().await;
+                println!(
+                    "   {name} {:>3} s: {}",
+                    (time::now_ms() - begun) / 1_000,
+                    recorder.get().progress()
+                );
+            }
+        })
+    }
+
     fn start_workers(&mut self) -> Result<()> {
         for name in ["sdk-1", "sdk-2"] {
             self.consumers.push(handlers::on_queue(&self.front, name, SDK_QUEUE, &self.recorder)?);
@@ -144,7 +170,8 @@ impl Stage {
 
     /// Waits until every task and run has ended and everything that was handed over has arrived; then takes down the stage.
     pub async fn strike(mut self, limit_ms: i64) -> Result<Evidence> {
-        let settled = time::until("everything has ended and arrived", limit_ms, async || self.settled().await).await;
+        let settled =
+            time::until("everything has ended and arrived", limit_ms, async || self.settled().await).await;
         // A second copy comes when a lease has run out at the latest.
         time::pass(RUN_LEASE_MS + 1_000).await;
         let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
@@ -175,7 +202,8 @@ impl Stage {
         }
         let Ok(runs) = self.source.runs().await else { return false };
         let evidence = self.recorder.get();
-        let arrived: HashSet<&str> = evidence.deliveries.iter().map(|delivery| delivery.run_id.as_str()).collect();
+        let arrived: HashSet<&str> =
+            evidence.deliveries.iter().map(|delivery| delivery.run_id.as_str()).collect();
         let handed_over = |state: &str| matches!(state, "fired" | "succeeded");
         runs.iter().all(|run| !handed_over(&run.state) || arrived.contains(run.id.as_str()))
     }

@@ -30,14 +30,18 @@ impl Source {
 
     pub async fn tasks(&self) -> Result<Vec<TaskRow>> {
         match self {
-            Self::Mongo(db) => Ok(documents(db, "tasks").await?.iter().map(|row| task_of(&Mongo(row))).collect()),
+            Self::Mongo(db) => {
+                Ok(documents(db, "tasks").await?.iter().map(|row| task_of(&Mongo(row))).collect())
+            }
             Self::Sqlite(file) => Ok(rows(file, "tasks")?.iter().map(|row| task_of(&Json(row))).collect()),
         }
     }
 
     pub async fn runs(&self) -> Result<Vec<RunRow>> {
         match self {
-            Self::Mongo(db) => Ok(documents(db, "runs").await?.iter().map(|row| run_of(&Mongo(row))).collect()),
+            Self::Mongo(db) => {
+                Ok(documents(db, "runs").await?.iter().map(|row| run_of(&Mongo(row))).collect())
+            }
             Self::Sqlite(file) => Ok(rows(file, "runs")?.iter().map(|row| run_of(&Json(row))).collect()),
         }
     }
@@ -192,7 +196,10 @@ fn run_of(row: &impl Row) -> RunRow {
 /// An update names only the fields that it changes; the others are as they were.
 fn step_of(event: &ChangeStreamEvent<Document>, last: &mut HashMap<String, Step>) -> Option<Step> {
     let run_id = event.document_key.as_ref()?.get_str("_id").ok()?.to_owned();
-    let changed = event.full_document.as_ref().or(event.update_description.as_ref().map(|update| &update.updated_fields))?;
+    let changed = event
+        .full_document
+        .as_ref()
+        .or(event.update_description.as_ref().map(|update| &update.updated_fields))?;
     let row = Mongo(changed);
     let before = last.get(&run_id);
     let number = |field: &str, of: fn(&Step) -> i64| row.number(field).or_else(|| before.map(of));

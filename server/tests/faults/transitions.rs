@@ -70,8 +70,10 @@ fn state(name: &str) -> Option<RunState> {
 fn reaches(from: RunState, to: RunState, events: i64) -> bool {
     let mut reached = HashSet::from([from]);
     for _ in 0..events.min(16) {
-        let next: Vec<RunState> =
-            reached.iter().flat_map(|state| EVENTS.iter().filter_map(|event| transition(*state, *event))).collect();
+        let next: Vec<RunState> = reached
+            .iter()
+            .flat_map(|state| EVENTS.iter().filter_map(|event| transition(*state, *event)))
+            .collect();
         reached.extend(next);
     }
     reached.contains(&to)

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter,
+    Advance, BacklogRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// What is wrong.
@@ -81,8 +81,10 @@ impl Broken {
     }
 
     async fn force(&self, task_id: &TaskId) {
-        let filter = RunFilter { task_id: Some(task_id.clone()), state: Some(RunState::Succeeded), tag: None };
-        let ended = self.inner.list_runs(&filter, &RunPage { limit: 1, before: None }).await.unwrap_or_default();
+        let filter =
+            RunFilter { task_id: Some(task_id.clone()), state: Some(RunState::Succeeded), tag: None };
+        let ended =
+            self.inner.list_runs(&filter, &RunPage { limit: 1, before: None }).await.unwrap_or_default();
         for run in ended {
             let _ = self.inner.update_runs(&[Run { state: RunState::Fired, ..run }]).await;
         }

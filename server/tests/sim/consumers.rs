@@ -31,7 +31,8 @@ pub async fn live(world: Arc<World>) {
 async fn consume(world: Arc<World>, message: BusMessage, mut lots: fastrand::Rng) {
     let calm = !world.is_rough();
     sleep_ms(lots.u64(..if calm { 100 } else { 2_500 })).await;
-    let read = |name: &str| message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let read =
+        |name: &str| message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     if read(property::ACK).is_none() || (!calm && once_in(&mut lots, 15)) {
         return;
     }

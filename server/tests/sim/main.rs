@@ -70,7 +70,8 @@ fn play_many(first: u64, steps: u64) -> Vec<Outcome> {
 
 #[test]
 fn a_million_steps_break_no_invariant() {
-    let (first, steps) = (number("SIM_SEED").unwrap_or_else(fresh_seed), number("SIM_STEPS").unwrap_or(STEPS));
+    let (first, steps) =
+        (number("SIM_SEED").unwrap_or_else(fresh_seed), number("SIM_STEPS").unwrap_or(STEPS));
     println!("the first seed is {first}");
     let outcomes = play_many(first, steps);
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
@@ -83,7 +84,8 @@ fn a_million_steps_break_no_invariant() {
         sum(|outcome| outcome.crashes as u64),
         sum(|outcome| outcome.freezes as u64),
     );
-    let wrong: Vec<String> = outcomes.iter().filter(|outcome| !outcome.violations.is_empty()).map(told).collect();
+    let wrong: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.violations.is_empty()).map(told).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -134,7 +136,10 @@ fn a_step_of_another_revision_is_caught() {
 
 #[test]
 fn a_write_of_another_version_is_caught() {
-    is_caught(Defect::IgnoresTheVersion, &["a transition that is not in the table", "a run's numbers are wrong"]);
+    is_caught(
+        Defect::IgnoresTheVersion,
+        &["a transition that is not in the table", "a run's numbers are wrong"],
+    );
 }
 
 #[test]

@@ -95,8 +95,11 @@ impl User {
         }
         let at = if repeats { self.lots.usize(..self.asked.len()) } else { self.asked.len() - 1 };
         let (key, batch) = self.asked[at].clone();
-        let Some(Ok(answers)) = ask(node, node.service.submit_once(batch, Some(key.clone()))).await else { return };
-        let stored: Result<Vec<TaskId>> = answers.into_iter().map(|answer| answer.map(|answer| answer.id)).collect();
+        let Some(Ok(answers)) = ask(node, node.service.submit_once(batch, Some(key.clone()))).await else {
+            return;
+        };
+        let stored: Result<Vec<TaskId>> =
+            answers.into_iter().map(|answer| answer.map(|answer| answer.id)).collect();
         if let Ok(ids) = stored {
             self.world.checker.answered_once(&key.key, &ids);
             ids.iter().for_each(|id| self.world.checker.existing(id));
@@ -124,7 +127,9 @@ impl User {
     fn changed(&self, kind: Kind, answer: Option<Result<Changed>>) {
         match answer {
             Some(Ok(answer)) => {
-                self.world.checker.log(|| format!("{kind:?} {} rev {} open {:?}", answer.task.id, answer.task.rev, answer.open_runs));
+                self.world.checker.log(|| {
+                    format!("{kind:?} {} rev {} open {:?}", answer.task.id, answer.task.rev, answer.open_runs)
+                });
                 self.world.checker.changed(kind, &answer);
             }
             Some(Err(error)) => self.world.checker.log(|| format!("{kind:?} {error}")),
@@ -162,7 +167,10 @@ impl User {
 
     async fn trigger(&mut self, node: &Running) {
         let Some(id) = self.some_task() else { return };
-        let key = self.lots.bool().then(|| IdempotencyKey { key: format!("{}", self.lots.u32(..50)), fingerprint: id.to_string() });
+        let key = self
+            .lots
+            .bool()
+            .then(|| IdempotencyKey { key: format!("{}", self.lots.u32(..50)), fingerprint: id.to_string() });
         if let Some(Ok(run)) = ask(node, node.service.trigger(&id, key)).await {
             self.world.checker.acknowledged_run(&run);
         }
@@ -171,7 +179,9 @@ impl User {
     async fn touch_a_run(&mut self, node: &Running) {
         let Some(task_id) = self.some_task() else { return };
         let filter = RunFilter { task_id: Some(task_id), ..RunFilter::default() };
-        let Some(Ok(runs)) = ask(node, node.service.list_runs(&filter, &RunPage { limit: 5, before: None })).await else {
+        let Some(Ok(runs)) =
+            ask(node, node.service.list_runs(&filter, &RunPage { limit: 5, before: None })).await
+        else {
             return;
         };
         let ids: Vec<RunId> = runs.into_iter().map(|run| run.id).collect();
@@ -199,7 +209,9 @@ impl User {
             self.world.checker.existing(&unknown);
         }
         let _: Option<Result<u32>> = ask(node, async {
-            Ok::<u32, ServiceError>(node.service.backlog().await?.len() as u32 + node.service.queues().await?.len() as u32)
+            Ok::<u32, ServiceError>(
+                node.service.backlog().await?.len() as u32 + node.service.queues().await?.len() as u32,
+            )
         })
         .await;
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Page, QueueRow, Remembered,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 use super::checker::Checker;

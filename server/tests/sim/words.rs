@@ -31,7 +31,9 @@ pub fn submission(lots: &mut fastrand::Rng, now: Moment) -> Submission {
     let schedule = match lots.u32(..10) {
         0..4 => Schedule::Once,
         4..7 => Schedule::Every { period_ms: lots.i64(if max_fires.is_some() { 1 } else { 1_500 }..8_000) },
-        _ => Schedule::Cron { expression: CRONS[lots.usize(..CRONS.len())].to_owned(), zone: "UTC".to_owned() },
+        _ => {
+            Schedule::Cron { expression: CRONS[lots.usize(..CRONS.len())].to_owned(), zone: "UTC".to_owned() }
+        }
     };
     let start_at = lots.bool().then(|| now.plus_ms(lots.i64(-5_000..12_000)));
     let end_at = once_in(lots, 5).then(|| now.plus_ms(lots.i64(13_000..60_000)));
@@ -44,7 +46,11 @@ pub fn submission(lots: &mut fastrand::Rng, now: Moment) -> Submission {
         ack: lots.bool(),
         max_runtime_sec: Some(lots.u64(1..5)),
         queue: in_queue.then(|| if lots.bool() { name(lots) } else { QUEUES[lots.usize(..2)].to_owned() }),
-        retry: lots.bool().then(|| RetryPolicy { max_attempts: lots.u32(1..4), backoff_ms: lots.u64(..1_500), max_backoff_ms: 2_000 }),
+        retry: lots.bool().then(|| RetryPolicy {
+            max_attempts: lots.u32(1..4),
+            backoff_ms: lots.u64(..1_500),
+            max_backoff_ms: 2_000,
+        }),
         dedup: dedup(lots),
         ..Submission::named(name(lots), format!("{}", lots.u32(..200)))
     }

@@ -182,14 +182,16 @@ impl World {
         };
         let (ids, hints, shutdown) = (Arc::clone(&node.ids), Arc::clone(&node.hints), node.shutdown.clone());
         let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
-        let (store, bus, metrics) = (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
+        let (store, bus, metrics) =
+            (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
         let backlog = Backlog::new(store, bus, metrics, NO_ALERTS, Vec::new());
         let engine = tokio::spawn(taskcenter_server::engine::run(node, backlog));
         (Arc::new(Running { life, service, shutdown }), engine)
     }
 
     fn node(&self, life: &Arc<Life>, seed: u64) -> Node {
-        let plan = |port: &'static str, rates: Rates| Arc::new(LifePlan { life: Arc::clone(life), port, rates });
+        let plan =
+            |port: &'static str, rates: Rates| Arc::new(LifePlan { life: Arc::clone(life), port, rates });
         let profile = &self.weather.profile;
         let bus: Arc<dyn Bus> = Arc::new(WitnessBus {
             inner: self.bus.clone(),

@@ -199,7 +199,11 @@ impl Ledger {
         let known = self.remembered.len();
         self.remembered.retain(|_, request| request.at >= remembered_before);
         let forgotten = known - self.remembered.len();
-        let runs = oldest(self.runs.values().filter_map(|run| Some((run.ended_at?, run.id.clone()))), ended_before, limit);
+        let runs = oldest(
+            self.runs.values().filter_map(|run| Some((run.ended_at?, run.id.clone()))),
+            ended_before,
+            limit,
+        );
         for id in &runs {
             self.take_run(id);
         }

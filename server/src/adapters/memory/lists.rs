@@ -41,9 +41,8 @@ impl Ledger {
         };
         let mut found: Vec<&Run> = self.runs.values().filter(matches).collect();
         found.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
-        let after = |run: &&Run| {
-            page.before.as_ref().is_none_or(|(at, id)| (run.scheduled_at, &run.id) < (*at, id))
-        };
+        let after =
+            |run: &&Run| page.before.as_ref().is_none_or(|(at, id)| (run.scheduled_at, &run.id) < (*at, id));
         found.into_iter().filter(after).take(page.limit as usize).cloned().collect()
     }
 
@@ -59,12 +58,17 @@ impl Ledger {
     }
 
     /// Runs of the shards whose `attention_at` has come, longest overdue first.
-    pub fn runs_needing_attention(&self, shards: &[u16], now: Moment, limit: u32, queued_only: bool) -> Vec<Run> {
+    pub fn runs_needing_attention(
+        &self,
+        shards: &[u16],
+        now: Moment,
+        limit: u32,
+        queued_only: bool,
+    ) -> Vec<Run> {
         let overdue = self.attention.iter().take_while(|(at, _)| *at <= now);
         let runs = overdue.filter_map(|(_, id)| self.runs.get(id));
-        let wanted = |run: &&Run| {
-            shards.contains(&run.task_id.shard()) && (!queued_only || run.queue.is_some())
-        };
+        let wanted =
+            |run: &&Run| shards.contains(&run.task_id.shard()) && (!queued_only || run.queue.is_some());
         runs.filter(wanted).take(limit as usize).cloned().collect()
     }
 
@@ -102,7 +106,11 @@ impl Ledger {
             let sum = rows.entry(&run.tag).or_default();
             *sum = (sum.0 + row.0, sum.1 + row.1);
         }
-        let row = |(tag, (due, unreported)): (&str, (u64, u64))| BacklogRow { tag: tag.to_owned(), due, unreported };
+        let row = |(tag, (due, unreported)): (&str, (u64, u64))| BacklogRow {
+            tag: tag.to_owned(),
+            due,
+            unreported,
+        };
         rows.into_iter().map(row).collect()
     }
 

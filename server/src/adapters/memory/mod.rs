@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 pub use self::bus::MemoryBus;
-pub use self::records::MemoryRecords;
 use self::ledger::Ledger;
+pub use self::records::MemoryRecords;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result, RunFilter,
-    RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever

@@ -47,7 +47,13 @@ impl Records for MemoryRecords {
         Ok(true)
     }
 
-    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>> {
+    async fn records(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Record>> {
         let matches = |record: &&Record| {
             record.kind == kind
                 && after.is_none_or(|after| record.key.as_str() > after)

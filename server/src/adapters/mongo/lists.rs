@@ -15,7 +15,8 @@ pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<
     if page.limit == 0 {
         return Ok(Vec::new());
     }
-    let find = ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
+    let find =
+        ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
     let find = find.hint(Hint::Keys(task_index(filter)));
     let rows = bounded(async { find.await?.try_collect::<Vec<TaskRow>>().await }).await?;
     tasks::read(rows)
@@ -23,10 +24,13 @@ pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<
 
 fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     let mut filter = doc! { "hidden": { "$ne": true } };
-    filter.insert("state", match wanted.state {
-        Some(state) => doc! { "$eq": task_state(state) },
-        None => doc! { "$ne": "cancelled" },
-    });
+    filter.insert(
+        "state",
+        match wanted.state {
+            Some(state) => doc! { "$eq": task_state(state) },
+            None => doc! { "$ne": "cancelled" },
+        },
+    );
     if let Some(name) = &wanted.name {
         filter.insert("name", name);
     }

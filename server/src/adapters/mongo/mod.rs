@@ -33,8 +33,8 @@ use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered, ReplacedTask, Result, RunFilter,
-    RunPage, Store, TaskFilter,
+    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long an operation waits for a primary, unless the URI says otherwise.
@@ -182,7 +182,13 @@ impl Records for MongoStore {
         records::remove(self.ready().await?, record).await
     }
 
-    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>> {
+    async fn records(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Record>> {
         records::list(self.ready().await?, kind, index, after, limit).await
     }
 }

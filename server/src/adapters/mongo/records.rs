@@ -84,7 +84,8 @@ pub async fn list(
         filter.insert("found_by", doc! { "$eq": index, "$exists": true });
         hint = schema::records_index();
     }
-    let find = ledger.records.find(filter).sort(doc! { "key": 1 }).hint(Hint::Keys(hint)).limit(i64::from(limit));
+    let find =
+        ledger.records.find(filter).sort(doc! { "key": 1 }).hint(Hint::Keys(hint)).limit(i64::from(limit));
     let rows: Vec<RecordRow> = bounded(async { find.await?.try_collect().await }).await?;
     Ok(rows.into_iter().map(Record::from).collect())
 }

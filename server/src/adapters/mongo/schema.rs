@@ -80,10 +80,8 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;
     bounded(ledger.runs.create_indexes(runs).into_future()).await?;
     bounded(ledger.counters.create_index(expiring("expire_at")).into_future()).await?;
-    let records = [
-        unique(doc! { "kind": 1, "key": 1 }, only("key")),
-        partial(records_index(), only("found_by")),
-    ];
+    let records =
+        [unique(doc! { "kind": 1, "key": 1 }, only("key")), partial(records_index(), only("found_by"))];
     bounded(ledger.records.create_indexes(records).into_future()).await?;
     bounded(ledger.remembered.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())

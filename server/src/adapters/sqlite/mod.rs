@@ -33,8 +33,8 @@ use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
+    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long a statement waits for a program from outside that looks into the file.
@@ -132,7 +132,13 @@ impl Records for SqliteStore {
         self.writer.write(move |db| records::remove(db, &record)).await
     }
 
-    async fn records(&self, kind: &str, index: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<Record>> {
+    async fn records(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Record>> {
         let (kind, index, after) = (kind.to_owned(), index.map(str::to_owned), after.map(str::to_owned));
         self.readers.read(move |db| records::list(db, &kind, index.as_deref(), after.as_deref(), limit)).await
     }

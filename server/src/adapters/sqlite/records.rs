@@ -5,8 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::ports::{Record, Result};
 
 const BY_KEY: &str = "SELECT kind, key, found_by, doc, version FROM records WHERE kind = ?1 AND key = ?2";
-const INSERT: &str =
-    "INSERT INTO records (kind, key, found_by, doc, version) VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT DO NOTHING";
+const INSERT: &str = "INSERT INTO records (kind, key, found_by, doc, version) VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT DO NOTHING";
 const REPLACE: &str = "UPDATE records SET found_by = ?3, doc = ?4, version = version + 1
     WHERE kind = ?1 AND key = ?2 AND version = ?5";
 const REMOVE: &str = "DELETE FROM records WHERE kind = ?1 AND key = ?2 AND version = ?3";
@@ -46,7 +45,10 @@ pub fn list(
             .prepare_cached(LIST_BY_INDEX)?
             .query_map(params![kind, after, limit, index], read)?
             .collect::<rusqlite::Result<_>>()?,
-        None => db.prepare_cached(LIST)?.query_map(params![kind, after, limit], read)?.collect::<rusqlite::Result<_>>()?,
+        None => db
+            .prepare_cached(LIST)?
+            .query_map(params![kind, after, limit], read)?
+            .collect::<rusqlite::Result<_>>()?,
     };
     Ok(rows)
 }

@@ -45,6 +45,10 @@ impl Service {
         let at: Moment = self.now();
         let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
         let standing = self.ports.store.remember(&asked).await?;
-        if standing.fingerprint == asked.fingerprint { Ok(standing.ids) } else { Err(ServiceError::KeyReused) }
+        if standing.fingerprint == asked.fingerprint {
+            Ok(standing.ids)
+        } else {
+            Err(ServiceError::KeyReused)
+        }
     }
 }

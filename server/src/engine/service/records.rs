@@ -78,7 +78,9 @@ impl Service {
 
 fn parse<T: DeserializeOwned>(record: &Record) -> Result<T> {
     let read = serde_json::from_str(&record.doc);
-    Ok(read.map_err(|error| PortError::Corrupt("store", format!("{} {}: {error}", record.kind, record.key).into()))?)
+    Ok(read.map_err(|error| {
+        PortError::Corrupt("store", format!("{} {}: {error}", record.kind, record.key).into())
+    })?)
 }
 
 fn write<T: Serialize>(document: &T) -> Result<String> {

@@ -155,9 +155,10 @@ impl Service {
             if already_says(run, &report.outcome) {
                 return Ok(false);
             }
-            let reported =
-                run.reported(&report.outcome, report.message.clone(), &self.settings.retry, now);
-            reported.map_err(|IllegalTransition { state, .. }| ServiceError::Stale(format!("the run is {state:?}")))?;
+            let reported = run.reported(&report.outcome, report.message.clone(), &self.settings.retry, now);
+            reported.map_err(|IllegalTransition { state, .. }| {
+                ServiceError::Stale(format!("the run is {state:?}"))
+            })?;
             Ok(true)
         });
         let settled = settled.await?;

@@ -12,7 +12,7 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("broker", Setting::default()).await?;
     let (away, rounds) = (house.seconds(5, 30) * 1_000, house.seconds(1, 3));
     let seconds = 10 + rounds * (2 * away / 1_000 + 60);
-    let seconds = house.seconds(55, seconds);
+    let seconds = house.seconds(60, seconds);
     let load = house.load(&stage, seconds)?;
     let rocketmq = &mut house.backends().await?.rocketmq;
     for round in 0..rounds {
@@ -23,7 +23,7 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
         time::pass(if round == 0 { 30_000 } else { away }).await;
         rocketmq.restart().await?;
         stage.recorder.fault("the broker is stopped", now, time::now_ms());
-        time::pass(8_000).await;
+        time::pass(15_000).await;
         let now = time::now_ms();
         rocketmq.kill()?;
         time::pass(away).await;

@@ -40,7 +40,13 @@ pub async fn poison(house: &mut House) -> Result<Evidence> {
     finish(stage, load).await
 }
 
-async fn one(stage: &Stage, number: i64, name: &str, ends: Option<&'static str>, queue: Option<&str>) -> Result<()> {
+async fn one(
+    stage: &Stage,
+    number: i64,
+    name: &str,
+    ends: Option<&'static str>,
+    queue: Option<&str>,
+) -> Result<()> {
     let wanted = Wanted {
         key: format!("{name}-{number}-{}", queue.unwrap_or("bus")),
         name: name.to_owned(),

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::check::{Kind, Verdict, check};
-use crate::evidence::{Evidence, Rhythm, Wanted};
-use crate::house::{House, progress};
+use crate::evidence::{Evidence, Rhythm, Wanted, Window};
+use crate::house::House;
 use crate::load::Caller;
 use crate::stage::Setting;
 use crate::time;
@@ -51,18 +51,17 @@ pub async fn play(house: &mut House, name: &str, policy: Policy) -> Result<Verdi
     time::moment(starts_at + moments * PERIOD_MS + 2_000).await;
     let up = time::now_ms();
     stage.nodes[0].start()?;
-    let progress = progress(&stage);
     stage.recorder.get().may_skip = policy != Policy::FireAll;
     stage.nodes[0].until(&["ready"], 60_000).await?;
-    let recorder = std::sync::Arc::clone(&stage.recorder);
     // How long so many fires take is the machine's affair, so lateness is not judged here: the fault lasts until the last arrival.
     let mut evidence = stage.strike(house.seconds(120, 900) * 1_000).await?;
-    drop(recorder);
-    progress.abort();
     let last = evidence.deliveries.iter().map(|delivery| delivery.arrived_at).max().unwrap_or(up);
-    println!("   {name}: {total} moments were decided and delivered {} ms after the start of the server", last - up);
+    println!(
+        "   {name}: {total} moments were decided and delivered {} ms after the start of the server",
+        last - up
+    );
     evidence.faults = 1;
-    evidence.windows.push(crate::evidence::Window { what: "no server runs".to_owned(), from: down, to: last, delays: true });
+    evidence.windows.push(Window { what: "no server runs".to_owned(), from: down, to: last, delays: true });
     let mut verdict = check(&evidence);
     fires(&evidence, policy.fires(moments as usize), &mut verdict);
     Ok(verdict)

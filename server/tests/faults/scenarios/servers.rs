@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::evidence::Evidence;
 use crate::house::{House, finish};
 use crate::load::{Amount, Load};
-use crate::stage::{RUN_LEASE_MS, Setting};
+use crate::stage::{RUN_LEASE_MS, Setting, Stage};
 use crate::time;
 
 pub async fn quiet(house: &mut House) -> Result<Evidence> {
@@ -26,6 +26,78 @@ pub async fn kill(house: &mut House) -> Result<Evidence> {
         stage.nodes[victim].kill()?;
         stage.recorder.fault("a server is killed", now, now + RUN_LEASE_MS);
         stage.nodes[victim].start()?;
+    }
+    finish(stage, load).await
+}
+
+/// Where a crash leaves something half done. Random kills hardly ever hit these places.
+const PLACES: [&str; 21] = [
+    "fire::inserted",
+    "fire::advanced",
+    "fire::before_publish",
+    "fire::before_queue",
+    "fire::published",
+    "fire::marked",
+    "rescue::before_claim",
+    "rescue::claimed",
+    "rescue::advanced",
+    "submit::before_insert",
+    "submit::inserted",
+    "submit::remembered",
+    "record::before_put",
+    "record::put",
+    "report::before_update",
+    "report::updated",
+    "lease::before_update",
+    "lease::updated",
+    "change::before_replace",
+    "change::replaced",
+    "delete::cancelled",
+];
+
+/// The variable that makes a server abort at each place with so many per cent of its visits.
+fn crashes(per_cent: f32) -> (String, String) {
+    let places: Vec<String> =
+        PLACES.iter().map(|place| format!("{place}={per_cent}%return(abort)")).collect();
+    ("FAILPOINTS".to_owned(), places.join(";"))
+}
+
+pub async fn crash_points(house: &mut House) -> Result<Evidence> {
+    let stage = house.stage("crash-points", Setting { nodes: 3, ..Setting::default() }).await?;
+    let seconds = house.seconds(35, 300);
+    let load = house.load(&stage, seconds)?;
+    crash(stage, load, 0.6).await
+}
+
+pub async fn embedded_crash_points(house: &mut House) -> Result<Evidence> {
+    let stage = house.embedded_stage("embedded-crash-points").await?;
+    let seconds = house.seconds(25, 200);
+    let load = Load::start(&stage, Amount { bus: false, ..Amount::lasting(seconds) }, &mut house.rng)?;
+    crash(stage, load, 0.6).await
+}
+
+/// Servers that crash by themselves are started again; in the end they come back without that habit.
+async fn crash(mut stage: Stage, load: Load, per_cent: f32) -> Result<Evidence> {
+    for node in &mut stage.nodes {
+        node.stop().await?;
+        node.env = vec![crashes(per_cent)];
+        node.start()?;
+    }
+    let mut turn = time::ticks(50);
+    while time::now_ms() < load.ends_at {
+        turn.tick().await;
+        for node in &mut stage.nodes {
+            let now = time::now_ms();
+            if node.revive()? {
+                stage.recorder.fault("a server aborted", now - 100, now + RUN_LEASE_MS);
+            }
+        }
+    }
+    for node in &mut stage.nodes {
+        node.env.clear();
+        node.revive()?;
+        node.stop().await?;
+        node.start()?;
     }
     finish(stage, load).await
 }

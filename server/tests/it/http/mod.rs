@@ -87,7 +87,8 @@ impl Server {
         let state = HttpState { service: Arc::new(service), health, metrics, ids };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let serving = tokio::spawn(serve(listener, state.clone(), limits, Box::new(|routes| routes), shutdown.clone()));
+        let serving =
+            tokio::spawn(serve(listener, state.clone(), limits, Box::new(|routes| routes), shutdown.clone()));
         // Another test may have chosen the provider of cryptography already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { address, client: Client::new(), store, state, shutdown, serving }

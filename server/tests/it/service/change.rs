@@ -31,7 +31,10 @@ pub async fn a_paused_task_keeps_its_place_and_steps_no_further(on: &Stage) {
         next_due_at: Some(due.plus_ms(1_000)),
         fires: true,
     };
-    assert_eq!(on.store.advance_tasks(&[Advance { rev: task.rev, ..step.clone() }, step]).await.unwrap(), [false, false]);
+    assert_eq!(
+        on.store.advance_tasks(&[Advance { rev: task.rev, ..step.clone() }, step]).await.unwrap(),
+        [false, false]
+    );
     let again = on.service.pause(&id, None).await.unwrap();
     assert_eq!(again.task.rev, task.rev, "it is paused already");
 }
@@ -76,7 +79,11 @@ pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Sta
     on.clock.set(NOW.plus_ms(10_001));
     on.rescue().await;
     let rescued = on.run(&run).await;
-    assert_eq!((rescued.state, rescued.data.as_str()), (RunState::Ready, "data"), "as it was when it was decided");
+    assert_eq!(
+        (rescued.state, rescued.data.as_str()),
+        (RunState::Ready, "data"),
+        "as it was when it was decided"
+    );
 }
 
 pub async fn an_edit_of_another_revision_is_refused(on: &Stage) {
@@ -97,13 +104,18 @@ pub async fn a_row_that_was_written_before_an_edit_ends_unfired(on: &Stage) {
     let task = on.store.task(&id).await.unwrap().unwrap();
     let run = Run::firing(&task, NOW, "dead", "token".to_owned(), NOW.plus_ms(10_000));
     on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    let changed = on.service.edit(&id, 1, Submission { data: "new".to_owned(), ..definition(&task) }).await.unwrap();
+    let changed =
+        on.service.edit(&id, 1, Submission { data: "new".to_owned(), ..definition(&task) }).await.unwrap();
     assert!(changed.open_runs.is_empty(), "its moment was not decided: {:?}", changed.open_runs);
     on.clock.set(NOW.plus_ms(10_001));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Cancelled);
     let again = on.fire(&id).await;
-    assert_eq!((again.scheduled_at, again.data.as_str()), (NOW, "new"), "the new definition fires the moment");
+    assert_eq!(
+        (again.scheduled_at, again.data.as_str()),
+        (NOW, "new"),
+        "the new definition fires the moment"
+    );
 }
 
 pub async fn a_cancelled_task_is_seen_and_a_deleted_one_is_not(on: &Stage) {
@@ -141,7 +153,11 @@ pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
     let run = on.run(&run).await;
     assert_eq!((run.state, run.triggered, run.scheduled_at), (RunState::Ready, true, NOW));
     let task = on.store.task(&id).await.unwrap().unwrap();
-    assert_eq!((task.fired_count, task.next_due_at), (0, Some(NOW.plus_ms(86_400_000))), "it counts for nothing");
+    assert_eq!(
+        (task.fired_count, task.next_due_at),
+        (0, Some(NOW.plus_ms(86_400_000))),
+        "it counts for nothing"
+    );
 }
 
 pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {

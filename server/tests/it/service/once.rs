@@ -35,7 +35,8 @@ pub async fn a_request_sent_again_names_the_same_tasks(on: &Stage) {
 
 pub async fn a_request_that_broke_off_is_completed(on: &Stage) {
     // The process died after the ids were written down, and before the second task was stored.
-    let promised = [on.submit(plain("a")).await, TaskId::new(uuid::Uuid::from_u128(crate::store::samples::unique()))];
+    let promised =
+        [on.submit(plain("a")).await, TaskId::new(uuid::Uuid::from_u128(crate::store::samples::unique()))];
     let begun = Remembered {
         key: "tasks:k".to_owned(),
         fingerprint: "f".to_owned(),

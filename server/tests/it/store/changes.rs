@@ -30,7 +30,11 @@ pub async fn a_task_that_has_moved_on_is_not_replaced(on: &dyn Fixture) {
 
     on.one().cancel_tasks(std::slice::from_ref(&old.id), false, PAST).await.unwrap();
     assert_eq!(on.two().replace_task(&stored, &paused(&stored)).await.unwrap(), ReplacedTask::Moved);
-    assert_eq!(on.two().replace_task(&task(), &task()).await.unwrap(), ReplacedTask::Moved, "it is not there");
+    assert_eq!(
+        on.two().replace_task(&task(), &task()).await.unwrap(),
+        ReplacedTask::Moved,
+        "it is not there"
+    );
 }
 
 pub async fn a_replacement_repeated_is_done(on: &dyn Fixture) {
@@ -95,7 +99,11 @@ pub async fn a_hidden_task_is_in_no_list(on: &dyn Fixture) {
     assert!(!on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap().len(), 1);
 
-    assert_eq!(on.one().cancel_tasks(ids, true, PAST).await.unwrap(), ids, "one that is cancelled can be hidden");
+    assert_eq!(
+        on.one().cancel_tasks(ids, true, PAST).await.unwrap(),
+        ids,
+        "one that is cancelled can be hidden"
+    );
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap(), []);
     assert_eq!(on.one().cancel_tasks(ids, false, PAST).await.unwrap(), ids);
@@ -124,7 +132,8 @@ pub async fn a_key_is_remembered_with_what_came_first(on: &dyn Fixture) {
 }
 
 pub async fn what_was_remembered_long_ago_is_forgotten(on: &dyn Fixture) {
-    let request = Remembered { key: "k".to_owned(), fingerprint: "f".to_owned(), ids: vec!["a".to_owned()], at: PAST };
+    let request =
+        Remembered { key: "k".to_owned(), fingerprint: "f".to_owned(), ids: vec!["a".to_owned()], at: PAST };
     let later = Remembered { ids: vec!["b".to_owned()], ..request.clone() };
     on.one().remember(&request).await.unwrap();
     on.one().prune(PAST, PAST, 100).await.unwrap();

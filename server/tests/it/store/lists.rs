@@ -159,6 +159,7 @@ pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
     let over = ended(ready("c", "c", 1), Moment::from_ms(1));
     let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, over, run_until(&task(), PAST)];
     on.one().insert_runs(&runs).await.unwrap();
-    let row = |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
+    let row =
+        |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
     assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
 }

@@ -36,7 +36,11 @@ pub async fn what_ended_long_ago_goes_and_the_rest_stays(on: &dyn Fixture) {
         assert!(store.run(&kept.id).await.unwrap().is_some());
     }
     let after_the_finish = store.now().await.unwrap().plus_ms(60_000);
-    assert_eq!(store.prune(after_the_finish, LONG_AGO, 100).await.unwrap(), 3, "the recent two and the finished task");
+    assert_eq!(
+        store.prune(after_the_finish, LONG_AGO, 100).await.unwrap(),
+        3,
+        "the recent two and the finished task"
+    );
     assert!(store.task(&live.id).await.unwrap().is_some());
 }
 

@@ -69,7 +69,9 @@ pub async fn documents_are_listed_by_key_and_by_index(on: &dyn Fixture) {
     for (key, index) in [("b", Some("x")), ("a", None), ("d", Some("x")), ("c", Some("y"))] {
         assert!(records.put_record(&record(key, index)).await.unwrap());
     }
-    assert!(records.put_record(&Record { kind: "other".to_owned(), ..record("e", Some("x")) }).await.unwrap());
+    assert!(
+        records.put_record(&Record { kind: "other".to_owned(), ..record("e", Some("x")) }).await.unwrap()
+    );
     let keys = async |index: Option<&str>, after: Option<&str>, limit| {
         let rows = records.records("kind", index, after, limit).await.unwrap();
         rows.into_iter().map(|record| record.key).collect::<Vec<_>>()

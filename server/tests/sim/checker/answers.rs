@@ -67,9 +67,17 @@ impl Checker {
         };
         let mut book = self.book();
         if state.is_some_and(|state| task.state != state) {
-            self.wrong(&mut book, "a change was acknowledged that was not made", format!("{kind:?}: {task:?}"));
+            self.wrong(
+                &mut book,
+                "a change was acknowledged that was not made",
+                format!("{kind:?}: {task:?}"),
+            );
         }
-        self.promise(&mut book, &task.id, Promise { kind, rev, triggered_rev, listed: answer.open_runs.iter().cloned().collect() });
+        self.promise(
+            &mut book,
+            &task.id,
+            Promise { kind, rev, triggered_rev, listed: answer.open_runs.iter().cloned().collect() },
+        );
     }
 
     /// A delete was acknowledged.
@@ -115,7 +123,11 @@ impl Checker {
         let mut book = self.book();
         let holder = book.runs.get(&run.id).and_then(|story| story.holders.get(&run.claim).cloned());
         if holder.as_deref() != Some(worker) {
-            self.wrong(&mut book, "a run was given to one who does not hold it", format!("{worker}: {run:?}, but {holder:?}"));
+            self.wrong(
+                &mut book,
+                "a run was given to one who does not hold it",
+                format!("{worker}: {run:?}, but {holder:?}"),
+            );
         }
     }
 

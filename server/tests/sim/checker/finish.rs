@@ -30,11 +30,16 @@ impl Checker {
             match stored.get(id) {
                 None if story.task.hidden => {}
                 None => found.push(("a task is gone", format!("{:?}", story.task))),
-                Some(task) if **task != story.task => found.push(("a task has changed in silence", format!("{task:?}"))),
+                Some(task) if **task != story.task => {
+                    found.push(("a task has changed in silence", format!("{task:?}")))
+                }
                 Some(_) => {}
             }
             if story.task.fired_count != story.fires || story.fires != decided_fires(book, &story.task) {
-                found.push(("fires are not counted exactly", format!("{}: {} in {:?}", id, story.fires, story.task)));
+                found.push((
+                    "fires are not counted exactly",
+                    format!("{}: {} in {:?}", id, story.fires, story.task),
+                ));
             }
             let overdue = story.task.next_due_at.filter(|due| self.now().since(*due) > SLACK_MS);
             if story.task.state == TaskState::Active && overdue.is_some() {
@@ -59,7 +64,9 @@ impl Checker {
             }
             match book.runs.get(&run.id) {
                 None => found.push(("a run that nobody stored", format!("{run:?}"))),
-                Some(story) if story.run != *run => found.push(("a run has changed in silence", format!("{run:?}"))),
+                Some(story) if story.run != *run => {
+                    found.push(("a run has changed in silence", format!("{run:?}")))
+                }
                 Some(_) => {}
             }
         }

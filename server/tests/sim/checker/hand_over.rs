@@ -13,22 +13,32 @@ impl Checker {
     /// A life of a node sends a message.
     pub fn published(&self, message: &BusMessage, life: &Arc<Life>) {
         let mut book = self.book();
-        let read = |name: &str| message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let (id, token) = (RunId::from_text(read(property::RUN_ID).unwrap_or_default()), read(property::TOKEN));
+        let read = |name: &str| {
+            message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        };
+        let (id, token) =
+            (RunId::from_text(read(property::RUN_ID).unwrap_or_default()), read(property::TOKEN));
         let attempt = read(property::ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.log(|| format!("{} sends {id} attempt {attempt}", life.name));
         let Some(story) = book.runs.get(&id) else {
             return self.wrong(&mut book, "a message without a run", &id);
         };
         let run = story.run.clone();
-        let fits = message.body == run.data.as_bytes() && message.tag == run.tag && message.key == run.task_id.as_str();
-        let known = token.is_some_and(|token| story.tokens.get(&attempt).is_some_and(|tokens| tokens.contains(&token)));
+        let fits = message.body == run.data.as_bytes()
+            && message.tag == run.tag
+            && message.key == run.task_id.as_str();
+        let known = token
+            .is_some_and(|token| story.tokens.get(&attempt).is_some_and(|tokens| tokens.contains(&token)));
         let doubled = self.is_doubled_without_cause(story, attempt, life);
         if !fits || !known {
             self.wrong(&mut book, "a message that does not fit its run", format!("{message:?} for {run:?}"));
         }
         if doubled {
-            self.wrong(&mut book, "a message was doubled without a cause", format!("{id} attempt {attempt} by {}", life.name));
+            self.wrong(
+                &mut book,
+                "a message was doubled without a cause",
+                format!("{id} attempt {attempt} by {}", life.name),
+            );
         }
         if attempt == 1 {
             self.handed_over(&mut book, &run);

@@ -72,7 +72,10 @@ impl Checker {
     fn run_moved(&self, book: &mut Book, before: &Run, after: Run) {
         self.log(|| {
             let Run { id, state, attempt, claim, holder, attention_at, .. } = &after;
-            format!("run {id} {:?} to {state:?} attempt {attempt} claim {claim} {holder} until {attention_at:?}", before.state)
+            format!(
+                "run {id} {:?} to {state:?} attempt {attempt} claim {claim} {holder} until {attention_at:?}",
+                before.state
+            )
         });
         let Some(story) = book.runs.get(&after.id) else {
             return self.wrong(book, "a run came from nowhere", &after.id);
@@ -88,7 +91,9 @@ impl Checker {
             ("more attempts than allowed", exceeds_attempts(story, &after)),
             (
                 "a decided run was called off as undecided",
-                story.decided && after.reason.as_deref() == Some(UNDECIDED) && after.state == RunState::Cancelled,
+                story.decided
+                    && after.reason.as_deref() == Some(UNDECIDED)
+                    && after.state == RunState::Cancelled,
             ),
         ] {
             if broken {
@@ -144,7 +149,20 @@ fn is_legal(before: &Run, after: &Run) -> bool {
 
 fn is_same(before: &Run, after: &Run) -> bool {
     let fixed = |run: &Run| {
-        let Run { id, task_id, rev, scheduled_at, triggered, tag, data, queue, retry, outcome_within_ms, stretch, .. } = run;
+        let Run {
+            id,
+            task_id,
+            rev,
+            scheduled_at,
+            triggered,
+            tag,
+            data,
+            queue,
+            retry,
+            outcome_within_ms,
+            stretch,
+            ..
+        } = run;
         let definition = (tag.clone(), data.clone(), queue.clone(), *retry, *outcome_within_ms);
         (id.clone(), task_id.clone(), *rev, *scheduled_at, *triggered, definition, *stretch)
     };
@@ -169,7 +187,8 @@ fn counts_fit(before: &Run, after: &Run) -> bool {
 }
 
 fn has_its_reason(run: &Run) -> bool {
-    let asks = matches!(run.state, RunState::Dead | RunState::Skipped | RunState::Cancelled | RunState::Retrying);
+    let asks =
+        matches!(run.state, RunState::Dead | RunState::Skipped | RunState::Cancelled | RunState::Retrying);
     !asks || run.reason.as_ref().is_some_and(|reason| !reason.is_empty())
 }
 

@@ -27,7 +27,9 @@ impl Checker {
         if book.tasks.contains_key(&task.id) {
             return self.wrong(book, "a task came twice", &task.id);
         }
-        if (task.rev, task.state, task.fired_count) != (1, TaskState::Active, 0) || task.next_due_at != model::first(&task) {
+        if (task.rev, task.state, task.fired_count) != (1, TaskState::Active, 0)
+            || task.next_due_at != model::first(&task)
+        {
             self.wrong(book, "a task begins wrongly", format!("{task:?}"));
         }
         self.take_key(book, &task);
@@ -78,7 +80,9 @@ impl Checker {
 
     /// The linearization point of a fire or a skip.
     fn task_stepped(&self, book: &mut Book, before: &Task, after: &Task) {
-        let (Some(due), Some(last), TaskState::Active) = (before.next_due_at, after.last_due_at, before.state) else {
+        let (Some(due), Some(last), TaskState::Active) =
+            (before.next_due_at, after.last_due_at, before.state)
+        else {
             return self.wrong(book, "a task stepped that was not due", format!("{before:?} to {after:?}"));
         };
         let fires = after.fired_count.wrapping_sub(before.fired_count);
@@ -109,12 +113,19 @@ impl Checker {
         let stretch = story.run.stretch;
         let fits = match stretch {
             None => fires && due == last,
-            Some(stretch) => !fires && stretch.to == last && model::count(task, due, last) == Some(stretch.count),
+            Some(stretch) => {
+                !fires && stretch.to == last && model::count(task, due, last) == Some(stretch.count)
+            }
         };
-        let skips_what_is_to_come = stretch.is_some_and(|stretch| stretch.to > self.now().plus_ms(self.skew_ms + 1));
+        let skips_what_is_to_come =
+            stretch.is_some_and(|stretch| stretch.to > self.now().plus_ms(self.skew_ms + 1));
         let is_called_off = story.run.state == RunState::Cancelled;
         if !fits {
-            self.wrong(book, "a row does not say what was decided", format!("{id}: {stretch:?}, but {due} to {last}"));
+            self.wrong(
+                book,
+                "a row does not say what was decided",
+                format!("{id}: {stretch:?}, but {due} to {last}"),
+            );
         }
         if skips_what_is_to_come {
             self.wrong(book, "moments are skipped before they came", format!("{id}: {stretch:?}"));
@@ -132,7 +143,9 @@ impl Checker {
             (Active, Paused) => kept && same_times && after.next_due_at == before.next_due_at,
             (Paused, Active) if after.next_due_at == before.next_due_at => kept && same_times,
             (Paused, Active) => return self.task_resumed_later(book, before, after),
-            (Active, Active) | (Paused, Paused) if same_times => kept && after.next_due_at == before.next_due_at,
+            (Active, Active) | (Paused, Paused) if same_times => {
+                kept && after.next_due_at == before.next_due_at
+            }
             (Active, Active) | (Paused, Paused) => kept && after.next_due_at == model::first(after),
             _ => false,
         };
@@ -147,7 +160,9 @@ impl Checker {
             return self.wrong(book, "a change is wrong", format!("{before:?} to {after:?}"));
         };
         self.decided(book, before, (due, last), false);
-        if after.next_due_at != model::after(after, last, after.fired_count) || after.fired_count != before.fired_count {
+        if after.next_due_at != model::after(after, last, after.fired_count)
+            || after.fired_count != before.fired_count
+        {
             self.wrong(book, "a task goes on at the wrong moment", format!("{before:?} to {after:?}"));
         }
     }
