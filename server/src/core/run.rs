@@ -88,6 +88,7 @@ pub enum RunEvent {
 }
 
 /// The one table of transitions. `None`: the event cannot happen in that state, and changes nothing.
+#[allow(clippy::match_same_arms, reason = "one line for each cause, as in docs/lifecycle.md")]
 pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
     use RunEvent as E;
     use RunState as S;
@@ -362,8 +363,12 @@ impl Run {
                 Ok(())
             }
             Outcome::Released => self.wait_in_queue(RunEvent::Released),
-            Outcome::Dead => self.end(RunEvent::GaveUp, or_said(reason, "given up by its handler"), now),
-            Outcome::Skipped => self.end(RunEvent::LeftOut, or_said(reason, "left out by its handler"), now),
+            Outcome::Dead => {
+                self.end(RunEvent::GaveUp, Some(or_said(reason, "given up by its handler")), now)
+            }
+            Outcome::Skipped => {
+                self.end(RunEvent::LeftOut, Some(or_said(reason, "left out by its handler")), now)
+            }
             Outcome::Failed { retry_after_ms } => self.failed(*retry_after_ms, reason, retry, now),
         }
     }
@@ -382,7 +387,7 @@ impl Run {
             return self.end(RunEvent::GaveUp, Some(why), now);
         };
         self.take(RunEvent::Failed)?;
-        self.reason = or_said(reason, "failed");
+        self.reason = Some(or_said(reason, "failed"));
         self.attention_at = Some(now.plus_ms(retry_after_ms.unwrap_or(pause_ms).min(i64::MAX as u64) as i64));
         Ok(())
     }
@@ -463,8 +468,8 @@ impl Run {
 }
 
 /// A handler need not say why, and a person asks all the same.
-fn or_said(reason: Option<String>, otherwise: &str) -> Option<String> {
-    Some(reason.unwrap_or_else(|| otherwise.to_owned()))
+fn or_said(reason: Option<String>, otherwise: &str) -> String {
+    reason.unwrap_or_else(|| otherwise.to_owned())
 }
 
 #[cfg(test)]

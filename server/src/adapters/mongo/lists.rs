@@ -26,10 +26,7 @@ fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     let mut filter = doc! { "hidden": { "$ne": true } };
     filter.insert(
         "state",
-        match wanted.state {
-            Some(state) => doc! { "$eq": task_state(state) },
-            None => doc! { "$ne": "cancelled" },
-        },
+        wanted.state.map_or_else(|| doc! { "$ne": "cancelled" }, |state| doc! { "$eq": task_state(state) }),
     );
     if let Some(name) = &wanted.name {
         filter.insert("name", name);
