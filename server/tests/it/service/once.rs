@@ -11,8 +11,8 @@ fn plain(data: &str) -> Submission {
     Submission { dedup: Dedup::Nothing, ..Submission::named("once", data) }
 }
 
-fn key(key: &str, fingerprint: &str) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey { key: key.to_owned(), fingerprint: fingerprint.to_owned() })
+fn key(key: &str, fingerprint: &str) -> IdempotencyKey {
+    IdempotencyKey { key: key.to_owned(), fingerprint: fingerprint.to_owned() }
 }
 
 fn ids(answers: Vec<Result<Submitted>>) -> Vec<TaskId> {
@@ -23,13 +23,13 @@ pub async fn a_request_sent_again_names_the_same_tasks(on: &Stage) {
     let send = async |name: Option<IdempotencyKey>| {
         ids(on.service.submit_once(vec![plain("a"), plain("b")], name).await.unwrap())
     };
-    let first = send(key("k", "f")).await;
-    assert_eq!(send(key("k", "f")).await, first);
-    assert_ne!(send(key("other", "f")).await, first);
+    let first = send(Some(key("k", "f"))).await;
+    assert_eq!(send(Some(key("k", "f"))).await, first);
+    assert_ne!(send(Some(key("other", "f"))).await, first);
     assert_ne!(send(None).await, send(None).await);
     assert_eq!(on.store.tasks(&first).await.unwrap().len(), 2);
     on.service.delete(&first).await.unwrap();
-    assert_eq!(send(key("k", "f")).await, first, "it brings nothing back");
+    assert_eq!(send(Some(key("k", "f"))).await, first, "it brings nothing back");
     assert!(matches!(on.service.task(&first[0]).await, Err(ServiceError::NotFound)));
 }
 
@@ -44,14 +44,14 @@ pub async fn a_request_that_broke_off_is_completed(on: &Stage) {
         at: NOW,
     };
     on.store.remember(&begun).await.unwrap();
-    let answers = on.service.submit_once(vec![plain("a"), plain("b")], key("k", "f")).await.unwrap();
+    let answers = on.service.submit_once(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
     assert_eq!(ids(answers), promised);
     assert_eq!(on.store.task(&promised[1]).await.unwrap().unwrap().data, "b");
 }
 
 pub async fn a_key_with_another_request_is_refused(on: &Stage) {
-    on.service.submit_once(vec![plain("a")], key("k", "f")).await.unwrap();
-    let refused = on.service.submit_once(vec![plain("b")], key("k", "g")).await;
+    on.service.submit_once(vec![plain("a")], Some(key("k", "f"))).await.unwrap();
+    let refused = on.service.submit_once(vec![plain("b")], Some(key("k", "g"))).await;
     assert!(matches!(refused, Err(ServiceError::KeyReused)), "{refused:?}");
 }
 

@@ -163,8 +163,8 @@ pub async fn outcomes_come_in_batches_and_are_answered_one_by_one(on: &Stage) {
     let answers = on.service.settle(&words).await.unwrap();
     let states: Vec<Option<RunState>> =
         answers.iter().map(|answer| answer.as_ref().ok().map(|run| run.state)).collect();
-    use RunState::{Dead, Succeeded};
-    assert_eq!(states, [Some(Succeeded), None, None, Some(Dead), Some(Succeeded), None]);
+    let (done, dead) = (Some(RunState::Succeeded), Some(RunState::Dead));
+    assert_eq!(states, [done, None, None, dead, done, None]);
     assert!(matches!(answers[2], Err(ServiceError::NotFound)));
     assert!(matches!(answers[5], Err(ServiceError::Stale(_))), "it has succeeded");
 }

@@ -31,7 +31,7 @@ impl Checker {
                 None if story.task.hidden => {}
                 None => found.push(("a task is gone", format!("{:?}", story.task))),
                 Some(task) if **task != story.task => {
-                    found.push(("a task has changed in silence", format!("{task:?}")))
+                    found.push(("a task has changed in silence", format!("{task:?}")));
                 }
                 Some(_) => {}
             }
@@ -65,7 +65,7 @@ impl Checker {
             match book.runs.get(&run.id) {
                 None => found.push(("a run that nobody stored", format!("{run:?}"))),
                 Some(story) if story.run != *run => {
-                    found.push(("a run has changed in silence", format!("{run:?}")))
+                    found.push(("a run has changed in silence", format!("{run:?}")));
                 }
                 Some(_) => {}
             }

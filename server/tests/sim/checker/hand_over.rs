@@ -29,7 +29,7 @@ impl Checker {
             && message.key == run.task_id.as_str();
         let known = token
             .is_some_and(|token| story.tokens.get(&attempt).is_some_and(|tokens| tokens.contains(&token)));
-        let doubled = self.is_doubled_without_cause(story, attempt, life);
+        let doubled = is_doubled_without_cause(story, attempt, life);
         if !fits || !known {
             self.wrong(&mut book, "a message that does not fit its run", format!("{message:?} for {run:?}"));
         }
@@ -46,14 +46,6 @@ impl Checker {
         if let Some(story) = book.runs.get_mut(&id) {
             story.sent.push((attempt, Arc::clone(life), self.now()));
         }
-    }
-
-    /// One of the two senders died, froze, lost an answer or has a clock that was set.
-    fn is_doubled_without_cause(&self, story: &RunStory, attempt: u32, by: &Arc<Life>) -> bool {
-        let before = |(earlier, ..): &&(u32, Arc<Life>, _)| *earlier == attempt;
-        let Some((_, first, at)) = story.sent.iter().rfind(before) else { return false };
-        let since = at.plus_ms(-1_000);
-        !first.was_troubled_since(since) && !by.was_troubled_since(since)
     }
 
     /// A run's first attempt is handed over.
@@ -85,4 +77,12 @@ impl Checker {
             self.wrong(book, "a run was marked that was not sent", format!("{run:?}"));
         }
     }
+}
+
+/// One of the two senders died, froze, lost an answer or has a clock that was set.
+fn is_doubled_without_cause(story: &RunStory, attempt: u32, by: &Arc<Life>) -> bool {
+    let before = |(earlier, ..): &&(u32, Arc<Life>, _)| *earlier == attempt;
+    let Some((_, first, at)) = story.sent.iter().rfind(before) else { return false };
+    let since = at.plus_ms(-1_000);
+    !first.was_troubled_since(since) && !by.was_troubled_since(since)
 }

@@ -120,10 +120,9 @@ impl Checker {
     /// A lease, a pause or a deadline ended before its time, by more than clocks are apart.
     fn is_early(&self, before: &Run, after: &Run) -> bool {
         let by_rescue = match (before.state, after.state) {
-            (RunState::Firing, RunState::Firing) => true,
-            (RunState::Retrying, RunState::Firing | RunState::Ready) => true,
+            (RunState::Firing | RunState::Retrying | RunState::Fired, RunState::Firing)
+            | (RunState::Retrying, RunState::Ready) => true,
             (RunState::Leased, RunState::Ready) => after.attempt > before.attempt,
-            (RunState::Fired, RunState::Firing) => true,
             _ => false,
         };
         by_rescue && before.attention_at.is_some_and(|at| at > self.now().plus_ms(self.skew_ms))
