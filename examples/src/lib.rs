@@ -1,8 +1,9 @@
 //! What the example programs share: where the services are, and how a program ends by itself.
 //!
 //! Arguments of each: `--connect STRING`, or `TASKCENTER_CONNECT` in the environment, says where its deliveries come from, as
-//! [`connect`](taskcenter_client::ConsumerBuilder::connect) reads it: `http://127.0.0.1:8275` for a server with no broker.
-//! Without it they come from RocketMQ: server URL, name server, topic.
+//! [`connect`](taskcenter_client::ConsumerBuilder::connect) reads it; or the server's URL, and where deliveries come over
+//! RocketMQ its name server and topic (else `TASKCENTER_SERVER`, `ROCKETMQ_NAMESRV`, `TASKCENTER_TOPIC`). With nothing at all it is
+//! the server that `taskcenter dev` starts.
 
 use std::env::{args, var};
 use std::fmt;
@@ -37,9 +38,9 @@ pub struct Settings {
     pub server: String,
     /// Where deliveries come from, as somebody wrote it.
     connect: Option<String>,
-    /// Else: RocketMQ's name server, as host:port.
-    namesrv: String,
-    /// Else: the topic the server publishes on.
+    /// Else: RocketMQ's name server, as host:port. With none, the server is asked for work.
+    namesrv: Option<String>,
+    /// The topic the server publishes on.
     topic: String,
 }
 
@@ -54,22 +55,21 @@ impl Settings {
         let named = flag.and_then(|flag| args.drain(flag..args.len().min(flag + 2)).nth(1));
         let connect = named.or_else(|| var("TASKCENTER_CONNECT").ok());
         let mut args = args.into_iter();
-        let mut setting =
-            |name, default: &str| args.next().or_else(|| var(name).ok()).unwrap_or(default.to_owned());
-        let server = setting("TASKCENTER_SERVER", "http://127.0.0.1:8275");
+        let mut setting = |name| args.next().or_else(|| var(name).ok());
+        let server = setting("TASKCENTER_SERVER").unwrap_or_else(|| "http://127.0.0.1:8275".to_owned());
         Self {
             server: connect.as_deref().and_then(server_of).unwrap_or(server),
             connect,
-            namesrv: setting("ROCKETMQ_NAMESRV", "127.0.0.1:9876"),
-            topic: setting("TASKCENTER_TOPIC", "taskcenter"),
+            namesrv: setting("ROCKETMQ_NAMESRV"),
+            topic: setting("TASKCENTER_TOPIC").unwrap_or_else(|| "taskcenter".to_owned()),
         }
     }
 
-    /// What a consumer connects to: what was written, or RocketMQ with a consumer group of this name.
+    /// What a consumer connects to: what was written, or RocketMQ with a consumer group of this name, or the server.
     pub fn connection(&self, group: &str) -> String {
-        let Self { server, namesrv, topic, .. } = self;
-        let rocketmq = || format!("rocketmq://{namesrv}/{topic}?group={group}&report_to={server}");
-        self.connect.clone().unwrap_or_else(rocketmq)
+        let Self { server, connect, namesrv, topic } = self;
+        let rocketmq = |namesrv| format!("rocketmq://{namesrv}/{topic}?group={group}&report_to={server}");
+        connect.clone().or_else(|| namesrv.as_ref().map(rocketmq)).unwrap_or_else(|| server.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Charges a card whose bank is busy at first: the handler asks for another attempt, and the server, which is told
 //! every outcome, publishes it.
 //!
-//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
+//! Without arguments it uses the server that `taskcenter dev` starts; the library says what else there is.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Closes an order that nobody has paid in time: a task that fires once.
 //!
-//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
+//! Without arguments it uses the server that `taskcenter dev` starts; the library says what else there is.
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};

@@ -1,6 +1,6 @@
 //! Reminds three times, two seconds apart: a task on a fixed grid with a count.
 //!
-//! Arguments: `--connect http://127.0.0.1:8275` for a server without a broker; the library has the others.
+//! Without arguments it uses the server that `taskcenter dev` starts; the library says what else there is.
 
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter};
 use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
