@@ -9,4 +9,5 @@ pub mod mongo;
 pub mod redis;
 pub mod rocketmq;
 pub mod sqlite;
+mod unreadable;
 pub mod webhook;

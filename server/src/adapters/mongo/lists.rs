@@ -1,13 +1,12 @@
 //! Pages of tasks and runs, and the heads of the queues.
 
-use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 
 use super::errors::bounded;
-use super::rows::{RunRow, TaskRow, date, state_name};
+use super::rows::{RunRow, date, state_name};
 use super::updates::within_bytes;
-use super::{Ledger, schema, tasks};
+use super::{Ledger, schema};
 use crate::core::{Run, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
@@ -18,8 +17,7 @@ pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<
     let find =
         ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
     let find = find.hint(Hint::Keys(task_index(filter)));
-    let rows = bounded(async { find.await?.try_collect::<Vec<TaskRow>>().await }).await?;
-    tasks::read(rows)
+    bounded(async { within_bytes(find.await?).await }).await
 }
 
 fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
@@ -116,6 +114,5 @@ async fn read_runs(find: mongodb::action::Find<'_, RunRow>, limit: u32) -> Resul
         return Ok(Vec::new());
     }
     let find = find.limit(i64::from(limit)).batch_size(limit);
-    let rows = bounded(async { within_bytes(find.await?, |row: &RunRow| row.data.len()).await }).await?;
-    Ok(rows.into_iter().map(Run::from).collect())
+    bounded(async { within_bytes(find.await?).await }).await
 }

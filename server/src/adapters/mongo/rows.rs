@@ -58,7 +58,9 @@ pub struct TaskRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryRow>,
     created_at: DateTime,
-    anchored_at: DateTime,
+    /// Left out by the first release, in which every schedule began with its task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchored_at: Option<DateTime>,
     rev: i64,
     state: TaskState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +152,7 @@ impl From<&Task> for TaskRow {
             queue: task.queue.clone(),
             retry: task.retry.map(RetryRow::from),
             created_at: date(task.created_at),
-            anchored_at: date(task.anchored_at),
+            anchored_at: Some(date(task.anchored_at)),
             rev: i64::from(task.rev),
             state: task.state,
             next_due_at: task.next_due_at.map(date),
@@ -203,7 +205,7 @@ impl TryFrom<TaskRow> for Task {
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
             created_at: moment(row.created_at),
-            anchored_at: moment(row.anchored_at),
+            anchored_at: moment(row.anchored_at.unwrap_or(row.created_at)),
             rev: row.rev as u32,
             state: row.state,
             next_due_at: row.next_due_at.map(moment),

@@ -136,8 +136,7 @@ pub async fn needing_attention(
         .hint(Hint::Keys(schema::attention_index()))
         .limit(i64::from(limit))
         .batch_size(limit);
-    let rows = bounded(async { within_bytes(find.await?, |row: &RunRow| row.data.len()).await }).await?;
-    Ok(rows.into_iter().map(Run::from).collect())
+    bounded(async { within_bytes(find.await?).await }).await
 }
 
 /// Runs of the shards whose `attention_at` has come.

@@ -175,7 +175,7 @@ pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> 
         .hint(Hint::Keys(schema::due_index()))
         .limit(i64::from(limit))
         .batch_size(limit);
-    read(bounded(async { within_bytes(find.await?, |row: &TaskRow| row.data.len()).await }).await?)
+    bounded(async { within_bytes(find.await?).await }).await
 }
 
 /// Active tasks of the shards that are due at or before `until`.

@@ -1,6 +1,8 @@
 //! Many different updates in one round trip: the `update` command with many statements. (The driver's own bulk write needs
 //! a server of version 8.)
 
+use std::fmt::Display;
+
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
@@ -9,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, is_unavailable, refused, unavailable};
 use super::{CHUNK, Ledger};
+use crate::adapters::unreadable;
 use crate::ports::{PortError, Result};
 
 /// The planner must not be asked: on a list of ids and a state it may take the state's index, and read all of it.
@@ -90,20 +93,20 @@ where
 /// Payload bytes read at a time: thousands of rows of 4 MiB each would not fit into memory, and the rest can be asked for again.
 const READ_BYTES: usize = 64 * 1024 * 1024;
 
-/// The cursor's rows, up to the one with which their payloads pass [`READ_BYTES`].
-pub async fn within_bytes<R>(
-    mut rows: Cursor<R>,
-    payload: impl Fn(&R) -> usize,
-) -> mongodb::error::Result<Vec<R>>
+/// What the cursor's rows hold, up to the one with which they pass [`READ_BYTES`]. Rows that cannot be read are passed over.
+pub async fn within_bytes<R, T>(mut rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
 where
-    R: DeserializeOwned + Send + Sync + Unpin,
+    R: DeserializeOwned,
+    T: TryFrom<R, Error: Display>,
 {
     let (mut read, mut bytes) = (Vec::new(), 0);
-    while bytes <= READ_BYTES
-        && let Some(row) = rows.try_next().await?
-    {
-        bytes += payload(&row);
-        read.push(row);
+    while bytes <= READ_BYTES && rows.advance().await? {
+        bytes += rows.current().as_bytes().len();
+        let row = rows.deserialize_current().map_err(|error| error.to_string());
+        match row.and_then(|row| T::try_from(row).map_err(|error| error.to_string())) {
+            Ok(row) => read.push(row),
+            Err(cause) => unreadable::tell("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause),
+        }
     }
     Ok(read)
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::errors::{corrupt, refused};
+use crate::adapters::unreadable;
 use crate::core::task::SHARDS;
 use crate::core::{Moment, Run, RunState, Task, TaskState};
 use crate::ports::Result;
@@ -249,20 +250,31 @@ fn parse_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<(T, usize)> {
     Ok((parse(doc)?, doc.len()))
 }
 
-/// The documents in the rows' first column, up to the one with which they pass 64 MiB.
+/// The documents in the rows' first column, up to the one with which they pass 64 MiB. What cannot be read is passed over.
 ///
 /// # Errors
-/// Those of the database, and a document that cannot be read.
+/// Those of the database.
 pub fn within_bytes<T: DeserializeOwned>(mut rows: Rows<'_>) -> Result<Vec<T>> {
     let (mut read, mut bytes) = (Vec::new(), 0);
     while bytes <= READ_BYTES
         && let Some(row) = rows.next()?
     {
-        let (document, length) = parse_row(row)?;
-        bytes += length;
-        read.push(document);
+        match parse_row(row) {
+            Ok((document, length)) => {
+                bytes += length;
+                read.push(document);
+            }
+            Err(error) => unreadable::tell("SQLite", &id_in(row), &error),
+        }
     }
     Ok(read)
+}
+
+/// The id in a damaged row, where so much of it is left.
+fn id_in(row: &Row<'_>) -> String {
+    let document = row.get_ref(0).ok().and_then(|doc| doc.as_str().ok());
+    let fields = document.and_then(|doc| serde_json::from_str::<serde_json::Value>(doc).ok());
+    fields.and_then(|fields| Some(fields.get("id")?.as_str()?.to_owned())).unwrap_or_else(|| "?".to_owned())
 }
 
 /// All documents in the rows' first column.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use mongodb::bson::{Document, doc};
 use taskcenter_server::adapters::mongo::MongoStore;
-use taskcenter_server::ports::{Records, Store};
+use taskcenter_server::core::Task;
+use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::ports::{PortError, Records, Store};
 
 use super::Fixture;
-use super::samples::unique;
+use super::samples::{PAST, task, unique};
 
 pub struct MongoFixture {
     pub one: Arc<MongoStore>,
@@ -58,6 +61,39 @@ async fn a_mongodb_that_is_not_there_is_unavailable_and_comes_without_its_passwo
     let uri = "mongodb://user:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200&connectTimeoutMS=100";
     let store = MongoStore::new(uri, "db").await.unwrap();
     let error = store.now().await.unwrap_err();
-    assert!(matches!(error, taskcenter_server::ports::PortError::Unavailable(..)), "{error:?}");
+    assert!(matches!(error, PortError::Unavailable(..)), "{error:?}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+impl MongoFixture {
+    /// Takes a field away from a task's row, behind the store's back.
+    async fn damage(&self, task: &Task, field: &str) {
+        let rows = self.one.database().collection::<Document>("tasks");
+        let done = rows.update_one(doc! { "_id": task.id.as_str() }, doc! { "$unset": { field: "" } }).await;
+        assert_eq!(done.unwrap().modified_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
+    let fixture = MongoFixture::open().await;
+    let (good, bad) = (task(), task());
+    fixture.one.insert_tasks(vec![good.clone(), bad.clone()]).await;
+    fixture.damage(&bad, "created_at").await;
+    let error = fixture.one.task(&bad.id).await.unwrap_err();
+    assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
+    let due = fixture.one.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap();
+    assert_eq!(due, [good]);
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_first_release_is_read() {
+    let fixture = MongoFixture::open().await;
+    let old = task();
+    fixture.one.insert_tasks(vec![old.clone()]).await;
+    fixture.damage(&old, "anchored_at").await;
+    let read = fixture.one.task(&old.id).await.unwrap().unwrap();
+    assert_eq!(read, Task { anchored_at: old.created_at, ..old });
+    Box::new(fixture).close().await;
 }

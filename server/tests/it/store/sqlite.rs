@@ -149,7 +149,8 @@ async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
     let store = open(dir.path()).unwrap();
     let error = store.task(&bad.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
-    assert_eq!(store.task(&good.id).await.unwrap(), Some(good));
+    assert_eq!(store.task(&good.id).await.unwrap(), Some(good.clone()));
+    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap(), [good]);
 }
 
 #[tokio::test]
