@@ -91,8 +91,16 @@ pub struct Server {
     pub request_timeout_ms: u64,
     /// Longest time for a request's head, counted from the connection's last answer.
     pub header_timeout_ms: u64,
+    /// Largest head of a request in bytes; a larger one is answered 431.
+    pub max_head_bytes: usize,
+    /// Longest time for a caller to take 16 KiB of what it is sent, or all of it.
+    pub write_timeout_ms: u64,
     /// Connections at a time; further ones wait.
     pub max_connections: usize,
+    /// Connections at a time from one address (IPv6: one /64); further ones are closed.
+    pub max_connections_per_peer: usize,
+    /// Requests a second from one address, answered 429 beyond that; 0: as many as come.
+    pub peer_requests_per_sec: u32,
     /// Longest time for the requests that are under way when the server is told to stop.
     pub shutdown_grace_ms: u64,
 }
@@ -105,7 +113,11 @@ impl Default for Server {
             body_limit_bytes: 8 * 1024 * 1024,
             request_timeout_ms: 30_000,
             header_timeout_ms: 15_000,
+            max_head_bytes: 64 * 1024,
+            write_timeout_ms: 30_000,
             max_connections: 10_000,
+            max_connections_per_peer: 5_000,
+            peer_requests_per_sec: 0,
             shutdown_grace_ms: 10_000,
         }
     }
@@ -306,7 +318,11 @@ impl Config {
             body_limit_bytes: server.body_limit_bytes,
             request_timeout: Duration::from_millis(server.request_timeout_ms),
             header_timeout: Duration::from_millis(server.header_timeout_ms),
+            max_head_bytes: server.max_head_bytes,
+            write_timeout: Duration::from_millis(server.write_timeout_ms),
             max_connections: server.max_connections,
+            max_connections_per_peer: server.max_connections_per_peer,
+            peer_requests_per_sec: server.peer_requests_per_sec,
             shutdown_grace: Duration::from_millis(server.shutdown_grace_ms),
         }
     }

@@ -30,7 +30,11 @@ impl Config {
         within("server.body_limit_bytes", server.body_limit_bytes as u64, 1_024..=64 * 1024 * 1024)?;
         within("server.request_timeout_ms", server.request_timeout_ms, 1..=HOUR_MS)?;
         within("server.header_timeout_ms", server.header_timeout_ms, 1..=HOUR_MS)?;
+        within("server.max_head_bytes", server.max_head_bytes as u64, 8_192..=1024 * 1024)?;
+        within("server.write_timeout_ms", server.write_timeout_ms, 1..=HOUR_MS)?;
         within("server.max_connections", server.max_connections as u64, 1..=1_000_000)?;
+        within("server.max_connections_per_peer", server.max_connections_per_peer as u64, 1..=1_000_000)?;
+        within("server.peer_requests_per_sec", u64::from(server.peer_requests_per_sec), 0..=1_000_000)?;
         within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS)
     }
 

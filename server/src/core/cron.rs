@@ -37,6 +37,9 @@ struct Field {
     words: &'static [&'static str],
 }
 
+/// Longest expression: every value of every field, written out, is shorter.
+const MAX_BYTES: usize = 1_024;
+const MAX_SHOWN_BYTES: usize = 64;
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 const FIELDS: [Field; 6] = [
@@ -55,11 +58,14 @@ impl CronRule {
     /// # Errors
     /// Names the field or the word that is wrong.
     pub fn parse(expression: &str, default_zone: &str) -> Result<Self, InvalidCron> {
+        if expression.len() > MAX_BYTES {
+            return refuse(format!("the expression should have at most {MAX_BYTES} bytes"));
+        }
         let (zone, rest) = split_zone(expression, default_zone)?;
         if let Some(period) = rest.strip_prefix("@every") {
             return parse_period(period.trim()).map(Self::Period);
         }
-        let zone = TimeZone::get(zone).or_else(|_| refuse(format!("unknown time zone {zone:?}")))?;
+        let zone = TimeZone::get(zone).or_else(|_| refuse(format!("unknown time zone {:?}", cut(zone))))?;
         let cron = parse_fields(&rewrite(rest)?)?;
         refuse_impossible_date(&cron)?;
         Ok(Self::Fields(Box::new(cron), zone))
@@ -80,6 +86,11 @@ impl CronRule {
             Self::Period(period) => Some(moment.plus_ms(*period)),
         }
     }
+}
+
+/// The beginning of what somebody wrote, to be shown again.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN_BYTES)]
 }
 
 fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str, &'a str), InvalidCron> {
@@ -113,7 +124,11 @@ fn parse_period(text: &str) -> Result<i64, InvalidCron> {
         rest = &rest[digits + unit_len..];
     }
     let seconds = (total_ms / 1000.0).round() as i64;
-    if seconds < 1 { refuse("@every needs at least 1s") } else { Ok(seconds.saturating_mul(1000)) }
+    match seconds {
+        ..1 => refuse("@every needs at least 1s"),
+        _ if seconds >= Moment::NEVER.sec() => refuse("@every is longer than any calendar"),
+        _ => Ok(seconds * 1_000),
+    }
 }
 
 /// Brings every accepted spelling into the one that croner reads.

@@ -30,7 +30,9 @@ impl Schedule {
     pub fn first(&self, anchor: Moment) -> Option<Moment> {
         match self {
             Self::Once | Self::Every { .. } => Some(anchor),
-            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok()?.first(anchor),
+            Self::Cron { expression, zone } => {
+                within_calendar(CronRule::parse(expression, zone).ok()?.first(anchor)?)
+            }
         }
     }
 
@@ -38,8 +40,15 @@ impl Schedule {
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         match self {
             Self::Once => None,
-            Self::Every { period_ms } => Some(moment.plus_ms(*period_ms)),
-            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok()?.after(moment),
+            Self::Every { period_ms } => within_calendar(moment.plus_ms(*period_ms)),
+            Self::Cron { expression, zone } => {
+                within_calendar(CronRule::parse(expression, zone).ok()?.after(moment)?)
+            }
         }
     }
+}
+
+/// What lies beyond the calendar never comes, and can be neither stored nor shown by everybody.
+fn within_calendar(moment: Moment) -> Option<Moment> {
+    (moment <= Moment::NEVER).then_some(moment)
 }

@@ -58,6 +58,7 @@ codes! {
     BodyTooLarge => "body_too_large" PAYLOAD_TOO_LARGE,
     KeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY,
     IfMatchRequired => "if_match_required" PRECONDITION_REQUIRED,
+    TooManyRequests => "too_many_requests" TOO_MANY_REQUESTS,
     Internal => "internal" INTERNAL_SERVER_ERROR,
     StoreUnavailable => "store_unavailable" SERVICE_UNAVAILABLE,
     Timeout => "timeout" SERVICE_UNAVAILABLE,
@@ -93,6 +94,11 @@ pub enum ApiError {
     BodyTooLarge(usize),
     /// A change that must say which revision it is of does not.
     IfMatchRequired,
+    /// The caller asks too often.
+    TooManyRequests {
+        /// When it may ask again.
+        retry_after_sec: u64,
+    },
     /// The work took too long.
     Timeout,
     /// The command said no.
@@ -137,6 +143,7 @@ impl ApiError {
             Self::BodyTimeout => Code::BodyTimeout,
             Self::BodyTooLarge(_) => Code::BodyTooLarge,
             Self::IfMatchRequired => Code::IfMatchRequired,
+            Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::Timeout => Code::Timeout,
             Self::Service(error) => code_of(error),
             Self::Internal(_) => Code::Internal,
@@ -156,6 +163,7 @@ impl ApiError {
             Self::IfMatchRequired => {
                 "If-Match should name the revision that is changed, as its ETag does, or be *".into()
             }
+            Self::TooManyRequests { .. } => "too many requests from this address; nothing was done".into(),
             Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
             Self::Service(error) => sentence_of(error),
             Self::Internal(_) => "internal error".into(),
@@ -204,6 +212,13 @@ impl ApiError {
             _ => (self.sentence(), None, None),
         };
         ErrorReply { err, msg: msg.into_owned(), field, detail }
+    }
+
+    fn retry_after_sec(&self, status: StatusCode) -> Option<u64> {
+        match self {
+            Self::TooManyRequests { retry_after_sec } => Some(*retry_after_sec),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        }
     }
 
     fn log(&self) {
@@ -277,8 +292,8 @@ impl IntoResponse for ApiError {
         let status = self.code().status();
         let mut response = status.into_response();
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after_sec(status) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
             // The rest of the body is not read, so nothing more can follow on this connection.

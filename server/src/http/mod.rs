@@ -7,6 +7,7 @@ mod batch;
 mod body;
 mod contract;
 mod decode;
+mod descriptors;
 mod error;
 mod headers;
 mod layers;
@@ -14,9 +15,12 @@ mod openapi;
 mod outcome;
 mod pages;
 mod patch;
+mod patience;
+mod peers;
 mod probes;
 mod query;
 mod queues;
+mod rate;
 mod rules;
 mod runs;
 mod schedule;
@@ -67,8 +71,16 @@ pub struct HttpLimits {
     pub request_timeout: Duration,
     /// Longest time for a request's head; also for the silence between two requests.
     pub header_timeout: Duration,
+    /// Largest head of a request, and the most that is read ahead of it.
+    pub max_head_bytes: usize,
+    /// Longest time for a caller to take what it is sent.
+    pub write_timeout: Duration,
     /// Connections at a time.
     pub max_connections: usize,
+    /// Connections at a time from one address.
+    pub max_connections_per_peer: usize,
+    /// Requests a second from one address; 0: as many as come.
+    pub peer_requests_per_sec: u32,
     /// Longest time for requests under way when the server stops.
     pub shutdown_grace: Duration,
 }
@@ -77,6 +89,7 @@ pub struct HttpLimits {
 struct Context {
     state: HttpState,
     limits: HttpLimits,
+    rates: Arc<rate::Rates>,
     /// The OpenAPI document.
     document: Bytes,
 }
@@ -89,7 +102,8 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let (resources, document) = openapi::resources().split_for_parts();
     // It is made of texts and numbers: nothing in it cannot be written.
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
-    let context = Context { state, limits, document };
+    let rates = Arc::new(rate::Rates::new(limits.peer_requests_per_sec));
+    let context = Context { state, limits, rates, document };
     let routes = routes().merge(resources).with_state(context.clone());
     surround(mount(routes), &context)
 }
@@ -132,6 +146,7 @@ fn surround(routes: Router, context: &Context) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(context.clone(), rate::limit))
         .layer(from_fn(layers::refuse))
         .layer(from_fn_with_state(context.clone(), layers::identify))
         .layer(access_log)

@@ -1,19 +1,20 @@
 //! Accepts connections and ends them in order. axum's own `serve` has no time limit for a request's head, and this needs one.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{HttpLimits, HttpState, Mount, router};
+use super::patience::Patient;
+use super::peers::{Peer, Place, Places};
+use super::{HttpLimits, HttpState, Mount, descriptors, router};
 
 /// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -42,9 +43,10 @@ pub(super) async fn serve_router(
 ) {
     let cut_off = CancellationToken::new();
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places =
+        Places::new(descriptors::room_for(limits.max_connections), limits.max_connections_per_peer);
     while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
-        let served = connection(stream, router.clone(), limits.header_timeout, shutdown.clone());
+        let served = connection(stream, place.peer, router.clone(), limits, shutdown.clone());
         let cut_off = cut_off.clone();
         connections.spawn(async move {
             cut_off.run_until_cancelled(served).await;
@@ -60,17 +62,21 @@ pub(super) async fn serve_router(
     }
 }
 
-/// The next connection with its place; `None` when the server stops. Without a free place it waits, and callers queue.
+/// The next connection with its place; `None` when the server stops. Without a free place it waits, and callers queue; a caller
+/// that has its share already is hung up on.
 async fn next_connection(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Places,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Place)> {
     let accept = async {
-        let place = places.clone().acquire_owned().await.ok()?;
         loop {
+            let of_all = places.free().await?;
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, place)),
+                Ok((stream, address)) => match places.take(address.ip().into(), of_all) {
+                    Some(place) => return Some((stream, place)),
+                    None => tracing::debug!(%address, "a caller has its share of the connections"),
+                },
                 Err(error) if is_the_callers(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
@@ -89,16 +95,23 @@ fn is_the_callers(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
-    header_timeout: Duration,
+    limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
     // Answers are small and awaited: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.max_head_bytes)
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write_timeout)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -44,7 +44,11 @@ pub const LIMITS: HttpLimits = HttpLimits {
     body_limit_bytes: 64 * 1024,
     request_timeout: Duration::from_mins(1),
     header_timeout: Duration::from_mins(1),
+    max_head_bytes: 64 * 1024,
+    write_timeout: Duration::from_mins(1),
     max_connections: 100,
+    max_connections_per_peer: 100,
+    peer_requests_per_sec: 0,
     shutdown_grace: Duration::from_mins(1),
 };
 pub const SHORT: Duration = Duration::from_millis(100);
