@@ -86,7 +86,8 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-fn cut(text: &str) -> &str {
+/// The beginning of what a caller wrote, to be named again.
+pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_QUOTED_BYTES)]
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
-use super::decode::typed;
+use super::decode::{cut, typed};
 use super::error::ApiError;
 use super::spec;
 use crate::core::Moment;
@@ -56,7 +56,7 @@ fn refuse_unknown(patch: &Map<String, Value>, field: &str, known: &[&str]) -> Re
 }
 
 fn no_such_field(field: String) -> ApiError {
-    ApiError::field(field, "there is no such field")
+    ApiError::field(cut(&field).to_owned(), "there is no such field")
 }
 
 fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {

@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Serialize;
 
+use super::decode::cut;
 use super::error::ApiError;
 use super::view;
 use crate::core::TaskId;
@@ -32,7 +33,7 @@ impl Query {
         for (name, _) in &self.0 {
             if !known.contains(&name.as_str()) {
                 let why = format!("there is no such parameter; there are {}", known.join(", "));
-                return Err(ApiError::field(name.clone(), why));
+                return Err(ApiError::field(cut(name).to_owned(), why));
             }
             if seen.contains(&name) {
                 return Err(ApiError::field(name.clone(), format!("{name} should be given once")));

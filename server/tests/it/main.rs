@@ -4,6 +4,8 @@ mod cli;
 mod directions;
 mod docs;
 mod engine;
+mod fuzz;
+mod hostile;
 mod http;
 mod lifecycle;
 mod lock;

@@ -1,0 +1,109 @@
+//! What people write: cron expressions, durations, moments, tag expressions, connection strings.
+
+use jiff::Timestamp;
+use taskcenter_client::tag::Subscription;
+use taskcenter_client::{Consumer, Context, HandlerError};
+use taskcenter_server::core::cron::CronRule;
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Moment, Schedule, TaskId, tag};
+
+use super::mutate::each;
+use super::when;
+
+/// Ordinary days, the ends of the calendar, a changed clock, a day that never was.
+const ANCHORS: [i64; 7] =
+    [0, 2_000_000_000_000, 1_774_746_000_001, 1_325_152_800_000, 253_402_207_199_999, 67_767_976_233_532_000, -1];
+
+fn assert_strictly_later(expression: &str, anchor: Moment) {
+    let schedule = Schedule::Cron { expression: expression.to_owned(), zone: "Pacific/Apia".to_owned() };
+    let Some(mut moment) = schedule.first(anchor) else { return };
+    assert!(moment >= anchor, "{expression:?} fires at {moment}, before {anchor}");
+    for _ in 0..3 {
+        let Some(next) = schedule.after(moment) else { return };
+        assert!(next > moment && next <= Moment::NEVER, "{expression:?} fires at {moment}, and then at {next}");
+        moment = next;
+    }
+}
+
+#[tokio::test]
+async fn cron() {
+    let mut taken = 0_usize;
+    each("cron", 1_500, async |input| {
+        let expression = String::from_utf8_lossy(&input).into_owned();
+        if let Err(error) = CronRule::parse(&expression, "Pacific/Apia") {
+            let why = error.to_string();
+            assert!(!why.is_empty() && why.len() < 500, "{why}");
+            return;
+        }
+        taken += 1;
+        for anchor in ANCHORS {
+            assert_strictly_later(&expression, Moment::from_ms(anchor));
+        }
+        let schedule = Schedule::Cron { expression: expression.clone(), zone: "UTC".to_owned() };
+        let now = Moment::from_sec(2_000_000_000);
+        let task = Submission { schedule, ..Submission::named("n", "d") }.accept(TaskId::new(uuid::Uuid::nil()), now);
+        assert!(task.is_err() || task.unwrap().next_due_at >= Some(now), "{expression:?}");
+    })
+    .await;
+    println!("{taken} expressions were taken");
+    assert!(taken > 20, "hardly any input reached the schedule");
+}
+
+#[tokio::test]
+async fn durations_and_moments() {
+    let now: Timestamp = "2030-01-31T08:00:00Z".parse().unwrap();
+    each("when", 3_000, async |input| {
+        let text = String::from_utf8_lossy(&input).into_owned();
+        match when::duration_ms(&text) {
+            Ok(ms) => {
+                let ms = i64::try_from(ms).expect("a duration is no longer than the calendar");
+                let again = when::exactly(ms);
+                assert_eq!(when::duration_ms(&again), Ok(ms as u64), "{text:?} is written {again:?}");
+                assert!(!when::length(ms).is_empty());
+            }
+            Err(why) => assert!(!why.is_empty()),
+        }
+        if let Ok(seconds) = when::duration_sec(&text) {
+            assert_eq!(when::duration_ms(&text), Ok(seconds * 1_000));
+        }
+        match when::instant(&text) {
+            Ok(at) => {
+                assert_eq!(when::instant(&at.to_string()), Ok(at), "{text:?}");
+                assert!(!when::both(at, now).is_empty() && !when::local_time(at).is_empty());
+            }
+            Err(why) => assert!(!why.is_empty()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags() {
+    each("tags", 3_000, async |input| {
+        let text = String::from_utf8_lossy(&input).into_owned();
+        // The server's rule, and that of the SDK, which knows no length.
+        let (ours, theirs) = (tag::check(&text), taskcenter_client::tag::validate(&text));
+        assert!(ours.is_ok() == theirs.is_ok() || text.len() > tag::MAX_TAG_BYTES, "{text:?}");
+        let Ok(subscription) = text.parse::<Subscription>() else { return };
+        let written = subscription.to_string();
+        assert_eq!(written.parse(), Ok(subscription.clone()), "{text:?} is written {written:?}");
+        assert!(ours.is_err() || subscription.matches(&text), "{text:?} matches itself");
+    })
+    .await;
+}
+
+async fn nothing(_: Context, _: serde_json::Value) -> Result<(), HandlerError> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn connection_strings() {
+    each("connections", 2_000, async |input| {
+        let text = String::from_utf8_lossy(&input).into_owned();
+        if let Err(error) = Consumer::builder().on("a", nothing).connect(&text) {
+            let why = error.to_string();
+            assert!(!why.is_empty() && !why.contains("canary"), "what is wrong is told without the secret: {why}");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,192 @@
+//! Callers that mean harm: too much, too deep, too many, too slowly; operators of a query language in every field; requests that
+//! two servers would read differently.
+
+mod flood;
+mod inject;
+mod sizes;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::core::{Run, TaskId};
+use taskcenter_server::engine::health::Health;
+use taskcenter_server::engine::ids::Ids;
+use taskcenter_server::engine::metrics::Metrics;
+use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::settings::Settings;
+use taskcenter_server::http::{HttpLimits, HttpState, serve};
+use taskcenter_server::ports::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{LIMITS, NOW, answer};
+use crate::store::Fixture;
+use crate::store::memory::MemoryFixture;
+use crate::store::samples::unique;
+
+/// What is never reached unless something hangs.
+const NEVER: Duration = Duration::from_mins(2);
+/// The default limits.
+const AS_SHIPPED: HttpLimits = HttpLimits {
+    body_limit_bytes: 8 * 1024 * 1024,
+    max_connections: 10_000,
+    max_connections_per_peer: 5_000,
+    ..LIMITS
+};
+
+/// Every entry that takes JSON.
+const ENTRIES: [(Method, &str); 10] = [
+    (Method::POST, "/v1/api/task"),
+    (Method::POST, "/v1/api/delete-task"),
+    (Method::POST, "/v1/api/delete-task-by-name"),
+    (Method::POST, "/api/v1/task"),
+    (Method::POST, "/v1/tasks"),
+    (Method::PATCH, "/v1/tasks/00000000000000000000000000000000"),
+    (Method::POST, "/v1/runs/lease"),
+    (Method::POST, "/v1/runs/renew"),
+    (Method::POST, "/v1/runs/settle"),
+    (Method::POST, "/v1/runs/r/report"),
+];
+
+/// The HTTP front on any store.
+pub struct Front {
+    pub address: SocketAddr,
+    pub clock: Arc<ManualClock>,
+    client: Client,
+    state: HttpState,
+    fixture: Box<dyn Fixture>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+/// The commands on a store, with a clock that stands.
+pub fn state(fixture: &dyn Fixture, shutdown: CancellationToken) -> (HttpState, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let of_service: Arc<dyn Clock> = clock.clone();
+    let ports = Ports {
+        store: fixture.one(),
+        records: fixture.records(),
+        lock: Arc::new(LocalLock::new(Arc::clone(&of_service))),
+        clock: of_service,
+        has_bus: false,
+    };
+    let ids = Arc::new(Ids::new(unique() as u64));
+    let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
+    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+    (HttpState { service: Arc::new(service), health, metrics, ids }, clock)
+}
+
+impl Front {
+    pub async fn in_memory(limits: HttpLimits) -> Self {
+        Self::on(Box::new(MemoryFixture::open().await), limits).await
+    }
+
+    pub async fn on(fixture: Box<dyn Fixture>, limits: HttpLimits) -> Self {
+        let shutdown = CancellationToken::new();
+        let (state, clock) = state(&*fixture, shutdown.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Box::new(|routes| routes);
+        let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { address, clock, client: Client::new(), state, fixture, shutdown, serving }
+    }
+
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        drop(self.client);
+        self.serving.await.unwrap().unwrap();
+        drop(self.state);
+        self.fixture.close().await;
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(body).send().await.unwrap()
+    }
+
+    /// Status and body; `If-Match` is there for edits.
+    pub async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+        answer(self.send(method, path, &[("if-match", "*")], body).await).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(Method::POST, path, body.to_string()).await
+    }
+
+    /// Creates a task over the resource API; the task.
+    pub async fn create(&self, spec: &Value) -> Value {
+        let (status, task) = self.post("/v1/tasks", spec).await;
+        assert_eq!(status, 201, "{spec}: {task}");
+        task
+    }
+
+    /// A run of this task that waits in its queue.
+    pub async fn ready(&self, task: &Value) {
+        let id = TaskId::parse(task["id"].as_str().unwrap()).unwrap();
+        let task = self.state.service.shown_task(&id).await.unwrap();
+        let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
+        run.queued(NOW).unwrap();
+        self.fixture.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        self.connect_from("127.0.0.1").await
+    }
+
+    /// A connection from an address of this machine.
+    pub async fn connect_from(&self, address: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
+    /// Whether it still answers whoever behaves.
+    pub async fn assert_alive(&self) {
+        let answer = tokio::time::timeout(NEVER, self.client.get(format!("http://{}/livez", self.address)).send());
+        assert_eq!(answer.await.expect("it answers").unwrap().status(), 200);
+    }
+}
+
+/// What comes until the server closes or resets the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let ended = tokio::time::timeout(NEVER, stream.read_to_end(&mut bytes)).await;
+    // A reset is an end as well.
+    let _ = ended.expect("the server ends the connection");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Sends something on a connection of its own, and gives what comes until its end.
+async fn exchange(front: &Front, request: &[u8]) -> String {
+    let mut stream = front.connect().await;
+    // The server may have seen enough before it has all.
+    let _ = stream.write_all(request).await;
+    rest(&mut stream).await
+}
+
+/// The statuses of the answers in a stream of them.
+fn statuses(answers: &str) -> Vec<&str> {
+    answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
+}

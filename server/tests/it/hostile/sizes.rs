@@ -1,0 +1,275 @@
+//! Too long, too deep, too many, not even text.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use taskcenter_server::core::submission::MAX_DATA_BYTES;
+use tokio::io::AsyncWriteExt;
+
+use super::{AS_SHIPPED, ENTRIES, Front, exchange, rest, statuses};
+use crate::http::{LIMITS, NOW_SEC, field, once, told, with};
+use crate::store::Fixture;
+use crate::store::memory::MemoryFixture;
+use crate::store::mongo::MongoFixture;
+use crate::store::sqlite::SqliteFixture;
+
+/// The field that a refusal names, in either shape.
+fn named((status, reply): &(u16, Value)) -> (u16, &str) {
+    (*status, reply["field"].as_str().unwrap_or("none"))
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_before_they_are_taken() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\n";
+    let announced = exchange(&front, format!("{head}content-length: 104857600\r\n\r\n").as_bytes()).await;
+    assert_eq!(statuses(&announced), ["413"]);
+
+    let mut stream = front.connect().await;
+    stream.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "[".repeat(0x1_0000));
+    let mut taken = 0;
+    while taken < 1_600 && stream.write_all(chunk.as_bytes()).await.is_ok() {
+        taken += 1;
+    }
+    let answer = rest(&mut stream).await;
+    assert!(taken < 1_600, "the server took {taken} chunks of 64 KiB");
+    // The reset that ends the upload may have overtaken the answer.
+    assert!(answer.is_empty() || statuses(&answer) == ["413"], "{answer}");
+    front.assert_alive().await;
+    front.close().await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_levels_are_refused_at_every_entry() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let levels = 100_000;
+    let lists = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let objects = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+    for (method, path) in ENTRIES {
+        for deep in [lists.clone(), objects.clone(), format!("{{\"name\":\"n\",\"data\":{lists}}}"), "[".repeat(levels)] {
+            let refused = front.ask(method.clone(), path, deep).await;
+            assert_eq!(named(&refused), (400, "body"), "{path}: {}", refused.1);
+            assert!(refused.1.to_string().contains("recursion limit"), "{path}: {}", refused.1);
+        }
+    }
+    front.assert_alive().await;
+    front.close().await;
+}
+
+#[tokio::test]
+async fn what_is_just_shallow_enough_is_refused_by_its_field() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let nested = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    let refused = front.post("/v1/tasks", &json!({"name": "n", "data": nested})).await;
+    assert_eq!(told(refused), field("data"));
+    front.close().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_refused_at_every_entry() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let bodies: [&[u8]; 6] = [
+        b"{\"name\":\"\xff\xfe\",\"data\":\"\"}",
+        b"{\"name\":\"n\",\"data\":\"\xc0\xaf\"}",
+        b"{\"name\":\"\\ud800\",\"data\":\"\"}",
+        b"{\"name\":\"a\x00b\"}",
+        b"\x00\x01\x02\x03",
+        b"\xef\xbb\xbf{\"name\":\"n\"}",
+    ];
+    for (method, path) in ENTRIES {
+        for body in bodies {
+            let refused = front.ask(method.clone(), path, body.to_vec()).await;
+            assert_eq!(named(&refused), (400, "body"), "{path}, {body:?}: {}", refused.1);
+        }
+    }
+    for path in ["/v1/tasks?name=%ff", "/v1/runs?tag=%c0%af", "/v1/api/query-task-by-name?name=%ff"] {
+        let (status, reply) = front.get(path).await;
+        assert!(status == 200 || status == 400, "{path}: {reply}");
+    }
+    assert_eq!(front.get("/v1/tasks/%ff%fe").await.0, 404);
+    front.close().await;
+}
+
+/// Text that is unusual and allowed.
+const ODD: [&str; 6] =
+    ["\u{0}", "a\u{0}b\u{1}\u{1b}[31m", "\u{ffff}\u{10ffff}", "\u{202e}txt.exe", "\r\nset-cookie: a=b", "\u{feff}"];
+
+async fn payloads(fixture: Box<dyn Fixture>) {
+    let front = Front::on(fixture, AS_SHIPPED).await;
+    let largest = "x".repeat(MAX_DATA_BYTES);
+    for data in ODD.into_iter().chain([largest.as_str()]) {
+        let task = front.create(&json!({"name": "odd", "data": data, "delay_ms": 60_000})).await;
+        let (_, shown) = front.get(&format!("/v1/tasks/{}", task["id"].as_str().unwrap())).await;
+        assert!(shown["data"] == data, "{} bytes came back otherwise", data.len());
+    }
+    let over = json!({"name": "odd", "data": format!("{largest}x")});
+    assert_eq!(told(front.post("/v1/tasks", &over).await), field("data"));
+    let legacy = with(once(), &json!({"data": format!("{largest}x")}));
+    assert_eq!(named(&front.post("/v1/api/task", &legacy).await), (400, "data"));
+    let taken = front.post("/v1/api/task", &with(once(), &json!({"data": largest}))).await;
+    assert_eq!(taken.0, 200, "{}", taken.1);
+    front.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_of_just_the_limit_come_back_on_mongodb() {
+    payloads(Box::new(MongoFixture::open().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_of_just_the_limit_come_back_on_sqlite() {
+    payloads(Box::new(SqliteFixture::open().await)).await;
+}
+
+#[tokio::test]
+async fn payloads_of_just_the_limit_come_back_in_memory() {
+    payloads(Box::new(MemoryFixture::open().await)).await;
+}
+
+#[tokio::test]
+async fn tags_that_nobody_could_subscribe_to_are_refused() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let long = "x".repeat(129);
+    for tag in ["", " ", "*", "a|b", "a||b", " a", "a ", "a\n", "\u{0}", "a\u{7f}", "\u{3000}", &long] {
+        assert_eq!(told(front.post("/v1/tasks", &json!({"name": tag})).await), field("name"), "{tag:?}");
+        let queue = json!({"name": "n", "queue": tag});
+        assert_eq!(told(front.post("/v1/tasks", &queue).await), field("queue"), "{tag:?}");
+        let legacy = front.post("/v1/api/task", &with(once(), &json!({"name": tag}))).await;
+        assert_eq!(named(&legacy), (400, "name"), "{tag:?}");
+        let lease = json!({"worker": "w", "queues": ["q", tag]});
+        assert_eq!(told(front.post("/v1/runs/lease", &lease).await), field("queues[1]"), "{tag:?}");
+    }
+    front.close().await;
+}
+
+#[tokio::test]
+async fn numbers_beyond_their_bounds_are_refused_by_their_field() {
+    let front = Front::in_memory(LIMITS).await;
+    let every = |period: &Value| json!({"schedule": {"kind": "every", "period_ms": period}});
+    let retry = |pause: &Value| json!({"retry": {"max_attempts": 1, "backoff_ms": pause, "max_backoff_ms": 1}});
+    for number in [json!(-1), json!(i64::MIN), json!(u64::MAX), json!(1e300), json!(0.5), json!(-0.0)] {
+        for (change, name) in [
+            (json!({"delay_ms": number}), "delay_ms"),
+            (json!({"max_fires": number}), "max_fires"),
+            (json!({"max_runtime_sec": number}), "max_runtime_sec"),
+            (every(&number), "schedule.period_ms"),
+            (retry(&number), "retry"),
+            (json!({"retry": {"max_attempts": number, "backoff_ms": 1, "max_backoff_ms": 1}}), "retry"),
+        ] {
+            let (status, problem) = front.post("/v1/tasks", &with(json!({"name": "n"}), &change)).await;
+            let at = problem["field"].as_str().unwrap_or("none");
+            assert!(status == 400 && at.starts_with(name), "{change}: {status} {problem}");
+        }
+        for legacy in ["loop_count", "start_time", "max_runtime"] {
+            let (status, reply) = front.post("/v1/api/task", &with(once(), &json!({legacy: number}))).await;
+            assert_eq!((status, &reply["field"]), (400, &json!(legacy)), "{number}");
+        }
+    }
+    // Beyond what a double holds it is no number at all.
+    let (status, problem) = front.ask(Method::POST, "/v1/tasks", "{\"name\":\"n\",\"delay_ms\":1e999}").await;
+    assert_eq!((status, &problem["field"]), (400, &json!("body")));
+    front.close().await;
+}
+
+#[tokio::test]
+async fn moments_beyond_the_calendar_are_refused_or_never_come() {
+    let front = Front::in_memory(LIMITS).await;
+    for expression in ["@every 99999999999999999999h", "@every 2222222h222222222222h"] {
+        let cron = json!({"name": "n", "schedule": {"kind": "cron", "cron": expression}});
+        assert_eq!(told(front.post("/v1/tasks", &cron).await), field("schedule.cron"), "{expression}");
+    }
+    for start in ["9999-12-31T23:59:59Z", "-000001-01-01T00:00:00Z", "10000-01-01T00:00:00Z"] {
+        let (status, problem) = front.post("/v1/tasks", &json!({"name": "n", "start_at": start})).await;
+        assert_eq!((status, &problem["field"]), (400, &json!("start_at")), "{start}");
+    }
+    front.close().await;
+}
+
+#[tokio::test]
+async fn an_expression_as_long_as_a_book_is_refused_in_few_words() {
+    let front = Front::in_memory(AS_SHIPPED).await;
+    let book = "0-59,".repeat(1_000_000);
+    for cron in [format!("{book} * * * *"), format!("TZ={book} * * * * *"), format!("@every {book}")] {
+        let spec = json!({"name": "n", "schedule": {"kind": "cron", "cron": cron}});
+        assert_eq!(told(front.post("/v1/tasks", &spec).await), field("schedule.cron"));
+        let legacy = with(once(), &json!({"type": 3, "crontab": cron}));
+        let (status, reply) = front.post("/v1/api/task", &legacy).await;
+        assert_eq!((status, &reply["field"]), (400, &json!("crontab")));
+        assert!(reply.to_string().len() < 1_000);
+    }
+    let zone = json!({"kind": "cron", "cron": "@daily", "zone": book});
+    let refused = front.post("/v1/tasks", &json!({"name": "n", "schedule": zone})).await;
+    assert_eq!(told(refused), field("schedule.zone"));
+    front.close().await;
+}
+
+#[tokio::test]
+async fn query_strings_are_bounded_and_name_what_is_wrong() {
+    let front = Front::in_memory(LIMITS).await;
+    let many: String = (0..5_000).map(|n| format!("&p{n}=1")).collect();
+    let refused = front.get(&format!("/v1/tasks?limit=1{many}")).await;
+    assert_eq!(told(refused), field("p0"));
+    let huge = "a".repeat(60_000);
+    for (path, name) in [
+        (format!("/v1/tasks?cursor={huge}"), "cursor"),
+        (format!("/v1/runs?cursor={huge}"), "cursor"),
+        (format!("/v1/runs?cursor=1~{huge}"), "cursor"),
+        (format!("/v1/runs?task_id={huge}"), "task_id"),
+        (format!("/v1/tasks?limit={huge}"), "limit"),
+        (format!("/v1/schedule/next?cron={huge}"), "cron"),
+        ("/v1/tasks?limit=-1".to_owned(), "limit"),
+        ("/v1/tasks?limit=4294967296".to_owned(), "limit"),
+        ("/v1/tasks?limit=1&limit=1".to_owned(), "limit"),
+        ("/v1/tasks?name[$gt]=".to_owned(), "name[$gt]"),
+    ] {
+        assert_eq!(told(front.get(&path).await), field(name), "{}", &path[..40.min(path.len())]);
+    }
+    let (status, problem) = front.get(&format!("/v1/tasks?{huge}=1")).await;
+    assert!(status == 400 && problem.to_string().len() < 1_000, "what is unknown is not said again in full");
+    let endless = format!("GET /v1/tasks?{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100_000));
+    let answer = exchange(&front, endless.as_bytes()).await;
+    assert!(["414", "431"].contains(&statuses(&answer)[0]), "{answer}");
+    front.close().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_is_answered_431() {
+    let front = Front::in_memory(LIMITS).await;
+    let request = |headers: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    let lines = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+    for (headers, status) in [
+        (lines(98), "200"),
+        (lines(99), "431"),
+        (lines(3_000), "431"),
+        (format!("x-long: {}\r\n", "a".repeat(60_000)), "200"),
+        (format!("x-long: {}\r\n", "a".repeat(70_000)), "431"),
+        (format!("{}: 1\r\n", "x".repeat(70_000)), "431"),
+    ] {
+        let answer = exchange(&front, request(&headers).as_bytes()).await;
+        assert_eq!(statuses(&answer), [status], "{} bytes of headers", headers.len());
+    }
+    front.assert_alive().await;
+    front.close().await;
+}
+
+#[tokio::test]
+async fn keys_and_ids_beyond_their_bounds_are_refused() {
+    let front = Front::in_memory(LIMITS).await;
+    let task = json!({"name": "n"}).to_string();
+    for (key, status) in [("k".repeat(255), 201), ("k".repeat(256), 400), ("k".repeat(60_000), 400)] {
+        let headers = [("idempotency-key", key.as_str())];
+        let response = front.send(Method::POST, "/v1/tasks", &headers, task.clone()).await;
+        assert_eq!(response.status(), status, "{} bytes", key.len());
+    }
+    let id = "x".repeat(60_000);
+    let response = front.send(Method::GET, "/livez", &[("x-request-id", &id)], "").await;
+    assert!(response.headers()["x-request-id"].len() < 100, "a request id is not taken at any length");
+    for (key, bad) in [("", true), ("k", false), (&"k".repeat(256), false), (&"k".repeat(257), true)] {
+        let (status, reply) = front.post("/v1/tasks", &json!({"name": "n", "dedup_key": key})).await;
+        assert_eq!(status == 400, bad, "{reply}");
+        assert!(!bad || reply["field"] == "dedup_key", "{reply}");
+    }
+    let start = json!({"name": "n", "end_at": format!("{}", NOW_SEC)});
+    assert_eq!(told(front.post("/v1/tasks", &start).await), field("end_at"));
+    front.close().await;
+}
