@@ -189,11 +189,11 @@ async fn answer(request: RequestBuilder) -> Result<Answer, Error> {
     Ok(Answer { headers, body: body.map_err(Error::Unanswered)? })
 }
 
-/// Whether the error passes by itself and nothing was done: nothing listens there yet, or the server says 503.
+/// Whether the error passes by itself and nothing was done: nothing listens there yet, or the server says 503, or 429.
 fn was_not_done(error: &Error) -> bool {
     match error {
         Error::Unanswered(error) => error.is_connect(),
-        _ => error.status() == Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+        _ => matches!(error.status(), Some(429 | 503)),
     }
 }
 
@@ -210,6 +210,14 @@ mod tests {
         let first = Duration::from_millis(100);
         let delays: Vec<_> = [0, 1, 5, 6, 200].map(|repeated| delay(first, repeated).as_millis()).into();
         assert_eq!(delays, [100, 200, 3_200, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_is_sent_again() {
+        let refused = |status| error::refusal(StatusCode::from_u16(status).unwrap(), b"");
+        let again: Vec<u16> =
+            [400, 404, 408, 409, 413, 429, 500, 503, 507].into_iter().filter(|s| was_not_done(&refused(*s))).collect();
+        assert_eq!(again, [429, 503]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Front {
 }
 
 /// What comes until the server closes or resets the connection.
-async fn rest(stream: &mut TcpStream) -> String {
+pub async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let ended = tokio::time::timeout(NEVER, stream.read_to_end(&mut bytes)).await;
     // A reset is an end as well.
