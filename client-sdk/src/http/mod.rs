@@ -215,8 +215,10 @@ mod tests {
     #[test]
     fn only_what_passes_by_itself_is_sent_again() {
         let refused = |status| error::refusal(StatusCode::from_u16(status).unwrap(), b"");
-        let again: Vec<u16> =
-            [400, 404, 408, 409, 413, 429, 500, 503, 507].into_iter().filter(|s| was_not_done(&refused(*s))).collect();
+        let again: Vec<u16> = [400, 404, 408, 409, 413, 429, 500, 503, 507]
+            .into_iter()
+            .filter(|s| was_not_done(&refused(*s)))
+            .collect();
         assert_eq!(again, [429, 503]);
     }
 

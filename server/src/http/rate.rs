@@ -94,7 +94,11 @@ mod tests {
         assert_eq!(taken(&rates, peer(2), NOW), 10, "each peer has its own");
         assert_eq!(taken(&rates, peer(1), NOW.plus_ms(99)), 0);
         assert_eq!(taken(&rates, peer(1), NOW.plus_ms(250)), 2);
-        assert_eq!(taken(&rates, peer(1), NOW.plus_ms(3_600_000)), 10, "no more than a second's worth is saved up");
+        assert_eq!(
+            taken(&rates, peer(1), NOW.plus_ms(3_600_000)),
+            10,
+            "no more than a second's worth is saved up"
+        );
     }
 
     #[test]

@@ -43,8 +43,7 @@ pub(super) async fn serve_router(
 ) {
     let cut_off = CancellationToken::new();
     let connections = TaskTracker::new();
-    let places =
-        Places::new(descriptors::room_for(limits.max_connections), limits.max_connections_per_peer);
+    let places = Places::new(descriptors::room_for(limits.max_connections), limits.max_connections_per_peer);
     while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
         let served = connection(stream, place.peer, router.clone(), limits, shutdown.clone());
         let cut_off = cut_off.clone();

@@ -32,7 +32,9 @@ async fn checked(router: &Router, input: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line).into_owned();
     let (method, target) = line.split_once(' ').unwrap_or(("GET", "/"));
     let Ok(method) = method.parse::<Method>() else { return false };
-    let Some((status, reply)) = answer(router, method.clone(), target, body.to_vec()).await else { return false };
+    let Some((status, reply)) = answer(router, method.clone(), target, body.to_vec()).await else {
+        return false;
+    };
     assert!(status < 500, "{status} {reply}");
     if status == 400 {
         assert!(reply["field"].is_string(), "the refusal names no field: {reply}");
@@ -55,7 +57,11 @@ async fn assert_kept(router: &Router, body: &[u8], task: &Value) {
     assert_eq!(shown, Some((200, task.clone())));
     let sent: Value = serde_json::from_slice(body).expect("what is taken is JSON");
     // A task with this key stood already, and is the answer.
-    let fields = if sent["dedup_key"].is_string() { &["name"][..] } else { &["name", "data", "ack", "queue", "max_fires"] };
+    let fields = if sent["dedup_key"].is_string() {
+        &["name"][..]
+    } else {
+        &["name", "data", "ack", "queue", "max_fires"]
+    };
     for field in fields.iter().filter(|field| !sent[**field].is_null()) {
         assert_eq!(sent[*field], task[*field], "{field} of {sent}");
     }
@@ -63,7 +69,8 @@ async fn assert_kept(router: &Router, body: &[u8], task: &Value) {
 }
 
 async fn assert_kept_by_the_contract(router: &Router, body: &[u8], reply: &Value) {
-    let target = format!("/v1/api/query-task-by-id?taskid={}", reply["taskid"].as_str().expect("it has an id"));
+    let target =
+        format!("/v1/api/query-task-by-id?taskid={}", reply["taskid"].as_str().expect("it has an id"));
     let (status, shown) = answer(router, Method::GET, &target, Vec::new()).await.unwrap();
     let sent: Value = serde_json::from_slice(body).expect("what is taken is JSON");
     assert_eq!((status, &shown["name"]), (200, &sent["name"]));

@@ -11,8 +11,15 @@ use super::mutate::each;
 use super::when;
 
 /// Ordinary days, the ends of the calendar, a changed clock, a day that never was.
-const ANCHORS: [i64; 7] =
-    [0, 2_000_000_000_000, 1_774_746_000_001, 1_325_152_800_000, 253_402_207_199_999, 67_767_976_233_532_000, -1];
+const ANCHORS: [i64; 7] = [
+    0,
+    2_000_000_000_000,
+    1_774_746_000_001,
+    1_325_152_800_000,
+    253_402_207_199_999,
+    67_767_976_233_532_000,
+    -1,
+];
 
 fn assert_strictly_later(expression: &str, anchor: Moment) {
     let schedule = Schedule::Cron { expression: expression.to_owned(), zone: "Pacific/Apia".to_owned() };
@@ -20,7 +27,10 @@ fn assert_strictly_later(expression: &str, anchor: Moment) {
     assert!(moment >= anchor, "{expression:?} fires at {moment}, before {anchor}");
     for _ in 0..3 {
         let Some(next) = schedule.after(moment) else { return };
-        assert!(next > moment && next <= Moment::NEVER, "{expression:?} fires at {moment}, and then at {next}");
+        assert!(
+            next > moment && next <= Moment::NEVER,
+            "{expression:?} fires at {moment}, and then at {next}"
+        );
         moment = next;
     }
 }
@@ -41,7 +51,8 @@ async fn cron() {
         }
         let schedule = Schedule::Cron { expression: expression.clone(), zone: "UTC".to_owned() };
         let now = Moment::from_sec(2_000_000_000);
-        let task = Submission { schedule, ..Submission::named("n", "d") }.accept(TaskId::new(uuid::Uuid::nil()), now);
+        let task = Submission { schedule, ..Submission::named("n", "d") }
+            .accept(TaskId::new(uuid::Uuid::nil()), now);
         assert!(task.is_err() || task.unwrap().next_due_at >= Some(now), "{expression:?}");
     })
     .await;
@@ -102,7 +113,10 @@ async fn connection_strings() {
         let text = String::from_utf8_lossy(&input).into_owned();
         if let Err(error) = Consumer::builder().on("a", nothing).connect(&text) {
             let why = error.to_string();
-            assert!(!why.is_empty() && !why.contains("canary"), "what is wrong is told without the secret: {why}");
+            assert!(
+                !why.is_empty() && !why.contains("canary"),
+                "what is wrong is told without the secret: {why}"
+            );
         }
     })
     .await;

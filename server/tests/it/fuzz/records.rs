@@ -30,7 +30,8 @@ async fn documents(fixture: Box<dyn Fixture>, rounds: usize) {
     let mut read = 0;
     each("records", rounds, async |input| {
         let (key, doc) = (format!("{:032x}", unique()), String::from_utf8_lossy(&input).into_owned());
-        let record = Record { kind: "fuzz".into(), key: key.clone(), index: Some(doc.clone()), doc, version: 0 };
+        let record =
+            Record { kind: "fuzz".into(), key: key.clone(), index: Some(doc.clone()), doc, version: 0 };
         assert!(records.put_record(&record).await.unwrap());
         let stored = records.record("fuzz", &key).await.unwrap();
         assert_eq!(stored, Some(Record { version: 1, ..record.clone() }));

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskcenter_client::resources::{
-    ChangedTask, CreatedTasks, LeaseRequest, LeasedRuns, NextMoments, Problem, QueueList, RenewRequest, RunAnswers, RunList,
-    RunResource, SettleRequest, Stat, TaskList, TaskResource, TaskSpec,
+    ChangedTask, CreatedTasks, LeaseRequest, LeasedRuns, NextMoments, Problem, QueueList, RenewRequest,
+    RunAnswers, RunList, RunResource, SettleRequest, Stat, TaskList, TaskResource, TaskSpec,
 };
 use taskcenter_client::wire::OutcomeReport;
 use taskcenter_client::{Consumer, Context, HandlerError};

@@ -93,7 +93,10 @@ async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
         at(&among, 0.5),
         after.as_secs_f64() / before.as_secs_f64()
     );
-    assert!(std::env::var_os(DEMAND).is_none() || after < BOUND, "p99 is {after:?}, and should be below {BOUND:?}");
+    assert!(
+        std::env::var_os(DEMAND).is_none() || after < BOUND,
+        "p99 is {after:?}, and should be below {BOUND:?}"
+    );
     drop(slow);
     front.close().await;
 }
@@ -113,7 +116,8 @@ async fn a_caller_with_its_share_of_connections_is_hung_up_on_and_others_are_not
     assert_eq!(statuses(&rest(&mut first).await), ["200"]);
     let answered = async {
         loop {
-            let answer = exchange(&front, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            let answer =
+                exchange(&front, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
             if statuses(&answer) == ["200"] {
                 return;
             }
@@ -131,7 +135,10 @@ async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
     }
     let refused = front.send(Method::GET, "/v1/tasks", &[], "").await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
-    assert_eq!(crate::http::told(crate::http::answer(refused).await), crate::http::refusal(429, "too_many_requests"));
+    assert_eq!(
+        crate::http::told(crate::http::answer(refused).await),
+        crate::http::refusal(429, "too_many_requests")
+    );
     for prefix in PREFIXES {
         let reply = front.post(&format!("{prefix}/task"), &json!({})).await;
         assert_eq!((reply.0, &reply.1["err"]), (429, &json!(429)), "{}", reply.1);

@@ -81,7 +81,10 @@ async fn settle_with_operators(front: &Front, run: &Value, word: &str) {
     });
     let stolen = with(outcome.clone(), &json!({"token": "' OR '1'='1"}));
     let settled = front.post("/v1/runs/settle", &json!({"outcomes": [stolen, outcome]})).await.1;
-    assert_eq!((&settled["results"][0]["status"], &settled["results"][1]["status"]), (&json!(409), &json!(200)));
+    assert_eq!(
+        (&settled["results"][0]["status"], &settled["results"][1]["status"]),
+        (&json!(409), &json!(200))
+    );
     let shown = front.get(&format!("/v1/runs/{}", run["run_id"].as_str().unwrap())).await.1;
     assert_eq!(shown["result"], result);
 }
@@ -91,8 +94,31 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
     let front = Front::on(fixture, AS_SHIPPED).await;
     let task = front.create(&json!({"name": "kept"})).await;
     let edit = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
-    let spec = ["name", "data", "start_at", "end_at", "delay_ms", "max_fires", "ack", "max_runtime_sec", "queue", "dedup_key"];
-    let contract = ["name", "type", "data", "crontab", "loop_time", "loop_count", "start_time", "end_time", "max_runtime", "ack", "dedup_key"];
+    let spec = [
+        "name",
+        "data",
+        "start_at",
+        "end_at",
+        "delay_ms",
+        "max_fires",
+        "ack",
+        "max_runtime_sec",
+        "queue",
+        "dedup_key",
+    ];
+    let contract = [
+        "name",
+        "type",
+        "data",
+        "crontab",
+        "loop_time",
+        "loop_count",
+        "start_time",
+        "end_time",
+        "max_runtime",
+        "ack",
+        "dedup_key",
+    ];
     let lease = json!({"worker": "w", "queues": ["q"], "limit": 1, "lease_ms": 1_000, "wait_ms": 0});
     let held = json!({"run_id": "r", "attempt": 1, "token": "t"});
     let outcome = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "failed", "message": "m", "retry_after_ms": 1});
@@ -103,7 +129,8 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
             assert!(status == 400 && at.contains(name), "{path} {body}: {status} {reply}");
         };
         for name in spec {
-            refused(Method::POST, "/v1/tasks", with(json!({"name": "n"}), &json!({name: structure})), name).await;
+            refused(Method::POST, "/v1/tasks", with(json!({"name": "n"}), &json!({name: structure})), name)
+                .await;
             refused(Method::PATCH, &edit, json!({name: structure}), name).await;
         }
         for name in contract {
@@ -112,7 +139,8 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
         refused(Method::POST, "/v1/api/delete-task", json!({"ids": structure}), "ids").await;
         refused(Method::POST, "/v1/api/delete-task-by-name", json!({"name": structure}), "name").await;
         for name in lease.as_object().unwrap().keys() {
-            refused(Method::POST, "/v1/runs/lease", with(lease.clone(), &json!({name: structure})), name).await;
+            refused(Method::POST, "/v1/runs/lease", with(lease.clone(), &json!({name: structure})), name)
+                .await;
         }
         for name in held.as_object().unwrap().keys() {
             let body = json!({"runs": [with(held.clone(), &json!({name: structure}))]});

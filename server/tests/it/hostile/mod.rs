@@ -164,7 +164,8 @@ impl Front {
 
     /// Whether it still answers whoever behaves.
     pub async fn assert_alive(&self) {
-        let answer = tokio::time::timeout(NEVER, self.client.get(format!("http://{}/livez", self.address)).send());
+        let answer =
+            tokio::time::timeout(NEVER, self.client.get(format!("http://{}/livez", self.address)).send());
         assert_eq!(answer.await.expect("it answers").unwrap().status(), 200);
     }
 }

@@ -46,7 +46,12 @@ async fn a_hundred_thousand_levels_are_refused_at_every_entry() {
     let lists = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let objects = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
     for (method, path) in ENTRIES {
-        for deep in [lists.clone(), objects.clone(), format!("{{\"name\":\"n\",\"data\":{lists}}}"), "[".repeat(levels)] {
+        for deep in [
+            lists.clone(),
+            objects.clone(),
+            format!("{{\"name\":\"n\",\"data\":{lists}}}"),
+            "[".repeat(levels),
+        ] {
             let refused = front.ask(method.clone(), path, deep).await;
             assert_eq!(named(&refused), (400, "body"), "{path}: {}", refused.1);
             assert!(refused.1.to_string().contains("recursion limit"), "{path}: {}", refused.1);
@@ -91,8 +96,14 @@ async fn bytes_that_are_no_text_are_refused_at_every_entry() {
 }
 
 /// Text that is unusual and allowed.
-const ODD: [&str; 6] =
-    ["\u{0}", "a\u{0}b\u{1}\u{1b}[31m", "\u{ffff}\u{10ffff}", "\u{202e}txt.exe", "\r\nset-cookie: a=b", "\u{feff}"];
+const ODD: [&str; 6] = [
+    "\u{0}",
+    "a\u{0}b\u{1}\u{1b}[31m",
+    "\u{ffff}\u{10ffff}",
+    "\u{202e}txt.exe",
+    "\r\nset-cookie: a=b",
+    "\u{feff}",
+];
 
 async fn payloads(fixture: Box<dyn Fixture>) {
     let front = Front::on(fixture, AS_SHIPPED).await;
@@ -146,7 +157,8 @@ async fn tags_that_nobody_could_subscribe_to_are_refused() {
 async fn numbers_beyond_their_bounds_are_refused_by_their_field() {
     let front = Front::in_memory(LIMITS).await;
     let every = |period: &Value| json!({"schedule": {"kind": "every", "period_ms": period}});
-    let retry = |pause: &Value| json!({"retry": {"max_attempts": 1, "backoff_ms": pause, "max_backoff_ms": 1}});
+    let retry =
+        |pause: &Value| json!({"retry": {"max_attempts": 1, "backoff_ms": pause, "max_backoff_ms": 1}});
     for number in [json!(-1), json!(i64::MIN), json!(u64::MAX), json!(1e300), json!(0.5), json!(-0.0)] {
         for (change, name) in [
             (json!({"delay_ms": number}), "delay_ms"),
@@ -235,7 +247,8 @@ async fn query_strings_are_bounded_and_name_what_is_wrong() {
 #[tokio::test]
 async fn a_flood_of_headers_is_answered_431() {
     let front = Front::in_memory(LIMITS).await;
-    let request = |headers: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    let request =
+        |headers: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
     let lines = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
     for (headers, status) in [
         (lines(98), "200"),

@@ -55,7 +55,8 @@ async fn a_request_with_two_kinds_of_length_is_the_last_of_its_connection() {
         ("content-length: 5\r\n", "transfer-encoding: chunked\r\n"),
         ("transfer-encoding: chunked\r\n", "content-length: 5\r\n"),
     ] {
-        let request = format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{first}{second}\r\n0\r\n\r\n{HIDDEN}");
+        let request =
+            format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{first}{second}\r\n0\r\n\r\n{HIDDEN}");
         let answer = exchange(&front, request.as_bytes()).await;
         assert_eq!(statuses(&answer).len(), 1, "{answer}");
         assert_nothing_was_smuggled(&front, &answer, first).await;
@@ -78,12 +79,15 @@ async fn a_chunk_of_doubtful_size_ends_the_connection() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let front = Front::in_memory(LIMITS).await;
-    let request = |n: usize, close: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: n{n}\r\n{close}\r\n");
+    let request = |n: usize, close: &str| {
+        format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: n{n}\r\n{close}\r\n")
+    };
     let mut all: String = (0..499).map(|n| request(n, "")).collect();
     all.push_str(&request(499, "connection: close\r\n"));
     let answer = exchange(&front, all.as_bytes()).await;
     assert_eq!(statuses(&answer), ["200"; 500]);
-    let ids: Vec<_> = answer.split("x-request-id: ").skip(1).map(|rest| rest.split('\r').next().unwrap()).collect();
+    let ids: Vec<_> =
+        answer.split("x-request-id: ").skip(1).map(|rest| rest.split('\r').next().unwrap()).collect();
     assert_eq!(ids, (0..500).map(|n| format!("n{n}")).collect::<Vec<_>>());
     front.close().await;
 }
@@ -144,7 +148,8 @@ async fn a_body_that_comes_byte_by_byte_is_answered_408() {
     let front = Front::in_memory(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
     for length in ["content-length: 100000", "transfer-encoding: chunked"] {
         let byte: &[u8] = if length.starts_with('c') { b" " } else { b"1\r\n \r\n" };
-        let answer = dribble(&front, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
+        let answer =
+            dribble(&front, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
         assert!(answer.is_empty() || statuses(&answer) == ["408"], "{answer}");
     }
     front.assert_alive().await;
