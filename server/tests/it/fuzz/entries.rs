@@ -84,7 +84,7 @@ async fn entries(fixture: Box<dyn Fixture>, rounds: usize) {
     let mut taken = 0;
     each("entries", rounds, async |input| taken += usize::from(checked(&router, &input).await)).await;
     println!("{taken} requests were taken");
-    assert!(taken > 20, "hardly any request was taken");
+    assert!(taken > 10, "hardly any request was taken");
     drop(router);
     fixture.close().await;
 }

@@ -61,7 +61,7 @@ async fn look(context: Context, _: serde_json::Value) -> Result<(), HandlerError
 /// `name=value` a line; what follows an empty line is the body.
 #[tokio::test]
 async fn messages() {
-    let harness = Consumer::builder().on("*", look).drop_duplicates(16).harness().unwrap();
+    let harness = Consumer::builder().on("*", look).harness().unwrap();
     let mut handled = 0;
     each("messages", 1_500, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
@@ -87,8 +87,8 @@ async fn bytes_on_the_servers_port() {
         let _ = stream.write_all(&input).await;
         let _ = stream.shutdown().await;
         let answers = rest(&mut stream).await;
-        assert!(answers.is_empty() || answers.starts_with("HTTP/1.1 "), "{answers}");
-        assert!(!answers.contains("HTTP/1.1 5"), "{answers}");
+        assert!(answers.is_empty() || answers.starts_with("HTTP/1."), "{answers}");
+        assert!(!answers.contains("HTTP/1.1 5") && !answers.contains("HTTP/1.0 5"), "{answers}");
     })
     .await;
     front.assert_alive().await;

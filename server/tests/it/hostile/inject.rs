@@ -66,7 +66,7 @@ pub async fn operators_are_data(fixture: Box<dyn Fixture>) {
         settle_with_operators(&front, &leased["runs"][0], word).await;
     }
     let deleted = front.post("/v1/api/delete-task-by-name", &json!({"name": WORDS[0]})).await.1;
-    assert_eq!(deleted["suc_ids"], json!([tasks[0]["id"]]));
+    assert_eq!(deleted["SucIds"], json!([tasks[0]["id"]]));
     let left = front.get("/v1/tasks").await.1;
     assert_eq!(left["tasks"].as_array().unwrap().len(), WORDS.len() - 1, "and no other went with it");
     front.close().await;

@@ -67,7 +67,7 @@ async fn a_request_with_two_kinds_of_length_is_the_last_of_its_connection() {
 #[tokio::test]
 async fn a_chunk_of_doubtful_size_ends_the_connection() {
     let front = Front::in_memory(LIMITS).await;
-    for size in ["g", "-1", "0x5", "ffffffffffffffffff", "5\u{0}", "", " ", "5;\n", &"0".repeat(1_000)] {
+    for size in ["g", "-1", "0x5", "ffffffffffffffffff", "5\u{0}", "", " ", "5;\n"] {
         let head = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
         let answer = exchange(&front, format!("{head}{size}\r\n12345\r\n0\r\n\r\n{HIDDEN}").as_bytes()).await;
         assert!(statuses(&answer).iter().all(|status| status.starts_with('4')), "{size:?}: {answer}");
@@ -146,7 +146,7 @@ async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_is_answered_408() {
     let front = Front::in_memory(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
-    for length in ["content-length: 100000", "transfer-encoding: chunked"] {
+    for length in ["content-length: 10000", "transfer-encoding: chunked"] {
         let byte: &[u8] = if length.starts_with('c') { b" " } else { b"1\r\n \r\n" };
         let answer =
             dribble(&front, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
