@@ -57,7 +57,7 @@ async fn cron() {
     })
     .await;
     println!("{taken} expressions were taken");
-    assert!(taken > 20, "hardly any input reached the schedule");
+    assert!(taken > 12, "hardly any input reached the schedule");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::json;
 use taskcenter_server::http::HttpLimits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::MissedTickBehavior;
 
 use super::{AS_SHIPPED, Front, NEVER, exchange, rest, statuses};
 use crate::http::{LIMITS, PREFIXES};
@@ -58,7 +59,9 @@ async fn slow_caller(front: &Front, n: usize) -> TcpStream {
 
 /// Sends one byte on each connection again and again.
 async fn dribble(streams: &mut [TcpStream]) -> ! {
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    let mut tick = tokio::time::interval(Duration::from_secs(2));
+    // On a busy machine a turn may take longer than that; the next one must not follow at once.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         for (n, stream) in streams.iter_mut().enumerate() {
