@@ -3,6 +3,7 @@
 //! Two families of routes share the commands: the resource API, which [`openapi`] puts together, and the legacy contract's v1, which is in
 //! [`contract`].
 
+mod access;
 mod batch;
 mod body;
 mod contract;
@@ -24,6 +25,7 @@ mod serve;
 mod spec;
 mod stat;
 mod tasks;
+mod tokens;
 mod view;
 mod work;
 
@@ -37,6 +39,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
+pub use access::Peer;
 pub use serve::serve;
 
 use crate::engine::health::Health;
@@ -130,6 +133,7 @@ fn surround(routes: Router, context: &Context) -> Router {
     routes
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(context.clone(), access::admit))
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::refuse))

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
+use super::access::Peer;
 use super::{HttpLimits, HttpState, Mount, router};
 
 /// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
@@ -43,8 +45,8 @@ pub(super) async fn serve_router(
     let cut_off = CancellationToken::new();
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
-    while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
-        let served = connection(stream, router.clone(), limits.header_timeout, shutdown.clone());
+    while let Some((stream, peer, place)) = next_connection(&listener, &places, &shutdown).await {
+        let served = connection(stream, peer, router.clone(), limits.header_timeout, shutdown.clone());
         let cut_off = cut_off.clone();
         connections.spawn(async move {
             cut_off.run_until_cancelled(served).await;
@@ -65,12 +67,12 @@ async fn next_connection(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let accept = async {
         let place = places.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, place)),
+                Ok((stream, address)) => return Some((stream, Peer(address.ip()), place)),
                 Err(error) if is_the_callers(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
@@ -89,16 +91,21 @@ fn is_the_callers(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
     header_timeout: Duration,
     shutdown: CancellationToken,
 ) {
+    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     // Answers are small and awaited: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
