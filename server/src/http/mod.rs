@@ -25,6 +25,7 @@ mod serve;
 mod spec;
 mod stat;
 mod tasks;
+mod tls;
 mod tokens;
 mod view;
 mod work;
@@ -40,7 +41,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 pub use access::Peer;
-pub use serve::serve;
+pub use serve::{serve, serve_over};
+pub use tls::tls;
 
 use crate::engine::health::Health;
 use crate::engine::ids::Ids;

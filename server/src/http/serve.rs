@@ -1,15 +1,21 @@
 //! Accepts connections and ends them in order. axum's own `serve` has no time limit for a request's head, and this needs one.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -31,13 +37,29 @@ pub async fn serve(
     mount: Mount,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    serve_router(listener, router(state, limits, mount), limits, shutdown).await;
+    serve_over(listener, None, state, limits, mount, shutdown).await
+}
+
+/// The same; over TLS where it is given.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_over(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    state: HttpState,
+    limits: HttpLimits,
+    mount: Mount,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "listening");
+    serve_router(listener, tls, router(state, limits, mount), limits, shutdown).await;
     Ok(())
 }
 
-pub(super) async fn serve_router(
+async fn serve_router(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
     limits: HttpLimits,
     shutdown: CancellationToken,
@@ -46,7 +68,8 @@ pub(super) async fn serve_router(
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
     while let Some((stream, peer, place)) = next_connection(&listener, &places, &shutdown).await {
-        let served = connection(stream, peer, router.clone(), limits.header_timeout, shutdown.clone());
+        let served =
+            connection(stream, tls.clone(), peer, router.clone(), limits.header_timeout, shutdown.clone());
         let cut_off = cut_off.clone();
         connections.spawn(async move {
             cut_off.run_until_cancelled(served).await;
@@ -91,21 +114,41 @@ fn is_the_callers(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     peer: Peer,
     router: Router,
     header_timeout: Duration,
     shutdown: CancellationToken,
 ) {
-    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request
     });
+    let service = TowerToHyperService::new(service);
     // Answers are small and awaited: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    match tls {
+        None => converse(stream, service, header_timeout, shutdown).await,
+        Some(tls) => match tokio::time::timeout(header_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => converse(stream, service, header_timeout, shutdown).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS connection came about"),
+            Err(_) => tracing::debug!("no TLS connection came about in time"),
+        },
+    }
+}
+
+async fn converse<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: S,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+) where
+    S: HttpService<Incoming, ResBody = Body, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

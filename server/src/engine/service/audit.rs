@@ -4,10 +4,13 @@
 use super::access::caller;
 use super::{PortError, Result, ServiceError};
 
-/// The target of its lines: `log.level = "info,audit=off"` turns it off.
+/// Ids that one line names at most.
 const MOST_IDS: usize = 1_000;
+/// Documents whose changes somebody decides on: a service that is called, a person, a type. The others are the fronts' own book-keeping,
+/// or secrets by their very key.
+const TOLD_KINDS: [&str; 3] = ["service", "user", "easytask_pull.type"];
 
-/// What was asked for. The words stand in `docs/operations.md`.
+/// What was asked for. The words stand in `docs/access.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Tasks are created.
@@ -68,6 +71,13 @@ pub(super) fn told<'a, T>(change: Change, ids: impl IntoIterator<Item = &'a str>
 /// The line of a change of several things, each on its own: what was done, and how much was refused.
 pub(super) fn told_of_several<'a>(change: Change, done: impl IntoIterator<Item = &'a str>, refused: usize) {
     line(change, done, &if refused == 0 { "done".to_owned() } else { format!("{refused} refused") });
+}
+
+/// The line of a document beside the ledger, where it is of a kind that people change.
+pub(super) fn told_of_record(change: Change, kind: &str, key: &str) {
+    if TOLD_KINDS.contains(&kind) {
+        line(change, [kind, key], "done");
+    }
 }
 
 fn line<'a>(change: Change, ids: impl IntoIterator<Item = &'a str>, outcome: &str) {
