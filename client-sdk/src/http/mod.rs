@@ -55,7 +55,10 @@ impl std::fmt::Debug for TaskCenterBuilder {
     /// Neither the token nor the address, which may hold a password, is shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "[redacted]");
-        f.debug_struct("TaskCenterBuilder").field("token", &token).field("ca_file", &self.ca_file).finish_non_exhaustive()
+        f.debug_struct("TaskCenterBuilder")
+            .field("token", &token)
+            .field("ca_file", &self.ca_file)
+            .finish_non_exhaustive()
     }
 }
 

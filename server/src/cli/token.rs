@@ -90,7 +90,9 @@ impl TokenVerb {
 
 fn draw() -> Result<(), Failure> {
     let (text, sha256) = drawn_token(entropy::fill).map_err(|error| Failure::Failed(error.to_string()))?;
-    eprintln!("Keep the first line: it is the token. Give the second to the server, as a variable or in its file, and start it.");
+    eprintln!(
+        "Keep the first line: it is the token. Give the second to the server, as a variable or in its file, and start it."
+    );
     out::line(&text)?;
     out::line(format_args!("TASKCENTER__ACCESS__ADMIN_TOKEN_SHA256={sha256}"))
 }

@@ -51,8 +51,7 @@ impl Service {
     /// # Errors
     /// As [`Service::edit`].
     pub async fn pause(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
-        let pause =
-            |task: &Task, open: &[u32], _| Ok(change::paused(task, open)?.map(|task| (task, None)));
+        let pause = |task: &Task, open: &[u32], _| Ok(change::paused(task, open)?.map(|task| (task, None)));
         self.change(Change::TaskPause, id, rev, pause).await
     }
 
@@ -73,7 +72,13 @@ impl Service {
         self.change(Change::TaskResume, id, rev, resume).await
     }
 
-    async fn change(&self, what: Change, id: &TaskId, rev: Option<u32>, decide: impl Decide) -> Result<Changed> {
+    async fn change(
+        &self,
+        what: Change,
+        id: &TaskId,
+        rev: Option<u32>,
+        decide: impl Decide,
+    ) -> Result<Changed> {
         let answer = self.change_as_decided(id, rev, decide).await;
         told(what, [id.as_str()], &answer);
         answer

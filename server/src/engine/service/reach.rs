@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn lists_become_one_up_to_where_all_are_known() {
-        let merged = |limit, known_to| newest(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, known_to, |n| *n);
+        let merged =
+            |limit, known_to| newest(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, known_to, |n| *n);
         assert_eq!(merged(10, None), [9, 8, 7, 5, 1]);
         assert_eq!(merged(2, None), [9, 8]);
         assert_eq!(merged(10, Some(7)), [9, 8, 7]);

@@ -153,9 +153,15 @@ mod tests {
         .unwrap();
         assert_eq!((id.as_str(), id_of(&text)), ("a7a7a7a7a7a7a7a7", Some(id.as_str())));
         assert_eq!(text.len(), 3 + 16 + 1 + 64);
-        for wrong in
-            ["", "tc_", "tc__", &text[1..], &text[..text.len() - 1], &format!("{text}0"), &text.to_uppercase()]
-        {
+        for wrong in [
+            "",
+            "tc_",
+            "tc__",
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}0"),
+            &text.to_uppercase(),
+        ] {
             assert_eq!(id_of(wrong), None, "{wrong}");
         }
     }

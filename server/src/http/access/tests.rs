@@ -21,7 +21,8 @@ fn routed() -> BTreeSet<(String, String)> {
     };
     let mut routes: BTreeSet<_> = quoted(outer, ".route(").into_iter().collect();
     for (_, prefix) in quoted(outer, ".nest(") {
-        routes.extend(quoted(v1, ".route(").into_iter().map(|(method, path)| (method, prefix.clone() + &path)));
+        routes
+            .extend(quoted(v1, ".route(").into_iter().map(|(method, path)| (method, prefix.clone() + &path)));
     }
     routes
 }
@@ -31,7 +32,8 @@ fn documented() -> BTreeSet<(String, String)> {
     let document = serde_json::to_value(document).unwrap();
     let mut operations = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        operations.extend(item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+        operations
+            .extend(item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
     }
     operations
 }
@@ -106,7 +108,11 @@ fn what_came_through_a_proxy_or_from_a_foreign_page_is_not_local() {
 
 #[test]
 fn a_bearer_is_read_and_any_other_credential_is_refused() {
-    let read = |value: &str| bearer(request(None, &[("authorization", value)]).headers()).map(|token| token.map(str::to_owned)).ok();
+    let read = |value: &str| {
+        bearer(request(None, &[("authorization", value)]).headers())
+            .map(|token| token.map(str::to_owned))
+            .ok()
+    };
     assert_eq!(read("Bearer tc_a_b"), Some(Some("tc_a_b".to_owned())));
     assert_eq!(read("bearer  tc_a_b"), Some(Some("tc_a_b".to_owned())));
     for wrong in ["", "Bearer", "Bearer ", "Basic YTpi", "tc_a_b"] {

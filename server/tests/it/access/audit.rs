@@ -45,7 +45,8 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
     let dir = data.path().to_str().unwrap();
     let node = Node::start(&[("TASKCENTER__EMBEDDED__DATA_DIR", dir)]).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut admin = Person { client: Client::new(), node: &node, headers: vec![("if-match", "*".to_owned())] };
+    let mut admin =
+        Person { client: Client::new(), node: &node, headers: vec![("if-match", "*".to_owned())] };
     let post = Method::POST;
     let token = admin.ask(post.clone(), "/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
     let (token_id, text) = (token["id"].as_str().unwrap(), token["token"].as_str().unwrap().to_owned());
@@ -64,16 +65,22 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
     admin.ask(post.clone(), &format!("/v1/runs/{run}/retry"), &json!({})).await;
     admin.ask(post.clone(), &of("/cancel"), &json!({})).await;
     admin.ask(Method::DELETE, &of(""), &json!({})).await;
-    admin.ask(post.clone(), "/v1/tasks", &json!({"tasks": [{"name": PAYLOAD, "max_fires": 1}, {"name": "|"}]})).await;
+    admin
+        .ask(post.clone(), "/v1/tasks", &json!({"tasks": [{"name": PAYLOAD, "max_fires": 1}, {"name": "|"}]}))
+        .await;
     admin.ask(Method::DELETE, &format!("/v1/tokens/{token_id}"), &json!({})).await;
     admin.ask(Method::GET, "/v1/tasks", &json!({})).await;
 
     drop(admin);
     let (id, run, token_id) = (id.to_owned(), run.to_owned(), token_id.to_owned());
     let log = node.stop().await;
-    let several: Vec<String> = told(&log, &[]).into_iter().filter(|line| line.contains("1 refused")).collect();
+    let several: Vec<String> =
+        told(&log, &[]).into_iter().filter(|line| line.contains("1 refused")).collect();
     assert_eq!(several.len(), 1, "{several:?}");
-    let lines = told(&log, &[(&run, "RUN"), (&id, "TASK"), (&token_id, "TOKEN"), (&several[0], "ci task.create SEVERAL")]);
+    let lines = told(
+        &log,
+        &[(&run, "RUN"), (&id, "TASK"), (&token_id, "TOKEN"), (&several[0], "ci task.create SEVERAL")],
+    );
     assert_eq!(
         lines,
         [

@@ -1,7 +1,6 @@
 //! One secret in every place that can hold one, and everything that can go wrong: nobody ever sees it.
 
 use reqwest::{Client, Method};
-use serde_json::json;
 
 use super::node::{Node, taskcenter};
 
@@ -42,7 +41,8 @@ async fn provoke(address: &str, bearer: &str) -> String {
                 let request = request.header(header, &value).body(body);
                 let request = if elsewhere { request.header("x-real-ip", "203.0.113.9") } else { request };
                 let Ok(response) = request.send().await else { continue };
-                answers += &format!("{:?}{}", response.headers().clone(), response.text().await.unwrap_or_default());
+                answers +=
+                    &format!("{:?}{}", response.headers().clone(), response.text().await.unwrap_or_default());
             }
         }
     }
@@ -51,7 +51,9 @@ async fn provoke(address: &str, bearer: &str) -> String {
 
 #[tokio::test]
 async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
-    let uri = format!("mongodb://app:{CANARY}@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=100&connectTimeoutMS=100");
+    let uri = format!(
+        "mongodb://app:{CANARY}@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=100&connectTimeoutMS=100"
+    );
     let webhook = format!("http://user:{CANARY}@127.0.0.1:1/{CANARY}?token={CANARY}");
     let env = [
         ("TASKCENTER__SERVER__MODE", "cluster"),
@@ -143,14 +145,20 @@ async fn a_first_token_is_drawn_without_a_server() {
     let (key, sha256) = line.split_once('=').unwrap();
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_str().unwrap();
-    let env = [("TASKCENTER__EMBEDDED__DATA_DIR", dir), ("TASKCENTER__ACCESS__REQUIRED", "always"), (key, sha256)];
+    let env =
+        [("TASKCENTER__EMBEDDED__DATA_DIR", dir), ("TASKCENTER__ACCESS__REQUIRED", "always"), (key, sha256)];
     let node = Node::start(&env).await;
     let url = format!("http://{}", node.address);
     let list = ["task", "list", "--server", &url];
     let (code, said) = taskcenter(&list, &[]).await;
-    assert!(code == 4 && said.contains("taskcenter token add") && said.contains("TASKCENTER_TOKEN"), "{said}");
+    assert!(
+        code == 4 && said.contains("taskcenter token add") && said.contains("TASKCENTER_TOKEN"),
+        "{said}"
+    );
     assert_eq!(taskcenter(&list, &[("TASKCENTER_TOKEN", &token)]).await.0, 0);
-    let (code, said) = taskcenter(&["token", "add", "w", "--scope", "run:pull", "--token", &token, "--server", &url], &[]).await;
+    let (code, said) =
+        taskcenter(&["token", "add", "w", "--scope", "run:pull", "--token", &token, "--server", &url], &[])
+            .await;
     assert_eq!(code, 0, "{said}");
     node.stop().await;
 }

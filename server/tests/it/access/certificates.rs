@@ -32,6 +32,7 @@ pub fn make(dir: &Path) -> Certificates {
 }
 
 fn openssl(dir: &Path, arguments: &[&str]) {
-    let said = Command::new("openssl").args(arguments).current_dir(dir).output().expect("openssl is installed");
+    let said =
+        Command::new("openssl").args(arguments).current_dir(dir).output().expect("openssl is installed");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }

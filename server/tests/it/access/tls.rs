@@ -135,7 +135,15 @@ fn mongod() -> PathBuf {
 
 fn mongo(certificates: &Certificates, data: &std::path::Path, port: u16) -> Child {
     let mut command = Command::new(mongod());
-    command.args(["--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--replSet", "rs0", "--nounixsocket"]);
+    command.args([
+        "--bind_ip",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--replSet",
+        "rs0",
+        "--nounixsocket",
+    ]);
     command.args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--tlsMode", "requireTLS"]);
     command.args(["--tlsAllowConnectionsWithoutCertificates", "--dbpath"]).arg(data);
     command.arg("--tlsCertificateKeyFile").arg(&certificates.both);

@@ -174,8 +174,14 @@ async fn where_one_is_always_demanded_the_configured_one_is_the_first() {
     let access = AccessSettings { required: Required::Always, admin_token_sha256: sha256.to_owned() };
     let server = Server::start_guarded(database().await, clock, LIMITS, access).await;
     assert_eq!(server.get("/v1/tasks").await.0, 401);
-    let (status, issued) =
-        ask(&server, Method::POST, "/v1/tokens", Some(token), &json!({"name": "ci", "scopes": ["task:read"]})).await;
+    let (status, issued) = ask(
+        &server,
+        Method::POST,
+        "/v1/tokens",
+        Some(token),
+        &json!({"name": "ci", "scopes": ["task:read"]}),
+    )
+    .await;
     assert_eq!(status, 201, "{issued}");
     let text = issued["token"].as_str().unwrap();
     assert_eq!(ask(&server, Method::GET, "/v1/tasks", Some(text), &json!({})).await.0, 200);
@@ -229,7 +235,8 @@ async fn a_revoked_token_is_refused_here_at_once_and_on_other_nodes_within_two_s
     let there_clock = Arc::new(ManualClock::new(NOW));
     let there = Server::start_on(here.store.clone(), there_clock.clone(), LIMITS).await;
     let text = issue(&here, &json!({"name": "n", "scopes": ["task:read"]})).await;
-    let asked = async |server: &Server| ask(server, Method::GET, "/v1/tasks", Some(&text), &json!({})).await.0;
+    let asked =
+        async |server: &Server| ask(server, Method::GET, "/v1/tasks", Some(&text), &json!({})).await.0;
     assert_eq!((asked(&here).await, asked(&there).await), (200, 200));
     let (_, list) = here.get("/v1/tokens").await;
     let path = format!("/v1/tokens/{}", list["tokens"][0]["id"].as_str().unwrap());
@@ -266,7 +273,8 @@ async fn a_limited_token_lists_what_it_reaches_page_by_page() {
     let (_, all) = get("/v1/tasks").await;
     assert_eq!(names(&all), ["order", "order", "mail", "mail"]);
     let (_, first) = get("/v1/tasks?limit=3").await;
-    let (_, rest) = get(&format!("/v1/tasks?limit=3&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    let (_, rest) =
+        get(&format!("/v1/tasks?limit=3&cursor={}", first["next_cursor"].as_str().unwrap())).await;
     assert_eq!((names(&first).len(), names(&rest), rest["next_cursor"].is_null()), (3, vec!["mail"], true));
     assert_eq!(names(&get("/v1/tasks?name=mail").await.1), ["mail", "mail"]);
     assert_eq!(told(get("/v1/tasks?name=secret").await).1, "forbidden");
@@ -283,7 +291,8 @@ async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
     let id = list["tasks"][0]["id"].as_str().unwrap().to_owned();
     let call = async |method: Method, path: &str, body: &Value| {
         let headers = [("authorization", format!("Bearer {token}")), ("if-match", "*".to_owned())];
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         server.ask(method, path, &headers, body).await
     };
     let of = |end: &str| format!("/v1/tasks/{id}{end}");
@@ -303,7 +312,11 @@ async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
     assert!(!deleted.to_string().contains(&id), "{deleted}");
     assert_eq!(call(Method::POST, "/v1/api/delete-task-by-name", &json!({"name": "secret"})).await.0, 403);
     let (_, task) = server.get(&of("")).await;
-    assert_eq!((task["state"].as_str(), task["rev"].as_u64()), (Some("active"), Some(1)), "nothing came of it");
+    assert_eq!(
+        (task["state"].as_str(), task["rev"].as_u64()),
+        (Some("active"), Some(1)),
+        "nothing came of it"
+    );
     server.close().await;
 }
 
@@ -315,12 +328,14 @@ async fn a_limited_token_creates_and_renames_within_its_limits_only() {
     assert_eq!(told(post(&json!({"name": "secret"})).await).1, "forbidden");
     assert_eq!(told(post(&json!({"name": "mail", "queue": "secret"})).await).1, "forbidden");
     let (_, several) = post(&json!({"tasks": [{"name": "order"}, {"name": "secret"}]})).await;
-    let statuses: Vec<_> = several["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64()).collect();
+    let statuses: Vec<_> =
+        several["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64()).collect();
     assert_eq!(statuses, [Some(201), Some(403)]);
     let id = several["results"][0]["id"].as_str().unwrap();
     let headers = [("authorization", format!("Bearer {token}")), ("if-match", "*".to_owned())];
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let renamed = server.ask(Method::PATCH, &format!("/v1/tasks/{id}"), &headers, &json!({"name": "secret"})).await;
+    let renamed =
+        server.ask(Method::PATCH, &format!("/v1/tasks/{id}"), &headers, &json!({"name": "secret"})).await;
     assert_eq!(told(renamed).1, "forbidden");
     server.close().await;
 }
@@ -332,7 +347,9 @@ async fn a_limited_worker_pulls_from_its_queues_only() {
     let other = issue(&server, &json!({"name": "o", "scopes": ["run:pull"], "tags": ["order.close"]})).await;
     let run = server.ready("data").await;
     let lease = |queue: &str| json!({"worker": "w", "queues": [queue], "limit": 1, "lease_ms": 60_000});
-    let post = async |path: &str, token: &str, body: &Value| ask(&server, Method::POST, path, Some(token), body).await;
+    let post = async |path: &str, token: &str, body: &Value| {
+        ask(&server, Method::POST, path, Some(token), body).await
+    };
     assert_eq!(told(post("/v1/runs/lease", &other, &lease("q")).await).1, "forbidden");
     assert_eq!(post("/v1/runs/lease", &other, &lease("*")).await.1["runs"], json!([]));
     let (_, leased) = post("/v1/runs/lease", &mine, &lease("q")).await;
