@@ -66,7 +66,11 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
     admin.ask(post.clone(), &of("/cancel"), &json!({})).await;
     admin.ask(Method::DELETE, &of(""), &json!({})).await;
     admin
-        .ask(post.clone(), "/v1/tasks", &json!({"tasks": [{"name": PAYLOAD, "max_fires": 1}, {"name": "|"}]}))
+        .ask(
+            post.clone(),
+            "/v1/tasks",
+            &json!({"tasks": [{"name": "other", "delay_ms": 3_600_000}, {"name": "|"}]}),
+        )
         .await;
     admin.ask(Method::DELETE, &format!("/v1/tokens/{token_id}"), &json!({})).await;
     admin.ask(Method::GET, "/v1/tasks", &json!({})).await;

@@ -58,8 +58,11 @@ impl Node {
         node
     }
 
-    /// Reads the log up to a line with this; that line.
+    /// Reads the log until it has said a line with this; that line.
     pub async fn until(&mut self, wanted: &str) -> String {
+        if let Some(line) = self.log.iter().find(|line| line.contains(wanted)) {
+            return line.clone();
+        }
         loop {
             let line = timeout(NEVER, self.lines.recv()).await.ok().flatten();
             let line = line.unwrap_or_else(|| panic!("no line with {wanted:?} comes: {:#?}", self.log));
