@@ -286,4 +286,5 @@ fn describe_path(path: &str, item: &mut PathItem) {
 }
 
 #[cfg(test)]
+#[path = "access_tests.rs"]
 mod tests;

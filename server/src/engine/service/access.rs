@@ -215,6 +215,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_that_was_read_is_believed_for_a_while() {
+        let access = Access::default();
+        let (name, sha256, created_at) = (String::new(), String::new(), Moment::from_sec(0));
+        let stored = Stored { name, sha256, grant: Grant::everything(), created_at };
+        let read_at = Moment::from_sec(100);
+        access.keep("id", Some(stored), read_at);
+        let believed = |after_ms| access.fresh("id", read_at.plus_ms(after_ms), BELIEVED_MS).is_some();
+        assert!(believed(0) && believed(1_999) && !believed(2_000));
+        assert!(!believed(-1), "the clock was set back");
+        assert!(access.fresh("id", read_at.plus_ms(2_000), BELIEVED_IN_AN_OUTAGE_MS).is_some());
+        access.keep("id", None, read_at);
+        assert!(!believed(0), "it was revoked");
+    }
+
     #[tokio::test]
     async fn without_a_caller_it_is_the_node() {
         assert_eq!(caller().id, "node");

@@ -9,7 +9,7 @@ use crate::http::openapi;
 
 /// What the source of the routes that are in no document says: path and method of each `.route(`, under each `.nest(` prefix.
 fn routed() -> BTreeSet<(String, String)> {
-    let source = include_str!("../mod.rs");
+    let source = include_str!("mod.rs");
     let (outer, v1) = source.split_once("fn v1()").expect("the v1 routes have a function of their own");
     let quoted = |text: &str, mark: &str| -> Vec<(String, String)> {
         let found = text.split(mark).skip(1).filter_map(|rest| {
