@@ -157,7 +157,6 @@ impl Knock {
 /// What the caller's token would have to allow and does not.
 fn lack(caller: &Caller, need: Need) -> Option<&'static str> {
     match need {
-        Nothing => None,
         Limited(scope) | Whole(scope) if !caller.grant.allows(scope) => Some(match scope {
             TaskRead => "the scope task:read",
             TaskWrite => "the scope task:write",
@@ -165,7 +164,7 @@ fn lack(caller: &Caller, need: Need) -> Option<&'static str> {
             Admin => "the scope admin",
         }),
         Whole(_) if caller.grant.is_limited() => Some("a token that is not limited to tags"),
-        Limited(_) | Whole(_) => None,
+        Nothing | Limited(_) | Whole(_) => None,
     }
 }
 

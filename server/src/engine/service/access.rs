@@ -4,6 +4,7 @@
 //! nobody asked for over HTTP (the loops, the built-in workers) is the node's own and is not limited.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -193,7 +194,15 @@ impl Service {
 
 /// A token is 256 bits of chance: nobody can guess it from a fast digest, and a slow one would only cost every request its time.
 pub(super) fn digest(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    digits(&Sha256::digest(token.as_bytes()))
+}
+
+/// In hexadecimal digits.
+pub(super) fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// Takes the same time wherever the two differ.

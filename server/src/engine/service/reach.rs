@@ -112,7 +112,7 @@ impl Service {
         }
         let limit = page.limit as usize;
         let known_to = known_to(&lists, limit);
-        Ok(newest(lists, limit, known_to, place))
+        Ok(newest(lists, limit, known_to.as_ref(), place))
     }
 }
 
@@ -130,11 +130,11 @@ fn known_to(lists: &[Vec<Run>], limit: usize) -> Option<(Moment, RunId)> {
 fn newest<T, P: Ord>(
     lists: Vec<Vec<T>>,
     limit: usize,
-    known_to: Option<P>,
+    known_to: Option<&P>,
     place: impl Fn(&T) -> P,
 ) -> Vec<T> {
     let mut rows: Vec<(P, T)> = lists.into_iter().flatten().map(|row| (place(&row), row)).collect();
-    rows.retain(|(place, _)| known_to.as_ref().is_none_or(|end| place >= end));
+    rows.retain(|(place, _)| known_to.is_none_or(|end| place >= end));
     rows.sort_by(|(one, _), (other, _)| other.cmp(one));
     rows.truncate(limit);
     rows.into_iter().map(|(_, row)| row).collect()
@@ -150,6 +150,6 @@ mod tests {
             |limit, known_to| newest(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, known_to, |n| *n);
         assert_eq!(merged(10, None), [9, 8, 7, 5, 1]);
         assert_eq!(merged(2, None), [9, 8]);
-        assert_eq!(merged(10, Some(7)), [9, 8, 7]);
+        assert_eq!(merged(10, Some(&7)), [9, 8, 7]);
     }
 }

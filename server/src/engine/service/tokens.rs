@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access::digest;
+use super::access::{digest, digits};
 use super::audit::{Change, told};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
@@ -111,7 +111,6 @@ fn drawn(random: Option<super::access::Random>) -> Result<(String, String)> {
     if !random.is_some_and(|fill| fill(&mut bytes)) {
         return Err(no_chance().into());
     }
-    let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let (id, secret) = (digits(&bytes[..ID_BYTES]), digits(&bytes[ID_BYTES..]));
     let text = format!("{PREFIX}{id}_{secret}");
     Ok((id, text))
