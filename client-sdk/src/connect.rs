@@ -13,9 +13,9 @@ const HTTP: &str = "http://127.0.0.1:8275";
 const ROCKETMQ: &str = "rocketmq://127.0.0.1:9876/taskcenter?group=order-service";
 #[cfg(feature = "rocketmq")]
 const ROCKETMQ_IN_FULL: &str = "rocketmq://ns1:9876,ns2:9876/taskcenter?group=order-service&access_key=me&\
-     secret_key=mine&tls=true&ca_file=ca.pem&report_to=http://127.0.0.1:8275";
+     secret_key=mine&tls=true&ca_file=ca.pem&report_to=http://127.0.0.1:8275&report_token=tc_...";
 const HTTP_IN_FULL: &str =
-    "http://127.0.0.1:8275?worker=shop-1&queues=order.close,mail&max_in_flight=8&lease_ms=30000";
+    "http://127.0.0.1:8275?token=tc_...&worker=shop-1&queues=order.close,mail&max_in_flight=8&lease_ms=30000";
 
 /// A connection string that says nothing, or says it wrongly. What the string holds is never shown: it may be a secret.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +72,9 @@ impl Connection {
 }
 
 fn pull(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
-    let center = center(place, "address", HTTP)?;
     let mut parameters = Parameters::read(parameters, HTTP_IN_FULL)?;
+    let access = (parameters.take("token")?, parameters.take("ca_file")?);
+    let center = center(place, access, "address", HTTP)?;
     let mut config =
         PullConfig { max_in_flight: parameters.number("max_in_flight")?, ..PullConfig::default() };
     if let Some(worker) = parameters.take("worker")? {
@@ -92,8 +93,21 @@ fn pull(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
     Ok(Connection::Pull(center, config))
 }
 
-fn center(address: &str, part: &str, example: &'static str) -> Result<TaskCenter, ConnectError> {
-    TaskCenter::new(address).map_err(|error| match error {
+/// With the token and the authority's file, where there are any.
+fn center(
+    address: &str,
+    (token, ca_file): (Option<String>, Option<String>),
+    part: &str,
+    example: &'static str,
+) -> Result<TaskCenter, ConnectError> {
+    let mut center = TaskCenter::builder(address);
+    if let Some(token) = token {
+        center = center.token(token);
+    }
+    if let Some(file) = ca_file {
+        center = center.ca_file(file);
+    }
+    center.build().map_err(|error| match error {
         // It would show the address.
         Error::Address(_) => {
             ConnectError::Part { part: part.to_owned(), problem: "is not an http or https URL", example }
@@ -117,8 +131,12 @@ fn rocketmq(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
     if let Some(messages) = parameters.number("max_in_flight")? {
         config.max_in_flight = messages;
     }
-    let report_to = parameters.take("report_to")?;
-    let report_to = report_to.map(|address| center(&address, "parameter report_to", ROCKETMQ_IN_FULL));
+    let (report_to, token) = (parameters.take("report_to")?, parameters.take("report_token")?);
+    if report_to.is_none() && token.is_some() {
+        return Err(parameters.wrong("report_to", "is missing, which report_token needs"));
+    }
+    let report_to =
+        report_to.map(|address| center(&address, (token, None), "parameter report_to", ROCKETMQ_IN_FULL));
     parameters.end()?;
     Ok(Connection::RocketMq(config, report_to.transpose()?))
 }

@@ -28,6 +28,7 @@ fn a_server_is_pulled_from() {
         "http://127.0.0.1:8275",
         "https://center.example/base/",
         " http://[::1]:8275/ ",
+        "https://host:1?token=tc_0_0",
         "http://host:1?worker=w&queues=a,b%20c&max_in_flight=8&lease_ms=5000",
     ] {
         assert!(connect(connection).is_ok(), "{connection:?}: {:?}", connect(connection).err());
@@ -75,6 +76,7 @@ fn the_part_that_is_wrong_is_named_and_a_right_one_shown() {
         ("http://host?max_in_flight=0", "parameter max_in_flight is not a whole number"),
         ("http://host?queues=a,,b", "parameter queues name an empty"),
         ("http://host?worker=", "parameter worker is empty"),
+        ("http://host?token=", "parameter token is empty"),
         ("http://host?worker=a&worker=b", "parameter worker is given twice"),
         ("http://host?worker=a&wroker=b", "parameter no. 2 is not known"),
         ("http://host?worker=a#b", "parameters hold a #"),
@@ -103,6 +105,7 @@ fn the_part_of_a_brokers_that_is_wrong_is_named_and_a_right_one_shown() {
         ("rocketmq://host:1/topic?group=g&tls=yes", "parameter tls is neither"),
         ("rocketmq://host:1/topic?group=g&ca_file=ca.pem", "parameter ca_file needs tls=true"),
         ("rocketmq://host:1/topic?group=g&report_to=host:1", "parameter report_to is not"),
+        ("rocketmq://host:1/topic?group=g&report_token=t", "parameter report_to is missing"),
         ("rocketmq://host:1/topic?group=g&worker=w", "parameter no. 2 is not known"),
     ] {
         let complaint = complaint(connection);
@@ -126,6 +129,9 @@ fn no_secret_is_shown() {
         "http://me:canary@host:port",
         "http://host?canary=canary",
         "http://host?lease_ms=canary",
+        "http://host?token=canary&canary",
+        "http://host?token=canary%0A",
+        "http://host?token=canary&token=canary",
         "rocketmq://me:canary@host:1/topic?group=g",
         "rocketmq://canary/topic?group=g",
         "rocketmq://host:1/canary/canary?group=g",

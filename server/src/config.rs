@@ -19,6 +19,7 @@ pub use secret::{MongoUri, Secret};
 
 use crate::compat::Compat;
 use crate::core::alert::Limits;
+use crate::engine::service::AccessSettings;
 use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
 
@@ -28,6 +29,8 @@ use crate::http::HttpLimits;
 pub struct Config {
     /// The HTTP server.
     pub server: Server,
+    /// Who gets in.
+    pub access: AccessSettings,
     /// Keys of the old server.
     pub task_center: TaskCenter,
     /// The node that needs no other program.
@@ -103,6 +106,18 @@ pub struct Server {
     pub peer_requests_per_sec: u32,
     /// Longest time for the requests that are under way when the server is told to stop.
     pub shutdown_grace_ms: u64,
+    /// TLS for the HTTP API.
+    pub tls: ServerTls,
+}
+
+/// TLS for the HTTP API; without a certificate it is plain HTTP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerTls {
+    /// PEM file of the certificate, with those between it and its authority.
+    pub cert: String,
+    /// PEM file of its key.
+    pub key: String,
 }
 
 impl Default for Server {
@@ -119,6 +134,7 @@ impl Default for Server {
             max_connections_per_peer: 5_000,
             peer_requests_per_sec: 0,
             shutdown_grace_ms: 10_000,
+            tls: ServerTls::default(),
         }
     }
 }
@@ -163,6 +179,10 @@ pub struct Redis {
     pub db: u32,
     /// Prefix of every key, so that several clusters can share a server.
     pub key_prefix: String,
+    /// Speak TLS.
+    pub tls: bool,
+    /// PEM file of the authority that signed its certificate; empty: those that the system trusts.
+    pub tls_ca_file: String,
 }
 
 impl Default for Redis {
@@ -172,6 +192,8 @@ impl Default for Redis {
             password: Secret::default(),
             db: 0,
             key_prefix: "taskcenter".to_owned(),
+            tls: false,
+            tls_ca_file: String::new(),
         }
     }
 }
@@ -298,7 +320,8 @@ impl Redis {
             let _ = write!(login, "%{byte:02X}");
         }
         let login = if login.is_empty() { login } else { format!(":{login}@") };
-        format!("redis://{login}{}/{}", self.addr, self.db)
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://{login}{}/{}", self.addr, self.db)
     }
 }
 

@@ -50,6 +50,10 @@ use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
 /// # Errors
 /// When an address in the configuration cannot be used, or the listener breaks.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // One provider for everything that speaks TLS; another part of the process may have chosen it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let tls = http::tls(&config.server.tls.cert, &config.server.tls.key)?;
+    warn_of_bare_listening(&config, &listener, tls.is_some())?;
     let (node, records) = node(&config).await?;
     let node = Arc::new(node);
     let ports = Ports {
@@ -61,6 +65,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
+    let service = service.with_access(config.access.clone(), adapters::entropy::fill);
     let state = HttpState {
         service: Arc::new(service),
         health: Arc::clone(&node.health),
@@ -72,11 +77,25 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
-    let served = http::serve(listener, state, config.http_limits(), mount, shutdown).await;
+    let served = http::serve_over(listener, tls, state, config.http_limits(), mount, shutdown).await;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
+}
+
+/// Tokens that go over the network as they are can be read on their way.
+fn warn_of_bare_listening(config: &Config, listener: &TcpListener, encrypted: bool) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("the listener has no address")?;
+    if !address.ip().is_loopback() && !encrypted {
+        tracing::warn!(
+            %address,
+            required = ?config.access.required,
+            "other machines can reach this address without TLS: set server.tls, or let a proxy encrypt for it; they need a token, \
+             which `taskcenter token add` on this machine makes"
+        );
+    }
+    Ok(())
 }
 
 /// What a node stands on.
@@ -112,7 +131,7 @@ async fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Bac
 
 async fn cluster(config: &Config) -> anyhow::Result<BackEnds> {
     let store = MongoStore::new(config.mongodb.uri.expose(), &config.mongodb.db).await;
-    let lock = RedisLock::new(&config.redis.url(), &config.redis.key_prefix);
+    let lock = RedisLock::trusting(&config.redis.url(), &config.redis.key_prefix, redis_authority(config)?);
     let store = Arc::new(store.context("mongodb.uri or mongodb.db")?);
     Ok(BackEnds {
         records: store.clone(),
@@ -120,6 +139,14 @@ async fn cluster(config: &Config) -> anyhow::Result<BackEnds> {
         bus: Arc::new(RocketMqBus::new(rocketmq(&config.rocketmq))),
         lock: Arc::new(lock.context("redis.addr")?),
     })
+}
+
+fn redis_authority(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+    let file = &config.redis.tls_ca_file;
+    if file.is_empty() {
+        return Ok(None);
+    }
+    std::fs::read(file).map(Some).with_context(|| format!("redis.tls_ca_file {file}"))
 }
 
 async fn node(config: &Config) -> anyhow::Result<(Node, Arc<dyn Records>)> {

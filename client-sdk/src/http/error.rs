@@ -10,6 +10,12 @@ pub enum Error {
     /// The server's address is no URL that requests can be made of.
     #[error("{0:?} is not an http or https URL")]
     Address(String),
+    /// The token cannot travel in a header. It is not shown.
+    #[error("the token holds characters that no token has")]
+    Token,
+    /// The file with the authority cannot be used.
+    #[error("the authority in {0} cannot be used: {1}")]
+    Authority(std::path::PathBuf, String),
     /// The HTTP client cannot be set up, for want of root certificates say.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),

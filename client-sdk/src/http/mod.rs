@@ -5,12 +5,14 @@ mod legacy;
 mod queues;
 mod runs;
 mod tasks;
+mod tokens;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{Client, Method, RequestBuilder, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,16 +40,41 @@ pub struct TaskCenter {
 }
 
 /// Settings of a [`TaskCenter`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "call `build`"]
 pub struct TaskCenterBuilder {
     address: String,
+    token: Option<String>,
+    ca_file: Option<PathBuf>,
     timeout: Duration,
     retries: u32,
     backoff: Duration,
 }
 
+impl std::fmt::Debug for TaskCenterBuilder {
+    /// Neither the token nor the address, which may hold a password, is shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.token.as_ref().map(|_| "[redacted]");
+        f.debug_struct("TaskCenterBuilder")
+            .field("token", &token)
+            .field("ca_file", &self.ca_file)
+            .finish_non_exhaustive()
+    }
+}
+
 impl TaskCenterBuilder {
+    /// The token that every request carries: a server asks for one where the call does not come from its own machine.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// A PEM file of an authority that is trusted beside those of the system, to know an `https` server by.
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
+        self
+    }
+
     /// How long one request may take in all; 10 s unless said.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -64,15 +91,36 @@ impl TaskCenterBuilder {
     /// Makes the client; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Address`] for what is no `http` or `https` URL, and [`Error::Setup`].
+    /// [`Error::Address`] for what is no `http` or `https` URL, [`Error::Token`], [`Error::Authority`], and [`Error::Setup`].
     pub fn build(self) -> Result<TaskCenter, Error> {
         // The process needs one provider of cryptography, and it may have been chosen before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(&self.address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or(Error::Address(self.address))?;
-        let http = Client::builder().timeout(self.timeout).build().map_err(Error::Setup)?;
+        let mut http = Client::builder().timeout(self.timeout);
+        if let Some(token) = &self.token {
+            http = http.default_headers(bearing(token)?);
+        }
+        if let Some(file) = &self.ca_file {
+            http = http.tls_certs_merge(authorities(file)?);
+        }
+        let http = http.build().map_err(Error::Setup)?;
         Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff })
     }
+}
+
+/// The header that every request carries. It is never shown.
+fn bearing(token: &str) -> Result<HeaderMap, Error> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Error> {
+    let wrong = |why: String| Error::Authority(file.to_path_buf(), why);
+    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|_| wrong("it is no PEM file".to_owned()))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
 }
 
 impl TaskCenter {
@@ -88,6 +136,8 @@ impl TaskCenter {
     pub fn builder(address: impl Into<String>) -> TaskCenterBuilder {
         TaskCenterBuilder {
             address: address.into(),
+            token: None,
+            ca_file: None,
             timeout: DEFAULT_TIMEOUT,
             retries: DEFAULT_RETRIES,
             backoff: DEFAULT_BACKOFF,
@@ -222,6 +272,23 @@ mod tests {
             .filter(|s| was_not_done(&refused(*s)))
             .collect();
         assert_eq!(again, [429, 503]);
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let builder = TaskCenter::builder("http://h").token("canary-7f3a");
+        let shown = format!("{builder:?}{:?}", builder.clone().build().unwrap());
+        assert!(!shown.contains("canary-7f3a") && shown.contains("[redacted]"), "{shown}");
+        let refused = TaskCenter::builder("http://h").token("canary-7f3a\n").build().unwrap_err();
+        assert!(matches!(refused, Error::Token) && !format!("{refused:?}{refused}").contains("canary"));
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_refused() {
+        for file in ["no/such.pem", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
+            let refused = TaskCenter::builder("https://h").ca_file(file).build().unwrap_err();
+            assert!(matches!(&refused, Error::Authority(named, _) if named == Path::new(file)), "{refused}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::{Client, Cmd, FromRedisValue};
+use redis::{Client, Cmd, FromRedisValue, TlsCertificates};
 use tokio::sync::Mutex;
 
 use crate::ports::{BoxError, Lock, PortError, Result};
@@ -66,8 +66,26 @@ impl RedisLock {
     /// # Errors
     /// When the URL cannot be used. The text never contains the password.
     pub fn new(url: &str, prefix: &str) -> std::result::Result<Self, PortError> {
+        Self::trusting(url, prefix, None)
+    }
+
+    /// The same, with the authority (PEM) whose signature a `rediss://` server must show; `None`: one that the system trusts.
+    ///
+    /// # Errors
+    /// When the URL or the authority cannot be used. The text never contains the password.
+    pub fn trusting(
+        url: &str,
+        prefix: &str,
+        authority: Option<Vec<u8>>,
+    ) -> std::result::Result<Self, PortError> {
         let url = if url.contains("://") { url.to_owned() } else { format!("redis://{url}") };
-        let client = Client::open(url).map_err(|_| bad_url())?;
+        // The process needs one provider of cryptography, and it may have been chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = match authority {
+            None => Client::open(url),
+            root_cert => Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert }),
+        };
+        let client = client.map_err(|_| bad_url())?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(LONGEST_CALL))

@@ -65,6 +65,8 @@ impl Dev {
         ]);
         variables.extend(serve::environment());
         variables.insert(variable("SERVER__MODE"), "embedded".into());
+        // It listens to this machine alone.
+        variables.insert(variable("ACCESS__REQUIRED"), "off-loopback".into());
         if let Some(listen) = &self.listen {
             variables.insert(variable("SERVER__LISTEN"), listen.clone());
             variables.insert(variable("TASK_CENTER__PORT"), "0".into());

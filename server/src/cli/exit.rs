@@ -61,6 +61,8 @@ impl Failure {
     pub fn of_call(error: &Error, address: &str) -> Self {
         match error {
             Error::Address(_) => Self::Misused(format!("{error}: give --server as http://127.0.0.1:8275")),
+            Error::Token => Self::Misused(format!("{error}: look at --token and TASKCENTER_TOKEN")),
+            Error::Authority(..) => Self::Misused(format!("--ca: {error}")),
             Error::Unanswered(cause) if cause.is_connect() => Self::Failed(format!(
                 "cannot reach {address}: is the server running? start one with `taskcenter dev`, or name another by --server"
             )),
@@ -99,6 +101,9 @@ fn refusal(error: &Error) -> String {
         Some((field, None)) => text = format!("{text} (field {field})"),
         None => {}
     }
+    if *status == 401 {
+        text.push_str("; give one by --token or TASKCENTER_TOKEN");
+    }
     if *status == 412 {
         text.push_str("; somebody else changed it meanwhile: look at it, and try again");
     }
@@ -126,7 +131,8 @@ fn option(field: &str) -> Option<&'static str> {
         "retry.max_backoff_ms" => "--max-backoff",
         "count" => "--count",
         "task_id" => "--task",
-        "tag" => "--tag",
+        "tag" | "tags" => "--tag",
+        "expires_at" => "--until or --expires-in",
         _ => return None,
     })
 }

@@ -16,6 +16,7 @@ mod stat;
 mod table;
 mod tail;
 mod task;
+mod token;
 mod when;
 
 use std::process::ExitCode;
@@ -101,6 +102,14 @@ enum Verb {
         #[command(flatten)]
         stat: stat::Stat,
     },
+    /// Make, list and revoke tokens, which calls from other machines need.
+    #[command(after_help = token::EXAMPLES)]
+    Token {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: token::TokenVerb,
+    },
 }
 
 impl Cli {
@@ -127,6 +136,7 @@ impl Verb {
             Self::Queue { remote, verb } => remote.run(async |center| verb.run(&center).await),
             Self::Tail { remote, tail } => remote.run(async |center| tail.run(&center).await),
             Self::Stat { remote, stat } => remote.run(async |center| stat.run(&center).await),
+            Self::Token { remote, verb } => verb.run(remote),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The server that the chores talk to.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use taskcenter_client::{Error, TaskCenter};
+use taskcenter_server::config::Secret;
 
 use super::exit::Failure;
 
@@ -27,15 +30,34 @@ pub struct Remote {
         default_value = "http://127.0.0.1:8275"
     )]
     server: String,
+    /// The token to bring; a server on another machine asks for one. Better by the variable: others see a program's arguments.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "TASKCENTER_TOKEN",
+        hide_env_values = true,
+        help_heading = HEADING,
+        value_parser = hidden
+    )]
+    token: Option<Secret>,
+    /// PEM file of the authority to know an https server by, beside those that the system trusts.
+    #[arg(long, global = true, value_name = "FILE", env = "TASKCENTER_CA", hide_env_values = true, help_heading = HEADING)]
+    ca: Option<PathBuf>,
     /// Print the API's own JSON, one document a line.
     #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
 }
 
+/// Not shown, wherever the arguments are.
+fn hidden(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
 impl Remote {
     /// Runs a verb that talks to the server.
     pub fn run(self, verb: impl AsyncFnOnce(Center) -> Result<(), Failure>) -> Result<(), Failure> {
-        let center = Center::new(&self.server, self.json)?;
+        let center = Center::new(&self)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("no threads to run on: {error}")))?;
         runtime.block_on(verb(center))
@@ -54,10 +76,17 @@ pub struct Center {
 }
 
 impl Center {
-    fn new(address: &str, json: bool) -> Result<Self, Failure> {
-        let calls = TaskCenter::builder(address).retries(RETRIES, FIRST_RETRY).build();
-        let calls = calls.map_err(|error| Failure::of_call(&error, address))?;
-        Ok(Self { calls, address: without_login(address), json })
+    fn new(remote: &Remote) -> Result<Self, Failure> {
+        let address = &remote.server;
+        let mut calls = TaskCenter::builder(address).retries(RETRIES, FIRST_RETRY);
+        if let Some(token) = remote.token.as_ref().filter(|token| !token.is_empty()) {
+            calls = calls.token(token.expose());
+        }
+        if let Some(file) = &remote.ca {
+            calls = calls.ca_file(file);
+        }
+        let calls = calls.build().map_err(|error| Failure::of_call(&error, address))?;
+        Ok(Self { calls, address: without_login(address), json: remote.json })
     }
 
     /// Waits for a call, and says what its failure means.

@@ -117,6 +117,23 @@ fn a_redis_url_holds_any_password() {
     assert_eq!(redis.url(), "redis://127.0.0.1:6379/3");
     redis.password = Secret::new("p@s/:1");
     assert_eq!(redis.url(), "redis://:%70%40%73%2F%3A%31@127.0.0.1:6379/3");
+    redis.tls = true;
+    assert!(redis.url().starts_with("rediss://:%70"), "{}", redis.url());
+}
+
+#[test]
+fn halves_of_what_belongs_together_are_refused() {
+    for (text, key) in [
+        ("[server.tls]\ncert = \"c.pem\"", "server.tls.key"),
+        ("[server.tls]\nkey = \"k.pem\"", "server.tls.key"),
+        ("[redis]\ntls_ca_file = \"ca.pem\"", "redis.tls_ca_file"),
+        ("[access]\nadmin_token_sha256 = \"tc_0_0\"", "access.admin_token_sha256"),
+        ("[access]\nrequired = \"never\"", "access.required"),
+    ] {
+        assert!(refusal(text).contains(&format!("`{key}`")), "{}", refusal(text));
+    }
+    let digest = format!("[access]\nrequired = \"always\"\nadmin_token_sha256 = \"{}\"", "0a".repeat(32));
+    assert!(load(&digest).is_ok());
 }
 
 #[test]

@@ -13,6 +13,7 @@ impl Config {
     /// The first one that makes no sense.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_server()?;
+        self.validate_access()?;
         self.validate_back_ends()?;
         self.validate_engine()?;
         self.validate_alerts()?;
@@ -38,6 +39,16 @@ impl Config {
         within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS)
     }
 
+    fn validate_access(&self) -> Result<(), ConfigError> {
+        let tls = &self.server.tls;
+        let both = tls.cert.is_empty() == tls.key.is_empty();
+        demand(both, "server.tls.key", "given together with server.tls.cert, or not at all")?;
+        let digest = &self.access.admin_token_sha256;
+        let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let expected = "the 64 hexadecimal digits that `taskcenter token draw` prints, or empty";
+        demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected)
+    }
+
     fn validate_back_ends(&self) -> Result<(), ConfigError> {
         let (mongodb, redis, rocketmq) = (&self.mongodb, &self.redis, &self.rocketmq);
         let schemes = ["mongodb://", "mongodb+srv://"];
@@ -49,6 +60,8 @@ impl Config {
         demand(name, "mongodb.db", "a database's name: 1 to 63 bytes, none of / \\ . \" $ or a blank")?;
         demand(is_address(&redis.addr), "redis.addr", "host:port")?;
         demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "a word")?;
+        let encrypted = redis.tls || redis.tls_ca_file.is_empty();
+        demand(encrypted, "redis.tls_ca_file", "left out, or redis.tls should be true")?;
         let servers = !rocketmq.namesvr.is_empty() && rocketmq.namesvr.iter().all(|addr| is_address(addr));
         demand(servers, "rocketmq.namesvr", "a list of host:port with at least one entry")?;
         demand(is_mq_name(&rocketmq.topic, 127), "rocketmq.topic", "1 to 127 letters, digits, _ - % or |")?;

@@ -1,5 +1,6 @@
 //! The rules of the product. No I/O, no async, no clock: every decision takes `now`.
 
+pub mod access;
 pub mod alert;
 pub mod change;
 pub mod cron;

@@ -2,10 +2,14 @@
 //!
 //! Here are the ones that create, read and report; `change` has those that change a task or a run, `work` those of the workers.
 
+mod access;
+mod audit;
 mod change;
 mod once;
+mod reach;
 mod records;
 mod taking;
+mod tokens;
 mod work;
 
 use std::collections::BTreeSet;
@@ -17,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::hints::Hints;
 use super::ids::Ids;
 use super::settings::Settings;
+use crate::core::access::InvalidToken;
 pub use crate::core::change::CannotChange;
 use crate::core::run::Outcome;
 use crate::core::submission::{InvalidSubmission, Submission};
@@ -25,9 +30,15 @@ use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
 pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
+use access::Access;
+pub use access::{AccessSettings, Caller, Denied, Random, Required, on_behalf_of};
+pub use audit::Change;
+use audit::{told, told_of_several};
 pub use change::{Changed, definition};
 pub use once::IdempotencyKey;
+use reach::Reach;
 use taking::Taking;
+pub use tokens::{Token, drawn_token};
 pub use work::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
 
 /// Deleted tasks whose open runs are looked up at the same time.
@@ -39,6 +50,12 @@ pub enum ServiceError {
     /// The submission breaks a rule.
     #[error(transparent)]
     Invalid(#[from] InvalidSubmission),
+    /// The token breaks a rule.
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+    /// The caller may not do that.
+    #[error("{0}")]
+    Forbidden(String),
     /// There is no such thing.
     #[error("not found")]
     NotFound,
@@ -109,6 +126,7 @@ pub struct Service {
     settings: Settings,
     shutdown: CancellationToken,
     taking: Taking,
+    access: Access,
 }
 
 /// What the commands stand on.
@@ -134,7 +152,13 @@ impl Service {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ports, ids, hints, settings, shutdown, taking: Taking::default() }
+        Self { ports, ids, hints, settings, shutdown, taking: Taking::default(), access: Access::default() }
+    }
+
+    /// The same, with who gets in and where the chance for tokens comes from; without, no token can be made.
+    #[must_use]
+    pub fn with_access(self, settings: AccessSettings, random: Random) -> Self {
+        Self { access: Access::new(settings, random), ..self }
     }
 
     /// The zone for cron expressions without one of their own.
@@ -159,9 +183,9 @@ impl Service {
 
     /// Stores tasks, each on its own; an answer for each, in order.
     async fn submit_all(&self, submissions: Vec<(TaskId, Submission)>) -> Vec<Result<Submitted>> {
-        let now = self.ports.clock.now();
-        let accepted: Vec<Result<Task>> =
-            submissions.into_iter().map(|(id, submission)| self.accept(id, submission, now)).collect();
+        let (now, reach) = (self.ports.clock.now(), Reach::now());
+        let accept = |(id, submission)| self.accept(id, submission, now, &reach);
+        let accepted: Vec<Result<Task>> = submissions.into_iter().map(accept).collect();
         let valid: Vec<Task> = accepted.iter().filter_map(|task| task.as_ref().ok()).cloned().collect();
         crate::failpoint!("submit::before_insert");
         let inserted = self.ports.store.insert_tasks(valid).await;
@@ -180,11 +204,15 @@ impl Service {
             }));
         }
         self.wake_if_soon(&soon, now).await;
+        let stored = answers.iter().flatten().filter(|task| !task.existing).map(|task| task.id.as_str());
+        told_of_several(Change::TaskCreate, stored, answers.iter().filter(|answer| answer.is_err()).count());
         answers
     }
 
-    fn accept(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
-        Ok(self.with_queue(submission).accept(id, now)?)
+    fn accept(&self, id: TaskId, submission: Submission, now: Moment, reach: &Reach) -> Result<Task> {
+        let submission = self.with_queue(submission);
+        reach.demand_task(&submission)?;
+        Ok(submission.accept(id, now)?)
     }
 
     /// Without a bus every task has a queue.
@@ -217,6 +245,12 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Port`]: some may be deleted; send it again.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
+        let answer = self.delete_these(&self.within_reach(ids).await?).await;
+        told(Change::TaskDelete, ids.iter().map(TaskId::as_str), &answer);
+        answer
+    }
+
+    async fn delete_these(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
         let turned = self.ports.store.cancel_tasks(ids, true, self.ports.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
         stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
@@ -251,8 +285,8 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn task(&self, id: &TaskId) -> Result<Task> {
-        let task = self.ports.store.task(id).await?.filter(|task| task.state != TaskState::Cancelled);
-        task.ok_or(ServiceError::NotFound)
+        let shown = |task: &Task| task.state != TaskState::Cancelled && Reach::now().reaches(&task.name);
+        self.ports.store.task(id).await?.filter(shown).ok_or(ServiceError::NotFound)
     }
 
     /// Tasks of a name, newest first, deleted ones left out.
@@ -268,7 +302,7 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
-        Ok(self.ports.store.list_tasks(filter, page).await?)
+        self.reached_tasks(filter, page).await
     }
 
     /// Runs that match, latest first.
@@ -276,7 +310,7 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
-        Ok(self.ports.store.list_runs(filter, page).await?)
+        self.reached_runs(filter, page).await
     }
 
     /// What each queue holds.
@@ -284,7 +318,8 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn queues(&self) -> Result<Vec<QueueRow>> {
-        Ok(self.ports.store.queues().await?)
+        let reach = Reach::now();
+        Ok(self.ports.store.queues().await?.into_iter().filter(|row| reach.reaches(&row.queue)).collect())
     }
 
     /// A run.
@@ -292,7 +327,8 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn run(&self, id: &RunId) -> Result<Run> {
-        self.ports.store.run(id).await?.ok_or(ServiceError::NotFound)
+        let run = self.ports.store.run(id).await?.filter(|run| Reach::now().run(run));
+        run.ok_or(ServiceError::NotFound)
     }
 
     /// Fires by tag in the current minute, over all nodes.
@@ -300,7 +336,9 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn fires_this_minute(&self) -> Result<Vec<(String, u64)>> {
-        Ok(self.ports.store.fires_in_minute(self.ports.clock.now()).await?)
+        let (reach, now) = (Reach::now(), self.ports.clock.now());
+        let fires = self.ports.store.fires_in_minute(now).await?.into_iter();
+        Ok(fires.filter(|(tag, _)| reach.reaches(tag)).collect())
     }
 
     /// What waits now, by tag.
@@ -308,7 +346,8 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn backlog(&self) -> Result<Vec<BacklogRow>> {
-        Ok(self.ports.store.backlog(self.ports.clock.now()).await?)
+        let (reach, now) = (Reach::now(), self.ports.clock.now());
+        Ok(self.ports.store.backlog(now).await?.into_iter().filter(|row| reach.reaches(&row.tag)).collect())
     }
 
     /// Takes a handler's word on an attempt. The same report again, after its answer was lost, is answered like the first.

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
-use super::{rules, view};
+use super::{access, rules, view};
 use crate::core::submission::InvalidSubmission;
-use crate::engine::service::{PortError, ServiceError};
+use crate::engine::service::{Denied, PortError, ServiceError};
 
 /// Where the answers of the legacy contract live.
 const LEGACY_PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
@@ -46,6 +46,8 @@ macro_rules! codes {
 codes! {
     InvalidField => "invalid_field" BAD_REQUEST,
     MalformedBody => "malformed_body" BAD_REQUEST,
+    Unauthorized => "unauthorized" UNAUTHORIZED,
+    Forbidden => "forbidden" FORBIDDEN,
     NotFound => "not_found" NOT_FOUND,
     NoRoute => "no_such_route" NOT_FOUND,
     MethodNotAllowed => "method_not_allowed" METHOD_NOT_ALLOWED,
@@ -84,6 +86,10 @@ pub enum ApiError {
         /// What it should be.
         detail: String,
     },
+    /// Who asks does not get in.
+    Unauthorized(Denied),
+    /// Their token does not allow it; what it would take.
+    Forbidden(&'static str),
     /// No such route.
     NoRoute,
     /// The route is there, not with this method.
@@ -138,6 +144,9 @@ impl ApiError {
         match self {
             Self::Format { field, .. } if field == "body" => Code::MalformedBody,
             Self::Field { .. } | Self::Format { .. } => Code::InvalidField,
+            Self::Unauthorized(Denied::Unasked(error)) => code_of(error),
+            Self::Unauthorized(_) => Code::Unauthorized,
+            Self::Forbidden(_) => Code::Forbidden,
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::BodyTimeout => Code::BodyTimeout,
@@ -156,6 +165,9 @@ impl ApiError {
             Self::Field { msg, detail: None, .. } => msg.clone(),
             Self::Field { msg, detail: Some(detail), .. } => format!("{msg}: {detail}").into(),
             Self::Format { detail, .. } => detail.clone().into(),
+            Self::Unauthorized(Denied::Unasked(error)) => sentence_of(error),
+            Self::Unauthorized(denied) => access::how_to_get_in(denied).into(),
+            Self::Forbidden(needed) => format!("the token does not allow this; it takes {needed}").into(),
             Self::NoRoute => "no such route".into(),
             Self::MethodNotAllowed => "method not allowed".into(),
             Self::BodyTimeout => "the request body did not arrive in time".into(),
@@ -176,6 +188,7 @@ impl ApiError {
             Self::Field { field, .. } | Self::Format { field, .. } => Some(field.to_string()),
             Self::IfMatchRequired => Some("If-Match".to_owned()),
             Self::Service(ServiceError::Invalid(invalid)) => Some(rules::field(invalid).to_owned()),
+            Self::Service(ServiceError::Token(invalid)) => Some(invalid.field().to_owned()),
             _ => None,
         }
     }
@@ -223,7 +236,8 @@ impl ApiError {
 
     fn log(&self) {
         match self {
-            Self::Service(ServiceError::Port(error @ PortError::Unavailable(..))) => {
+            Self::Service(ServiceError::Port(error @ PortError::Unavailable(..)))
+            | Self::Unauthorized(Denied::Unasked(ServiceError::Port(error))) => {
                 tracing::warn!(cause = chain(error), "a back end is unavailable");
             }
             Self::Service(ServiceError::Port(error)) => {
@@ -237,7 +251,8 @@ impl ApiError {
 
 fn code_of(error: &ServiceError) -> Code {
     match error {
-        ServiceError::Invalid(_) => Code::InvalidField,
+        ServiceError::Invalid(_) | ServiceError::Token(_) => Code::InvalidField,
+        ServiceError::Forbidden(_) => Code::Forbidden,
         ServiceError::NotFound => Code::NotFound,
         ServiceError::Over(_) => Code::TaskOver,
         ServiceError::RevisionMoved(_) => Code::RevisionMoved,
@@ -294,6 +309,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_sec(status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = access::challenge(&self) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
             // The rest of the body is not read, so nothing more can follow on this connection.

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use tracing::Span;
 
+use super::access::Who;
 use super::body::BodyArrives;
 use super::error::{self, ApiError};
 use super::{Context, HttpState};
@@ -27,6 +28,10 @@ struct Asked {
     request_id: String,
 }
 
+/// The id of a request, for who looks at it further inside.
+#[derive(Debug, Clone, Default)]
+pub struct RequestId(pub String);
+
 /// Gives the request its id, and the answer what the log wants to know.
 pub async fn identify(
     State(context): State<Context>,
@@ -41,6 +46,7 @@ pub async fn identify(
     let asked = Asked { method: request.method().clone(), path, route, request_id };
     let header = HeaderValue::from_str(&asked.request_id).ok();
     request.extensions_mut().insert(BodyArrives::default());
+    request.extensions_mut().insert(RequestId(asked.request_id.clone()));
     let mut response = next.run(request).await;
     response.extensions_mut().insert(asked);
     if let Some(header) = header {
@@ -107,6 +113,7 @@ pub fn answered(state: &HttpState, response: &axum::response::Response, latency:
         latency_ms = latency.as_secs_f64() * 1_000.0,
         bytes = response.body().size_hint().exact(),
         request_id = asked.request_id,
+        caller = response.extensions().get::<Who>().map_or("", |who| who.0.as_str()),
         "answered"
     );
 }

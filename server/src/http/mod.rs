@@ -3,6 +3,7 @@
 //! Two families of routes share the commands: the resource API, which [`openapi`] puts together, and the legacy contract's v1, which is in
 //! [`contract`].
 
+mod access;
 mod batch;
 mod body;
 mod contract;
@@ -28,6 +29,8 @@ mod serve;
 mod spec;
 mod stat;
 mod tasks;
+mod tls;
+mod tokens;
 mod view;
 mod work;
 
@@ -41,7 +44,9 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-pub use serve::serve;
+pub use access::Peer;
+pub use serve::{serve, serve_over};
+pub use tls::tls;
 
 use crate::engine::health::Health;
 use crate::engine::ids::Ids;
@@ -144,6 +149,7 @@ fn surround(routes: Router, context: &Context) -> Router {
     routes
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(context.clone(), access::admit))
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(from_fn_with_state(context.clone(), rate::limit))
         .layer(CatchPanicLayer::custom(layers::panicked))

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
 
 use super::error::{ApiError, PROBLEM_JSON};
-use super::{Context, queues, runs, schedule, stat, tasks, work};
+use super::{Context, access, queues, runs, schedule, stat, tasks, tokens, work};
 
 const DOCUMENT: &str = "/v1/openapi.json";
 /// The viewer loads nothing from anywhere else.
@@ -54,9 +54,12 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(queues::show))
         .routes(routes!(stat::show))
         .routes(routes!(schedule::next))
+        .routes(routes!(tokens::issue, tokens::list))
+        .routes(routes!(tokens::revoke))
         .routes(routes!(document));
-    let paths = &mut resources.get_openapi_mut().paths.paths;
-    paths.values_mut().flat_map(operations).for_each(may_refuse);
+    let document = resources.get_openapi_mut();
+    document.paths.paths.values_mut().flat_map(operations).for_each(may_refuse);
+    access::describe(document);
     resources
 }
 

@@ -8,9 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Whom a limit holds for: an IPv4 address, or a network of /64, which is what one customer of IPv6 is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Peer(IpAddr);
+pub struct Network(IpAddr);
 
-impl From<IpAddr> for Peer {
+impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()),
@@ -19,14 +19,14 @@ impl From<IpAddr> for Peer {
     }
 }
 
-impl std::fmt::Display for Peer {
+impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
 /// How many connections each peer has.
-type Counts = Arc<Mutex<HashMap<Peer, usize>>>;
+type Counts = Arc<Mutex<HashMap<Network, usize>>>;
 
 /// The places for connections. No peer can have them all.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct Places {
 /// A connection's place; free again when it is dropped.
 pub struct Place {
     /// Who has it.
-    pub peer: Peer,
+    pub peer: Network,
     taken: Counts,
     _of_all: OwnedSemaphorePermit,
 }
@@ -56,7 +56,7 @@ impl Places {
     }
 
     /// Gives it to a peer, unless that one has its share.
-    pub fn take(&self, peer: Peer, of_all: OwnedSemaphorePermit) -> Option<Place> {
+    pub fn take(&self, peer: Network, of_all: OwnedSemaphorePermit) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(peer).or_default();
         if *count == self.per_peer {
@@ -83,7 +83,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn peer(address: &str) -> Peer {
+    fn peer(address: &str) -> Network {
         address.parse::<IpAddr>().unwrap().into()
     }
 

@@ -8,8 +8,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Context;
+use super::access::Peer;
 use super::error::ApiError;
-use super::peers::Peer;
+use super::peers::Network;
 use crate::core::Moment;
 
 const SECOND_US: i64 = 1_000_000;
@@ -23,7 +24,7 @@ const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// Each is kept as the moment at which it would be full again, in microseconds (GCRA).
 pub struct Rates {
     cost_us: Option<i64>,
-    full_at: Mutex<HashMap<Peer, i64>>,
+    full_at: Mutex<HashMap<Network, i64>>,
 }
 
 impl Rates {
@@ -34,7 +35,7 @@ impl Rates {
     }
 
     /// Lets a request through, or says after how many seconds to try again.
-    pub fn take(&self, peer: Peer, now: Moment) -> Result<(), u64> {
+    pub fn take(&self, peer: Network, now: Moment) -> Result<(), u64> {
         let Some(cost) = self.cost_us else { return Ok(()) };
         let now = now.ms().saturating_mul(1_000);
         let mut peers = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +52,7 @@ impl Rates {
 }
 
 /// Bounds the memory that peers with ever new addresses can fill. What is forgotten has its second's worth again, no more.
-fn forget(peers: &mut HashMap<Peer, i64>, now: i64) {
+fn forget(peers: &mut HashMap<Network, i64>, now: i64) {
     if peers.len() >= MAX_PEERS {
         peers.retain(|_, full_at| *full_at > now);
     }
@@ -62,7 +63,7 @@ fn forget(peers: &mut HashMap<Peer, i64>, now: i64) {
 
 /// Refuses what comes too fast.
 pub async fn limit(State(context): State<Context>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Peer>().map(|Peer(address)| Network::from(*address));
     let counted = peer.filter(|_| !PROBES.contains(&request.uri().path()));
     let taken = counted.map_or(Ok(()), |peer| context.rates.take(peer, context.state.service.now()));
     match taken {
@@ -79,11 +80,11 @@ mod tests {
 
     const NOW: Moment = Moment::from_sec(1_000);
 
-    fn peer(n: u32) -> Peer {
+    fn peer(n: u32) -> Network {
         IpAddr::from(Ipv4Addr::from_bits(n)).into()
     }
 
-    fn taken(rates: &Rates, peer: Peer, now: Moment) -> usize {
+    fn taken(rates: &Rates, peer: Network, now: Moment) -> usize {
         (0..1_000).take_while(|_| rates.take(peer, now).is_ok()).count()
     }
 

@@ -78,3 +78,21 @@ fn every_alert_is_documented() {
     let words: Vec<String> = quoted(&source, " => ").iter().map(|(word, _)| (*word).to_owned()).collect();
     assert_named("docs/operations.md", &words, 16);
 }
+
+#[test]
+fn every_change_of_the_audit_log_is_documented() {
+    let source = source("server/src/engine/service/audit.rs");
+    let words = quoted(&source, " => ").into_iter().map(|(word, _)| word.to_owned());
+    let changes: Vec<String> = words.filter(|word| word.contains('.')).collect();
+    assert_named("docs/access.md", &changes, 13);
+}
+
+#[test]
+fn every_scope_is_documented() {
+    let source = source("server/src/core/access.rs");
+    let words = quoted(&source, " => ").into_iter().map(|(word, _)| word.to_owned());
+    let scopes: Vec<String> = words.filter(|word| word.contains(':') || word == "admin").collect();
+    for page in ["docs/access.md", "docs/api.md"] {
+        assert_named(page, &scopes, 4);
+    }
+}

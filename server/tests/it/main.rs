@@ -1,5 +1,6 @@
 //! The ports, each held to its contract on every adapter.
 
+mod access;
 mod cli;
 mod directions;
 mod docs;

@@ -1,6 +1,6 @@
 //! The commands that change a task or a run that is there.
 
-use super::{IdempotencyKey, Result, Service, ServiceError};
+use super::{Change, IdempotencyKey, Reach, Result, Service, ServiceError, told};
 use crate::core::change::{self, CannotChange};
 use crate::core::run::IllegalTransition;
 use crate::core::submission::{Dedup, Submission};
@@ -16,6 +16,11 @@ pub struct Changed {
     pub open_runs: Vec<RunId>,
 }
 
+/// What becomes of a task as it stands, with its revisions that still have open runs.
+trait Decide: Fn(&Task, &[u32], Moment) -> Decision {}
+impl<F: Fn(&Task, &[u32], Moment) -> Decision> Decide for F {}
+type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
+
 impl Service {
     /// A task that is not hidden, cancelled ones included.
     ///
@@ -23,7 +28,7 @@ impl Service {
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn shown_task(&self, id: &TaskId) -> Result<Task> {
         let task = self.ports.store.task(id).await?.filter(|task| !task.hidden);
-        task.ok_or(ServiceError::NotFound)
+        task.filter(|task| Reach::now().reaches(&task.name)).ok_or(ServiceError::NotFound)
     }
 
     /// Gives a task that stands at revision `rev` another definition. Its place is kept where its times are the same; otherwise its
@@ -34,10 +39,11 @@ impl Service {
     /// [`ServiceError::KeyHeld`], [`ServiceError::NotFound`], or a port's error.
     pub async fn edit(&self, id: &TaskId, rev: u32, definition: Submission) -> Result<Changed> {
         let definition = self.with_queue(definition);
+        Reach::now().demand_task(&definition)?;
         let edit = |task: &Task, open: &[u32], now| {
             Ok(Some((change::edited(task, definition.clone(), open, now)?, None)))
         };
-        self.change(id, Some(rev), edit).await
+        self.change(Change::TaskEdit, id, Some(rev), edit).await
     }
 
     /// Holds a task; one that is held stays so. With `rev` only at that revision.
@@ -45,7 +51,8 @@ impl Service {
     /// # Errors
     /// As [`Service::edit`].
     pub async fn pause(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
-        self.change(id, rev, |task, open, _| Ok(change::paused(task, open)?.map(|task| (task, None)))).await
+        let pause = |task: &Task, open: &[u32], _| Ok(change::paused(task, open)?.map(|task| (task, None)));
+        self.change(Change::TaskPause, id, rev, pause).await
     }
 
     /// Lets a task go on; one that is not held stays so. What passed meanwhile is written down as skipped; a one-shot whose moment has
@@ -62,17 +69,24 @@ impl Service {
             });
             Ok(Some((next, row)))
         };
-        self.change(id, rev, resume).await
+        self.change(Change::TaskResume, id, rev, resume).await
+    }
+
+    async fn change(
+        &self,
+        what: Change,
+        id: &TaskId,
+        rev: Option<u32>,
+        decide: impl Decide,
+    ) -> Result<Changed> {
+        let answer = self.change_as_decided(id, rev, decide).await;
+        told(what, [id.as_str()], &answer);
+        answer
     }
 
     /// Decides on the task as it stands, and decides anew where it has moved on meanwhile. `None`: there is nothing to change. A row
     /// that is decided with the change is stored before it: after a crash in between the same change finds it there.
-    async fn change(
-        &self,
-        id: &TaskId,
-        rev: Option<u32>,
-        decide: impl Fn(&Task, &[u32], Moment) -> std::result::Result<Option<(Task, Option<Run>)>, CannotChange>,
-    ) -> Result<Changed> {
+    async fn change_as_decided(&self, id: &TaskId, rev: Option<u32>, decide: impl Decide) -> Result<Changed> {
         loop {
             let now = self.now();
             let task = self.shown_task(id).await?;
@@ -111,6 +125,12 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn cancel(&self, id: &TaskId) -> Result<Changed> {
+        let answer = self.cancelled(id).await;
+        told(Change::TaskCancel, [id.as_str()], &answer);
+        answer
+    }
+
+    async fn cancelled(&self, id: &TaskId) -> Result<Changed> {
         self.shown_task(id).await?;
         self.ports.store.cancel_tasks(std::slice::from_ref(id), false, self.now()).await?;
         crate::failpoint!("delete::cancelled");
@@ -136,6 +156,13 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Over`] for a cancelled task, [`ServiceError::KeyReused`], or a port's error.
     pub async fn trigger(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
+        let answer = self.triggered(id, key).await;
+        let run = answer.iter().map(|run| run.id.as_str());
+        told(Change::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        answer
+    }
+
+    async fn triggered(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
         let mark = self.ids_for("trigger", key, || vec![self.ids.token(self.now())]).await?.concat();
         loop {
             let task = self.shown_task(id).await?;
@@ -172,7 +199,9 @@ impl Service {
     /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when it has ended, or a port's error.
     pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
         let now = self.now();
-        self.change_run(id, |run| run.cancel("called off by hand", now)).await
+        let answer = self.change_run(id, |run| run.cancel("called off by hand", now)).await;
+        told(Change::RunCancel, [id.as_str()], &answer);
+        answer
     }
 
     /// Brings a dead run back for one more attempt, or hurries one that waits for its next.
@@ -181,6 +210,12 @@ impl Service {
     /// [`ServiceError::NotFound`], [`ServiceError::Over`] when its task was deleted, [`ServiceError::RunState`] when it is neither dead nor
     /// waiting, or a port's error.
     pub async fn retry_run(&self, id: &RunId) -> Result<Run> {
+        let answer = self.redriven(id).await;
+        told(Change::RunRetry, [id.as_str()], &answer);
+        answer
+    }
+
+    async fn redriven(&self, id: &RunId) -> Result<Run> {
         let run = self.run(id).await?;
         let task = self.ports.store.task(&run.task_id).await?;
         if task.is_none_or(|task| task.state == TaskState::Cancelled) {

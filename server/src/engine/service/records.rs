@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::audit::{Change, told_of_record};
 use super::{PortError, Record, Result, Service};
 
 impl Service {
@@ -42,6 +43,7 @@ impl Service {
             let stored = self.ports.records.put_record(&record).await;
             crate::failpoint!("record::put");
             if stored.map_err(super::ServiceError::from)? {
+                told_of_record(Change::RecordPut, kind, key);
                 return Ok(answer);
             }
         }
@@ -55,6 +57,7 @@ impl Service {
         loop {
             let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
             if self.ports.records.remove_record(&record).await? {
+                told_of_record(Change::RecordRemove, kind, key);
                 return Ok(true);
             }
         }

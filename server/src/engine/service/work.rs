@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::taking::Reserved;
-use super::{Report, Result, Service, ServiceError};
+use super::{Reach, Report, Result, Service, ServiceError};
 use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
 
@@ -51,8 +51,9 @@ impl Service {
     /// A run whose answer was lost on its way comes back when its lease has run out.
     ///
     /// # Errors
-    /// A port's error.
+    /// [`ServiceError::Forbidden`] for a queue beyond the caller's limits, or a port's error.
     pub async fn lease(&self, terms: &LeaseTerms) -> Result<Vec<Run>> {
+        let terms = &*Reach::now().terms(terms)?;
         let mut listener = self.hints.listen();
         let given_up = tokio::time::sleep(terms.wait);
         tokio::pin!(given_up);
@@ -179,13 +180,13 @@ impl Service {
         asked: &[(RunId, A)],
         change: impl Fn(&mut Run, &A) -> Result<bool>,
     ) -> Result<Vec<Result<Run>>> {
-        let mut answers: BTreeMap<usize, Result<Run>> = BTreeMap::new();
+        let (mut answers, reach) = (BTreeMap::<usize, Result<Run>>::new(), Reach::now());
         while answers.len() < asked.len() {
             let open = first_open_of_each(asked, &answers);
             let ids: Vec<RunId> = open.keys().map(|id| (*id).clone()).collect();
             let mut to_write = Vec::new();
             for mut run in self.ports.store.runs(&ids).await? {
-                let Some(at) = open.get(&run.id) else { continue };
+                let Some(at) = open.get(&run.id).filter(|_| reach.pulls(&run)) else { continue };
                 match change(&mut run, &asked[*at].1) {
                     Ok(true) => to_write.push(run),
                     Ok(false) => drop(answers.insert(*at, Ok(run))),

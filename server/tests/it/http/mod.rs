@@ -1,5 +1,6 @@
 //! The HTTP front over the real ledger and leases: a server on a port of its own and a database a test.
 
+mod access;
 mod contract;
 mod limits;
 mod malformed;
@@ -18,13 +19,14 @@ use std::time::Duration;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
 use taskcenter_server::core::{Moment, Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::http::{HttpLimits, HttpState, serve};
 use taskcenter_server::ports::{Clock, Store};
@@ -79,6 +81,15 @@ impl Server {
     }
 
     pub async fn start_on(store: Arc<MongoStore>, clock: Arc<dyn Clock>, limits: HttpLimits) -> Self {
+        Self::start_guarded(store, clock, limits, AccessSettings::default()).await
+    }
+
+    pub async fn start_guarded(
+        store: Arc<MongoStore>,
+        clock: Arc<dyn Clock>,
+        limits: HttpLimits,
+        access: AccessSettings,
+    ) -> Self {
         let redis =
             std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
         let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
@@ -87,6 +98,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let service =
             Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown.clone());
+        let service = service.with_access(access, entropy::fill);
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let state = HttpState { service: Arc::new(service), health, metrics, ids };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,0 +1,122 @@
+//! The table of what the routes take, against the routes; and who counts as local.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+
+use super::*;
+use crate::http::openapi;
+
+/// What the source of the routes that are in no document says: path and method of each `.route(`, under each `.nest(` prefix.
+fn routed() -> BTreeSet<(String, String)> {
+    let source = include_str!("mod.rs");
+    let (outer, v1) = source.split_once("fn v1()").expect("the v1 routes have a function of their own");
+    let quoted = |text: &str, mark: &str| -> Vec<(String, String)> {
+        let found = text.split(mark).skip(1).filter_map(|rest| {
+            let (path, rest) = rest.strip_prefix('"')?.split_once('"')?;
+            let method = rest.trim_start_matches([',', ' ']).split('(').next()?.to_uppercase();
+            Some((method, path.to_owned()))
+        });
+        found.collect()
+    };
+    let mut routes: BTreeSet<_> = quoted(outer, ".route(").into_iter().collect();
+    for (_, prefix) in quoted(outer, ".nest(") {
+        routes
+            .extend(quoted(v1, ".route(").into_iter().map(|(method, path)| (method, prefix.clone() + &path)));
+    }
+    routes
+}
+
+fn documented() -> BTreeSet<(String, String)> {
+    let (_, document) = openapi::resources().split_for_parts();
+    let document = serde_json::to_value(document).unwrap();
+    let mut operations = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        operations
+            .extend(item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+    }
+    operations
+}
+
+#[test]
+fn the_table_has_every_route_and_no_other() {
+    let routes: BTreeSet<_> = routed().into_iter().chain(documented()).collect();
+    assert!(routes.len() > 40, "{routes:?} are not all");
+    let row = |(method, path, _): &(&str, &str, Need)| ((*method).to_owned(), (*path).to_owned());
+    let table: BTreeSet<_> = NEEDS.iter().map(row).collect();
+    assert_eq!(table.len(), NEEDS.len(), "a route stands twice");
+    assert_eq!(table, routes);
+}
+
+#[test]
+fn nothing_but_the_probes_is_open_and_what_is_not_named_takes_most() {
+    let open: Vec<_> = NEEDS.iter().filter(|(.., need)| *need == Nothing).map(|(_, path, _)| *path).collect();
+    assert_eq!(open, ["/livez", "/readyz"]);
+    assert_eq!(need(&Method::POST, "/rpost/anything"), Whole(TaskWrite));
+    assert_eq!(need(&Method::PUT, "/livez"), Whole(TaskWrite));
+    assert_eq!(need(&Method::HEAD, "/v1/tasks"), Limited(TaskRead));
+}
+
+fn request(peer: Option<&str>, headers: &[(&str, &str)]) -> Request {
+    let mut request = Request::builder();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    request.extensions_mut().extend(http_peer(peer));
+    request
+}
+
+fn http_peer(peer: Option<&str>) -> axum::http::Extensions {
+    let mut extensions = axum::http::Extensions::new();
+    if let Some(peer) = peer {
+        extensions.insert(Peer(peer.parse().unwrap()));
+    }
+    extensions
+}
+
+#[test]
+fn only_this_machine_itself_is_local() {
+    for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+        for host in ["", "127.0.0.1:8275", "[::1]:8275", "localhost:8275", "x", "my.localhost"] {
+            assert!(is_local(&request(Some(peer), &[("host", host)])), "{peer} {host}");
+        }
+    }
+    for peer in [None, Some("10.0.0.1"), Some("192.168.1.2"), Some("fe80::1"), Some("::ffff:10.0.0.1")] {
+        assert!(!is_local(&request(peer, &[])), "{peer:?}");
+    }
+}
+
+#[test]
+fn what_came_through_a_proxy_or_from_a_foreign_page_is_not_local() {
+    for (name, value) in [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+        ("via", "1.1 proxy"),
+        ("origin", "https://elsewhere.example"),
+        ("origin", "null"),
+        ("host", "elsewhere.example:8275"),
+        ("host", "10.0.0.1:8275"),
+        ("host", "elsewhere.example."),
+    ] {
+        assert!(!is_local(&request(Some("127.0.0.1"), &[(name, value)])), "{name}: {value}");
+    }
+    let own = [("host", "127.0.0.1:8275"), ("origin", "http://127.0.0.1:8275")];
+    assert!(is_local(&request(Some("127.0.0.1"), &own)), "a page of our own");
+}
+
+#[test]
+fn a_bearer_is_read_and_any_other_credential_is_refused() {
+    let read = |value: &str| {
+        bearer(request(None, &[("authorization", value)]).headers())
+            .map(|token| token.map(str::to_owned))
+            .ok()
+    };
+    assert_eq!(read("Bearer tc_a_b"), Some(Some("tc_a_b".to_owned())));
+    assert_eq!(read("bearer  tc_a_b"), Some(Some("tc_a_b".to_owned())));
+    for wrong in ["", "Bearer", "Bearer ", "Basic YTpi", "tc_a_b"] {
+        assert_eq!(read(wrong), None, "{wrong:?}");
+    }
+    assert!(bearer(&HeaderMap::new()).unwrap().is_none());
+}

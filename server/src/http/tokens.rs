@@ -1,0 +1,76 @@
+//! Tokens: made, listed, revoked.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResource};
+
+use super::decode::Body;
+use super::error::ApiError;
+use super::query::Segment;
+use super::{Context, spec, view};
+use crate::core::Moment;
+use crate::core::access::{Grant, Scope};
+use crate::engine::service::Token;
+
+/// Makes a token. The answer has its text, which is told this once.
+#[utoipa::path(post, path = "/v1/tokens", operation_id = "issueToken", tag = "tokens",
+    request_body = NewToken,
+    responses((status = 201, body = IssuedToken, description = "The token.")))]
+pub async fn issue(State(context): State<Context>, Body(new): Body<NewToken>) -> Result<Response, ApiError> {
+    let service = &context.state.service;
+    let (name, grant) = read(new)?;
+    let (token, text) = service.issue_token(&name, grant).await?;
+    let issued = IssuedToken { about: shown(token, service.now()), token: text };
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(issued)).into_response())
+}
+
+fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
+    let scopes = new.scopes.iter().enumerate().map(|(at, word)| {
+        let known = || Scope::ALL.map(Scope::word).join(", ");
+        let wrong = || ApiError::field(format!("scopes[{at}]"), format!("a scope is one of {}", known()));
+        Scope::parse(word).ok_or_else(wrong)
+    });
+    let mut scopes: Vec<Scope> = scopes.collect::<Result<_, _>>()?;
+    let mut tags = new.tags;
+    scopes.sort_unstable();
+    scopes.dedup();
+    tags.sort_unstable();
+    tags.dedup();
+    Ok((new.name, Grant { scopes, tags, expires_at: new.expires_at.map(spec::moment) }))
+}
+
+fn shown(token: Token, now: Moment) -> TokenResource {
+    TokenResource {
+        expired: token.grant.has_expired(now),
+        id: token.id,
+        name: token.name,
+        scopes: token.grant.scopes.iter().map(|scope| scope.word().to_owned()).collect(),
+        tags: token.grant.tags,
+        created_at: view::timestamp(token.created_at),
+        expires_at: token.grant.expires_at.map(view::timestamp),
+    }
+}
+
+/// Lists the tokens, without their secrets.
+#[utoipa::path(get, path = "/v1/tokens", operation_id = "listTokens", tag = "tokens",
+    responses((status = 200, body = TokenList, description = "Every token, by id.")))]
+pub async fn list(State(context): State<Context>) -> Result<Json<TokenList>, ApiError> {
+    let service = &context.state.service;
+    let now = service.now();
+    let tokens = service.tokens().await?.into_iter().map(|token| shown(token, now)).collect();
+    Ok(Json(TokenList { tokens }))
+}
+
+/// Revokes a token: this node refuses it at once, the others within two seconds.
+#[utoipa::path(delete, path = "/v1/tokens/{token_id}", operation_id = "revokeToken", tag = "tokens",
+    params(("token_id" = String, Path, description = "The token's id.")),
+    responses((status = 200, body = TokenResource, description = "The token that was.")))]
+pub async fn revoke(
+    State(context): State<Context>,
+    Segment(id): Segment,
+) -> Result<Json<TokenResource>, ApiError> {
+    let service = &context.state.service;
+    Ok(Json(shown(service.revoke_token(&id).await?, service.now())))
+}

@@ -1,0 +1,7 @@
+//! Access, as a whole program has it: the audit log, TLS on every side, and secrets that nobody sees.
+
+mod audit;
+mod canary;
+mod certificates;
+mod node;
+mod tls;

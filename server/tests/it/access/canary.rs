@@ -1,0 +1,164 @@
+//! One secret in every place that can hold one, and everything that can go wrong: nobody ever sees it.
+
+use reqwest::{Client, Method};
+
+use super::node::{Node, taskcenter};
+
+const CANARY: &str = "canary7f3acanary7f3acanary7f3acanary";
+
+fn assert_unseen(place: &str, text: &str) {
+    assert!(!text.contains(CANARY), "{place} shows it: {text}");
+}
+
+/// Every way to ask that is wrong, with the secret wherever it could be repeated; what is answered.
+async fn provoke(address: &str, bearer: &str) -> String {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new();
+    let mut answers = String::new();
+    let long = format!("{CANARY}{}", "x".repeat(100_000));
+    for (method, path, body) in [
+        (Method::GET, "/v1/tasks", ""),
+        (Method::GET, "/metrics", ""),
+        (Method::GET, "/readyz", ""),
+        (Method::POST, "/v1/tasks", "{"),
+        (Method::POST, "/v1/tasks", r#"{"name":"a"}"#),
+        (Method::POST, "/v1/api/task", r#"{"name":"a","type":1,"data":"d"}"#),
+        (Method::POST, "/v1/runs/lease", r#"{"worker":"w","queues":["q"],"limit":1,"lease_ms":60000}"#),
+        (Method::GET, "/v1/queues", ""),
+        (Method::DELETE, "/v1/tokens/0", ""),
+        (Method::PUT, "/nothing", ""),
+    ] {
+        for (header, value) in [
+            ("authorization", format!("Bearer {bearer}")),
+            ("authorization", format!("Basic {CANARY}")),
+            ("authorization", format!("Bearer tc_{CANARY}_{CANARY}")),
+            ("authorization", long.clone()),
+            ("cookie", format!("session={CANARY}")),
+            ("x-request-id", "plain".to_owned()),
+        ] {
+            for elsewhere in [false, true] {
+                let request = client.request(method.clone(), format!("http://{address}{path}"));
+                let request = request.header(header, &value).body(body);
+                let request = if elsewhere { request.header("x-real-ip", "203.0.113.9") } else { request };
+                let Ok(response) = request.send().await else { continue };
+                answers +=
+                    &format!("{:?}{}", response.headers().clone(), response.text().await.unwrap_or_default());
+            }
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
+    let uri = format!(
+        "mongodb://app:{CANARY}@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=100&connectTimeoutMS=100"
+    );
+    let webhook = format!("http://user:{CANARY}@127.0.0.1:1/{CANARY}?token={CANARY}");
+    let env = [
+        ("TASKCENTER__SERVER__MODE", "cluster"),
+        ("TASKCENTER__MONGODB__URI", &*uri),
+        ("TASKCENTER__REDIS__ADDR", "127.0.0.1:1"),
+        ("TASKCENTER__REDIS__PASSWORD", CANARY),
+        ("TASKCENTER__ROCKETMQ__NAMESVR", "127.0.0.1:1"),
+        ("TASKCENTER__ROCKETMQ__ACCESS_KEY", "access"),
+        ("TASKCENTER__ROCKETMQ__SECRET_KEY", CANARY),
+        ("TASKCENTER__ALERTS__WEBHOOK_URL", &*webhook),
+        ("TASKCENTER__LOG__LEVEL", "trace"),
+    ];
+    let mut node = Node::start(&env).await;
+    let answers = provoke(&node.address, CANARY).await;
+    node.until("Redis").await;
+    assert!(answers.contains("store_unavailable"), "{answers}");
+    assert_unseen("an answer", &answers);
+    assert_unseen("the log", &node.stop().await.join("\n"));
+    let (code, printed) = taskcenter(&["config", "print"], &env).await;
+    assert_eq!(code, 0, "{printed}");
+    assert_unseen("config print", &printed);
+    for (key, value) in [
+        ("TASKCENTER__MONGODB__URI", CANARY),
+        ("TASKCENTER__ROCKETMQ__ACCESS_KEY", ""),
+        ("TASKCENTER__ALERTS__WEBHOOK_URL", CANARY),
+        ("TASKCENTER__ACCESS__ADMIN_TOKEN_SHA256", CANARY),
+    ] {
+        let mut wrong = env.to_vec();
+        wrong.push((key, value));
+        let (code, said) = taskcenter(&["serve"], &wrong).await;
+        assert_eq!(code, 2, "{key}: {said}");
+        assert_unseen(key, &said);
+    }
+}
+
+#[tokio::test]
+async fn an_embedded_node_tells_neither_tokens_nor_payloads_nor_its_webhook() {
+    let data = tempfile::tempdir().unwrap();
+    let webhook = format!("http://user:{CANARY}@127.0.0.1:1/{CANARY}");
+    let env = [
+        ("TASKCENTER__EMBEDDED__DATA_DIR", data.path().to_str().unwrap()),
+        ("TASKCENTER__ALERTS__WEBHOOK_URL", &*webhook),
+        ("TASKCENTER__ALERTS__WEBHOOK_ATTEMPTS", "1"),
+        ("TASKCENTER__TASK_CENTER__TOTAL_ALERT_COUNT", "1"),
+        ("TASKCENTER__ENGINE__BACKLOG_SEC", "1"),
+        ("TASKCENTER__LOG__LEVEL", "trace"),
+    ];
+    let mut node = Node::start(&env).await;
+    let url = format!("http://{}", node.address);
+    let verb = async |words: &[&str], token: &str| {
+        taskcenter(&[words, &["--server", &url]].concat(), &[("TASKCENTER_TOKEN", token)]).await
+    };
+    let (code, said) = verb(&["token", "add", "ci", "--scope", "admin"], "").await;
+    assert_eq!(code, 0, "{said}");
+    let token = said.lines().find(|line| line.starts_with("tc_")).expect("it is told once").to_owned();
+    for data in ["1", "2", "3"] {
+        let payload = format!("{CANARY}{data}");
+        assert_eq!(verb(&["task", "add", "mail", "--data", &payload], &token).await.0, 0);
+    }
+    let (code, said) = verb(&["task", "list"], CANARY).await;
+    assert_eq!(code, 4, "{said}");
+    assert_unseen("the command line", &said);
+    let (code, help) = taskcenter(&["task", "list", "--help"], &[("TASKCENTER_TOKEN", CANARY)]).await;
+    assert_eq!(code, 0);
+    assert_unseen("--help", &help);
+    let listed = verb(&["token", "list", "--json"], &token).await.1;
+    node.until("#TOTAL_TO_MANY_TASK").await;
+    node.until("webhook").await;
+    // It is the payloads' as well, which are answered to whoever may read them; here nobody may.
+    assert_unseen("an answer", &provoke(&node.address, "nonsense").await.replace("\"data\":\"canary", ""));
+    let log = node.stop().await.join("\n");
+    assert_unseen("the log", &log);
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(!log.contains(secret) && !listed.contains(secret), "{listed}");
+    let files: Vec<u8> = std::fs::read_dir(data.path())
+        .unwrap()
+        .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap_or_default())
+        .collect();
+    let is_there = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(is_there(CANARY) && !is_there(secret), "payloads lie in the files, secrets do not");
+}
+
+#[tokio::test]
+async fn a_first_token_is_drawn_without_a_server() {
+    let (code, said) = taskcenter(&["token", "draw"], &[]).await;
+    assert_eq!(code, 0, "{said}");
+    let token = said.lines().find(|line| line.starts_with("tc_")).unwrap().to_owned();
+    let line = said.lines().find(|line| line.starts_with("TASKCENTER__ACCESS__")).unwrap();
+    let (key, sha256) = line.split_once('=').unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().to_str().unwrap();
+    let env =
+        [("TASKCENTER__EMBEDDED__DATA_DIR", dir), ("TASKCENTER__ACCESS__REQUIRED", "always"), (key, sha256)];
+    let node = Node::start(&env).await;
+    let url = format!("http://{}", node.address);
+    let list = ["task", "list", "--server", &url];
+    let (code, said) = taskcenter(&list, &[]).await;
+    assert!(
+        code == 4 && said.contains("taskcenter token add") && said.contains("TASKCENTER_TOKEN"),
+        "{said}"
+    );
+    assert_eq!(taskcenter(&list, &[("TASKCENTER_TOKEN", &token)]).await.0, 0);
+    let (code, said) =
+        taskcenter(&["token", "add", "w", "--scope", "run:pull", "--token", &token, "--server", &url], &[])
+            .await;
+    assert_eq!(code, 0, "{said}");
+    node.stop().await;
+}
