@@ -30,6 +30,9 @@ pub async fn run(node: &Arc<Node>) {
     while !node.shutdown.is_cancelled() {
         next_moment(node).await;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        if !node.is_fit() {
+            continue;
+        }
         let now = node.skew.cautious(node.clock.now());
         let due = node.window.take_due(now, node.settings.batch as usize);
         if due.is_empty() || node.shutdown.is_cancelled() {
@@ -48,7 +51,7 @@ pub async fn run(node: &Arc<Node>) {
 /// Returns when something in the window is due, or when the node stops.
 async fn next_moment(node: &Node) {
     loop {
-        let head = node.window.head().filter(|_| !node.skew.too_far());
+        let head = node.window.head().filter(|_| node.is_fit());
         let due = async {
             match head {
                 Some(head) => node.clock.sleep_until(head.plus_ms(node.skew.node_ahead_ms())).await,
@@ -128,7 +131,7 @@ fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let holder = node.name.as_str();
     match node.misfire().step(task, due, now) {
         Step::Fire { at } => {
-            Run::firing(task, at, holder, node.ids.token(now), now.plus_ms(node.settings.run_lease_ms))
+            Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now))
         }
         Step::Skip { from, to, count } => {
             let late_sec = now.since(from) / 1000;

@@ -30,7 +30,7 @@ const MARK_TRIES: u32 = 5;
 /// Hands over runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
 /// rescued when its lease has run out.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
-    let runs = still_held(runs, node.clock.now());
+    let runs = still_held(runs, node.skew.eager(node.clock.now()));
     let (queued, sent): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.queue.is_some());
     tokio::join!(queue(node, queued), send(node, sent));
 }

@@ -20,7 +20,12 @@ const BATCH: u32 = 500;
 pub async fn run(node: &Arc<Node>) {
     let mut pace = Pace::new("rescue", Duration::from_millis(node.settings.rescue_ms));
     while !node.shutdown.is_cancelled() {
-        match run_once(node, node.clock.now()).await {
+        if !node.is_fit() {
+            pace.pause(&node.shutdown).await;
+            continue;
+        }
+        // By the slower clock: a fast one would take over what others hold still.
+        match run_once(node, node.skew.cautious(node.clock.now())).await {
             Ok(true) => pace.worked(),
             Ok(false) => pace.soon(node.hints.needs_attention()).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
@@ -98,7 +103,7 @@ fn look_after(
     if run.state != RunState::Firing {
         return Ok(());
     }
-    run.claimed_by(&node.name, now.plus_ms(node.settings.run_lease_ms));
+    run.claimed_by(&node.name, node.run_lease_until(now));
     Ok(())
 }
 
