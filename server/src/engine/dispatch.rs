@@ -34,7 +34,7 @@ pub async fn run(node: &Arc<Node>) {
             continue;
         }
         let now = node.skew.cautious(node.clock.now());
-        let due = node.window.take_due(now, node.settings.batch as usize);
+        let due = take_due(node, now);
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
@@ -46,6 +46,20 @@ pub async fn run(node: &Arc<Node>) {
     }
     batches.close();
     batches.wait().await;
+}
+
+/// Fires one batch of what is due at `now`, and hands it over. How many tasks that were.
+pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
+    let due = take_due(node, now);
+    let tasks = due.len();
+    if tasks > 0 {
+        fire_or_give_back(node, due, now).await;
+    }
+    tasks
+}
+
+fn take_due(node: &Node, now: Moment) -> Vec<Task> {
+    node.window.take_due(now, node.settings.batch as usize)
 }
 
 /// Returns when something in the window is due, or when the node stops.
@@ -118,6 +132,7 @@ async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(
 
 async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
     let rows: Vec<Run> = tasks.iter().map(|task| row(node, task, now)).collect();
+    crate::failpoint!("fire::before_insert");
     let inserted = node.store.insert_runs(&rows).await?;
     let stands = |(row, inserted)| match inserted {
         InsertedRun::New => row,

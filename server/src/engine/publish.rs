@@ -112,7 +112,13 @@ async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Mome
             failed.push(run);
         }
     }
-    if let Err(error) = node.replace_runs(failed).await {
+    if failed.is_empty() {
+        return;
+    }
+    crate::failpoint!("fire::before_refused");
+    let noted = node.replace_runs(failed).await;
+    crate::failpoint!("fire::refused");
+    if let Err(error) = noted {
         tracing::warn!(%error, "refused messages could not be noted; they are sent again");
     }
 }
@@ -174,4 +180,5 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     if let Err(error) = node.store.count_fires(now, &fires).await {
         tracing::warn!(%error, "fires were not counted");
     }
+    crate::failpoint!("fire::counted");
 }

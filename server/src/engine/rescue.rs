@@ -122,6 +122,7 @@ async fn past_their_moment(
     cancel(node, orphans, now).await?;
     let advances: Vec<_> = waiting.iter().map(|run| dispatch::advance(&tasks[&run.task_id], run)).collect();
     if !advances.is_empty() {
+        crate::failpoint!("rescue::before_advance");
         let stepped = node.store.advance_tasks(&advances).await?;
         crate::failpoint!("rescue::advanced");
         passed.extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
@@ -145,5 +146,11 @@ fn awaits(task: &Task, run: &Run) -> bool {
 async fn cancel(node: &Node, mut orphans: Vec<Run>, now: Moment) -> Result<()> {
     orphans
         .retain_mut(|run| run.cancel("its task was deleted or changed before the moment fired", now).is_ok());
-    node.replace_runs(orphans).await.map(drop)
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    crate::failpoint!("rescue::before_cancel");
+    let cancelled = node.replace_runs(orphans).await.map(drop);
+    crate::failpoint!("rescue::cancelled");
+    cancelled
 }

@@ -217,6 +217,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Port`]: some may be deleted; send it again.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
+        crate::failpoint!("delete::before_cancel");
         let turned = self.ports.store.cancel_tasks(ids, true, self.ports.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
         stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await

@@ -29,7 +29,6 @@ impl Service {
     ) -> Result<Vec<Result<Submitted>>> {
         let fresh = || submissions.iter().map(|_| self.fresh_id().to_string()).collect();
         let ids = self.ids_for("tasks", key, fresh).await?;
-        crate::failpoint!("submit::remembered");
         let ids = ids.iter().filter_map(|id| TaskId::parse(id));
         Ok(self.submit_all(ids.zip(submissions).collect()).await)
     }
@@ -44,7 +43,9 @@ impl Service {
         let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
         let at: Moment = self.now();
         let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
+        crate::failpoint!("once::before_remember");
         let standing = self.ports.store.remember(&asked).await?;
+        crate::failpoint!("once::remembered");
         if standing.fingerprint == asked.fingerprint {
             Ok(standing.ids)
         } else {
