@@ -80,11 +80,9 @@ impl Service {
                 return Err(ServiceError::RevisionMoved(task.rev));
             }
             let open: Vec<u32> = self.ports.store.open_runs(id).await?.iter().map(|run| run.rev).collect();
-            let Some((next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
+            let Some((mut next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
             if let Some(row) = row {
-                crate::failpoint!("change::before_insert");
-                self.ports.store.insert_runs(&[row]).await?;
-                crate::failpoint!("change::inserted");
+                next = change::beyond(&next, self.standing_row(row).await?.decides_up_to());
             }
             crate::failpoint!("change::before_replace");
             let replaced = self.ports.store.replace_task(&task, &next).await?;
@@ -98,6 +96,17 @@ impl Service {
                 ReplacedTask::Moved => {}
             }
         }
+    }
+
+    /// The row that stands decides: an earlier try of the same change may have written it, when fewer moments had passed.
+    async fn standing_row(&self, row: Run) -> Result<Run> {
+        crate::failpoint!("change::before_insert");
+        let inserted = self.ports.store.insert_runs(std::slice::from_ref(&row)).await?.pop();
+        crate::failpoint!("change::inserted");
+        Ok(match inserted {
+            Some(InsertedRun::Existing(standing)) => *standing,
+            _ => row,
+        })
     }
 
     async fn changed(&self, task: Task) -> Result<Changed> {

@@ -29,6 +29,7 @@ impl Service {
     ) -> Result<Vec<Result<Submitted>>> {
         let fresh = || submissions.iter().map(|_| self.fresh_id().to_string()).collect();
         let ids = self.ids_for("tasks", key, fresh).await?;
+        crate::failpoint!("submit::remembered");
         let ids = ids.iter().filter_map(|id| TaskId::parse(id));
         Ok(self.submit_all(ids.zip(submissions).collect()).await)
     }
@@ -43,9 +44,8 @@ impl Service {
         let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
         let at: Moment = self.now();
         let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
-        crate::failpoint!("once::before_remember");
+        crate::failpoint!("submit::before_remember");
         let standing = self.ports.store.remember(&asked).await?;
-        crate::failpoint!("once::remembered");
         if standing.fingerprint == asked.fingerprint {
             Ok(standing.ids)
         } else {
