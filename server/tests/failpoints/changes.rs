@@ -107,10 +107,12 @@ async fn trigger_overtaken(stage: &mut Stage) {
     let id = submit(stage, far, Some(0)).await;
     let (overtaken, clock) = (stage.overtaken.clone(), stage.clock.clone());
     let key = key(stage);
-    overtaken.is_wanted.store(true, Ordering::Relaxed);
     let answer = stage
         .ask_beside(
-            async |running| running.service.trigger(&id, Some(key.clone())).await,
+            async |running| {
+                overtaken.is_wanted.store(true, Ordering::Relaxed);
+                running.service.trigger(&id, Some(key.clone())).await
+            },
             async |store| {
                 while !overtaken.is_held.load(Ordering::Relaxed) {
                     tokio::task::yield_now().await;

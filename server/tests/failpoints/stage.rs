@@ -170,10 +170,13 @@ impl Stage {
     /// Whether these tasks have no run that is open, and no moment to come within the hour.
     pub async fn are_over(&self, tasks: &[TaskId]) -> bool {
         let (store, soon) = (self.back_end.store(), self.clock.now().plus_ms(1_800_000));
+        let stored = store.tasks(tasks).await.expect("the store answers");
+        let is_due = |task: &Task| task.next_due_at.is_some_and(|due| due < soon);
+        if stored.iter().any(|task| task.state == TaskState::Active && is_due(task)) {
+            return false;
+        }
         for id in tasks {
-            let task = self.task(id).await;
-            let is_due = task.state == TaskState::Active && task.next_due_at.is_some_and(|due| due < soon);
-            if is_due || !store.open_runs(id).await.expect("the store answers").is_empty() {
+            if !store.open_runs(id).await.expect("the store answers").is_empty() {
                 return false;
             }
         }

@@ -105,10 +105,11 @@ async fn fires(stage: &mut Stage) {
 async fn retries(stage: &mut Stage) {
     let bus = Submission { ack: true, ..one_shot(stage, "bus") };
     let queue = queued(one_shot(stage, "queue"));
-    let refused = one_shot(stage, REFUSED);
-    for submission in [bus, queue, refused] {
+    for submission in [bus, queue] {
         submit(stage, submission, Some(1)).await;
     }
+    let refused = looped(stage, REFUSED, 1_100, 3);
+    submit(stage, refused, Some(3)).await;
     let mut consumer = Consumer::default();
     for _ in 0..6 {
         stage.pass(1_100).await;
