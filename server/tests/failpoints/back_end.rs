@@ -1,5 +1,6 @@
 //! The ledgers that outlive a node, as seen from beside it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use taskcenter_server::adapters::clock::ManualClock;
@@ -48,11 +49,18 @@ fn mongodb_uri() -> String {
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
 }
 
+/// In memory where the system offers that: a process that dies takes nothing from the kernel, and a hundred thousand flushes of a disk
+/// would prove nothing more.
+fn directory() -> std::io::Result<TempDir> {
+    let in_memory = Path::new("/dev/shm");
+    if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() }
+}
+
 impl BackEnd {
     pub async fn new(kind: Kind, clock: &Arc<ManualClock>, name: &str) -> Self {
         match kind {
             Kind::Memory => Self::Memory(Arc::new(MemoryStore::new(clock.clone())), Arc::default()),
-            Kind::Sqlite => Self::Sqlite(TempDir::new().expect("there is room for a directory"), None),
+            Kind::Sqlite => Self::Sqlite(directory().expect("there is room for a directory"), None),
             Kind::Mongo => {
                 let store = MongoStore::new(&mongodb_uri(), name).await;
                 Self::Mongo(Arc::new(store.expect("the address is sound")))

@@ -138,5 +138,5 @@ fn a_node_dies_at_every_failpoint_on_sqlite() {
 /// MongoDB's answers take their time, and histories wait for them side by side.
 #[test]
 fn a_node_dies_at_every_failpoint_on_mongodb() {
-    die_everywhere(Kind::Mongo, 12);
+    die_everywhere(Kind::Mongo, 16);
 }

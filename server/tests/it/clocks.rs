@@ -16,7 +16,7 @@ use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
 use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{shards, skew};
-use taskcenter_server::ports::{Clock, Lock};
+use taskcenter_server::ports::Lock;
 use tokio_util::sync::CancellationToken;
 
 const NOW: Moment = Moment::from_sec(1_800_000_000);
