@@ -9,8 +9,14 @@ use crate::stories::{Consumer, one_shot, queued, submit, wind_up};
 const KIND: &str = "failpoint";
 
 pub async fn play(stage: &mut Stage) {
+    for _ in 0..4 {
+        one_document(stage).await;
+    }
+}
+
+async fn one_document(stage: &mut Stage) {
     let key = format!("{:x}", stage.lots.u128(..));
-    for value in 1..=3_u64 {
+    for value in 1..=2_u64 {
         put(stage, &key, value).await;
         if stored(stage, &key).await != Some(value) {
             stage.book.wrong(format!("an acknowledged document is lost: {key} {value}"));

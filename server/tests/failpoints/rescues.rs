@@ -10,26 +10,32 @@ use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, looped, note_stopped, one_shot, queued, submit, wind_up};
 
 pub async fn play(stage: &mut Stage) {
-    let (bus, queue) = (one_shot(stage, "bus"), queued(one_shot(stage, "queue")));
-    let waiting = [looped(stage, "bus", 500, 2), queued(looped(stage, "queue", 500, 2))];
-    let (edited, deleted) = (one_shot(stage, "bus"), one_shot(stage, "bus"));
-    for submission in [bus, queue] {
-        let id = submit(stage, submission, Some(1)).await;
-        leave_row(stage, &id, true).await;
+    for steps in [true, false, false] {
+        let (bus, queue) = (looped(stage, "bus", 500, 2), queued(looped(stage, "queue", 500, 2)));
+        for submission in [bus, queue] {
+            let id = submit(stage, submission, Some(2)).await;
+            leave_row(stage, &id, steps).await;
+        }
+        look_after(stage).await;
     }
-    for submission in waiting {
-        let id = submit(stage, submission, Some(2)).await;
-        leave_row(stage, &id, false).await;
+    for _ in 0..2 {
+        let (edited, deleted) = (one_shot(stage, "bus"), one_shot(stage, "bus"));
+        edit_over_a_row(stage, edited).await;
+        look_after(stage).await;
+        delete_over_a_row(stage, deleted).await;
+        look_after(stage).await;
     }
-    edit_over_a_row(stage, edited).await;
-    delete_over_a_row(stage, deleted).await;
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// Past the leases, and before any scan finds the tasks.
+async fn look_after(stage: &mut Stage) {
     stage.clock.advance_ms(1_500);
     let look_after = async |running: &Running| {
         let now = running.node.clock.now();
         while rescue::run_once(&running.node, now).await.expect("the store answers") {}
     };
     stage.ask(look_after).await;
-    wind_up(stage, Consumer::default()).await;
 }
 
 /// What a node leaves that dies when it has written a run, or when it has stepped the task as well.
