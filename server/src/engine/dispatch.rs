@@ -145,9 +145,7 @@ fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let due = task.next_due_at.unwrap_or(now);
     let holder = node.name.as_str();
     match node.misfire().step(task, due, now) {
-        Step::Fire { at } => {
-            Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now))
-        }
+        Step::Fire { at } => Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now)),
         Step::Skip { from, to, count } => {
             let late_sec = now.since(from) / 1000;
             let reason = format!("misfire: {count} moments, the first {late_sec} s late");

@@ -12,8 +12,8 @@ use super::settings::Settings;
 use super::shards::Shards;
 use super::skew::Skew;
 use super::window::Window;
-use crate::core::{Moment, Run};
 use crate::core::misfire::Misfire;
+use crate::core::{Moment, Run};
 use crate::ports::{Bus, Clock, Lock, Result, Store};
 
 /// One running node: its ports, its settings and what it holds in memory.

@@ -12,7 +12,8 @@ use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, key, lease, note_stopped, one_shot, queued, run_in, submit, wind_up};
 
 pub async fn play(stage: &mut Stage) {
-    let forever = |submission: Submission| Submission { schedule: Schedule::Every { period_ms: 500 }, ..submission };
+    let forever =
+        |submission: Submission| Submission { schedule: Schedule::Every { period_ms: 500 }, ..submission };
     let bus = forever(one_shot(stage, "bus"));
     let queue = forever(queued(one_shot(stage, "queue")));
     let (bus, queue) = (submit(stage, bus, None).await, submit(stage, queue, None).await);
@@ -64,12 +65,8 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
 /// A worker gives a run up for good, and a person wants one more attempt.
 async fn give_up_and_bring_back(stage: &mut Stage) {
     let Some(run) = lease(stage).await.pop() else { return };
-    let report = Report {
-        attempt: run.attempt,
-        token: run.token.clone(),
-        outcome: Outcome::Dead,
-        message: None,
-    };
+    let report =
+        Report { attempt: run.attempt, token: run.token.clone(), outcome: Outcome::Dead, message: None };
     let gave_up = stage.ask(async |running| running.service.report(&run.id, &report).await).await;
     if gave_up.is_err() {
         return;

@@ -137,7 +137,9 @@ impl Book {
             let in_doubt = self.unmarked.get(&(run.clone(), attempt)).copied().unwrap_or(0);
             verdict.doubled += copies - 1;
             if copies > 1 + in_doubt {
-                verdict.wrong.push(format!("doubled without a cause: {run} attempt {attempt}, {copies} copies"));
+                verdict
+                    .wrong
+                    .push(format!("doubled without a cause: {run} attempt {attempt}, {copies} copies"));
             }
         }
         for run in runs.values().filter(|run| run.state == RunState::Fired) {

@@ -46,7 +46,8 @@ impl Armed {
 
     /// Not at each visit: so every one of a story's visits is the last one at some time.
     fn falls(&self, name: &str) -> bool {
-        let falls = name == self.point && !self.is_off.load(Ordering::Relaxed) && guard(&self.lots).u32(..3) < 2;
+        let falls =
+            name == self.point && !self.is_off.load(Ordering::Relaxed) && guard(&self.lots).u32(..3) < 2;
         self.hits.fetch_add(u32::from(falls), Ordering::Relaxed);
         falls
     }

@@ -49,5 +49,8 @@ fn a_release_build_has_no_failpoint() {
     assert!(release.status.success(), "{}", String::from_utf8_lossy(&release.stderr));
     let debug = compile(dir.path(), "on");
     let said = String::from_utf8_lossy(&debug.stderr).into_owned();
-    assert!(!debug.status.success() && said.contains("fail"), "the check sees a failpoint that is there: {said}");
+    assert!(
+        !debug.status.success() && said.contains("fail"),
+        "the check sees a failpoint that is there: {said}"
+    );
 }

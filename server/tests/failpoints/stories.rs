@@ -216,4 +216,3 @@ pub async fn note_stopped(stage: &mut Stage, task: &TaskId, rev: u32, listed: &[
 pub async fn run_in(stage: &Stage, task: &TaskId, state: RunState) -> Option<Run> {
     stage.runs(task).await.into_iter().rfind(|run| run.state == state)
 }
-
