@@ -49,6 +49,17 @@ fn mongodb_uri() -> String {
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
 }
 
+/// The indexes of many databases at once may take a busy machine longer than one call waits.
+async fn prepare(store: &MongoStore) {
+    const TRIES: usize = 12;
+    for _ in 1..TRIES {
+        if store.now().await.is_ok() {
+            return;
+        }
+    }
+    store.now().await.expect("the store answers");
+}
+
 /// In memory where the system offers that: a process that dies takes nothing from the kernel, and a hundred thousand flushes of a disk
 /// would prove nothing more.
 fn directory() -> std::io::Result<TempDir> {
@@ -62,8 +73,9 @@ impl BackEnd {
             Kind::Memory => Self::Memory(Arc::new(MemoryStore::new(clock.clone())), Arc::default()),
             Kind::Sqlite => Self::Sqlite(directory().expect("there is room for a directory"), None),
             Kind::Mongo => {
-                let store = MongoStore::new(&mongodb_uri(), name).await;
-                Self::Mongo(Arc::new(store.expect("the address is sound")))
+                let store = MongoStore::new(&mongodb_uri(), name).await.expect("the address is sound");
+                prepare(&store).await;
+                Self::Mongo(Arc::new(store))
             }
         }
     }

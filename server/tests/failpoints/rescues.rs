@@ -4,7 +4,7 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::rescue;
 use taskcenter_server::engine::service::definition;
-use taskcenter_server::ports::{Advance, Clock};
+use taskcenter_server::ports::{Advance, Clock, PortError};
 
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, looped, note_stopped, one_shot, queued, submit, wind_up};
@@ -33,9 +33,10 @@ async fn look_after(stage: &mut Stage) {
     stage.clock.advance_ms(1_500);
     let look_after = async |running: &Running| {
         let now = running.node.clock.now();
-        while rescue::run_once(&running.node, now).await.expect("the store answers") {}
+        while rescue::run_once(&running.node, now).await? {}
+        Ok::<(), PortError>(())
     };
-    stage.ask(look_after).await;
+    stage.ask(look_after).await.expect("the store answers");
 }
 
 /// What a node leaves that dies when it has written a run, or when it has stepped the task as well.

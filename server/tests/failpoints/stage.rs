@@ -14,13 +14,13 @@ use taskcenter_server::core::{Moment, Run, Task, TaskId, TaskState};
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::service::{Ports, Service, ServiceError};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
 use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{dispatch, rescue, scan};
-use taskcenter_server::ports::{Bus, Clock, Lock, Records, RunFilter, RunPage, Store};
+use taskcenter_server::ports::{Bus, Clock, Lock, PortError, Records, RunFilter, RunPage, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::back_end::{BackEnd, Kind};
@@ -32,6 +32,30 @@ use crate::life::{self, Armed, Crash, Life, Overtaken};
 const BEGIN: Moment = Moment::from_sec(1_000_000_000);
 /// What passes between a node's death and the next one's start, in milliseconds.
 const DEAD_MS: i64 = 1_300;
+
+/// What a node answers.
+pub trait Answer {
+    /// Whether it says what happened. A machine that is busy with other things may keep a store from answering in time.
+    fn is_known(&self) -> bool;
+}
+
+impl Answer for () {
+    fn is_known(&self) -> bool {
+        true
+    }
+}
+
+impl<T> Answer for Result<T, ServiceError> {
+    fn is_known(&self) -> bool {
+        !matches!(self, Err(ServiceError::Port(PortError::Unavailable(..))))
+    }
+}
+
+impl<T> Answer for Result<T, PortError> {
+    fn is_known(&self) -> bool {
+        !matches!(self, Err(PortError::Unavailable(..)))
+    }
+}
 
 /// A node in one of its lives.
 pub struct Running {
@@ -120,14 +144,15 @@ impl Stage {
         Running { life, node, service }
     }
 
-    /// Asks until there is an answer, as a client does whose server died over its question.
-    pub async fn ask<T>(&mut self, question: impl AsyncFn(&Running) -> T) -> T {
+    /// Asks until there is an answer, as a client does whose server died over its question or could not reach its store.
+    pub async fn ask<T: Answer>(&mut self, question: impl AsyncFn(&Running) -> T) -> T {
         loop {
             let running = self.running.clone().expect("a node runs");
             let answer = unless_it_dies(&running.life, question(&running)).await;
             drop(running);
             match answer {
-                Some(answer) => return answer,
+                Some(answer) if answer.is_known() => return answer,
+                Some(_) => {}
                 None => self.restart().await,
             }
         }
@@ -136,7 +161,7 @@ impl Stage {
     /// Lets time pass, and the loops turn once.
     pub async fn pass(&mut self, ms: i64) {
         self.clock.advance_ms(ms);
-        self.ask(async |running| turn(&running.node).await).await;
+        self.ask(async |running| turn(&running.node).await).await.expect("the store answers");
     }
 
     /// The same, while something else happens beside it that no node does.
@@ -231,11 +256,12 @@ async fn unless_it_dies<T>(life: &Life, work: impl Future<Output = T>) -> Option
 }
 
 /// One turn of the loops that fire and that look after runs.
-async fn turn(node: &Arc<Node>) {
+async fn turn(node: &Arc<Node>) -> Result<(), PortError> {
     let now = node.clock.now();
     let shards: Vec<u16> = (0..SHARDS).collect();
     node.window.scan_begins();
-    scan::run_once(node, &shards, now).await.expect("the store answers");
+    scan::run_once(node, &shards, now).await?;
     while dispatch::run_once(node, now).await > 0 {}
-    while rescue::run_once(node, now).await.expect("the store answers") {}
+    while rescue::run_once(node, now).await? {}
+    Ok(())
 }

@@ -86,10 +86,13 @@ async fn fires(stage: &mut Stage) {
         queued(looped(stage, "queue", 700, 2)),
     ];
     let key = key(stage);
-    let ask = async |running: &Running| running.service.submit_once(batch.clone(), Some(key.clone())).await;
-    let answers = stage.ask(ask).await.expect("the key is new");
+    let ask = async |running: &Running| {
+        let answers = running.service.submit_once(batch.clone(), Some(key.clone())).await?;
+        answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
+    };
+    let answers = stage.ask(ask).await.expect("all of them are accepted");
     for (answer, moments) in answers.into_iter().zip([1, 3, 2]) {
-        stage.book.submitted(&answer.expect("it is accepted").id, Some(moments));
+        stage.book.submitted(&answer.id, Some(moments));
     }
     let pair = one_shot(stage, "bus");
     submit(stage, pair, Some(1)).await;
@@ -213,6 +216,6 @@ pub async fn note_stopped(stage: &mut Stage, task: &TaskId, rev: u32, listed: &[
 }
 
 /// A run in that state, if the task has one.
-pub async fn run_in(stage: &Stage, task: &TaskId, state: RunState) -> Option<Run> {
-    stage.runs(task).await.into_iter().rfind(|run| run.state == state)
+pub async fn run_in(stage: &Stage, task: &TaskId, wanted: RunState) -> Option<Run> {
+    stage.runs(task).await.into_iter().rfind(|run| run.state == wanted)
 }
