@@ -70,7 +70,7 @@ async fn die_at(stage: &mut Stage, point: &Point) -> Row {
     let armed = Arc::new(Armed::at(point.name, stage.lots.u64(..)));
     let mut row = Row { point: point.name, hits: 0, stories: 0, doubled: 0, wrong: Vec::new() };
     while row.hits < HITS && row.stories < STORIES && row.wrong.is_empty() {
-        armed.set_off(false);
+        armed.set();
         stage.arm(&armed).await;
         let verdict = stories::play(stage, point.story).await;
         row.hits = armed.hits();

@@ -63,7 +63,7 @@ pub const POINTS: &[Point] = &[
     at("prune::removed", Story::Prunes),
     at("sqlite::begun", Story::Retries),
     at("sqlite::before_commit", Story::Fires),
-    at("sqlite::committed", Story::Changes),
+    at("sqlite::committed", Story::Fires),
     at("mongo::before_insert_tasks", Story::Fires),
     at("mongo::tasks_inserted", Story::Fires),
     at("mongo::before_insert_runs", Story::Fires),

@@ -227,7 +227,7 @@ impl Stage {
 
     /// The story is over: nobody dies any more.
     pub async fn calm(&mut self) {
-        self.armed.set_off(true);
+        self.armed.disarm();
         self.ask(async |_| ()).await;
     }
 }
