@@ -58,7 +58,7 @@ impl Kind {
         Self::Unseen,
     ];
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::DoubledEffect => "doubled effects",
@@ -86,7 +86,8 @@ pub struct Verdict {
 /// What was measured beside.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Figures {
-    pub faults: u64,
+    /// How often each was injected.
+    pub faults: BTreeMap<String, u64>,
     pub calls_acknowledged: usize,
     pub calls_unknown: usize,
     pub tasks: usize,
@@ -101,6 +102,12 @@ pub struct Figures {
     pub latest_ms: i64,
     pub latest_quiet_ms: i64,
     pub latest_healed_ms: i64,
+}
+
+impl Figures {
+    pub fn faults(&self) -> u64 {
+        self.faults.values().sum()
+    }
 }
 
 impl Verdict {
@@ -119,7 +126,8 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { faults, tasks, runs, moments, deliveries, effects, copies, .. } = &self.figures;
+        let faults = self.figures.faults();
+        let Figures { tasks, runs, moments, deliveries, effects, copies, .. } = &self.figures;
         let Figures {
             calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, ..
         } = &self.figures;
@@ -215,7 +223,7 @@ impl<'a> Case<'a> {
         let unknown = created.iter().filter(|call| call.answer == Answer::Unknown).count()
             + changes.iter().filter(|call| call.answer == Answer::Unknown).count();
         verdict.figures = Figures {
-            faults: *faults,
+            faults: faults.clone(),
             calls_acknowledged: created_ok + changed_ok,
             calls_unknown: unknown,
             tasks: tasks.len(),

@@ -1,7 +1,7 @@
 //! A wire that can be made to fail in every way a wire fails, and a balancer in front of the servers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,23 +157,6 @@ async fn balance(mut inbound: TcpStream, targets: Arc<Vec<String>>, first: usize
         if let Ok(mut outbound) = TcpStream::connect(&targets[(first + turn) % targets.len()]).await {
             let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
             return;
-        }
-    }
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A port whose neighbours a broker takes as well are free, too.
-pub fn free_broker_port() -> Result<u16> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let port = free_port()?.wrapping_add(NEXT.fetch_add(7, Ordering::Relaxed) as u16).max(2_000);
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if [port - 2, port, port + 1].into_iter().all(free) {
-            return Ok(port);
         }
     }
 }

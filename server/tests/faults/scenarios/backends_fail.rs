@@ -77,7 +77,8 @@ async fn frozen(mongo: &mut Mongo, recorder: &Recorder) -> Result<()> {
     time::pass(3_000).await;
     // Thawed in any case: a frozen process would outlive the harness' patience, not the harness.
     let thawed = mongo.signal(primary, "CONT");
-    recorder.painless_fault("the old primary is thawed", time::now_ms());
+    let now = time::now_ms();
+    recorder.aftermath("the old primary is thawed", now, now);
     writable.and(thawed)
 }
 
@@ -96,15 +97,13 @@ pub async fn redis(house: &mut House) -> Result<Evidence> {
     for _ in 0..flushes {
         time::pass(1_000).await;
         redis.say("FLUSHALL").await?;
-        stage.recorder.painless_fault("Redis is flushed", time::now_ms());
+        let now = time::now_ms();
+        stage.recorder.painless_fault("Redis is flushed", now, now);
     }
+    let now = time::now_ms();
     redis.kill()?;
-    stage.recorder.painless_fault("Redis is killed", time::now_ms());
-    for _ in 0..away {
-        time::pass(1_000).await;
-        stage.recorder.painless_fault("Redis is away", time::now_ms());
-    }
+    time::pass(away * 1_000).await;
     redis.restart().await?;
-    stage.recorder.painless_fault("Redis is back", time::now_ms());
+    stage.recorder.painless_fault(&format!("Redis is killed for {away} s"), now, time::now_ms());
     finish(stage, load).await
 }

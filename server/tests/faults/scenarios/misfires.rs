@@ -60,8 +60,9 @@ pub async fn play(house: &mut House, name: &str, policy: Policy) -> Result<Verdi
         "   {name}: {total} moments were decided and delivered {} ms after the start of the server",
         last - up
     );
-    evidence.faults = 1;
-    evidence.windows.push(Window { what: "no server runs".to_owned(), from: down, to: last, delays: true });
+    let what = format!("no server runs for {total} moments");
+    evidence.faults.insert(what.clone(), 1);
+    evidence.windows.push(Window { what, from: down, to: last, delays: true });
     let mut verdict = check(&evidence);
     fires(&evidence, policy.fires(moments as usize), &mut verdict);
     Ok(verdict)

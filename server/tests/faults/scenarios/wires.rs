@@ -49,7 +49,7 @@ async fn break_wires(stage: &Stage, bus: &Proxy, end: End, way: Wire, broken_ms:
     wires.iter().for_each(|wire| wire.set(Wire::Pass));
     let what = format!("the wires to {end:?}: {way:?}");
     if end == End::Redis {
-        stage.recorder.painless_fault(&what, time::now_ms());
+        stage.recorder.painless_fault(&what, now, time::now_ms());
     } else {
         stage.recorder.fault(&what, now, time::now_ms());
     }
