@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cargo::cargo;
 use crate::catalog::Profile;
+use crate::faults::{self, Faults};
 use crate::services::Services;
 
 /// The checks, after the services are up.
@@ -16,8 +17,14 @@ const STEPS: [(&str, &[&str]); 3] = [
     ("tests", &["test", "--workspace", "--locked"]),
 ];
 
-/// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
+/// The checks on services, then the faults on back ends of their own.
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
+    on_services(workspace, services, keep)?;
+    timed("faults", || faults::run(workspace, &Faults::short()))
+}
+
+/// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
+fn on_services(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
     let before = services.running();
     let result =
         timed("services up", || services.up(Profile::Secure)).and_then(|()| check(workspace, services));

@@ -1,5 +1,6 @@
 //! What every scenario of one run of the harness shares.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -25,11 +26,15 @@ pub struct House {
     pub backends: Option<Backends>,
     /// How often back ends were started.
     started: usize,
+    /// Held while the house stands.
+    _lock: File,
 }
 
 impl House {
     /// The server's binary is copied: a build that goes on beside must not change it under a running scenario.
     pub fn open(root: &Path, options: &Options) -> Result<Self> {
+        let lock = File::create(root.with_extension("lock"))?;
+        lock.try_lock().context("another harness is at work in this checkout")?;
         if root.exists() {
             std::fs::remove_dir_all(root)?;
         }
@@ -44,6 +49,7 @@ impl House {
             rng: fastrand::Rng::with_seed(options.seed),
             backends: None,
             started: 0,
+            _lock: lock,
         })
     }
 

@@ -24,6 +24,7 @@ mod stage;
 mod store;
 mod time;
 mod transitions;
+mod verdict;
 
 use std::fs;
 use std::path::Path;

@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 const FIRST: u16 = 24_000;
 const COUNT: u16 = 3_000;
 
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
 /// A port that nobody listens on now, and that is handed out once.
 pub fn free() -> Result<u16> {
     next(&[0])
@@ -23,9 +25,8 @@ pub fn free_for_a_broker() -> Result<u16> {
 fn next(offsets: &[u16]) -> Result<u16> {
     // Two harnesses on one machine begin at different places.
     let begin = std::process::id() as u16 % COUNT;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..COUNT {
-        let port = FIRST + (begin + NEXT.fetch_add(offsets.len() as u16, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + (begin + NEXT.fetch_add(offsets.len() as u16, Ordering::Relaxed) % COUNT) % COUNT;
         if offsets.iter().all(|offset| is_free(port + offset)) {
             return Ok(port);
         }

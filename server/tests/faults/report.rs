@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::check::{Figures, Kind, Verdict};
 use crate::options::Options;
+use crate::verdict::{Figures, Kind, Verdict};
 
 /// So many findings of a kind are shown; all of them are in the scenario's directory.
 const SHOWN: usize = 5;

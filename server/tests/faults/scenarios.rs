@@ -9,8 +9,9 @@ mod wires;
 
 use anyhow::{Result, bail};
 
-use crate::check::{Verdict, check};
+use crate::check::check;
 use crate::house::House;
+use crate::verdict::Verdict;
 
 /// Name, and what it does.
 pub const ALL: [(&str, &str); 18] = [

@@ -37,7 +37,7 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
 pub async fn mongo(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("mongo", Setting::default()).await?;
     let rounds = house.seconds(1, 4);
-    let load = house.load(&stage, rounds * 75)?;
+    let load = house.load(&stage, rounds * 60)?;
     let mongo = &mut house.backends().await?.mongo;
     for _ in 0..rounds {
         time::pass(5_000).await;
@@ -91,7 +91,7 @@ fn told(what: &str, recorder: &Recorder, since: i64) {
 /// Redis only spreads the work: nothing that happens to it may hold anything up.
 pub async fn redis(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("redis", Setting::default()).await?;
-    let (flushes, away) = (house.seconds(15, 120), house.seconds(15, 60));
+    let (flushes, away) = (house.seconds(10, 120), house.seconds(10, 60));
     let load = house.load(&stage, flushes + away + 8)?;
     let redis = &mut house.backends().await?.redis;
     for _ in 0..flushes {

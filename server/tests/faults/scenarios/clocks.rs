@@ -32,7 +32,7 @@ pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evi
     ];
     node.start()?;
     node.until(&["ready"], 60_000).await?;
-    let off = house.seconds(10, 60);
+    let off = house.seconds(8, 60);
     let load = house.load(&stage, (off + 6) * offsets.len() as i64 + 6)?;
     time::pass(6_000).await;
     for offset in offsets {

@@ -10,14 +10,14 @@ use crate::time;
 
 pub async fn quiet(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("quiet", Setting::default()).await?;
-    let seconds = house.seconds(15, 120);
+    let seconds = house.seconds(12, 120);
     let load = house.load(&stage, seconds)?;
     finish(stage, load).await
 }
 
 pub async fn kill(house: &mut House) -> Result<Evidence> {
     let mut stage = house.stage("kill", Setting { nodes: 3, ..Setting::default() }).await?;
-    let seconds = house.seconds(30, 300);
+    let seconds = house.seconds(20, 300);
     let load = house.load(&stage, seconds)?;
     while time::now_ms() < load.ends_at {
         time::pass(house.rng.i64(300..1_200)).await;
@@ -32,7 +32,7 @@ pub async fn kill(house: &mut House) -> Result<Evidence> {
 
 pub async fn freeze(house: &mut House) -> Result<Evidence> {
     let mut stage = house.stage("freeze", Setting::default()).await?;
-    let seconds = house.seconds(25, 240);
+    let seconds = house.seconds(18, 240);
     let load = house.load(&stage, seconds)?;
     time::pass(4_000).await;
     let mut victim = 0;
@@ -55,7 +55,7 @@ pub async fn rolling(house: &mut House) -> Result<Evidence> {
     let (old, new) = (house.old.clone(), house.binary.clone());
     let setting = Setting { nodes: 3, binary: Some(old.clone()), ..Setting::default() };
     let mut stage = house.stage("rolling", setting).await?;
-    let load = house.load(&stage, house.seconds(20, 200))?;
+    let load = house.load(&stage, house.seconds(18, 200))?;
     time::pass(4_000).await;
     for turn in 0.. {
         let (round, place) = (turn / stage.nodes.len(), turn % stage.nodes.len());
@@ -76,7 +76,7 @@ pub async fn rolling(house: &mut House) -> Result<Evidence> {
 
 pub async fn embedded_kill(house: &mut House) -> Result<Evidence> {
     let mut stage = house.embedded_stage("embedded-kill").await?;
-    let seconds = house.seconds(30, 300);
+    let seconds = house.seconds(20, 300);
     let amount = Amount { bus: false, ..Amount::lasting(seconds) };
     let load = Load::start(&stage, amount, &mut house.rng)?;
     while time::now_ms() < load.ends_at {

@@ -22,7 +22,7 @@ const WAYS: [Wire; 6] =
 pub async fn play(house: &mut House, name: &str, end: End) -> Result<Evidence> {
     let stage = house.stage(name, Setting { wires: true, ..Setting::default() }).await?;
     let rounds = house.seconds(1, 5);
-    let (broken, whole) = (2_500, 2_500);
+    let (broken, whole) = (house.seconds(2, 4) * 1_000, 2_000);
     let load = house.load(&stage, 3 + rounds * WAYS.len() as i64 * (broken + whole) / 1_000)?;
     time::pass(4_000).await;
     for _ in 0..rounds {
