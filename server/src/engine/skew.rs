@@ -1,6 +1,9 @@
 //! This node's clock against the store's, which is the one that decides.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use async_trait::async_trait;
 
 use super::node::Node;
 use super::settings::Settings;
@@ -64,6 +67,15 @@ impl Skew {
         self.is_known(clock) && !self.too_far()
     }
 
+    /// `now` as well as it is known: by the wall clock while that is fit, else by the last measurement, carried on by the steady clock.
+    fn best_now(&self, clock: &dyn Clock) -> Moment {
+        let measured = self.offset_ms.load(Ordering::Relaxed);
+        if measured == UNKNOWN || self.is_fit(clock) {
+            return clock.now();
+        }
+        Moment::from_ms(clock.steady_ms() + measured + self.store_ahead_ms.load(Ordering::Relaxed))
+    }
+
     fn is_known(&self, clock: &dyn Clock) -> bool {
         let measured = self.offset_ms.load(Ordering::Relaxed);
         measured != UNKNOWN && (offset_ms(clock) - measured).abs() <= SET_MS
@@ -73,6 +85,25 @@ impl Skew {
         self.store_ahead_ms.store(store_ahead_ms, Ordering::Relaxed);
         self.too_far.store(store_ahead_ms.abs() > stop_at_ms, Ordering::Relaxed);
         self.offset_ms.store(offset_ms, Ordering::Relaxed);
+    }
+}
+
+/// The clock of the commands. A node whose own clock is off still serves them: a lease, a pause or a first moment that it grants is in
+/// the store's time, as everybody else's.
+pub struct CommandClock(pub Arc<Node>);
+
+#[async_trait]
+impl Clock for CommandClock {
+    fn now(&self) -> Moment {
+        self.0.skew.best_now(&*self.0.clock)
+    }
+
+    fn steady_ms(&self) -> i64 {
+        self.0.clock.steady_ms()
+    }
+
+    async fn sleep_until(&self, at: Moment) {
+        self.0.clock.sleep_until(at).await;
     }
 }
 
@@ -159,6 +190,17 @@ mod tests {
         assert!(!skew.is_fit(&Ahead(3_605_000)) && !skew.is_fit(&Ahead(0)));
         skew.set(-3_000, 2_000, 8_000);
         assert!(!skew.is_fit(&Ahead(8_000)), "it is too far off");
+    }
+
+    #[test]
+    fn commands_keep_to_the_stores_time_when_the_clock_is_off_or_was_set() {
+        let skew = Skew::default();
+        assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "nothing else is known");
+        skew.set(30, 2_000, 5_000);
+        assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "fit");
+        assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_030), "it was set by an hour");
+        skew.set(-3_600_000, 2_000, 3_605_000);
+        assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_000), "measured, and an hour off");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::Program;
 use crate::ports;
+use crate::process::Program;
 use crate::proxy::Proxy;
 use crate::time;
 

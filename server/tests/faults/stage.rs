@@ -101,7 +101,13 @@ impl Stage {
                 Some(backends) if !setting.embedded => config(backends, &id, &setting).await?,
                 _ => (embedded(&dir, &setting), None),
             };
-            nodes.push(Node::new(setting.binary.as_deref().unwrap_or(binary), &dir, &format!("node-{number}"), &config, wires)?);
+            nodes.push(Node::new(
+                setting.binary.as_deref().unwrap_or(binary),
+                &dir,
+                &format!("node-{number}"),
+                &config,
+                wires,
+            )?);
         }
         let balancer = Balancer::open(nodes.iter().map(|node| node.addr.clone()).collect()).await?;
         let source = match backends {
