@@ -230,6 +230,11 @@ impl Recorder {
         self.window(what, from, to, false);
     }
 
+    /// The end of a fault that holds things up as its begin did.
+    pub fn heal(&self, what: &str, from: i64, to: i64) {
+        self.window(what, from, to, true);
+    }
+
     fn window(&self, what: &str, from: i64, to: i64, delays: bool) {
         self.get().windows.push(Window { what: what.to_owned(), from, to, delays });
     }

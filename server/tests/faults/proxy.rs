@@ -1,5 +1,6 @@
 //! A wire that can be made to fail in every way a wire fails, and a balancer in front of the servers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,6 +30,20 @@ pub enum Wire {
     Delay(u64),
     /// Nothing moves, nothing is closed.
     Freeze,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("whole"),
+            Self::Refuse => f.write_str("closed"),
+            Self::Reset => f.write_str("reset"),
+            Self::CutAfter(bytes) => write!(f, "cut after {bytes} bytes"),
+            Self::DropReplies => f.write_str("without answers"),
+            Self::Delay(ms) => write!(f, "slower by {ms} ms"),
+            Self::Freeze => f.write_str("frozen"),
+        }
+    }
 }
 
 /// A wire to `target`. It ends when it goes out of scope.

@@ -66,12 +66,13 @@ impl Line {
             copies,
             latest_quiet_ms,
             latest_healed_ms,
+            latest_ms,
             ..
         } = &verdict.figures;
         let faults: Vec<String> = faults.iter().map(|(what, count)| format!("{what}: {count}")).collect();
         format!(
             "| {} | {} | {calls_acknowledged} calls, {moments} moments, {deliveries} deliveries, {effects} effects | {} | {copies} | \
-             {latest_quiet_ms} / {latest_healed_ms} ms |",
+             {latest_quiet_ms} / {latest_healed_ms} / {latest_ms} |",
             self.name,
             faults.join("; "),
             result(verdict)
@@ -89,7 +90,7 @@ fn result(verdict: &Verdict) -> String {
     found.join(", ")
 }
 
-const HEAD: &str = "| scenario | faults, and how often | checked | result | copies | latest, quiet / healed |\n|---|---|---|---|---|---|\n";
+const HEAD: &str = "| scenario | faults, and how often | checked | result | copies | latest: quiet / healed / at all, ms |\n|---|---|---|---|---|---|\n";
 
 /// Prints everything once more in short; whether all was well.
 pub fn sum_up(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {

@@ -39,15 +39,15 @@ pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evi
         let now = time::now_ms();
         std::fs::write(&file, format!("{offset}\n"))?;
         // The others take over what such a server had in its hands, as they do from a dead one: it need not be mended for that.
-        stage.recorder.fault(&format!("a server's clock is set by {offset} s"), now, now + RUN_LEASE_MS);
-        time::pass(off * 1_000).await;
-        std::fs::write(&file, "+0\n")?;
-        let now = time::now_ms();
         stage.recorder.fault(
-            &format!("a server's clock is set right, by {offset} s"),
+            &format!("a server's clock is set by {offset} s and, later, right"),
             now,
             now + RUN_LEASE_MS,
         );
+        time::pass(off * 1_000).await;
+        std::fs::write(&file, "+0\n")?;
+        let now = time::now_ms();
+        stage.recorder.heal("a server's clock is set right", now, now + RUN_LEASE_MS);
         time::pass(6_000).await;
     }
     finish(stage, load).await

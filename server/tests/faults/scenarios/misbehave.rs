@@ -58,7 +58,7 @@ async fn one(
         queue: queue.map(str::to_owned),
         ends,
     };
-    stage.recorder.harmless_fault(&format!("task \"{name}\""));
+    stage.recorder.harmless_fault(&format!("a task whose handler or data is \"{name}\""));
     Caller::new(&stage.front, &stage.recorder)?.create(wanted).await;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Wires between the servers and their back ends that fail in every way.
 
+use std::fmt;
+
 use anyhow::Result;
 
 use crate::evidence::Evidence;
@@ -14,6 +16,16 @@ pub enum End {
     Mongo,
     Redis,
     Bus,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mongo => "each server's wire to MongoDB",
+            Self::Redis => "each server's wire to Redis",
+            Self::Bus => "everybody's wire to the broker",
+        })
+    }
 }
 
 const WAYS: [Wire; 6] =
@@ -47,7 +59,7 @@ async fn break_wires(stage: &Stage, bus: &Proxy, end: End, way: Wire, broken_ms:
     wires.iter().for_each(|wire| wire.set(way));
     time::pass(broken_ms).await;
     wires.iter().for_each(|wire| wire.set(Wire::Pass));
-    let what = format!("the wires to {end:?}: {way:?}");
+    let what = format!("{end} {way}");
     if end == End::Redis {
         stage.recorder.painless_fault(&what, now, time::now_ms());
     } else {
