@@ -58,10 +58,13 @@ impl Node {
     pub async fn until(&mut self, wanted: &[&str], limit_ms: i64) -> Result<()> {
         let what = format!("{} is {wanted:?}; its log is {}", self.addr, self.log.display());
         let url = format!("http://{}/readyz", self.addr);
+        let program = &mut self.program;
         time::until(&what, limit_ms, async || {
-            status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
+            let ended = program.as_mut().is_some_and(Program::has_ended);
+            ended || status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
         })
-        .await
+        .await?;
+        self.must_live()
     }
 
     /// An error where it has ended by itself: nothing here makes a server end but a signal.
