@@ -38,7 +38,7 @@ use crate::engine::metrics::Metrics;
 use crate::engine::node::Node;
 use crate::engine::service::{Ports, Service};
 use crate::engine::shards::Shards;
-use crate::engine::skew::Skew;
+use crate::engine::skew::{CommandClock, Skew};
 use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
@@ -60,7 +60,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         store: Arc::clone(&node.store),
         lock: Arc::clone(&node.lock),
         records,
-        clock: Arc::clone(&node.clock),
+        clock: Arc::new(CommandClock(Arc::clone(&node))),
         has_bus: config.server.mode == Mode::Cluster,
     };
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));

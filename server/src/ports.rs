@@ -293,11 +293,14 @@ pub trait Lock: Send + Sync {
     async fn woken(&self) -> Result<Vec<u16>>;
 }
 
-/// The wall clock.
+/// The wall clock, and one beside it that nobody sets.
 #[async_trait]
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Moment;
+    /// Milliseconds since some moment of the past, by the clock that nobody sets. Where the wall clock has moved by another amount, it
+    /// was set.
+    fn steady_ms(&self) -> i64;
     /// Returns at `at`, never before it.
     async fn sleep_until(&self, at: Moment);
 }

@@ -1,7 +1,7 @@
 //! The live fault harness: fetches what it starts, and runs it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -20,9 +20,19 @@ pub struct Faults {
     /// Say which scenarios there are
     #[arg(long)]
     list: bool,
+    /// The server of an earlier release, for the rolling restart; without it, old and new are the same
+    #[arg(long, value_name = "FILE")]
+    old: Option<PathBuf>,
     /// Seed of everything that is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl Faults {
+    /// What is part of every test.
+    pub fn short() -> Self {
+        Self { quick: true, only: None, list: false, old: None, seed: 1 }
+    }
 }
 
 /// The harness starts and ends its own back ends, below target/faults; here they are only fetched.
@@ -41,11 +51,13 @@ pub fn run(workspace: &Path, faults: &Faults) -> Result<()> {
 }
 
 fn arguments(faults: &Faults) -> Vec<String> {
-    let test = ["test", "--package", "taskcenter-server", "--test", "faults", "--locked", "--"];
+    // The whole workspace, so that nothing is built twice: its parts ask for more features of what they share.
+    let test = ["test", "--workspace", "--test", "faults", "--locked", "--"];
     let mut arguments: Vec<String> = test.map(str::to_owned).into();
     arguments.extend(faults.quick.then(|| "--quick".to_owned()));
     arguments.extend(faults.list.then(|| "--list".to_owned()));
     arguments.extend(faults.only.iter().map(|names| format!("--only={names}")));
+    arguments.extend(faults.old.iter().map(|file| format!("--old={}", file.display())));
     arguments.push(format!("--seed={}", faults.seed));
     arguments
 }
@@ -56,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_passed_on() {
-        let faults = Faults { quick: true, only: Some("kill,mongo".to_owned()), list: false, seed: 7 };
+        let faults = Faults { only: Some("kill,mongo".to_owned()), seed: 7, ..Faults::short() };
         let passed: Vec<String> =
             arguments(&faults).into_iter().skip_while(|argument| argument != "--").collect();
         assert_eq!(passed, ["--", "--quick", "--only=kill,mongo", "--seed=7"]);

@@ -64,7 +64,7 @@ enum Chore {
         #[command(subcommand)]
         action: Action,
     },
-    /// Run every check: services up, format, lint, all tests, services down
+    /// Run every check: services up, format, lint, all tests, services down, `faults --quick`
     ///
     /// Services that ran before are left running. Tests find the services by TASKCENTER_TEST_* variables.
     Test {

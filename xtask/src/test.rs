@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::cargo::cargo;
 use crate::catalog::Profile;
 use crate::deny;
+use crate::faults::{self, Faults};
 use crate::services::Services;
 
 /// The checks, after the services are up.
@@ -17,9 +18,15 @@ const STEPS: [(&str, &[&str]); 3] = [
     ("tests", &["test", "--workspace", "--locked"]),
 ];
 
-/// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
+/// The checks on services, then the faults on back ends of their own.
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
     timed("deny", || deny::run(workspace, &workspace.join("target/services")))?;
+    on_services(workspace, services, keep)?;
+    timed("faults", || faults::run(workspace, &Faults::short()))
+}
+
+/// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
+fn on_services(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
     let before = services.running();
     let result =
         timed("services up", || services.up(Profile::Secure)).and_then(|()| check(workspace, services));

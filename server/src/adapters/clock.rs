@@ -1,6 +1,7 @@
 //! The wall clock, and one that tests turn by hand.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -22,6 +23,12 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+#[allow(clippy::disallowed_methods, reason = "this is the injected clock that everything else reads")]
+fn since_start() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
 /// What is left until `at`; `None` once it has come.
 fn remaining(at: Moment, since_epoch: Duration) -> Option<Duration> {
     let at = Duration::from_millis(u64::try_from(at.ms()).ok()?);
@@ -32,6 +39,10 @@ fn remaining(at: Moment, since_epoch: Duration) -> Option<Duration> {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment::from_ms(i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn steady_ms(&self) -> i64 {
+        i64::try_from(since_start().as_millis()).unwrap_or(i64::MAX)
     }
 
     async fn sleep_until(&self, at: Moment) {
@@ -66,6 +77,11 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         *self.0.borrow()
+    }
+
+    /// Turning it is what passes time here.
+    fn steady_ms(&self) -> i64 {
+        self.now().ms()
     }
 
     async fn sleep_until(&self, at: Moment) {

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow,
-    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow, Record,
+    Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// Decides what becomes of calls. Either answer may also take its time, or never come.
@@ -257,6 +257,31 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn now(&self) -> Result<Moment> {
         self.call("now", self.inner.now()).await
+    }
+}
+
+#[async_trait]
+impl<R: Records + ?Sized> Records for Faulty<R> {
+    async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>> {
+        self.call("record", self.inner.record(kind, key)).await
+    }
+
+    async fn put_record(&self, record: &Record) -> Result<bool> {
+        self.call("put_record", self.inner.put_record(record)).await
+    }
+
+    async fn remove_record(&self, record: &Record) -> Result<bool> {
+        self.call("remove_record", self.inner.remove_record(record)).await
+    }
+
+    async fn records(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Record>> {
+        self.call("records", self.inner.records(kind, index, after, limit)).await
     }
 }
 

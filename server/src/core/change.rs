@@ -52,12 +52,16 @@ pub fn resumed(
         return Ok(None);
     }
     let missed = missed(task, now);
-    let mut next = Task { state: TaskState::Active, ..task.revised(open) };
-    if let Some(missed) = missed {
-        next.next_due_at = task.due_after(missed.stretch.to, task.fired_count);
-        next.last_due_at = Some(missed.stretch.to);
-    }
+    let next = Task { state: TaskState::Active, ..task.revised(open) };
+    let next = missed.map_or_else(|| next.clone(), |missed| beyond(&next, missed.stretch.to));
     Ok(Some((next, missed)))
+}
+
+/// The task, going on after `last`, up to which its moments are decided.
+#[must_use]
+pub fn beyond(task: &Task, last: Moment) -> Task {
+    let next_due_at = task.due_after(last, task.fired_count);
+    Task { next_due_at, last_due_at: Some(last), ..task.clone() }
 }
 
 /// The moments that passed while a task was held.

@@ -30,8 +30,11 @@ pub async fn run(node: &Arc<Node>) {
     while !node.shutdown.is_cancelled() {
         next_moment(node).await;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        if !node.is_fit() {
+            continue;
+        }
         let now = node.skew.cautious(node.clock.now());
-        let due = node.window.take_due(now, node.settings.batch as usize);
+        let due = take_due(node, now);
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
@@ -45,10 +48,24 @@ pub async fn run(node: &Arc<Node>) {
     batches.wait().await;
 }
 
+/// Fires one batch of what is due at `now`, and hands it over. How many tasks that were.
+pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
+    let due = take_due(node, now);
+    let tasks = due.len();
+    if tasks > 0 {
+        fire_or_give_back(node, due, now).await;
+    }
+    tasks
+}
+
+fn take_due(node: &Node, now: Moment) -> Vec<Task> {
+    node.window.take_due(now, node.settings.batch as usize)
+}
+
 /// Returns when something in the window is due, or when the node stops.
 async fn next_moment(node: &Node) {
     loop {
-        let head = node.window.head().filter(|_| !node.skew.too_far());
+        let head = node.window.head().filter(|_| node.is_fit());
         let due = async {
             match head {
                 Some(head) => node.clock.sleep_until(head.plus_ms(node.skew.node_ahead_ms())).await,
@@ -115,6 +132,7 @@ async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(
 
 async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
     let rows: Vec<Run> = tasks.iter().map(|task| row(node, task, now)).collect();
+    crate::failpoint!("fire::before_insert");
     let inserted = node.store.insert_runs(&rows).await?;
     let stands = |(row, inserted)| match inserted {
         InsertedRun::New => row,
@@ -127,9 +145,7 @@ fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let due = task.next_due_at.unwrap_or(now);
     let holder = node.name.as_str();
     match node.misfire().step(task, due, now) {
-        Step::Fire { at } => {
-            Run::firing(task, at, holder, node.ids.token(now), now.plus_ms(node.settings.run_lease_ms))
-        }
+        Step::Fire { at } => Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now)),
         Step::Skip { from, to, count } => {
             let late_sec = now.since(from) / 1000;
             let reason = format!("misfire: {count} moments, the first {late_sec} s late");

@@ -82,7 +82,11 @@ async fn hold_shards(node: &Node) {
 async fn clear_away(node: &Node) {
     let mut pace = Pace::new("prune", Duration::from_secs(node.settings.prune_sec));
     while !node.shutdown.is_cancelled() {
-        match prune::run_once(node, node.clock.now()).await {
+        if !node.is_fit() {
+            pace.pause(&node.shutdown).await;
+            continue;
+        }
+        match prune::run_once(node, node.skew.cautious(node.clock.now())).await {
             Ok(()) => pace.pause(&node.shutdown).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
         }

@@ -12,8 +12,8 @@ use super::settings::Settings;
 use super::shards::Shards;
 use super::skew::Skew;
 use super::window::Window;
-use crate::core::Run;
 use crate::core::misfire::Misfire;
+use crate::core::{Moment, Run};
 use crate::ports::{Bus, Clock, Lock, Result, Store};
 
 /// One running node: its ports, its settings and what it holds in memory.
@@ -52,6 +52,16 @@ impl Node {
     /// How late is too late, and what then.
     pub fn misfire(&self) -> &Misfire {
         &self.settings.misfire
+    }
+
+    /// Whether it may decide anything by its clock.
+    pub fn is_fit(&self) -> bool {
+        self.skew.is_fit(&*self.clock)
+    }
+
+    /// Until when it is trusted with a run that it takes on now.
+    pub fn run_lease_until(&self, now: Moment) -> Moment {
+        self.skew.eager(now).plus_ms(self.settings.run_lease_ms)
     }
 
     /// Replaces runs by compare-and-set; those that this call replaced, as they are stored now.

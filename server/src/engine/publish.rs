@@ -30,7 +30,7 @@ const MARK_TRIES: u32 = 5;
 /// Hands over runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
 /// rescued when its lease has run out.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
-    let runs = still_held(runs, node.clock.now());
+    let runs = still_held(runs, node.skew.eager(node.clock.now()));
     let (queued, sent): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.queue.is_some());
     tokio::join!(queue(node, queued), send(node, sent));
 }
@@ -112,7 +112,13 @@ async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Mome
             failed.push(run);
         }
     }
-    if let Err(error) = node.replace_runs(failed).await {
+    if failed.is_empty() {
+        return;
+    }
+    crate::failpoint!("fire::before_refused");
+    let noted = node.replace_runs(failed).await;
+    crate::failpoint!("fire::refused");
+    if let Err(error) = noted {
         tracing::warn!(%error, "refused messages could not be noted; they are sent again");
     }
 }
@@ -174,4 +180,5 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     if let Err(error) = node.store.count_fires(now, &fires).await {
         tracing::warn!(%error, "fires were not counted");
     }
+    crate::failpoint!("fire::counted");
 }

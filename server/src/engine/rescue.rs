@@ -20,7 +20,12 @@ const BATCH: u32 = 500;
 pub async fn run(node: &Arc<Node>) {
     let mut pace = Pace::new("rescue", Duration::from_millis(node.settings.rescue_ms));
     while !node.shutdown.is_cancelled() {
-        match run_once(node, node.clock.now()).await {
+        if !node.is_fit() {
+            pace.pause(&node.shutdown).await;
+            continue;
+        }
+        // By the slower clock: a fast one would take over what others hold still.
+        match run_once(node, node.skew.cautious(node.clock.now())).await {
             Ok(true) => pace.worked(),
             Ok(false) => pace.soon(node.hints.needs_attention()).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
@@ -98,7 +103,7 @@ fn look_after(
     if run.state != RunState::Firing {
         return Ok(());
     }
-    run.claimed_by(&node.name, now.plus_ms(node.settings.run_lease_ms));
+    run.claimed_by(&node.name, node.run_lease_until(now));
     Ok(())
 }
 
@@ -117,6 +122,7 @@ async fn past_their_moment(
     cancel(node, orphans, now).await?;
     let advances: Vec<_> = waiting.iter().map(|run| dispatch::advance(&tasks[&run.task_id], run)).collect();
     if !advances.is_empty() {
+        crate::failpoint!("rescue::before_advance");
         let stepped = node.store.advance_tasks(&advances).await?;
         crate::failpoint!("rescue::advanced");
         passed.extend(waiting.into_iter().zip(stepped).filter_map(|(run, stepped)| stepped.then_some(run)));
@@ -140,5 +146,11 @@ fn awaits(task: &Task, run: &Run) -> bool {
 async fn cancel(node: &Node, mut orphans: Vec<Run>, now: Moment) -> Result<()> {
     orphans
         .retain_mut(|run| run.cancel("its task was deleted or changed before the moment fired", now).is_ok());
-    node.replace_runs(orphans).await.map(drop)
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    crate::failpoint!("rescue::before_cancel");
+    let cancelled = node.replace_runs(orphans).await.map(drop);
+    crate::failpoint!("rescue::cancelled");
+    cancelled
 }

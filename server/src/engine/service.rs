@@ -251,6 +251,7 @@ impl Service {
     }
 
     async fn delete_these(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
+        crate::failpoint!("delete::before_cancel");
         let turned = self.ports.store.cancel_tasks(ids, true, self.ports.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
         stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await

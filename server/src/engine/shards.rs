@@ -53,6 +53,9 @@ impl Shards {
 /// When the lock service fails. What is held stays relied on until its lease has run out.
 pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     let ttl_ms = node.settings.shard_lease_ms;
+    if node.skew.too_far() {
+        return step_aside(node, now.plus_ms(ttl_ms as i64)).await;
+    }
     let nodes = node.lock.join(&node.name, ttl_ms).await?;
     let (mine, others): (Vec<u16>, Vec<u16>) =
         (0..SHARDS).partition(|shard| highest(&nodes, *shard) == Some(node.name.as_str()));
@@ -67,6 +70,18 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     }
     node.metrics.shards_held(held.len());
     node.lock.release(&node.name, &lost, false).await
+}
+
+/// A node that may not fire keeps no shard from those that may.
+async fn step_aside(node: &Node, until: Moment) -> Result<()> {
+    let held = node.shards.held();
+    if !held.is_empty() {
+        tracing::warn!(shards = held.len(), "gives its shards up for as long as its clock is too far off");
+    }
+    node.shards.set(Vec::new(), until);
+    node.window.keep_shards(&[]);
+    node.metrics.shards_held(0);
+    node.lock.release(&node.name, &held, true).await
 }
 
 /// Leaves the cluster, so that the others need not wait for the leases to run out.

@@ -108,6 +108,11 @@ impl Window {
         self.len() == 0
     }
 
+    /// Whoever waits for the earliest moment is to look at it again.
+    pub fn look_again(&self) {
+        self.earlier.notify_one();
+    }
+
     /// Returns when the earliest moment has changed.
     pub async fn earlier(&self) {
         self.earlier.notified().await;

@@ -1,6 +1,6 @@
 //! Everything that was seen of one scenario, from four sides: the API's answers, the store, the consumers, the effects.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -171,8 +171,8 @@ pub struct Evidence {
     /// Runs whose success a worker reported, and the server acknowledged.
     pub acknowledged_outcomes: Vec<String>,
     pub windows: Vec<Window>,
-    /// Faults that were injected.
-    pub faults: u64,
+    /// Faults that were injected, and how often each.
+    pub faults: BTreeMap<String, u64>,
     /// Moments may be skipped here, by the misfire policy.
     pub may_skip: bool,
     /// Runs that have not ended when the scenario gave up waiting.
@@ -182,9 +182,10 @@ pub struct Evidence {
 impl Evidence {
     /// What there is so far, in a line.
     pub fn progress(&self) -> String {
-        let Self { faults, created, changes, deliveries, effects, steps, .. } = self;
+        let Self { created, changes, deliveries, effects, steps, .. } = self;
         format!(
-            "faults {faults}, tasks {}, changes {}, deliveries {}, effects {}, steps {}",
+            "faults {}, tasks {}, changes {}, deliveries {}, effects {}, steps {}",
+            self.faults.values().sum::<u64>(),
             created.len(),
             changes.len(),
             deliveries.len(),
@@ -209,18 +210,33 @@ impl Recorder {
 
     /// A fault from `from` to `to`, after which the moments that it held up have 30 seconds.
     pub fn fault(&self, what: &str, from: i64, to: i64) {
-        self.window(Window { what: what.to_owned(), from, to, delays: true });
+        self.harmless_fault(what);
+        self.window(what, from, to, true);
     }
 
     /// A fault that explains copies, and that may hold nothing up.
-    pub fn painless_fault(&self, what: &str, at: i64) {
-        self.window(Window { what: what.to_owned(), from: at, to: at, delays: false });
+    pub fn painless_fault(&self, what: &str, from: i64, to: i64) {
+        self.harmless_fault(what);
+        self.aftermath(what, from, to);
     }
 
-    fn window(&self, window: Window) {
-        let mut evidence = self.get();
-        evidence.faults += 1;
-        evidence.windows.push(window);
+    /// A fault that nothing but what it was done to may feel.
+    pub fn harmless_fault(&self, what: &str) {
+        *self.get().faults.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// What a fault leads to later: it explains copies, and may hold nothing up.
+    pub fn aftermath(&self, what: &str, from: i64, to: i64) {
+        self.window(what, from, to, false);
+    }
+
+    /// The end of a fault that holds things up as its begin did.
+    pub fn heal(&self, what: &str, from: i64, to: i64) {
+        self.window(what, from, to, true);
+    }
+
+    fn window(&self, what: &str, from: i64, to: i64, delays: bool) {
+        self.get().windows.push(Window { what: what.to_owned(), from, to, delays });
     }
 
     /// A delivery and, the first time, its effect: the sink is idempotent by the run id.

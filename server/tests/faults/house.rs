@@ -1,5 +1,6 @@
 //! What every scenario of one run of the harness shares.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::backends::Backends;
 use crate::evidence::Evidence;
 use crate::load::{Amount, Load};
+use crate::options::Options;
 use crate::stage::{Setting, Stage};
 
 /// How long a scenario may take to settle after its last fault was mended.
@@ -15,29 +17,50 @@ const SETTLE_MS: i64 = 60_000;
 /// The house.
 pub struct House {
     pub root: PathBuf,
+    /// The servers' program.
     pub binary: PathBuf,
+    /// An earlier release of it, or itself.
+    pub old: PathBuf,
     pub quick: bool,
     pub rng: fastrand::Rng,
     pub backends: Option<Backends>,
+    /// How often back ends were started.
+    started: usize,
+    /// Held while the house stands.
+    _lock: File,
 }
 
 impl House {
     /// The server's binary is copied: a build that goes on beside must not change it under a running scenario.
-    pub fn open(root: &Path, quick: bool, seed: u64) -> Result<Self> {
+    pub fn open(root: &Path, options: &Options) -> Result<Self> {
+        let lock = File::create(root.with_extension("lock"))?;
+        lock.try_lock().context("another harness is at work in this checkout")?;
         if root.exists() {
             std::fs::remove_dir_all(root)?;
         }
         std::fs::create_dir_all(root)?;
         let binary = root.join("taskcenter");
         std::fs::copy(env!("CARGO_BIN_EXE_taskcenter"), &binary).context("the server is built")?;
-        Ok(Self { root: root.to_owned(), binary, quick, rng: fastrand::Rng::with_seed(seed), backends: None })
+        Ok(Self {
+            root: root.to_owned(),
+            old: options.old.clone().unwrap_or_else(|| binary.clone()),
+            binary,
+            quick: options.quick,
+            rng: fastrand::Rng::with_seed(options.seed),
+            backends: None,
+            started: 0,
+            _lock: lock,
+        })
     }
 
     /// The back ends, started when they are needed first.
     pub async fn backends(&mut self) -> Result<&mut Backends> {
         if self.backends.is_none() {
             println!("starting three MongoDB nodes, Redis, and RocketMQ");
-            self.backends = Some(Backends::start(&self.root).await?);
+            // Fresh ones each time: those before may have been left half broken.
+            self.started += 1;
+            let dir = self.root.join(format!("backends-{}", self.started));
+            self.backends = Some(Backends::start(&dir).await?);
         }
         self.backends.as_mut().context("they were started")
     }

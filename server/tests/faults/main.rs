@@ -6,14 +6,17 @@ mod check;
 mod evidence;
 mod handlers;
 mod house;
+mod leash;
 mod load;
 mod mongo;
 mod node;
 mod nominal;
 mod options;
+mod ports;
 mod process;
 mod proxy;
 mod redis;
+mod report;
 mod rocketmq;
 mod scenarios;
 mod self_check;
@@ -21,6 +24,7 @@ mod stage;
 mod store;
 mod time;
 mod transitions;
+mod verdict;
 
 use std::fs;
 use std::path::Path;
@@ -28,29 +32,37 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::check::Verdict;
 use crate::house::House;
 use crate::options::Options;
+use crate::report::Line;
 
-/// So many findings of a kind are shown; all of them are in the scenario's directory.
-const SHOWN: usize = 5;
+fn main() -> ExitCode {
+    if let Some(error) = leash::become_other() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    match harness(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
+async fn harness(options: &Options) -> Result<bool> {
+    leash::take();
     quiet_panics();
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        outcome = run(&options) => match outcome {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        outcome = run(options) => outcome,
         // Dropping the run ends every process that it has started.
-        _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+        _ = tokio::signal::ctrl_c() => Ok(false),
+        _ = terminate.recv() => Ok(false),
     }
 }
 
@@ -78,16 +90,17 @@ async fn run(options: &Options) -> Result<bool> {
     }
     let names = chosen(options)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults");
-    let mut house = House::open(&root, options.quick, options.seed)?;
+    fs::create_dir_all(&root)?;
     let root = fs::canonicalize(&root)?;
+    let mut house = House::open(&root, options)?;
     let mut lines = Vec::new();
-    for (name, says) in names {
-        println!("== {name}: {says}");
+    for (number, (name, says)) in names.iter().enumerate() {
+        println!("== {} of {}, {name}: {says}", number + 1, names.len());
         // Each scenario has the same dice, whichever others are played.
         house.rng = fastrand::Rng::with_seed(options.seed);
         lines.push(played(name, &mut house, &root).await?);
     }
-    Ok(sum_up(&lines, options, &root)?)
+    report::sum_up(&lines, options, &root)
 }
 
 fn chosen(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
@@ -101,71 +114,16 @@ fn chosen(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
     Ok(scenarios::ALL.into_iter().filter(|(name, _)| wanted(name)).collect())
 }
 
-/// How a scenario ended.
-struct Line {
-    text: String,
-    verdict: Option<Verdict>,
-}
-
-impl Line {
-    fn is_sound(&self) -> bool {
-        self.verdict.as_ref().is_some_and(Verdict::is_sound)
-    }
-}
-
 /// A scenario that breaks off fails, and the others go on.
 async fn played(name: &str, house: &mut House, root: &Path) -> Result<Line> {
     let begun = time::now_ms();
     let outcome = scenarios::play(name, house).await;
-    let took = (time::now_ms() - begun) / 1_000;
-    let line = match outcome {
-        Ok(verdict) => {
-            let mark = if verdict.is_sound() { "passed" } else { "FAILED" };
-            Line { text: format!("{mark} {name:18} {took:>4} s | {verdict}"), verdict: Some(verdict) }
-        }
-        Err(error) => {
-            // What it has left broken must not break the next one.
-            house.backends = None;
-            Line { text: format!("BROKE  {name:18} {took:>4} s | {error:#}"), verdict: None }
-        }
-    };
-    println!("{}", line.text);
-    if let Some(verdict) = &line.verdict {
-        tell(verdict);
-        fs::write(root.join(name).join("verdict.json"), serde_json::to_vec_pretty(verdict)?)?;
+    let seconds = (time::now_ms() - begun) / 1_000;
+    if outcome.is_err() {
+        // What it has left broken must not break the next one.
+        house.backends = None;
     }
+    let line = Line { name: name.to_owned(), seconds, outcome };
+    line.tell(root)?;
     Ok(line)
-}
-
-fn tell(verdict: &Verdict) {
-    for (kind, all) in &verdict.found {
-        all.iter().take(SHOWN).for_each(|what| println!("   {kind:?}: {what}"));
-        if all.len() > SHOWN {
-            println!("   {kind:?}: and {} more", all.len() - SHOWN);
-        }
-    }
-}
-
-fn sum_up(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {
-    println!("==");
-    lines.iter().for_each(|line| println!("{}", line.text));
-    let sound = lines.iter().filter(|line| line.is_sound()).count();
-    let sum = |of: fn(&Verdict) -> usize| {
-        lines.iter().filter_map(|line| line.verdict.as_ref()).map(of).sum::<usize>()
-    };
-    let all = format!(
-        "{sound} of {} scenarios passed, seed {}: faults {}, tasks {}, runs {}, deliveries {}, effects {}, findings {}",
-        lines.len(),
-        options.seed,
-        sum(|verdict| verdict.figures.faults as usize),
-        sum(|verdict| verdict.figures.tasks),
-        sum(|verdict| verdict.figures.runs),
-        sum(|verdict| verdict.figures.deliveries),
-        sum(|verdict| verdict.figures.effects),
-        sum(|verdict| verdict.found.values().map(Vec::len).sum()),
-    );
-    println!("{all}; everything is below {}", root.display());
-    let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).chain([all.as_str()]).collect();
-    fs::write(root.join("summary.txt"), texts.join("\n") + "\n")?;
-    Ok(sound == lines.len())
 }

@@ -9,8 +9,8 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{Acknowledgment, UpdateOptions, WriteConcern};
 
+use crate::ports;
 use crate::process::Program;
-use crate::proxy::free_port;
 use crate::time;
 
 const MEMBERS: usize = 3;
@@ -36,7 +36,7 @@ impl Mongo {
         for number in 0..MEMBERS {
             let dir = dir.join(format!("mongo-{number}"));
             std::fs::create_dir_all(dir.join("data"))?;
-            members.push(Member { port: free_port()?, dir, program: None });
+            members.push(Member { port: ports::free()?, dir, program: None });
         }
         let mut set = Self { mongod: mongod.to_owned(), members };
         for member in 0..MEMBERS {
@@ -115,7 +115,7 @@ impl Mongo {
         command.args(["--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--replSet", SET]);
         command.args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256", "--nounixsocket", "--dbpath"]);
         command.arg(dir.join("data"));
-        *program = Some(Program::start(&mut command, &dir.join("log"))?);
+        *program = Some(Program::start(&command, &dir.join("log"))?);
         Ok(())
     }
 

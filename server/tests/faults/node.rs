@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::ports;
 use crate::process::Program;
-use crate::proxy::{Proxy, free_port};
+use crate::proxy::Proxy;
 use crate::time;
 
 /// A server of a stage.
@@ -38,7 +39,7 @@ impl Node {
             binary: binary.to_owned(),
             config: file,
             log: dir.join(format!("{name}.log")),
-            addr: format!("127.0.0.1:{}", free_port()?),
+            addr: format!("127.0.0.1:{}", ports::free()?),
             env: Vec::new(),
             wires,
         })
@@ -49,7 +50,7 @@ impl Node {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(&self.config).args(["--listen", &self.addr]);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        self.program = Some(Program::start(&mut command, &self.log)?);
+        self.program = Some(Program::start(&command, &self.log)?);
         Ok(())
     }
 
@@ -57,19 +58,13 @@ impl Node {
     pub async fn until(&mut self, wanted: &[&str], limit_ms: i64) -> Result<()> {
         let what = format!("{} is {wanted:?}; its log is {}", self.addr, self.log.display());
         let url = format!("http://{}/readyz", self.addr);
+        let program = &mut self.program;
         time::until(&what, limit_ms, async || {
-            status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
+            let ended = program.as_mut().is_some_and(Program::has_ended);
+            ended || status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
         })
-        .await
-    }
-
-    /// Starts it again where it has ended by itself; whether it had.
-    pub fn revive(&mut self) -> Result<bool> {
-        let ended = self.program.as_mut().is_none_or(Program::has_ended);
-        if ended {
-            self.start()?;
-        }
-        Ok(ended)
+        .await?;
+        self.must_live()
     }
 
     /// An error where it has ended by itself: nothing here makes a server end but a signal.
@@ -96,6 +91,14 @@ impl Node {
         self.running()?.terminate(40_000).await?;
         self.program = None;
         Ok(())
+    }
+
+    /// Stops it, and starts another program in its place.
+    pub async fn replace(&mut self, binary: &Path) -> Result<()> {
+        self.stop().await?;
+        self.binary = binary.to_owned();
+        self.start()?;
+        self.until(&["ready"], 60_000).await
     }
 
     fn running(&mut self) -> Result<&mut Program> {

@@ -1,5 +1,7 @@
 //! What the harness can be told.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// Faults on a running task center, and a checker of what came out.
@@ -15,6 +17,9 @@ pub struct Options {
     /// Say which scenarios there are, and end
     #[arg(long)]
     pub list: bool,
+    /// The server of an earlier release, for the rolling restart; without it, old and new are the same
+    #[arg(long, value_name = "FILE")]
+    pub old: Option<PathBuf>,
     /// Seed of everything that is random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::time;
+use crate::{leash, time};
 
 /// A program that was started here. It is killed when it goes out of scope.
 pub struct Program {
@@ -16,12 +16,13 @@ pub struct Program {
 
 impl Program {
     /// Starts it; what it says goes to `log`.
-    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+    pub fn start(command: &Command, log: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
         let name = command.get_program().display().to_string();
         // A group of its own: Ctrl-C at the terminal ends the harness, which then ends its children in order.
-        let child =
-            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn();
+        let mut leashed = leash::on(command);
+        leashed.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        let child = leashed.spawn();
         Ok(Self { child: child.with_context(|| format!("cannot start {name}"))? })
     }
 

@@ -1,7 +1,8 @@
 //! A wire that can be made to fail in every way a wire fails, and a balancer in front of the servers.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +30,20 @@ pub enum Wire {
     Delay(u64),
     /// Nothing moves, nothing is closed.
     Freeze,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("whole"),
+            Self::Refuse => f.write_str("closed"),
+            Self::Reset => f.write_str("reset"),
+            Self::CutAfter(bytes) => write!(f, "cut after {bytes} bytes"),
+            Self::DropReplies => f.write_str("without answers"),
+            Self::Delay(ms) => write!(f, "slower by {ms} ms"),
+            Self::Freeze => f.write_str("frozen"),
+        }
+    }
 }
 
 /// A wire to `target`. It ends when it goes out of scope.
@@ -157,23 +172,6 @@ async fn balance(mut inbound: TcpStream, targets: Arc<Vec<String>>, first: usize
         if let Ok(mut outbound) = TcpStream::connect(&targets[(first + turn) % targets.len()]).await {
             let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
             return;
-        }
-    }
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A port whose neighbours a broker takes as well are free, too.
-pub fn free_broker_port() -> Result<u16> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let port = free_port()?.wrapping_add(NEXT.fetch_add(7, Ordering::Relaxed) as u16).max(2_000);
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if [port - 2, port, port + 1].into_iter().all(free) {
-            return Ok(port);
         }
     }
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::ports;
 use crate::process::Program;
-use crate::proxy::free_port;
 use crate::time;
 
 /// The server.
@@ -22,7 +22,7 @@ impl Redis {
     pub async fn start(dir: &Path) -> Result<Self> {
         let dir = dir.join("redis");
         std::fs::create_dir_all(&dir)?;
-        let mut redis = Self { port: free_port()?, dir, program: None };
+        let mut redis = Self { port: ports::free()?, dir, program: None };
         redis.restart().await?;
         Ok(redis)
     }
@@ -44,7 +44,7 @@ impl Redis {
             "no",
         ]);
         command.arg("--dir").arg(&self.dir);
-        self.program = Some(Program::start(&mut command, &self.dir.join("log"))?);
+        self.program = Some(Program::start(&command, &self.dir.join("log"))?);
         time::until("Redis answers", 20_000, async || self.say("PING").await.is_ok()).await
     }
 

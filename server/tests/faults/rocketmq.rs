@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
+use crate::ports;
 use crate::process::Program;
-use crate::proxy::{Proxy, free_broker_port, free_port};
+use crate::proxy::Proxy;
 use crate::time;
 
 /// Clients learn the broker's address from the name server, so a wire can only stand where the broker says that it is. The whole of
@@ -31,12 +32,11 @@ impl RocketMq {
     pub async fn start(jars: &Path, dir: &Path) -> Result<Self> {
         let dir = dir.join("rocketmq");
         std::fs::create_dir_all(&dir)?;
-        let (namesrv, broker) = (free_port()?, free_broker_port()?);
+        let (namesrv, broker) = (ports::free()?, ports::free_for_a_broker()?);
         std::fs::write(dir.join("namesrv.conf"), format!("listenPort={namesrv}\nbindAddress=127.0.0.1\n"))?;
         std::fs::write(dir.join("broker.conf"), broker_config(&dir, namesrv, broker))?;
-        let mut command =
-            java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
-        let program = Program::start(&mut command, &dir.join("namesrv.log"))?;
+        let command = java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
+        let program = Program::start(&command, &dir.join("namesrv.log"))?;
         listens("the name server", namesrv).await?;
         let wire = Proxy::open(&format!("{ANNOUNCED}:{broker}"), &format!("127.0.0.1:{broker}")).await?;
         let jars = jars.to_owned();
@@ -51,9 +51,9 @@ impl RocketMq {
 
     /// Starts the broker, and waits until it takes connections.
     pub async fn restart(&mut self) -> Result<()> {
-        let mut command =
+        let command =
             java(&self.jars, &self.dir, "512m", "org.apache.rocketmq.broker.BrokerStartup", "broker.conf");
-        self.program = Some(Program::start(&mut command, &self.dir.join("broker.log"))?);
+        self.program = Some(Program::start(&command, &self.dir.join("broker.log"))?);
         listens("the broker", self.broker).await
     }
 

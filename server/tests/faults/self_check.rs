@@ -3,10 +3,11 @@
 
 use anyhow::{Result, ensure};
 
-use crate::check::{Kind, Verdict, check};
+use crate::check::check;
 use crate::evidence::{
     Answer, Change, Created, Deed, Delivery, Done, Effect, Evidence, Rhythm, RunRow, Step, TaskRow, Wanted,
 };
+use crate::verdict::{Kind, Verdict};
 
 const START: i64 = 1_000_000_000_000;
 const MOMENTS: i64 = 90;

@@ -24,6 +24,8 @@ pub const SHARD_LEASE_MS: i64 = 1_500;
 #[derive(Debug, Clone)]
 pub struct Setting {
     pub nodes: usize,
+    /// The servers' program, where it is not the one that was just built.
+    pub binary: Option<PathBuf>,
     /// More lines for the servers' configuration: the rest of `[engine]`, then other sections.
     pub extra: String,
     /// Whether each node has wires of its own to MongoDB and Redis.
@@ -34,7 +36,7 @@ pub struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { nodes: 2, extra: String::new(), wires: false, embedded: false }
+        Self { nodes: 2, binary: None, extra: String::new(), wires: false, embedded: false }
     }
 }
 
@@ -99,7 +101,13 @@ impl Stage {
                 Some(backends) if !setting.embedded => config(backends, &id, &setting).await?,
                 _ => (embedded(&dir, &setting), None),
             };
-            nodes.push(Node::new(binary, &dir, &format!("node-{number}"), &config, wires)?);
+            nodes.push(Node::new(
+                setting.binary.as_deref().unwrap_or(binary),
+                &dir,
+                &format!("node-{number}"),
+                &config,
+                wires,
+            )?);
         }
         let balancer = Balancer::open(nodes.iter().map(|node| node.addr.clone()).collect()).await?;
         let source = match backends {

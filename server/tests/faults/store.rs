@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt};
 use mongodb::bson::{Document, doc};
+use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ChangeStreamEvent;
-use mongodb::{Client, Database};
+use mongodb::{Client, Collection, Database};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -70,19 +71,35 @@ impl Source {
     pub async fn watch(&self, recorder: Arc<Recorder>) -> Result<JoinHandle<()>> {
         match self {
             Self::Mongo(db) => {
-                let stream = db.collection::<Document>("runs").watch().await?;
-                Ok(tokio::spawn(async move {
-                    let mut last = HashMap::new();
-                    let mut stream = stream;
-                    // An error that the driver could not resume from ends the record; what was seen stays.
-                    while let Some(Ok(event)) = stream.next().await {
-                        if let Some(step) = step_of(&event, &mut last) {
-                            recorder.get().steps.push(step);
-                        }
-                    }
-                }))
+                let runs = db.collection::<Document>("runs");
+                let stream = runs.watch().await?;
+                Ok(tokio::spawn(follow(runs, stream, recorder)))
             }
             Self::Sqlite(file) => Ok(tokio::spawn(poll(file.clone(), recorder))),
+        }
+    }
+}
+
+type Changes = ChangeStream<ChangeStreamEvent<Document>>;
+
+/// The driver resumes a stream once. A primary that is away for longer ends it, and it is opened again where it ended.
+async fn follow(runs: Collection<Document>, mut stream: Changes, recorder: Arc<Recorder>) {
+    let mut last = HashMap::new();
+    let mut turn = time::ticks(200);
+    loop {
+        while let Some(Ok(event)) = stream.next().await {
+            if let Some(step) = step_of(&event, &mut last) {
+                recorder.get().steps.push(step);
+            }
+        }
+        let seen = stream.resume_token();
+        loop {
+            turn.tick().await;
+            // Without a token nothing was seen yet, and what came meanwhile is missed: the checker will say so.
+            if let Ok(again) = runs.watch().resume_after(seen.clone()).await {
+                stream = again;
+                break;
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use taskcenter_server::core::RunState;
 use taskcenter_server::core::run::{RunEvent, transition};
 
-use crate::check::{Kind, Verdict};
 use crate::evidence::Step;
+use crate::verdict::{Kind, Verdict};
 
 const EVENTS: [RunEvent; 12] = [
     RunEvent::Confirmed,

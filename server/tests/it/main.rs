@@ -2,6 +2,7 @@
 
 mod access;
 mod cli;
+mod clocks;
 mod directions;
 mod docs;
 mod engine;

@@ -134,8 +134,13 @@ impl Life {
     async fn may_be_late(&self, rates: &Rates, call: &'static str, what: u64) {
         if self.falls(rates.delays) {
             let ms = self.lots().u64(1..rates.longest_delay_ms);
+            let is_felt = ms > LONG_DELAY_MS && hands_over(call);
+            // Its lease may run out during the delay as well as after it.
+            if is_felt {
+                self.trouble();
+            }
             sleep_ms(ms).await;
-            if ms > LONG_DELAY_MS && hands_over(call) {
+            if is_felt {
                 self.trouble();
             }
             self.turn(what).await;

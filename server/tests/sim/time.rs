@@ -56,6 +56,10 @@ impl Clock for OffClock {
         self.time.now().plus_ms(self.ahead_ms.load(Ordering::Relaxed))
     }
 
+    fn steady_ms(&self) -> i64 {
+        self.time.now().ms()
+    }
+
     async fn sleep_until(&self, at: Moment) {
         loop {
             let left = at.since(self.now());

@@ -24,6 +24,7 @@ struct Id {
 pub async fn run(ledger: &Ledger, ended_before: Moment, limit: u32) -> Result<u64> {
     let ended = doc! { "ended_at": { "$lt": date(ended_before) } };
     let runs = prune_runs(ledger, &ended, u64::from(limit)).await?;
+    crate::failpoint!("mongo::runs_pruned");
     let tasks = prune_tasks(ledger, &ended, u64::from(limit) - runs).await?;
     Ok(runs + tasks)
 }

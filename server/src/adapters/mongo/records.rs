@@ -40,10 +40,15 @@ pub async fn put(ledger: &Ledger, record: &Record) -> Result<bool> {
         doc: record.doc.clone(),
         version: record.version as i64 + 1,
     };
-    if record.version == 0 {
-        return insert(ledger, &row).await;
-    }
-    let replaced = bounded(ledger.records.replace_one(stands(record), &row).into_future()).await?;
+    crate::failpoint!("mongo::before_record");
+    let stored =
+        if record.version == 0 { insert(ledger, &row).await } else { replace(ledger, record, &row).await };
+    crate::failpoint!("mongo::record_stored");
+    stored
+}
+
+async fn replace(ledger: &Ledger, record: &Record, row: &RecordRow) -> Result<bool> {
+    let replaced = bounded(ledger.records.replace_one(stands(record), row).into_future()).await?;
     Ok(replaced.matched_count == 1)
 }
 
@@ -65,6 +70,7 @@ fn stands(record: &Record) -> Document {
 
 pub async fn remove(ledger: &Ledger, record: &Record) -> Result<bool> {
     bounded(ledger.records.delete_one(stands(record)).into_future()).await?;
+    crate::failpoint!("mongo::record_removed");
     Ok(by_key(ledger, &record.kind, &record.key).await?.is_none())
 }
 

@@ -26,7 +26,10 @@ pub async fn remember(ledger: &Ledger, request: &Remembered) -> Result<Remembere
         ids: request.ids.clone(),
         at: date(request.at),
     };
-    if persistent(|| insert(ledger, &row)).await? {
+    crate::failpoint!("mongo::before_remember");
+    let is_new = persistent(|| insert(ledger, &row)).await?;
+    crate::failpoint!("mongo::remembered");
+    if is_new {
         return Ok(request.clone());
     }
     let standing = bounded(ledger.remembered.find_one(doc! { "_id": &request.key }).into_future()).await?;

@@ -16,7 +16,10 @@ const HOLDER_TRIES: usize = 5;
 
 pub async fn task(ledger: &Ledger, read: &Task, task: &Task) -> Result<ReplacedTask> {
     for _ in 0..HOLDER_TRIES {
-        match persistent(|| replace(ledger, read, task)).await? {
+        crate::failpoint!("mongo::before_replace");
+        let tried = persistent(|| replace(ledger, read, task)).await?;
+        crate::failpoint!("mongo::replaced");
+        match tried {
             Tried::Replaced => return Ok(ReplacedTask::Done),
             Tried::NotThere => return moved_or_done(ledger, task).await,
             Tried::KeyHeld => {}

@@ -26,7 +26,9 @@ pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
 
 async fn insert_chunk(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
     let rows: Vec<RunRow> = runs.iter().map(RunRow::from).collect();
+    crate::failpoint!("mongo::before_insert_runs");
     let duplicates = persistent(|| insert_rows(ledger, &rows)).await?;
+    crate::failpoint!("mongo::runs_inserted");
     let ids: Vec<&RunId> = duplicates.iter().map(|at| &runs[*at].id).collect();
     let standing = by_id(ledger, &ids).await?;
     let mut standing: HashMap<RunId, Run> = standing.into_iter().map(|run| (run.id.clone(), run)).collect();

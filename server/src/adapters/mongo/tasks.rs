@@ -65,7 +65,9 @@ fn copy(error: &PortError) -> PortError {
 /// One try. `None` for a task whose key was held when it was inserted and free when the holder was looked up.
 async fn insert_and_look(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Result<InsertedTask>>>> {
     let rows: Vec<TaskRow> = tasks.iter().map(|task| TaskRow::from(*task)).collect();
+    crate::failpoint!("mongo::before_insert_tasks");
     let collisions = persistent(|| insert_rows(ledger, &rows)).await?;
+    crate::failpoint!("mongo::tasks_inserted");
     let mut answers: Vec<_> = tasks.iter().map(|_| Some(Ok(InsertedTask::New))).collect();
     let duplicates: Vec<&Task> = collisions.duplicates.iter().map(|at| tasks[*at]).collect();
     let standing = look_up(ledger, &duplicates).await?;
@@ -265,9 +267,12 @@ pub async fn cancel(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) ->
 
 async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
     let ids = texts(ids);
+    crate::failpoint!("mongo::before_bury");
     persistent(|| bury(ledger, &ids, now)).await?;
+    crate::failpoint!("mongo::buried");
     if hide {
         persistent(|| self::hide(ledger, &ids)).await?;
+        crate::failpoint!("mongo::hidden");
     }
     let tombstones = doc! { "state": "cancelled" };
     let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;

@@ -43,7 +43,10 @@ async fn apply_chunk(ledger: &Ledger, collection: &str, statements: &[Document])
         "ordered": false,
         "writeConcern": concern,
     };
-    read_answer(&bounded(ledger.db.run_command(command).into_future()).await?)
+    crate::failpoint!("mongo::before_update");
+    let answer = bounded(ledger.db.run_command(command).into_future()).await?;
+    crate::failpoint!("mongo::updated");
+    read_answer(&answer)
 }
 
 fn read_answer(answer: &Document) -> Result<usize> {

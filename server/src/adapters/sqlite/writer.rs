@@ -186,6 +186,7 @@ fn linger(waiting: &Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expec
 /// Runs the batch in one transaction. After an error nothing of it lasts.
 fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    crate::failpoint!("sqlite::begun");
     for job in batch {
         if let Err(error) = job.run(&tx)
             && tx.is_autocommit()

@@ -94,9 +94,9 @@ impl Service {
                 return Err(ServiceError::RevisionMoved(task.rev));
             }
             let open: Vec<u32> = self.ports.store.open_runs(id).await?.iter().map(|run| run.rev).collect();
-            let Some((next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
+            let Some((mut next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
             if let Some(row) = row {
-                self.ports.store.insert_runs(&[row]).await?;
+                next = change::beyond(&next, self.standing_row(row).await?.decides_up_to());
             }
             crate::failpoint!("change::before_replace");
             let replaced = self.ports.store.replace_task(&task, &next).await?;
@@ -110,6 +110,17 @@ impl Service {
                 ReplacedTask::Moved => {}
             }
         }
+    }
+
+    /// The row that stands decides: an earlier try of the same change may have written it, when fewer moments had passed.
+    async fn standing_row(&self, row: Run) -> Result<Run> {
+        crate::failpoint!("change::before_insert");
+        let inserted = self.ports.store.insert_runs(std::slice::from_ref(&row)).await?.pop();
+        crate::failpoint!("change::inserted");
+        Ok(match inserted {
+            Some(InsertedRun::Existing(standing)) => *standing,
+            _ => row,
+        })
     }
 
     async fn changed(&self, task: Task) -> Result<Changed> {
@@ -132,8 +143,9 @@ impl Service {
 
     async fn cancelled(&self, id: &TaskId) -> Result<Changed> {
         self.shown_task(id).await?;
+        crate::failpoint!("cancel::before_cancel");
         self.ports.store.cancel_tasks(std::slice::from_ref(id), false, self.now()).await?;
-        crate::failpoint!("delete::cancelled");
+        crate::failpoint!("cancel::cancelled");
         let open_runs = self.call_off_waiting(id).await?;
         Ok(Changed { task: self.shown_task(id).await?, open_runs })
     }
@@ -147,6 +159,7 @@ impl Service {
         let asked: Vec<RunId> = waiting.iter().map(|run| run.id.clone()).collect();
         waiting.retain_mut(|run| run.cancel("its task was deleted", now).is_ok());
         let off: Vec<RunId> = self.replace(waiting).await?.into_iter().map(|run| run.id).collect();
+        crate::failpoint!("delete::called_off");
         let taken_meanwhile = asked.into_iter().filter(|id| !off.contains(id));
         Ok(others.into_iter().map(|run| run.id).chain(taken_meanwhile).collect())
     }
@@ -171,6 +184,7 @@ impl Service {
             }
             let now = self.now();
             let run = Run::triggered(&task, &mark, self.ids.token(now), now);
+            crate::failpoint!("trigger::before_insert");
             let stands = match self.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop() {
                 Some(InsertedRun::Existing(standing)) => *standing,
                 _ => run,
@@ -189,6 +203,7 @@ impl Service {
     async fn call_off(&self, mut run: Run) -> Result<()> {
         if run.cancel("its task was changed before it was fired", self.now()).is_ok() {
             self.replace(vec![run]).await?;
+            crate::failpoint!("trigger::called_off");
         }
         Ok(())
     }
@@ -236,7 +251,9 @@ impl Service {
             let mut run = self.run(id).await?;
             change(&mut run).map_err(|_| ServiceError::RunState(run.state))?;
             crate::failpoint!("run::before_change");
-            if let Some(run) = self.replace(vec![run]).await?.pop() {
+            let replaced = self.replace(vec![run]).await?.pop();
+            crate::failpoint!("run::changed");
+            if let Some(run) = replaced {
                 return Ok(run);
             }
         }

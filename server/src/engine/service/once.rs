@@ -44,6 +44,7 @@ impl Service {
         let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
         let at: Moment = self.now();
         let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
+        crate::failpoint!("submit::before_remember");
         let standing = self.ports.store.remember(&asked).await?;
         if standing.fingerprint == asked.fingerprint {
             Ok(standing.ids)

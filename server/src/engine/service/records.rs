@@ -56,7 +56,10 @@ impl Service {
     pub async fn remove_record(&self, kind: &str, key: &str) -> Result<bool> {
         loop {
             let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
-            if self.ports.records.remove_record(&record).await? {
+            crate::failpoint!("record::before_remove");
+            let removed = self.ports.records.remove_record(&record).await?;
+            crate::failpoint!("record::removed");
+            if removed {
                 told_of_record(Change::RecordRemove, kind, key);
                 return Ok(true);
             }

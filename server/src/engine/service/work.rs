@@ -129,6 +129,7 @@ impl Service {
     pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
         let until = self.ports.clock.now().plus_ms(lease_ms);
         let asked: Vec<_> = held.iter().map(|held| (held.run_id.clone(), held)).collect();
+        crate::failpoint!("renew::before_update");
         let answers = self.change_runs(&asked, |run, held| {
             check(run, held.attempt, &held.token)?;
             if run.state != RunState::Leased {
@@ -139,6 +140,7 @@ impl Service {
             Ok(true)
         });
         let answers = answers.await?.into_iter();
+        crate::failpoint!("renew::updated");
         Ok(answers.map(|answer| answer.map(|run| run.attention_at.unwrap_or(until))).collect())
     }
 

@@ -37,7 +37,7 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
 pub async fn mongo(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("mongo", Setting::default()).await?;
     let rounds = house.seconds(1, 4);
-    let load = house.load(&stage, rounds * 75)?;
+    let load = house.load(&stage, rounds * 60)?;
     let mongo = &mut house.backends().await?.mongo;
     for _ in 0..rounds {
         time::pass(5_000).await;
@@ -77,7 +77,8 @@ async fn frozen(mongo: &mut Mongo, recorder: &Recorder) -> Result<()> {
     time::pass(3_000).await;
     // Thawed in any case: a frozen process would outlive the harness' patience, not the harness.
     let thawed = mongo.signal(primary, "CONT");
-    recorder.painless_fault("the old primary is thawed", time::now_ms());
+    let now = time::now_ms();
+    recorder.aftermath("the old primary is thawed", now, now);
     writable.and(thawed)
 }
 
@@ -90,21 +91,19 @@ fn told(what: &str, recorder: &Recorder, since: i64) {
 /// Redis only spreads the work: nothing that happens to it may hold anything up.
 pub async fn redis(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("redis", Setting::default()).await?;
-    let (flushes, away) = (house.seconds(15, 120), house.seconds(15, 60));
+    let (flushes, away) = (house.seconds(10, 120), house.seconds(10, 60));
     let load = house.load(&stage, flushes + away + 8)?;
     let redis = &mut house.backends().await?.redis;
     for _ in 0..flushes {
         time::pass(1_000).await;
         redis.say("FLUSHALL").await?;
-        stage.recorder.painless_fault("Redis is flushed", time::now_ms());
+        let now = time::now_ms();
+        stage.recorder.painless_fault("Redis is flushed", now, now);
     }
+    let now = time::now_ms();
     redis.kill()?;
-    stage.recorder.painless_fault("Redis is killed", time::now_ms());
-    for _ in 0..away {
-        time::pass(1_000).await;
-        stage.recorder.painless_fault("Redis is away", time::now_ms());
-    }
+    time::pass(away * 1_000).await;
     redis.restart().await?;
-    stage.recorder.painless_fault("Redis is back", time::now_ms());
+    stage.recorder.painless_fault(&format!("Redis is killed for {away} s"), now, time::now_ms());
     finish(stage, load).await
 }

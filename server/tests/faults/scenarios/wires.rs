@@ -1,5 +1,7 @@
 //! Wires between the servers and their back ends that fail in every way.
 
+use std::fmt;
+
 use anyhow::Result;
 
 use crate::evidence::Evidence;
@@ -16,13 +18,23 @@ pub enum End {
     Bus,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mongo => "each server's wire to MongoDB",
+            Self::Redis => "each server's wire to Redis",
+            Self::Bus => "everybody's wire to the broker",
+        })
+    }
+}
+
 const WAYS: [Wire; 6] =
     [Wire::Reset, Wire::CutAfter(3_000), Wire::DropReplies, Wire::Delay(2_000), Wire::Refuse, Wire::Freeze];
 
 pub async fn play(house: &mut House, name: &str, end: End) -> Result<Evidence> {
     let stage = house.stage(name, Setting { wires: true, ..Setting::default() }).await?;
     let rounds = house.seconds(1, 5);
-    let (broken, whole) = (2_500, 2_500);
+    let (broken, whole) = (house.seconds(2, 4) * 1_000, 2_000);
     let load = house.load(&stage, 3 + rounds * WAYS.len() as i64 * (broken + whole) / 1_000)?;
     time::pass(4_000).await;
     for _ in 0..rounds {
@@ -47,9 +59,9 @@ async fn break_wires(stage: &Stage, bus: &Proxy, end: End, way: Wire, broken_ms:
     wires.iter().for_each(|wire| wire.set(way));
     time::pass(broken_ms).await;
     wires.iter().for_each(|wire| wire.set(Wire::Pass));
-    let what = format!("the wires to {end:?}: {way:?}");
+    let what = format!("{end} {way}");
     if end == End::Redis {
-        stage.recorder.painless_fault(&what, time::now_ms());
+        stage.recorder.painless_fault(&what, now, time::now_ms());
     } else {
         stage.recorder.fault(&what, now, time::now_ms());
     }

@@ -147,6 +147,10 @@ impl Clock for Broken {
         panic!("canary-7f3a")
     }
 
+    fn steady_ms(&self) -> i64 {
+        0
+    }
+
     async fn sleep_until(&self, _: Moment) {}
 }
 

@@ -55,6 +55,23 @@ pub async fn what_passed_while_it_was_paused_is_one_row(on: &Stage) {
     assert_eq!((run.state, run.scheduled_at), (RunState::Ready, NOW.plus_ms(61_000)));
 }
 
+pub async fn a_resume_that_broke_off_goes_on_where_its_row_ends(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let held = on.service.pause(&id, None).await.unwrap().task;
+    // What a node wrote that died before it changed the task.
+    let stretch = Stretch { to: NOW.plus_ms(60_000), count: 61 };
+    let row = Run::skipped(&held, NOW, stretch, "paused".to_owned(), "", NOW.plus_ms(60_500));
+    on.store.insert_runs(&[row]).await.unwrap();
+    on.clock.set(NOW.plus_ms(70_500));
+    let resumed = on.service.resume(&id, None).await.unwrap().task;
+    assert_eq!(
+        (resumed.last_due_at, resumed.next_due_at),
+        (Some(stretch.to), Some(NOW.plus_ms(61_000))),
+        "no moment is left without a row"
+    );
+    assert_eq!(on.fire(&id).await.scheduled_at, NOW.plus_ms(61_000));
+}
+
 pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Stage) {
     let id = on.submit(every_second()).await;
     let task = on.store.task(&id).await.unwrap().unwrap();

@@ -141,6 +141,7 @@ on_every_store! {
     change:
         a_paused_task_keeps_its_place_and_steps_no_further
         what_passed_while_it_was_paused_is_one_row
+        a_resume_that_broke_off_goes_on_where_its_row_ends
         an_edit_names_the_runs_that_came_first_and_lets_them_go_on
         an_edit_of_another_revision_is_refused
         a_row_that_was_written_before_an_edit_ends_unfired

@@ -19,8 +19,8 @@ use super::time::Time;
 
 pub use answers::Kind;
 
-/// Violations that are kept; what follows from the first ones says little.
-const KEPT: usize = 20;
+/// Violations of a rule that are kept; what follows from the first ones says little.
+const KEPT: usize = 5;
 
 /// What is known of a history, and what was wrong with it.
 pub struct Checker {
@@ -39,6 +39,8 @@ struct Book {
     keys: BTreeMap<String, TaskId>,
     requests: BTreeMap<String, Vec<TaskId>>,
     violations: Vec<String>,
+    /// How often each rule was broken.
+    told: BTreeMap<String, usize>,
 }
 
 /// What became of a task.
@@ -119,7 +121,9 @@ impl Checker {
         if self.told {
             println!("!!! {line}");
         }
-        if book.violations.len() < KEPT {
+        let told = book.told.entry(rule.to_owned()).or_insert(0_usize);
+        *told += 1;
+        if *told <= KEPT {
             book.violations.push(line);
         }
     }

@@ -4,6 +4,9 @@ use taskcenter_server::core::{Moment, RunId, RunState, Task, TaskId, TaskState};
 
 use super::{Book, Checker, TaskStory, model};
 
+/// What a run's end says that a person called off.
+const BY_HAND: &str = "called off by hand";
+
 impl Checker {
     /// A write has turned the rows `before` into `after`.
     pub fn tasks_changed(&self, ids: &[TaskId], before: &[Task], after: &[Task]) {
@@ -119,7 +122,9 @@ impl Checker {
         };
         let skips_what_is_to_come =
             stretch.is_some_and(|stretch| stretch.to > self.now().plus_ms(self.skew_ms + 1));
-        let is_called_off = story.run.state == RunState::Cancelled;
+        // A person may call a run off at any time, and with it its moment. Whoever else ends a row unfired has seen that it never fires.
+        let is_called_off =
+            story.run.state == RunState::Cancelled && story.run.reason.as_deref() != Some(BY_HAND);
         if !fits {
             self.wrong(
                 book,

@@ -1,0 +1,115 @@
+//! The ledgers that outlive a node, as seen from beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::memory::{MemoryRecords, MemoryStore};
+use taskcenter_server::adapters::mongo::MongoStore;
+use taskcenter_server::adapters::sqlite::SqliteStore;
+use taskcenter_server::ports::{Records, Store};
+use tempfile::TempDir;
+
+/// Where the ledger lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Memory,
+    Sqlite,
+    Mongo,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "SQLite",
+            Self::Mongo => "MongoDB",
+        }
+    }
+
+    /// Whether a failpoint can be reached there.
+    pub fn has(self, point: &str) -> bool {
+        match point.split_once("::").map(|(part, _)| part) {
+            Some("sqlite") => self == Self::Sqlite,
+            Some("mongo") => self == Self::Mongo,
+            _ => true,
+        }
+    }
+}
+
+pub enum BackEnd {
+    Memory(Arc<MemoryStore>, Arc<MemoryRecords>),
+    /// Opened anew by every life: its writing thread ends with the life.
+    Sqlite(TempDir, Option<Arc<SqliteStore>>),
+    Mongo(Arc<MongoStore>),
+}
+
+fn mongodb_uri() -> String {
+    std::env::var("TASKCENTER_TEST_MONGODB_URI")
+        .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
+}
+
+/// The indexes of many databases at once may take a busy machine longer than one call waits.
+async fn prepare(store: &MongoStore) {
+    const TRIES: usize = 12;
+    for _ in 1..TRIES {
+        if store.now().await.is_ok() {
+            return;
+        }
+    }
+    store.now().await.expect("the store answers");
+}
+
+/// In memory where the system offers that: a process that dies takes nothing from the kernel, and a hundred thousand flushes of a disk
+/// would prove nothing more.
+fn directory() -> std::io::Result<TempDir> {
+    let in_memory = Path::new("/dev/shm");
+    if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() }
+}
+
+impl BackEnd {
+    pub async fn new(kind: Kind, clock: &Arc<ManualClock>, name: &str) -> Self {
+        match kind {
+            Kind::Memory => Self::Memory(Arc::new(MemoryStore::new(clock.clone())), Arc::default()),
+            Kind::Sqlite => Self::Sqlite(directory().expect("there is room for a directory"), None),
+            Kind::Mongo => {
+                let store = MongoStore::new(&mongodb_uri(), name).await.expect("the address is sound");
+                prepare(&store).await;
+                Self::Mongo(Arc::new(store))
+            }
+        }
+    }
+
+    /// Lets go of what a life had opened, once nothing of that life holds it any more, and opens it again.
+    pub async fn reopen(&mut self, clock: &Arc<ManualClock>) {
+        let Self::Sqlite(dir, store) = self else { return };
+        if let Some(store) = store.take() {
+            while Arc::strong_count(&store) > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        *store = Some(Arc::new(SqliteStore::open(dir.path(), clock.clone()).expect("it opens again")));
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Memory(store, _) => store.clone(),
+            Self::Sqlite(_, store) => store.clone().expect("it is open"),
+            Self::Mongo(store) => store.clone(),
+        }
+    }
+
+    pub fn records(&self) -> Arc<dyn Records> {
+        match self {
+            Self::Memory(_, records) => records.clone(),
+            Self::Sqlite(_, store) => store.clone().expect("it is open"),
+            Self::Mongo(store) => store.clone(),
+        }
+    }
+
+    pub async fn close(self) {
+        if let Self::Mongo(store) = self {
+            store.database().drop().await.expect("the database can be dropped");
+        }
+    }
+}

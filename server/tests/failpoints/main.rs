@@ -1,0 +1,142 @@
+//! A node dies at every failpoint, a hundred times at each and on each store, and the next one carries on.
+//!
+//! `docs/reliability.md` and `docs/simulator.md` say what else is done to it.
+
+mod back_end;
+mod bus;
+mod changes;
+mod documents;
+mod judge;
+mod life;
+mod points;
+mod rescues;
+mod source;
+mod stage;
+mod stories;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use back_end::Kind;
+use life::Armed;
+use points::{POINTS, Point};
+use stage::Stage;
+
+/// How often a node dies at each failpoint.
+const HITS: u32 = 100;
+/// Stories after which a point that is not reached is given up.
+const STORIES: u64 = 1_000;
+
+/// What became of one failpoint on one store.
+struct Row {
+    point: &'static str,
+    hits: u32,
+    stories: u64,
+    doubled: usize,
+    wrong: Vec<String>,
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let Self { point, hits, stories, doubled, wrong } = self;
+        let result = match wrong.first() {
+            Some(first) => first.as_str(),
+            None if *hits < HITS => "too few hits",
+            None => "ok",
+        };
+        format!("{point:<28} {hits:>5} {stories:>8} {doubled:>8}  {result}")
+    }
+
+    fn is_good(&self) -> bool {
+        self.wrong.is_empty() && self.hits >= HITS
+    }
+}
+
+/// Distinct in every run of the tests.
+#[allow(clippy::disallowed_methods, reason = "a database must not be one of an earlier run")]
+fn unique() -> u128 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_nanos() << 16 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
+}
+
+/// The points that a store has; with `FAILPOINT` set only those whose names begin so.
+fn points_on(kind: Kind) -> Vec<&'static Point> {
+    let prefix = std::env::var("FAILPOINT").unwrap_or_default();
+    POINTS.iter().filter(|point| kind.has(point.name) && point.name.starts_with(&prefix)).collect()
+}
+
+async fn die_at(stage: &mut Stage, point: &Point) -> Row {
+    let armed = Arc::new(Armed::at(point.name, stage.lots.u64(..)));
+    let mut row = Row { point: point.name, hits: 0, stories: 0, doubled: 0, wrong: Vec::new() };
+    while row.hits < HITS && row.stories < STORIES && row.wrong.is_empty() {
+        armed.set();
+        stage.arm(&armed).await;
+        let verdict = stories::play(stage, point.story).await;
+        row.hits = armed.hits();
+        row.stories += 1;
+        row.doubled += verdict.doubled;
+        row.wrong.extend(verdict.wrong);
+    }
+    row
+}
+
+/// One history after another on one ledger, until every point has been looked at by this or another thread.
+fn histories(kind: Kind, seed: u64, next: &AtomicUsize, rows: &Mutex<Vec<(usize, Row)>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let mut stage = Stage::new(kind, &format!("fp{:032x}", unique()), seed).await;
+        let points = points_on(kind);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(point) = points.get(at) else { break };
+            // A ledger that is small is quick; one in MongoDB has its indexes, and takes longer to make.
+            if kind != Kind::Mongo {
+                stage = Stage::new(kind, "", seed + at as u64).await;
+            }
+            let row = die_at(&mut stage, point).await;
+            println!("{}: {}", kind.name(), row.line());
+            rows.lock().unwrap_or_else(PoisonError::into_inner).push((at, row));
+        }
+        stage.close().await;
+    });
+}
+
+fn die_everywhere(kind: Kind, threads: u64) {
+    life::watch_failpoints();
+    let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for seed in 0..threads {
+            let (next, rows) = (&next, &rows);
+            scope.spawn(move || histories(kind, seed, next, rows));
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    rows.sort_by_key(|(at, _)| *at);
+    println!("{}", table(kind, &rows));
+    let bad: Vec<&str> = rows.iter().filter(|(_, row)| !row.is_good()).map(|(_, row)| row.point).collect();
+    assert!(bad.is_empty(), "{}: {bad:?}", kind.name());
+    assert_eq!(rows.len(), points_on(kind).len(), "every point has its row");
+}
+
+fn table(kind: Kind, rows: &[(usize, Row)]) -> String {
+    let head = format!("{:<28} {:>5} {:>8} {:>8}  {}", "point", "hits", "stories", "doubled", kind.name());
+    std::iter::once(head).chain(rows.iter().map(|(_, row)| row.line())).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_node_dies_at_every_failpoint_in_memory() {
+    die_everywhere(Kind::Memory, 1);
+}
+
+/// SQLite's thread belongs to the one history that there is.
+#[test]
+fn a_node_dies_at_every_failpoint_on_sqlite() {
+    die_everywhere(Kind::Sqlite, 1);
+}
+
+/// MongoDB's answers take their time, and histories wait for them side by side.
+#[test]
+fn a_node_dies_at_every_failpoint_on_mongodb() {
+    die_everywhere(Kind::Mongo, 16);
+}
