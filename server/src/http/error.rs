@@ -144,8 +144,6 @@ impl ApiError {
         match self {
             Self::Format { field, .. } if field == "body" => Code::MalformedBody,
             Self::Field { .. } | Self::Format { .. } => Code::InvalidField,
-            Self::Unauthorized(Denied::Unasked(error)) => code_of(error),
-            Self::Unauthorized(_) => Code::Unauthorized,
             Self::Forbidden(_) => Code::Forbidden,
             Self::NoRoute => Code::NoRoute,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
@@ -154,7 +152,8 @@ impl ApiError {
             Self::IfMatchRequired => Code::IfMatchRequired,
             Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::Timeout => Code::Timeout,
-            Self::Service(error) => code_of(error),
+            Self::Unauthorized(Denied::Unasked(error)) | Self::Service(error) => code_of(error),
+            Self::Unauthorized(_) => Code::Unauthorized,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -165,8 +164,6 @@ impl ApiError {
             Self::Field { msg, detail: None, .. } => msg.clone(),
             Self::Field { msg, detail: Some(detail), .. } => format!("{msg}: {detail}").into(),
             Self::Format { detail, .. } => detail.clone().into(),
-            Self::Unauthorized(Denied::Unasked(error)) => sentence_of(error),
-            Self::Unauthorized(denied) => access::how_to_get_in(denied).into(),
             Self::Forbidden(needed) => format!("the token does not allow this; it takes {needed}").into(),
             Self::NoRoute => "no such route".into(),
             Self::MethodNotAllowed => "method not allowed".into(),
@@ -177,7 +174,8 @@ impl ApiError {
             }
             Self::TooManyRequests { .. } => "too many requests from this address; nothing was done".into(),
             Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
-            Self::Service(error) => sentence_of(error),
+            Self::Unauthorized(Denied::Unasked(error)) | Self::Service(error) => sentence_of(error),
+            Self::Unauthorized(denied) => access::how_to_get_in(denied).into(),
             Self::Internal(_) => "internal error".into(),
         }
     }

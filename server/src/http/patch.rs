@@ -41,7 +41,7 @@ pub fn apply(
             "retry" => next.retry = wanted.retry,
             "dedup_key" => next.dedup.clone_from(&wanted.dedup),
             // With a value the decoder has refused it; `null` would clear what is not there.
-            unknown => return Err(no_such_field(unknown.to_owned())),
+            unknown => return Err(no_such_field(unknown)),
         }
     }
     Ok(next)
@@ -50,13 +50,13 @@ pub fn apply(
 fn refuse_unknown(patch: &Map<String, Value>, field: &str, known: &[&str]) -> Result<(), ApiError> {
     let Some(Value::Object(inner)) = patch.get(field) else { return Ok(()) };
     match inner.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => Err(no_such_field(format!("{field}.{unknown}"))),
+        Some(unknown) => Err(no_such_field(&format!("{field}.{unknown}"))),
         None => Ok(()),
     }
 }
 
-fn no_such_field(field: String) -> ApiError {
-    ApiError::field(cut(&field).to_owned(), "there is no such field")
+fn no_such_field(field: &str) -> ApiError {
+    ApiError::field(cut(field).to_owned(), "there is no such field")
 }
 
 fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {

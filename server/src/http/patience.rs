@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (mut stream, _peer) = pair();
-        let error = stream.write_all(&[0; 64 * 1024]).await.unwrap_err();
+        let error = stream.write_all(&vec![0; 64 * 1024]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -139,7 +139,7 @@ mod tests {
                 }
             }
         };
-        let data = [0; 64 * 1024];
+        let data = vec![0; 64 * 1024];
         let write = stream.write_all(&data);
         let error = tokio::select! { error = write => error.unwrap_err(), () = trickle => unreachable!() };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -95,10 +95,12 @@ async fn next_connection(
         loop {
             let of_all = places.free().await?;
             match listener.accept().await {
-                Ok((stream, address)) => match places.take(address.ip().into(), of_all) {
-                    Some(place) => return Some((stream, Peer(address.ip()), place)),
-                    None => tracing::debug!(%address, "a caller has its share of the connections"),
-                },
+                Ok((stream, address)) => {
+                    if let Some(place) = places.take(address.ip().into(), of_all) {
+                        return Some((stream, Peer(address.ip()), place));
+                    }
+                    tracing::debug!(%address, "a caller has its share of the connections");
+                }
                 Err(error) if is_the_callers(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
