@@ -50,6 +50,7 @@ pub struct Remote {
 }
 
 /// Not shown, wherever the arguments are.
+#[allow(clippy::unnecessary_wraps, reason = "what a parser of arguments looks like")]
 fn hidden(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text))
 }

@@ -41,8 +41,9 @@ async fn provoke(address: &str, bearer: &str) -> String {
                 let request = request.header(header, &value).body(body);
                 let request = if elsewhere { request.header("x-real-ip", "203.0.113.9") } else { request };
                 let Ok(response) = request.send().await else { continue };
-                answers +=
-                    &format!("{:?}{}", response.headers().clone(), response.text().await.unwrap_or_default());
+                let headers = format!("{:?}", response.headers());
+                answers.push_str(&headers);
+                answers.push_str(&response.text().await.unwrap_or_default());
             }
         }
     }
