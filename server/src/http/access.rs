@@ -194,8 +194,8 @@ fn is_direct(headers: &HeaderMap) -> bool {
 fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("."));
     let host = text(header::HOST).unwrap_or_default();
-    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
-    origin.is_some_and(|origin| origin != host) || is_public(host)
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
+    text(header::ORIGIN).is_some_and(|origin| !is_own(origin)) || is_public(host)
 }
 
 fn is_public(host: &str) -> bool {

@@ -42,7 +42,8 @@ impl Rates {
         forget(&mut peers, now);
         let full_at = peers.entry(peer).or_insert(now);
         // A clock that was put back must not shut anybody out for as long.
-        let next = (*full_at).clamp(now, now.saturating_add(SECOND_US)).saturating_add(cost);
+        *full_at = (*full_at).clamp(now, now.saturating_add(SECOND_US));
+        let next = full_at.saturating_add(cost);
         if next - now > SECOND_US {
             return Err(1);
         }

@@ -1,11 +1,13 @@
 //! Every entry of the HTTP front: a line with method and target, and a body. What is taken can be read back as it was sent, what
 //! is refused names its field, and nothing is our fault.
 
+use std::net::Ipv4Addr;
+
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::{Router, http::Method};
 use serde_json::Value;
-use taskcenter_server::http::router;
+use taskcenter_server::http::{Peer, router};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -17,7 +19,8 @@ use crate::store::memory::MemoryFixture;
 use crate::store::sqlite::SqliteFixture;
 
 async fn answer(router: &Router, method: Method, target: &str, body: Vec<u8>) -> Option<(u16, Value)> {
-    let request = Request::builder().method(method).uri(target).header("if-match", "*");
+    let here = Peer(Ipv4Addr::LOCALHOST.into());
+    let request = Request::builder().method(method).uri(target).header("if-match", "*").extension(here);
     // A client's library would not send such a target either.
     let request = request.body(Body::from(body)).ok()?;
     let response = router.clone().oneshot(request).await.expect("a router always answers");

@@ -106,7 +106,9 @@ pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
     assert_eq!(on.two().open_runs(&task.id).await.unwrap(), std::slice::from_ref(&open));
     assert!(update(&*on.one(), &ended(open, PAST)).await);
     assert_eq!(on.two().open_runs(&task.id).await.unwrap(), []);
-    assert_eq!(on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap(), []);
+    // The other run may be in the same shard.
+    let overdue = on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap();
+    assert!(overdue.iter().all(|run| run.task_id != task.id), "{overdue:?}");
 }
 
 pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture) {
