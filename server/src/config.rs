@@ -21,6 +21,7 @@ use crate::compat::Compat;
 use crate::core::alert::Limits;
 use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
+use crate::workers::settings;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,12 @@ pub struct Config {
     pub engine: Settings,
     /// Backlog alerts.
     pub alerts: Alerts,
+    /// The built-in workers.
+    pub workers: settings::Workers,
+    /// What they may run.
+    pub script: settings::Script,
+    /// What they may call.
+    pub callback: settings::Callback,
     /// The older systems' contracts.
     pub compat: Compat,
     /// The log.
@@ -309,6 +316,12 @@ impl Config {
             max_connections: server.max_connections,
             shutdown_grace: Duration::from_millis(server.shutdown_grace_ms),
         }
+    }
+
+    /// What the built-in workers are told.
+    pub fn workers(&self) -> settings::Settings {
+        let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
+        settings::Settings { workers: workers.clone(), script: script.clone(), callback: callback.clone() }
     }
 
     /// The alerts' limits.

@@ -13,6 +13,7 @@ pub mod core;
 pub mod engine;
 pub mod http;
 pub mod ports;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use crate::engine::skew::Skew;
 use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
+use crate::workers::inside::Inside;
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -72,7 +74,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
+    let stop = shutdown.child_token();
+    let workers = workers::Builder::new(Inside::new(Arc::clone(&state.service)), config.workers()).start();
+    let workers = tokio::spawn(workers.context("the built-in workers")?.run_until(stop.clone()));
     let served = http::serve(listener, state, config.http_limits(), mount, shutdown).await;
+    // What they have in their hands is settled while the engine still runs.
+    stop.cancel();
+    workers.await.context("the built-in workers stopped")?;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
