@@ -3,8 +3,12 @@
 //! Instants are RFC 3339. What is absent is `null` or left out; a field that the API does not know is refused. Errors are
 //! [`Problem`]s (RFC 9457) whose `code` is stable.
 
+mod services;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 
 use crate::wire::OutcomeReport;
 

@@ -44,6 +44,7 @@ use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
 use crate::workers::inside::Inside;
+use crate::workers::{Workers, WorkersError};
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -75,8 +76,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
     let stop = shutdown.child_token();
-    let workers = workers::Builder::new(Inside::new(Arc::clone(&state.service)), config.workers()).start();
-    let workers = tokio::spawn(workers.context("the built-in workers")?.run_until(stop.clone()));
+    let workers = built_in(&config, &state.service).context("the built-in workers")?;
+    let workers = tokio::spawn(workers.run_until(stop.clone()));
     let served = http::serve(listener, state, config.http_limits(), mount, shutdown).await;
     // What they have in their hands is settled while the engine still runs.
     stop.cancel();
@@ -85,6 +86,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
+}
+
+/// The workers of this node. Scripts wait for one elsewhere where they are not switched on here.
+fn built_in(config: &Config, service: &Arc<Service>) -> Result<Workers, WorkersError> {
+    let mut settings = config.workers();
+    settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
+    let inside = Inside::new(Arc::clone(service));
+    workers::Builder::new(inside.clone(), inside, settings).start()
 }
 
 /// What a node stands on.

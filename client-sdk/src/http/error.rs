@@ -10,6 +10,9 @@ pub enum Error {
     /// The server's address is no URL that requests can be made of.
     #[error("{0:?} is not an http or https URL")]
     Address(String),
+    /// The token holds what cannot be sent.
+    #[error("the token holds characters that cannot be sent")]
+    Token,
     /// The HTTP client cannot be set up, for want of root certificates say.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),

@@ -4,12 +4,13 @@ mod error;
 mod legacy;
 mod queues;
 mod runs;
+mod services;
 mod tasks;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,10 +39,11 @@ pub struct TaskCenter {
 }
 
 /// Settings of a [`TaskCenter`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "call `build`"]
 pub struct TaskCenterBuilder {
     address: String,
+    token: Option<String>,
     timeout: Duration,
     retries: u32,
     backoff: Duration,
@@ -61,6 +63,12 @@ impl TaskCenterBuilder {
         self
     }
 
+    /// Shows a token with every request.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
     /// Makes the client; nothing is sent yet.
     ///
     /// # Errors
@@ -70,7 +78,9 @@ impl TaskCenterBuilder {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(&self.address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or(Error::Address(self.address))?;
-        let http = Client::builder().timeout(self.timeout).build().map_err(Error::Setup)?;
+        let headers = self.token.as_deref().map(bearer).transpose()?.unwrap_or_default();
+        let http = Client::builder().timeout(self.timeout).default_headers(headers).build();
+        let http = http.map_err(Error::Setup)?;
         Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff })
     }
 }
@@ -88,6 +98,7 @@ impl TaskCenter {
     pub fn builder(address: impl Into<String>) -> TaskCenterBuilder {
         TaskCenterBuilder {
             address: address.into(),
+            token: None,
             timeout: DEFAULT_TIMEOUT,
             retries: DEFAULT_RETRIES,
             backoff: DEFAULT_BACKOFF,
@@ -167,6 +178,12 @@ impl TaskCenter {
     }
 }
 
+fn bearer(token: &str) -> Result<HeaderMap, Error> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
 /// A good answer, received to its end.
 struct Answer {
     headers: HeaderMap,
@@ -210,6 +227,14 @@ mod tests {
         let first = Duration::from_millis(100);
         let delays: Vec<_> = [0, 1, 5, 6, 200].map(|repeated| delay(first, repeated).as_millis()).into();
         assert_eq!(delays, [100, 200, 3_200, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn a_token_is_sent_and_never_printed() {
+        let headers = bearer("canary").unwrap();
+        assert_eq!(headers[AUTHORIZATION], "Bearer canary");
+        assert!(!format!("{headers:?}").contains("canary"));
+        assert!(matches!(bearer("a\nb"), Err(Error::Token)));
     }
 
     #[test]

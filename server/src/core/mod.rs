@@ -1,6 +1,7 @@
 //! The rules of the product. No I/O, no async, no clock: every decision takes `now`.
 
 pub mod alert;
+pub mod callee;
 pub mod change;
 pub mod cron;
 pub mod misfire;

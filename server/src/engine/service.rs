@@ -2,6 +2,7 @@
 //!
 //! Here are the ones that create, read and report; `change` has those that change a task or a run, `work` those of the workers.
 
+mod callees;
 mod change;
 mod once;
 mod records;

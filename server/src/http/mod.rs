@@ -21,6 +21,7 @@ mod rules;
 mod runs;
 mod schedule;
 mod serve;
+mod services;
 mod spec;
 mod stat;
 mod tasks;

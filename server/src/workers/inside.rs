@@ -25,6 +25,11 @@ impl Inside {
     pub fn new(service: Arc<Service>) -> Self {
         Self(service)
     }
+
+    /// The commands.
+    pub fn service(&self) -> &Service {
+        &self.0
+    }
 }
 
 #[async_trait]

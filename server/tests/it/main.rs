@@ -9,3 +9,4 @@ mod lifecycle;
 mod lock;
 mod service;
 mod store;
+mod workers;
