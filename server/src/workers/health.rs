@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
@@ -108,13 +108,18 @@ impl Watch {
     }
 
     async fn ask_all(&self, services: &[&Callee]) {
-        let checked = services.iter().flat_map(|callee| {
-            callee.nodes.iter().filter(|node| callee.is_checked(node)).map(move |node| (*callee, node))
-        });
-        let asked = stream::iter(checked.map(|(callee, node)| async move {
-            self.health.say(&node.url, self.ask(callee, node).await);
-        }));
-        asked.buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut asked = Vec::new();
+        for callee in services {
+            let checked = callee.nodes.iter().filter(|node| callee.is_checked(node));
+            asked.extend(checked.map(|node| self.look(callee, node)));
+        }
+        while !asked.is_empty() {
+            join_all(asked.drain(..asked.len().min(AT_ONCE))).await;
+        }
+    }
+
+    async fn look(&self, callee: &Callee, node: &CalleeNode) {
+        self.health.say(&node.url, self.ask(callee, node).await);
     }
 
     async fn ask(&self, callee: &Callee, node: &CalleeNode) -> Result<(), String> {

@@ -134,7 +134,7 @@ async fn a_node_that_dies_is_left_out_and_comes_back_when_it_answers() {
         let rounds = [bench.work(CALLBACK, &job(&json!({}))).await, bench.work(CALLBACK, &job(&json!({}))).await];
         rounds.iter().all(|run| run.state == RunState::Succeeded)
     };
-    until("it is left out", whole_round).await;
+    until("it is left out", &whole_round).await;
     for _ in 0..4 {
         assert!(whole_round().await, "it stays out");
     }

@@ -93,7 +93,8 @@ async fn hear(
 ) -> impl IntoResponse {
     let body = String::from_utf8(body.to_vec()).unwrap();
     desk.heard.lock().unwrap().push(Heard { method, path: uri.to_string(), headers, body });
+    // The next call needs another connection.
     desk.gate.acquire().await.unwrap().forget();
     let (status, body, location) = desk.answer.lock().unwrap().clone();
-    (StatusCode::from_u16(status).unwrap(), [("location", location)], body)
+    (StatusCode::from_u16(status).unwrap(), [("location", location), ("connection", "close".to_owned())], body)
 }

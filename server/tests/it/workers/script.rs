@@ -167,7 +167,7 @@ async fn over_time_it_is_killed_with_all_that_it_started() {
     shelf.put("stays", &format!("{FAMILY}; wait"));
     let (bench, told) = (shelf.bench().await, shelf.root.path().join("told"));
     let mut stays = job("stays", &[told.to_str().unwrap()]);
-    stays["timeout_ms"] = json!(3_000);
+    stays["timeout_ms"] = json!(5_000);
     let run = bench.work(SCRIPT, &stays).await;
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some("exec time out")));
     assert_eq!(family(&told).len(), 3);
