@@ -28,7 +28,13 @@ pub struct Worker {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "callback,rpc,script")]
     queues: Vec<String>,
     /// The server to work for.
-    #[arg(long, value_name = "URL", env = "TASKCENTER_SERVER", hide_env_values = true, default_value = "http://127.0.0.1:8275")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TASKCENTER_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8275"
+    )]
     server: String,
     /// The token to show there.
     #[arg(long, value_name = "TOKEN", env = "TASKCENTER_TOKEN", hide_env_values = true)]
@@ -48,7 +54,8 @@ impl Worker {
         settings.workers.queues = self.queues;
         serve::threads()?.block_on(async {
             let asked = CancellationToken::new();
-            let watched = signals::watch(asked.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
+            let watched =
+                signals::watch(asked.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
             tokio::spawn(watched);
             let directory = Elsewhere::new(center.clone(), &settings.callback.secrets_dir);
             let workers = Builder::new(center, directory, settings).start();

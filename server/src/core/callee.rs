@@ -107,16 +107,22 @@ impl Callee {
     pub fn check(&self) -> Result<(), InvalidCallee> {
         let named = (1..=MAX_NAME_BYTES).contains(&self.name.len()) && !self.name.contains(char::is_control);
         demand(named, "name", || format!("between 1 and {MAX_NAME_BYTES} bytes without control characters"))?;
-        demand((1..=MAX_NODES).contains(&self.nodes.len()), "nodes", || format!("a list of 1 to {MAX_NODES}"))?;
+        demand((1..=MAX_NODES).contains(&self.nodes.len()), "nodes", || {
+            format!("a list of 1 to {MAX_NODES}")
+        })?;
         for (at, node) in self.nodes.iter().enumerate() {
-            demand(is_base(&node.url), &format!("nodes[{at}].url"), || "an http or https URL without a query".to_owned())?;
+            demand(is_base(&node.url), &format!("nodes[{at}].url"), || {
+                "an http or https URL without a query".to_owned()
+            })?;
             let fits = (1..=MAX_WEIGHT).contains(&node.weight);
             demand(fits, &format!("nodes[{at}].weight"), || format!("between 1 and {MAX_WEIGHT}"))?;
         }
         if let Some(health) = &self.health {
             demand(health.path.starts_with('/'), "health.path", || "a path that begins with /".to_owned())?;
             let fits = health.interval_ms.is_none_or(|interval| INTERVAL_MS.contains(&interval));
-            demand(fits, "health.interval_ms", || format!("between {} and {}", INTERVAL_MS.start(), INTERVAL_MS.end()))?;
+            demand(fits, "health.interval_ms", || {
+                format!("between {} and {}", INTERVAL_MS.start(), INTERVAL_MS.end())
+            })?;
         }
         let fits = self.secret.is_empty() || SECRET_BYTES.contains(&self.secret.expose().len());
         demand(fits, "secret", || format!("{} to {} bytes", SECRET_BYTES.start(), SECRET_BYTES.end()))

@@ -67,7 +67,8 @@ fn read(spec: ServiceSpec) -> Result<Callee, ApiError> {
         let why = format!("timeout_ms should be between 1 and {MAX_TIMEOUT_MS}");
         return Err(ApiError::field("timeout_ms", why));
     }
-    let node = |node: ServiceNode| CalleeNode { url: node.url, weight: node.weight, health_check: node.heartbeat };
+    let node =
+        |node: ServiceNode| CalleeNode { url: node.url, weight: node.weight, health_check: node.heartbeat };
     let callee = Callee {
         name: spec.name,
         nodes: spec.nodes.into_iter().map(node).collect(),
@@ -81,11 +82,14 @@ fn read(spec: ServiceSpec) -> Result<Callee, ApiError> {
 }
 
 fn shown(callee: Callee) -> ServiceResource {
-    let node = |node: CalleeNode| ServiceNode { url: node.url, weight: node.weight, heartbeat: node.health_check };
+    let node =
+        |node: CalleeNode| ServiceNode { url: node.url, weight: node.weight, heartbeat: node.health_check };
     ServiceResource {
         name: callee.name,
         nodes: callee.nodes.into_iter().map(node).collect(),
-        health: callee.health.map(|health| ServiceHealth { path: health.path, interval_ms: health.interval_ms }),
+        health: callee
+            .health
+            .map(|health| ServiceHealth { path: health.path, interval_ms: health.interval_ms }),
         heartbeat_body: callee.heartbeat_body,
         timeout_ms: Some(callee.timeout_ms).filter(|timeout| *timeout > 0),
         signed: !callee.secret.is_empty(),

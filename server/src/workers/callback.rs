@@ -110,9 +110,10 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
     match job.verdict(&answer) {
         Verdict::Done(message) => attempt::keep(&context, &message),
         Verdict::Failed(why) => Err(again(why)),
-        Verdict::Accepted => {
-            Err(HandlerError::confirm_later(job.confirm_within(callbacks), format!("{:?} has taken it on", job.service)))
-        }
+        Verdict::Accepted => Err(HandlerError::confirm_later(
+            job.confirm_within(callbacks),
+            format!("{:?} has taken it on", job.service),
+        )),
     }
 }
 
@@ -121,7 +122,8 @@ impl Callbacks {
     async fn call(&self, callee: &Callee, job: &Job, context: &Context<Self>) -> Result<Answer, CallError> {
         let answering = self.health.answering(callee);
         let nodes = self.router.choose(job.routing, &callee.name, context.task_id(), &answering);
-        let mut ended = Err(CallError::Unreachable(format!("no node of the service {:?} answers", callee.name)));
+        let mut ended =
+            Err(CallError::Unreachable(format!("no node of the service {:?} answers", callee.name)));
         for node in nodes {
             let call = self.request(node, callee, job, context)?;
             let busy = self.router.call(node);
@@ -252,7 +254,10 @@ mod tests {
         let both = r#"{"is_run_in_async":true,"is_success":true,"extra":"x"}"#;
         assert_eq!(verdict(job, 200, both), Verdict::Done("x".into()));
         assert_eq!(verdict(job, 200, r#"{"is_run_in_async":true}"#), Verdict::Accepted);
-        assert_eq!(verdict(job, 200, r#"{"code":0,"data":{"is_success":true}}"#), Verdict::Done(String::new()));
+        assert_eq!(
+            verdict(job, 200, r#"{"code":0,"data":{"is_success":true}}"#),
+            Verdict::Done(String::new())
+        );
         assert_eq!(verdict(job, 200, r#"{"is_success":false,"extra":"why"}"#), Verdict::Failed("why".into()));
         assert_eq!(verdict(job, 200, "hello"), Verdict::Failed("answered 200: hello".into()));
     }

@@ -50,7 +50,11 @@ impl Elsewhere {
     }
 
     async fn secret(&self, name: &str) -> Result<SigningSecret, String> {
-        let missing = || format!("the service {name:?} signs its callbacks, and this worker has no secret for it: see callback.secrets_dir");
+        let missing = || {
+            format!(
+                "the service {name:?} signs its callbacks, and this worker has no secret for it: see callback.secrets_dir"
+            )
+        };
         let is_file_name = !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
         let directory = self.secrets.as_ref().filter(|_| is_file_name).ok_or_else(missing)?;
         let secret = tokio::fs::read_to_string(directory.join(name)).await.map_err(|_| missing())?;
@@ -83,7 +87,8 @@ fn callee(service: ServiceResource) -> Callee {
         weight: node.weight,
         health_check: node.heartbeat,
     };
-    let health = service.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms });
+    let health =
+        service.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms });
     Callee {
         name: service.name,
         nodes: service.nodes.into_iter().map(node).collect(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 
 /// What begins the names of our own headers.
 pub const OURS: &str = "x-taskcenter-";
@@ -14,8 +16,11 @@ pub const OURS: &str = "x-taskcenter-";
 pub fn read(asked: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in asked {
-        let key: HeaderName = name.parse().map_err(|_| format!("headers: {name:?} is no name of a header"))?;
-        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&key) || key.as_str().starts_with(OURS) {
+        let key: HeaderName =
+            name.parse().map_err(|_| format!("headers: {name:?} is no name of a header"))?;
+        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&key)
+            || key.as_str().starts_with(OURS)
+        {
             return Err(format!("headers: {name:?} is not for a task to set"));
         }
         headers.insert(key, value_of(name, value)?);
@@ -41,7 +46,9 @@ mod tests {
 
     #[test]
     fn what_would_change_the_call_is_refused() {
-        for name in ["Host", "content-length", "Transfer-Encoding", "connection", "X-TaskCenter-Signature", "a b", ""] {
+        for name in
+            ["Host", "content-length", "Transfer-Encoding", "connection", "X-TaskCenter-Signature", "a b", ""]
+        {
             assert!(wrong(name, "x"), "{name}");
         }
         assert!(wrong("x-a", "a\r\nhost: b") && wrong("x-a", "a\0"));

@@ -29,7 +29,11 @@ impl Health {
     /// The nodes of a service that may be called.
     pub fn answering<'a>(&self, callee: &'a Callee) -> Vec<&'a CalleeNode> {
         let down = self.lock();
-        callee.nodes.iter().filter(|node| !(callee.is_checked(node) && down.contains_key(&node.url))).collect()
+        callee
+            .nodes
+            .iter()
+            .filter(|node| !(callee.is_checked(node) && down.contains_key(&node.url)))
+            .collect()
     }
 
     /// A node that could not be reached stays out until the next look at it finds it well.
@@ -44,7 +48,9 @@ impl Health {
         };
         match found {
             Ok(()) if changed => tracing::info!(url, "a node answers again"),
-            Err(why) if changed => tracing::warn!(url, why, "a node does not answer; it is left out until it does"),
+            Err(why) if changed => {
+                tracing::warn!(url, why, "a node does not answer; it is left out until it does")
+            }
             _ => {}
         }
     }
@@ -145,7 +151,13 @@ impl Watch {
     /// easytask's heartbeat.
     async fn ask_for_pong(&self, call: Call, body: &str) -> Result<(), String> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let call = Call { method: Method::POST, url: format!("{}/", call.url), headers, body: body.to_owned(), ..call };
+        let call = Call {
+            method: Method::POST,
+            url: format!("{}/", call.url),
+            headers,
+            body: body.to_owned(),
+            ..call
+        };
         let answer = self.outbound.make(call).await.map_err(|error| error.to_string())?;
         let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         if reply["pong"] == true { Ok(()) } else { Err("answered no pong".to_owned()) }

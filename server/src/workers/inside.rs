@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskcenter_client::Timestamp;
 use taskcenter_client::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
-    Settlement,
+    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers,
+    SettleRequest, Settlement,
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
 use taskcenter_client::wire::ReportedOutcome;
@@ -35,7 +35,8 @@ impl Inside {
 #[async_trait]
 impl WorkerApi for Inside {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
-        let runs = self.0.lease(&terms(request)).await.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let runs =
+            self.0.lease(&terms(request)).await.map_err(|error| CallError::Unavailable(told(&error)))?;
         Ok(LeasedRuns { runs: runs.into_iter().map(leased).collect() })
     }
 
@@ -100,7 +101,9 @@ fn timestamp(at: Moment) -> Timestamp {
 
 fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
     let outcome = match report.outcome {
-        ReportedOutcome::Succeeded => Outcome::Succeeded { result: report.result.map(|result| result.to_string()) },
+        ReportedOutcome::Succeeded => {
+            Outcome::Succeeded { result: report.result.map(|result| result.to_string()) }
+        }
         ReportedOutcome::Failed => Outcome::Failed { retry_after_ms: report.retry_after_ms },
         ReportedOutcome::Dead => Outcome::Dead,
         ReportedOutcome::Skipped => Outcome::Skipped,

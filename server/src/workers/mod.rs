@@ -52,7 +52,9 @@ pub enum WorkersError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// Scripts are asked for, and they are off.
-    #[error("scripts are off: set script.enabled = true and script.bin_path to the directory that holds them")]
+    #[error(
+        "scripts are off: set script.enabled = true and script.bin_path to the directory that holds them"
+    )]
     ScriptsAreOff,
     /// The directory with the scripts, or the program that starts them, cannot be used.
     #[error("script.bin_path {0:?} cannot be used: {1}")]

@@ -147,7 +147,8 @@ impl Outbound {
     /// it is checked here.
     fn checked(&self, text: &str) -> Result<Url, CallError> {
         let refused = |why: &str| CallError::Refused(why.to_owned());
-        let url = Url::parse(text).map_err(|error| CallError::Refused(format!("the url is none: {error}")))?;
+        let url =
+            Url::parse(text).map_err(|error| CallError::Refused(format!("the url is none: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refused("the url should begin with http:// or https://"));
         }

@@ -64,7 +64,12 @@ impl Router {
             Routing::RoundRobin => vec![at(nodes, self.turn(service) % all)],
             Routing::Random => vec![at(nodes, lock(&self.0).chance.u64(0..all))],
             Routing::LeastBusy => self.least_busy(service, nodes),
-            Routing::Hash => nodes.iter().copied().max_by(|a, b| score(a, task_id).total_cmp(&score(b, task_id))).into_iter().collect(),
+            Routing::Hash => nodes
+                .iter()
+                .copied()
+                .max_by(|a, b| score(a, task_id).total_cmp(&score(b, task_id)))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -79,7 +84,8 @@ impl Router {
     fn least_busy<'a>(&self, service: &str, nodes: &[&'a CalleeNode]) -> Vec<&'a CalleeNode> {
         let first = self.turn(service) as usize % nodes.len();
         let busy = &lock(&self.0).busy;
-        let load = |node: &CalleeNode| f64::from(busy.get(&node.url).copied().unwrap_or(0)) / weight(node) as f64;
+        let load =
+            |node: &CalleeNode| f64::from(busy.get(&node.url).copied().unwrap_or(0)) / weight(node) as f64;
         let in_turn = nodes[first..].iter().chain(&nodes[..first]).copied();
         in_turn.min_by(|a, b| load(a).total_cmp(&load(b))).into_iter().collect()
     }
@@ -136,7 +142,11 @@ mod tests {
     use super::*;
 
     fn nodes(weights: &[u32]) -> Vec<CalleeNode> {
-        let node = |(at, weight): (usize, &u32)| CalleeNode { url: at.to_string(), weight: *weight, health_check: false };
+        let node = |(at, weight): (usize, &u32)| CalleeNode {
+            url: at.to_string(),
+            weight: *weight,
+            health_check: false,
+        };
         weights.iter().enumerate().map(node).collect()
     }
 
@@ -171,7 +181,8 @@ mod tests {
         for task in 0..100 {
             let task = format!("task-{task}");
             let chosen = router.choose(Routing::Hash, "s", &task, &all)[0];
-            let others: Vec<_> = all.iter().copied().filter(|node| *node == chosen || node.url != "1").collect();
+            let others: Vec<_> =
+                all.iter().copied().filter(|node| *node == chosen || node.url != "1").collect();
             assert_eq!(router.choose(Routing::Hash, "s", &task, &others)[0], chosen);
         }
     }

@@ -99,13 +99,19 @@ impl Script {
     async fn find(&self, job: &Job) -> Result<PathBuf, NoProgram> {
         let refused = |why: String| NoProgram::Refused(why);
         let name = &job.bin_name;
-        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\']) || name.contains(char::is_control) {
+        if name.is_empty()
+            || name == "."
+            || name == ".."
+            || name.contains(['/', '\\'])
+            || name.contains(char::is_control)
+        {
             return Err(refused(format!("bin_name {name:?} is not the name of a program")));
         }
         if let Some(arg) = job.args.iter().find(|arg| arg.contains('\0')) {
             return Err(refused(format!("args: {arg:?} cannot be an argument")));
         }
-        let path = tokio::fs::canonicalize(self.directory.join(name)).await.map_err(|_| NoProgram::Missing)?;
+        let path =
+            tokio::fs::canonicalize(self.directory.join(name)).await.map_err(|_| NoProgram::Missing)?;
         if path.parent() != Some(&*self.directory) {
             return Err(refused(format!("bin_name {name:?} leads out of the directory")));
         }
@@ -134,7 +140,12 @@ impl Script {
         }
     }
 
-    async fn watch(&self, child: &mut Child, group: &Group, context: &Context<Self>) -> std::io::Result<Ended> {
+    async fn watch(
+        &self,
+        child: &mut Child,
+        group: &Group,
+        context: &Context<Self>,
+    ) -> std::io::Result<Ended> {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let status = async {
             let status = child.wait().await;
@@ -152,7 +163,9 @@ impl Script {
         let mut command = Command::new(&self.launcher);
         command.arg(limits::VERB).args(self.limits.options()).arg("--").arg(program).args(&job.args);
         command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
-        command.env("TASKCENTER_TASK_ID", context.task_id()).env("TASKCENTER_ATTEMPT", context.attempt().to_string());
+        command
+            .env("TASKCENTER_TASK_ID", context.task_id())
+            .env("TASKCENTER_ATTEMPT", context.attempt().to_string());
         command.env("TASKCENTER_RUN_ID", context.run_id().unwrap_or_default());
         command.current_dir(&self.directory).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -191,7 +204,13 @@ fn log_lines<S>(output: &[u8], is_end: bool, stream: &'static str, context: &Con
             None => break,
         };
         let text = String::from_utf8_lossy(&rest[..length]);
-        tracing::info!(run_id = context.run_id(), attempt = context.attempt(), stream, text = &*text, "script");
+        tracing::info!(
+            run_id = context.run_id(),
+            attempt = context.attempt(),
+            stream,
+            text = &*text,
+            "script"
+        );
         done += length + usize::from(line.is_some());
     }
     done

@@ -13,7 +13,13 @@ pub const TIMESTAMP: &str = "x-taskcenter-timestamp";
 pub const SIGNATURE: &str = "x-taskcenter-signature";
 
 /// The signature over `timestamp.run_id.attempt.body`. `None` without a secret.
-pub fn signature(secret: &SigningSecret, timestamp: i64, run_id: &str, attempt: u32, body: &str) -> Option<String> {
+pub fn signature(
+    secret: &SigningSecret,
+    timestamp: i64,
+    run_id: &str,
+    attempt: u32,
+    body: &str,
+) -> Option<String> {
     if secret.is_empty() {
         return None;
     }

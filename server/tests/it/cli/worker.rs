@@ -25,7 +25,11 @@ async fn a_worker_elsewhere_runs_the_servers_scripts() {
     program(&shelf.path().join("sum"), "#!/bin/sh\necho $(($1 + $2))\n");
     let config = shelf.path().join("worker.toml");
     let bin_path = shelf.path().display();
-    std::fs::write(&config, format!("[script]\nenabled = true\nbin_path = \"{bin_path}\"\n[log]\nformat = \"text\"\n")).unwrap();
+    std::fs::write(
+        &config,
+        format!("[script]\nenabled = true\nbin_path = \"{bin_path}\"\n[log]\nformat = \"text\"\n"),
+    )
+    .unwrap();
     let config = config.to_str().unwrap();
     let worker = Running::start(&["worker", "--queues", "script", "--server", &dev.url, "--config", config]);
     let center = TaskCenter::new(&dev.url).unwrap();
@@ -43,7 +47,12 @@ async fn a_worker_elsewhere_runs_the_servers_scripts() {
         }
     };
     let run = tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it is worked on");
-    assert_eq!((run.state.as_str(), run.result), ("succeeded", Some(json!({"message": "46"}))), "{:?}", run.reason);
+    assert_eq!(
+        (run.state.as_str(), run.result),
+        ("succeeded", Some(json!({"message": "46"}))),
+        "{:?}",
+        run.reason
+    );
     assert_eq!((worker.stop().await, dev.running.stop().await), (0, 0));
 }
 

@@ -80,7 +80,8 @@ async fn accepted(bench: &Bench, node: &Callee) -> Run {
     let asynchronous = job(&json!({"mode": "async", "confirm_within_ms": 3_600_000}));
     let run = bench.fire(CALLBACK, &asynchronous).await;
     let kept = NOW.ms() + 3_600_000;
-    until("it is kept", async || bench.stage.run(&run).await.attention_at.is_some_and(|at| at.ms() == kept)).await;
+    until("it is kept", async || bench.stage.run(&run).await.attention_at.is_some_and(|at| at.ms() == kept))
+        .await;
     bench.stage.run(&run).await
 }
 
@@ -95,7 +96,11 @@ pub async fn an_accepted_callback_is_confirmed_over_the_api(stage: Stage) {
     assert_eq!(stage.run(&run).await.state, RunState::Leased);
     let confirmed = confirm(&stage, &run, &node.heard()[0]).await.unwrap();
     assert_eq!(message(&confirmed), "confirmed");
-    assert_eq!(confirm(&stage, &run, &node.heard()[0]).await.unwrap().state, RunState::Succeeded, "the same again");
+    assert_eq!(
+        confirm(&stage, &run, &node.heard()[0]).await.unwrap().state,
+        RunState::Succeeded,
+        "the same again"
+    );
 }
 
 pub async fn a_confirmation_after_its_time_is_refused_and_the_callback_made_again(stage: Stage) {
@@ -131,7 +136,8 @@ async fn a_node_that_dies_is_left_out_and_comes_back_when_it_answers() {
     drop(dies);
     // Round and round: a call that meets the dead node fails, until it is out.
     let whole_round = async || {
-        let rounds = [bench.work(CALLBACK, &job(&json!({}))).await, bench.work(CALLBACK, &job(&json!({}))).await];
+        let rounds =
+            [bench.work(CALLBACK, &job(&json!({}))).await, bench.work(CALLBACK, &job(&json!({}))).await];
         rounds.iter().all(|run| run.state == RunState::Succeeded)
     };
     until("it is left out", &whole_round).await;
@@ -181,7 +187,10 @@ async fn fail_over_takes_the_next_node_where_nothing_was_sent() {
     drop(dead);
     put(&bench, &service).await;
     let failing_over = job(&json!({"routing": "fail_over"}));
-    until("its socket is closed", async || bench.work(CALLBACK, &failing_over).await.state == RunState::Succeeded).await;
+    until("its socket is closed", async || {
+        bench.work(CALLBACK, &failing_over).await.state == RunState::Succeeded
+    })
+    .await;
     let before = alive.calls();
     alive.says(500, "no");
     let run = bench.work(CALLBACK, &failing_over).await;

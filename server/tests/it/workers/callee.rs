@@ -43,7 +43,8 @@ impl Callee {
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answer = Arc::new(Mutex::new((200, "done".to_owned(), String::new())));
-        let desk = Desk { heard: Arc::default(), answer, gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) };
+        let desk =
+            Desk { heard: Arc::default(), answer, gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) };
         let routes = Router::new().fallback(hear).with_state(desk.clone());
         let stop = CancellationToken::new();
         let asked = stop.clone();
@@ -96,5 +97,9 @@ async fn hear(
     // The next call needs another connection.
     desk.gate.acquire().await.unwrap().forget();
     let (status, body, location) = desk.answer.lock().unwrap().clone();
-    (StatusCode::from_u16(status).unwrap(), [("location", location), ("connection", "close".to_owned())], body)
+    (
+        StatusCode::from_u16(status).unwrap(),
+        [("location", location), ("connection", "close".to_owned())],
+        body,
+    )
 }

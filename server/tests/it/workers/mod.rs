@@ -49,7 +49,8 @@ pub struct Bench {
 impl Bench {
     pub fn on(stage: Stage, settings: Settings) -> Self {
         let inside = Inside::new(stage.service.clone());
-        let builder = Builder::new(inside.clone(), inside, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
+        let builder =
+            Builder::new(inside.clone(), inside, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
         let stop = CancellationToken::new();
         let working = tokio::spawn(builder.start().unwrap().run_until(stop.clone()));
         Self { stage, stop, working }

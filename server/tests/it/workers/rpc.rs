@@ -19,7 +19,10 @@ pub async fn a_call_is_made_and_its_answer_is_kept(stage: Stage) {
     });
     assert_eq!(message(&bench.work(RPC, &job).await), "207");
     let heard = callee.heard().remove(0);
-    assert_eq!((heard.method, heard.path.as_str(), heard.body.as_str()), (Method::PUT, "/a?b=c", "{\"x\":1}"));
+    assert_eq!(
+        (heard.method, heard.path.as_str(), heard.body.as_str()),
+        (Method::PUT, "/a?b=c", "{\"x\":1}")
+    );
     assert!(heard.headers["content-type"] == "application/json" && heard.headers["x-mine"] == "1");
     bench.stop().await;
 }

@@ -33,7 +33,10 @@ impl Shelf {
     /// Writes a program. Another process does it: a child of this one that begins at the same time must not hold the file open.
     fn put(&self, name: &str, text: &str) {
         let mut write = Command::new("/bin/sh");
-        write.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(self.bin().join(name)).stdin(Stdio::piped());
+        write
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+            .arg(self.bin().join(name))
+            .stdin(Stdio::piped());
         let mut write = write.spawn().unwrap();
         write.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
         assert!(write.wait().unwrap().success());
@@ -67,12 +70,28 @@ async fn arguments_arrive_as_they_are_and_no_shell_reads_them() {
     shelf.put("show", "for arg in \"$@\"; do printf '<%s>' \"$arg\"; done");
     let bench = shelf.bench().await;
     let args = [
-        "; touch canary", "$(touch canary)", "`touch canary`", "| touch canary", "\ntouch canary\n", "&& touch ../canary", "../canary",
-        "> canary", "a b", "", "-x", "--", "'\"", "*", "~", "$HOME", "é",
+        "; touch canary",
+        "$(touch canary)",
+        "`touch canary`",
+        "| touch canary",
+        "\ntouch canary\n",
+        "&& touch ../canary",
+        "../canary",
+        "> canary",
+        "a b",
+        "",
+        "-x",
+        "--",
+        "'\"",
+        "*",
+        "~",
+        "$HOME",
+        "é",
     ];
     let shown: String = args.iter().map(|arg| format!("<{arg}>")).collect();
     assert_eq!(message(&bench.work(SCRIPT, &job("show", &args)).await), shown);
-    let left: Vec<_> = std::fs::read_dir(shelf.bin()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(shelf.bin()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["show"]);
     assert!(!shelf.root.path().join("canary").exists());
     bench.stop().await;
@@ -88,7 +107,19 @@ async fn a_name_leads_to_a_program_of_the_directory_or_to_nothing() {
     std::fs::write(shelf.bin().join("text"), "#!/bin/sh\n").unwrap();
     let bench = shelf.bench().await;
     for name in [
-        "../outside", "/bin/true", "..", ".", "", "folder", "folder/x", "text", "link", "relative", "tr\0ue", "a\nb", "..\\outside",
+        "../outside",
+        "/bin/true",
+        "..",
+        ".",
+        "",
+        "folder",
+        "folder/x",
+        "text",
+        "link",
+        "relative",
+        "tr\0ue",
+        "a\nb",
+        "..\\outside",
         "./text",
     ] {
         let run = bench.work(SCRIPT, &json!({"bin_name": name, "retry_after_ms": [1_000]})).await;
@@ -111,7 +142,9 @@ async fn it_succeeds_when_it_says_so_and_has_nothing_to_complain_of() {
     shelf.put("breaks", "kill -9 $$");
     let bench = shelf.bench().await;
     assert_eq!(message(&bench.work(SCRIPT, &job("good", &[])).await), "46");
-    for (name, reason) in [("complains", "careful"), ("fails", "exit status 3"), ("breaks", "signal 9 (SIGKILL)")] {
+    for (name, reason) in
+        [("complains", "careful"), ("fails", "exit status 3"), ("breaks", "signal 9 (SIGKILL)")]
+    {
         let run = bench.work(SCRIPT, &job(name, &[])).await;
         assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some(reason)), "{name}");
     }
@@ -132,8 +165,10 @@ async fn nothing_of_the_servers_environment_reaches_it_and_its_limits_hold() {
     let bench = Bench::on(stage().await, settings);
     let names = message(&bench.work(SCRIPT, &job("env", &[])).await);
     let ours = ["LANG", "PATH", "TASKCENTER_ATTEMPT", "TASKCENTER_RUN_ID", "TASKCENTER_TASK_ID"];
-    let strangers: Vec<_> =
-        names.split(' ').filter(|name| !ours.contains(name) && !["", "PWD", "OLDPWD", "SHLVL", "_"].contains(name)).collect();
+    let strangers: Vec<_> = names
+        .split(' ')
+        .filter(|name| !ours.contains(name) && !["", "PWD", "OLDPWD", "SHLVL", "_"].contains(name))
+        .collect();
     assert!(strangers.is_empty() && ours.iter().all(|name| names.contains(name)), "{names}");
     assert_eq!(message(&bench.work(SCRIPT, &job("limits", &[])).await), "64\n7\n1048576\n0");
     let large = shelf.root.path().join("large");

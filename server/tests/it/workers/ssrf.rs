@@ -69,7 +69,8 @@ fn outbound(allow: &[&str], lookup: Arc<dyn Lookup>) -> Outbound {
 
 async fn get(outbound: &Outbound, url: &str) -> Result<Answer, CallError> {
     let (headers, body) = (HeaderMap::new(), String::new());
-    let call = Call { method: Method::GET, url: url.to_owned(), headers, body, timeout: Duration::from_secs(20) };
+    let call =
+        Call { method: Method::GET, url: url.to_owned(), headers, body, timeout: Duration::from_secs(20) };
     outbound.make(call).await
 }
 
@@ -79,17 +80,48 @@ async fn no_packet_reaches_this_machine_or_its_network_however_it_is_written() {
     let lookup = Answers::of(&[&["127.0.0.1"]]);
     let guarded = outbound(&[], lookup.clone());
     for host in [
-        "127.0.0.1", "127.0.0.1.", "127.1", "127.0.1", "2130706433", "017700000001", "0177.0.0.1", "0x7f.0.0.1", "0x7f000001",
-        "①②⑦.⓪.⓪.①", "127。0。0。1", "0.0.0.0", "0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
-        "[0:0:0:0:0:ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]", "user:pass@127.0.0.1",
-        "169.254.169.254", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "100.100.100.200", "10.0.0.1", "172.16.0.1",
-        "192.168.0.1", "[fe80::1]", "localhost", "localhost.", "canary.example", "metadata.google.internal",
+        "127.0.0.1",
+        "127.0.0.1.",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "017700000001",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "0x7f000001",
+        "①②⑦.⓪.⓪.①",
+        "127。0。0。1",
+        "0.0.0.0",
+        "0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "user:pass@127.0.0.1",
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "[fe80::1]",
+        "localhost",
+        "localhost.",
+        "canary.example",
+        "metadata.google.internal",
     ] {
         let answer = get(&guarded, &format!("http://{host}:{}/", canary.port)).await;
         let refused = matches!(&answer, Err(CallError::Refused(why)) if why.contains("is not allowed"));
         assert!(refused, "{host}: {answer:?}");
     }
-    for url in ["file:///etc/passwd", "gopher://127.0.0.1/", "ftp://127.0.0.1/", "unix:/a", "//127.0.0.1", "http://"] {
+    for url in
+        ["file:///etc/passwd", "gopher://127.0.0.1/", "ftp://127.0.0.1/", "unix:/a", "//127.0.0.1", "http://"]
+    {
         assert!(matches!(get(&guarded, url).await, Err(CallError::Refused(_))), "{url}");
     }
     assert_eq!(canary.met(), 0);
@@ -104,7 +136,8 @@ async fn no_packet_reaches_this_machine_or_its_network_however_it_is_written() {
 #[tokio::test]
 async fn a_name_with_one_denied_address_is_not_trusted_with_the_others() {
     let canary = Canary::start().await;
-    for answer in [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "::ffff:127.0.0.1"]] {
+    for answer in [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "::ffff:127.0.0.1"]]
+    {
         let guarded = outbound(&["127.0.0.2"], Answers::of(&[&answer]));
         let answer = get(&guarded, &format!("http://two.example:{}/", canary.port)).await;
         assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
