@@ -137,7 +137,7 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
 }
 
 fn v4(high: u16, low: u16) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))
+    Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
 }
 
 /// An address that stands in a URL, in whatever way it is written.

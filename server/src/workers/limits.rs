@@ -1,7 +1,7 @@
 //! What a script may use. A process's limits can only be set from inside it, and before its program begins: so the program `taskcenter`
 //! itself is started first, limits itself, and becomes the script.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -81,7 +81,7 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 /// Limits this process and makes it the program. Comes back only where that fails.
-pub fn become_program(limits: &Limits, program: &OsString, args: &[OsString]) -> io::Error {
+pub fn become_program(limits: &Limits, program: &OsStr, args: &[OsString]) -> io::Error {
     match limits.set() {
         Ok(()) => Command::new(program).args(args).exec(),
         Err(error) => error,
