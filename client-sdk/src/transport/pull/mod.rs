@@ -247,7 +247,7 @@ impl<'a> Leasing<'a> {
             // Still held: it has not been reported.
             match (held.let_go(&run.token), verdict) {
                 (Some(until), Verdict::HandOver { within }) => {
-                    held::hand_over(&*api, run.held(), within, until).await
+                    held::hand_over(&*api, run.held(), within, until).await;
                 }
                 (Some(until), verdict) => settler.tell(run.unreported(verdict), until),
                 (None, _) => {}
