@@ -186,9 +186,9 @@ impl Callbacks {
 impl Job {
     /// easytask's services learn from the body which run it is.
     fn body_for<S>(&self, context: &Context<S>) -> String {
-        let mut body = match (self.reply, serde_json::from_str::<Value>(&self.body)) {
-            (Reply::Easytask, Ok(body @ Value::Object(_))) => body,
-            _ => return self.body.clone(),
+        let parsed = serde_json::from_str::<Value>(&self.body);
+        let (Reply::Easytask, Ok(mut body @ Value::Object(_))) = (self.reply, parsed) else {
+            return self.body.clone();
         };
         let number = context.property(NUMBER).and_then(|number| number.parse::<u64>().ok());
         body["task_id"] = context.task_id().into();

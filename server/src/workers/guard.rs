@@ -126,10 +126,10 @@ impl Guard {
 fn carried(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     match address.segments() {
-        // NAT64, and the old compatible form.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
-        // 6to4.
-        [0x2002, high, low, ..] => Some(v4(high, low)),
+        // NAT64, the old compatible form, and 6to4.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            Some(v4(high, low))
+        }
         // Teredo hides its client's address.
         [0x2001, 0, .., high, low] => Some(v4(!high, !low)),
         _ => None,

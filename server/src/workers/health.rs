@@ -49,7 +49,7 @@ impl Health {
         match found {
             Ok(()) if changed => tracing::info!(url, "a node answers again"),
             Err(why) if changed => {
-                tracing::warn!(url, why, "a node does not answer; it is left out until it does")
+                tracing::warn!(url, why, "a node does not answer; it is left out until it does");
             }
             _ => {}
         }
