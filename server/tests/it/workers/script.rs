@@ -88,7 +88,7 @@ async fn arguments_arrive_as_they_are_and_no_shell_reads_them() {
         "$HOME",
         "é",
     ];
-    let shown: String = args.iter().map(|arg| format!("<{arg}>")).collect();
+    let shown = format!("<{}>", args.join("><"));
     assert_eq!(message(&bench.work(SCRIPT, &job("show", &args)).await), shown);
     let left: Vec<_> =
         std::fs::read_dir(shelf.bin()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
