@@ -43,6 +43,13 @@ pub enum Outcome {
         /// Its reason.
         message: String,
     },
+    /// Somebody else says later how the attempt ended.
+    Deferred {
+        /// Who, as the handler put it.
+        message: String,
+        /// How long that is waited for.
+        within: Duration,
+    },
     /// The run has succeeded before; no handler was called.
     Duplicate,
     /// No handler is registered for the tag.
@@ -214,7 +221,7 @@ fn reported(outcome: &Outcome) -> Option<(ReportedOutcome, Option<String>, Optio
         }
         Outcome::Dead { message } => Some((ReportedOutcome::Dead, Some(message.clone()), None)),
         Outcome::Skipped { message } => Some((ReportedOutcome::Skipped, Some(message.clone()), None)),
-        Outcome::Unrouted | Outcome::Interrupted | Outcome::Released => None,
+        Outcome::Unrouted | Outcome::Deferred { .. } | Outcome::Interrupted | Outcome::Released => None,
     }
 }
 
@@ -225,6 +232,7 @@ fn broker_verdict(outcome: &Outcome) -> Verdict {
         Outcome::Dead { .. } => Verdict::DeadLetter,
         Outcome::Interrupted => Verdict::Retry { after: None },
         Outcome::Released => Verdict::Release,
+        Outcome::Deferred { within, .. } => Verdict::HandOver { within: *within },
     }
 }
 
@@ -235,6 +243,7 @@ fn failed(error: &HandlerError) -> Outcome {
         Disposition::RetryAfter(after) => Outcome::Failed { message, retry_after: Some(after) },
         Disposition::DeadLetter => Outcome::Dead { message },
         Disposition::Skip => Outcome::Skipped { message },
+        Disposition::ConfirmLater(within) => Outcome::Deferred { message, within },
     }
 }
 
@@ -261,6 +270,9 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
         Outcome::Dead { message } => error!(tag, task_id, run_id, attempt, message, "message given up"),
         Outcome::Skipped { message } => {
             info!(tag, task_id, run_id, attempt, message, "skipped by the handler");
+        }
+        Outcome::Deferred { message, .. } => {
+            debug!(tag, task_id, run_id, attempt, message, "to be confirmed by somebody else");
         }
         Outcome::Duplicate => {
             info!(tag, task_id, run_id, attempt, "duplicate of a run that succeeded, dropped");

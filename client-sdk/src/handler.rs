@@ -26,6 +26,8 @@ pub enum Disposition {
     DeadLetter,
     /// Nothing to do: settled, and not as a success.
     Skip,
+    /// Somebody else has taken the attempt on, and says within this time how it ended.
+    ConfirmLater(Duration),
 }
 
 /// Why a handler did not succeed, and what to do about it.
@@ -60,6 +62,13 @@ impl HandlerError {
     /// There is nothing to do, for this reason; settle the message.
     pub fn skip(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::Skip, source: reason.into() }
+    }
+
+    /// The attempt is in somebody else's hands, who [reports](crate::TaskCenter::report) its outcome under the same attempt and token:
+    /// nothing is reported now. A run of a queue stays leased for `within` (1 s to a day), after which the attempt has failed; over
+    /// RocketMQ the server waits for as long as the task's `max_runtime` says.
+    pub fn confirm_later(within: Duration, to_whom: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { disposition: Disposition::ConfirmLater(within), source: to_whom.into() }
     }
 
     /// What is to become of the message.
@@ -192,5 +201,6 @@ mod tests {
         assert_eq!(HandlerError::retry_after(soon, "busy").disposition(), Disposition::RetryAfter(soon));
         assert_eq!(HandlerError::dead_letter("bad").disposition(), Disposition::DeadLetter);
         assert_eq!(HandlerError::skip("done before").disposition(), Disposition::Skip);
+        assert_eq!(HandlerError::confirm_later(soon, "taken").disposition(), Disposition::ConfirmLater(soon));
     }
 }

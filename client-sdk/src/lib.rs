@@ -106,6 +106,7 @@
 //! | any error, a panic | `failed` | delivered again |
 //! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay, rounded up |
 //! | [`HandlerError::dead_letter`], data that does not decode | `dead` | dead-letter queue |
+//! | [`HandlerError::confirm_later`] | nothing; kept for whoever confirms it | acknowledged |
 //! | [`HandlerError::skip`] | `skipped` | acknowledged |
 //!
 //! What a handler [hands back](Context::set_result) goes to the server with `succeeded`. At a shutdown, what no handler has begun

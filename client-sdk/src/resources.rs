@@ -3,11 +3,13 @@
 //! Instants are RFC 3339. What is absent is `null` or left out; a field that the API does not know is refused. Errors are
 //! [`Problem`]s (RFC 9457) whose `code` is stable.
 
+mod services;
 mod tokens;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tokens::{IssuedToken, NewToken, TokenList, TokenResource};
 
 use crate::wire::OutcomeReport;

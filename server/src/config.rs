@@ -22,6 +22,7 @@ use crate::core::alert::Limits;
 use crate::engine::service::AccessSettings;
 use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
+use crate::workers::settings;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub struct Config {
     pub engine: Settings,
     /// Backlog alerts.
     pub alerts: Alerts,
+    /// The built-in workers.
+    pub workers: settings::Workers,
+    /// What they may run.
+    pub script: settings::Script,
+    /// What they may call.
+    pub callback: settings::Callback,
     /// The older systems' contracts.
     pub compat: Compat,
     /// The log.
@@ -348,6 +355,12 @@ impl Config {
             peer_requests_per_sec: server.peer_requests_per_sec,
             shutdown_grace: Duration::from_millis(server.shutdown_grace_ms),
         }
+    }
+
+    /// What the built-in workers are told.
+    pub fn workers(&self) -> settings::Settings {
+        let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
+        settings::Settings { workers: workers.clone(), script: script.clone(), callback: callback.clone() }
     }
 
     /// The alerts' limits.

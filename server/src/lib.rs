@@ -13,6 +13,7 @@ pub mod core;
 pub mod engine;
 pub mod http;
 pub mod ports;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ use crate::engine::skew::{CommandClock, Skew};
 use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
+use crate::workers::inside::Inside;
+use crate::workers::{Workers, WorkersError};
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -77,7 +80,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
+    let stop = shutdown.child_token();
+    let workers = built_in(&config, &state.service).context("the built-in workers")?;
+    let workers = tokio::spawn(workers.run_until(stop.clone()));
     let served = http::serve_over(listener, tls, state, config.http_limits(), mount, shutdown).await;
+    // What they have in their hands is settled while the engine still runs.
+    stop.cancel();
+    workers.await.context("the built-in workers stopped")?;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
@@ -96,6 +105,14 @@ fn warn_of_bare_listening(config: &Config, listener: &TcpListener, encrypted: bo
         );
     }
     Ok(())
+}
+
+/// The workers of this node. Scripts wait for one elsewhere where they are not switched on here.
+fn built_in(config: &Config, service: &Arc<Service>) -> Result<Workers, WorkersError> {
+    let mut settings = config.workers();
+    settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
+    let inside = Inside::new(Arc::clone(service));
+    workers::Builder::new(inside.clone(), inside, settings).start()
 }
 
 /// What a node stands on.

@@ -4,6 +4,7 @@ mod error;
 mod legacy;
 mod queues;
 mod runs;
+mod services;
 mod tasks;
 mod tokens;
 

@@ -51,6 +51,12 @@ pub enum Verdict {
     /// No handler has begun with it, and none will here: others may have it at once, and it was no attempt. A transport
     /// that cannot tell the two apart delivers it again.
     Release,
+    /// Somebody else has it in hand, and reports its outcome: keep it for so long, and deliver it to nobody. A transport that cannot
+    /// keep it settles it.
+    HandOver {
+        /// How long.
+        within: Duration,
+    },
     /// Put it where a person will look: the broker's dead-letter queue.
     DeadLetter,
 }

@@ -5,6 +5,7 @@ mod definition;
 mod demo;
 mod dev;
 mod exit;
+mod launch;
 mod out;
 mod paging;
 mod queue;
@@ -18,6 +19,7 @@ mod tail;
 mod task;
 mod token;
 mod when;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,11 @@ enum Verb {
     Dev(dev::Dev),
     /// Run a node until SIGTERM or SIGINT; a second signal ends it at once.
     Serve(serve::Serve),
+    /// Run the built-in workers for a server on another machine, until SIGTERM or SIGINT.
+    Worker(worker::Worker),
+    /// Become a program, within limits: how the script worker starts its scripts.
+    #[command(hide = true)]
+    Launch(launch::Launch),
     /// Look at the configuration without starting anything.
     #[command(subcommand, after_help = config::EXAMPLES)]
     Config(config::ConfigVerb),
@@ -130,6 +137,8 @@ impl Verb {
         match self {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
+            Self::Worker(worker) => worker.run(),
+            Self::Launch(launch) => launch.run(),
             Self::Config(verb) => verb.run(),
             Self::Task { remote, verb } => remote.run(async |center| verb.run(&center).await),
             Self::Run { remote, verb } => remote.run(async |center| verb.run(&center).await),

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, Mode};
+use crate::workers::QUEUES;
+use crate::workers::guard::Net;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -17,6 +19,7 @@ impl Config {
         self.validate_back_ends()?;
         self.validate_engine()?;
         self.validate_alerts()?;
+        self.validate_workers()?;
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         demand(
             filter.is_ok() && !self.log.level.is_empty(),
@@ -113,6 +116,29 @@ impl Config {
         demand(known, "alerts.webhook_url", "an http or https URL, or empty")?;
         within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000)?;
         within("alerts.webhook_attempts", u64::from(alerts.webhook_attempts), 1..=10)
+    }
+}
+
+impl Config {
+    fn validate_workers(&self) -> Result<(), ConfigError> {
+        let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
+        let known = workers.queues.iter().all(|queue| QUEUES.contains(&queue.as_str()));
+        demand(known, "workers.queues", &format!("a list of {}", QUEUES.join(", ")))?;
+        within("workers.concurrency", workers.concurrency as u64, 1..=10_000)?;
+        within("workers.lease_ms", workers.lease_ms, 1_000..=24 * HOUR_MS)?;
+        within("workers.drain_ms", workers.drain_ms, 0..=HOUR_MS)?;
+        let named = !script.enabled || !script.bin_path.is_empty();
+        demand(named, "script.bin_path", "a directory, where script.enabled is true")?;
+        within("script.timeout_ms", script.timeout_ms, 1..=7 * 24 * HOUR_MS)?;
+        within("script.output_bytes", script.output_bytes as u64, 1..=16 * 1024 * 1024)?;
+        for (key, ranges) in [("callback.allow", &callback.allow), ("callback.deny", &callback.deny)] {
+            let sound = ranges.iter().all(|range| range.parse::<Net>().is_ok());
+            demand(sound, key, "a list of ranges of addresses, such as 10.0.0.0/8 or ::1")?;
+        }
+        within("callback.timeout_ms", callback.timeout_ms, 1..=24 * HOUR_MS)?;
+        within("callback.answer_bytes", callback.answer_bytes as u64, 1..=16 * 1024 * 1024)?;
+        within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS)?;
+        within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS)
     }
 }
 

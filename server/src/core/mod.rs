@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod alert;
+pub mod callee;
 pub mod change;
 pub mod cron;
 pub mod misfire;

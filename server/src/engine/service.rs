@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod callees;
 mod change;
 mod once;
 mod reach;

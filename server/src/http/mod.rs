@@ -26,6 +26,7 @@ mod rules;
 mod runs;
 mod schedule;
 mod serve;
+mod services;
 mod spec;
 mod stat;
 mod tasks;

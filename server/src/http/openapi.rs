@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
 
 use super::error::{ApiError, PROBLEM_JSON};
-use super::{Context, access, queues, runs, schedule, stat, tasks, tokens, work};
+use super::{Context, access, queues, runs, schedule, services, stat, tasks, tokens, work};
 
 const DOCUMENT: &str = "/v1/openapi.json";
 /// The viewer loads nothing from anywhere else.
@@ -52,6 +52,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(work::settle))
         .routes(routes!(queues::list))
         .routes(routes!(queues::show))
+        .routes(routes!(services::put, services::list))
+        .routes(routes!(services::show, services::delete))
         .routes(routes!(stat::show))
         .routes(routes!(schedule::next))
         .routes(routes!(tokens::issue, tokens::list))

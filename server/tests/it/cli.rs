@@ -4,6 +4,7 @@ mod chores;
 mod dev;
 mod help;
 mod program;
+mod worker;
 
 use std::process::{Command, Output};
 

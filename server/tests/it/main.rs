@@ -13,3 +13,4 @@ mod lifecycle;
 mod lock;
 mod service;
 mod store;
+mod workers;

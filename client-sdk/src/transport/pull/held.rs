@@ -114,6 +114,24 @@ impl HeldRuns {
     }
 }
 
+/// The bounds of a lease that the server takes.
+const LEASE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
+
+/// Keeps an attempt for whoever has it in hand now, and says no more of it. `until`: when its lease runs out otherwise.
+pub(super) async fn hand_over(api: &dyn WorkerApi, attempt: Held, within: Duration, until: Instant) {
+    let lease_ms = millis(within.clamp(LEASE.0, LEASE.1));
+    let mut pauses = Backoff::new(FIRST_PAUSE, LEASE.0);
+    while monotonic() < until {
+        let request = RenewRequest { runs: vec![attempt.clone()], lease_ms };
+        match api.renew(request).await {
+            // One that has its outcome by now is refused, as it should be.
+            Ok(answers) if answers.results.first().is_some_and(|answer| answer.status < 500) => return,
+            Ok(_) | Err(_) => sleep(pauses.next()).await,
+        }
+    }
+    warn!(run_id = attempt.run_id, "an attempt that is to be confirmed could not be kept; it comes again");
+}
+
 /// As the wire has it.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

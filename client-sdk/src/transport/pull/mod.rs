@@ -32,7 +32,7 @@ use settle::Settler;
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
 use crate::report::Reporter;
-use crate::resources::{EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, MAX_BATCH, Settlement};
+use crate::resources::{EVERY_QUEUE, Held, LeaseRequest, LeasedRun, LeasedRuns, MAX_BATCH, Settlement};
 use crate::tag::Subscription;
 use crate::wire::{OutcomeReport, ReportedOutcome, property};
 
@@ -235,7 +235,7 @@ impl<'a> Leasing<'a> {
         let until = monotonic() + self.pull.config.lease;
         self.pull.held.take_on(&run, until, slot);
         let (sink, held) = (Arc::clone(&self.sink), Arc::clone(&self.pull.held));
-        let settler = Arc::clone(&self.pull.settler);
+        let (settler, api) = (Arc::clone(&self.pull.settler), Arc::clone(&self.pull.api));
         let (shutdown, over) = (self.shutdown.clone(), self.over.clone());
         self.in_flight.spawn(async move {
             let (run, delivery) = unpack(run);
@@ -245,8 +245,12 @@ impl<'a> Leasing<'a> {
                 over.cancelled().await;
             }
             // Still held: it has not been reported.
-            if let Some(until) = held.let_go(&run.token) {
-                settler.tell(run.unreported(verdict), until);
+            match (held.let_go(&run.token), verdict) {
+                (Some(until), Verdict::HandOver { within }) => {
+                    held::hand_over(&*api, run.held(), within, until).await;
+                }
+                (Some(until), verdict) => settler.tell(run.unreported(verdict), until),
+                (None, _) => {}
             }
             drop(place);
         });
@@ -306,10 +310,15 @@ struct Attempt {
 }
 
 impl Attempt {
+    fn held(self) -> Held {
+        Held { run_id: self.run_id, attempt: self.number, token: self.token }
+    }
+
     /// The outcome of an attempt that the consumer has not reported.
     fn unreported(self, verdict: Verdict) -> Settlement {
         let (outcome, message) = match verdict {
             Verdict::Release => (ReportedOutcome::Released, None),
+            Verdict::HandOver { .. } => unreachable!("it is handed over, and not settled"),
             Verdict::Ack => (ReportedOutcome::Failed, Some("the worker has no handler for the tag")),
             Verdict::Retry { .. } => {
                 (ReportedOutcome::Failed, Some("the worker was shut down before the handler had ended"))

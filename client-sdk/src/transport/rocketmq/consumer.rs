@@ -192,7 +192,7 @@ impl Listener {
             return true;
         }
         match self.sink.deliver(delivery).await {
-            Verdict::Ack => true,
+            Verdict::Ack | Verdict::HandOver { .. } => true,
             Verdict::Retry { after: None } | Verdict::Release => false,
             Verdict::Retry { after: Some(after) } => self.send_back(message, level(after)).await,
             Verdict::DeadLetter => self.send_back(message, DEAD_LETTER).await,

@@ -77,7 +77,11 @@ async fn routes(server: &Server) -> Vec<Route> {
     let route = |(method, path): (Method, String)| {
         let scope = scope_of(&method, &path);
         let path = path.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r");
-        Route { scope, path: path.replace("{queue}", "q").replace("{token_id}", "t"), method }
+        Route {
+            scope,
+            path: path.replace("{queue}", "q").replace("{token_id}", "t").replace("{name}", "n"),
+            method,
+        }
     };
     all.into_iter().map(route).collect()
 }

@@ -1,0 +1,97 @@
+//! Services that are called back. Their secrets come in and never go out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use taskcenter_client::resources::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
+
+use super::Context;
+use super::decode::Body;
+use super::error::ApiError;
+use super::query::Segment;
+use crate::core::callee::{Callee, CalleeNode, HealthCheck, InvalidCallee, SigningSecret};
+
+/// Longest time for a callback: a day.
+const MAX_TIMEOUT_MS: u64 = 86_400_000;
+
+/// Creates a service, or puts it in the place of the one with its name.
+#[utoipa::path(post, path = "/v1/services", operation_id = "putService", tag = "services",
+    request_body = ServiceSpec,
+    responses((status = 201, body = ServiceResource, description = "The service as it stands now.")))]
+pub async fn put(
+    State(context): State<Context>,
+    Body(spec): Body<ServiceSpec>,
+) -> Result<(StatusCode, Json<ServiceResource>), ApiError> {
+    let keep_secret = spec.secret.is_none();
+    let callee = read(spec)?;
+    let stored = context.state.service.put_callee(&callee, keep_secret).await?;
+    Ok((StatusCode::CREATED, Json(shown(stored))))
+}
+
+/// Lists the services, by name.
+#[utoipa::path(get, path = "/v1/services", operation_id = "listServices", tag = "services",
+    responses((status = 200, body = ServiceList, description = "All of them.")))]
+pub async fn list(State(context): State<Context>) -> Result<Json<ServiceList>, ApiError> {
+    let services = context.state.service.callees().await?;
+    Ok(Json(ServiceList { services: services.into_iter().map(shown).collect() }))
+}
+
+/// Shows a service.
+#[utoipa::path(get, path = "/v1/services/{name}", operation_id = "showService", tag = "services",
+    params(("name" = String, Path, description = "The service's name.")),
+    responses((status = 200, body = ServiceResource, description = "The service.")))]
+pub async fn show(
+    State(context): State<Context>,
+    Segment(name): Segment,
+) -> Result<Json<ServiceResource>, ApiError> {
+    let found = context.state.service.callee(&name).await?;
+    Ok(Json(shown(found.ok_or_else(ApiError::not_found)?)))
+}
+
+/// Deletes a service. Its callbacks fail from now on.
+#[utoipa::path(delete, path = "/v1/services/{name}", operation_id = "deleteService", tag = "services",
+    params(("name" = String, Path, description = "The service's name.")),
+    responses((status = 200, body = ServiceResource, description = "What it was.")))]
+pub async fn delete(
+    State(context): State<Context>,
+    Segment(name): Segment,
+) -> Result<Json<ServiceResource>, ApiError> {
+    let service = &context.state.service;
+    let was = service.callee(&name).await?.ok_or_else(ApiError::not_found)?;
+    service.remove_callee(&name).await?;
+    Ok(Json(shown(was)))
+}
+
+fn read(spec: ServiceSpec) -> Result<Callee, ApiError> {
+    if spec.timeout_ms.is_some_and(|timeout| !(1..=MAX_TIMEOUT_MS).contains(&timeout)) {
+        let why = format!("timeout_ms should be between 1 and {MAX_TIMEOUT_MS}");
+        return Err(ApiError::field("timeout_ms", why));
+    }
+    let node =
+        |node: ServiceNode| CalleeNode { url: node.url, weight: node.weight, health_check: node.heartbeat };
+    let callee = Callee {
+        name: spec.name,
+        nodes: spec.nodes.into_iter().map(node).collect(),
+        health: spec.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms }),
+        heartbeat_body: String::new(),
+        timeout_ms: spec.timeout_ms.unwrap_or(0),
+        secret: SigningSecret::new(spec.secret.unwrap_or_default()),
+    };
+    callee.check().map_err(|InvalidCallee { field, why }| ApiError::field(field, why))?;
+    Ok(callee)
+}
+
+fn shown(callee: Callee) -> ServiceResource {
+    let node =
+        |node: CalleeNode| ServiceNode { url: node.url, weight: node.weight, heartbeat: node.health_check };
+    ServiceResource {
+        name: callee.name,
+        nodes: callee.nodes.into_iter().map(node).collect(),
+        health: callee
+            .health
+            .map(|health| ServiceHealth { path: health.path, interval_ms: health.interval_ms }),
+        heartbeat_body: callee.heartbeat_body,
+        timeout_ms: Some(callee.timeout_ms).filter(|timeout| *timeout > 0),
+        signed: !callee.secret.is_empty(),
+    }
+}

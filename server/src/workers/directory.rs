@@ -1,0 +1,100 @@
+//! Where the services stand: in the server's own store, or behind its API.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use taskcenter_client::TaskCenter;
+use taskcenter_client::resources::ServiceResource;
+
+use super::inside::Inside;
+use crate::core::callee::{Callee, CalleeNode, HealthCheck, SigningSecret};
+
+/// Finds services.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// A service with its secret.
+    ///
+    /// # Errors
+    /// Why it could not be looked up.
+    async fn find(&self, name: &str) -> Result<Option<Callee>, String>;
+
+    /// Every service; secrets may be left out.
+    ///
+    /// # Errors
+    /// Why they could not be read.
+    async fn all(&self) -> Result<Vec<Callee>, String>;
+}
+
+#[async_trait]
+impl Directory for Inside {
+    async fn find(&self, name: &str) -> Result<Option<Callee>, String> {
+        self.service().callee(name).await.map_err(|error| error.to_string())
+    }
+
+    async fn all(&self) -> Result<Vec<Callee>, String> {
+        self.service().callees().await.map_err(|error| error.to_string())
+    }
+}
+
+/// The services of a server elsewhere. Secrets never leave that one: they are read from a directory of this machine, each from a file
+/// with the service's name.
+pub struct Elsewhere {
+    center: TaskCenter,
+    secrets: Option<PathBuf>,
+}
+
+impl Elsewhere {
+    /// Of that server; `secrets_dir` may be empty.
+    pub fn new(center: TaskCenter, secrets_dir: &str) -> Self {
+        Self { center, secrets: Some(secrets_dir).filter(|dir| !dir.is_empty()).map(PathBuf::from) }
+    }
+
+    async fn secret(&self, name: &str) -> Result<SigningSecret, String> {
+        let missing = || {
+            format!(
+                "the service {name:?} signs its callbacks, and this worker has no secret for it: see callback.secrets_dir"
+            )
+        };
+        let is_file_name = !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
+        let directory = self.secrets.as_ref().filter(|_| is_file_name).ok_or_else(missing)?;
+        let secret = tokio::fs::read_to_string(directory.join(name)).await.map_err(|_| missing())?;
+        Ok(SigningSecret::new(secret.trim_end_matches(['\r', '\n'])))
+    }
+}
+
+#[async_trait]
+impl Directory for Elsewhere {
+    async fn find(&self, name: &str) -> Result<Option<Callee>, String> {
+        let service = self.center.service(name).await;
+        let service = match service {
+            Ok(service) => service,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let secret = if service.signed { self.secret(name).await? } else { SigningSecret::default() };
+        Ok(Some(Callee { secret, ..callee(service) }))
+    }
+
+    async fn all(&self) -> Result<Vec<Callee>, String> {
+        let list = self.center.services().await.map_err(|error| error.to_string())?;
+        Ok(list.services.into_iter().map(callee).collect())
+    }
+}
+
+fn callee(service: ServiceResource) -> Callee {
+    let node = |node: taskcenter_client::resources::ServiceNode| CalleeNode {
+        url: node.url,
+        weight: node.weight,
+        health_check: node.heartbeat,
+    };
+    let health =
+        service.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms });
+    Callee {
+        name: service.name,
+        nodes: service.nodes.into_iter().map(node).collect(),
+        health,
+        heartbeat_body: service.heartbeat_body,
+        timeout_ms: service.timeout_ms.unwrap_or(0),
+        secret: SigningSecret::default(),
+    }
+}

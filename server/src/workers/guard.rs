@@ -1,0 +1,236 @@
+//! Which addresses the built-in workers may talk to. An address is judged as the machine would use it: one that carries another inside
+//! (IPv4-mapped, NAT64, 6to4) is judged by both.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+/// Nothing of the public Internet lies here: this machine, its network, tunnels, documentation, groups, and what clouds tell their guests.
+const SPECIAL: &[&str] = &[
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+];
+
+static DENIED: LazyLock<Vec<Net>> =
+    LazyLock::new(|| SPECIAL.iter().filter_map(|text| text.parse().ok()).collect());
+
+/// A range of addresses, such as `10.0.0.0/8`, `::1/128` or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Net {
+    first: u128,
+    mask: u128,
+    is_v4: bool,
+}
+
+/// A text that is no range of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no range of addresses such as 10.0.0.0/8")]
+pub struct InvalidNet(String);
+
+impl FromStr for Net {
+    type Err = InvalidNet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNet> {
+        let wrong = || InvalidNet(text.to_owned());
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        let bits: u32 = bits.map_or(Ok(all), |bits| bits.trim().parse().map_err(|_| wrong()))?;
+        if bits > all {
+            return Err(wrong());
+        }
+        let mask = u128::MAX.checked_shl(all - bits).unwrap_or(0);
+        Ok(Self { first: number(address) & mask, mask, is_v4: address.is_ipv4() })
+    }
+}
+
+impl Net {
+    fn holds(&self, address: IpAddr) -> bool {
+        self.is_v4 == address.is_ipv4() && number(address) & self.mask == self.first
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// An address that nothing is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the address {0} is not allowed; `callback.allow` and `callback.deny` say which are")]
+pub struct Denied(pub IpAddr);
+
+/// Judges addresses: what `deny` holds is denied, what `allow` holds is allowed, and of the rest all that is public.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guard {
+    allow: Vec<Net>,
+    deny: Vec<Net>,
+}
+
+impl Guard {
+    /// A guard with these ranges.
+    ///
+    /// # Errors
+    /// [`InvalidNet`] is the first text that is none.
+    pub fn new(allow: &[String], deny: &[String]) -> Result<Self, InvalidNet> {
+        let nets = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+        Ok(Self { allow: nets(allow)?, deny: nets(deny)? })
+    }
+
+    /// Whether something may be sent there.
+    ///
+    /// # Errors
+    /// [`Denied`] when not.
+    pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
+        let address = address.to_canonical();
+        let mut faces = [Some(address), carried(address).map(IpAddr::V4)].into_iter().flatten();
+        if faces.all(|face| self.permits(face)) { Ok(()) } else { Err(Denied(address)) }
+    }
+
+    fn permits(&self, address: IpAddr) -> bool {
+        let holds = |nets: &[Net]| nets.iter().any(|net| net.holds(address));
+        !holds(&self.deny) && (holds(&self.allow) || !holds(&DENIED))
+    }
+}
+
+/// The IPv4 address that an IPv6 address leads to, through a translator or a tunnel. Mapped ones are IPv4 addresses already.
+fn carried(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
+    match address.segments() {
+        // NAT64, the old compatible form, and 6to4.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            Some(v4(high, low))
+        }
+        // Teredo hides its client's address.
+        [0x2001, 0, .., high, low] => Some(v4(!high, !low)),
+        _ => None,
+    }
+}
+
+fn v4(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
+}
+
+/// An address that stands in a URL, in whatever way it is written.
+pub fn literal(host: &str) -> Option<IpAddr> {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match inner {
+        Some(address) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(allow: &[&str], deny: &[&str]) -> Guard {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        Guard::new(&texts(allow), &texts(deny)).unwrap()
+    }
+
+    fn permits(guard: &Guard, address: &str) -> bool {
+        guard.check(address.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn every_special_range_is_a_range() {
+        assert_eq!(DENIED.len(), SPECIAL.len());
+    }
+
+    #[test]
+    fn what_is_not_public_is_denied_in_every_form() {
+        for address in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.100.100.200",
+            "127.0.0.1",
+            "127.255.255.254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.192",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:a9fe:a9fe",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001:0:1:1::80ff:fffe",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+        ] {
+            assert!(!permits(&Guard::default(), address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_public_is_allowed() {
+        for address in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+        {
+            assert!(permits(&Guard::default(), address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_list_allows_and_the_other_denies_and_the_denial_wins() {
+        let guard = guard(&["10.0.0.0/8", "::1"], &["10.9.0.0/16", "1.1.1.1"]);
+        for address in ["10.1.1.1", "::1", "::ffff:10.1.1.1", "64:ff9b::a01:101", "8.8.8.8"] {
+            assert!(permits(&guard, address), "{address}");
+        }
+        for address in ["10.9.1.1", "1.1.1.1", "::ffff:10.9.1.1", "64:ff9b::a09:101", "127.0.0.1"] {
+            assert!(!permits(&guard, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_none_is_named() {
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "localhost", "10.0.0.0/-1"] {
+            assert_eq!(text.parse::<Net>(), Err(InvalidNet(text.to_owned())));
+        }
+        assert!(permits(&guard(&["0.0.0.0/0"], &[]), "127.0.0.1"));
+    }
+}

@@ -1,0 +1,135 @@
+//! The calls of a worker, made inside the server's own process: what an outside worker asks over HTTP, asked of the commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskcenter_client::Timestamp;
+use taskcenter_client::resources::{
+    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers,
+    SettleRequest, Settlement,
+};
+use taskcenter_client::transport::pull::{CallError, WorkerApi};
+use taskcenter_client::wire::ReportedOutcome;
+
+use crate::core::run::Outcome;
+use crate::core::{Moment, Run, RunId};
+use crate::engine::service::{Held, LeaseTerms, Report, Service, ServiceError};
+
+/// The commands, as a worker calls them.
+#[derive(Clone)]
+pub struct Inside(Arc<Service>);
+
+impl Inside {
+    /// Over these commands.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self(service)
+    }
+
+    /// The commands.
+    pub fn service(&self) -> &Service {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl WorkerApi for Inside {
+    async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
+        let runs =
+            self.0.lease(&terms(request)).await.map_err(|error| CallError::Unavailable(told(&error)))?;
+        Ok(LeasedRuns { runs: runs.into_iter().map(leased).collect() })
+    }
+
+    async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
+        let held: Vec<Held> = request.runs.into_iter().map(held).collect();
+        let answers = self.0.renew(&held, millis(request.lease_ms)).await;
+        let answers = answers.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
+            Ok(until) => RunAnswer { lease_until: Some(timestamp(until)), ..good(&held.run_id) },
+            Err(error) => bad(&held.run_id, &error),
+        };
+        Ok(RunAnswers { results: held.into_iter().zip(answers).map(answer).collect() })
+    }
+
+    async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
+        let reports: Vec<(RunId, Report)> = request.outcomes.into_iter().map(report).collect();
+        let answers = self.0.settle(&reports).await.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let answer = |((id, _), answer): ((RunId, Report), Result<Run, ServiceError>)| match answer {
+            Ok(_) => good(&id),
+            Err(error) => bad(&id, &error),
+        };
+        Ok(RunAnswers { results: reports.into_iter().zip(answers).map(answer).collect() })
+    }
+}
+
+fn terms(request: LeaseRequest) -> LeaseTerms {
+    LeaseTerms {
+        queues: request.queues.into_iter().filter(|queue| queue != EVERY_QUEUE).collect(),
+        worker: request.worker,
+        limit: request.limit,
+        lease_ms: millis(request.lease_ms),
+        wait: Duration::from_millis(request.wait_ms),
+    }
+}
+
+fn millis(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn held(held: taskcenter_client::resources::Held) -> Held {
+    Held { run_id: RunId::from_text(held.run_id), attempt: held.attempt, token: held.token }
+}
+
+fn leased(run: Run) -> LeasedRun {
+    LeasedRun {
+        run_id: run.id.to_string(),
+        task_id: run.task_id.to_string(),
+        queue: run.queue.unwrap_or_else(|| run.tag.clone()),
+        tag: run.tag,
+        data: run.data,
+        scheduled_at: timestamp(run.scheduled_at),
+        attempt: run.attempt,
+        claim: run.claim,
+        token: run.token,
+        lease_until: timestamp(run.attention_at.unwrap_or(Moment::NEVER)),
+    }
+}
+
+fn timestamp(at: Moment) -> Timestamp {
+    Timestamp::from_millisecond(at.ms()).unwrap_or(Timestamp::MAX)
+}
+
+fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
+    let outcome = match report.outcome {
+        ReportedOutcome::Succeeded => {
+            Outcome::Succeeded { result: report.result.map(|result| result.to_string()) }
+        }
+        ReportedOutcome::Failed => Outcome::Failed { retry_after_ms: report.retry_after_ms },
+        ReportedOutcome::Dead => Outcome::Dead,
+        ReportedOutcome::Skipped => Outcome::Skipped,
+        ReportedOutcome::Released => Outcome::Released,
+    };
+    let report = Report { attempt: report.attempt, token: report.token, outcome, message: report.message };
+    (RunId::from_text(run_id), report)
+}
+
+fn good(id: &RunId) -> RunAnswer {
+    RunAnswer { run_id: id.to_string(), status: 200, state: None, lease_until: None, problem: None }
+}
+
+/// As over HTTP: what is not the worker's any more is told from what may be tried again.
+fn bad(id: &RunId, error: &ServiceError) -> RunAnswer {
+    let status = match error {
+        ServiceError::NotFound => 404,
+        ServiceError::Port(_) => 503,
+        _ => 409,
+    };
+    let problem = Problem { status, detail: told(error), ..Problem::default() };
+    RunAnswer { status, problem: Some(problem), ..good(id) }
+}
+
+/// The error with its cause: it stays in this process, and in its log.
+fn told(error: &ServiceError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
+}

@@ -1,0 +1,208 @@
+//! The built-in workers: callback, script, RPC. Each is a consumer of the SDK on the queue with its name, so that the same handlers run
+//! inside the server and, as `taskcenter worker`, elsewhere; only the calls go another way.
+
+pub mod attempt;
+pub mod callback;
+pub mod directory;
+pub mod guard;
+pub mod headers;
+pub mod health;
+pub mod inside;
+pub mod limits;
+pub mod outbound;
+pub mod routing;
+pub mod rpc;
+pub mod script;
+pub mod settings;
+pub mod sign;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskcenter_client::clock::{Clock, SystemClock};
+use taskcenter_client::transport::pull::{Pull, PullConfig, WorkerApi};
+use taskcenter_client::{Consumer, ConsumerBuilder, StartError};
+use tokio_util::sync::CancellationToken;
+
+use callback::Callbacks;
+use directory::Directory;
+use guard::{Guard, InvalidNet};
+use health::{Health, Watch};
+use outbound::{Lookup, Outbound, SystemLookup};
+use routing::Router;
+use rpc::Rpc;
+use script::Script;
+use settings::Settings;
+
+/// The queues that there are workers for.
+pub const QUEUES: [&str; 3] = [callback::QUEUE, rpc::QUEUE, script::QUEUE];
+
+/// Workers that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkersError {
+    /// A list of addresses is none.
+    #[error("callback.allow or callback.deny: {0}")]
+    Net(#[from] InvalidNet),
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(#[from] reqwest::Error),
+    /// A consumer cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Scripts are asked for, and they are off.
+    #[error(
+        "scripts are off: set script.enabled = true and script.bin_path to the directory that holds them"
+    )]
+    ScriptsAreOff,
+    /// The directory with the scripts, or the program that starts them, cannot be used.
+    #[error("script.bin_path {0:?} cannot be used: {1}")]
+    Directory(String, #[source] io::Error),
+    /// There is no worker for the queue.
+    #[error("there is no worker for the queue {0:?}; there are workers for {known}", known = QUEUES.join(", "))]
+    NoWorker(String),
+}
+
+/// Makes the workers.
+pub struct Builder<A> {
+    api: A,
+    directory: Arc<dyn Directory>,
+    settings: Settings,
+    lookup: Arc<dyn Lookup>,
+    clock: Arc<dyn Clock>,
+    launcher: Option<PathBuf>,
+}
+
+impl<A: WorkerApi + Clone> Builder<A> {
+    /// Workers that take their runs from `api`, and find services in `directory`.
+    pub fn new(api: A, directory: impl Directory, settings: Settings) -> Self {
+        let (lookup, clock) = (Arc::new(SystemLookup), Arc::new(SystemClock));
+        Self { api, directory: Arc::new(directory), settings, lookup, clock, launcher: None }
+    }
+
+    /// Finds addresses in another way.
+    #[must_use]
+    pub fn lookup(mut self, lookup: impl Lookup) -> Self {
+        self.lookup = Arc::new(lookup);
+        self
+    }
+
+    /// Starts scripts by this program, which is `taskcenter`; without it by the one that runs.
+    #[must_use]
+    pub fn launcher(mut self, program: impl Into<PathBuf>) -> Self {
+        self.launcher = Some(program.into());
+        self
+    }
+
+    /// Starts them, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`WorkersError`] when the settings make no sense.
+    pub fn start(self) -> Result<Workers, WorkersError> {
+        let (outbound, health) = (self.outbound()?, Arc::new(Health::default()));
+        let mut workers = Workers { consumers: Vec::new(), watch: None };
+        for queue in &self.settings.workers.queues {
+            workers.consumers.push(match queue.as_str() {
+                rpc::QUEUE => self.rpc(outbound.clone())?,
+                script::QUEUE => self.script()?,
+                callback::QUEUE => {
+                    workers.watch = Some(self.watch(outbound.clone(), Arc::clone(&health)));
+                    self.callback(outbound.clone(), Arc::clone(&health))?
+                }
+                other => return Err(WorkersError::NoWorker(other.to_owned())),
+            });
+        }
+        Ok(workers)
+    }
+
+    fn outbound(&self) -> Result<Outbound, WorkersError> {
+        let callback = &self.settings.callback;
+        let guard = Guard::new(&callback.allow, &callback.deny)?;
+        Ok(Outbound::new(guard, Arc::clone(&self.lookup), callback.answer_bytes)?)
+    }
+
+    fn rpc(&self, outbound: Outbound) -> Result<Consumer, WorkersError> {
+        let timeout = Duration::from_millis(self.settings.callback.timeout_ms);
+        let handlers = Consumer::builder().state(Rpc { outbound, timeout }).on("*", rpc::handle);
+        self.consume(rpc::QUEUE, handlers)
+    }
+
+    fn script(&self) -> Result<Consumer, WorkersError> {
+        let settings = &self.settings.script;
+        if !settings.enabled {
+            return Err(WorkersError::ScriptsAreOff);
+        }
+        let unusable = |error| WorkersError::Directory(settings.bin_path.clone(), error);
+        let launcher = self.launcher.clone().map_or_else(std::env::current_exe, Ok).map_err(unusable)?;
+        let script = Script::new(settings, launcher).map_err(unusable)?;
+        self.consume(script::QUEUE, Consumer::builder().state(script).on("*", script::handle))
+    }
+
+    fn callback(&self, outbound: Outbound, health: Arc<Health>) -> Result<Consumer, WorkersError> {
+        let settings = &self.settings.callback;
+        let state = Callbacks {
+            directory: Arc::clone(&self.directory),
+            health,
+            router: Router::new(self.clock.now_ms() as u64 ^ u64::from(std::process::id())),
+            outbound,
+            clock: Arc::clone(&self.clock),
+            timeout: Duration::from_millis(settings.timeout_ms),
+            confirm_within: Duration::from_millis(settings.confirm_within_ms),
+        };
+        self.consume(callback::QUEUE, Consumer::builder().state(state).on("*", callback::handle))
+    }
+
+    fn watch(&self, outbound: Outbound, health: Arc<Health>) -> Watch {
+        Watch {
+            health,
+            directory: Arc::clone(&self.directory),
+            outbound,
+            interval: Duration::from_millis(self.settings.callback.health_interval_ms),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// A consumer of one queue, whatever its runs' tags.
+    fn consume<S: Send + Sync + 'static>(
+        &self,
+        queue: &str,
+        handlers: ConsumerBuilder<S>,
+    ) -> Result<Consumer, WorkersError> {
+        let workers = &self.settings.workers;
+        let config = PullConfig {
+            queues: vec![queue.to_owned()],
+            lease: Duration::from_millis(workers.lease_ms),
+            ..PullConfig::default()
+        };
+        let drain = Duration::from_millis(workers.drain_ms);
+        let handlers = handlers.concurrency(workers.concurrency).drain_for(drain);
+        Ok(handlers.transport(Pull::new(self.api.clone(), config)).start()?)
+    }
+}
+
+/// Workers that run.
+pub struct Workers {
+    consumers: Vec<Consumer>,
+    watch: Option<Watch>,
+}
+
+impl Workers {
+    /// Works until `stop`; then takes nothing new, and lets what is under way end.
+    pub async fn run_until(self, stop: CancellationToken) {
+        let watched = async {
+            if let Some(watch) = self.watch {
+                stop.run_until_cancelled(watch.run()).await;
+            }
+        };
+        let consumed = self.consumers.into_iter().map(|consumer| {
+            let stop = stop.clone();
+            async move {
+                if let Err(error) = consumer.run_until(stop.cancelled_owned()).await {
+                    tracing::error!(%error, "a worker broke");
+                }
+            }
+        });
+        tokio::join!(watched, futures_util::future::join_all(consumed));
+    }
+}

@@ -1,0 +1,188 @@
+//! Calls to the outside, past the guard: every address is checked where the connection is made, no redirect is followed, no proxy of the
+//! environment is used, and what comes back is bounded in size and time.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response, Url};
+
+use super::guard::{Denied, Guard, literal};
+
+/// How long a connection is kept for the next call.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Finds the addresses of a name.
+#[async_trait]
+pub trait Lookup: Send + Sync + 'static {
+    /// All of them.
+    ///
+    /// # Errors
+    /// When there are none.
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The machine's own resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemLookup;
+
+#[async_trait]
+impl Lookup for SystemLookup {
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// Resolves for the client: what is checked here is what is connected to.
+struct Checked {
+    guard: Arc<Guard>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (guard, lookup) = (Arc::clone(&self.guard), Arc::clone(&self.lookup));
+        Box::pin(async move {
+            let found = lookup.lookup(name.as_str()).await?;
+            // A name with one address that is denied is not trusted with its others.
+            found.iter().try_for_each(|address| guard.check(*address))?;
+            let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}
+
+/// A call to make.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// How.
+    pub method: Method,
+    /// Where.
+    pub url: String,
+    /// With these headers.
+    pub headers: HeaderMap,
+    /// And this body.
+    pub body: String,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, cut where it is too long.
+    pub body: String,
+}
+
+/// Why nothing came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It is not to be made, now or later: nothing was sent.
+    #[error("{0}")]
+    Refused(String),
+    /// No connection: nothing was sent.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    /// No answer in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The connection broke.
+    #[error("the call broke off: {0}")]
+    Broken(String),
+}
+
+/// Makes calls.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client,
+    guard: Arc<Guard>,
+    answer_bytes: usize,
+}
+
+impl Outbound {
+    /// Calls that keep to `guard`, of whose answers at most `answer_bytes` are read.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(guard: Guard, lookup: Arc<dyn Lookup>, answer_bytes: usize) -> reqwest::Result<Self> {
+        // The process needs one provider of cryptography, and it may have been chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let guard = Arc::new(guard);
+        let checked = Checked { guard: Arc::clone(&guard), lookup };
+        let client = Client::builder()
+            .dns_resolver(Arc::new(checked))
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .pool_idle_timeout(IDLE)
+            .build()?;
+        Ok(Self { client, guard, answer_bytes })
+    }
+
+    /// Makes a call, once.
+    ///
+    /// # Errors
+    /// [`CallError`]; an answer of any status is an answer.
+    pub async fn make(&self, call: Call) -> Result<Answer, CallError> {
+        let url = self.checked(&call.url)?;
+        let timeout = call.timeout;
+        let made = async {
+            let request = self.client.request(call.method, url).headers(call.headers).body(call.body);
+            let response = request.send().await.map_err(failed)?;
+            let status = response.status().as_u16();
+            Ok(Answer { status, body: self.read(response).await? })
+        };
+        tokio::time::timeout(timeout, made).await.unwrap_or(Err(CallError::TimedOut(timeout)))
+    }
+
+    /// A URL reads an address in each of its forms (decimal, octal, short) as the address it is. The client asks no resolver for one, so
+    /// it is checked here.
+    fn checked(&self, text: &str) -> Result<Url, CallError> {
+        let refused = |why: &str| CallError::Refused(why.to_owned());
+        let url =
+            Url::parse(text).map_err(|error| CallError::Refused(format!("the url is none: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refused("the url should begin with http:// or https://"));
+        }
+        let host = url.host_str().ok_or_else(|| refused("the url has no host"))?;
+        if let Some(address) = literal(host) {
+            self.guard.check(address).map_err(|denied| CallError::Refused(denied.to_string()))?;
+        }
+        Ok(url)
+    }
+
+    async fn read(&self, mut response: Response) -> Result<String, CallError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            let room = self.answer_bytes - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+fn failed(error: reqwest::Error) -> CallError {
+    let is_connect = error.is_connect();
+    // The address may hold what is nobody's business.
+    let error = error.without_url();
+    if let Some(denied) = causes(&error).find_map(|cause| cause.downcast_ref::<Denied>()) {
+        return CallError::Refused(denied.to_string());
+    }
+    let last = causes(&error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    if is_connect { CallError::Unreachable(last) } else { CallError::Broken(last) }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}

@@ -1,0 +1,213 @@
+//! Which node of a service is called.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+
+use crate::core::callee::CalleeNode;
+
+/// How a node is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Routing {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// By chance.
+    Random,
+    /// The one with the fewest calls of this worker under way.
+    LeastBusy,
+    /// The same node for the same task, for as long as it is there.
+    Hash,
+    /// The first one that answers.
+    FailOver,
+}
+
+/// What choosing remembers.
+pub struct Router(Arc<Mutex<Memory>>);
+
+struct Memory {
+    turns: HashMap<String, u64>,
+    busy: HashMap<String, u32>,
+    chance: fastrand::Rng,
+}
+
+/// A call that is under way.
+pub struct Busy {
+    router: Arc<Mutex<Memory>>,
+    url: String,
+}
+
+impl Router {
+    /// Chance comes from this seed.
+    pub fn new(seed: u64) -> Self {
+        let (turns, busy) = (HashMap::new(), HashMap::new());
+        Self(Arc::new(Mutex::new(Memory { turns, busy, chance: fastrand::Rng::with_seed(seed) })))
+    }
+
+    /// The nodes to try, in order: one, and for fail-over all of them. None where there are none.
+    pub fn choose<'a>(
+        &self,
+        routing: Routing,
+        service: &str,
+        task_id: &str,
+        nodes: &[&'a CalleeNode],
+    ) -> Vec<&'a CalleeNode> {
+        let all: u64 = nodes.iter().map(|node| weight(node)).sum();
+        if all == 0 {
+            return Vec::new();
+        }
+        match routing {
+            Routing::FailOver => nodes.to_vec(),
+            Routing::RoundRobin => vec![at(nodes, self.turn(service) % all)],
+            Routing::Random => vec![at(nodes, lock(&self.0).chance.u64(0..all))],
+            Routing::LeastBusy => self.least_busy(service, nodes),
+            Routing::Hash => nodes
+                .iter()
+                .copied()
+                .max_by(|a, b| score(a, task_id).total_cmp(&score(b, task_id)))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn turn(&self, service: &str) -> u64 {
+        let mut memory = lock(&self.0);
+        let turn = memory.turns.entry(service.to_owned()).or_default();
+        *turn = turn.wrapping_add(1);
+        turn.wrapping_sub(1)
+    }
+
+    /// Of those with as few, one after the other.
+    fn least_busy<'a>(&self, service: &str, nodes: &[&'a CalleeNode]) -> Vec<&'a CalleeNode> {
+        let first = self.turn(service) as usize % nodes.len();
+        let busy = &lock(&self.0).busy;
+        let load =
+            |node: &CalleeNode| f64::from(busy.get(&node.url).copied().unwrap_or(0)) / weight(node) as f64;
+        let in_turn = nodes[first..].iter().chain(&nodes[..first]).copied();
+        in_turn.min_by(|a, b| load(a).total_cmp(&load(b))).into_iter().collect()
+    }
+
+    /// Counts a call until the answer is dropped.
+    pub fn call(&self, node: &CalleeNode) -> Busy {
+        *lock(&self.0).busy.entry(node.url.clone()).or_default() += 1;
+        Busy { router: Arc::clone(&self.0), url: node.url.clone() }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut memory = lock(&self.router);
+        match memory.busy.get_mut(&self.url) {
+            Some(calls @ 2..) => *calls -= 1,
+            _ => drop(memory.busy.remove(&self.url)),
+        }
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    // Every step leaves it whole.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn weight(node: &CalleeNode) -> u64 {
+    u64::from(node.weight.max(1))
+}
+
+/// The node on whose stretch the place lies.
+fn at<'a>(nodes: &[&'a CalleeNode], place: u64) -> &'a CalleeNode {
+    let mut left = place;
+    for node in nodes {
+        if left < weight(node) {
+            return node;
+        }
+        left -= weight(node);
+    }
+    unreachable!("the place is below the sum of all weights")
+}
+
+/// The highest score has the task; a node that goes takes only its own tasks with it.
+fn score(node: &CalleeNode, task_id: &str) -> f64 {
+    // The standard hasher with its fixed keys: every worker comes to the same choice.
+    let mut hasher = std::hash::DefaultHasher::new();
+    (&node.url, task_id).hash(&mut hasher);
+    let chance = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+    weight(node) as f64 / -chance.max(f64::MIN_POSITIVE).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(weights: &[u32]) -> Vec<CalleeNode> {
+        let node = |(at, weight): (usize, &u32)| CalleeNode {
+            url: at.to_string(),
+            weight: *weight,
+            health_check: false,
+        };
+        weights.iter().enumerate().map(node).collect()
+    }
+
+    fn calls(routing: Routing, nodes: &[CalleeNode], times: u32) -> HashMap<String, u32> {
+        let (router, all) = (Router::new(7), nodes.iter().collect::<Vec<_>>());
+        let mut counts = HashMap::new();
+        for time in 0..times {
+            let chosen = router.choose(routing, "s", &format!("task-{time}"), &all);
+            *counts.entry(chosen[0].url.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn round_robin_keeps_to_the_weights() {
+        let counts = calls(Routing::RoundRobin, &nodes(&[1, 3]), 400);
+        assert_eq!((counts["0"], counts["1"]), (100, 300));
+    }
+
+    #[test]
+    fn chance_and_hash_keep_about_to_the_weights() {
+        for routing in [Routing::Random, Routing::Hash] {
+            let counts = calls(routing, &nodes(&[1, 3]), 4_000);
+            assert!((800..1_200).contains(&counts["0"]), "{routing:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_keeps_its_node_when_another_goes() {
+        let (router, nodes) = (Router::new(7), nodes(&[1, 1, 1]));
+        let all: Vec<_> = nodes.iter().collect();
+        for task in 0..100 {
+            let task = format!("task-{task}");
+            let chosen = router.choose(Routing::Hash, "s", &task, &all)[0];
+            let others: Vec<_> =
+                all.iter().copied().filter(|node| *node == chosen || node.url != "1").collect();
+            assert_eq!(router.choose(Routing::Hash, "s", &task, &others)[0], chosen);
+        }
+    }
+
+    #[test]
+    fn the_least_busy_node_is_called() {
+        let (router, nodes) = (Router::new(7), nodes(&[1, 1, 2]));
+        let all: Vec<_> = nodes.iter().collect();
+        let mut under_way = Vec::new();
+        let mut counts = [0; 3];
+        for _ in 0..8 {
+            let chosen = router.choose(Routing::LeastBusy, "s", "t", &all)[0];
+            counts[chosen.url.parse::<usize>().unwrap()] += 1;
+            under_way.push(router.call(chosen));
+        }
+        assert_eq!(counts, [2, 2, 4]);
+        drop(under_way);
+        assert!(lock(&router.0).busy.is_empty());
+    }
+
+    #[test]
+    fn fail_over_goes_down_the_list() {
+        let nodes = nodes(&[1, 1]);
+        let all: Vec<_> = nodes.iter().collect();
+        assert_eq!(Router::new(7).choose(Routing::FailOver, "s", "t", &all), all);
+        assert!(Router::new(7).choose(Routing::FailOver, "s", "t", &[]).is_empty());
+    }
+}
