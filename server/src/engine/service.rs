@@ -24,7 +24,7 @@ use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
-pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
+pub use crate::ports::{BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
 pub use change::{Changed, definition};
 pub use once::IdempotencyKey;
 use taking::Taking;
@@ -301,6 +301,14 @@ impl Service {
     /// A port's error.
     pub async fn fires_this_minute(&self) -> Result<Vec<(String, u64)>> {
         Ok(self.ports.store.fires_in_minute(self.ports.clock.now()).await?)
+    }
+
+    /// How runs ended on a day of the server's time zone; the day is named by its midnight in UTC.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        Ok(self.ports.store.ends_on(day).await?)
     }
 
     /// What waits now, by tag.

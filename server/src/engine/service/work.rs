@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::taking::Reserved;
+use crate::engine::ends;
 use super::{Report, Result, Service, ServiceError};
 use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
@@ -118,6 +119,7 @@ impl Service {
             run.version += 1;
             replaced.next().unwrap_or(false)
         });
+        ends::count(self.ports.store.as_ref(), &self.settings.time_zone, &runs).await;
         Ok(runs)
     }
 
