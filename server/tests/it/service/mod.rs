@@ -33,11 +33,11 @@ pub struct Stage {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub node: Node,
-    pub service: Service,
+    pub service: Arc<Service>,
 }
 
 impl Stage {
-    fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
+    pub fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
@@ -61,7 +61,7 @@ impl Stage {
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), Settings::default(), shutdown);
-        Self { store, clock, node, service }
+        Self { store, clock, node, service: Arc::new(service) }
     }
 
     /// Stores a task.
