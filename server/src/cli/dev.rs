@@ -75,6 +75,7 @@ impl Dev {
     }
 
     fn at_directory(&self, mut config: Config) -> Config {
+        config.compat = config.compat.all_on();
         if let Some(dir) = &self.data_dir {
             config.embedded.data_dir = dir.display().to_string();
         }

@@ -2,6 +2,7 @@
 //!
 //! Each stands or falls with its setting `compat.<front>.enabled`.
 
+mod easytask;
 mod kingtask;
 mod settings;
 
@@ -17,6 +18,9 @@ use crate::engine::service::Service;
 pub fn mount(mut routes: Router, service: &Arc<Service>, settings: &Compat) -> Router {
     if settings.kingtask.enabled {
         routes = kingtask::mount(routes, service, &settings.kingtask);
+    }
+    if settings.easytask.enabled {
+        routes = easytask::mount(routes, service, &settings.easytask);
     }
     routes
 }

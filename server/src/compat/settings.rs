@@ -44,7 +44,7 @@ impl Default for Kingtask {
 }
 
 /// The front for easytask's clients and callback services.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Easytask {
     /// Whether its routes answer.
@@ -52,4 +52,24 @@ pub struct Easytask {
     /// Whether callback services expect `cmd` as the old server's code had it (1 for a heartbeat, 0 for a task), and not as its document
     /// says.
     pub swap_cmd: bool,
+    /// How long a callback may take to a service that names no `callback_timeout_sec`, in seconds.
+    pub callback_timeout_sec: u64,
+}
+
+impl Default for Easytask {
+    fn default() -> Self {
+        Self { enabled: false, swap_cmd: false, callback_timeout_sec: 10 }
+    }
+}
+
+impl Compat {
+    /// Every front.
+    #[must_use]
+    pub fn all_on(mut self) -> Self {
+        self.kingtask.enabled = true;
+        self.easytask.enabled = true;
+        self.easytask_pull.enabled = true;
+        self.taskdash.enabled = true;
+        self
+    }
 }

@@ -39,13 +39,14 @@ struct Field {
 
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-const FIELDS: [Field; 6] = [
+const FIELDS: [Field; 7] = [
     Field { name: "second", min: 0, max: 59, words: &[] },
     Field { name: "minute", min: 0, max: 59, words: &[] },
     Field { name: "hour", min: 0, max: 23, words: &[] },
     Field { name: "day of month", min: 1, max: 31, words: &[] },
     Field { name: "month", min: 1, max: 12, words: MONTHS },
     Field { name: "day of week", min: 0, max: 6, words: WEEKDAYS },
+    Field { name: "year", min: 1970, max: 2999, words: &[] },
 ];
 const LONGEST_MONTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -131,8 +132,8 @@ fn rewrite(text: &str) -> Result<String, InvalidCron> {
     let parts: Vec<&str> = fields.split_whitespace().collect();
     let skipped = match parts.len() {
         5 => 1,
-        6 => 0,
-        n => return refuse(format!("{n} fields; 5 are needed, or 6 with leading seconds")),
+        6 | 7 => 0,
+        n => return refuse(format!("{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well")),
     };
     let rewritten: Result<Vec<_>, _> =
         parts.iter().zip(&FIELDS[skipped..]).map(|(part, field)| rewrite_field(part, field)).collect();
@@ -190,7 +191,7 @@ fn expand(from: u32, to: u32, step: u32, field: &Field) -> String {
 fn parse_fields(rewritten: &str) -> Result<Cron, InvalidCron> {
     CronParser::builder()
         .seconds(Seconds::Optional)
-        .year(Year::Disallowed)
+        .year(Year::Optional)
         .build()
         .parse(rewritten)
         .map_err(|e| InvalidCron(e.to_string()))
@@ -393,6 +394,6 @@ mod tests {
     fn errors_name_the_field() {
         assert_eq!(error("5-99 * * * *"), "minute: \"99\" is not between 0 and 59");
         assert_eq!(error("*/0 * * * *"), "minute: step \"0\" is not between 1 and 59");
-        assert_eq!(error("* * *"), "3 fields; 5 are needed, or 6 with leading seconds");
+        assert_eq!(error("* * *"), "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well");
     }
 }

@@ -25,7 +25,7 @@ use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
 pub use crate::ports::{BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
-pub use change::{Changed, definition};
+pub use change::{Changed, Confirmation, definition};
 pub use once::IdempotencyKey;
 use taking::Taking;
 pub use work::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
@@ -140,6 +140,16 @@ impl Service {
     /// The zone for cron expressions without one of their own.
     pub fn time_zone(&self) -> &str {
         &self.settings.time_zone
+    }
+
+    /// A fresh token that nobody can guess and no other call gets.
+    pub fn token(&self) -> String {
+        self.ids.token(self.now())
+    }
+
+    /// Whether this node is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_cancelled()
     }
 
     /// Now, by this node's clock.
