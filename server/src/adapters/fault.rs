@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow,
-    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Lock, Page, PortError,
+    QueueRow, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// Decides what becomes of calls. Either answer may also take its time, or never come.

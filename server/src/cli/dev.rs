@@ -71,11 +71,10 @@ impl Dev {
         }
         variables.extend(self.log.clone().map(|level| (variable("LOG__LEVEL"), level)));
         let config = Config::load(None, variables).map_err(|error| serve::misconfigured(&error))?;
-        Ok(self.at_directory(config))
+        Ok(self.at_directory(Config { compat: config.compat.clone().all_on(), ..config }))
     }
 
     fn at_directory(&self, mut config: Config) -> Config {
-        config.compat = config.compat.all_on();
         if let Some(dir) = &self.data_dir {
             config.embedded.data_dir = dir.display().to_string();
         }

@@ -133,7 +133,11 @@ fn rewrite(text: &str) -> Result<String, InvalidCron> {
     let skipped = match parts.len() {
         5 => 1,
         6 | 7 => 0,
-        n => return refuse(format!("{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well")),
+        n => {
+            return refuse(format!(
+                "{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+            ));
+        }
     };
     let rewritten: Result<Vec<_>, _> =
         parts.iter().zip(&FIELDS[skipped..]).map(|(part, field)| rewrite_field(part, field)).collect();
@@ -367,6 +371,28 @@ mod tests {
     }
 
     #[test]
+    fn years_may_follow_as_a_seventh_field() {
+        let found = |e: &str| matches(e, "UTC", "2026-01-01T00:00:00Z", 3);
+        assert_eq!(found("0 30 8 1 1 * 2027,2030"), ["2027-01-01T08:30:00.000Z", "2030-01-01T08:30:00.000Z"]);
+        assert_eq!(found("0 0 0 29 2 ? 2026-2032").len(), 2);
+        assert!(found("0 0 0 1 1 * 2025").is_empty(), "that year has passed");
+        assert_eq!(error("0 0 0 1 1 * 1969"), "year: \"1969\" is not between 1970 and 2999");
+    }
+
+    #[test]
+    fn the_last_day_the_nearest_weekday_and_the_nth_weekday() {
+        let days = |e: &str| {
+            let found = matches(e, "UTC", "2026-01-01T00:00:00Z", 3);
+            found.iter().map(|m| m[5..10].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(days("0 0 L * *"), ["01-31", "02-28", "03-31"]);
+        // 2026-02-15 and 2026-03-15 are Sundays.
+        assert_eq!(days("0 0 15W * *"), ["01-15", "02-16", "03-16"]);
+        assert_eq!(days("0 0 * * FRI#2"), ["01-09", "02-13", "03-13"]);
+        assert_eq!(days("0 0 0 * * 5L"), ["01-30", "02-27", "03-27"]);
+    }
+
+    #[test]
     fn impossible_dates_are_refused_at_once() {
         assert_eq!(error("0 0 30 2 *"), "no month has that day");
         assert_eq!(error("0 0 31 4,6 *"), "no month has that day");
@@ -394,6 +420,9 @@ mod tests {
     fn errors_name_the_field() {
         assert_eq!(error("5-99 * * * *"), "minute: \"99\" is not between 0 and 59");
         assert_eq!(error("*/0 * * * *"), "minute: step \"0\" is not between 1 and 59");
-        assert_eq!(error("* * *"), "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well");
+        assert_eq!(
+            error("* * *"),
+            "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+        );
     }
 }

@@ -78,7 +78,10 @@ mod tests {
         let at = Moment::from_sec(1_446_174_490);
         assert_eq!(at.day_in("UTC").to_string(), "2015-10-30T00:00:00.000Z");
         assert_eq!(at.day_in("America/Los_Angeles").to_string(), "2015-10-29T00:00:00.000Z");
-        assert_eq!(at.plus_ms(13 * 3_600_000).day_in("Asia/Shanghai").to_string(), "2015-10-31T00:00:00.000Z");
+        assert_eq!(
+            at.plus_ms(13 * 3_600_000).day_in("Asia/Shanghai").to_string(),
+            "2015-10-31T00:00:00.000Z"
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
-pub use crate::ports::{BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
+pub use crate::ports::{
+    BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
+};
 pub use change::{Changed, Confirmation, definition};
 pub use once::IdempotencyKey;
 use taking::Taking;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// What is wrong.

@@ -14,8 +14,8 @@ use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever

@@ -31,7 +31,8 @@ pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Resu
 pub async fn count_ends(ledger: &Ledger, day: Moment, ends: &[EndsRow]) -> Result<()> {
     let statement = |row: &EndsRow| {
         let mut add = increment(&ends_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
-        if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert")) {
+        if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert"))
+        {
             set.insert("state", state_name(row.state));
         }
         add

@@ -33,8 +33,8 @@ use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
+    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long an operation waits for a primary, unless the URI says otherwise.

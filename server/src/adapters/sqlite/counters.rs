@@ -21,8 +21,7 @@ pub const IN_MINUTE: &str = "SELECT tag, fires FROM fires WHERE period = 'minute
 pub const ON_DAY: &str = "SELECT period, tag, fires FROM fires
     WHERE period IN ('succeeded', 'dead', 'skipped', 'cancelled') AND starts_at = ?1";
 
-const ENDS: [RunState; 4] =
-    [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
+const ENDS: [RunState; 4] = [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
 
 pub const EXPIRE: &str = "DELETE FROM fires WHERE period = ?1 AND starts_at < ?2";
 

@@ -33,8 +33,8 @@ use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
-    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record,
+    Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long a statement waits for a program from outside that looks into the file.

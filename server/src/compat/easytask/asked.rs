@@ -6,6 +6,7 @@ use super::envelope::Refused;
 use super::services::Callee;
 use super::trace::Trace;
 use super::{CALLBACKS, Result};
+use crate::compat::LOST_ATTEMPTS;
 use crate::compat::settings::Easytask;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::RunId;
@@ -17,8 +18,6 @@ use crate::engine::service::Service;
 const REPLY: &str = "easytask";
 /// What begins the dedup keys of this front.
 const KEY: &str = "easytask:";
-/// Further attempts for callbacks whose worker died over them; one that was answered, or that failed, is not made again.
-const LOST_ATTEMPTS: u32 = 3;
 
 /// A node of a service, as it is registered.
 pub struct Node {
@@ -57,9 +56,11 @@ const MAX_NAME_BYTES: usize = 256;
 
 /// The address, if the host is one and nothing more.
 fn url(schema: &str, host: &str, port: u16) -> Result<String> {
-    let bracketed = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    let bracketed =
+        if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
     let url = format!("{schema}://{bracketed}:{port}");
-    let strange = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '@' | '?' | '#' | '%');
+    let strange =
+        |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '@' | '?' | '#' | '%');
     if host.contains(strange) || reqwest::Url::parse(&url).is_err() {
         return Err(Refused::Argument("host should be a name or an address".to_owned()));
     }
@@ -134,6 +135,7 @@ impl Wanted {
             schedule: self.schedule,
             start_at: self.start_at,
             queue: Some(CALLBACKS.to_owned()),
+            // One that was answered, or that failed, is not made again.
             retry: Some(RetryPolicy { max_attempts: 1 + LOST_ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
             dedup: Dedup::Key(format!("{KEY}{}", self.biz_id)),
             ..Submission::named(self.name, job.to_string())

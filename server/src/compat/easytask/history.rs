@@ -54,7 +54,9 @@ fn status(state: RunState) -> &'static str {
         RunState::Succeeded => "success",
         RunState::Dead | RunState::Skipped => "failed",
         RunState::Cancelled => "cancelled",
-        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Leased | RunState::Retrying => "running",
+        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Leased | RunState::Retrying => {
+            "running"
+        }
     }
 }
 
@@ -102,7 +104,8 @@ impl Front {
                 return Ok(run.id.clone());
             }
             let passed = runs.iter().any(|run| (1..number).contains(&run.number));
-            let last = runs.last().filter(|_| !passed && runs.len() == PAGE as usize).ok_or(Refused::NoTask)?;
+            let last =
+                runs.last().filter(|_| !passed && runs.len() == PAGE as usize).ok_or(Refused::NoTask)?;
             before = Some((last.scheduled_at, last.id.clone()));
         }
     }

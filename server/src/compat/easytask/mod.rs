@@ -145,11 +145,7 @@ impl Front {
         }
     }
 
-    async fn redefine(
-        &self,
-        id: &TaskId,
-        definition: Submission,
-    ) -> std::result::Result<(), ServiceError> {
+    async fn redefine(&self, id: &TaskId, definition: Submission) -> std::result::Result<(), ServiceError> {
         let task = self.service.shown_task(id).await?;
         let definition = asked::keeping_its_place(&task, definition);
         self.service.edit(id, task.rev, definition).await.map(drop)

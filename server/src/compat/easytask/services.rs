@@ -7,7 +7,7 @@ use super::Result;
 use super::asked::Node;
 use super::envelope::Refused;
 use crate::compat::settings::Easytask;
-use crate::engine::service::{Service, ServiceError};
+use crate::engine::service::Service;
 
 /// The records' kind; the callback worker reads it.
 pub const KIND: &str = "service";
@@ -83,13 +83,7 @@ pub async fn remove(service: &Service, asked: &Node) -> Result<()> {
         })
         .await?;
     let is_empty = |callee: &Callee| callee.nodes.is_empty();
-    service.remove_record_if(KIND, &asked.service, is_empty).await.map_err(none_is_no_service)?;
+    // Between the two steps somebody may have added a node: then the service stays.
+    service.remove_record_if(KIND, &asked.service, |callee: &Callee| callee.nodes.is_empty()).await?;
     Ok(())
-}
-
-fn none_is_no_service(error: ServiceError) -> Refused {
-    match error {
-        ServiceError::NotFound => Refused::NoServer,
-        other => other.into(),
-    }
 }

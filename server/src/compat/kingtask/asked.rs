@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::settings::Kingtask;
 use super::answer::Refused;
 use super::{RPC_TAG, Result, SCRIPT_TAG};
+use crate::compat::LOST_ATTEMPTS;
+use crate::compat::settings::Kingtask;
 use crate::core::Moment;
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, MAX_ATTEMPTS, MAX_RUNTIME_SEC, Submission};
@@ -69,9 +70,11 @@ fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &King
     })
 }
 
-/// One attempt, and one more after each interval. The worker says how long each pause is.
+/// One attempt, and one more after each interval; the worker says how long each pause is, and gives up after the last. The further ones are
+/// for attempts whose worker died.
 fn attempts(pauses_ms: &[u64]) -> RetryPolicy {
-    RetryPolicy { max_attempts: pauses_ms.len() as u32 + 1, backoff_ms: 0, max_backoff_ms: 0 }
+    let max_attempts = 1 + pauses_ms.len() as u32 + LOST_ATTEMPTS;
+    RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }
 }
 
 /// A request's fields. The old clients send numbers as numbers or as text; nothing, `null` and the empty text are the same.
@@ -111,7 +114,8 @@ impl Fields {
         let text = self.text("time_interval")?;
         let pause = |word: &str| word.parse().ok().filter(|sec| *sec <= MAX_INTERVAL_SEC);
         let pauses: Option<Vec<u64>> = text.split_whitespace().map(pause).collect();
-        let pauses = pauses.filter(|pauses| pauses.len() < MAX_ATTEMPTS as usize).ok_or(Refused::Argument)?;
+        let most = (MAX_ATTEMPTS - 1 - LOST_ATTEMPTS) as usize;
+        let pauses = pauses.filter(|pauses| pauses.len() <= most).ok_or(Refused::Argument)?;
         Ok(pauses.into_iter().map(|sec| sec * 1_000).collect())
     }
 }
@@ -140,7 +144,7 @@ mod tests {
     fn every_interval_of_the_list_is_one_more_attempt() {
         let body = json!({"bin_name": "b", "time_interval": "60 600 3600"}).to_string();
         let asked = script(body.as_bytes(), &Kingtask::default()).unwrap();
-        assert_eq!(asked.retry.unwrap().max_attempts, 4);
+        assert_eq!(asked.retry.unwrap().max_attempts, 4 + LOST_ATTEMPTS);
         assert_eq!(job(Ok(asked))["retry_after_ms"], json!([60_000, 600_000, 3_600_000]));
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::taking::Reserved;
-use crate::engine::ends;
 use super::{Report, Result, Service, ServiceError};
 use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
+use crate::engine::ends;
 
 /// Shortest lease, in milliseconds: a renewal must be able to arrive.
 pub const MIN_LEASE_MS: i64 = 1_000;

@@ -143,7 +143,10 @@ pub async fn the_shared_path_takes_scripts_and_leaves_the_rest_to_the_native_api
     let reply: Value = serde_json::from_str(&native.body).unwrap();
     assert_eq!((native.status, &reply["name"]), (200, &json!("n")));
     let wrong = on.post("/api/v1/task", r#"{"name":"n","type":9,"data":"d"}"#).await;
-    assert_eq!((wrong.status, wrong.body.as_str()), (400, r#"{"err":400,"msg":"params type error","field":"type"}"#));
+    assert_eq!(
+        (wrong.status, wrong.body.as_str()),
+        (400, r#"{"err":400,"msg":"params type error","field":"type"}"#)
+    );
     let broken = on.post("/api/v1/task", "{").await;
     assert!(broken.status == 400 && broken.body.contains("request body format error"), "{broken:?}");
     let long = format!(r#"{{"name":"n","type":1,"data":"{}"}}"#, "x".repeat(100_000));
@@ -155,21 +158,37 @@ pub async fn the_shared_path_takes_scripts_and_leaves_the_rest_to_the_native_api
 pub async fn what_is_missing_or_invalid_is_an_invalid_argument(on: &dyn Fixture) {
     let on = desk(on);
     let wrong_scripts = [
-        "", "{", "[]", "7", "{}",
-        r#"{"bin_name":""}"#, r#"{"bin_name":null}"#, r#"{"bin_name":["b"]}"#, r#"{"args":"1 2"}"#,
-        r#"{"bin_name":"b","args":{"a":1}}"#, r#"{"bin_name":"b","start_time":-1}"#,
-        r#"{"bin_name":"b","start_time":"soon"}"#, r#"{"bin_name":"b","start_time":1.5}"#,
-        r#"{"bin_name":"b","start_time":99999999999999}"#, r#"{"bin_name":"b","time_interval":"60 x"}"#,
-        r#"{"bin_name":"b","time_interval":"-1"}"#, r#"{"bin_name":"b","time_interval":"99999999999"}"#,
-        r#"{"bin_name":"b","max_run_time":"-5"}"#, r#"{"bin_name":"b","max_run_time":99999999999}"#,
+        "",
+        "{",
+        "[]",
+        "7",
+        "{}",
+        r#"{"bin_name":""}"#,
+        r#"{"bin_name":null}"#,
+        r#"{"bin_name":["b"]}"#,
+        r#"{"args":"1 2"}"#,
+        r#"{"bin_name":"b","args":{"a":1}}"#,
+        r#"{"bin_name":"b","start_time":-1}"#,
+        r#"{"bin_name":"b","start_time":"soon"}"#,
+        r#"{"bin_name":"b","start_time":1.5}"#,
+        r#"{"bin_name":"b","start_time":99999999999999}"#,
+        r#"{"bin_name":"b","time_interval":"60 x"}"#,
+        r#"{"bin_name":"b","time_interval":"-1"}"#,
+        r#"{"bin_name":"b","time_interval":"99999999999"}"#,
+        r#"{"bin_name":"b","max_run_time":"-5"}"#,
+        r#"{"bin_name":"b","max_run_time":99999999999}"#,
     ];
     for body in wrong_scripts {
         assert_eq!(on.post(SCRIPT, body).await, refused("invalid argument"), "{body}");
     }
     let wrong_calls = [
-        r#"{"url":"http://a/"}"#, r#"{"method":"GET"}"#, r#"{"method":"PATCH","url":"http://a/"}"#,
-        r#"{"method":"get","url":"http://a/"}"#, r#"{"method":"GET","url":"a/b"}"#,
-        r#"{"method":"GET","url":"file:///etc/passwd"}"#, r#"{"method":"GET","url":"http://"}"#,
+        r#"{"url":"http://a/"}"#,
+        r#"{"method":"GET"}"#,
+        r#"{"method":"PATCH","url":"http://a/"}"#,
+        r#"{"method":"get","url":"http://a/"}"#,
+        r#"{"method":"GET","url":"a/b"}"#,
+        r#"{"method":"GET","url":"file:///etc/passwd"}"#,
+        r#"{"method":"GET","url":"http://"}"#,
     ];
     for body in wrong_calls {
         assert_eq!(on.post(RPC, body).await, refused("invalid argument"), "{body}");
@@ -241,7 +260,11 @@ pub async fn every_interval_is_waited_for_and_the_final_failure_counts_once(fixt
         on.stage.clock.set(now);
         on.stage.rescue().await;
         run = on.lease("script").await.expect("the pause is over");
-        assert_eq!(result(&on, &uuid).await, said(200, &last), "until the next attempt has come to something");
+        assert_eq!(
+            result(&on, &uuid).await,
+            said(200, &last),
+            "until the next attempt has come to something"
+        );
     }
     assert_eq!(run.attempt, 4);
     let failures = format!("/api/v1/task/result/failure/{}", day(now));

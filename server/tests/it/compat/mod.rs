@@ -1,5 +1,6 @@
 //! The fronts for older systems' clients, on every store: what goes in, what comes out, byte for byte.
 
+mod easytask;
 mod kingtask;
 
 use std::sync::Arc;
@@ -140,6 +141,28 @@ macro_rules! on_every_store {
 }
 
 on_every_store! {
+    easytask:
+        every_request_of_the_document_is_answered_as_it_says
+        a_node_is_added_once_and_the_last_one_takes_the_service_with_it
+        an_unknown_node_or_service_is_10003
+        what_is_wrong_with_a_node_is_10001
+        a_cron_task_a_timed_task_and_an_interval_task
+        what_is_wrong_with_a_task_is_10001
+        a_task_is_known_by_its_name_and_its_biz_id
+        an_interval_that_is_registered_again_keeps_its_grid
+        a_callback_is_handed_over_with_all_that_it_needs
+        the_codes_order_of_cmd_is_a_setting
+        a_confirmation_settles_the_run_that_it_names
+        a_confirmation_after_the_timeout_is_accepted_and_recorded
+        a_confirmation_of_something_unknown_is_10002
+        a_task_is_stopped_in_both_ways_that_the_document_prints
+        a_run_that_is_under_way_is_terminated
+        every_run_is_in_the_task_log
+        the_trace_is_echoed_and_forwarded
+        every_answer_of_a_known_path_has_the_status_200
+        a_server_that_stops_says_so
+        services_and_tasks_survive_a_restart
+        a_callback_whose_worker_died_is_made_again;
     kingtask:
         the_documents_transcript
         a_script_is_handed_over_as_it_was_asked_for
