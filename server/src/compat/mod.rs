@@ -14,9 +14,6 @@ pub use settings::{Compat, Easytask, Front, Kingtask};
 
 use crate::engine::service::Service;
 
-/// Attempts that a front allows for on top of its protocol's own, for runs whose worker died over them.
-const LOST_ATTEMPTS: u32 = 3;
-
 /// Puts the fronts that are switched on beside `routes`.
 pub fn mount(mut routes: Router, service: &Arc<Service>, settings: &Compat) -> Router {
     if settings.kingtask.enabled {

@@ -6,7 +6,6 @@ use super::envelope::Refused;
 use super::services::Callee;
 use super::trace::Trace;
 use super::{CALLBACKS, Result};
-use crate::compat::LOST_ATTEMPTS;
 use crate::compat::settings::Easytask;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::RunId;
@@ -16,6 +15,9 @@ use crate::engine::service::Service;
 
 /// Marks the jobs of this front: the worker reads answers as the old server did.
 const REPLY: &str = "easytask";
+/// A callback that failed is not made again. The second attempt is for one whose worker died over it, which the ledger cannot tell from one
+/// that was taken on and not confirmed in time: a third would call a slow service too often.
+const ATTEMPTS: u32 = 2;
 /// What begins the dedup keys of this front.
 const KEY: &str = "easytask:";
 
@@ -135,8 +137,7 @@ impl Wanted {
             schedule: self.schedule,
             start_at: self.start_at,
             queue: Some(CALLBACKS.to_owned()),
-            // One that was answered, or that failed, is not made again.
-            retry: Some(RetryPolicy { max_attempts: 1 + LOST_ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
+            retry: Some(RetryPolicy { max_attempts: ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
             dedup: Dedup::Key(format!("{KEY}{}", self.biz_id)),
             ..Submission::named(self.name, job.to_string())
         }

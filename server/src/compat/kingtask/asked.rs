@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Refused;
 use super::{RPC_TAG, Result, SCRIPT_TAG};
-use crate::compat::LOST_ATTEMPTS;
 use crate::compat::settings::Kingtask;
 use crate::core::Moment;
 use crate::core::retry::RetryPolicy;
@@ -15,6 +14,8 @@ pub const SCRIPTS: &str = "script";
 /// The queue of the worker that makes RPC calls.
 pub const CALLS: &str = "rpc";
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
+/// Attempts on top of those that are asked for, for tasks whose worker died over them.
+const LOST_ATTEMPTS: u32 = 3;
 const MAX_INTERVAL_SEC: u64 = 366 * 86_400;
 
 /// Whether a body is one for [`script`], and not one of the native API.
