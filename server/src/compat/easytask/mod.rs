@@ -58,13 +58,13 @@ pub fn mount(routes: Router, service: &Arc<Service>, settings: &Easytask) -> Rou
 async fn add_task_server(State(front): State<Front>, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { services::add(&front.service, &asked::node(&asked?)?, &front.settings).await };
-    trace.answer(done.await.map(|()| Nothing {}))
+    trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn del_task_server(State(front): State<Front>, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { services::remove(&front.service, &asked::node(&asked?)?).await };
-    trace.answer(done.await.map(|()| Nothing {}))
+    trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 /// The id of a task; it stands at the top level as well, for readers of the document alone.
@@ -76,7 +76,8 @@ struct AddedTask {
 async fn add_task(State(front): State<Front>, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let added = async { front.add_task(&asked?, &trace).await }.await;
-    trace.answer_with_id(added.map(|id| AddedTask { task_id: id.to_string() }), |added| &added.task_id)
+    let added = added.map(|id| AddedTask { task_id: id.to_string() });
+    trace.answer_with_id(&added, |added| &added.task_id)
 }
 
 /// The document prints stop under this path too: with a `task_id` alone it is one.
@@ -89,19 +90,19 @@ async fn confirm_task(State(front): State<Front>, request: Request) -> Response 
             None => front.stop(&asked.required("task_id")?, &trace).await,
         }
     };
-    trace.answer(done.await.map(|()| Nothing {}))
+    trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn stop_task(State(front): State<Front>, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { front.stop(&asked?.required("task_id")?, &trace).await };
-    trace.answer(done.await.map(|()| Nothing {}))
+    trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn task_log(State(front): State<Front>, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let log = async { front.log(&asked?).await };
-    trace.answer(log.await)
+    trace.answer(&log.await)
 }
 
 impl Front {

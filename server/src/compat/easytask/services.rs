@@ -82,7 +82,6 @@ pub async fn remove(service: &Service, asked: &Node) -> Result<()> {
             if callee.nodes.len() == before { Err(Refused::NoServer) } else { Ok((Some((callee, None)), ())) }
         })
         .await?;
-    let is_empty = |callee: &Callee| callee.nodes.is_empty();
     // Between the two steps somebody may have added a node: then the service stays.
     service.remove_record_if(KIND, &asked.service, |callee: &Callee| callee.nodes.is_empty()).await?;
     Ok(())

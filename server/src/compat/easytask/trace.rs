@@ -41,17 +41,17 @@ impl Trace {
     }
 
     /// The answer as it goes out.
-    pub fn answer<T: Serialize>(&self, done: Result<T, Refused>) -> Response {
-        self.write(&Envelope::of(&done, &self.id, None))
+    pub fn answer<T: Serialize>(&self, done: &Result<T, Refused>) -> Response {
+        self.write(&Envelope::of(done, &self.id, None))
     }
 
     /// The same, with the id at top level.
     pub fn answer_with_id<T: Serialize>(
         &self,
-        done: Result<T, Refused>,
+        done: &Result<T, Refused>,
         id: impl FnOnce(&T) -> &str,
     ) -> Response {
-        self.write(&Envelope::of(&done, &self.id, done.as_ref().ok().map(id)))
+        self.write(&Envelope::of(done, &self.id, done.as_ref().ok().map(id)))
     }
 
     fn write<T: Serialize>(&self, answer: &Envelope<'_, T>) -> Response {
