@@ -83,6 +83,11 @@ impl CronRule {
     }
 }
 
+/// Whether an expression has a field for years, which the old task center's grammar does not know.
+pub fn names_years(expression: &str) -> bool {
+    split_zone(expression, "").is_ok_and(|(_, fields)| fields.split_whitespace().count() == FIELDS.len())
+}
+
 fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str, &'a str), InvalidCron> {
     let text = expression.trim();
     let Some(prefixed) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else {
@@ -266,7 +271,7 @@ mod tests {
         {
             assert!(CronRule::parse(valid, "UTC").is_ok(), "{valid}");
         }
-        for invalid in ["", "   ", "* * 34 * *", "* 25 * * * ", "* * * *", "* * * * * * *", "@reboot"] {
+        for invalid in ["", "   ", "* * 34 * *", "* 25 * * * ", "* * * *", "* * * * * * * *", "@reboot"] {
             assert!(CronRule::parse(invalid, "UTC").is_err(), "{invalid}");
         }
     }
@@ -376,7 +381,17 @@ mod tests {
         assert_eq!(found("0 30 8 1 1 * 2027,2030"), ["2027-01-01T08:30:00.000Z", "2030-01-01T08:30:00.000Z"]);
         assert_eq!(found("0 0 0 29 2 ? 2026-2032").len(), 2);
         assert!(found("0 0 0 1 1 * 2025").is_empty(), "that year has passed");
-        assert_eq!(error("0 0 0 1 1 * 1969"), "year: \"1969\" is not between 1970 and 2999");
+        assert_eq!(error("0 0 0 1 1 * 1969-1970"), "year: \"1969\" is not between 1970 and 2999");
+    }
+
+    #[test]
+    fn who_does_not_know_years_can_tell_them() {
+        for without in ["", "* * * * *", "* * * * * *", "TZ=UTC * * * * * *", "@daily"] {
+            assert!(!names_years(without), "{without}");
+        }
+        for with in ["* * * * * * *", "TZ=UTC  * * * * * * 2030"] {
+            assert!(names_years(with), "{with}");
+        }
     }
 
     #[test]
