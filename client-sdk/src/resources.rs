@@ -313,6 +313,9 @@ pub struct LeasedRun {
     pub data: String,
     /// The nominal moment.
     pub scheduled_at: Timestamp,
+    /// The how-manieth fire of its task it is, from 1; 0 for one by hand.
+    #[serde(default)]
+    pub number: u64,
     /// The attempt, from 1.
     pub attempt: u32,
     /// An epoch that a handler may fence on.

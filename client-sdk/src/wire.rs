@@ -15,6 +15,8 @@ pub mod property {
     pub const ATTEMPT: &str = "TC_ATTEMPT";
     /// The moment the run was due, in milliseconds since the Unix epoch.
     pub const SCHEDULED_AT: &str = "TC_SCHEDULED_AT";
+    /// The how-manieth fire of its task the run is, from 1; 0 for one by hand. Set for runs from a queue.
+    pub const NUMBER: &str = "TC_NUMBER";
     /// How often the run has been claimed for publishing: an epoch a handler may fence on.
     pub const CLAIM: &str = "TC_CLAIM";
     /// The attempt's token, without which no outcome can be reported.

@@ -143,6 +143,17 @@ pub struct BacklogRow {
     pub unreported: u64,
 }
 
+/// Runs of a tag that came to the same end on the same day. A day is named by its midnight as if it were in UTC, whatever zone it is a day of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndsRow {
+    /// The tag.
+    pub tag: String,
+    /// The state that they ended in.
+    pub state: RunState,
+    /// How many they are.
+    pub runs: u64,
+}
+
 /// A page of a listing: newest first, after `before` where given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -207,6 +218,10 @@ pub trait Store: Send + Sync {
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
     /// Fires by tag in the minute of `at`.
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>>;
+    /// Adds to the runs that came to an end on a day: by tag and by the state that they ended in.
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()>;
+    /// The runs that came to an end on a day.
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>>;
     /// What is waiting at `now`, by tag. Its cost grows with the backlog, not with history.
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
     /// Removes what ended before `ended_before`: runs, and finished or cancelled tasks without open runs; and what was remembered

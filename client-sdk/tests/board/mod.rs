@@ -214,6 +214,7 @@ impl Run {
             queue: self.queue.clone(),
             data: self.data.clone(),
             scheduled_at: Timestamp::UNIX_EPOCH,
+            number: 1,
             attempt: self.attempt,
             claim: self.claim,
             token: self.token.clone(),

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Lock, Page, PortError, QueueRow, Record,
-    Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Lock, Page, PortError,
+    QueueRow, Record, Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// Decides what becomes of calls. Either answer may also take its time, or never come.
@@ -245,6 +245,14 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         self.call("fires_in_minute", self.inner.fires_in_minute(at)).await
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        self.call("count_ends", self.inner.count_ends(day, ends)).await
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        self.call("ends_on", self.inner.ends_on(day)).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

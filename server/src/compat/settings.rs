@@ -1,4 +1,4 @@
-//! Which fronts there are.
+//! Which fronts there are, and what each can be told.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
     /// kingtask: scripts and RPC calls.
-    pub kingtask: Front,
+    pub kingtask: Kingtask,
     /// easytask: HTTP callback services.
-    pub easytask: Front,
+    pub easytask: Easytask,
     /// easyTask: pull workers.
     pub easytask_pull: Front,
     /// TaskDash: the claim board.
@@ -22,4 +22,54 @@ pub struct Compat {
 pub struct Front {
     /// Whether its routes answer.
     pub enabled: bool,
+}
+
+/// The front for kingtask's clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kingtask {
+    /// Whether its routes answer.
+    pub enabled: bool,
+    /// How long a task may run that names no `max_run_time`, in seconds; `task_run_time` of the old worker.
+    pub task_run_sec: u64,
+    /// How long a result can be read, in seconds; `result_keep_time` of the old worker.
+    pub result_keep_sec: u64,
+}
+
+impl Default for Kingtask {
+    /// What the old worker's example file says.
+    fn default() -> Self {
+        Self { enabled: false, task_run_sec: 30, result_keep_sec: 1_000 }
+    }
+}
+
+/// The front for easytask's clients and callback services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Easytask {
+    /// Whether its routes answer.
+    pub enabled: bool,
+    /// Whether callback services expect `cmd` as the old server's code had it (1 for a heartbeat, 0 for a task), and not as its document
+    /// says.
+    pub swap_cmd: bool,
+    /// How long a callback may take to a service that names no `callback_timeout_sec`, in seconds.
+    pub callback_timeout_sec: u64,
+}
+
+impl Default for Easytask {
+    fn default() -> Self {
+        Self { enabled: false, swap_cmd: false, callback_timeout_sec: 10 }
+    }
+}
+
+impl Compat {
+    /// Every front.
+    #[must_use]
+    pub fn all_on(mut self) -> Self {
+        self.kingtask.enabled = true;
+        self.easytask.enabled = true;
+        self.easytask_pull.enabled = true;
+        self.taskdash.enabled = true;
+        self
+    }
 }

@@ -42,13 +42,14 @@ const MAX_BYTES: usize = 1_024;
 const MAX_SHOWN_BYTES: usize = 64;
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-const FIELDS: [Field; 6] = [
+const FIELDS: [Field; 7] = [
     Field { name: "second", min: 0, max: 59, words: &[] },
     Field { name: "minute", min: 0, max: 59, words: &[] },
     Field { name: "hour", min: 0, max: 23, words: &[] },
     Field { name: "day of month", min: 1, max: 31, words: &[] },
     Field { name: "month", min: 1, max: 12, words: MONTHS },
     Field { name: "day of week", min: 0, max: 6, words: WEEKDAYS },
+    Field { name: "year", min: 1970, max: 2999, words: &[] },
 ];
 const LONGEST_MONTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -91,6 +92,11 @@ impl CronRule {
 /// The beginning of what somebody wrote, to be shown again.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_SHOWN_BYTES)]
+}
+
+/// Whether an expression has a field for years, which the old task center's grammar does not know.
+pub fn names_years(expression: &str) -> bool {
+    split_zone(expression, "").is_ok_and(|(_, fields)| fields.split_whitespace().count() == FIELDS.len())
 }
 
 fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str, &'a str), InvalidCron> {
@@ -146,8 +152,12 @@ fn rewrite(text: &str) -> Result<String, InvalidCron> {
     let parts: Vec<&str> = fields.split_whitespace().collect();
     let skipped = match parts.len() {
         5 => 1,
-        6 => 0,
-        n => return refuse(format!("{n} fields; 5 are needed, or 6 with leading seconds")),
+        6 | 7 => 0,
+        n => {
+            return refuse(format!(
+                "{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+            ));
+        }
     };
     let rewritten: Result<Vec<_>, _> =
         parts.iter().zip(&FIELDS[skipped..]).map(|(part, field)| rewrite_field(part, field)).collect();
@@ -205,7 +215,7 @@ fn expand(from: u32, to: u32, step: u32, field: &Field) -> String {
 fn parse_fields(rewritten: &str) -> Result<Cron, InvalidCron> {
     CronParser::builder()
         .seconds(Seconds::Optional)
-        .year(Year::Disallowed)
+        .year(Year::Optional)
         .build()
         .parse(rewritten)
         .map_err(|e| InvalidCron(e.to_string()))
@@ -276,7 +286,7 @@ mod tests {
         {
             assert!(CronRule::parse(valid, "UTC").is_ok(), "{valid}");
         }
-        for invalid in ["", "   ", "* * 34 * *", "* 25 * * * ", "* * * *", "* * * * * * *", "@reboot"] {
+        for invalid in ["", "   ", "* * 34 * *", "* 25 * * * ", "* * * *", "* * * * * * * *", "@reboot"] {
             assert!(CronRule::parse(invalid, "UTC").is_err(), "{invalid}");
         }
     }
@@ -381,6 +391,38 @@ mod tests {
     }
 
     #[test]
+    fn years_may_follow_as_a_seventh_field() {
+        let found = |e: &str| matches(e, "UTC", "2026-01-01T00:00:00Z", 3);
+        assert_eq!(found("0 30 8 1 1 * 2027,2030"), ["2027-01-01T08:30:00.000Z", "2030-01-01T08:30:00.000Z"]);
+        assert_eq!(found("0 0 0 29 2 ? 2026-2032").len(), 2);
+        assert!(found("0 0 0 1 1 * 2025").is_empty(), "that year has passed");
+        assert_eq!(error("0 0 0 1 1 * 1969-1970"), "year: \"1969\" is not between 1970 and 2999");
+    }
+
+    #[test]
+    fn who_does_not_know_years_can_tell_them() {
+        for without in ["", "* * * * *", "* * * * * *", "TZ=UTC * * * * * *", "@daily"] {
+            assert!(!names_years(without), "{without}");
+        }
+        for with in ["* * * * * * *", "TZ=UTC  * * * * * * 2030"] {
+            assert!(names_years(with), "{with}");
+        }
+    }
+
+    #[test]
+    fn the_last_day_the_nearest_weekday_and_the_nth_weekday() {
+        let days = |e: &str| {
+            let found = matches(e, "UTC", "2026-01-01T00:00:00Z", 3);
+            found.iter().map(|m| m[5..10].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(days("0 0 L * *"), ["01-31", "02-28", "03-31"]);
+        // 2026-02-15 and 2026-03-15 are Sundays.
+        assert_eq!(days("0 0 15W * *"), ["01-15", "02-16", "03-16"]);
+        assert_eq!(days("0 0 * * FRI#2"), ["01-09", "02-13", "03-13"]);
+        assert_eq!(days("0 0 0 * * 5L"), ["01-30", "02-27", "03-27"]);
+    }
+
+    #[test]
     fn impossible_dates_are_refused_at_once() {
         assert_eq!(error("0 0 30 2 *"), "no month has that day");
         assert_eq!(error("0 0 31 4,6 *"), "no month has that day");
@@ -408,6 +450,9 @@ mod tests {
     fn errors_name_the_field() {
         assert_eq!(error("5-99 * * * *"), "minute: \"99\" is not between 0 and 59");
         assert_eq!(error("*/0 * * * *"), "minute: step \"0\" is not between 1 and 59");
-        assert_eq!(error("* * *"), "3 fields; 5 are needed, or 6 with leading seconds");
+        assert_eq!(
+            error("* * *"),
+            "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+        );
     }
 }

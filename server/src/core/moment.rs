@@ -37,6 +37,15 @@ impl Moment {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The day that a clock in `zone` (an IANA name) shows, as its midnight in UTC. A zone that nobody knows is UTC.
+    #[must_use]
+    pub fn day_in(self, zone: &str) -> Self {
+        let Ok(at) = jiff::Timestamp::from_millisecond(self.0) else { return self };
+        let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let midnight = at.to_zoned(zone).date().to_zoned(jiff::tz::TimeZone::UTC);
+        midnight.map_or(self, |midnight| Self(midnight.timestamp().as_millisecond()))
+    }
+
     /// Milliseconds from `earlier` to this instant; negative when this one comes first.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
@@ -61,6 +70,18 @@ mod tests {
     fn prints_as_rfc_3339() {
         assert_eq!(Moment::from_ms(1_500).to_string(), "1970-01-01T00:00:01.500Z");
         assert_eq!(Moment::from_ms(i64::MAX).to_string(), format!("{}ms", i64::MAX));
+    }
+
+    #[test]
+    fn a_day_is_that_of_the_zone() {
+        // 2015-10-30T03:08:10Z
+        let at = Moment::from_sec(1_446_174_490);
+        assert_eq!(at.day_in("UTC").to_string(), "2015-10-30T00:00:00.000Z");
+        assert_eq!(at.day_in("America/Los_Angeles").to_string(), "2015-10-29T00:00:00.000Z");
+        assert_eq!(
+            at.plus_ms(13 * 3_600_000).day_in("Asia/Shanghai").to_string(),
+            "2015-10-31T00:00:00.000Z"
+        );
     }
 
     #[test]

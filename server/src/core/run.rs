@@ -83,6 +83,10 @@ pub enum RunEvent {
     LeftOut,
     /// The task is gone, or a person called the run off.
     Cancelled,
+    /// Whoever did the work says that it is done, though the run was not waited for any more.
+    LateSuccess,
+    /// The same, of work that failed.
+    LateFailure,
     /// A person brings a run back that was given up, or does not want to wait for its next attempt.
     Redriven,
 }
@@ -105,7 +109,10 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Firing | S::Fired | S::Leased, E::LeftOut) => Some(S::Skipped),
         (S::Firing | S::Fired | S::Ready | S::Leased | S::Retrying, E::Cancelled) => Some(S::Cancelled),
         (S::Dead | S::Retrying, E::Redriven) => Some(S::Retrying),
+        (S::Ready | S::Retrying | S::Dead, E::LateSuccess) => Some(S::Succeeded),
+        (S::Ready | S::Retrying | S::Dead, E::LateFailure) => Some(S::Dead),
         (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
+        | (S::Firing | S::Fired | S::Leased, E::LateSuccess | E::LateFailure)
         | (S::Firing, E::Taken | E::Released | E::Republished | E::Requeued | E::Redriven)
         | (
             S::Fired,
@@ -159,6 +166,9 @@ pub struct Run {
     pub rev: u32,
     /// The nominal moment.
     pub scheduled_at: Moment,
+    /// The how-manieth fire of its task it is, from 1; 0 for one by hand, and for what was not fired.
+    #[serde(default)]
+    pub number: u64,
     /// Fired by hand, and not because `scheduled_at` is a moment of the schedule.
     pub triggered: bool,
     /// The message's tag.
@@ -239,6 +249,7 @@ impl Run {
             task_id: task.id.clone(),
             rev: task.rev,
             scheduled_at: at,
+            number: task.fired_count + 1,
             triggered: false,
             tag: task.name.clone(),
             data: task.data.clone(),
@@ -264,6 +275,7 @@ impl Run {
     pub fn triggered(task: &Task, mark: &str, token: String, now: Moment) -> Self {
         Self {
             id: RunId(format!("{}-{}-t{mark}", task.id, task.rev)),
+            number: 0,
             triggered: true,
             ..Self::firing(task, now, "", token, now)
         }
@@ -279,6 +291,7 @@ impl Run {
         now: Moment,
     ) -> Self {
         Self {
+            number: 0,
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
@@ -433,6 +446,36 @@ impl Run {
         self.state = next.ok_or(IllegalTransition { state: self.state, event: RunEvent::Redriven })?;
         self.attention_at = Some(now);
         self.ended_at = None;
+        Ok(())
+    }
+
+    /// Whoever did the work has a say, without the attempt's token and whenever it comes: the attempt may have been given up, or another
+    /// one be under way. What has succeeded, was left out or called off stays as it is.
+    ///
+    /// # Errors
+    /// When nobody waits for an outcome of it.
+    pub fn confirmed_late(
+        &mut self,
+        succeeded: bool,
+        said: Option<String>,
+        result: Option<String>,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        use RunState as S;
+        let event = match (self.state, succeeded) {
+            (S::Ready | S::Retrying | S::Dead, true) => RunEvent::LateSuccess,
+            (S::Ready | S::Retrying | S::Dead, false) => RunEvent::LateFailure,
+            (_, true) => RunEvent::Succeeded,
+            (_, false) => RunEvent::GaveUp,
+        };
+        // What is dead has ended, and is not past being put right.
+        let given_up = self.state == S::Dead;
+        let next = if self.has_ended() && !given_up { None } else { transition(self.state, event) };
+        self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
+        self.reason = if succeeded { said } else { Some(or_said(said, "failed")) };
+        self.result = result.filter(|_| succeeded);
+        self.attention_at = None;
+        self.ended_at = Some(now);
         Ok(())
     }
 

@@ -116,3 +116,33 @@ fn a_skipped_stretch_has_ended_and_says_why() {
     assert_eq!(run.decides_up_to(), NOW.plus_ms(9_000));
     assert_eq!(run.reason.as_deref(), Some("misfire"));
 }
+
+#[test]
+fn a_late_confirmation_puts_right_what_was_given_up() {
+    let said = || Some("ok".to_owned());
+    let mut run = firing(true);
+    run.reported(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
+    run.confirmed_late(true, said(), Some("{}".into()), NOW.plus_ms(5)).unwrap();
+    assert_eq!((run.state, run.ended_at), (RunState::Succeeded, Some(NOW.plus_ms(5))));
+    assert_eq!((run.reason.as_deref(), run.result.as_deref()), (Some("ok"), Some("{}")));
+    assert!(run.confirmed_late(false, None, None, NOW).is_err(), "it has succeeded");
+}
+
+#[test]
+fn a_late_confirmation_ends_the_wait_for_the_next_attempt() {
+    for succeeded in [true, false] {
+        let mut run = firing(true);
+        run.reported(&Outcome::Failed { retry_after_ms: Some(1) }, None, &two_attempts(), NOW).unwrap();
+        run.confirmed_late(succeeded, None, None, NOW).unwrap();
+        let state = if succeeded { RunState::Succeeded } else { RunState::Dead };
+        assert_eq!((run.state, run.has_ended()), (state, true));
+    }
+}
+
+#[test]
+fn a_run_that_nobody_reports_on_takes_no_confirmation() {
+    let mut run = firing(false);
+    run.confirmed(NOW).unwrap();
+    assert!(run.confirmed_late(true, None, None, NOW).is_err());
+    assert_eq!(run.state, RunState::Fired);
+}

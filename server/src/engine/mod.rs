@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 pub mod backlog;
 pub mod dispatch;
+pub mod ends;
 pub mod health;
 pub mod hints;
 pub mod ids;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::ends;
 use super::health::Health;
 use super::hints::Hints;
 use super::ids::Ids;
@@ -77,6 +78,7 @@ impl Node {
             run.version += 1;
             replaced.next().unwrap_or(false)
         });
+        ends::count(self.store.as_ref(), &self.settings.time_zone, &runs).await;
         Ok(runs)
     }
 }

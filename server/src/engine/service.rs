@@ -30,12 +30,14 @@ use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // Part of the commands' questions and answers: a front names nothing of the ports.
-pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter};
+pub use crate::ports::{
+    BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
+};
 use access::Access;
 pub use access::{AccessSettings, Caller, Denied, Random, Required, on_behalf_of};
 pub use audit::Change;
 use audit::{told, told_of_several};
-pub use change::{Changed, definition};
+pub use change::{Changed, Confirmation, definition};
 pub use once::IdempotencyKey;
 use reach::Reach;
 use taking::Taking;
@@ -165,6 +167,16 @@ impl Service {
     /// The zone for cron expressions without one of their own.
     pub fn time_zone(&self) -> &str {
         &self.settings.time_zone
+    }
+
+    /// A fresh token that nobody can guess and no other call gets.
+    pub fn token(&self) -> String {
+        self.ids.token(self.now())
+    }
+
+    /// Whether this node is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_cancelled()
     }
 
     /// Now, by this node's clock.
@@ -341,6 +353,14 @@ impl Service {
         let (reach, now) = (Reach::now(), self.ports.clock.now());
         let fires = self.ports.store.fires_in_minute(now).await?.into_iter();
         Ok(fires.filter(|(tag, _)| reach.reaches(tag)).collect())
+    }
+
+    /// How runs ended on a day of the server's time zone; the day is named by its midnight in UTC.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        Ok(self.ports.store.ends_on(day).await?)
     }
 
     /// What waits now, by tag.

@@ -15,6 +15,7 @@ use super::Context;
 use super::body::Fields;
 use super::error::ApiError;
 use super::pages::{self, MAX_LIMIT};
+use crate::core::cron::names_years;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule, Task, TaskId};
 use crate::engine::service::{Deleted, TaskFilter};
@@ -75,6 +76,9 @@ fn schedule(kind: Option<i64>, crontab: &str, loop_time: i64, zone: &str) -> Res
             Ok(Schedule::Every { period_ms: loop_time.saturating_mul(1_000) })
         }
         Some(task_type::EVERY) => Err(ApiError::field("loop_time", "params loop_time invalid")),
+        Some(task_type::CRON) if names_years(crontab) => {
+            Err(ApiError::field("crontab", "params cron invalid"))
+        }
         Some(task_type::CRON) => Ok(Schedule::Cron { expression: crontab.to_owned(), zone: zone.to_owned() }),
         _ => Err(ApiError::field("type", "params type error")),
     }
@@ -249,6 +253,14 @@ mod tests {
         let task = read(&json).unwrap().accept(TaskId::new(uuid::Uuid::nil()), NOW).unwrap();
         let view = view(task);
         assert_eq!((view.loop_time, view.loop_count, view.created_at), (7, 3, 1_000));
+    }
+
+    #[test]
+    fn years_are_no_part_of_the_old_grammar() {
+        let json =
+            |crontab: &str| serde_json::json!({"name": "n", "type": 3, "data": "d", "crontab": crontab});
+        assert!(read(&json("* * * * * *")).is_ok());
+        assert!(read(&json("* * * * * * *")).is_err());
     }
 
     #[test]

@@ -21,8 +21,6 @@ use crate::core::callee::{Callee, CalleeNode};
 
 /// The queue.
 pub const QUEUE: &str = "callback";
-/// Which of its task's fires a run is, as the queue says.
-const NUMBER: &str = "TC_NUMBER";
 
 /// What the handler works with.
 pub struct Callbacks {
@@ -190,7 +188,7 @@ impl Job {
         let (Reply::Easytask, Ok(mut body @ Value::Object(_))) = (self.reply, parsed) else {
             return self.body.clone();
         };
-        let number = context.property(NUMBER).and_then(|number| number.parse::<u64>().ok());
+        let number = context.property(property::NUMBER).and_then(|number| number.parse::<u64>().ok());
         body["task_id"] = context.task_id().into();
         body["run_times"] = number.filter(|number| *number > 0).unwrap_or(1).into();
         body.to_string()

@@ -88,6 +88,7 @@ fn leased(run: Run) -> LeasedRun {
         tag: run.tag,
         data: run.data,
         scheduled_at: timestamp(run.scheduled_at),
+        number: run.number,
         attempt: run.attempt,
         claim: run.claim,
         token: run.token,

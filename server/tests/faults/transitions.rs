@@ -8,7 +8,7 @@ use taskcenter_server::core::run::{RunEvent, transition};
 use crate::evidence::Step;
 use crate::verdict::{Kind, Verdict};
 
-const EVENTS: [RunEvent; 12] = [
+const EVENTS: [RunEvent; 14] = [
     RunEvent::Confirmed,
     RunEvent::Queued,
     RunEvent::Taken,
@@ -21,6 +21,8 @@ const EVENTS: [RunEvent; 12] = [
     RunEvent::LeftOut,
     RunEvent::Cancelled,
     RunEvent::Redriven,
+    RunEvent::LateSuccess,
+    RunEvent::LateFailure,
 ];
 
 /// Steps that one write may hold: an overdue outcome is a failure and the begin of the next attempt in one.

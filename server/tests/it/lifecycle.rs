@@ -28,6 +28,8 @@ const EVENTS: &[RunEvent] = &[
     RunEvent::LeftOut,
     RunEvent::Cancelled,
     RunEvent::Redriven,
+    RunEvent::LateSuccess,
+    RunEvent::LateFailure,
 ];
 
 fn name(state: RunState) -> String {

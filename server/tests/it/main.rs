@@ -3,6 +3,7 @@
 mod access;
 mod cli;
 mod clocks;
+mod compat;
 mod directions;
 mod docs;
 mod engine;

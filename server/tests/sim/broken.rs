@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// What is wrong.
@@ -208,6 +208,14 @@ impl Store for Broken {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         self.inner.fires_in_minute(at).await
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        self.inner.count_ends(day, ends).await
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        self.inner.ends_on(day).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

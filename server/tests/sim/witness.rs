@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, InsertedRun, InsertedTask, Page, QueueRow, Remembered,
+    Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered,
     ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
@@ -125,6 +125,14 @@ impl Store for WitnessStore {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         self.inner.fires_in_minute(at).await
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        self.inner.count_ends(day, ends).await
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        self.inner.ends_on(day).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

@@ -343,6 +343,7 @@ fn unpack(run: LeasedRun) -> (Attempt, Delivery) {
         (property::RUN_ID.to_owned(), run.run_id.clone()),
         (property::ATTEMPT.to_owned(), run.attempt.to_string()),
         (property::SCHEDULED_AT.to_owned(), run.scheduled_at.as_millisecond().to_string()),
+        (property::NUMBER.to_owned(), run.number.to_string()),
         (property::CLAIM.to_owned(), run.claim.to_string()),
         (property::TOKEN.to_owned(), run.token.clone()),
         (property::ACK.to_owned(), property::ACK_WANTED.to_owned()),

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{Advance, InsertedRun, InsertedTask, Remembered, ReplacedTask};
+use crate::ports::{Advance, EndsRow, InsertedRun, InsertedTask, Remembered, ReplacedTask};
 
 /// How far the store's clock may be behind a moment that is stepped over: what rounding may cost.
 const FORGIVEN_MS: i64 = 1;
 const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// What is stored.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub struct Ledger {
     remembered: BTreeMap<String, Remembered>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
+    /// Ends by day.
+    ends: BTreeMap<i64, Vec<EndsRow>>,
 }
 
 impl Ledger {
@@ -192,6 +195,22 @@ impl Ledger {
         let minute = at.ms().div_euclid(MINUTE_MS);
         let rows = self.fires.range((minute, String::new())..(minute + 1, String::new()));
         rows.map(|((_, tag), fires)| (tag.clone(), *fires)).collect()
+    }
+
+    /// Adds to the ends of a day.
+    pub fn count_ends(&mut self, day: Moment, ends: &[EndsRow]) {
+        let rows = self.ends.entry(day.ms().div_euclid(DAY_MS)).or_default();
+        for end in ends {
+            match rows.iter_mut().find(|row| (&row.tag, row.state) == (&end.tag, end.state)) {
+                Some(row) => row.runs += end.runs,
+                None => rows.push(end.clone()),
+            }
+        }
+    }
+
+    /// The ends of a day.
+    pub fn ends_on(&self, day: Moment) -> Vec<EndsRow> {
+        self.ends.get(&day.ms().div_euclid(DAY_MS)).cloned().unwrap_or_default()
     }
 
     /// Removes what ended or was remembered long ago; how many rows.

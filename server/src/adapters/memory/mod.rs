@@ -14,8 +14,8 @@ use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever
@@ -138,6 +138,15 @@ impl Store for MemoryStore {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         Ok(self.ledger().fires_in_minute(at))
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        self.ledger().count_ends(day, ends);
+        Ok(())
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        Ok(self.ledger().ends_on(day))
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

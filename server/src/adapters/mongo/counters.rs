@@ -8,9 +8,10 @@ use serde::Deserialize;
 
 use super::Ledger;
 use super::errors::{bounded, corrupt};
+use super::rows::state_name;
 use super::updates;
-use crate::core::Moment;
-use crate::ports::Result;
+use crate::core::{Moment, RunState};
+use crate::ports::{EndsRow, Result};
 
 const DAY: Duration = Duration::from_hours(24);
 const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
@@ -23,6 +24,20 @@ pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Resu
         [increment(&minute, tag, *n, at, KEEP_MINUTES), increment(&day, tag, *n, at, KEEP_DAYS)]
     });
     let statements: Vec<Document> = both.collect();
+    updates::apply(ledger, "counters", &statements).await.map(drop)
+}
+
+/// Adds to the ends of a day; repeated as little as [`count`].
+pub async fn count_ends(ledger: &Ledger, day: Moment, ends: &[EndsRow]) -> Result<()> {
+    let statement = |row: &EndsRow| {
+        let mut add = increment(&ends_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
+        if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert"))
+        {
+            set.insert("state", state_name(row.state));
+        }
+        add
+    };
+    let statements: Vec<Document> = ends.iter().map(statement).collect();
     updates::apply(ledger, "counters", &statements).await.map(drop)
 }
 
@@ -43,6 +58,11 @@ fn day_prefix(at: Moment) -> String {
     format!("day|{}|", leading(at, 10))
 }
 
+/// `ends|2026-11-21|dead|`
+fn ends_prefix(day: Moment, state: RunState) -> String {
+    format!("ends|{}|{}|", leading(day, 10), state_name(state))
+}
+
 fn leading(at: Moment, chars: usize) -> String {
     at.to_string().chars().take(chars).collect()
 }
@@ -50,16 +70,30 @@ fn leading(at: Moment, chars: usize) -> String {
 #[derive(Deserialize)]
 struct Count {
     tag: String,
+    #[serde(default)]
+    state: Option<RunState>,
     fires: i64,
 }
 
-pub async fn in_minute(ledger: &Ledger, at: Moment) -> Result<Vec<(String, u64)>> {
-    let prefix = minute_prefix(at);
+pub async fn ends_on(ledger: &Ledger, day: Moment) -> Result<Vec<EndsRow>> {
+    let prefix = format!("ends|{}|", leading(day, 10));
+    let row = |count: Count| {
+        let state = count.state.ok_or_else(|| corrupt(format!("no state in the ends of {}", count.tag)))?;
+        Ok(EndsRow { state, runs: count.fires.try_into().map_err(corrupt)?, tag: count.tag })
+    };
+    counted(ledger, &prefix).await?.into_iter().map(row).collect()
+}
+
+async fn counted(ledger: &Ledger, prefix: &str) -> Result<Vec<Count>> {
     // '}' follows '|'.
     let end = format!("{}}}", prefix.trim_end_matches('|'));
     let find = ledger.counters.clone_with_type::<Count>();
-    let find = find.find(doc! { "_id": { "$gte": &prefix, "$lt": end } });
-    let counts: Vec<Count> = bounded(async { find.await?.try_collect().await }).await?;
+    let find = find.find(doc! { "_id": { "$gte": prefix, "$lt": end } });
+    bounded(async { find.await?.try_collect().await }).await
+}
+
+pub async fn in_minute(ledger: &Ledger, at: Moment) -> Result<Vec<(String, u64)>> {
+    let counts = counted(ledger, &minute_prefix(at)).await?;
     counts.into_iter().map(|count| Ok((count.tag, count.fires.try_into().map_err(corrupt)?))).collect()
 }
 

@@ -33,8 +33,8 @@ use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records, Remembered,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
+    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long an operation waits for a primary, unless the URI says otherwise.
@@ -280,6 +280,14 @@ impl Store for MongoStore {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         counters::in_minute(self.ready().await?, at).await
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        counters::count_ends(self.ready().await?, day, ends).await
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        counters::ends_on(self.ready().await?, day).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

@@ -227,6 +227,8 @@ pub struct RunRow {
     task_id: TaskId,
     rev: i64,
     scheduled_at: DateTime,
+    #[serde(default)]
+    number: i64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     triggered: bool,
     tag: String,
@@ -312,6 +314,7 @@ impl From<&Run> for RunRow {
             task_id: run.task_id.clone(),
             rev: i64::from(run.rev),
             scheduled_at: date(run.scheduled_at),
+            number: run.number as i64,
             triggered: run.triggered,
             tag: run.tag.clone(),
             data: run.data.clone(),
@@ -343,6 +346,7 @@ impl From<RunRow> for Run {
             task_id: row.task_id,
             rev: row.rev as u32,
             scheduled_at: moment(row.scheduled_at),
+            number: row.number as u64,
             triggered: row.triggered,
             tag: row.tag,
             data: row.data,

@@ -40,6 +40,7 @@ fn statements() -> Vec<(String, String)> {
         ("unreported", backlog::UNREPORTED),
         ("queues", backlog::QUEUES),
         ("fires", counters::IN_MINUTE),
+        ("ends", counters::ON_DAY),
         ("expire", counters::EXPIRE),
         ("remembered", remembered::BY_KEY),
         ("forget", remembered::FORGET),

@@ -33,8 +33,8 @@ use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
-    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record,
+    Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long a statement waits for a program from outside that looks into the file.
@@ -255,6 +255,15 @@ impl Store for SqliteStore {
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
         self.readers.read(move |db| counters::in_minute(db, at)).await
+    }
+
+    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+        let ends = ends.to_vec();
+        self.writer.write(move |db| counters::count_ends(db, day, &ends)).await
+    }
+
+    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
+        self.readers.read(move |db| counters::ends_on(db, day)).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {

@@ -21,6 +21,17 @@ trait Decide: Fn(&Task, &[u32], Moment) -> Decision {}
 impl<F: Fn(&Task, &[u32], Moment) -> Decision> Decide for F {}
 type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
 
+/// The word of whoever did a run's work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Whether it is done.
+    pub succeeded: bool,
+    /// A word for the person who reads the history.
+    pub message: Option<String>,
+    /// What it gave back, as JSON.
+    pub result: Option<String>,
+}
+
 impl Service {
     /// A task that is not hidden, cancelled ones included.
     ///
@@ -240,6 +251,33 @@ impl Service {
         let run = self.change_run(id, |run| run.redriven(now)).await?;
         self.hints.attention();
         Ok(run)
+    }
+
+    /// Takes the word of whoever did the work, for protocols whose confirmations name only the run: no attempt's token is asked for, and
+    /// one that comes after the run was given up is accepted. What has succeeded, was left out or called off stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when nobody waits for its outcome, or a port's error.
+    pub async fn confirm(&self, id: &RunId, word: &Confirmation) -> Result<Run> {
+        loop {
+            let mut run = self.run(id).await?;
+            if matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled) {
+                return Ok(run);
+            }
+            let was_dead = run.state == RunState::Dead;
+            let Confirmation { succeeded, message, result } = word.clone();
+            run.confirmed_late(succeeded, message, result, self.now())
+                .map_err(|_| ServiceError::RunState(run.state))?;
+            crate::failpoint!("run::before_change");
+            if was_dead && !succeeded {
+                // It has been counted as an end already.
+                if self.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true] {
+                    return Ok(Run { version: run.version + 1, ..run });
+                }
+            } else if let Some(run) = self.replace(vec![run]).await?.pop() {
+                return Ok(run);
+            }
+        }
     }
 
     async fn change_run(

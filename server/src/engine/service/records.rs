@@ -66,6 +66,27 @@ impl Service {
         }
     }
 
+    /// Removes a document that `condition` holds for, as it stands in that moment. Whether it did.
+    ///
+    /// # Errors
+    /// A port's error; `Corrupt` when it cannot be read.
+    pub async fn remove_record_if<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        key: &str,
+        condition: impl Fn(&T) -> bool,
+    ) -> Result<bool> {
+        loop {
+            let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
+            if !condition(&parse(&record)?) {
+                return Ok(false);
+            }
+            if self.ports.records.remove_record(&record).await? {
+                return Ok(true);
+            }
+        }
+    }
+
     /// Documents of a kind, and of an index where one is given, by key in ascending order, after a key where one is given.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use super::taking::Reserved;
 use super::{Reach, Report, Result, Service, ServiceError};
 use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
+use crate::engine::ends;
 
 /// Shortest lease, in milliseconds: a renewal must be able to arrive.
 pub const MIN_LEASE_MS: i64 = 1_000;
@@ -119,6 +120,7 @@ impl Service {
             run.version += 1;
             replaced.next().unwrap_or(false)
         });
+        ends::count(self.ports.store.as_ref(), &self.settings.time_zone, &runs).await;
         Ok(runs)
     }
 

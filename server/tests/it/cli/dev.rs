@@ -108,3 +108,18 @@ async fn a_second_signal_ends_it_at_once() {
     dev.running.interrupt();
     assert_eq!(dev.running.ended().await, 1);
 }
+
+#[tokio::test]
+async fn clients_of_kingtask_and_easytask_are_answered() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let post = async |path: &str, body: &'static str| {
+        let url = format!("{}{path}", dev.url);
+        reqwest::Client::new().post(url).body(body).send().await.unwrap().text().await.unwrap()
+    };
+    let later = post("/api/v1/task", r#"{"bin_name":"b","start_time":"4000000000"}"#).await;
+    assert_eq!(later.len(), 38, "{later}");
+    let unknown = post("/stop_task", r#"{"task_id":"0"}"#).await;
+    assert!(unknown.starts_with(r#"{"code":10002,"msg":"task not found","data":null,"#), "{unknown}");
+    assert_eq!(dev.running.stop().await, 0);
+}

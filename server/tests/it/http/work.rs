@@ -47,7 +47,7 @@ async fn a_run_is_leased_to_one_worker() {
     assert!(token.as_str().is_some_and(|token| !token.is_empty() && token != "first"));
     let wanted = json!({
         "run_id": ready.id, "task_id": ready.task_id, "tag": "order.close", "queue": "q", "data": "{\"id\":42}",
-        "scheduled_at": "2033-05-18T03:33:20Z", "attempt": 1, "claim": 2, "token": token,
+        "scheduled_at": "2033-05-18T03:33:20Z", "attempt": 1, "number": 1, "claim": 2, "token": token,
         "lease_until": "2033-05-18T03:33:25Z",
     });
     assert_eq!(runs, [wanted]);

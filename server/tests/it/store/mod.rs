@@ -112,6 +112,7 @@ on_every_store! {
     counters:
         fires_add_up_by_tag_and_minute
         fires_counted_at_once_by_two_nodes_add_up
+        ends_add_up_by_tag_state_and_day
         the_backlog_is_what_is_due_and_what_is_unreported;
     prune:
         what_ended_long_ago_goes_and_the_rest_stays

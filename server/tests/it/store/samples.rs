@@ -112,6 +112,7 @@ pub fn full_run() -> Run {
     Run {
         tag: "订单.$close".to_owned(),
         data: "{\"$set\": 1}".to_owned(),
+        number: 7,
         triggered: true,
         queue: Some("$q".to_owned()),
         retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 }),

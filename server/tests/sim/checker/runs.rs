@@ -7,7 +7,7 @@ use taskcenter_server::core::{Run, RunId, RunState};
 
 use super::{Book, Checker, RunStory};
 
-const EVENTS: [RunEvent; 12] = [
+const EVENTS: [RunEvent; 14] = [
     RunEvent::Confirmed,
     RunEvent::Queued,
     RunEvent::Taken,
@@ -20,6 +20,8 @@ const EVENTS: [RunEvent; 12] = [
     RunEvent::LeftOut,
     RunEvent::Cancelled,
     RunEvent::Redriven,
+    RunEvent::LateSuccess,
+    RunEvent::LateFailure,
 ];
 /// What a rescue says of a run whose moment never came to be decided.
 const UNDECIDED: &str = "its task was deleted or changed before the moment fired";

@@ -1,0 +1,158 @@
+//! What became of a task's runs: its log, confirmations, and the stop of what is under way.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::asked::{self, Confirmed, Fields};
+use super::envelope::Refused;
+use super::trace::Trace;
+use super::{Front, Result, services};
+use crate::core::submission::{Dedup, Submission};
+use crate::core::{Moment, Run, RunId, RunState, Task};
+use crate::engine::service::{Confirmation, RunFilter, RunPage, ServiceError};
+
+/// Rows read at a time to find a run.
+const PAGE: u32 = 500;
+/// What tells a node to leave off; heartbeat and task have 0 and 1.
+const CANCEL: u8 = 2;
+/// The queue of the worker that makes plain calls.
+const CALLS: &str = "rpc";
+
+/// A task's log, latest run first.
+#[derive(Serialize)]
+pub struct Log {
+    logs: Vec<Line>,
+}
+
+/// A run, as the old system's task log had it.
+#[derive(Serialize)]
+struct Line {
+    run_id: String,
+    run_times: u64,
+    status: &'static str,
+    extra: String,
+    started_at: i64,
+    ended_at: i64,
+}
+
+impl Line {
+    fn of(run: &Run) -> Self {
+        let seconds = |at: Option<Moment>| at.map_or(0, Moment::sec);
+        Self {
+            run_id: run.id.to_string(),
+            run_times: run.number,
+            status: status(run.state),
+            extra: extra(run),
+            started_at: seconds(run.fired_at),
+            ended_at: seconds(run.ended_at),
+        }
+    }
+}
+
+fn status(state: RunState) -> &'static str {
+    match state {
+        RunState::Succeeded => "success",
+        RunState::Dead | RunState::Skipped => "failed",
+        RunState::Cancelled => "cancelled",
+        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Leased | RunState::Retrying => {
+            "running"
+        }
+    }
+}
+
+/// What the callback service said, or why it has not.
+fn extra(run: &Run) -> String {
+    let result = run.result.as_deref().and_then(|result| serde_json::from_str::<Value>(result).ok());
+    let said = result.as_ref().and_then(|result| result["message"].as_str());
+    said.or(run.reason.as_deref()).unwrap_or_default().to_owned()
+}
+
+impl Front {
+    /// The runs of a task.
+    pub(super) async fn log(&self, asked: &Fields) -> Result<Log> {
+        let task = self.task(&asked.required("task_id")?).await?;
+        let page = asked::log_page(asked)?;
+        let before = match page.before {
+            Some(id) => Some((self.service.run(&id).await?.scheduled_at, id)),
+            None => None,
+        };
+        let page = RunPage { limit: page.limit, before };
+        let runs = self.service.list_runs(&runs_of(&task), &page).await?;
+        Ok(Log { logs: runs.iter().map(Line::of).collect() })
+    }
+
+    /// Takes a callback service's word on a run, also after its time was over.
+    pub(super) async fn confirm(&self, asked: &Confirmed) -> Result<()> {
+        let task = self.task(&asked.task_id).await?;
+        let run = self.run(&task, asked.run_times).await?;
+        let word = Confirmation {
+            succeeded: asked.is_success,
+            message: Some(asked.extra.clone()).filter(|extra| !extra.is_empty()),
+            result: asked.is_success.then(|| json!({ "message": asked.extra }).to_string()),
+        };
+        let run = self.service.confirm(&run, &word).await?;
+        if run.state == RunState::Cancelled { Err(Refused::Stopped) } else { Ok(()) }
+    }
+
+    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes.
+    async fn run(&self, task: &Task, number: u64) -> Result<RunId> {
+        let mut before = None;
+        loop {
+            let page = RunPage { limit: PAGE, before };
+            let runs = self.service.list_runs(&runs_of(task), &page).await?;
+            if let Some(run) = runs.iter().find(|run| run.number == number) {
+                return Ok(run.id.clone());
+            }
+            let passed = runs.iter().any(|run| (1..number).contains(&run.number));
+            let last =
+                runs.last().filter(|_| !passed && runs.len() == PAGE as usize).ok_or(Refused::NoTask)?;
+            before = Some((last.scheduled_at, last.id.clone()));
+        }
+    }
+
+    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off.
+    pub(super) async fn stop(&self, task_id: &str, trace: &Trace) -> Result<()> {
+        let task = self.task(task_id).await?;
+        for id in self.service.cancel(&task.id).await?.open_runs {
+            let before = self.service.run(&id).await?;
+            match self.service.cancel_run(&id).await {
+                Ok(run) if before.state == RunState::Leased || run.claim > before.claim => {
+                    self.call_off(&run, trace).await?;
+                }
+                // It was not in anybody's hands, or it has just ended.
+                Ok(_) | Err(ServiceError::RunState(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the service that a run is not wanted any more. Which node has it is known to the worker alone, and that one may be gone:
+    /// each node is told.
+    async fn call_off(&self, run: &Run, trace: &Trace) -> Result<()> {
+        let job = asked::job(&run.data);
+        let name = job["service"].as_str().unwrap_or_default();
+        let Some(callee) = services::find(&self.service, name).await? else { return Ok(()) };
+        let body = json!({
+            "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run.number,
+        });
+        for node in callee.nodes {
+            let call = json!({
+                "method": "POST", "url": format!("{}{}", node.url, job["path"].as_str().unwrap_or("/")),
+                "body": body.to_string(), "content_type": "application/json", "timeout_ms": callee.timeout_ms,
+                "retry_after_ms": [], "headers": trace.forwarded(),
+            });
+            let call = Submission {
+                queue: Some(CALLS.to_owned()),
+                dedup: Dedup::Nothing,
+                ..Submission::named("easytask.cancel", call.to_string())
+            };
+            self.service.submit(call).await?;
+        }
+        Ok(())
+    }
+}
+
+fn runs_of(task: &Task) -> RunFilter {
+    RunFilter { task_id: Some(task.id.clone()), ..RunFilter::default() }
+}

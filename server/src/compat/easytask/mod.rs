@@ -1,0 +1,161 @@
+//! easytask: tasks that call HTTP services back, section 3 of the contract.
+//!
+//! A task has the queue `callback`; the built-in workers make the calls, look after the services' health, and wait for confirmations. A
+//! service is a record. Every answer has the status 200 and says in its `code` what became of the request.
+
+mod asked;
+mod envelope;
+mod history;
+mod services;
+mod trace;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::any;
+use serde::Serialize;
+
+use super::settings::Easytask;
+use crate::core::submission::Submission;
+use crate::core::{Task, TaskId};
+use crate::engine::service::{Service, ServiceError};
+use asked::Fields;
+use envelope::{Nothing, Refused};
+use trace::Trace;
+
+/// Longest request body.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// The queue of the worker that calls services back.
+const CALLBACKS: &str = "callback";
+
+type Result<T> = std::result::Result<T, Refused>;
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    settings: Easytask,
+}
+
+/// Puts the front beside `routes`.
+pub fn mount(routes: Router, service: &Arc<Service>, settings: &Easytask) -> Router {
+    let front = Front { service: Arc::clone(service), settings: settings.clone() };
+    let own = Router::new()
+        .route("/add_task_server", any(add_task_server))
+        .route("/del_task_server", any(del_task_server))
+        .route("/add_task", any(add_task))
+        .route("/confirm_task", any(confirm_task))
+        .route("/stop_task", any(stop_task))
+        .route("/task_log", any(task_log))
+        .with_state(front);
+    routes.merge(own)
+}
+
+async fn add_task_server(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let done = async { services::add(&front.service, &asked::node(&asked?)?, &front.settings).await };
+    trace.answer(&done.await.map(|()| Nothing {}))
+}
+
+async fn del_task_server(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let done = async { services::remove(&front.service, &asked::node(&asked?)?).await };
+    trace.answer(&done.await.map(|()| Nothing {}))
+}
+
+/// The id of a task; it stands at the top level as well, for readers of the document alone.
+#[derive(Serialize)]
+struct AddedTask {
+    task_id: String,
+}
+
+async fn add_task(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let added = async { front.add_task(&asked?, &trace).await }.await;
+    let added = added.map(|id| AddedTask { task_id: id.to_string() });
+    trace.answer_with_id(&added, |added| &added.task_id)
+}
+
+/// The document prints stop under this path too: with a `task_id` alone it is one.
+async fn confirm_task(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let done = async {
+        let asked = asked?;
+        match asked::confirmation(&asked)? {
+            Some(confirmation) => front.confirm(&confirmation).await,
+            None => front.stop(&asked.required("task_id")?, &trace).await,
+        }
+    };
+    trace.answer(&done.await.map(|()| Nothing {}))
+}
+
+async fn stop_task(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let done = async { front.stop(&asked?.required("task_id")?, &trace).await };
+    trace.answer(&done.await.map(|()| Nothing {}))
+}
+
+async fn task_log(State(front): State<Front>, request: Request) -> Response {
+    let (trace, asked) = front.open(request).await;
+    let log = async { front.log(&asked?).await };
+    trace.answer(&log.await)
+}
+
+impl Front {
+    /// Reads a request: what it belongs to, and its fields.
+    async fn open(&self, request: Request) -> (Trace, Result<Fields>) {
+        let trace = Trace::of(request.headers(), || self.service.token());
+        let (method, body) = (request.method().clone(), request.into_body());
+        (trace, self.fields(&method, body).await)
+    }
+
+    async fn fields(&self, method: &Method, body: Body) -> Result<Fields> {
+        if self.service.is_stopping() {
+            return Err(Refused::Stopped);
+        }
+        if method != Method::POST {
+            return Err(Refused::Method);
+        }
+        let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await;
+        Fields::read(&body.map_err(|_| Refused::unreadable())?)
+    }
+
+    async fn add_task(&self, asked: &Fields, trace: &Trace) -> Result<TaskId> {
+        let wanted = asked::task(asked, &self.service)?;
+        let callee = services::find(&self.service, &wanted.service).await?.ok_or(Refused::NoServer)?;
+        let definition = wanted.definition(&callee, &self.settings, trace);
+        self.upsert(&definition).await
+    }
+
+    /// There is one live task of a name and a `biz_id`; the same again gives it another definition.
+    async fn upsert(&self, definition: &Submission) -> Result<TaskId> {
+        loop {
+            let stored = self.service.submit(definition.clone()).await?;
+            if !stored.existing {
+                return Ok(stored.id);
+            }
+            match self.redefine(&stored.id, definition.clone()).await {
+                // Somebody else was faster, or it has just ended: look again.
+                Err(ServiceError::RevisionMoved(_) | ServiceError::Over(_) | ServiceError::NotFound) => {}
+                done => return Ok(done.map(|()| stored.id)?),
+            }
+        }
+    }
+
+    async fn redefine(&self, id: &TaskId, definition: Submission) -> std::result::Result<(), ServiceError> {
+        let task = self.service.shown_task(id).await?;
+        let definition = asked::keeping_its_place(&task, definition);
+        self.service.edit(id, task.rev, definition).await.map(drop)
+    }
+
+    /// A task of this front.
+    async fn task(&self, id: &str) -> Result<Task> {
+        let id = TaskId::parse(id).ok_or(Refused::NoTask)?;
+        let task = self.service.shown_task(&id).await?;
+        if asked::is_ours(&task) { Ok(task) } else { Err(Refused::NoTask) }
+    }
+}

@@ -1,0 +1,135 @@
+//! kingtask: scripts and RPC calls, section 4 of the contract.
+//!
+//! A task is a one-shot in the queue `script` or `rpc`; the built-in workers run it, and its run holds the result. Every refusal is a 403
+//! with a JSON string.
+
+mod answer;
+mod asked;
+mod either;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use super::settings::Kingtask;
+use crate::core::submission::Submission;
+use crate::core::{Moment, RunState, TaskId};
+use crate::engine::service::{RunFilter, RunPage, Service};
+use answer::{Refused, TaskResult};
+
+/// The names of this front's tasks, by which they are counted.
+const TAGS: [&str; 2] = [SCRIPT_TAG, RPC_TAG];
+const SCRIPT_TAG: &str = "kingtask.script";
+const RPC_TAG: &str = "kingtask.rpc";
+/// Longest request body.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Where the old broker took scripts as well, as its document's examples do; the native v1 API has its tasks there.
+const SHARED_PATH: &str = "/api/v1/task";
+
+type Result<T> = std::result::Result<T, Refused>;
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    settings: Kingtask,
+}
+
+/// Puts the front beside `routes`.
+pub fn mount(routes: Router, service: &Arc<Service>, settings: &Kingtask) -> Router {
+    let front = Front { service: Arc::clone(service), settings: settings.clone() };
+    let own = Router::new()
+        .route("/api/v1/task/script", post(script))
+        .route("/api/v1/task/rpc", post(rpc))
+        .route("/api/v1/task/result/{uuid}", get(result))
+        .route("/api/v1/task/count/undo", get(undo))
+        .route("/api/v1/task/result/failure/{date}", get(failures))
+        .route("/api/v1/task/result/success/{date}", get(successes))
+        .with_state(front.clone());
+    routes.merge(own).layer(from_fn_with_state(front, share))
+}
+
+/// On the shared path, a body with a `bin_name` is a script; everything else is the native API's.
+async fn share(State(front): State<Front>, request: Request, next: Next) -> Response {
+    if request.method() != axum::http::Method::POST || request.uri().path() != SHARED_PATH {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let (start, rest) = either::read(body, MAX_BODY_BYTES).await;
+    if rest.is_none() && asked::names_a_script(&start) {
+        return answer::to(front.submit(asked::script(&start, &front.settings)).await);
+    }
+    next.run(Request::from_parts(head, either::again(start, rest))).await
+}
+
+async fn script(State(front): State<Front>, body: Body) -> Response {
+    let asked = whole(body).await.and_then(|body| asked::script(&body, &front.settings));
+    answer::to(front.submit(asked).await)
+}
+
+async fn rpc(State(front): State<Front>, body: Body) -> Response {
+    let asked = whole(body).await.and_then(|body| asked::rpc(&body, &front.settings));
+    answer::to(front.submit(asked).await)
+}
+
+async fn whole(body: Body) -> Result<Bytes> {
+    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Refused::Argument)
+}
+
+async fn result(State(front): State<Front>, Path(uuid): Path<String>) -> Response {
+    answer::to(front.result(&uuid).await)
+}
+
+async fn undo(State(front): State<Front>) -> Response {
+    answer::to(front.undo().await)
+}
+
+async fn failures(State(front): State<Front>, Path(date): Path<String>) -> Response {
+    answer::to(front.ended(&date, RunState::Dead).await)
+}
+
+async fn successes(State(front): State<Front>, Path(date): Path<String>) -> Response {
+    answer::to(front.ended(&date, RunState::Succeeded).await)
+}
+
+impl Front {
+    /// Stores the task; its id, as a UUID is usually written.
+    async fn submit(&self, asked: Result<Submission>) -> Result<String> {
+        let id = self.service.submit(asked?).await?.id;
+        Ok(answer::uuid(&id))
+    }
+
+    /// What the last attempt came to.
+    async fn result(&self, uuid: &str) -> Result<TaskResult> {
+        let id = uuid::Uuid::try_parse(uuid).map_err(|_| Refused::NoResult)?;
+        let filter = RunFilter { task_id: Some(TaskId::new(id)), ..RunFilter::default() };
+        let runs = self.service.list_runs(&filter, &RunPage { limit: 1, before: None }).await?;
+        let run = runs.iter().find(|run| TAGS.contains(&run.tag.as_str())).ok_or(Refused::NoResult)?;
+        let keep_ms = i64::try_from(self.settings.result_keep_sec.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let expired = |ended: Moment| self.service.now().since(ended) > keep_ms;
+        let result = TaskResult::of(run).filter(|_| !run.ended_at.is_some_and(expired));
+        result.ok_or(Refused::NoResult)
+    }
+
+    /// Tasks whose time has come and which are not finished: those that are not handed over yet, and what the two queues hold.
+    async fn undo(&self) -> Result<u64> {
+        let due = self.service.backlog().await?;
+        let due = due.iter().filter(|row| TAGS.contains(&row.tag.as_str())).map(|row| row.due);
+        let queues = self.service.queues().await?;
+        let held = queues.iter().filter(|row| [asked::SCRIPTS, asked::CALLS].contains(&row.queue.as_str()));
+        Ok(due.sum::<u64>() + held.map(|row| row.ready + row.leased + row.retrying).sum::<u64>())
+    }
+
+    /// How many tasks came to such an end on a day of the server's time zone.
+    async fn ended(&self, date: &str, state: RunState) -> Result<u64> {
+        let day = answer::day(date).ok_or(Refused::Argument)?;
+        let ends = self.service.ends_on(day).await?;
+        let of_ours = ends.iter().filter(|end| end.state == state && TAGS.contains(&end.tag.as_str()));
+        Ok(of_ours.map(|end| end.runs).sum())
+    }
+}
