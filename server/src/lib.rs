@@ -61,6 +61,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
+    let service = service.with_random(adapters::entropy::fill);
     let state = HttpState {
         service: Arc::new(service),
         health: Arc::clone(&node.health),

@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod clock;
+pub mod entropy;
 pub mod fault;
 pub mod local;
 pub mod memory;

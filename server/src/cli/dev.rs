@@ -71,7 +71,7 @@ impl Dev {
         }
         variables.extend(self.log.clone().map(|level| (variable("LOG__LEVEL"), level)));
         let config = Config::load(None, variables).map_err(|error| serve::misconfigured(&error))?;
-        Ok(self.at_directory(config))
+        Ok(self.at_directory(Config { compat: config.compat.clone().all_on(), ..config }))
     }
 
     fn at_directory(&self, mut config: Config) -> Config {

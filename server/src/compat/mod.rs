@@ -1,18 +1,28 @@
-//! The contracts of four older systems, one file a front: translate, call the commands, translate back.
+//! The contracts of four older systems, one file or folder a front: translate, call the commands, translate back.
 //!
 //! Each stands or falls with its setting `compat.<front>.enabled`.
 
+mod easytask_pull;
+mod query;
+mod session;
 mod settings;
+pub mod taskdash;
 
 use std::sync::Arc;
 
 use axum::Router;
 
-pub use settings::{Compat, Front};
+pub use settings::{Compat, EasytaskPull, Front, Taskdash};
 
 use crate::engine::service::Service;
 
 /// Puts the fronts that are switched on beside `routes`.
-pub fn mount(routes: Router, _service: &Arc<Service>, _settings: &Compat) -> Router {
+pub fn mount(mut routes: Router, service: &Arc<Service>, settings: &Compat) -> Router {
+    if settings.easytask_pull.enabled {
+        routes = easytask_pull::mount(routes, service, &settings.easytask_pull);
+    }
+    if settings.taskdash.enabled {
+        routes = taskdash::mount(routes, service, &settings.taskdash);
+    }
     routes
 }

@@ -6,6 +6,7 @@ mod change;
 mod once;
 mod records;
 mod taking;
+mod users;
 mod work;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ pub use crate::ports::{BacklogRow, Page, PortError, QueueRow, Record, RunFilter,
 pub use change::{Changed, definition};
 pub use once::IdempotencyKey;
 use taking::Taking;
+pub use users::{Random, User};
 pub use work::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
 
 /// Deleted tasks whose open runs are looked up at the same time.
@@ -109,6 +111,7 @@ pub struct Service {
     settings: Settings,
     shutdown: CancellationToken,
     taking: Taking,
+    random: Option<Random>,
 }
 
 /// What the commands stand on.
@@ -134,7 +137,7 @@ impl Service {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ports, ids, hints, settings, shutdown, taking: Taking::default() }
+        Self { ports, ids, hints, settings, shutdown, taking: Taking::default(), random: None }
     }
 
     /// The zone for cron expressions without one of their own.

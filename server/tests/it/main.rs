@@ -1,6 +1,7 @@
 //! The ports, each held to its contract on every adapter.
 
 mod cli;
+mod compat;
 mod directions;
 mod docs;
 mod engine;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use taskcenter_server::adapters::absent::NoBus;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId};
@@ -33,11 +34,11 @@ pub struct Stage {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub node: Node,
-    pub service: Service,
+    pub service: Arc<Service>,
 }
 
 impl Stage {
-    fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
+    pub fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
@@ -61,7 +62,7 @@ impl Stage {
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), Settings::default(), shutdown);
-        Self { store, clock, node, service }
+        Self { store, clock, node, service: Arc::new(service.with_random(entropy::fill)) }
     }
 
     /// Stores a task.
