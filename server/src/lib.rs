@@ -19,18 +19,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
+use taskcenter_client::Verdict;
 use taskcenter_client::rocketmq::{RocketMqConfig, Tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::adapters::absent::NoBus;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::local::LocalLock;
 use crate::adapters::mongo::MongoStore;
+use crate::adapters::questions::Questions;
 use crate::adapters::redis::RedisLock;
 use crate::adapters::rocketmq::RocketMqBus;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::webhook::Webhook;
+use crate::compat::taskdash;
 use crate::config::{Config, Mode};
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
@@ -73,11 +78,68 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
+    let chores = chores(&config, &state.service, &shutdown)?;
     let served = http::serve(listener, state, config.http_limits(), mount, shutdown).await;
+    chores.wait().await;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
+}
+
+/// What the fronts do beside answering, until `shutdown`.
+fn chores(config: &Config, service: &Arc<Service>, shutdown: &CancellationToken) -> anyhow::Result<TaskTracker> {
+    let chores = TaskTracker::new();
+    if config.compat.taskdash.enabled {
+        let questions = Questions::new().context("the HTTP client for compat.taskdash")?;
+        let reply: taskdash::Reply = Arc::new(move |url| {
+            let questions = questions.clone();
+            async move { questions.post_form(&url, taskdash::QUESTION).await }.boxed()
+        });
+        chores.spawn(taskdash::run(Arc::clone(service), reply, shutdown.clone()));
+        if config.server.mode == Mode::Cluster {
+            for topic in taskdash::TOPICS {
+                chores.spawn(adapters::rocketmq::read(
+                    topic_of(config, topic),
+                    board(service, topic),
+                    shutdown.clone(),
+                ));
+            }
+        }
+    }
+    chores.close();
+    Ok(chores)
+}
+
+/// A topic beside the one of the runs. Members of one group must read the same, so each topic has a group of its own.
+fn topic_of(config: &Config, topic: &str) -> RocketMqConfig {
+    let mut client = rocketmq(&config.rocketmq);
+    client.group = format!("{}_{topic}", client.group);
+    client.topic = format!("{}{topic}", config.compat.taskdash.topic_prefix);
+    client.max_in_flight = 4;
+    client
+}
+
+/// Puts a topic's messages on the board. One that could not be stored comes again; one that never can be is put where a person looks.
+fn board(service: &Arc<Service>, topic: &'static str) -> adapters::rocketmq::Take {
+    let service = Arc::clone(service);
+    Arc::new(move |body| {
+        let service = Arc::clone(&service);
+        let taken = async move {
+            match taskdash::take(&service, topic, &body).await {
+                taskdash::Taken::Done => Verdict::Ack,
+                taskdash::Taken::Refused(why) => {
+                    tracing::warn!(topic, why, "a message is refused");
+                    Verdict::DeadLetter
+                }
+                taskdash::Taken::Failed(why) => {
+                    tracing::info!(topic, why, "a message is not stored; it comes again");
+                    Verdict::Retry { after: None }
+                }
+            }
+        };
+        taken.boxed()
+    })
 }
 
 /// What a node stands on.

@@ -5,6 +5,7 @@ mod legacy;
 mod queues;
 mod runs;
 mod tasks;
+mod users;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod mongo;
+pub mod questions;
 pub mod redis;
 pub mod rocketmq;
 pub mod sqlite;

@@ -2,23 +2,21 @@
 
 use std::collections::HashMap;
 
-use axum::extract::Query;
 use axum::http::Uri;
 
-/// The parameters of a request; one that cannot be decoded is absent, and the front says what it misses.
+/// The parameters of a request. Of two with one name the last one holds.
 #[derive(Debug, Clone, Default)]
 pub struct Params(HashMap<String, String>);
 
 impl Params {
     /// Those of an address.
     pub fn of(uri: &Uri) -> Self {
-        Query::try_from_uri(uri).map(|Query(params)| Self(params)).unwrap_or_default()
+        Self::of_form(uri.query().unwrap_or_default().as_bytes())
     }
 
     /// Those of a body that is written like a query string.
     pub fn of_form(body: &[u8]) -> Self {
-        let query = String::from_utf8_lossy(body);
-        format!("/?{}", query.trim()).parse().map(|uri| Self::of(&uri)).unwrap_or_default()
+        Self(form_urlencoded::parse(body.trim_ascii()).into_owned().collect())
     }
 
     /// Adds one, in place of another of its name.

@@ -24,6 +24,7 @@ mod serve;
 mod spec;
 mod stat;
 mod tasks;
+mod users;
 mod view;
 mod work;
 

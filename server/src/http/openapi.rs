@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
 
 use super::error::{ApiError, PROBLEM_JSON};
-use super::{Context, queues, runs, schedule, stat, tasks, work};
+use super::{Context, queues, runs, schedule, stat, tasks, users, work};
 
 const DOCUMENT: &str = "/v1/openapi.json";
 /// The viewer loads nothing from anywhere else.
@@ -54,6 +54,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(queues::show))
         .routes(routes!(stat::show))
         .routes(routes!(schedule::next))
+        .routes(routes!(users::set, users::list))
+        .routes(routes!(users::delete))
         .routes(routes!(document));
     let paths = &mut resources.get_openapi_mut().paths.paths;
     paths.values_mut().flat_map(operations).for_each(may_refuse);

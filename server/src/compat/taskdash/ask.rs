@@ -15,6 +15,8 @@ use crate::engine::service::{LeaseTerms, Report, Service, ServiceError};
 
 /// The queue, and the name of its tasks.
 const QUEUE: &str = "taskdash.ask";
+/// What a service is asked, as a form.
+pub const QUESTION: &str = "operation=GetNewTasks&increment=0";
 const LEASE_MS: i64 = 60_000;
 /// Questions asked one after the other under one lease.
 const AT_ONCE: u32 = 4;

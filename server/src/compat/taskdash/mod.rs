@@ -20,7 +20,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
 
-pub use ask::{Reply, ask_waiting, run};
+pub use ask::{QUESTION, Reply, ask_waiting, run};
 pub use messages::{TOPICS, Taken, take};
 
 use super::query::Params;

@@ -86,10 +86,12 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`], or a port's error.
-    pub async fn remove_user(&self, name: &str) -> Result<()> {
+    pub async fn remove_user(&self, name: &str) -> Result<User> {
+        let stored = self.read_record::<Stored>(USER, name).await?;
         let was_there = self.remove_record(USER, name).await?;
         self.end_sessions(name, |_| true).await?;
-        if was_there { Ok(()) } else { Err(ServiceError::NotFound) }
+        let stored = stored.filter(|_| was_there).ok_or(ServiceError::NotFound)?;
+        Ok(User { name: name.to_owned(), senior: stored.senior })
     }
 
     /// The person with that name and password. It takes as long for one who is not known.
