@@ -10,6 +10,7 @@ mod queues;
 mod runs;
 mod schedule;
 mod tasks_v1;
+mod users;
 mod work;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
 use taskcenter_server::core::{Moment, Run, TaskId};
@@ -83,6 +85,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let service =
             Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown.clone());
+        let service = service.with_random(entropy::fill);
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let state = HttpState { service: Arc::new(service), health, metrics, ids };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
