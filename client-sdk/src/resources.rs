@@ -279,7 +279,10 @@ pub struct UserSpec {
 impl std::fmt::Debug for UserSpec {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserSpec").field("name", &self.name).field("senior", &self.senior).finish_non_exhaustive()
+        f.debug_struct("UserSpec")
+            .field("name", &self.name)
+            .field("senior", &self.senior)
+            .finish_non_exhaustive()
     }
 }
 

@@ -88,7 +88,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 }
 
 /// What the fronts do beside answering, until `shutdown`.
-fn chores(config: &Config, service: &Arc<Service>, shutdown: &CancellationToken) -> anyhow::Result<TaskTracker> {
+fn chores(
+    config: &Config,
+    service: &Arc<Service>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
     let chores = TaskTracker::new();
     if config.compat.taskdash.enabled {
         let questions = Questions::new().context("the HTTP client for compat.taskdash")?;

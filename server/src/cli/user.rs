@@ -55,7 +55,8 @@ impl UserVerb {
                 if center.json { out::json(&list) } else { print(&list.users) }
             }
             Self::Remove { names } => {
-                each(&names, async |name| show(center, &center.ask(center.calls.delete_user(name)).await?)).await
+                each(&names, async |name| show(center, &center.ask(center.calls.delete_user(name)).await?))
+                    .await
             }
         }
     }
@@ -73,7 +74,8 @@ fn print(users: &[UserResource]) -> Result<(), Failure> {
 
 /// The first line of standard input. At a terminal it is asked for, and not shown while it is typed.
 fn password(name: &str) -> Result<String, Failure> {
-    let unreadable = |error: std::io::Error| Failure::Misused(format!("the password cannot be read: {error}"));
+    let unreadable =
+        |error: std::io::Error| Failure::Misused(format!("the password cannot be read: {error}"));
     let mut line = String::new();
     if stdin().is_terminal() {
         let mut prompt = std::io::stderr();

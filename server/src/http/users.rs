@@ -37,7 +37,10 @@ fn check(spec: &UserSpec) -> Result<(), ApiError> {
     }
     if !PASSWORD_BYTES.contains(&spec.password.len()) {
         let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-        return Err(ApiError::field("password", format!("password should have between {least} and {most} bytes")));
+        return Err(ApiError::field(
+            "password",
+            format!("password should have between {least} and {most} bytes"),
+        ));
     }
     Ok(())
 }

@@ -65,7 +65,10 @@ async fn services_speak_to_the_board_by_their_topics_and_what_came_too_early_com
     let server = cluster.start().await;
     publish(&cluster, "taskRegister", &task("待领取")).await;
     wait::until("the task stands on the board with the status that was sent first", async || {
-        ask(&server, "operation=GetTasksNoUser").await.iter().any(|row| row["ID"] == ID && row["Status"] == "编辑中")
+        ask(&server, "operation=GetTasksNoUser")
+            .await
+            .iter()
+            .any(|row| row["ID"] == ID && row["Status"] == "编辑中")
     })
     .await;
 

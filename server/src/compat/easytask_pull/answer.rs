@@ -77,7 +77,8 @@ pub fn json<T: Serialize>(answer: Result<Option<T>, Refused>) -> Response {
         Ok(None) => Json(json!({ "code": 0 })).into_response(),
         Err(refused) => {
             refused.log();
-            let status = if matches!(refused, Refused::NoSession) { refused.status() } else { StatusCode::OK };
+            let status =
+                if matches!(refused, Refused::NoSession) { refused.status() } else { StatusCode::OK };
             (status, Json(json!({ "code": -1, "errmsg": refused.to_string() }))).into_response()
         }
     }

@@ -61,8 +61,7 @@ struct Type {
 
 /// Puts the front beside `routes`.
 pub fn mount(routes: Router, service: &Arc<Service>, settings: &EasytaskPull) -> Router {
-    let front =
-        Front { service: Arc::clone(service), settings: settings.clone(), numbers: Arc::default() };
+    let front = Front { service: Arc::clone(service), settings: settings.clone(), numbers: Arc::default() };
     let mut guarded = Router::new();
     for path in ["/api/putask", "/putask", "/addtask"] {
         guarded = guarded.route(path, put(put_untyped)).route(&format!("{path}/{{type}}"), put(put_typed));

@@ -69,7 +69,8 @@ impl Front {
         let Some(url) = &row.callback else { return Ok(()) };
         let url = address(url, update, row)?;
         crate::failpoint!("easytask_pull::settled");
-        let key = IdempotencyKey { key: format!("{CALLBACK}:{}", run.id), fingerprint: update.stat.to_string() };
+        let key =
+            IdempotencyKey { key: format!("{CALLBACK}:{}", run.id), fingerprint: update.stat.to_string() };
         let stored = self.service.submit_once(vec![call(&url)], Some(key)).await?;
         stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())

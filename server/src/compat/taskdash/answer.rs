@@ -87,7 +87,9 @@ impl From<Refused> for Answer {
     fn from(refused: Refused) -> Self {
         match refused.number() {
             // Written out: the document has the number first.
-            Some(number) => text(&format!("{{\"errid\":{number},\"errmsg\":{}}}", json!(refused.to_string()))),
+            Some(number) => {
+                text(&format!("{{\"errid\":{number},\"errmsg\":{}}}", json!(refused.to_string())))
+            }
             None => text(&refused.to_string()),
         }
     }

@@ -73,7 +73,8 @@ pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Re
             Ok(said) => (Outcome::Succeeded { result: None }, said),
             Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
         };
-        let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message: Some(message) };
+        let report =
+            Report { attempt: run.attempt, token: run.token.clone(), outcome, message: Some(message) };
         match service.report(&run.id, &report).await {
             Ok(_) | Err(ServiceError::Stale(_)) => {}
             Err(error) => return Err(error),

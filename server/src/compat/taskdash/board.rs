@@ -94,7 +94,11 @@ pub async fn register(service: &Service, task: &Row) -> std::result::Result<(), 
 }
 
 /// Sets a task's status; whether the task is there.
-pub async fn set_status(service: &Service, id: &str, status: &str) -> std::result::Result<bool, ServiceError> {
+pub async fn set_status(
+    service: &Service,
+    id: &str,
+    status: &str,
+) -> std::result::Result<bool, ServiceError> {
     let put = |standing: Option<Row>| {
         let row = standing.map(|row| Row { status: status.to_owned(), ..row });
         let is_there = row.is_some();
@@ -182,10 +186,34 @@ mod tests {
             row.identified().id
         };
         let samples = [
-            ("d8b6efc3ee308ef3ea1284b9dfc79df8", "projectID", "instanceID", "0210232_1220_1222_020", "satEdit"),
-            ("777417adfc7aaa032537e75b025ab267", "projectID", "instanceID", "0210232_1220_1222_022", "satEdit"),
-            ("7c1c5ed25bf0c827bd8ddcb1091fad1c", "projectID", "instanceID", "0210232_1220_1222_0222", "satEdit"),
-            ("24079070c4f1a4bc9b57070ae831514f", "projectID", "instanceID", "20200311_0000001_111111", "vidEdit"),
+            (
+                "d8b6efc3ee308ef3ea1284b9dfc79df8",
+                "projectID",
+                "instanceID",
+                "0210232_1220_1222_020",
+                "satEdit",
+            ),
+            (
+                "777417adfc7aaa032537e75b025ab267",
+                "projectID",
+                "instanceID",
+                "0210232_1220_1222_022",
+                "satEdit",
+            ),
+            (
+                "7c1c5ed25bf0c827bd8ddcb1091fad1c",
+                "projectID",
+                "instanceID",
+                "0210232_1220_1222_0222",
+                "satEdit",
+            ),
+            (
+                "24079070c4f1a4bc9b57070ae831514f",
+                "projectID",
+                "instanceID",
+                "20200311_0000001_111111",
+                "vidEdit",
+            ),
             ("fdbcc3906f2c619394b94d636af353a5", "p1", "i1", "0210232_1220_1222_0222", "satEdit"),
             ("9cf4db018beecb08a1f27678798c0653", "p1", "i1", "20200311_0000001_111111", "vidEdit"),
         ];

@@ -55,7 +55,11 @@ pub async fn take(service: &Service, topic: &str, body: &[u8]) -> Taken {
 /// Whether a task service can be asked there.
 fn address(url: &str) -> Result<(), String> {
     let known = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if known && url.len() <= MAX_URL_BYTES { Ok(()) } else { Err("URL should be an http or https address".into()) }
+    if known && url.len() <= MAX_URL_BYTES {
+        Ok(())
+    } else {
+        Err("URL should be an http or https address".into())
+    }
 }
 
 async fn register(service: &Service, fields: &Fields) -> Result<Taken, String> {
@@ -182,7 +186,8 @@ mod tests {
     #[test]
     fn keys_are_matched_without_regard_to_case() {
         let one = Fields::read(br#"{"TASKID":"t","taskType":"k","projectid":"p","InstanceID":"i"}"#).unwrap();
-        let other = Fields::read(br#"{"TaskID":"t","TaskType":"k","ProjectID":"p","instanceID":"i"}"#).unwrap();
+        let other =
+            Fields::read(br#"{"TaskID":"t","TaskType":"k","ProjectID":"p","instanceID":"i"}"#).unwrap();
         assert_eq!(one.row(), other.row());
         assert_eq!(one.row().unwrap().status, board::UNCLAIMED);
     }

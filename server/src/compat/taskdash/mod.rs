@@ -168,4 +168,3 @@ impl Front {
         board::list(&self.service, None, |row| row.status == status).await
     }
 }
-

@@ -45,7 +45,12 @@ pub struct Shown {
 }
 
 /// Remembers a service.
-pub async fn register(service: &Service, url: &str, name: &str, reserved: &str) -> std::result::Result<(), ServiceError> {
+pub async fn register(
+    service: &Service,
+    url: &str,
+    name: &str,
+    reserved: &str,
+) -> std::result::Result<(), ServiceError> {
     let registered_at = service.now();
     let (name, reserved) = (name.to_owned(), reserved.to_owned());
     let stored = TaskService { name, reserved, registered_at };
@@ -64,7 +69,8 @@ pub async fn beat(service: &Service, url: &str, time: i64) -> std::result::Resul
 pub async fn addresses(service: &Service) -> std::result::Result<Vec<String>, ServiceError> {
     let mut urls: Vec<String> = Vec::new();
     loop {
-        let page = service.list_records::<TaskService>(SERVICE, None, urls.last().map(String::as_str), PAGE).await?;
+        let page =
+            service.list_records::<TaskService>(SERVICE, None, urls.last().map(String::as_str), PAGE).await?;
         if page.is_empty() {
             return Ok(urls);
         }

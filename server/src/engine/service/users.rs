@@ -115,9 +115,8 @@ impl Service {
         self.end_sessions(name, |session| session.expires_at <= now).await?;
         let token = digits(&self.drawn(TOKEN_BYTES)?);
         let session = Session { user: name.to_owned(), expires_at: now.plus_ms(lasts_ms) };
-        let put = |_: Option<Session>| {
-            Ok::<_, ServiceError>((Some((session.clone(), Some(name.to_owned()))), ()))
-        };
+        let put =
+            |_: Option<Session>| Ok::<_, ServiceError>((Some((session.clone(), Some(name.to_owned()))), ()));
         self.change_record(SESSION, &digest(&token), put).await?;
         Ok(token)
     }
@@ -166,7 +165,14 @@ impl Stored {
     fn nobody() -> Self {
         let cost = Params::DEFAULT;
         let (memory_kib, passes, lanes) = (cost.m_cost(), cost.t_cost(), cost.p_cost());
-        Self { senior: false, salt: "0".repeat(2 * SALT_BYTES), hash: String::new(), memory_kib, passes, lanes }
+        Self {
+            senior: false,
+            salt: "0".repeat(2 * SALT_BYTES),
+            hash: String::new(),
+            memory_kib,
+            passes,
+            lanes,
+        }
     }
 
     async fn fits(self, password: String) -> Result<bool> {

@@ -165,7 +165,8 @@ async fn people_are_added_without_their_password_in_an_argument_and_sign_in_to_t
 
     // The fronts are on in dev.
     let form = "operation=userLogin&username=li&password=correct+horse";
-    let entered = reqwest::Client::new().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
+    let entered =
+        reqwest::Client::new().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
     assert_eq!(entered.text().await.unwrap(), "success");
     let greeted = reqwest::get(format!("{}/newtype?name=download", dev.url)).await.unwrap();
     assert_eq!(greeted.text().await.unwrap(), "OK");

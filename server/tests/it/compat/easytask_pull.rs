@@ -53,13 +53,15 @@ async fn put(on: &Desk, body: &Value) -> i64 {
     answer["data"].as_i64().expect("the id is an integer")
 }
 
-/// Puts so many tasks, and fires them one after the other, as they were put.
+/// Puts so many tasks a millisecond apart, and fires them; then it is [`NOW`] again.
 async fn ready(on: &Desk, tasks: usize) -> Vec<i64> {
     let mut ids = Vec::new();
-    for _ in 0..tasks {
+    for at in 0..tasks {
+        on.stage.clock.set(NOW.plus_ms(at as i64));
         ids.push(put(on, &json!({"rid": "10"})).await);
         on.fire("download").await;
     }
+    on.stage.clock.set(NOW);
     ids
 }
 
@@ -195,7 +197,9 @@ pub async fn a_list_is_paged_by_number(on: &dyn Fixture) {
 
 pub async fn pages_out_of_bounds_are_refused(on: &dyn Fixture) {
     let on = open(on).await;
-    for query in ["pageno=0&pagesize=1", "pageno=1&pagesize=0", "pageno=1&pagesize=101", "pageno=-1", "pagesize=x"] {
+    for query in
+        ["pageno=0&pagesize=1", "pageno=1&pagesize=0", "pageno=1&pagesize=101", "pageno=-1", "pagesize=x"]
+    {
         assert_eq!(code(&on.get(&format!("/querytask?{query}")).await), refused("参数错误"), "{query}");
     }
     assert_eq!(code(&on.get("/querytask?pageno=1&pagesize=100").await)["code"], 0);
@@ -207,7 +211,9 @@ pub async fn a_claim_takes_ten_at_most_and_none_is_an_empty_list(on: &dyn Fixtur
     let all = ready(&on, 12).await;
     assert_eq!(claim(&on, "w", 99).await, all[..10], "the oldest ones first");
     assert_eq!(claim(&on, "w", 1).await, all[10..11]);
-    for query in ["type=download&num=1", "name=w&num=1", "type=download&name=w&num=0", "type=download&name=w&num="] {
+    for query in
+        ["type=download&num=1", "name=w&num=1", "type=download&name=w&num=0", "type=download&name=w&num="]
+    {
         assert_eq!(code(&on.get(&format!("/querytask?{query}")).await), refused("参数错误"), "{query}");
     }
 }
@@ -338,7 +344,11 @@ pub async fn with_auth_a_cookie_is_demanded(on: &dyn Fixture) {
     let on = Desk::on(on, Compat { easytask_pull: settings, ..Compat::default() });
     for path in ["/querytask?pageno=1", "/newtype?name=a", "/sayhi?type=a&name=b", "/beat?type=a&name=b"] {
         let refused = on.get(path).await;
-        assert_eq!((refused.status, refused.body.as_str()), (401, r#"{"code":-1,"errmsg":"请登录"}"#), "{path}");
+        assert_eq!(
+            (refused.status, refused.body.as_str()),
+            (401, r#"{"code":-1,"errmsg":"请登录"}"#),
+            "{path}"
+        );
     }
     assert_eq!(on.put("/api/putask/a", "{}").await.status, 401);
     assert_eq!(on.post("/updatetask", "{}").await.status, 401);
@@ -384,17 +394,15 @@ pub async fn two_workers_never_get_the_same_task(on: &dyn Fixture) {
         put(&one, &json!({})).await;
     }
     one.fire("download").await;
-    let drain = async |desk: &Desk, name: &str| {
-        let mut mine = Vec::new();
-        loop {
-            let more = claim(desk, name, 10).await;
-            if more.is_empty() {
-                return mine;
-            }
-            mine.extend(more);
+    let (mut mine, mut yours) = (Vec::new(), Vec::new());
+    loop {
+        let (first, second) = tokio::join!(claim(&one, "w", 10), claim(&other, "x", 10));
+        if first.is_empty() && second.is_empty() {
+            break;
         }
-    };
-    let (mut mine, yours) = tokio::join!(drain(&one, "w"), drain(&other, "x"));
+        mine.extend(first);
+        yours.extend(second);
+    }
     assert!(!mine.is_empty() && !yours.is_empty(), "{} and {}", mine.len(), yours.len());
     mine.extend(yours);
     assert_eq!(mine.len(), TASKS);
@@ -405,9 +413,13 @@ pub async fn two_workers_never_get_the_same_task(on: &dyn Fixture) {
 pub async fn a_number_that_was_not_kept_comes_back_with_the_claim(on: &dyn Fixture) {
     let on = open(on).await;
     let orphan = json!({"id": 77, "tid": "", "rid": "10", "task_type": "download", "task_info": {"a": 1}});
-    let orphan = Submission { queue: Some("download".to_owned()), ..Submission::named("download", orphan.to_string()) };
+    let orphan = Submission {
+        queue: Some("download".to_owned()),
+        ..Submission::named("download", orphan.to_string())
+    };
     on.stage.submit(orphan).await;
-    let strange = Submission { queue: Some("download".to_owned()), ..Submission::named("strange", "no task of ours") };
+    let strange =
+        Submission { queue: Some("download".to_owned()), ..Submission::named("strange", "no task of ours") };
     let strange = on.stage.submit(strange).await;
     let [run] = on.fire("strange").await.try_into().unwrap();
     on.fire("download").await;

@@ -53,11 +53,15 @@ async fn message(on: &Desk, topic: &str, body: &str) -> String {
 
 /// Puts a task on the board; its id.
 async fn task(on: &Desk, name: &str, changes: Value) -> String {
-    let mut body = json!({"ProjectID": "p", "InstanceID": "i", "TaskID": name, "TaskType": "satEdit", "CreateTime": 1});
+    let mut body =
+        json!({"ProjectID": "p", "InstanceID": "i", "TaskID": name, "TaskType": "satEdit", "CreateTime": 1});
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     assert_eq!(message(on, "taskRegister", &body.to_string()).await, "success");
     let all = all(on).await;
-    all.iter().find(|row| row["TaskID"] == name).expect("it is on the board")["ID"].as_str().unwrap().to_owned()
+    all.iter().find(|row| row["TaskID"] == name).expect("it is on the board")["ID"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 async fn all(on: &Desk) -> Vec<Value> {
@@ -131,7 +135,10 @@ pub async fn the_documents_transcript(on: &dyn Fixture) {
     let bind = format!("operation=TaskBind&id={ID}&user=smq");
     assert_eq!(on.post("/rpost/task", &bind).await, said("success"));
     assert_eq!(on.post("/rpost/task", "operation=GetTasksNoUser").await, said("[]"));
-    assert_eq!(on.post("/rpost/task", "operation=GetTasksByUser&user=smq").await, said(&row("已领取", "smq")));
+    assert_eq!(
+        on.post("/rpost/task", "operation=GetTasksByUser&user=smq").await,
+        said(&row("已领取", "smq"))
+    );
     assert_eq!(on.post("/rpost/updateStatus", UPDATED).await, said("success"));
     let edited = on.post("/rpost/task", "operation=GetTasksByStatus&status=编辑中").await;
     assert_eq!(edited, said(&row("编辑中", "smq")));
@@ -169,7 +176,8 @@ pub async fn parameters_come_in_the_address_urlencoded_or_as_multipart(on: &dyn 
     let part = |name: &str, value: &str| {
         format!("--xx\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
     };
-    let body = [part("operation", "TaskBind"), part("id", &id), part("username", "smq"), "--xx--\r\n".to_owned()];
+    let body =
+        [part("operation", "TaskBind"), part("id", &id), part("username", "smq"), "--xx--\r\n".to_owned()];
     let form = Request::post("/rpost/task").header(header::CONTENT_TYPE, "multipart/form-data; boundary=xx");
     let bound = super::answer(on.send(form.body(Body::from(body.concat())).unwrap()).await).await;
     assert_eq!(bound, said("success"));
@@ -268,7 +276,11 @@ pub async fn only_a_senior_user_assigns(on: &dyn Fixture) {
     let (chief, smq) = (session(&on, "chief").await, session(&on, "smq").await);
     assert_eq!(ask_as(&on, &smq, &assign("smq")).await, "没有权限");
     assert_eq!(ask_as(&on, &chief, &assign("li")).await, "success");
-    assert_eq!(ask_as(&on, &chief, &assign("smq")).await, "success", "given to somebody else before it is claimed");
+    assert_eq!(
+        ask_as(&on, &chief, &assign("smq")).await,
+        "success",
+        "given to somebody else before it is claimed"
+    );
     assert_eq!(stands(&on, &id).await, is("已指派", "smq"));
     assert_eq!(ask(&on, &format!("operation=TaskBind&id={id}&user=li")).await, "任务已被他人领取");
     assert_eq!(ask(&on, &format!("operation=TaskBind&id={id}&user=smq")).await, "success");
@@ -292,7 +304,11 @@ pub async fn a_second_registration_never_takes_a_claimed_task_away(on: &dyn Fixt
     let moved = REGISTERED.replace("https://192.168.51.33:8080", "https://elsewhere.example");
     message(&on, "taskRegister", &moved).await;
     assert_eq!(all(&on).await.len(), 1);
-    assert_eq!(all(&on).await[0]["URL"], "https://elsewhere.example", "an unclaimed one is brought up to date");
+    assert_eq!(
+        all(&on).await[0]["URL"],
+        "https://elsewhere.example",
+        "an unclaimed one is brought up to date"
+    );
     ask(&on, &format!("operation=TaskBind&id={ID}&user=smq")).await;
     message(&on, "taskRegister", REGISTERED).await;
     assert_eq!(stands(&on, ID).await, is("已领取", "smq"));
