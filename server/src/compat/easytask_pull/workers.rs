@@ -155,13 +155,12 @@ impl Front {
     async fn claimed(&self, run: &Run) -> Result<Option<View>> {
         let Some(data) = Data::read(&run.data) else { return Ok(None) };
         let (number, info) = (data.id, data.task_info.clone());
-        let row = match self.row(number).await? {
-            Some(row) => row,
-            None => {
-                let row = data.put().row(run.task_id.clone(), run.scheduled_at);
-                self.keep(number, &row).await?;
-                row
-            }
+        let row = if let Some(row) = self.row(number).await? {
+            row
+        } else {
+            let row = data.put().row(run.task_id.clone(), run.scheduled_at);
+            self.keep(number, &row).await?;
+            row
         };
         Ok(Some(View::claimed(number, row, info)))
     }

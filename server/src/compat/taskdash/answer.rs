@@ -45,12 +45,14 @@ pub enum Refused {
 
 impl Refused {
     /// A command that reads has failed.
+    #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
     pub fn query(error: ServiceError) -> Self {
         logged(&error);
         Self::Query
     }
 
     /// A command that writes has failed.
+    #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
     pub fn store(error: ServiceError) -> Self {
         logged(&error);
         Self::Store

@@ -52,7 +52,7 @@ async fn message(on: &Desk, topic: &str, body: &str) -> String {
 }
 
 /// Puts a task on the board; its id.
-async fn task(on: &Desk, name: &str, changes: Value) -> String {
+async fn task(on: &Desk, name: &str, changes: &Value) -> String {
     let mut body =
         json!({"ProjectID": "p", "InstanceID": "i", "TaskID": name, "TaskType": "satEdit", "CreateTime": 1});
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -164,7 +164,7 @@ pub async fn logging_in_says_success_or_error_and_nothing_else(on: &dyn Fixture)
 
 pub async fn parameters_come_in_the_address_urlencoded_or_as_multipart(on: &dyn Fixture) {
     let on = desk(on);
-    let id = task(&on, "t", json!({})).await;
+    let id = task(&on, "t", &json!({})).await;
     let of_user = "operation=GetTasksByUser&username=smq";
     for path in ["/rget/task", "/rpost/task"] {
         let request = Request::builder().method(if path == "/rget/task" { "GET" } else { "POST" });
@@ -186,7 +186,7 @@ pub async fn parameters_come_in_the_address_urlencoded_or_as_multipart(on: &dyn 
 
 pub async fn whatever_is_asked_wrongly_is_error_1000(on: &dyn Fixture) {
     let on = desk(on);
-    let id = task(&on, "t", json!({})).await;
+    let id = task(&on, "t", &json!({})).await;
     for form in [
         "",
         "operation=",
@@ -214,10 +214,10 @@ pub async fn both_liveness_paths_answer(on: &dyn Fixture) {
 pub async fn tasks_are_found_by_user_by_status_and_unclaimed(on: &dyn Fixture) {
     let on = desk(on);
     assert_eq!(ask(&on, "operation=GetTasksNoUser").await, "[]");
-    let old = task(&on, "old", json!({"CreateTime": 1})).await;
-    let new = task(&on, "new", json!({"CreateTime": 2})).await;
+    let old = task(&on, "old", &json!({"CreateTime": 1})).await;
+    let new = task(&on, "new", &json!({"CreateTime": 2})).await;
     // A service may name a user beforehand, as in the document's sample of what is stored.
-    let named = task(&on, "named", json!({"User": "sunmq"})).await;
+    let named = task(&on, "named", &json!({"User": "sunmq"})).await;
     let ids = async |form: &str| {
         let rows = rows(&on, form).await;
         rows.into_iter().map(|row| row["ID"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -233,13 +233,13 @@ pub async fn tasks_are_found_by_user_by_status_and_unclaimed(on: &dyn Fixture) {
 
 pub async fn a_bind_steals_nothing(on: &dyn Fixture) {
     let on = desk(on);
-    let id = task(&on, "t", json!({})).await;
+    let id = task(&on, "t", &json!({})).await;
     let bind = async |user: &str| ask(&on, &format!("operation=TaskBind&id={id}&user={user}")).await;
     assert_eq!(bind("smq").await, "success");
     assert_eq!(bind("smq").await, "success", "sent again");
     assert_eq!(bind("thief").await, "任务已被他人领取");
     assert_eq!(stands(&on, &id).await, is("已领取", "smq"));
-    let named = task(&on, "named", json!({"User": "sunmq"})).await;
+    let named = task(&on, "named", &json!({"User": "sunmq"})).await;
     assert_eq!(ask(&on, &format!("operation=TaskBind&id={named}&user=thief")).await, "任务已被他人领取");
     assert_eq!(ask(&on, &format!("operation=TaskBind&id={named}&user=sunmq")).await, "success");
 }
@@ -247,7 +247,7 @@ pub async fn a_bind_steals_nothing(on: &dyn Fixture) {
 pub async fn many_binds_have_one_winner(on: &dyn Fixture) {
     let one = desk(on);
     let other = Desk::again(on, fronts(), &one);
-    let id = task(&one, "t", json!({})).await;
+    let id = task(&one, "t", &json!({})).await;
     let bind = async |at: usize| {
         let desk = if at.is_multiple_of(2) { &one } else { &other };
         ask(desk, &format!("operation=TaskBind&id={id}&user=u{at}")).await
@@ -270,7 +270,7 @@ pub async fn only_a_senior_user_assigns(on: &dyn Fixture) {
     let on = desk(on);
     user(&on, "chief", true).await;
     user(&on, "smq", false).await;
-    let id = task(&on, "t", json!({})).await;
+    let id = task(&on, "t", &json!({})).await;
     let assign = |to: &str| format!("operation=TaskAssign&id={id}&user={to}");
     assert_eq!(ask(&on, &assign("smq")).await, "请登录");
     let (chief, smq) = (session(&on, "chief").await, session(&on, "smq").await);
