@@ -36,14 +36,14 @@ pub struct Answer {
 impl Desk {
     pub fn on(fixture: &dyn Fixture, fronts: Compat) -> Self {
         let stage = Stage::on(fixture.one(), fixture.records());
-        let state = HttpState {
+        let http = HttpState {
             service: Arc::clone(&stage.service),
             health: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             ids: Arc::clone(&stage.node.ids),
         };
         let service = Arc::clone(&stage.service);
-        let routes = router(state, LIMITS, Box::new(move |routes| mount(routes, &service, &fronts)));
+        let routes = router(http, LIMITS, Box::new(move |routes| mount(routes, &service, &fronts)));
         Self { stage, routes }
     }
 
