@@ -268,6 +268,48 @@ pub struct QueueList {
     pub queues: Vec<QueueResource>,
 }
 
+/// Body of `POST /v1/users`: a person who signs in to the fronts for older systems' clients.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UserSpec {
+    /// What the person signs in as: 1 to 128 bytes.
+    pub name: String,
+    /// 6 to 1,024 bytes. Only a digest is kept.
+    pub password: String,
+    /// Whether the person may assign tasks of the claim board to others.
+    #[serde(default)]
+    pub senior: bool,
+}
+
+impl std::fmt::Debug for UserSpec {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserSpec")
+            .field("name", &self.name)
+            .field("senior", &self.senior)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A person who signs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserResource {
+    /// The name.
+    pub name: String,
+    /// Whether the person may assign tasks of the claim board to others.
+    pub senior: bool,
+}
+
+/// Answer of `GET /v1/users`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserList {
+    /// Everybody, by name.
+    pub users: Vec<UserResource>,
+}
+
 /// Body of `POST /v1/runs/lease`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

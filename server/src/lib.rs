@@ -20,9 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use taskcenter_client::Verdict;
 use taskcenter_client::rocketmq::{RocketMqConfig, Tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::adapters::absent::NoBus;
 use crate::adapters::clock::SystemClock;
@@ -32,6 +37,7 @@ use crate::adapters::redis::RedisLock;
 use crate::adapters::rocketmq::RocketMqBus;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::webhook::Webhook;
+use crate::compat::taskdash;
 use crate::config::{Config, Mode};
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
@@ -44,7 +50,14 @@ use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
 use crate::workers::inside::Inside;
+use crate::workers::outbound::{Call, Outbound};
 use crate::workers::{Workers, WorkersError};
+
+/// What a TaskDash service is asked with.
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of its list of tasks.
+const TASK_LIST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Runs a node on `listener` until `shutdown`, then drains it. The only place where ports meet adapters.
 ///
@@ -80,11 +93,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let (fronts, commands) = (config.compat.clone(), Arc::clone(&state.service));
     let mount = Box::new(move |routes| compat::mount(routes, &commands, &fronts));
+    let chores = chores(&config, &state.service, &shutdown)?;
     let stop = shutdown.child_token();
     let workers = built_in(&config, &state.service).context("the built-in workers")?;
     let workers = tokio::spawn(workers.run_until(stop.clone()));
     let served = http::serve_over(listener, tls, state, config.http_limits(), mount, shutdown).await;
     // What they have in their hands is settled while the engine still runs.
+    chores.wait().await;
     stop.cancel();
     workers.await.context("the built-in workers stopped")?;
     node.shutdown.cancel();
@@ -113,6 +128,77 @@ fn built_in(config: &Config, service: &Arc<Service>) -> Result<Workers, WorkersE
     settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
     let inside = Inside::new(Arc::clone(service));
     workers::Builder::new(inside.clone(), inside, settings).start()
+}
+
+/// What the fronts do beside answering, until `shutdown`.
+fn chores(
+    config: &Config,
+    service: &Arc<Service>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<TaskTracker> {
+    let chores = TaskTracker::new();
+    if config.compat.taskdash.enabled {
+        let outbound = workers::outbound(&config.callback, TASK_LIST_BYTES).context("compat.taskdash")?;
+        let reply: taskdash::Reply = Arc::new(move |url| {
+            let outbound = outbound.clone();
+            async move { question(&outbound, url).await }.boxed()
+        });
+        chores.spawn(taskdash::run(Arc::clone(service), reply, shutdown.clone()));
+        if config.server.mode == Mode::Cluster {
+            for topic in taskdash::TOPICS {
+                chores.spawn(adapters::rocketmq::read(
+                    topic_of(config, topic),
+                    board(service, topic),
+                    shutdown.clone(),
+                ));
+            }
+        }
+    }
+    chores.close();
+    Ok(chores)
+}
+
+/// Asks a TaskDash service for its tasks.
+async fn question(outbound: &Outbound, url: String) -> Result<Vec<u8>, String> {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, FORM)]);
+    let body = taskdash::QUESTION.to_owned();
+    let call = Call { method: Method::POST, url, headers, body, timeout: QUESTION_TIMEOUT };
+    match outbound.make(call).await {
+        Ok(answer) if answer.status == 200 => Ok(answer.body.into_bytes()),
+        Ok(answer) => Err(format!("it answered {}", answer.status)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A topic beside the one of the runs. Members of one group must read the same, so each topic has a group of its own.
+fn topic_of(config: &Config, topic: &str) -> RocketMqConfig {
+    let mut client = rocketmq(&config.rocketmq);
+    client.group = format!("{}_{topic}", client.group);
+    client.topic = format!("{}{topic}", config.compat.taskdash.topic_prefix);
+    client.max_in_flight = 4;
+    client
+}
+
+/// Puts a topic's messages on the board. One that could not be stored comes again; one that never can be is put where a person looks.
+fn board(service: &Arc<Service>, topic: &'static str) -> adapters::rocketmq::Take {
+    let service = Arc::clone(service);
+    Arc::new(move |body| {
+        let service = Arc::clone(&service);
+        let taken = async move {
+            match taskdash::take(&service, topic, &body).await {
+                taskdash::Taken::Done => Verdict::Ack,
+                taskdash::Taken::Refused(why) => {
+                    tracing::warn!(topic, why, "a message is refused");
+                    Verdict::DeadLetter
+                }
+                taskdash::Taken::Failed(why) => {
+                    tracing::info!(topic, why, "a message is not stored; it comes again");
+                    Verdict::Retry { after: None }
+                }
+            }
+        };
+        taken.boxed()
+    })
 }
 
 /// What a node stands on.

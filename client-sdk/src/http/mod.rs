@@ -7,6 +7,7 @@ mod runs;
 mod services;
 mod tasks;
 mod tokens;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

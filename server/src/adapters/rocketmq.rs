@@ -1,11 +1,20 @@
 //! The bus on RocketMQ.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
-use taskcenter_client::rocketmq::{OutMessage, Producer, RocketMqConfig, RocketMqError};
+use futures_util::future::BoxFuture;
+use taskcenter_client::rocketmq::{OutMessage, Producer, RocketMq, RocketMqConfig, RocketMqError};
+use taskcenter_client::tag::Subscription;
+use taskcenter_client::{Deliver, Delivery, Transport, Verdict};
+use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Bus, BusMessage, PortError, Result};
 
 const NAME: &str = "RocketMQ";
+/// Pause before a reader that broke off begins again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The bus on RocketMQ.
 pub struct RocketMqBus(Producer);
@@ -50,5 +59,30 @@ impl Bus for RocketMqBus {
 
     async fn close(&self) {
         self.0.shutdown().await;
+    }
+}
+
+/// Takes a message's body, and says what becomes of the message.
+pub type Take = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Verdict> + Send + Sync>;
+
+struct Reader(Take);
+
+#[async_trait]
+impl Deliver for Reader {
+    async fn deliver(&self, delivery: Delivery) -> Verdict {
+        (self.0)(delivery.body.into()).await
+    }
+}
+
+/// Reads every message of a topic until `shutdown`; a broker that is not there is waited for.
+pub async fn read(config: RocketMqConfig, take: Take, shutdown: CancellationToken) {
+    let reader: Arc<dyn Deliver> = Arc::new(Reader(take));
+    let transport = RocketMq::new(config.clone());
+    while !shutdown.is_cancelled() {
+        let ended = transport.run(Subscription::All, Arc::clone(&reader), shutdown.clone()).await;
+        if let Err(error) = ended {
+            tracing::warn!(topic = config.topic, %error, "the topic cannot be read; it is tried again");
+            shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+        }
     }
 }

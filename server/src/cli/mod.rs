@@ -18,6 +18,7 @@ mod table;
 mod tail;
 mod task;
 mod token;
+mod user;
 mod when;
 mod worker;
 
@@ -93,6 +94,14 @@ enum Verb {
         #[command(subcommand)]
         verb: queue::QueueVerb,
     },
+    /// Look after the people who sign in to the fronts for older systems' clients.
+    #[command(after_help = user::EXAMPLES)]
+    User {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: user::UserVerb,
+    },
     /// Print each run as it appears and as its state changes, until Ctrl-C.
     #[command(after_help = tail::EXAMPLES)]
     Tail {
@@ -143,6 +152,7 @@ impl Verb {
             Self::Task { remote, verb } => remote.run(async |center| verb.run(&center).await),
             Self::Run { remote, verb } => remote.run(async |center| verb.run(&center).await),
             Self::Queue { remote, verb } => remote.run(async |center| verb.run(&center).await),
+            Self::User { remote, verb } => remote.run(async |center| verb.run(&center).await),
             Self::Tail { remote, tail } => remote.run(async |center| tail.run(&center).await),
             Self::Stat { remote, stat } => remote.run(async |center| stat.run(&center).await),
             Self::Token { remote, verb } => verb.run(remote),

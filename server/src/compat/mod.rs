@@ -3,14 +3,18 @@
 //! Each stands or falls with its setting `compat.<front>.enabled`.
 
 mod easytask;
+mod easytask_pull;
 mod kingtask;
+mod query;
+mod session;
 mod settings;
+pub mod taskdash;
 
 use std::sync::Arc;
 
 use axum::Router;
 
-pub use settings::{Compat, Easytask, Front, Kingtask};
+pub use settings::{Compat, Easytask, EasytaskPull, Front, Kingtask, Taskdash};
 
 use crate::engine::service::Service;
 
@@ -21,6 +25,12 @@ pub fn mount(mut routes: Router, service: &Arc<Service>, settings: &Compat) -> R
     }
     if settings.easytask.enabled {
         routes = easytask::mount(routes, service, &settings.easytask);
+    }
+    if settings.easytask_pull.enabled {
+        routes = easytask_pull::mount(routes, service, &settings.easytask_pull);
+    }
+    if settings.taskdash.enabled {
+        routes = taskdash::mount(routes, service, &settings.taskdash);
     }
     routes
 }

@@ -11,9 +11,9 @@ pub struct Compat {
     /// easytask: HTTP callback services.
     pub easytask: Easytask,
     /// easyTask: pull workers.
-    pub easytask_pull: Front,
+    pub easytask_pull: EasytaskPull,
     /// TaskDash: the claim board.
-    pub taskdash: Front,
+    pub taskdash: Taskdash,
 }
 
 /// One front.
@@ -62,8 +62,46 @@ impl Default for Easytask {
     }
 }
 
+/// The front for easyTask's clients and pull workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EasytaskPull {
+    /// Whether its routes answer.
+    pub enabled: bool,
+    /// Whether callers must have signed in; `auth` of the old server.
+    pub auth: bool,
+    /// How long a session lasts, in hours.
+    pub session_hours: u32,
+}
+
+impl Default for EasytaskPull {
+    fn default() -> Self {
+        Self { enabled: false, auth: false, session_hours: 168 }
+    }
+}
+
+/// The front for TaskDash's page and task services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Taskdash {
+    /// Whether its routes answer and its topics are read.
+    pub enabled: bool,
+    /// Whether the page's operations need a session, and a user binds tasks to himself alone.
+    pub auth: bool,
+    /// How long a session lasts, in hours.
+    pub session_hours: u32,
+    /// Stands before the names of the four topics.
+    pub topic_prefix: String,
+}
+
+impl Default for Taskdash {
+    fn default() -> Self {
+        Self { enabled: false, auth: false, session_hours: 12, topic_prefix: String::new() }
+    }
+}
+
 impl Compat {
-    /// Every front.
+    /// Every front switched on, each as it is set.
     #[must_use]
     pub fn all_on(mut self) -> Self {
         self.kingtask.enabled = true;

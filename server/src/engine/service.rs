@@ -11,6 +11,7 @@ mod reach;
 mod records;
 mod taking;
 mod tokens;
+mod users;
 mod work;
 
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ pub use once::IdempotencyKey;
 use reach::Reach;
 use taking::Taking;
 pub use tokens::{Token, drawn_token};
+pub use users::User;
 pub use work::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
 
 /// Deleted tasks whose open runs are looked up at the same time.

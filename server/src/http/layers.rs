@@ -121,7 +121,9 @@ pub fn answered(state: &HttpState, response: &axum::response::Response, latency:
 /// Anybody can make up methods; a metric's label takes only those that are served.
 fn method_label(method: &Method) -> &str {
     match *method {
-        Method::GET | Method::HEAD | Method::POST | Method::PATCH | Method::DELETE => method.as_str(),
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
+            method.as_str()
+        }
         _ => "other",
     }
 }

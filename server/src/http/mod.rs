@@ -32,6 +32,7 @@ mod stat;
 mod tasks;
 mod tls;
 mod tokens;
+mod users;
 mod view;
 mod work;
 

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
 
 use super::error::{ApiError, PROBLEM_JSON};
-use super::{Context, access, queues, runs, schedule, services, stat, tasks, tokens, work};
+use super::{Context, access, queues, runs, schedule, services, stat, tasks, tokens, users, work};
 
 const DOCUMENT: &str = "/v1/openapi.json";
 /// The viewer loads nothing from anywhere else.
@@ -58,6 +58,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(schedule::next))
         .routes(routes!(tokens::issue, tokens::list))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(users::set, users::list))
+        .routes(routes!(users::delete))
         .routes(routes!(document));
     let document = resources.get_openapi_mut();
     document.paths.paths.values_mut().flat_map(operations).for_each(may_refuse);

@@ -74,6 +74,22 @@ pub struct Builder<A> {
     launcher: Option<PathBuf>,
 }
 
+/// Calls to the outside that keep to the lists of addresses, for whoever else makes some; at most `answer_bytes` of an answer are read.
+///
+/// # Errors
+/// When a range is none, or the HTTP client cannot be set up.
+pub fn outbound(settings: &settings::Callback, answer_bytes: usize) -> Result<Outbound, WorkersError> {
+    outbound_past(settings, Arc::new(SystemLookup), answer_bytes)
+}
+
+fn outbound_past(
+    settings: &settings::Callback,
+    lookup: Arc<dyn Lookup>,
+    answer_bytes: usize,
+) -> Result<Outbound, WorkersError> {
+    Ok(Outbound::new(Guard::new(&settings.allow, &settings.deny)?, lookup, answer_bytes)?)
+}
+
 impl<A: WorkerApi + Clone> Builder<A> {
     /// Workers that take their runs from `api`, and find services in `directory`.
     pub fn new(api: A, directory: impl Directory, settings: Settings) -> Self {
@@ -118,8 +134,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
 
     fn outbound(&self) -> Result<Outbound, WorkersError> {
         let callback = &self.settings.callback;
-        let guard = Guard::new(&callback.allow, &callback.deny)?;
-        Ok(Outbound::new(guard, Arc::clone(&self.lookup), callback.answer_bytes)?)
+        outbound_past(callback, Arc::clone(&self.lookup), callback.answer_bytes)
     }
 
     fn rpc(&self, outbound: Outbound) -> Result<Consumer, WorkersError> {

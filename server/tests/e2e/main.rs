@@ -3,6 +3,7 @@
 //! `cargo xtask services up` starts what they need. Without it they fail.
 
 mod alerts;
+mod board;
 mod cluster;
 mod crash;
 mod defects;

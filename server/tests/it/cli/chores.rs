@@ -149,3 +149,30 @@ async fn wrong_options_end_with_2_before_anything_is_sent() {
         assert!(err.starts_with("error: "), "{words:?}: {err}");
     }
 }
+
+#[tokio::test]
+async fn people_are_added_without_their_password_in_an_argument_and_sign_in_to_the_fronts() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let add = ["user", "add", "li", "--senior", "--json", "--server", &dev.url];
+    let (code, out, err) = taskcenter_reading(&add, "correct horse\nsecond line").await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let li = serde_json::json!({"name": "li", "senior": true});
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), li);
+    assert_eq!(dev.json(&["user", "list"]).await, serde_json::json!({ "users": [li] }));
+    let (code, _, err) = taskcenter_reading(&add, "short").await;
+    assert!(code == 4 && err.contains("password"), "{code} {err}");
+
+    // The fronts are on in dev.
+    let form = "operation=userLogin&username=li&password=correct+horse";
+    let entered =
+        reqwest::Client::new().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
+    assert_eq!(entered.text().await.unwrap(), "success");
+    let greeted = reqwest::get(format!("{}/newtype?name=download", dev.url)).await.unwrap();
+    assert_eq!(greeted.text().await.unwrap(), "OK");
+
+    let (code, out, _) = dev.run(&["user", "remove", "li"]).await;
+    assert!(code == 0 && out.contains("senior"), "{out}");
+    assert_eq!(dev.run(&["user", "remove", "li"]).await.0, 3);
+    assert_eq!(dev.running.stop().await, 0);
+}

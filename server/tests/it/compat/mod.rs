@@ -1,7 +1,9 @@
 //! The fronts for older systems' clients, on every store: what goes in, what comes out, byte for byte.
 
 mod easytask;
+mod easytask_pull;
 mod kingtask;
+mod taskdash;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +14,9 @@ use axum::http::{Request, Response, header};
 use serde_json::Value;
 use taskcenter_server::compat::{Compat, mount};
 use taskcenter_server::core::run::Outcome;
-use taskcenter_server::core::{Run, TaskId};
+use taskcenter_server::core::{Run, TaskId, TaskState};
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{LeaseTerms, Report};
+use taskcenter_server::engine::service::{LeaseTerms, Page, Report, TaskFilter};
 use taskcenter_server::http::{HttpState, router};
 use tower::ServiceExt;
 
@@ -50,7 +52,7 @@ impl Desk {
         Self { stage, routes }
     }
 
-    /// The same node after a restart: nothing that was in memory is left.
+    /// The same node after a restart, or another one: nothing that was in memory is left.
     pub fn again(fixture: &dyn Fixture, fronts: Compat, before: &Self) -> Self {
         use taskcenter_server::ports::Clock as _;
         let desk = Self::on(fixture, fronts);
@@ -60,6 +62,10 @@ impl Desk {
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.routes.clone().oneshot(request).await.unwrap()
+    }
+
+    pub async fn put(&self, path: &str, body: &str) -> Answer {
+        answer(self.send(Request::put(path).body(Body::from(body.to_owned())).unwrap()).await).await
     }
 
     pub async fn post(&self, path: &str, body: &str) -> Answer {
@@ -99,6 +105,17 @@ impl Desk {
     pub async fn succeed(&self, run: &Run, message: &str) {
         let result = serde_json::json!({ "message": message }).to_string();
         self.settle(run, Outcome::Succeeded { result: Some(result) }, None).await;
+    }
+
+    /// Fires every task of a name that is due, as the dispatcher would; their runs.
+    pub async fn fire(&self, name: &str) -> Vec<Run> {
+        let filter = TaskFilter { name: Some(name.to_owned()), state: Some(TaskState::Active) };
+        let page = Page { limit: 1_000, before: None };
+        let mut runs = Vec::new();
+        for task in self.stage.service.list_tasks(&filter, &page).await.unwrap() {
+            runs.push(self.stage.fire(&task.id).await);
+        }
+        runs
     }
 }
 
@@ -175,4 +192,43 @@ on_every_store! {
         every_interval_is_waited_for_and_the_final_failure_counts_once
         undo_counts_what_is_due_and_not_finished
         days_are_counted_apart_and_survive_a_restart;
+    easytask_pull:
+        the_documents_transcript
+        putting_under_every_address_numbers_the_tasks
+        a_put_that_says_too_little_is_refused
+        an_unknown_type_is_named
+        types_are_created_once_and_names_of_built_in_queues_are_not_theirs
+        a_list_is_paged_by_number
+        pages_out_of_bounds_are_refused
+        a_claim_takes_ten_at_most_and_none_is_an_empty_list
+        a_worker_says_hello_before_it_takes_or_beats
+        a_minute_of_silence_drops_a_worker_and_its_tasks_go_back_to_the_front
+        beats_keep_tasks_for_as_long_as_it_takes
+        a_worker_that_says_hello_again_gives_back_what_it_held
+        an_update_ends_a_task_and_its_row_says_how
+        an_update_of_nobodys_task_or_of_anothers_is_refused
+        the_callback_is_called_once_when_the_task_ends
+        with_auth_a_cookie_is_demanded
+        numbers_are_never_used_twice
+        two_workers_never_get_the_same_task
+        a_number_that_was_not_kept_comes_back_with_the_claim;
+    taskdash:
+        the_documents_transcript
+        logging_in_says_success_or_error_and_nothing_else
+        parameters_come_in_the_address_urlencoded_or_as_multipart
+        whatever_is_asked_wrongly_is_error_1000
+        both_liveness_paths_answer
+        tasks_are_found_by_user_by_status_and_unclaimed
+        a_bind_steals_nothing
+        many_binds_have_one_winner
+        an_unknown_id_is_an_error
+        only_a_senior_user_assigns
+        an_incoming_id_is_ignored
+        a_second_registration_never_takes_a_claimed_task_away
+        a_service_that_registers_is_asked_for_its_tasks
+        every_service_is_asked_again_at_start_up
+        three_missed_heartbeats_and_a_service_is_down
+        with_auth_a_session_is_demanded_and_one_binds_for_oneself
+        a_message_that_is_no_message_is_refused_and_one_too_early_comes_again
+        users_and_sessions_end;
 }

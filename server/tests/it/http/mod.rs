@@ -11,6 +11,7 @@ mod queues;
 mod runs;
 mod schedule;
 mod tasks_v1;
+mod users;
 mod work;
 
 use std::sync::Arc;

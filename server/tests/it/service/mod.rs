@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use taskcenter_server::adapters::absent::NoBus;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
@@ -61,6 +62,7 @@ impl Stage {
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), Settings::default(), shutdown);
+        let service = service.with_access(AccessSettings::default(), entropy::fill);
         Self { store, clock, node, service: Arc::new(service) }
     }
 

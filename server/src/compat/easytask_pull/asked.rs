@@ -1,0 +1,171 @@
+//! What is asked for, read from a request's body.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::answer::Refused;
+use super::rows::Row;
+use super::{NOT_TYPES, Result};
+use crate::core::retry::RetryPolicy;
+use crate::core::submission::{Dedup, MAX_ATTEMPTS, Submission};
+use crate::core::{Moment, TaskId};
+
+const MAX_TEXT_BYTES: usize = 256;
+const MAX_URL_BYTES: usize = 2_048;
+
+/// A task as it is put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    pub kind: String,
+    pub tid: String,
+    pub rid: String,
+    pub info: Value,
+    pub callback: Option<String>,
+}
+
+/// A text or a number, as text; nothing is the empty text.
+fn text(value: &Value) -> Result<String> {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err(Refused::Arguments),
+    };
+    if text.len() <= MAX_TEXT_BYTES { Ok(text) } else { Err(Refused::Arguments) }
+}
+
+impl Put {
+    /// The body's type wins over the address's, which is how the document's own example has it.
+    pub fn read(kind: Option<String>, body: &[u8]) -> Result<Self> {
+        let body: Value = serde_json::from_slice(body).map_err(|_| Refused::Arguments)?;
+        let own = text(&body["task_type"])?;
+        let kind = if own.is_empty() { kind.unwrap_or_default() } else { own };
+        if kind.is_empty() || NOT_TYPES.contains(&kind.as_str()) || !body.is_object() {
+            return Err(Refused::Arguments);
+        }
+        let info = body["task_info"].clone();
+        let callback = callback(&info)?;
+        Ok(Self { kind, tid: text(&body["tid"])?, rid: text(&body["rid"])?, info, callback })
+    }
+
+    /// The task of the engine. However many workers die over it, the next one gets it.
+    pub fn submission(&self, number: i64) -> Submission {
+        let data = Data {
+            id: number,
+            tid: self.tid.clone(),
+            rid: self.rid.clone(),
+            task_type: self.kind.clone(),
+            task_info: self.info.clone(),
+        };
+        let data = serde_json::to_string(&data).unwrap_or_default();
+        Submission {
+            queue: Some(self.kind.clone()),
+            retry: Some(RetryPolicy { max_attempts: MAX_ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
+            dedup: Dedup::Nothing,
+            ..Submission::named(&*self.kind, data)
+        }
+    }
+
+    /// What is remembered of it.
+    pub fn row(&self, task: TaskId, now: Moment) -> Row {
+        Row {
+            task,
+            tid: self.tid.clone(),
+            rid: self.rid.clone(),
+            kind: self.kind.clone(),
+            callback: self.callback.clone(),
+            added_at: now,
+            remark: String::new(),
+        }
+    }
+}
+
+/// What a task of this front carries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Data {
+    pub id: i64,
+    pub tid: String,
+    pub rid: String,
+    pub task_type: String,
+    pub task_info: Value,
+}
+
+impl Data {
+    /// What a run carries; `None`: somebody else put it into this queue.
+    pub fn read(data: &str) -> Option<Self> {
+        serde_json::from_str(data).ok()
+    }
+
+    /// What was put, read back.
+    pub fn put(self) -> Put {
+        let callback = callback(&self.task_info).unwrap_or_default();
+        Put { kind: self.task_type, tid: self.tid, rid: self.rid, info: self.task_info, callback }
+    }
+}
+
+/// The address in a `task_info` that is to hear of the task's end. For video tasks it is an object in Base64.
+fn callback(info: &Value) -> Result<Option<String>> {
+    let decoded = info.as_str().and_then(|text| BASE64_STANDARD.decode(text.trim()).ok());
+    let decoded: Option<Value> = decoded.and_then(|json| serde_json::from_slice(&json).ok());
+    let given = &decoded.as_ref().unwrap_or(info)["callback"];
+    if given.is_null() || given == "" {
+        return Ok(None);
+    }
+    let url = given.as_str().filter(|url| url.len() <= MAX_URL_BYTES).ok_or(Refused::Arguments)?;
+    let known = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if known { Ok(Some(url.to_owned())) } else { Err(Refused::Arguments) }
+}
+
+/// What a worker says of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    pub id: i64,
+    pub stat: i64,
+    pub remark: String,
+    /// Who says so; old workers do not.
+    pub name: Option<String>,
+    /// The file that came of it, and its picture, for the callback.
+    pub files: [Option<String>; 2],
+}
+
+impl Update {
+    pub fn read(body: &[u8]) -> Result<Self> {
+        let body: Value = serde_json::from_slice(body).map_err(|_| Refused::Arguments)?;
+        let whole = |name: &str| text(&body[name])?.parse().map_err(|_| Refused::Arguments);
+        let some = |name: &str| text(&body[name]).map(|text| Some(text).filter(|text| !text.is_empty()));
+        let remark = body["remark"].as_str().unwrap_or_default().to_owned();
+        let files = [some("nfid")?, some("img")?];
+        Ok(Self { id: whole("id")?, stat: whole("stat")?, remark, name: some("name")?, files })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_callback_of_a_video_task_is_in_base64() {
+        let info = BASE64_STANDARD.encode(r#"{"fid":"1","callback":"http://a.example/c"}"#);
+        assert_eq!(callback(&json!(info)).unwrap().as_deref(), Some("http://a.example/c"));
+        assert_eq!(callback(&json!("plain text")).unwrap(), None);
+        assert_eq!(callback(&json!({"url": "x"})).unwrap(), None);
+        for wrong in ["ftp://a.example", "no address", "file:///etc/passwd"] {
+            assert!(callback(&json!({ "callback": wrong })).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_bodys_type_wins_over_the_addresss() {
+        let read = |kind: Option<&str>, body: &Value| {
+            Put::read(kind.map(str::to_owned), body.to_string().as_bytes()).map(|put| put.kind).ok()
+        };
+        assert_eq!(read(Some("a"), &json!({"task_type": "b"})).as_deref(), Some("b"));
+        assert_eq!(read(Some("a"), &json!({})).as_deref(), Some("a"));
+        assert_eq!(read(None, &json!({})), None);
+        assert_eq!(read(None, &json!({"task_type": "rpc"})), None);
+    }
+}

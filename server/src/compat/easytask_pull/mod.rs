@@ -1,0 +1,222 @@
+//! easyTask: pull workers, section 5 of the contracts.
+//!
+//! A task is a one-shot in the queue that is named after its type. A worker holds its tasks by the engine's leases: they last a minute, and
+//! each sign of life renews them. Beside tasks and runs the front remembers which types there are, which workers have said hello, and
+//! which task has which number.
+
+mod answer;
+mod asked;
+mod numbers;
+mod rows;
+mod settle;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use serde::{Deserialize, Serialize};
+
+use super::query::Params;
+use super::session;
+use super::settings::EasytaskPull;
+use crate::core::{Moment, tag};
+use crate::engine::service::Service;
+use answer::Refused;
+use asked::Put;
+use numbers::Numbers;
+use rows::View;
+
+/// Longest request body.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const COOKIE: &str = "gsessionid";
+const TYPE: &str = "easytask_pull.type";
+/// Queues of the built-in workers: whoever puts a task there has it carried out.
+const NOT_TYPES: [&str; 3] = ["callback", "script", "rpc"];
+/// Most tasks for one claim.
+const MAX_CLAIM: u32 = 10;
+const MAX_PAGE: u64 = 100;
+const MAX_WORKER_BYTES: usize = 128;
+
+type Result<T> = std::result::Result<T, Refused>;
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    settings: EasytaskPull,
+    numbers: Arc<Numbers>,
+}
+
+/// A type of tasks, as it is remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Type {
+    since: Moment,
+}
+
+/// Puts the front beside `routes`.
+pub fn mount(routes: Router, service: &Arc<Service>, settings: &EasytaskPull) -> Router {
+    let front = Front { service: Arc::clone(service), settings: settings.clone(), numbers: Arc::default() };
+    let mut guarded = Router::new();
+    for path in ["/api/putask", "/putask", "/addtask"] {
+        guarded = guarded.route(path, put(put_untyped)).route(&format!("{path}/{{type}}"), put(put_typed));
+    }
+    let guarded = guarded
+        .route("/querytask", get(query))
+        .route("/updatetask", post(update))
+        .route("/sayhi", get(say_hi))
+        .route("/newtype", get(new_type))
+        .route("/beat", get(beat))
+        .layer(from_fn_with_state(front.clone(), guard));
+    let own = guarded.route("/api/login", post(log_in)).with_state(front);
+    routes.merge(own)
+}
+
+/// Lets those in who have signed in, where that is demanded.
+async fn guard(State(front): State<Front>, request: Request, next: Next) -> Response {
+    match front.let_in(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => answer::json::<()>(Err(refused)),
+    }
+}
+
+async fn put_typed(State(front): State<Front>, Path(kind): Path<String>, body: Body) -> Response {
+    answer::json(front.put(Some(kind), body).await.map(Some))
+}
+
+async fn put_untyped(State(front): State<Front>, body: Body) -> Response {
+    answer::json(front.put(None, body).await.map(Some))
+}
+
+/// The same address lists, and with `num` claims.
+async fn query(State(front): State<Front>, uri: Uri) -> Response {
+    let params = Params::of(&uri);
+    let rows = match params.given("num") {
+        Some(num) => front.claim(&params, num).await,
+        None => front.list(&params).await,
+    };
+    answer::json(rows.map(Some))
+}
+
+async fn update(State(front): State<Front>, body: Body) -> Response {
+    answer::json::<()>(front.update(body).await.map(|()| None))
+}
+
+async fn say_hi(State(front): State<Front>, uri: Uri) -> Response {
+    answer::text(front.say_hi(&Params::of(&uri)).await)
+}
+
+async fn new_type(State(front): State<Front>, uri: Uri) -> Response {
+    answer::text(front.new_type(&Params::of(&uri)).await)
+}
+
+async fn beat(State(front): State<Front>, uri: Uri) -> Response {
+    answer::text(front.beat(&Params::of(&uri)).await)
+}
+
+/// Signs a person in. The old system left that to another one, which set the cookie.
+async fn log_in(State(front): State<Front>, body: Body) -> Response {
+    match front.log_in(body).await {
+        Ok(token) => {
+            let cookie = session::set_cookie(COOKIE, &token, front.settings.session_hours);
+            let mut response = answer::text(Ok(())).into_response();
+            response.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
+            response
+        }
+        Err(refused) => answer::json::<()>(Err(refused)),
+    }
+}
+
+async fn whole(body: Body) -> Result<Vec<u8>> {
+    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Refused::NoBody)?;
+    if bytes.is_empty() { Err(Refused::NoBody) } else { Ok(bytes.into()) }
+}
+
+fn required<'a>(params: &'a Params, name: &str) -> Result<&'a str> {
+    params.get(name).ok_or(Refused::Arguments)
+}
+
+/// Type and name of the worker that calls.
+fn query_of_worker(params: &Params) -> Result<(&str, &str)> {
+    let (kind, name) = (required(params, "type")?, required(params, "name")?);
+    if name.len() > MAX_WORKER_BYTES || name.chars().any(char::is_control) {
+        return Err(Refused::Arguments);
+    }
+    Ok((kind, name))
+}
+
+impl Front {
+    async fn let_in(&self, headers: &HeaderMap) -> Result<()> {
+        if !self.settings.auth {
+            return Ok(());
+        }
+        let token = session::cookie(headers, COOKIE).ok_or(Refused::NoSession)?;
+        self.service.session(token).await?.map(drop).ok_or(Refused::NoSession)
+    }
+
+    async fn log_in(&self, body: Body) -> Result<String> {
+        let form = Params::of_form(&whole(body).await?);
+        let (name, password) = (required(&form, "username")?, required(&form, "password")?);
+        let user = self.service.check_password(name, password).await?.ok_or(Refused::NoSession)?;
+        Ok(self.service.open_session(&user.name, session::lasts_ms(self.settings.session_hours)).await?)
+    }
+
+    /// Creates a type; one that is there stays.
+    async fn new_type(&self, params: &Params) -> Result<()> {
+        let name = required(params, "name")?;
+        tag::check(name).map_err(|_| Refused::Arguments)?;
+        if NOT_TYPES.contains(&name) {
+            return Err(Refused::Reserved(name.to_owned()));
+        }
+        let since = self.service.now();
+        let create = |standing: Option<Type>| Ok((standing.is_none().then_some((Type { since }, None)), ()));
+        self.service.change_record(TYPE, name, create).await
+    }
+
+    async fn demand_type(&self, kind: &str) -> Result<()> {
+        let unknown = || Refused::UnknownType(kind.to_owned());
+        if kind.len() > tag::MAX_TAG_BYTES {
+            return Err(unknown());
+        }
+        self.service.read_record::<Type>(TYPE, kind).await?.map(drop).ok_or_else(unknown)
+    }
+
+    /// Stores a task; its number. The task is stored first: one whose number was not kept gets it back when it is claimed.
+    async fn put(&self, kind: Option<String>, body: Body) -> Result<i64> {
+        let asked = Put::read(kind, &whole(body).await?)?;
+        self.demand_type(&asked.kind).await?;
+        let number = self.numbers.next(&self.service).await?;
+        let task = self.service.submit(asked.submission(number)).await?.id;
+        crate::failpoint!("easytask_pull::submitted");
+        self.keep(number, &asked.row(task, self.service.now())).await?;
+        Ok(number)
+    }
+
+    async fn list(&self, params: &Params) -> Result<Vec<View>> {
+        let kind = params.get("type");
+        if let Some(kind) = kind {
+            self.demand_type(kind).await?;
+        }
+        let page = number(params, "pageno", 1, u64::MAX / MAX_PAGE)?;
+        let size = number(params, "pagesize", 10, MAX_PAGE)?;
+        self.page(kind, (page - 1) * size, size as usize).await
+    }
+
+    async fn claim(&self, params: &Params, num: &str) -> Result<Vec<View>> {
+        let (kind, name) = query_of_worker(params)?;
+        let num: u32 = num.parse().ok().filter(|num| *num > 0).ok_or(Refused::Arguments)?;
+        self.demand_type(kind).await?;
+        self.take(kind, name, num.min(MAX_CLAIM)).await
+    }
+}
+
+/// A whole number from 1 to `most`, or `otherwise` where none is given.
+fn number(params: &Params, name: &str, otherwise: u64, most: u64) -> Result<u64> {
+    let number = params.get(name).map_or(Ok(otherwise), str::parse).ok();
+    number.filter(|number| (1..=most).contains(number)).ok_or(Refused::Arguments)
+}

@@ -1,0 +1,42 @@
+//! Numbers for tasks: counted in a document, taken from it in blocks, never given out twice.
+
+use std::ops::RangeInclusive;
+
+use tokio::sync::Mutex;
+
+use crate::engine::service::{Result, Service, ServiceError};
+
+const COUNTER: &str = "easytask_pull.counter";
+const KEY: &str = "task";
+/// Numbers a node takes at a time. Those that it has not used when it stops are never used.
+const BLOCK: i64 = 100;
+
+/// The numbers that this node may give out.
+#[derive(Debug)]
+pub struct Numbers(Mutex<RangeInclusive<i64>>);
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self(Mutex::new(RangeInclusive::new(1, 0)))
+    }
+}
+
+impl Numbers {
+    /// The next number.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn next(&self, service: &Service) -> Result<i64> {
+        let mut block = self.0.lock().await;
+        if let Some(number) = block.next() {
+            return Ok(number);
+        }
+        let last = service.change_record(COUNTER, KEY, |last: Option<i64>| {
+            let last = last.unwrap_or_default() + BLOCK;
+            Ok::<_, ServiceError>((Some((last, None)), last))
+        });
+        let last = last.await?;
+        *block = last - BLOCK + 2..=last;
+        Ok(last - BLOCK + 1)
+    }
+}

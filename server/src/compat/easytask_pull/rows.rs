@@ -1,0 +1,187 @@
+//! A task as its number finds it, and as it is shown.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::asked::Data;
+use super::workers::LEASE_MS;
+use super::{Front, Result};
+use crate::core::{Moment, Run, RunState, TaskId};
+use crate::engine::service::{RunFilter, RunPage, ServiceError};
+
+const ROW: &str = "easytask_pull.task";
+/// Rows read at a time.
+const BATCH: u32 = 1_000;
+/// Rows whose tasks are looked up at the same time.
+const AT_ONCE: usize = 16;
+/// Once in so many numbers the oldest rows are looked through for those whose tasks are gone.
+const TIDY_EVERY: i64 = 64;
+
+/// What is remembered of a task: what neither it nor its run says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub task: TaskId,
+    pub tid: String,
+    pub rid: String,
+    pub kind: String,
+    pub callback: Option<String>,
+    pub added_at: Moment,
+    /// What a worker said while it worked; what it said at the end is with the run.
+    pub remark: String,
+}
+
+/// A task as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct View {
+    id: i64,
+    tid: String,
+    rid: String,
+    task_type: String,
+    task_info: Value,
+    stat: i8,
+    add_time: String,
+    update_time: String,
+    rapper: String,
+    client: String,
+    remark: String,
+}
+
+/// Numbers sort as text.
+fn key(number: i64) -> String {
+    format!("{number:019}")
+}
+
+/// 1 new, 2 processing, 3 success, -1 error.
+const fn stat(state: RunState) -> i8 {
+    match state {
+        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Retrying => 1,
+        RunState::Leased => 2,
+        RunState::Succeeded => 3,
+        RunState::Dead | RunState::Skipped | RunState::Cancelled => -1,
+    }
+}
+
+/// To the second, as the old database had it.
+fn time(at: Moment) -> String {
+    let second = jiff::Timestamp::from_second(at.sec());
+    second.map_or_else(|_| at.to_string(), |second| second.to_string())
+}
+
+impl View {
+    /// A task as it stood when a worker claimed it, which is how the document shows it.
+    pub fn claimed(number: i64, row: Row, info: Value) -> Self {
+        Self::of(number, row, info, None)
+    }
+
+    fn of(number: i64, row: Row, info: Value, run: Option<&Run>) -> Self {
+        let begun = run.filter(|run| run.state == RunState::Leased || run.ended_at.is_some());
+        let renewed = |run: &Run| run.attention_at.map(|until| until.plus_ms(-LEASE_MS));
+        let updated = begun.and_then(|run| run.ended_at.or_else(|| renewed(run)));
+        let holder = begun.map(|run| run.holder.clone()).unwrap_or_default();
+        let said = begun.filter(|run| run.ended_at.is_some()).and_then(|run| run.reason.clone());
+        Self {
+            id: number,
+            tid: row.tid,
+            rid: row.rid,
+            task_type: row.kind,
+            task_info: info,
+            stat: run.map_or(1, |run| stat(run.state)),
+            add_time: time(row.added_at),
+            update_time: time(updated.unwrap_or(row.added_at)),
+            rapper: holder.clone(),
+            client: holder,
+            remark: said.unwrap_or(row.remark),
+        }
+    }
+}
+
+impl Front {
+    /// Remembers a task under its number; what is remembered already stays.
+    pub(super) async fn keep(&self, number: i64, row: &Row) -> Result<()> {
+        let put = |standing: Option<Row>| {
+            Ok::<_, ServiceError>((standing.is_none().then(|| (row.clone(), Some(row.kind.clone()))), ()))
+        };
+        self.service.change_record(ROW, &key(number), put).await?;
+        if number % TIDY_EVERY == 0 {
+            self.tidy().await?;
+        }
+        Ok(())
+    }
+
+    /// What is remembered under a number.
+    pub(super) async fn row(&self, number: i64) -> Result<Option<Row>> {
+        Ok(self.service.read_record(ROW, &key(number)).await?)
+    }
+
+    /// Remembers what a worker said while it works.
+    pub(super) async fn remark(&self, number: i64, remark: &str) -> Result<()> {
+        let put = |standing: Option<Row>| {
+            let row = standing.map(|row| Row { remark: remark.to_owned(), ..row });
+            Ok::<_, ServiceError>((row.map(|row| (row.clone(), Some(row.kind))), ()))
+        };
+        Ok(self.service.change_record(ROW, &key(number), put).await?)
+    }
+
+    /// The run of a task, once it is due; a task of this front has one.
+    pub(super) async fn run_of(&self, row: &Row) -> Result<Option<Run>> {
+        let filter = RunFilter { task_id: Some(row.task.clone()), ..RunFilter::default() };
+        Ok(self.service.list_runs(&filter, &RunPage { limit: 1, before: None }).await?.pop())
+    }
+
+    /// Rows by number, of one type or of all: so many after the first `skip`.
+    pub(super) async fn page(&self, kind: Option<&str>, skip: u64, size: usize) -> Result<Vec<View>> {
+        let (mut skip, mut after) = (skip, None);
+        let mut rows: Vec<(i64, Row)> = Vec::new();
+        while rows.len() < size {
+            let batch = self.service.list_records::<Row>(ROW, kind, after.as_deref(), BATCH).await?;
+            let Some((last, _)) = batch.last() else { break };
+            after = Some(last.clone());
+            let passed = skip.min(batch.len() as u64);
+            skip -= passed;
+            let numbered = |(key, row): (String, Row)| Some((key.parse().ok()?, row));
+            let wanted = size - rows.len();
+            rows.extend(batch.into_iter().skip(passed as usize).filter_map(numbered).take(wanted));
+        }
+        let shown = stream::iter(rows).map(|(number, row)| self.show(number, row)).buffered(AT_ONCE);
+        Ok(shown.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
+    /// `None` for a task that was deleted, or ended so long ago that it was cleared away.
+    async fn show(&self, number: i64, row: Row) -> Result<Option<View>> {
+        let task = match self.service.shown_task(&row.task).await {
+            Ok(task) => task,
+            Err(ServiceError::NotFound) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let run = self.run_of(&row).await?;
+        let info = Data::read(&task.data).map(|data| data.task_info).unwrap_or_default();
+        Ok(Some(View::of(number, row, info, run.as_ref())))
+    }
+
+    /// Forgets the oldest rows whose tasks are gone.
+    async fn tidy(&self) -> Result<()> {
+        let limit = 2 * TIDY_EVERY as u32;
+        for (key, row) in self.service.list_records::<Row>(ROW, None, None, limit).await? {
+            if let Err(ServiceError::NotFound) = self.service.shown_task(&row.task).await {
+                self.service.remove_record(ROW, &key).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_sort_as_text() {
+        assert!(key(9) < key(10) && key(99) < key(100) && key(1) < key(i64::MAX));
+    }
+
+    #[test]
+    fn times_have_no_fraction() {
+        assert_eq!(time(Moment::from_ms(1_571_020_590_999)), "2019-10-14T02:36:30Z");
+    }
+}

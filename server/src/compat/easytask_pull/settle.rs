@@ -1,0 +1,141 @@
+//! What workers say of their tasks, and who hears of a task's end.
+
+use axum::body::Body;
+use serde_json::json;
+
+use super::answer::Refused;
+use super::asked::Update;
+use super::rows::Row;
+use super::workers::LEASE_MS;
+use super::{Front, Result, whole};
+use crate::core::Run;
+use crate::core::retry::RetryPolicy;
+use crate::core::run::Outcome;
+use crate::core::submission::{Dedup, Submission};
+use crate::engine::service::{Held, IdempotencyKey, Report, ServiceError};
+
+/// The queue of the server's own worker that makes calls.
+const CALLS: &str = "rpc";
+const CALLBACK: &str = "easytask_pull.callback";
+const TIMEOUT_MS: u64 = 10_000;
+const PAUSES_MS: [u64; 4] = [10_000, 60_000, 600_000, 3_600_000];
+
+impl Front {
+    /// Takes a worker's word. When it is answered, the callback is on its way as well: who hears nothing says it again.
+    pub(super) async fn update(&self, body: Body) -> Result<()> {
+        let update = Update::read(&whole(body).await?)?;
+        let row = self.row(update.id).await?.ok_or(Refused::NoTask(update.id))?;
+        let run = self.run_of(&row).await?.ok_or(Refused::NotHeld(update.id))?;
+        if update.name.as_ref().is_some_and(|name| *name != run.holder) {
+            return Err(Refused::NotHeld(update.id));
+        }
+        match update.stat {
+            1 => self.settle(&update, &run, Outcome::Released).await,
+            2 => self.go_on(&update, &run).await,
+            3 => {
+                self.settle(&update, &run, Outcome::Succeeded { result: None }).await?;
+                self.call_back(&update, &row, &run).await
+            }
+            -1 => {
+                self.settle(&update, &run, Outcome::Dead).await?;
+                self.call_back(&update, &row, &run).await
+            }
+            _ => Err(Refused::Arguments),
+        }
+    }
+
+    /// The run's attempt as it was read: one that has changed hands meanwhile is not touched.
+    async fn settle(&self, update: &Update, run: &Run, outcome: Outcome) -> Result<()> {
+        let message = Some(update.remark.clone());
+        let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message };
+        match self.service.report(&run.id, &report).await {
+            Ok(_) => Ok(()),
+            Err(ServiceError::Stale(_)) => Err(Refused::NotHeld(update.id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// It is still being worked on.
+    async fn go_on(&self, update: &Update, run: &Run) -> Result<()> {
+        let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
+        match self.service.renew(&[held], LEASE_MS).await?.pop() {
+            Some(Ok(_)) => self.remark(update.id, &update.remark).await,
+            _ => Err(Refused::NotHeld(update.id)),
+        }
+    }
+
+    /// Hands the call to the server's worker. The same end said twice is called once.
+    async fn call_back(&self, update: &Update, row: &Row, run: &Run) -> Result<()> {
+        let Some(url) = &row.callback else { return Ok(()) };
+        let url = address(url, update, row)?;
+        crate::failpoint!("easytask_pull::settled");
+        let key =
+            IdempotencyKey { key: format!("{CALLBACK}:{}", run.id), fingerprint: update.stat.to_string() };
+        let stored = self.service.submit_once(vec![call(&url)], Some(key)).await?;
+        stored.into_iter().try_for_each(|stored| stored.map(drop))?;
+        Ok(())
+    }
+}
+
+/// `{callback}?type&tid&rid&msg[&nfid&img]`. The message tells of an error; where all went well it is empty.
+fn address(callback: &str, update: &Update, row: &Row) -> Result<String> {
+    let mut url = reqwest::Url::parse(callback).map_err(|_| Refused::Arguments)?;
+    let tid = if row.tid.is_empty() { update.id.to_string() } else { row.tid.clone() };
+    let failed = || if update.remark.is_empty() { "error" } else { &*update.remark };
+    let msg = if update.stat == -1 { failed() } else { "" };
+    {
+        let mut query = url.query_pairs_mut();
+        query.append_pair("type", &row.kind).append_pair("tid", &tid).append_pair("rid", &row.rid);
+        query.append_pair("msg", msg);
+        for (name, file) in ["nfid", "img"].into_iter().zip(&update.files) {
+            if let Some(file) = file {
+                query.append_pair(name, file);
+            }
+        }
+    }
+    Ok(url.into())
+}
+
+fn call(url: &str) -> Submission {
+    let job = json!({
+        "method": "GET", "url": url, "body": "", "content_type": "", "headers": {},
+        "timeout_ms": TIMEOUT_MS, "retry_after_ms": PAUSES_MS,
+    });
+    let max_attempts = PAUSES_MS.len() as u32 + 1;
+    Submission {
+        queue: Some(CALLS.to_owned()),
+        retry: Some(RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }),
+        dedup: Dedup::Nothing,
+        ..Submission::named(CALLBACK, job.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Moment, TaskId};
+
+    #[test]
+    fn the_callback_is_called_as_the_document_has_it() {
+        let row = Row {
+            task: TaskId::new(uuid::Uuid::nil()),
+            tid: String::new(),
+            rid: "10".to_owned(),
+            kind: "download".to_owned(),
+            callback: None,
+            added_at: Moment::from_sec(0),
+            remark: String::new(),
+        };
+        let done = Update { id: 6, stat: 3, remark: "fine".into(), name: None, files: [None, None] };
+        let to = |update: &Update, callback: &str| address(callback, update, &row).unwrap();
+        let plain = "http://callback.com/callback";
+        assert_eq!(to(&done, plain), format!("{plain}?type=download&tid=6&rid=10&msg="));
+        let failed = Update { stat: -1, remark: "no & room".into(), ..done.clone() };
+        assert_eq!(to(&failed, plain), format!("{plain}?type=download&tid=6&rid=10&msg=no+%26+room"));
+        let video = Update { files: [Some("n1".into()), Some("i1".into())], ..done };
+        assert_eq!(
+            to(&video, "http://callback.com/callback?a=b"),
+            format!("{plain}?a=b&type=download&tid=6&rid=10&msg=&nfid=n1&img=i1")
+        );
+    }
+}

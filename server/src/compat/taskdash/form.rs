@@ -1,0 +1,30 @@
+//! Parameters as the page sends them: in the address, urlencoded, or as a multipart form.
+
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header;
+
+use super::answer::Refused;
+use super::{MAX_BODY_BYTES, Params, Result};
+
+/// The parameters of a request; those of the body win.
+pub async fn read(request: Request) -> Result<Params> {
+    let params = Params::of(request.uri());
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let of_body = if kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
+        multipart(request).await?
+    } else {
+        let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+        Params::of_form(&body.map_err(|_| Refused::Request)?)
+    };
+    Ok(params.with(of_body))
+}
+
+async fn multipart(request: Request) -> Result<Params> {
+    let mut form = Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
+    let mut params = Params::default();
+    while let Some(field) = form.next_field().await.map_err(|_| Refused::Request)? {
+        let Some(name) = field.name().map(str::to_owned) else { continue };
+        params.set(name, field.text().await.map_err(|_| Refused::Request)?);
+    }
+    Ok(params)
+}

@@ -1,0 +1,72 @@
+//! People who sign in to the legacy fronts.
+
+use axum::Json;
+use axum::extract::State;
+use taskcenter_client::resources::{UserList, UserResource, UserSpec};
+
+use super::Context;
+use super::decode::Body;
+use super::error::ApiError;
+use super::query::Segment;
+use crate::engine::service::User;
+
+/// Longest name.
+const MAX_NAME_BYTES: usize = 128;
+const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
+
+/// Adds a person, or gives one another password and ends their sessions.
+#[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",
+    request_body = UserSpec,
+    responses((status = 200, body = UserResource, description = "The person.")))]
+pub async fn set(
+    State(context): State<Context>,
+    Body(spec): Body<UserSpec>,
+) -> Result<Json<UserResource>, ApiError> {
+    check(&spec)?;
+    let user = User { name: spec.name, senior: spec.senior };
+    context.state.service.set_user(&user, &spec.password).await?;
+    Ok(Json(view(user)))
+}
+
+fn check(spec: &UserSpec) -> Result<(), ApiError> {
+    let name = &spec.name;
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.trim() == name;
+    if !fits || name.chars().any(char::is_control) {
+        let why = format!("name should have between 1 and {MAX_NAME_BYTES} bytes, and no blanks around it");
+        return Err(ApiError::field("name", why));
+    }
+    if !PASSWORD_BYTES.contains(&spec.password.len()) {
+        let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+        return Err(ApiError::field(
+            "password",
+            format!("password should have between {least} and {most} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// Lists everybody, by name.
+#[utoipa::path(get, path = "/v1/users", operation_id = "listUsers", tag = "users",
+    responses((status = 200, body = UserList, description = "Everybody.")))]
+pub async fn list(State(context): State<Context>) -> Result<Json<UserList>, ApiError> {
+    let users = context.state.service.users().await?.into_iter().map(view).collect();
+    Ok(Json(UserList { users }))
+}
+
+/// Removes a person, who is signed out everywhere.
+#[utoipa::path(delete, path = "/v1/users/{name}", operation_id = "deleteUser", tag = "users",
+    params(("name" = String, Path, description = "The person's name.")),
+    responses((status = 200, body = UserResource, description = "The person, as it was.")))]
+pub async fn delete(
+    State(context): State<Context>,
+    Segment(name): Segment,
+) -> Result<Json<UserResource>, ApiError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(ApiError::not_found());
+    }
+    Ok(Json(view(context.state.service.remove_user(&name).await?)))
+}
+
+fn view(user: User) -> UserResource {
+    UserResource { name: user.name, senior: user.senior }
+}
