@@ -127,9 +127,9 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     match address.segments() {
         // NAT64, the old compatible form, and 6to4.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            Some(v4(high, low))
-        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
+        // The old form would read this machine's own `::1` as 0.0.0.1.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
         // Teredo hides its client's address.
         [0x2001, 0, .., high, low] => Some(v4(!high, !low)),
         _ => None,

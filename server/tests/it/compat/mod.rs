@@ -5,6 +5,7 @@ mod easytask_pull;
 mod kingtask;
 mod taskdash;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Run, TaskId, TaskState};
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::service::{LeaseTerms, Page, Report, TaskFilter};
-use taskcenter_server::http::{HttpState, router};
+use taskcenter_server::http::{HttpState, Peer, router};
 use tower::ServiceExt;
 
 use crate::http::LIMITS;
@@ -60,7 +61,8 @@ impl Desk {
         desk
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn send(&self, mut request: Request<Body>) -> Response<Body> {
+        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
         self.routes.clone().oneshot(request).await.unwrap()
     }
 

@@ -51,7 +51,8 @@ struct Route {
 fn scope_of(method: &Method, path: &str) -> &'static str {
     let pulls = ["/lease", "/renew", "/settle", "/report"];
     match () {
-        () if path.starts_with("/v1/tokens") => "admin",
+        () if path.starts_with("/v1/tokens") || path.starts_with("/v1/users") => "admin",
+        () if path.starts_with("/v1/services") && method != Method::GET => "admin",
         () if pulls.iter().any(|end| path.ends_with(end)) => "run:pull",
         () if method == Method::GET => "task:read",
         () => "task:write",
