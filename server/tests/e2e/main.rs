@@ -10,6 +10,7 @@ mod defects;
 mod embedded;
 mod everything;
 mod examples;
+mod fronts;
 mod inbox;
 mod ledger;
 mod log;

@@ -1,0 +1,172 @@
+//! The fronts for older systems' clients on running nodes: the built-in workers do the work, nothing is played by hand, and the node
+//! is started anew in between.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::routing::post;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::cluster::{Cluster, Mode, Server, in_both_modes};
+use crate::wait;
+
+in_both_modes! {
+    the_transcript_of_kingtasks_document
+    a_service_of_easytask_is_called_back_and_confirms
+    a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called
+}
+
+const FRONTS: &str = "[callback]\nallow = [\"127.0.0.0/8\"]\n[compat.kingtask]\nenabled = true\n[compat.easytask]\nenabled = true\n\
+    [compat.easytask_pull]\nenabled = true\n";
+
+fn with_fronts(mode: Mode, name: &str) -> Cluster {
+    let mut cluster = Cluster::on(mode, name);
+    cluster.extra = FRONTS.to_owned();
+    cluster
+}
+
+async fn ask(server: &Server, method: Method, path: &str, body: String) -> Value {
+    let request = Client::new().request(method, format!("{}{path}", server.url)).body(body);
+    let answer = request.send().await.expect("the node answers").bytes().await.expect("to the end");
+    serde_json::from_slice(&answer).unwrap_or_else(|_| String::from_utf8_lossy(&answer).into())
+}
+
+async fn say(server: &Server, path: &str, body: Value) -> Value {
+    ask(server, Method::POST, path, body.to_string()).await
+}
+
+async fn get(server: &Server, path: &str) -> Value {
+    ask(server, Method::GET, path, String::new()).await
+}
+
+/// Routes on a port of this machine.
+async fn listen(routes: Router) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    port
+}
+
+/// A directory with the document's script, which adds its two arguments.
+fn scripts(cluster: &Cluster) -> String {
+    let directory = format!("{}/{}.scripts", env!("CARGO_TARGET_TMPDIR"), cluster.id);
+    std::fs::create_dir_all(&directory).expect("the directory is made");
+    let example = format!("{directory}/example");
+    std::fs::write(&example, "#!/bin/sh\nprintf %s $(($1 + $2))\n").expect("the script is written");
+    std::fs::set_permissions(&example, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+    directory
+}
+
+/// The document's service, which adds `a` and `b`.
+async fn sum(body: String) -> String {
+    let numbers: Value = serde_json::from_str(&body).expect("the arguments are JSON");
+    (numbers["a"].as_i64().expect("a number") + numbers["b"].as_i64().expect("a number")).to_string()
+}
+
+async fn result_is(server: &Server, uuid: &Value, message: &str) {
+    let path = format!("/api/v1/task/result/{}", uuid.as_str().expect("a task's answer is its id"));
+    let done = json!({"is_result_exist": 1, "is_success": 1, "message": message});
+    wait::until(&format!("{path} is {message}"), async || get(server, &path).await == done).await;
+}
+
+async fn the_transcript_of_kingtasks_document(mode: Mode) {
+    let mut cluster = with_fronts(mode, "kingtask");
+    cluster.extra = format!("{FRONTS}[script]\nenabled = true\nbin_path = \"{}\"\n", scripts(&cluster));
+    let port = listen(Router::new().route("/sum", post(sum))).await;
+    let mut server = cluster.start().await;
+    let script = say(&server, "/api/v1/task", json!({"bin_name": "example", "args": "12 34"})).await;
+    let url = format!("http://127.0.0.1:{port}/sum");
+    let call = json!({"method": "POST", "url": url, "args": "{\"a\":132,\"b\":75}"});
+    let call = say(&server, "/api/v1/task/rpc", call).await;
+    result_is(&server, &script, "46").await;
+    result_is(&server, &call, "207").await;
+
+    assert_eq!(server.stop().await, Some(0));
+    let server = cluster.start().await;
+    result_is(&server, &script, "46").await;
+    result_is(&server, &call, "207").await;
+    assert_eq!(get(&server, "/api/v1/task/count/undo").await, 0);
+}
+
+/// A callback service: it answers heartbeats, and ends a task at once unless its argument is `async`. What it was sent.
+async fn callback_service() -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let called = move |body: String| async move {
+        let body: Value = serde_json::from_str(&body).expect("a callback is JSON");
+        let later = body["arg"] == "async";
+        kept.lock().expect("nothing panics while it is held").push(body);
+        json!({"is_run_in_async": later, "is_success": !later, "extra": "at once"}).to_string()
+    };
+    let alive = async || json!({"pong": true}).to_string();
+    (listen(Router::new().route("/", post(alive)).route("/cb", post(called))).await, seen)
+}
+
+async fn add(server: &Server, arg: &str) -> Value {
+    let task = json!({"name": arg, "srv_name": "srv", "callback_path": "/cb", "sched_mode": 2, "time_spec_at": 1,
+        "arg": arg, "biz_id": arg});
+    say(server, "/add_task", task).await["task_id"].clone()
+}
+
+async fn log_is(server: &Server, id: &Value, status: &str, extra: &str) {
+    wait::until(&format!("task {id} is {status}"), async || {
+        let log = say(server, "/task_log", json!({"task_id": id})).await;
+        let line = &log["data"]["logs"][0];
+        (&line["run_times"], &line["status"], &line["extra"]) == (&json!(1), &json!(status), &json!(extra))
+    })
+    .await;
+}
+
+async fn a_service_of_easytask_is_called_back_and_confirms(mode: Mode) {
+    let (port, seen) = callback_service().await;
+    let cluster = with_fronts(mode, "easytask");
+    let mut server = cluster.start().await;
+    let node = json!({"name": "srv", "schema": "http", "host": "127.0.0.1", "port": port, "callback_timeout_sec": 30,
+        "is_enable_health_check": true});
+    assert_eq!(say(&server, "/add_task_server", node).await["code"], 0);
+    let at_once = add(&server, "sync").await;
+    log_is(&server, &at_once, "success", "at once").await;
+    let later = add(&server, "async").await;
+    wait::until("the service was called", async || seen.lock().expect("it is well").len() == 2).await;
+
+    // Whoever was called confirms to another node, or to the same after a restart.
+    assert_eq!(server.stop().await, Some(0));
+    let server = cluster.start().await;
+    let done = json!({"task_id": later, "task_run_times": 1, "is_success": true, "extra": "by and by"});
+    assert_eq!(say(&server, "/confirm_task", done).await["code"], 0);
+    log_is(&server, &later, "success", "by and by").await;
+    let seen = seen.lock().expect("it is well");
+    assert_eq!(
+        (&seen[0]["cmd"], &seen[0]["run_times"], &seen[0]["task_id"]),
+        (&json!(1), &json!(1), &at_once)
+    );
+}
+
+async fn a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called(mode: Mode) {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&ends);
+    let ended = move |axum::extract::RawQuery(query): axum::extract::RawQuery| async move {
+        kept.lock().expect("nothing panics while it is held").push(query.unwrap_or_default());
+    };
+    let port = listen(Router::new().route("/end", axum::routing::get(ended))).await;
+    let server = with_fronts(mode, "easytask_pull").start().await;
+    assert_eq!(get(&server, "/newtype?name=download").await, "OK");
+    assert_eq!(get(&server, "/sayhi?type=download&name=w").await, "OK");
+    let info = json!({"callback": format!("http://127.0.0.1:{port}/end")});
+    let task = json!({"rid": "10", "task_type": "download", "task_info": info}).to_string();
+    let id = ask(&server, Method::PUT, "/api/putask/download", task).await["data"].clone();
+    assert!(id.is_u64(), "{id}");
+    wait::until("the worker has the task", async || {
+        assert_eq!(get(&server, "/beat?type=download&name=w").await, "OK");
+        get(&server, "/querytask?type=download&name=w&num=10").await["data"][0]["id"] == id
+    })
+    .await;
+    let done = json!({"id": id, "stat": 3, "remark": "fine", "name": "w"});
+    assert_eq!(say(&server, "/updatetask", done).await, json!({"code": 0}));
+    wait::until("its end was told", async || !ends.lock().expect("it is well").is_empty()).await;
+    let ends = ends.lock().expect("it is well");
+    assert!(ends[0].contains("type=download") && ends[0].contains("rid=10"), "{ends:?}");
+}
