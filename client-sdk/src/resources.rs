@@ -103,6 +103,21 @@ pub struct TaskSpec {
     pub dedup_key: Option<String>,
 }
 
+/// Body of `POST /v1/runs/{run_id}/confirm`: the word of whoever did a run's work, without the attempt's token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunConfirmation {
+    /// Whether it is done.
+    pub succeeded: bool,
+    /// A word for the person who reads the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Where it is done: what it gave back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+}
+
 /// Body of `POST /v1/tasks` for several tasks at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

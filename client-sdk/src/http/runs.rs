@@ -10,7 +10,7 @@ use super::{Error, TaskCenter};
 use crate::handler::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{
-    LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, RunList, RunResource, SettleRequest,
+    LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource, SettleRequest,
 };
 use crate::wire::{OutcomeReport, ReportReply};
 
@@ -68,6 +68,14 @@ impl TaskCenter {
     /// [`Error::Refused`] with status 404 for an unknown run and 409 for one that has ended.
     pub async fn cancel_run(&self, run_id: &str) -> Result<RunResource, Error> {
         self.bare(Method::POST, &["v1", "runs", run_id, "cancel"]).await
+    }
+
+    /// Confirms a run, or puts on record that it failed, whichever attempt is under way, and also after it was given up.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 for an unknown run and 409 for one that waits for no outcome.
+    pub async fn confirm_run(&self, run_id: &str, word: &RunConfirmation) -> Result<RunResource, Error> {
+        self.post(&["v1", "runs", run_id, "confirm"], word).await
     }
 
     /// Reports the outcome of an attempt, and returns the state the run is in now. A consumer does this by itself.

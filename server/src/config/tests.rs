@@ -129,6 +129,7 @@ fn halves_of_what_belongs_together_are_refused() {
         ("[redis]\ntls_ca_file = \"ca.pem\"", "redis.tls_ca_file"),
         ("[access]\nadmin_token_sha256 = \"tc_0_0\"", "access.admin_token_sha256"),
         ("[access]\nrequired = \"never\"", "access.required"),
+        ("[access]\ntrusted = [\"10.0.0.0/8\", \"intranet\"]", "access.trusted"),
     ] {
         assert!(refusal(text).contains(&format!("`{key}`")), "{}", refusal(text));
     }

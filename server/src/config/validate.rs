@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, Mode};
+use crate::core::net::Net;
 use crate::workers::QUEUES;
-use crate::workers::guard::Net;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -49,7 +49,9 @@ impl Config {
         let digest = &self.access.admin_token_sha256;
         let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
         let expected = "the 64 hexadecimal digits that `taskcenter token draw` prints, or empty";
-        demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected)
+        demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected)?;
+        let are_ranges = self.access.trusted.iter().all(|range| range.parse::<Net>().is_ok());
+        demand(are_ranges, "access.trusted", "a list of ranges of addresses, such as 10.0.0.0/8")
     }
 
     fn validate_back_ends(&self) -> Result<(), ConfigError> {

@@ -114,6 +114,11 @@ impl Grant {
         Self { scopes: vec![Scope::Admin], tags: Vec::new(), expires_at: None }
     }
 
+    /// Everything but what is an admin's.
+    pub fn of_a_trusted_network() -> Self {
+        Self { scopes: vec![Scope::TaskWrite, Scope::RunPull], tags: Vec::new(), expires_at: None }
+    }
+
     /// Checks that a token with it can be of use.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ pub mod change;
 pub mod cron;
 pub mod misfire;
 pub mod moment;
+pub mod net;
 pub mod retry;
 pub mod run;
 pub mod schedule;

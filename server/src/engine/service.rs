@@ -35,7 +35,7 @@ pub use crate::ports::{
     BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
 };
 use access::Access;
-pub use access::{AccessSettings, Caller, Denied, Random, Required, on_behalf_of};
+pub use access::{AccessSettings, Caller, Denied, Origin, Random, Required, on_behalf_of};
 pub use audit::Change;
 use audit::{told, told_of_several};
 pub use change::{Changed, Confirmation, definition};

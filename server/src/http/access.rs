@@ -14,7 +14,7 @@ use super::Context;
 use super::error::ApiError;
 use super::layers::RequestId;
 use crate::core::access::Scope;
-use crate::engine::service::{Caller, Denied, on_behalf_of};
+use crate::engine::service::{Caller, Denied, Origin, on_behalf_of};
 
 use Need::{Limited, Nothing, Whole};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
@@ -52,6 +52,7 @@ const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/v1/runs/{run_id}", Limited(TaskRead)),
     ("POST", "/v1/runs/{run_id}/retry", Limited(TaskWrite)),
     ("POST", "/v1/runs/{run_id}/cancel", Limited(TaskWrite)),
+    ("POST", "/v1/runs/{run_id}/confirm", Limited(TaskWrite)),
     ("POST", "/v1/runs/{run_id}/report", Limited(RunPull)),
     ("POST", "/v1/runs/lease", Limited(RunPull)),
     ("POST", "/v1/runs/renew", Limited(RunPull)),
@@ -128,7 +129,7 @@ pub async fn admit(State(context): State<Context>, request: Request, next: Next)
 /// What of a request decides whether it gets in.
 struct Knock {
     need: Need,
-    is_local: bool,
+    asker: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
 }
@@ -138,7 +139,7 @@ impl Knock {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self {
             need: need(request.method(), route),
-            is_local: is_local(request),
+            asker: asker(request),
             token: bearer(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
         }
@@ -152,7 +153,9 @@ impl Knock {
         }
         let nobody = |error| (String::new(), error);
         let token = self.token.map_err(nobody)?;
-        let admitted = context.state.service.admit(token.as_deref(), self.is_local).await;
+        let service = &context.state.service;
+        let origin = self.asker.map_or(Origin::Elsewhere, |address| service.origin(address));
+        let admitted = service.admit(token.as_deref(), origin).await;
         let caller = admitted.map_err(|denied| nobody(ApiError::Unauthorized(denied)))?;
         match lack(&caller, self.need) {
             Some(lack) => Err((caller.id, ApiError::Forbidden(lack))),
@@ -184,25 +187,26 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
 }
 
-/// Whether a program of this machine asks for itself. Where that is not sure, it is not.
-fn is_local(request: &Request) -> bool {
-    let peer = request.extensions().get::<Peer>();
-    peer.is_some_and(|Peer(ip)| ip.to_canonical().is_loopback()) && is_direct(request.headers())
-}
-
-/// A proxy on this machine makes everybody come from this machine, and a browser on it lends its place to the pages of others.
-fn is_direct(headers: &HeaderMap) -> bool {
+/// The address that asks for itself; none where somebody else may be behind it. A proxy on a machine makes everybody come from that
+/// machine, and a browser lends its place to the pages of others.
+fn asker(request: &Request) -> Option<IpAddr> {
+    let Peer(address) = request.extensions().get::<Peer>()?;
+    let (address, headers) = (address.to_canonical(), request.headers());
     let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
-    !is_forwarded && !is_of_a_foreign_page(headers)
+    let host = text(headers, &header::HOST).unwrap_or_default();
+    // A page that had its own name point here, to look like ours, sends that name. Such names are of the public DNS, so they have a dot.
+    let is_renamed = address.is_loopback() && is_public(host);
+    (!is_forwarded && !is_renamed && !is_of_a_foreign_page(headers, host)).then_some(address)
 }
 
-/// A page from elsewhere sends its `Origin`; one that had its own name point here, to look like ours, sends that name. Such names are
-/// of the public DNS, so they have a dot.
-fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("."));
-    let host = text(header::HOST).unwrap_or_default();
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("."))
+}
+
+/// A page from elsewhere sends its `Origin`.
+fn is_of_a_foreign_page(headers: &HeaderMap, host: &str) -> bool {
     let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
-    text(header::ORIGIN).is_some_and(|origin| !is_own(origin)) || is_public(host)
+    text(headers, &header::ORIGIN).is_some_and(|origin| !is_own(origin))
 }
 
 fn is_public(host: &str) -> bool {

@@ -75,6 +75,18 @@ fn http_peer(peer: Option<&str>) -> axum::http::Extensions {
     extensions
 }
 
+fn is_local(request: &Request) -> bool {
+    asker(request).is_some_and(|address| address.is_loopback())
+}
+
+#[test]
+fn a_name_of_the_own_network_makes_nobody_another() {
+    let at = |headers: &[(&str, &str)]| asker(&request(Some("10.0.0.1"), headers)).map(|ip| ip.to_string());
+    assert_eq!(at(&[("host", "tasks.corp.example:8275")]).as_deref(), Some("10.0.0.1"));
+    assert_eq!(at(&[("x-forwarded-for", "10.0.0.2")]), None);
+    assert_eq!(at(&[("host", "tasks.corp.example"), ("origin", "http://elsewhere.example")]), None);
+}
+
 #[test]
 fn only_this_machine_itself_is_local() {
     for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {

@@ -46,6 +46,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(runs::show))
         .routes(routes!(runs::retry))
         .routes(routes!(runs::cancel))
+        .routes(routes!(runs::confirm))
         .routes(routes!(runs::report))
         .routes(routes!(work::lease))
         .routes(routes!(work::renew))

@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use taskcenter_client::resources::RunConfirmation;
 use taskcenter_client::wire::ReportedOutcome;
 
 use super::error::ApiError;
 use crate::core::RunId;
 use crate::core::run::Outcome;
-use crate::engine::service::Report;
+use crate::engine::service::{Confirmation, Report};
 
 /// Longer messages are cut: an outcome must not get lost because its reason is long.
 const MAX_MESSAGE_BYTES: usize = 4_096;
@@ -86,6 +87,15 @@ impl Reported {
         let message = self.message.as_deref().map(cut);
         Ok(Report { attempt: self.attempt, token: self.token, outcome, message })
     }
+}
+
+/// What a confirmation says.
+///
+/// # Errors
+/// Names the field that is out of bounds.
+pub fn confirmation(said: &RunConfirmation) -> Result<Confirmation, ApiError> {
+    let result = said.result.as_ref().map(written).transpose()?;
+    Ok(Confirmation { succeeded: said.succeeded, message: said.message.as_deref().map(cut), result })
 }
 
 fn written(result: &Value) -> Result<String, ApiError> {

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use taskcenter_client::resources::{RunList, RunResource};
+use taskcenter_client::resources::{RunConfirmation, RunList, RunResource};
 use taskcenter_client::wire::OutcomeReport;
 use utoipa::ToSchema;
 
 use super::decode::Body;
 use super::error::ApiError;
-use super::outcome::Reported;
+use super::outcome::{Reported, confirmation};
 use super::pages::{self, RunPlace};
 use super::query::{Query, Segment};
 use super::{Context, view};
@@ -100,6 +100,21 @@ pub async fn cancel(
     Segment(id): Segment,
 ) -> Result<Json<RunResource>, ApiError> {
     Ok(Json(view::run(context.state.service.cancel_run(&RunId::from_text(id)).await?)))
+}
+
+/// Takes the word of whoever did the work, without the attempt's token: whichever attempt is under way, and also after the run was given
+/// up. What has succeeded, was left out or called off stays as it is.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/confirm", operation_id = "confirmRun", tag = "runs",
+    params(("run_id" = String, Path, description = "The run's id.")),
+    request_body = RunConfirmation,
+    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+pub async fn confirm(
+    State(context): State<Context>,
+    Segment(id): Segment,
+    Body(said): Body<RunConfirmation>,
+) -> Result<Json<RunResource>, ApiError> {
+    let word = confirmation(&said)?;
+    Ok(Json(view::run(context.state.service.confirm(&RunId::from_text(id), &word).await?)))
 }
 
 /// Where a run stands after a report.

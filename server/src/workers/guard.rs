@@ -2,8 +2,9 @@
 //! (IPv4-mapped, NAT64, 6to4) is judged by both.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 use std::sync::LazyLock;
+
+use crate::core::net::{InvalidNet, Net};
 
 /// Nothing of the public Internet lies here: this machine, its network, tunnels, documentation, groups, and what clouds tell their guests.
 const SPECIAL: &[&str] = &[
@@ -39,50 +40,6 @@ const SPECIAL: &[&str] = &[
 
 static DENIED: LazyLock<Vec<Net>> =
     LazyLock::new(|| SPECIAL.iter().filter_map(|text| text.parse().ok()).collect());
-
-/// A range of addresses, such as `10.0.0.0/8`, `::1/128` or a single address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Net {
-    first: u128,
-    mask: u128,
-    is_v4: bool,
-}
-
-/// A text that is no range of addresses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no range of addresses such as 10.0.0.0/8")]
-pub struct InvalidNet(String);
-
-impl FromStr for Net {
-    type Err = InvalidNet;
-
-    fn from_str(text: &str) -> Result<Self, InvalidNet> {
-        let wrong = || InvalidNet(text.to_owned());
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        let bits: u32 = bits.map_or(Ok(all), |bits| bits.trim().parse().map_err(|_| wrong()))?;
-        if bits > all {
-            return Err(wrong());
-        }
-        let mask = u128::MAX.checked_shl(all - bits).unwrap_or(0);
-        Ok(Self { first: number(address) & mask, mask, is_v4: address.is_ipv4() })
-    }
-}
-
-impl Net {
-    fn holds(&self, address: IpAddr) -> bool {
-        self.is_v4 == address.is_ipv4() && number(address) & self.mask == self.first
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
 
 /// An address that nothing is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -227,10 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_is_none_is_named() {
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "localhost", "10.0.0.0/-1"] {
-            assert_eq!(text.parse::<Net>(), Err(InvalidNet(text.to_owned())));
-        }
+    fn everything_can_be_allowed() {
         assert!(permits(&guard(&["0.0.0.0/0"], &[]), "127.0.0.1"));
     }
 }

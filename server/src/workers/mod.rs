@@ -26,9 +26,10 @@ use taskcenter_client::transport::pull::{Pull, PullConfig, WorkerApi};
 use taskcenter_client::{Consumer, ConsumerBuilder, StartError};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::net::InvalidNet;
 use callback::Callbacks;
 use directory::Directory;
-use guard::{Guard, InvalidNet};
+use guard::Guard;
 use health::{Health, Watch};
 use outbound::{Lookup, Outbound, SystemLookup};
 use routing::Router;

@@ -192,7 +192,6 @@ impl Front {
         self.demand_type(&asked.kind).await?;
         let number = self.numbers.next(&self.service).await?;
         let task = self.service.submit(asked.submission(number)).await?.id;
-        crate::failpoint!("easytask_pull::submitted");
         self.keep(number, &asked.row(task, self.service.now())).await?;
         Ok(number)
     }

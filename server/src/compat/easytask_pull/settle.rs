@@ -68,7 +68,6 @@ impl Front {
     async fn call_back(&self, update: &Update, row: &Row, run: &Run) -> Result<()> {
         let Some(url) = &row.callback else { return Ok(()) };
         let url = address(url, update, row)?;
-        crate::failpoint!("easytask_pull::settled");
         let key =
             IdempotencyKey { key: format!("{CALLBACK}:{}", run.id), fingerprint: update.stat.to_string() };
         let stored = self.service.submit_once(vec![call(&url)], Some(key)).await?;

@@ -113,7 +113,6 @@ impl Front {
             wait: WAIT,
         };
         let runs = self.service.lease(&terms).await?;
-        crate::failpoint!("easytask_pull::leased");
         let (mine, strange): (Vec<Run>, Vec<Run>) =
             runs.into_iter().partition(|run| Data::read(&run.data).is_some());
         self.give_up(&strange).await?;

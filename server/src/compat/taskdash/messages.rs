@@ -69,7 +69,6 @@ async fn register(service: &Service, fields: &Fields) -> Result<Taken, String> {
     if let Err(error) = services::register(service, &url, &name, &reserved).await {
         return Ok(Taken::Failed(error.to_string()));
     }
-    crate::failpoint!("taskdash::registered");
     // Also where the answer to an earlier try was lost: asking twice adds nothing.
     Ok(ask::submit(service, &url).await.into())
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::tokens::{self, Stored};
 use super::{PortError, Service, ServiceError};
 use crate::core::Moment;
 use crate::core::access::Grant;
+use crate::core::net::Net;
 
 /// How long a token that was read is believed: so long a revoke takes to reach the other nodes.
 const BELIEVED_MS: i64 = 2_000;
@@ -42,8 +44,21 @@ pub enum Required {
 pub struct AccessSettings {
     /// From whom a token is demanded.
     pub required: Required,
+    /// Ranges of addresses whose callers need no token, for clients that know of none; only what an admin does is closed to them.
+    pub trusted: Vec<String>,
     /// SHA-256, in hexadecimal digits, of a token that allows everything; empty: there is none.
     pub admin_token_sha256: String,
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This machine.
+    Here,
+    /// A network that the configuration trusts.
+    Trusted,
+    /// Anywhere else, or nobody knows.
+    Elsewhere,
 }
 
 /// Fills the bytes with what nobody can foresee; `false` where that cannot be had.
@@ -109,13 +124,16 @@ pub enum Denied {
 #[derive(Default)]
 pub(super) struct Access {
     pub settings: AccessSettings,
+    trusted: Vec<Net>,
     pub random: Option<Random>,
     read: Mutex<HashMap<String, (Moment, Stored)>>,
 }
 
 impl Access {
     pub fn new(settings: AccessSettings, random: Random) -> Self {
-        Self { settings, random: Some(random), read: Mutex::default() }
+        // What is no range was refused with the configuration.
+        let trusted = settings.trusted.iter().filter_map(|range| range.parse().ok()).collect();
+        Self { settings, trusted, random: Some(random), read: Mutex::default() }
     }
 
     fn read(&self) -> MutexGuard<'_, HashMap<String, (Moment, Stored)>> {
@@ -140,15 +158,30 @@ impl Access {
 }
 
 impl Service {
-    /// Who a caller is, by the token that they bring. Whoever comes from this machine (`is_local`) may come without, unless a token is
-    /// demanded from everybody.
+    /// Where a call of this address comes from.
+    pub fn origin(&self, peer: IpAddr) -> Origin {
+        let peer = peer.to_canonical();
+        match () {
+            () if peer.is_loopback() => Origin::Here,
+            () if self.access.trusted.iter().any(|range| range.holds(peer)) => Origin::Trusted,
+            () => Origin::Elsewhere,
+        }
+    }
+
+    /// Who a caller is, by the token that they bring. Whoever comes from this machine or a trusted network may come without, unless a
+    /// token is demanded from everybody.
     ///
     /// # Errors
     /// [`Denied`]: a token that is brought must hold, wherever its bearer comes from.
-    pub async fn admit(&self, token: Option<&str>, is_local: bool) -> Result<Caller, Denied> {
-        let may_come_without = is_local && self.access.settings.required == Required::OffLoopback;
+    pub async fn admit(&self, token: Option<&str>, origin: Origin) -> Result<Caller, Denied> {
+        let may_come_without = self.access.settings.required == Required::OffLoopback;
         match token {
-            None if may_come_without => Ok(Caller::new("loopback", Grant::everything())),
+            None if may_come_without && origin == Origin::Here => {
+                Ok(Caller::new("loopback", Grant::everything()))
+            }
+            None if may_come_without && origin == Origin::Trusted => {
+                Ok(Caller::new("trusted", Grant::of_a_trusted_network()))
+            }
             None => Err(Denied::Missing),
             Some(token) if self.is_the_configured_one(token) => {
                 Ok(Caller::new("configuration", Grant::everything()))

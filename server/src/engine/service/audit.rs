@@ -31,6 +31,8 @@ pub enum Change {
     RunCancel,
     /// A dead run is brought back.
     RunRetry,
+    /// Somebody says how a run's work ended.
+    RunConfirm,
     /// A token is made.
     TokenIssue,
     /// A token is ended.
@@ -54,6 +56,7 @@ impl Change {
             Self::TaskTrigger => "task.trigger",
             Self::RunCancel => "run.cancel",
             Self::RunRetry => "run.retry",
+            Self::RunConfirm => "run.confirm",
             Self::TokenIssue => "token.issue",
             Self::TokenRevoke => "token.revoke",
             Self::RecordPut => "record.put",

@@ -259,6 +259,12 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when nobody waits for its outcome, or a port's error.
     pub async fn confirm(&self, id: &RunId, word: &Confirmation) -> Result<Run> {
+        let answer = self.put_on_record(id, word).await;
+        told(Change::RunConfirm, [id.as_str()], &answer);
+        answer
+    }
+
+    async fn put_on_record(&self, id: &RunId, word: &Confirmation) -> Result<Run> {
         loop {
             let mut run = self.run(id).await?;
             if matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled) {

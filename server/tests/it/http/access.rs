@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use reqwest::Method;
 use serde_json::{Value, json};
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::core::Moment;
 use taskcenter_server::engine::service::{AccessSettings, Required};
+use taskcenter_server::http::{Peer, router};
 use taskcenter_server::ports::Records;
+use tower::ServiceExt as _;
 
 use super::{LIMITS, NOW, PREFIXES, Server, answer, mongodb_uri, told};
 use crate::store::samples::unique;
@@ -170,13 +174,51 @@ async fn on_this_machine_a_token_is_not_needed_but_one_that_is_brought_must_hold
     server.close().await;
 }
 
+/// What a caller from `peer` hears who brings no token.
+async fn from(server: &Server, peer: &str, method: Method, path: &str) -> u16 {
+    let routes = router(server.state.clone(), LIMITS, Box::new(|routes| routes));
+    let request = Request::builder().method(method).uri(path).extension(Peer(peer.parse().unwrap()));
+    routes.oneshot(request.body(Body::from("{}")).unwrap()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_trusted_network_needs_no_token_and_is_no_admin() {
+    let trusting = |required| AccessSettings {
+        required,
+        trusted: vec!["10.1.0.0/16".to_owned()],
+        ..AccessSettings::default()
+    };
+    let clock = Arc::new(ManualClock::new(NOW));
+    let access = trusting(Required::OffLoopback);
+    let server = Server::start_guarded(database().await, clock.clone(), LIMITS, access).await;
+    for (peer, method, path, status) in [
+        ("10.1.2.3", Method::GET, "/v1/tasks", 200),
+        ("::ffff:10.1.2.3", Method::GET, "/v1/tasks", 200),
+        ("10.1.2.3", Method::POST, "/v1/tasks", 400),
+        ("10.1.2.3", Method::POST, "/v1/runs/lease", 400),
+        ("10.1.2.3", Method::GET, "/v1/tokens", 403),
+        ("10.2.2.3", Method::GET, "/v1/tasks", 401),
+        ("127.0.0.1", Method::GET, "/v1/tokens", 200),
+    ] {
+        assert_eq!(from(&server, peer, method.clone(), path).await, status, "{method} {path} from {peer}");
+    }
+    server.close().await;
+    let server = Server::start_guarded(database().await, clock, LIMITS, trusting(Required::Always)).await;
+    assert_eq!(from(&server, "10.1.2.3", Method::GET, "/v1/tasks").await, 401);
+    server.close().await;
+}
+
 #[tokio::test]
 async fn where_one_is_always_demanded_the_configured_one_is_the_first() {
     let token = "any text can be the token of a configuration";
     // printf %s "$token" | sha256sum
     let sha256 = "be0ae88123f34714b2667a14a6314cd85548c6b9eaf197d417892d340ad6e78e";
     let clock = Arc::new(ManualClock::new(NOW));
-    let access = AccessSettings { required: Required::Always, admin_token_sha256: sha256.to_owned() };
+    let access = AccessSettings {
+        required: Required::Always,
+        admin_token_sha256: sha256.to_owned(),
+        ..AccessSettings::default()
+    };
     let server = Server::start_guarded(database().await, clock, LIMITS, access).await;
     assert_eq!(server.get("/v1/tasks").await.0, 401);
     let (status, issued) = ask(

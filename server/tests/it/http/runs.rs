@@ -206,6 +206,41 @@ async fn a_stale_report_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_confirmation_needs_no_token_and_is_accepted_after_the_run_was_given_up() {
+    let server = Server::start().await;
+    let run = a_fired_run(&server).await;
+    let path = format!("/v1/runs/{}/confirm", run.id);
+    server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
+    let done = json!({"succeeded": true, "message": "by hand", "result": {"order": 7}});
+    let (status, shown) = server.post(&path, &done).await;
+    assert_eq!((status, &shown["state"], &shown["reason"]), (200, &json!("succeeded"), &json!("by hand")));
+    assert_eq!(shown["result"], json!({"order": 7}));
+    let (status, again) = server.post(&path, &json!({"succeeded": false})).await;
+    assert_eq!((status, &again["state"]), (200, &json!("succeeded")), "what has succeeded stays so");
+
+    let unknown = server.post("/v1/runs/nobody/confirm", &done).await;
+    assert_eq!(told(unknown), refusal(404, "not_found"));
+    for (body, name) in [
+        (json!({}), "succeeded"),
+        (json!({"succeeded": "yes"}), "succeeded"),
+        (json!({"succeeded": true, "token": "t"}), "token"),
+        (json!({"succeeded": true, "result": (0..65).fold(json!(1), |inner, _| json!([inner]))}), "result"),
+    ] {
+        assert_eq!(told(server.post(&path, &body).await), field(name));
+    }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_that_it_failed_gives_the_run_up() {
+    let server = Server::start().await;
+    let run = a_fired_run(&server).await;
+    let (_, shown) = server.post(&format!("/v1/runs/{}/confirm", run.id), &json!({"succeeded": false})).await;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("failed")));
+    server.close().await;
+}
+
+#[tokio::test]
 async fn a_malformed_report_names_the_field() {
     let server = Server::start().await;
     let run = a_fired_run(&server).await;
