@@ -10,6 +10,7 @@ mod problems;
 mod queues;
 mod runs;
 mod schedule;
+mod services;
 mod tasks_v1;
 mod users;
 mod work;

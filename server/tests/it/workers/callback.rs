@@ -200,7 +200,7 @@ async fn fail_over_takes_the_next_node_where_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn the_least_busy_node_and_the_node_of_a_hash() {
+async fn the_least_busy_node_is_called() {
     let bench = Bench::on(stage().await, settings(&[CALLBACK]));
     let nodes = [Callee::start().await, Callee::start().await];
     put(&bench, &service(&[&nodes[0], &nodes[1]])).await;
