@@ -98,7 +98,7 @@ fn a_seed_is_a_history() {
 
 /// Plays histories with a defect until the checker speaks of it.
 fn is_caught(defect: Defect, rules: &[&str]) {
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 100;
     let mut said = Vec::new();
     for seed in 1..=SEEDS {
         said = play(seed, Some(defect)).violations;
