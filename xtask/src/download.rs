@@ -25,7 +25,10 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     }
     if rustix::process::geteuid().is_root() && on_path("apt-get").is_some() {
         eprintln!("  {name} is missing: installing the package {package}");
-        apt_get(&["update", "-q"])?;
+        // One source of packages that cannot be reached says nothing about the others.
+        if let Err(error) = apt_get(&["update", "-q"]) {
+            eprintln!("  the list of packages is not up to date: {error:#}");
+        }
         apt_get(&["install", "-q", "-y", "--no-install-recommends", package])?;
     }
     on_path(name).with_context(|| {
@@ -58,6 +61,9 @@ pub fn rocketmq(root: &Path) -> Result<PathBuf> {
     Ok(home.join("lib"))
 }
 
+/// How often a download is tried before it counts as not to be had.
+const TRIES: usize = 3;
+
 /// A directory of the cache; `fetch` fills a scratch one, which takes its name only when complete.
 fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = root.join("cache");
@@ -67,13 +73,26 @@ fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<Pat
     }
     eprintln!("  downloading {name}");
     let scratch = cache.join(format!("{name}.partial"));
-    if scratch.is_dir() {
-        fs::remove_dir_all(&scratch)?;
-    }
-    fs::create_dir_all(&scratch)?;
-    fetch(&scratch)?;
+    tried(TRIES, || {
+        if scratch.is_dir() {
+            fs::remove_dir_all(&scratch)?;
+        }
+        fs::create_dir_all(&scratch)?;
+        fetch(&scratch)
+    })?;
     fs::rename(&scratch, &home)?;
     Ok(home)
+}
+
+/// Repeats what a network may fail at once in a while; the last failure is the one to report.
+fn tried(times: usize, mut step: impl FnMut() -> Result<()>) -> Result<()> {
+    for left in (1..times).rev() {
+        match step() {
+            Ok(()) => return Ok(()),
+            Err(error) => eprintln!("  {error:#}: {left} more tries"),
+        }
+    }
+    step()
 }
 
 fn fetch_mongod(scratch: &Path) -> Result<()> {
@@ -161,6 +180,18 @@ mod tests {
         // Once complete it is not fetched again.
         let home = cached(root.path(), "x", |_| bail!("no network")).unwrap();
         assert!(home.join("file").is_file());
+    }
+
+    #[test]
+    fn a_network_that_fails_once_in_a_while_is_asked_again() {
+        let mut answers = [Err(anyhow::anyhow!("reset")), Ok(())].into_iter();
+        tried(TRIES, || answers.next().unwrap()).unwrap();
+        let mut asked = 0;
+        let never = tried(TRIES, || {
+            asked += 1;
+            bail!("no network, try {asked}")
+        });
+        assert_eq!(never.unwrap_err().to_string(), "no network, try 3");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub enum TaskVerb {
         #[arg(long, value_name = "WHAT")]
         clear: Vec<Clear>,
     },
-    /// Delete tasks. Runs that have fired before go on.
+    /// Delete tasks. Runs that a consumer already has go on; those that still wait are called off.
     #[command(after_help = "Example:\n  taskcenter task delete 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Delete {
         /// The tasks.
