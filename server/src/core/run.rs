@@ -208,6 +208,9 @@ pub struct Run {
     pub version: u64,
 }
 
+/// Why a triggered run was called off in favour of another one.
+pub const OVERTAKEN: &str = "its task was changed before it was fired";
+
 /// The event does not fit the run's state; nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a run that is {state:?} cannot take {event:?}")]
@@ -271,10 +274,11 @@ impl Run {
         }
     }
 
-    /// A fire by hand, to be handed over at once. `mark` tells it from others and from every moment of the schedule.
+    /// A fire by hand, to be handed over at once. `mark` tells it from others and from every moment of the schedule. The revision is no
+    /// part of its id: the same trigger, sent again after an edit, finds it.
     pub fn triggered(task: &Task, mark: &str, token: String, now: Moment) -> Self {
         Self {
-            id: RunId(format!("{}-{}-t{mark}", task.id, task.rev)),
+            id: RunId(format!("{}-t{mark}", task.id)),
             number: 0,
             triggered: true,
             ..Self::firing(task, now, "", token, now)
@@ -300,6 +304,18 @@ impl Run {
             stretch: Some(stretch),
             ..Self::firing(task, from, holder, String::new(), now)
         }
+    }
+
+    /// Whether it is settled that it is handed over, whatever becomes of its task: the task has passed its moment, or this is a further
+    /// attempt. A triggered run waits for no moment, and so is settled by its first hand-over only.
+    pub fn is_decided(&self, task: &Task) -> bool {
+        let is_further = self.attempt > 1 || self.fired_at.is_some();
+        is_further || (!self.triggered && task.has_passed(self.rev, self.scheduled_at))
+    }
+
+    /// Whether it was triggered, and a change of its task came in between before it was answered for: another one took its place.
+    pub fn was_overtaken(&self) -> bool {
+        self.state == RunState::Cancelled && self.reason.as_deref() == Some(OVERTAKEN)
     }
 
     /// The last moment that this row decides.

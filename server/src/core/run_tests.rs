@@ -146,3 +146,18 @@ fn a_run_that_nobody_reports_on_takes_no_confirmation() {
     assert!(run.confirmed_late(true, None, None, NOW).is_err());
     assert_eq!(run.state, RunState::Fired);
 }
+
+#[test]
+fn only_its_own_hand_over_settles_a_triggered_run() {
+    let mut stepped = task(true);
+    stepped.last_due_at = Some(NOW);
+    let mut run = Run::triggered(&stepped, "mark", "token".into(), NOW);
+    assert!(firing(true).is_decided(&stepped), "the task has passed its moment");
+    assert!(!run.is_decided(&stepped), "the schedule's moment is not the triggered run's");
+    run.confirmed(NOW).unwrap();
+    assert!(run.is_decided(&stepped));
+    let mut refused = firing(true);
+    refused.failed(None, None, &two_attempts(), NOW).unwrap();
+    refused.next_attempt("other".into()).unwrap();
+    assert!(refused.fired_at.is_none() && refused.is_decided(&task(true)), "a broker had it before it");
+}

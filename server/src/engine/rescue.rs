@@ -115,7 +115,7 @@ async fn past_their_moment(
     tasks: &HashMap<TaskId, Task>,
     now: Moment,
 ) -> Result<Vec<Run>> {
-    let has_passed = |run: &Run| tasks.get(&run.task_id).is_some_and(|task| is_decided(task, run));
+    let has_passed = |run: &Run| tasks.get(&run.task_id).is_some_and(|task| may_go(task, run));
     let (mut passed, stuck): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(has_passed);
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         stuck.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| awaits(task, run)));
@@ -130,11 +130,10 @@ async fn past_their_moment(
     Ok(passed)
 }
 
-/// Whether the run may be handed over. One that was triggered waits for no moment; it holds for the definition that it was made from.
-/// A further attempt holds in any case: the first one was handed over.
-fn is_decided(task: &Task, run: &Run) -> bool {
+/// Whether the run may be handed over. One that was triggered holds for the definition that it was made from.
+fn may_go(task: &Task, run: &Run) -> bool {
     let live = task.state != TaskState::Cancelled && task.rev == run.rev;
-    run.fired_at.is_some() || (run.triggered && live) || task.has_passed(run.rev, run.scheduled_at)
+    run.is_decided(task) || (run.triggered && live)
 }
 
 /// Whether the task stands right before the run's moment.

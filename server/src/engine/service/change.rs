@@ -2,7 +2,7 @@
 
 use super::{Change, IdempotencyKey, Reach, Result, Service, ServiceError, told};
 use crate::core::change::{self, CannotChange};
-use crate::core::run::IllegalTransition;
+use crate::core::run::{IllegalTransition, OVERTAKEN};
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{InsertedRun, ReplacedTask};
@@ -136,8 +136,9 @@ impl Service {
 
     async fn changed(&self, task: Task) -> Result<Changed> {
         let open = self.ports.store.open_runs(&task.id).await?;
-        // One that is still being fired counts only where its moment was decided: otherwise it ends unfired.
-        let fired = |run: &Run| run.state != RunState::Firing || task.has_passed(run.rev, run.scheduled_at);
+        // One that is still being fired counts only where that is decided: otherwise it ends unfired. A triggered one waits for no
+        // decision: a node may have looked at the task before the change, and be sending it now.
+        let fired = |run: &Run| run.state != RunState::Firing || run.triggered || run.is_decided(&task);
         let open_runs = open.into_iter().filter(fired).map(|run| run.id).collect();
         Ok(Changed { task, open_runs })
     }
@@ -188,35 +189,51 @@ impl Service {
 
     async fn triggered(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
         let mark = self.ids_for("trigger", key, || vec![self.ids.token(self.now())]).await?.concat();
+        let mut overtaken = 0;
         loop {
-            let task = self.shown_task(id).await?;
-            if task.state == TaskState::Cancelled {
-                return Err(CannotChange::Over(task.state).into());
-            }
-            let now = self.now();
-            let run = Run::triggered(&task, &mark, self.ids.token(now), now);
-            crate::failpoint!("trigger::before_insert");
-            let stands = match self.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop() {
-                Some(InsertedRun::Existing(standing)) => *standing,
-                _ => run,
-            };
-            crate::failpoint!("trigger::inserted");
-            // A change that came in between may have been answered without this run: then it must not fire.
-            let again = self.shown_task(id).await?;
-            if again.rev == task.rev && again.state != TaskState::Cancelled {
+            let mark = if overtaken == 0 { mark.clone() } else { format!("{mark}.{overtaken}") };
+            if let Some(run) = self.triggered_as(id, &mark).await? {
                 self.hints.attention();
-                return Ok(stands);
+                return Ok(run);
             }
-            self.call_off(stands).await?;
+            overtaken += 1;
         }
     }
 
-    async fn call_off(&self, mut run: Run) -> Result<()> {
-        if run.cancel("its task was changed before it was fired", self.now()).is_ok() {
-            self.replace(vec![run]).await?;
-            crate::failpoint!("trigger::called_off");
+    /// The run under this mark. One that stands was made by the same request, sent before: at whatever revision, it is the answer.
+    /// `None`: a change of the task came in between, and the next mark is to be tried.
+    async fn triggered_as(&self, id: &TaskId, mark: &str) -> Result<Option<Run>> {
+        let task = self.shown_task(id).await?;
+        let now = self.now();
+        let run = Run::triggered(&task, mark, self.ids.token(now), now);
+        if task.state == TaskState::Cancelled {
+            let standing = self.ports.store.run(&run.id).await?;
+            return standing.map(Some).ok_or_else(|| CannotChange::Over(task.state).into());
         }
-        Ok(())
+        crate::failpoint!("trigger::before_insert");
+        let inserted = self.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
+        crate::failpoint!("trigger::inserted");
+        if let Some(InsertedRun::Existing(standing)) = inserted {
+            return Ok((!standing.was_overtaken()).then_some(*standing));
+        }
+        // A change that came in between may have been answered without this run: then it must not fire.
+        let again = self.shown_task(id).await?;
+        if again.rev == task.rev && again.state != TaskState::Cancelled {
+            return Ok(Some(run));
+        }
+        self.unless_called_off(run).await
+    }
+
+    /// Calls a run off that was made a moment ago, unless a node was faster: then it has been handed over, or is just being, and is the
+    /// answer. One that ended unfired is none.
+    async fn unless_called_off(&self, run: Run) -> Result<Option<Run>> {
+        let mut off = run.clone();
+        if off.cancel(OVERTAKEN, self.now()).is_ok() && !self.replace(vec![off]).await?.is_empty() {
+            crate::failpoint!("trigger::called_off");
+            return Ok(None);
+        }
+        let standing = self.ports.store.run(&run.id).await?;
+        Ok(standing.filter(|run| run.state != RunState::Cancelled))
     }
 
     /// Calls a run off. What a consumer has in its hands goes on; its outcome is refused.

@@ -1,11 +1,10 @@
 //! Pause, resume, edit, cancel, delete, trigger, redrive.
 
-use taskcenter_server::core::change::CannotChange;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, Stretch};
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
-use taskcenter_server::engine::service::{IdempotencyKey, Report, ServiceError, definition};
+use taskcenter_server::engine::service::{Report, ServiceError, definition};
 use taskcenter_server::ports::Advance;
 
 use super::{NOW, Stage};
@@ -159,48 +158,6 @@ pub async fn a_delete_calls_off_what_waits_and_names_what_is_held(on: &Stage) {
     on.clock.set(NOW.plus_ms(60_000));
     on.rescue().await;
     assert_eq!(on.run(&held).await.state, RunState::Cancelled, "and is not tried again");
-}
-
-pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
-    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
-    let id = on.submit(far).await;
-    on.service.pause(&id, None).await.unwrap();
-    let run = on.service.trigger(&id, None).await.unwrap();
-    on.rescue().await;
-    let run = on.run(&run).await;
-    assert_eq!((run.state, run.triggered, run.scheduled_at), (RunState::Ready, true, NOW));
-    let task = on.store.task(&id).await.unwrap().unwrap();
-    assert_eq!(
-        (task.fired_count, task.next_due_at),
-        (0, Some(NOW.plus_ms(86_400_000))),
-        "it counts for nothing"
-    );
-}
-
-pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
-    let id = on.submit(every_second()).await;
-    let run = on.service.trigger(&id, None).await.unwrap();
-    on.service.delete(std::slice::from_ref(&id)).await.unwrap();
-    on.rescue().await;
-    assert_eq!(on.run(&run).await.state, RunState::Cancelled);
-    let refused = on.service.trigger(&id, None).await;
-    assert!(matches!(refused, Err(ServiceError::NotFound)), "{refused:?}");
-    let over = on.submit(Submission { data: "other".to_owned(), ..every_second() }).await;
-    on.service.cancel(&over).await.unwrap();
-    assert!(matches!(on.service.trigger(&over, None).await, Err(ServiceError::Over(_))));
-    assert_eq!(CannotChange::Over(TaskState::Cancelled).to_string(), "the task is cancelled");
-}
-
-pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
-    let id = on.submit(every_second()).await;
-    let key = || Some(IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() });
-    let first = on.service.trigger(&id, key()).await.unwrap();
-    on.rescue().await;
-    let again = on.service.trigger(&id, key()).await.unwrap();
-    assert_eq!((&again.id, again.state), (&first.id, RunState::Ready));
-    assert_eq!(on.states(&id).await, [RunState::Ready]);
-    on.service.trigger(&id, None).await.unwrap();
-    assert_eq!(on.states(&id).await.len(), 2, "without a key each call is another fire");
 }
 
 pub async fn a_dead_run_is_brought_back_for_one_more_attempt(on: &Stage) {

@@ -2,6 +2,7 @@
 
 mod change;
 mod once;
+mod triggers;
 mod work;
 
 use std::sync::Arc;
@@ -149,9 +150,6 @@ on_every_store! {
         a_row_that_was_written_before_an_edit_ends_unfired
         a_cancelled_task_is_seen_and_a_deleted_one_is_not
         a_delete_calls_off_what_waits_and_names_what_is_held
-        a_triggered_run_fires_whatever_the_schedule_says
-        a_trigger_that_a_delete_overtook_does_not_fire
-        a_trigger_sent_again_fires_once
         a_dead_run_is_brought_back_for_one_more_attempt
         a_run_that_is_called_off_refuses_its_outcome;
     once:
@@ -159,6 +157,16 @@ on_every_store! {
         a_request_that_broke_off_is_completed
         a_key_with_another_request_is_refused
         one_bad_task_of_a_batch_is_its_own_business;
+    triggers:
+        a_triggered_run_fires_whatever_the_schedule_says
+        a_trigger_that_a_delete_overtook_does_not_fire
+        a_triggered_run_is_named_by_every_change_that_follows
+        a_further_attempt_is_named_by_the_change_that_follows
+        a_trigger_sent_again_fires_once
+        a_trigger_sent_again_after_a_change_fires_once
+        a_trigger_that_an_edit_overtakes_fires_the_new_definition
+        a_trigger_that_was_handed_over_before_an_edit_is_not_made_twice
+        a_run_that_the_broker_refused_is_brought_back_after_an_edit;
     work:
         a_run_goes_to_one_worker
         many_workers_never_share_a_run

@@ -1,0 +1,230 @@
+//! Fires by hand, and runs that are brought back by hand: what a change of their task means for them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use taskcenter_server::adapters::fault::{Faulty, Plan};
+use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::adapters::memory::MemoryRecords;
+use taskcenter_server::core::change::CannotChange;
+use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
+use taskcenter_server::engine::ids::Ids;
+use taskcenter_server::engine::service::{IdempotencyKey, Ports, Service, ServiceError, definition};
+use taskcenter_server::engine::settings::Settings;
+use taskcenter_server::ports::{Clock, Result};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{NOW, Stage};
+use crate::store::samples::unique;
+
+fn every_second() -> Submission {
+    Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
+}
+
+fn key(id: &TaskId) -> Option<IdempotencyKey> {
+    Some(IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() })
+}
+
+async fn edit(on: &Stage, id: &TaskId, data: &str) -> Vec<taskcenter_server::core::RunId> {
+    let task = on.store.task(id).await.unwrap().unwrap();
+    let wish = Submission { data: data.to_owned(), ..definition(&task) };
+    on.service.edit(id, task.rev, wish).await.unwrap().open_runs
+}
+
+pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
+    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
+    let id = on.submit(far).await;
+    on.service.pause(&id, None).await.unwrap();
+    let run = on.service.trigger(&id, None).await.unwrap();
+    on.rescue().await;
+    let run = on.run(&run).await;
+    assert_eq!((run.state, run.triggered, run.scheduled_at), (RunState::Ready, true, NOW));
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (task.fired_count, task.next_due_at),
+        (0, Some(NOW.plus_ms(86_400_000))),
+        "it counts for nothing"
+    );
+}
+
+pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let run = on.service.trigger(&id, None).await.unwrap();
+    on.service.delete(std::slice::from_ref(&id)).await.unwrap();
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Cancelled);
+    let refused = on.service.trigger(&id, None).await;
+    assert!(matches!(refused, Err(ServiceError::NotFound)), "{refused:?}");
+    let over = on.submit(Submission { data: "other".to_owned(), ..every_second() }).await;
+    on.service.cancel(&over).await.unwrap();
+    assert!(matches!(on.service.trigger(&over, None).await, Err(ServiceError::Over(_))));
+    assert_eq!(CannotChange::Over(TaskState::Cancelled).to_string(), "the task is cancelled");
+}
+
+pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let first = on.service.trigger(&id, key(&id)).await.unwrap();
+    on.rescue().await;
+    let again = on.service.trigger(&id, key(&id)).await.unwrap();
+    assert_eq!((&again.id, again.state), (&first.id, RunState::Ready));
+    assert_eq!(on.states(&id).await, [RunState::Ready]);
+    on.service.trigger(&id, None).await.unwrap();
+    assert_eq!(on.states(&id).await.len(), 2, "without a key each call is another fire");
+}
+
+pub async fn a_triggered_run_is_named_by_every_change_that_follows(on: &Stage) {
+    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
+    let id = on.submit(far).await;
+    let mut run = on.service.trigger(&id, None).await.unwrap();
+    let named = [run.id.clone()];
+    assert_eq!(edit(on, &id, "new").await, named, "a node may have read the task before");
+    // It has, and is sending the message.
+    run.claimed_by("another node", NOW.plus_ms(10_000));
+    assert_eq!(on.store.update_runs(&[run]).await.unwrap(), [true]);
+    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named);
+    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named, "it is paused already");
+    assert_eq!(on.service.resume(&id, None).await.unwrap().open_runs, named);
+    assert_eq!(on.service.cancel(&id).await.unwrap().open_runs, named);
+}
+
+/// The first attempt went over the bus, to a broker that would not have it.
+async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
+    let task = on.store.task(id).await.unwrap().unwrap();
+    let due = task.next_due_at.unwrap();
+    let mut run = Run::firing(&task, due, "node", "token".to_owned(), NOW);
+    run.queue = None;
+    run.reported(&Outcome::Failed { retry_after_ms: Some(0) }, None, &retry, NOW).unwrap();
+    on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    let advance = taskcenter_server::ports::Advance {
+        task_id: id.clone(),
+        rev: task.rev,
+        due,
+        last_due_at: due,
+        next_due_at: task.due_after(due, 1),
+        fires: true,
+    };
+    assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
+    run
+}
+
+pub async fn a_further_attempt_is_named_by_the_change_that_follows(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let often = RetryPolicy { max_attempts: 9, backoff_ms: 1, max_backoff_ms: 1 };
+    let run = refused(on, &id, often).await;
+    edit(on, &id, "new").await;
+    // A node has read the task, and is sending the second attempt, or waits for its broker.
+    let mut again = on.run(&run).await;
+    again.next_attempt("another token".to_owned()).unwrap();
+    again.claimed_by("another node", NOW.plus_ms(10_000));
+    assert_eq!((again.state, again.fired_at), (RunState::Firing, None));
+    assert_eq!(on.store.update_runs(&[again]).await.unwrap(), [true]);
+    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, [run.id]);
+}
+
+pub async fn a_run_that_the_broker_refused_is_brought_back_after_an_edit(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
+    let run = refused(on, &id, once).await;
+    assert_eq!((run.state, run.fired_at), (RunState::Dead, None));
+    edit(on, &id, "new").await;
+    edit(on, &id, "newer").await;
+    assert_eq!(on.service.retry_run(&run.id).await.unwrap().state, RunState::Retrying);
+    on.rescue().await;
+    let again = on.run(&run).await;
+    let why = again.reason.unwrap_or_default();
+    assert_eq!((again.state, again.attempt), (RunState::Retrying, 2), "{why}");
+    assert!(why.starts_with("bus refused"), "it went out once more: {why}");
+}
+
+pub async fn a_trigger_sent_again_after_a_change_fires_once(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let first = on.service.trigger(&id, key(&id)).await.unwrap();
+    on.rescue().await;
+    edit(on, &id, "new").await;
+    on.service.pause(&id, None).await.unwrap();
+    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id);
+    assert_eq!(on.states(&id).await, [RunState::Ready]);
+    on.service.cancel(&id).await.unwrap();
+    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id, "as before");
+    assert!(matches!(on.service.trigger(&id, None).await, Err(ServiceError::Over(_))), "a fire of its own");
+}
+
+/// Lets nobody hear of a stored run before something else has happened.
+#[derive(Default)]
+struct Held {
+    stored: Notify,
+    go_on: Notify,
+}
+
+#[async_trait]
+impl Plan for Held {
+    async fn request(&self, _: &'static str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn answer(&self, call: &'static str) -> Result<()> {
+        if call == "insert_runs" {
+            self.stored.notify_one();
+            self.go_on.notified().await;
+        }
+        Ok(())
+    }
+
+    fn portion(&self, rows: usize) -> usize {
+        rows
+    }
+}
+
+/// A trigger, and what happens between its two looks at the task.
+async fn trigger_around(on: &Stage, id: &TaskId, meanwhile: impl Future<Output = ()>) -> Run {
+    let held = Arc::new(Held::default());
+    let clock: Arc<dyn Clock> = on.clock.clone();
+    let ports = Ports {
+        store: Arc::new(Faulty::new(Arc::clone(&on.store), held.clone())),
+        lock: Arc::new(LocalLock::new(Arc::clone(&clock))),
+        records: Arc::new(MemoryRecords::default()),
+        clock,
+        has_bus: false,
+    };
+    let ids = Arc::new(Ids::new(unique() as u64));
+    let shutdown = CancellationToken::new();
+    let service = Service::new(ports, ids, Arc::default(), Settings::default(), shutdown);
+    let meanwhile = async {
+        held.stored.notified().await;
+        meanwhile.await;
+        // Twice: the second try is not held up.
+        held.go_on.notify_one();
+        held.stored.notified().await;
+        held.go_on.notify_one();
+    };
+    tokio::select! {
+        run = service.trigger(id, key(id)) => run.unwrap(),
+        () = async { meanwhile.await; std::future::pending().await } => unreachable!("it waits for ever"),
+    }
+}
+
+pub async fn a_trigger_that_an_edit_overtakes_fires_the_new_definition(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let run = trigger_around(on, &id, async { drop(edit(on, &id, "new").await) }).await;
+    assert_eq!((run.rev, run.data.as_str()), (2, "new"));
+    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, run.id, "sent again");
+    on.rescue().await;
+    let mut states = on.states(&id).await;
+    states.sort_by_key(|state| *state == RunState::Ready);
+    assert_eq!(states, [RunState::Cancelled, RunState::Ready]);
+}
+
+pub async fn a_trigger_that_was_handed_over_before_an_edit_is_not_made_twice(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let run = trigger_around(on, &id, async {
+        on.rescue().await;
+        edit(on, &id, "new").await;
+    });
+    let run = run.await;
+    assert_eq!((run.rev, run.data.as_str(), run.state), (1, "data", RunState::Ready));
+    assert_eq!(on.states(&id).await, [RunState::Ready], "one request, one run");
+}
