@@ -207,8 +207,11 @@ pub struct TaskList {
 pub struct ChangedTask {
     /// The task as it stands now.
     pub task: TaskResource,
-    /// Runs of the old definition whose fire came first and which have not ended.
+    /// Runs of the old definition whose fire came first and which have not ended; at most 1,000.
     pub open_runs: Vec<String>,
+    /// Whether there are more than these. The runs of the task are listed by their state.
+    #[serde(default)]
+    pub more_open_runs: bool,
 }
 
 /// A run as it is shown. Its token is not: whoever has that can report.

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 
 use crate::core::alert::AlertEvent;
+use crate::core::run::OpenRun;
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
@@ -178,8 +179,15 @@ pub trait Store: Send + Sync {
     /// the answer was lost, is `Done` as well.
     async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
     /// Turns tasks into tombstones and frees their dedup keys, and with `hide` hides them; the ids of those that are tombstones now.
-    /// One that was one before is among them, so that the same call again, after its answer was lost, has the same answer.
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>>;
+    /// One that was one before is among them, so that the same call again, after its answer was lost, has the same answer. With `rev`
+    /// only those that stand at that revision, by compare-and-set; others are left as they are.
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>>;
     /// Active tasks of the shards whose next moment is at or before `until`, soonest first; at most `limit`.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;
     /// Stores runs, each on its own; an answer for each, in order.
@@ -191,8 +199,9 @@ pub trait Store: Send + Sync {
     async fn run(&self, id: &RunId) -> Result<Option<Run>>;
     /// The runs with these ids that exist, in any order.
     async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>>;
-    /// The runs of a task that have not ended, in any order.
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>>;
+    /// The runs of a task that have not ended, by id in ascending order (as bytes); after an id where one is given; at most `limit`, and
+    /// fewer only where there are no more.
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
     /// The runs that match, latest first.
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
     /// Runs in `ready`, earliest `scheduled_at` first (then smallest id): of these queues, or of every queue that is named by its

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Lock, Page, PortError,
@@ -160,12 +161,19 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     }
 
     /// A task is a tombstone before it is hidden.
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>> {
         let mut cancelled = Vec::new();
         for part in self.parts(ids) {
-            let mut tombstones = self.call("cancel_tasks", self.inner.cancel_tasks(part, false, now)).await?;
+            let bury = self.inner.cancel_tasks(part, rev, false, now);
+            let mut tombstones = self.call("cancel_tasks", bury).await?;
             if hide {
-                tombstones = self.call("hide_tasks", self.inner.cancel_tasks(part, true, now)).await?;
+                tombstones = self.call("hide_tasks", self.inner.cancel_tasks(part, rev, true, now)).await?;
             }
             cancelled.extend(tombstones);
         }
@@ -200,8 +208,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("runs", self.inner.runs(ids)).await
     }
 
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        self.call("open_runs", self.inner.open_runs(task_id)).await
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
+        self.call("open_runs", self.inner.open_runs(task_id, after, limit)).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

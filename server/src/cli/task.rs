@@ -287,7 +287,11 @@ fn done(center: &Center, what: &str, changed: &ChangedTask) -> Result<(), Failur
     if !changed.open_runs.is_empty() {
         out::line("  these runs had fired before, and go on; `taskcenter run cancel` calls them off:")?;
     }
-    changed.open_runs.iter().try_for_each(|run| out::line(format_args!("  {run}")))
+    changed.open_runs.iter().try_for_each(|run| out::line(format_args!("  {run}")))?;
+    if changed.more_open_runs {
+        out::line(format_args!("  and more: `taskcenter run list --task {}` shows them", changed.task.id))?;
+    }
+    Ok(())
 }
 
 async fn next(center: &Center, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {

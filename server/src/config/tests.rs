@@ -243,3 +243,10 @@ fn only_a_bus_sets_a_floor_under_the_run_lease() {
     assert!(load(&format!("{short}\"embedded\"")).is_ok());
     assert!(refusal(&format!("{short}\"cluster\"")).contains("engine.run_lease_ms"));
 }
+
+#[test]
+fn what_an_idempotency_key_stands_for_is_kept_as_long_as_the_key() {
+    let refused = refusal("engine.keep_hours = 23");
+    assert!(refused.contains("engine.keep_hours") && refused.contains("idempotency keys"), "{refused}");
+    assert_eq!(load("engine.keep_hours = 24").unwrap().engine.keep_hours, 24);
+}

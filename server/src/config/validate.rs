@@ -4,9 +4,12 @@ use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, Mode};
 use crate::core::net::Net;
+use crate::engine::prune::REMEMBER_MS;
 use crate::workers::QUEUES;
 
 const HOUR_MS: u64 = 3_600_000;
+/// How long an idempotency key holds.
+const REMEMBER_HOURS: u64 = REMEMBER_MS as u64 / HOUR_MS;
 
 impl Config {
     /// Checks every value.
@@ -96,7 +99,12 @@ impl Config {
         demand(outlives, "engine.run_lease_ms", "above rocketmq.send_timeout_ms")?;
         within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
         within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;
-        within("engine.keep_hours", engine.keep_hours, 1..=87_600)?;
+        // Otherwise the same request, sent again, would find neither its task nor its run, and store and fire another one.
+        let outlives = (REMEMBER_HOURS..=87_600).contains(&engine.keep_hours);
+        let expected = format!(
+            "between {REMEMBER_HOURS} and 87600: idempotency keys hold for {REMEMBER_HOURS} hours, and what they stand for must be there as long"
+        );
+        demand(outlives, "engine.keep_hours", &expected)?;
         within("engine.prune_sec", engine.prune_sec, 1..=86_400)?;
         within("engine.backlog_sec", engine.backlog_sec, 1..=3_600)?;
         within("engine.skew_warn_ms", engine.skew_warn_ms as u64, 1..=HOUR_MS)?;

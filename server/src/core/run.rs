@@ -17,6 +17,12 @@ impl RunId {
         Self(format!("{task}-{rev}-{}", scheduled_at.ms()))
     }
 
+    /// Sorts behind the runs of all moments of this revision, and before those of any later one.
+    pub fn end_of(task: &TaskId, rev: u32) -> Self {
+        // The character after the one that ends the revision.
+        Self(format!("{task}-{rev}."))
+    }
+
     /// Wraps an id that came from outside; an unknown one is found nowhere.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -208,6 +214,34 @@ pub struct Run {
     pub version: u64,
 }
 
+/// A run that has not ended, without what it carries: a task may have very many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRun {
+    /// Its identity.
+    pub id: RunId,
+    /// The definition it was fired from.
+    pub rev: u32,
+    /// The nominal moment.
+    pub scheduled_at: Moment,
+    /// Fired by hand.
+    pub triggered: bool,
+    /// Where it stands.
+    pub state: RunState,
+    /// Tries, from 1.
+    pub attempt: u32,
+    /// When the last attempt was handed over.
+    pub fired_at: Option<Moment>,
+}
+
+impl OpenRun {
+    /// Whether it is settled that it is handed over, whatever becomes of its task: the task has passed its moment, or this is a further
+    /// attempt. A triggered run waits for no moment, and so is settled by its first hand-over only.
+    pub fn is_decided(&self, task: &Task) -> bool {
+        let is_further = self.attempt > 1 || self.fired_at.is_some();
+        is_further || (!self.triggered && task.has_passed(self.rev, self.scheduled_at))
+    }
+}
+
 /// Why a triggered run was called off in favour of another one.
 pub const OVERTAKEN: &str = "its task was changed before it was fired";
 
@@ -306,11 +340,22 @@ impl Run {
         }
     }
 
-    /// Whether it is settled that it is handed over, whatever becomes of its task: the task has passed its moment, or this is a further
-    /// attempt. A triggered run waits for no moment, and so is settled by its first hand-over only.
+    /// What there is to say of it without what it carries.
+    pub fn open(&self) -> OpenRun {
+        OpenRun {
+            id: self.id.clone(),
+            rev: self.rev,
+            scheduled_at: self.scheduled_at,
+            triggered: self.triggered,
+            state: self.state,
+            attempt: self.attempt,
+            fired_at: self.fired_at,
+        }
+    }
+
+    /// See [`OpenRun::is_decided`].
     pub fn is_decided(&self, task: &Task) -> bool {
-        let is_further = self.attempt > 1 || self.fired_at.is_some();
-        is_further || (!self.triggered && task.has_passed(self.rev, self.scheduled_at))
+        self.open().is_decided(task)
     }
 
     /// Whether it was triggered, and a change of its task came in between before it was answered for: another one took its place.

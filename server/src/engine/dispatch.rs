@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::node::Node;
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::publish;
 use crate::core::misfire::Step;
 use crate::core::run::Stretch;
@@ -27,6 +27,7 @@ const JITTER_MS: u64 = 40;
 pub async fn run(node: &Arc<Node>) {
     let batches = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_BATCHES));
+    let pace = Arc::new(Mutex::new(Pace::new("dispatch", Duration::ZERO)));
     while !node.shutdown.is_cancelled() {
         next_moment(node).await;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
@@ -38,9 +39,9 @@ pub async fn run(node: &Arc<Node>) {
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
-        let node = Arc::clone(node);
+        let (node, pace) = (Arc::clone(node), Arc::clone(&pace));
         batches.spawn(async move {
-            fire_or_give_back(&node, due, now).await;
+            fire_or_give_back(&node, due, now, &pace).await;
             drop(slot);
         });
     }
@@ -53,7 +54,7 @@ pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
     let due = take_due(node, now);
     let tasks = due.len();
     if tasks > 0 {
-        fire_or_give_back(node, due, now).await;
+        fire_or_give_back(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
     }
     tasks
 }
@@ -92,9 +93,9 @@ async fn spread(node: &Node) {
 }
 
 /// Whatever happens to a batch, the window gets its tasks back: one that it believed to be busy would never fire here again.
-async fn fire_or_give_back(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
+async fn fire_or_give_back(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
-    if AssertUnwindSafe(fire_batch(node, tasks, now)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(fire_batch(node, tasks, now, pace)).catch_unwind().await.is_err() {
         tracing::error!(tasks = ids.len(), "a batch panicked; its tasks come back with the next scan");
         for id in &ids {
             node.window.done(id, None, None);
@@ -103,16 +104,19 @@ async fn fire_or_give_back(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
 }
 
 /// Fires one moment of each task, and hands the tasks back to the window with the moment that follows.
-async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment) {
+async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
+    let paced = || pace.lock().unwrap_or_else(PoisonError::into_inner);
     match advance_batch(node, &tasks, now).await {
         Ok(fired) => {
+            paced().worked();
             let to_publish = settle_window(node, tasks, fired);
             publish::publish(node, to_publish).await;
         }
         Err(error) => {
             // Each step may or may not have happened. The next scan brings the tasks back, and the rows that stand decide.
             node.health.store.down(error.to_string());
-            Pace::new("dispatch", Duration::ZERO).failed(&error, &node.shutdown).await;
+            let pause = paced().failing(&error);
+            pace::wait(pause, &node.shutdown).await;
             for task in &tasks {
                 node.window.done(&task.id, None, None);
             }

@@ -44,11 +44,16 @@ impl Pace {
 
     /// A turn has failed; the next one comes after a pause that doubles with each failure, up to 5 s.
     pub async fn failed(&mut self, error: &PortError, shutdown: &CancellationToken) {
+        wait(self.failing(error), shutdown).await;
+    }
+
+    /// A turn has failed; the pause before the next one, for those whose turns overlap.
+    pub fn failing(&mut self, error: &PortError) -> Duration {
         if self.failures == 0 {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(at = self.name, %error, cause, "fails; it goes on trying");
         }
-        wait(self.next_pause(), shutdown).await;
+        self.next_pause()
     }
 
     fn next_pause(&mut self) -> Duration {
@@ -58,7 +63,8 @@ impl Pace {
     }
 }
 
-async fn wait(time: Duration, shutdown: &CancellationToken) {
+/// Waits, or until the node stops.
+pub async fn wait(time: Duration, shutdown: &CancellationToken) {
     let _ = tokio::time::timeout(time, shutdown.cancelled()).await;
 }
 
@@ -67,8 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mongo_error_hot_loop() {
-        // The old server asked again at once after an error of its database, without a pause.
+    fn pauses_double_up_to_the_longest() {
         let mut pace = Pace::new("test", Duration::from_millis(1));
         let pauses: Vec<_> = (0..8).map(|_| pace.next_pause().as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);

@@ -7,6 +7,7 @@ mod audit;
 mod callees;
 mod change;
 mod once;
+mod open;
 mod reach;
 mod records;
 mod taking;
@@ -21,7 +22,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::hints::Hints;
-use super::ids::Ids;
 use super::settings::Settings;
 use crate::core::access::InvalidToken;
 pub use crate::core::change::CannotChange;
@@ -30,6 +30,10 @@ use crate::core::submission::{InvalidSubmission, Submission};
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
+// What a front shows beside the commands' answers, or draws from: it names nothing else of the engine.
+pub use super::health::{Check, Condition, Health, Readiness};
+pub use super::ids::Ids;
+pub use super::metrics::Metrics;
 // Part of the commands' questions and answers: a front names nothing of the ports.
 pub use crate::ports::{
     BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
@@ -40,6 +44,7 @@ pub use audit::Change;
 use audit::{told, told_of_several};
 pub use change::{Changed, Confirmation, definition};
 pub use once::IdempotencyKey;
+pub use open::MAX_OPEN_RUNS;
 use reach::Reach;
 use taking::Taking;
 pub use tokens::{Token, drawn_token};
@@ -106,8 +111,10 @@ pub struct Submitted {
 pub struct Deleted {
     /// Its id.
     pub id: TaskId,
-    /// Runs whose fire came before the delete and which have not ended.
+    /// Runs whose fire came before the delete and which have not ended; at most [`MAX_OPEN_RUNS`].
     pub open_runs: Vec<RunId>,
+    /// Whether there are more than these.
+    pub more_open_runs: bool,
 }
 
 /// An outcome report on an attempt.
@@ -267,14 +274,14 @@ impl Service {
 
     async fn delete_these(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
         crate::failpoint!("delete::before_cancel");
-        let turned = self.ports.store.cancel_tasks(ids, true, self.ports.clock.now()).await?;
+        let turned = self.ports.store.cancel_tasks(ids, None, true, self.ports.clock.now()).await?;
         crate::failpoint!("delete::cancelled");
         stream::iter(turned).map(|id| self.deleted(id)).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
     }
 
     async fn deleted(&self, id: TaskId) -> Result<Deleted> {
-        let open_runs = self.call_off_waiting(&id).await?;
-        Ok(Deleted { id, open_runs })
+        let (open_runs, more_open_runs) = self.call_off_waiting(&id).await?;
+        Ok(Deleted { id, open_runs, more_open_runs })
     }
 
     /// Deletes every task of a name.

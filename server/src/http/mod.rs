@@ -50,10 +50,7 @@ pub use access::Peer;
 pub use serve::{serve, serve_over};
 pub use tls::tls;
 
-use crate::engine::health::Health;
-use crate::engine::ids::Ids;
-use crate::engine::metrics::Metrics;
-use crate::engine::service::Service;
+use crate::engine::service::{Health, Ids, Metrics, Service};
 use error::ApiError;
 
 /// What the handlers work with.

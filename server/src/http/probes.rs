@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::error::ApiError;
-use crate::engine::health::{Check, Condition, Readiness};
+use crate::engine::service::{Check, Condition, Readiness};
 
 #[derive(Serialize)]
 struct Ready {

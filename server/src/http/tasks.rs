@@ -258,10 +258,7 @@ pub async fn cancel(
     TaskOf(id): TaskOf,
     if_match: IfMatch,
 ) -> Result<Response, ApiError> {
-    if if_match.rev().is_some() {
-        check(if_match, &context.state.service.shown_task(&id).await?)?;
-    }
-    Ok(changed(context.state.service.cancel(&id).await?))
+    Ok(changed(context.state.service.cancel(&id, if_match.rev()).await?))
 }
 
 /// Deletes a task: it is called off, and is no longer shown to anybody. A second call is answered 404.
@@ -276,11 +273,7 @@ pub async fn delete(
     TaskOf(id): TaskOf,
     if_match: IfMatch,
 ) -> Result<Json<ChangedTask>, ApiError> {
-    let service = &context.state.service;
-    let task = service.shown_task(&id).await?;
-    check(if_match, &task)?;
-    let deleted = service.delete(std::slice::from_ref(&id)).await?.pop().ok_or_else(ApiError::not_found)?;
-    Ok(Json(view::changed(Changed { task, open_runs: deleted.open_runs })))
+    Ok(Json(view::changed(context.state.service.delete_one(&id, if_match.rev()).await?)))
 }
 
 /// Fires a task by hand, whatever its schedule says; one that is held or finished as well.

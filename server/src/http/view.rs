@@ -73,7 +73,7 @@ pub fn task(task: Task) -> TaskResource {
 /// A task that was changed.
 pub fn changed(changed: Changed) -> ChangedTask {
     let open_runs = changed.open_runs.iter().map(ToString::to_string).collect();
-    ChangedTask { task: task(changed.task), open_runs }
+    ChangedTask { task: task(changed.task), open_runs, more_open_runs: changed.more_open_runs }
 }
 
 /// A run.

@@ -114,7 +114,10 @@ async fn trigger_overtaken(stage: &mut Stage) {
                 while !overtaken.is_held.load(Ordering::Relaxed) {
                     tokio::task::yield_now().await;
                 }
-                store.cancel_tasks(std::slice::from_ref(&id), false, clock.now()).await.expect("it answers");
+                store
+                    .cancel_tasks(std::slice::from_ref(&id), None, false, clock.now())
+                    .await
+                    .expect("it answers");
                 overtaken.is_held.store(false, Ordering::Relaxed);
             },
         )
@@ -127,7 +130,7 @@ async fn trigger_overtaken(stage: &mut Stage) {
 }
 
 async fn cancel(stage: &mut Stage, id: &TaskId) {
-    let changed = acknowledged(stage.ask(async |running| running.service.cancel(id).await).await);
+    let changed = acknowledged(stage.ask(async |running| running.service.cancel(id, None).await).await);
     note_stopped(stage, id, u32::MAX, &changed.open_runs).await;
 }
 

@@ -201,7 +201,7 @@ impl Stage {
             return false;
         }
         for id in tasks {
-            if !store.open_runs(id).await.expect("the store answers").is_empty() {
+            if !store.open_runs(id, None, 1).await.expect("the store answers").is_empty() {
                 return false;
             }
         }

@@ -54,12 +54,12 @@ fn what_is_printed_holds_no_secret_and_can_be_read_again() {
         ("TASKCENTER__REDIS__PASSWORD", "canary-7f3a"),
         ("TASKCENTER__MONGODB__URI", "mongodb://app:canary-7f3a@db/"),
         ("TASKCENTER__ALERTS__WEBHOOK_URL", "http://hook/canary-7f3a"),
-        ("TASKCENTER__ENGINE__KEEP_HOURS", "7"),
+        ("TASKCENTER__ENGINE__KEEP_HOURS", "25"),
     ];
     let (code, out, err) = taskcenter(&["config", "print", "--config", &shipped("cluster.toml")], &env);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(!out.contains("canary-7f3a"), "{out}");
-    assert!(out.contains("keep_hours = 7") && out.contains("listen = \"0.0.0.0:8275\""), "{out}");
+    assert!(out.contains("keep_hours = 25") && out.contains("listen = \"0.0.0.0:8275\""), "{out}");
     assert!(out.contains("mode = \"cluster\""), "{out}");
 }
 

@@ -23,7 +23,7 @@ const NOW: Moment = Moment::from_sec(1_800_000_000);
 /// Beyond what a node may be off.
 const FAR_MS: i64 = 5_000;
 
-fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node {
+pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node {
     Node {
         name: name.to_owned(),
         store: store.clone(),

@@ -5,6 +5,7 @@ mod cli;
 mod clocks;
 mod compat;
 mod directions;
+mod dispatch;
 mod docs;
 mod engine;
 mod fuzz;

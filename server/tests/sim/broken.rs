@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
@@ -120,8 +121,14 @@ impl Store for Broken {
         self.inner.replace_task(read, task).await
     }
 
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
-        self.inner.cancel_tasks(ids, hide, now).await
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>> {
+        self.inner.cancel_tasks(ids, rev, hide, now).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -159,8 +166,8 @@ impl Store for Broken {
         self.inner.runs(ids).await
     }
 
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        self.inner.open_runs(task_id).await
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
+        self.inner.open_runs(task_id, after, limit).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

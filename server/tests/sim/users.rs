@@ -139,7 +139,7 @@ impl User {
 
     async fn cancel(&mut self, node: &Running) {
         let Some(id) = self.some_task() else { return };
-        self.changed(Kind::Cancel, ask(node, node.service.cancel(&id)).await);
+        self.changed(Kind::Cancel, ask(node, node.service.cancel(&id, None)).await);
     }
 
     async fn hold(&mut self, node: &Running) {

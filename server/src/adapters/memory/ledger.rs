@@ -73,9 +73,10 @@ impl Ledger {
         }
     }
 
-    /// Turns a task into a tombstone; whether there is one now.
-    pub fn cancel_task(&mut self, id: &TaskId, hide: bool, now: Moment) -> bool {
-        let Some(task) = self.tasks.get(id).cloned() else { return false };
+    /// Turns a task into a tombstone, at a certain revision where one is given; whether there is one now.
+    pub fn cancel_task(&mut self, id: &TaskId, rev: Option<u32>, hide: bool, now: Moment) -> bool {
+        let stands = |task: &&Task| rev.is_none_or(|rev| task.rev == rev);
+        let Some(task) = self.tasks.get(id).filter(stands).cloned() else { return false };
         let hidden = task.hidden || hide;
         self.put_task(
             Task { state: TaskState::Cancelled, next_due_at: None, dedup_key: None, hidden, ..task },

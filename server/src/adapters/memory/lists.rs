@@ -1,9 +1,11 @@
 //! What is read: pages, heads of queues, what is due, what waits.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::ledger::Ledger;
-use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
+use crate::core::run::OpenRun;
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
 impl Ledger {
@@ -26,10 +28,11 @@ impl Ledger {
         watched.filter_map(|(_, id)| self.tasks.get(id)).take(limit as usize).cloned().collect()
     }
 
-    /// The runs of a task that have not ended.
-    pub fn open_runs(&self, task_id: &TaskId) -> Vec<Run> {
-        let ids = self.open.get(task_id).into_iter().flatten();
-        ids.filter_map(|id| self.runs.get(id)).cloned().collect()
+    /// The runs of a task that have not ended, by id.
+    pub fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Vec<OpenRun> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = self.open.get(task_id).into_iter().flat_map(|ids| ids.range((after, Bound::Unbounded)));
+        ids.filter_map(|id| self.runs.get(id)).take(limit as usize).map(Run::open).collect()
     }
 
     /// The runs that match, latest first.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
+use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
@@ -65,9 +66,15 @@ impl Store for MemoryStore {
         Ok(self.ledger().replace_task(read, task, now))
     }
 
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>> {
         let mut ledger = self.ledger();
-        Ok(ids.iter().filter(|id| ledger.cancel_task(id, hide, now)).cloned().collect())
+        Ok(ids.iter().filter(|id| ledger.cancel_task(id, rev, hide, now)).cloned().collect())
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -96,8 +103,8 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter_map(|id| ledger.run(id).cloned()).collect())
     }
 
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        Ok(self.ledger().open_runs(task_id))
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
+        Ok(self.ledger().open_runs(task_id, after, limit))
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

@@ -5,7 +5,7 @@ use mongodb::bson::{Document, doc};
 
 use super::rows::shard_numbers;
 use super::{runs, schema, tasks};
-use crate::core::{Moment, Run, TaskId};
+use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::Advance;
 
 /// [`due_tasks`](crate::ports::Store::due_tasks)
@@ -26,6 +26,17 @@ pub fn runs_needing_attention(shards: &[u16], now: Moment, limit: u32) -> Docume
         "filter": runs::attention_filter(&shard_numbers(shards), now),
         "sort": { "attention_at": 1 },
         "hint": schema::attention_index(),
+        "limit": i64::from(limit),
+    }
+}
+
+/// [`open_runs`](crate::ports::Store::open_runs)
+pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Document {
+    doc! {
+        "find": "runs",
+        "filter": runs::open_filter(task_id, after),
+        "sort": { "_id": 1 },
+        "hint": schema::open_index(),
         "limit": i64::from(limit),
     }
 }

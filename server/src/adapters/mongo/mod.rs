@@ -31,6 +31,7 @@ use self::errors::{bounded, corrupt, port_error, refused, unavailable};
 use self::records::RecordRow;
 use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
+use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
@@ -215,8 +216,14 @@ impl Store for MongoStore {
         replace::task(self.ready().await?, read, task).await
     }
 
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
-        tasks::cancel(self.ready().await?, ids, hide, now).await
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>> {
+        tasks::cancel(self.ready().await?, ids, rev, hide, now).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -256,8 +263,8 @@ impl Store for MongoStore {
         remembered::remember(self.ready().await?, request).await
     }
 
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        runs::open(self.ready().await?, task_id).await
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
+        runs::open(self.ready().await?, task_id, after, limit).await
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::errors::{bounded, persistent};
 use super::rows::date;
 use super::updates::by_id_hint;
-use super::{CHUNK, Ledger};
+use super::{CHUNK, Ledger, schema};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -82,7 +82,7 @@ async fn oldest<T: Send + Sync>(
 async fn with_open_runs(ledger: &Ledger, tasks: &[String]) -> Result<HashSet<String>> {
     let open = doc! { "task_id": { "$in": tasks }, "attention_at": { "$exists": true } };
     let pipeline = [doc! { "$match": open }, doc! { "$group": { "_id": "$task_id" } }];
-    let aggregate = ledger.runs.aggregate(pipeline).hint(Hint::Keys(doc! { "task_id": 1 })).with_type::<Id>();
+    let aggregate = ledger.runs.aggregate(pipeline).hint(Hint::Keys(schema::open_index())).with_type::<Id>();
     let rows: Vec<Id> = bounded(async { aggregate.await?.try_collect().await }).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }

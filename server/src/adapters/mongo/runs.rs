@@ -4,16 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, persistent, port_error, unavailable};
-use super::rows::{RunRow, date, progress, shard_numbers};
+use super::rows::{RunRow, date, moment, progress, shard_numbers};
 use super::updates::{self, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
-use crate::core::{Moment, Run, RunId, TaskId};
+use crate::core::run::OpenRun;
+use crate::core::{Moment, Run, RunId, RunState, TaskId};
 use crate::ports::{InsertedRun, Result};
 
 pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
@@ -75,11 +76,60 @@ pub async fn by_id(ledger: &Ledger, ids: &[&RunId]) -> Result<Vec<Run>> {
     Ok(rows.into_iter().map(Run::from).collect())
 }
 
-pub async fn open(ledger: &Ledger, task_id: &TaskId) -> Result<Vec<Run>> {
-    let find = ledger.runs.find(doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true } });
-    let find = find.hint(Hint::Keys(doc! { "task_id": 1 }));
-    let rows: Vec<RunRow> = bounded(async { find.await?.try_collect().await }).await?;
-    Ok(rows.into_iter().map(Run::from).collect())
+pub async fn open(
+    ledger: &Ledger,
+    task_id: &TaskId,
+    after: Option<&RunId>,
+    limit: u32,
+) -> Result<Vec<OpenRun>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let runs = ledger.runs.clone_with_type::<OpenRow>();
+    let find = runs.find(open_filter(task_id, after)).sort(doc! { "_id": 1 }).projection(OpenRow::fields());
+    let find = find.hint(Hint::Keys(schema::open_index())).limit(i64::from(limit)).batch_size(limit);
+    let rows: Vec<OpenRow> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(rows.into_iter().map(OpenRun::from).collect())
+}
+
+/// An open run as it is read: without its payload.
+#[derive(Deserialize)]
+struct OpenRow {
+    #[serde(rename = "_id")]
+    id: RunId,
+    rev: i64,
+    scheduled_at: DateTime,
+    #[serde(default)]
+    triggered: bool,
+    state: RunState,
+    attempt: i64,
+    fired_at: Option<DateTime>,
+}
+
+impl OpenRow {
+    fn fields() -> Document {
+        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1 }
+    }
+}
+
+impl From<OpenRow> for OpenRun {
+    fn from(row: OpenRow) -> Self {
+        Self {
+            id: row.id,
+            rev: row.rev as u32,
+            scheduled_at: moment(row.scheduled_at),
+            triggered: row.triggered,
+            state: row.state,
+            attempt: row.attempt as u32,
+            fired_at: row.fired_at.map(moment),
+        }
+    }
+}
+
+/// The runs of a task that have not ended, after an id where one is given.
+pub fn open_filter(task_id: &TaskId, after: Option<&RunId>) -> Document {
+    let after = after.map_or("", RunId::as_str);
+    doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true }, "_id": { "$gt": after } }
 }
 
 pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {

@@ -31,6 +31,11 @@ pub fn attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1 }
 }
 
+/// The sort and bounds of [`open_runs`](crate::ports::Store::open_runs).
+pub fn open_index() -> Document {
+    doc! { "task_id": 1, "_id": 1 }
+}
+
 /// The sort and bounds of [`ready_runs`](crate::ports::Store::ready_runs), of some queues or of all.
 pub fn ready_index(by_queue: bool) -> Document {
     if by_queue {
@@ -67,7 +72,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     ];
     let runs = [
         partial(attention_index(), only("attention_at")),
-        partial(doc! { "task_id": 1 }, only("attention_at")),
+        partial(open_index(), only("attention_at")),
         partial(doc! { "queue": 1, "state": 1 }, only("attention_at")),
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),

@@ -257,36 +257,56 @@ async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>>
     Ok(advances.iter().map(passed).collect())
 }
 
-pub async fn cancel(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+pub async fn cancel(
+    ledger: &Ledger,
+    ids: &[TaskId],
+    rev: Option<u32>,
+    hide: bool,
+    now: Moment,
+) -> Result<Vec<TaskId>> {
     let mut cancelled = Vec::new();
     for chunk in ids.chunks(CHUNK) {
-        cancelled.extend(cancel_chunk(ledger, chunk, hide, now).await?);
+        cancelled.extend(cancel_chunk(ledger, chunk, rev, hide, now).await?);
     }
     Ok(cancelled)
 }
 
-async fn cancel_chunk(ledger: &Ledger, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+async fn cancel_chunk(
+    ledger: &Ledger,
+    ids: &[TaskId],
+    rev: Option<u32>,
+    hide: bool,
+    now: Moment,
+) -> Result<Vec<TaskId>> {
     let ids = texts(ids);
     crate::failpoint!("mongo::before_bury");
-    persistent(|| bury(ledger, &ids, now)).await?;
+    persistent(|| bury(ledger, &ids, rev, now)).await?;
     crate::failpoint!("mongo::buried");
     if hide {
-        persistent(|| self::hide(ledger, &ids)).await?;
+        persistent(|| self::hide(ledger, &ids, rev)).await?;
         crate::failpoint!("mongo::hidden");
     }
-    let tombstones = doc! { "state": "cancelled" };
+    let tombstones = at_rev(doc! { "state": "cancelled" }, rev);
     let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
     Ok(buried.into_iter().map(|row| row.id).collect())
 }
 
-async fn bury(ledger: &Ledger, ids: &[&str], now: Moment) -> Result<()> {
+async fn bury(ledger: &Ledger, ids: &[&str], rev: Option<u32>, now: Moment) -> Result<()> {
     let (live, tombstone) = burial(ids, now);
-    let update = ledger.tasks.update_many(live, tombstone).hint(by_id_hint());
+    let update = ledger.tasks.update_many(at_rev(live, rev), tombstone).hint(by_id_hint());
     bounded(update.into_future()).await.map(drop)
 }
 
-async fn hide(ledger: &Ledger, ids: &[&str]) -> Result<()> {
-    let tombstones = doc! { "_id": { "$in": ids }, "state": "cancelled" };
+/// A tombstone's revision moves no more.
+fn at_rev(mut filter: Document, rev: Option<u32>) -> Document {
+    if let Some(rev) = rev {
+        filter.insert("rev", i64::from(rev));
+    }
+    filter
+}
+
+async fn hide(ledger: &Ledger, ids: &[&str], rev: Option<u32>) -> Result<()> {
+    let tombstones = at_rev(doc! { "_id": { "$in": ids }, "state": "cancelled" }, rev);
     let hide = ledger.tasks.update_many(tombstones, doc! { "$set": { "hidden": true } }).hint(by_id_hint());
     bounded(hide.into_future()).await.map(drop)
 }

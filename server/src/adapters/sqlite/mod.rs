@@ -31,6 +31,7 @@ use self::log::Log;
 use self::readers::Readers;
 use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
+use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record,
@@ -173,9 +174,15 @@ impl Store for SqliteStore {
         self.writer.write(move |db| tasks::replace(db, &read, &task, clock.now())).await
     }
 
-    async fn cancel_tasks(&self, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+    async fn cancel_tasks(
+        &self,
+        ids: &[TaskId],
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Result<Vec<TaskId>> {
         let ids = ids.to_vec();
-        self.writer.write(move |db| tasks::cancel(db, &ids, hide, now)).await
+        self.writer.write(move |db| tasks::cancel(db, &ids, rev, hide, now)).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -205,9 +212,9 @@ impl Store for SqliteStore {
         self.readers.read(move |db| runs::by_ids(db, &ids)).await
     }
 
-    async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>> {
-        let task_id = task_id.clone();
-        self.readers.read(move |db| runs::open(db, &task_id)).await
+    async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
+        let (task_id, after) = (task_id.clone(), after.cloned());
+        self.readers.read(move |db| runs::open(db, &task_id, after.as_ref(), limit)).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

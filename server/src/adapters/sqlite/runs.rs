@@ -4,13 +4,15 @@ use rusqlite::{Connection, params};
 
 use super::errors::corrupt;
 use super::rows::{RunRow, all, one, parse, within_bytes};
+use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::{InsertedRun, Result};
 
 pub const BY_ID: &str = "SELECT doc FROM runs WHERE id = ?1";
 
 pub const OPEN: &str =
-    "SELECT doc FROM runs INDEXED BY runs_open_by_task WHERE task_id = ?1 AND attention_at IS NOT NULL";
+    "SELECT doc FROM runs INDEXED BY runs_open_by_task WHERE task_id = ?1 AND attention_at IS NOT NULL
+    AND id > ?2 ORDER BY id LIMIT ?3";
 
 pub const NEEDING_ATTENTION: &str = "SELECT doc FROM runs INDEXED BY runs_attention
     WHERE attention_at <= ?2 AND (?1 >> shard) & 1 AND (queue IS NOT NULL OR NOT ?4)
@@ -37,10 +39,10 @@ pub fn by_ids(db: &Connection, ids: &[RunId]) -> Result<Vec<Run>> {
     ids.iter().filter_map(|id| one(db, BY_ID, &id.as_str()).transpose()).collect()
 }
 
-/// The runs of a task that have not ended.
-pub fn open(db: &Connection, task_id: &TaskId) -> Result<Vec<Run>> {
+/// The runs of a task that have not ended, by id.
+pub fn open(db: &Connection, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
     let mut find = db.prepare_cached(OPEN)?;
-    all(find.query([task_id.as_str()])?)
+    all(find.query(params![task_id.as_str(), after.map_or("", RunId::as_str), limit])?)
 }
 
 /// Replaces runs; whether each stood at the version that it was read at.

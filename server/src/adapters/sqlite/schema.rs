@@ -12,7 +12,8 @@ use crate::ports::Result;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// The step at position `n` leads from version `n` to `n + 1`. A released step is never changed; what must change is a further step.
-const STEPS: &[Step] = &[|db| db.execute_batch(FIRST), |db| db.execute_batch(RECORDS)];
+const STEPS: &[Step] =
+    &[|db| db.execute_batch(FIRST), |db| db.execute_batch(RECORDS), |db| db.execute_batch(OPEN_RUNS)];
 
 const FIRST: &str = "
 CREATE TABLE tasks (
@@ -83,6 +84,12 @@ CREATE TABLE records (
     PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX records_found_by ON records (kind, found_by, key) WHERE found_by IS NOT NULL;
+";
+
+/// Open runs are read in pages, by their ids.
+const OPEN_RUNS: &str = "
+DROP INDEX runs_open_by_task;
+CREATE INDEX runs_open_by_task ON runs (task_id, id) WHERE attention_at IS NOT NULL;
 ";
 
 /// Brings the file to the version of this release, all of the way or not at all.

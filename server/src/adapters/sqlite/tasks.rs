@@ -113,10 +113,19 @@ fn stepped(task: &Task, advance: &Advance) -> Task {
 }
 
 /// Turns tasks into tombstones; the ids of those that are tombstones now.
-pub fn cancel(db: &Connection, ids: &[TaskId], hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+pub fn cancel(
+    db: &Connection,
+    ids: &[TaskId],
+    rev: Option<u32>,
+    hide: bool,
+    now: Moment,
+) -> Result<Vec<TaskId>> {
     let mut tombstones = Vec::with_capacity(ids.len());
     for task in ids.iter().filter_map(|id| by_id(db, id).transpose()) {
         let task = task?;
+        if rev.is_some_and(|rev| task.rev != rev) {
+            continue;
+        }
         let tombstone = buried(&task, hide);
         if tombstone != task {
             replace_task(db, &task, &tombstone, now)?;

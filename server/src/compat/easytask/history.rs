@@ -113,9 +113,19 @@ impl Front {
     /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off.
     pub(super) async fn stop(&self, task_id: &str, trace: &Trace) -> Result<()> {
         let task = self.task(task_id).await?;
-        for id in self.service.cancel(&task.id).await?.open_runs {
-            let before = self.service.run(&id).await?;
-            match self.service.cancel_run(&id).await {
+        loop {
+            let cancelled = self.service.cancel(&task.id, None).await?;
+            self.close(&cancelled.open_runs, trace).await?;
+            if !cancelled.more_open_runs {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn close(&self, runs: &[RunId], trace: &Trace) -> Result<()> {
+        for id in runs {
+            let before = self.service.run(id).await?;
+            match self.service.cancel_run(id).await {
                 Ok(run) if before.state == RunState::Leased || run.claim > before.claim => {
                     self.call_off(&run, trace).await?;
                 }

@@ -2,7 +2,7 @@
 
 use super::{Change, IdempotencyKey, Reach, Result, Service, ServiceError, told};
 use crate::core::change::{self, CannotChange};
-use crate::core::run::{IllegalTransition, OVERTAKEN};
+use crate::core::run::{IllegalTransition, OVERTAKEN, OpenRun};
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{InsertedRun, ReplacedTask};
@@ -12,8 +12,10 @@ use crate::ports::{InsertedRun, ReplacedTask};
 pub struct Changed {
     /// As it stands now.
     pub task: Task,
-    /// Runs whose fire came before the change and which have not ended.
+    /// Runs whose fire came before the change and which have not ended; at most [`MAX_OPEN_RUNS`](super::MAX_OPEN_RUNS).
     pub open_runs: Vec<RunId>,
+    /// Whether there are more than these.
+    pub more_open_runs: bool,
 }
 
 /// What becomes of a task as it stands, with its revisions that still have open runs.
@@ -104,7 +106,7 @@ impl Service {
             if rev.is_some_and(|rev| rev != task.rev) {
                 return Err(ServiceError::RevisionMoved(task.rev));
             }
-            let open: Vec<u32> = self.ports.store.open_runs(id).await?.iter().map(|run| run.rev).collect();
+            let open = self.open_revs(id).await?;
             let Some((mut next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
             if let Some(row) = row {
                 next = change::beyond(&next, self.standing_row(row).await?.decides_up_to());
@@ -135,45 +137,54 @@ impl Service {
     }
 
     async fn changed(&self, task: Task) -> Result<Changed> {
-        let open = self.ports.store.open_runs(&task.id).await?;
         // One that is still being fired counts only where that is decided: otherwise it ends unfired. A triggered one waits for no
         // decision: a node may have looked at the task before the change, and be sending it now.
-        let fired = |run: &Run| run.state != RunState::Firing || run.triggered || run.is_decided(&task);
-        let open_runs = open.into_iter().filter(fired).map(|run| run.id).collect();
-        Ok(Changed { task, open_runs })
+        let fired = |run: &OpenRun| run.state != RunState::Firing || run.triggered || run.is_decided(&task);
+        let (open_runs, more_open_runs) = self.first_open(&task.id, fired).await?;
+        Ok(Changed { task, open_runs, more_open_runs })
     }
 
-    /// Ends a task; it stays to be seen. Runs that wait in a queue are called off.
+    /// Ends a task; it stays to be seen. Runs that wait in a queue are called off. With `rev` only at that revision.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], or a port's error.
-    pub async fn cancel(&self, id: &TaskId) -> Result<Changed> {
-        let answer = self.cancelled(id).await;
+    /// [`ServiceError::NotFound`], [`ServiceError::RevisionMoved`], or a port's error.
+    pub async fn cancel(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let answer = async {
+            let ended = self.ended(id, rev, false).await?;
+            Ok(Changed { task: self.shown_task(id).await?, ..ended })
+        };
+        let answer = answer.await;
         told(Change::TaskCancel, [id.as_str()], &answer);
         answer
     }
 
-    async fn cancelled(&self, id: &TaskId) -> Result<Changed> {
-        self.shown_task(id).await?;
-        crate::failpoint!("cancel::before_cancel");
-        self.ports.store.cancel_tasks(std::slice::from_ref(id), false, self.now()).await?;
-        crate::failpoint!("cancel::cancelled");
-        let open_runs = self.call_off_waiting(id).await?;
-        Ok(Changed { task: self.shown_task(id).await?, open_runs })
+    /// Deletes a task as [`Service::delete`] does, and says what it was. With `rev` only at that revision.
+    ///
+    /// # Errors
+    /// As [`Service::cancel`].
+    pub async fn delete_one(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let answer = self.ended(id, rev, true).await;
+        told(Change::TaskDelete, [id.as_str()], &answer);
+        answer
     }
 
-    /// Calls off what waits for a worker; the other open runs of the task.
-    pub(super) async fn call_off_waiting(&self, id: &TaskId) -> Result<Vec<RunId>> {
-        let now = self.now();
-        let open = self.ports.store.open_runs(id).await?;
-        let (mut waiting, others): (Vec<Run>, Vec<Run>) =
-            open.into_iter().partition(|run| run.state == RunState::Ready);
-        let asked: Vec<RunId> = waiting.iter().map(|run| run.id.clone()).collect();
-        waiting.retain_mut(|run| run.cancel("its task was deleted", now).is_ok());
-        let off: Vec<RunId> = self.replace(waiting).await?.into_iter().map(|run| run.id).collect();
-        crate::failpoint!("delete::called_off");
-        let taken_meanwhile = asked.into_iter().filter(|id| !off.contains(id));
-        Ok(others.into_iter().map(|run| run.id).chain(taken_meanwhile).collect())
+    /// The task as it was before its end.
+    async fn ended(&self, id: &TaskId, rev: Option<u32>, hide: bool) -> Result<Changed> {
+        loop {
+            let task = self.shown_task(id).await?;
+            if rev.is_some_and(|rev| rev != task.rev) {
+                return Err(ServiceError::RevisionMoved(task.rev));
+            }
+            crate::failpoint!("cancel::before_cancel");
+            let ended =
+                self.ports.store.cancel_tasks(std::slice::from_ref(id), rev, hide, self.now()).await?;
+            crate::failpoint!("cancel::cancelled");
+            // Not one that has moved on, or was cleared away, since it was looked at.
+            if !ended.is_empty() {
+                let (open_runs, more_open_runs) = self.call_off_waiting(id).await?;
+                return Ok(Changed { task, open_runs, more_open_runs });
+            }
+        }
     }
 
     /// Fires a task by hand, whatever its schedule says; a held task as well. The run is handed over within a moment.

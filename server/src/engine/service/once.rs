@@ -1,5 +1,8 @@
 //! Requests that are carried out once, however often they come.
 
+use std::collections::HashSet;
+
+use super::reach::Reach;
 use super::{Result, Service, ServiceError, Submitted};
 use crate::core::submission::Submission;
 use crate::core::{Moment, TaskId};
@@ -28,10 +31,30 @@ impl Service {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Result<Submitted>>> {
         let fresh = || submissions.iter().map(|_| self.fresh_id().to_string()).collect();
+        let keyed = key.is_some();
         let ids = self.ids_for("tasks", key, fresh).await?;
         crate::failpoint!("submit::remembered");
-        let ids = ids.iter().filter_map(|id| TaskId::parse(id));
-        Ok(self.submit_all(ids.zip(submissions).collect()).await)
+        let ids: Vec<TaskId> = ids.iter().filter_map(|id| TaskId::parse(id)).collect();
+        let stored = if keyed { self.ports.store.tasks(&ids).await? } else { Vec::new() };
+        let stored: HashSet<TaskId> = stored.into_iter().map(|task| task.id).collect();
+        Ok(self.complete(ids.into_iter().zip(submissions).collect(), &stored).await)
+    }
+
+    /// What was stored when the request came first is not judged again: a moment that lay ahead then may have passed.
+    async fn complete(
+        &self,
+        asked: Vec<(TaskId, Submission)>,
+        stored: &HashSet<TaskId>,
+    ) -> Vec<Result<Submitted>> {
+        let reach = Reach::now();
+        let known = |(id, submission): &(TaskId, Submission)| {
+            let known = || Submitted { id: id.clone(), name: submission.name.clone(), existing: false };
+            stored.contains(id).then(|| reach.demand_task(submission).map(|()| known()))
+        };
+        let answers: Vec<Option<Result<Submitted>>> = asked.iter().map(known).collect();
+        let open = asked.into_iter().filter(|(id, _)| !stored.contains(id)).collect();
+        let mut completed = self.submit_all(open).await.into_iter();
+        answers.into_iter().filter_map(|answer| answer.or_else(|| completed.next())).collect()
     }
 
     /// The ids for a request: those that it was given when it came first.

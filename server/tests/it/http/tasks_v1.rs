@@ -315,7 +315,7 @@ async fn every_field_can_be_changed_and_cleared() {
         wanted.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
         wanted["rev"] = json!(nth + 2);
         wanted["next_due_at"] = changed["task"]["next_due_at"].clone();
-        assert_eq!(changed, json!({"task": wanted, "open_runs": []}), "{patch}");
+        assert_eq!(changed, json!({"task": wanted, "open_runs": [], "more_open_runs": false}), "{patch}");
         assert_eq!(server.get(&path(&task)).await, (200, wanted.clone()), "it is stored");
         task = wanted;
     }

@@ -4,9 +4,10 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, Stretch};
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
-use taskcenter_server::engine::service::{Report, ServiceError, definition};
+use taskcenter_server::engine::service::{Report, Service, ServiceError, definition};
 use taskcenter_server::ports::Advance;
 
+use super::held::Pause;
 use super::{NOW, Stage};
 use crate::service::work::{lease, report};
 
@@ -136,7 +137,7 @@ pub async fn a_row_that_was_written_before_an_edit_ends_unfired(on: &Stage) {
 
 pub async fn a_cancelled_task_is_seen_and_a_deleted_one_is_not(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let cancelled = on.service.cancel(&id).await.unwrap();
+    let cancelled = on.service.cancel(&id, None).await.unwrap();
     assert_eq!(cancelled.task.state, TaskState::Cancelled);
     assert_eq!(on.service.shown_task(&id).await.unwrap().state, TaskState::Cancelled);
     assert!(matches!(on.service.task(&id).await, Err(ServiceError::NotFound)), "the old API shows live ones");
@@ -158,6 +159,35 @@ pub async fn a_delete_calls_off_what_waits_and_names_what_is_held(on: &Stage) {
     on.clock.set(NOW.plus_ms(60_000));
     on.rescue().await;
     assert_eq!(on.run(&held).await.state, RunState::Cancelled, "and is not tried again");
+}
+
+pub async fn an_end_is_made_at_the_revision_that_was_asked_for(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    on.edit(&id, "new").await;
+    for refused in [on.service.cancel(&id, Some(1)).await, on.service.delete_one(&id, Some(1)).await] {
+        assert!(matches!(refused, Err(ServiceError::RevisionMoved(2))), "{refused:?}");
+    }
+    assert_eq!(on.service.cancel(&id, Some(2)).await.unwrap().task.state, TaskState::Cancelled);
+    assert_eq!(on.service.cancel(&id, Some(2)).await.unwrap().task.rev, 2, "sent again");
+    assert_eq!(on.service.delete_one(&id, Some(2)).await.unwrap().task.state, TaskState::Cancelled);
+    let again = on.service.delete_one(&id, Some(2)).await;
+    assert!(matches!(again, Err(ServiceError::NotFound)), "{again:?}");
+}
+
+pub async fn an_end_that_an_edit_overtakes_is_refused(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let before = || Pause::Before("cancel_tasks");
+    let cancel = async |service: &Service| service.cancel(&id, Some(1)).await;
+    let refused = on.with_a_pause(before(), cancel, async { drop(on.edit(&id, "new").await) }).await;
+    assert!(matches!(refused, Err(ServiceError::RevisionMoved(2))), "{refused:?}");
+    let delete = async |service: &Service| service.delete_one(&id, Some(2)).await;
+    let refused = on.with_a_pause(before(), delete, async { drop(on.edit(&id, "newer").await) }).await;
+    assert!(matches!(refused, Err(ServiceError::RevisionMoved(3))), "{refused:?}");
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    assert_eq!((task.state, task.data.as_str(), task.hidden), (TaskState::Active, "newer", false));
+    let any = async |service: &Service| service.cancel(&id, None).await;
+    let ended = on.with_a_pause(before(), any, async { drop(on.edit(&id, "newest").await) }).await.unwrap();
+    assert_eq!((ended.task.state, ended.task.rev), (TaskState::Cancelled, 4), "at whatever revision it is");
 }
 
 pub async fn a_dead_run_is_brought_back_for_one_more_attempt(on: &Stage) {

@@ -1,7 +1,9 @@
 //! The commands and the rescue loop, on every store: what a person does to tasks and runs, and what workers do.
 
 mod change;
+mod held;
 mod once;
+mod open;
 mod triggers;
 mod work;
 
@@ -16,7 +18,7 @@ use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
+use taskcenter_server::engine::service::{AccessSettings, Changed, Ports, Service, definition};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
@@ -99,6 +101,13 @@ impl Stage {
         self.run(&run).await
     }
 
+    /// Gives a task other data, which keeps its place.
+    pub async fn edit(&self, id: &TaskId, data: &str) -> Changed {
+        let task = self.store.task(id).await.unwrap().unwrap();
+        let wish = Submission { data: data.to_owned(), ..definition(&task) };
+        self.service.edit(id, task.rev, wish).await.unwrap()
+    }
+
     /// The run as it is stored now.
     pub async fn run(&self, run: &Run) -> Run {
         self.store.run(&run.id).await.unwrap().unwrap()
@@ -150,13 +159,20 @@ on_every_store! {
         a_row_that_was_written_before_an_edit_ends_unfired
         a_cancelled_task_is_seen_and_a_deleted_one_is_not
         a_delete_calls_off_what_waits_and_names_what_is_held
+        an_end_is_made_at_the_revision_that_was_asked_for
+        an_end_that_an_edit_overtakes_is_refused
         a_dead_run_is_brought_back_for_one_more_attempt
         a_run_that_is_called_off_refuses_its_outcome;
     once:
         a_request_sent_again_names_the_same_tasks
         a_request_that_broke_off_is_completed
         a_key_with_another_request_is_refused
-        one_bad_task_of_a_batch_is_its_own_business;
+        one_bad_task_of_a_batch_is_its_own_business
+        a_request_sent_again_is_not_judged_again;
+    open:
+        an_answer_names_some_of_very_many_open_runs
+        a_delete_calls_off_what_waits_however_much_it_is
+        every_revision_with_an_open_run_is_kept;
     triggers:
         a_triggered_run_fires_whatever_the_schedule_says
         a_trigger_that_a_delete_overtook_does_not_fire

@@ -63,3 +63,14 @@ pub async fn one_bad_task_of_a_batch_is_its_own_business(on: &Stage) {
     let stored = on.store.task(&answers[2].as_ref().unwrap().id).await.unwrap().unwrap();
     assert_eq!((stored.data.as_str(), stored.queue.as_deref()), ("b", Some("once")));
 }
+
+pub async fn a_request_sent_again_is_not_judged_again(on: &Stage) {
+    let ends = |data: &str| Submission { end_at: Some(NOW.plus_ms(5_000)), ..plain(data) };
+    let send =
+        async || on.service.submit_once(vec![ends("a"), ends(" ")], Some(key("k", "f"))).await.unwrap();
+    let first = ids(send().await);
+    on.clock.set(NOW.plus_ms(60_000));
+    assert_eq!(ids(send().await), first, "its answer was lost, and then its end came");
+    let late = on.service.submit_once(vec![ends("a")], Some(key("other", "f"))).await.unwrap();
+    assert!(matches!(late[..], [Err(ServiceError::Invalid(_))]), "{late:?}");
+}

@@ -1,25 +1,14 @@
 //! Fires by hand, and runs that are brought back by hand: what a change of their task means for them.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use taskcenter_server::adapters::fault::{Faulty, Plan};
-use taskcenter_server::adapters::local::LocalLock;
-use taskcenter_server::adapters::memory::MemoryRecords;
 use taskcenter_server::core::change::CannotChange;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
-use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::service::{IdempotencyKey, Ports, Service, ServiceError, definition};
-use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::ports::{Clock, Result};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId, TaskState};
+use taskcenter_server::engine::service::{IdempotencyKey, Service, ServiceError};
 
+use super::held::Pause;
 use super::{NOW, Stage};
-use crate::store::samples::unique;
 
 fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
@@ -29,10 +18,8 @@ fn key(id: &TaskId) -> Option<IdempotencyKey> {
     Some(IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() })
 }
 
-async fn edit(on: &Stage, id: &TaskId, data: &str) -> Vec<taskcenter_server::core::RunId> {
-    let task = on.store.task(id).await.unwrap().unwrap();
-    let wish = Submission { data: data.to_owned(), ..definition(&task) };
-    on.service.edit(id, task.rev, wish).await.unwrap().open_runs
+async fn edit(on: &Stage, id: &TaskId, data: &str) -> Vec<RunId> {
+    on.edit(id, data).await.open_runs
 }
 
 pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
@@ -60,7 +47,7 @@ pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
     let refused = on.service.trigger(&id, None).await;
     assert!(matches!(refused, Err(ServiceError::NotFound)), "{refused:?}");
     let over = on.submit(Submission { data: "other".to_owned(), ..every_second() }).await;
-    on.service.cancel(&over).await.unwrap();
+    on.service.cancel(&over, None).await.unwrap();
     assert!(matches!(on.service.trigger(&over, None).await, Err(ServiceError::Over(_))));
     assert_eq!(CannotChange::Over(TaskState::Cancelled).to_string(), "the task is cancelled");
 }
@@ -88,7 +75,7 @@ pub async fn a_triggered_run_is_named_by_every_change_that_follows(on: &Stage) {
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named);
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named, "it is paused already");
     assert_eq!(on.service.resume(&id, None).await.unwrap().open_runs, named);
-    assert_eq!(on.service.cancel(&id).await.unwrap().open_runs, named);
+    assert_eq!(on.service.cancel(&id, None).await.unwrap().open_runs, named);
 }
 
 /// The first attempt went over the bus, to a broker that would not have it.
@@ -148,63 +135,15 @@ pub async fn a_trigger_sent_again_after_a_change_fires_once(on: &Stage) {
     on.service.pause(&id, None).await.unwrap();
     assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id);
     assert_eq!(on.states(&id).await, [RunState::Ready]);
-    on.service.cancel(&id).await.unwrap();
+    on.service.cancel(&id, None).await.unwrap();
     assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id, "as before");
     assert!(matches!(on.service.trigger(&id, None).await, Err(ServiceError::Over(_))), "a fire of its own");
 }
 
-/// Lets nobody hear of a stored run before something else has happened.
-#[derive(Default)]
-struct Held {
-    stored: Notify,
-    go_on: Notify,
-}
-
-#[async_trait]
-impl Plan for Held {
-    async fn request(&self, _: &'static str) -> Result<()> {
-        Ok(())
-    }
-
-    async fn answer(&self, call: &'static str) -> Result<()> {
-        if call == "insert_runs" {
-            self.stored.notify_one();
-            self.go_on.notified().await;
-        }
-        Ok(())
-    }
-
-    fn portion(&self, rows: usize) -> usize {
-        rows
-    }
-}
-
 /// A trigger, and what happens between its two looks at the task.
 async fn trigger_around(on: &Stage, id: &TaskId, meanwhile: impl Future<Output = ()>) -> Run {
-    let held = Arc::new(Held::default());
-    let clock: Arc<dyn Clock> = on.clock.clone();
-    let ports = Ports {
-        store: Arc::new(Faulty::new(Arc::clone(&on.store), held.clone())),
-        lock: Arc::new(LocalLock::new(Arc::clone(&clock))),
-        records: Arc::new(MemoryRecords::default()),
-        clock,
-        has_bus: false,
-    };
-    let ids = Arc::new(Ids::new(unique() as u64));
-    let shutdown = CancellationToken::new();
-    let service = Service::new(ports, ids, Arc::default(), Settings::default(), shutdown);
-    let meanwhile = async {
-        held.stored.notified().await;
-        meanwhile.await;
-        // Twice: the second try is not held up.
-        held.go_on.notify_one();
-        held.stored.notified().await;
-        held.go_on.notify_one();
-    };
-    tokio::select! {
-        run = service.trigger(id, key(id)) => run.unwrap(),
-        () = async { meanwhile.await; std::future::pending().await } => unreachable!("it waits for ever"),
-    }
+    let trigger = async |service: &Service| service.trigger(id, key(id)).await.unwrap();
+    on.with_a_pause(Pause::After("insert_runs"), trigger, meanwhile).await
 }
 
 pub async fn a_trigger_that_an_edit_overtakes_fires_the_new_definition(on: &Stage) {

@@ -109,7 +109,7 @@ pub async fn a_step_into_the_stores_future_is_false_and_moves_nothing(on: &dyn F
 pub async fn a_deleted_task_takes_no_step(on: &dyn Fixture) {
     let task = task();
     insert(&*on.one(), &task).await;
-    on.one().cancel_tasks(std::slice::from_ref(&task.id), true, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), None, true, PAST).await.unwrap();
     assert!(!step(&*on.two(), &fire(&task)).await);
     let tombstone = stored(&*on.one(), &task).await;
     assert_eq!((tombstone.state, tombstone.fired_count), (TaskState::Cancelled, 0));

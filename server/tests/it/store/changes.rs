@@ -28,7 +28,7 @@ pub async fn a_task_that_has_moved_on_is_not_replaced(on: &dyn Fixture) {
     let stored = on.one().task(&old.id).await.unwrap().unwrap();
     assert_eq!((stored.state, stored.rev, stored.fired_count), (TaskState::Active, 1, 1));
 
-    on.one().cancel_tasks(std::slice::from_ref(&old.id), false, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&old.id), None, false, PAST).await.unwrap();
     assert_eq!(on.two().replace_task(&stored, &paused(&stored)).await.unwrap(), ReplacedTask::Moved);
     assert_eq!(
         on.two().replace_task(&task(), &task()).await.unwrap(),
@@ -70,7 +70,7 @@ pub async fn a_replacement_cannot_take_a_key_that_is_held(on: &dyn Fixture) {
     assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), held);
     assert_eq!(on.one().task(&other.id).await.unwrap(), Some(other.clone()));
 
-    on.one().cancel_tasks(std::slice::from_ref(&holder.id), true, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&holder.id), None, true, PAST).await.unwrap();
     assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), ReplacedTask::Done);
 }
 
@@ -95,19 +95,36 @@ pub async fn a_hidden_task_is_in_no_list(on: &dyn Fixture) {
     let ids = std::slice::from_ref(&task.id);
     let page = Page { limit: 10, before: None };
     let cancelled = TaskFilter { name: Some(task.name.clone()), state: Some(TaskState::Cancelled) };
-    on.one().cancel_tasks(ids, false, PAST).await.unwrap();
+    on.one().cancel_tasks(ids, None, false, PAST).await.unwrap();
     assert!(!on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap().len(), 1);
 
     assert_eq!(
-        on.one().cancel_tasks(ids, true, PAST).await.unwrap(),
+        on.one().cancel_tasks(ids, None, true, PAST).await.unwrap(),
         ids,
         "one that is cancelled can be hidden"
     );
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap(), []);
-    assert_eq!(on.one().cancel_tasks(ids, false, PAST).await.unwrap(), ids);
+    assert_eq!(on.one().cancel_tasks(ids, None, false, PAST).await.unwrap(), ids);
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden, "it stays so");
+}
+
+pub async fn a_task_is_cancelled_at_its_revision_only(on: &dyn Fixture) {
+    let (task, other) = (task(), task());
+    insert(&*on.one(), &task).await;
+    insert(&*on.one(), &other).await;
+    let second = task.revised(&[]);
+    assert_eq!(on.one().replace_task(&task, &second).await.unwrap(), ReplacedTask::Done);
+    let ids = [task.id.clone(), other.id.clone()];
+    assert_eq!(on.two().cancel_tasks(&ids[..1], Some(1), true, PAST).await.unwrap(), []);
+    assert_eq!(on.one().task(&task.id).await.unwrap(), Some(second));
+    for hide in [false, true, true] {
+        assert_eq!(on.two().cancel_tasks(&ids, Some(2), hide, PAST).await.unwrap(), ids[..1]);
+        let gone = on.one().task(&task.id).await.unwrap().unwrap();
+        assert_eq!((gone.state, gone.hidden, gone.rev), (TaskState::Cancelled, hide, 2));
+    }
+    assert_eq!(on.two().cancel_tasks(&ids, Some(1), true, PAST).await.unwrap(), ids[1..]);
 }
 
 pub async fn a_key_is_remembered_with_what_came_first(on: &dyn Fixture) {

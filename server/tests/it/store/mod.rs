@@ -81,6 +81,7 @@ on_every_store! {
         two_nodes_that_claim_one_run_have_one_winner
         many_replacements_are_answered_in_order
         an_ended_run_is_no_longer_open
+        open_runs_come_page_by_page
         runs_needing_attention_come_longest_overdue_first;
     changes:
         a_task_is_replaced_where_it_stood
@@ -90,6 +91,7 @@ on_every_store! {
         a_replacement_cannot_take_a_key_that_is_held
         a_revised_task_passes_no_moment_of_the_old_revision
         a_hidden_task_is_in_no_list
+        a_task_is_cancelled_at_its_revision_only
         a_key_is_remembered_with_what_came_first
         what_was_remembered_long_ago_is_forgotten;
     lists:

@@ -3,7 +3,7 @@
 use mongodb::bson::{Bson, Document, doc};
 use taskcenter_server::adapters::mongo::{MongoStore, explained};
 use taskcenter_server::core::task::SHARDS;
-use taskcenter_server::core::{Moment, Run, Task, TaskId, TaskState};
+use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Store};
 
 use super::Fixture;
@@ -44,6 +44,7 @@ async fn ten_thousand_rows_that_do_not_matter_are_not_read() {
     let fixture = MongoFixture::open().await;
     let store = &fixture.one;
     let (due, open) = fill(store).await;
+    let many = with_many_open_runs(store).await;
     let ids: Vec<TaskId> = due[..200].iter().map(|task| task.id.clone()).collect();
     let shards: Vec<u16> = (0..SHARDS).collect();
 
@@ -51,11 +52,26 @@ async fn ten_thousand_rows_that_do_not_matter_are_not_read() {
     assert_lean(store, explained::due_tasks(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
     assert_lean(store, explained::runs_needing_attention(&shards, PAST, 5_000), 500.0, "SORT_MERGE").await;
     assert_lean(store, explained::runs_needing_attention(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
+    assert_lean(store, explained::open_runs(&many, None, 100), 100.0, "IXSCAN").await;
+    let from = RunId::end_of(&many, 1);
+    assert_lean(store, explained::open_runs(&many, Some(&from), 1), 1.0, "IXSCAN").await;
     let crowd: Vec<Advance> = due.iter().filter(|task| task.next_due_at == Some(PAST)).map(fire).collect();
     assert_lean(store, explained::advance(&crowd), 100.0, "_id_").await;
     assert_lean(store, explained::update(&open[0]), 1.0, "_id_").await;
     assert_lean(store, explained::cancel(&ids, PAST), 200.0, "_id_").await;
     Box::new(fixture).close().await;
+}
+
+/// A task with runs at two revisions, half of them open.
+async fn with_many_open_runs(store: &MongoStore) -> TaskId {
+    let task = task();
+    let run = |n: i64| {
+        let of = Task { rev: 1 + (n % 2) as u32, ..task.clone() };
+        let run = Run::firing(&of, FUTURE.plus_ms(n), "node", "token".to_owned(), FUTURE);
+        if n % 4 < 2 { run } else { ended(run, PAST) }
+    };
+    store.insert_runs(&(0..2_000).map(run).collect::<Vec<_>>()).await.unwrap();
+    task.id
 }
 
 /// 500 due tasks and 500 runs that need attention among ten thousand of each that do not.
@@ -68,7 +84,7 @@ async fn fill(store: &MongoStore) -> (Vec<Task>, Vec<Run>) {
     let cancelled: Vec<Task> = (0..2_000).map(|_| task()).collect();
     let ids: Vec<TaskId> = cancelled.iter().map(|task| task.id.clone()).collect();
     store.insert_tasks(cancelled).await;
-    store.cancel_tasks(&ids, true, PAST).await.unwrap();
+    store.cancel_tasks(&ids, None, true, PAST).await.unwrap();
 
     let open: Vec<Run> = (0..500).map(|n| run_until(&task(), PAST.plus_ms(-n))).collect();
     let idle = (0..10_000)

@@ -18,8 +18,8 @@ pub async fn what_ended_long_ago_goes_and_the_rest_stays(on: &dyn Fixture) {
     let store = on.one();
     let [live, gone, recent, finished] = [task(), task(), task(), task()];
     store.insert_tasks(vec![live.clone(), gone.clone(), recent.clone(), finished.clone()]).await;
-    store.cancel_tasks(std::slice::from_ref(&gone.id), true, LONG_AGO).await.unwrap();
-    store.cancel_tasks(std::slice::from_ref(&recent.id), true, PAST).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&gone.id), None, true, LONG_AGO).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&recent.id), None, true, PAST).await.unwrap();
     let last = Advance { next_due_at: None, ..fire(&finished) };
     assert_eq!(store.advance_tasks(&[last]).await.unwrap(), [true]);
     let runs = [ended(run_of(&gone), LONG_AGO), ended(run_of(&recent), PAST), run_of(&live)];
@@ -48,8 +48,8 @@ pub async fn a_tombstone_with_an_open_run_stays_and_holds_up_no_other(on: &dyn F
     let store = on.one();
     let (busy, idle) = (task(), task());
     store.insert_tasks(vec![busy.clone(), idle.clone()]).await;
-    store.cancel_tasks(std::slice::from_ref(&busy.id), true, LONG_AGO.plus_ms(-1)).await.unwrap();
-    store.cancel_tasks(std::slice::from_ref(&idle.id), true, LONG_AGO).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&busy.id), None, true, LONG_AGO.plus_ms(-1)).await.unwrap();
+    store.cancel_tasks(std::slice::from_ref(&idle.id), None, true, LONG_AGO).await.unwrap();
     let open = run_of(&busy);
     store.insert_runs(std::slice::from_ref(&open)).await.unwrap();
     assert_eq!(store.prune(PAST, LONG_AGO, 1).await.unwrap(), 1);

@@ -1,7 +1,8 @@
 //! Runs: one row a moment, replaced by compare-and-set.
 
+use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::task::SHARDS;
-use taskcenter_server::core::{Moment, Run};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
 
 use super::Fixture;
@@ -103,9 +104,9 @@ pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
     let open = run_until(&task, PAST);
     insert(&*on.one(), &open).await;
     insert(&*on.one(), &run()).await;
-    assert_eq!(on.two().open_runs(&task.id).await.unwrap(), std::slice::from_ref(&open));
+    assert_eq!(on.two().open_runs(&task.id, None, 9).await.unwrap(), [open.open()]);
     assert!(update(&*on.one(), &ended(open, PAST)).await);
-    assert_eq!(on.two().open_runs(&task.id).await.unwrap(), []);
+    assert_eq!(on.two().open_runs(&task.id, None, 9).await.unwrap(), []);
     // The other run may be in the same shard.
     let overdue = on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap();
     assert!(overdue.iter().all(|run| run.task_id != task.id), "{overdue:?}");
@@ -133,4 +134,34 @@ pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture)
     assert_eq!(found(10).await, expected[..10]);
     assert!(found(0).await.is_empty());
     assert_eq!(on.two().runs_needing_attention(&[], now, 10, false).await.unwrap(), []);
+}
+
+pub async fn open_runs_come_page_by_page(on: &dyn Fixture) {
+    let task = task();
+    let made = |n: i64| run_until(&Task { rev: 1 + n as u32 % 2, ..task.clone() }, PAST.plus_ms(n));
+    let at = |n: i64, run: Run| Run {
+        id: RunId::derive(&task.id, run.rev, PAST.plus_ms(n)),
+        scheduled_at: PAST.plus_ms(n),
+        ..run
+    };
+    let triggered = Run::triggered(&task, "mark", "token".to_owned(), PAST);
+    let fired = Run { fired_at: Some(PAST), attempt: 2, state: RunState::Fired, ..at(9, made(9)) };
+    let mut open: Vec<Run> = (0..5).map(|n| at(n, made(n))).chain([triggered, fired]).collect();
+    let ended = ended(at(20, made(20)), PAST);
+    on.one().insert_runs(&open).await.unwrap();
+    on.one().insert_runs(&[ended, run()]).await.unwrap();
+    open.sort_by(|a, b| a.id.cmp(&b.id));
+    let open: Vec<OpenRun> = open.iter().map(Run::open).collect();
+    assert_eq!(on.two().open_runs(&task.id, None, 100).await.unwrap(), open);
+    let (mut pages, mut after) = (Vec::new(), None);
+    for expected in [3, 3, 1, 0] {
+        let page = on.two().open_runs(&task.id, after.as_ref(), 3).await.unwrap();
+        assert_eq!(page.len(), expected);
+        after = page.last().map(|run| run.id.clone()).or(after);
+        pages.extend(page);
+    }
+    assert_eq!(pages, open);
+    let second = on.two().open_runs(&task.id, Some(&RunId::end_of(&task.id, 1)), 1).await.unwrap();
+    assert_eq!(second[0].rev, 2);
+    assert_eq!(on.two().open_runs(&task.id, None, 0).await.unwrap(), []);
 }

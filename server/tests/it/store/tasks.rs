@@ -76,7 +76,10 @@ pub async fn tasks_of_one_key_in_one_batch_agree_on_one_task(on: &dyn Fixture) {
 pub async fn a_key_is_free_again_after_its_task_is_gone(on: &dyn Fixture) {
     let first = keyed("k");
     insert(&*on.one(), &first).await;
-    assert_eq!(on.one().cancel_tasks(std::slice::from_ref(&first.id), true, PAST).await.unwrap(), [first.id]);
+    assert_eq!(
+        on.one().cancel_tasks(std::slice::from_ref(&first.id), None, true, PAST).await.unwrap(),
+        [first.id]
+    );
     assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
 }
 
@@ -92,7 +95,7 @@ pub async fn many_single_submits_are_all_stored(on: &dyn Fixture) {
 pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
     let task = keyed("k");
     insert(&*on.one(), &task).await;
-    on.one().cancel_tasks(std::slice::from_ref(&task.id), false, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), None, false, PAST).await.unwrap();
     let tombstone = on.two().task(&task.id).await.unwrap().unwrap();
     let expected = Task { state: TaskState::Cancelled, next_due_at: None, dedup_key: None, ..task.clone() };
     assert_eq!(tombstone, expected);
@@ -104,16 +107,16 @@ pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
 pub async fn deleting_names_only_what_it_turned(on: &dyn Fixture) {
     let (gone, live) = (task(), task());
     on.one().insert_tasks(vec![gone.clone(), live.clone()]).await;
-    on.one().cancel_tasks(std::slice::from_ref(&gone.id), true, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&gone.id), None, true, PAST).await.unwrap();
     let all = [gone.id.clone(), live.id.clone(), task_id()];
     let mut both = [live.id, gone.id];
     both.sort();
     for _ in 0..2 {
-        let mut cancelled = on.two().cancel_tasks(&all, true, PAST).await.unwrap();
+        let mut cancelled = on.two().cancel_tasks(&all, None, true, PAST).await.unwrap();
         cancelled.sort();
         assert_eq!(cancelled, both, "also when the answer was lost and the call is repeated");
     }
-    assert_eq!(on.two().cancel_tasks(&[], true, PAST).await.unwrap(), []);
+    assert_eq!(on.two().cancel_tasks(&[], None, true, PAST).await.unwrap(), []);
 }
 
 pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) {
@@ -121,7 +124,7 @@ pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) 
     let tasks: Vec<Task> = (0..5).map(|_| Task { name: name.clone(), ..task() }).collect();
     on.one().insert_tasks(tasks.clone()).await;
     insert(&*on.one(), &task()).await;
-    on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), true, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), None, true, PAST).await.unwrap();
     let finishing = ports_advance_last(&tasks[4]);
     assert_eq!(on.one().advance_tasks(&[finishing]).await.unwrap(), [true]);
 
@@ -146,7 +149,7 @@ pub async fn due_tasks_are_the_soonest_active_ones_of_the_shards(on: &dyn Fixtur
     let tasks: Vec<Task> = (0..200).map(|n| due_at(PAST.plus_ms(n * 7 % 200))).collect();
     let paused = Task { state: TaskState::Paused, ..task() };
     on.one().insert_tasks(tasks.iter().cloned().chain([paused]).collect()).await;
-    on.one().cancel_tasks(std::slice::from_ref(&tasks[0].id), true, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&tasks[0].id), None, true, PAST).await.unwrap();
 
     let shards: Vec<u16> = (0..SHARDS).filter(|shard| shard % 3 != 0).collect();
     let until = PAST.plus_ms(150);

@@ -1,0 +1,79 @@
+//! The dispatcher on a store that reads and does not write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::fault::{Faulty, Plan};
+use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::adapters::memory::MemoryStore;
+use taskcenter_server::core::{Moment, Task};
+use taskcenter_server::engine::node::Node;
+use taskcenter_server::engine::{dispatch, scan, skew};
+use taskcenter_server::ports::{PortError, Result, Store};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::clocks::node;
+use crate::store::samples::task;
+
+const NOW: Moment = Moment::from_sec(1_800_000_000);
+
+/// Refuses every run, and tells when it was asked.
+struct Full(mpsc::UnboundedSender<Instant>);
+
+#[async_trait]
+impl Plan for Full {
+    async fn request(&self, call: &'static str) -> Result<()> {
+        if call != "insert_runs" {
+            return Ok(());
+        }
+        self.0.send(Instant::now()).expect("the test listens");
+        Err(PortError::Unavailable("store", "it has no room".into()))
+    }
+
+    async fn answer(&self, _: &'static str) -> Result<()> {
+        Ok(())
+    }
+
+    fn portion(&self, rows: usize) -> usize {
+        rows
+    }
+}
+
+/// The old server asked again at once after an error of its database, without a pause. Here the scan still finds the task due, and
+/// hands it to the dispatcher again and again.
+#[tokio::test(start_paused = true)]
+async fn mongo_error_hot_loop() {
+    const PAUSES_MS: [u64; 8] = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000];
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    store.insert_tasks(vec![Task { next_due_at: Some(NOW), ..task() }]).await.remove(0).unwrap();
+    let lock = Arc::new(LocalLock::new(clock.clone()));
+    let (asked, mut at) = mpsc::unbounded_channel();
+    let node = node("node", &store, lock, clock);
+    skew::run_once(&node).await.unwrap();
+    let node = Arc::new(Node { store: Arc::new(Faulty::new(store, Arc::new(Full(asked)))), ..node });
+    let loops = [
+        tokio::spawn({
+            let node = Arc::clone(&node);
+            async move { dispatch::run(&node).await }
+        }),
+        tokio::spawn({
+            let node = Arc::clone(&node);
+            async move { scan::run(&node).await }
+        }),
+    ];
+    let mut last = at.recv().await.unwrap();
+    for pause in PAUSES_MS {
+        let next = at.recv().await.unwrap();
+        let waited = next - last;
+        assert!(waited >= Duration::from_millis(pause), "{waited:?} by a clock of the test, not {pause} ms");
+        last = next;
+    }
+    node.shutdown.cancel();
+    for stopped in loops {
+        stopped.await.unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! Tasks with very many open runs.
+
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
+use taskcenter_server::engine::service::MAX_OPEN_RUNS;
+use taskcenter_server::ports::{Advance, RunFilter, RunPage};
+
+use super::{NOW, Stage};
+
+fn every_second() -> Submission {
+    Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
+}
+
+/// A task with more open runs than an answer names, and than one page has: half wait in their queue, half are held by a worker.
+async fn with_many_open_runs(on: &Stage) -> TaskId {
+    let id = on.submit(every_second()).await;
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    let run = |n: usize| {
+        let at = NOW.plus_ms(-1_000 * n as i64);
+        let mut run = Run::firing(&task, at, "node", "token".to_owned(), NOW);
+        run.queued(NOW).unwrap();
+        if n % 2 == 0 {
+            run.leased_by("worker", "token".to_owned(), NOW.plus_ms(60_000)).unwrap();
+        }
+        run
+    };
+    let runs: Vec<Run> = (0..MAX_OPEN_RUNS * 2 + 500).map(run).collect();
+    on.store.insert_runs(&runs).await.unwrap();
+    id
+}
+
+async fn count(on: &Stage, id: &TaskId, state: RunState) -> usize {
+    let filter = RunFilter { task_id: Some(id.clone()), state: Some(state), tag: None };
+    on.store.list_runs(&filter, &RunPage { limit: 10_000, before: None }).await.unwrap().len()
+}
+
+pub async fn an_answer_names_some_of_very_many_open_runs(on: &Stage) {
+    let id = with_many_open_runs(on).await;
+    let held = on.service.pause(&id, None).await.unwrap();
+    assert_eq!((held.open_runs.len(), held.more_open_runs), (MAX_OPEN_RUNS, true));
+    let few = on.submit(Submission { data: "few".to_owned(), ..every_second() }).await;
+    let run = on.fire(&few).await;
+    let held = on.service.pause(&few, None).await.unwrap();
+    assert_eq!((held.open_runs, held.more_open_runs), (vec![run.id], false));
+}
+
+pub async fn a_delete_calls_off_what_waits_however_much_it_is(on: &Stage) {
+    let id = with_many_open_runs(on).await;
+    let deleted = on.service.delete(std::slice::from_ref(&id)).await.unwrap().remove(0);
+    assert_eq!((deleted.open_runs.len(), deleted.more_open_runs), (MAX_OPEN_RUNS, true));
+    let half = MAX_OPEN_RUNS + 250;
+    assert_eq!(count(on, &id, RunState::Ready).await, 0);
+    assert_eq!(
+        (count(on, &id, RunState::Cancelled).await, count(on, &id, RunState::Leased).await),
+        (half, half)
+    );
+}
+
+pub async fn every_revision_with_an_open_run_is_kept(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let mut runs = Vec::new();
+    // From a revision of one digit to one of two: ids sort as texts.
+    for rev in 1..=12 {
+        let task = on.store.task(&id).await.unwrap().unwrap();
+        let due = task.next_due_at.unwrap();
+        let run = Run::firing(&task, due, "dead", "token".to_owned(), NOW.plus_ms(10_000));
+        on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+        let next_due_at = Some(due.plus_ms(1_000));
+        let step = Advance { task_id: id.clone(), rev, due, last_due_at: due, next_due_at, fires: true };
+        assert_eq!(on.store.advance_tasks(&[step]).await.unwrap(), [true]);
+        runs.push(run);
+        on.service.trigger(&id, None).await.unwrap();
+        on.edit(&id, &format!("data {rev}")).await;
+    }
+    let kept =
+        |task: &taskcenter_server::core::Task| task.past.iter().map(|past| past.rev).collect::<Vec<_>>();
+    assert_eq!(kept(&on.store.task(&id).await.unwrap().unwrap()), (1..=12).collect::<Vec<_>>());
+    on.clock.set(NOW.plus_ms(60_000));
+    on.rescue().await;
+    for run in &runs {
+        assert_eq!(on.run(run).await.state, RunState::Ready, "{}: it was decided", run.id);
+    }
+    on.service.delete(std::slice::from_ref(&id)).await.unwrap();
+    assert_eq!(on.store.task(&id).await.unwrap().unwrap().state, TaskState::Cancelled);
+    assert_eq!(count(on, &id, RunState::Ready).await, 0);
+}
