@@ -353,6 +353,11 @@ impl Run {
         }
     }
 
+    /// Whether any attempt was handed over, or at least tried.
+    pub fn has_been_tried(&self) -> bool {
+        self.attempt > 1 || self.fired_at.is_some()
+    }
+
     /// See [`OpenRun::is_decided`].
     pub fn is_decided(&self, task: &Task) -> bool {
         self.open().is_decided(task)

@@ -218,7 +218,8 @@ impl Service {
         let now = self.now();
         let run = Run::triggered(&task, mark, self.ids.token(now), now);
         if task.state == TaskState::Cancelled {
-            let standing = self.ports.store.run(&run.id).await?;
+            // One that was not handed over before the end never is.
+            let standing = self.ports.store.run(&run.id).await?.filter(Run::has_been_tried);
             return standing.map(Some).ok_or_else(|| CannotChange::Over(task.state).into());
         }
         crate::failpoint!("trigger::before_insert");

@@ -304,7 +304,7 @@ async fn each_walk_takes_the_index_that_was_made_for_it() {
         ("attention", "SEARCH runs USING INDEX runs_attention (attention_at<?)"),
         ("ready in queue", "SEARCH runs USING INDEX runs_ready_in_queue (queue=?)"),
         ("ready by tag", HEADS[0]),
-        ("open", "SEARCH runs USING INDEX runs_open_by_task (task_id=?)"),
+        ("open", "SEARCH runs USING INDEX runs_open_by_task (task_id=? AND id>?)"),
         ("queues", "SEARCH runs USING COVERING INDEX runs_open_by_state (state=? AND queue>?)"),
     ];
     for (name, step) in expected {
