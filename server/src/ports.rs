@@ -172,7 +172,8 @@ pub trait Store: Send + Sync {
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
     /// The tasks with these ids that exist, in any order, tombstones included.
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
-    /// The tasks that match, newest first.
+    /// The tasks that match, newest first. A page of large ones ends early, and rows that cannot be read are passed over: only an
+    /// empty page says that there are no more.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
     /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::stand`]). Repeating it with the same tasks, after
     /// the answer was lost, is `Done` as well.
@@ -193,7 +194,7 @@ pub trait Store: Send + Sync {
     async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>>;
     /// The runs of a task that have not ended, in any order.
     async fn open_runs(&self, task_id: &TaskId) -> Result<Vec<Run>>;
-    /// The runs that match, latest first.
+    /// The runs that match, latest first; pages as of [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
     /// Runs in `ready`, earliest `scheduled_at` first (then smallest id): of these queues, or of every queue that is named by its
     /// run's tag where `queues` is empty. At most `limit`.

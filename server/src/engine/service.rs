@@ -288,11 +288,9 @@ impl Service {
         loop {
             let tasks = self.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
             let ids: Vec<TaskId> = tasks.into_iter().map(|task| task.id).collect();
+            let Some(last) = ids.last() else { return Ok(deleted) };
+            before = Some(last.clone());
             deleted.extend(self.delete(&ids).await?);
-            if ids.len() < PAGE as usize {
-                return Ok(deleted);
-            }
-            before = ids.last().cloned();
         }
     }
 
@@ -313,7 +311,7 @@ impl Service {
         self.list_tasks(&TaskFilter { name: Some(name.to_owned()), state: None }, page).await
     }
 
-    /// Tasks that match, newest first.
+    /// Tasks that match, newest first. A page may hold fewer than asked for: only an empty one says that there are no more.
     ///
     /// # Errors
     /// A port's error.
@@ -321,7 +319,7 @@ impl Service {
         self.reached_tasks(filter, page).await
     }
 
-    /// Runs that match, latest first.
+    /// Runs that match, latest first; pages as of [`list_tasks`](Self::list_tasks).
     ///
     /// # Errors
     /// A port's error.

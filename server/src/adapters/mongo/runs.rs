@@ -76,10 +76,14 @@ pub async fn by_id(ledger: &Ledger, ids: &[&RunId]) -> Result<Vec<Run>> {
 }
 
 pub async fn open(ledger: &Ledger, task_id: &TaskId) -> Result<Vec<Run>> {
-    let find = ledger.runs.find(doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true } });
+    let find = ledger.runs.find(open_filter(task_id));
     let find = find.hint(Hint::Keys(doc! { "task_id": 1 }));
     let rows: Vec<RunRow> = bounded(async { find.await?.try_collect().await }).await?;
     Ok(rows.into_iter().map(Run::from).collect())
+}
+
+pub fn open_filter(task_id: &TaskId) -> Document {
+    doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true } }
 }
 
 pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
@@ -127,21 +131,23 @@ pub async fn needing_attention(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let mut filter = attention_filter(&shard_numbers(shards), now);
-    if queued_only {
-        filter.insert("queue", doc! { "$exists": true });
-    }
+    let (filter, index) = attention(&shard_numbers(shards), now, queued_only);
     let find = ledger
         .runs
         .find(filter)
         .sort(doc! { "attention_at": 1 })
-        .hint(Hint::Keys(schema::attention_index()))
+        .hint(Hint::Keys(index))
         .limit(i64::from(limit))
         .batch_size(limit);
     bounded(async { within_bytes(find.await?).await }).await
 }
 
-/// Runs of the shards whose `attention_at` has come.
-pub fn attention_filter(shards: &[i32], now: Moment) -> Document {
-    doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } }
+/// Runs of the shards whose `attention_at` has come, and the index that holds no others.
+pub fn attention(shards: &[i32], now: Moment, queued_only: bool) -> (Document, Document) {
+    let mut filter = doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } };
+    if !queued_only {
+        return (filter, schema::attention_index());
+    }
+    filter.insert("queue", doc! { "$exists": true });
+    (filter, schema::queued_attention_index())
 }

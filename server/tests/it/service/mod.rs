@@ -1,6 +1,7 @@
 //! The commands and the rescue loop, on every store: what a person does to tasks and runs, and what workers do.
 
 mod change;
+mod large;
 mod once;
 mod work;
 
@@ -154,6 +155,8 @@ on_every_store! {
         a_trigger_sent_again_fires_once
         a_dead_run_is_brought_back_for_one_more_attempt
         a_run_that_is_called_off_refuses_its_outcome;
+    large:
+        a_name_is_deleted_to_its_last_task_however_large_they_are;
     once:
         a_request_sent_again_names_the_same_tasks
         a_request_that_broke_off_is_completed
