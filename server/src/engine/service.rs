@@ -132,6 +132,7 @@ pub struct Service {
     shutdown: CancellationToken,
     taking: Taking,
     access: Access,
+    lease_clock: Arc<dyn Clock>,
 }
 
 /// What the commands stand on.
@@ -157,7 +158,15 @@ impl Service {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ports, ids, hints, settings, shutdown, taking: Taking::default(), access: Access::default() }
+        let lease_clock = Arc::clone(&ports.clock);
+        let (taking, access) = (Taking::default(), Access::default());
+        Self { ports, ids, hints, settings, shutdown, taking, access, lease_clock }
+    }
+
+    /// The same, with leases that count from another clock than the commands': one that is not behind the store's.
+    #[must_use]
+    pub fn with_lease_clock(self, lease_clock: Arc<dyn Clock>) -> Self {
+        Self { lease_clock, ..self }
     }
 
     /// The same, with who gets in and where the chance for tokens comes from; without, no token can be made.
