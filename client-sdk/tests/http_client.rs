@@ -150,13 +150,8 @@ async fn what_may_have_been_done_is_repeated_where_that_changes_nothing() {
     let asked = Arc::new(AtomicU32::new(0));
     let router = Router::new().fallback(busy).with_state((Arc::clone(&asked), u32::MAX));
     let client = client(router).await;
-    let lease = LeaseRequest {
-        worker: "w".to_owned(),
-        queues: Vec::new(),
-        limit: 1,
-        lease_ms: 1_000,
-        wait_ms: 0,
-    };
+    let lease =
+        LeaseRequest { worker: "w".to_owned(), queues: Vec::new(), limit: 1, lease_ms: 1_000, wait_ms: 0 };
     let times = |asked: &AtomicU32| asked.swap(0, Ordering::SeqCst);
     assert_eq!(client.edit_task("7", 1, &json!({})).await.unwrap_err().status(), Some(503));
     assert_eq!(times(&asked), 1);

@@ -306,7 +306,9 @@ async fn a_handler_that_lasts_holds_up_no_message_after_an_outage() {
     // It comes again, for nobody has acknowledged it: that is the new session, and the old handler still runs.
     timeout(DEADLINE, async { while came.recv().await.unwrap() != "long" {} }).await.expect("a new session");
     send(&producer, vec![message("t", "next")]).await;
-    timeout(DEADLINE, async { while came.recv().await.unwrap() != "next" {} }).await.expect("it is not held up");
+    timeout(DEADLINE, async { while came.recv().await.unwrap() != "next" {} })
+        .await
+        .expect("it is not held up");
     released.cancel();
     shutdown.cancel();
     timeout(DEADLINE, running).await.expect("an end in time").unwrap().unwrap();

@@ -117,7 +117,8 @@ impl Walk<'_> {
         }
         let rule = self.rule.get_or_insert_with(|| self.task.schedule.rule());
         let following = self.task.due_by(rule, self.next, self.task.fired_count);
-        let Some(following) = following.filter(|following| self.misfire.skips_before(*following, self.now)) else {
+        let Some(following) = following.filter(|following| self.misfire.skips_before(*following, self.now))
+        else {
             return false;
         };
         self.skipped = Some((self.next, count + 1));
@@ -201,7 +202,8 @@ mod tests {
         let second = Moment::from_sec;
         for policy in [MisfirePolicy::FireAll, MisfirePolicy::FireLast, MisfirePolicy::Skip] {
             for (cron, now_sec) in [("* * * * * *", 5), ("* * * * * *", 500), ("*/7 * * * * *", 90_000)] {
-                let schedule = Schedule::Cron { expression: cron.to_owned(), zone: "Europe/Berlin".to_owned() };
+                let schedule =
+                    Schedule::Cron { expression: cron.to_owned(), zone: "Europe/Berlin".to_owned() };
                 let task = Task { schedule, ..every_second(None) };
                 let misfire = Misfire { policy, grace_ms: 10_000 };
                 let (whole, mut parts) = (misfire.step(&task, second(0), second(now_sec)), 1);
@@ -223,7 +225,8 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "it is measured, and decides nothing")]
     fn a_long_stretch_parses_its_expression_once() {
-        let schedule = Schedule::Cron { expression: "* * * * * *".to_owned(), zone: "Europe/Berlin".to_owned() };
+        let schedule =
+            Schedule::Cron { expression: "* * * * * *".to_owned(), zone: "Europe/Berlin".to_owned() };
         let task = Task { schedule, ..every_second(None) };
         let began = std::time::Instant::now();
         let step = step(MisfirePolicy::Skip, &task, 1_000_000);

@@ -93,7 +93,10 @@ impl Backlog {
             last.queues = queues.iter().map(|row| (row.queue.clone(), row.ready)).collect();
         }
         groups.map(drop).or(queues.map(drop))?;
-        Some(Reading { measure: Measure::Lag, rows: last.groups.iter().chain(&last.queues).cloned().collect() })
+        Some(Reading {
+            measure: Measure::Lag,
+            rows: last.groups.iter().chain(&last.queues).cloned().collect(),
+        })
     }
 
     /// Fires by tag in the minute that runs or in the one before, whichever has more: an alert is raised at once, and lasts until a

@@ -70,7 +70,8 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
         clock: Arc::new(CommandClock(off.clone())),
         has_bus: false,
     };
-    let service = Service::new(ports, off.ids.clone(), Arc::default(), Settings::default(), CancellationToken::new());
+    let service =
+        Service::new(ports, off.ids.clone(), Arc::default(), Settings::default(), CancellationToken::new());
     let service = service.with_lease_clock(Arc::new(LeaseClock(off.clone())));
     let terms = LeaseTerms {
         worker: "w".to_owned(),

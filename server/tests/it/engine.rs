@@ -16,11 +16,11 @@ use taskcenter_server::engine::backlog::Backlog;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
 use taskcenter_server::engine::window::Window;
+use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::ports::{AlertSink, Bus, BusMessage, Clock, Lock, PortError, Result, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -230,9 +230,11 @@ impl AlertSink for Told {
 async fn a_broker_that_is_away_keeps_no_queue_from_being_counted() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = Arc::new(MemoryStore::new(clock));
-    let (bus, metrics, told) = (Arc::new(Countless::default()), Arc::new(Metrics::new()), Arc::new(Told::default()));
+    let (bus, metrics, told) =
+        (Arc::new(Countless::default()), Arc::new(Metrics::new()), Arc::new(Told::default()));
     let off = (0, 0);
-    let limits = Limits { fires: off, due: off, unreported: off, lag: (5, 0), clear_ratio: 0.8, remind_ms: None };
+    let limits =
+        Limits { fires: off, due: off, unreported: off, lag: (5, 0), clear_ratio: 0.8, remind_ms: None };
     let backlog = Backlog::new(store.clone(), bus.clone(), metrics.clone(), limits, vec![told.clone()]);
     backlog.run_once(NOW, true).await.unwrap();
     bus.0.store(true, Ordering::Relaxed);

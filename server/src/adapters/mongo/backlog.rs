@@ -95,7 +95,7 @@ struct QueueAndState {
 
 /// What each queue holds: a walk over its open runs.
 pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
-    let index = Hint::Keys(schema::queues_index());
+    let index = Hint::Keys(schema::queued_attention_index());
     let held = ledger.runs.aggregate(held()).hint(index).with_type::<Held>();
     let held: Vec<Held> = bounded(async { held.await?.try_collect().await }).await?;
     Ok(by_queue(held))
@@ -103,7 +103,11 @@ pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
 
 /// Open runs by queue and state.
 pub fn held() -> Vec<Document> {
-    let open = doc! { "queue": { "$exists": true }, "attention_at": { "$exists": true } };
+    let open = doc! {
+        "shard": { "$in": all_shards() },
+        "attention_at": { "$exists": true },
+        "queue": { "$exists": true },
+    };
     let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
     vec![doc! { "$match": open }, doc! { "$group": by }]
 }

@@ -58,7 +58,7 @@ pub fn backlog(now: Moment) -> [Document; 2] {
 
 /// [`queues`](crate::ports::Store::queues)
 pub fn queues() -> Document {
-    aggregate("runs", backlog::held(), schema::queues_index())
+    aggregate("runs", backlog::held(), schema::queued_attention_index())
 }
 
 fn aggregate(collection: &str, pipeline: Vec<Document>, index: Document) -> Document {

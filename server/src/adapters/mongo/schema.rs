@@ -31,7 +31,8 @@ pub fn attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1 }
 }
 
-/// The same, of runs in queues only: while the bus is away its own pile up, and must not stand before them.
+/// The same, of runs in queues only: while the bus is away its own pile up, and must not stand before them. It is also what
+/// [`queues`](crate::ports::Store::queues) counts.
 pub fn queued_attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1, "queue": 1 }
 }
@@ -43,11 +44,6 @@ pub fn ready_index(by_queue: bool) -> Document {
     } else {
         doc! { "by_tag": 1, "scheduled_at": 1, "_id": 1 }
     }
-}
-
-/// What [`queues`](crate::ports::Store::queues) counts.
-pub fn queues_index() -> Document {
-    doc! { "queue": 1, "state": 1 }
 }
 
 /// The sort and bounds of what is pruned: what ended longest ago first.
@@ -85,7 +81,6 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(attention_index(), only("attention_at")),
         partial(queued_attention_index(), open_in_queues),
         partial(doc! { "task_id": 1 }, only("attention_at")),
-        partial(queues_index(), only("attention_at")),
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),
         index(latest_first(Some("task_id"))),

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use taskcenter_server::http::HttpLimits;
 use taskcenter_server::ports::Store;
 
+use crate::store::lists::{LARGE, large_data};
+
 use super::{LIMITS, NOW, NOW_SEC, PREFIXES, Server, answer, once, with};
 
 #[tokio::test]
@@ -162,10 +164,10 @@ async fn more_tasks_than_are_read_at_a_time_are_one_page() {
 
 #[tokio::test]
 async fn a_page_that_large_tasks_end_early_says_where_the_next_one_begins() {
-    const LARGE: usize = 4 * 1024 * 1024;
-    let server = Server::start_with(HttpLimits { body_limit_bytes: 2 * LARGE, ..LIMITS }).await;
-    for n in 0..17 {
-        server.add(&with(once(), &json!({"data": format!("{n:LARGE$}")}))).await;
+    let [count, bytes] = LARGE;
+    let server = Server::start_with(HttpLimits { body_limit_bytes: 2 * bytes, ..LIMITS }).await;
+    for n in 0..count {
+        server.add(&with(once(), &json!({"data": large_data(n)}))).await;
     }
     let (mut cursor, mut seen) = (String::new(), 0);
     loop {
@@ -174,7 +176,7 @@ async fn a_page_that_large_tasks_end_early_says_where_the_next_one_begins() {
         let Some(next) = page["next_cursor"].as_str() else { break };
         next.clone_into(&mut cursor);
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, count);
     server.close().await;
 }
 

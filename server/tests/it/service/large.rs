@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use taskcenter_server::core::submission::Submission;
 
 use super::Stage;
-use crate::store::lists::LARGE;
+use crate::store::lists::{LARGE, large_data};
 
 pub async fn a_name_is_deleted_to_its_last_task_however_large_they_are(on: &Stage) {
-    let [count, bytes] = LARGE;
+    let [count, _] = LARGE;
     let mut ids = BTreeSet::new();
     for n in 0..count {
-        ids.insert(on.submit(Submission::named("large", format!("{n:bytes$}"))).await);
+        ids.insert(on.submit(Submission::named("large", large_data(n))).await);
     }
     let deleted = on.service.delete_by_name("large").await.unwrap();
     assert_eq!(deleted.into_iter().map(|task| task.id).collect::<BTreeSet<_>>(), ids);

@@ -164,12 +164,18 @@ pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
     assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
 }
 
-/// More than a store reads at a time.
-pub const LARGE: [usize; 2] = [17, 4 * 1024 * 1024];
+/// So many tasks of so many bytes are more than a store reads at a time.
+pub const LARGE: [usize; 2] = [18, taskcenter_server::core::submission::MAX_DATA_BYTES];
+
+/// The data of one of them.
+pub fn large_data(n: usize) -> String {
+    let number = n.to_string();
+    "x".repeat(LARGE[1] - number.len()) + &number
+}
 
 pub async fn large_rows_end_no_list(on: &dyn Fixture) {
-    let [count, bytes] = LARGE;
-    let tasks: Vec<Task> = (0..count).map(|_| Task { data: "x".repeat(bytes), ..task() }).collect();
+    let [count, _] = LARGE;
+    let tasks: Vec<Task> = (0..count).map(|n| Task { data: large_data(n), ..task() }).collect();
     assert!(on.one().insert_tasks(tasks.clone()).await.iter().all(Result::is_ok));
     let runs: Vec<Run> = tasks.iter().map(|task| run_until(task, PAST)).collect();
     on.one().insert_runs(&runs).await.unwrap();
