@@ -1,4 +1,4 @@
-//! What the engine needs from the world: four small ports with one closed error type.
+//! What the engine needs from the world: a few small ports with one closed error type.
 //!
 //! A method stands here only if every adapter can honour it; `tests/` holds one conformance suite a port.
 

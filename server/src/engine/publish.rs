@@ -60,7 +60,7 @@ async fn send(node: &Node, runs: Vec<Run>) {
     stream::iter(parts(runs)).for_each_concurrent(PARTS_AT_ONCE, |part| send_part(node, part)).await;
 }
 
-/// Cuts runs into parts that the broker can take within half of a lease.
+/// Cuts runs into parts that the broker can be expected to take within half of a lease.
 fn parts(runs: Vec<Run>) -> Vec<Vec<Run>> {
     let mut parts: Vec<Vec<Run>> = Vec::new();
     let mut bytes = 0;
@@ -80,14 +80,15 @@ fn parts(runs: Vec<Run>) -> Vec<Vec<Run>> {
 /// Sends what is held for long enough, and marks it before anybody may take it over. A part that has come too late for that is left to
 /// whoever takes it on when its lease has run out.
 async fn send_part(node: &Node, runs: Vec<Run>) {
-    let longest_ms = node.settings.run_lease_ms / 2;
-    let runs = still_held(runs, node.skew.eager(node.clock.now()).plus_ms(longest_ms));
+    let now = node.skew.eager(node.clock.now());
+    let runs = still_held(runs, now.plus_ms(node.settings.run_lease_ms / 2));
+    let held_until = runs.iter().filter_map(|run| run.attention_at).min().unwrap_or(now);
     if runs.is_empty() || node.health.bus.is_down() {
         return;
     }
     crate::failpoint!("fire::before_publish");
     let publish = node.bus.publish(runs.iter().map(message).collect());
-    let longest = Duration::from_millis(longest_ms.unsigned_abs());
+    let longest = Duration::from_millis(held_until.since(now).unsigned_abs());
     let answers = tokio::time::timeout(longest, publish).await.unwrap_or_else(|_| unanswered(runs.len()));
     crate::failpoint!("fire::published");
     let now = node.clock.now();
@@ -99,7 +100,7 @@ async fn send_part(node: &Node, runs: Vec<Run>) {
 
 /// Each of them may or may not have been sent.
 fn unanswered(messages: usize) -> Vec<Result<()>> {
-    let late = || PortError::Unavailable("the broker", "no answer within half of a run's lease".into());
+    let late = || PortError::Unavailable("the broker", "no answer before the lease was over".into());
     (0..messages).map(|_| Err(late())).collect()
 }
 

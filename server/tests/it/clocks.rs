@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::samples::{run_until, task};
 
-const NOW: Moment = Moment::from_sec(1_800_000_000);
+pub const NOW: Moment = Moment::from_sec(1_800_000_000);
 /// Beyond what a node may be off.
 const FAR_MS: i64 = 5_000;
 
@@ -44,6 +44,12 @@ fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<M
         skew: Skew::default(),
         shutdown: CancellationToken::new(),
     }
+}
+
+/// A node on a ledger of its own that shares its clock.
+pub fn lone_node(clock: Arc<ManualClock>) -> Arc<Node> {
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    Arc::new(node("lone", &store, Arc::new(LocalLock::new(clock.clone())), clock))
 }
 
 #[tokio::test]
