@@ -101,7 +101,7 @@ async fn what_is_there_is_reached_and_nothing_waits_that_was_not_sent(on: &mut i
 
 /// The broker, and a consumer of the fixture's own topic.
 struct Broker {
-    bus: Arc<RocketMqBus>,
+    bus: Arc<dyn Bus>,
     config: RocketMqConfig,
     came: mpsc::UnboundedReceiver<Delivery>,
     shutdown: CancellationToken,
@@ -128,7 +128,7 @@ impl Broker {
     async fn open() -> Self {
         let namesrv = std::env::var("TASKCENTER_TEST_ROCKETMQ_NAMESRV");
         let config = config_at(&namesrv.unwrap_or_else(|_| "127.0.0.1:19876".to_owned()));
-        let bus = Arc::new(RocketMqBus::new(config.clone()));
+        let bus: Arc<dyn Bus> = Arc::new(RocketMqBus::new(config.clone()));
         // A topic that was just created is not yet known to every name server.
         until("the topic is there", async || bus.probe().await.is_ok()).await;
         let (told, came) = mpsc::unbounded_channel();
@@ -294,7 +294,7 @@ async fn lag_is_what_a_group_has_not_acknowledged() {
 
 #[tokio::test]
 async fn a_bus_that_is_not_there_answers_each_message_with_an_error() {
-    let away = RocketMqBus::new(config_at("127.0.0.1:1"));
+    let away: Arc<dyn Bus> = Arc::new(RocketMqBus::new(config_at("127.0.0.1:1")));
     let answers = timeout(DEADLINE, away.publish(vec![message("a", "1"), message("b", "2")])).await.unwrap();
     assert!(
         matches!(answers[..], [Err(PortError::Unavailable(..)), Err(PortError::Unavailable(..))]),
