@@ -11,6 +11,8 @@ use crate::wire::property;
 
 /// The most that a handler can hand back, in bytes of JSON.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+/// How deeply it may be nested, in arrays and objects.
+pub const MAX_RESULT_DEPTH: usize = 64;
 
 /// A result that cannot be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,18 @@ pub enum ResultError {
     /// It is too long.
     #[error("the result is {0} bytes of JSON, and {MAX_RESULT_BYTES} is the most")]
     TooLong(usize),
+    /// It is nested too deeply.
+    #[error("the result has arrays and objects {0} deep in one another, and {MAX_RESULT_DEPTH} is the most")]
+    TooDeep(usize),
+}
+
+/// Arrays and objects in one another; 0 for what is neither.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// One delivery with the server's properties read out of it.
@@ -133,13 +147,18 @@ impl<S> Context<S> {
     /// is reported, and is dropped otherwise. The last call counts.
     ///
     /// # Errors
-    /// [`ResultError`] for what is no JSON, or more than [`MAX_RESULT_BYTES`] of it; what was set before stays.
+    /// [`ResultError`] for what is no JSON, more than [`MAX_RESULT_BYTES`] of it, or nested more than [`MAX_RESULT_DEPTH`] deep; what was set before
+    /// stays.
     pub fn set_result(&self, result: &impl Serialize) -> Result<(), ResultError> {
         let written = serde_json::to_string(result)?;
         if written.len() > MAX_RESULT_BYTES {
             return Err(ResultError::TooLong(written.len()));
         }
         let result = serde_json::from_str(&written)?;
+        match depth(&result) {
+            ..=MAX_RESULT_DEPTH => {}
+            levels => return Err(ResultError::TooDeep(levels)),
+        }
         *self.attempt.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         Ok(())
     }

@@ -135,7 +135,7 @@ pub mod wire;
 
 pub use connect::ConnectError;
 pub use consumer::{Consumer, ConsumerBuilder, DEFAULT_CONCURRENCY, DEFAULT_DRAIN, StartError};
-pub use context::{Context, MAX_RESULT_BYTES, ResultError};
+pub use context::{Context, MAX_RESULT_BYTES, MAX_RESULT_DEPTH, ResultError};
 pub use dispatch::{Delivered, Outcome};
 pub use handler::{Disposition, HandlerError};
 pub use harness::{HARNESS_EPOCH_MS, Harness, TestDelivery};

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use taskcenter_client::resources::LeaseRequest;
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, NewTask, ReportError, Reporter, TaskCenter, TaskCenterBuilder};
 use tokio::net::TcpListener;
@@ -141,6 +142,29 @@ async fn a_busy_server_is_asked_again_and_not_for_ever() {
     let error = given_up.add_task(NewTask::once("n", "d")).await.unwrap_err();
     assert_eq!(error.to_string(), "the server answered 503: Service Unavailable");
     assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+/// 503 says that it may have been done, and then a second call would be answered otherwise or do more.
+#[tokio::test]
+async fn what_may_have_been_done_is_repeated_where_that_changes_nothing() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let router = Router::new().fallback(busy).with_state((Arc::clone(&asked), u32::MAX));
+    let client = client(router).await;
+    let lease =
+        LeaseRequest { worker: "w".to_owned(), queues: Vec::new(), limit: 1, lease_ms: 1_000, wait_ms: 0 };
+    let times = |asked: &AtomicU32| asked.swap(0, Ordering::SeqCst);
+    assert_eq!(client.edit_task("7", 1, &json!({})).await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 1);
+    assert_eq!(client.lease(&lease).await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 1);
+    assert_eq!(client.retry_run("r").await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 1);
+    assert_eq!(client.cancel_run("r").await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 1);
+    assert_eq!(client.pause_task("7").await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 4);
+    assert_eq!(client.trigger_task("7").await.unwrap_err().status(), Some(503));
+    assert_eq!(times(&asked), 4, "it carries a key");
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use board::{Board, Node};
 use serde_json::json;
 use taskcenter_client::transport::pull::{Pull, PullConfig};
 use taskcenter_client::wire::{ReportedOutcome, property};
-use taskcenter_client::{Consumer, ConsumerBuilder, Context, HandlerError, MAX_RESULT_BYTES};
+use taskcenter_client::{
+    Consumer, ConsumerBuilder, Context, HandlerError, MAX_RESULT_BYTES, MAX_RESULT_DEPTH, ResultError,
+};
 use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 
@@ -138,6 +140,20 @@ async fn a_handler_is_told_what_a_brokers_would_be() {
         assert_eq!(ctx.property(property::ACK), Some(property::ACK_WANTED));
         let long = "x".repeat(MAX_RESULT_BYTES);
         assert!(ctx.set_result(&long).is_err() && ctx.set_result(&"y".repeat(MAX_RESULT_BYTES - 2)).is_ok());
+        // Objects and arrays in turn, as the server counts them.
+        let nested = |levels| {
+            (0..levels)
+                .fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
+        };
+        let refused = ctx.set_result(&nested(MAX_RESULT_DEPTH + 1)).unwrap_err();
+        assert!(
+            matches!(refused, ResultError::TooDeep(65)) && refused.to_string().contains("64"),
+            "{refused}"
+        );
+        assert!(
+            ctx.set_result(&nested(MAX_RESULT_DEPTH)).is_ok()
+                && ctx.set_result(&"y".repeat(MAX_RESULT_BYTES - 2)).is_ok()
+        );
         Ok(())
     }
     let board = Board::default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use taskcenter_client::rocketmq::{OutMessage, Producer, RocketMq, RocketMqConfig, RocketMqError, Tls};
 use taskcenter_client::tag::Subscription;
 use taskcenter_client::{Deliver, Delivery, Transport, TransportError, Verdict};
@@ -13,6 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
+
+#[path = "../../server/tests/e2e/proxy.rs"]
+mod proxy;
+
+use proxy::Proxy;
 
 /// Between two looks at a condition.
 const TURN: Duration = Duration::from_millis(100);
@@ -254,6 +260,59 @@ async fn a_dead_letter_goes_to_its_queue_at_once_and_a_failing_one_after_the_lim
     }
     dead.stop().await;
     consumed.stop().await;
+    producer.shutdown().await;
+}
+
+/// A handler that takes its time must not hold up what comes after an outage.
+#[tokio::test]
+async fn a_handler_that_lasts_holds_up_no_message_after_an_outage() {
+    struct Patient {
+        told: mpsc::UnboundedSender<Bytes>,
+        released: CancellationToken,
+    }
+    #[async_trait]
+    impl Deliver for Patient {
+        async fn deliver(&self, delivery: Delivery) -> Verdict {
+            let _ = self.told.send(delivery.body.clone());
+            if delivery.body == "long" {
+                self.released.cancelled().await;
+            }
+            Verdict::Ack
+        }
+    }
+    let direct = config("outage");
+    let producer = producer(&direct).await;
+    let wire = Proxy::to(&direct.namesrv).await;
+    let behind = RocketMqConfig { namesrv: wire.addr.clone(), ..direct.clone() };
+    let (told, mut came) = mpsc::unbounded_channel();
+    let (released, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let sink = Arc::new(Patient { told, released: released.clone() });
+    let (transport, stop) = (RocketMq::new(behind.clone()), shutdown.clone());
+    let running = tokio::spawn(async move { transport.run(Subscription::All, sink, stop).await });
+    send(&producer, vec![message("t", "long")]).await;
+    let begun = timeout(DEADLINE, came.recv()).await.expect("it is handled").unwrap();
+    assert_eq!(begun, "long");
+
+    wire.cut();
+    let watch = Producer::new(behind);
+    let mut turn = interval(TURN);
+    // The consumer counts two looks in vain, 2 s apart.
+    let mut misses = 0;
+    while misses < 30 {
+        turn.tick().await;
+        misses += u32::from(watch.reach().await.is_err());
+    }
+    wire.mend();
+    // It comes again, for nobody has acknowledged it: that is the new session, and the old handler still runs.
+    timeout(DEADLINE, async { while came.recv().await.unwrap() != "long" {} }).await.expect("a new session");
+    send(&producer, vec![message("t", "next")]).await;
+    timeout(DEADLINE, async { while came.recv().await.unwrap() != "next" {} })
+        .await
+        .expect("it is not held up");
+    released.cancel();
+    shutdown.cancel();
+    timeout(DEADLINE, running).await.expect("an end in time").unwrap().unwrap();
+    watch.shutdown().await;
     producer.shutdown().await;
 }
 

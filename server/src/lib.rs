@@ -45,7 +45,7 @@ use crate::engine::metrics::Metrics;
 use crate::engine::node::Node;
 use crate::engine::service::{Ports, Service};
 use crate::engine::shards::Shards;
-use crate::engine::skew::{CommandClock, Skew};
+use crate::engine::skew::{CommandClock, LeaseClock, Skew};
 use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Bus, Clock, Lock, Records, Store};
@@ -82,6 +82,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let service = service.with_access(config.access.clone(), adapters::entropy::fill);
+    let service = service.with_lease_clock(Arc::new(LeaseClock(Arc::clone(&node))));
     let state = HttpState {
         service: Arc::new(service),
         health: Arc::clone(&node.health),

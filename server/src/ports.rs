@@ -1,4 +1,4 @@
-//! What the engine needs from the world: four small ports with one closed error type.
+//! What the engine needs from the world: a few small ports with one closed error type.
 //!
 //! A method stands here only if every adapter can honour it; `tests/` holds one conformance suite a port.
 
@@ -173,7 +173,8 @@ pub trait Store: Send + Sync {
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
     /// The tasks with these ids that exist, in any order, tombstones included.
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
-    /// The tasks that match, newest first.
+    /// The tasks that match, newest first. A page of large ones ends early, and rows that cannot be read are passed over: only an
+    /// empty page says that there are no more.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
     /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::stand`]). Repeating it with the same tasks, after
     /// the answer was lost, is `Done` as well.
@@ -202,7 +203,7 @@ pub trait Store: Send + Sync {
     /// The runs of a task that have not ended, by id in ascending order (as bytes); after an id where one is given; at most `limit`, and
     /// fewer only where there are no more.
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
-    /// The runs that match, latest first.
+    /// The runs that match, latest first; pages as of [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
     /// Runs in `ready`, earliest `scheduled_at` first (then smallest id): of these queues, or of every queue that is named by its
     /// run's tag where `queues` is empty. At most `limit`.

@@ -31,8 +31,10 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A client of the server's v1 API. Cheap to clone.
 ///
-/// A request that finds no connection, or is answered 503, is repeated with a growing delay. That is safe for every
-/// call. One that creates something carries an idempotency key and is repeated whenever its answer is lost, too.
+/// A request that finds no connection, or is answered 429, was not done, and is repeated with a growing delay. One that is answered 503
+/// may or may not have been done: it is repeated where the same request again is answered like the first, and else the 503 is the
+/// caller's to judge. One that creates a task or fires it by hand carries an idempotency key and is repeated whenever its answer is
+/// lost, too.
 #[derive(Debug, Clone)]
 pub struct TaskCenter {
     http: Client,
@@ -178,6 +180,11 @@ impl TaskCenter {
         self.send(&self.request(method, path)).await?.read()
     }
 
+    /// The same, of one that is answered otherwise once it is done.
+    async fn bare_unless_done<T: DeserializeOwned>(&self, method: Method, path: &[&str]) -> Result<T, Error> {
+        self.send_unless_done(&self.request(method, path)).await?.read()
+    }
+
     /// A path piece is escaped, so that no id can reach another route.
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
@@ -187,13 +194,19 @@ impl TaskCenter {
         self.http.request(method, url)
     }
 
+    /// A request that does nothing more, and is answered alike, when it comes again.
     async fn send(&self, request: &RequestBuilder) -> Result<Answer, Error> {
+        self.send_while(request, may_pass).await
+    }
+
+    /// A request that would do more, or be answered otherwise, if it came again after it was done.
+    async fn send_unless_done(&self, request: &RequestBuilder) -> Result<Answer, Error> {
         self.send_while(request, was_not_done).await
     }
 
     /// Sends what would do something twice if it were simply repeated: under a key, by which the server knows it again.
     async fn send_once(&self, request: RequestBuilder, key: &str) -> Result<Answer, Error> {
-        let again = |error: &Error| matches!(error, Error::Unanswered(_)) || was_not_done(error);
+        let again = |error: &Error| matches!(error, Error::Unanswered(_)) || may_pass(error);
         self.send_while(&request.header(IDEMPOTENCY_KEY, key), again).await
     }
 
@@ -241,12 +254,17 @@ async fn answer(request: RequestBuilder) -> Result<Answer, Error> {
     Ok(Answer { headers, body: body.map_err(Error::Unanswered)? })
 }
 
-/// Whether the error passes by itself and nothing was done: nothing listens there yet, or the server says 503, or 429.
+/// Whether the error passes by itself and nothing was done: nothing listens there yet, or the server says 429.
 fn was_not_done(error: &Error) -> bool {
     match error {
         Error::Unanswered(error) => error.is_connect(),
-        _ => matches!(error.status(), Some(429 | 503)),
+        _ => error.status() == Some(429),
     }
+}
+
+/// Whether the error passes by itself. With 503 the server says that it may or may not have been done.
+fn may_pass(error: &Error) -> bool {
+    was_not_done(error) || error.status() == Some(503)
 }
 
 fn delay(first: Duration, repeated: u32) -> Duration {
@@ -269,11 +287,10 @@ mod tests {
     #[test]
     fn only_what_passes_by_itself_is_sent_again() {
         let refused = |status| error::refusal(StatusCode::from_u16(status).unwrap(), b"");
-        let again: Vec<u16> = [400, 404, 408, 409, 413, 429, 500, 503, 507]
-            .into_iter()
-            .filter(|s| was_not_done(&refused(*s)))
-            .collect();
-        assert_eq!(again, [429, 503]);
+        let statuses = [400, 404, 408, 409, 413, 429, 500, 503, 507];
+        let those = |again: fn(&Error) -> bool| statuses.into_iter().filter(move |s| again(&refused(*s)));
+        assert_eq!(those(may_pass).collect::<Vec<_>>(), [429, 503]);
+        assert_eq!(those(was_not_done).collect::<Vec<_>>(), [429]);
     }
 
     #[test]

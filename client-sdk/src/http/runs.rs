@@ -59,7 +59,7 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 for an unknown run and 409 for one in another state.
     pub async fn retry_run(&self, run_id: &str) -> Result<RunResource, Error> {
-        self.bare(Method::POST, &["v1", "runs", run_id, "retry"]).await
+        self.bare_unless_done(Method::POST, &["v1", "runs", run_id, "retry"]).await
     }
 
     /// Calls a run off. What a handler has begun goes on, and its outcome is refused.
@@ -67,7 +67,7 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 for an unknown run and 409 for one that has ended.
     pub async fn cancel_run(&self, run_id: &str) -> Result<RunResource, Error> {
-        self.bare(Method::POST, &["v1", "runs", run_id, "cancel"]).await
+        self.bare_unless_done(Method::POST, &["v1", "runs", run_id, "cancel"]).await
     }
 
     /// Confirms a run, or puts on record that it failed, whichever attempt is under way, and also after it was given up.
@@ -90,12 +90,12 @@ impl TaskCenter {
     /// [`Pull`](crate::transport::pull::Pull) does this by itself.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for what the server does not take. After [`Error::Unanswered`] the runs may be
+    /// [`Error::Refused`] with status 400 for what the server does not take. After [`Error::Unanswered`] and status 503 the runs may be
     /// leased and nobody knows by whom; they come back when the lease has run out.
     pub async fn lease(&self, request: &LeaseRequest) -> Result<LeasedRuns, Error> {
         let patience = Duration::from_millis(request.wait_ms).saturating_add(BEYOND_THE_WAIT);
         let call = self.request(Method::POST, &["v1", "runs", "lease"]).timeout(patience);
-        self.send(&call.json(request)).await?.read()
+        self.send_unless_done(&call.json(request)).await?.read()
     }
 
     /// Keeps runs for longer. The answer says of each one whether it is still the caller's, in their order.

@@ -35,6 +35,6 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 for one that there is not.
     pub async fn delete_service(&self, name: &str) -> Result<ServiceResource, Error> {
-        self.bare(Method::DELETE, &["v1", "services", name]).await
+        self.bare_unless_done(Method::DELETE, &["v1", "services", name]).await
     }
 }

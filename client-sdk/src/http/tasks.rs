@@ -85,7 +85,7 @@ impl TaskCenter {
     pub async fn edit_task(&self, id: &str, rev: u32, patch: &impl Serialize) -> Result<ChangedTask, Error> {
         let request = self.request(Method::PATCH, &["v1", "tasks", id]);
         let request = request.header(IF_MATCH, format!("\"{rev}\"")).header(CONTENT_TYPE, MERGE_PATCH);
-        self.send(&request.json(patch)).await?.read()
+        self.send_unless_done(&request.json(patch)).await?.read()
     }
 
     /// Stops a task's fires until it is [resumed](Self::resume_task).

@@ -11,7 +11,7 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 400 for a token that makes no sense.
     pub async fn issue_token(&self, new: &NewToken) -> Result<IssuedToken, Error> {
-        self.post(&["v1", "tokens"], new).await
+        self.send_unless_done(&self.request(Method::POST, &["v1", "tokens"]).json(new)).await?.read()
     }
 
     /// Every token, without its secret.
@@ -27,6 +27,6 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 for one that there is not.
     pub async fn revoke_token(&self, id: &str) -> Result<TokenResource, Error> {
-        self.bare(Method::DELETE, &["v1", "tokens", id]).await
+        self.bare_unless_done(Method::DELETE, &["v1", "tokens", id]).await
     }
 }

@@ -27,6 +27,6 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 where there is no such person.
     pub async fn delete_user(&self, name: &str) -> Result<UserResource, Error> {
-        self.bare(Method::DELETE, &["v1", "users", name]).await
+        self.bare_unless_done(Method::DELETE, &["v1", "users", name]).await
     }
 }

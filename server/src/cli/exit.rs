@@ -66,9 +66,10 @@ impl Failure {
             Error::Unanswered(cause) if cause.is_connect() => Self::Failed(format!(
                 "cannot reach {address}: is the server running? start one with `taskcenter dev`, or name another by --server"
             )),
-            Error::Unanswered(cause) if cause.is_timeout() => {
-                Self::Failed(format!("{address} did not answer in time: try again; repeating is safe"))
-            }
+            Error::Unanswered(cause) if cause.is_timeout() => Self::Failed(format!(
+                "{address} did not answer in time: it may or may not have been done; look before you repeat it, or give a task that you \
+                 add a --dedup-key, with which it is added once"
+            )),
             Error::Refused { code: Some(code), .. } if code == "no_such_route" => Self::Failed(format!(
                 "{address} does not know this call: is it a task center of this version?"
             )),

@@ -38,13 +38,27 @@ impl Schedule {
 
     /// The moment that follows `moment`, itself one of this schedule.
     pub fn after(&self, moment: Moment) -> Option<Moment> {
-        match self {
+        self.rule().after(moment)
+    }
+
+    /// The same schedule for whoever asks it many times: an expression is parsed once, which takes longer than a search with it.
+    pub fn rule(&self) -> Rule {
+        Rule(match self {
             Self::Once => None,
-            Self::Every { period_ms } => within_calendar(moment.plus_ms(*period_ms)),
-            Self::Cron { expression, zone } => {
-                within_calendar(CronRule::parse(expression, zone).ok()?.after(moment)?)
-            }
-        }
+            Self::Every { period_ms } => Some(CronRule::Period(*period_ms)),
+            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok(),
+        })
+    }
+}
+
+/// A schedule, ready to be asked. `None` has no moment after another.
+#[derive(Debug, Clone)]
+pub struct Rule(Option<CronRule>);
+
+impl Rule {
+    /// As [`Schedule::after`].
+    pub fn after(&self, moment: Moment) -> Option<Moment> {
+        within_calendar(self.0.as_ref()?.after(moment)?)
     }
 }
 

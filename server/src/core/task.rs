@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::retry::RetryPolicy;
+use super::schedule::Rule;
 use super::{Moment, Schedule};
 
 /// How many parts the tasks are spread over; each is watched by one node at a time.
@@ -128,10 +129,15 @@ impl Task {
 
     /// The moment after `due`, when `fired` moments have fired in all.
     pub fn due_after(&self, due: Moment, fired: u64) -> Option<Moment> {
+        self.due_by(&self.schedule.rule(), due, fired)
+    }
+
+    /// The same, by the rule of its schedule.
+    pub fn due_by(&self, rule: &Rule, due: Moment, fired: u64) -> Option<Moment> {
         if self.max_fires.is_some_and(|max| fired >= max) {
             return None;
         }
-        self.within_end(self.schedule.after(due))
+        self.within_end(rule.after(due))
     }
 
     fn within_end(&self, due: Option<Moment>) -> Option<Moment> {

@@ -19,6 +19,14 @@ pub struct Backlog {
     metrics: Arc<Metrics>,
     sinks: Vec<Arc<dyn AlertSink>>,
     alerts: Mutex<Alerts>,
+    last: Mutex<Waiting>,
+}
+
+/// What was last seen to wait for consumers.
+#[derive(Default)]
+struct Waiting {
+    groups: Vec<(String, u64)>,
+    queues: Vec<(String, u64)>,
 }
 
 /// Counts until the node stops.
@@ -42,7 +50,7 @@ impl Backlog {
         limits: Limits,
         sinks: Vec<Arc<dyn AlertSink>>,
     ) -> Self {
-        Self { store, bus, metrics, sinks, alerts: Mutex::new(Alerts::new(limits)) }
+        Self { store, bus, metrics, sinks, alerts: Mutex::new(Alerts::new(limits)), last: Mutex::default() }
     }
 
     /// Counts once, if this node leads. What cannot be counted keeps its alerts as they are, and does not keep the rest from being
@@ -63,13 +71,32 @@ impl Backlog {
             self.metrics.backlog(&rows);
             readings.extend(backlog_readings(&rows));
         });
-        let waiting = lag.and_then(|groups| Ok((groups, queues?))).map(|(groups, queues)| {
-            self.metrics.lag(&groups);
-            self.metrics.queues(&queues);
-            readings.push(Reading { measure: Measure::Lag, rows: waiting_for_consumers(groups, &queues) });
-        });
+        readings.extend(self.waiting_for_consumers(lag.as_ref().ok(), queues.as_ref().ok()));
         self.judge(&readings, now);
-        fires.and(backlog).and(waiting)
+        fires.and(backlog).and(lag.map(drop)).and(queues.map(drop))
+    }
+
+    /// What waits for consumers is one thing, in whichever way they take it: messages by consumer group, and runs by queue. Of the one
+    /// that could not be counted the last count stands.
+    fn waiting_for_consumers(
+        &self,
+        groups: Option<&Vec<(String, u64)>>,
+        queues: Option<&Vec<QueueRow>>,
+    ) -> Option<Reading> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(groups) = groups {
+            self.metrics.lag(groups);
+            last.groups.clone_from(groups);
+        }
+        if let Some(queues) = queues {
+            self.metrics.queues(queues);
+            last.queues = queues.iter().map(|row| (row.queue.clone(), row.ready)).collect();
+        }
+        groups.map(drop).or(queues.map(drop))?;
+        Some(Reading {
+            measure: Measure::Lag,
+            rows: last.groups.iter().chain(&last.queues).cloned().collect(),
+        })
     }
 
     /// Fires by tag in the minute that runs or in the one before, whichever has more: an alert is raised at once, and lasts until a
@@ -103,17 +130,12 @@ impl Backlog {
     /// Another node counts: what this one knew is old.
     fn stand_down(&self) {
         self.alerts.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
         self.metrics.backlog(&[]);
         self.metrics.lag(&[]);
         self.metrics.queues(&[]);
         self.metrics.alerts([]);
     }
-}
-
-/// What waits for consumers is one thing, in whichever way they take it: messages by consumer group, and runs by queue.
-fn waiting_for_consumers(mut groups: Vec<(String, u64)>, queues: &[QueueRow]) -> Vec<(String, u64)> {
-    groups.extend(queues.iter().map(|row| (row.queue.clone(), row.ready)));
-    groups
 }
 
 fn backlog_readings(rows: &[BacklogRow]) -> [Reading; 2] {

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::node::Node;
 use super::pace::{self, Pace};
 use super::publish;
-use crate::core::misfire::Step;
+use crate::core::misfire::{Misfire, Step};
 use crate::core::run::Stretch;
 use crate::core::{Moment, Run, RunState, Task, TaskId};
 use crate::ports::{Advance, InsertedRun, Result};
@@ -20,6 +20,8 @@ use crate::ports::{Advance, InsertedRun, Result};
 const CONCURRENT_BATCHES: usize = 4;
 /// When the store's clock has not reached a moment that this node's has, it is asked again after this, in milliseconds.
 const NOT_YET_MS: u64 = 5;
+/// Moments of one task that are looked at before anything else has its turn: about a millisecond's work.
+const MOMENTS_AT_ONCE: u64 = 256;
 /// Nodes that watch the same shards, for want of leases, spread over this, in milliseconds.
 const JITTER_MS: u64 = 40;
 
@@ -135,7 +137,10 @@ async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(
 }
 
 async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
-    let rows: Vec<Run> = tasks.iter().map(|task| row(node, task, now)).collect();
+    let mut rows = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        rows.push(row(node, task, now).await);
+    }
     crate::failpoint!("fire::before_insert");
     let inserted = node.store.insert_runs(&rows).await?;
     let stands = |(row, inserted)| match inserted {
@@ -145,15 +150,26 @@ async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<R
     Ok(rows.into_iter().zip(inserted).map(stands).collect())
 }
 
-fn row(node: &Node, task: &Task, now: Moment) -> Run {
+async fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let due = task.next_due_at.unwrap_or(now);
     let holder = node.name.as_str();
-    match node.misfire().step(task, due, now) {
+    match decide(node.misfire(), task, due, now).await {
         Step::Fire { at } => Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now)),
         Step::Skip { from, to, count } => {
             let late_sec = now.since(from) / 1000;
             let reason = format!("misfire: {count} moments, the first {late_sec} s late");
             Run::skipped(task, from, Stretch { to, count }, reason, holder, now)
+        }
+    }
+}
+
+/// After a long downtime each task may have thousands of moments to skip: whatever else runs on this thread has its turn in between.
+async fn decide(misfire: &Misfire, task: &Task, due: Moment, now: Moment) -> Step {
+    let mut walk = misfire.walk(task, due, now);
+    loop {
+        match walk.go_on(MOMENTS_AT_ONCE) {
+            Some(step) => return step,
+            None => tokio::task::yield_now().await,
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+
 use super::node::Node;
 use crate::core::run::Outcome;
 use crate::core::{Moment, Run};
@@ -27,6 +29,14 @@ pub mod property {
 /// Tries to write down that messages were confirmed, before the lease is left to run out and they are sent again.
 const MARK_TRIES: u32 = 5;
 
+/// Messages that are sent and marked together, at most: so many that the adapter's batches of them are all under way at once, and a
+/// broker that is slow delays the first no longer than the last.
+const PART: usize = 256;
+/// Bytes of them, at most; one that has more stands alone.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+/// Parts under way.
+const PARTS_AT_ONCE: usize = 4;
+
 /// Hands over runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
 /// rescued when its lease has run out.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
@@ -47,17 +57,51 @@ async fn queue(node: &Node, runs: Vec<Run>) {
 }
 
 async fn send(node: &Node, runs: Vec<Run>) {
+    stream::iter(parts(runs)).for_each_concurrent(PARTS_AT_ONCE, |part| send_part(node, part)).await;
+}
+
+/// Cuts runs into parts that the broker can be expected to take within half of a lease.
+fn parts(runs: Vec<Run>) -> Vec<Vec<Run>> {
+    let mut parts: Vec<Vec<Run>> = Vec::new();
+    let mut bytes = 0;
+    for run in runs {
+        bytes += run.data.len();
+        match parts.last_mut() {
+            Some(part) if part.len() < PART && bytes <= PART_BYTES => part.push(run),
+            _ => {
+                bytes = run.data.len();
+                parts.push(vec![run]);
+            }
+        }
+    }
+    parts
+}
+
+/// Sends what is held for long enough, and marks it before anybody may take it over. A part that has come too late for that is left to
+/// whoever takes it on when its lease has run out.
+async fn send_part(node: &Node, runs: Vec<Run>) {
+    let now = node.skew.eager(node.clock.now());
+    let runs = still_held(runs, now.plus_ms(node.settings.run_lease_ms / 2));
+    let held_until = runs.iter().filter_map(|run| run.attention_at).min().unwrap_or(now);
     if runs.is_empty() || node.health.bus.is_down() {
         return;
     }
     crate::failpoint!("fire::before_publish");
-    let answers = node.bus.publish(runs.iter().map(message).collect()).await;
+    let publish = node.bus.publish(runs.iter().map(message).collect());
+    let longest = Duration::from_millis(held_until.since(now).unsigned_abs());
+    let answers = tokio::time::timeout(longest, publish).await.unwrap_or_else(|_| unanswered(runs.len()));
     crate::failpoint!("fire::published");
     let now = node.clock.now();
     let Sorted { confirmed, refused, unanswered } = sort(runs, answers);
     judge(node, &confirmed, refused.len(), &unanswered);
     mark(node, confirmed, now).await;
     give_up_attempts(node, refused, now).await;
+}
+
+/// Each of them may or may not have been sent.
+fn unanswered(messages: usize) -> Vec<Result<()>> {
+    let late = || PortError::Unavailable("the broker", "no answer before the lease was over".into());
+    (0..messages).map(|_| Err(late())).collect()
 }
 
 /// What the broker said, message by message.

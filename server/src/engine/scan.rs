@@ -19,6 +19,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// When the store fails; the window keeps what it has.
 pub async fn run_once(node: &Node, shards: &[u16], now: Moment) -> Result<bool> {
     let until = now.plus_ms(node.settings.window_ms);
+    let _scan = node.window.scan_begins();
     let tasks = node.store.due_tasks(shards, until, SCAN_LIMIT).await?;
     let more = tasks.len() >= SCAN_LIMIT as usize;
     node.window.offer(tasks);
@@ -31,7 +32,6 @@ pub async fn run(node: &Node) {
     while !node.shutdown.is_cancelled() {
         let now = node.clock.now();
         let watch = node.shards.watch(now);
-        node.window.scan_begins();
         match run_once(node, &watch.shards, now).await {
             // The window was too small for what is due: read on as soon as half of it has gone.
             Ok(true) => pace.soon(drained(node)).await,

@@ -139,6 +139,7 @@ pub struct Service {
     shutdown: CancellationToken,
     taking: Taking,
     access: Access,
+    lease_clock: Arc<dyn Clock>,
 }
 
 /// What the commands stand on.
@@ -164,7 +165,15 @@ impl Service {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { ports, ids, hints, settings, shutdown, taking: Taking::default(), access: Access::default() }
+        let lease_clock = Arc::clone(&ports.clock);
+        let (taking, access) = (Taking::default(), Access::default());
+        Self { ports, ids, hints, settings, shutdown, taking, access, lease_clock }
+    }
+
+    /// The same, with leases that count from another clock than the commands': one that is not behind the store's.
+    #[must_use]
+    pub fn with_lease_clock(self, lease_clock: Arc<dyn Clock>) -> Self {
+        Self { lease_clock, ..self }
     }
 
     /// The same, with who gets in and where the chance for tokens comes from; without, no token can be made.
@@ -295,11 +304,9 @@ impl Service {
         loop {
             let tasks = self.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
             let ids: Vec<TaskId> = tasks.into_iter().map(|task| task.id).collect();
+            let Some(last) = ids.last() else { return Ok(deleted) };
+            before = Some(last.clone());
             deleted.extend(self.delete(&ids).await?);
-            if ids.len() < PAGE as usize {
-                return Ok(deleted);
-            }
-            before = ids.last().cloned();
         }
     }
 
@@ -320,7 +327,7 @@ impl Service {
         self.list_tasks(&TaskFilter { name: Some(name.to_owned()), state: None }, page).await
     }
 
-    /// Tasks that match, newest first.
+    /// Tasks that match, newest first. A page may hold fewer than asked for: only an empty one says that there are no more.
     ///
     /// # Errors
     /// A port's error.
@@ -328,7 +335,7 @@ impl Service {
         self.reached_tasks(filter, page).await
     }
 
-    /// Runs that match, latest first.
+    /// Runs that match, latest first; pages as of [`list_tasks`](Self::list_tasks).
     ///
     /// # Errors
     /// A port's error.

@@ -76,6 +76,12 @@ impl Skew {
         Moment::from_ms(clock.steady_ms() + measured + self.store_ahead_ms.load(Ordering::Relaxed))
     }
 
+    /// [`eager`](Self::eager), as well as it is known: until when something is lent counts from here, so that a node whose clock is slow
+    /// does not see its leases taken over by one whose clock is right.
+    fn lending_now(&self, clock: &dyn Clock) -> Moment {
+        if self.is_fit(clock) { self.eager(clock.now()) } else { self.best_now(clock) }
+    }
+
     fn is_known(&self, clock: &dyn Clock) -> bool {
         let measured = self.offset_ms.load(Ordering::Relaxed);
         measured != UNKNOWN && (offset_ms(clock) - measured).abs() <= SET_MS
@@ -96,6 +102,24 @@ pub struct CommandClock(pub Arc<Node>);
 impl Clock for CommandClock {
     fn now(&self) -> Moment {
         self.0.skew.best_now(&*self.0.clock)
+    }
+
+    fn steady_ms(&self) -> i64 {
+        self.0.clock.steady_ms()
+    }
+
+    async fn sleep_until(&self, at: Moment) {
+        self.0.clock.sleep_until(at).await;
+    }
+}
+
+/// The clock that workers' leases count from.
+pub struct LeaseClock(pub Arc<Node>);
+
+#[async_trait]
+impl Clock for LeaseClock {
+    fn now(&self) -> Moment {
+        self.0.skew.lending_now(&*self.0.clock)
     }
 
     fn steady_ms(&self) -> i64 {

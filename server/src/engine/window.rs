@@ -23,10 +23,24 @@ struct Inner {
     due: BTreeMap<(Moment, TaskId), Task>,
     place: HashMap<TaskId, Moment>,
     busy: HashSet<TaskId>,
-    // A scan may bring back a task as it was before its last step. Steps taken since the scan before the running one began are
-    // kept, which is as far back as a running scan can see.
-    stepped: HashMap<TaskId, Step>,
-    stepped_before: HashMap<TaskId, Step>,
+    // A scan may bring back a task as it was before its last step. So steps are kept, with their numbers, as long as a scan runs that
+    // began before them.
+    stepped: HashMap<TaskId, (Step, u64)>,
+    steps: u64,
+    // How many steps had been taken when each running scan began, and how many scans began there.
+    scans: BTreeMap<u64, usize>,
+}
+
+/// A scan that runs. It ends when this is dropped, which is to be after its find was offered.
+pub struct Scan<'a> {
+    window: &'a Window,
+    began_at: u64,
+}
+
+impl Drop for Scan<'_> {
+    fn drop(&mut self) {
+        self.window.lock().scan_ends(self.began_at);
+    }
 }
 
 impl Window {
@@ -35,10 +49,13 @@ impl Window {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A scan begins.
-    pub fn scan_begins(&self) {
+    /// A scan begins: what it brings is judged by the steps that are taken from here on. Several may run at the same time.
+    #[must_use = "the scan lasts as long as this"]
+    pub fn scan_begins(&self) -> Scan<'_> {
         let mut inner = self.lock();
-        inner.stepped_before = std::mem::take(&mut inner.stepped);
+        let began_at = inner.steps;
+        *inner.scans.entry(began_at).or_default() += 1;
+        Scan { window: self, began_at }
     }
 
     /// Adds what a scan has found.
@@ -74,7 +91,9 @@ impl Window {
         let mut inner = self.lock();
         inner.busy.remove(id);
         if let Some(step) = step {
-            inner.stepped.insert(id.clone(), step);
+            inner.steps += 1;
+            let number = inner.steps;
+            inner.stepped.insert(id.clone(), (step, number));
         }
         let head = inner.head();
         if let Some(task) = next {
@@ -136,8 +155,27 @@ impl Inner {
     }
 
     fn has_stepped_over(&self, id: &TaskId, step: Step) -> bool {
-        let over = |steps: &HashMap<TaskId, Step>| steps.get(id).is_some_and(|last| step <= *last);
-        over(&self.stepped) || over(&self.stepped_before)
+        self.stepped.get(id).is_some_and(|(last, _)| step <= *last)
+    }
+
+    /// Forgets the steps that no running scan can have missed.
+    fn scan_ends(&mut self, began_at: u64) {
+        let oldest = |scans: &BTreeMap<u64, usize>| scans.keys().next().copied();
+        let before = oldest(&self.scans);
+        if let Some(count) = self.scans.get_mut(&began_at) {
+            *count -= 1;
+            if *count == 0 {
+                self.scans.remove(&began_at);
+            }
+        }
+        let after = oldest(&self.scans);
+        if after == before {
+            return;
+        }
+        // What has been taken since the last scan began is kept for one more: a store that has just lost its primary may be read as it
+        // was a moment ago.
+        let oldest = after.unwrap_or(began_at);
+        self.stepped.retain(|_, (_, number)| *number > oldest);
     }
 }
 
@@ -173,15 +211,39 @@ mod tests {
     #[test]
     fn a_scan_that_began_before_a_step_brings_nothing_back() {
         let window = Window::default();
-        window.scan_begins();
         window.offer(vec![task(1, 10)]);
         let taken = window.take_due(Moment::from_ms(10), 9);
-        window.scan_begins();
+        let scan = window.scan_begins();
         window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
         window.offer(vec![task(1, 10)]);
         assert!(window.is_empty(), "as it was before its step");
         window.offer(vec![task(1, 20)]);
         assert_eq!(window.head(), Some(Moment::from_ms(20)), "its next moment is news");
+        drop(scan);
+        drop(window.scan_begins());
+        assert!(window.lock().stepped.is_empty(), "nobody can have missed it");
+    }
+
+    #[test]
+    fn a_scan_that_others_overtake_brings_nothing_back_either() {
+        let window = Window::default();
+        window.offer(vec![task(1, 10), task(2, 10)]);
+        let taken = window.take_due(Moment::from_ms(10), 9);
+        let hinted = window.scan_begins();
+        window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
+        for _ in 0..3 {
+            drop(window.scan_begins());
+        }
+        window.offer(vec![task(1, 10)]);
+        assert!(window.is_empty(), "it was read before its step");
+        let regular = window.scan_begins();
+        window.done(&taken[1].id, Some((1, Moment::from_ms(10))), None);
+        drop(hinted);
+        window.offer(vec![task(2, 10)]);
+        assert!(window.is_empty(), "the other scan still runs");
+        drop(regular);
+        drop(window.scan_begins());
+        assert!(window.lock().stepped.is_empty());
     }
 
     #[test]

@@ -21,18 +21,18 @@ pub async fn tasks<T>(
     mut before: Option<TaskId>,
     view: impl Fn(Task) -> T,
 ) -> Result<(Vec<T>, Option<TaskId>), ApiError> {
-    let (mut tasks, mut more, mut bytes) = (Vec::new(), true, 0);
-    while more && tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
-        // One row more than is wanted tells whether another page follows.
-        let ask = CHUNK.min(limit - tasks.len() as u32) + 1;
-        let mut chunk = service.list_tasks(filter, &Page { limit: ask, before: before.clone() }).await?;
-        more = chunk.len() == ask as usize;
-        chunk.truncate(ask as usize - 1);
-        before = chunk.last().map(|task| task.id.clone());
+    let (mut tasks, mut bytes) = (Vec::new(), 0);
+    while tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
+        let ask = CHUNK.min(limit - tasks.len() as u32);
+        let chunk = service.list_tasks(filter, &Page { limit: ask, before: before.clone() }).await?;
+        // The store ends a read of large tasks early: only an empty one says that there are no more.
+        let Some(last) = chunk.last() else { return Ok((tasks, None)) };
+        before = Some(last.id.clone());
         bytes += chunk.iter().map(|task| task.data.len()).sum::<usize>();
         tasks.extend(chunk.into_iter().map(&view));
     }
-    Ok((tasks, before.filter(|_| more)))
+    let next = service.list_tasks(filter, &Page { limit: 1, before: before.clone() }).await?;
+    Ok((tasks, before.filter(|_| !next.is_empty())))
 }
 
 /// Where a page of runs begins: after this one.
@@ -49,7 +49,6 @@ pub async fn runs(
     while runs.len() < limit as usize && bytes < MAX_PAGE_BYTES {
         let ask = CHUNK.min(limit - runs.len() as u32);
         let chunk = service.list_runs(filter, &RunPage { limit: ask, before: before.clone() }).await?;
-        // The store ends a read of large runs early: only an empty one says that there are no more.
         let Some(last) = chunk.last() else { return Ok((runs, None)) };
         before = Some((last.scheduled_at, last.id.clone()));
         bytes += chunk.iter().filter_map(|run| run.result.as_ref()).map(String::len).sum::<usize>();

@@ -259,7 +259,6 @@ async fn unless_it_dies<T>(life: &Life, work: impl Future<Output = T>) -> Option
 async fn turn(node: &Arc<Node>) -> Result<(), PortError> {
     let now = node.clock.now();
     let shards: Vec<u16> = (0..SHARDS).collect();
-    node.window.scan_begins();
     scan::run_once(node, &shards, now).await?;
     while dispatch::run_once(node, now).await > 0 {}
     while rescue::run_once(node, now).await? {}

@@ -1,25 +1,29 @@
 //! A node whose clock is off, among others whose clocks are right.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskcenter_server::adapters::absent::NoBus;
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::local::LocalLock;
-use taskcenter_server::adapters::memory::MemoryStore;
-use taskcenter_server::core::Moment;
+use taskcenter_server::adapters::memory::{MemoryRecords, MemoryStore};
 use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::{Moment, RunState, Task};
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
+use taskcenter_server::engine::service::{Held, LeaseTerms, MIN_LEASE_MS, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
+use taskcenter_server::engine::skew::{CommandClock, LeaseClock, Skew};
 use taskcenter_server::engine::window::Window;
-use taskcenter_server::engine::{shards, skew};
-use taskcenter_server::ports::Lock;
+use taskcenter_server::engine::{rescue, shards, skew};
+use taskcenter_server::ports::{Clock, Lock, Store};
 use tokio_util::sync::CancellationToken;
 
-const NOW: Moment = Moment::from_sec(1_800_000_000);
+use crate::store::samples::{run_until, task};
+
+pub const NOW: Moment = Moment::from_sec(1_800_000_000);
 /// Beyond what a node may be off.
 const FAR_MS: i64 = 5_000;
 
@@ -40,6 +44,62 @@ pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: A
         skew: Skew::default(),
         shutdown: CancellationToken::new(),
     }
+}
+
+/// A node on a ledger of its own that shares its clock.
+pub fn lone_node(clock: Arc<ManualClock>) -> Arc<Node> {
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    Arc::new(node("lone", &store, Arc::new(LocalLock::new(clock.clone())), clock))
+}
+
+#[tokio::test]
+async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let lock = Arc::new(LocalLock::new(clock.clone()));
+    let slow = Arc::new(ManualClock::new(NOW.plus_ms(-1_900)));
+    let off = Arc::new(node("off", &store, lock.clone(), slow.clone()));
+    let right = node("right", &store, Arc::new(lock.another()), clock.clone());
+    for node in [&*off, &right] {
+        skew::run_once(node).await.unwrap();
+        assert!(node.is_fit());
+    }
+    let task = Task { queue: Some("q".to_owned()), ..task() };
+    let mut run = run_until(&task, NOW);
+    run.queued(NOW).unwrap();
+    store.insert_tasks(vec![task]).await;
+    store.insert_runs(&[run]).await.unwrap();
+    let ports = Ports {
+        store: store.clone(),
+        lock,
+        records: Arc::new(MemoryRecords::default()),
+        clock: Arc::new(CommandClock(off.clone())),
+        has_bus: false,
+    };
+    let service =
+        Service::new(ports, off.ids.clone(), Arc::default(), Settings::default(), CancellationToken::new());
+    let service = service.with_lease_clock(Arc::new(LeaseClock(off.clone())));
+    let terms = LeaseTerms {
+        worker: "w".to_owned(),
+        queues: vec!["q".to_owned()],
+        limit: 1,
+        lease_ms: MIN_LEASE_MS,
+        wait: Duration::ZERO,
+    };
+    let leased = service.lease(&terms).await.unwrap().pop().unwrap();
+    let state = async || store.run(&leased.id).await.unwrap().unwrap().state;
+    for _ in 0..2 {
+        clock.advance_ms(MIN_LEASE_MS - 1);
+        rescue::run_once(&right, clock.now()).await.unwrap();
+        assert_eq!(state().await, RunState::Leased);
+        // The slow clock goes on as well, and so does its lease.
+        slow.advance_ms(MIN_LEASE_MS - 1);
+        let held = Held { run_id: leased.id.clone(), attempt: leased.attempt, token: leased.token.clone() };
+        service.renew(&[held], MIN_LEASE_MS).await.unwrap().pop().unwrap().unwrap();
+    }
+    clock.advance_ms(MIN_LEASE_MS);
+    rescue::run_once(&right, clock.now()).await.unwrap();
+    assert_ne!(state().await, RunState::Leased, "and no later");
 }
 
 async fn held(node: &Node) -> usize {

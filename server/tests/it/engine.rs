@@ -1,22 +1,27 @@
 //! The engine on the real ledger, with a broker that says what the test wants.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::adapters::memory::{MemoryBus, MemoryStore};
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
+use taskcenter_server::core::alert::{AlertEvent, Change, Limits};
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Moment, Run, RunState, TaskId};
+use taskcenter_server::core::{Moment, Run, RunState, Task, TaskId, TaskState};
+use taskcenter_server::engine::backlog::Backlog;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::publish;
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::shards::Shards;
 use taskcenter_server::engine::skew::Skew;
 use taskcenter_server::engine::window::Window;
-use taskcenter_server::ports::{Bus, BusMessage, PortError, Result};
+use taskcenter_server::engine::{publish, rescue};
+use taskcenter_server::ports::{AlertSink, Bus, BusMessage, Clock, Lock, PortError, Result, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::mongodb_uri;
@@ -54,11 +59,15 @@ impl Bus for Choosy {
 
 fn node(store: &Arc<MongoStore>) -> Node {
     let redis = std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
+    node_on(store.clone(), Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap()))
+}
+
+fn node_on(store: Arc<dyn Store>, lock: Arc<dyn Lock>) -> Node {
     Node {
         name: "node".to_owned(),
-        store: store.clone(),
+        store,
         bus: Arc::new(Choosy),
-        lock: Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap()),
+        lock,
         clock: Arc::new(ManualClock::new(NOW)),
         ids: Arc::new(Ids::new(1)),
         settings: Settings::default(),
@@ -74,10 +83,23 @@ fn node(store: &Arc<MongoStore>) -> Node {
 
 /// A run about to be published, of a task with this tag.
 fn firing(tag: &str) -> Run {
-    let submission = Submission::named(tag, "data");
-    let id = TaskId::new(uuid::Uuid::from_u128(unique()));
-    let task = submission.accept(id, NOW).unwrap();
+    let task = task(tag, TaskId::new(uuid::Uuid::from_u128(unique())));
     Run::firing(&task, NOW, "node", "token".to_owned(), NOW.plus_ms(10_000))
+}
+
+fn task(tag: &str, id: TaskId) -> Task {
+    Submission::named(tag, "data").accept(id, NOW).unwrap()
+}
+
+/// The task of a run, which has passed the run's moment.
+fn task_past(run: &Run) -> Task {
+    Task {
+        next_due_at: None,
+        last_due_at: Some(run.scheduled_at),
+        state: TaskState::Finished,
+        dedup_key: None,
+        ..task(&run.tag, run.task_id.clone())
+    }
 }
 
 #[tokio::test]
@@ -102,6 +124,131 @@ async fn a_message_that_the_broker_refuses_fails_its_attempt_and_holds_nothing_u
     );
     assert!(!node.health.bus.is_down(), "a broker that confirms anything is there");
     store.database().drop().await.unwrap();
+}
+
+/// A broker that takes a second for each megabyte, while another node looks after what becomes overdue meanwhile.
+struct Slow {
+    inner: MemoryBus,
+    clock: Arc<ManualClock>,
+    other: OnceLock<Node>,
+}
+
+#[async_trait]
+impl Bus for Slow {
+    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
+        let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
+        self.clock.advance_ms((bytes / 1_000) as i64);
+        let answers = self.inner.publish(messages).await;
+        let other = self.other.get().unwrap();
+        while rescue::run_once(other, self.clock.now()).await.unwrap() {}
+        answers
+    }
+
+    async fn lag(&self) -> Result<Vec<(String, u64)>> {
+        self.inner.lag().await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.inner.probe().await
+    }
+
+    async fn close(&self) {}
+}
+
+#[tokio::test]
+async fn a_slow_broker_is_sent_nothing_twice() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let fast = Arc::new(MemoryBus::default());
+    let slow = Arc::new(Slow { inner: MemoryBus::default(), clock: clock.clone(), other: OnceLock::new() });
+    let lock = Arc::new(LocalLock::new(clock.clone()));
+    let on = |name: &str, bus: Arc<dyn Bus>| Node {
+        name: name.to_owned(),
+        bus,
+        clock: clock.clone(),
+        ..node_on(store.clone(), lock.clone())
+    };
+    assert!(slow.other.set(on("other", fast.clone())).is_ok());
+    let runs: Vec<Run> = (0..40).map(|_| Run { data: "x".repeat(1_000_000), ..firing("slow") }).collect();
+    let tasks = runs.iter().map(|run| task_past(run)).collect();
+    store.insert_tasks(tasks).await;
+    store.insert_runs(&runs).await.unwrap();
+
+    publish::publish(&on("node", slow.clone()), runs.clone()).await;
+
+    let first = slow.inner.since(0).len();
+    assert!((1..runs.len()).contains(&first), "{first} went out while their leases lasted");
+    clock.advance_ms(10_000);
+    while rescue::run_once(slow.other.get().unwrap(), clock.now()).await.unwrap() {}
+    let sent = slow.inner.since(0).into_iter().chain(fast.since(0));
+    let mut ids: Vec<String> = sent.map(|message| message.properties[0].1.clone()).collect();
+    ids.sort();
+    let mut wanted: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
+    wanted.sort();
+    assert_eq!(ids, wanted, "each once");
+    for run in &runs {
+        assert_eq!(store.run(&run.id).await.unwrap().unwrap().state, RunState::Fired);
+    }
+}
+
+/// A broker whose groups can be made unreachable.
+#[derive(Default)]
+struct Countless(AtomicBool);
+
+#[async_trait]
+impl Bus for Countless {
+    async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
+        messages.iter().map(answer).collect()
+    }
+
+    async fn lag(&self) -> Result<Vec<(String, u64)>> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(PortError::Unavailable("broker", "no answer".into())),
+            false => Ok(vec![("group".to_owned(), 7)]),
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told(Mutex<Vec<(Option<String>, Change)>>);
+
+impl AlertSink for Told {
+    fn tell(&self, events: &[AlertEvent]) {
+        let events = events.iter().map(|event| (event.key.subject.clone(), event.change));
+        self.0.lock().unwrap().extend(events);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_keeps_no_queue_from_being_counted() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = Arc::new(MemoryStore::new(clock));
+    let (bus, metrics, told) =
+        (Arc::new(Countless::default()), Arc::new(Metrics::new()), Arc::new(Told::default()));
+    let off = (0, 0);
+    let limits =
+        Limits { fires: off, due: off, unreported: off, lag: (5, 0), clear_ratio: 0.8, remind_ms: None };
+    let backlog = Backlog::new(store.clone(), bus.clone(), metrics.clone(), limits, vec![told.clone()]);
+    backlog.run_once(NOW, true).await.unwrap();
+    bus.0.store(true, Ordering::Relaxed);
+    let queued = |_| {
+        let mut run = Run { queue: Some("q".to_owned()), ..firing("q") };
+        run.queued(NOW).unwrap();
+        run
+    };
+    store.insert_runs(&(0..9).map(queued).collect::<Vec<_>>()).await.unwrap();
+    assert!(backlog.run_once(NOW, true).await.is_err(), "what failed is said");
+    let shown = metrics.encode().unwrap();
+    assert!(shown.lines().any(|line| line.contains("queue=\"q\"") && line.ends_with(" 9")), "{shown}");
+    let wanted = [(Some("group".to_owned()), Change::Raised), (Some("q".to_owned()), Change::Raised)];
+    assert_eq!(*told.0.lock().unwrap(), wanted, "and the group's alert stays as it is");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The ports, each held to its contract on every adapter.
 
 mod access;
+mod bus;
 mod cli;
+mod clock;
 mod clocks;
 mod compat;
 mod directions;

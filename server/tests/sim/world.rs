@@ -13,7 +13,7 @@ use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::Node;
 use taskcenter_server::engine::service::{Ports, Service};
 use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
+use taskcenter_server::engine::skew::{LeaseClock, Skew};
 use taskcenter_server::engine::window::Window;
 use taskcenter_server::ports::{Bus, Clock, Lock, Store};
 use tokio_util::sync::CancellationToken;
@@ -182,6 +182,7 @@ impl World {
         };
         let (ids, hints, shutdown) = (Arc::clone(&node.ids), Arc::clone(&node.hints), node.shutdown.clone());
         let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
+        let service = service.with_lease_clock(Arc::new(LeaseClock(Arc::clone(&node))));
         let (store, bus, metrics) =
             (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
         let backlog = Backlog::new(store, bus, metrics, NO_ALERTS, Vec::new());

@@ -55,23 +55,45 @@ impl Transport for RocketMq {
         shutdown: CancellationToken,
     ) -> Result<(), TransportError> {
         let watch = Producer::new(self.config.clone());
+        let sessions = TaskTracker::new();
+        let over = shutdown.child_token();
+        // However this ends, its sessions do as well.
+        let _over = over.clone().drop_guard();
         let mut result = Ok(());
-        while result.is_ok() && !shutdown.is_cancelled() {
-            let life = shutdown.child_token();
-            let session = self.session(&subscription, Arc::clone(&sink), life.clone());
-            tokio::pin!(session);
+        while result.is_ok() && !over.is_cancelled() {
+            let ends = Ends { over: over.clone(), left: CancellationToken::new() };
+            let session = Self::session(self.clone(), subscription.clone(), Arc::clone(&sink), ends.clone());
+            let mut session = sessions.spawn(session);
             result = tokio::select! {
-                ended = &mut session => ended,
+                ended = &mut session => ended.unwrap_or_else(|failed| Err(unusable(&failed))),
                 () = came_back(&watch) => {
                     tracing::info!(topic = self.config.topic, "RocketMQ is back; the consumer starts again");
-                    life.cancel();
-                    session.await
+                    // What its handlers have begun goes on beside the next session, for as long as it takes.
+                    ends.left.cancel();
+                    Ok(())
                 }
             };
+        }
+        sessions.close();
+        if result.is_ok() {
+            sessions.wait().await;
         }
         watch.shutdown().await;
         result
     }
+}
+
+/// How a session can end.
+#[derive(Clone)]
+struct Ends {
+    /// The consumer stops: what is under way is settled with the broker.
+    over: CancellationToken,
+    /// Another session takes its place, and must get all of the topic's queues at once: it leaves the group first.
+    left: CancellationToken,
+}
+
+fn unusable(why: &impl std::fmt::Display) -> TransportError {
+    TransportError::new("rocketmq", why.to_string())
 }
 
 /// Returns when the topic could not be reached for a while and can be again. The client notices by itself only up to 30 s later
@@ -96,15 +118,14 @@ async fn shut_down(consumer: &OnceLock<Mutex<DefaultMQPushConsumer>>) {
 }
 
 impl RocketMq {
-    /// Consumes with one client until `shutdown`.
+    /// Consumes with one client until it ends.
     async fn session(
-        &self,
-        subscription: &Subscription,
+        self,
+        subscription: Subscription,
         sink: Arc<dyn Deliver>,
-        shutdown: CancellationToken,
+        ends: Ends,
     ) -> Result<(), TransportError> {
-        let failed = |why: String| TransportError::new("rocketmq", why);
-        let link = Link::open(self.config.max_in_flight).await.map_err(|why| failed(why.to_string()))?;
+        let link = Link::open(self.config.max_in_flight).await.map_err(|why| unusable(&why))?;
         let under_way = TaskTracker::new();
         let consumer = Arc::new(OnceLock::new());
         let listener = Listener {
@@ -115,21 +136,26 @@ impl RocketMq {
             under_way: under_way.clone(),
         };
         let mut push = self.build(&link);
-        let (topic, expression) = (self.config.topic.clone(), expression(subscription));
+        let (topic, expression) = (self.config.topic.clone(), expression(&subscription));
         let started = link.run(async move {
             push.subscribe(topic, expression).await?;
             push.register_message_listener_concurrently(listener);
             push.start().await.map(|()| push)
         });
-        let push =
-            started.await.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))?;
+        let push = started.await.map_err(|why| unusable(&why))?.map_err(|why| unusable(&why))?;
         let push = consumer.get_or_init(|| Mutex::new(push));
-        shutdown.cancelled().await;
+        let stays = tokio::select! {
+            () = ends.over.cancelled() => true,
+            () = ends.left.cancelled() => false,
+        };
         push.lock().await.suspend().await;
         under_way.close();
-        under_way.wait().await;
+        if stays {
+            under_way.wait().await;
+        }
         let push = Arc::clone(&consumer);
         let _ = link.run(async move { shut_down(&push).await }).await;
+        under_way.wait().await;
         link.close().await;
         Ok(())
     }

@@ -25,19 +25,23 @@ struct Count {
 }
 
 pub async fn rows(ledger: &Ledger, now: Moment) -> Result<Vec<BacklogRow>> {
-    let overdue = vec![
-        doc! { "$match": tasks::due_filter(&all_shards(), now) },
-        doc! { "$group": { "_id": "$name", "due": { "$sum": 1 } } },
-    ];
     let (overdue, waiting) = tokio::try_join!(
-        bounded(counts(&ledger.tasks, overdue, schema::due_index())),
+        bounded(counts(&ledger.tasks, overdue(now), schema::due_index())),
         bounded(counts(&ledger.runs, waiting(now), schema::attention_index())),
     )?;
     Ok(merge(overdue.into_iter().chain(waiting)))
 }
 
+/// Tasks whose moment has come.
+pub fn overdue(now: Moment) -> Vec<Document> {
+    vec![
+        doc! { "$match": tasks::due_filter(&all_shards(), now) },
+        doc! { "$group": { "_id": "$name", "due": { "$sum": 1 } } },
+    ]
+}
+
 /// Open runs: handed over and unreported, or due and not handed over.
-fn waiting(now: Moment) -> Vec<Document> {
+pub fn waiting(now: Moment) -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
         "attention_at": { "$exists": true },
@@ -91,13 +95,21 @@ struct QueueAndState {
 
 /// What each queue holds: a walk over its open runs.
 pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
-    let open = doc! { "queue": { "$exists": true }, "attention_at": { "$exists": true } };
-    let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
-    let pipeline = vec![doc! { "$match": open }, doc! { "$group": by }];
-    let index = Hint::Keys(doc! { "queue": 1, "state": 1 });
-    let held = ledger.runs.aggregate(pipeline).hint(index).with_type::<Held>();
+    let index = Hint::Keys(schema::queued_attention_index());
+    let held = ledger.runs.aggregate(held()).hint(index).with_type::<Held>();
     let held: Vec<Held> = bounded(async { held.await?.try_collect().await }).await?;
     Ok(by_queue(held))
+}
+
+/// Open runs by queue and state.
+pub fn held() -> Vec<Document> {
+    let open = doc! {
+        "shard": { "$in": all_shards() },
+        "attention_at": { "$exists": true },
+        "queue": { "$exists": true },
+    };
+    let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
+    vec![doc! { "$match": open }, doc! { "$group": by }]
 }
 
 fn by_queue(held: Vec<Held>) -> Vec<QueueRow> {

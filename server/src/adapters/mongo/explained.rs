@@ -3,42 +3,71 @@
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
-use super::rows::shard_numbers;
-use super::{runs, schema, tasks};
+use super::rows::{date, shard_numbers};
+use super::{backlog, lists, prune, runs, schema, tasks};
 use crate::core::{Moment, Run, RunId, TaskId};
-use crate::ports::Advance;
+use crate::ports::{Advance, Page, RunFilter, RunPage, TaskFilter};
 
 /// [`due_tasks`](crate::ports::Store::due_tasks)
 pub fn due_tasks(shards: &[u16], until: Moment, limit: u32) -> Document {
-    doc! {
-        "find": "tasks",
-        "filter": tasks::due_filter(&shard_numbers(shards), until),
-        "sort": { "next_due_at": 1 },
-        "hint": schema::due_index(),
-        "limit": i64::from(limit),
-    }
+    let filter = tasks::due_filter(&shard_numbers(shards), until);
+    find("tasks", filter, doc! { "next_due_at": 1 }, schema::due_index(), limit)
 }
 
 /// [`runs_needing_attention`](crate::ports::Store::runs_needing_attention)
-pub fn runs_needing_attention(shards: &[u16], now: Moment, limit: u32) -> Document {
-    doc! {
-        "find": "runs",
-        "filter": runs::attention_filter(&shard_numbers(shards), now),
-        "sort": { "attention_at": 1 },
-        "hint": schema::attention_index(),
-        "limit": i64::from(limit),
-    }
+pub fn runs_needing_attention(shards: &[u16], now: Moment, limit: u32, queued_only: bool) -> Document {
+    let (filter, index) = runs::attention(&shard_numbers(shards), now, queued_only);
+    find("runs", filter, doc! { "attention_at": 1 }, index, limit)
+}
+
+/// [`list_tasks`](crate::ports::Store::list_tasks)
+pub fn list_tasks(filter: &TaskFilter, page: &Page) -> Document {
+    let (rows, index) = (lists::task_filter(filter, page), lists::task_index(filter));
+    find("tasks", rows, doc! { "_id": -1 }, index, page.limit)
+}
+
+/// [`list_runs`](crate::ports::Store::list_runs)
+pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
+    let (rows, index) = (lists::run_filter(filter, page), lists::run_index(filter));
+    find("runs", rows, schema::latest_first(None), index, page.limit)
+}
+
+/// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all that bear their runs' tag.
+pub fn ready_runs(queue: Option<&String>, limit: u32) -> Document {
+    let index = schema::ready_index(queue.is_some());
+    find("runs", lists::ready_filter(queue), doc! { "scheduled_at": 1, "_id": 1 }, index, limit)
 }
 
 /// [`open_runs`](crate::ports::Store::open_runs)
 pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Document {
-    doc! {
-        "find": "runs",
-        "filter": runs::open_filter(task_id, after),
-        "sort": { "_id": 1 },
-        "hint": schema::open_index(),
-        "limit": i64::from(limit),
-    }
+    let filter = runs::open_filter(task_id, after);
+    find("runs", filter, doc! { "_id": 1 }, schema::open_index(), limit)
+}
+
+/// What [`prune`](crate::ports::Store::prune) looks at first in a collection, or after a row where one is given.
+pub fn ended(collection: &str, after: Option<(&TaskId, Moment)>, before: Moment, limit: u32) -> Document {
+    let after = after.map(|(id, at)| prune::Ended { id: id.to_string(), ended_at: date(at) });
+    let filter = after.map_or_else(|| prune::ended(before), |last| prune::ended_after(&last, before));
+    find(collection, filter, schema::ended_index(), schema::ended_index(), limit)
+}
+
+/// [`backlog`](crate::ports::Store::backlog): the tasks, and the runs.
+pub fn backlog(now: Moment) -> [Document; 2] {
+    let tasks = aggregate("tasks", backlog::overdue(now), schema::due_index());
+    [tasks, aggregate("runs", backlog::waiting(now), schema::attention_index())]
+}
+
+/// [`queues`](crate::ports::Store::queues)
+pub fn queues() -> Document {
+    aggregate("runs", backlog::held(), schema::queued_attention_index())
+}
+
+fn aggregate(collection: &str, pipeline: Vec<Document>, index: Document) -> Document {
+    doc! { "aggregate": collection, "pipeline": pipeline, "hint": index, "cursor": {} }
+}
+
+fn find(collection: &str, filter: Document, sort: Document, index: Document, limit: u32) -> Document {
+    doc! { "find": collection, "filter": filter, "sort": sort, "hint": index, "limit": i64::from(limit) }
 }
 
 /// The first statement of [`advance_tasks`](crate::ports::Store::advance_tasks)

@@ -1,26 +1,21 @@
 //! Pages of tasks and runs, and the heads of the queues.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 
 use super::errors::bounded;
-use super::rows::{RunRow, date, state_name};
-use super::updates::within_bytes;
-use super::{Ledger, schema};
+use super::rows::{date, state_name};
+use super::{Ledger, schema, updates};
 use crate::core::{Run, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
 pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
-    if page.limit == 0 {
-        return Ok(Vec::new());
-    }
-    let find =
-        ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 }).limit(i64::from(page.limit));
-    let find = find.hint(Hint::Keys(task_index(filter)));
-    bounded(async { within_bytes(find.await?).await }).await
+    let find = || ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 });
+    let find = || find().hint(Hint::Keys(task_index(filter)));
+    bounded(updates::page(find, page.limit)).await
 }
 
-fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
+pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     let mut filter = doc! { "hidden": { "$ne": true } };
     filter.insert(
         "state",
@@ -35,7 +30,7 @@ fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     filter
 }
 
-fn task_index(wanted: &TaskFilter) -> Document {
+pub fn task_index(wanted: &TaskFilter) -> Document {
     match (&wanted.name, wanted.state) {
         (Some(_), _) => doc! { "name": 1, "_id": -1 },
         (None, Some(_)) => doc! { "state": 1, "_id": -1 },
@@ -54,11 +49,12 @@ const fn task_state(state: TaskState) -> &'static str {
 
 pub async fn runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let sort = doc! { "scheduled_at": -1, "_id": -1 };
-    let find = ledger.runs.find(run_filter(filter, page)).sort(sort).hint(Hint::Keys(run_index(filter)));
-    read_runs(find, page.limit).await
+    let find = || ledger.runs.find(run_filter(filter, page)).sort(sort.clone());
+    let find = || find().hint(Hint::Keys(run_index(filter)));
+    bounded(updates::page(find, page.limit)).await
 }
 
-fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
+pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     let mut filter = Document::new();
     if let Some(task_id) = &wanted.task_id {
         filter.insert("task_id", task_id.as_str());
@@ -78,7 +74,7 @@ fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
 }
 
 /// The narrowest index there is: a task has few runs, a state like `dead` mostly fewer than a tag.
-fn run_index(wanted: &RunFilter) -> Document {
+pub fn run_index(wanted: &RunFilter) -> Document {
     let field = match wanted {
         RunFilter { task_id: Some(_), .. } => Some("task_id"),
         RunFilter { state: Some(_), .. } => Some("state"),
@@ -91,12 +87,11 @@ fn run_index(wanted: &RunFilter) -> Document {
 /// The earliest ready runs, queue by queue where some are named: one walk over several queues would have to sort what it finds.
 pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Result<Vec<Run>> {
     if queues.is_empty() {
-        let named_by_tag = doc! { "state": "ready", "$expr": { "$eq": ["$queue", "$tag"] } };
-        return ready(ledger, named_by_tag, false, limit).await;
+        return ready(ledger, None, limit).await;
     }
     let mut found = Vec::new();
     for queue in queues {
-        found.extend(ready(ledger, doc! { "state": "ready", "queue": queue }, true, limit).await?);
+        found.extend(ready(ledger, Some(queue), limit).await?);
     }
     found.sort_by(|a: &Run, b: &Run| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
     found.dedup_by(|a, b| a.id == b.id);
@@ -104,15 +99,21 @@ pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Resul
     Ok(found)
 }
 
-async fn ready(ledger: &Ledger, filter: Document, by_queue: bool, limit: u32) -> Result<Vec<Run>> {
-    let find = ledger.runs.find(filter).sort(doc! { "scheduled_at": 1, "_id": 1 });
-    read_runs(find.hint(Hint::Keys(schema::ready_index(by_queue))), limit).await
+/// Ready runs of a queue; `None`: of every queue that bears its runs' tag.
+pub fn ready_filter(queue: Option<&String>) -> Document {
+    match queue {
+        Some(queue) => doc! { "state": "ready", "queue": queue },
+        // Rows that lack the mark were written by an earlier release: they are few, and looked at one by one.
+        None => doc! {
+            "state": "ready",
+            "by_tag": { "$in": [true, Bson::Null] },
+            "$expr": { "$eq": ["$queue", "$tag"] },
+        },
+    }
 }
 
-async fn read_runs(find: mongodb::action::Find<'_, RunRow>, limit: u32) -> Result<Vec<Run>> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let find = find.limit(i64::from(limit)).batch_size(limit);
-    bounded(async { within_bytes(find.await?).await }).await
+async fn ready(ledger: &Ledger, queue: Option<&String>, limit: u32) -> Result<Vec<Run>> {
+    let find = || ledger.runs.find(ready_filter(queue)).sort(doc! { "scheduled_at": 1, "_id": 1 });
+    let find = || find().hint(Hint::Keys(schema::ready_index(queue.is_some())));
+    bounded(updates::page(find, limit)).await
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::Hint;
 use serde::Deserialize;
 
@@ -21,62 +21,80 @@ struct Id {
     id: String,
 }
 
+/// A row that has ended.
+#[derive(Deserialize)]
+pub struct Ended {
+    /// Its id.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// When it ended.
+    pub ended_at: DateTime,
+}
+
 pub async fn run(ledger: &Ledger, ended_before: Moment, limit: u32) -> Result<u64> {
-    let ended = doc! { "ended_at": { "$lt": date(ended_before) } };
-    let runs = prune_runs(ledger, &ended, u64::from(limit)).await?;
+    let runs = prune_runs(ledger, &ended(ended_before), u64::from(limit)).await?;
     crate::failpoint!("mongo::runs_pruned");
-    let tasks = prune_tasks(ledger, &ended, u64::from(limit) - runs).await?;
+    let tasks = prune_tasks(ledger, ended_before, u64::from(limit) - runs).await?;
     Ok(runs + tasks)
 }
 
 async fn prune_runs(ledger: &Ledger, ended: &Document, limit: u64) -> Result<u64> {
     let mut gone = 0;
     while gone < limit {
-        let ids = oldest(&ledger.runs, ended, None, (limit - gone).min(CHUNK as u64)).await?;
-        if ids.is_empty() {
+        let oldest = oldest(&ledger.runs, ended.clone(), (limit - gone).min(CHUNK as u64)).await?;
+        if oldest.is_empty() {
             break;
         }
-        gone += delete(&ledger.runs, ended, &ids).await?;
+        gone += delete(&ledger.runs, ended, &ids(oldest)).await?;
     }
     Ok(gone)
 }
 
 /// Walks over tasks that must stay because a run of theirs is open, so that they hold up no others.
-async fn prune_tasks(ledger: &Ledger, ended: &Document, limit: u64) -> Result<u64> {
-    let mut gone = 0;
-    let mut stay: Vec<String> = Vec::new();
+async fn prune_tasks(ledger: &Ledger, ended_before: Moment, limit: u64) -> Result<u64> {
+    let ended = &ended(ended_before);
+    let (mut gone, mut next) = (0, ended.clone());
     while gone < limit {
-        let ids = oldest(&ledger.tasks, ended, Some(&stay), (limit - gone).min(CHUNK as u64)).await?;
-        if ids.is_empty() {
-            break;
-        }
-        let busy = with_open_runs(ledger, &ids).await?;
-        let (kept, free): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| busy.contains(id));
-        stay.extend(kept);
+        let oldest = oldest(&ledger.tasks, next, (limit - gone).min(CHUNK as u64)).await?;
+        let Some(last) = oldest.last() else { break };
+        next = ended_after(last, ended_before);
+        let mut free = ids(oldest);
+        let busy = with_open_runs(ledger, &free).await?;
+        free.retain(|id| !busy.contains(id));
         gone += delete(&ledger.tasks, ended, &free).await?;
     }
     Ok(gone)
 }
 
+/// What ended, up to `ended_before`.
+pub fn ended(ended_before: Moment) -> Document {
+    doc! { "ended_at": { "$lt": date(ended_before) } }
+}
+
+/// The same, after this row: two stretches of the index, so that nothing before it is looked at again.
+pub fn ended_after(last: &Ended, ended_before: Moment) -> Document {
+    let at_once = doc! { "ended_at": last.ended_at, "_id": { "$gt": &last.id } };
+    let later = doc! { "ended_at": { "$gt": last.ended_at, "$lt": date(ended_before) } };
+    doc! { "$or": [at_once, later] }
+}
+
+fn ids(rows: Vec<Ended>) -> Vec<String> {
+    rows.into_iter().map(|row| row.id).collect()
+}
+
 async fn oldest<T: Send + Sync>(
     collection: &Collection<T>,
-    ended: &Document,
-    except: Option<&[String]>,
+    filter: Document,
     limit: u64,
-) -> Result<Vec<String>> {
-    let mut filter = ended.clone();
-    if let Some(except) = except {
-        filter.insert("_id", doc! { "$nin": except });
-    }
-    let find = collection.clone_with_type::<Id>();
+) -> Result<Vec<Ended>> {
+    let find = collection.clone_with_type::<Ended>();
     let find = find
         .find(filter)
-        .sort(doc! { "ended_at": 1 })
-        .hint(Hint::Keys(doc! { "ended_at": 1 }))
-        .projection(doc! { "_id": 1 })
+        .sort(schema::ended_index())
+        .hint(Hint::Keys(schema::ended_index()))
+        .projection(doc! { "ended_at": 1 })
         .limit(limit as i64);
-    let rows: Vec<Id> = bounded(async { find.await?.try_collect().await }).await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    bounded(async { find.await?.try_collect().await }).await
 }
 
 async fn with_open_runs(ledger: &Ledger, tasks: &[String]) -> Result<HashSet<String>> {

@@ -235,6 +235,9 @@ pub struct RunRow {
     pub data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
+    /// Whether the queue has the tag's name. Left out where there is no queue, and by earlier releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tag: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,6 +321,7 @@ impl From<&Run> for RunRow {
             triggered: run.triggered,
             tag: run.tag.clone(),
             data: run.data.clone(),
+            by_tag: run.queue.as_ref().map(|queue| *queue == run.tag),
             queue: run.queue.clone(),
             retry: run.retry.map(RetryRow::from),
             outcome_within_ms: run.outcome_within_ms,

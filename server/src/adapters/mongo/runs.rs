@@ -177,21 +177,23 @@ pub async fn needing_attention(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let mut filter = attention_filter(&shard_numbers(shards), now);
-    if queued_only {
-        filter.insert("queue", doc! { "$exists": true });
-    }
+    let (filter, index) = attention(&shard_numbers(shards), now, queued_only);
     let find = ledger
         .runs
         .find(filter)
         .sort(doc! { "attention_at": 1 })
-        .hint(Hint::Keys(schema::attention_index()))
+        .hint(Hint::Keys(index))
         .limit(i64::from(limit))
         .batch_size(limit);
     bounded(async { within_bytes(find.await?).await }).await
 }
 
-/// Runs of the shards whose `attention_at` has come.
-pub fn attention_filter(shards: &[i32], now: Moment) -> Document {
-    doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } }
+/// Runs of the shards whose `attention_at` has come, and the index that holds no others.
+pub fn attention(shards: &[i32], now: Moment, queued_only: bool) -> (Document, Document) {
+    let mut filter = doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } };
+    if !queued_only {
+        return (filter, schema::attention_index());
+    }
+    filter.insert("queue", doc! { "$exists": true });
+    (filter, schema::queued_attention_index())
 }

@@ -36,13 +36,24 @@ pub fn open_index() -> Document {
     doc! { "task_id": 1, "_id": 1 }
 }
 
+/// The same, of runs in queues only: while the bus is away its own pile up, and must not stand before them. It is also what
+/// [`queues`](crate::ports::Store::queues) counts.
+pub fn queued_attention_index() -> Document {
+    doc! { "shard": 1, "attention_at": 1, "queue": 1 }
+}
+
 /// The sort and bounds of [`ready_runs`](crate::ports::Store::ready_runs), of some queues or of all.
 pub fn ready_index(by_queue: bool) -> Document {
     if by_queue {
         doc! { "queue": 1, "scheduled_at": 1, "_id": 1 }
     } else {
-        doc! { "scheduled_at": 1, "_id": 1 }
+        doc! { "by_tag": 1, "scheduled_at": 1, "_id": 1 }
     }
+}
+
+/// The sort and bounds of what is pruned: what ended longest ago first.
+pub fn ended_index() -> Document {
+    doc! { "ended_at": 1, "_id": 1 }
 }
 
 /// The sort of [`list_runs`](crate::ports::Store::list_runs), within one value of `field` or over all runs.
@@ -68,19 +79,20 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         unique(doc! { "dedup_key": 1 }, only("dedup_key")),
         index(doc! { "name": 1, "_id": -1 }),
         index(doc! { "state": 1, "_id": -1 }),
-        partial(doc! { "ended_at": 1 }, only("ended_at")),
+        partial(ended_index(), only("ended_at")),
     ];
+    let open_in_queues = doc! { "attention_at": { "$exists": true }, "queue": { "$exists": true } };
     let runs = [
         partial(attention_index(), only("attention_at")),
+        partial(queued_attention_index(), open_in_queues),
         partial(open_index(), only("attention_at")),
-        partial(doc! { "queue": 1, "state": 1 }, only("attention_at")),
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),
         index(latest_first(Some("task_id"))),
         index(latest_first(Some("tag"))),
         index(latest_first(Some("state"))),
         index(latest_first(None)),
-        partial(doc! { "ended_at": 1 }, only("ended_at")),
+        partial(ended_index(), only("ended_at")),
     ];
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;
     bounded(ledger.runs.create_indexes(runs).into_future()).await?;

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use futures_util::TryStreamExt;
+use mongodb::action::Find;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 use mongodb::{Collection, Cursor};
@@ -97,21 +98,53 @@ where
 const READ_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the cursor's rows hold, up to the one with which they pass [`READ_BYTES`]. Rows that cannot be read are passed over.
-pub async fn within_bytes<R, T>(mut rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
+pub async fn within_bytes<R, T>(rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
 where
     R: DeserializeOwned,
     T: TryFrom<R, Error: Display>,
 {
-    let (mut read, mut bytes) = (Vec::new(), 0);
-    while bytes <= READ_BYTES && rows.advance().await? {
-        bytes += rows.current().as_bytes().len();
+    Ok(read(rows, usize::MAX).await?.0)
+}
+
+/// The first `limit` rows that can be read, or as many of them as [`within_bytes`] reads. None at all: there is none.
+pub async fn page<'a, R, T>(find: impl Fn() -> Find<'a, R>, limit: u32) -> mongodb::error::Result<Vec<T>>
+where
+    R: DeserializeOwned + Send + Sync + 'a,
+    T: TryFrom<R, Error: Display>,
+{
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let (rows, unreadable) =
+        read(find().limit(i64::from(limit)).batch_size(limit).await?, limit as usize).await?;
+    if unreadable == 0 {
+        return Ok(rows);
+    }
+    // Rows that count for nothing took the places of others. This is rare, and so it may cost a second look.
+    Ok(read(find().batch_size(limit).await?, limit as usize).await?.0)
+}
+
+/// At most `limit` rows, and how many could not be read.
+async fn read<R, T>(mut rows: Cursor<R>, limit: usize) -> mongodb::error::Result<(Vec<T>, usize)>
+where
+    R: DeserializeOwned,
+    T: TryFrom<R, Error: Display>,
+{
+    let (mut read, mut bytes, mut unreadable) = (Vec::new(), 0, 0);
+    while bytes <= READ_BYTES && read.len() < limit && rows.advance().await? {
         let row = rows.deserialize_current().map_err(|error| error.to_string());
         match row.and_then(|row| T::try_from(row).map_err(|error| error.to_string())) {
-            Ok(row) => read.push(row),
-            Err(cause) => unreadable::tell("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause),
+            Ok(row) => {
+                bytes += rows.current().as_bytes().len();
+                read.push(row);
+            }
+            Err(cause) => {
+                unreadable += 1;
+                unreadable::tell("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause);
+            }
         }
     }
-    Ok(read)
+    Ok((read, unreadable))
 }
 
 #[cfg(test)]

@@ -53,16 +53,13 @@ fn statements() -> Vec<(String, String)> {
 }
 
 fn task_lists() -> Vec<(String, String)> {
-    let (before, limit) = ("f".to_owned(), 10);
+    let before = "f".to_owned();
     let mut lists = Vec::new();
     for name in [None, Some("n".to_owned())] {
         for state in [None, Some(TaskState::Paused), Some(TaskState::Cancelled)] {
             for before in [None, Some(&before)] {
                 let filter = TaskFilter { name: name.clone(), state };
-                lists.push((
-                    format!("list {filter:?} {before:?}"),
-                    lists::task_query(&filter, before, &limit).0,
-                ));
+                lists.push((format!("list {filter:?} {before:?}"), lists::task_query(&filter, before).0));
             }
         }
     }
@@ -70,7 +67,7 @@ fn task_lists() -> Vec<(String, String)> {
 }
 
 fn run_lists() -> Vec<(String, String)> {
-    let (before, limit) = ((0, "f".to_owned()), 10);
+    let before = (0, "f".to_owned());
     let state = super::rows::run_state(RunState::Dead);
     let mut lists = Vec::new();
     for given in 0..8 {
@@ -81,8 +78,7 @@ fn run_lists() -> Vec<(String, String)> {
                 ("state", "runs_by_state", value(1)),
                 ("tag", "runs_by_tag", value(2)),
             ];
-            lists
-                .push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before, &limit).0));
+            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before).0));
         }
     }
     lists

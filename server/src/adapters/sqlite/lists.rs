@@ -1,8 +1,8 @@
 //! Pages of tasks and runs, and the heads of the queues.
 
-use rusqlite::{Connection, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::rows::{all, run_state, task_state, within_bytes};
+use super::rows::{self, run_state, task_state};
 use crate::core::{Run, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
@@ -10,10 +10,10 @@ use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
 
 pub const READY_IN_QUEUE: &str = "SELECT doc FROM runs INDEXED BY runs_ready_in_queue
-    WHERE state = 'ready' AND queue = ?1 ORDER BY scheduled_at, id LIMIT ?2";
+    WHERE state = 'ready' AND queue = ?1 ORDER BY scheduled_at, id";
 
 pub const READY_BY_TAG: &str = "SELECT doc FROM runs INDEXED BY runs_ready_by_tag
-    WHERE state = 'ready' AND queue = tag ORDER BY scheduled_at, id LIMIT ?1";
+    WHERE state = 'ready' AND queue = tag ORDER BY scheduled_at, id";
 
 /// A statement and what stands for its question marks.
 type Query<'a> = (String, Vec<&'a dyn ToSql>);
@@ -21,14 +21,14 @@ type Query<'a> = (String, Vec<&'a dyn ToSql>);
 /// The tasks that match, newest first.
 pub fn tasks(db: &Connection, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     let before = page.before.as_ref().map(|before| before.as_str().to_owned());
-    let (sql, values) = task_query(filter, before.as_ref(), &page.limit);
+    let (sql, values) = task_query(filter, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
-    all(find.query(params_from_iter(values))?)
+    rows::page(find.query(params_from_iter(values))?, page.limit)
 }
 
 /// The states' pages, merged: one walk over several states would have to sort what it finds, and one over all tasks would meet the
 /// tombstones.
-pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>, limit: &'a u32) -> Query<'a> {
+pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Query<'a> {
     let states = filter.state.map_or(LISTED.to_vec(), |state| vec![state]);
     let mut arms = Vec::new();
     let mut values: Vec<&dyn ToSql> = Vec::new();
@@ -48,8 +48,7 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>, limit:
         }
         arms.push(arm);
     }
-    values.push(limit);
-    (format!("{} ORDER BY id DESC LIMIT ?", arms.join(" UNION ALL ")), values)
+    (format!("{} ORDER BY id DESC", arms.join(" UNION ALL ")), values)
 }
 
 /// The runs that match, latest first.
@@ -62,9 +61,9 @@ pub fn runs(db: &Connection, filter: &RunFilter, page: &RunPage) -> Result<Vec<R
         ("state", "runs_by_state", state.as_ref().map(|state| state as &dyn ToSql)),
         ("tag", "runs_by_tag", filter.tag.as_ref().map(|tag| tag as &dyn ToSql)),
     ];
-    let (sql, values) = run_query(&wanted, before.as_ref(), &page.limit);
+    let (sql, values) = run_query(&wanted, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
-    within_bytes(find.query(params_from_iter(values))?)
+    rows::page(find.query(params_from_iter(values))?, page.limit)
 }
 
 /// A column that a listing may be narrowed by, its index, and the value that is wanted of it.
@@ -72,7 +71,7 @@ type Wanted<'a> = (&'static str, &'static str, Option<&'a dyn ToSql>);
 
 /// Walks the narrowest index there is: `wanted` has a task first, since it has few runs, and then a state, since one like `dead`
 /// mostly has fewer than a tag.
-pub fn run_query<'a>(wanted: &[Wanted<'a>], before: Option<&'a (i64, String)>, limit: &'a u32) -> Query<'a> {
+pub fn run_query<'a>(wanted: &[Wanted<'a>], before: Option<&'a (i64, String)>) -> Query<'a> {
     let given = || wanted.iter().filter_map(|(column, index, value)| Some((column, index, (*value)?)));
     let index = given().next().map_or("runs_latest", |(_, index, _)| index);
     let mut terms: Vec<String> = given().map(|(column, ..)| format!("{column} = ?")).collect();
@@ -81,24 +80,21 @@ pub fn run_query<'a>(wanted: &[Wanted<'a>], before: Option<&'a (i64, String)>, l
         terms.push("(scheduled_at, id) < (?, ?)".to_owned());
         values.extend([at as &dyn ToSql, id]);
     }
-    values.push(limit);
     let terms = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
-    let sql = format!(
-        "SELECT doc FROM runs INDEXED BY {index} {terms} ORDER BY scheduled_at DESC, id DESC LIMIT ?"
-    );
+    let sql = format!("SELECT doc FROM runs INDEXED BY {index} {terms} ORDER BY scheduled_at DESC, id DESC");
     (sql, values)
 }
 
 /// The earliest ready runs, queue by queue where some are named: one walk over several queues would have to sort what it finds.
 pub fn ready_runs(db: &Connection, queues: &[String], limit: u32) -> Result<Vec<Run>> {
     if queues.is_empty() {
-        return within_bytes(db.prepare_cached(READY_BY_TAG)?.query([limit])?);
+        return rows::page(db.prepare_cached(READY_BY_TAG)?.query([])?, limit);
     }
     let names: std::collections::BTreeSet<&String> = queues.iter().collect();
     let mut found: Vec<Run> = Vec::new();
     for queue in names {
         let mut find = db.prepare_cached(READY_IN_QUEUE)?;
-        found.extend(within_bytes::<Run>(find.query(params![queue, limit])?)?);
+        found.extend(rows::page::<Run>(find.query([queue])?, limit)?);
     }
     found.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
     found.truncate(limit as usize);

@@ -254,9 +254,18 @@ fn parse_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<(T, usize)> {
 ///
 /// # Errors
 /// Those of the database.
-pub fn within_bytes<T: DeserializeOwned>(mut rows: Rows<'_>) -> Result<Vec<T>> {
+pub fn within_bytes<T: DeserializeOwned>(rows: Rows<'_>) -> Result<Vec<T>> {
+    page(rows, u32::MAX)
+}
+
+/// The same, and at most `limit` documents: no statement can tell beforehand which rows can be read. None at all: there is none.
+///
+/// # Errors
+/// Those of the database.
+pub fn page<T: DeserializeOwned>(mut rows: Rows<'_>, limit: u32) -> Result<Vec<T>> {
     let (mut read, mut bytes) = (Vec::new(), 0);
     while bytes <= READ_BYTES
+        && read.len() < limit as usize
         && let Some(row) = rows.next()?
     {
         match parse_row(row) {

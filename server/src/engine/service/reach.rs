@@ -8,7 +8,7 @@ use super::access::{Caller, caller};
 use super::{LeaseTerms, Page, Result, Service, ServiceError};
 use crate::core::access::Grant;
 use crate::core::submission::Submission;
-use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::core::{Run, Task, TaskId};
 use crate::ports::{RunFilter, RunPage, TaskFilter};
 
 /// The limits of whoever gives the command.
@@ -96,7 +96,7 @@ impl Service {
             let filter = TaskFilter { name: Some(name.clone()), ..filter.clone() };
             lists.push(self.ports.store.list_tasks(&filter, page).await?);
         }
-        Ok(newest(lists, page.limit as usize, None, |task| task.id.clone()))
+        Ok(newest(lists, page.limit as usize, |task| task.id.clone()))
     }
 
     pub(super) async fn reached_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
@@ -110,31 +110,17 @@ impl Service {
             let filter = RunFilter { tag: Some(name.clone()), ..filter.clone() };
             lists.push(self.ports.store.list_runs(&filter, page).await?);
         }
-        let limit = page.limit as usize;
-        let known_to = known_to(&lists, limit);
-        Ok(newest(lists, limit, known_to.as_ref(), place))
+        Ok(newest(lists, page.limit as usize, |run| (run.scheduled_at, run.id.clone())))
     }
 }
 
-fn place(run: &Run) -> (Moment, RunId) {
-    (run.scheduled_at, run.id.clone())
-}
-
-/// A store may end a list of large runs early: what another list holds beyond that end may not be next.
-fn known_to(lists: &[Vec<Run>], limit: usize) -> Option<(Moment, RunId)> {
+/// Lists in descending order, as one. A store may end a list of large rows early: what another list holds beyond that end may not be
+/// next.
+fn newest<T, P: Ord>(lists: Vec<Vec<T>>, limit: usize, place: impl Fn(&T) -> P) -> Vec<T> {
     let short = lists.iter().filter(|list| list.len() < limit);
-    short.filter_map(|list| list.last().map(place)).max()
-}
-
-/// Lists in descending order, as one.
-fn newest<T, P: Ord>(
-    lists: Vec<Vec<T>>,
-    limit: usize,
-    known_to: Option<&P>,
-    place: impl Fn(&T) -> P,
-) -> Vec<T> {
+    let known_to = short.filter_map(|list| list.last().map(&place)).max();
     let mut rows: Vec<(P, T)> = lists.into_iter().flatten().map(|row| (place(&row), row)).collect();
-    rows.retain(|(place, _)| known_to.is_none_or(|end| place >= end));
+    rows.retain(|(place, _)| known_to.as_ref().is_none_or(|end| place >= end));
     rows.sort_by(|(one, _), (other, _)| other.cmp(one));
     rows.truncate(limit);
     rows.into_iter().map(|(_, row)| row).collect()
@@ -146,10 +132,9 @@ mod tests {
 
     #[test]
     fn lists_become_one_up_to_where_all_are_known() {
-        let merged =
-            |limit, known_to| newest(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, known_to, |n| *n);
-        assert_eq!(merged(10, None), [9, 8, 7, 5, 1]);
-        assert_eq!(merged(2, None), [9, 8]);
-        assert_eq!(merged(10, Some(&7)), [9, 8, 7]);
+        let merged = |limit| newest(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, |n| *n);
+        assert_eq!(merged(1), [9]);
+        assert_eq!(merged(2), [9, 8]);
+        assert_eq!(merged(3), [9, 8, 7], "the second list may go on with 6");
     }
 }

@@ -101,7 +101,7 @@ impl Service {
 
     async fn take_these(&self, terms: &LeaseTerms, ready: &[Run]) -> Result<Vec<Run>> {
         let now = self.ports.clock.now();
-        let lease_until = now.plus_ms(terms.lease_ms);
+        let lease_until = self.lease_clock.now().plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
         runs.retain_mut(|run| run.leased_by(&terms.worker, self.ids.token(now), lease_until).is_ok());
         crate::failpoint!("lease::before_update");
@@ -129,7 +129,7 @@ impl Service {
     /// # Errors
     /// A port's error. Of a single one: [`ServiceError::NotFound`], or [`ServiceError::Stale`] when the attempt is not the worker's any more.
     pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
-        let until = self.ports.clock.now().plus_ms(lease_ms);
+        let until = self.lease_clock.now().plus_ms(lease_ms);
         let asked: Vec<_> = held.iter().map(|held| (held.run_id.clone(), held)).collect();
         crate::failpoint!("renew::before_update");
         let answers = self.change_runs(&asked, |run, held| {

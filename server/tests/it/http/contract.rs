@@ -2,9 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use taskcenter_server::http::HttpLimits;
 use taskcenter_server::ports::Store;
 
-use super::{NOW, NOW_SEC, PREFIXES, Server, answer, once, with};
+use crate::store::lists::{LARGE, large_data};
+
+use super::{LIMITS, NOW, NOW_SEC, PREFIXES, Server, answer, once, with};
 
 #[tokio::test]
 async fn a_task_is_shown_as_it_was_handed_in() {
@@ -156,6 +159,24 @@ async fn more_tasks_than_are_read_at_a_time_are_one_page() {
     let ids: std::collections::BTreeSet<_> =
         tasks.as_array().unwrap().iter().map(|task| task["_id"].to_string()).collect();
     assert_eq!(ids.len(), 203);
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_page_that_large_tasks_end_early_says_where_the_next_one_begins() {
+    let [count, bytes] = LARGE;
+    let server = Server::start_with(HttpLimits { body_limit_bytes: 2 * bytes, ..LIMITS }).await;
+    for n in 0..count {
+        server.add(&with(once(), &json!({"data": large_data(n)}))).await;
+    }
+    let (mut cursor, mut seen) = (String::new(), 0);
+    loop {
+        let (_, page) = server.get(&format!("/v1/tasks?name=order.close&cursor={cursor}")).await;
+        seen += page["tasks"].as_array().unwrap().len();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        next.clone_into(&mut cursor);
+    }
+    assert_eq!(seen, count);
     server.close().await;
 }
 

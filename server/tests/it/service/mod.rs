@@ -2,6 +2,7 @@
 
 mod change;
 mod held;
+mod large;
 mod once;
 mod open;
 mod triggers;
@@ -163,6 +164,8 @@ on_every_store! {
         an_end_that_an_edit_overtakes_is_refused
         a_dead_run_is_brought_back_for_one_more_attempt
         a_run_that_is_called_off_refuses_its_outcome;
+    large:
+        a_name_is_deleted_to_its_last_task_however_large_they_are;
     once:
         a_request_sent_again_names_the_same_tasks
         a_request_that_broke_off_is_completed

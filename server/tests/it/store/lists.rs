@@ -1,7 +1,7 @@
 //! Pages of tasks and runs, and the queues.
 
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskState};
-use taskcenter_server::ports::{Page, QueueRow, RunFilter, RunPage, TaskFilter};
+use taskcenter_server::ports::{Page, QueueRow, RunFilter, RunPage, Store, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, run_until, task, unique};
@@ -101,7 +101,7 @@ pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
 }
 
 /// A run that waits in a queue, due at so many milliseconds.
-fn ready(queue: &str, tag: &str, ms: i64) -> Run {
+pub fn ready(queue: &str, tag: &str, ms: i64) -> Run {
     let task = Task { queue: Some(queue.to_owned()), name: tag.to_owned(), ..due_at(PAST.plus_ms(ms)) };
     let mut run = run_until(&task, PAST);
     run.queued(PAST).unwrap();
@@ -162,4 +162,63 @@ pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
     let row =
         |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
     assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
+}
+
+/// So many tasks of so many bytes are more than a store reads at a time.
+pub const LARGE: [usize; 2] = [18, taskcenter_server::core::submission::MAX_DATA_BYTES];
+
+/// The data of one of them.
+pub fn large_data(n: usize) -> String {
+    let number = n.to_string();
+    "x".repeat(LARGE[1] - number.len()) + &number
+}
+
+pub async fn large_rows_end_no_list(on: &dyn Fixture) {
+    let [count, _] = LARGE;
+    let tasks: Vec<Task> = (0..count).map(|n| Task { data: large_data(n), ..task() }).collect();
+    assert!(on.one().insert_tasks(tasks.clone()).await.iter().all(Result::is_ok));
+    let runs: Vec<Run> = tasks.iter().map(|task| run_until(task, PAST)).collect();
+    on.one().insert_runs(&runs).await.unwrap();
+    assert_eq!(on_all_pages_of_tasks(&*on.two(), 100).await.len(), count);
+    let mut page = first(100);
+    let mut listed = 0;
+    while let Some(last) = {
+        let runs = on.two().list_runs(&RunFilter::default(), &page).await.unwrap();
+        listed += runs.len();
+        runs.last().map(|run| (run.scheduled_at, run.id.clone()))
+    } {
+        page.before = Some(last);
+    }
+    assert_eq!(listed, count);
+}
+
+/// Every task, page by page until one is empty.
+async fn on_all_pages_of_tasks(store: &dyn Store, limit: u32) -> Vec<String> {
+    let mut page = Page { limit, before: None };
+    let mut seen = Vec::new();
+    loop {
+        let tasks = store.list_tasks(&TaskFilter::default(), &page).await.unwrap();
+        let Some(last) = tasks.last() else { return seen };
+        page.before = Some(last.id.clone());
+        seen.extend(task_ids(tasks));
+    }
+}
+
+/// Tasks, and runs that wait in a queue, of which only the middle one of three is to be left readable.
+pub async fn three_of_each(store: &dyn Store) -> ([Task; 3], [Run; 3]) {
+    let (tasks, runs) =
+        ([task(), task(), task()], [ready("q", "q", 1), ready("q", "q", 2), ready("q", "q", 3)]);
+    assert!(store.insert_tasks(tasks.to_vec()).await.iter().all(Result::is_ok));
+    store.insert_runs(&runs).await.unwrap();
+    (tasks, runs)
+}
+
+/// The lists and the heads of the queues once the first and the last of `three_of_each` cannot be read.
+pub async fn rows_that_cannot_be_read_end_no_list(store: &dyn Store, good: (&Task, &Run)) {
+    assert_eq!(on_all_pages_of_tasks(store, 1).await, [good.0.id.to_string()]);
+    let runs = store.list_runs(&RunFilter::default(), &first(1)).await.unwrap();
+    assert_eq!(run_ids(&runs), [good.1.id.clone()]);
+    for queues in [&[][..], &["q".to_owned()]] {
+        assert_eq!(run_ids(&store.ready_runs(queues, 1).await.unwrap()), [good.1.id.clone()], "{queues:?}");
+    }
 }

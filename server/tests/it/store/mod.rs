@@ -3,7 +3,7 @@
 mod advance;
 mod changes;
 mod counters;
-mod lists;
+pub mod lists;
 pub mod memory;
 pub mod mongo;
 mod plans;
@@ -96,6 +96,7 @@ on_every_store! {
         what_was_remembered_long_ago_is_forgotten;
     lists:
         tasks_are_listed_by_name_and_state
+        large_rows_end_no_list
         a_cancelled_task_is_listed_only_where_asked_for
         runs_are_listed_latest_first_page_by_page
         runs_are_listed_by_task_tag_and_state
@@ -119,6 +120,7 @@ on_every_store! {
     prune:
         what_ended_long_ago_goes_and_the_rest_stays
         a_tombstone_with_an_open_run_stays_and_holds_up_no_other
+        many_tombstones_with_open_runs_hold_up_no_other
         pruning_is_bounded
         the_stores_clock_is_near_this_machines;
 }

@@ -8,8 +8,8 @@ use taskcenter_server::core::Task;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::ports::{PortError, Records, Store};
 
-use super::Fixture;
 use super::samples::{PAST, task, unique};
+use super::{Fixture, lists};
 
 pub struct MongoFixture {
     pub one: Arc<MongoStore>,
@@ -84,6 +84,32 @@ async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
     let due = fixture.one.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap();
     assert_eq!(due, [good]);
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_end_no_list() {
+    let fixture = MongoFixture::open().await;
+    let (tasks, runs) = lists::three_of_each(&*fixture.one).await;
+    for at in [0, 2] {
+        fixture.damage(&tasks[at], "created_at").await;
+        let rows = fixture.one.database().collection::<Document>("runs");
+        let filter = doc! { "_id": runs[at].id.as_str() };
+        rows.update_one(filter, doc! { "$unset": { "token": "" } }).await.unwrap();
+    }
+    lists::rows_that_cannot_be_read_end_no_list(&*fixture.two, (&tasks[1], &runs[1])).await;
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test]
+async fn a_ready_run_of_an_earlier_release_is_found() {
+    let fixture = MongoFixture::open().await;
+    let (mine, other) = (lists::ready("a", "a", 1), lists::ready("b", "a", 0));
+    fixture.one.insert_runs(&[mine.clone(), other]).await.unwrap();
+    let rows = fixture.one.database().collection::<Document>("runs");
+    let done = rows.update_many(doc! {}, doc! { "$unset": { "by_tag": "" } }).await.unwrap();
+    assert_eq!(done.modified_count, 2);
+    assert_eq!(fixture.two.ready_runs(&[], 9).await.unwrap(), [mine]);
     Box::new(fixture).close().await;
 }
 

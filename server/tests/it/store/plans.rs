@@ -3,8 +3,8 @@
 use mongodb::bson::{Bson, Document, doc};
 use taskcenter_server::adapters::mongo::{MongoStore, explained};
 use taskcenter_server::core::task::SHARDS;
-use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId, TaskState};
-use taskcenter_server::ports::{Advance, Store};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
+use taskcenter_server::ports::{Advance, Page, RunFilter, RunPage, Store, TaskFilter};
 
 use super::Fixture;
 use super::mongo::MongoFixture;
@@ -50,8 +50,10 @@ async fn ten_thousand_rows_that_do_not_matter_are_not_read() {
 
     assert_lean(store, explained::due_tasks(&shards, PAST, 5_000), 500.0, "SORT_MERGE").await;
     assert_lean(store, explained::due_tasks(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
-    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 5_000), 500.0, "SORT_MERGE").await;
-    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 100), 100.0, "SORT_MERGE").await;
+    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 5_000, false), 500.0, "SORT_MERGE")
+        .await;
+    assert_lean(store, explained::runs_needing_attention(&shards, PAST, 100, false), 100.0, "SORT_MERGE")
+        .await;
     assert_lean(store, explained::open_runs(&many, None, 100), 100.0, "IXSCAN").await;
     let from = RunId::end_of(&many, 1);
     assert_lean(store, explained::open_runs(&many, Some(&from), 1), 1.0, "IXSCAN").await;
@@ -72,6 +74,106 @@ async fn with_many_open_runs(store: &MongoStore) -> TaskId {
     };
     store.insert_runs(&(0..2_000).map(run).collect::<Vec<_>>()).await.unwrap();
     task.id
+}
+
+/// A run that waits in a queue, with the tag `tag`.
+fn ready(queue: &str, tag: &str) -> Run {
+    let mut run = run_until(&Task { name: tag.to_owned(), queue: Some(queue.to_owned()), ..task() }, PAST);
+    run.queued(PAST).unwrap();
+    run
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overdue_runs_of_the_bus_do_not_stand_before_those_of_queues() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let queued = |n: i64| run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST.plus_ms(n));
+    let bus = (0..5_000).map(|n| run_until(&task(), PAST.plus_ms(-n)));
+    let runs: Vec<Run> = bus.chain((0..100).map(|n| queued(-n))).collect();
+    store.insert_runs(&runs).await.unwrap();
+    let shards: Vec<u16> = (0..SHARDS).collect();
+    let all = explained::runs_needing_attention(&shards, PAST, 500, true);
+    assert_lean(store, all, 100.0, "SORT_MERGE").await;
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_runs_of_other_queues_are_not_read() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let runs: Vec<Run> = (0..5_000)
+        .map(|n| if n % 50 == 0 { ready("order.close", "order.close") } else { ready("slow", "report") })
+        .collect();
+    store.insert_runs(&runs).await.unwrap();
+    assert_lean(store, explained::ready_runs(None, 500), 100.0, "SORT_MERGE").await;
+    assert_lean(store, explained::ready_runs(None, 10), 10.0, "SORT_MERGE").await;
+    assert_lean(store, explained::ready_runs(Some(&"order.close".to_owned()), 500), 100.0, "IXSCAN").await;
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_open_runs_and_what_is_pruned_are_found_by_index() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let (due, open) = fill(store).await;
+    let named = TaskFilter { name: Some(due[0].name.clone()), state: None };
+    for (filter, stage) in [
+        (&named, "name_1__id_-1"),
+        (&TaskFilter { name: None, state: Some(TaskState::Active) }, "state_1__id_-1"),
+    ] {
+        let page = Page { limit: 100, before: Some(due[499].id.clone()) };
+        assert_lean(store, explained::list_tasks(filter, &page), 100.0, stage).await;
+    }
+    let page = RunPage { limit: 100, before: None };
+    let of_state = RunFilter { state: Some(RunState::Cancelled), ..RunFilter::default() };
+    assert_lean(store, explained::list_runs(&of_state, &page), 100.0, "state_1_scheduled_at_-1__id_-1").await;
+    let of_task = RunFilter { task_id: Some(open[0].task_id.clone()), ..RunFilter::default() };
+    assert_lean(store, explained::list_runs(&of_task, &page), 1.0, "task_id_1_scheduled_at_-1__id_-1").await;
+    assert_lean(store, explained::list_runs(&RunFilter::default(), &page), 100.0, "scheduled_at_-1__id_-1")
+        .await;
+    assert_lean(store, explained::open_runs(&open[0].task_id, None, 100), 1.0, "task_id_1__id_1").await;
+
+    let later = PAST.plus_ms(1);
+    assert_lean(store, explained::ended("runs", None, later, 100), 100.0, "ended_at_1__id_1").await;
+    let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
+    assert!(
+        store.list_tasks(&cancelled, &Page { limit: 1, before: None }).await.unwrap().is_empty(),
+        "they are hidden"
+    );
+    let last = &due[499].id;
+    assert_lean(store, explained::ended("tasks", Some((last, PAST)), later, 100), 100.0, "SORT_MERGE").await;
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_counted_from_open_rows_alone() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    fill(store).await;
+    store.insert_runs(&[ready("q", "q"), ready("q", "q")]).await.unwrap();
+    // Half of the runs that do not matter are open: their leases end in the future.
+    for (command, most) in explained::backlog(PAST).into_iter().zip([500.0, 5_502.0]) {
+        let docs = docs_examined(store, command).await;
+        assert!(docs <= most, "{docs} documents for {most} open rows");
+    }
+    let docs = docs_examined(store, explained::queues()).await;
+    assert!(docs <= 2.0, "{docs} documents for 2 runs in queues");
+    Box::new(fixture).close().await;
+}
+
+/// What an aggregation read: its answer has the plan of its first stage, or nothing else.
+async fn docs_examined(store: &MongoStore, command: Document) -> f64 {
+    let command = doc! { "explain": command, "verbosity": "executionStats" };
+    let answer = store.database().run_command(command).await.unwrap();
+    let stats = match answer.get_array("stages") {
+        Ok(stages) => stages[0].as_document().unwrap().get_document("$cursor").unwrap(),
+        Err(_) => &answer,
+    };
+    match stats.get_document("executionStats").unwrap().get("totalDocsExamined") {
+        Some(Bson::Int32(n)) => f64::from(*n),
+        Some(Bson::Int64(n)) => *n as f64,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// 500 due tasks and 500 runs that need attention among ten thousand of each that do not.

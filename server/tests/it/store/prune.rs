@@ -61,6 +61,20 @@ pub async fn a_tombstone_with_an_open_run_stays_and_holds_up_no_other(on: &dyn F
     assert_eq!(store.task(&busy.id).await.unwrap(), None);
 }
 
+/// More than are looked at in one step, and all of one moment.
+pub async fn many_tombstones_with_open_runs_hold_up_no_other(on: &dyn Fixture) {
+    let store = on.one();
+    let tasks: Vec<Task> = (0..1_101).map(|_| task()).collect();
+    let ids: Vec<_> = tasks.iter().map(|task| task.id.clone()).collect();
+    store.insert_tasks(tasks.clone()).await;
+    store.cancel_tasks(&ids, true, LONG_AGO).await.unwrap();
+    let open: Vec<Run> = tasks[..1_100].iter().map(run_of).collect();
+    store.insert_runs(&open).await.unwrap();
+    assert_eq!(store.prune(PAST, LONG_AGO, 10).await.unwrap(), 1);
+    assert_eq!(store.task(&ids[1_100]).await.unwrap(), None);
+    assert_eq!(store.tasks(&ids).await.unwrap().len(), 1_100);
+}
+
 pub async fn pruning_is_bounded(on: &dyn Fixture) {
     let store = on.one();
     let runs: Vec<Run> = (0..1_500).map(|_| ended(run_of(&task()), LONG_AGO)).collect();

@@ -15,9 +15,9 @@ use taskcenter_server::core::{Run, Task, TaskId};
 use taskcenter_server::ports::{InsertedTask, PortError, Records, Store};
 use tempfile::TempDir;
 
-use super::Fixture;
 use super::samples::{PAST, due_at, fire, full_run, full_task, run_until, task};
 use super::tasks::insert;
+use super::{Fixture, lists};
 
 pub struct SqliteFixture {
     store: Arc<SqliteStore>,
@@ -151,6 +151,18 @@ async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
     assert_eq!(store.task(&good.id).await.unwrap(), Some(good.clone()));
     assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap(), [good]);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_end_no_list() {
+    let fixture = SqliteFixture::open().await;
+    let (tasks, runs) = lists::three_of_each(&*fixture.store).await;
+    let db = file(fixture.dir.path());
+    for at in [0, 2] {
+        db.execute("UPDATE tasks SET doc = '{}' WHERE id = ?1", [tasks[at].id.as_str()]).unwrap();
+        db.execute("UPDATE runs SET doc = '{}' WHERE id = ?1", [runs[at].id.as_str()]).unwrap();
+    }
+    lists::rows_that_cannot_be_read_end_no_list(&*fixture.store, (&tasks[1], &runs[1])).await;
 }
 
 #[tokio::test]
