@@ -1,12 +1,14 @@
 //! The fronts for older systems' clients on running nodes: the built-in workers do the work, nothing is played by hand, and the node
 //! is started anew in between.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::post;
-use reqwest::{Client, Method};
+use futures_util::stream::{self, StreamExt as _};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -17,6 +19,7 @@ in_both_modes! {
     the_transcript_of_kingtasks_document
     a_service_of_easytask_is_called_back_and_confirms
     a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called
+    two_workers_claiming_ten_thousand_tasks_at_once_never_get_the_same_one
 }
 
 const FRONTS: &str = "[callback]\nallow = [\"127.0.0.0/8\"]\n[compat.kingtask]\nenabled = true\n[compat.easytask]\nenabled = true\n\
@@ -29,7 +32,7 @@ fn with_fronts(mode: Mode, name: &str) -> Cluster {
 }
 
 async fn ask(server: &Server, method: Method, path: &str, body: String) -> Value {
-    let request = Client::new().request(method, format!("{}{path}", server.url)).body(body);
+    let request = server.http.request(method, format!("{}{path}", server.url)).body(body);
     let answer = request.send().await.expect("the node answers").bytes().await.expect("to the end");
     serde_json::from_slice(&answer).unwrap_or_else(|_| String::from_utf8_lossy(&answer).into())
 }
@@ -169,4 +172,55 @@ async fn a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called(m
     wait::until("its end was told", async || !ends.lock().expect("it is well").is_empty()).await;
     let ends = ends.lock().expect("it is well");
     assert!(ends[0].contains("type=download") && ends[0].contains("rid=10"), "{ends:?}");
+}
+
+/// Puts a task; its number.
+async fn put(server: &Server) -> u64 {
+    let task = json!({"rid": "10", "task_type": "download", "task_info": {}}).to_string();
+    let answer = ask(server, Method::PUT, "/api/putask/download", task).await;
+    answer["data"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// A worker that claims ten at a time, several times at once, until there is nothing; what it got.
+async fn claims(server: &Server, name: &str) -> Vec<u64> {
+    let path = format!("/querytask?type=download&name={name}&num=10");
+    let claim = async || {
+        let mut mine = Vec::new();
+        loop {
+            let answer = get(server, &path).await;
+            let rows = answer["data"].as_array().unwrap_or_else(|| panic!("{answer}"));
+            if rows.is_empty() {
+                return mine;
+            }
+            mine.extend(rows.iter().map(|row| row["id"].as_u64().expect("an id is an integer")));
+        }
+    };
+    let (one, two, three, four) = tokio::join!(claim(), claim(), claim(), claim());
+    [one, two, three, four].concat()
+}
+
+async fn two_workers_claiming_ten_thousand_tasks_at_once_never_get_the_same_one(mode: Mode) {
+    const TASKS: usize = 10_000;
+    let cluster = with_fronts(mode, "claims");
+    let server = cluster.start().await;
+    let another = cluster.another().await;
+    assert_eq!(get(&server, "/newtype?name=download").await, "OK");
+    for name in ["w", "x"] {
+        assert_eq!(get(&server, &format!("/sayhi?type=download&name={name}")).await, "OK");
+    }
+    let numbers = stream::iter(0..TASKS).map(|_| put(&server)).buffer_unordered(64);
+    let numbers: BTreeSet<u64> = numbers.collect().await;
+    assert_eq!(numbers.len(), TASKS, "every task has a number of its own");
+    wait::until("all of them wait for a worker", async || {
+        get(&server, "/v1/queues/download").await["ready"] == TASKS
+    })
+    .await;
+
+    let other = another.as_ref().unwrap_or(&server);
+    let (mine, yours) = tokio::join!(claims(&server, "w"), claims(other, "x"));
+    println!("{} went to one worker, {} to the other", mine.len(), yours.len());
+    assert!(!mine.is_empty() && !yours.is_empty(), "both were at it");
+    let all = [mine, yours].concat();
+    assert_eq!(all.len(), TASKS, "none was given out twice, none was held back");
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), numbers);
 }
