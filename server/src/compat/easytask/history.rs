@@ -9,12 +9,14 @@ use super::trace::Trace;
 use super::{Front, Result, services};
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Run, RunId, RunState, Task};
-use crate::engine::service::{Confirmation, RunFilter, RunPage, ServiceError};
+use crate::engine::service::{Confirmation, IdempotencyKey, RunFilter, RunPage, ServiceError};
 
 /// Rows read at a time to find a run.
 const PAGE: u32 = 500;
 /// What tells a node to leave off; heartbeat and task have 0 and 1.
 const CANCEL: u8 = 2;
+/// The name of the tasks that do so.
+const CANCEL_TAG: &str = "easytask.cancel";
 /// The queue of the worker that makes plain calls.
 const CALLS: &str = "rpc";
 
@@ -110,16 +112,19 @@ impl Front {
         }
     }
 
-    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off.
+    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off. The call that
+    /// tells it is stored before its run is closed: whoever stops the task again, after whatever happened, finds the run open still.
     pub(super) async fn stop(&self, task_id: &str, trace: &Trace) -> Result<()> {
         let task = self.task(task_id).await?;
         for id in self.service.cancel(&task.id).await?.open_runs {
             let before = self.service.run(&id).await?;
+            if before.state == RunState::Leased {
+                self.call_off(&before, trace).await?;
+            }
             match self.service.cancel_run(&id).await {
-                Ok(run) if before.state == RunState::Leased || run.claim > before.claim => {
-                    self.call_off(&run, trace).await?;
-                }
-                // It was not in anybody's hands, or it has just ended.
+                // It has come into somebody's hands meanwhile.
+                Ok(run) if run.claim > before.claim => self.call_off(&run, trace).await?,
+                // It was told above, was not in anybody's hands, or has just ended.
                 Ok(_) | Err(ServiceError::RunState(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -127,8 +132,8 @@ impl Front {
         Ok(())
     }
 
-    /// Tells the service that a run is not wanted any more. Which node has it is known to the worker alone, and that one may be gone:
-    /// each node is told.
+    /// Tells the service that a run is not wanted any more, once for each time that it was taken. Which node has it is known to the worker
+    /// alone, and that one may be gone: each node is told.
     async fn call_off(&self, run: &Run, trace: &Trace) -> Result<()> {
         let job = asked::job(&run.data);
         let name = job["service"].as_str().unwrap_or_default();
@@ -136,19 +141,22 @@ impl Front {
         let body = json!({
             "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run.number,
         });
-        for node in callee.nodes {
+        let calls = callee.nodes.iter().map(|node| {
             let call = json!({
                 "method": "POST", "url": format!("{}{}", node.url, job["path"].as_str().unwrap_or("/")),
-                "body": body.to_string(), "content_type": "application/json", "timeout_ms": callee.timeout_ms,
-                "retry_after_ms": [], "headers": trace.forwarded(),
+                "body": body.to_string(), "content_type": "application/json",
+                "timeout_ms": callee.timeout_ms(&self.settings), "retry_after_ms": [], "headers": trace.forwarded(),
             });
-            let call = Submission {
+            Submission {
                 queue: Some(CALLS.to_owned()),
                 dedup: Dedup::Nothing,
-                ..Submission::named("easytask.cancel", call.to_string())
-            };
-            self.service.submit(call).await?;
-        }
+                ..Submission::named(CANCEL_TAG, call.to_string())
+            }
+        });
+        let key = format!("{CANCEL_TAG}:{}:{}", run.id, run.claim);
+        let key = IdempotencyKey { key, fingerprint: run.id.to_string() };
+        let stored = self.service.submit_once(calls.collect(), Some(key)).await?;
+        stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())
     }
 }
