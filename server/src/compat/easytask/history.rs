@@ -15,6 +15,8 @@ use crate::engine::service::{Confirmation, IdempotencyKey, RunFilter, RunPage, S
 const PAGE: u32 = 500;
 /// What tells a node to leave off; heartbeat and task have 0 and 1.
 const CANCEL: u8 = 2;
+/// No task has run so often; every moment since 1970-04-26 is greater.
+const FIRST_BY_HAND: u64 = 10_000_000_000;
 /// The name of the tasks that do so.
 const CANCEL_TAG: &str = "easytask.cancel";
 /// The queue of the worker that makes plain calls.
@@ -42,7 +44,7 @@ impl Line {
         let seconds = |at: Option<Moment>| at.map_or(0, Moment::sec);
         Self {
             run_id: run.id.to_string(),
-            run_times: run.number,
+            run_times: run_times(run),
             status: status(run.state),
             extra: extra(run),
             started_at: seconds(run.fired_at),
@@ -96,16 +98,21 @@ impl Front {
         if run.state == RunState::Cancelled { Err(Refused::Stopped) } else { Ok(()) }
     }
 
-    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes.
+    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes; so do, by their moments,
+    /// those by hand.
     async fn run(&self, task: &Task, number: u64) -> Result<RunId> {
         let mut before = None;
         loop {
             let page = RunPage { limit: PAGE, before };
             let runs = self.service.list_runs(&runs_of(task), &page).await?;
-            if let Some(run) = runs.iter().find(|run| run.number == number) {
+            if let Some(run) = runs.iter().find(|run| run_times(run) == number) {
                 return Ok(run.id.clone());
             }
-            let passed = runs.iter().any(|run| (1..number).contains(&run.number));
+            let is_counted = number < FIRST_BY_HAND;
+            let passed = runs.iter().any(|run| match is_counted {
+                true => !run.triggered && (1..number).contains(&run.number),
+                false => (run.scheduled_at.ms() as u64) < number,
+            });
             let last =
                 runs.last().filter(|_| !passed && runs.len() == PAGE as usize).ok_or(Refused::NoTask)?;
             before = Some((last.scheduled_at, last.id.clone()));
@@ -139,7 +146,7 @@ impl Front {
         let name = job["service"].as_str().unwrap_or_default();
         let Some(callee) = services::find(&self.service, name).await? else { return Ok(()) };
         let body = json!({
-            "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run.number,
+            "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run_times(run),
         });
         let calls = callee.nodes.iter().map(|node| {
             let call = json!({
@@ -159,6 +166,11 @@ impl Front {
         stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())
     }
+}
+
+/// What a run is called by callbacks and confirmations: how-manieth it is of its task, or, for one by hand, its moment in milliseconds.
+fn run_times(run: &Run) -> u64 {
+    if run.triggered { u64::try_from(run.scheduled_at.ms()).unwrap_or(0) } else { run.number }
 }
 
 fn runs_of(task: &Task) -> RunFilter {

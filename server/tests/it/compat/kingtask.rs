@@ -111,7 +111,8 @@ pub async fn a_call_is_handed_over_as_it_was_asked_for(on: &dyn Fixture) {
         let run = on.take(&id, "rpc").await;
         let wanted = json!({
             "method": method, "url": "https://a.example/b?c=d", "body": "{\"a\":1}",
-            "content_type": "application/json", "headers": {}, "timeout_ms": 7_000, "retry_after_ms": [],
+            "content_type": "application/json", "headers": {}, "failure": "body", "timeout_ms": 7_000,
+            "retry_after_ms": [],
         });
         assert_eq!((job(&run), run.queue.as_deref()), (wanted, Some("rpc")));
         on.succeed(&run, "").await;

@@ -1,7 +1,7 @@
 //! The built-in workers, on the commands and on real sockets and processes.
 
 mod callback;
-mod callee;
+pub mod callee;
 mod rpc;
 mod script;
 mod ssrf;
