@@ -21,6 +21,7 @@ use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Run, TaskId, TaskState};
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::service::{LeaseTerms, Page, Report, TaskFilter};
+use taskcenter_server::engine::settings::Settings as EngineSettings;
 use taskcenter_server::http::{HttpState, Peer, router};
 use taskcenter_server::ports::{self, PortError, Records, Store};
 use taskcenter_server::workers::settings::Settings;
@@ -111,7 +112,12 @@ pub struct Answer {
 
 impl Desk {
     pub fn on(fixture: &dyn Fixture, fronts: Compat) -> Self {
-        let stage = Stage::on(fixture.one(), fixture.records());
+        Self::set(fixture, fronts, EngineSettings::default())
+    }
+
+    /// With an engine that is set like this.
+    pub fn set(fixture: &dyn Fixture, fronts: Compat, settings: EngineSettings) -> Self {
+        let stage = Stage::set(fixture.one(), fixture.records(), settings);
         let http = HttpState {
             service: Arc::clone(&stage.service),
             health: Arc::default(),
@@ -137,8 +143,13 @@ impl Desk {
         Staffed { bench: Bench::on(stage, settings), routes }
     }
 
-    pub async fn send(&self, mut request: Request<Body>) -> Response<Body> {
-        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.send_from(Ipv4Addr::LOCALHOST, request).await
+    }
+
+    /// From another machine.
+    pub async fn send_from(&self, peer: Ipv4Addr, mut request: Request<Body>) -> Response<Body> {
+        request.extensions_mut().insert(Peer(peer.into()));
         self.routes.clone().oneshot(request).await.unwrap()
     }
 
