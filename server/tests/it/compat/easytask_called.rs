@@ -10,7 +10,6 @@ use taskcenter_server::workers::settings::Settings;
 
 use super::{Desk, Staffed};
 use crate::service::NOW;
-use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
 use crate::workers::callee::Callee;
 use crate::workers::until;
