@@ -17,8 +17,9 @@ const WORKER: &str = "easytask_pull.worker";
 const CLAIM: &str = "easytask_pull.claim";
 /// Silence after which a worker is dropped, and its tasks are another's.
 pub const LEASE_MS: i64 = 60_000;
-/// A claim renews what its worker holds, unless that was done so shortly before: who claims all the time renews no more often than that.
-const RENEWED_MS: i64 = LEASE_MS / 20;
+/// A claim renews what its worker holds, unless that was done so shortly before: who claims all the time renews no more often than with its
+/// beats, which come twelve times a lease.
+const RENEWED_MS: i64 = LEASE_MS / 12;
 /// Claims read at a time.
 const PAGE: u32 = 500;
 /// A task that was put a moment ago is worth a short wait.
@@ -109,25 +110,19 @@ impl Front {
         self.live(kind, name, 0).await
     }
 
-    /// Notes that a worker lives, and renews what it holds unless that was done less than `within_ms` ago. One that was silent for too
-    /// long must say hello again.
+    /// Notes that a worker lives, and renews what it holds unless that was begun less than `within_ms` ago: of several claims at once one
+    /// does it. A worker that was silent for too long must say hello again.
     async fn live(&self, kind: &str, name: &str, within_ms: i64) -> Result<()> {
         let now = self.service.now();
-        let alive = |worker: Option<Worker>| {
+        let seen = |worker: Option<Worker>| {
             let alive = worker.filter(|worker| now.since(worker.seen_at) < LEASE_MS);
-            alive.ok_or_else(|| Refused::NotGreeted(name.to_owned()))
-        };
-        let worker = alive(self.service.read_record(WORKER, &key(kind, name)).await?)?;
-        let renews = now.since(worker.renewed_at) >= within_ms;
-        if renews {
-            self.renew(kind, name).await?;
-        }
-        let seen = |standing: Option<Worker>| {
-            let Worker { seen_at, renewed_at } = alive(standing)?;
+            let Worker { seen_at, renewed_at } = alive.ok_or_else(|| Refused::NotGreeted(name.to_owned()))?;
+            let renews = now.since(renewed_at) >= within_ms;
             let renewed_at = if renews { renewed_at.max(now) } else { renewed_at };
-            Ok((Some((Worker { seen_at: seen_at.max(now), renewed_at }, None)), ()))
+            Ok::<_, Refused>((Some((Worker { seen_at: seen_at.max(now), renewed_at }, None)), renews))
         };
-        self.service.change_record(WORKER, &key(kind, name), seen).await
+        let renews = self.service.change_record(WORKER, &key(kind, name), seen).await?;
+        if renews { self.renew(kind, name).await } else { Ok(()) }
     }
 
     /// Renews all that a worker holds, and forgets the claims of which nothing is left.
