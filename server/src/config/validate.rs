@@ -149,7 +149,11 @@ impl Config {
         const YEAR_HOURS: u64 = 366 * 24;
         let compat = &self.compat;
         within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_RUNTIME_SEC)?;
-        within("compat.kingtask.result_keep_sec", compat.kingtask.result_keep_sec, 1..=10 * YEAR_HOURS * 3_600)?;
+        within(
+            "compat.kingtask.result_keep_sec",
+            compat.kingtask.result_keep_sec,
+            1..=10 * YEAR_HOURS * 3_600,
+        )?;
         let timeout_sec = compat.easytask.callback_timeout_sec;
         within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_RUNTIME_SEC)?;
         let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);

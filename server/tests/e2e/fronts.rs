@@ -241,7 +241,8 @@ async fn two_workers_claiming_ten_thousand_tasks_at_once_never_get_the_same_one(
 /// Counts whoever connects.
 async fn canary() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let (port, met) = (listener.local_addr().expect("it has an address").port(), Arc::new(AtomicUsize::new(0)));
+    let (port, met) =
+        (listener.local_addr().expect("it has an address").port(), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&met);
     tokio::spawn(async move {
         while listener.accept().await.is_ok() {
@@ -262,7 +263,8 @@ async fn no_packet_of_a_worker_or_a_front_reaches_an_address_that_is_denied() {
     );
     let server = cluster.start().await;
     let url = format!("http://127.0.0.1:{port}");
-    let service = json!({"name": "shop", "nodes": [{"url": url}], "health": {"path": "/", "interval_ms": 20}});
+    let service =
+        json!({"name": "shop", "nodes": [{"url": url}], "health": {"path": "/", "interval_ms": 20}});
     say(&server, "/v1/services", service).await;
     let callback = json!({"service": "shop", "path": "/", "retry_after_ms": []}).to_string();
     say(&server, "/v1/tasks", json!({"name": "called", "queue": "callback", "data": callback})).await;
@@ -294,7 +296,8 @@ async fn no_packet_of_a_worker_or_a_front_reaches_an_address_that_is_denied() {
             runs.iter().any(|run| {
                 let why = run["reason"].as_str().unwrap_or_default();
                 // The look at its health was refused before.
-                run["tag"] == *tag && (why.contains("is not allowed") || why.contains("no node of the service"))
+                run["tag"] == *tag
+                    && (why.contains("is not allowed") || why.contains("no node of the service"))
             })
         })
     })
@@ -316,7 +319,8 @@ async fn the_claim_board_works_with_no_broker() {
     let mut cluster = with_fronts(Mode::Embedded, "taskdash");
     cluster.extra.push_str("[compat.taskdash]\nenabled = true\n");
     let mut server = cluster.start().await;
-    let form = async |server: &Server, form: &str| ask(server, Method::POST, "/rpost/task", form.to_owned()).await;
+    let form =
+        async |server: &Server, form: &str| ask(server, Method::POST, "/rpost/task", form.to_owned()).await;
     let register = json!({"URL": format!("http://127.0.0.1:{port}/TaskDash/"), "Name": "annotator"});
     assert_eq!(say(&server, "/rpost/serviceRegister", register).await, "success");
     wait::until("the service was asked for its tasks", async || {
@@ -326,7 +330,8 @@ async fn the_claim_board_works_with_no_broker() {
     let task = json!({"ProjectID": "p", "InstanceID": "i", "TaskID": "told", "TaskType": "satEdit"});
     assert_eq!(say(&server, "/rpost/taskRegister", task.clone()).await, "success");
     let rows = form(&server, "operation=GetTasksNoUser").await;
-    let told = rows.as_array().expect("rows").iter().find(|row| row["TaskID"] == "told").expect("it is there");
+    let told =
+        rows.as_array().expect("rows").iter().find(|row| row["TaskID"] == "told").expect("it is there");
     let id = told["ID"].as_str().expect("it has an id").to_owned();
     assert_eq!(form(&server, &format!("operation=TaskBind&id={id}&user=smq")).await, "success");
     assert_eq!(form(&server, &format!("operation=TaskBind&id={id}&user=thief")).await, "任务已被他人领取");

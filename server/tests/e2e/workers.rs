@@ -51,7 +51,10 @@ impl Worker {
     }
 
     fn logged(&self, wanted: &str) -> bool {
-        std::fs::read_to_string(&self.log).expect("the log is there").lines().any(|line| line.contains(wanted))
+        std::fs::read_to_string(&self.log)
+            .expect("the log is there")
+            .lines()
+            .any(|line| line.contains(wanted))
     }
 }
 
@@ -135,7 +138,8 @@ async fn a_worker_that_is_killed_in_mid_task_loses_nothing(mode: Mode) {
         called.load(Ordering::SeqCst) == 1 && std::fs::exists(&pid).is_ok_and(|is_there| is_there)
     })
     .await;
-    wait::until("the program's output is in the worker's log", async || first.logged("a line of the log")).await;
+    wait::until("the program's output is in the worker's log", async || first.logged("a line of the log"))
+        .await;
     first.kill();
     assert_eq!(ended(&server).await, [], "nobody has said how they ended");
 

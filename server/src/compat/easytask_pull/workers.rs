@@ -83,8 +83,7 @@ impl Front {
             self.service.remove_record(CLAIM, key).await?;
         }
         let now = self.service.now();
-        let greet =
-            |_: Option<Worker>| Ok((Some((Worker { seen_at: now, renewed_at: now }, None)), ()));
+        let greet = |_: Option<Worker>| Ok((Some((Worker { seen_at: now, renewed_at: now }, None)), ()));
         self.service.change_record(WORKER, &key(kind, name), greet).await
     }
 

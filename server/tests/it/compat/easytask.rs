@@ -544,9 +544,15 @@ pub async fn a_service_of_the_native_api_is_not_the_fronts_to_change(on: &dyn Fi
 pub async fn a_second_node_that_says_nothing_of_the_time_out_keeps_it(on: &dyn Fixture) {
     let on = desk(on);
     register(&on).await;
-    assert_eq!(post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(null))).await, DONE);
+    assert_eq!(
+        post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(null))).await,
+        DONE
+    );
     assert_eq!(stored(&on).await.unwrap()["timeout_ms"], 5_000);
-    assert_eq!(post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(7))).await, DONE);
+    assert_eq!(
+        post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(7))).await,
+        DONE
+    );
     assert_eq!(stored(&on).await.unwrap()["timeout_ms"], 7_000);
 }
 

@@ -127,7 +127,8 @@ async fn trace_headers_arrive_with_the_callback() {
     for (name, value) in trace {
         request = request.header(format!("x-easy-task-{name}"), value);
     }
-    let task = json!({ "name": "n", "srv_name": "srv", "callback_path": "/cb", "sched_mode": 2, "time_spec_at": 1 });
+    let task =
+        json!({ "name": "n", "srv_name": "srv", "callback_path": "/cb", "sched_mode": 2, "time_spec_at": 1 });
     let answer = on.send(request.body(Body::from(task.to_string())).unwrap()).await;
     let answer: Value = serde_json::from_str(&answer.body).unwrap();
     let run = on.bench.stage.fire(&TaskId::parse(answer["task_id"].as_str().unwrap()).unwrap()).await;

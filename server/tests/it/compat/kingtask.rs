@@ -345,7 +345,9 @@ pub async fn a_day_is_one_of_the_servers_time_zone(on: &dyn Fixture) {
         let run = on.take(&id, "script").await;
         if well { on.succeed(&run, "").await } else { fail(&on, &run, "wrong").await }
     }
-    for (day, success, failure) in [("2001-09-09", "1", "0"), ("2001-09-10", "1", "1"), ("2001-09-11", "0", "0")] {
+    for (day, success, failure) in
+        [("2001-09-09", "1", "0"), ("2001-09-10", "1", "1"), ("2001-09-11", "0", "0")]
+    {
         assert_eq!(number(&on, &format!("/api/v1/task/result/success/{day}")).await, success, "{day}");
         assert_eq!(number(&on, &format!("/api/v1/task/result/failure/{day}")).await, failure, "{day}");
     }
@@ -385,7 +387,11 @@ pub async fn a_store_that_fails_is_a_403_with_a_text(fixture: &dyn Fixture) {
         on.get("/api/v1/task/result/failure/2001-09-09").await,
     ];
     for answer in asked {
-        assert_eq!((answer.status, answer.kind.as_str()), (403, "application/json; charset=utf-8"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.kind.as_str()),
+            (403, "application/json; charset=utf-8"),
+            "{answer:?}"
+        );
         assert!(serde_json::from_str::<String>(&answer.body).is_ok(), "{answer:?}");
     }
     failing.mend();

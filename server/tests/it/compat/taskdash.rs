@@ -444,7 +444,8 @@ pub async fn a_page_on_another_host_is_answered(on: &dyn Fixture) {
     let on = desk(on);
     let id = task(&on, "t", &json!({})).await;
     let ask = async |peer: [u8; 4], path: &str, origin: &str| {
-        let request = Request::post(path).header(header::HOST, "board.lan:8275").header(header::ORIGIN, origin);
+        let request =
+            Request::post(path).header(header::HOST, "board.lan:8275").header(header::ORIGIN, origin);
         let request = request.body(Body::from("operation=GetTasksNoUser")).unwrap();
         on.send_from(peer.into(), request).await
     };
@@ -453,10 +454,22 @@ pub async fn a_page_on_another_host_is_answered(on: &dyn Fixture) {
     assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     let answer = super::answer(answer).await;
     assert!(answer.status == 200 && answer.body.contains(&id), "{answer:?}");
-    assert_eq!(ask([10, 1, 2, 3], "/rpost/task", "http://board.lan:8275").await.status(), 200, "its own page");
-    assert_eq!(ask([10, 9, 9, 9], "/rpost/task", foreign).await.status(), 401, "a network that nobody trusts");
+    assert_eq!(
+        ask([10, 1, 2, 3], "/rpost/task", "http://board.lan:8275").await.status(),
+        200,
+        "its own page"
+    );
+    assert_eq!(
+        ask([10, 9, 9, 9], "/rpost/task", foreign).await.status(),
+        401,
+        "a network that nobody trusts"
+    );
     assert_eq!(ask([127, 0, 0, 1], "/rpost/task", foreign).await.status(), 401, "this machine's own browser");
-    assert_eq!(ask([10, 1, 2, 3], "/v1/tasks", foreign).await.status(), 401, "other routes are not the page's");
+    assert_eq!(
+        ask([10, 1, 2, 3], "/v1/tasks", foreign).await.status(),
+        401,
+        "other routes are not the page's"
+    );
     assert_eq!(ask([10, 1, 2, 3], "/rpost/taskRegister", foreign).await.status(), 401, "nor are services'");
 }
 
@@ -468,9 +481,11 @@ pub async fn a_body_that_is_too_long_is_error_1000(on: &dyn Fixture) {
     }
     assert_eq!(on.post("/rpost/task", &long).await, said(FORMAT));
     let form = Request::post("/rpost/task").header(header::CONTENT_TYPE, "multipart/form-data; boundary=xx");
-    let body = format!("--xx\r\nContent-Disposition: form-data; name=\"operation\"\r\n\r\n{long}\r\n--xx--\r\n");
+    let body =
+        format!("--xx\r\nContent-Disposition: form-data; name=\"operation\"\r\n\r\n{long}\r\n--xx--\r\n");
     assert_eq!(super::answer(on.send(form.body(Body::from(body)).unwrap()).await).await, said(FORMAT));
-    let just = json!({"URL": "http://a.example/", "Name": "n", "more": "x".repeat(1024 * 1024 - 100)}).to_string();
+    let just =
+        json!({"URL": "http://a.example/", "Name": "n", "more": "x".repeat(1024 * 1024 - 100)}).to_string();
     assert_eq!(message(&on, "serviceRegister", &just).await, "success");
 }
 

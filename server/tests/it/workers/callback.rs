@@ -234,7 +234,8 @@ struct OutOfOrder {
 #[async_trait::async_trait]
 impl Directory for OutOfOrder {
     async fn find(&self, name: &str) -> Result<Option<Service>, String> {
-        let fails = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let fails =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if fails { Err("the store is away".to_owned()) } else { self.inside.find(name).await }
     }
 
