@@ -56,7 +56,7 @@ pub enum Outcome {
     Unrouted,
     /// The consumer was shut down before the handler had an outcome.
     Interrupted,
-    /// The consumer was shut down before a handler was called.
+    /// The consumer was shut down before a handler was called, or the handler gave it back untried.
     Released,
 }
 
@@ -71,8 +71,8 @@ pub struct Delivered {
     pub result: Option<Value>,
 }
 
-/// A reported message is cut here, in characters: it is for a person, and no error may be too long to be reported.
-const MAX_REPORTED_CHARS: usize = 2_000;
+/// A reported message is cut here, as the server would: it is for a person, and no error may be too long to be reported.
+const MAX_REPORTED_BYTES: usize = 32 * 1024;
 
 /// Everything one delivery needs.
 pub(crate) struct Dispatcher {
@@ -202,7 +202,10 @@ impl Dispatcher {
             return None;
         };
         let (outcome, message, retry_after) = reported(outcome)?;
-        let message = message.map(|message| message.chars().take(MAX_REPORTED_CHARS).collect());
+        let message = message.map(|mut message| {
+            message.truncate(message.floor_char_boundary(MAX_REPORTED_BYTES));
+            message
+        });
         let retry_after_ms = retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         Some((
             reporter,
@@ -244,6 +247,7 @@ fn failed(error: &HandlerError) -> Outcome {
         Disposition::DeadLetter => Outcome::Dead { message },
         Disposition::Skip => Outcome::Skipped { message },
         Disposition::ConfirmLater(within) => Outcome::Deferred { message, within },
+        Disposition::Release => Outcome::Released,
     }
 }
 
@@ -282,7 +286,7 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
             warn!(tag, task_id, run_id, attempt, "shut down before an outcome; given back");
         }
         Outcome::Released => {
-            debug!(tag, task_id, run_id, attempt, "shut down before the handler; given back");
+            debug!(tag, task_id, run_id, attempt, "not tried; given back");
         }
     }
 }

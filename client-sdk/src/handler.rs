@@ -28,6 +28,8 @@ pub enum Disposition {
     Skip,
     /// Somebody else has taken the attempt on, and says within this time how it ended.
     ConfirmLater(Duration),
+    /// Not tried: somebody may have it at once, and no attempt is lost.
+    Release,
 }
 
 /// Why a handler did not succeed, and what to do about it.
@@ -69,6 +71,12 @@ impl HandlerError {
     /// RocketMQ the server waits for as long as the task's `max_runtime` says.
     pub fn confirm_later(within: Duration, to_whom: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::ConfirmLater(within), source: to_whom.into() }
+    }
+
+    /// What the handler works with is out of order, and not what it was given: the message goes back untried, and no attempt is lost. It may
+    /// come again at once, so wait a little before you say so.
+    pub fn release(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { disposition: Disposition::Release, source: reason.into() }
     }
 
     /// What is to become of the message.
@@ -201,6 +209,7 @@ mod tests {
         assert_eq!(HandlerError::retry_after(soon, "busy").disposition(), Disposition::RetryAfter(soon));
         assert_eq!(HandlerError::dead_letter("bad").disposition(), Disposition::DeadLetter);
         assert_eq!(HandlerError::skip("done before").disposition(), Disposition::Skip);
+        assert_eq!(HandlerError::release("not now").disposition(), Disposition::Release);
         assert_eq!(HandlerError::confirm_later(soon, "taken").disposition(), Disposition::ConfirmLater(soon));
     }
 }

@@ -417,6 +417,10 @@ pub struct RenewRequest {
     /// How long from now; as in [`LeaseRequest`].
     #[serde(default = "half_a_minute")]
     pub lease_ms: u64,
+    /// Whether the lease ends then even where it would have lasted longer: the work is in somebody else's hands, who has that long. A
+    /// renewal never shortens a lease otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hand_over: bool,
 }
 
 /// Body of `POST /v1/runs/settle`.

@@ -274,7 +274,8 @@ async fn a_worker_leases_renews_and_settles() {
     let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0 };
     assert_eq!(center.lease(&request).await.unwrap().runs[0].token, "t");
     let held = Held { run_id: "r".into(), attempt: 1, token: "t".into() };
-    let renewed = center.renew(&RenewRequest { runs: vec![held], lease_ms: 30_000 }).await.unwrap();
+    let renewed =
+        center.renew(&RenewRequest { runs: vec![held], lease_ms: 30_000, hand_over: false }).await.unwrap();
     assert_eq!(renewed.results[0].problem.as_ref().unwrap().code, "stale");
     let report = OutcomeReport {
         attempt: 1,

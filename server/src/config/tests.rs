@@ -190,6 +190,12 @@ fn a_broken_value_is_named_with_what_is_expected() {
         ("[log]\nformat = \"xml\"", ["`log.format`", "json"]),
         ("[log]\nlevel = \"=loud=\"", ["`log.level`", "debug"]),
         ("[server\n", ["test.toml", "line 1"]),
+        ("[compat.kingtask]\ntask_run_sec = 0", ["compat.kingtask.task_run_sec", "1"]),
+        ("[compat.kingtask]\nresult_keep_sec = 0", ["compat.kingtask.result_keep_sec", "1"]),
+        ("[compat.easytask]\ncallback_timeout_sec = 0", ["compat.easytask.callback_timeout_sec", "1"]),
+        ("[compat.easytask_pull]\nsession_hours = 0", ["compat.easytask_pull.session_hours", "1"]),
+        ("[compat.taskdash]\nsession_hours = 0", ["compat.taskdash.session_hours", "1"]),
+        ("[compat.taskdash]\ntopic_prefix = \"a.b\"", ["compat.taskdash.topic_prefix", "letters"]),
     ] {
         let refusal = refusal(text);
         assert!(words.iter().all(|word| refusal.contains(word)), "{text:?} was refused with {refusal:?}");

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError, Mode};
 use crate::core::net::Net;
+use crate::core::submission::MAX_RUNTIME_SEC;
 use crate::engine::prune::REMEMBER_MS;
 use crate::workers::QUEUES;
 
@@ -23,6 +24,7 @@ impl Config {
         self.validate_engine()?;
         self.validate_alerts()?;
         self.validate_workers()?;
+        self.validate_compat()?;
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         demand(
             filter.is_ok() && !self.log.level.is_empty(),
@@ -149,6 +151,29 @@ impl Config {
         within("callback.answer_bytes", callback.answer_bytes as u64, 1..=16 * 1024 * 1024)?;
         within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS)?;
         within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS)
+    }
+
+    fn validate_compat(&self) -> Result<(), ConfigError> {
+        const YEAR_HOURS: u64 = 366 * 24;
+        let compat = &self.compat;
+        within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_RUNTIME_SEC)?;
+        within(
+            "compat.kingtask.result_keep_sec",
+            compat.kingtask.result_keep_sec,
+            1..=10 * YEAR_HOURS * 3_600,
+        )?;
+        let timeout_sec = compat.easytask.callback_timeout_sec;
+        within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_RUNTIME_SEC)?;
+        let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);
+        within("compat.easytask_pull.session_hours", u64::from(pull), 1..=YEAR_HOURS)?;
+        within("compat.taskdash.session_hours", u64::from(board), 1..=YEAR_HOURS)?;
+        // The longest of the four topics' names follows it.
+        let prefix = &compat.taskdash.topic_prefix;
+        demand(
+            prefix.is_empty() || is_mq_name(prefix, 100),
+            "compat.taskdash.topic_prefix",
+            "up to 100 letters, digits, _ - % or |, or empty",
+        )
     }
 }
 

@@ -107,6 +107,10 @@ const FORWARDED: [HeaderName; 4] = [
     header::VIA,
 ];
 
+/// The routes of the board's page, which may stand on another host. Browsers of a trusted network are believed there whatever page they show;
+/// a browser of this machine is not, for nobody has said that it may.
+const OF_ANY_PAGE: [&str; 2] = ["/rget/task", "/rpost/task"];
+
 /// Lets a request through on behalf of whoever sends it, or says what they lack.
 pub async fn admit(State(context): State<Context>, request: Request, next: Next) -> Response {
     let knock = Knock::of(&request);
@@ -130,6 +134,8 @@ pub async fn admit(State(context): State<Context>, request: Request, next: Next)
 struct Knock {
     need: Need,
     asker: Option<IpAddr>,
+    /// Whose browser shows another's page, where such a page may ask.
+    shows: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
 }
@@ -140,6 +146,7 @@ impl Knock {
         Self {
             need: need(request.method(), route),
             asker: asker(request),
+            shows: straight(request).filter(|_| OF_ANY_PAGE.contains(&route)),
             token: bearer(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
         }
@@ -154,7 +161,9 @@ impl Knock {
         let nobody = |error| (String::new(), error);
         let token = self.token.map_err(nobody)?;
         let service = &context.state.service;
-        let origin = self.asker.map_or(Origin::Elsewhere, |address| service.origin(address));
+        let is_trusted = |address: &IpAddr| service.origin(*address) == Origin::Trusted;
+        let asker = self.asker.or_else(|| self.shows.filter(is_trusted));
+        let origin = asker.map_or(Origin::Elsewhere, |address| service.origin(address));
         let admitted = service.admit(token.as_deref(), origin).await;
         let caller = admitted.map_err(|denied| nobody(ApiError::Unauthorized(denied)))?;
         match lack(&caller, self.need) {
@@ -187,16 +196,22 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
 }
 
-/// The address that asks for itself; none where somebody else may be behind it. A proxy on a machine makes everybody come from that
-/// machine, and a browser lends its place to the pages of others.
+/// The address that asks for itself; none where somebody else may be behind it: a browser lends its place to the pages of others.
 fn asker(request: &Request) -> Option<IpAddr> {
+    let headers = request.headers();
+    let host = text(headers, &header::HOST).unwrap_or_default();
+    straight(request).filter(|_| !is_of_a_foreign_page(headers, host))
+}
+
+/// The address that a request comes straight from. A proxy on a machine makes everybody come from that machine.
+fn straight(request: &Request) -> Option<IpAddr> {
     let Peer(address) = request.extensions().get::<Peer>()?;
     let (address, headers) = (address.to_canonical(), request.headers());
     let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
     let host = text(headers, &header::HOST).unwrap_or_default();
     // A page that had its own name point here, to look like ours, sends that name. Such names are of the public DNS, so they have a dot.
     let is_renamed = address.is_loopback() && is_public(host);
-    (!is_forwarded && !is_renamed && !is_of_a_foreign_page(headers, host)).then_some(address)
+    (!is_forwarded && !is_renamed).then_some(address)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -11,7 +11,7 @@ use crate::core::run::Outcome;
 use crate::engine::service::{Confirmation, Report};
 
 /// Longer messages are cut: an outcome must not get lost because its reason is long.
-const MAX_MESSAGE_BYTES: usize = 4_096;
+const MAX_MESSAGE_BYTES: usize = 32 * 1024;
 /// Longest pause that a handler can ask for: a year.
 const MAX_RETRY_AFTER_MS: u64 = 366 * 86_400_000;
 /// Longest result, as it is written.

@@ -101,7 +101,11 @@ pub async fn renew(
         token: held.token,
     };
     let held: Vec<Held> = request.runs.into_iter().map(held).collect();
-    let answers = context.state.service.renew(&held, lease_ms).await?;
+    let service = &context.state.service;
+    let answers = match request.hand_over {
+        true => service.hand_over(&held, lease_ms).await?,
+        false => service.renew(&held, lease_ms).await?,
+    };
     let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
     let good = |until| Good { lease_until: Some(view::timestamp(until)), state: None };
     let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));

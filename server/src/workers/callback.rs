@@ -22,6 +22,9 @@ use crate::core::callee::{Callee, CalleeNode};
 /// The queue.
 pub const QUEUE: &str = "callback";
 
+/// Pause before a callback is given back whose service could not be looked up.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
 /// What the handler works with.
 pub struct Callbacks {
     /// The services.
@@ -98,7 +101,10 @@ enum Verdict {
 pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), HandlerError> {
     let callbacks = context.state();
     let again = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
-    let callee = callbacks.directory.find(&job.service).await.map_err(HandlerError::retry)?;
+    let callee = match callbacks.directory.find(&job.service).await {
+        Ok(callee) => callee,
+        Err(why) => return Err(not_now(&job.service, why).await),
+    };
     let callee = callee.ok_or_else(|| again(format!("there is no service {:?}", job.service)))?;
     let answer = match callbacks.call(&callee, &job, &context).await {
         Ok(answer) => answer,
@@ -113,6 +119,13 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
             format!("{:?} has taken it on", job.service),
         )),
     }
+}
+
+/// It is not the service's fault that nobody knows where it is: its run goes back as it came, after a pause.
+async fn not_now(service: &str, why: String) -> HandlerError {
+    tracing::warn!(service, why, "a service cannot be looked up; its callback waits");
+    tokio::time::sleep(NOT_NOW).await;
+    HandlerError::release(why)
 }
 
 impl Callbacks {
@@ -188,9 +201,11 @@ impl Job {
         let (Reply::Easytask, Ok(mut body @ Value::Object(_))) = (self.reply, parsed) else {
             return self.body.clone();
         };
-        let number = context.property(property::NUMBER).and_then(|number| number.parse::<u64>().ok());
+        let number = |name| context.property(name).and_then(|number| number.parse::<u64>().ok());
+        let counted = number(property::NUMBER).filter(|number| *number > 0);
         body["task_id"] = context.task_id().into();
-        body["run_times"] = number.filter(|number| *number > 0).unwrap_or(1).into();
+        // A run by hand is not counted; its moment tells it from the others.
+        body["run_times"] = counted.or_else(|| number(property::SCHEDULED_AT)).unwrap_or(1).into();
         body.to_string()
     }
 

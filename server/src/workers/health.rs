@@ -1,21 +1,24 @@
 //! Looks after the nodes of services: one that does not answer is left out until it does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 use taskcenter_client::clock::Clock;
+use tokio::sync::Semaphore;
 
 use super::directory::Directory;
 use super::outbound::{Call, Outbound};
 use crate::core::callee::{Callee, CalleeNode};
 
-/// Nodes that are asked at the same time.
-const AT_ONCE: usize = 32;
+/// Nodes that are asked at the same time, of those that answered the last time and of those that did not.
+const AT_ONCE: [usize; 2] = [512, 64];
 /// How long a node may take to say that it is well.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The shortest pause between two passes over all services.
@@ -41,6 +44,10 @@ impl Health {
         self.say(url, Err(why.to_owned()));
     }
 
+    fn is_down(&self, url: &str) -> bool {
+        self.lock().contains_key(url)
+    }
+
     fn say(&self, url: &str, found: Result<(), String>) {
         let changed = match &found {
             Ok(()) => self.lock().remove(url).is_some(),
@@ -61,6 +68,19 @@ impl Health {
     }
 }
 
+/// Room for questions.
+pub struct Room {
+    up: Semaphore,
+    down: Semaphore,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let [up, down] = AT_ONCE.map(Semaphore::new);
+        Self { up, down }
+    }
+}
+
 /// The loop that asks the nodes.
 pub struct Watch {
     /// What it finds.
@@ -73,28 +93,51 @@ pub struct Watch {
     pub interval: Duration,
     /// Tells when the last one was.
     pub clock: Arc<dyn Clock>,
+    /// How many are asked at the same time.
+    pub room: Room,
 }
 
 impl Watch {
-    /// Asks and asks. Ends only by being dropped.
+    /// Asks and asks. Each service has passes of its own, so that one whose nodes hang holds up no other. Ends only by being dropped.
     pub async fn run(self) {
         let mut ended_at: HashMap<String, i64> = HashMap::new();
+        let mut under_way: HashSet<String> = HashSet::new();
+        let mut passes = FuturesUnordered::new();
         loop {
-            let services = match self.directory.all().await {
-                Ok(services) => services,
-                Err(why) => {
-                    tracing::debug!(why, "the services cannot be read; their nodes stay as they are");
-                    Vec::new()
+            let services = self.services().await;
+            let now = self.clock.now_ms();
+            for callee in &services {
+                if self.wait_ms(callee, &ended_at, now) == 0 && under_way.insert(callee.name.clone()) {
+                    passes.push(self.pass(callee.clone()));
                 }
-            };
-            let now = self.clock.now_ms();
-            let due: Vec<_> = services.iter().filter(|callee| self.is_due(callee, &ended_at, now)).collect();
-            self.ask_all(&due).await;
-            // A pause begins when the pass has ended.
-            let now = self.clock.now_ms();
-            ended_at.extend(due.iter().map(|callee| (callee.name.clone(), now)));
-            tokio::time::sleep(self.pause(&services)).await;
+            }
+            let turn = tokio::time::sleep(self.pause(&services, &ended_at, &under_way, now));
+            tokio::pin!(turn);
+            loop {
+                tokio::select! {
+                    Some(name) = passes.next() => {
+                        under_way.remove(&name);
+                        // A pause begins when the pass has ended.
+                        ended_at.insert(name, self.clock.now_ms());
+                    }
+                    () = &mut turn => break,
+                }
+            }
         }
+    }
+
+    async fn services(&self) -> Vec<Callee> {
+        self.directory.all().await.unwrap_or_else(|why| {
+            tracing::debug!(why, "the services cannot be read; their nodes stay as they are");
+            Vec::new()
+        })
+    }
+
+    /// Asks every node of a service; its name.
+    async fn pass(&self, callee: Callee) -> String {
+        let checked = callee.nodes.iter().filter(|node| callee.is_checked(node));
+        join_all(checked.map(|node| self.look(&callee, node))).await;
+        callee.name
     }
 
     fn interval_ms(&self, callee: &Callee) -> u64 {
@@ -102,29 +145,34 @@ impl Watch {
         own.unwrap_or_else(|| u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn is_due(&self, callee: &Callee, ended_at: &HashMap<String, i64>, now: i64) -> bool {
-        let waited = ended_at.get(&callee.name).map(|at| now.saturating_sub(*at));
+    /// How long a service's next pass has to wait yet.
+    fn wait_ms(&self, callee: &Callee, ended_at: &HashMap<String, i64>, now: i64) -> u64 {
         // A clock that was put back must not keep it waiting.
-        waited.is_none_or(|ms| ms < 0 || ms as u64 >= self.interval_ms(callee))
+        let waited = ended_at.get(&callee.name).and_then(|at| u64::try_from(now.saturating_sub(*at)).ok());
+        waited.map_or(0, |waited| self.interval_ms(callee).saturating_sub(waited))
     }
 
-    fn pause(&self, services: &[Callee]) -> Duration {
-        let shortest = services.iter().map(|callee| Duration::from_millis(self.interval_ms(callee))).min();
+    /// Until the next pass may begin, or the services are read again to see what is new.
+    fn pause(
+        &self,
+        services: &[Callee],
+        ended_at: &HashMap<String, i64>,
+        under_way: &HashSet<String>,
+        now: i64,
+    ) -> Duration {
+        let wait = |callee: &Callee| match under_way.contains(&callee.name) {
+            true => self.interval_ms(callee),
+            false => self.wait_ms(callee, ended_at, now),
+        };
+        let shortest = services.iter().map(|callee| Duration::from_millis(wait(callee))).min();
         shortest.unwrap_or(self.interval).min(self.interval).max(TURN)
     }
 
-    async fn ask_all(&self, services: &[&Callee]) {
-        let mut asked = Vec::new();
-        for callee in services {
-            let checked = callee.nodes.iter().filter(|node| callee.is_checked(node));
-            asked.extend(checked.map(|node| self.look(callee, node)));
-        }
-        while !asked.is_empty() {
-            join_all(asked.drain(..asked.len().min(AT_ONCE))).await;
-        }
-    }
-
+    /// Nodes that hung the last time wait for each other, and for nobody else.
     async fn look(&self, callee: &Callee, node: &CalleeNode) {
+        let room = if self.health.is_down(&node.url) { &self.room.down } else { &self.room.up };
+        // It is never closed.
+        let _place = room.acquire().await;
         self.health.say(&node.url, self.ask(callee, node).await);
     }
 

@@ -42,7 +42,11 @@ impl WorkerApi for Inside {
 
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
         let held: Vec<Held> = request.runs.into_iter().map(held).collect();
-        let answers = self.0.renew(&held, millis(request.lease_ms)).await;
+        let lease_ms = millis(request.lease_ms);
+        let answers = match request.hand_over {
+            true => self.0.hand_over(&held, lease_ms).await,
+            false => self.0.renew(&held, lease_ms).await,
+        };
         let answers = answers.map_err(|error| CallError::Unavailable(told(&error)))?;
         let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
             Ok(until) => RunAnswer { lease_until: Some(timestamp(until)), ..good(&held.run_id) },

@@ -176,6 +176,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
             outbound,
             interval: Duration::from_millis(self.settings.callback.health_interval_ms),
             clock: Arc::clone(&self.clock),
+            room: health::Room::default(),
         }
     }
 

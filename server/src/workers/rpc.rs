@@ -38,6 +38,19 @@ pub struct Job {
     headers: BTreeMap<String, String>,
     /// The statuses that succeed.
     success: Option<Vec<u16>>,
+    #[serde(default)]
+    failure: Failure,
+}
+
+/// What is said of an answer that is no success.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Failure {
+    /// Its status and its body.
+    #[default]
+    Answer,
+    /// Its body alone, which is kingtask's message.
+    Body,
 }
 
 /// Makes the call of one attempt.
@@ -50,7 +63,10 @@ pub async fn handle(context: Context<Rpc>, job: Job) -> Result<(), HandlerError>
     let again = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
     match rpc.outbound.make(call).await {
         Ok(answer) if job.succeeds(answer.status) => attempt::keep(&context, &answer.body),
-        Ok(answer) => Err(again(said(&answer))),
+        Ok(answer) => Err(again(match job.failure {
+            Failure::Answer => said(&answer),
+            Failure::Body => answer.body,
+        })),
         Err(CallError::Refused(why)) => Err(HandlerError::dead_letter(why)),
         Err(error) => Err(again(error.to_string())),
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -232,15 +233,17 @@ fn text(output: &[u8]) -> String {
 }
 
 /// A program with all that it starts, unless that leaves the group on purpose.
-struct Group(Option<Pid>);
+struct Group(Mutex<Option<Pid>>);
 
 impl Group {
     fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
+        Self(Mutex::new(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))))
     }
 
+    /// Once: when the program has been waited for, its number may be another's.
     fn kill(&self) {
-        if let Some(leader) = self.0 {
+        let leader = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(leader) = leader {
             // Nobody left is no trouble.
             let _ = kill_process_group(leader, Signal::KILL);
         }

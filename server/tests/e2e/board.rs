@@ -82,9 +82,13 @@ async fn services_speak_to_the_board_by_their_topics_and_what_came_too_early_com
         rows.iter().any(|row| row["ID"] == "9cf4db018beecb08a1f27678798c0653")
     })
     .await;
+    let time =
+        async || ask(&server, "operation=GetServices").await.first().and_then(|of| of["Time"].as_i64());
+    let registered = time().await.expect("it is among the services");
+    wait::moment((registered + 1) * 1_000).await;
     publish(&cluster, "heartBeat", &json!({"url": url, "time": 1_594_885_152, "reserved": "no"})).await;
-    wait::until("the service lives", async || {
-        ask(&server, "operation=GetServices").await.iter().any(|service| service["Status"] == "up")
+    wait::until("the service was heard of later than it registered", async || {
+        time().await.is_some_and(|time| time > registered)
     })
     .await;
 }

@@ -177,6 +177,7 @@ impl Cluster {
             child: Mutex::new(child),
             url: format!("http://127.0.0.1:{port}"),
             log: format!("{base}.log"),
+            http: reqwest::Client::new(),
         }
     }
 }
@@ -191,6 +192,8 @@ pub struct Server {
     child: Mutex<Child>,
     pub url: String,
     pub log: String,
+    /// Keeps its connections to the node.
+    pub http: reqwest::Client,
 }
 
 impl Server {
@@ -200,7 +203,7 @@ impl Server {
 
     /// What `/readyz` says, or nothing when nobody answers.
     pub async fn status(&self) -> Option<String> {
-        let answer = reqwest::get(format!("{}/readyz", self.url)).await.ok()?;
+        let answer = self.http.get(format!("{}/readyz", self.url)).send().await.ok()?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
         answer["status"].as_str().map(str::to_owned)
     }

@@ -1,12 +1,15 @@
 //! The fronts for older systems' clients on running nodes: the built-in workers do the work, nothing is played by hand, and the node
 //! is started anew in between.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::post;
-use reqwest::{Client, Method};
+use futures_util::stream::{self, StreamExt as _};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -17,6 +20,7 @@ in_both_modes! {
     the_transcript_of_kingtasks_document
     a_service_of_easytask_is_called_back_and_confirms
     a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called
+    two_workers_claiming_ten_thousand_tasks_at_once_never_get_the_same_one
 }
 
 const FRONTS: &str = "[callback]\nallow = [\"127.0.0.0/8\"]\n[compat.kingtask]\nenabled = true\n[compat.easytask]\nenabled = true\n\
@@ -29,7 +33,7 @@ fn with_fronts(mode: Mode, name: &str) -> Cluster {
 }
 
 async fn ask(server: &Server, method: Method, path: &str, body: String) -> Value {
-    let request = Client::new().request(method, format!("{}{path}", server.url)).body(body);
+    let request = server.http.request(method, format!("{}{path}", server.url)).body(body);
     let answer = request.send().await.expect("the node answers").bytes().await.expect("to the end");
     serde_json::from_slice(&answer).unwrap_or_else(|_| String::from_utf8_lossy(&answer).into())
 }
@@ -169,4 +173,177 @@ async fn a_worker_of_easytask_pull_takes_and_ends_a_task_and_the_end_is_called(m
     wait::until("its end was told", async || !ends.lock().expect("it is well").is_empty()).await;
     let ends = ends.lock().expect("it is well");
     assert!(ends[0].contains("type=download") && ends[0].contains("rid=10"), "{ends:?}");
+}
+
+/// Puts a task; its number.
+async fn put(server: &Server) -> u64 {
+    let task = json!({"rid": "10", "task_type": "download", "task_info": {}}).to_string();
+    let answer = ask(server, Method::PUT, "/api/putask/download", task).await;
+    answer["data"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// A worker that claims ten at a time, several times at once, until nothing waits any more; what it got.
+async fn claims(server: &Server, name: &str) -> Vec<u64> {
+    let path = format!("/querytask?type=download&name={name}&num=10");
+    let claim = async || {
+        let mut mine = Vec::new();
+        loop {
+            let answer = get(server, &path).await;
+            let rows = answer["data"].as_array().unwrap_or_else(|| panic!("{answer}"));
+            // Others may have been faster with all that was looked at.
+            if rows.is_empty() && get(server, "/v1/queues/download").await["ready"] != json!(0) {
+                continue;
+            }
+            if rows.is_empty() {
+                return mine;
+            }
+            mine.extend(rows.iter().map(|row| row["id"].as_u64().expect("an id is an integer")));
+        }
+    };
+    let (one, two, three, four) = tokio::join!(claim(), claim(), claim(), claim());
+    [one, two, three, four].concat()
+}
+
+async fn two_workers_claiming_ten_thousand_tasks_at_once_never_get_the_same_one(mode: Mode) {
+    const TASKS: usize = 10_000;
+    let cluster = with_fronts(mode, "claims");
+    let server = cluster.start().await;
+    let another = cluster.another().await;
+    assert_eq!(get(&server, "/newtype?name=download").await, "OK");
+    let begun = wait::now_ms();
+    let numbers = stream::iter(0..TASKS).map(|_| put(&server)).buffer_unordered(64);
+    let numbers: BTreeSet<u64> = numbers.collect().await;
+    assert_eq!(numbers.len(), TASKS, "every task has a number of its own");
+    wait::until("all of them wait for a worker", async || {
+        get(&server, "/v1/queues/download").await["ready"] == TASKS
+    })
+    .await;
+
+    for name in ["w", "x"] {
+        assert_eq!(get(&server, &format!("/sayhi?type=download&name={name}")).await, "OK");
+    }
+    let put_by = wait::now_ms();
+    let other = another.as_ref().unwrap_or(&server);
+    let (mine, yours) = tokio::join!(claims(&server, "w"), claims(other, "x"));
+    println!(
+        "{TASKS} were put in {} ms and claimed in {} ms; {} went to one worker, {} to the other",
+        put_by - begun,
+        wait::now_ms() - put_by,
+        mine.len(),
+        yours.len()
+    );
+    assert!(!mine.is_empty() && !yours.is_empty(), "both were at it");
+    let all = [mine, yours].concat();
+    assert_eq!(all.len(), TASKS, "none was given out twice, none was held back");
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), numbers);
+}
+
+/// Counts whoever connects.
+async fn canary() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let (port, met) =
+        (listener.local_addr().expect("it has an address").port(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&met);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (port, met)
+}
+
+/// Callbacks, looks at health, questions to task services and calls of every front: the address is this machine's, and nobody allows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_packet_of_a_worker_or_a_front_reaches_an_address_that_is_denied() {
+    let (port, met) = canary().await;
+    let mut cluster = Cluster::on(Mode::Embedded, "denied");
+    cluster.extra = format!(
+        "[callback]\nhealth_interval_ms = 20\n{}[compat.taskdash]\nenabled = true\n",
+        FRONTS.replace("[callback]\nallow = [\"127.0.0.0/8\"]\n", "")
+    );
+    let server = cluster.start().await;
+    let url = format!("http://127.0.0.1:{port}");
+    let service =
+        json!({"name": "shop", "nodes": [{"url": url}], "health": {"path": "/", "interval_ms": 20}});
+    say(&server, "/v1/services", service).await;
+    let callback = json!({"service": "shop", "path": "/", "retry_after_ms": []}).to_string();
+    say(&server, "/v1/tasks", json!({"name": "called", "queue": "callback", "data": callback})).await;
+    // Without a look at its health.
+    say(&server, "/v1/services", json!({"name": "plain", "nodes": [{"url": url}]})).await;
+    let callback = json!({"service": "plain", "path": "/", "retry_after_ms": []}).to_string();
+    say(&server, "/v1/tasks", json!({"name": "plain", "queue": "callback", "data": callback})).await;
+    say(&server, "/api/v1/task/rpc", json!({"method": "GET", "url": url})).await;
+    let node = json!({"name": "srv", "schema": "http", "host": "127.0.0.1", "port": port});
+    assert_eq!(say(&server, "/add_task_server", node).await["code"], 0);
+    add(&server, "sync").await;
+    let register = json!({"URL": format!("{url}/TaskDash/"), "Name": "n"});
+    assert_eq!(say(&server, "/rpost/serviceRegister", register).await, "success");
+    assert_eq!(get(&server, "/newtype?name=download").await, "OK");
+    assert_eq!(get(&server, "/sayhi?type=download&name=w").await, "OK");
+    let task = json!({"task_type": "download", "task_info": {"callback": url}}).to_string();
+    let id = ask(&server, Method::PUT, "/putask", task).await["data"].clone();
+    wait::until("the worker has the task", async || {
+        get(&server, "/querytask?type=download&name=w&num=1").await["data"][0]["id"] == id
+    })
+    .await;
+    assert_eq!(say(&server, "/updatetask", json!({"id": id, "stat": 3})).await, json!({"code": 0}));
+
+    let tags = ["called", "easytask_pull.callback", "kingtask.rpc", "plain", "sync", "taskdash.ask"];
+    wait::until("each of them was tried and refused", async || {
+        let runs = get(&server, "/v1/runs").await;
+        let runs = runs["runs"].as_array().expect("it is a list");
+        tags.iter().all(|tag| {
+            runs.iter().any(|run| {
+                let why = run["reason"].as_str().unwrap_or_default();
+                // The look at its health was refused before.
+                run["tag"] == *tag
+                    && (why.contains("is not allowed") || why.contains("no node of the service"))
+            })
+        })
+    })
+    .await;
+    assert_eq!(met.load(Ordering::SeqCst), 0);
+    let sings = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+    assert!(sings.is_ok());
+    wait::until("the canary sings", async || met.load(Ordering::SeqCst) == 1).await;
+}
+
+/// The board with no broker: all of it over HTTP, and still there after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_claim_board_works_with_no_broker() {
+    let asked = |form: String| async move {
+        assert_eq!(form, "operation=GetNewTasks&increment=0");
+        json!([{"ProjectID": "p", "InstanceID": "i", "TaskID": "asked", "TaskType": "vidEdit"}]).to_string()
+    };
+    let port = listen(Router::new().route("/TaskDash/", post(asked))).await;
+    let mut cluster = with_fronts(Mode::Embedded, "taskdash");
+    cluster.extra.push_str("[compat.taskdash]\nenabled = true\n");
+    let mut server = cluster.start().await;
+    let form =
+        async |server: &Server, form: &str| ask(server, Method::POST, "/rpost/task", form.to_owned()).await;
+    let register = json!({"URL": format!("http://127.0.0.1:{port}/TaskDash/"), "Name": "annotator"});
+    assert_eq!(say(&server, "/rpost/serviceRegister", register).await, "success");
+    wait::until("the service was asked for its tasks", async || {
+        form(&server, "operation=GetTasksNoUser").await[0]["TaskID"] == "asked"
+    })
+    .await;
+    let task = json!({"ProjectID": "p", "InstanceID": "i", "TaskID": "told", "TaskType": "satEdit"});
+    assert_eq!(say(&server, "/rpost/taskRegister", task.clone()).await, "success");
+    let rows = form(&server, "operation=GetTasksNoUser").await;
+    let told =
+        rows.as_array().expect("rows").iter().find(|row| row["TaskID"] == "told").expect("it is there");
+    let id = told["ID"].as_str().expect("it has an id").to_owned();
+    assert_eq!(form(&server, &format!("operation=TaskBind&id={id}&user=smq")).await, "success");
+    assert_eq!(form(&server, &format!("operation=TaskBind&id={id}&user=thief")).await, "任务已被他人领取");
+
+    assert_eq!(server.stop().await, Some(0));
+    let server = cluster.start().await;
+    let mine = form(&server, "operation=GetTasksByUser&user=smq").await;
+    assert_eq!((&mine[0]["ID"], &mine[0]["Status"]), (&json!(id), &json!("已领取")));
+    let mut edited = task;
+    edited["Status"] = json!("编辑中");
+    assert_eq!(say(&server, "/rpost/updateStatus", edited).await, "success");
+    let edited = form(&server, "operation=GetTasksByStatus&status=编辑中").await;
+    assert_eq!(edited[0]["ID"], json!(id));
+    assert_eq!(form(&server, "operation=GetServices").await[0]["Status"], "up");
 }

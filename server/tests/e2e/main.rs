@@ -17,3 +17,4 @@ mod log;
 mod outage;
 mod proxy;
 mod wait;
+mod workers;

@@ -69,7 +69,7 @@ impl HeldRuns {
     }
 
     async fn renew(&self, api: &dyn WorkerApi, batch: &[Held], lease: Duration) -> Result<(), String> {
-        let request = RenewRequest { runs: batch.to_vec(), lease_ms: millis(lease) };
+        let request = RenewRequest { runs: batch.to_vec(), lease_ms: millis(lease), hand_over: false };
         // Trusted from before the request: the server counts from a moment after it.
         let until = monotonic() + lease;
         let answered = timeout(lease / 3, api.renew(request)).await;
@@ -122,7 +122,7 @@ pub(super) async fn hand_over(api: &dyn WorkerApi, attempt: Held, within: Durati
     let lease_ms = millis(within.clamp(LEASE.0, LEASE.1));
     let mut pauses = Backoff::new(FIRST_PAUSE, LEASE.0);
     while monotonic() < until {
-        let request = RenewRequest { runs: vec![attempt.clone()], lease_ms };
+        let request = RenewRequest { runs: vec![attempt.clone()], lease_ms, hand_over: true };
         match api.renew(request).await {
             // One that has its outcome by now is refused, as it should be.
             Ok(answers) if answers.results.first().is_some_and(|answer| answer.status < 500) => return,

@@ -129,7 +129,7 @@ impl Wanted {
             "cmd": u8::from(!settings.swap_cmd), "task_name": self.name, "arg": self.arg, "biz_id": self.biz_id,
         });
         let job = json!({
-            "service": self.service, "path": self.path, "body": body.to_string(), "timeout_ms": callee.timeout_ms,
+            "service": self.service, "path": self.path, "body": body.to_string(), "timeout_ms": callee.timeout_ms(settings),
             "routing": "round_robin", "mode": "sync", "reply": REPLY, "headers": trace.forwarded(),
             "retry_after_ms": [],
         });

@@ -9,12 +9,16 @@ use super::trace::Trace;
 use super::{Front, Result, services};
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Run, RunId, RunState, Task};
-use crate::engine::service::{Confirmation, RunFilter, RunPage, ServiceError};
+use crate::engine::service::{Confirmation, IdempotencyKey, RunFilter, RunPage, ServiceError};
 
 /// Rows read at a time to find a run.
 const PAGE: u32 = 500;
 /// What tells a node to leave off; heartbeat and task have 0 and 1.
 const CANCEL: u8 = 2;
+/// No task has run so often; every moment since 1970-04-26 is greater.
+const FIRST_BY_HAND: u64 = 10_000_000_000;
+/// The name of the tasks that do so.
+const CANCEL_TAG: &str = "easytask.cancel";
 /// The queue of the worker that makes plain calls.
 const CALLS: &str = "rpc";
 
@@ -40,7 +44,7 @@ impl Line {
         let seconds = |at: Option<Moment>| at.map_or(0, Moment::sec);
         Self {
             run_id: run.id.to_string(),
-            run_times: run.number,
+            run_times: run_times(run),
             status: status(run.state),
             extra: extra(run),
             started_at: seconds(run.fired_at),
@@ -94,23 +98,29 @@ impl Front {
         if run.state == RunState::Cancelled { Err(Refused::Stopped) } else { Ok(()) }
     }
 
-    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes.
+    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes; so do, by their moments,
+    /// those by hand.
     async fn run(&self, task: &Task, number: u64) -> Result<RunId> {
         let mut before = None;
         loop {
             let page = RunPage { limit: PAGE, before };
             let runs = self.service.list_runs(&runs_of(task), &page).await?;
-            if let Some(run) = runs.iter().find(|run| run.number == number) {
+            if let Some(run) = runs.iter().find(|run| run_times(run) == number) {
                 return Ok(run.id.clone());
             }
-            let passed = runs.iter().any(|run| (1..number).contains(&run.number));
+            let is_counted = number < FIRST_BY_HAND;
+            let passed = runs.iter().any(|run| match is_counted {
+                true => !run.triggered && (1..number).contains(&run.number),
+                false => (run.scheduled_at.ms() as u64) < number,
+            });
             // A page of large runs is short: only an empty one is the end.
             let last = runs.last().filter(|_| !passed).ok_or(Refused::NoTask)?;
             before = Some((last.scheduled_at, last.id.clone()));
         }
     }
 
-    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off.
+    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off. The call that
+    /// tells it is stored before its run is closed: whoever stops the task again, after whatever happened, finds the run open still.
     pub(super) async fn stop(&self, task_id: &str, trace: &Trace) -> Result<()> {
         let task = self.task(task_id).await?;
         loop {
@@ -125,11 +135,13 @@ impl Front {
     async fn close(&self, runs: &[RunId], trace: &Trace) -> Result<()> {
         for id in runs {
             let before = self.service.run(id).await?;
+            if before.state == RunState::Leased {
+                self.call_off(&before, trace).await?;
+            }
             match self.service.cancel_run(id).await {
-                Ok(run) if before.state == RunState::Leased || run.claim > before.claim => {
-                    self.call_off(&run, trace).await?;
-                }
-                // It was not in anybody's hands, or it has just ended.
+                // It has come into somebody's hands meanwhile.
+                Ok(run) if run.claim > before.claim => self.call_off(&run, trace).await?,
+                // It was told above, was not in anybody's hands, or has just ended.
                 Ok(_) | Err(ServiceError::RunState(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -137,30 +149,38 @@ impl Front {
         Ok(())
     }
 
-    /// Tells the service that a run is not wanted any more. Which node has it is known to the worker alone, and that one may be gone:
-    /// each node is told.
+    /// Tells the service that a run is not wanted any more, once for each time that it was taken. Which node has it is known to the worker
+    /// alone, and that one may be gone: each node is told.
     async fn call_off(&self, run: &Run, trace: &Trace) -> Result<()> {
         let job = asked::job(&run.data);
         let name = job["service"].as_str().unwrap_or_default();
         let Some(callee) = services::find(&self.service, name).await? else { return Ok(()) };
         let body = json!({
-            "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run.number,
+            "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run_times(run),
         });
-        for node in callee.nodes {
+        let calls = callee.nodes.iter().map(|node| {
             let call = json!({
                 "method": "POST", "url": format!("{}{}", node.url, job["path"].as_str().unwrap_or("/")),
-                "body": body.to_string(), "content_type": "application/json", "timeout_ms": callee.timeout_ms,
-                "retry_after_ms": [], "headers": trace.forwarded(),
+                "body": body.to_string(), "content_type": "application/json",
+                "timeout_ms": callee.timeout_ms(&self.settings), "retry_after_ms": [], "headers": trace.forwarded(),
             });
-            let call = Submission {
+            Submission {
                 queue: Some(CALLS.to_owned()),
                 dedup: Dedup::Nothing,
-                ..Submission::named("easytask.cancel", call.to_string())
-            };
-            self.service.submit(call).await?;
-        }
+                ..Submission::named(CANCEL_TAG, call.to_string())
+            }
+        });
+        let key = format!("{CANCEL_TAG}:{}:{}", run.id, run.claim);
+        let key = IdempotencyKey { key, fingerprint: run.id.to_string() };
+        let stored = self.service.submit_once(calls.collect(), Some(key)).await?;
+        stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())
     }
+}
+
+/// What a run is called by callbacks and confirmations: how-manieth it is of its task, or, for one by hand, its moment in milliseconds.
+fn run_times(run: &Run) -> u64 {
+    if run.triggered { u64::try_from(run.scheduled_at.ms()).unwrap_or(0) } else { run.number }
 }
 
 fn runs_of(task: &Task) -> RunFilter {

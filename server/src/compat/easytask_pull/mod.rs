@@ -11,7 +11,7 @@ mod rows;
 mod settle;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +26,7 @@ use super::query::Params;
 use super::session;
 use super::settings::EasytaskPull;
 use crate::core::{Moment, tag};
-use crate::engine::service::Service;
+use crate::engine::service::{Page, Service};
 use answer::Refused;
 use asked::Put;
 use numbers::Numbers;
@@ -36,8 +36,8 @@ use rows::View;
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 const COOKIE: &str = "gsessionid";
 const TYPE: &str = "easytask_pull.type";
-/// Queues of the built-in workers: whoever puts a task there has it carried out.
-const NOT_TYPES: [&str; 3] = ["callback", "script", "rpc"];
+/// Queues of the server's own workers: whoever puts a task there has it carried out, and whoever claims there takes it away from them.
+const NOT_TYPES: [&str; 4] = ["callback", "script", "rpc", "taskdash.ask"];
 /// Most tasks for one claim.
 const MAX_CLAIM: u32 = 10;
 const MAX_PAGE: u64 = 100;
@@ -51,6 +51,8 @@ struct Front {
     service: Arc<Service>,
     settings: EasytaskPull,
     numbers: Arc<Numbers>,
+    /// The last row that was looked at by the one who forgets those whose tasks are gone.
+    tidied: Arc<Mutex<Option<String>>>,
 }
 
 /// A type of tasks, as it is remembered.
@@ -61,7 +63,12 @@ struct Type {
 
 /// Puts the front beside `routes`.
 pub fn mount(routes: Router, service: &Arc<Service>, settings: &EasytaskPull) -> Router {
-    let front = Front { service: Arc::clone(service), settings: settings.clone(), numbers: Arc::default() };
+    let front = Front {
+        service: Arc::clone(service),
+        settings: settings.clone(),
+        numbers: Arc::default(),
+        tidied: Arc::default(),
+    };
     let mut guarded = Router::new();
     for path in ["/api/putask", "/putask", "/addtask"] {
         guarded = guarded.route(path, put(put_untyped)).route(&format!("{path}/{{type}}"), put(put_typed));
@@ -170,12 +177,22 @@ impl Front {
     async fn new_type(&self, params: &Params) -> Result<()> {
         let name = required(params, "name")?;
         tag::check(name).map_err(|_| Refused::Arguments)?;
-        if NOT_TYPES.contains(&name) {
+        if self.service.read_record::<Type>(TYPE, name).await?.is_some() {
+            return Ok(());
+        }
+        if NOT_TYPES.contains(&name) || self.is_used_by_others(name).await? {
             return Err(Refused::Reserved(name.to_owned()));
         }
         let since = self.service.now();
         let create = |standing: Option<Type>| Ok((standing.is_none().then_some((Type { since }, None)), ()));
         self.service.change_record(TYPE, name, create).await
+    }
+
+    /// Whether tasks of that name, or runs in a queue of that name, are there already: they are not this front's, for it has no such type.
+    async fn is_used_by_others(&self, name: &str) -> Result<bool> {
+        let page = Page { limit: 1, before: None };
+        let of_name = self.service.tasks_by_name(name, &page).await?;
+        Ok(!of_name.is_empty() || self.service.queues().await?.iter().any(|row| row.queue == name))
     }
 
     async fn demand_type(&self, kind: &str) -> Result<()> {

@@ -1,5 +1,7 @@
 //! A task as its number finds it, and as it is shown.
 
+use std::sync::PoisonError;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,8 +17,10 @@ const ROW: &str = "easytask_pull.task";
 const BATCH: u32 = 1_000;
 /// Rows whose tasks are looked up at the same time.
 const AT_ONCE: usize = 16;
-/// Once in so many numbers the oldest rows are looked through for those whose tasks are gone.
+/// Once in so many numbers some rows are looked through for those whose tasks are gone...
 const TIDY_EVERY: i64 = 64;
+/// ... twice as many, so that the looking goes round faster than rows are added.
+const TIDIED: u32 = 2 * TIDY_EVERY as u32;
 
 /// What is remembered of a task: what neither it nor its run says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,13 +163,19 @@ impl Front {
         Ok(Some(View::of(number, row, info, run.as_ref())))
     }
 
-    /// Forgets the oldest rows whose tasks are gone.
+    /// Forgets rows whose tasks are gone, some at a time: from where the last look ended, and from the start again after the end.
     async fn tidy(&self) -> Result<()> {
-        let limit = 2 * TIDY_EVERY as u32;
-        for (key, row) in self.service.list_records::<Row>(ROW, None, None, limit).await? {
-            if let Err(ServiceError::NotFound) = self.service.shown_task(&row.task).await {
-                self.service.remove_record(ROW, &key).await?;
-            }
+        let after = self.tidied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rows = self.service.list_records::<Row>(ROW, None, after.as_deref(), TIDIED).await?;
+        let end = rows.last().filter(|_| rows.len() == TIDIED as usize).map(|(key, _)| key.clone());
+        *self.tidied.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        let looked_up = stream::iter(rows).map(|(key, row)| self.forget_if_gone(key, row));
+        looked_up.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn forget_if_gone(&self, key: String, row: Row) -> Result<()> {
+        if let Err(ServiceError::NotFound) = self.service.shown_task(&row.task).await {
+            self.service.remove_record(ROW, &key).await?;
         }
         Ok(())
     }

@@ -8,10 +8,10 @@ use super::asked::Update;
 use super::rows::Row;
 use super::workers::LEASE_MS;
 use super::{Front, Result, whole};
-use crate::core::Run;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};
+use crate::core::{Run, RunState};
 use crate::engine::service::{Held, IdempotencyKey, Report, ServiceError};
 
 /// The queue of the server's own worker that makes calls.
@@ -32,16 +32,21 @@ impl Front {
         match update.stat {
             1 => self.settle(&update, &run, Outcome::Released).await,
             2 => self.go_on(&update, &run).await,
-            3 => {
-                self.settle(&update, &run, Outcome::Succeeded { result: None }).await?;
-                self.call_back(&update, &row, &run).await
-            }
-            -1 => {
-                self.settle(&update, &run, Outcome::Dead).await?;
-                self.call_back(&update, &row, &run).await
-            }
+            3 => self.end(&update, &row, &run, Outcome::Succeeded { result: None }).await,
+            -1 => self.end(&update, &row, &run, Outcome::Dead).await,
             _ => Err(Refused::Arguments),
         }
+    }
+
+    /// The callback first: a node that dies in between leaves a worker that was told nothing, or a task whose end is told twice, but never
+    /// an end that nobody hears of.
+    async fn end(&self, update: &Update, row: &Row, run: &Run, outcome: Outcome) -> Result<()> {
+        let ended = if update.stat == 3 { RunState::Succeeded } else { RunState::Dead };
+        if run.state != RunState::Leased && run.state != ended {
+            return Err(Refused::NotHeld(update.id));
+        }
+        self.call_back(update, row, run).await?;
+        self.settle(update, run, outcome).await
     }
 
     /// The run's attempt as it was read: one that has changed hands meanwhile is not touched.
@@ -64,12 +69,12 @@ impl Front {
         }
     }
 
-    /// Hands the call to the server's worker. The same end said twice is called once.
+    /// Hands the call to the server's worker. The same end of an attempt said twice is called once.
     async fn call_back(&self, update: &Update, row: &Row, run: &Run) -> Result<()> {
         let Some(url) = &row.callback else { return Ok(()) };
         let url = address(url, update, row)?;
-        let key =
-            IdempotencyKey { key: format!("{CALLBACK}:{}", run.id), fingerprint: update.stat.to_string() };
+        let key = format!("{CALLBACK}:{}:{}", run.id, run.attempt);
+        let key = IdempotencyKey { key, fingerprint: update.stat.to_string() };
         let stored = self.service.submit_once(vec![call(&url)], Some(key)).await?;
         stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())

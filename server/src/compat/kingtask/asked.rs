@@ -43,6 +43,7 @@ pub fn rpc(body: &[u8], settings: &Kingtask) -> Result<Submission> {
     }
     let job = json!({
         "method": method, "url": url, "body": fields.text("args")?, "content_type": "application/json", "headers": {},
+        "failure": "body",
     });
     task(RPC_TAG, CALLS, job, &fields, settings)
 }

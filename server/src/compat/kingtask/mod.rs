@@ -26,6 +26,10 @@ use answer::{Refused, TaskResult};
 const TAGS: [&str; 2] = [SCRIPT_TAG, RPC_TAG];
 const SCRIPT_TAG: &str = "kingtask.script";
 const RPC_TAG: &str = "kingtask.rpc";
+/// Where a run is that was handed over and has not ended.
+const HELD: [RunState; 3] = [RunState::Ready, RunState::Leased, RunState::Retrying];
+/// Runs read at a time.
+const PAGE: u32 = 1_000;
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Where the old broker took scripts as well, as its document's examples do; the native v1 API has its tasks there.
@@ -116,13 +120,30 @@ impl Front {
         result.ok_or(Refused::NoResult)
     }
 
-    /// Tasks whose time has come and which are not finished: those that are not handed over yet, and what the two queues hold.
+    /// Tasks whose time has come and which are not finished: those that are not handed over yet, and those that wait in their queue, are
+    /// worked on or wait for their next attempt. Others' tasks in the same queues do not count.
     async fn undo(&self) -> Result<u64> {
         let due = self.service.backlog().await?;
         let due = due.iter().filter(|row| TAGS.contains(&row.tag.as_str())).map(|row| row.due);
-        let queues = self.service.queues().await?;
-        let held = queues.iter().filter(|row| [asked::SCRIPTS, asked::CALLS].contains(&row.queue.as_str()));
-        Ok(due.sum::<u64>() + held.map(|row| row.ready + row.leased + row.retrying).sum::<u64>())
+        let mut undone = due.sum();
+        for tag in TAGS {
+            for state in HELD {
+                undone += self.runs(tag, state).await?;
+            }
+        }
+        Ok(undone)
+    }
+
+    /// How many runs of a tag stand in a state that is not the last.
+    async fn runs(&self, tag: &str, state: RunState) -> Result<u64> {
+        let filter = RunFilter { tag: Some(tag.to_owned()), state: Some(state), ..RunFilter::default() };
+        let (mut count, mut before) = (0, None);
+        loop {
+            let runs = self.service.list_runs(&filter, &RunPage { limit: PAGE, before }).await?;
+            let Some(last) = runs.last() else { return Ok(count) };
+            count += runs.len() as u64;
+            before = Some((last.scheduled_at, last.id.clone()));
+        }
     }
 
     /// How many tasks came to such an end on a day of the server's time zone.

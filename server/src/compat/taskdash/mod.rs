@@ -14,7 +14,7 @@ mod services;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -50,7 +50,7 @@ pub fn mount(routes: Router, service: &Arc<Service>, settings: &Taskdash) -> Rou
         .route("/rpost/test", post(alive).get(alive))
         .route("/rget/test", get(alive));
     for topic in TOPICS {
-        let handler = move |State(front): State<Front>, body: Bytes| message(front, topic, body);
+        let handler = move |State(front): State<Front>, body: Body| message(front, topic, body);
         own = own.route(&format!("/rpost/{topic}"), post(handler));
     }
     routes.merge(own.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(front))
@@ -61,7 +61,10 @@ async fn alive() -> Response {
 }
 
 /// A topic's message that came over HTTP.
-async fn message(front: Front, topic: &'static str, body: Bytes) -> Response {
+async fn message(front: Front, topic: &'static str, body: Body) -> Response {
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
+        return Answer::from(Refused::Request).into();
+    };
     match take(&front.service, topic, &body).await {
         Taken::Done => answer::done(),
         Taken::Refused(why) => {

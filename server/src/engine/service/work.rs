@@ -129,6 +129,25 @@ impl Service {
     /// # Errors
     /// A port's error. Of a single one: [`ServiceError::NotFound`], or [`ServiceError::Stale`] when the attempt is not the worker's any more.
     pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
+        // A late renewal does not shorten what an earlier one has promised.
+        self.lease_until(held, lease_ms, Ord::max).await
+    }
+
+    /// Leaves attempts to somebody else, who has `within_ms` from now to say how they ended, also where the lease would have lasted
+    /// longer; an answer for each, in order: until when.
+    ///
+    /// # Errors
+    /// As [`Service::renew`].
+    pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Moment>>> {
+        self.lease_until(held, within_ms, |_, until| until).await
+    }
+
+    async fn lease_until(
+        &self,
+        held: &[Held],
+        lease_ms: i64,
+        which: impl Fn(Option<Moment>, Option<Moment>) -> Option<Moment>,
+    ) -> Result<Vec<Result<Moment>>> {
         let until = self.lease_clock.now().plus_ms(lease_ms);
         let asked: Vec<_> = held.iter().map(|held| (held.run_id.clone(), held)).collect();
         crate::failpoint!("renew::before_update");
@@ -137,8 +156,7 @@ impl Service {
             if run.state != RunState::Leased {
                 return Err(ServiceError::Stale(format!("the run is {:?}", run.state)));
             }
-            // A late renewal does not shorten what an earlier one has promised.
-            run.attention_at = run.attention_at.max(Some(until));
+            run.attention_at = which(run.attention_at, Some(until));
             Ok(true)
         });
         let answers = answers.await?.into_iter();

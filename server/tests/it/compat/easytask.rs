@@ -1,15 +1,19 @@
 //! Section 3 of the contract. The built-in worker is played by hand here: what it is given and what it says.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use taskcenter_server::compat::{Compat, Easytask};
+use taskcenter_server::core::callee::{Callee, CalleeNode, SigningSecret};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId, TaskState};
 
 use taskcenter_server::ports::Page;
 
-use super::{Desk, answer, job};
+use super::easytask_called::{Nodes, settings as called};
+use super::{Desk, Failing, answer, job};
 use crate::service::NOW;
 use crate::store::Fixture;
 
@@ -507,4 +511,132 @@ pub async fn a_callback_whose_worker_died_is_made_again(on: &dyn Fixture) {
         (&first.id, 2, 1),
         "the same run, and the same run_times"
     );
+}
+
+pub async fn a_service_of_the_native_api_is_not_the_fronts_to_change(on: &dyn Fixture) {
+    let on = desk(on);
+    let node_of = |url: &str| CalleeNode { url: url.to_owned(), weight: 1, health_check: false };
+    let signed = Callee {
+        name: "srv".to_owned(),
+        nodes: vec![node_of("http://127.0.0.1:8080")],
+        secret: SigningSecret::new("a secret of sixteen bytes and more"),
+        ..Callee::default()
+    };
+    on.stage.service.put_callee(&signed, false).await.unwrap();
+    for port in [8080, 9999] {
+        let body = post(&on, "/add_task_server", &node(port)).await;
+        is_refused(&body, 10_001, "name is that of a service of /v1/services");
+    }
+    is_refused(&post(&on, "/del_task_server", &node(8080)).await, 10_003, "task callback server not found");
+    assert_eq!(on.stage.service.callee("srv").await.unwrap(), Some(signed.clone()));
+
+    // An admin may put a native service in the place of the front's; from then on it is native.
+    let other = |port: u16| with(node(port), "name", json!("other"));
+    assert_eq!(post(&on, "/add_task_server", &other(8080)).await, DONE);
+    on.stage.service.put_callee(&Callee { name: "other".to_owned(), ..signed }, false).await.unwrap();
+    is_refused(
+        &post(&on, "/add_task_server", &other(9999)).await,
+        10_001,
+        "name is that of a service of /v1/services",
+    );
+}
+
+pub async fn a_second_node_that_says_nothing_of_the_time_out_keeps_it(on: &dyn Fixture) {
+    let on = desk(on);
+    register(&on).await;
+    assert_eq!(
+        post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(null))).await,
+        DONE
+    );
+    assert_eq!(stored(&on).await.unwrap()["timeout_ms"], 5_000);
+    assert_eq!(
+        post(&on, "/add_task_server", &with(node(8081), "callback_timeout_sec", json!(7))).await,
+        DONE
+    );
+    assert_eq!(stored(&on).await.unwrap()["timeout_ms"], 7_000);
+}
+
+pub async fn a_stop_that_broke_off_tells_the_node_when_it_is_repeated(fixture: &dyn Fixture) {
+    let failing = Failing::on(fixture);
+    let on = desk(&failing);
+    let (id, [first, second]) = two_runs(&on).await;
+    let stop = async || post(&on, "/stop_task", &json!({ "task_id": id.as_str() })).await;
+    failing.lose("insert_tasks");
+    is_refused(&stop().await, 500, "internal error");
+    failing.mend();
+    for _ in 0..2 {
+        assert_eq!(stop().await, DONE);
+    }
+    for run in [&first, &second] {
+        assert_eq!(on.stage.run(run).await.state, RunState::Cancelled);
+    }
+    let tasks =
+        on.stage.service.tasks_by_name("easytask.cancel", &Page { limit: 10, before: None }).await.unwrap();
+    let told: BTreeSet<u64> = tasks
+        .iter()
+        .map(|task| serde_json::from_str::<Value>(&task.data).unwrap())
+        .map(|call| serde_json::from_str::<Value>(call["body"].as_str().unwrap()).unwrap())
+        .map(|body| body["run_times"].as_u64().unwrap())
+        .collect();
+    assert_eq!((tasks.len(), told), (2, BTreeSet::from([1, 2])), "one call for each run");
+}
+
+pub async fn a_database_error_is_code_500_and_no_id(fixture: &dyn Fixture) {
+    let failing = Failing::on(fixture);
+    let on = desk(&failing);
+    register(&on).await;
+    let id = add(&on, &once("n")).await;
+    let id = id.as_str();
+    for lost in ["", "insert_tasks"] {
+        failing.lose(lost);
+        is_refused(&post(&on, "/add_task", &once("another")).await, 500, "internal error");
+    }
+    failing.lose("");
+    for (path, body) in [
+        ("/add_task_server", node(8081)),
+        ("/del_task_server", node(8080)),
+        ("/stop_task", json!({ "task_id": id })),
+        ("/confirm_task", json!({ "task_id": id, "task_run_times": 1, "is_success": true })),
+        ("/task_log", json!({ "task_id": id })),
+    ] {
+        is_refused(&post(&on, path, &body).await, 500, "internal error");
+    }
+    failing.mend();
+    let page = Page { limit: 10, before: None };
+    assert_eq!(on.stage.service.tasks_by_name("another", &page).await.unwrap(), []);
+}
+
+/// "A page of orphaned tasks starved later ones": tasks whose service is gone, more of them than are looked after in one turn.
+pub async fn orphaned_tasks_do_not_starve_later_ones(on: &dyn Fixture) {
+    let on = desk(on);
+    register(&on).await;
+    let mut orphans = Vec::new();
+    for at in 0..40 {
+        let orphan = with(once(&format!("orphan{at}")), "biz_id", json!(at.to_string()));
+        orphans.push(add(&on, &orphan).await);
+    }
+    assert_eq!(post(&on, "/del_task_server", &node(8080)).await, DONE);
+    for id in &orphans {
+        on.stage.fire(id).await;
+    }
+    let alive = Nodes::start(&on, "alive").await;
+    let later = add(&on, &with(once("later"), "srv_name", json!("alive"))).await;
+    on.stage.fire(&later).await;
+    let on = on.with_workers(called(&["callback"]));
+    let run = alive.ended(&on, &later).await;
+    assert_eq!(run.state, RunState::Succeeded, "{:?}", run.reason);
+    on.bench.stop().await;
+}
+
+pub async fn clearing_the_log_deletes_no_task(on: &dyn Fixture) {
+    let on = desk(on);
+    let (id, [first, second]) = two_runs(&on).await;
+    on.succeed(&first, "fine").await;
+    on.succeed(&second, "fine").await;
+    let later = NOW.plus_ms(400 * 86_400_000);
+    while on.stage.store.prune(later, later, 100).await.unwrap() > 0 {}
+    assert_eq!(log(&on, &id).await, Vec::<Value>::new(), "the log is cleared");
+    assert_eq!(due(&on, &id).await, Some(NOW.plus_ms(180_000)));
+    on.stage.clock.set(NOW.plus_ms(180_000));
+    assert_eq!(on.take(&id, "callback").await.number, 3);
 }

@@ -171,7 +171,7 @@ pub async fn types_are_created_once_and_names_of_built_in_queues_are_not_theirs(
     for wrong in ["", "?name=", "?name=a%7Cb", "?name=%20a"] {
         assert_eq!(on.get(&format!("/newtype{wrong}")).await, said(400, "参数错误"), "{wrong}");
     }
-    for name in ["callback", "script", "rpc"] {
+    for name in ["callback", "script", "rpc", "taskdash.ask"] {
         let answer = on.get(&format!("/newtype?name={name}")).await;
         assert_eq!(answer, said(400, &format!("任务类型名已保留: {name}")));
     }
@@ -418,13 +418,146 @@ pub async fn a_number_that_was_not_kept_comes_back_with_the_claim(on: &dyn Fixtu
         ..Submission::named("download", orphan.to_string())
     };
     on.stage.submit(orphan).await;
-    let strange =
-        Submission { queue: Some("download".to_owned()), ..Submission::named("strange", "no task of ours") };
-    let strange = on.stage.submit(strange).await;
-    let [run] = on.fire("strange").await.try_into().unwrap();
     on.fire("download").await;
     assert_eq!(claim(&on, "w", 10).await, [77]);
     assert_eq!(update(&on, &json!({"id": 77, "stat": 3})).await, json!({"code": 0}));
-    assert_eq!(on.stage.run(&run).await.state, RunState::Dead);
-    assert_eq!(on.stage.states(&strange).await, [RunState::Dead]);
+}
+
+/// What others put into the queue.
+pub async fn others_runs_at_the_head_of_a_queue_are_looked_past_and_left_as_they_are(on: &dyn Fixture) {
+    let on = open(on).await;
+    let strange = |at: usize| Submission {
+        queue: Some("download".to_owned()),
+        ..Submission::named("strange", format!("no task of ours {at}"))
+    };
+    for at in 0..25 {
+        on.stage.submit(strange(at)).await;
+    }
+    let runs = on.fire("strange").await;
+    on.stage.clock.set(NOW.plus_ms(1));
+    let all = ready(&on, 2).await;
+    assert_eq!(claim(&on, "w", 10).await, all, "they hold up nobody");
+    assert_eq!(claim(&on, "w", 10).await, Vec::<i64>::new());
+    for run in &runs {
+        let now = on.stage.run(run).await;
+        assert_eq!((now.state, now.attempt, now.reason), (RunState::Ready, 1, None));
+    }
+}
+
+pub async fn a_queue_that_others_use_is_no_type(on: &dyn Fixture) {
+    let on = desk(on);
+    // One that waits in its queue, and one that is not due for a long time.
+    let queued = Submission { queue: Some("mine".to_owned()), ..Submission::named("any", "d") };
+    let run = on.stage.submit(queued).await;
+    let run = on.stage.fire(&run).await;
+    let later = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("later", "d") };
+    on.stage.submit(later).await;
+    for name in ["mine", "later"] {
+        let answer = on.get(&format!("/newtype?name={name}")).await;
+        assert_eq!(answer, said(400, &format!("任务类型名已保留: {name}")));
+        let claimed = on.get(&format!("/querytask?type={name}&name=w&num=1")).await;
+        assert_eq!(code(&claimed), refused(&format!("任务类型不存在: {name}")));
+    }
+    assert_eq!(on.stage.run(&run).await, run, "nobody has touched it");
+    // A type with tasks in it is still one.
+    open_type(&on).await;
+    ready(&on, 1).await;
+    assert_eq!(on.get("/newtype?name=download").await, ok());
+}
+
+async fn open_type(on: &Desk) {
+    assert_eq!(on.get("/newtype?name=download").await, ok());
+}
+
+pub async fn a_claim_renews_what_is_held_once_in_a_while(on: &dyn Fixture) {
+    let on = open(on).await;
+    let all = ready(&on, 4).await;
+    assert_eq!(claim(&on, "w", 1).await, all[..1]);
+    let renewed = async || row(&on, all[0]).await["update_time"].as_str().unwrap().to_owned();
+    for (ms, claimed, wanted) in [(4_999, 1, "01:46:40Z"), (5_000, 2, "01:46:45Z"), (9_999, 3, "01:46:45Z")] {
+        on.stage.clock.set(NOW.plus_ms(ms));
+        assert_eq!(claim(&on, "w", 1).await, all[claimed..=claimed]);
+        assert!(renewed().await.ends_with(wanted), "at {ms} ms: {}", renewed().await);
+    }
+    assert_eq!(on.get("/beat?type=download&name=w").await, ok());
+    assert!(renewed().await.ends_with("01:46:49Z"), "a beat renews at once");
+    // What was claimed in between is held like the rest.
+    on.stage.clock.set(NOW.plus_ms(65_000));
+    on.stage.rescue().await;
+    for id in &all {
+        assert_eq!(row(&on, *id).await["stat"], 2, "{id}");
+    }
+    assert_eq!(on.get("/sayhi?type=download&name=w").await, ok());
+    for id in &all {
+        assert_eq!(row(&on, *id).await["stat"], 1, "{id} is given back");
+    }
+}
+
+/// So many old tasks that stand keep nobody from forgetting a later one.
+pub async fn rows_whose_tasks_are_gone_are_forgotten_wherever_they_stand(on: &dyn Fixture) {
+    let on = open(on).await;
+    let mut all = Vec::new();
+    for _ in 0..140 {
+        all.push(put(&on, &json!({})).await);
+    }
+    let gone = all[135];
+    let kept = async |id: i64| {
+        let row: Option<Value> =
+            on.stage.service.read_record("easytask_pull.task", &format!("{id:019}")).await.unwrap();
+        row
+    };
+    let row = kept(gone).await.unwrap();
+    let task = taskcenter_server::core::TaskId::parse(row["task"].as_str().unwrap()).unwrap();
+    on.stage.service.delete(&[task]).await.unwrap();
+    for _ in 0..200 {
+        put(&on, &json!({})).await;
+    }
+    assert_eq!(kept(gone).await, None);
+    assert!(kept(all[0]).await.is_some() && kept(all[139]).await.is_some());
+}
+
+pub async fn an_end_after_a_redrive_is_called_back_as_well(on: &dyn Fixture) {
+    let on = open(on).await;
+    let info = json!({"callback": "http://callback.example/callback"});
+    let id = put(&on, &json!({"task_info": info})).await;
+    let [run] = on.fire("download").await.try_into().unwrap();
+    claim(&on, "w", 1).await;
+    assert_eq!(update(&on, &json!({"id": id, "stat": -1, "remark": "no"})).await, json!({"code": 0}));
+    on.stage.service.retry_run(&run.id).await.unwrap();
+    on.stage.rescue().await;
+    assert_eq!(claim(&on, "w", 1).await, [id]);
+    assert_eq!(update(&on, &json!({"id": id, "stat": 3})).await, json!({"code": 0}));
+    assert_eq!(calls(&on).await.len(), 2, "one for each end");
+}
+
+pub async fn an_end_whose_callback_could_not_be_stored_is_not_taken(fixture: &dyn Fixture) {
+    let failing = super::Failing::on(fixture);
+    let on = open(&failing).await;
+    let info = json!({"callback": "http://callback.example/callback"});
+    let id = put(&on, &json!({"task_info": info})).await;
+    on.fire("download").await;
+    claim(&on, "w", 1).await;
+    failing.lose("insert_tasks");
+    let done = json!({"id": id, "stat": 3, "remark": "", "name": "w"});
+    assert_eq!(update(&on, &done).await, refused("服务器内部错误"));
+    assert_eq!(row(&on, id).await["stat"], 2, "who hears an error says it again");
+    failing.mend();
+    assert_eq!(update(&on, &done).await, json!({"code": 0}));
+    assert_eq!((row(&on, id).await["stat"].clone(), calls(&on).await.len()), (json!(3), 1));
+}
+
+pub async fn a_store_that_fails_is_an_error_and_no_row(fixture: &dyn Fixture) {
+    let failing = super::Failing::on(fixture);
+    let on = open(&failing).await;
+    failing.lose("");
+    let error = refused("服务器内部错误");
+    assert_eq!(code(&on.put("/api/putask/download", "{}").await), error);
+    assert_eq!(code(&on.get("/querytask?pageno=1").await), error);
+    assert_eq!(code(&on.get("/querytask?type=download&name=w&num=1").await), error);
+    assert_eq!(update(&on, &json!({"id": 1, "stat": 3})).await, error);
+    for path in ["/sayhi?type=download&name=w", "/beat?type=download&name=w", "/newtype?name=x"] {
+        assert_eq!(on.get(path).await, said(503, "服务器内部错误"), "{path}");
+    }
+    failing.mend();
+    assert_eq!(rows(&on, "/querytask?pageno=1").await, Vec::<Value>::new());
 }

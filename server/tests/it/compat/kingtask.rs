@@ -3,10 +3,14 @@
 use serde_json::{Value, json};
 use taskcenter_server::compat::{Compat, Kingtask};
 use taskcenter_server::core::run::Outcome;
-use taskcenter_server::core::{Run, RunState, TaskId};
+use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::{Moment, Run, RunState, TaskId};
+use taskcenter_server::engine::settings::Settings;
 
 use super::{Answer, Desk, job};
 use crate::store::Fixture;
+use crate::store::memory::MemoryFixture;
+use crate::workers::callee::Callee;
 
 const SCRIPT: &str = "/api/v1/task/script";
 const RPC: &str = "/api/v1/task/rpc";
@@ -111,7 +115,8 @@ pub async fn a_call_is_handed_over_as_it_was_asked_for(on: &dyn Fixture) {
         let run = on.take(&id, "rpc").await;
         let wanted = json!({
             "method": method, "url": "https://a.example/b?c=d", "body": "{\"a\":1}",
-            "content_type": "application/json", "headers": {}, "timeout_ms": 7_000, "retry_after_ms": [],
+            "content_type": "application/json", "headers": {}, "failure": "body", "timeout_ms": 7_000,
+            "retry_after_ms": [],
         });
         assert_eq!((job(&run), run.queue.as_deref()), (wanted, Some("rpc")));
         on.succeed(&run, "").await;
@@ -326,4 +331,86 @@ pub async fn days_are_counted_apart_and_survive_a_restart(fixture: &dyn Fixture)
     assert_eq!(counted(today).await, ("1".to_owned(), "1".to_owned()));
     assert_eq!(counted(tomorrow).await, ("2".to_owned(), "0".to_owned()));
     assert_eq!(counted(tomorrow.plus_ms(86_400_000)).await, ("0".to_owned(), "0".to_owned()));
+}
+
+pub async fn a_day_is_one_of_the_servers_time_zone(on: &dyn Fixture) {
+    let settings = Settings { time_zone: "Asia/Shanghai".to_owned(), ..Settings::default() };
+    let on = Desk::set(on, fronts(), settings);
+    // 16:00 in UTC is midnight there.
+    let midnight = Moment::from_sec(1_000_051_200);
+    assert_eq!(midnight.to_string(), "2001-09-09T16:00:00.000Z");
+    for (at, well) in [(midnight.plus_ms(-1), true), (midnight, true), (midnight, false)] {
+        on.stage.clock.set(at);
+        let (_, id) = submit(&on, SCRIPT, &json!({"bin_name": "b"})).await;
+        let run = on.take(&id, "script").await;
+        if well { on.succeed(&run, "").await } else { fail(&on, &run, "wrong").await }
+    }
+    for (day, success, failure) in
+        [("2001-09-09", "1", "0"), ("2001-09-10", "1", "1"), ("2001-09-11", "0", "0")]
+    {
+        assert_eq!(number(&on, &format!("/api/v1/task/result/success/{day}")).await, success, "{day}");
+        assert_eq!(number(&on, &format!("/api/v1/task/result/failure/{day}")).await, failure, "{day}");
+    }
+}
+
+pub async fn undo_counts_no_calls_of_other_fronts(on: &dyn Fixture) {
+    let on = desk(on);
+    for name in ["easytask.cancel", "easytask_pull.callback", "shop"] {
+        let other = Submission {
+            queue: Some("rpc".to_owned()),
+            dedup: Dedup::Nothing,
+            ..Submission::named(name, r#"{"method":"GET","url":"http://a.example/"}"#)
+        };
+        let id = on.stage.submit(other).await;
+        on.stage.fire(&id).await;
+    }
+    assert_eq!(undone(&on).await, "0");
+    for _ in 0..3 {
+        let (_, id) = submit(&on, RPC, &json!({"method": "GET", "url": "http://a.example/"})).await;
+        on.stage.fire(&id).await;
+    }
+    assert_eq!(undone(&on).await, "3");
+}
+
+pub async fn a_store_that_fails_is_a_403_with_a_text(fixture: &dyn Fixture) {
+    let failing = super::Failing::on(fixture);
+    let on = desk(&failing);
+    let (uuid, _) = submit(&on, SCRIPT, &json!({"bin_name": "b"})).await;
+    failing.lose("");
+    let asked = [
+        on.post(SCRIPT, r#"{"bin_name":"b"}"#).await,
+        on.post("/api/v1/task", r#"{"bin_name":"b"}"#).await,
+        on.post(RPC, r#"{"method":"GET","url":"http://a.example/"}"#).await,
+        result(&on, &uuid).await,
+        on.get("/api/v1/task/count/undo").await,
+        on.get("/api/v1/task/result/success/2001-09-09").await,
+        on.get("/api/v1/task/result/failure/2001-09-09").await,
+    ];
+    for answer in asked {
+        assert_eq!(
+            (answer.status, answer.kind.as_str()),
+            (403, "application/json; charset=utf-8"),
+            "{answer:?}"
+        );
+        assert!(serde_json::from_str::<String>(&answer.body).is_ok(), "{answer:?}");
+    }
+    failing.mend();
+    assert_eq!(undone(&on).await, "1", "what was refused is not there");
+}
+
+/// With the worker that makes the calls.
+#[tokio::test]
+async fn a_call_that_fails_has_the_answers_body_as_its_message() {
+    let on = desk(&MemoryFixture::open().await);
+    let callee = Callee::start().await;
+    callee.says(500, "no such order\n");
+    let (uuid, id) = submit(&on, RPC, &json!({"method": "POST", "url": callee.url, "args": "{}"})).await;
+    let run = on.stage.fire(&id).await;
+    let on = on.with_workers(crate::workers::settings(&["rpc"]));
+    assert_eq!(on.bench.outcome(&run).await.state, RunState::Dead);
+    let request = axum::http::Request::get(format!("/api/v1/task/result/{uuid}"));
+    let answer = on.send(request.body(axum::body::Body::empty()).unwrap()).await;
+    let wanted = r#"{"is_result_exist":1,"is_success":0,"message":"no such order\n"}"#;
+    assert_eq!(answer, said(200, wanted));
+    on.bench.stop().await;
 }

@@ -1,29 +1,100 @@
 //! The fronts for older systems' clients, on every store: what goes in, what comes out, byte for byte.
 
 mod easytask;
+mod easytask_called;
 mod easytask_pull;
 mod kingtask;
 mod taskdash;
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, header};
 use serde_json::Value;
+use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::compat::{Compat, mount};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Run, TaskId, TaskState};
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::service::{LeaseTerms, Page, Report, TaskFilter};
+use taskcenter_server::engine::settings::Settings as EngineSettings;
 use taskcenter_server::http::{HttpState, Peer, router};
+use taskcenter_server::ports::{self, PortError, Records, Store};
+use taskcenter_server::workers::settings::Settings;
 use tower::ServiceExt;
 
 use crate::http::LIMITS;
 use crate::service::Stage;
 use crate::store::Fixture;
+use crate::workers::Bench;
+
+/// A store whose calls are lost while it is told so.
+pub struct Failing<'a> {
+    inner: &'a dyn Fixture,
+    switch: Arc<Switch>,
+}
+
+/// The call that is lost; the empty name is every call.
+#[derive(Default)]
+struct Switch {
+    is_on: AtomicBool,
+    call: Mutex<&'static str>,
+}
+
+#[async_trait::async_trait]
+impl Plan for Switch {
+    async fn request(&self, call: &'static str) -> ports::Result<()> {
+        let lost = *self.call.lock().unwrap();
+        if self.is_on.load(Ordering::SeqCst) && (lost.is_empty() || lost == call) {
+            return Err(PortError::Unavailable("store", "the request was lost".into()));
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, _: &'static str) -> ports::Result<()> {
+        Ok(())
+    }
+
+    fn portion(&self, rows: usize) -> usize {
+        rows
+    }
+}
+
+impl<'a> Failing<'a> {
+    pub fn on(inner: &'a dyn Fixture) -> Self {
+        Self { inner, switch: Arc::default() }
+    }
+
+    pub fn lose(&self, call: &'static str) {
+        *self.switch.call.lock().unwrap() = call;
+        self.switch.is_on.store(true, Ordering::SeqCst);
+    }
+
+    pub fn mend(&self) {
+        self.switch.is_on.store(false, Ordering::SeqCst);
+    }
+}
+
+#[async_trait::async_trait]
+impl Fixture for Failing<'_> {
+    fn one(&self) -> Arc<dyn Store> {
+        Arc::new(Faulty::new(self.inner.one(), Arc::clone(&self.switch) as Arc<dyn Plan>))
+    }
+
+    fn two(&self) -> Arc<dyn Store> {
+        self.one()
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        Arc::new(Faulty::new(self.inner.records(), Arc::clone(&self.switch) as Arc<dyn Plan>))
+    }
+
+    async fn close(self: Box<Self>) {}
+}
 
 /// A server with its fronts, without its loops and its socket.
 pub struct Desk {
@@ -41,7 +112,12 @@ pub struct Answer {
 
 impl Desk {
     pub fn on(fixture: &dyn Fixture, fronts: Compat) -> Self {
-        let stage = Stage::on(fixture.one(), fixture.records());
+        Self::set(fixture, fronts, EngineSettings::default())
+    }
+
+    /// With an engine that is set like this.
+    pub fn set(fixture: &dyn Fixture, fronts: Compat, settings: EngineSettings) -> Self {
+        let stage = Stage::set(fixture.one(), fixture.records(), settings);
         let http = HttpState {
             service: Arc::clone(&stage.service),
             health: Arc::default(),
@@ -61,8 +137,19 @@ impl Desk {
         desk
     }
 
-    pub async fn send(&self, mut request: Request<Body>) -> Response<Body> {
-        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+    /// The same with the built-in workers on it.
+    pub fn with_workers(self, settings: Settings) -> Staffed {
+        let Self { stage, routes } = self;
+        Staffed { bench: Bench::on(stage, settings), routes }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.send_from(Ipv4Addr::LOCALHOST, request).await
+    }
+
+    /// From another machine.
+    pub async fn send_from(&self, peer: Ipv4Addr, mut request: Request<Body>) -> Response<Body> {
+        request.extensions_mut().insert(Peer(peer.into()));
         self.routes.clone().oneshot(request).await.unwrap()
     }
 
@@ -118,6 +205,25 @@ impl Desk {
             runs.push(self.stage.fire(&task.id).await);
         }
         runs
+    }
+}
+
+/// A server with its fronts and its workers.
+pub struct Staffed {
+    pub bench: Bench,
+    routes: Router,
+}
+
+impl Staffed {
+    pub async fn send(&self, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+        answer(self.routes.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// The JSON of an answer.
+    pub async fn ask(&self, path: &str, body: &Value) -> Value {
+        let request = Request::post(path).body(Body::from(body.to_string())).unwrap();
+        serde_json::from_str(&self.send(request).await.body).unwrap()
     }
 }
 
@@ -181,7 +287,13 @@ on_every_store! {
         every_answer_of_a_known_path_has_the_status_200
         a_server_that_stops_says_so
         services_and_tasks_survive_a_restart
-        a_callback_whose_worker_died_is_made_again;
+        a_callback_whose_worker_died_is_made_again
+        a_service_of_the_native_api_is_not_the_fronts_to_change
+        a_second_node_that_says_nothing_of_the_time_out_keeps_it
+        a_stop_that_broke_off_tells_the_node_when_it_is_repeated
+        a_database_error_is_code_500_and_no_id
+        orphaned_tasks_do_not_starve_later_ones
+        clearing_the_log_deletes_no_task;
     kingtask:
         the_documents_transcript
         a_script_is_handed_over_as_it_was_asked_for
@@ -193,7 +305,10 @@ on_every_store! {
         a_task_waits_for_its_start
         every_interval_is_waited_for_and_the_final_failure_counts_once
         undo_counts_what_is_due_and_not_finished
-        days_are_counted_apart_and_survive_a_restart;
+        days_are_counted_apart_and_survive_a_restart
+        a_day_is_one_of_the_servers_time_zone
+        undo_counts_no_calls_of_other_fronts
+        a_store_that_fails_is_a_403_with_a_text;
     easytask_pull:
         the_documents_transcript
         putting_under_every_address_numbers_the_tasks
@@ -213,7 +328,14 @@ on_every_store! {
         with_auth_a_cookie_is_demanded
         numbers_are_never_used_twice
         two_workers_never_get_the_same_task
-        a_number_that_was_not_kept_comes_back_with_the_claim;
+        a_number_that_was_not_kept_comes_back_with_the_claim
+        others_runs_at_the_head_of_a_queue_are_looked_past_and_left_as_they_are
+        a_queue_that_others_use_is_no_type
+        a_claim_renews_what_is_held_once_in_a_while
+        rows_whose_tasks_are_gone_are_forgotten_wherever_they_stand
+        an_end_after_a_redrive_is_called_back_as_well
+        an_end_whose_callback_could_not_be_stored_is_not_taken
+        a_store_that_fails_is_an_error_and_no_row;
     taskdash:
         the_documents_transcript
         logging_in_says_success_or_error_and_nothing_else
@@ -232,5 +354,8 @@ on_every_store! {
         three_missed_heartbeats_and_a_service_is_down
         with_auth_a_session_is_demanded_and_one_binds_for_oneself
         a_message_that_is_no_message_is_refused_and_one_too_early_comes_again
-        users_and_sessions_end;
+        users_and_sessions_end
+        a_page_on_another_host_is_answered
+        a_body_that_is_too_long_is_error_1000
+        a_store_that_fails_is_error_1001_or_1002;
 }

@@ -438,3 +438,87 @@ pub async fn users_and_sessions_end(on: &dyn Fixture) {
     assert_eq!(service.session(&token).await.unwrap(), None);
     assert!(service.remove_user("smq").await.is_err());
 }
+
+/// "Access-Control-Allow-Origin: *": the page may stand on another host than the board.
+pub async fn a_page_on_another_host_is_answered(on: &dyn Fixture) {
+    let on = desk(on);
+    let id = task(&on, "t", &json!({})).await;
+    let ask = async |peer: [u8; 4], path: &str, origin: &str| {
+        let request =
+            Request::post(path).header(header::HOST, "board.lan:8275").header(header::ORIGIN, origin);
+        let request = request.body(Body::from("operation=GetTasksNoUser")).unwrap();
+        on.send_from(peer.into(), request).await
+    };
+    let foreign = "http://page.lan";
+    let answer = ask([10, 1, 2, 3], "/rpost/task", foreign).await;
+    assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    let answer = super::answer(answer).await;
+    assert!(answer.status == 200 && answer.body.contains(&id), "{answer:?}");
+    assert_eq!(
+        ask([10, 1, 2, 3], "/rpost/task", "http://board.lan:8275").await.status(),
+        200,
+        "its own page"
+    );
+    assert_eq!(
+        ask([10, 9, 9, 9], "/rpost/task", foreign).await.status(),
+        401,
+        "a network that nobody trusts"
+    );
+    assert_eq!(ask([127, 0, 0, 1], "/rpost/task", foreign).await.status(), 401, "this machine's own browser");
+    assert_eq!(
+        ask([10, 1, 2, 3], "/v1/tasks", foreign).await.status(),
+        401,
+        "other routes are not the page's"
+    );
+    assert_eq!(ask([10, 1, 2, 3], "/rpost/taskRegister", foreign).await.status(), 401, "nor are services'");
+}
+
+pub async fn a_body_that_is_too_long_is_error_1000(on: &dyn Fixture) {
+    let on = desk(on);
+    let long = "x".repeat(1024 * 1024 + 1);
+    for topic in TOPICS {
+        assert_eq!(on.post(&format!("/rpost/{topic}"), &long).await, said(FORMAT), "{topic}");
+    }
+    assert_eq!(on.post("/rpost/task", &long).await, said(FORMAT));
+    let form = Request::post("/rpost/task").header(header::CONTENT_TYPE, "multipart/form-data; boundary=xx");
+    let body =
+        format!("--xx\r\nContent-Disposition: form-data; name=\"operation\"\r\n\r\n{long}\r\n--xx--\r\n");
+    assert_eq!(super::answer(on.send(form.body(Body::from(body)).unwrap()).await).await, said(FORMAT));
+    let just =
+        json!({"URL": "http://a.example/", "Name": "n", "more": "x".repeat(1024 * 1024 - 100)}).to_string();
+    assert_eq!(message(&on, "serviceRegister", &just).await, "success");
+}
+
+pub async fn a_store_that_fails_is_error_1001_or_1002(fixture: &dyn Fixture) {
+    const STORE: &str = r#"{"errid":1001,"errmsg":"数据库存储失败"}"#;
+    const QUERY: &str = r#"{"errid":1002,"errmsg":"数据库查询失败"}"#;
+    let failing = super::Failing::on(fixture);
+    let on = desk(&failing);
+    let id = task(&on, "t", &json!({})).await;
+    failing.lose("");
+    for form in [
+        "operation=GetTasksNoUser",
+        "operation=GetTasksByUser&user=smq",
+        "operation=GetTasksByStatus&status=待领取",
+        "operation=GetServices",
+    ] {
+        assert_eq!(ask(&on, form).await, QUERY, "{form}");
+    }
+    assert_eq!(ask(&on, &format!("operation=TaskBind&id={id}&user=smq")).await, STORE);
+    assert_eq!(ask(&on, "operation=userLogin&username=abc&password=123456").await, "error");
+    let service = r#"{"URL":"http://a.example/","Name":"n"}"#;
+    for (topic, body) in [
+        ("serviceRegister", service),
+        ("taskRegister", REGISTERED),
+        ("updateStatus", UPDATED),
+        ("heartBeat", r#"{"url":"http://a.example/","time":1}"#),
+    ] {
+        assert_eq!(on.post(&format!("/rpost/{topic}"), body).await, said(STORE), "{topic}");
+        assert!(matches!(take(&on.stage.service, topic, body.as_bytes()).await, Taken::Failed(_)), "{topic}");
+    }
+    // A service that is stored and not to be asked is not registered: it comes again.
+    failing.lose("insert_tasks");
+    assert_eq!(message(&on, "serviceRegister", service).await, STORE);
+    failing.mend();
+    assert_eq!(stands(&on, &id).await, is("待领取", ""), "nothing of it was done");
+}

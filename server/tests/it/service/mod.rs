@@ -43,6 +43,12 @@ pub struct Stage {
 
 impl Stage {
     pub fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
+        Self::set(store, records, Settings::default())
+    }
+
+    /// A node that is set like this.
+    pub fn set(store: Arc<dyn Store>, records: Arc<dyn Records>, settings: Settings) -> Self {
+        let access = AccessSettings { trusted: vec!["10.1.0.0/16".to_owned()], ..AccessSettings::default() };
         let clock = Arc::new(ManualClock::new(NOW));
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
@@ -54,7 +60,7 @@ impl Stage {
             lock: Arc::clone(&lock),
             clock: Arc::clone(&of_node),
             ids: Arc::clone(&ids),
-            settings: Settings::default(),
+            settings: settings.clone(),
             health: Arc::default(),
             hints: Arc::default(),
             metrics: Arc::new(Metrics::new()),
@@ -65,8 +71,8 @@ impl Stage {
         };
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
-        let service = Service::new(ports, ids, Arc::clone(&node.hints), Settings::default(), shutdown);
-        let service = service.with_access(AccessSettings::default(), entropy::fill);
+        let service = Service::new(ports, ids, Arc::clone(&node.hints), settings, shutdown);
+        let service = service.with_access(access, entropy::fill);
         Self { store, clock, node, service: Arc::new(service) }
     }
 
@@ -195,6 +201,7 @@ on_every_store! {
         a_stale_worker_changes_nothing
         a_lease_that_ran_out_is_another_attempt
         a_renewed_lease_does_not_run_out
+        a_hand_over_may_shorten_a_lease_and_a_renewal_may_not
         a_released_run_is_ready_at_once_and_counts_no_attempt
         a_failed_attempt_waits_for_its_pause
         outcomes_come_in_batches_and_are_answered_one_by_one;

@@ -168,3 +168,17 @@ pub async fn outcomes_come_in_batches_and_are_answered_one_by_one(on: &Stage) {
     assert!(matches!(answers[2], Err(ServiceError::NotFound)));
     assert!(matches!(answers[5], Err(ServiceError::Stale(_))), "it has succeeded");
 }
+
+pub async fn a_hand_over_may_shorten_a_lease_and_a_renewal_may_not(on: &Stage) {
+    let run = on.ready("a").await;
+    let held = lease(on, "w", 1).await;
+    let mine = [Held { run_id: run.id.clone(), attempt: 1, token: held[0].token.clone() }];
+    let renewed = on.service.renew(&mine, 5_000).await.unwrap();
+    assert_eq!(renewed[0].as_ref().unwrap(), &NOW.plus_ms(LEASE_MS));
+    let handed_over = on.service.hand_over(&mine, 5_000).await.unwrap();
+    assert_eq!(handed_over[0].as_ref().unwrap(), &NOW.plus_ms(5_000));
+    on.clock.set(NOW.plus_ms(5_000));
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.state, RunState::Ready);
+    assert!(matches!(on.service.hand_over(&mine, 5_000).await.unwrap()[0], Err(ServiceError::Stale(_))));
+}

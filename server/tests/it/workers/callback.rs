@@ -1,10 +1,17 @@
 //! Callbacks to named services.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 use taskcenter_server::core::callee::{Callee as Service, CalleeNode, HealthCheck, SigningSecret};
+use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState};
 use taskcenter_server::engine::service::{Report, ServiceError};
+use taskcenter_server::workers::directory::Directory;
+use taskcenter_server::workers::inside::Inside;
+use taskcenter_server::workers::settings::Settings;
 use taskcenter_server::workers::sign;
 
 use super::callee::{Callee, Heard};
@@ -151,6 +158,110 @@ async fn a_node_that_dies_is_left_out_and_comes_back_when_it_answers() {
         back.calls() > 0
     })
     .await;
+    bench.stop().await;
+}
+
+/// Looks at the node's health that were begun.
+fn beats(node: &Callee) -> usize {
+    node.heard().iter().filter(|heard| heard.path == "/health").count()
+}
+
+#[tokio::test]
+async fn a_node_that_dies_is_out_within_two_heartbeats_and_back_when_it_answers() {
+    let bench = Bench::on(stage().await, settings(&[CALLBACK]));
+    let (lives, dies) = (Callee::start().await, Callee::start().await);
+    let address = dies.address();
+    let health = Some(HealthCheck { path: "/health".to_owned(), interval_ms: Some(20) });
+    put(&bench, &Service { health, ..service(&[&dies, &lives]) }).await;
+    until("both are looked after", async || beats(&dies) > 0 && beats(&lives) > 0).await;
+    drop(dies);
+    until("it is dead", async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
+    // The pass that is under way may have asked it before; two more come to their end before the fourth begins.
+    let heartbeats = beats(&lives) + 4;
+    until("two heartbeats have passed", async || beats(&lives) >= heartbeats).await;
+    for _ in 0..4 {
+        let run = bench.work(CALLBACK, &job(&json!({}))).await;
+        assert_eq!(run.state, RunState::Succeeded, "no callback meets it: {:?}", run.reason);
+    }
+    let back = Callee::at(&address).await;
+    // The second one begins when the first has told.
+    until("it has answered", async || beats(&back) > 1).await;
+    for _ in 0..2 {
+        assert_eq!(bench.work(CALLBACK, &job(&json!({}))).await.state, RunState::Succeeded);
+    }
+    assert_eq!(back.calls(), 1, "it has its turn again");
+    bench.stop().await;
+}
+
+/// The pause begins when the last pass has ended, and each service has passes of its own.
+#[tokio::test]
+async fn a_pass_begins_after_the_last_one_has_ended_and_waits_for_no_other_service() {
+    assert_eq!(Settings::default().callback.health_interval_ms, 5_000);
+    let bench = Bench::on(stage().await, settings(&[CALLBACK]));
+    let health = || Some(HealthCheck { path: "/health".to_owned(), interval_ms: Some(20) });
+    let (hangs, well) = (Callee::start().await, Callee::start().await);
+    hangs.hold();
+    put(&bench, &Service { health: health(), name: "hangs".to_owned(), ..service(&[&hangs]) }).await;
+    until("it hangs", async || beats(&hangs) == 1).await;
+    put(&bench, &Service { health: health(), ..service(&[&well]) }).await;
+    until("others are asked again and again", async || beats(&well) > 10).await;
+    assert_eq!(beats(&hangs), 1, "its pass is under way still");
+    hangs.let_go(1_000);
+    until("the next pass has begun", async || beats(&hangs) > 1).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_callback_that_fails_on_one_node_is_retried_on_another_by_the_tasks_policy() {
+    let bench = Bench::on(stage().await, settings(&[CALLBACK]));
+    let (fails, well) = (Callee::start().await, Callee::start().await);
+    fails.says(500, "no");
+    put(&bench, &service(&[&fails, &well])).await;
+    let run = bench.work(CALLBACK, &job(&json!({"retry_after_ms": [60_000]}))).await;
+    assert_eq!((run.state, run.attention_at), (RunState::Retrying, Some(NOW.plus_ms(60_000))));
+    let run = bench.again(&run).await;
+    assert_eq!((run.state, run.attempt), (RunState::Succeeded, 2));
+    assert_eq!((fails.calls(), well.calls()), (1, 1));
+    bench.stop().await;
+}
+
+/// Cannot be asked for so many times.
+struct OutOfOrder {
+    left: AtomicUsize,
+    inside: Inside,
+}
+
+#[async_trait::async_trait]
+impl Directory for OutOfOrder {
+    async fn find(&self, name: &str) -> Result<Option<Service>, String> {
+        let fails =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fails { Err("the store is away".to_owned()) } else { self.inside.find(name).await }
+    }
+
+    async fn all(&self) -> Result<Vec<Service>, String> {
+        self.inside.all().await
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_looked_up_costs_no_attempt() {
+    let stage = stage().await;
+    let inside = Inside::new(stage.service.clone());
+    let directory = OutOfOrder { left: AtomicUsize::new(2), inside };
+    let (bench, node) = (Bench::with(stage, settings(&[CALLBACK]), directory), Callee::start().await);
+    put(&bench, &service(&[&node])).await;
+    let retry = Some(RetryPolicy { max_attempts: 1, backoff_ms: 0, max_backoff_ms: 0 });
+    let task = Submission {
+        queue: Some(CALLBACK.to_owned()),
+        retry,
+        ..Submission::named("shop.task", job(&json!({})).to_string())
+    };
+    let id = bench.stage.submit(task).await;
+    let run = bench.stage.fire(&id).await;
+    let run = bench.in_state(&run, &[RunState::Succeeded, RunState::Dead, RunState::Retrying]).await;
+    assert_eq!((run.state, run.attempt, run.claim), (RunState::Succeeded, 1, 4), "{:?}", run.reason);
+    assert_eq!(node.calls(), 1);
     bench.stop().await;
 }
 

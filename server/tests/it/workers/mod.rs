@@ -1,7 +1,7 @@
 //! The built-in workers, on the commands and on real sockets and processes.
 
 mod callback;
-mod callee;
+pub mod callee;
 mod rpc;
 mod script;
 mod ssrf;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState};
+use taskcenter_server::workers::directory::Directory;
 use taskcenter_server::workers::inside::Inside;
 use taskcenter_server::workers::settings::Settings;
 use taskcenter_server::workers::{Builder, QUEUES};
@@ -49,8 +50,13 @@ pub struct Bench {
 impl Bench {
     pub fn on(stage: Stage, settings: Settings) -> Self {
         let inside = Inside::new(stage.service.clone());
-        let builder =
-            Builder::new(inside.clone(), inside, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
+        Self::with(stage, settings, inside)
+    }
+
+    /// Workers that find their services there.
+    pub fn with(stage: Stage, settings: Settings, directory: impl Directory) -> Self {
+        let inside = Inside::new(stage.service.clone());
+        let builder = Builder::new(inside, directory, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
         let stop = CancellationToken::new();
         let working = tokio::spawn(builder.start().unwrap().run_until(stop.clone()));
         Self { stage, stop, working }
