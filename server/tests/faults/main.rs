@@ -2,6 +2,8 @@
 //! checker of what came out. `cargo xtask faults --quick`; docs/reliability.md has what was measured.
 
 mod backends;
+mod broker;
+mod bus;
 mod check;
 mod evidence;
 mod handlers;
@@ -21,6 +23,8 @@ mod rocketmq;
 mod scenarios;
 mod self_check;
 mod stage;
+#[path = "../rules/steps.rs"]
+mod steps;
 mod store;
 mod time;
 mod transitions;

@@ -9,6 +9,7 @@ use taskcenter_client::Consumer;
 use tokio::task::JoinHandle;
 
 use crate::backends::Backends;
+use crate::broker::Reader;
 use crate::evidence::{Evidence, Recorder};
 use crate::handlers::{self, Place, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
 use crate::node::{Node, Wires};
@@ -48,6 +49,8 @@ pub struct Stage {
     pub front: String,
     pub recorder: Arc<Recorder>,
     pub source: Source,
+    /// Reads the topic, where there is one.
+    bus: Option<(Reader, String)>,
     consumers: Vec<Consumer>,
     tasks: Vec<JoinHandle<()>>,
     _balancer: Balancer,
@@ -117,17 +120,20 @@ impl Stage {
         let mut stage = Self {
             name: name.to_owned(),
             front: balancer.url.clone(),
-            tasks: vec![source.watch(Arc::clone(&recorder)).await?],
+            tasks: source.watch(Arc::clone(&recorder)).await?.into_iter().collect(),
             dir,
             nodes,
             recorder,
             source,
+            bus: None,
             consumers: Vec::new(),
             _balancer: balancer,
         };
         stage.tasks.push(stage.progress());
         stage.start_all().await?;
+        stage.source.begin_journal()?;
         if let (Some(backends), false) = (backends, setting.embedded) {
+            stage.bus = Some((backends.rocketmq.reader(), id.clone()));
             let place = Place { namesrv: backends.rocketmq.namesrv(), topic: id, front: stage.front.clone() };
             stage.consumers.push(handlers::on_bus(&place, &stage.recorder)?);
         }
@@ -183,6 +189,11 @@ impl Stage {
         // A second copy comes when a lease has run out at the latest.
         time::pass(RUN_LEASE_MS + 1_000).await;
         let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
+        let journal = self.source.journal()?;
+        let messages = match &self.bus {
+            Some((reader, topic)) => Some(reader.read(topic).await?),
+            None => None,
+        };
         for node in &mut self.nodes {
             node.must_live()?;
             let _ = node.kill();
@@ -195,6 +206,8 @@ impl Stage {
         }
         let mut evidence = std::mem::take(&mut *self.recorder.get());
         (evidence.tasks, evidence.runs) = (tasks, runs);
+        evidence.steps.extend(journal);
+        evidence.messages = messages;
         evidence.unsettled = settled.err().map(|why| why.to_string());
         let file = std::fs::File::create(self.dir.join("evidence.json"))?;
         serde_json::to_writer(std::io::BufWriter::new(file), &evidence).context("the evidence is kept")?;

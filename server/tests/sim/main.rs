@@ -9,6 +9,8 @@ mod gate;
 mod life;
 mod locks;
 mod profile;
+#[path = "../rules/steps.rs"]
+mod steps;
 mod time;
 mod users;
 mod witness;
