@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::check::HEALED_MS;
-use crate::evidence::{Evidence, Message};
+use crate::evidence::{Delivery, Evidence, Message, TaskRow};
+use crate::handlers::mood::POISON;
 use crate::verdict::{Kind, Verdict};
 
 /// Judges the bus.
@@ -47,33 +48,36 @@ fn sent(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
 
 /// Each attempt on the broker has come to the consumer, and the consumer was told of nothing else.
 fn came(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
-    let deliveries = evidence.deliveries.iter().filter(|delivery| delivery.on_bus);
     let names: HashSet<(&str, &str)> =
         messages.iter().map(|message| (message.run_id.as_str(), message.message_id.as_str())).collect();
-    let mut arrived: HashSet<(&str, i64)> = HashSet::new();
-    for delivery in deliveries {
-        arrived.insert((&delivery.run_id, delivery.attempt));
+    for delivery in evidence.deliveries.iter().filter(|delivery| delivery.on_bus) {
         if !names.contains(&(delivery.run_id.as_str(), delivery.message_id.as_str())) {
             let what = format!("run {} came as a message that the broker does not have", delivery.run_id);
             verdict.find(Kind::Surplus, what);
         }
     }
-    // Data that no handler takes never gets as far as the one who writes deliveries down.
-    let unheard: HashSet<&str> = poisoned(evidence);
-    for Message { run_id, task_id, attempt, place, .. } in messages {
-        if !arrived.contains(&(run_id.as_str(), *attempt)) && !unheard.contains(task_id.as_str()) {
-            verdict.find(
-                Kind::Lost,
-                format!("attempt {attempt} of run {run_id} lies on the broker at {place} and never came"),
-            );
-        }
+    for Message { run_id, attempt, place, .. } in to_come(messages, &evidence.tasks, &evidence.deliveries) {
+        verdict.find(
+            Kind::Lost,
+            format!("attempt {attempt} of run {run_id} lies on the broker at {place} and never came"),
+        );
     }
 }
 
-fn poisoned(evidence: &Evidence) -> HashSet<&str> {
-    let is_poison = |key: &str| key.starts_with(crate::handlers::mood::POISON);
-    let tasks = evidence.tasks.iter().filter(|task| is_poison(&task.data));
-    tasks.map(|task| task.id.as_str()).collect()
+/// What lies on the broker and has not come. Data that no handler takes never gets as far as the one who writes deliveries down.
+pub fn to_come<'a>(messages: &'a [Message], tasks: &[TaskRow], deliveries: &[Delivery]) -> Vec<&'a Message> {
+    let arrived: HashSet<(&str, i64)> = deliveries
+        .iter()
+        .filter(|delivery| delivery.on_bus)
+        .map(|delivery| (delivery.run_id.as_str(), delivery.attempt))
+        .collect();
+    let poison: HashSet<&str> =
+        tasks.iter().filter(|task| task.data.starts_with(POISON)).map(|task| task.id.as_str()).collect();
+    let is_missing = |message: &&Message| {
+        !poison.contains(message.task_id.as_str())
+            && !arrived.contains(&(message.run_id.as_str(), message.attempt))
+    };
+    messages.iter().filter(is_missing).collect()
 }
 
 /// By the broker's own clock, too, nothing was there before its moment.

@@ -18,6 +18,7 @@ mod ports;
 mod process;
 mod proxy;
 mod redis;
+mod rehearsal;
 mod report;
 mod rocketmq;
 mod scenarios;
@@ -86,8 +87,9 @@ async fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     println!(
-        "self-check: {} kinds of damage were done to sound evidence, and all were found",
-        self_check::run()?
+        "self-check: {} kinds of damage were done to sound evidence, {} to a real ledger; all were found",
+        self_check::run()?,
+        rehearsal::run().await?
     );
     if options.self_check {
         return Ok(true);

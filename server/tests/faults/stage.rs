@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::backends::Backends;
 use crate::broker::Reader;
-use crate::evidence::{Evidence, Recorder};
+use crate::bus;
+use crate::evidence::{Evidence, Message, Recorder, TaskRow};
 use crate::handlers::{self, Place, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
 use crate::node::{Node, Wires};
 use crate::proxy::{Balancer, Proxy};
@@ -190,10 +191,7 @@ impl Stage {
         time::pass(RUN_LEASE_MS + 1_000).await;
         let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
         let journal = self.source.journal()?;
-        let messages = match &self.bus {
-            Some((reader, topic)) => Some(reader.read(topic).await?),
-            None => None,
-        };
+        let messages = self.messages(&tasks).await?;
         for node in &mut self.nodes {
             node.must_live()?;
             let _ = node.kill();
@@ -215,6 +213,16 @@ impl Stage {
             db.drop().await?;
         }
         Ok(evidence)
+    }
+
+    /// What lies on the broker, once all of it has come as well; where that is never, the checker will say so.
+    async fn messages(&self, tasks: &[TaskRow]) -> Result<Option<Vec<Message>>> {
+        const ON_ITS_WAY_MS: i64 = 15_000;
+        let Some((reader, topic)) = &self.bus else { return Ok(None) };
+        let messages = reader.read(topic).await?;
+        let all_came = async || bus::to_come(&messages, tasks, &self.recorder.get().deliveries).is_empty();
+        let _ = time::until("what lies on the broker has come", ON_ITS_WAY_MS, all_came).await;
+        Ok(Some(messages))
     }
 
     async fn settled(&self) -> bool {
