@@ -274,13 +274,16 @@ impl Service {
             let Confirmation { succeeded, message, result } = word.clone();
             run.confirmed_late(succeeded, message, result, self.now())
                 .map_err(|_| ServiceError::RunState(run.state))?;
-            crate::failpoint!("run::before_change");
-            if was_dead && !succeeded {
+            crate::failpoint!("confirm::before_update");
+            let confirmed = if was_dead && !succeeded {
                 // It has been counted as an end already.
-                if self.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true] {
-                    return Ok(Run { version: run.version + 1, ..run });
-                }
-            } else if let Some(run) = self.replace(vec![run]).await?.pop() {
+                let updated = self.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
+                updated.then(|| Run { version: run.version + 1, ..run })
+            } else {
+                self.replace(vec![run]).await?.pop()
+            };
+            crate::failpoint!("confirm::updated");
+            if let Some(run) = confirmed {
                 return Ok(run);
             }
         }

@@ -15,9 +15,10 @@ use crate::http::{LIMITS, PREFIXES};
 use crate::store::sqlite::SqliteFixture;
 
 const SLOW: usize = 2_000;
-/// What the issue asks for. It is printed always, and demanded where this variable is set: on a machine that does nothing else.
+/// What good requests may take, at the 99th percentile, on a machine that has nothing else to do.
 const BOUND: Duration = Duration::from_millis(500);
-const DEMAND: &str = "TASKCENTER_TEST_DEMAND_TIMES";
+/// On one that is busy, so many times what they take there without the slow ones.
+const TIMES: u32 = 4;
 
 #[allow(clippy::disallowed_methods, reason = "what a caller sees is measured from outside")]
 fn clock() -> Instant {
@@ -89,18 +90,18 @@ async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
         times = good_requests(&front, "among") => times,
         _ = dribble(&mut slow) => unreachable!(),
     };
-    let (before, after) = (at(&alone, 0.99), at(&among, 0.99));
+    drop(slow);
+    // On both sides of it, so that what the machine is busy with besides shows there, too.
+    let again = good_requests(&front, "again").await;
+    let (before, after) = (at(&alone, 0.99).max(at(&again, 0.99)), at(&among, 0.99));
     println!(
         "good requests, p50 and p99: {:?} and {before:?} alone, {:?} and {after:?} among {SLOW} slow connections: {:.2} times",
         at(&alone, 0.5),
         at(&among, 0.5),
         after.as_secs_f64() / before.as_secs_f64()
     );
-    assert!(
-        std::env::var_os(DEMAND).is_none() || after < BOUND,
-        "p99 is {after:?}, and should be below {BOUND:?}"
-    );
-    drop(slow);
+    let bound = BOUND.max(before * TIMES);
+    assert!(after < bound, "p99 is {after:?} among the slow, {before:?} without them: more than {bound:?}");
     front.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! Changes of runs: each by the table of transitions, and none without a cause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
@@ -46,6 +46,7 @@ impl Checker {
             sent: Vec::new(),
             holders: BTreeMap::from([(run.claim, run.holder.clone())]),
             reports: BTreeSet::new(),
+            confirmed: HashSet::new(),
             tokens,
             redriven: 0,
             begun: self.now(),
@@ -93,7 +94,7 @@ impl Checker {
             self.confirmed(book, &after);
         }
         if let Some(story) = book.runs.get_mut(&after.id) {
-            if before.state == RunState::Dead {
+            if (before.state, after.state) == (RunState::Dead, RunState::Retrying) {
                 story.redriven += 1;
                 story.begun = self.now();
             }
@@ -160,10 +161,15 @@ fn has_its_reason(run: &Run) -> bool {
     !asks || run.reason.as_ref().is_some_and(|reason| !reason.is_empty())
 }
 
-/// A handler's word is behind whatever only a handler can say, with the token of that attempt.
+/// A handler's word is behind whatever only a handler can say, with the token of that attempt; or the word of one who needs none.
 fn is_reported(story: &RunStory, before: &Run, after: &Run) -> bool {
+    if story.confirmed.contains(&after.state) {
+        return true;
+    }
     let word = match (before.state, after.state) {
         (_, RunState::Succeeded) => "succeeded",
+        // Of a run that nobody has in hand only that word says that it failed.
+        (RunState::Ready | RunState::Retrying | RunState::Dead, RunState::Dead) => return false,
         (_, RunState::Skipped) => "skipped",
         (RunState::Leased, RunState::Ready) if after.attempt == before.attempt => "released",
         _ => return true,
