@@ -38,7 +38,8 @@ impl Reader {
         let mut command =
             rocketmq::java(&self.jars, &self.dir, "256m", "org.apache.rocketmq.tools.command.MQAdminStartup");
         command.args(["printMsg", "-n", &self.namesrv, "-t", topic, "-d", "false"]);
-        let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
+        let Output { status, stdout, stderr } =
+            tokio::task::spawn_blocking(move || command.output()).await??;
         ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr));
         messages(&String::from_utf8_lossy(&stdout))
     }

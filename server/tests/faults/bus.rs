@@ -30,7 +30,8 @@ fn sent(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
     let on_bus = evidence.runs.iter().filter(|run| run.queue.is_none());
     for run in on_bus.clone().filter(|run| matches!(run.state.as_str(), "fired" | "succeeded")) {
         if !there.contains(&(run.id.as_str(), run.attempt)) {
-            let what = format!("attempt {} of run {} is {} and not on the broker", run.attempt, run.id, run.state);
+            let what =
+                format!("attempt {} of run {} is {} and not on the broker", run.attempt, run.id, run.state);
             verdict.find(Kind::Lost, what);
         }
     }
@@ -102,8 +103,10 @@ fn copies(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
         let last = copies.iter().copied().max().unwrap_or_default();
         let explained = |from: i64, to: i64| from <= last && last <= to + HEALED_MS;
         if !evidence.windows.iter().any(|window| explained(window.from, window.to)) {
-            let what =
-                format!("attempt {attempt} of run {run_id} was sent {} times with nothing broken", copies.len());
+            let what = format!(
+                "attempt {attempt} of run {run_id} was sent {} times with nothing broken",
+                copies.len()
+            );
             verdict.find(Kind::Uncaused, what);
         }
     }

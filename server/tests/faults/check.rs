@@ -148,7 +148,8 @@ impl<'a> Case<'a> {
     fn moments_of(&self, task: &TaskRow, wanted: &Wanted, verdict: &mut Verdict) {
         let ended_at = self.ended_at(task);
         // An endless grid needs an end: nothing may fire any more once the call has been answered.
-        let limit = ended_at.map_or(i64::MAX, |(_, answered_at)| answered_at.max(task.last_due_at.unwrap_or(0)));
+        let limit =
+            ended_at.map_or(i64::MAX, |(_, answered_at)| answered_at.max(task.last_due_at.unwrap_or(0)));
         let grid = nominal::moments(wanted, task.anchored_at, limit);
         let mut covers: BTreeMap<i64, usize> = grid.iter().map(|at| (*at, 0)).collect();
         for run in self.runs.get(task.id.as_str()).into_iter().flatten().filter(|run| !run.triggered) {

@@ -36,7 +36,8 @@ impl RocketMq {
         let (namesrv, broker) = (ports::free()?, ports::free_for_a_broker()?);
         std::fs::write(dir.join("namesrv.conf"), format!("listenPort={namesrv}\nbindAddress=127.0.0.1\n"))?;
         std::fs::write(dir.join("broker.conf"), broker_config(&dir, namesrv, broker))?;
-        let command = server(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
+        let command =
+            server(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
         let program = Program::start(&command, &dir.join("namesrv.log"))?;
         listens("the name server", namesrv).await?;
         let wire = Proxy::open(&format!("{ANNOUNCED}:{broker}"), &format!("127.0.0.1:{broker}")).await?;

@@ -76,13 +76,17 @@ const DAMAGES: [Damage; 27] = [
         let taken = Delivery { on_bus: false, ..e.deliveries[8].clone() };
         e.deliveries.extend([taken.clone(), taken]);
     }),
-    ("moments were missed before a delete, and the product says that it had not come so far", Kind::Missing, |e| {
-        let missed_from = e.changes[0].asked_at - 10_000;
-        e.tasks[2].last_due_at = Some(missed_from - 500);
-        e.runs.retain(|run| run.task_id != "task-2" || run.scheduled_at < missed_from);
-        e.deliveries.retain(|come| come.task_id != "task-2" || come.scheduled_at < missed_from);
-        messages(e).retain(|sent| sent.task_id != "task-2" || sent.scheduled_at < missed_from);
-    }),
+    (
+        "moments were missed before a delete, and the product says that it had not come so far",
+        Kind::Missing,
+        |e| {
+            let missed_from = e.changes[0].asked_at - 10_000;
+            e.tasks[2].last_due_at = Some(missed_from - 500);
+            e.runs.retain(|run| run.task_id != "task-2" || run.scheduled_at < missed_from);
+            e.deliveries.retain(|come| come.task_id != "task-2" || come.scheduled_at < missed_from);
+            messages(e).retain(|sent| sent.task_id != "task-2" || sent.scheduled_at < missed_from);
+        },
+    ),
     ("a fire after an acknowledged delete", Kind::Stale, |e| {
         let deleted = e.changes[0].answered_at;
         let run = e.runs.iter_mut().rfind(|run| run.task_id == "task-2").expect("it has runs");
@@ -119,7 +123,13 @@ const ILLEGAL: [&[Version]; 13] = [
 
 /// Steps that can be: a failed attempt, an overdue one, one that was given back, one that was brought back.
 const LEGAL: [&[Version]; 4] = [
-    &[("firing", 1, 1, 1), ("retrying", 1, 1, 2), ("firing", 2, 2, 3), ("firing", 2, 3, 4), ("succeeded", 2, 3, 5)],
+    &[
+        ("firing", 1, 1, 1),
+        ("retrying", 1, 1, 2),
+        ("firing", 2, 2, 3),
+        ("firing", 2, 3, 4),
+        ("succeeded", 2, 3, 5),
+    ],
     &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("leased", 1, 2, 4), ("ready", 2, 2, 5)],
     &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("ready", 1, 2, 4), ("leased", 1, 3, 5)],
     &[("firing", 1, 1, 1), ("dead", 1, 1, 2), ("retrying", 1, 1, 3), ("firing", 2, 2, 4)],

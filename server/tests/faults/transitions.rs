@@ -20,7 +20,8 @@ pub fn check(steps: &[Step], verdict: &mut Verdict) {
 fn first(step: &Step, verdict: &mut Verdict) {
     let Step { run_id, state, version, .. } = step;
     if *version != 1 {
-        return verdict.find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
+        return verdict
+            .find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
     }
     let why = stand(step).map_or(Some("there is no such state"), |stand| steps::wrong_begin(&stand));
     if let Some(why) = why {

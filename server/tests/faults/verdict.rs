@@ -121,7 +121,8 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults = self.figures.faults();
-        let Figures { tasks, runs, moments, deliveries, effects, messages, copies, steps, .. } = &self.figures;
+        let Figures { tasks, runs, moments, deliveries, effects, messages, copies, steps, .. } =
+            &self.figures;
         let Figures {
             calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, ..
         } = &self.figures;

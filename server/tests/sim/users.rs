@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState, TaskId};
-use taskcenter_server::engine::service::{Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition};
+use taskcenter_server::engine::service::{
+    Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition,
+};
 use taskcenter_server::ports::{Page, RunFilter, RunPage, TaskFilter};
 
 use super::checker::Kind;

@@ -157,7 +157,11 @@ impl Checker {
             self.wrong(&mut book, "a stale report was taken", format!("{id}: {report:?}, {run:?}"));
         }
         if !stood_so(&book, run) {
-            self.wrong(&mut book, "an acknowledged outcome is not there", format!("{id}: {report:?}, {run:?}"));
+            self.wrong(
+                &mut book,
+                "an acknowledged outcome is not there",
+                format!("{id}: {report:?}, {run:?}"),
+            );
         }
     }
 
