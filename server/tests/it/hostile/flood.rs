@@ -82,8 +82,9 @@ async fn without_and_among_the_slow(front: &Front, round: usize) -> (Duration, D
     for n in 0..SLOW {
         slow.push(slow_caller(front, n).await);
     }
+    let series = format!("among {round}");
     let among = tokio::select! {
-        times = good_requests(front, &format!("among {round}")) => times,
+        times = good_requests(front, &series) => times,
         _ = dribble(&mut slow) => unreachable!(),
     };
     drop(slow);
