@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{RunState, Schedule, TaskId};
-use taskcenter_server::engine::service::{Changed, Report, Result, ServiceError, definition};
+use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
+use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
 use taskcenter_server::ports::Clock;
 
 use crate::stage::{Running, Stage};
@@ -25,6 +25,7 @@ pub async fn play(stage: &mut Stage) {
     stage.pass(600).await;
     give_up_and_bring_back(stage).await;
     call_off_one(stage, &queue).await;
+    put_on_record(stage, &queue).await;
     trigger(stage, &bus).await;
     for _ in 0..3 {
         trigger_overtaken(stage).await;
@@ -68,12 +69,27 @@ async fn give_up_and_bring_back(stage: &mut Stage) {
     let report =
         Report { attempt: run.attempt, token: run.token.clone(), outcome: Outcome::Dead, message: None };
     let gave_up = stage.ask(async |running| running.service.report(&run.id, &report).await).await;
-    if gave_up.is_err() {
-        return;
-    }
+    let Ok(gave_up) = gave_up else { return };
+    stage.book.settled(&gave_up);
     let back = stage.ask(async |running| running.service.retry_run(&run.id).await).await;
-    if !matches!(back, Ok(_) | Err(ServiceError::RunState(_))) {
-        stage.book.wrong(format!("a run could not be brought back: {back:?}"));
+    match back {
+        Ok(run) => stage.book.settled(&run),
+        Err(ServiceError::RunState(_)) => stage.book.reopened(&run.id),
+        Err(error) => stage.book.wrong(format!("a run could not be brought back: {error}")),
+    }
+}
+
+/// Somebody says what became of a run without holding it: first that it failed, twice, and then that it was done after all.
+async fn put_on_record(stage: &mut Stage, id: &TaskId) {
+    let is_open = |run: &Run| matches!(run.state, RunState::Ready | RunState::Leased | RunState::Retrying);
+    let Some(run) = stage.runs(id).await.into_iter().rfind(is_open) else { return };
+    for succeeded in [false, false, true, true] {
+        let word = Confirmation { succeeded, message: None, result: None };
+        let wanted = if succeeded { RunState::Succeeded } else { RunState::Dead };
+        match stage.ask(async |running| running.service.confirm(&run.id, &word).await).await {
+            Ok(run) if run.state == wanted => stage.book.settled(&run),
+            answer => stage.book.wrong(format!("{succeeded} of {} was answered {answer:?}", run.id)),
+        }
     }
 }
 

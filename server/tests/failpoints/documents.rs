@@ -27,6 +27,21 @@ async fn one_document(stage: &mut Stage) {
     if stored(stage, &key).await.is_some() {
         stage.book.wrong(format!("a removed document is there: {key}"));
     }
+    remove_where_it_fits(stage, &key).await;
+}
+
+/// A condition that does not hold keeps the document, one that holds removes it.
+async fn remove_where_it_fits(stage: &mut Stage, key: &str) {
+    put(stage, key, 1).await;
+    for (wanted, stays) in [(2, true), (1, false)] {
+        let remove = async |running: &Running| {
+            running.service.remove_record_if(KIND, key, |value: &u64| *value == wanted).await
+        };
+        stage.ask(remove).await.expect("the store answers");
+        if stored(stage, key).await.is_some() != stays {
+            stage.book.wrong(format!("a document that is 1 was to go where it is {wanted}: {key}"));
+        }
+    }
 }
 
 async fn put(stage: &mut Stage, key: &str, value: u64) {

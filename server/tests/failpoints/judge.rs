@@ -16,8 +16,8 @@ const UNDECIDED: &str = "its task was deleted or changed before the moment fired
 pub struct Book {
     /// Tasks whose submit was acknowledged, and how many moments of theirs must have come to be decided, where that is known.
     tasks: BTreeMap<TaskId, Option<usize>>,
-    /// Acknowledged outcomes.
-    settled: BTreeMap<RunId, RunState>,
+    /// The last acknowledged outcome of each run.
+    settled: BTreeMap<RunId, Run>,
     /// How often a claim was given out to a worker.
     handed: BTreeMap<(RunId, u32), u32>,
     /// Messages that a dead node had sent and not written down: how often that happened.
@@ -51,11 +51,17 @@ impl Book {
         self.tasks.keys().cloned().collect()
     }
 
-    /// An outcome was acknowledged.
+    /// An outcome was acknowledged, whatever it was: the row that was answered must stand, or one that came after it.
     pub fn settled(&mut self, run: &Run) {
-        if run.state == RunState::Succeeded {
-            self.settled.insert(run.id.clone(), run.state);
+        let last = self.settled.entry(run.id.clone()).or_insert_with(|| run.clone());
+        if last.version < run.version {
+            last.clone_from(run);
         }
+    }
+
+    /// A run that has ended may have been brought back: how it stood before holds no more.
+    pub fn reopened(&mut self, run: &RunId) {
+        self.settled.remove(run);
     }
 
     /// A worker got a run.
@@ -109,9 +115,9 @@ impl Book {
     }
 
     fn judge_runs(&self, runs: &BTreeMap<RunId, Run>, sent: &[Sent], wrong: &mut Vec<String>) {
-        for (id, state) in &self.settled {
-            if runs.get(id).is_none_or(|run| run.state != *state) {
-                wrong.push(format!("an acknowledged outcome is lost: {state:?} of {:?}", runs.get(id)));
+        for (id, settled) in &self.settled {
+            if runs.get(id).is_none_or(|run| !follows(run, settled)) {
+                wrong.push(format!("an acknowledged outcome is lost: {settled:?} of {:?}", runs.get(id)));
             }
         }
         for (run, times) in self.handed.iter().filter(|(_, times)| **times > 1) {
@@ -148,6 +154,13 @@ impl Book {
             }
         }
     }
+}
+
+/// Whether a row may stand where `settled` was answered: what had ended stays, and a failure or a return goes on from there.
+fn follows(run: &Run, settled: &Run) -> bool {
+    let has_moved = run.version > settled.version;
+    let stands = run.version == settled.version && run.state == settled.state;
+    if settled.has_ended() { stands } else { stands || has_moved }
 }
 
 fn is_orphan(run: &Run) -> bool {

@@ -21,6 +21,7 @@ use back_end::Kind;
 use life::Armed;
 use points::{POINTS, Point};
 use stage::Stage;
+use taskcenter_server::core::{Run, RunState};
 
 /// How often a node dies at each failpoint.
 const HITS: u32 = 100;
@@ -122,6 +123,29 @@ fn die_everywhere(kind: Kind, threads: u64) {
 fn table(kind: Kind, rows: &[(usize, Row)]) -> String {
     let head = format!("{:<28} {:>5} {:>8} {:>8}  {}", "point", "hits", "stories", "doubled", kind.name());
     std::iter::once(head).chain(rows.iter().map(|(_, row)| row.line())).collect::<Vec<_>>().join("\n")
+}
+
+/// The judge is judged: an outcome that was acknowledged and not written is found, whatever it was.
+#[test]
+fn an_outcome_that_was_not_written_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime starts").block_on(async {
+        for state in [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Retrying] {
+            let mut stage = Stage::new(Kind::Memory, "", 1).await;
+            let submission = stories::queued(stories::one_shot(&mut stage, "queue"));
+            stories::submit(&mut stage, submission, Some(1)).await;
+            stage.pass(1_000).await;
+            let run = stories::lease(&mut stage).await.pop().expect("it is ready");
+            let attention_at = run.attention_at.filter(|_| state == RunState::Retrying);
+            stage.book.settled(&Run { state, attention_at, version: run.version + 1, ..run });
+            let book = std::mem::take(&mut stage.book);
+            let wrong = book.judge(&*stage.back_end.store(), &stage.post).await.wrong;
+            assert!(
+                wrong.iter().any(|line| line.contains("an acknowledged outcome is lost")),
+                "{state:?}: {wrong:?}"
+            );
+        }
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::evidence::{Answer, Change, Created, Deed, Delivery, Evidence, RunRow, TaskRow, Wanted};
 use crate::verdict::{Figures, Kind, Verdict};
-use crate::{nominal, transitions};
+use crate::{bus, nominal, transitions};
 
 /// A moment may be so late where nothing is broken, in milliseconds.
 pub const QUIET_MS: i64 = 5_000;
@@ -23,7 +23,8 @@ pub fn check(evidence: &Evidence) -> Verdict {
     case.handed_over(&mut verdict);
     case.effects(&mut verdict);
     case.timing(&mut verdict);
-    case.copies(&mut verdict);
+    case.claims(&mut verdict);
+    bus::check(evidence, &mut verdict);
     case.seen(&mut verdict);
     transitions::check(&evidence.steps, &mut verdict);
     if let Some(what) = &evidence.unsettled {
@@ -145,17 +146,20 @@ impl<'a> Case<'a> {
     }
 
     fn moments_of(&self, task: &TaskRow, wanted: &Wanted, verdict: &mut Verdict) {
-        let ended = self.did(&task.id, &[Deed::Delete, Deed::Cancel]);
+        let ended_at = self.ended_at(task);
+        // An endless grid needs an end: nothing may fire any more once the call has been answered.
         let limit =
-            if ended && task.state == "cancelled" { task.last_due_at.unwrap_or(i64::MIN) } else { i64::MAX };
+            ended_at.map_or(i64::MAX, |(_, answered_at)| answered_at.max(task.last_due_at.unwrap_or(0)));
         let grid = nominal::moments(wanted, task.anchored_at, limit);
         let mut covers: BTreeMap<i64, usize> = grid.iter().map(|at| (*at, 0)).collect();
-        verdict.figures.moments += grid.len();
         for run in self.runs.get(task.id.as_str()).into_iter().flatten().filter(|run| !run.triggered) {
             self.cover(run, task, &mut covers, verdict);
         }
         for (at, count) in covers {
+            let is_owed = self.is_owed(task, at, ended_at);
+            verdict.figures.moments += usize::from(is_owed);
             match count {
+                0 if !is_owed => {}
                 0 => verdict
                     .find(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, wanted.key)),
                 1 => {}
@@ -165,6 +169,22 @@ impl<'a> Case<'a> {
                 ),
             }
         }
+    }
+
+    /// When a task that was called off was asked to end first, and when that was answered last.
+    fn ended_at(&self, task: &TaskRow) -> Option<(i64, i64)> {
+        let ends = |change: &&&Change| matches!(change.deed, Deed::Delete | Deed::Cancel);
+        let of_task = self.changes.get(task.id.as_str()).into_iter().flatten();
+        let ends: Vec<&&Change> = of_task.filter(ends).filter(|_| task.state == "cancelled").collect();
+        let asked_at = ends.iter().map(|change| change.asked_at).min()?;
+        Some((asked_at, ends.iter().map(|change| change.answered_at).max()?))
+    }
+
+    /// Whether a moment must have a run. Those of the last seconds before a task was called off may have been on their way still; the
+    /// product's own word of what it has passed counts against it, and never for it.
+    fn is_owed(&self, task: &TaskRow, at: i64, ended_at: Option<(i64, i64)>) -> bool {
+        let Some((asked_at, _)) = ended_at else { return true };
+        self.deadline(at) <= asked_at || task.last_due_at.is_some_and(|passed| at <= passed)
     }
 
     fn cover(&self, run: &RunRow, task: &TaskRow, covers: &mut BTreeMap<i64, usize>, verdict: &mut Verdict) {
@@ -356,36 +376,30 @@ impl<'a> Case<'a> {
 
     /// The watch saw each run come to where it stands.
     fn seen(&self, verdict: &mut Verdict) {
-        let last: HashMap<&str, &str> =
-            self.evidence.steps.iter().map(|step| (step.run_id.as_str(), step.state.as_str())).collect();
-        for run in
-            self.evidence.runs.iter().filter(|run| last.get(run.id.as_str()) != Some(&run.state.as_str()))
-        {
-            let seen = last.get(run.id.as_str());
-            verdict.find(Kind::Unseen, format!("run {} is {} and was last seen {seen:?}", run.id, run.state));
+        let steps = &self.evidence.steps;
+        let last: HashMap<&str, i64> =
+            steps.iter().map(|step| (step.run_id.as_str(), step.version)).collect();
+        for run in &self.evidence.runs {
+            let seen = last.get(run.id.as_str()).copied();
+            if seen != Some(run.version) {
+                let RunRow { id, state, version, .. } = run;
+                verdict.find(
+                    Kind::Unseen,
+                    format!("run {id} is {state} at version {version} and was last seen at {seen:?}"),
+                );
+            }
         }
     }
 
-    /// A second message for the same attempt needs a fault that explains it. The broker's redeliveries of one message are not the
-    /// product's.
-    fn copies(&self, verdict: &mut Verdict) {
-        let mut messages: HashMap<(&str, i64), BTreeMap<&str, i64>> = HashMap::new();
-        for delivery in self.evidence.deliveries.iter().filter(|delivery| delivery.on_bus) {
-            let of_attempt = messages.entry((&delivery.run_id, delivery.attempt)).or_default();
-            let at = of_attempt.entry(&delivery.message_id).or_insert(delivery.arrived_at);
-            *at = (*at).min(delivery.arrived_at);
+    /// A claim is a lease of one worker: to give it out twice is to have the work done twice.
+    fn claims(&self, verdict: &mut Verdict) {
+        let mut taken: HashMap<(&str, i64), usize> = HashMap::new();
+        for delivery in self.evidence.deliveries.iter().filter(|delivery| !delivery.on_bus) {
+            *taken.entry((&delivery.run_id, delivery.claim)).or_default() += 1;
         }
-        for ((run_id, attempt), copies) in messages.into_iter().filter(|(_, copies)| copies.len() > 1) {
-            verdict.figures.copies += copies.len() - 1;
-            let last = copies.values().copied().max().unwrap_or_default();
-            let explained = |from: i64, to: i64| from <= last && last <= to + HEALED_MS;
-            if !self.evidence.windows.iter().any(|window| explained(window.from, window.to)) {
-                let what = format!(
-                    "attempt {attempt} of run {run_id} came as {} messages with nothing broken",
-                    copies.len()
-                );
-                verdict.find(Kind::Uncaused, what);
-            }
+        for ((run_id, claim), times) in taken.into_iter().filter(|(_, times)| *times > 1) {
+            let what = format!("claim {claim} of run {run_id} was given to a worker {times} times");
+            verdict.find(Kind::DoubledEffect, what);
         }
     }
 }

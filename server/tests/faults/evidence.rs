@@ -109,10 +109,11 @@ pub struct RunRow {
     pub attempt: i64,
     pub claim: i64,
     pub fired_at: Option<i64>,
+    pub version: i64,
     pub open: bool,
 }
 
-/// One state of a run, in the order in which they were seen.
+/// One version of a run, in the order in which they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub run_id: String,
@@ -120,6 +121,7 @@ pub struct Step {
     pub attempt: i64,
     pub claim: i64,
     pub version: i64,
+    pub attention_at: Option<i64>,
 }
 
 /// A delivery to a handler.
@@ -132,9 +134,24 @@ pub struct Delivery {
     pub claim: i64,
     pub scheduled_at: i64,
     pub arrived_at: i64,
-    /// The same in each redelivery of one message by the broker; empty on a queue.
+    /// The same in each redelivery of one message by the broker.
     pub message_id: String,
+    /// As a message. Otherwise as a claim on a queue, which one worker has at a time.
     pub on_bus: bool,
+}
+
+/// A message as the broker has it, read by the broker's own tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Queue and offset: no two messages have the same.
+    pub place: String,
+    /// What its sender called it; a client that sends anew what was not confirmed calls it the same.
+    pub message_id: String,
+    pub run_id: String,
+    pub task_id: String,
+    pub attempt: i64,
+    pub scheduled_at: i64,
+    pub stored_at: i64,
 }
 
 /// An effect that the sink has let through.
@@ -167,6 +184,8 @@ pub struct Evidence {
     pub runs: Vec<RunRow>,
     pub steps: Vec<Step>,
     pub deliveries: Vec<Delivery>,
+    /// Everything on the broker in the end; `None` where there is no bus.
+    pub messages: Option<Vec<Message>>,
     pub effects: Vec<Effect>,
     /// Runs whose success a worker reported, and the server acknowledged.
     pub acknowledged_outcomes: Vec<String>,

@@ -38,7 +38,13 @@ pub mod mood {
 /// What a handler says when it panics on purpose; the hook that prints panics leaves it out.
 pub const ON_PURPOSE: &str = "on purpose";
 
-type Shared = Arc<Recorder>;
+/// Where a handler sits, and whom it tells.
+pub struct Seat {
+    recorder: Arc<Recorder>,
+    on_bus: bool,
+}
+
+type Shared = Arc<Seat>;
 
 fn delivery(ctx: &Context<Shared>, data: &str) -> Delivery {
     Delivery {
@@ -50,12 +56,12 @@ fn delivery(ctx: &Context<Shared>, data: &str) -> Delivery {
         scheduled_at: ctx.scheduled_at_ms().unwrap_or_default(),
         arrived_at: time::now_ms(),
         message_id: ctx.message_id().to_owned(),
-        on_bus: !ctx.message_id().is_empty() && ctx.property("TC_RUN_ID").is_some(),
+        on_bus: ctx.state().on_bus,
     }
 }
 
 async fn handle(ctx: Context<Shared>, data: String) -> Result<(), HandlerError> {
-    let (recorder, delivery) = (Arc::clone(ctx.state()), delivery(&ctx, &data));
+    let (recorder, delivery) = (Arc::clone(&ctx.state().recorder), delivery(&ctx, &data));
     let first = ctx.attempt() == 1;
     match ctx.tag() {
         mood::SLOW if first => {
@@ -98,25 +104,29 @@ pub struct Place {
     pub front: String,
 }
 
+fn seat(recorder: &Arc<Recorder>, on_bus: bool) -> Shared {
+    Arc::new(Seat { recorder: Arc::clone(recorder), on_bus })
+}
+
 /// A consumer of every message on the bus, which reports where that is asked for.
-pub fn on_bus(place: &Place, recorder: &Shared) -> Result<Consumer> {
+pub fn on_bus(place: &Place, recorder: &Arc<Recorder>) -> Result<Consumer> {
     let config = RocketMqConfig::new(&place.namesrv, &place.topic, format!("{}_inbox", place.topic));
     let builder =
-        Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
+        Consumer::builder().state(seat(recorder, true)).on_text("*", handle).on(mood::POISON, never);
     let builder = builder.concurrency(64).drain_for(Duration::from_secs(1));
     Ok(builder.report_to(TaskCenter::new(&place.front)?).transport(RocketMq::new(config)).start()?)
 }
 
 /// A worker on the queues, made with the SDK.
-pub fn on_queue(front: &str, name: &str, queues: &str, recorder: &Shared) -> Result<Consumer> {
+pub fn on_queue(front: &str, name: &str, queues: &str, recorder: &Arc<Recorder>) -> Result<Consumer> {
     let builder =
-        Consumer::builder().state(Arc::clone(recorder)).on_text("*", handle).on(mood::POISON, never);
+        Consumer::builder().state(seat(recorder, false)).on_text("*", handle).on(mood::POISON, never);
     let builder = builder.concurrency(16).drain_for(Duration::from_secs(1));
     Ok(builder.connect(&format!("{front}?worker={name}&queues={queues}&lease_ms=3000"))?.start()?)
 }
 
 /// A worker that speaks to the API itself.
-pub fn raw(front: &str, queue: &'static str, recorder: &Shared) -> Result<JoinHandle<()>> {
+pub fn raw(front: &str, queue: &'static str, recorder: &Arc<Recorder>) -> Result<JoinHandle<()>> {
     let client = hasty(front)?;
     let recorder = Arc::clone(recorder);
     Ok(tokio::spawn(async move {

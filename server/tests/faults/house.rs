@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::backends::Backends;
+use crate::check::{HEALED_MS, QUIET_MS};
 use crate::evidence::Evidence;
 use crate::load::{Amount, Load};
 use crate::options::Options;
 use crate::stage::{Setting, Stage};
+use crate::time;
 
+/// More than the thirty seconds after healing, and the five of quiet.
+const LULL_MS: i64 = HEALED_MS + QUIET_MS + 10_000;
 /// How long a scenario may take to settle after its last fault was mended.
 const SETTLE_MS: i64 = 60_000;
 
@@ -68,6 +72,19 @@ impl House {
     /// One length for the short form and one for the long.
     pub fn seconds(&self, quick: i64, long: i64) -> i64 {
         if self.quick { quick } else { long }
+    }
+
+    /// Once in the long form, between one fault and the next: longer than a moment has after healing, so that what is late in the middle
+    /// of a scenario is not excused by the fault that comes after it.
+    pub async fn lull(&self) {
+        if !self.quick {
+            time::pass(LULL_MS).await;
+        }
+    }
+
+    /// What that adds to the length of a load, in seconds.
+    pub fn lull_sec(&self) -> i64 {
+        self.seconds(0, LULL_MS / 1_000)
     }
 
     /// A stage on the back ends.

@@ -2,6 +2,8 @@
 //! checker of what came out. `cargo xtask faults --quick`; docs/reliability.md has what was measured.
 
 mod backends;
+mod broker;
+mod bus;
 mod check;
 mod evidence;
 mod handlers;
@@ -16,11 +18,14 @@ mod ports;
 mod process;
 mod proxy;
 mod redis;
+mod rehearsal;
 mod report;
 mod rocketmq;
 mod scenarios;
 mod self_check;
 mod stage;
+#[path = "../rules/steps.rs"]
+mod steps;
 mod store;
 mod time;
 mod transitions;
@@ -82,8 +87,9 @@ async fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     println!(
-        "self-check: {} kinds of damage were done to sound evidence, and all were found",
-        self_check::run()?
+        "self-check: {} kinds of damage were done to sound evidence, {} to a real ledger; all were found",
+        self_check::run()?,
+        rehearsal::run().await?
     );
     if options.self_check {
         return Ok(true);

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
+use crate::broker::Reader;
 use crate::ports;
 use crate::process::Program;
 use crate::proxy::Proxy;
@@ -35,7 +36,8 @@ impl RocketMq {
         let (namesrv, broker) = (ports::free()?, ports::free_for_a_broker()?);
         std::fs::write(dir.join("namesrv.conf"), format!("listenPort={namesrv}\nbindAddress=127.0.0.1\n"))?;
         std::fs::write(dir.join("broker.conf"), broker_config(&dir, namesrv, broker))?;
-        let command = java(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
+        let command =
+            server(jars, &dir, "128m", "org.apache.rocketmq.namesrv.NamesrvStartup", "namesrv.conf");
         let program = Program::start(&command, &dir.join("namesrv.log"))?;
         listens("the name server", namesrv).await?;
         let wire = Proxy::open(&format!("{ANNOUNCED}:{broker}"), &format!("127.0.0.1:{broker}")).await?;
@@ -49,10 +51,15 @@ impl RocketMq {
         format!("127.0.0.1:{}", self.namesrv)
     }
 
+    /// Reads it past the product and its SDK.
+    pub fn reader(&self) -> Reader {
+        Reader { jars: self.jars.clone(), dir: self.dir.clone(), namesrv: self.namesrv() }
+    }
+
     /// Starts the broker, and waits until it takes connections.
     pub async fn restart(&mut self) -> Result<()> {
         let command =
-            java(&self.jars, &self.dir, "512m", "org.apache.rocketmq.broker.BrokerStartup", "broker.conf");
+            server(&self.jars, &self.dir, "512m", "org.apache.rocketmq.broker.BrokerStartup", "broker.conf");
         self.program = Some(Program::start(&command, &self.dir.join("broker.log"))?);
         listens("the broker", self.broker).await
     }
@@ -73,7 +80,14 @@ async fn listens(what: &str, port: u16) -> Result<()> {
     .await
 }
 
-fn java(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Command {
+fn server(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Command {
+    let mut command = java(jars, dir, heap, class);
+    command.arg("-c").arg(dir.join(config));
+    command
+}
+
+/// One of RocketMQ's own programs.
+pub fn java(jars: &Path, dir: &Path, heap: &str, class: &str) -> Command {
     let mut command = Command::new("java");
     // JDK 17 closes what the broker's mapped files reach into.
     command.args([
@@ -82,7 +96,7 @@ fn java(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Comma
     ]);
     command.args(["-Xms64m", &format!("-Xmx{heap}"), "-XX:MaxDirectMemorySize=512m"]);
     command.arg(format!("-Duser.home={}", dir.display())).arg("-cp").arg(jars.join("*")).arg(class);
-    command.arg("-c").arg(dir.join(config)).current_dir(dir).env("ROCKETMQ_HOME", dir);
+    command.current_dir(dir).env("ROCKETMQ_HOME", dir);
     command
 }
 

@@ -5,7 +5,8 @@ use anyhow::{Result, ensure};
 
 use crate::check::check;
 use crate::evidence::{
-    Answer, Change, Created, Deed, Delivery, Done, Effect, Evidence, Rhythm, RunRow, Step, TaskRow, Wanted,
+    Answer, Change, Created, Deed, Delivery, Done, Effect, Evidence, Message, Rhythm, RunRow, Step, TaskRow,
+    Wanted,
 };
 use crate::verdict::{Kind, Verdict};
 
@@ -15,7 +16,7 @@ const MOMENTS: i64 = 90;
 /// A damage, and what it must be found as.
 type Damage = (&'static str, Kind, fn(&mut Evidence));
 
-const DAMAGES: [Damage; 18] = [
+const DAMAGES: [Damage; 27] = [
     ("an acknowledged task is gone", Kind::Lost, |e| drop(e.tasks.remove(1))),
     ("a fired run's message never came", Kind::Lost, |e| drop(e.deliveries.remove(7))),
     ("a success without an effect", Kind::Lost, |e| {
@@ -55,24 +56,83 @@ const DAMAGES: [Damage; 18] = [
         }
     }),
     ("a copy that nothing explains", Kind::Uncaused, |e| {
-        let copy = Delivery { message_id: "copy".to_owned(), ..e.deliveries[8].clone() };
-        e.deliveries.push(copy);
+        let copy = Message { place: "copy".to_owned(), ..messages(e)[8].clone() };
+        messages(e).push(copy);
     }),
+    ("a fired run is not on the broker", Kind::Lost, |e| drop(messages(e).remove(7))),
+    ("the broker has a further attempt, which never came", Kind::Lost, |e| {
+        let further = Message { place: "further".to_owned(), attempt: 2, ..messages(e)[8].clone() };
+        messages(e).push(further);
+    }),
+    ("the broker has a message of no run", Kind::Surplus, |e| messages(e)[7].run_id = "nobody".to_owned()),
+    ("a message came that the broker does not have", Kind::Surplus, |e| {
+        e.deliveries[7].message_id = "another".to_owned();
+    }),
+    ("a message lay on the broker a millisecond early", Kind::Early, |e| {
+        let message = &mut messages(e)[9];
+        message.stored_at = message.scheduled_at - 1;
+    }),
+    ("a claim on a queue was given out twice", Kind::DoubledEffect, |e| {
+        let taken = Delivery { on_bus: false, ..e.deliveries[8].clone() };
+        e.deliveries.extend([taken.clone(), taken]);
+    }),
+    (
+        "moments were missed before a delete, and the product says that it had not come so far",
+        Kind::Missing,
+        |e| {
+            let missed_from = e.changes[0].asked_at - 10_000;
+            e.tasks[2].last_due_at = Some(missed_from - 500);
+            e.runs.retain(|run| run.task_id != "task-2" || run.scheduled_at < missed_from);
+            e.deliveries.retain(|come| come.task_id != "task-2" || come.scheduled_at < missed_from);
+            messages(e).retain(|sent| sent.task_id != "task-2" || sent.scheduled_at < missed_from);
+        },
+    ),
     ("a fire after an acknowledged delete", Kind::Stale, |e| {
         let deleted = e.changes[0].answered_at;
         let run = e.runs.iter_mut().rfind(|run| run.task_id == "task-2").expect("it has runs");
         run.fired_at = Some(deleted + 10);
     }),
-    ("a state that nobody saw", Kind::Unseen, |e| drop(e.steps.pop())),
+    ("a last version that nobody saw", Kind::Unseen, |e| drop(e.steps.pop())),
+    ("a first version that nobody saw", Kind::Unseen, |e| drop(e.steps.remove(0))),
+    ("a version in between that nobody saw", Kind::Unseen, |e| {
+        e.runs[0].version = 3;
+        e.steps[1].version = 3;
+    }),
     ("a run that never ends", Kind::Unfinished, |e| e.runs[6].open = true),
 ];
 
-/// Steps of one run that cannot be.
-const ILLEGAL: [&[(&str, i64, i64)]; 4] = [
-    &[("firing", 1, 1), ("succeeded", 1, 2), ("retrying", 1, 3)],
-    &[("ready", 1, 1)],
-    &[("firing", 1, 1), ("fired", 1, 2), ("fired", 1, 2)],
-    &[("firing", 2, 1), ("fired", 1, 2)],
+/// A version of a run: its state, attempt, claim and number.
+type Version = (&'static str, i64, i64, i64);
+
+/// Steps of one run that cannot be; all but the last of each can.
+const ILLEGAL: [&[Version]; 13] = [
+    &[("ready", 1, 1, 1)],
+    &[("firing", 1, 2, 1)],
+    &[("firing", 1, 1, 1), ("succeeded", 1, 1, 2), ("retrying", 1, 1, 3)],
+    &[("firing", 1, 1, 1), ("fired", 1, 1, 2), ("fired", 1, 1, 2)],
+    &[("firing", 1, 1, 1), ("leased", 1, 2, 2)],
+    &[("firing", 1, 1, 1), ("firing", 1, 1, 2)],
+    &[("firing", 1, 1, 1), ("firing", 2, 2, 2)],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("retrying", 1, 1, 3)],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 1, 3)],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("ready", 2, 3, 4)],
+    &[("firing", 1, 1, 1), ("retrying", 1, 1, 2), ("firing", 1, 2, 3)],
+    &[("firing", 1, 1, 1), ("fired", 1, 1, 2), ("ready", 2, 1, 3)],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("ready", 1, 1, 4)],
+];
+
+/// Steps that can be: a failed attempt, an overdue one, one that was given back, one that was brought back.
+const LEGAL: [&[Version]; 4] = [
+    &[
+        ("firing", 1, 1, 1),
+        ("retrying", 1, 1, 2),
+        ("firing", 2, 2, 3),
+        ("firing", 2, 3, 4),
+        ("succeeded", 2, 3, 5),
+    ],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("leased", 1, 2, 4), ("ready", 2, 2, 5)],
+    &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("ready", 1, 2, 4), ("leased", 1, 3, 5)],
+    &[("firing", 1, 1, 1), ("dead", 1, 1, 2), ("retrying", 1, 1, 3), ("firing", 2, 2, 4)],
 ];
 
 /// An error where the checker finds what is not there, or overlooks what is.
@@ -85,12 +145,14 @@ pub fn run() -> Result<usize> {
         damage(&mut evidence);
         found(what, kind, &check(&evidence))?;
     }
-    for steps in ILLEGAL {
-        let mut evidence = self::sound();
-        evidence
-            .steps
-            .extend(steps.iter().map(|(state, attempt, version)| step("illegal", state, *attempt, *version)));
-        found(&format!("the steps {steps:?}"), Kind::Illegal, &check(&evidence))?;
+    for versions in ILLEGAL {
+        let (_, before) = versions.split_last().expect("there is a last one");
+        ensure!(steps_of(before).count(Kind::Illegal) == 0, "the checker finds fault with {before:?}");
+        found(&format!("the steps {versions:?}"), Kind::Illegal, &steps_of(versions))?;
+    }
+    for versions in LEGAL {
+        let verdict = steps_of(versions);
+        ensure!(verdict.is_sound(), "the checker finds fault with {versions:?}: {:?}", verdict.found);
     }
     ended_otherwise()?;
     healing_has_its_end()?;
@@ -126,8 +188,20 @@ fn healing_has_its_end() -> Result<()> {
     found("thirty-one seconds after healing", Kind::Late, &check(&evidence))
 }
 
-fn step(run_id: &str, state: &str, attempt: i64, version: i64) -> Step {
-    Step { run_id: run_id.to_owned(), state: state.to_owned(), attempt, claim: 1, version }
+fn steps_of(versions: &[Version]) -> Verdict {
+    let mut evidence = sound();
+    evidence.steps.extend(versions.iter().map(|version| step("beside", *version)));
+    check(&evidence)
+}
+
+fn messages(evidence: &mut Evidence) -> &mut Vec<Message> {
+    evidence.messages.get_or_insert_default()
+}
+
+fn step(run_id: &str, (state, attempt, claim, version): Version) -> Step {
+    let is_open = matches!(state, "firing" | "ready" | "leased" | "retrying");
+    let attention_at = is_open.then_some(START);
+    Step { run_id: run_id.to_owned(), state: state.to_owned(), attempt, claim, version, attention_at }
 }
 
 /// Three loops, of which the last is deleted after its first third.
@@ -194,9 +268,10 @@ fn add_run(evidence: &mut Evidence, task: &str, at: i64) {
         attempt: 1,
         claim: 1,
         fired_at: Some(at + 10),
+        version: 2,
         open: false,
     });
-    evidence.steps.extend([step(&id, "firing", 1, 1), step(&id, "fired", 1, 2)]);
+    evidence.steps.extend([step(&id, ("firing", 1, 1, 1)), step(&id, ("fired", 1, 1, 2))]);
     let delivery = Delivery {
         run_id: id.clone(),
         task_id: task.to_owned(),
@@ -209,6 +284,15 @@ fn add_run(evidence: &mut Evidence, task: &str, at: i64) {
         on_bus: true,
     };
     evidence.deliveries.push(delivery);
+    messages(evidence).push(Message {
+        place: format!("place-{id}"),
+        message_id: format!("message-{id}"),
+        run_id: id.clone(),
+        task_id: task.to_owned(),
+        attempt: 1,
+        scheduled_at: at,
+        stored_at: at + 15,
+    });
     evidence.effects.push(Effect {
         run_id: id,
         task_id: task.to_owned(),

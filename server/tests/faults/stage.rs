@@ -9,7 +9,9 @@ use taskcenter_client::Consumer;
 use tokio::task::JoinHandle;
 
 use crate::backends::Backends;
-use crate::evidence::{Evidence, Recorder};
+use crate::broker::Reader;
+use crate::bus;
+use crate::evidence::{Evidence, Message, Recorder, TaskRow};
 use crate::handlers::{self, Place, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
 use crate::node::{Node, Wires};
 use crate::proxy::{Balancer, Proxy};
@@ -48,6 +50,8 @@ pub struct Stage {
     pub front: String,
     pub recorder: Arc<Recorder>,
     pub source: Source,
+    /// Reads the topic, where there is one.
+    bus: Option<(Reader, String)>,
     consumers: Vec<Consumer>,
     tasks: Vec<JoinHandle<()>>,
     _balancer: Balancer,
@@ -117,17 +121,20 @@ impl Stage {
         let mut stage = Self {
             name: name.to_owned(),
             front: balancer.url.clone(),
-            tasks: vec![source.watch(Arc::clone(&recorder)).await?],
+            tasks: source.watch(Arc::clone(&recorder)).await?.into_iter().collect(),
             dir,
             nodes,
             recorder,
             source,
+            bus: None,
             consumers: Vec::new(),
             _balancer: balancer,
         };
         stage.tasks.push(stage.progress());
         stage.start_all().await?;
+        stage.source.begin_journal()?;
         if let (Some(backends), false) = (backends, setting.embedded) {
+            stage.bus = Some((backends.rocketmq.reader(), id.clone()));
             let place = Place { namesrv: backends.rocketmq.namesrv(), topic: id, front: stage.front.clone() };
             stage.consumers.push(handlers::on_bus(&place, &stage.recorder)?);
         }
@@ -183,6 +190,8 @@ impl Stage {
         // A second copy comes when a lease has run out at the latest.
         time::pass(RUN_LEASE_MS + 1_000).await;
         let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
+        let journal = self.source.journal()?;
+        let messages = self.messages(&tasks).await?;
         for node in &mut self.nodes {
             node.must_live()?;
             let _ = node.kill();
@@ -195,6 +204,8 @@ impl Stage {
         }
         let mut evidence = std::mem::take(&mut *self.recorder.get());
         (evidence.tasks, evidence.runs) = (tasks, runs);
+        evidence.steps.extend(journal);
+        evidence.messages = messages;
         evidence.unsettled = settled.err().map(|why| why.to_string());
         let file = std::fs::File::create(self.dir.join("evidence.json"))?;
         serde_json::to_writer(std::io::BufWriter::new(file), &evidence).context("the evidence is kept")?;
@@ -202,6 +213,16 @@ impl Stage {
             db.drop().await?;
         }
         Ok(evidence)
+    }
+
+    /// What lies on the broker, once all of it has come as well; where that is never, the checker will say so.
+    async fn messages(&self, tasks: &[TaskRow]) -> Result<Option<Vec<Message>>> {
+        const ON_ITS_WAY_MS: i64 = 15_000;
+        let Some((reader, topic)) = &self.bus else { return Ok(None) };
+        let messages = reader.read(topic).await?;
+        let all_came = async || bus::to_come(&messages, tasks, &self.recorder.get().deliveries).is_empty();
+        let _ = time::until("what lies on the broker has come", ON_ITS_WAY_MS, all_came).await;
+        Ok(Some(messages))
     }
 
     async fn settled(&self) -> bool {

@@ -67,15 +67,25 @@ impl Source {
         }
     }
 
-    /// Writes down each state that a run is in, until the handle is aborted.
-    pub async fn watch(&self, recorder: Arc<Recorder>) -> Result<JoinHandle<()>> {
+    /// Follows each version of each run, until the handle is aborted. Before the first server starts.
+    pub async fn watch(&self, recorder: Arc<Recorder>) -> Result<Option<JoinHandle<()>>> {
+        let Self::Mongo(db) = self else { return Ok(None) };
+        let runs = db.collection::<Document>("runs");
+        let stream = runs.watch().await?;
+        Ok(Some(tokio::spawn(follow(runs, stream, recorder))))
+    }
+
+    /// Begins a journal where there is no stream of changes. Once a server has made its file, and before it has work.
+    pub fn begin_journal(&self) -> Result<()> {
+        let Self::Sqlite(file) = self else { return Ok(()) };
+        Ok(open(file)?.execute_batch(JOURNAL)?)
+    }
+
+    /// What the journal has.
+    pub fn journal(&self) -> Result<Vec<Step>> {
         match self {
-            Self::Mongo(db) => {
-                let runs = db.collection::<Document>("runs");
-                let stream = runs.watch().await?;
-                Ok(tokio::spawn(follow(runs, stream, recorder)))
-            }
-            Self::Sqlite(file) => Ok(tokio::spawn(poll(file.clone(), recorder))),
+            Self::Mongo(_) => Ok(Vec::new()),
+            Self::Sqlite(file) => journal(file),
         }
     }
 }
@@ -206,6 +216,7 @@ fn run_of(row: &impl Row) -> RunRow {
         attempt: row.number("attempt").unwrap_or_default(),
         claim: row.number("claim").unwrap_or_default(),
         fired_at: row.number("fired_at"),
+        version: row.number("version").unwrap_or_default(),
         open: row.number("attention_at").is_some(),
     }
 }
@@ -225,31 +236,43 @@ fn step_of(event: &ChangeStreamEvent<Document>, last: &mut HashMap<String, Step>
         attempt: number("attempt", |step| step.attempt)?,
         claim: number("claim", |step| step.claim)?,
         version: number("version", |step| step.version)?,
+        attention_at: attention_at(event, &row, before),
         run_id: run_id.clone(),
     };
     last.insert(run_id, step.clone());
     Some(step)
 }
 
-/// The embedded node's file has no stream of changes; it is read again and again.
-async fn poll(file: PathBuf, recorder: Arc<Recorder>) {
-    let mut last: HashMap<String, i64> = HashMap::new();
-    let mut turn = time::ticks(150);
-    loop {
-        turn.tick().await;
-        for step in steps(&file).unwrap_or_default() {
-            if last.insert(step.run_id.clone(), step.version) != Some(step.version) {
-                recorder.get().steps.push(step);
-            }
-        }
-    }
+fn attention_at(event: &ChangeStreamEvent<Document>, row: &Mongo<'_>, before: Option<&Step>) -> Option<i64> {
+    const FIELD: &str = "attention_at";
+    let Some(update) = &event.update_description else { return row.number(FIELD) };
+    let is_removed = update.removed_fields.iter().any(|field| field == FIELD);
+    let stands = before.and_then(|step| step.attention_at).filter(|_| !is_removed);
+    row.number(FIELD).or(stands)
 }
 
-fn steps(file: &PathBuf) -> Result<Vec<Step>> {
+/// The embedded node's file has no stream of changes. Triggers in it write a journal: in the same transaction as the row, so that a
+/// server that is killed loses both or neither, and no version can be missed. The product's own tables stay as they are.
+const JOURNAL: &str = "
+CREATE TABLE IF NOT EXISTS harness_journal (
+    run_id TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER, claim INTEGER, version INTEGER NOT NULL, attention_at INTEGER
+);
+CREATE TRIGGER IF NOT EXISTS harness_inserted AFTER INSERT ON runs BEGIN
+    INSERT INTO harness_journal VALUES (new.id, new.state, json_extract(new.doc, '$.attempt'),
+        json_extract(new.doc, '$.claim'), new.version, new.attention_at);
+END;
+CREATE TRIGGER IF NOT EXISTS harness_updated AFTER UPDATE ON runs BEGIN
+    INSERT INTO harness_journal VALUES (new.id, new.state, json_extract(new.doc, '$.attempt'),
+        json_extract(new.doc, '$.claim'), new.version, new.attention_at);
+END;
+";
+
+const STEPS: &str =
+    "SELECT run_id, state, attempt, claim, version, attention_at FROM harness_journal ORDER BY rowid";
+
+fn journal(file: &PathBuf) -> Result<Vec<Step>> {
     let db = open(file)?;
-    let mut select = db.prepare(
-        "SELECT id, state, json_extract(doc, '$.attempt'), json_extract(doc, '$.claim'), version FROM runs",
-    )?;
+    let mut select = db.prepare(STEPS)?;
     let steps = select.query_map([], |row| {
         Ok(Step {
             run_id: row.get(0)?,
@@ -257,6 +280,7 @@ fn steps(file: &PathBuf) -> Result<Vec<Step>> {
             attempt: row.get(2)?,
             claim: row.get(3)?,
             version: row.get(4)?,
+            attention_at: row.get(5)?,
         })
     })?;
     Ok(steps.collect::<rusqlite::Result<_>>()?)

@@ -1,82 +1,59 @@
-//! The states that runs were seen in, one after the other, against the product's one table of transitions.
+//! Every version of every run, one after the other, against the rule that the simulator judges by.
 
-use std::collections::{HashMap, HashSet};
-
-use taskcenter_server::core::RunState;
-use taskcenter_server::core::run::{RunEvent, transition};
+use std::collections::HashMap;
 
 use crate::evidence::Step;
+use crate::steps::{self, Stand};
 use crate::verdict::{Kind, Verdict};
 
-const EVENTS: [RunEvent; 14] = [
-    RunEvent::Confirmed,
-    RunEvent::Queued,
-    RunEvent::Taken,
-    RunEvent::Released,
-    RunEvent::Republished,
-    RunEvent::Requeued,
-    RunEvent::Succeeded,
-    RunEvent::Failed,
-    RunEvent::GaveUp,
-    RunEvent::LeftOut,
-    RunEvent::Cancelled,
-    RunEvent::Redriven,
-    RunEvent::LateSuccess,
-    RunEvent::LateFailure,
-];
-
-/// Steps that one write may hold: an overdue outcome is a failure and the begin of the next attempt in one.
-const STEPS_IN_A_WRITE: i64 = 2;
-
-/// Finds steps that cannot be.
+/// Finds steps that cannot be, and versions that were not seen.
 pub fn check(steps: &[Step], verdict: &mut Verdict) {
     let mut last: HashMap<&str, &Step> = HashMap::new();
     for step in steps {
-        let Some(before) = last.insert(&step.run_id, step) else {
-            first(step, verdict);
-            continue;
-        };
-        if let Some(why) = wrong(before, step) {
-            let Step { run_id, state, attempt, .. } = step;
-            let was = &before.state;
-            verdict.find(Kind::Illegal, format!("run {run_id}: {was} -> {state} (attempt {attempt}): {why}"));
+        match last.insert(&step.run_id, step) {
+            None => first(step, verdict),
+            Some(before) => next(before, step, verdict),
         }
     }
 }
 
 fn first(step: &Step, verdict: &mut Verdict) {
-    // A run that was not seen from its first write on is judged from there.
-    if step.version == 1 && !matches!(step.state.as_str(), "firing" | "skipped") {
-        verdict.find(Kind::Illegal, format!("run {} begins as {}", step.run_id, step.state));
+    let Step { run_id, state, version, .. } = step;
+    if *version != 1 {
+        return verdict
+            .find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
+    }
+    let why = stand(step).map_or(Some("there is no such state"), |stand| steps::wrong_begin(&stand));
+    if let Some(why) = why {
+        verdict.find(Kind::Illegal, format!("run {run_id} begins as {state}: {why}"));
     }
 }
 
-fn wrong(before: &Step, after: &Step) -> Option<&'static str> {
-    if after.version <= before.version {
-        return Some("its version does not grow");
+fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
+    let Step { run_id, state, attempt, claim, version, .. } = after;
+    let (from, was) = (before.version, &before.state);
+    if *version > from + 1 {
+        let what = format!("run {run_id}: what stood between version {from} ({was}) and {version} ({state})");
+        return verdict.find(Kind::Unseen, what);
     }
-    if after.attempt < before.attempt || after.claim < before.claim {
-        return Some("attempts and claims do not go back");
+    let why = match (stand(before), stand(after)) {
+        (Some(before), Some(after)) => steps::wrong_step(&before, &after),
+        _ => Some("there is no such state"),
+    };
+    if let Some(why) = why {
+        let (attempts, claims) = (before.attempt, before.claim);
+        verdict.find(
+            Kind::Illegal,
+            format!(
+                "run {run_id}: {was} -> {state} (attempt {attempts} -> {attempt}, claim {claims} -> {claim}, version {from} -> {version}): {why}"
+            ),
+        );
     }
-    let (from, to) = (state(&before.state)?, state(&after.state)?);
-    // Writes that were not seen lie in between where the version has jumped.
-    let writes = after.version - before.version;
-    (!reaches(from, to, writes * STEPS_IN_A_WRITE)).then_some("no event leads there")
 }
 
-fn state(name: &str) -> Option<RunState> {
-    serde_json::from_value(name.into()).ok()
-}
-
-/// Whether `to` can be reached within so many events; a claim or a renewal stays where it is.
-fn reaches(from: RunState, to: RunState, events: i64) -> bool {
-    let mut reached = HashSet::from([from]);
-    for _ in 0..events.min(16) {
-        let next: Vec<RunState> = reached
-            .iter()
-            .flat_map(|state| EVENTS.iter().filter_map(|event| transition(*state, *event)))
-            .collect();
-        reached.extend(next);
-    }
-    reached.contains(&to)
+fn stand(step: &Step) -> Option<Stand> {
+    let Step { state, attempt, claim, version, attention_at, .. } = step;
+    let state = serde_json::from_value(state.as_str().into()).ok()?;
+    let (attempt, claim, version, attention_at) = (*attempt, *claim, *version, *attention_at);
+    Some(Stand { state, attempt, claim, version, attention_at })
 }

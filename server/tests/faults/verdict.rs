@@ -10,7 +10,7 @@ use serde::Serialize;
 pub enum Kind {
     /// Acknowledged and gone, or handed over and never arrived.
     Lost,
-    /// Two effects for one moment, two tasks for one call.
+    /// Two effects for one moment, two tasks for one call, one claim for two workers.
     DoubledEffect,
     /// Before its moment.
     Early,
@@ -30,7 +30,7 @@ pub enum Kind {
     Unfinished,
     /// A run that ended otherwise than its handler wanted.
     WrongEnd,
-    /// A state of a run that the watch on the store has not seen: then the steps prove nothing.
+    /// A version of a run that the watch on the store has not seen: then the steps prove nothing.
     Unseen,
 }
 
@@ -87,7 +87,9 @@ pub struct Figures {
     pub moments: usize,
     pub deliveries: usize,
     pub effects: usize,
-    /// Copies that the product put on the bus.
+    /// On the broker in the end.
+    pub messages: usize,
+    /// Those among them that are a second or further one of their attempt.
     pub copies: usize,
     pub steps: usize,
     /// The longest from a moment to its first arrival, whatever was broken.
@@ -119,14 +121,15 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults = self.figures.faults();
-        let Figures { tasks, runs, moments, deliveries, effects, copies, .. } = &self.figures;
+        let Figures { tasks, runs, moments, deliveries, effects, messages, copies, steps, .. } =
+            &self.figures;
         let Figures {
             calls_acknowledged, calls_unknown, latest_ms, latest_quiet_ms, latest_healed_ms, ..
         } = &self.figures;
         write!(
             f,
             "faults {faults} | calls {calls_acknowledged} acknowledged, {calls_unknown} unknown | tasks {tasks} | moments {moments} | \
-             runs {runs} | deliveries {deliveries} | effects {effects} | copies {copies} |"
+             runs {runs}, {steps} versions | messages {messages} | deliveries {deliveries} | effects {effects} | copies {copies} |"
         )?;
         for kind in Kind::ALL {
             write!(f, " {} {}", kind.name(), self.count(kind))?;

@@ -8,7 +8,10 @@ mod consumers;
 mod gate;
 mod life;
 mod locks;
+mod panics;
 mod profile;
+#[path = "../rules/steps.rs"]
+mod steps;
 mod time;
 mod users;
 mod witness;
@@ -91,9 +94,16 @@ fn a_million_steps_break_no_invariant() {
 
 #[test]
 fn a_seed_is_a_history() {
-    let (once, again, other) = (play(1, None), play(1, None), play(2, None));
-    assert_eq!((once.steps, once.hash), (again.steps, again.hash));
-    assert_ne!(once.hash, other.hash);
+    const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
+    let mut hashes: Vec<u64> = SEEDS
+        .map(|seed| {
+            let (once, again) = (play(seed, None), play(seed, None));
+            assert_eq!((once.steps, once.hash), (again.steps, again.hash), "seed {seed}");
+            once.hash
+        })
+        .collect();
+    hashes.dedup();
+    assert_eq!(hashes.len(), SEEDS.count(), "each is a history of its own");
 }
 
 /// Plays histories with a defect until the checker speaks of it.
@@ -145,6 +155,16 @@ fn a_write_of_another_version_is_caught() {
 #[test]
 fn a_lost_write_is_caught() {
     is_caught(Defect::LosesAWrite, &["a run was given to one who does not hold it", "an answer names a run"]);
+}
+
+#[test]
+fn a_lost_outcome_is_caught() {
+    is_caught(Defect::LosesAnOutcome, &["an acknowledged outcome is not there"]);
+}
+
+#[test]
+fn a_panic_of_a_loop_is_caught() {
+    is_caught(Defect::Panics, &["a panic: "]);
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskcenter_server::core::submission::{Dedup, Submission};
-use taskcenter_server::core::{RunId, TaskId};
-use taskcenter_server::engine::service::{Changed, IdempotencyKey, Result, ServiceError, definition};
+use taskcenter_server::core::{Run, RunState, TaskId};
+use taskcenter_server::engine::service::{
+    Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition,
+};
 use taskcenter_server::ports::{Page, RunFilter, RunPage, TaskFilter};
 
 use super::checker::Kind;
@@ -45,7 +47,7 @@ struct User {
 
 impl User {
     async fn act(&mut self, node: &Running) {
-        match self.lots.u32(..20) {
+        match self.lots.u32(..21) {
             0..6 => self.submit(node).await,
             6..8 => self.submit_once(node).await,
             8 => self.delete(node).await,
@@ -56,6 +58,7 @@ impl User {
             16 => self.trigger(node).await,
             17 => self.touch_a_run(node).await,
             18 => self.delete_by_name(node).await,
+            19 => self.confirm(node).await,
             _ => self.look(node).await,
         }
     }
@@ -176,16 +179,15 @@ impl User {
         }
     }
 
-    async fn touch_a_run(&mut self, node: &Running) {
-        let Some(task_id) = self.some_task() else { return };
+    async fn runs_of_some_task(&mut self, node: &Running) -> Vec<Run> {
+        let Some(task_id) = self.some_task() else { return Vec::new() };
         let filter = RunFilter { task_id: Some(task_id), ..RunFilter::default() };
-        let Some(Ok(runs)) =
-            ask(node, node.service.list_runs(&filter, &RunPage { limit: 5, before: None })).await
-        else {
-            return;
-        };
-        let ids: Vec<RunId> = runs.into_iter().map(|run| run.id).collect();
-        for id in ids {
+        let page = RunPage { limit: 5, before: None };
+        ask(node, node.service.list_runs(&filter, &page)).await.and_then(Result::ok).unwrap_or_default()
+    }
+
+    async fn touch_a_run(&mut self, node: &Running) {
+        for id in self.runs_of_some_task(node).await.into_iter().map(|run| run.id) {
             let answer = match self.lots.u32(..5) {
                 0 => ask(node, node.service.cancel_run(&id)).await,
                 1..4 => ask(node, node.service.retry_run(&id)).await,
@@ -193,6 +195,21 @@ impl User {
             };
             if let Some(Ok(run)) = answer {
                 self.world.checker.acknowledged_run(&run);
+            }
+        }
+    }
+
+    /// Puts outcomes on record as a front does whose clients know no token; mostly of what has not succeeded.
+    async fn confirm(&mut self, node: &Running) {
+        let mut runs = self.runs_of_some_task(node).await;
+        runs.retain(|run| run.state != RunState::Succeeded || once_in(&mut self.lots, 4));
+        for run in runs {
+            let succeeded = !once_in(&mut self.lots, 3);
+            let word = Confirmation { succeeded, message: None, result: None };
+            self.world.checker.about_to_confirm(&run.id, &word);
+            if let Some(Ok(run)) = ask(node, node.service.confirm(&run.id, &word)).await {
+                self.world.checker.log(|| format!("confirmed {} as {:?}", run.id, run.state));
+                self.world.checker.confirmation_taken(&word, &run);
             }
         }
     }

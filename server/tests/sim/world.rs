@@ -1,5 +1,6 @@
 //! Everything of one history: the back ends, the nodes with their lives, and the order in which things go wrong.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,7 +27,7 @@ use super::locks::Locks;
 use super::profile::{Profile, Rates};
 use super::time::{OffClock, Time, sleep_ms};
 use super::witness::{WitnessBus, WitnessStore};
-use super::{consumers, users, workers};
+use super::{consumers, panics, users, workers};
 
 /// How long everything is well before the last judgement, in milliseconds.
 const QUIET_MS: u64 = 130_000;
@@ -77,9 +78,12 @@ pub fn play(seed: u64, defect: Option<Defect>) -> Outcome {
         .on_thread_park(move || turns.turn())
         .build()
         .expect("a runtime without I/O needs nothing");
+    panics::begin();
+    let world = runtime.block_on(async { World::new(seed, gate, defect) });
+    // One of the history itself is kept like any other.
+    let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(world.run())));
     runtime.block_on(async {
-        let world = World::new(seed, gate, defect);
-        world.run().await;
+        panics::end().iter().for_each(|panic| world.checker.panicked(panic));
         world.outcome(seed)
     })
 }

@@ -286,7 +286,8 @@ impl Service {
     /// one that comes after the run was given up is accepted. What has succeeded, was left out or called off stays as it is.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when nobody waits for its outcome, or a port's error.
+    /// [`ServiceError::NotFound`], [`ServiceError::RunState`] when nobody waits for its outcome or its moment is not decided yet, or a
+    /// port's error.
     pub async fn confirm(&self, id: &RunId, word: &Confirmation) -> Result<Run> {
         let answer = self.put_on_record(id, word).await;
         told(Change::RunConfirm, [id.as_str()], &answer);
@@ -299,20 +300,35 @@ impl Service {
             if matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled) {
                 return Ok(run);
             }
+            if !self.can_be_done(&run).await? {
+                return Err(ServiceError::RunState(run.state));
+            }
             let was_dead = run.state == RunState::Dead;
             let Confirmation { succeeded, message, result } = word.clone();
             run.confirmed_late(succeeded, message, result, self.now())
                 .map_err(|_| ServiceError::RunState(run.state))?;
-            crate::failpoint!("run::before_change");
-            if was_dead && !succeeded {
+            crate::failpoint!("confirm::before_update");
+            let confirmed = if was_dead && !succeeded {
                 // It has been counted as an end already.
-                if self.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true] {
-                    return Ok(Run { version: run.version + 1, ..run });
-                }
-            } else if let Some(run) = self.replace(vec![run]).await?.pop() {
+                let updated = self.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
+                updated.then(|| Run { version: run.version + 1, ..run })
+            } else {
+                self.replace(vec![run]).await?.pop()
+            };
+            crate::failpoint!("confirm::updated");
+            if let Some(run) = confirmed {
                 return Ok(run);
             }
         }
+    }
+
+    /// Nobody can have done the work of a row that is being fired and whose moment the task has not passed: it may yet end unfired.
+    async fn can_be_done(&self, run: &Run) -> Result<bool> {
+        if run.state != RunState::Firing || run.triggered || run.fired_at.is_some() {
+            return Ok(true);
+        }
+        let task = self.ports.store.task(&run.task_id).await?;
+        Ok(task.is_some_and(|task| task.has_passed(run.rev, run.scheduled_at)))
     }
 
     async fn change_run(

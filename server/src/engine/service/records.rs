@@ -81,7 +81,10 @@ impl Service {
             if !condition(&parse(&record)?) {
                 return Ok(false);
             }
-            if self.ports.records.remove_record(&record).await? {
+            crate::failpoint!("record::before_remove_if");
+            let removed = self.ports.records.remove_record(&record).await?;
+            crate::failpoint!("record::removed_if");
+            if removed {
                 return Ok(true);
             }
         }

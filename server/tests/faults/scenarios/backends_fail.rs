@@ -12,10 +12,13 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("broker", Setting::default()).await?;
     let (away, rounds) = (house.seconds(5, 30) * 1_000, house.seconds(1, 3));
     let seconds = 10 + rounds * (2 * away / 1_000 + 60);
-    let seconds = house.seconds(60, seconds);
+    let seconds = house.seconds(60, seconds + house.lull_sec());
     let load = house.load(&stage, seconds)?;
-    let rocketmq = &mut house.backends().await?.rocketmq;
     for round in 0..rounds {
+        if round == 1 {
+            house.lull().await;
+        }
+        let rocketmq = &mut house.backends().await?.rocketmq;
         time::pass(5_000).await;
         let now = time::now_ms();
         rocketmq.stop().await?;
@@ -37,9 +40,12 @@ pub async fn broker(house: &mut House) -> Result<Evidence> {
 pub async fn mongo(house: &mut House) -> Result<Evidence> {
     let stage = house.stage("mongo", Setting::default()).await?;
     let rounds = house.seconds(1, 4);
-    let load = house.load(&stage, rounds * 60)?;
-    let mongo = &mut house.backends().await?.mongo;
-    for _ in 0..rounds {
+    let load = house.load(&stage, rounds * 60 + house.lull_sec())?;
+    for round in 0..rounds {
+        if round == 1 {
+            house.lull().await;
+        }
+        let mongo = &mut house.backends().await?.mongo;
         time::pass(5_000).await;
         killed(mongo, &stage.recorder).await?;
         time::pass(5_000).await;

@@ -35,9 +35,13 @@ pub async fn play(house: &mut House, name: &str, end: End) -> Result<Evidence> {
     let stage = house.stage(name, Setting { wires: true, ..Setting::default() }).await?;
     let rounds = house.seconds(1, 5);
     let (broken, whole) = (house.seconds(2, 4) * 1_000, 2_000);
-    let load = house.load(&stage, 3 + rounds * WAYS.len() as i64 * (broken + whole) / 1_000)?;
+    let seconds = 3 + rounds * WAYS.len() as i64 * (broken + whole) / 1_000 + house.lull_sec();
+    let load = house.load(&stage, seconds)?;
     time::pass(4_000).await;
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        if round == 1 {
+            house.lull().await;
+        }
         for way in WAYS {
             let bus = &house.backends().await?.rocketmq.wire;
             break_wires(&stage, bus, end, way, broken).await;

@@ -15,9 +15,12 @@ use crate::http::{LIMITS, PREFIXES};
 use crate::store::sqlite::SqliteFixture;
 
 const SLOW: usize = 2_000;
-/// What the issue asks for. It is printed always, and demanded where this variable is set: on a machine that does nothing else.
+/// What good requests may take, at the 99th percentile, on a machine that has nothing else to do.
 const BOUND: Duration = Duration::from_millis(500);
-const DEMAND: &str = "TASKCENTER_TEST_DEMAND_TIMES";
+/// On one that is busy, so many times what they take there without the slow ones.
+const TIMES: u32 = 4;
+/// Tries: a machine may become busy in the middle of one.
+const ROUNDS: usize = 3;
 
 #[allow(clippy::disallowed_methods, reason = "what a caller sees is measured from outside")]
 fn clock() -> Instant {
@@ -71,6 +74,32 @@ async fn dribble(streams: &mut [TcpStream]) -> ! {
     }
 }
 
+/// The 99th percentile of good requests without the slow, on both sides of what it is among them, and there. What the machine is busy
+/// with besides shows in both.
+async fn without_and_among_the_slow(front: &Front, round: usize) -> (Duration, Duration) {
+    let before = good_requests(front, &format!("before {round}")).await;
+    let mut slow = Vec::new();
+    for n in 0..SLOW {
+        slow.push(slow_caller(front, n).await);
+    }
+    let series = format!("among {round}");
+    let among = tokio::select! {
+        times = good_requests(front, &series) => times,
+        _ = dribble(&mut slow) => unreachable!(),
+    };
+    drop(slow);
+    let after = good_requests(front, &format!("after {round}")).await;
+    let without = at(&before, 0.99).max(at(&after, 0.99));
+    println!(
+        "good requests, p50 and p99: {:?} and {without:?} alone, {:?} and {:?} among {SLOW} slow connections: {:.2} times",
+        at(&before, 0.5),
+        at(&among, 0.5),
+        at(&among, 0.99),
+        at(&among, 0.99).as_secs_f64() / without.as_secs_f64()
+    );
+    (without, at(&among, 0.99))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
     let limits = HttpLimits {
@@ -80,28 +109,18 @@ async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
     };
     let front = Front::on(Box::new(SqliteFixture::open().await), limits).await;
     good_requests(&front, "warm").await;
-    let alone = good_requests(&front, "alone").await;
-    let mut slow = Vec::new();
-    for n in 0..SLOW {
-        slow.push(slow_caller(&front, n).await);
+    // Where it is the slow who hold the good up, they do so every time.
+    let mut held_up = Vec::new();
+    for round in 0..ROUNDS {
+        let (without, among) = without_and_among_the_slow(&front, round).await;
+        if among < BOUND.max(without * TIMES) {
+            return front.close().await;
+        }
+        held_up.push((without, among));
     }
-    let among = tokio::select! {
-        times = good_requests(&front, "among") => times,
-        _ = dribble(&mut slow) => unreachable!(),
-    };
-    let (before, after) = (at(&alone, 0.99), at(&among, 0.99));
-    println!(
-        "good requests, p50 and p99: {:?} and {before:?} alone, {:?} and {after:?} among {SLOW} slow connections: {:.2} times",
-        at(&alone, 0.5),
-        at(&among, 0.5),
-        after.as_secs_f64() / before.as_secs_f64()
+    panic!(
+        "p99 without the slow and among them: {held_up:?}, and should be below {BOUND:?} or {TIMES} times it"
     );
-    assert!(
-        std::env::var_os(DEMAND).is_none() || after < BOUND,
-        "p99 is {after:?}, and should be below {BOUND:?}"
-    );
-    drop(slow);
-    front.close().await;
 }
 
 #[tokio::test]

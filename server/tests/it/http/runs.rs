@@ -240,6 +240,23 @@ async fn a_confirmation_that_it_failed_gives_the_run_up() {
     server.close().await;
 }
 
+/// Its row stands before its moment is decided: a change of the task may still end it unfired.
+#[tokio::test]
+async fn a_run_whose_moment_is_not_decided_takes_no_confirmation() {
+    let server = Server::start().await;
+    let id = server.add(&with(once(), &json!({"ack": true}))).await;
+    let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
+    let run = Run::firing(&task, task.next_due_at.unwrap(), "node", "token".to_owned(), NOW.plus_ms(10_000));
+    server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+    let path = format!("/v1/runs/{}/confirm", run.id);
+    for succeeded in [true, false] {
+        let answer = server.post(&path, &json!({"succeeded": succeeded})).await;
+        assert_eq!(told(answer), refusal(409, "run_state"));
+    }
+    assert_eq!(server.state.service.run(&run.id).await.unwrap(), run, "and nothing was changed");
+    server.close().await;
+}
+
 #[tokio::test]
 async fn a_malformed_report_names_the_field() {
     let server = Server::start().await;

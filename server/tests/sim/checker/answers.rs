@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunId, Task, TaskId, TaskState};
-use taskcenter_server::engine::service::{Changed, Deleted, Report, definition};
+use taskcenter_server::core::{Run, RunId, RunState, Task, TaskId, TaskState};
+use taskcenter_server::engine::service::{Changed, Confirmation, Deleted, Report, definition};
 
-use super::{Checker, Promise};
+use super::{Book, Checker, Promise};
 use crate::words::word;
 
 /// An acknowledged change.
@@ -17,6 +17,18 @@ pub enum Kind {
     Edit,
     Cancel,
     Delete,
+}
+
+/// Whether a run that was answered stands in the ledger, or has stood there.
+fn stood_so(book: &Book, run: &Run) -> bool {
+    book.runs.get(&run.id).is_some_and(|story| {
+        let stored = &story.run;
+        stored.version > run.version || (stored.version == run.version && stored.state == run.state)
+    })
+}
+
+fn confirmed_state(word: &Confirmation) -> RunState {
+    if word.succeeded { RunState::Succeeded } else { RunState::Dead }
 }
 
 impl Checker {
@@ -87,7 +99,7 @@ impl Checker {
         self.promise(&mut self.book(), &answer.id, promise);
     }
 
-    fn promise(&self, book: &mut super::Book, id: &TaskId, promise: Promise) {
+    fn promise(&self, book: &mut Book, id: &TaskId, promise: Promise) {
         let Some(story) = book.tasks.get_mut(id) else {
             return self.wrong(book, "a change of a task that never was", id);
         };
@@ -113,7 +125,7 @@ impl Checker {
     /// A run was acknowledged to a user: triggered, brought back, called off.
     pub fn acknowledged_run(&self, run: &Run) {
         let mut book = self.book();
-        if book.runs.get(&run.id).is_none_or(|story| story.run.version < run.version) {
+        if !stood_so(&book, run) {
             self.wrong(&mut book, "an answer names a run that never stood so", format!("{run:?}"));
         }
     }
@@ -140,8 +152,35 @@ impl Checker {
 
     /// A report was taken.
     pub fn report_taken(&self, id: &RunId, report: &Report, run: &Run) {
+        let mut book = self.book();
         if run.token != report.token || run.attempt != report.attempt {
-            self.wrong(&mut self.book(), "a stale report was taken", format!("{id}: {report:?}, {run:?}"));
+            self.wrong(&mut book, "a stale report was taken", format!("{id}: {report:?}, {run:?}"));
+        }
+        if !stood_so(&book, run) {
+            self.wrong(
+                &mut book,
+                "an acknowledged outcome is not there",
+                format!("{id}: {report:?}, {run:?}"),
+            );
+        }
+    }
+
+    /// Somebody is about to put a run's outcome on record, without a token.
+    pub fn about_to_confirm(&self, id: &RunId, word: &Confirmation) {
+        if let Some(story) = self.book().runs.get_mut(id) {
+            story.confirmed.insert(confirmed_state(word));
+        }
+    }
+
+    /// That was taken. What had succeeded, was left out or called off stays as it is.
+    pub fn confirmation_taken(&self, word: &Confirmation, run: &Run) {
+        let mut book = self.book();
+        let stays = matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled);
+        if !stays && run.state != confirmed_state(word) {
+            self.wrong(&mut book, "a confirmation was taken and not heeded", format!("{word:?}: {run:?}"));
+        }
+        if !stood_so(&book, run) {
+            self.wrong(&mut book, "an acknowledged outcome is not there", format!("{word:?}: {run:?}"));
         }
     }
 }

@@ -7,11 +7,11 @@ mod model;
 mod runs;
 mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskcenter_server::core::task::stable_hash;
-use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 
 use super::gate::Gate;
 use super::life::Life;
@@ -75,6 +75,8 @@ struct RunStory {
     holders: BTreeMap<u32, String>,
     /// What was reported on it: attempt, token, and the state that it asks for.
     reports: BTreeSet<(u32, String, &'static str)>,
+    /// What somebody has put on record without a token.
+    confirmed: HashSet<RunState>,
     tokens: BTreeMap<u32, BTreeSet<String>>,
     redriven: u32,
     /// When it came, or was brought back.
@@ -114,6 +116,11 @@ impl Checker {
         if self.told {
             println!("{} {line}", self.now());
         }
+    }
+
+    /// Somebody's code panicked.
+    pub fn panicked(&self, what: &str) {
+        self.wrong(&mut self.book(), "a panic", what);
     }
 
     fn wrong(&self, book: &mut Book, rule: &str, what: impl std::fmt::Display) {

@@ -1,28 +1,12 @@
 //! Changes of runs: each by the table of transitions, and none without a cause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use taskcenter_server::core::run::{RunEvent, transition};
-use taskcenter_server::core::{Run, RunId, RunState};
+use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
 use super::{Book, Checker, RunStory};
+use crate::steps::{self, Stand};
 
-const EVENTS: [RunEvent; 14] = [
-    RunEvent::Confirmed,
-    RunEvent::Queued,
-    RunEvent::Taken,
-    RunEvent::Released,
-    RunEvent::Republished,
-    RunEvent::Requeued,
-    RunEvent::Succeeded,
-    RunEvent::Failed,
-    RunEvent::GaveUp,
-    RunEvent::LeftOut,
-    RunEvent::Cancelled,
-    RunEvent::Redriven,
-    RunEvent::LateSuccess,
-    RunEvent::LateFailure,
-];
 /// What a rescue says of a run whose moment never came to be decided.
 const UNDECIDED: &str = "its task was deleted or changed before the moment fired";
 
@@ -48,11 +32,10 @@ impl Checker {
             return self.wrong(book, "a run came twice", &run.id);
         }
         let is_derived = run.triggered || run.id == RunId::derive(&run.task_id, run.rev, run.scheduled_at);
-        let begins = match run.state {
-            RunState::Firing => !run.has_ended() && run.attempt == 1 && run.stretch.is_none(),
-            RunState::Skipped => run.has_ended() && run.reason.is_some() && run.stretch.is_some(),
-            _ => false,
-        };
+        let is_skipped = run.state == RunState::Skipped;
+        let begins = steps::wrong_begin(&stand(&run)).is_none()
+            && is_skipped == run.stretch.is_some()
+            && is_skipped == run.reason.is_some();
         if !is_derived || !begins || !book.tasks.contains_key(&run.task_id) {
             self.wrong(book, "a run begins wrongly", format!("{run:?}"));
         }
@@ -63,6 +46,7 @@ impl Checker {
             sent: Vec::new(),
             holders: BTreeMap::from([(run.claim, run.holder.clone())]),
             reports: BTreeSet::new(),
+            confirmed: HashSet::new(),
             tokens,
             redriven: 0,
             begun: self.now(),
@@ -82,10 +66,11 @@ impl Checker {
         let Some(story) = book.runs.get(&after.id) else {
             return self.wrong(book, "a run came from nowhere", &after.id);
         };
+        let step = steps::wrong_step(&stand(before), &stand(&after));
         for (rule, broken) in [
-            ("a transition that is not in the table", !is_legal(before, &after)),
+            (step.unwrap_or_default(), step.is_some()),
             ("a run's definition changed", !is_same(before, &after)),
-            ("a run's numbers are wrong", !counts_fit(before, &after)),
+            ("a token or an end does not fit its attempt", !tokens_fit(before, &after)),
             ("an end without its reason", !has_its_reason(&after)),
             ("a run was looked after too early", self.is_early(before, &after)),
             ("an outcome that nobody reported", !is_reported(story, before, &after)),
@@ -109,7 +94,7 @@ impl Checker {
             self.confirmed(book, &after);
         }
         if let Some(story) = book.runs.get_mut(&after.id) {
-            if before.state == RunState::Dead {
+            if (before.state, after.state) == (RunState::Dead, RunState::Retrying) {
                 story.redriven += 1;
                 story.begun = self.now();
             }
@@ -131,20 +116,13 @@ impl Checker {
     }
 }
 
-/// Whether one event leads there; where a rescue notes a failed attempt and begins the next one in one write, two.
-fn is_legal(before: &Run, after: &Run) -> bool {
-    use RunState::{Firing, Leased, Retrying};
-    let leads = |from, to| EVENTS.iter().any(|event| transition(from, *event) == Some(to));
-    if before.has_ended() {
-        return before.state == RunState::Dead && after.state == Retrying;
-    }
-    match (before.state, after.state) {
-        // Taken on again, or its lease renewed.
-        (Firing, Firing) => after.claim == before.claim + 1,
-        (Leased, Leased) => after.attention_at >= before.attention_at,
-        (from, to) if after.attempt == before.attempt => leads(from, to),
-        (Retrying, to) => leads(Retrying, to),
-        (from, to) => leads(from, Retrying) && leads(Retrying, to),
+fn stand(run: &Run) -> Stand {
+    Stand {
+        state: run.state,
+        attempt: run.attempt.into(),
+        claim: run.claim.into(),
+        version: run.version as i64,
+        attention_at: run.attention_at.map(Moment::ms),
     }
 }
 
@@ -170,21 +148,11 @@ fn is_same(before: &Run, after: &Run) -> bool {
     fixed(before) == fixed(after)
 }
 
-fn counts_fit(before: &Run, after: &Run) -> bool {
-    use RunState::{Fired, Firing, Leased, Ready, Retrying};
-    let (attempts, claims) = match (before.state, after.state) {
-        (Firing, Firing) | (Ready, Leased) => (0, 1),
-        (Retrying | Fired, Firing) => (1, 1),
-        (Retrying, Ready) => (1, 0),
-        (Leased, Ready) => (after.attempt.saturating_sub(before.attempt).min(1), 0),
-        _ => (0, 0),
-    };
-    let is_new_token = attempts == 1 || (before.state, after.state) == (Ready, Leased);
-    after.version == before.version + 1
-        && after.attempt == before.attempt + attempts
-        && after.claim == before.claim + claims
-        && is_new_token == (after.token != before.token)
-        && after.has_ended() == (after.ended_at.is_some())
+/// A token is one attempt's, and on a queue one lease's.
+fn tokens_fit(before: &Run, after: &Run) -> bool {
+    let is_taken = (before.state, after.state) == (RunState::Ready, RunState::Leased);
+    let is_new = is_taken || after.attempt > before.attempt;
+    is_new == (after.token != before.token) && after.has_ended() == after.ended_at.is_some()
 }
 
 fn has_its_reason(run: &Run) -> bool {
@@ -193,10 +161,15 @@ fn has_its_reason(run: &Run) -> bool {
     !asks || run.reason.as_ref().is_some_and(|reason| !reason.is_empty())
 }
 
-/// A handler's word is behind whatever only a handler can say, with the token of that attempt.
+/// A handler's word is behind whatever only a handler can say, with the token of that attempt; or the word of one who needs none.
 fn is_reported(story: &RunStory, before: &Run, after: &Run) -> bool {
+    if story.confirmed.contains(&after.state) {
+        return true;
+    }
     let word = match (before.state, after.state) {
         (_, RunState::Succeeded) => "succeeded",
+        // Of a run that nobody has in hand only that word says that it failed.
+        (RunState::Ready | RunState::Retrying | RunState::Dead, RunState::Dead) => return false,
         (_, RunState::Skipped) => "skipped",
         (RunState::Leased, RunState::Ready) if after.attempt == before.attempt => "released",
         _ => return true,

@@ -1,0 +1,84 @@
+//! What lies on the broker, read by RocketMQ's own tool: a consumer that shares nothing with the product or its SDK.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::evidence::Message;
+use crate::rocketmq;
+use crate::time;
+
+/// Reads topics from their first message to their last.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pub jars: PathBuf,
+    pub dir: PathBuf,
+    pub namesrv: String,
+}
+
+/// Tries, where the broker is only just back.
+const PATIENCE_MS: i64 = 60_000;
+
+impl Reader {
+    /// Everything that was ever published on a topic.
+    pub async fn read(&self, topic: &str) -> Result<Vec<Message>> {
+        let mut read = Err(anyhow::anyhow!("it was not tried"));
+        let tried = time::until("the broker's own tool reads the topic", PATIENCE_MS, async || {
+            read = self.try_read(topic).await;
+            read.is_ok()
+        });
+        // What the tool said is of more use than that it took too long.
+        let _ = tried.await;
+        read.with_context(|| format!("RocketMQ's own tool cannot read the topic {topic}"))
+    }
+
+    async fn try_read(&self, topic: &str) -> Result<Vec<Message>> {
+        let mut command =
+            rocketmq::java(&self.jars, &self.dir, "256m", "org.apache.rocketmq.tools.command.MQAdminStartup");
+        command.args(["printMsg", "-n", &self.namesrv, "-t", topic, "-d", "false"]);
+        let Output { status, stdout, stderr } =
+            tokio::task::spawn_blocking(move || command.output()).await??;
+        ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        messages(&String::from_utf8_lossy(&stdout))
+    }
+}
+
+/// Reads what the tool prints: a line for each queue with its offsets, and one for each message.
+pub fn messages(printed: &str) -> Result<Vec<Message>> {
+    let queues = printed.lines().filter(|line| line.starts_with("minOffset="));
+    let mut promised = 0;
+    for queue in queues {
+        promised += number(queue, "maxOffset=")? - number(queue, "minOffset=")?;
+    }
+    let lines = printed.lines().filter(|line| line.starts_with("MSGID: "));
+    let messages = lines.map(message).collect::<Result<Vec<_>>>()?;
+    ensure!(printed.contains("minOffset="), "the topic has no queue: {printed}");
+    ensure!(messages.len() as i64 == promised, "{} messages of {promised} were printed", messages.len());
+    Ok(messages)
+}
+
+fn message(line: &str) -> Result<Message> {
+    let (_, rest) = line.split_once(", properties={").context("a message has properties")?;
+    let (properties, _) = rest.split_once('}').context("the properties have an end")?;
+    let properties: HashMap<&str, &str> =
+        properties.split(", ").filter_map(|property| property.split_once('=')).collect();
+    let text = |name: &str| properties.get(name).copied().with_context(|| format!("no {name} in: {line}"));
+    Ok(Message {
+        place: format!("{}-{}", number(line, " queueId=")?, number(line, " queueOffset=")?),
+        message_id: text("UNIQ_KEY")?.to_owned(),
+        run_id: text("TC_RUN_ID")?.to_owned(),
+        task_id: text("KEYS")?.to_owned(),
+        attempt: text("TC_ATTEMPT")?.parse()?,
+        scheduled_at: text("TC_SCHEDULED_AT")?.parse()?,
+        stored_at: number(line, " storeTimestamp=")?,
+    })
+}
+
+/// The number behind `name`.
+fn number(line: &str, name: &str) -> Result<i64> {
+    let (_, rest) = line.split_once(name).with_context(|| format!("no {name} in: {line}"))?;
+    let digits = rest.split(|digit: char| !digit.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().with_context(|| format!("{name} is no number in: {line}"))
+}
