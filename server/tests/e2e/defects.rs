@@ -7,8 +7,9 @@ use std::time::Duration;
 use taskcenter_client::wire::AddTask;
 use taskcenter_client::{Consumer, NewTask};
 
-use crate::cluster::{Cluster, Mode, Server, in_both_modes};
+use crate::cluster::{Cluster, Mode, Server, in_both_modes, namesrv};
 use crate::inbox::{Inbox, transport};
+use crate::proxy::Proxy;
 use crate::{ledger, wait};
 
 struct Stage {
@@ -48,11 +49,6 @@ impl Stage {
     }
 }
 
-/// Right before a run is handed over.
-fn handover(mode: Mode) -> &'static str {
-    if mode == Mode::Cluster { "fire::before_publish" } else { "fire::before_queue" }
-}
-
 fn after(sec: i64) -> i64 {
     wait::now_ms() / 1000 + sec
 }
@@ -85,9 +81,46 @@ async fn a_crash_between_log_insert_and_publish_wedged_the_ticker(mode: Mode) {
 
 /// "A failed publish in the add call left a task that never fired": the add call publishes nothing, so it cannot fail by it.
 async fn a_failed_publish_in_the_add_call_left_a_task_that_never_fired(mode: Mode) {
-    let mut cluster = Cluster::on(mode, "add_publish");
+    match mode {
+        Mode::Cluster => a_publish_that_fails_is_made_again().await,
+        Mode::Embedded => a_hand_over_that_breaks_off_is_made_again().await,
+    }
+}
+
+/// There is no way to the broker while the run is due.
+async fn a_publish_that_fails_is_made_again() {
+    let proxy = Proxy::to(&namesrv()).await;
+    proxy.cut();
+    let mut cluster = Cluster::new("add_publish");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
-    let mut doomed = cluster.start_to_die_at(handover(mode)).await;
+    cluster.rocketmq.0.clone_from(&proxy.addr);
+    let node = cluster.spawn("");
+    node.until_status("degraded").await;
+    let id = node.client().add_task(NewTask::once("add", "at once")).await.expect("it is acknowledged");
+    wait::until("a publish has failed", async || publish_errors(&node).await > 0).await;
+    let runs = ledger::runs_of(&cluster, &id).await;
+    assert!(runs.len() == 1 && runs[0].state == "firing", "it waits: {runs:?}");
+
+    proxy.mend();
+    node.until_status("ready").await;
+    let inbox = Inbox::open(&cluster);
+    inbox.until_runs(1).await;
+    assert_eq!(inbox.by_run().keys().collect::<Vec<_>>(), [&runs[0].run_id], "the same run goes out");
+    inbox.close().await;
+}
+
+async fn publish_errors(node: &Server) -> u64 {
+    let page = reqwest::get(format!("{}/metrics", node.url)).await.expect("it answers").text().await;
+    let page = page.expect("it is text");
+    let line = page.lines().find_map(|line| line.strip_prefix("taskcenter_publish_errors_total "));
+    line.expect("it is counted").parse().expect("it is a number")
+}
+
+/// Nothing is published here: the node dies right before the run is put into its queue.
+async fn a_hand_over_that_breaks_off_is_made_again() {
+    let mut cluster = Cluster::on(Mode::Embedded, "add_publish");
+    cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
+    let mut doomed = cluster.start_to_die_at("fire::before_queue").await;
     let inbox = Inbox::open(&cluster);
     doomed.client().add_task(NewTask::once("add", "at once")).await.expect("it is acknowledged");
     doomed.died().await;

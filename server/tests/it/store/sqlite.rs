@@ -2,7 +2,7 @@
 //! this adapter has: a file, a directory that is locked, a disk that can be full, a thread that writes.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,11 @@ impl SqliteFixture {
     pub async fn open() -> Self {
         let dir = TempDir::new().unwrap();
         Self { store: Arc::new(open(dir.path()).unwrap()), dir }
+    }
+
+    /// The file itself.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("taskcenter.db")
     }
 }
 
