@@ -24,7 +24,7 @@ pub struct SqliteFixture {
     dir: TempDir,
 }
 
-fn open(dir: &Path) -> Result<SqliteStore, PortError> {
+pub fn open(dir: &Path) -> Result<SqliteStore, PortError> {
     SqliteStore::open(dir, Arc::new(SystemClock))
 }
 
@@ -69,11 +69,11 @@ fn problem(dir: &Path) -> (PortError, String) {
 }
 
 /// The file, seen from outside while no store has it.
-fn file(dir: &Path) -> Connection {
+pub fn file(dir: &Path) -> Connection {
     Connection::open(dir.join("taskcenter.db")).unwrap()
 }
 
-fn version(db: &Connection) -> i64 {
+pub fn version(db: &Connection) -> i64 {
     db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
