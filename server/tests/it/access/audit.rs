@@ -75,7 +75,7 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
     admin.ask(post.clone(), &format!("/v1/runs/{run}/retry"), &json!({})).await;
     admin.ask(post.clone(), &of("/cancel"), &json!({})).await;
     admin.ask(Method::DELETE, &of(""), &json!({})).await;
-    admin.ask(post.clone(), &format!("/v1/runs/{run}/confirm"), &json!({"outcome": "succeeded"})).await;
+    admin.ask(post.clone(), &format!("/v1/runs/{run}/confirm"), &json!({"succeeded": true})).await;
     admin
         .ask(
             post.clone(),
@@ -109,7 +109,7 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
             "ci run.retry RUN run state",
             "ci task.cancel TASK done",
             "ci task.delete TASK done",
-            "ci run.confirm RUN run state",
+            "ci run.confirm RUN done",
             "ci task.create SEVERAL",
             "ci token.revoke TOKEN done",
         ]

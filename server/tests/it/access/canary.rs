@@ -186,7 +186,7 @@ async fn provoke_with_people_and_services(address: &str, callee: &str) -> String
     for (method, path, body) in calls {
         let request = client.request(method, format!("http://{address}{path}")).body(body);
         let response = request.send().await.expect("it answers");
-        answers.push_str(&format!("{path}: {:?}", response.headers()));
+        answers.push_str(&format!("{:?}", response.headers()));
         answers.push_str(&response.text().await.expect("it answers in text"));
     }
     answers

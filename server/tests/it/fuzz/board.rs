@@ -29,7 +29,7 @@ async fn messages_of_the_board() {
         }
     })
     .await;
-    assert!(taken > 100, "hardly any message was taken: {taken}");
+    assert!(taken > 20, "hardly any message was taken: {taken}");
     // Whatever stands on the board now, it can be shown.
     let shown = desk.get("/rget/task?operation=GetTasksNoUser").await;
     let rows: Vec<serde_json::Value> = serde_json::from_str(&shown.body).expect("it is a list");

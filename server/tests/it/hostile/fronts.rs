@@ -43,7 +43,7 @@ fn entries() -> Vec<(Method, &'static str, Value, &'static str)> {
             "10001",
         ),
         (post.clone(), "/stop_task", json!({"task_id": "t"}), "10001"),
-        (post.clone(), "/task_log", json!({"task_id": "t", "limit": 1, "before": "r"}), "10001"),
+        (post.clone(), "/task_log", json!({"task_id": "t", "limit": 1, "before": "r"}), "\"code\":1000"),
         (put.clone(), "/api/putask", json!({"tid": "1", "rid": "1", "task_type": "known"}), "\"code\":-1"),
         (put, "/addtask/known", json!({"tid": "1", "rid": "1"}), "\"code\":-1"),
         (
