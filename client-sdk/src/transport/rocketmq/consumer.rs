@@ -288,7 +288,7 @@ mod tests {
                 .collect();
             sent.insert(NAMES[next(&mut state) % NAMES.len()].to_owned(), body.to_owned());
             let times = [0, 1, -1, i32::MAX, i32::MIN][next(&mut state) % 5];
-            let mut message = Message::new("topic", body.as_bytes());
+            let mut message = Message::builder().topic("topic").body_slice(body.as_bytes()).build_unchecked();
             message.set_properties(
                 sent.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
             );

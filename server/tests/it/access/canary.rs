@@ -1,5 +1,7 @@
 //! One secret in every place that can hold one, and everything that can go wrong: nobody ever sees it.
 
+use std::fmt::Write as _;
+
 use reqwest::{Client, Method};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -186,7 +188,7 @@ async fn provoke_with_people_and_services(address: &str, callee: &str) -> String
     for (method, path, body) in calls {
         let request = client.request(method, format!("http://{address}{path}")).body(body);
         let response = request.send().await.expect("it answers");
-        answers.push_str(&format!("{:?}", response.headers()));
+        let _ = write!(answers, "{:?}", response.headers());
         answers.push_str(&response.text().await.expect("it answers in text"));
     }
     answers

@@ -24,9 +24,9 @@ trait Damage: Fixture {
 
 /// One of these, whatever was written.
 fn chosen<'a>(written: &str, names: &'a [String]) -> &'a str {
-    let named = names.iter().position(|name| name == written);
+    let known = names.iter().position(|name| name == written);
     let sum = written.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    &names[named.unwrap_or(sum % names.len())]
+    &names[known.unwrap_or(sum % names.len())]
 }
 
 #[async_trait]
@@ -41,7 +41,8 @@ impl Damage for SqliteFixture {
         let mut document: Value = serde_json::from_str(&document).unwrap();
         let members: Vec<String> = document.as_object().unwrap().keys().cloned().collect();
         // Half of the damage is to the document, half to what stands beside it.
-        let (column, cell) = if members.iter().any(|member| member == field) || field.len() % 2 == 0 {
+        let (column, cell) = if members.iter().any(|member| member == field) || field.len().is_multiple_of(2)
+        {
             document[chosen(field, &members)] = value.clone();
             ("doc", Cell::Text(document.to_string()))
         } else {

@@ -90,6 +90,63 @@ async fn settle_with_operators(front: &Front, run: &Value, word: &str) {
     assert_eq!(shown["result"], result);
 }
 
+async fn refused(front: &Front, method: Method, path: &str, body: Value, name: &str) {
+    let (status, reply) = front.ask(method, path, body.to_string()).await;
+    let at = reply["field"].as_str().unwrap_or("none");
+    assert!(status == 400 && at.contains(name), "{path} {body}: {status} {reply}");
+}
+
+/// In the fields of a task's schedule and retry policy, and of what is no task and no run.
+async fn refused_within_and_beside_tasks(front: &Front, edit: &str, structure: &Value) {
+    let refused = async |method: Method, path: &str, body: Value, name: &str| {
+        refused(front, method, path, body, name).await;
+    };
+    let schedules = [
+        json!({"kind": "once"}),
+        json!({"kind": "every", "period_ms": 5_000}),
+        json!({"kind": "cron", "cron": "0 9 * * *", "zone": "UTC"}),
+    ];
+    let retry = json!({"max_attempts": 2, "backoff_ms": 1, "max_backoff_ms": 2});
+    let node = json!({"url": "https://a.example", "weight": 1, "heartbeat": false});
+    let health = json!({"path": "/up", "interval_ms": 1_000});
+    let service = json!({"name": "s", "nodes": [node], "health": health, "timeout_ms": 1, "secret": "0123456789abcdef"});
+    let whole = [
+        ("/v1/runs/r/confirm", json!({"succeeded": true, "message": "m"})),
+        ("/v1/services", service.clone()),
+        ("/v1/users", json!({"name": "n", "password": "correct horse", "senior": false})),
+        (
+            "/v1/tokens",
+            json!({"name": "n", "scopes": ["admin"], "tags": [], "expires_at": "2043-05-18T03:33:20Z"}),
+        ),
+    ];
+    for schedule in &schedules {
+        for name in schedule.as_object().unwrap().keys() {
+            let schedule = with(schedule.clone(), &json!({name: structure}));
+            let body = json!({"name": "n", "schedule": schedule});
+            refused(Method::POST, "/v1/tasks", body, name).await;
+            refused(Method::PATCH, edit, json!({"schedule": schedule}), name).await;
+        }
+    }
+    for name in retry.as_object().unwrap().keys() {
+        let retry = with(retry.clone(), &json!({name: structure}));
+        refused(Method::POST, "/v1/tasks", json!({"name": "n", "retry": retry}), name).await;
+        refused(Method::PATCH, edit, json!({"retry": retry}), name).await;
+    }
+    for (path, body) in &whole {
+        for name in body.as_object().unwrap().keys() {
+            refused(Method::POST, path, with(body.clone(), &json!({name: structure})), name).await;
+        }
+    }
+    for name in node.as_object().unwrap().keys() {
+        let nodes = json!([with(node.clone(), &json!({name: structure}))]);
+        refused(Method::POST, "/v1/services", with(service.clone(), &json!({"nodes": nodes})), name).await;
+    }
+    for name in health.as_object().unwrap().keys() {
+        let health = with(health.clone(), &json!({name: structure}));
+        refused(Method::POST, "/v1/services", with(service.clone(), &json!({"health": health})), name).await;
+    }
+}
+
 /// Operators as structures: refused by name in every field of every entry, and nothing is done.
 pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
     let front = Front::on(fixture, AS_SHIPPED).await;
@@ -120,66 +177,19 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
         "ack",
         "dedup_key",
     ];
-    let schedules = [
-        json!({"kind": "once"}),
-        json!({"kind": "every", "period_ms": 5_000}),
-        json!({"kind": "cron", "cron": "0 9 * * *", "zone": "UTC"}),
-    ];
-    let retry = json!({"max_attempts": 2, "backoff_ms": 1, "max_backoff_ms": 2});
-    let node = json!({"url": "https://a.example", "weight": 1, "heartbeat": false});
-    let health = json!({"path": "/up", "interval_ms": 1_000});
-    let service = json!({"name": "s", "nodes": [node], "health": health, "timeout_ms": 1, "secret": "0123456789abcdef"});
-    let whole = [
-        ("/v1/runs/r/confirm", json!({"succeeded": true, "message": "m"})),
-        ("/v1/services", service.clone()),
-        ("/v1/users", json!({"name": "n", "password": "correct horse", "senior": false})),
-        (
-            "/v1/tokens",
-            json!({"name": "n", "scopes": ["admin"], "tags": [], "expires_at": "2043-05-18T03:33:20Z"}),
-        ),
-    ];
     let lease = json!({"worker": "w", "queues": ["q"], "limit": 1, "lease_ms": 1_000, "wait_ms": 0});
     let held = json!({"run_id": "r", "attempt": 1, "token": "t"});
     let outcome = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "failed", "message": "m", "retry_after_ms": 1});
     for structure in structures() {
         let refused = async |method: Method, path: &str, body: Value, name: &str| {
-            let (status, reply) = front.ask(method, path, body.to_string()).await;
-            let at = reply["field"].as_str().unwrap_or("none");
-            assert!(status == 400 && at.contains(name), "{path} {body}: {status} {reply}");
+            refused(&front, method, path, body, name).await;
         };
         for name in spec {
             refused(Method::POST, "/v1/tasks", with(json!({"name": "n"}), &json!({name: structure})), name)
                 .await;
             refused(Method::PATCH, &edit, json!({name: structure}), name).await;
         }
-        for schedule in &schedules {
-            for name in schedule.as_object().unwrap().keys() {
-                let schedule = with(schedule.clone(), &json!({name: structure}));
-                let body = json!({"name": "n", "schedule": schedule});
-                refused(Method::POST, "/v1/tasks", body, name).await;
-                refused(Method::PATCH, &edit, json!({"schedule": schedule}), name).await;
-            }
-        }
-        for name in retry.as_object().unwrap().keys() {
-            let retry = with(retry.clone(), &json!({name: structure}));
-            refused(Method::POST, "/v1/tasks", json!({"name": "n", "retry": retry}), name).await;
-            refused(Method::PATCH, &edit, json!({"retry": retry}), name).await;
-        }
-        for (path, body) in &whole {
-            for name in body.as_object().unwrap().keys() {
-                refused(Method::POST, path, with(body.clone(), &json!({name: structure})), name).await;
-            }
-        }
-        for name in node.as_object().unwrap().keys() {
-            let nodes = json!([with(node.clone(), &json!({name: structure}))]);
-            refused(Method::POST, "/v1/services", with(service.clone(), &json!({"nodes": nodes})), name)
-                .await;
-        }
-        for name in health.as_object().unwrap().keys() {
-            let health = with(health.clone(), &json!({name: structure}));
-            refused(Method::POST, "/v1/services", with(service.clone(), &json!({"health": health})), name)
-                .await;
-        }
+        refused_within_and_beside_tasks(&front, &edit, &structure).await;
         for name in contract {
             refused(Method::POST, "/v1/api/task", with(once(), &json!({name: structure})), name).await;
         }
