@@ -6,6 +6,7 @@ mod large;
 mod once;
 mod open;
 mod triggers;
+mod users;
 mod work;
 
 use std::sync::Arc;
@@ -192,6 +193,8 @@ on_every_store! {
         a_trigger_that_an_edit_overtakes_fires_the_new_definition
         a_trigger_that_was_handed_over_before_an_edit_is_not_made_twice
         a_run_that_the_broker_refused_is_brought_back_after_an_edit;
+    users:
+        another_password_ends_every_session_however_many_there_are;
     work:
         a_run_goes_to_one_worker
         many_workers_never_share_a_run

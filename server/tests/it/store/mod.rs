@@ -5,6 +5,7 @@ mod changes;
 mod counters;
 pub mod lists;
 pub mod memory;
+mod migration;
 pub mod mongo;
 mod plans;
 mod prune;
