@@ -95,7 +95,7 @@ async fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it()
     let all: Vec<u16> = (0..SHARDS).collect();
     assert_eq!(store.due_tasks(&all, Moment::NEVER, 10).await.unwrap(), tasks[..1]);
     assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
-    assert_eq!(store.open_runs(&ids[0]).await.unwrap(), runs[..1]);
+    assert_eq!(store.open_runs(&ids[0], None, 10).await.unwrap(), [runs[0].open()]);
     let minute = Moment::from_ms(1_000_000_680_000);
     assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
     let again =

@@ -67,7 +67,7 @@ pub async fn many_tombstones_with_open_runs_hold_up_no_other(on: &dyn Fixture) {
     let tasks: Vec<Task> = (0..1_101).map(|_| task()).collect();
     let ids: Vec<_> = tasks.iter().map(|task| task.id.clone()).collect();
     store.insert_tasks(tasks.clone()).await;
-    store.cancel_tasks(&ids, true, LONG_AGO).await.unwrap();
+    store.cancel_tasks(&ids, None, true, LONG_AGO).await.unwrap();
     let open: Vec<Run> = tasks[..1_100].iter().map(run_of).collect();
     store.insert_runs(&open).await.unwrap();
     assert_eq!(store.prune(PAST, LONG_AGO, 10).await.unwrap(), 1);
