@@ -358,6 +358,11 @@ impl Run {
         self.attempt > 1 || self.fired_at.is_some()
     }
 
+    /// Whether no node has taken it on yet, beyond the one that made it.
+    pub fn is_untouched(&self) -> bool {
+        self.state == RunState::Firing && self.claim == 1 && !self.has_been_tried()
+    }
+
     /// See [`OpenRun::is_decided`].
     pub fn is_decided(&self, task: &Task) -> bool {
         self.open().is_decided(task)

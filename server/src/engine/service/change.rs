@@ -211,8 +211,8 @@ impl Service {
         }
     }
 
-    /// The run under this mark. One that stands was made by the same request, sent before: at whatever revision, it is the answer.
-    /// `None`: a change of the task came in between, and the next mark is to be tried.
+    /// The run under this mark. One that stands was made by the same request, sent before: once a node has taken it on it is the answer,
+    /// at whatever revision. `None`: a change of the task came in between, and the next mark is to be tried.
     async fn triggered_as(&self, id: &TaskId, mark: &str) -> Result<Option<Run>> {
         let task = self.shown_task(id).await?;
         let now = self.now();
@@ -225,19 +225,21 @@ impl Service {
         crate::failpoint!("trigger::before_insert");
         let inserted = self.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
         crate::failpoint!("trigger::inserted");
-        if let Some(InsertedRun::Existing(standing)) = inserted {
-            return Ok((!standing.was_overtaken()).then_some(*standing));
-        }
+        let stands = match inserted {
+            Some(InsertedRun::Existing(standing)) => *standing,
+            _ => run,
+        };
         // A change that came in between may have been answered without this run: then it must not fire.
         let again = self.shown_task(id).await?;
-        if again.rev == task.rev && again.state != TaskState::Cancelled {
-            return Ok(Some(run));
+        let is_of_now = again.rev == stands.rev && again.state != TaskState::Cancelled;
+        if is_of_now || !stands.is_untouched() {
+            return Ok((!stands.was_overtaken()).then_some(stands));
         }
-        self.unless_called_off(run).await
+        self.unless_called_off(stands).await
     }
 
-    /// Calls a run off that was made a moment ago, unless a node was faster: then it has been handed over, or is just being, and is the
-    /// answer. One that ended unfired is none.
+    /// Calls a run off, unless a node was faster: then it has been handed over, or is just being, and is the answer. One that ended unfired
+    /// meanwhile is none.
     async fn unless_called_off(&self, run: Run) -> Result<Option<Run>> {
         let mut off = run.clone();
         if off.cancel(OVERTAKEN, self.now()).is_ok() && !self.replace(vec![off]).await?.is_empty() {
