@@ -170,7 +170,7 @@ async fn a_slow_broker_is_sent_nothing_twice() {
     };
     assert!(slow.other.set(on("other", fast.clone())).is_ok());
     let runs: Vec<Run> = (0..40).map(|_| Run { data: "x".repeat(1_000_000), ..firing("slow") }).collect();
-    let tasks = runs.iter().map(|run| task_past(run)).collect();
+    let tasks = runs.iter().map(task_past).collect();
     store.insert_tasks(tasks).await;
     store.insert_runs(&runs).await.unwrap();
 
@@ -202,10 +202,10 @@ impl Bus for Countless {
     }
 
     async fn lag(&self) -> Result<Vec<(String, u64)>> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(PortError::Unavailable("broker", "no answer".into())),
-            false => Ok(vec![("group".to_owned(), 7)]),
+        if self.0.load(Ordering::Relaxed) {
+            return Err(PortError::Unavailable("broker", "no answer".into()));
         }
+        Ok(vec![("group".to_owned(), 7)])
     }
 
     async fn probe(&self) -> Result<()> {

@@ -179,21 +179,19 @@ pub async fn large_rows_end_no_list(on: &dyn Fixture) {
     assert!(on.one().insert_tasks(tasks.clone()).await.iter().all(Result::is_ok));
     let runs: Vec<Run> = tasks.iter().map(|task| run_until(task, PAST)).collect();
     on.one().insert_runs(&runs).await.unwrap();
-    assert_eq!(on_all_pages_of_tasks(&*on.two(), 100).await.len(), count);
-    let mut page = first(100);
-    let mut listed = 0;
-    while let Some(last) = {
+    assert_eq!(on_all_pages(&*on.two(), 100).await.len(), count);
+    let (mut page, mut listed) = (first(100), 0);
+    loop {
         let runs = on.two().list_runs(&RunFilter::default(), &page).await.unwrap();
+        let Some(last) = runs.last() else { break };
+        page.before = Some((last.scheduled_at, last.id.clone()));
         listed += runs.len();
-        runs.last().map(|run| (run.scheduled_at, run.id.clone()))
-    } {
-        page.before = Some(last);
     }
     assert_eq!(listed, count);
 }
 
 /// Every task, page by page until one is empty.
-async fn on_all_pages_of_tasks(store: &dyn Store, limit: u32) -> Vec<String> {
+async fn on_all_pages(store: &dyn Store, limit: u32) -> Vec<String> {
     let mut page = Page { limit, before: None };
     let mut seen = Vec::new();
     loop {
@@ -215,7 +213,7 @@ pub async fn three_of_each(store: &dyn Store) -> ([Task; 3], [Run; 3]) {
 
 /// The lists and the heads of the queues once the first and the last of `three_of_each` cannot be read.
 pub async fn rows_that_cannot_be_read_end_no_list(store: &dyn Store, good: (&Task, &Run)) {
-    assert_eq!(on_all_pages_of_tasks(store, 1).await, [good.0.id.to_string()]);
+    assert_eq!(on_all_pages(store, 1).await, [good.0.id.to_string()]);
     let runs = store.list_runs(&RunFilter::default(), &first(1)).await.unwrap();
     assert_eq!(run_ids(&runs), [good.1.id.clone()]);
     for queues in [&[][..], &["q".to_owned()]] {
