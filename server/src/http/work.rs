@@ -102,9 +102,10 @@ pub async fn renew(
     };
     let held: Vec<Held> = request.runs.into_iter().map(held).collect();
     let service = &context.state.service;
-    let answers = match request.hand_over {
-        true => service.hand_over(&held, lease_ms).await?,
-        false => service.renew(&held, lease_ms).await?,
+    let answers = if request.hand_over {
+        service.hand_over(&held, lease_ms).await?
+    } else {
+        service.renew(&held, lease_ms).await?
     };
     let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
     let good = |until| Good { lease_until: Some(view::timestamp(until)), state: None };

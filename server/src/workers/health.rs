@@ -160,9 +160,12 @@ impl Watch {
         under_way: &HashSet<String>,
         now: i64,
     ) -> Duration {
-        let wait = |callee: &Callee| match under_way.contains(&callee.name) {
-            true => self.interval_ms(callee),
-            false => self.wait_ms(callee, ended_at, now),
+        let wait = |callee: &Callee| {
+            if under_way.contains(&callee.name) {
+                self.interval_ms(callee)
+            } else {
+                self.wait_ms(callee, ended_at, now)
+            }
         };
         let shortest = services.iter().map(|callee| Duration::from_millis(wait(callee))).min();
         shortest.unwrap_or(self.interval).min(self.interval).max(TURN)

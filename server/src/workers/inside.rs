@@ -43,9 +43,10 @@ impl WorkerApi for Inside {
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
         let held: Vec<Held> = request.runs.into_iter().map(held).collect();
         let lease_ms = millis(request.lease_ms);
-        let answers = match request.hand_over {
-            true => self.0.hand_over(&held, lease_ms).await,
-            false => self.0.renew(&held, lease_ms).await,
+        let answers = if request.hand_over {
+            self.0.hand_over(&held, lease_ms).await
+        } else {
+            self.0.renew(&held, lease_ms).await
         };
         let answers = answers.map_err(|error| CallError::Unavailable(told(&error)))?;
         let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {

@@ -109,10 +109,14 @@ impl Front {
                 return Ok(run.id.clone());
             }
             let is_counted = number < FIRST_BY_HAND;
-            let passed = runs.iter().any(|run| match is_counted {
-                true => !run.triggered && (1..number).contains(&run.number),
-                false => (run.scheduled_at.ms() as u64) < number,
-            });
+            let is_before = |run: &Run| {
+                if is_counted {
+                    !run.triggered && (1..number).contains(&run.number)
+                } else {
+                    (run.scheduled_at.ms() as u64) < number
+                }
+            };
+            let passed = runs.iter().any(is_before);
             // A page of large runs is short: only an empty one is the end.
             let last = runs.last().filter(|_| !passed).ok_or(Refused::NoTask)?;
             before = Some((last.scheduled_at, last.id.clone()));
