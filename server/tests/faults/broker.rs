@@ -67,7 +67,7 @@ fn message(line: &str) -> Result<Message> {
     let text = |name: &str| properties.get(name).copied().with_context(|| format!("no {name} in: {line}"));
     Ok(Message {
         place: format!("{}-{}", number(line, " queueId=")?, number(line, " queueOffset=")?),
-        message_id: text("UNIQ_KEY")?.to_owned(),
+        name: text("UNIQ_KEY")?.to_owned(),
         run_id: text("TC_RUN_ID")?.to_owned(),
         task_id: text("KEYS")?.to_owned(),
         attempt: text("TC_ATTEMPT")?.parse()?,

@@ -50,7 +50,7 @@ fn sent(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
 /// Each attempt on the broker has come to the consumer, and the consumer was told of nothing else.
 fn came(evidence: &Evidence, messages: &[Message], verdict: &mut Verdict) {
     let names: HashSet<(&str, &str)> =
-        messages.iter().map(|message| (message.run_id.as_str(), message.message_id.as_str())).collect();
+        messages.iter().map(|message| (message.run_id.as_str(), message.name.as_str())).collect();
     for delivery in evidence.deliveries.iter().filter(|delivery| delivery.on_bus) {
         if !names.contains(&(delivery.run_id.as_str(), delivery.message_id.as_str())) {
             let what = format!("run {} came as a message that the broker does not have", delivery.run_id);

@@ -146,7 +146,7 @@ pub struct Message {
     /// Queue and offset: no two messages have the same.
     pub place: String,
     /// What its sender called it; a client that sends anew what was not confirmed calls it the same.
-    pub message_id: String,
+    pub name: String,
     pub run_id: String,
     pub task_id: String,
     pub attempt: i64,

@@ -286,7 +286,7 @@ fn add_run(evidence: &mut Evidence, task: &str, at: i64) {
     evidence.deliveries.push(delivery);
     messages(evidence).push(Message {
         place: format!("place-{id}"),
-        message_id: format!("message-{id}"),
+        name: format!("message-{id}"),
         run_id: id.clone(),
         task_id: task.to_owned(),
         attempt: 1,

@@ -2,18 +2,30 @@
 
 use std::collections::HashMap;
 
-use crate::evidence::Step;
+use crate::evidence::{Evidence, RunRow, Step};
 use crate::steps::{self, Stand};
 use crate::verdict::{Kind, Verdict};
 
 /// Finds steps that cannot be, and versions that were not seen.
-pub fn check(steps: &[Step], verdict: &mut Verdict) {
+pub fn check(evidence: &Evidence, verdict: &mut Verdict) {
     let mut last: HashMap<&str, &Step> = HashMap::new();
-    for step in steps {
+    for step in &evidence.steps {
         match last.insert(&step.run_id, step) {
             None => first(step, verdict),
             Some(before) => next(before, step, verdict),
         }
+    }
+    for run in &evidence.runs {
+        arrived(run, last.get(run.id.as_str()).map(|step| step.version), verdict);
+    }
+}
+
+/// The watch saw each run come to where it stands.
+fn arrived(run: &RunRow, seen: Option<i64>, verdict: &mut Verdict) {
+    if seen != Some(run.version) {
+        let RunRow { id, state, version, .. } = run;
+        let what = format!("run {id} is {state} at version {version} and was last seen at {seen:?}");
+        verdict.find(Kind::Unseen, what);
     }
 }
 
