@@ -43,7 +43,7 @@ use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::metrics::Metrics;
 use crate::engine::node::Node;
-use crate::engine::service::{Ports, Service};
+use crate::engine::service::{Caller, Ports, Service, on_behalf_of};
 use crate::engine::shards::Shards;
 use crate::engine::skew::{CommandClock, Skew};
 use crate::engine::window::Window;
@@ -185,7 +185,8 @@ fn board(service: &Arc<Service>, topic: &'static str) -> adapters::rocketmq::Tak
     Arc::new(move |body| {
         let service = Arc::clone(&service);
         let taken = async move {
-            match taskdash::take(&service, topic, &body).await {
+            let sender = Caller::of_a_message(topic);
+            match on_behalf_of(sender, taskdash::take(&service, topic, &body)).await {
                 taskdash::Taken::Done => Verdict::Ack,
                 taskdash::Taken::Refused(why) => {
                     tracing::warn!(topic, why, "a message is refused");

@@ -68,6 +68,8 @@ pub struct Metrics {
     pruned: Count,
     http_requests: Family<ByAnswer, Count>,
     http_duration: Family<ByRoute, Histogram>,
+    refused_connections: Count,
+    rate_limited: Count,
     due: Family<ByTag, IntGauge>,
     due_total: IntGauge,
     unreported: Family<ByTag, IntGauge>,
@@ -105,6 +107,8 @@ impl Metrics {
             pruned: Count::default(),
             http_requests: Family::default(),
             http_duration,
+            refused_connections: Count::default(),
+            rate_limited: Count::default(),
             due: Family::default(),
             due_total: IntGauge::default(),
             unreported: Family::default(),
@@ -157,6 +161,10 @@ impl Metrics {
         registry.register("http_requests", "HTTP requests answered", self.http_requests.clone());
         let help = "Seconds from an HTTP request's head to its answer's head";
         registry.register("http_request_duration_seconds", help, self.http_duration.clone());
+        let help = "Connections hung up on, because their peer had its share";
+        registry.register("http_connections_refused", help, self.refused_connections.clone());
+        let help = "HTTP requests refused, because their peer made too many a second";
+        registry.register("http_requests_rate_limited", help, self.rate_limited.clone());
     }
 
     /// A run was handed over, so many milliseconds after its moment.
@@ -248,6 +256,16 @@ impl Metrics {
         self.http_requests.get_or_create_owned(&by).inc();
         let by = ByRoute { route: route.to_owned() };
         self.http_duration.get_or_create_owned(&by).observe(duration.as_secs_f64());
+    }
+
+    /// A peer had its share of the connections and was hung up on.
+    pub fn connection_refused(&self) {
+        self.refused_connections.inc();
+    }
+
+    /// A peer made too many requests a second, and this one was refused.
+    pub fn rate_limited(&self) {
+        self.rate_limited.inc();
     }
 
     /// Everything, in the OpenMetrics text format.

@@ -69,7 +69,10 @@ pub async fn limit(State(context): State<Context>, request: Request, next: Next)
     let taken = counted.map_or(Ok(()), |peer| context.rates.take(peer, context.state.service.now()));
     match taken {
         Ok(()) => next.run(request).await,
-        Err(retry_after_sec) => ApiError::TooManyRequests { retry_after_sec }.into_response(),
+        Err(retry_after_sec) => {
+            context.state.metrics.rate_limited();
+            ApiError::TooManyRequests { retry_after_sec }.into_response()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,7 @@ use super::access::Peer;
 use super::patience::Patient;
 use super::peers::{Place, Places};
 use super::{HttpLimits, HttpState, Mount, descriptors, router};
+use crate::engine::metrics::Metrics;
 
 /// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -53,7 +55,8 @@ pub async fn serve_over(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "listening");
-    serve_router(listener, tls, router(state, limits, mount), limits, shutdown).await;
+    let metrics = Arc::clone(&state.metrics);
+    serve_router(listener, tls, router(state, limits, mount), limits, &metrics, shutdown).await;
     Ok(())
 }
 
@@ -62,12 +65,13 @@ async fn serve_router(
     tls: Option<TlsAcceptor>,
     router: Router,
     limits: HttpLimits,
+    metrics: &Metrics,
     shutdown: CancellationToken,
 ) {
     let cut_off = CancellationToken::new();
     let connections = TaskTracker::new();
     let places = Places::new(descriptors::room_for(limits.max_connections), limits.max_connections_per_peer);
-    while let Some((stream, peer, place)) = next_connection(&listener, &places, &shutdown).await {
+    while let Some((stream, peer, place)) = next_connection(&listener, &places, metrics, &shutdown).await {
         let served = connection(stream, tls.clone(), peer, router.clone(), limits, shutdown.clone());
         let cut_off = cut_off.clone();
         connections.spawn(async move {
@@ -89,6 +93,7 @@ async fn serve_router(
 async fn next_connection(
     listener: &TcpListener,
     places: &Places,
+    metrics: &Metrics,
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, Peer, Place)> {
     let accept = async {
@@ -99,6 +104,7 @@ async fn next_connection(
                     if let Some(place) = places.take(address.ip().into(), of_all) {
                         return Some((stream, Peer(address.ip()), place));
                     }
+                    metrics.connection_refused();
                     tracing::debug!(%address, "a caller has its share of the connections");
                 }
                 Err(error) if is_the_callers(&error) => {}

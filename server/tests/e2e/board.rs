@@ -87,4 +87,17 @@ async fn services_speak_to_the_board_by_their_topics_and_what_came_too_early_com
         ask(&server, "operation=GetServices").await.iter().any(|service| service["Status"] == "up")
     })
     .await;
+    let log = std::fs::read_to_string(&server.log).expect("the log is there");
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let changes: Vec<Value> = lines.filter(|line| line["target"] == "audit").collect();
+    for (topic, kind) in [("taskRegister", "taskdash.task"), ("serviceRegister", "taskdash.service")] {
+        let told = changes.iter().any(|line| {
+            let ids = line["ids"].as_str().unwrap_or_default();
+            line["caller"] == "message"
+                && line["name"] == topic
+                && ids.starts_with(kind)
+                && line["outcome"] == "done"
+        });
+        assert!(told, "no line tells of {topic}: {changes:#?}");
+    }
 }

@@ -87,6 +87,11 @@ impl Caller {
         Self::new("", Grant { scopes: Vec::new(), tags: Vec::new(), expires_at: None })
     }
 
+    /// Whoever sent a message over this topic: the broker lets in whom it knows.
+    pub fn of_a_message(topic: &str) -> Self {
+        Self { name: topic.to_owned(), ..Self::new("message", Grant::everything()) }
+    }
+
     /// The node itself.
     pub(super) fn node() -> Self {
         Self::new("node", Grant::everything())

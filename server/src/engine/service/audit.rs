@@ -6,9 +6,9 @@ use super::{PortError, Result, ServiceError};
 
 /// Ids that one line names at most.
 const MOST_IDS: usize = 1_000;
-/// Documents whose changes somebody decides on: a service that is called, a person, a type. The others are the fronts' own book-keeping,
-/// or secrets by their very key.
-const TOLD_KINDS: [&str; 3] = ["service", "user", "easytask_pull.type"];
+/// Documents whose changes somebody decides on: a service that is called, a person, a type, a task of the board and who has it, a service
+/// that fills the board. The others are the fronts' own book-keeping, or secrets by their very key.
+const TOLD_KINDS: [&str; 5] = ["service", "user", "easytask_pull.type", "taskdash.task", "taskdash.service"];
 
 /// What was asked for. The words stand in `docs/access.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +76,19 @@ pub(super) fn told_of_several<'a>(change: Change, done: impl IntoIterator<Item =
     line(change, done, &if refused == 0 { "done".to_owned() } else { format!("{refused} refused") });
 }
 
-/// The line of a document beside the ledger, where it is of a kind that people change.
-pub(super) fn told_of_record(change: Change, kind: &str, key: &str) {
+/// The line of a document beside the ledger, where it is of a kind that people change: what became of it in a word, or why nothing did.
+pub(super) fn told_of_record(
+    change: Change,
+    kind: &str,
+    key: &str,
+    outcome: std::result::Result<&str, &ServiceError>,
+) {
     if TOLD_KINDS.contains(&kind) {
-        line(change, [kind, key], "done");
+        let outcome = match outcome {
+            Ok(word) => word,
+            Err(error) => word_of(error),
+        };
+        line(change, [kind, key], outcome);
     }
 }
 

@@ -4,7 +4,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit::{Change, told_of_record};
-use super::{PortError, Record, Result, Service};
+use super::{PortError, Record, Result, Service, ServiceError};
+
+/// What a change of a document came to.
+struct Changed<A> {
+    answer: A,
+    /// Whether it was written; otherwise it stands as it stood.
+    written: bool,
+}
 
 impl Service {
     /// A document, read into its type.
@@ -21,17 +28,40 @@ impl Service {
     ///
     /// # Errors
     /// What `change` refuses with, or a port's error.
-    pub async fn change_record<T: DeserializeOwned + Serialize, A, E: From<super::ServiceError>>(
+    pub async fn change_record<T: DeserializeOwned + Serialize, A, E: From<ServiceError>>(
         &self,
         kind: &str,
         key: &str,
         change: impl Fn(Option<T>) -> std::result::Result<(Option<(T, Option<String>)>, A), E>,
     ) -> std::result::Result<A, E> {
+        let changed = self.changed_record(kind, key, change).await;
+        match &changed {
+            Err(error) => told_of_record(Change::RecordPut, kind, key, Err(error)),
+            Ok(Err(_)) => told_of_record(Change::RecordPut, kind, key, Ok("refused")),
+            Ok(Ok(Changed { written: false, .. })) => {
+                told_of_record(Change::RecordPut, kind, key, Ok("unchanged"));
+            }
+            Ok(Ok(_)) => told_of_record(Change::RecordPut, kind, key, Ok("done")),
+        }
+        Ok(changed??.answer)
+    }
+
+    /// The same, untold. The outer error is a port's, the inner one is what `change` refuses with.
+    async fn changed_record<T: DeserializeOwned + Serialize, A, E>(
+        &self,
+        kind: &str,
+        key: &str,
+        change: impl Fn(Option<T>) -> std::result::Result<(Option<(T, Option<String>)>, A), E>,
+    ) -> Result<std::result::Result<Changed<A>, E>> {
         loop {
-            let standing = self.ports.records.record(kind, key).await.map_err(super::ServiceError::from)?;
+            let standing = self.ports.records.record(kind, key).await?;
             let document = standing.as_ref().map(parse).transpose()?;
-            let (next, answer) = change(document)?;
-            let Some((next, index)) = next else { return Ok(answer) };
+            let (next, answer) = match change(document) {
+                Ok((Some(next), answer)) => (next, answer),
+                Ok((None, answer)) => return Ok(Ok(Changed { answer, written: false })),
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let (next, index) = next;
             let record = Record {
                 kind: kind.to_owned(),
                 key: key.to_owned(),
@@ -42,9 +72,8 @@ impl Service {
             crate::failpoint!("record::before_put");
             let stored = self.ports.records.put_record(&record).await;
             crate::failpoint!("record::put");
-            if stored.map_err(super::ServiceError::from)? {
-                told_of_record(Change::RecordPut, kind, key);
-                return Ok(answer);
+            if stored? {
+                return Ok(Ok(Changed { answer, written: true }));
             }
         }
     }
@@ -54,13 +83,23 @@ impl Service {
     /// # Errors
     /// A port's error.
     pub async fn remove_record(&self, kind: &str, key: &str) -> Result<bool> {
+        let removed = self.removed_record(kind, key).await;
+        told_of_record(
+            Change::RecordRemove,
+            kind,
+            key,
+            removed.as_ref().map(|there| if *there { "done" } else { "not found" }),
+        );
+        removed
+    }
+
+    async fn removed_record(&self, kind: &str, key: &str) -> Result<bool> {
         loop {
             let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
             crate::failpoint!("record::before_remove");
             let removed = self.ports.records.remove_record(&record).await?;
             crate::failpoint!("record::removed");
             if removed {
-                told_of_record(Change::RecordRemove, kind, key);
                 return Ok(true);
             }
         }
@@ -71,6 +110,22 @@ impl Service {
     /// # Errors
     /// A port's error; `Corrupt` when it cannot be read.
     pub async fn remove_record_if<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        key: &str,
+        condition: impl Fn(&T) -> bool,
+    ) -> Result<bool> {
+        let removed = self.removed_record_if(kind, key, condition).await;
+        match &removed {
+            // Nobody asked for it as it stands.
+            Ok(false) => {}
+            Ok(true) => told_of_record(Change::RecordRemove, kind, key, Ok("done")),
+            Err(error) => told_of_record(Change::RecordRemove, kind, key, Err(error)),
+        }
+        removed
+    }
+
+    async fn removed_record_if<T: DeserializeOwned>(
         &self,
         kind: &str,
         key: &str,

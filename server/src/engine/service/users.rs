@@ -126,12 +126,17 @@ impl Service {
     }
 
     async fn end_sessions(&self, name: &str, which: impl Fn(&Session) -> bool) -> Result<()> {
-        for (key, session) in self.list_records::<Session>(SESSION, Some(name), None, PAGE).await? {
-            if which(&session) {
-                self.remove_record(SESSION, &key).await?;
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.list_records::<Session>(SESSION, Some(name), after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, session) in page {
+                if which(&session) {
+                    self.remove_record(SESSION, &key).await?;
+                }
             }
         }
-        Ok(())
     }
 
     fn drawn(&self, length: usize) -> Result<Vec<u8>> {

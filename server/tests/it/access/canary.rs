@@ -1,8 +1,13 @@
 //! One secret in every place that can hold one, and everything that can go wrong: nobody ever sees it.
 
-use reqwest::{Client, Method};
+use std::fmt::Write as _;
 
-use super::node::{Node, taskcenter};
+use reqwest::{Client, Method};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::node::{NEVER, Node, taskcenter};
 
 const CANARY: &str = "canary7f3acanary7f3acanary7f3acanary";
 
@@ -135,6 +140,116 @@ async fn an_embedded_node_tells_neither_tokens_nor_payloads_nor_its_webhook() {
         .collect();
     let is_there = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(is_there(CANARY) && !is_there(secret), "payloads lie in the files, secrets do not");
+}
+
+/// What people sign in with and what callbacks are signed with; the number is one that a decoder would repeat as it is.
+const PASSWORD: &str = "canary-password-7f3a-canary";
+const NUMBER: &str = "7319402857190338";
+const SIGNING: &str = "canary-signing-7f3a-canary";
+
+/// Whatever people and services are told of and asked for, rightly and wrongly; what is answered.
+async fn provoke_with_people_and_services(address: &str, callee: &str) -> String {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new();
+    let node = format!(r#""nodes":[{{"url":"http://{callee}"}}]"#);
+    let long = PASSWORD.repeat(100);
+    let body = |text: String| (Method::POST, "/v1/users".to_owned(), text);
+    let service = |text: String| (Method::POST, "/v1/services".to_owned(), text);
+    let mut calls = vec![
+        body(format!(r#"{{"name":"smq","password":"{PASSWORD}","senior":true}}"#)),
+        body(format!(r#"{{"name":"smq","password":"{long}"}}"#)),
+        body(format!(r#"{{"name":"smq","password":{NUMBER}}}"#)),
+        body(format!(r#"{{"name":"smq","password":["{PASSWORD}"]}}"#)),
+        body(format!(r#"{{"name":"smq","password":"{PASSWORD}","password":"{PASSWORD}"}}"#)),
+        body(format!(r#"{{"name":"smq","password":"{PASSWORD}\ud800"}}"#)),
+        body(format!(r#"{{"name":"smq","password":"{PASSWORD}""#)),
+        body(format!(r#"{{"name":"smq","pasword":"{PASSWORD}"}}"#)),
+        body(format!(r#"{{"name":" ","password":"{PASSWORD}"}}"#)),
+        service(format!(r#"{{"name":"shop",{node},"secret":"{SIGNING}"}}"#)),
+        service(format!(r#"{{"name":"other",{node},"secret":"{}"}}"#, SIGNING.repeat(100))),
+        service(format!(r#"{{"name":"other",{node},"secret":{NUMBER}}}"#)),
+        service(format!(r#"{{"name":"other",{node},"secret":{{"a":"{SIGNING}"}}}}"#)),
+        service(format!(r#"{{"name":"other",{node},"secret":"{SIGNING}","secret":"{SIGNING}"}}"#)),
+        service(format!(r#"{{"name":"other","nodes":[],"secret":"{SIGNING}"}}"#)),
+    ];
+    for user in ["smq", "nobody"] {
+        for password in [PASSWORD, NUMBER] {
+            let form = format!("operation=userLogin&username={user}&password={password}");
+            calls.push((Method::POST, "/rpost/task".to_owned(), form.clone()));
+            calls.push((Method::GET, format!("/rget/task?{form}"), String::new()));
+            calls.push((Method::POST, format!("/rpost/task?{form}"), String::new()));
+            calls.push((Method::POST, "/api/login".to_owned(), form));
+        }
+    }
+    for path in ["/v1/users", "/v1/services", "/v1/services/shop", "/metrics", "/no/such/route"] {
+        calls.push((Method::GET, path.to_owned(), String::new()));
+    }
+    let mut answers = String::new();
+    for (method, path, body) in calls {
+        let request = client.request(method, format!("http://{address}{path}")).body(body);
+        let response = request.send().await.expect("it answers");
+        let _ = write!(answers, "{:?}", response.headers());
+        answers.push_str(&response.text().await.expect("it answers in text"));
+    }
+    answers
+}
+
+/// Takes one call, which fails; what it said.
+async fn called_in_vain(callee: &TcpListener) -> String {
+    let taken = async {
+        let (mut stream, _) = callee.accept().await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"{}") {
+            assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0, "it broke off");
+        }
+        stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+        String::from_utf8(said).unwrap()
+    };
+    timeout(NEVER, taken).await.expect("it is called")
+}
+
+#[tokio::test]
+async fn a_node_tells_neither_the_passwords_of_people_nor_the_signing_secrets_of_services() {
+    let data = tempfile::tempdir().unwrap();
+    let env = [
+        ("TASKCENTER__EMBEDDED__DATA_DIR", data.path().to_str().unwrap()),
+        ("TASKCENTER__CALLBACK__ALLOW", "127.0.0.1/32"),
+        ("TASKCENTER__COMPAT__TASKDASH__ENABLED", "true"),
+        ("TASKCENTER__COMPAT__EASYTASK_PULL__ENABLED", "true"),
+        ("TASKCENTER__LOG__LEVEL", "trace"),
+    ];
+    let mut node = Node::start(&env).await;
+    let callee = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let answers =
+        provoke_with_people_and_services(&node.address, &callee.local_addr().unwrap().to_string()).await;
+    assert!(answers.contains(r#""signed":true"#) && answers.contains("taskdash_session"), "{answers}");
+    // A callback that is signed, and fails.
+    let url = format!("http://{}", node.address);
+    let job = r#"{"service":"shop","path":"/up","body":"{}"}"#;
+    let add = ["task", "add", "call", "--data", job, "--queue", "callback", "--server", &url];
+    let (code, said) = taskcenter(&add, &[]).await;
+    assert_eq!(code, 0, "{said}");
+    let mut places = vec![("an answer", answers), ("a callback", called_in_vain(&callee).await)];
+    assert!(places[1].1.contains("x-taskcenter-signature: v1="), "{places:?}");
+    node.until("500").await;
+    let metrics = reqwest::get(format!("{url}/metrics")).await.expect("it answers");
+    places.push(("the metrics", metrics.text().await.expect("it is text")));
+    for words in [["user", "list"], ["task", "list"], ["run", "list"]] {
+        places
+            .push(("the command line", taskcenter(&[&words[..], &["--server", &url]].concat(), &[]).await.1));
+    }
+    places.push(("the log", node.stop().await.join("\n")));
+    for (place, text) in places {
+        for secret in ["canary-password", "canary-signing", NUMBER] {
+            assert!(!text.contains(secret), "{place} shows {secret}: {text}");
+        }
+    }
+    let files: Vec<u8> = std::fs::read_dir(data.path())
+        .unwrap()
+        .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap_or_default())
+        .collect();
+    let is_there = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(is_there("smq") && !is_there(PASSWORD), "of a password only a digest is kept");
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
     front.close().await;
 }
 
+fn assert_counted(front: &Front, line: &str) {
+    let page = front.state.metrics.encode().unwrap();
+    assert!(page.contains(line), "{line} is missing from\n{page}");
+}
+
 #[tokio::test]
 async fn a_caller_with_its_share_of_connections_is_hung_up_on_and_others_are_not() {
     let front = Front::in_memory(HttpLimits { max_connections_per_peer: 2, ..LIMITS }).await;
@@ -111,6 +116,7 @@ async fn a_caller_with_its_share_of_connections_is_hung_up_on_and_others_are_not
     let _second = slow_caller(&front, 1).await;
     let mut third = front.connect().await;
     assert_eq!(rest(&mut third).await, "", "it is closed without an answer");
+    assert_counted(&front, "taskcenter_http_connections_refused_total 1");
     let mut other = front.connect_from("127.0.0.2").await;
     other.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     assert_eq!(statuses(&rest(&mut other).await), ["200"]);
@@ -146,6 +152,7 @@ async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
         let reply = front.post(&format!("{prefix}/task"), &json!({})).await;
         assert_eq!((reply.0, &reply.1["err"]), (429, &json!(429)), "{}", reply.1);
     }
+    assert_counted(&front, "taskcenter_http_requests_rate_limited_total 3");
     assert_eq!(front.get("/livez").await.0, 200, "who watches over the node is always answered");
     let mut other = front.connect_from("127.0.0.2").await;
     other.write_all(b"GET /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -2,6 +2,7 @@
 
 mod change;
 mod once;
+mod users;
 mod work;
 
 use std::sync::Arc;
@@ -159,6 +160,8 @@ on_every_store! {
         a_request_that_broke_off_is_completed
         a_key_with_another_request_is_refused
         one_bad_task_of_a_batch_is_its_own_business;
+    users:
+        another_password_ends_every_session_however_many_there_are;
     work:
         a_run_goes_to_one_worker
         many_workers_never_share_a_run
