@@ -8,12 +8,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::mongo::MongoStore;
+use taskcenter_server::compat::{Compat, mount};
 use taskcenter_server::core::Moment;
 use taskcenter_server::engine::service::{AccessSettings, Required};
 use taskcenter_server::http::{Peer, router};
 use taskcenter_server::ports::Records;
 use tower::ServiceExt as _;
 
+use super::front_routes::every_front_route;
 use super::{LIMITS, NOW, PREFIXES, Server, answer, mongodb_uri, told};
 use crate::store::samples::unique;
 
@@ -29,6 +31,13 @@ async fn database() -> Arc<MongoStore> {
 async fn guarded() -> (Server, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(NOW));
     (Server::start_on(database().await, clock.clone(), LIMITS).await, clock)
+}
+
+/// The same, with every front for older systems' clients.
+async fn guarded_with_fronts() -> (Server, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let (access, fronts) = (AccessSettings::default(), Compat::default().all_on());
+    (Server::start_with_fronts(database().await, clock.clone(), LIMITS, access, fronts).await, clock)
 }
 
 /// Makes a token; its text.
@@ -50,6 +59,8 @@ struct Route {
     method: Method,
     path: String,
     scope: &'static str,
+    /// A front for older systems' clients, which answers in a way of its own and takes no limited token.
+    is_front: bool,
 }
 
 fn scope_of(method: &Method, path: &str) -> &'static str {
@@ -61,6 +72,13 @@ fn scope_of(method: &Method, path: &str) -> &'static str {
         () if method == Method::GET => "task:read",
         () => "task:write",
     }
+}
+
+/// A path of this pattern, of something that is not there.
+fn filled(pattern: &str) -> String {
+    let ids = pattern.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r");
+    let parts = ids.split('/').map(|part| if part.starts_with('{') { "n" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 async fn routes(server: &Server) -> Vec<Route> {
@@ -79,17 +97,25 @@ async fn routes(server: &Server) -> Vec<Route> {
         }
     }
     all.extend(["/metrics", "/docs", "/docs/", "/docs/index.css"].map(|path| (Method::GET, path.to_owned())));
-    let route = |(method, path): (Method, String)| {
+    let own = all.into_iter().map(|(method, path)| {
         let scope = scope_of(&method, &path);
-        let path = path.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r");
-        Route {
-            scope,
-            path: path.replace("{queue}", "q").replace("{token_id}", "t").replace("{name}", "n"),
-            method,
-        }
-    };
-    all.into_iter().map(route).collect()
+        Route { method, path: filled(&path), scope, is_front: false }
+    });
+    own.chain(front_routes()).collect()
 }
+
+fn front_routes() -> impl Iterator<Item = Route> {
+    let front = |(method, path): (Method, String)| Route {
+        method,
+        path: filled(&path),
+        scope: "task:write",
+        is_front: true,
+    };
+    every_front_route().into_iter().map(front)
+}
+
+/// What [`status`] says of a front that was reached, whatever it answered.
+const REACHED: u16 = 200;
 
 /// The status, when a token is sent from elsewhere; a refusal is whole and in the shape of its family.
 async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
@@ -98,6 +124,12 @@ async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
     headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
     let response = server.send_with(route.method.clone(), &route.path, &headers, &json!({})).await;
     let status = response.status().as_u16();
+    if route.is_front && !response.headers().contains_key("www-authenticate") {
+        // Only the server's own refusals are problems: this one is the front's word, which may be a 403 as well.
+        let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap());
+        assert_ne!(kind, Some("application/problem+json"), "{} {}: {status}", route.method, route.path);
+        return REACHED;
+    }
     if status == 401 || status == 403 {
         assert!(response.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer "));
         let legacy = PREFIXES.iter().any(|prefix| route.path.starts_with(prefix));
@@ -114,20 +146,21 @@ fn covers(held: &str, needed: &str) -> bool {
 
 #[tokio::test]
 async fn every_route_refuses_no_token_a_bad_one_an_expired_one_and_one_of_another_scope() {
-    let (server, clock) = guarded().await;
+    let (server, clock) = guarded_with_fronts().await;
     let mut by_scope = Vec::new();
     for scope in SCOPES {
         by_scope.push((scope, issue(&server, &json!({"name": scope, "scopes": [scope]})).await));
     }
     let end = "2033-05-18T03:33:21Z";
     let expired = issue(&server, &json!({"name": "e", "scopes": SCOPES, "expires_at": end})).await;
+    let limited = issue(&server, &json!({"name": "l", "scopes": ["task:write"], "tags": ["a"]})).await;
     clock.set(NOW.plus_ms(1_000));
     let good = &by_scope[3].1;
     let forged = format!("{}{}", &good[..good.len() - 1], if good.ends_with('0') { '1' } else { '0' });
     let unknown = format!("tc_{}_{}", "0".repeat(16), "0".repeat(64));
 
     let routes = routes(&server).await;
-    assert!(routes.len() >= 41, "{} are not all routes", routes.len());
+    assert!(routes.len() >= 80, "{} are not all routes", routes.len());
     let mut asked = 0;
     for route in &routes {
         let at = format!("{} {}", route.method, route.path);
@@ -139,6 +172,9 @@ async fn every_route_refuses_no_token_a_bad_one_an_expired_one_and_one_of_anothe
             let allowed = covers(scope, route.scope);
             assert_eq!(status != 403, allowed, "{at} with {scope}: {status}");
             assert_ne!(status, 401, "{at} with {scope}");
+        }
+        if route.is_front {
+            assert_eq!(status(&server, route, Some(&limited)).await, 403, "{at} with a limited token");
         }
         asked += 5 + by_scope.len();
     }
@@ -206,6 +242,40 @@ async fn a_trusted_network_needs_no_token_and_is_no_admin() {
     let server = Server::start_guarded(database().await, clock, LIMITS, trusting(Required::Always)).await;
     assert_eq!(from(&server, "10.1.2.3", Method::GET, "/v1/tasks").await, 401);
     server.close().await;
+}
+
+#[tokio::test]
+async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_does() {
+    for (required, peer, reached) in [
+        (Required::OffLoopback, "10.1.2.3", true),
+        (Required::OffLoopback, "127.0.0.1", true),
+        (Required::OffLoopback, "10.2.2.3", false),
+        (Required::OffLoopback, "2001:db8::1", false),
+        (Required::Always, "10.1.2.3", false),
+        (Required::Always, "127.0.0.1", false),
+    ] {
+        let trusted = vec!["10.1.0.0/16".to_owned()];
+        let access = AccessSettings { required, trusted, ..AccessSettings::default() };
+        let clock = Arc::new(ManualClock::new(NOW));
+        let server = Server::start_guarded(database().await, clock, LIMITS, access).await;
+        let commands = Arc::clone(&server.state.service);
+        let fronts = Compat::default().all_on();
+        let routes =
+            router(server.state.clone(), LIMITS, Box::new(move |routes| mount(routes, &commands, &fronts)));
+        let mut asked = 0;
+        for Route { method, path, .. } in front_routes() {
+            let request = Request::builder().method(&method).uri(&path);
+            let request = request.extension(Peer(peer.parse().unwrap())).body(Body::from("{}")).unwrap();
+            let response = routes.clone().oneshot(request).await.unwrap();
+            let is_challenged = response.headers().contains_key("www-authenticate");
+            assert_eq!(is_challenged, !reached, "{method} {path} from {peer}, {required:?}");
+            assert_eq!(response.status() == 401, !reached, "{method} {path} from {peer}, {required:?}");
+            asked += 1;
+        }
+        assert!(asked >= 33, "{asked}");
+        drop(routes);
+        server.close().await;
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod contract;
+mod front_routes;
 mod limits;
 mod malformed;
 mod openapi;
@@ -24,6 +25,7 @@ use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
+use taskcenter_server::compat::{Compat, mount};
 use taskcenter_server::core::{Moment, Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
@@ -92,6 +94,16 @@ impl Server {
         limits: HttpLimits,
         access: AccessSettings,
     ) -> Self {
+        Self::start_with_fronts(store, clock, limits, access, Compat::default()).await
+    }
+
+    pub async fn start_with_fronts(
+        store: Arc<MongoStore>,
+        clock: Arc<dyn Clock>,
+        limits: HttpLimits,
+        access: AccessSettings,
+        fronts: Compat,
+    ) -> Self {
         let redis =
             std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
         let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
@@ -105,8 +117,9 @@ impl Server {
         let state = HttpState { service: Arc::new(service), health, metrics, ids };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let serving =
-            tokio::spawn(serve(listener, state.clone(), limits, Box::new(|routes| routes), shutdown.clone()));
+        let commands = Arc::clone(&state.service);
+        let routes = Box::new(move |routes| mount(routes, &commands, &fronts));
+        let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
         // Another test may have chosen the provider of cryptography already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { address, client: Client::new(), store, state, shutdown, serving }
