@@ -234,6 +234,8 @@ fn delivery(message: &MessageExt) -> Delivery {
 
 #[cfg(test)]
 mod tests {
+    use rocketmq_model::common::message::message_single::Message;
+
     use super::*;
 
     #[test]
@@ -248,5 +250,62 @@ mod tests {
         let tags = Subscription::Tags(["b".to_owned(), "a".to_owned()].into());
         assert_eq!(expression(&tags), "a||b");
         assert_eq!(expression(&Subscription::All), "*");
+    }
+
+    /// Messages that are known to be interesting, `name=value` a line and the body after an empty one.
+    fn samples() -> Vec<Vec<u8>> {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/it/fuzz/corpus/messages");
+        let files = std::fs::read_dir(corpus).unwrap_or_else(|error| panic!("{corpus}: {error}"));
+        files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
+    /// The next number of a row that begins with a seed.
+    fn next(state: &mut u64) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize
+    }
+
+    /// What the broker sends, whoever published it: every part comes through, and nothing stumbles.
+    #[test]
+    fn whatever_stands_in_a_message_it_becomes_a_delivery() {
+        const NAMES: [&str; 6] = ["UNIQ_KEY", "KEYS", "TAGS", EMPTY, "TC_RUN_ID", ""];
+        let seed = std::env::var("TASKCENTER_TEST_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(crate::random::bits);
+        println!("messages: TASKCENTER_TEST_FUZZ_SEED={seed}");
+        let (samples, mut state) = (samples(), seed);
+        for _ in 0..2_000 {
+            let mut input = samples[next(&mut state) % samples.len()].clone();
+            for _ in 0..next(&mut state) % 4 {
+                let at = next(&mut state) % (input.len() + 1);
+                input.insert(at, next(&mut state) as u8);
+            }
+            let text = String::from_utf8_lossy(&input).into_owned();
+            let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+            let mut sent: HashMap<String, String> = head
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            sent.insert(NAMES[next(&mut state) % NAMES.len()].to_owned(), body.to_owned());
+            let times = [0, 1, -1, i32::MAX, i32::MIN][next(&mut state) % 5];
+            let mut message = Message::builder().topic("topic").body_slice(body.as_bytes()).build_unchecked();
+            message.set_properties(
+                sent.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
+            );
+            let mut received = MessageExt::default();
+            received.set_message_inner(message);
+            received.set_reconsume_times(times);
+
+            let delivery = delivery(&received);
+            assert_eq!(delivery.properties, sent);
+            let property = |name: &str| sent.get(name).cloned().unwrap_or_default();
+            assert_eq!(
+                (delivery.message_id, delivery.task_id, delivery.tag),
+                (property("UNIQ_KEY"), property("KEYS"), property("TAGS"))
+            );
+            let body = if sent.contains_key(EMPTY) { "" } else { body };
+            assert_eq!(delivery.body, body.as_bytes());
+            assert_eq!(i64::from(delivery.delivery_attempt), i64::from(times.max(0)) + 1);
+        }
     }
 }

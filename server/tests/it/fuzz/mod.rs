@@ -3,11 +3,13 @@
 //! A short run is part of the tests. The seed is printed; `TASKCENTER_TEST_FUZZ_SEED` repeats a run, and `TASKCENTER_TEST_FUZZ_TIMES`
 //! makes it that many times as long.
 
+mod board;
 mod config;
 mod entries;
 mod mutate;
 mod people;
 mod records;
+mod rows;
 mod wire;
 
 /// The command line's reader of durations and moments, which no library exports.

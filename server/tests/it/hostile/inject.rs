@@ -9,7 +9,7 @@ use crate::http::{NOW_SEC, once, with};
 use crate::store::Fixture;
 
 /// Text that means something to a query language, and nothing here.
-const WORDS: [&str; 12] = [
+pub const WORDS: [&str; 12] = [
     "$gt",
     "$where",
     "{\"$gt\":\"\"}",
@@ -25,7 +25,7 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Structures that mean something to a query language.
-fn structures() -> [Value; 6] {
+pub fn structures() -> [Value; 6] {
     [
         json!({"$gt": ""}),
         json!({"$ne": null}),
@@ -36,7 +36,8 @@ fn structures() -> [Value; 6] {
     ]
 }
 
-fn path(words: &str) -> String {
+/// Every byte written as a path or a query takes it.
+pub fn path(words: &str) -> String {
     words.bytes().fold(String::new(), |path, byte| format!("{path}%{byte:02X}"))
 }
 
@@ -89,6 +90,63 @@ async fn settle_with_operators(front: &Front, run: &Value, word: &str) {
     assert_eq!(shown["result"], result);
 }
 
+async fn refused(front: &Front, method: Method, path: &str, body: Value, name: &str) {
+    let (status, reply) = front.ask(method, path, body.to_string()).await;
+    let at = reply["field"].as_str().unwrap_or("none");
+    assert!(status == 400 && at.contains(name), "{path} {body}: {status} {reply}");
+}
+
+/// In the fields of a task's schedule and retry policy, and of what is no task and no run.
+async fn refused_within_and_beside_tasks(front: &Front, edit: &str, structure: &Value) {
+    let refused = async |method: Method, path: &str, body: Value, name: &str| {
+        refused(front, method, path, body, name).await;
+    };
+    let schedules = [
+        json!({"kind": "once"}),
+        json!({"kind": "every", "period_ms": 5_000}),
+        json!({"kind": "cron", "cron": "0 9 * * *", "zone": "UTC"}),
+    ];
+    let retry = json!({"max_attempts": 2, "backoff_ms": 1, "max_backoff_ms": 2});
+    let node = json!({"url": "https://a.example", "weight": 1, "heartbeat": false});
+    let health = json!({"path": "/up", "interval_ms": 1_000});
+    let service = json!({"name": "s", "nodes": [node], "health": health, "timeout_ms": 1, "secret": "0123456789abcdef"});
+    let whole = [
+        ("/v1/runs/r/confirm", json!({"succeeded": true, "message": "m"})),
+        ("/v1/services", service.clone()),
+        ("/v1/users", json!({"name": "n", "password": "correct horse", "senior": false})),
+        (
+            "/v1/tokens",
+            json!({"name": "n", "scopes": ["admin"], "tags": [], "expires_at": "2043-05-18T03:33:20Z"}),
+        ),
+    ];
+    for schedule in &schedules {
+        for name in schedule.as_object().unwrap().keys() {
+            let schedule = with(schedule.clone(), &json!({name: structure}));
+            let body = json!({"name": "n", "schedule": schedule});
+            refused(Method::POST, "/v1/tasks", body, name).await;
+            refused(Method::PATCH, edit, json!({"schedule": schedule}), name).await;
+        }
+    }
+    for name in retry.as_object().unwrap().keys() {
+        let retry = with(retry.clone(), &json!({name: structure}));
+        refused(Method::POST, "/v1/tasks", json!({"name": "n", "retry": retry}), name).await;
+        refused(Method::PATCH, edit, json!({"retry": retry}), name).await;
+    }
+    for (path, body) in &whole {
+        for name in body.as_object().unwrap().keys() {
+            refused(Method::POST, path, with(body.clone(), &json!({name: structure})), name).await;
+        }
+    }
+    for name in node.as_object().unwrap().keys() {
+        let nodes = json!([with(node.clone(), &json!({name: structure}))]);
+        refused(Method::POST, "/v1/services", with(service.clone(), &json!({"nodes": nodes})), name).await;
+    }
+    for name in health.as_object().unwrap().keys() {
+        let health = with(health.clone(), &json!({name: structure}));
+        refused(Method::POST, "/v1/services", with(service.clone(), &json!({"health": health})), name).await;
+    }
+}
+
 /// Operators as structures: refused by name in every field of every entry, and nothing is done.
 pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
     let front = Front::on(fixture, AS_SHIPPED).await;
@@ -124,15 +182,14 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
     let outcome = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "failed", "message": "m", "retry_after_ms": 1});
     for structure in structures() {
         let refused = async |method: Method, path: &str, body: Value, name: &str| {
-            let (status, reply) = front.ask(method, path, body.to_string()).await;
-            let at = reply["field"].as_str().unwrap_or("none");
-            assert!(status == 400 && at.contains(name), "{path} {body}: {status} {reply}");
+            refused(&front, method, path, body, name).await;
         };
         for name in spec {
             refused(Method::POST, "/v1/tasks", with(json!({"name": "n"}), &json!({name: structure})), name)
                 .await;
             refused(Method::PATCH, &edit, json!({name: structure}), name).await;
         }
+        refused_within_and_beside_tasks(&front, &edit, &structure).await;
         for name in contract {
             refused(Method::POST, "/v1/api/task", with(once(), &json!({name: structure})), name).await;
         }
@@ -159,10 +216,14 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
         assert_eq!(front.get(&format!("/v1/runs/{}", path(id))).await.0, 404, "{id}");
     }
     let all = front.get("/v1/tasks").await.1;
+    for (path, list) in [("/v1/services", "services"), ("/v1/users", "users"), ("/v1/tokens", "tokens")] {
+        assert_eq!(front.get(path).await.1[list], json!([]), "{path}");
+    }
     assert_eq!(all["tasks"], json!([task]), "nothing was created, changed or deleted at {NOW_SEC}");
     front.close().await;
 }
 
+/// Makes both cases of a module a test on each store.
 macro_rules! on_every_store {
     ($($store:ident $fixture:path;)*) => {
         $(mod $store {
@@ -178,6 +239,7 @@ macro_rules! on_every_store {
         })*
     };
 }
+pub(super) use on_every_store;
 
 on_every_store! {
     mongodb crate::store::mongo::MongoFixture;

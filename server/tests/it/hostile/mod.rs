@@ -2,6 +2,7 @@
 //! two servers would read differently.
 
 mod flood;
+mod fronts;
 mod inject;
 mod sizes;
 mod wire;
@@ -13,12 +14,14 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use taskcenter_server::adapters::clock::ManualClock;
+use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
+use taskcenter_server::compat::{Compat, mount};
 use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::http::{HttpLimits, HttpState, serve};
 use taskcenter_server::ports::Clock;
@@ -43,7 +46,7 @@ const AS_SHIPPED: HttpLimits = HttpLimits {
 };
 
 /// Every entry that takes JSON.
-const ENTRIES: [(Method, &str); 10] = [
+const ENTRIES: [(Method, &str); 14] = [
     (Method::POST, "/v1/api/task"),
     (Method::POST, "/v1/api/delete-task"),
     (Method::POST, "/v1/api/delete-task-by-name"),
@@ -54,6 +57,31 @@ const ENTRIES: [(Method, &str); 10] = [
     (Method::POST, "/v1/runs/renew"),
     (Method::POST, "/v1/runs/settle"),
     (Method::POST, "/v1/runs/r/report"),
+    (Method::POST, "/v1/runs/r/confirm"),
+    (Method::POST, "/v1/services"),
+    (Method::POST, "/v1/tokens"),
+    (Method::POST, "/v1/users"),
+];
+
+/// Every entry of the fronts for older systems' clients that takes JSON, with what its refusal of nonsense holds.
+const FRONT_ENTRIES: [(Method, &str, &str); 17] = [
+    (Method::POST, "/api/v1/task/script", "invalid argument"),
+    (Method::POST, "/api/v1/task/rpc", "invalid argument"),
+    (Method::POST, "/add_task_server", "10001"),
+    (Method::POST, "/del_task_server", "10001"),
+    (Method::POST, "/add_task", "10001"),
+    (Method::POST, "/confirm_task", "10001"),
+    (Method::POST, "/stop_task", "10001"),
+    (Method::POST, "/task_log", "10001"),
+    (Method::PUT, "/api/putask", "\"code\":-1"),
+    (Method::PUT, "/putask/t", "\"code\":-1"),
+    (Method::PUT, "/addtask", "\"code\":-1"),
+    (Method::POST, "/updatetask", "\"code\":-1"),
+    (Method::POST, "/rpost/serviceRegister", "\"errid\":1000"),
+    (Method::POST, "/rpost/taskRegister", "\"errid\":1000"),
+    (Method::POST, "/rpost/updateStatus", "\"errid\":1000"),
+    (Method::POST, "/rpost/heartBeat", "\"errid\":1000"),
+    (Method::POST, "/rpost/task", "\"errid\":1000"),
 ];
 
 /// The HTTP front on any store.
@@ -80,6 +108,7 @@ pub fn state(fixture: &dyn Fixture, shutdown: CancellationToken) -> (HttpState, 
     };
     let ids = Arc::new(Ids::new(unique() as u64));
     let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
+    let service = service.with_access(AccessSettings::default(), entropy::fill);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     (HttpState { service: Arc::new(service), health, metrics, ids }, clock)
 }
@@ -94,7 +123,8 @@ impl Front {
         let (state, clock) = state(&*fixture, shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = Box::new(|routes| routes);
+        let (commands, fronts) = (Arc::clone(&state.service), Compat::default().all_on());
+        let routes = Box::new(move |routes| mount(routes, &commands, &fronts));
         let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { address, clock, client: Client::new(), state, fixture, shutdown, serving }
@@ -120,6 +150,12 @@ impl Front {
             request = request.header(*name, *value);
         }
         request.body(body).send().await.unwrap()
+    }
+
+    /// Status and text of a front's answer, in whatever shape.
+    async fn say(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
+        let response = self.send(method, path, &[], body).await;
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     /// Status and body; `If-Match` is there for edits.

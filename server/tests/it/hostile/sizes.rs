@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use taskcenter_server::core::submission::MAX_DATA_BYTES;
 use tokio::io::AsyncWriteExt;
 
-use super::{AS_SHIPPED, ENTRIES, Front, exchange, rest, statuses};
+use super::{AS_SHIPPED, ENTRIES, FRONT_ENTRIES, Front, exchange, rest, statuses};
 use crate::http::{LIMITS, NOW_SEC, field, once, told, with};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
@@ -57,6 +57,12 @@ async fn a_hundred_thousand_levels_are_refused_at_every_entry() {
             assert!(refused.1.to_string().contains("recursion limit"), "{path}: {}", refused.1);
         }
     }
+    for (method, path, refusal) in FRONT_ENTRIES {
+        for deep in [lists.clone(), objects.clone()] {
+            let (status, said) = front.say(method.clone(), path, deep).await;
+            assert!(status < 500 && said.contains(refusal), "{path}: {status} {said}");
+        }
+    }
     front.assert_alive().await;
     front.close().await;
 }
@@ -85,6 +91,12 @@ async fn bytes_that_are_no_text_are_refused_at_every_entry() {
         for body in bodies {
             let refused = front.ask(method.clone(), path, body.to_vec()).await;
             assert_eq!(named(&refused), (400, "body"), "{path}, {body:?}: {}", refused.1);
+        }
+    }
+    for (method, path, refusal) in FRONT_ENTRIES {
+        for body in bodies {
+            let (status, said) = front.say(method.clone(), path, body.to_vec()).await;
+            assert!(status < 500 && said.contains(refusal), "{path}, {body:?}: {status} {said}");
         }
     }
     for path in ["/v1/tasks?name=%ff", "/v1/runs?tag=%c0%af", "/v1/api/query-task-by-name?name=%ff"] {

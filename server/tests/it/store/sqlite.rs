@@ -2,7 +2,7 @@
 //! this adapter has: a file, a directory that is locked, a disk that can be full, a thread that writes.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct SqliteFixture {
     dir: TempDir,
 }
 
-fn open(dir: &Path) -> Result<SqliteStore, PortError> {
+pub fn open(dir: &Path) -> Result<SqliteStore, PortError> {
     SqliteStore::open(dir, Arc::new(SystemClock))
 }
 
@@ -33,6 +33,11 @@ impl SqliteFixture {
     pub async fn open() -> Self {
         let dir = TempDir::new().unwrap();
         Self { store: Arc::new(open(dir.path()).unwrap()), dir }
+    }
+
+    /// The file itself.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("taskcenter.db")
     }
 }
 
@@ -64,11 +69,11 @@ fn problem(dir: &Path) -> (PortError, String) {
 }
 
 /// The file, seen from outside while no store has it.
-fn file(dir: &Path) -> Connection {
+pub fn file(dir: &Path) -> Connection {
     Connection::open(dir.join("taskcenter.db")).unwrap()
 }
 
-fn version(db: &Connection) -> i64 {
+pub fn version(db: &Connection) -> i64 {
     db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
