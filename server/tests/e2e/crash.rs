@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskcenter_client::resources::LeaseRequest;
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{NewTask, TaskCenter};
 
@@ -67,6 +68,7 @@ in_both_modes! {
     after_a_task_is_deleted_and_before_that_is_acknowledged
     a_node_that_is_asked_to_stop_drains_and_loses_nothing
     a_batch_that_panics_is_fired_by_the_next_scan
+    before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged
 }
 
 async fn after_the_runs_are_inserted(mode: Mode) {
@@ -164,31 +166,54 @@ async fn after_a_task_is_deleted_and_before_that_is_acknowledged(mode: Mode) {
     inbox.close().await;
 }
 
+/// It is asked in the middle of a batch: the runs stand in the ledger, and none of them is handed over yet.
 async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing(mode: Mode) {
-    let cluster = impatient(mode, "drain");
-    let mut node = cluster.start().await;
+    let mut cluster = Cluster::on(mode, "drain");
+    // Nobody takes over what is only slow.
+    "[engine]\nrun_lease_ms = 20000\nshard_lease_ms = 1500\n".clone_into(&mut cluster.extra);
+    let mut node = cluster.spawn("fire::inserted=sleep(3000)");
+    node.until_status("ready").await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
+    let under_way = async || {
+        let rows = ledger::runs(&cluster).await;
+        rows.into_iter().filter(|row| row.state == "firing").map(|row| row.run_id).collect::<Vec<_>>()
+    };
+    wait::until("runs are under way", async || !under_way().await.is_empty()).await;
     assert_eq!(node.stop().await, Some(0), "it ends in order");
+    assert_eq!(under_way().await, [""; 0], "what was under way was handed over before it ended");
+    let handed_over = ledger::runs(&cluster).await.len();
+    assert!(handed_over > 0);
     let _heir = cluster.start().await;
     all_fired_once(&cluster, &inbox, 1).await;
     inbox.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged() {
+/// An attempt of a run that waits for its outcome: its id and its token.
+async fn handed_over(cluster: &Cluster, node: &Server) -> (String, String) {
+    let client = node.client();
+    let ask = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
+    let id = client.add_task(ask).await.expect("it is accepted");
+    if cluster.mode == Mode::Embedded {
+        let (worker, queues) = ("worker".to_owned(), vec!["crash".to_owned()]);
+        let ask = LeaseRequest { worker, queues, limit: 1, lease_ms: 60_000, wait_ms: 20_000 };
+        let run = client.lease(&ask).await.expect("it answers").runs.remove(0);
+        return (run.run_id, run.token);
+    }
+    let fired = async || ledger::runs_of(cluster, &id).await.into_iter().find(|row| row.state == "fired");
+    wait::until("the run is fired", async || fired().await.is_some()).await;
+    let run = fired().await.expect("it is fired");
+    (run.run_id, run.token)
+}
+
+async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(mode: Mode) {
     for failpoint in ["report::before_update", "report::updated"] {
-        let cluster = impatient(Mode::Cluster, &failpoint.replace("::", "_"));
+        let cluster = impatient(mode, &failpoint.replace("::", "_"));
         let mut node = cluster.start_to_die_at(failpoint).await;
-        let ask = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
-        let id = node.client().add_task(ask).await.expect("it is accepted");
-        let fired =
-            async || ledger::runs_of(&cluster, &id).await.into_iter().find(|row| row.state == "fired");
-        wait::until("the run is fired", async || fired().await.is_some()).await;
-        let run = fired().await.expect("it is fired");
+        let (run_id, token) = handed_over(&cluster, &node).await;
         let report = OutcomeReport {
             attempt: 1,
-            token: run.token.clone(),
+            token,
             outcome: ReportedOutcome::Succeeded,
             message: None,
             retry_after_ms: None,
@@ -196,14 +221,14 @@ async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(
         };
         let hasty =
             TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
-        hasty.report(&run.run_id, &report).await.expect_err("the node died over it");
-        node.died().await;
+        hasty.report(&run_id, &report).await.expect_err("the node died over it");
+        assert_eq!(node.died().await, None, "it ended by a signal");
         let heir = cluster.start().await;
-        let again = heir.client().report(&run.run_id, &report).await.expect("the answer that was lost");
+        let again = heir.client().report(&run_id, &report).await.expect("the answer that was lost");
         assert_eq!(again.state, "succeeded");
         let stale = OutcomeReport { token: "another".to_owned(), ..report };
         let refused =
-            heir.client().report(&run.run_id, &stale).await.expect_err("it is not this attempt's token");
+            heir.client().report(&run_id, &stale).await.expect_err("it is not this attempt's token");
         assert_eq!(refused.status(), Some(409));
     }
 }

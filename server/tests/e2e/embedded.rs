@@ -154,7 +154,7 @@ impl SmallDisk {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs", &at]).status();
         assert!(
             mounted.is_ok_and(|status| status.success()),
-            "a small disk needs the right to mount one (root)"
+            "a small disk needs the right to mount a tmpfs: run the tests as root, or within `unshare -Urm`"
         );
         Self(at)
     }

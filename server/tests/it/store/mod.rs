@@ -5,6 +5,7 @@ mod changes;
 mod counters;
 mod lists;
 pub mod memory;
+mod migration;
 pub mod mongo;
 mod plans;
 mod prune;

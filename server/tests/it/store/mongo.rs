@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
+use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::core::Task;
@@ -48,11 +50,36 @@ impl Fixture for MongoFixture {
     }
 }
 
+fn told(index: IndexModel) -> String {
+    let json = |document: Document| document.to_string();
+    let options = index.options.unwrap_or_default();
+    let filter = options.partial_filter_expression.map(json);
+    let unique = options.unique.unwrap_or_default().then(|| "unique".to_owned());
+    let expires = options.expire_after.map(|_| "expires".to_owned());
+    let parts = [Some(json(index.keys)), filter, unique, expires];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 #[tokio::test]
 async fn a_second_node_finds_the_indexes_as_the_first_left_them() {
     let fixture = MongoFixture::open().await;
     fixture.one.now().await.unwrap();
+    let left = fixture.indexes().await;
+    let of = |collection: &str| left.iter().filter(|index| index.starts_with(collection)).count();
+    let counts = ["tasks", "runs", "counters", "records", "remembered"].map(of);
+    assert_eq!(counts, [6, 11, 2, 3, 2], "with that of the ids: {left:#?}");
+    for wanted in [
+        r#"tasks { "shard": 1, "next_due_at": 1 } { "state": "active" }"#,
+        r#"tasks { "dedup_key": 1 } { "dedup_key": { "$exists": true } } unique"#,
+        r#"runs { "shard": 1, "attention_at": 1 } { "attention_at": { "$exists": true } }"#,
+        r#"runs { "queue": 1, "scheduled_at": 1, "_id": 1 } { "state": "ready" }"#,
+        r#"counters { "expire_at": 1 } expires"#,
+        r#"records { "kind": 1, "key": 1 } { "key": { "$exists": true } } unique"#,
+    ] {
+        assert!(left.iter().any(|index| index == wanted), "{wanted} is missing from {left:#?}");
+    }
     fixture.two.now().await.unwrap();
+    assert_eq!(fixture.indexes().await, left);
     Box::new(fixture).close().await;
 }
 
@@ -66,6 +93,19 @@ async fn a_mongodb_that_is_not_there_is_unavailable_and_comes_without_its_passwo
 }
 
 impl MongoFixture {
+    /// Every index of every collection: its keys, what it is limited to, and what it demands.
+    async fn indexes(&self) -> Vec<String> {
+        let db = self.one.database();
+        let mut all = Vec::new();
+        for collection in db.list_collection_names().await.unwrap() {
+            let indexes = db.collection::<Document>(&collection).list_indexes().await.unwrap();
+            let indexes: Vec<IndexModel> = indexes.try_collect().await.unwrap();
+            all.extend(indexes.into_iter().map(|index| format!("{collection} {}", told(index))));
+        }
+        all.sort();
+        all
+    }
+
     /// Takes a field away from a task's row, behind the store's back.
     async fn damage(&self, task: &Task, field: &str) {
         let rows = self.one.database().collection::<Document>("tasks");

@@ -1,0 +1,112 @@
+//! A file that an older release has left behind.
+
+use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::run::Stretch;
+use taskcenter_server::core::task::{PastRev, SHARDS};
+use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
+use taskcenter_server::ports::{Record, Records, Remembered, Store};
+use tempfile::TempDir;
+
+use super::samples::{PAST, fire, task};
+use super::sqlite::{file, open, version};
+
+const OLD: &str = include_str!("sqlite_version_1.sql");
+
+/// A task and a run that say everything, and one of each that have ended, as the old file has them.
+fn of_the_old_file() -> ([Task; 2], [Run; 2]) {
+    let id = |last: u32| TaskId::parse(&format!("0199a4c80000700080000000{last:08}")).unwrap();
+    let retry = Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 });
+    let (begin, data) = (Moment::from_sec(1_000_000_000), "{\"id\":42} 'quoted'");
+    let open = Task {
+        id: id(1),
+        name: "report".to_owned(),
+        data: data.to_owned(),
+        schedule: Schedule::Cron { expression: "0 9 * * *".to_owned(), zone: "Asia/Shanghai".to_owned() },
+        start_at: Some(begin),
+        end_at: Some(Moment::from_sec(4_000_000_000)),
+        max_fires: Some(7),
+        ack: true,
+        max_runtime_sec: Some(30),
+        queue: Some("q".to_owned()),
+        retry,
+        created_at: begin,
+        anchored_at: begin.plus_ms(3),
+        rev: 2,
+        state: TaskState::Active,
+        next_due_at: Some(begin.plus_ms(800_000)),
+        last_due_at: Some(begin.plus_ms(700_000)),
+        fired_count: 1,
+        dedup_key: Some("key".to_owned()),
+        past: vec![PastRev { rev: 1, last_due_at: begin.plus_ms(600_000) }],
+        hidden: false,
+    };
+    let over = Task {
+        id: id(2),
+        data: String::new(),
+        schedule: Schedule::Once,
+        created_at: begin,
+        anchored_at: begin,
+        state: TaskState::Finished,
+        next_due_at: None,
+        last_due_at: Some(begin),
+        fired_count: 1,
+        ..task()
+    };
+    let lease = |task: &Task, at: Moment, token: &str| Run::firing(task, at, "node", token.to_owned(), at);
+    let ready = Run {
+        state: RunState::Ready,
+        // That release counted no fires.
+        number: 0,
+        outcome_within_ms: None,
+        attempt: 2,
+        claim: 3,
+        attention_at: Some(Moment::NEVER),
+        fired_at: Some(begin.plus_ms(700_001)),
+        version: 5,
+        ..lease(&open, begin.plus_ms(700_000), "token")
+    };
+    let skipped = Run {
+        state: RunState::Skipped,
+        number: 0,
+        reason: Some("misfire".to_owned()),
+        claim: 1,
+        attention_at: None,
+        ended_at: Some(begin.plus_ms(9)),
+        result: Some("{\"a\":1}".to_owned()),
+        stretch: Some(Stretch { to: begin.plus_ms(60_000), count: 2 }),
+        version: 1,
+        ..lease(&over, begin, "t")
+    };
+    ([open, over], [ready, skipped])
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it() {
+    let dir = TempDir::new().unwrap();
+    file(dir.path()).execute_batch(OLD).unwrap();
+    assert_eq!(version(&file(dir.path())), 1);
+    let store = open(dir.path()).unwrap();
+    let (tasks, runs) = of_the_old_file();
+    let ids = tasks.clone().map(|task| task.id);
+    assert_eq!(store.tasks(&ids).await.unwrap(), tasks);
+    for run in &runs {
+        assert_eq!(store.run(&run.id).await.unwrap().as_ref(), Some(run));
+    }
+    let all: Vec<u16> = (0..SHARDS).collect();
+    assert_eq!(store.due_tasks(&all, Moment::NEVER, 10).await.unwrap(), tasks[..1]);
+    assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
+    assert_eq!(store.open_runs(&ids[0]).await.unwrap(), runs[..1]);
+    let minute = Moment::from_ms(1_000_000_680_000);
+    assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
+    let again =
+        Remembered { key: "request".into(), fingerprint: "g".into(), ids: vec!["b".into()], at: PAST };
+    let stands = store.remember(&again).await.unwrap();
+    assert_eq!((stands.fingerprint.as_str(), stands.ids), ("f", vec!["a".to_owned()]));
+
+    // What came with later versions is there too.
+    let record = Record { kind: "k".into(), key: "a".into(), index: None, doc: "{}".into(), version: 0 };
+    assert!(store.put_record(&record).await.unwrap());
+    assert_eq!(store.advance_tasks(&[fire(&tasks[0])]).await.unwrap(), [true]);
+    drop(store);
+    assert!(version(&file(dir.path())) > 1);
+}
