@@ -101,15 +101,13 @@ pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Resul
 
 /// Ready runs of a queue; `None`: of every queue that bears its runs' tag.
 pub fn ready_filter(queue: Option<&String>) -> Document {
-    match queue {
-        Some(queue) => doc! { "state": "ready", "queue": queue },
-        // Rows that lack the mark were written by an earlier release: they are few, and looked at one by one.
-        None => doc! {
-            "state": "ready",
-            "by_tag": { "$in": [true, Bson::Null] },
-            "$expr": { "$eq": ["$queue", "$tag"] },
-        },
+    if let Some(queue) = queue {
+        return doc! { "state": "ready", "queue": queue };
     }
+    // Rows that lack the mark were written by an earlier release: they are few, and looked at one by one.
+    let mut filter = doc! { "state": "ready", "by_tag": { "$in": [true, Bson::Null] } };
+    filter.insert("$expr", doc! { "$eq": ["$queue", "$tag"] });
+    filter
 }
 
 async fn ready(ledger: &Ledger, queue: Option<&String>, limit: u32) -> Result<Vec<Run>> {
