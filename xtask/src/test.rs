@@ -12,9 +12,14 @@ use crate::faults::{self, Faults};
 use crate::services::Services;
 
 /// The checks, after the services are up.
-const STEPS: [(&str, &[&str]); 3] = [
+const STEPS: [(&str, &[&str]); 4] = [
     ("format", &["fmt", "--all", "--check"]),
     ("lint", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    // No test of its own: all targets are not all of them.
+    (
+        "lint the faults",
+        &["clippy", "--package", "taskcenter-server", "--test", "faults", "--locked", "--", "-D", "warnings"],
+    ),
     ("tests", &["test", "--workspace", "--locked"]),
 ];
 

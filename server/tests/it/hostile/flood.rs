@@ -128,11 +128,6 @@ fn assert_counted(front: &Front, line: &str) {
     assert!(page.contains(line), "{line} is missing from\n{page}");
 }
 
-fn assert_counted(front: &Front, line: &str) {
-    let page = front.state.metrics.encode().unwrap();
-    assert!(page.contains(line), "{line} is missing from\n{page}");
-}
-
 #[tokio::test]
 async fn a_caller_with_its_share_of_connections_is_hung_up_on_and_others_are_not() {
     let front = Front::in_memory(HttpLimits { max_connections_per_peer: 2, ..LIMITS }).await;
