@@ -288,7 +288,6 @@ fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node {
 /// One turn of the loops that fire and that look after runs.
 async fn turn(node: &Arc<Node>) -> Result<()> {
     let (now, shards): (Moment, Vec<u16>) = (node.clock.now(), (0..SHARDS).collect());
-    node.window.scan_begins();
     scan::run_once(node, &shards, now).await?;
     while dispatch::run_once(node, now).await > 0 {}
     while rescue::run_once(node, now).await? {}

@@ -14,8 +14,8 @@ fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
 }
 
-fn key(id: &TaskId) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() })
+fn key(id: &TaskId) -> IdempotencyKey {
+    IdempotencyKey { key: "k".to_owned(), fingerprint: id.to_string() }
 }
 
 async fn edit(on: &Stage, id: &TaskId, data: &str) -> Vec<RunId> {
@@ -54,9 +54,9 @@ pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
 
 pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let first = on.service.trigger(&id, key(&id)).await.unwrap();
+    let first = on.service.trigger(&id, Some(key(&id))).await.unwrap();
     on.rescue().await;
-    let again = on.service.trigger(&id, key(&id)).await.unwrap();
+    let again = on.service.trigger(&id, Some(key(&id))).await.unwrap();
     assert_eq!((&again.id, again.state), (&first.id, RunState::Ready));
     assert_eq!(on.states(&id).await, [RunState::Ready]);
     on.service.trigger(&id, None).await.unwrap();
@@ -129,20 +129,20 @@ pub async fn a_run_that_the_broker_refused_is_brought_back_after_an_edit(on: &St
 
 pub async fn a_trigger_sent_again_after_a_change_fires_once(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let first = on.service.trigger(&id, key(&id)).await.unwrap();
+    let first = on.service.trigger(&id, Some(key(&id))).await.unwrap();
     on.rescue().await;
     edit(on, &id, "new").await;
     on.service.pause(&id, None).await.unwrap();
-    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id);
+    assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, first.id);
     assert_eq!(on.states(&id).await, [RunState::Ready]);
     on.service.cancel(&id, None).await.unwrap();
-    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, first.id, "as before");
+    assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, first.id, "as before");
     assert!(matches!(on.service.trigger(&id, None).await, Err(ServiceError::Over(_))), "a fire of its own");
 }
 
 /// A trigger, and what happens between its two looks at the task.
 async fn trigger_around(on: &Stage, id: &TaskId, meanwhile: impl Future<Output = ()>) -> Run {
-    let trigger = async |service: &Service| service.trigger(id, key(id)).await.unwrap();
+    let trigger = async |service: &Service| service.trigger(id, Some(key(id))).await.unwrap();
     on.with_a_pause(Pause::After("insert_runs"), trigger, meanwhile).await
 }
 
@@ -150,7 +150,7 @@ pub async fn a_trigger_that_an_edit_overtakes_fires_the_new_definition(on: &Stag
     let id = on.submit(every_second()).await;
     let run = trigger_around(on, &id, async { drop(edit(on, &id, "new").await) }).await;
     assert_eq!((run.rev, run.data.as_str()), (2, "new"));
-    assert_eq!(on.service.trigger(&id, key(&id)).await.unwrap().id, run.id, "sent again");
+    assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, run.id, "sent again");
     on.rescue().await;
     let mut states = on.states(&id).await;
     states.sort_by_key(|state| *state == RunState::Ready);
