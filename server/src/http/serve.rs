@@ -23,7 +23,7 @@ use super::access::Peer;
 use super::patience::Patient;
 use super::peers::{Place, Places};
 use super::{HttpLimits, HttpState, Mount, descriptors, router};
-use crate::engine::metrics::Metrics;
+use crate::engine::service::Metrics;
 
 /// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

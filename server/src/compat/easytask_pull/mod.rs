@@ -41,6 +41,8 @@ const NOT_TYPES: [&str; 4] = ["callback", "script", "rpc", "taskdash.ask"];
 /// Most tasks for one claim.
 const MAX_CLAIM: u32 = 10;
 const MAX_PAGE: u64 = 100;
+/// Tasks of a name that are looked at before it becomes a type.
+const LOOKED_AT: u32 = 100;
 const MAX_WORKER_BYTES: usize = 128;
 
 type Result<T> = std::result::Result<T, Refused>;
@@ -188,11 +190,14 @@ impl Front {
         self.service.change_record(TYPE, name, create).await
     }
 
-    /// Whether tasks of that name, or runs in a queue of that name, are there already: they are not this front's, for it has no such type.
+    /// Whether there are tasks that go into a queue of that name, or runs in it, already: they are not this front's, for it has no such
+    /// type. It looks at the latest tasks only; what it does not see, a claim leaves alone.
     async fn is_used_by_others(&self, name: &str) -> Result<bool> {
-        let page = Page { limit: 1, before: None };
-        let of_name = self.service.tasks_by_name(name, &page).await?;
-        Ok(!of_name.is_empty() || self.service.queues().await?.iter().any(|row| row.queue == name))
+        let page = Page { limit: LOOKED_AT, before: None };
+        let latest = self.service.tasks_by_name(name, &page).await?;
+        // Without a queue of its own a task goes into the one that has its name.
+        let is_there = latest.iter().any(|task| task.queue.as_deref().is_none_or(|queue| queue == name));
+        Ok(is_there || self.service.queues().await?.iter().any(|row| row.queue == name))
     }
 
     async fn demand_type(&self, kind: &str) -> Result<()> {

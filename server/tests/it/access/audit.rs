@@ -147,6 +147,7 @@ async fn changes_of_the_documents_beside_the_ledger_leave_a_line_each_and_so_do_
     for _ in 0..2 {
         person.say(post.clone(), "/del_task_server", &server).await;
     }
+    // The second one finds the type, and changes nothing.
     for _ in 0..2 {
         person.say(get.clone(), "/newtype?name=download", "").await;
     }
@@ -181,7 +182,6 @@ async fn changes_of_the_documents_beside_the_ledger_leave_a_line_each_and_so_do_
             " record.remove service mail done",
             " record.put service mail refused",
             " record.put easytask_pull.type download done",
-            " record.put easytask_pull.type download unchanged",
             " record.put taskdash.task ID unchanged",
             " record.put taskdash.task ID done",
             " record.put taskdash.task ID done",

@@ -41,7 +41,7 @@ pub async fn tasks_are_listed_by_name_and_state(on: &dyn Fixture) {
 pub async fn a_cancelled_task_is_listed_only_where_asked_for(on: &dyn Fixture) {
     let task = task();
     on.one().insert_tasks(vec![task.clone()]).await;
-    on.one().cancel_tasks(std::slice::from_ref(&task.id), false, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&task.id), None, false, PAST).await.unwrap();
     let all = on.two().list_tasks(&TaskFilter::default(), &FIRST).await.unwrap();
     assert_eq!(all, []);
     let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
