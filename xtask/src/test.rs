@@ -20,7 +20,8 @@ const STEPS: [(&str, &[&str]); 4] = [
         "lint the faults",
         &["clippy", "--package", "taskcenter-server", "--test", "faults", "--locked", "--", "-D", "warnings"],
     ),
-    ("tests", &["test", "--workspace", "--locked"]),
+    // One run tells of every failure.
+    ("tests", &["test", "--workspace", "--locked", "--no-fail-fast"]),
 ];
 
 /// The checks on services, then the faults on back ends of their own.
