@@ -97,6 +97,26 @@ pub enum RunEvent {
     Redriven,
 }
 
+impl RunEvent {
+    /// Every event there is.
+    pub const ALL: [Self; 14] = [
+        Self::Confirmed,
+        Self::Queued,
+        Self::Taken,
+        Self::Released,
+        Self::Republished,
+        Self::Requeued,
+        Self::Succeeded,
+        Self::Failed,
+        Self::GaveUp,
+        Self::LeftOut,
+        Self::Cancelled,
+        Self::LateSuccess,
+        Self::LateFailure,
+        Self::Redriven,
+    ];
+}
+
 /// The one table of transitions. `None`: the event cannot happen in that state, and changes nothing.
 #[allow(clippy::match_same_arms, reason = "one line for each cause, as in docs/lifecycle.md")]
 pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {

@@ -141,7 +141,7 @@ mod tests {
         };
         let data = vec![0; 64 * 1024];
         let write = stream.write_all(&data);
-        let error = tokio::select! { error = write => error.unwrap_err(), () = trickle => unreachable!() };
+        let error = tokio::select! { error = write => error.unwrap_err(), () = trickle => panic!("it ends only when the other end does") };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

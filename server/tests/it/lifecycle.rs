@@ -15,22 +15,6 @@ const STATES: &[RunState] = &[
     RunState::Skipped,
     RunState::Cancelled,
 ];
-const EVENTS: &[RunEvent] = &[
-    RunEvent::Confirmed,
-    RunEvent::Queued,
-    RunEvent::Taken,
-    RunEvent::Released,
-    RunEvent::Republished,
-    RunEvent::Requeued,
-    RunEvent::Succeeded,
-    RunEvent::Failed,
-    RunEvent::GaveUp,
-    RunEvent::LeftOut,
-    RunEvent::Cancelled,
-    RunEvent::Redriven,
-    RunEvent::LateSuccess,
-    RunEvent::LateFailure,
-];
 
 fn name(state: RunState) -> String {
     format!("{state:?}").to_lowercase()
@@ -41,7 +25,7 @@ fn every_transition_is_drawn_and_every_arrow_exists() {
     let in_code: BTreeSet<(String, String)> = STATES
         .iter()
         .flat_map(|from| {
-            EVENTS.iter().filter_map(|event| Some((name(*from), name(transition(*from, *event)?))))
+            RunEvent::ALL.iter().filter_map(|event| Some((name(*from), name(transition(*from, *event)?))))
         })
         .collect();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lifecycle.md");

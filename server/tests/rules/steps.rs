@@ -22,23 +22,6 @@ pub struct Stand {
     pub attention_at: Option<i64>,
 }
 
-const EVENTS: [RunEvent; 14] = [
-    RunEvent::Confirmed,
-    RunEvent::Queued,
-    RunEvent::Taken,
-    RunEvent::Released,
-    RunEvent::Republished,
-    RunEvent::Requeued,
-    RunEvent::Succeeded,
-    RunEvent::Failed,
-    RunEvent::GaveUp,
-    RunEvent::LeftOut,
-    RunEvent::Cancelled,
-    RunEvent::Redriven,
-    RunEvent::LateSuccess,
-    RunEvent::LateFailure,
-];
-
 /// By how much an event moves the attempt and the claim.
 const fn moves(event: RunEvent) -> (i64, i64) {
     match event {
@@ -82,7 +65,7 @@ fn lines(before: &Stand, after: &Stand) -> Vec<(i64, i64)> {
         return Vec::new();
     }
     let leads = |event: &&RunEvent| transition(before.state, **event) == Some(after.state);
-    let mut lines: Vec<(i64, i64)> = EVENTS.iter().filter(leads).map(|event| moves(*event)).collect();
+    let mut lines: Vec<(i64, i64)> = RunEvent::ALL.iter().filter(leads).map(|event| moves(*event)).collect();
     match (before.state, after.state) {
         // Its lease has run out, and another node takes it on.
         (Firing, Firing) => lines.push((0, 1)),

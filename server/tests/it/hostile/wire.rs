@@ -1,5 +1,6 @@
 //! Bytes on a connection: requests that two servers would read differently, callers that dribble, callers that never read.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use taskcenter_server::http::HttpLimits;
@@ -122,13 +123,13 @@ async fn dribble(front: &Front, beginning: &str, byte: &[u8]) -> String {
         loop {
             tick.tick().await;
             if writer.write_all(byte).await.is_err() {
-                return std::future::pending::<()>().await;
+                return std::future::pending::<Infallible>().await;
             }
         }
     };
     tokio::select! {
         ended = tokio::time::timeout(NEVER, reader.read_to_end(&mut answer)) => drop(ended.expect("the server ends it")),
-        () = dribbling => unreachable!(),
+        never = dribbling => match never {},
     }
     String::from_utf8_lossy(&answer).into_owned()
 }
