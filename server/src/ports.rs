@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+pub use crate::core::advance::Advance;
 use crate::core::alert::AlertEvent;
 use crate::core::run::OpenRun;
 use crate::core::task::TaskId;
@@ -105,7 +106,7 @@ pub struct QueueRow {
 
 /// What a request with an idempotency key has set out to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
+pub struct IdempotencyRecord {
     /// The key, unique among all that are remembered.
     pub key: String,
     /// A digest of the request.
@@ -114,23 +115,6 @@ pub struct Remembered {
     pub ids: Vec<String>,
     /// When it came.
     pub at: Moment,
-}
-
-/// A task's step over one moment: the linearization point of a fire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
-    /// The task.
-    pub task_id: TaskId,
-    /// Only at this revision.
-    pub rev: u32,
-    /// Only from this moment.
-    pub due: Moment,
-    /// The last moment that the step decides: `due`, or the end of a skipped stretch.
-    pub last_due_at: Moment,
-    /// The moment that follows; `None` finishes the task and frees its dedup key.
-    pub next_due_at: Option<Moment>,
-    /// Whether it is a fire, and counts as one.
-    pub fires: bool,
 }
 
 /// What stands between a task and now.
@@ -146,7 +130,7 @@ pub struct BacklogRow {
 
 /// Runs of a tag that came to the same end on the same day. A day is named by its midnight as if it were in UTC, whatever zone it is a day of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndsRow {
+pub struct OutcomeCount {
     /// The tag.
     pub tag: String,
     /// The state that they ended in.
@@ -176,7 +160,7 @@ pub trait Store: Send + Sync {
     /// The tasks that match, newest first. A page of large ones ends early, and rows that cannot be read are passed over: only an
     /// empty page says that there are no more.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
-    /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::stand`]). Repeating it with the same tasks, after
+    /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::position`]). Repeating it with the same tasks, after
     /// the answer was lost, is `Done` as well.
     async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
     /// Turns tasks into tombstones and frees their dedup keys, and with `hide` hides them; the ids of those that are tombstones now.
@@ -223,20 +207,20 @@ pub trait Store: Send + Sync {
         queued_only: bool,
     ) -> Result<Vec<Run>>;
     /// Stores what a request has set out to do, unless its key is known; what stands under the key now.
-    async fn remember(&self, request: &Remembered) -> Result<Remembered>;
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord>;
     /// Adds to the fires of a tag in the minute and the UTC day of `at`.
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
     /// Fires by tag in the minute of `at`.
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>>;
     /// Adds to the runs that came to an end on a day: by tag and by the state that they ended in.
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()>;
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()>;
     /// The runs that came to an end on a day.
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>>;
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>>;
     /// What is waiting at `now`, by tag. Its cost grows with the backlog, not with history.
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
     /// Removes what ended before `ended_before`: runs, and finished or cancelled tasks without open runs; and what was remembered
-    /// before `remembered_before`. How many rows went; about `limit` at most.
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64>;
+    /// before `idempotency_before`. How many rows went; about `limit` at most.
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;
     /// The store's own clock.
     async fn now(&self) -> Result<Moment>;
 }
@@ -309,13 +293,13 @@ pub trait Lock: Send + Sync {
     /// Announces a node for `ttl_ms`; all nodes announced at the moment, itself included.
     async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>>;
     /// Takes or renews leases for `ttl_ms`; the shards of `shards` that the node holds now.
-    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;
+    async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;
     /// Gives leases up, and with all of them the node's announcement where `leave` is set.
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()>;
     /// Tells every watcher that shards have work inside the window. A hint: it may be lost.
     async fn wake(&self, shards: &[u16]) -> Result<()>;
     /// Waits for the next hint; the shards it names. Errors when the connection is gone; call again to reconnect.
-    async fn woken(&self) -> Result<Vec<u16>>;
+    async fn next_hint(&self) -> Result<Vec<u16>>;
 }
 
 /// The wall clock, and one beside it that nobody sets.
@@ -333,5 +317,5 @@ pub trait Clock: Send + Sync {
 /// Where alerts go. Telling never waits and never fails: a sink that cannot keep up loses events, and says so in the log.
 pub trait AlertSink: Send + Sync {
     /// Takes the events of one look at the backlog.
-    fn tell(&self, events: &[AlertEvent]);
+    fn send(&self, events: &[AlertEvent]);
 }

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, EndsRow, InsertedRun, InsertedTask, Lock, Page, PortError,
-    QueueRow, Record, Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, IdempotencyRecord, InsertedRun, InsertedTask, Lock, OutcomeCount,
+    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// Decides what becomes of calls. Either answer may also take its time, or never come.
@@ -243,8 +243,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("runs_needing_attention", read).await
     }
 
-    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
-        self.call("remember", self.inner.remember(request)).await
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        self.call("remember", self.inner.insert_idempotency_record(request)).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -255,20 +255,20 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("fires_in_minute", self.inner.fires_in_minute(at)).await
     }
 
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
-        self.call("count_ends", self.inner.count_ends(day, ends)).await
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+        self.call("count_outcomes", self.inner.count_outcomes(day, ends)).await
     }
 
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        self.call("ends_on", self.inner.ends_on(day)).await
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        self.call("outcomes_on", self.inner.outcomes_on(day)).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.call("backlog", self.inner.backlog(now)).await
     }
 
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
-        self.call("prune", self.inner.prune(ended_before, remembered_before, limit)).await
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
+        self.call("prune", self.inner.prune(ended_before, idempotency_before, limit)).await
     }
 
     async fn now(&self) -> Result<Moment> {
@@ -331,8 +331,8 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
         self.call("join", self.inner.join(node, ttl_ms)).await
     }
 
-    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
-        self.call("hold", self.inner.hold(node, shards, ttl_ms)).await
+    async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+        self.call("hold", self.inner.acquire(node, shards, ttl_ms)).await
     }
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
@@ -343,8 +343,8 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
         self.call("wake", self.inner.wake(shards)).await
     }
 
-    async fn woken(&self) -> Result<Vec<u16>> {
-        self.call("woken", self.inner.woken()).await
+    async fn next_hint(&self) -> Result<Vec<u16>> {
+        self.call("woken", self.inner.next_hint()).await
     }
 }
 

@@ -67,7 +67,7 @@ impl Lock for LocalLock {
         Ok(leases.nodes.keys().cloned().collect())
     }
 
-    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+    async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
         let (now, until) = self.term(ttl_ms);
         let mut leases = self.leases();
         let mut take = |shard: &u16| {
@@ -96,7 +96,7 @@ impl Lock for LocalLock {
         Ok(())
     }
 
-    async fn woken(&self) -> Result<Vec<u16>> {
+    async fn next_hint(&self) -> Result<Vec<u16>> {
         match self.heard.lock().await.recv().await {
             Ok(shards) => Ok(shards),
             // What was missed may have named any of them.
@@ -118,12 +118,12 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Moment::from_ms(0)));
         let one = LocalLock::new(clock.clone());
         let two = one.another();
-        assert_eq!(one.hold("a", &[7], 100).await.unwrap(), [7]);
+        assert_eq!(one.acquire("a", &[7], 100).await.unwrap(), [7]);
         clock.set(Moment::from_ms(99));
-        assert_eq!(two.hold("b", &[7], 100).await.unwrap(), [] as [u16; 0]);
+        assert_eq!(two.acquire("b", &[7], 100).await.unwrap(), [] as [u16; 0]);
         clock.set(Moment::from_ms(100));
-        assert_eq!(two.hold("b", &[7], 100).await.unwrap(), [7]);
-        assert_eq!(one.hold("a", &[7], u64::MAX).await.unwrap(), [] as [u16; 0]);
+        assert_eq!(two.acquire("b", &[7], 100).await.unwrap(), [7]);
+        assert_eq!(one.acquire("a", &[7], u64::MAX).await.unwrap(), [] as [u16; 0]);
     }
 
     #[tokio::test]
@@ -132,7 +132,7 @@ mod tests {
         for _ in 0..=HINTS {
             lock.wake(&[1]).await.unwrap();
         }
-        assert_eq!(lock.woken().await.unwrap().len(), usize::from(SHARDS));
-        assert_eq!(lock.woken().await.unwrap(), [1]);
+        assert_eq!(lock.next_hint().await.unwrap().len(), usize::from(SHARDS));
+        assert_eq!(lock.next_hint().await.unwrap(), [1]);
     }
 }

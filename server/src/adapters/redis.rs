@@ -128,7 +128,7 @@ impl Lock for RedisLock {
         Ok(nodes)
     }
 
-    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+    async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
         if shards.is_empty() {
             return Ok(Vec::new());
         }
@@ -149,7 +149,7 @@ impl Lock for RedisLock {
         self.call(&publish).await
     }
 
-    async fn woken(&self) -> Result<Vec<u16>> {
+    async fn next_hint(&self) -> Result<Vec<u16>> {
         // Held while waiting, so that a caller which stops waiting loses no hint that has arrived.
         let mut hints = self.hints.lock().await;
         if hints.is_none() {

@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::core::alert::{AlertEvent, Change};
+use crate::core::alert::{AlertEvent, AlertTransition};
 use crate::ports::AlertSink;
 
 /// Posts that wait at most.
@@ -63,7 +63,7 @@ impl Webhook {
 }
 
 impl AlertSink for Webhook {
-    fn tell(&self, events: &[AlertEvent]) {
+    fn send(&self, events: &[AlertEvent]) {
         let alerts: Vec<_> = events.iter().map(alert).collect();
         let text = alerts.iter().map(line).collect::<Vec<_>>().join("\n");
         if self.queue.try_send(Post { text, alerts }).is_err() {
@@ -78,9 +78,9 @@ fn alert(event: &AlertEvent) -> Alert {
         kind: event.key.kind(),
         subject: event.key.subject.clone(),
         change: match event.change {
-            Change::Raised => "raised",
-            Change::Reminder => "reminder",
-            Change::Cleared => "cleared",
+            AlertTransition::Raised => "raised",
+            AlertTransition::Reminder => "reminder",
+            AlertTransition::Cleared => "cleared",
         },
         value: event.value,
         threshold: event.threshold,
@@ -149,7 +149,7 @@ mod tests {
     fn event() -> AlertEvent {
         AlertEvent {
             key: AlertKey { measure: Measure::Fires, subject: Some("order.close".into()) },
-            change: Change::Raised,
+            change: AlertTransition::Raised,
             value: 11,
             threshold: 10,
             since: Moment::from_sec(0),
@@ -186,7 +186,7 @@ mod tests {
     async fn an_alert_is_posted_and_tried_again() {
         let (url, mut posts) = receiver(&[500, 429, 200]).await;
         let webhook = webhook(&url, 3);
-        webhook.tell(&[event()]);
+        webhook.send(&[event()]);
         let first = posts.recv().await.unwrap();
         assert_eq!(first["text"], "#NAME_TO_MANY_TASK raised order.close: 11 (threshold 10)");
         assert_eq!(first["alerts"][0]["kind"], "fires_per_tag");
@@ -202,7 +202,7 @@ mod tests {
         let webhook = webhook(&url, 2);
         // One try for the refused post, two for the second, and no more: the third post is next.
         for value in [1, 2, 3] {
-            webhook.tell(&[AlertEvent { value, ..event() }]);
+            webhook.send(&[AlertEvent { value, ..event() }]);
         }
         let mut values = Vec::new();
         for _ in 0..5 {
@@ -216,7 +216,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let webhook = webhook(&format!("http://{}/", listener.local_addr().unwrap()), 1);
         for _ in 0..QUEUE * 2 {
-            webhook.tell(&[event()]);
+            webhook.send(&[event()]);
         }
         assert_eq!(webhook.queue.capacity(), 0, "what does not fit is dropped");
     }

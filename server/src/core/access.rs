@@ -77,7 +77,7 @@ impl Scope {
     pub const ALL: [Self; 4] = [Self::TaskRead, Self::TaskWrite, Self::RunPull, Self::Admin];
 
     /// As it is written.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::TaskRead => "task:read",
             Self::TaskWrite => "task:write",
@@ -88,7 +88,7 @@ impl Scope {
 
     /// The scope that is written so.
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.word() == word)
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
 
     /// Whether who has this one may do what needs the other.
@@ -115,7 +115,7 @@ impl Grant {
     }
 
     /// Everything but what is an admin's.
-    pub fn of_a_trusted_network() -> Self {
+    pub fn trusted_network() -> Self {
         Self { scopes: vec![Scope::TaskWrite, Scope::RunPull], tags: Vec::new(), expires_at: None }
     }
 
@@ -143,7 +143,7 @@ impl Grant {
     }
 
     /// Whether a tag or a queue of this name is within its limits.
-    pub fn reaches(&self, name: &str) -> bool {
+    pub fn allows_tag(&self, name: &str) -> bool {
         self.tags.is_empty() || self.tags.iter().any(|tag| tag == name)
     }
 
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn the_words_are_those_of_the_wire() {
         for scope in Scope::ALL {
-            assert_eq!(Scope::parse(scope.word()), Some(scope));
-            assert_eq!(serde_json::to_string(&scope).unwrap(), format!("{:?}", scope.word()));
+            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+            assert_eq!(serde_json::to_string(&scope).unwrap(), format!("{:?}", scope.as_str()));
         }
         assert_eq!(Scope::parse("root"), None);
     }
@@ -190,11 +190,11 @@ mod tests {
     #[test]
     fn a_limit_is_the_whole_name() {
         let limited = grant(&[Scope::TaskWrite], &["mail", "order.close"]);
-        assert!(limited.reaches("mail") && limited.reaches("order.close") && limited.is_limited());
+        assert!(limited.allows_tag("mail") && limited.allows_tag("order.close") && limited.is_limited());
         for other in ["", "mai", "mail2", "Mail", "order", "order.close "] {
-            assert!(!limited.reaches(other), "{other:?}");
+            assert!(!limited.allows_tag(other), "{other:?}");
         }
-        assert!(grant(&[], &[]).reaches("anything"));
+        assert!(grant(&[], &[]).allows_tag("anything"));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub struct Reading {
 
 /// What has become of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum AlertTransition {
     /// It begins.
     Raised,
     /// It lasts.
@@ -111,7 +111,7 @@ pub struct AlertEvent {
     /// What it speaks of.
     pub key: AlertKey,
     /// What has become of it.
-    pub change: Change,
+    pub change: AlertTransition,
     /// What was counted.
     pub value: u64,
     /// What it was measured against.
@@ -147,7 +147,7 @@ impl Alerts {
     }
 
     /// Forgets every alert: somebody else watches now.
-    pub fn forget(&mut self) {
+    pub fn clear(&mut self) {
         self.raised.clear();
     }
 
@@ -175,14 +175,14 @@ impl Alerts {
         let calm = (value as f64) < threshold as f64 * self.limits.clear_ratio;
         let raised = self.raised.get(&key).copied();
         let (change, since) = match raised {
-            None if exceeds => (Change::Raised, now),
-            Some(raised) if calm => (Change::Cleared, raised.since),
-            Some(raised) if self.remind_due(raised, now) => (Change::Reminder, raised.since),
+            None if exceeds => (AlertTransition::Raised, now),
+            Some(raised) if calm => (AlertTransition::Cleared, raised.since),
+            Some(raised) if self.remind_due(raised, now) => (AlertTransition::Reminder, raised.since),
             None | Some(_) => return None,
         };
         match change {
-            Change::Cleared => self.raised.remove(&key),
-            Change::Raised | Change::Reminder => {
+            AlertTransition::Cleared => self.raised.remove(&key),
+            AlertTransition::Raised | AlertTransition::Reminder => {
                 self.raised.insert(key.clone(), Raised { since, told_at: now })
             }
         };
@@ -212,7 +212,7 @@ mod tests {
         Reading { measure: Measure::Due, rows }
     }
 
-    fn told(events: &[AlertEvent]) -> Vec<(&'static str, Option<&str>, Change, u64)> {
+    fn told(events: &[AlertEvent]) -> Vec<(&'static str, Option<&str>, AlertTransition, u64)> {
         let one = |event: &'_ AlertEvent| (event.key.code(), event.change, event.value);
         let mut told = Vec::new();
         for event in events {
@@ -231,7 +231,7 @@ mod tests {
         let mut alerts = Alerts::new(LIMITS);
         assert_eq!(alerts.evaluate(&[due(&[("a", 10)])], at(0)), []);
         let events = alerts.evaluate(&[due(&[("a", 11)])], at(1));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), Change::Raised, 11)]);
+        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Raised, 11)]);
         assert_eq!((events[0].threshold, events[0].since), (10, at(1)));
     }
 
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(alerts.evaluate(&[due(&[("a", value)])], at(1)), [], "{value}");
         }
         let events = alerts.evaluate(&[due(&[("a", 7)])], at(2));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), Change::Cleared, 7)]);
+        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 7)]);
         assert_eq!(events[0].since, at(0));
         assert_eq!(alerts.raised().count(), 0);
     }
@@ -252,7 +252,7 @@ mod tests {
     fn the_total_has_a_threshold_of_its_own() {
         let mut alerts = Alerts::new(LIMITS);
         let events = alerts.evaluate(&[due(&[("a", 8), ("b", 8)])], at(0));
-        assert_eq!(told(&events), [("#BACKLOG_DUE_TOTAL", None, Change::Raised, 16)]);
+        assert_eq!(told(&events), [("#BACKLOG_DUE_TOTAL", None, AlertTransition::Raised, 16)]);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         let mut alerts = Alerts::new(LIMITS);
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         let events = alerts.evaluate(&[due(&[])], at(1));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), Change::Cleared, 0)]);
+        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 0)]);
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(59)), []);
         let events = alerts.evaluate(&[due(&[("a", 12)])], at(60));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), Change::Reminder, 12)]);
+        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Reminder, 12)]);
         assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(61)), []);
     }
 

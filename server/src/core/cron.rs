@@ -95,7 +95,7 @@ fn cut(text: &str) -> &str {
 }
 
 /// Whether an expression has a field for years, which the old task center's grammar does not know.
-pub fn names_years(expression: &str) -> bool {
+pub fn has_year_field(expression: &str) -> bool {
     split_zone(expression, "").is_ok_and(|(_, fields)| fields.split_whitespace().count() == FIELDS.len())
 }
 
@@ -402,10 +402,10 @@ mod tests {
     #[test]
     fn who_does_not_know_years_can_tell_them() {
         for without in ["", "* * * * *", "* * * * * *", "TZ=UTC * * * * * *", "@daily"] {
-            assert!(!names_years(without), "{without}");
+            assert!(!has_year_field(without), "{without}");
         }
         for with in ["* * * * * * *", "TZ=UTC  * * * * * * 2030"] {
-            assert!(names_years(with), "{with}");
+            assert!(has_year_field(with), "{with}");
         }
     }
 

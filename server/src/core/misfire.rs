@@ -59,17 +59,17 @@ pub enum Step {
 impl Misfire {
     /// Decides for the moment `at` of `task`, due at or before `now`. A one-shot always fires: it has no later moment to make up for it.
     pub fn step(&self, task: &Task, at: Moment, now: Moment) -> Step {
-        let mut walk = self.walk(task, at, now);
+        let mut walk = self.scan(task, at, now);
         loop {
-            if let Some(step) = walk.go_on(MAX_STRETCH) {
+            if let Some(step) = walk.proceed(MAX_STRETCH) {
                 return step;
             }
         }
     }
 
     /// The same decision, in parts: a long stretch takes its time.
-    pub fn walk<'a>(&self, task: &'a Task, at: Moment, now: Moment) -> Walk<'a> {
-        Walk { misfire: *self, task, now, from: at, next: at, rule: None, skipped: None }
+    pub fn scan<'a>(&self, task: &'a Task, at: Moment, now: Moment) -> MisfireScan<'a> {
+        MisfireScan { misfire: *self, task, now, from: at, next: at, rule: None, skipped: None }
     }
 
     fn is_too_late(&self, moment: Moment, now: Moment) -> bool {
@@ -84,7 +84,7 @@ impl Misfire {
 
 /// A decision under way.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct MisfireScan<'a> {
     misfire: Misfire,
     task: &'a Task,
     now: Moment,
@@ -95,9 +95,9 @@ pub struct Walk<'a> {
     skipped: Option<(Moment, u64)>,
 }
 
-impl Walk<'_> {
+impl MisfireScan<'_> {
     /// Goes on over `moments` moments at most; the decision, once it stands.
-    pub fn go_on(&mut self, moments: u64) -> Option<Step> {
+    pub fn proceed(&mut self, moments: u64) -> Option<Step> {
         for _ in 0..moments {
             if !self.passes_one() {
                 return Some(match self.skipped {
@@ -116,7 +116,7 @@ impl Walk<'_> {
             return false;
         }
         let rule = self.rule.get_or_insert_with(|| self.task.schedule.rule());
-        let following = self.task.due_by(rule, self.next, self.task.fired_count);
+        let following = self.task.due_after_by(rule, self.next, self.task.fired_count);
         let Some(following) = following.filter(|following| self.misfire.skips_before(*following, self.now))
         else {
             return false;
@@ -207,9 +207,9 @@ mod tests {
                 let task = Task { schedule, ..every_second(None) };
                 let misfire = Misfire { policy, grace_ms: 10_000 };
                 let (whole, mut parts) = (misfire.step(&task, second(0), second(now_sec)), 1);
-                let mut walk = misfire.walk(&task, second(0), second(now_sec));
+                let mut walk = misfire.scan(&task, second(0), second(now_sec));
                 let decided = loop {
-                    match walk.go_on(100) {
+                    match walk.proceed(100) {
                         Some(step) => break step,
                         None => parts += 1,
                     }

@@ -1,9 +1,9 @@
 //! The rules of the product. No I/O, no async, no clock: every decision takes `now`.
 
 pub mod access;
+pub mod advance;
 pub mod alert;
-pub mod callee;
-pub mod change;
+pub mod callback_service;
 pub mod cron;
 pub mod misfire;
 pub mod moment;
@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod submission;
 pub mod tag;
 pub mod task;
+pub mod task_change;
 
 pub use moment::Moment;
 pub use run::{Run, RunId, RunState};

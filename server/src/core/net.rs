@@ -36,7 +36,7 @@ impl FromStr for Net {
 
 impl Net {
     /// Whether the address lies in it. An IPv4 address in the clothes of IPv6 is none of these: take it out of them first.
-    pub fn holds(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.is_v4 == address.is_ipv4() && number(address) & self.mask == self.first
     }
 }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_range_holds_what_begins_alike() {
         let holds =
-            |range: &str, address: &str| range.parse::<Net>().unwrap().holds(address.parse().unwrap());
+            |range: &str, address: &str| range.parse::<Net>().unwrap().contains(address.parse().unwrap());
         assert!(holds("10.0.0.0/8", "10.9.8.7") && holds("0.0.0.0/0", "1.1.1.1") && holds("::1", "::1"));
         assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("::/0", "1.1.1.1") && !holds("0.0.0.0/0", "::1"));
     }

@@ -1,36 +1,41 @@
-//! When a failed attempt is tried again, and when it is given up.
+//! Retry policy: when a failed attempt is repeated, and after how many attempts a run is dead.
 
 use serde::{Deserialize, Serialize};
 
-/// How often and how far apart attempts are made.
+/// Largest `max_attempts` of a policy.
+pub const MAX_ATTEMPTS: u32 = 1_000;
+/// Longest pause of a policy: a year.
+const MAX_PAUSE_MS: u64 = 366 * 86_400_000;
+
+/// Number of attempts, and the pauses between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included, before a run is dead.
+    /// Number of attempts, including the first.
     pub max_attempts: u32,
-    /// Pause after the first failure, in milliseconds; each further one doubles it.
+    /// Pause after the first failure, in milliseconds. Every further failure doubles the pause.
     pub backoff_ms: u64,
     /// Longest pause, in milliseconds.
     pub max_backoff_ms: u64,
 }
 
 impl Default for RetryPolicy {
-    /// The broker's own habit: 16 redeliveries after the first try, 10 s to 2 h apart.
+    /// Same as RocketMQ's redelivery: 16 repetitions after the first attempt, 10 s to 2 h apart.
     fn default() -> Self {
         Self { max_attempts: 17, backoff_ms: 10_000, max_backoff_ms: 7_200_000 }
     }
 }
 
 impl RetryPolicy {
-    /// Whether it has attempts, and an end to them and to their pauses.
-    pub fn is_sane(&self) -> bool {
-        const YEAR_MS: u64 = 366 * 86_400_000;
-        (1..=super::submission::MAX_ATTEMPTS).contains(&self.max_attempts)
-            && self.backoff_ms <= YEAR_MS
-            && self.max_backoff_ms <= YEAR_MS
+    /// Returns whether every field is within its bounds: 1 to [`MAX_ATTEMPTS`] attempts, pauses up to a year.
+    pub fn is_valid(&self) -> bool {
+        (1..=MAX_ATTEMPTS).contains(&self.max_attempts)
+            && self.backoff_ms <= MAX_PAUSE_MS
+            && self.max_backoff_ms <= MAX_PAUSE_MS
     }
 
-    /// Pause in milliseconds after attempt number `attempt` failed; `None` when there is no further attempt.
+    /// Returns the pause in milliseconds after a failure of attempt number `attempt`. `None`: no attempt
+    /// remains.
     pub fn pause_after(&self, attempt: u32) -> Option<u64> {
         if attempt >= self.max_attempts {
             return None;
@@ -45,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_the_cap_and_ends() {
+    fn a_pause_doubles_up_to_its_maximum_until_no_attempt_remains() {
         let policy = RetryPolicy { max_attempts: 4, backoff_ms: 100, max_backoff_ms: 250 };
         let pauses: Vec<_> = (1..=4).map(|attempt| policy.pause_after(attempt)).collect();
         assert_eq!(pauses, [Some(100), Some(200), Some(250), None]);
     }
 
     #[test]
-    fn a_huge_attempt_number_does_not_overflow() {
+    fn a_large_attempt_number_does_not_overflow() {
         let policy = RetryPolicy { max_attempts: u32::MAX, ..RetryPolicy::default() };
         assert_eq!(policy.pause_after(4_000_000_000), Some(7_200_000));
     }

@@ -1,7 +1,7 @@
 //! A task as it is handed in, and the rules that it must meet.
 
 use super::cron::{CronRule, InvalidCron};
-use super::retry::RetryPolicy;
+use super::retry::{MAX_ATTEMPTS, RetryPolicy};
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
 use super::{Moment, Schedule};
@@ -11,10 +11,8 @@ pub const MAX_DATA_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
 /// Longest time that an outcome may be waited for, in seconds: a year.
 pub const MAX_RUNTIME_SEC: u64 = 366 * 86_400;
 /// The last instant that a calendar reaches, in seconds (9999-12-31).
-pub const LAST_SEC: i64 = 253_402_207_200;
+pub const LAST_SEC: i64 = Moment::NEVER.sec();
 const MAX_KEY_BYTES: usize = 256;
-/// Most attempts that a task may ask for.
-pub const MAX_ATTEMPTS: u32 = 1_000;
 
 /// A task as it is handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +170,7 @@ impl Submission {
         if let Some(queue) = &self.queue {
             tag::check(queue).map_err(InvalidSubmission::Queue)?;
         }
-        if self.retry.is_some_and(|retry| !retry.is_sane()) {
+        if self.retry.is_some_and(|retry| !retry.is_valid()) {
             return Err(InvalidSubmission::Retry);
         }
         match &self.dedup {

@@ -1,4 +1,4 @@
-//! A task: what to send, when, how often.
+//! A task: what is sent, when, and how often.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use super::retry::RetryPolicy;
 use super::schedule::Rule;
 use super::{Moment, Schedule};
 
-/// How many parts the tasks are spread over; each is watched by one node at a time.
+/// Number of shards that the tasks are divided into. One node at a time watches a shard.
 pub const SHARDS: u16 = 64;
 
-/// Identifies a task: 32 lower-case hexadecimal digits, a UUID of version 7.
+/// Identifies a task: a UUID of version 7 as 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(String);
@@ -22,18 +22,18 @@ impl TaskId {
         Self(id.simple().to_string())
     }
 
-    /// Reads an id that came from outside; `None` for anything that this program cannot have given out.
+    /// Reads an id from outside. `None`: the text is not 32 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         (text.len() == 32 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The part of the tasks that this one belongs to, below [`SHARDS`].
+    /// Returns the task's shard, below [`SHARDS`].
     pub fn shard(&self) -> u16 {
         (stable_hash(self.0.as_bytes()) % u64::from(SHARDS)) as u16
     }
@@ -45,95 +45,116 @@ impl std::fmt::Display for TaskId {
     }
 }
 
-/// Where a task stands.
+/// State of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// It has a next moment.
+    /// The task has a next moment.
     Active,
-    /// Held by a person; it keeps its place.
+    /// A user paused the task. It keeps its next moment.
     Paused,
-    /// Its last moment has passed.
+    /// The last moment has passed.
     Finished,
-    /// Deleted; kept as a tombstone until its runs have ended.
+    /// A user cancelled or deleted the task. It stays as a tombstone until its runs have ended.
     Cancelled,
+}
+
+impl TaskState {
+    pub const ALL: [Self; 4] = [Self::Active, Self::Paused, Self::Finished, Self::Cancelled];
+
+    /// Returns the state as the API and the stores spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Returns whether the task never fires again by its schedule.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled)
+    }
+}
+
+impl std::fmt::Display for TaskState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A stored task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its identity.
     pub id: TaskId,
-    /// Its name, which is the tag of its messages.
+    /// Name, which is also the tag of the task's messages.
     pub name: String,
-    /// What is sent, byte for byte.
+    /// Payload, sent byte for byte.
     pub data: String,
-    /// When it is due.
     pub schedule: Schedule,
-    /// Not before, as the user gave it.
+    /// Earliest moment of the first fire, as the user gave it.
     pub start_at: Option<Moment>,
-    /// Not after, as the user gave it.
+    /// Latest moment of a fire, as the user gave it.
     pub end_at: Option<Moment>,
-    /// Fires in all; `None` for no limit.
+    /// Maximum number of fires. `None`: unlimited.
     pub max_fires: Option<u64>,
     /// Whether the server waits for an outcome report of each run.
     pub ack: bool,
-    /// How long it waits for one, in seconds, as the user gave it.
+    /// Longest wait for an outcome, in seconds, as the user gave it.
     pub max_runtime_sec: Option<u64>,
-    /// The queue in which its runs wait for workers; `None`: they are published on the bus.
+    /// Queue in which runs wait for workers. `None`: runs are published on the bus.
     pub queue: Option<String>,
-    /// When failed attempts are tried again; `None`: as the server is set.
+    /// Retry policy. `None`: the server's default.
     pub retry: Option<RetryPolicy>,
-    /// When it was accepted.
+    /// When the server accepted the task.
     pub created_at: Moment,
-    /// When its schedule was accepted as it is now: it begins there, or at its start if that is later.
+    /// When the server accepted the current schedule. The schedule starts at `anchored_at`, or at
+    /// `start_at` if that is later.
     pub anchored_at: Moment,
-    /// Counts the definitions this task has had, from 1. A pause and its end count as well: what a person stopped must not come back
-    /// by a step that was under way.
+    /// Number of the definition, from 1. Pause and resume count too, so that an advance which was decided
+    /// before a pause cannot move the paused task.
     pub rev: u32,
-    /// Where it stands.
     pub state: TaskState,
-    /// The next moment; `None` once there is none.
+    /// Next moment; `None` once there is no further one.
     pub next_due_at: Option<Moment>,
-    /// The last moment that fired or was skipped: the proof that a run's moment has been decided.
+    /// Last moment that fired or was skipped: proof that a run's moment is decided.
     pub last_due_at: Option<Moment>,
-    /// Moments that fired; skipped ones do not count.
+    /// Number of fires. Skipped moments do not count.
     pub fired_count: u64,
-    /// At most one live task has this key.
+    /// Deduplication key: at most one live task has the key.
     pub dedup_key: Option<String>,
-    /// How far earlier revisions came, as long as runs of theirs are open.
+    /// Last decided moments of earlier revisions that have open runs.
     pub past: Vec<PastRev>,
-    /// Deleted, and so no longer shown to anybody.
+    /// Whether a user deleted the task. A deleted task is no longer visible.
     pub hidden: bool,
 }
 
-/// How far a revision came before the next one took its place.
+/// The last decided moment of an earlier revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastRev {
-    /// The revision.
     pub rev: u32,
-    /// The last moment that it decided.
     pub last_due_at: Moment,
 }
 
 impl Task {
-    /// The first moment on which its schedule stands: its start, or its acceptance if that is later or there is no start.
+    /// Returns the moment at which the schedule starts: the later of `start_at` and `anchored_at`.
     pub fn anchor(&self) -> Moment {
         self.start_at.map_or(self.anchored_at, |start| start.max(self.anchored_at))
     }
 
-    /// The first moment, if one lies before the end.
+    /// Returns the first moment, if one exists before the end.
     pub fn first_due(&self) -> Option<Moment> {
         self.within_end(self.schedule.first(self.anchor()))
     }
 
-    /// The moment after `due`, when `fired` moments have fired in all.
+    /// Returns the moment after `due`, after a total of `fired` fires.
     pub fn due_after(&self, due: Moment, fired: u64) -> Option<Moment> {
-        self.due_by(&self.schedule.rule(), due, fired)
+        self.due_after_by(&self.schedule.rule(), due, fired)
     }
 
-    /// The same, by the rule of its schedule.
-    pub fn due_by(&self, rule: &Rule, due: Moment, fired: u64) -> Option<Moment> {
+    /// Same as [`due_after`](Self::due_after), with a parsed rule of the task's schedule.
+    pub fn due_after_by(&self, rule: &Rule, due: Moment, fired: u64) -> Option<Moment> {
         if self.max_fires.is_some_and(|max| fired >= max) {
             return None;
         }
@@ -144,7 +165,7 @@ impl Task {
         due.filter(|due| self.end_at.is_none_or(|end| *due <= end))
     }
 
-    /// Whether the moment `due` of revision `rev` has been decided: the linearization of a fire (or skip) has happened.
+    /// Returns whether the moment `due` of revision `rev` is decided: fired or skipped.
     pub fn has_passed(&self, rev: u32, due: Moment) -> bool {
         let last = if self.rev == rev { self.last_due_at } else { self.last_of(rev) };
         last.is_some_and(|last| last >= due)
@@ -154,28 +175,42 @@ impl Task {
         self.past.iter().find(|past| past.rev == rev).map(|past| past.last_due_at)
     }
 
-    /// Where it stands in its life. Every step of it changes this, so that a change which was decided on one stand is not made on
-    /// another.
-    pub fn stand(&self) -> (u32, TaskState, Option<Moment>) {
+    /// Returns revision, state and next moment. Every change of a task changes one of the three, so a
+    /// compare-and-set on the position never overwrites a change that the caller has not read.
+    pub fn position(&self) -> (u32, TaskState, Option<Moment>) {
         (self.rev, self.state, self.next_due_at)
     }
 
-    /// The same task as a new revision. `open` are the revisions of its runs that have not ended: how far those came is kept.
+    /// Returns the task as a new revision. `open`: revisions of runs that have not ended; the task keeps
+    /// the last decided moments of these revisions.
     #[must_use]
-    pub fn revised(&self, open: &[u32]) -> Self {
+    pub fn next_revision(&self, open: &[u32]) -> Self {
         let mut next = self.clone();
         next.past.extend(self.last_due_at.map(|last_due_at| PastRev { rev: self.rev, last_due_at }));
         next.past.retain(|past| open.contains(&past.rev));
         next.rev += 1;
         next
     }
+
+    /// Returns the task after a cancellation or, with `hide`, after a deletion. A tombstone has no next
+    /// moment and no deduplication key. A hidden task stays hidden.
+    #[must_use]
+    pub fn tombstone(&self, hide: bool) -> Self {
+        Self {
+            state: TaskState::Cancelled,
+            next_due_at: None,
+            dedup_key: None,
+            hidden: self.hidden || hide,
+            ..self.clone()
+        }
+    }
 }
 
-/// The key that keeps a second live task with the same name and data away (v1 contract, "Duplicate").
+/// Returns the deduplication key of name and data (v1 contract, "Duplicate").
 pub fn pair_key(name: &str, data: &str) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    // The length keeps ("ab", "c") and ("a", "bc") apart.
+    // The length separates ("ab", "c") from ("a", "bc").
     hash.update((name.len() as u64).to_be_bytes());
     hash.update(name.as_bytes());
     hash.update(data.as_bytes());
@@ -186,13 +221,14 @@ pub fn pair_key(name: &str, data: &str) -> String {
     })
 }
 
-/// The key for a caller's own dedup key; never equal to a [`pair_key`].
+/// Returns the deduplication key of a caller's own key. It never equals a [`pair_key`].
 pub fn explicit_key(name: &str, key: &str) -> String {
     format!("key:{name}|{key}")
 }
 
-/// A hash that is the same in every release and on every machine: shards are stored with it, and nodes agree by it. FNV-1a, with
-/// splitmix64's last steps, since the high bits of a short FNV-1a hash are poor.
+/// Returns a hash that never changes between releases and machines: stored shards, and agreements between
+/// nodes, depend on it. FNV-1a with splitmix64's finalizer, because the high bits of a short FNV-1a hash
+/// are poorly distributed.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -200,4 +236,16 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
     let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serde_and_as_str_spell_a_state_alike() {
+        for state in TaskState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::metrics::Metrics;
 use super::node::Node;
 use super::pace::Pace;
 use crate::core::Moment;
-use crate::core::alert::{AlertEvent, Alerts, Change, Limits, Measure, Reading};
+use crate::core::alert::{AlertEvent, AlertTransition, Alerts, Limits, Measure, Reading};
 use crate::ports::{AlertSink, BacklogRow, Bus, QueueRow, Result, Store};
 
 const MINUTE_MS: i64 = 60_000;
@@ -123,13 +123,13 @@ impl Backlog {
         }
         events.iter().for_each(log);
         for sink in &self.sinks {
-            sink.tell(&events);
+            sink.send(&events);
         }
     }
 
     /// Another node counts: what this one knew is old.
     fn stand_down(&self) {
-        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
         self.metrics.backlog(&[]);
         self.metrics.lag(&[]);
@@ -151,7 +151,7 @@ fn log(event: &AlertEvent) {
     let subject = event.key.subject.as_deref().unwrap_or_default();
     let (value, threshold, since) = (event.value, event.threshold, event.since.to_string());
     match event.change {
-        Change::Raised | Change::Reminder => {
+        AlertTransition::Raised | AlertTransition::Reminder => {
             tracing::warn!(
                 code,
                 kind,
@@ -162,7 +162,7 @@ fn log(event: &AlertEvent) {
                 "{code}: {value} is over {threshold}"
             );
         }
-        Change::Cleared => {
+        AlertTransition::Cleared => {
             tracing::info!(
                 code,
                 kind,

@@ -165,9 +165,9 @@ async fn row(node: &Node, task: &Task, now: Moment) -> Run {
 
 /// After a long downtime each task may have thousands of moments to skip: whatever else runs on this thread has its turn in between.
 async fn decide(misfire: &Misfire, task: &Task, due: Moment, now: Moment) -> Step {
-    let mut walk = misfire.walk(task, due, now);
+    let mut walk = misfire.scan(task, due, now);
     loop {
-        match walk.go_on(MOMENTS_AT_ONCE) {
+        match walk.proceed(MOMENTS_AT_ONCE) {
             Some(step) => return step,
             None => tokio::task::yield_now().await,
         }

@@ -152,7 +152,7 @@ async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Mome
         let why = format!("{error}: {}", cause(&error));
         tracing::warn!(run = %run.id, why, "the broker refuses a message");
         let outcome = Outcome::Failed { retry_after_ms: None };
-        if run.reported(&outcome, Some(why), &node.settings.retry, now).is_ok() {
+        if run.report(&outcome, Some(why), &node.settings.retry, now).is_ok() {
             failed.push(run);
         }
     }
@@ -201,7 +201,7 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
             *fires.entry(run.tag.clone()).or_default() += 1;
             node.metrics.fired(&run.tag, now.since(run.scheduled_at));
         }
-        let handed_over = if run.queue.is_some() { run.queued(now) } else { run.confirmed(now) };
+        let handed_over = if run.queue.is_some() { run.enqueue(now) } else { run.mark_fired(now) };
         if handed_over.is_ok() {
             marked.push(run);
         }

@@ -94,16 +94,16 @@ fn look_after(
         RunState::Fired | RunState::Leased | RunState::Retrying if deleted => {
             return run.cancel("its task was deleted", now);
         }
-        RunState::Fired | RunState::Leased => run.outcome_overdue(&node.settings.retry, now)?,
+        RunState::Fired | RunState::Leased => run.fail_overdue(&node.settings.retry, now)?,
         _ => {}
     }
     if run.state == RunState::Retrying {
-        run.next_attempt(node.ids.token(now))?;
+        run.start_next_attempt(node.ids.token(now))?;
     }
     if run.state != RunState::Firing {
         return Ok(());
     }
-    run.claimed_by(&node.name, node.run_lease_until(now));
+    run.claim(&node.name, node.run_lease_until(now));
     Ok(())
 }
 

@@ -72,8 +72,8 @@ pub async fn listen(node: &Node) {
 }
 
 async fn gather(node: &Node) -> Result<BTreeSet<u16>> {
-    let mut hinted: BTreeSet<u16> = node.lock.woken().await?.into_iter().collect();
-    while let Ok(more) = tokio::time::timeout(GATHER, node.lock.woken()).await {
+    let mut hinted: BTreeSet<u16> = node.lock.next_hint().await?.into_iter().collect();
+    while let Ok(more) = tokio::time::timeout(GATHER, node.lock.next_hint()).await {
         hinted.extend(more?);
     }
     Ok(hinted)

@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use super::hints::Hints;
 use super::settings::Settings;
 use crate::core::access::InvalidToken;
-pub use crate::core::change::CannotChange;
 use crate::core::run::Outcome;
 use crate::core::submission::{InvalidSubmission, Submission};
 use crate::core::task::{Task, TaskId, TaskState};
+pub use crate::core::task_change::CannotChange;
 use crate::core::{Moment, Run, RunId};
 use crate::ports::{Clock, InsertedTask, Lock, Records, Store};
 // What a front shows beside the commands' answers, or draws from: it names nothing else of the engine.
@@ -36,7 +36,7 @@ pub use super::ids::Ids;
 pub use super::metrics::Metrics;
 // Part of the commands' questions and answers: a front names nothing of the ports.
 pub use crate::ports::{
-    BacklogRow, EndsRow, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
+    BacklogRow, OutcomeCount, Page, PortError, QueueRow, Record, RunFilter, RunPage, TaskFilter,
 };
 use access::Access;
 pub use access::{AccessSettings, Caller, Denied, Origin, Random, Required, on_behalf_of};
@@ -375,8 +375,8 @@ impl Service {
     ///
     /// # Errors
     /// A port's error.
-    pub async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        Ok(self.ports.store.ends_on(day).await?)
+    pub async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        Ok(self.ports.store.outcomes_on(day).await?)
     }
 
     /// What waits now, by tag.

@@ -59,7 +59,7 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     let nodes = node.lock.join(&node.name, ttl_ms).await?;
     let (mine, others): (Vec<u16>, Vec<u16>) =
         (0..SHARDS).partition(|shard| highest(&nodes, *shard) == Some(node.name.as_str()));
-    let held = node.lock.hold(&node.name, &mine, ttl_ms).await?;
+    let held = node.lock.acquire(&node.name, &mine, ttl_ms).await?;
     let before = node.shards.held();
     let lost: Vec<u16> = others.into_iter().filter(|shard| before.contains(shard)).collect();
     // A lease counts from before it was asked for, and ends a margin early: clocks do not run at quite the same speed.

@@ -305,7 +305,7 @@ fn describe_path(path: &str, item: &mut PathItem) {
     for (method, operation) in operations {
         let Some(operation) = operation else { continue };
         if let Limited(scope) | Whole(scope) = need(&method, path) {
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.word()])]);
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::Context;
 use super::body::Fields;
 use super::error::ApiError;
 use super::pages::{self, MAX_LIMIT};
-use crate::core::cron::names_years;
+use crate::core::cron::has_year_field;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule, Task, TaskId};
 use crate::engine::service::{Deleted, TaskFilter};
@@ -76,7 +76,7 @@ fn schedule(kind: Option<i64>, crontab: &str, loop_time: i64, zone: &str) -> Res
             Ok(Schedule::Every { period_ms: loop_time.saturating_mul(1_000) })
         }
         Some(task_type::EVERY) => Err(ApiError::field("loop_time", "params loop_time invalid")),
-        Some(task_type::CRON) if names_years(crontab) => {
+        Some(task_type::CRON) if has_year_field(crontab) => {
             Err(ApiError::field("crontab", "params cron invalid"))
         }
         Some(task_type::CRON) => Ok(Schedule::Cron { expression: crontab.to_owned(), zone: zone.to_owned() }),

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_ATTEMPTS, MAX_RUNTIME_SEC};
+use crate::core::retry::MAX_ATTEMPTS;
+use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_RUNTIME_SEC};
 use crate::core::tag::InvalidTag;
 
 /// The field of a task's spec that breaks the rule.

@@ -9,7 +9,7 @@ use super::Context;
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use crate::core::callee::{Callee, CalleeNode, HealthCheck, InvalidCallee, SigningSecret};
+use crate::core::callback_service::{self, CallbackService, HealthCheck, InvalidService, SigningSecret};
 
 /// Longest time for a callback: a day.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
@@ -63,14 +63,17 @@ pub async fn delete(
     Ok(Json(shown(was.ok_or_else(ApiError::not_found)?)))
 }
 
-fn read(spec: ServiceSpec) -> Result<Callee, ApiError> {
+fn read(spec: ServiceSpec) -> Result<CallbackService, ApiError> {
     if spec.timeout_ms.is_some_and(|timeout| !(1..=MAX_TIMEOUT_MS).contains(&timeout)) {
         let why = format!("timeout_ms should be between 1 and {MAX_TIMEOUT_MS}");
         return Err(ApiError::field("timeout_ms", why));
     }
-    let node =
-        |node: ServiceNode| CalleeNode { url: node.url, weight: node.weight, health_check: node.heartbeat };
-    let callee = Callee {
+    let node = |node: ServiceNode| callback_service::ServiceNode {
+        url: node.url,
+        weight: node.weight,
+        health_check: node.heartbeat,
+    };
+    let callee = CallbackService {
         name: spec.name,
         nodes: spec.nodes.into_iter().map(node).collect(),
         health: spec.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms }),
@@ -78,13 +81,16 @@ fn read(spec: ServiceSpec) -> Result<Callee, ApiError> {
         timeout_ms: spec.timeout_ms.unwrap_or(0),
         secret: SigningSecret::new(spec.secret.unwrap_or_default()),
     };
-    callee.check().map_err(|InvalidCallee { field, why }| ApiError::field(field, why))?;
+    callee.check().map_err(|InvalidService { field, why }| ApiError::field(field, why))?;
     Ok(callee)
 }
 
-fn shown(callee: Callee) -> ServiceResource {
-    let node =
-        |node: CalleeNode| ServiceNode { url: node.url, weight: node.weight, heartbeat: node.health_check };
+fn shown(callee: CallbackService) -> ServiceResource {
+    let node = |node: callback_service::ServiceNode| ServiceNode {
+        url: node.url,
+        weight: node.weight,
+        heartbeat: node.health_check,
+    };
     ServiceResource {
         name: callee.name,
         nodes: callee.nodes.into_iter().map(node).collect(),

@@ -28,7 +28,7 @@ pub async fn issue(State(context): State<Context>, Body(new): Body<NewToken>) ->
 
 fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
     let scopes = new.scopes.iter().enumerate().map(|(at, word)| {
-        let known = || Scope::ALL.map(Scope::word).join(", ");
+        let known = || Scope::ALL.map(Scope::as_str).join(", ");
         let wrong = || ApiError::field(format!("scopes[{at}]"), format!("a scope is one of {}", known()));
         Scope::parse(word).ok_or_else(wrong)
     });
@@ -46,7 +46,7 @@ fn shown(token: Token, now: Moment) -> TokenResource {
         expired: token.grant.has_expired(now),
         id: token.id,
         name: token.name,
-        scopes: token.grant.scopes.iter().map(|scope| scope.word().to_owned()).collect(),
+        scopes: token.grant.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
         tags: token.grant.tags,
         created_at: view::timestamp(token.created_at),
         expires_at: token.grant.expires_at.map(view::timestamp),

@@ -17,7 +17,7 @@ use super::health::Health;
 use super::outbound::{Answer, Call, CallError, Outbound};
 use super::routing::{Router, Routing};
 use super::{attempt, headers, rpc, sign};
-use crate::core::callee::{Callee, CalleeNode};
+use crate::core::callback_service::{CallbackService, ServiceNode};
 
 /// The queue.
 pub const QUEUE: &str = "callback";
@@ -130,7 +130,12 @@ async fn not_now(service: &str, why: String) -> HandlerError {
 
 impl Callbacks {
     /// Calls the node that is chosen; where that was fail-over, the next one if nothing was sent.
-    async fn call(&self, callee: &Callee, job: &Job, context: &Context<Self>) -> Result<Answer, CallError> {
+    async fn call(
+        &self,
+        callee: &CallbackService,
+        job: &Job,
+        context: &Context<Self>,
+    ) -> Result<Answer, CallError> {
         let answering = self.health.answering(callee);
         let nodes = self.router.choose(job.routing, &callee.name, context.task_id(), &answering);
         let mut ended =
@@ -150,8 +155,8 @@ impl Callbacks {
 
     fn request(
         &self,
-        node: &CalleeNode,
-        callee: &Callee,
+        node: &ServiceNode,
+        callee: &CallbackService,
         job: &Job,
         context: &Context<Self>,
     ) -> Result<Call, CallError> {
@@ -168,7 +173,7 @@ impl Callbacks {
 
     fn headers(
         &self,
-        callee: &Callee,
+        callee: &CallbackService,
         job: &Job,
         context: &Context<Self>,
         body: &str,

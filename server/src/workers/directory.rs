@@ -7,7 +7,7 @@ use taskcenter_client::TaskCenter;
 use taskcenter_client::resources::ServiceResource;
 
 use super::inside::Inside;
-use crate::core::callee::{Callee, CalleeNode, HealthCheck, SigningSecret};
+use crate::core::callback_service::{CallbackService, HealthCheck, ServiceNode, SigningSecret};
 
 /// Finds services.
 #[async_trait]
@@ -16,22 +16,22 @@ pub trait Directory: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it could not be looked up.
-    async fn find(&self, name: &str) -> Result<Option<Callee>, String>;
+    async fn find(&self, name: &str) -> Result<Option<CallbackService>, String>;
 
     /// Every service; secrets may be left out.
     ///
     /// # Errors
     /// Why they could not be read.
-    async fn all(&self) -> Result<Vec<Callee>, String>;
+    async fn all(&self) -> Result<Vec<CallbackService>, String>;
 }
 
 #[async_trait]
 impl Directory for Inside {
-    async fn find(&self, name: &str) -> Result<Option<Callee>, String> {
+    async fn find(&self, name: &str) -> Result<Option<CallbackService>, String> {
         self.service().callee(name).await.map_err(|error| error.to_string())
     }
 
-    async fn all(&self) -> Result<Vec<Callee>, String> {
+    async fn all(&self) -> Result<Vec<CallbackService>, String> {
         self.service().callees().await.map_err(|error| error.to_string())
     }
 }
@@ -64,7 +64,7 @@ impl Elsewhere {
 
 #[async_trait]
 impl Directory for Elsewhere {
-    async fn find(&self, name: &str) -> Result<Option<Callee>, String> {
+    async fn find(&self, name: &str) -> Result<Option<CallbackService>, String> {
         let service = self.center.service(name).await;
         let service = match service {
             Ok(service) => service,
@@ -72,24 +72,24 @@ impl Directory for Elsewhere {
             Err(error) => return Err(error.to_string()),
         };
         let secret = if service.signed { self.secret(name).await? } else { SigningSecret::default() };
-        Ok(Some(Callee { secret, ..callee(service) }))
+        Ok(Some(CallbackService { secret, ..callee(service) }))
     }
 
-    async fn all(&self) -> Result<Vec<Callee>, String> {
+    async fn all(&self) -> Result<Vec<CallbackService>, String> {
         let list = self.center.services().await.map_err(|error| error.to_string())?;
         Ok(list.services.into_iter().map(callee).collect())
     }
 }
 
-fn callee(service: ServiceResource) -> Callee {
-    let node = |node: taskcenter_client::resources::ServiceNode| CalleeNode {
+fn callee(service: ServiceResource) -> CallbackService {
+    let node = |node: taskcenter_client::resources::ServiceNode| ServiceNode {
         url: node.url,
         weight: node.weight,
         health_check: node.heartbeat,
     };
     let health =
         service.health.map(|health| HealthCheck { path: health.path, interval_ms: health.interval_ms });
-    Callee {
+    CallbackService {
         name: service.name,
         nodes: service.nodes.into_iter().map(node).collect(),
         health,

@@ -74,7 +74,7 @@ impl Guard {
     }
 
     fn permits(&self, address: IpAddr) -> bool {
-        let holds = |nets: &[Net]| nets.iter().any(|net| net.holds(address));
+        let holds = |nets: &[Net]| nets.iter().any(|net| net.contains(address));
         !holds(&self.deny) && (holds(&self.allow) || !holds(&DENIED))
     }
 }

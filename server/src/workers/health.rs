@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::directory::Directory;
 use super::outbound::{Call, Outbound};
-use crate::core::callee::{Callee, CalleeNode};
+use crate::core::callback_service::{CallbackService, ServiceNode};
 
 /// Nodes that are asked at the same time, of those that answered the last time and of those that did not.
 const AT_ONCE: [usize; 2] = [512, 64];
@@ -30,12 +30,12 @@ pub struct Health(Mutex<HashMap<String, String>>);
 
 impl Health {
     /// The nodes of a service that may be called.
-    pub fn answering<'a>(&self, callee: &'a Callee) -> Vec<&'a CalleeNode> {
+    pub fn answering<'a>(&self, callee: &'a CallbackService) -> Vec<&'a ServiceNode> {
         let down = self.lock();
         callee
             .nodes
             .iter()
-            .filter(|node| !(callee.is_checked(node) && down.contains_key(&node.url)))
+            .filter(|node| !(callee.is_health_checked(node) && down.contains_key(&node.url)))
             .collect()
     }
 
@@ -126,7 +126,7 @@ impl Watch {
         }
     }
 
-    async fn services(&self) -> Vec<Callee> {
+    async fn services(&self) -> Vec<CallbackService> {
         self.directory.all().await.unwrap_or_else(|why| {
             tracing::debug!(why, "the services cannot be read; their nodes stay as they are");
             Vec::new()
@@ -134,19 +134,19 @@ impl Watch {
     }
 
     /// Asks every node of a service; its name.
-    async fn pass(&self, callee: Callee) -> String {
-        let checked = callee.nodes.iter().filter(|node| callee.is_checked(node));
+    async fn pass(&self, callee: CallbackService) -> String {
+        let checked = callee.nodes.iter().filter(|node| callee.is_health_checked(node));
         join_all(checked.map(|node| self.look(&callee, node))).await;
         callee.name
     }
 
-    fn interval_ms(&self, callee: &Callee) -> u64 {
+    fn interval_ms(&self, callee: &CallbackService) -> u64 {
         let own = callee.health.as_ref().and_then(|health| health.interval_ms);
         own.unwrap_or_else(|| u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// How long a service's next pass has to wait yet.
-    fn wait_ms(&self, callee: &Callee, ended_at: &HashMap<String, i64>, now: i64) -> u64 {
+    fn wait_ms(&self, callee: &CallbackService, ended_at: &HashMap<String, i64>, now: i64) -> u64 {
         // A clock that was put back must not keep it waiting.
         let waited = ended_at.get(&callee.name).and_then(|at| u64::try_from(now.saturating_sub(*at)).ok());
         waited.map_or(0, |waited| self.interval_ms(callee).saturating_sub(waited))
@@ -155,12 +155,12 @@ impl Watch {
     /// Until the next pass may begin, or the services are read again to see what is new.
     fn pause(
         &self,
-        services: &[Callee],
+        services: &[CallbackService],
         ended_at: &HashMap<String, i64>,
         under_way: &HashSet<String>,
         now: i64,
     ) -> Duration {
-        let wait = |callee: &Callee| {
+        let wait = |callee: &CallbackService| {
             if under_way.contains(&callee.name) {
                 self.interval_ms(callee)
             } else {
@@ -172,14 +172,14 @@ impl Watch {
     }
 
     /// Nodes that hung the last time wait for each other, and for nobody else.
-    async fn look(&self, callee: &Callee, node: &CalleeNode) {
+    async fn look(&self, callee: &CallbackService, node: &ServiceNode) {
         let room = if self.health.is_down(&node.url) { &self.room.down } else { &self.room.up };
         // It is never closed.
         let _place = room.acquire().await;
         self.health.say(&node.url, self.ask(callee, node).await);
     }
 
-    async fn ask(&self, callee: &Callee, node: &CalleeNode) -> Result<(), String> {
+    async fn ask(&self, callee: &CallbackService, node: &ServiceNode) -> Result<(), String> {
         let base = node.url.trim_end_matches('/');
         let call = Call {
             method: Method::GET,

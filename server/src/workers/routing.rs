@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
-use crate::core::callee::CalleeNode;
+use crate::core::callback_service::ServiceNode;
 
 /// How a node is chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -53,8 +53,8 @@ impl Router {
         routing: Routing,
         service: &str,
         task_id: &str,
-        nodes: &[&'a CalleeNode],
-    ) -> Vec<&'a CalleeNode> {
+        nodes: &[&'a ServiceNode],
+    ) -> Vec<&'a ServiceNode> {
         let all: u64 = nodes.iter().map(|node| weight(node)).sum();
         if all == 0 {
             return Vec::new();
@@ -81,17 +81,17 @@ impl Router {
     }
 
     /// Of those with as few, one after the other.
-    fn least_busy<'a>(&self, service: &str, nodes: &[&'a CalleeNode]) -> Vec<&'a CalleeNode> {
+    fn least_busy<'a>(&self, service: &str, nodes: &[&'a ServiceNode]) -> Vec<&'a ServiceNode> {
         let first = self.turn(service) as usize % nodes.len();
         let busy = &lock(&self.0).busy;
         let load =
-            |node: &CalleeNode| f64::from(busy.get(&node.url).copied().unwrap_or(0)) / weight(node) as f64;
+            |node: &ServiceNode| f64::from(busy.get(&node.url).copied().unwrap_or(0)) / weight(node) as f64;
         let in_turn = nodes[first..].iter().chain(&nodes[..first]).copied();
         in_turn.min_by(|a, b| load(a).total_cmp(&load(b))).into_iter().collect()
     }
 
     /// Counts a call until the answer is dropped.
-    pub fn call(&self, node: &CalleeNode) -> Busy {
+    pub fn call(&self, node: &ServiceNode) -> Busy {
         *lock(&self.0).busy.entry(node.url.clone()).or_default() += 1;
         Busy { router: Arc::clone(&self.0), url: node.url.clone() }
     }
@@ -112,12 +112,12 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn weight(node: &CalleeNode) -> u64 {
+fn weight(node: &ServiceNode) -> u64 {
     u64::from(node.weight.max(1))
 }
 
 /// The node on whose stretch the place lies.
-fn at<'a>(nodes: &[&'a CalleeNode], place: u64) -> &'a CalleeNode {
+fn at<'a>(nodes: &[&'a ServiceNode], place: u64) -> &'a ServiceNode {
     let mut left = place;
     for node in nodes {
         if left < weight(node) {
@@ -129,7 +129,7 @@ fn at<'a>(nodes: &[&'a CalleeNode], place: u64) -> &'a CalleeNode {
 }
 
 /// The highest score has the task; a node that goes takes only its own tasks with it.
-fn score(node: &CalleeNode, task_id: &str) -> f64 {
+fn score(node: &ServiceNode, task_id: &str) -> f64 {
     // The standard hasher with its fixed keys: every worker comes to the same choice.
     let mut hasher = std::hash::DefaultHasher::new();
     (&node.url, task_id).hash(&mut hasher);
@@ -141,8 +141,8 @@ fn score(node: &CalleeNode, task_id: &str) -> f64 {
 mod tests {
     use super::*;
 
-    fn nodes(weights: &[u32]) -> Vec<CalleeNode> {
-        let node = |(at, weight): (usize, &u32)| CalleeNode {
+    fn nodes(weights: &[u32]) -> Vec<ServiceNode> {
+        let node = |(at, weight): (usize, &u32)| ServiceNode {
             url: at.to_string(),
             weight: *weight,
             health_check: false,
@@ -150,7 +150,7 @@ mod tests {
         weights.iter().enumerate().map(node).collect()
     }
 
-    fn calls(routing: Routing, nodes: &[CalleeNode], times: u32) -> HashMap<String, u32> {
+    fn calls(routing: Routing, nodes: &[ServiceNode], times: u32) -> HashMap<String, u32> {
         let (router, all) = (Router::new(7), nodes.iter().collect::<Vec<_>>());
         let mut counts = HashMap::new();
         for time in 0..times {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::core::callee::SigningSecret;
+use crate::core::callback_service::SigningSecret;
 
 /// Seconds since the epoch at which the callback was signed. A receiver refuses one that is minutes old.
 pub const TIMESTAMP: &str = "x-taskcenter-timestamp";

@@ -66,7 +66,7 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
     }
     let task = Task { queue: Some("q".to_owned()), ..task() };
     let mut run = run_until(&task, NOW);
-    run.queued(NOW).unwrap();
+    run.enqueue(NOW).unwrap();
     store.insert_tasks(vec![task]).await;
     store.insert_runs(&[run]).await.unwrap();
     let ports = Ports {

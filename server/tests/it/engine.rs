@@ -9,7 +9,7 @@ use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::adapters::memory::{MemoryBus, MemoryStore};
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::adapters::redis::RedisLock;
-use taskcenter_server::core::alert::{AlertEvent, Change, Limits};
+use taskcenter_server::core::alert::{AlertEvent, AlertTransition, Limits};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Run, RunState, Task, TaskId, TaskState};
 use taskcenter_server::engine::backlog::Backlog;
@@ -217,10 +217,10 @@ impl Bus for Countless {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Told(Mutex<Vec<(Option<String>, Change)>>);
+struct Told(Mutex<Vec<(Option<String>, AlertTransition)>>);
 
 impl AlertSink for Told {
-    fn tell(&self, events: &[AlertEvent]) {
+    fn send(&self, events: &[AlertEvent]) {
         let events = events.iter().map(|event| (event.key.subject.clone(), event.change));
         self.0.lock().unwrap().extend(events);
     }
@@ -240,14 +240,17 @@ async fn a_broker_that_is_away_keeps_no_queue_from_being_counted() {
     bus.0.store(true, Ordering::Relaxed);
     let queued = |_| {
         let mut run = Run { queue: Some("q".to_owned()), ..firing("q") };
-        run.queued(NOW).unwrap();
+        run.enqueue(NOW).unwrap();
         run
     };
     store.insert_runs(&(0..9).map(queued).collect::<Vec<_>>()).await.unwrap();
     assert!(backlog.run_once(NOW, true).await.is_err(), "what failed is said");
     let shown = metrics.encode().unwrap();
     assert!(shown.lines().any(|line| line.contains("queue=\"q\"") && line.ends_with(" 9")), "{shown}");
-    let wanted = [(Some("group".to_owned()), Change::Raised), (Some("q".to_owned()), Change::Raised)];
+    let wanted = [
+        (Some("group".to_owned()), AlertTransition::Raised),
+        (Some("q".to_owned()), AlertTransition::Raised),
+    ];
     assert_eq!(*told.0.lock().unwrap(), wanted, "and the group's alert stays as it is");
 }
 

@@ -25,7 +25,7 @@ pub struct Stand {
 /// By how much an event moves the attempt and the claim.
 const fn moves(event: RunEvent) -> (i64, i64) {
     match event {
-        RunEvent::Taken => (0, 1),
+        RunEvent::Leased => (0, 1),
         RunEvent::Requeued => (1, 0),
         RunEvent::Republished => (1, 1),
         _ => (0, 0),

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
-    Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, QueueRow,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// What is wrong.
@@ -214,8 +214,8 @@ impl Store for Broken {
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
     }
 
-    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
-        self.inner.remember(request).await
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        self.inner.insert_idempotency_record(request).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -226,20 +226,20 @@ impl Store for Broken {
         self.inner.fires_in_minute(at).await
     }
 
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
-        self.inner.count_ends(day, ends).await
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+        self.inner.count_outcomes(day, ends).await
     }
 
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        self.inner.ends_on(day).await
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        self.inner.outcomes_on(day).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.inner.backlog(now).await
     }
 
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
-        self.inner.prune(ended_before, remembered_before, limit).await
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
+        self.inner.prune(ended_before, idempotency_before, limit).await
     }
 
     async fn now(&self) -> Result<Moment> {

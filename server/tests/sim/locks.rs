@@ -65,8 +65,8 @@ impl Lock for Handle {
         self.current().join(node, ttl_ms).await
     }
 
-    async fn hold(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
-        self.current().hold(node, shards, ttl_ms).await
+    async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
+        self.current().acquire(node, shards, ttl_ms).await
     }
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
@@ -77,7 +77,7 @@ impl Lock for Handle {
         self.current().wake(shards).await
     }
 
-    async fn woken(&self) -> Result<Vec<u16>> {
-        self.current().woken().await
+    async fn next_hint(&self) -> Result<Vec<u16>> {
+        self.current().next_hint().await
     }
 }

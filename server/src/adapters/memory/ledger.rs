@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{Advance, EndsRow, InsertedRun, InsertedTask, Remembered, ReplacedTask};
+use crate::ports::{Advance, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask};
 
-/// How far the store's clock may be behind a moment that is stepped over: what rounding may cost.
-const FORGIVEN_MS: i64 = 1;
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
@@ -27,11 +25,11 @@ pub struct Ledger {
     pub(super) open: HashMap<TaskId, BTreeSet<RunId>>,
     /// Runs in `ready`.
     pub(super) ready: BTreeSet<(Moment, RunId)>,
-    remembered: BTreeMap<String, Remembered>,
+    remembered: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
     /// Ends by day.
-    ends: BTreeMap<i64, Vec<EndsRow>>,
+    ends: BTreeMap<i64, Vec<OutcomeCount>>,
 }
 
 impl Ledger {
@@ -60,7 +58,7 @@ impl Ledger {
     /// Puts `task` in the place of `read`, if that one still stands.
     pub fn replace_task(&mut self, read: &Task, task: &Task, now: Moment) -> ReplacedTask {
         let Some(stored) = self.tasks.get(&read.id) else { return ReplacedTask::Moved };
-        if stored.stand() != read.stand() {
+        if stored.position() != read.position() {
             // This very change may have been made by an earlier try.
             return if stored == task { ReplacedTask::Done } else { ReplacedTask::Moved };
         }
@@ -77,32 +75,18 @@ impl Ledger {
     pub fn cancel_task(&mut self, id: &TaskId, rev: Option<u32>, hide: bool, now: Moment) -> bool {
         let stands = |task: &&Task| rev.is_none_or(|rev| task.rev == rev);
         let Some(task) = self.tasks.get(id).filter(stands).cloned() else { return false };
-        let hidden = task.hidden || hide;
-        self.put_task(
-            Task { state: TaskState::Cancelled, next_due_at: None, dedup_key: None, hidden, ..task },
-            now,
-        );
+        self.put_task(task.tombstone(hide), now);
         true
     }
 
     /// The linearization point of a fire. The store's own clock has a word in it.
     pub fn advance_task(&mut self, advance: &Advance, now: Moment) -> bool {
         let Some(task) = self.tasks.get(&advance.task_id) else { return false };
-        let stands = task.stand() == (advance.rev, TaskState::Active, Some(advance.due));
-        if !stands || advance.due > now.plus_ms(FORGIVEN_MS) {
-            return task.has_passed(advance.rev, advance.last_due_at);
+        if !advance.is_allowed(task, now) {
+            return advance.has_passed(task);
         }
-        let mut moved = Task {
-            last_due_at: Some(advance.last_due_at),
-            next_due_at: advance.next_due_at,
-            fired_count: task.fired_count.saturating_add(u64::from(advance.fires)),
-            ..task.clone()
-        };
-        if moved.next_due_at.is_none() {
-            moved.state = TaskState::Finished;
-            moved.dedup_key = None;
-        }
-        self.put_task(moved, now);
+        let stepped = task.stepped(advance);
+        self.put_task(stepped, now);
         true
     }
 
@@ -114,7 +98,7 @@ impl Ledger {
         if let Some(key) = &task.dedup_key {
             self.keys.insert(key.clone(), task.id.clone());
         }
-        if matches!(task.state, TaskState::Finished | TaskState::Cancelled) {
+        if task.state.has_ended() {
             self.ended_tasks.entry(task.id.clone()).or_insert(now);
         }
         self.tasks.insert(task.id.clone(), task);
@@ -147,7 +131,7 @@ impl Ledger {
     pub fn update_run(&mut self, run: &Run) -> bool {
         let stands = self.runs.get(&run.id).is_some_and(|stored| stored.version == run.version);
         if stands {
-            self.put_run(Run { version: run.version + 1, ..run.clone() });
+            self.put_run(run.clone().next_version());
         }
         stands
     }
@@ -179,7 +163,7 @@ impl Ledger {
     }
 
     /// Stores the request unless its key is known; what stands under the key now.
-    pub fn remember(&mut self, request: &Remembered) -> Remembered {
+    pub fn insert_idempotency_record(&mut self, request: &IdempotencyRecord) -> IdempotencyRecord {
         self.remembered.entry(request.key.clone()).or_insert_with(|| request.clone()).clone()
     }
 
@@ -199,7 +183,7 @@ impl Ledger {
     }
 
     /// Adds to the ends of a day.
-    pub fn count_ends(&mut self, day: Moment, ends: &[EndsRow]) {
+    pub fn count_outcomes(&mut self, day: Moment, ends: &[OutcomeCount]) {
         let rows = self.ends.entry(day.ms().div_euclid(DAY_MS)).or_default();
         for end in ends {
             match rows.iter_mut().find(|row| (&row.tag, row.state) == (&end.tag, end.state)) {
@@ -210,14 +194,14 @@ impl Ledger {
     }
 
     /// The ends of a day.
-    pub fn ends_on(&self, day: Moment) -> Vec<EndsRow> {
+    pub fn outcomes_on(&self, day: Moment) -> Vec<OutcomeCount> {
         self.ends.get(&day.ms().div_euclid(DAY_MS)).cloned().unwrap_or_default()
     }
 
     /// Removes what ended or was remembered long ago; how many rows.
-    pub fn prune(&mut self, ended_before: Moment, remembered_before: Moment, limit: usize) -> u64 {
+    pub fn prune(&mut self, ended_before: Moment, idempotency_before: Moment, limit: usize) -> u64 {
         let known = self.remembered.len();
-        self.remembered.retain(|_, request| request.at >= remembered_before);
+        self.remembered.retain(|_, request| request.at >= idempotency_before);
         let forgotten = known - self.remembered.len();
         let runs = oldest(
             self.runs.values().filter_map(|run| Some((run.ended_at?, run.id.clone()))),

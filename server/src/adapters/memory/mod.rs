@@ -15,8 +15,8 @@ pub use self::records::MemoryRecords;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, QueueRow, Remembered, ReplacedTask,
-    Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, QueueRow,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever
@@ -134,8 +134,8 @@ impl Store for MemoryStore {
         Ok(self.ledger().runs_needing_attention(shards, now, limit, queued_only))
     }
 
-    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
-        Ok(self.ledger().remember(request))
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        Ok(self.ledger().insert_idempotency_record(request))
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -147,21 +147,21 @@ impl Store for MemoryStore {
         Ok(self.ledger().fires_in_minute(at))
     }
 
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
-        self.ledger().count_ends(day, ends);
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+        self.ledger().count_outcomes(day, ends);
         Ok(())
     }
 
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        Ok(self.ledger().ends_on(day))
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        Ok(self.ledger().outcomes_on(day))
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         Ok(self.ledger().backlog(now))
     }
 
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
-        Ok(self.ledger().prune(ended_before, remembered_before, limit as usize))
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
+        Ok(self.ledger().prune(ended_before, idempotency_before, limit as usize))
     }
 
     async fn now(&self) -> Result<Moment> {

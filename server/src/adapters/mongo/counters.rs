@@ -8,10 +8,9 @@ use serde::Deserialize;
 
 use super::Ledger;
 use super::errors::{bounded, corrupt};
-use super::rows::state_name;
 use super::updates;
 use crate::core::{Moment, RunState};
-use crate::ports::{EndsRow, Result};
+use crate::ports::{OutcomeCount, Result};
 
 const DAY: Duration = Duration::from_hours(24);
 const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
@@ -28,12 +27,12 @@ pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Resu
 }
 
 /// Adds to the ends of a day; repeated as little as [`count`].
-pub async fn count_ends(ledger: &Ledger, day: Moment, ends: &[EndsRow]) -> Result<()> {
-    let statement = |row: &EndsRow| {
+pub async fn count_outcomes(ledger: &Ledger, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+    let statement = |row: &OutcomeCount| {
         let mut add = increment(&ends_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
         if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert"))
         {
-            set.insert("state", state_name(row.state));
+            set.insert("state", row.state.as_str());
         }
         add
     };
@@ -60,7 +59,7 @@ fn day_prefix(at: Moment) -> String {
 
 /// `ends|2026-11-21|dead|`
 fn ends_prefix(day: Moment, state: RunState) -> String {
-    format!("ends|{}|{}|", leading(day, 10), state_name(state))
+    format!("ends|{}|{}|", leading(day, 10), state.as_str())
 }
 
 fn leading(at: Moment, chars: usize) -> String {
@@ -75,11 +74,11 @@ struct Count {
     fires: i64,
 }
 
-pub async fn ends_on(ledger: &Ledger, day: Moment) -> Result<Vec<EndsRow>> {
+pub async fn outcomes_on(ledger: &Ledger, day: Moment) -> Result<Vec<OutcomeCount>> {
     let prefix = format!("ends|{}|", leading(day, 10));
     let row = |count: Count| {
         let state = count.state.ok_or_else(|| corrupt(format!("no state in the ends of {}", count.tag)))?;
-        Ok(EndsRow { state, runs: count.fires.try_into().map_err(corrupt)?, tag: count.tag })
+        Ok(OutcomeCount { state, runs: count.fires.try_into().map_err(corrupt)?, tag: count.tag })
     };
     counted(ledger, &prefix).await?.into_iter().map(row).collect()
 }

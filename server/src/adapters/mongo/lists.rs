@@ -4,9 +4,9 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 
 use super::errors::bounded;
-use super::rows::{date, state_name};
+use super::rows::date;
 use super::{Ledger, schema, updates};
-use crate::core::{Run, Task, TaskState};
+use crate::core::{Run, Task};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
 pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
@@ -19,7 +19,7 @@ pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     let mut filter = doc! { "hidden": { "$ne": true } };
     filter.insert(
         "state",
-        wanted.state.map_or_else(|| doc! { "$ne": "cancelled" }, |state| doc! { "$eq": task_state(state) }),
+        wanted.state.map_or_else(|| doc! { "$ne": "cancelled" }, |state| doc! { "$eq": state.as_str() }),
     );
     if let Some(name) = &wanted.name {
         filter.insert("name", name);
@@ -35,15 +35,6 @@ pub fn task_index(wanted: &TaskFilter) -> Document {
         (Some(_), _) => doc! { "name": 1, "_id": -1 },
         (None, Some(_)) => doc! { "state": 1, "_id": -1 },
         (None, None) => doc! { "_id": 1 },
-    }
-}
-
-const fn task_state(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Active => "active",
-        TaskState::Paused => "paused",
-        TaskState::Finished => "finished",
-        TaskState::Cancelled => "cancelled",
     }
 }
 
@@ -63,7 +54,7 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
         filter.insert("tag", tag);
     }
     if let Some(state) = wanted.state {
-        filter.insert("state", state_name(state));
+        filter.insert("state", state.as_str());
     }
     if let Some((at, id)) = &page.before {
         filter.insert("scheduled_at", doc! { "$lte": date(*at) });

@@ -6,10 +6,10 @@ mod counters;
 mod errors;
 #[doc(hidden)]
 pub mod explained;
+mod idempotency;
 mod lists;
 mod prune;
 mod records;
-mod remembered;
 mod replace;
 mod rows;
 mod runs;
@@ -28,14 +28,14 @@ use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, port_error, refused, unavailable};
+use self::idempotency::IdempotencyRow;
 use self::records::RecordRow;
-use self::remembered::RememberedRow;
 use self::rows::{RunRow, TaskRow};
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record, Records,
-    Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, PortError,
+    QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long an operation waits for a primary, unless the URI says otherwise.
@@ -62,7 +62,7 @@ struct Ledger {
     tasks: Collection<TaskRow>,
     runs: Collection<RunRow>,
     counters: Collection<Document>,
-    remembered: Collection<RememberedRow>,
+    remembered: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
 }
 
@@ -259,8 +259,8 @@ impl Store for MongoStore {
         backlog::queues(self.ready().await?).await
     }
 
-    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
-        remembered::remember(self.ready().await?, request).await
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        idempotency::insert(self.ready().await?, request).await
     }
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
@@ -289,21 +289,21 @@ impl Store for MongoStore {
         counters::in_minute(self.ready().await?, at).await
     }
 
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
-        counters::count_ends(self.ready().await?, day, ends).await
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+        counters::count_outcomes(self.ready().await?, day, ends).await
     }
 
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        counters::ends_on(self.ready().await?, day).await
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        counters::outcomes_on(self.ready().await?, day).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         backlog::rows(self.ready().await?, now).await
     }
 
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         let ledger = self.ready().await?;
-        let forgotten = remembered::forget(ledger, remembered_before).await?;
+        let forgotten = idempotency::forget(ledger, idempotency_before).await?;
         Ok(forgotten + prune::run(ledger, ended_before, limit).await?)
     }
 

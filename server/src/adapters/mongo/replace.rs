@@ -8,7 +8,7 @@ use super::errors::{bounded, corrupt, is_duplicate, persistent, port_error, unav
 use super::rows::{TaskRow, date};
 use super::updates::by_id_hint;
 use super::{Ledger, tasks};
-use crate::core::{Task, TaskId, TaskState};
+use crate::core::{Task, TaskId};
 use crate::ports::{ReplacedTask, Result};
 
 /// How often a change is tried whose key was held by a task that was gone when it was looked up.
@@ -54,14 +54,8 @@ async fn replace(ledger: &Ledger, read: &Task, task: &Task) -> Result<Tried> {
 
 /// Where the task stood when it was read: see [`Task::stand`].
 fn stands(read: &Task) -> Document {
-    let state = match read.state {
-        TaskState::Active => "active",
-        TaskState::Paused => "paused",
-        TaskState::Finished => "finished",
-        TaskState::Cancelled => "cancelled",
-    };
     let next = read.next_due_at.map_or(doc! { "$exists": false }, |due| doc! { "$eq": date(due) });
-    doc! { "_id": read.id.as_str(), "rev": i64::from(read.rev), "state": state, "next_due_at": next }
+    doc! { "_id": read.id.as_str(), "rev": i64::from(read.rev), "state": read.state.as_str(), "next_due_at": next }
 }
 
 /// It does not stand where it was read: this very change may have been made by an earlier try, and may have been followed by fires.

@@ -268,7 +268,7 @@ pub struct RunRow {
 /// write can tell its own from another's.
 pub fn progress(run: &Run, write_id: ObjectId) -> Document {
     let mut set = doc! {
-        "state": state_name(run.state),
+        "state": run.state.as_str(),
         "attempt": i64::from(run.attempt),
         "token": &run.token,
         "holder": &run.holder,
@@ -292,21 +292,6 @@ pub fn progress(run: &Run, write_id: ObjectId) -> Document {
         update.insert("$unset", unset);
     }
     update
-}
-
-/// A run's state as its rows spell it.
-pub const fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Firing => "firing",
-        RunState::Fired => "fired",
-        RunState::Ready => "ready",
-        RunState::Leased => "leased",
-        RunState::Retrying => "retrying",
-        RunState::Succeeded => "succeeded",
-        RunState::Dead => "dead",
-        RunState::Skipped => "skipped",
-        RunState::Cancelled => "cancelled",
-    }
 }
 
 impl From<&Run> for RunRow {
@@ -369,29 +354,6 @@ impl From<RunRow> for Run {
             ended_at: row.ended_at.map(moment),
             result: row.result,
             version: row.version as u64,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_is_spelt_as_serde_spells_it() {
-        use RunState as S;
-        for state in [
-            S::Firing,
-            S::Fired,
-            S::Ready,
-            S::Leased,
-            S::Retrying,
-            S::Succeeded,
-            S::Dead,
-            S::Skipped,
-            S::Cancelled,
-        ] {
-            assert_eq!(serde_json::to_value(state).unwrap(), state_name(state));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::errors::{DUPLICATE_KEY, bounded, corrupt, persistent, port_error, ref
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
+use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, PortError, Result};
 
@@ -219,7 +220,7 @@ pub fn advance_statements(advances: &[Advance]) -> Vec<Document> {
 fn advance_statement(crowd: &[&Advance]) -> Document {
     let ids: Vec<&str> = crowd.iter().map(|advance| advance.task_id.as_str()).collect();
     let advance = crowd[0];
-    let reached = doc! { "$lte": [date(advance.due), { "$add": ["$$NOW", 1] }] };
+    let reached = doc! { "$lte": [date(advance.due), { "$add": ["$$NOW", CLOCK_TOLERANCE_MS] }] };
     let filter = doc! {
         "_id": { "$in": ids },
         "rev": i64::from(advance.rev),
@@ -251,9 +252,7 @@ async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>>
     let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
     let tasks = by_id(ledger, &ids).await?;
     let by_id: HashMap<&TaskId, &Task> = tasks.iter().map(|task| (&task.id, task)).collect();
-    let passed = |advance: &Advance| {
-        by_id.get(&advance.task_id).is_some_and(|task| task.has_passed(advance.rev, advance.last_due_at))
-    };
+    let passed = |advance: &Advance| by_id.get(&advance.task_id).is_some_and(|task| advance.has_passed(task));
     Ok(advances.iter().map(passed).collect())
 }
 

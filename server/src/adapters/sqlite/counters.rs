@@ -3,9 +3,8 @@
 use rusqlite::{Connection, params};
 
 use super::errors::corrupt;
-use super::rows::run_state;
 use crate::core::{Moment, RunState};
-use crate::ports::{EndsRow, Result};
+use crate::ports::{OutcomeCount, Result};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -20,8 +19,6 @@ pub const IN_MINUTE: &str = "SELECT tag, fires FROM fires WHERE period = 'minute
 /// A day's ends stand beside its fires: the period bears the state that the runs ended in.
 pub const ON_DAY: &str = "SELECT period, tag, fires FROM fires
     WHERE period IN ('succeeded', 'dead', 'skipped', 'cancelled') AND starts_at = ?1";
-
-const ENDS: [RunState; 4] = [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
 
 pub const EXPIRE: &str = "DELETE FROM fires WHERE period = ?1 AND starts_at < ?2";
 
@@ -49,24 +46,23 @@ pub fn in_minute(db: &Connection, at: Moment) -> Result<Vec<(String, u64)>> {
 }
 
 /// Adds to the ends of a day.
-pub fn count_ends(db: &Connection, day: Moment, ends: &[EndsRow]) -> Result<()> {
+pub fn count_outcomes(db: &Connection, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
     let mut add = db.prepare_cached(ADD)?;
     for row in ends {
-        add.execute(params![run_state(row.state), start(day, DAY_MS), row.tag, row.runs as i64])?;
+        add.execute(params![row.state.as_str(), start(day, DAY_MS), row.tag, row.runs as i64])?;
     }
     Ok(())
 }
 
 /// The ends of a day.
-pub fn ends_on(db: &Connection, day: Moment) -> Result<Vec<EndsRow>> {
+pub fn outcomes_on(db: &Connection, day: Moment) -> Result<Vec<OutcomeCount>> {
     let mut find = db.prepare_cached(ON_DAY)?;
     let mut found = find.query([start(day, DAY_MS)])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         let (word, tag, runs): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let state = ENDS.into_iter().find(|state| run_state(*state) == word);
-        let state = state.ok_or_else(|| corrupt(format!("{word} is no end")))?;
-        rows.push(EndsRow { tag, state, runs: runs as u64 });
+        let state = RunState::parse(&word).ok_or_else(|| corrupt(format!("{word} is no end")))?;
+        rows.push(OutcomeCount { tag, state, runs: runs as u64 });
     }
     Ok(rows)
 }
@@ -76,7 +72,7 @@ pub fn expire(db: &Connection, now: Moment) -> Result<()> {
     let mut expire = db.prepare_cached(EXPIRE)?;
     expire.execute(params!["minute", now.plus_ms(-KEEP_MINUTES_MS).ms()])?;
     let days = now.plus_ms(-KEEP_DAYS_MS).ms();
-    for period in ["day"].into_iter().chain(ENDS.map(run_state)) {
+    for period in ["day"].into_iter().chain(RunState::TERMINAL.map(RunState::as_str)) {
         expire.execute(params![period, days])?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The statements behind the port, for a test to ask for their plans.
 
-use super::{SqliteStore, backlog, counters, lists, prune, remembered, rows, runs, tasks};
+use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, runs, tasks};
 use crate::core::{RunState, TaskState};
 use crate::ports::{Result, TaskFilter};
 
@@ -42,8 +42,8 @@ fn statements() -> Vec<(String, String)> {
         ("fires", counters::IN_MINUTE),
         ("ends", counters::ON_DAY),
         ("expire", counters::EXPIRE),
-        ("remembered", remembered::BY_KEY),
-        ("forget", remembered::FORGET),
+        ("remembered", idempotency::BY_KEY),
+        ("forget", idempotency::FORGET),
         ("prune runs", prune::RUNS),
         ("prune tasks", prune::TASKS),
         ("prune task", prune::TASK),
@@ -68,7 +68,7 @@ fn task_lists() -> Vec<(String, String)> {
 
 fn run_lists() -> Vec<(String, String)> {
     let before = (0, "f".to_owned());
-    let state = super::rows::run_state(RunState::Dead);
+    let state = RunState::Dead.as_str();
     let mut lists = Vec::new();
     for given in 0..8 {
         for before in [None, Some(&before)] {

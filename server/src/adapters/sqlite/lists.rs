@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::rows::{self, run_state, task_state};
-use crate::core::{Run, Task, TaskState};
+use super::rows;
+use crate::core::{Run, RunState, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// The states in a listing that names none.
@@ -36,7 +36,7 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
         let index = if filter.name.is_some() { "tasks_by_name" } else { "tasks_by_state" };
         let mut arm = format!(
             "SELECT doc, id FROM tasks INDEXED BY {index} WHERE hidden = 0 AND state = '{}'",
-            task_state(state)
+            state.as_str()
         );
         if let Some(name) = &filter.name {
             arm.push_str(" AND name = ?");
@@ -55,7 +55,7 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
 pub fn runs(db: &Connection, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
-    let state = filter.state.map(run_state);
+    let state = filter.state.map(RunState::as_str);
     let wanted = [
         ("task_id", "runs_by_task", task_id.as_ref().map(|id| id as &dyn ToSql)),
         ("state", "runs_by_state", state.as_ref().map(|state| state as &dyn ToSql)),

@@ -6,12 +6,12 @@ mod datadir;
 mod errors;
 #[doc(hidden)]
 pub mod explained;
+mod idempotency;
 mod lists;
 mod log;
 mod prune;
 mod readers;
 mod records;
-mod remembered;
 mod rows;
 mod runs;
 mod schema;
@@ -34,8 +34,8 @@ use self::writer::Writer;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, EndsRow, InsertedRun, InsertedTask, Page, PortError, QueueRow, Record,
-    Records, Remembered, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, PortError,
+    QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
 /// How long a statement waits for a program from outside that looks into the file.
@@ -250,9 +250,9 @@ impl Store for SqliteStore {
         self.readers.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
     }
 
-    async fn remember(&self, request: &Remembered) -> Result<Remembered> {
+    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
         let request = request.clone();
-        self.writer.write(move |db| remembered::remember(db, &request)).await
+        self.writer.write(move |db| idempotency::insert(db, &request)).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -264,21 +264,21 @@ impl Store for SqliteStore {
         self.readers.read(move |db| counters::in_minute(db, at)).await
     }
 
-    async fn count_ends(&self, day: Moment, ends: &[EndsRow]) -> Result<()> {
+    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
         let ends = ends.to_vec();
-        self.writer.write(move |db| counters::count_ends(db, day, &ends)).await
+        self.writer.write(move |db| counters::count_outcomes(db, day, &ends)).await
     }
 
-    async fn ends_on(&self, day: Moment) -> Result<Vec<EndsRow>> {
-        self.readers.read(move |db| counters::ends_on(db, day)).await
+    async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
+        self.readers.read(move |db| counters::outcomes_on(db, day)).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.readers.read(move |db| backlog::rows(db, now)).await
     }
 
-    async fn prune(&self, ended_before: Moment, remembered_before: Moment, limit: u32) -> Result<u64> {
-        prune::run(self, ended_before, remembered_before, limit).await
+    async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
+        prune::run(self, ended_before, idempotency_before, limit).await
     }
 
     async fn now(&self) -> Result<Moment> {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::SqliteStore;
-use super::{counters, remembered};
+use super::{counters, idempotency};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -28,7 +28,7 @@ pub async fn run(store: &SqliteStore, ended: Moment, remembered: Moment, limit: 
     let now = store.clock.now();
     store.writer.write(move |db| counters::expire(db, now)).await?;
     let limit = u64::from(limit);
-    let forgotten = in_steps(store, limit, move |db, step| remembered::forget(db, remembered, step)).await?;
+    let forgotten = in_steps(store, limit, move |db, step| idempotency::forget(db, remembered, step)).await?;
     let runs = in_steps(store, limit, move |db, step| prune_runs(db, ended, step)).await?;
     Ok(forgotten + runs + prune_tasks(store, ended, limit - runs).await?)
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::errors::{corrupt, refused};
 use crate::adapters::unreadable;
 use crate::core::task::SHARDS;
-use crate::core::{Moment, Run, RunState, Task, TaskState};
+use crate::core::{Moment, Run, Task};
 use crate::ports::Result;
 
 /// Bytes of documents read at a time: thousands of rows of 4 MiB each would not fit into memory, and the rest can be asked for again.
@@ -37,7 +37,7 @@ impl TaskRow {
             id: task.id.as_str().to_owned(),
             shard: task.id.shard(),
             name: task.name.clone(),
-            state: task_state(task.state),
+            state: task.state.as_str(),
             next_due_at: task.next_due_at.map(Moment::ms),
             dedup_key: task.dedup_key.clone(),
             hidden: task.hidden,
@@ -48,7 +48,7 @@ impl TaskRow {
     /// Whether it differs from `before` in its document and its next moment at most, as after nearly every step.
     fn only_moves(&self, before: &Task) -> bool {
         self.name == before.name
-            && self.state == task_state(before.state)
+            && self.state == before.state.as_str()
             && self.dedup_key == before.dedup_key
             && self.hidden == before.hidden
     }
@@ -126,7 +126,7 @@ impl RunRow {
             shard: run.task_id.shard(),
             tag: run.tag.clone(),
             queue: run.queue.clone(),
-            state: run_state(run.state),
+            state: run.state.as_str(),
             scheduled_at: run.scheduled_at.ms(),
             attention_at: run.attention_at.map(Moment::ms),
             ended_at: run.ended_at.map(Moment::ms),
@@ -140,7 +140,7 @@ impl RunRow {
     /// # Errors
     /// When the run cannot be written down.
     pub fn next(run: &Run) -> Result<Self> {
-        Self::new(&Run { version: run.version.wrapping_add(1), ..run.clone() })
+        Self::new(&run.clone().next_version())
     }
 
     /// Stores it; whether no row stood in its way.
@@ -201,31 +201,6 @@ pub const REPLACE_RUN: &str =
 
 fn document(of: &impl Serialize) -> Result<String> {
     serde_json::to_string(of).map_err(refused)
-}
-
-/// A task's state as its rows spell it.
-pub const fn task_state(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Active => "active",
-        TaskState::Paused => "paused",
-        TaskState::Finished => "finished",
-        TaskState::Cancelled => "cancelled",
-    }
-}
-
-/// A run's state as its rows spell it.
-pub const fn run_state(state: RunState) -> &'static str {
-    match state {
-        RunState::Firing => "firing",
-        RunState::Fired => "fired",
-        RunState::Ready => "ready",
-        RunState::Leased => "leased",
-        RunState::Retrying => "retrying",
-        RunState::Succeeded => "succeeded",
-        RunState::Dead => "dead",
-        RunState::Skipped => "skipped",
-        RunState::Cancelled => "cancelled",
-    }
 }
 
 const _: () = assert!(SHARDS <= 64, "a mask of shards is one integer");
@@ -311,18 +286,6 @@ pub fn one<T: DeserializeOwned>(db: &Connection, sql: &str, key: &dyn ToSql) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_state_is_spelt_as_serde_spells_it() {
-        use {RunState as R, TaskState as T};
-        for state in [T::Active, T::Paused, T::Finished, T::Cancelled] {
-            assert_eq!(serde_json::to_value(state).unwrap(), task_state(state));
-        }
-        let open = [R::Firing, R::Fired, R::Ready, R::Leased, R::Retrying];
-        for state in open.into_iter().chain([R::Succeeded, R::Dead, R::Skipped, R::Cancelled]) {
-            assert_eq!(serde_json::to_value(state).unwrap(), run_state(state));
-        }
-    }
 
     #[test]
     fn a_mask_has_a_bit_for_each_shard() {

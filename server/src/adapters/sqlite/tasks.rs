@@ -4,11 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
 use super::rows::{self, TaskRow, one, replace_task, within_bytes};
-use crate::core::{Moment, Task, TaskId, TaskState};
+use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, ReplacedTask, Result};
-
-/// How far the node's clock may be behind a moment that is stepped over: what rounding may cost.
-const FORGIVEN_MS: i64 = 1;
 
 pub const BY_ID: &str = "SELECT doc FROM tasks WHERE id = ?1";
 
@@ -71,7 +68,7 @@ pub fn due(db: &Connection, mask: i64, until: Moment, limit: u32) -> Result<Vec<
 /// Puts `task` in the place of `read`, if that one still stands.
 pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result<ReplacedTask> {
     let Some(stored) = by_id(db, &read.id)? else { return Ok(ReplacedTask::Moved) };
-    if stored.stand() != read.stand() {
+    if stored.position() != read.position() {
         // This very change may have been made by an earlier try.
         return Ok(if stored == *task { ReplacedTask::Done } else { ReplacedTask::Moved });
     }
@@ -91,25 +88,11 @@ pub fn advance(db: &Connection, advances: &[Advance], now: Moment) -> Result<Vec
 /// The linearization point of a fire. The store's own clock has a word in it.
 fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> {
     let Some(task) = by_id(db, &advance.task_id)? else { return Ok(false) };
-    let stands = task.stand() == (advance.rev, TaskState::Active, Some(advance.due));
-    if stands && advance.due <= now.plus_ms(FORGIVEN_MS) {
-        replace_task(db, &task, &stepped(&task, advance), now)?;
-        return Ok(true);
+    if !advance.is_allowed(&task, now) {
+        return Ok(advance.has_passed(&task));
     }
-    Ok(task.has_passed(advance.rev, advance.last_due_at))
-}
-
-fn stepped(task: &Task, advance: &Advance) -> Task {
-    let moved = Task {
-        last_due_at: Some(advance.last_due_at),
-        next_due_at: advance.next_due_at,
-        fired_count: task.fired_count.saturating_add(u64::from(advance.fires)),
-        ..task.clone()
-    };
-    if moved.next_due_at.is_some() {
-        return moved;
-    }
-    Task { state: TaskState::Finished, dedup_key: None, ..moved }
+    replace_task(db, &task, &task.stepped(advance), now)?;
+    Ok(true)
 }
 
 /// Turns tasks into tombstones; the ids of those that are tombstones now.
@@ -126,23 +109,13 @@ pub fn cancel(
         if rev.is_some_and(|rev| task.rev != rev) {
             continue;
         }
-        let tombstone = buried(&task, hide);
+        let tombstone = task.tombstone(hide);
         if tombstone != task {
             replace_task(db, &task, &tombstone, now)?;
         }
         tombstones.push(task.id);
     }
     Ok(tombstones)
-}
-
-fn buried(task: &Task, hide: bool) -> Task {
-    Task {
-        state: TaskState::Cancelled,
-        next_due_at: None,
-        dedup_key: None,
-        hidden: task.hidden || hide,
-        ..task.clone()
-    }
 }
 
 /// What is stored of a task that is submitted.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::answer::Refused;
 use super::rows::Row;
 use super::{NOT_TYPES, Result};
-use crate::core::retry::RetryPolicy;
-use crate::core::submission::{Dedup, MAX_ATTEMPTS, Submission};
+use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
+use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, TaskId};
 
 const MAX_TEXT_BYTES: usize = 256;

@@ -6,8 +6,8 @@ use super::answer::Refused;
 use super::{RPC_TAG, Result, SCRIPT_TAG};
 use crate::compat::settings::Kingtask;
 use crate::core::Moment;
-use crate::core::retry::RetryPolicy;
-use crate::core::submission::{Dedup, MAX_ATTEMPTS, MAX_RUNTIME_SEC, Submission};
+use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
+use crate::core::submission::{Dedup, MAX_RUNTIME_SEC, Submission};
 
 /// The queue of the worker that runs scripts.
 pub const SCRIPTS: &str = "script";

@@ -149,7 +149,7 @@ impl Front {
     /// How many tasks came to such an end on a day of the server's time zone.
     async fn ended(&self, date: &str, state: RunState) -> Result<u64> {
         let day = answer::day(date).ok_or(Refused::Argument)?;
-        let ends = self.service.ends_on(day).await?;
+        let ends = self.service.outcomes_on(day).await?;
         let of_ours = ends.iter().filter(|end| end.state == state && TAGS.contains(&end.tag.as_str()));
         Ok(of_ours.map(|end| end.runs).sum())
     }

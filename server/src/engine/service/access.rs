@@ -168,7 +168,7 @@ impl Service {
         let peer = peer.to_canonical();
         match () {
             () if peer.is_loopback() => Origin::Here,
-            () if self.access.trusted.iter().any(|range| range.holds(peer)) => Origin::Trusted,
+            () if self.access.trusted.iter().any(|range| range.contains(peer)) => Origin::Trusted,
             () => Origin::Elsewhere,
         }
     }
@@ -185,7 +185,7 @@ impl Service {
                 Ok(Caller::new("loopback", Grant::everything()))
             }
             None if may_come_without && origin == Origin::Trusted => {
-                Ok(Caller::new("trusted", Grant::of_a_trusted_network()))
+                Ok(Caller::new("trusted", Grant::trusted_network()))
             }
             None => Err(Denied::Missing),
             Some(token) if self.is_the_configured_one(token) => {

@@ -1,7 +1,7 @@
 //! The services that are called back.
 
 use super::{Result, Service, ServiceError};
-use crate::core::callee::{Callee, KIND};
+use crate::core::callback_service::{CallbackService, KIND};
 
 /// Documents read at a time.
 const PAGE: u32 = 500;
@@ -11,9 +11,9 @@ impl Service {
     ///
     /// # Errors
     /// A port's error.
-    pub async fn put_callee(&self, callee: &Callee, keep_secret: bool) -> Result<Callee> {
+    pub async fn put_callee(&self, callee: &CallbackService, keep_secret: bool) -> Result<CallbackService> {
         let name = callee.name.clone();
-        self.change_record::<Callee, _, ServiceError>(KIND, &name, |standing| {
+        self.change_record::<CallbackService, _, ServiceError>(KIND, &name, |standing| {
             let mut callee = callee.clone();
             if let (Some(standing), true) = (standing, keep_secret) {
                 callee.secret = standing.secret;
@@ -27,7 +27,7 @@ impl Service {
     ///
     /// # Errors
     /// A port's error.
-    pub async fn callee(&self, name: &str) -> Result<Option<Callee>> {
+    pub async fn callee(&self, name: &str) -> Result<Option<CallbackService>> {
         self.read_record(KIND, name).await
     }
 
@@ -35,11 +35,11 @@ impl Service {
     ///
     /// # Errors
     /// A port's error.
-    pub async fn callees(&self) -> Result<Vec<Callee>> {
-        let mut all: Vec<Callee> = Vec::new();
+    pub async fn callees(&self) -> Result<Vec<CallbackService>> {
+        let mut all: Vec<CallbackService> = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self.list_records::<Callee>(KIND, None, after.as_deref(), PAGE).await?;
+            let page = self.list_records::<CallbackService>(KIND, None, after.as_deref(), PAGE).await?;
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|(key, _)| key.clone());
             all.extend(page.into_iter().map(|(_, callee)| callee));

@@ -1,9 +1,9 @@
 //! The commands that change a task or a run that is there.
 
 use super::{Change, IdempotencyKey, Reach, Result, Service, ServiceError, told};
-use crate::core::change::{self, CannotChange};
-use crate::core::run::{IllegalTransition, OVERTAKEN, OpenRun};
+use crate::core::run::{IllegalTransition, OpenRun, SUPERSEDED};
 use crate::core::submission::{Dedup, Submission};
+use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{InsertedRun, ReplacedTask};
 
@@ -54,7 +54,7 @@ impl Service {
         let definition = self.with_queue(definition);
         Reach::now().demand_task(&definition)?;
         let edit = |task: &Task, open: &[u32], now| {
-            Ok(Some((change::edited(task, definition.clone(), open, now)?, None)))
+            Ok(Some((task_change::edit(task, definition.clone(), open, now)?, None)))
         };
         self.change(Change::TaskEdit, id, Some(rev), edit).await
     }
@@ -64,7 +64,8 @@ impl Service {
     /// # Errors
     /// As [`Service::edit`].
     pub async fn pause(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
-        let pause = |task: &Task, open: &[u32], _| Ok(change::paused(task, open)?.map(|task| (task, None)));
+        let pause =
+            |task: &Task, open: &[u32], _| Ok(task_change::pause(task, open)?.map(|task| (task, None)));
         self.change(Change::TaskPause, id, rev, pause).await
     }
 
@@ -75,7 +76,7 @@ impl Service {
     /// As [`Service::edit`].
     pub async fn resume(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
         let resume = |task: &Task, open: &[u32], now| {
-            let Some((next, missed)) = change::resumed(task, open, now)? else { return Ok(None) };
+            let Some((next, missed)) = task_change::resume(task, open, now)? else { return Ok(None) };
             let row = missed.map(|missed| {
                 let reason = format!("paused: {} moments passed", missed.stretch.count);
                 Run::skipped(task, missed.from, missed.stretch, reason, "", now)
@@ -109,7 +110,7 @@ impl Service {
             let open = self.open_revs(id).await?;
             let Some((mut next, row)) = decide(&task, &open, now)? else { return self.changed(task).await };
             if let Some(row) = row {
-                next = change::beyond(&next, self.standing_row(row).await?.decides_up_to());
+                next = task_change::continue_after(&next, self.standing_row(row).await?.decides_up_to());
             }
             crate::failpoint!("change::before_replace");
             let replaced = self.ports.store.replace_task(&task, &next).await?;
@@ -233,7 +234,7 @@ impl Service {
         let again = self.shown_task(id).await?;
         let is_of_now = again.rev == stands.rev && again.state != TaskState::Cancelled;
         if is_of_now || !stands.is_untouched() {
-            return Ok((!stands.was_overtaken()).then_some(stands));
+            return Ok((!stands.was_superseded()).then_some(stands));
         }
         self.unless_called_off(stands).await
     }
@@ -242,7 +243,7 @@ impl Service {
     /// meanwhile is none.
     async fn unless_called_off(&self, run: Run) -> Result<Option<Run>> {
         let mut off = run.clone();
-        if off.cancel(OVERTAKEN, self.now()).is_ok() && !self.replace(vec![off]).await?.is_empty() {
+        if off.cancel(SUPERSEDED, self.now()).is_ok() && !self.replace(vec![off]).await?.is_empty() {
             crate::failpoint!("trigger::called_off");
             return Ok(None);
         }
@@ -279,7 +280,7 @@ impl Service {
             return Err(ServiceError::Over("the run's task is deleted".to_owned()));
         }
         let now = self.now();
-        let run = self.change_run(id, |run| run.redriven(now)).await?;
+        let run = self.change_run(id, |run| run.redrive(now)).await?;
         self.hints.attention();
         Ok(run)
     }
@@ -307,7 +308,7 @@ impl Service {
             }
             let was_dead = run.state == RunState::Dead;
             let Confirmation { succeeded, message, result } = word.clone();
-            run.confirmed_late(succeeded, message, result, self.now())
+            run.confirm(succeeded, message, result, self.now())
                 .map_err(|_| ServiceError::RunState(run.state))?;
             crate::failpoint!("confirm::before_update");
             let confirmed = if was_dead && !succeeded {

@@ -6,7 +6,7 @@ use super::reach::Reach;
 use super::{Result, Service, ServiceError, Submitted};
 use crate::core::submission::Submission;
 use crate::core::{Moment, TaskId};
-use crate::ports::Remembered;
+use crate::ports::IdempotencyRecord;
 
 /// What a caller sends along so that a request whose answer was lost can be sent again. It holds for a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +66,9 @@ impl Service {
     ) -> Result<Vec<String>> {
         let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
         let at: Moment = self.now();
-        let asked = Remembered { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
+        let asked = IdempotencyRecord { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at };
         crate::failpoint!("submit::before_remember");
-        let standing = self.ports.store.remember(&asked).await?;
+        let standing = self.ports.store.insert_idempotency_record(&asked).await?;
         if standing.fingerprint == asked.fingerprint {
             Ok(standing.ids)
         } else {

@@ -24,7 +24,7 @@ impl Reach {
     }
 
     pub fn reaches(&self, name: &str) -> bool {
-        self.grant().reaches(name)
+        self.grant().allows_tag(name)
     }
 
     /// A task or a run of this tag is looked at or changed.

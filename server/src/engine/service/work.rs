@@ -103,7 +103,7 @@ impl Service {
         let now = self.ports.clock.now();
         let lease_until = self.lease_clock.now().plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
-        runs.retain_mut(|run| run.leased_by(&terms.worker, self.ids.token(now), lease_until).is_ok());
+        runs.retain_mut(|run| run.lease(&terms.worker, self.ids.token(now), lease_until).is_ok());
         crate::failpoint!("lease::before_update");
         let taken = self.replace(runs).await?;
         crate::failpoint!("lease::updated");
@@ -178,7 +178,7 @@ impl Service {
             if already_says(run, &report.outcome) {
                 return Ok(false);
             }
-            let reported = run.reported(&report.outcome, report.message.clone(), &self.settings.retry, now);
+            let reported = run.report(&report.outcome, report.message.clone(), &self.settings.retry, now);
             reported.map_err(|IllegalTransition { state, .. }| {
                 ServiceError::Stale(format!("the run is {state:?}"))
             })?;

@@ -113,7 +113,7 @@ async fn leases_are_held_in_redis_over_tls() {
     let lock = RedisLock::trusting(&url, "it", pem(&certificates)).unwrap();
     let nodes = until(async || lock.join("node", 60_000).await).await;
     assert_eq!(nodes, ["node"]);
-    assert_eq!(lock.hold("node", &[1, 2], 60_000).await.unwrap(), [1, 2]);
+    assert_eq!(lock.acquire("node", &[1, 2], 60_000).await.unwrap(), [1, 2]);
     lock.wake(&[1]).await.unwrap();
 
     let stranger = certificates::make(strangers.path());

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use taskcenter_server::compat::{Compat, Easytask};
-use taskcenter_server::core::callee::{Callee, CalleeNode, SigningSecret};
+use taskcenter_server::core::callback_service::{CallbackService, ServiceNode, SigningSecret};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId, TaskState};
 
@@ -515,12 +515,12 @@ pub async fn a_callback_whose_worker_died_is_made_again(on: &dyn Fixture) {
 
 pub async fn a_service_of_the_native_api_is_not_the_fronts_to_change(on: &dyn Fixture) {
     let on = desk(on);
-    let node_of = |url: &str| CalleeNode { url: url.to_owned(), weight: 1, health_check: false };
-    let signed = Callee {
+    let node_of = |url: &str| ServiceNode { url: url.to_owned(), weight: 1, health_check: false };
+    let signed = CallbackService {
         name: "srv".to_owned(),
         nodes: vec![node_of("http://127.0.0.1:8080")],
         secret: SigningSecret::new("a secret of sixteen bytes and more"),
-        ..Callee::default()
+        ..CallbackService::default()
     };
     on.stage.service.put_callee(&signed, false).await.unwrap();
     for port in [8080, 9999] {
@@ -533,7 +533,11 @@ pub async fn a_service_of_the_native_api_is_not_the_fronts_to_change(on: &dyn Fi
     // An admin may put a native service in the place of the front's; from then on it is native.
     let other = |port: u16| with(node(port), "name", json!("other"));
     assert_eq!(post(&on, "/add_task_server", &other(8080)).await, DONE);
-    on.stage.service.put_callee(&Callee { name: "other".to_owned(), ..signed }, false).await.unwrap();
+    on.stage
+        .service
+        .put_callee(&CallbackService { name: "other".to_owned(), ..signed }, false)
+        .await
+        .unwrap();
     is_refused(
         &post(&on, "/add_task_server", &other(9999)).await,
         10_001,

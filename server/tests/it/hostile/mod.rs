@@ -183,7 +183,7 @@ impl Front {
         let id = TaskId::parse(task["id"].as_str().unwrap()).unwrap();
         let task = self.state.service.shown_task(&id).await.unwrap();
         let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
-        run.queued(NOW).unwrap();
+        run.enqueue(NOW).unwrap();
         self.fixture.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
     }
 

@@ -185,7 +185,7 @@ impl Server {
         let id = self.create(&spec).await["id"].as_str().unwrap().to_owned();
         let task = self.state.service.shown_task(&TaskId::parse(&id).unwrap()).await.unwrap();
         let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
-        run.queued(NOW).unwrap();
+        run.enqueue(NOW).unwrap();
         self.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
         run
     }

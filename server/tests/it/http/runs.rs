@@ -15,7 +15,7 @@ async fn a_fired_run(server: &Server) -> Run {
     let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
     let due = task.next_due_at.unwrap();
     let mut run = Run::firing(&task, due, "node", "secret-token".to_owned(), NOW.plus_ms(10_000));
-    run.confirmed(Moment::from_sec(NOW_SEC + 3_601)).unwrap();
+    run.mark_fired(Moment::from_sec(NOW_SEC + 3_601)).unwrap();
     server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
     run
 }
@@ -66,10 +66,10 @@ async fn runs_are_listed_page_by_page() {
         // Two of a moment, of which the id decides.
         let at = NOW.plus_ms((n / 2) * 1_000);
         let mut run = Run::triggered(&task, &format!("mark{n}"), "t".into(), at);
-        run.confirmed(at).unwrap();
+        run.mark_fired(at).unwrap();
         runs.push(run);
     }
-    runs[2].reported(&Outcome::Dead, None, &RetryPolicy::default(), NOW).unwrap();
+    runs[2].report(&Outcome::Dead, None, &RetryPolicy::default(), NOW).unwrap();
     server.store.insert_runs(&runs[1..]).await.unwrap();
     runs.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
     let wanted: Vec<Value> = runs.iter().map(|run| json!(run.id)).collect();

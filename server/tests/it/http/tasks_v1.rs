@@ -394,7 +394,7 @@ async fn a_cancelled_task_is_shown_and_a_deleted_one_is_not() {
     let waiting = server.ready("42").await;
     let task = json!({"id": waiting.task_id});
     let mut held = Run::firing(&stored(&server, &task).await, NOW.plus_ms(1), "node", "t".into(), NOW);
-    held.confirmed(NOW).unwrap();
+    held.mark_fired(NOW).unwrap();
     held.attention_at = Some(NOW.plus_ms(60_000));
     server.store.insert_runs(std::slice::from_ref(&held)).await.unwrap();
 

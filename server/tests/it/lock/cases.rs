@@ -20,7 +20,7 @@ async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) 
 }
 
 async fn hold(lock: &Arc<dyn Lock>, node: &str, shards: &[u16]) -> Vec<u16> {
-    lock.hold(node, shards, LONG_MS).await.unwrap()
+    lock.acquire(node, shards, LONG_MS).await.unwrap()
 }
 
 pub async fn a_shard_has_one_holder(on: &dyn Fixture) {
@@ -34,7 +34,7 @@ pub async fn a_shard_has_one_holder(on: &dyn Fixture) {
 }
 
 pub async fn a_holder_renews_what_it_holds(on: &dyn Fixture) {
-    assert_eq!(on.one().hold("a", &[3, 5], SHORT_MS).await.unwrap(), [3, 5]);
+    assert_eq!(on.one().acquire("a", &[3, 5], SHORT_MS).await.unwrap(), [3, 5]);
     assert_eq!(hold(&on.one(), "a", &[5]).await, [5]);
     // Once the other lease has run out, this one would have too.
     eventually(async || hold(&on.two(), "b", &[3]).await == [3]).await;
@@ -42,7 +42,7 @@ pub async fn a_holder_renews_what_it_holds(on: &dyn Fixture) {
 }
 
 pub async fn a_lease_that_runs_out_is_taken_by_another(on: &dyn Fixture) {
-    assert_eq!(on.one().hold("a", &[7], SHORT_MS).await.unwrap(), [7]);
+    assert_eq!(on.one().acquire("a", &[7], SHORT_MS).await.unwrap(), [7]);
     eventually(async || hold(&on.two(), "b", &[7]).await == [7]).await;
     assert_eq!(hold(&on.one(), "a", &[7]).await, [] as [u16; 0]);
 }
@@ -88,7 +88,7 @@ async fn wake_until<T>(lock: &Arc<dyn Lock>, shards: &[u16], arrived: impl Futur
 
 pub async fn a_hint_reaches_every_watcher(on: &dyn Fixture) {
     let (one, two) = (on.one(), on.two());
-    let both = async { tokio::join!(one.woken(), two.woken()) };
+    let both = async { tokio::join!(one.next_hint(), two.next_hint()) };
     let (a, b) = wake_until(&on.one(), &[1, 63], both).await;
     assert_eq!(a.unwrap(), [1, 63]);
     assert_eq!(b.unwrap(), [1, 63]);
@@ -96,13 +96,13 @@ pub async fn a_hint_reaches_every_watcher(on: &dyn Fixture) {
 
 pub async fn a_watcher_that_stopped_waiting_loses_nothing(on: &dyn Fixture) {
     let (one, two) = (on.one(), on.two());
-    wake_until(&two, &[1], async { one.woken().await.unwrap() }).await;
+    wake_until(&two, &[1], async { one.next_hint().await.unwrap() }).await;
     {
-        let waiting = one.woken();
+        let waiting = one.next_hint();
         tokio::pin!(waiting);
         let _ = futures_util::poll!(&mut waiting);
     }
     two.wake(&[9]).await.unwrap();
-    let until_nine = async { while one.woken().await.unwrap() != [9] {} };
+    let until_nine = async { while one.next_hint().await.unwrap() != [9] {} };
     tokio::time::timeout(DEADLINE, until_nine).await.expect("the hint was lost");
 }

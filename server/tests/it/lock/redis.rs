@@ -57,17 +57,17 @@ async fn without_redis_calls_fail_and_with_it_they_work_again() {
     let at = listener.local_addr().unwrap();
     drop(listener);
     let lock = RedisLock::new(&at.to_string(), &format!("it{:032x}", unique())).unwrap();
-    let is_absent = async || matches!(lock.hold("a", &[1], 60_000).await, Err(PortError::Unavailable(..)));
+    let is_absent = async || matches!(lock.acquire("a", &[1], 60_000).await, Err(PortError::Unavailable(..)));
     assert!(is_absent().await);
-    assert!(matches!(lock.woken().await, Err(PortError::Unavailable(..))));
+    assert!(matches!(lock.next_hint().await, Err(PortError::Unavailable(..))));
 
     for _ in 0..2 {
         let redis = door(TcpListener::bind(at).await.unwrap());
-        let is_back = async { while lock.hold("a", &[1], 60_000).await.is_err() {} };
+        let is_back = async { while lock.acquire("a", &[1], 60_000).await.is_err() {} };
         tokio::time::timeout(std::time::Duration::from_secs(10), is_back).await.expect("it never came back");
         let woken = async {
             tokio::select! {
-                hint = async { loop { if let Ok(hint) = lock.woken().await { return hint } } } => hint,
+                hint = async { loop { if let Ok(hint) = lock.next_hint().await { return hint } } } => hint,
                 () = async { loop { let _ = lock.wake(&[4]).await; } } => Vec::new(),
             }
         };

@@ -3,7 +3,7 @@
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::task::TaskId;
 use taskcenter_server::engine::service::{IdempotencyKey, Result, ServiceError, Submitted};
-use taskcenter_server::ports::Remembered;
+use taskcenter_server::ports::IdempotencyRecord;
 
 use super::{NOW, Stage};
 
@@ -37,13 +37,13 @@ pub async fn a_request_that_broke_off_is_completed(on: &Stage) {
     // The process died after the ids were written down, and before the second task was stored.
     let promised =
         [on.submit(plain("a")).await, TaskId::new(uuid::Uuid::from_u128(crate::store::samples::unique()))];
-    let begun = Remembered {
+    let begun = IdempotencyRecord {
         key: "tasks:k".to_owned(),
         fingerprint: "f".to_owned(),
         ids: promised.iter().map(ToString::to_string).collect(),
         at: NOW,
     };
-    on.store.remember(&begun).await.unwrap();
+    on.store.insert_idempotency_record(&begun).await.unwrap();
     let answers = on.service.submit_once(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
     assert_eq!(ids(answers), promised);
     assert_eq!(on.store.task(&promised[1]).await.unwrap().unwrap().data, "b");

@@ -18,9 +18,9 @@ async fn with_many_open_runs(on: &Stage) -> TaskId {
     let run = |n: usize| {
         let at = NOW.plus_ms(-1_000 * n as i64);
         let mut run = Run::firing(&task, at, "node", "token".to_owned(), NOW);
-        run.queued(NOW).unwrap();
+        run.enqueue(NOW).unwrap();
         if n.is_multiple_of(2) {
-            run.leased_by("worker", "token".to_owned(), NOW.plus_ms(60_000)).unwrap();
+            run.lease("worker", "token".to_owned(), NOW.plus_ms(60_000)).unwrap();
         }
         run
     };

@@ -1,9 +1,9 @@
 //! Fires by hand, and runs that are brought back by hand: what a change of their task means for them.
 
-use taskcenter_server::core::change::CannotChange;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::task_change::CannotChange;
 use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId, TaskState};
 use taskcenter_server::engine::service::{IdempotencyKey, Service, ServiceError};
 
@@ -70,7 +70,7 @@ pub async fn a_triggered_run_is_named_by_every_change_that_follows(on: &Stage) {
     let named = [run.id.clone()];
     assert_eq!(edit(on, &id, "new").await, named, "a node may have read the task before");
     // It has, and is sending the message.
-    run.claimed_by("another node", NOW.plus_ms(10_000));
+    run.claim("another node", NOW.plus_ms(10_000));
     assert_eq!(on.store.update_runs(&[run]).await.unwrap(), [true]);
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named);
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named, "it is paused already");
@@ -84,7 +84,7 @@ async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
     let due = task.next_due_at.unwrap();
     let mut run = Run::firing(&task, due, "node", "token".to_owned(), NOW);
     run.queue = None;
-    run.reported(&Outcome::Failed { retry_after_ms: Some(0) }, None, &retry, NOW).unwrap();
+    run.report(&Outcome::Failed { retry_after_ms: Some(0) }, None, &retry, NOW).unwrap();
     on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
     let advance = taskcenter_server::ports::Advance {
         task_id: id.clone(),
@@ -105,8 +105,8 @@ pub async fn a_further_attempt_is_named_by_the_change_that_follows(on: &Stage) {
     edit(on, &id, "new").await;
     // A node has read the task, and is sending the second attempt, or waits for its broker.
     let mut again = on.run(&run).await;
-    again.next_attempt("another token".to_owned()).unwrap();
-    again.claimed_by("another node", NOW.plus_ms(10_000));
+    again.start_next_attempt("another token".to_owned()).unwrap();
+    again.claim("another node", NOW.plus_ms(10_000));
     assert_eq!((again.state, again.fired_at), (RunState::Firing, None));
     assert_eq!(on.store.update_runs(&[again]).await.unwrap(), [true]);
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, [run.id]);

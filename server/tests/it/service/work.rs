@@ -108,7 +108,7 @@ pub async fn a_lease_that_ran_out_is_another_attempt(on: &Stage) {
     on.rescue().await;
     let again = on.run(&run).await;
     assert_eq!((again.state, again.attempt), (RunState::Ready, 2));
-    assert_eq!(again.reason.as_deref(), Some("the worker's lease ran out"));
+    assert_eq!(again.reason.as_deref(), Some("the worker's lease expired"));
 }
 
 pub async fn a_renewed_lease_does_not_run_out(on: &Stage) {

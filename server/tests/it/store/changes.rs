@@ -2,14 +2,14 @@
 
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Task, TaskState};
-use taskcenter_server::ports::{Advance, Page, Remembered, ReplacedTask, TaskFilter};
+use taskcenter_server::ports::{Advance, IdempotencyRecord, Page, ReplacedTask, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, fire, full_task, keyed, task, unique};
 use super::tasks::insert;
 
 fn paused(task: &Task) -> Task {
-    Task { state: TaskState::Paused, ..task.revised(&[task.rev]) }
+    Task { state: TaskState::Paused, ..task.next_revision(&[task.rev]) }
 }
 
 pub async fn a_task_is_replaced_where_it_stood(on: &dyn Fixture) {
@@ -49,7 +49,7 @@ pub async fn two_nodes_that_change_a_task_have_one_winner(on: &dyn Fixture) {
     for _ in 0..20 {
         let old = task();
         insert(&*on.one(), &old).await;
-        let change = |data: &str| Task { data: data.to_owned(), ..old.revised(&[]) };
+        let change = |data: &str| Task { data: data.to_owned(), ..old.next_revision(&[]) };
         let (one, two, a, b) = (on.one(), on.two(), change("a"), change("b"));
         let answers = tokio::join!(one.replace_task(&old, &a), two.replace_task(&old, &b));
         let winner = match (answers.0.unwrap(), answers.1.unwrap()) {
@@ -65,7 +65,7 @@ pub async fn a_replacement_cannot_take_a_key_that_is_held(on: &dyn Fixture) {
     let (holder, other) = (keyed("k"), keyed("other"));
     insert(&*on.one(), &holder).await;
     insert(&*on.one(), &other).await;
-    let wish = Task { dedup_key: Some("k".to_owned()), ..other.revised(&[]) };
+    let wish = Task { dedup_key: Some("k".to_owned()), ..other.next_revision(&[]) };
     let held = ReplacedTask::KeyHeld(holder.id.clone());
     assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), held);
     assert_eq!(on.one().task(&other.id).await.unwrap(), Some(other.clone()));
@@ -79,7 +79,7 @@ pub async fn a_revised_task_passes_no_moment_of_the_old_revision(on: &dyn Fixtur
     insert(&*on.one(), &old).await;
     assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
     let fired = on.one().task(&old.id).await.unwrap().unwrap();
-    let revised = fired.revised(&[1]);
+    let revised = fired.next_revision(&[1]);
     assert_eq!(revised.past, [PastRev { rev: 1, last_due_at: PAST }]);
     assert_eq!(on.one().replace_task(&fired, &revised).await.unwrap(), ReplacedTask::Done);
 
@@ -114,7 +114,7 @@ pub async fn a_task_is_cancelled_at_its_revision_only(on: &dyn Fixture) {
     let (task, other) = (task(), task());
     insert(&*on.one(), &task).await;
     insert(&*on.one(), &other).await;
-    let second = task.revised(&[]);
+    let second = task.next_revision(&[]);
     assert_eq!(on.one().replace_task(&task, &second).await.unwrap(), ReplacedTask::Done);
     let ids = [task.id.clone(), other.id.clone()];
     assert_eq!(on.two().cancel_tasks(&ids[..1], Some(1), true, PAST).await.unwrap(), []);
@@ -129,32 +129,37 @@ pub async fn a_task_is_cancelled_at_its_revision_only(on: &dyn Fixture) {
 
 pub async fn a_key_is_remembered_with_what_came_first(on: &dyn Fixture) {
     let key = format!("tasks:$k.{}", unique());
-    let asked = |print: &str, ids: &[&str]| Remembered {
+    let asked = |print: &str, ids: &[&str]| IdempotencyRecord {
         key: key.clone(),
         fingerprint: print.to_owned(),
         ids: ids.iter().map(ToString::to_string).collect(),
         at: PAST,
     };
     let first = asked("f", &["a", "b"]);
-    assert_eq!(on.one().remember(&first).await.unwrap(), first);
-    assert_eq!(on.two().remember(&asked("f", &["c", "d"])).await.unwrap(), first);
-    assert_eq!(on.two().remember(&asked("g", &[])).await.unwrap(), first);
+    assert_eq!(on.one().insert_idempotency_record(&first).await.unwrap(), first);
+    assert_eq!(on.two().insert_idempotency_record(&asked("f", &["c", "d"])).await.unwrap(), first);
+    assert_eq!(on.two().insert_idempotency_record(&asked("g", &[])).await.unwrap(), first);
     for round in 0..20 {
         let key = format!("{key}{round}");
-        let asked = |id: &str| Remembered { key: key.clone(), ids: vec![id.to_owned()], ..first.clone() };
+        let asked =
+            |id: &str| IdempotencyRecord { key: key.clone(), ids: vec![id.to_owned()], ..first.clone() };
         let (one, two, a, b) = (on.one(), on.two(), asked("a"), asked("b"));
-        let (one, two) = tokio::join!(one.remember(&a), two.remember(&b));
+        let (one, two) = tokio::join!(one.insert_idempotency_record(&a), two.insert_idempotency_record(&b));
         assert_eq!(one.unwrap(), two.unwrap(), "two nodes agree");
     }
 }
 
 pub async fn what_was_remembered_long_ago_is_forgotten(on: &dyn Fixture) {
-    let request =
-        Remembered { key: "k".to_owned(), fingerprint: "f".to_owned(), ids: vec!["a".to_owned()], at: PAST };
-    let later = Remembered { ids: vec!["b".to_owned()], ..request.clone() };
-    on.one().remember(&request).await.unwrap();
+    let request = IdempotencyRecord {
+        key: "k".to_owned(),
+        fingerprint: "f".to_owned(),
+        ids: vec!["a".to_owned()],
+        at: PAST,
+    };
+    let later = IdempotencyRecord { ids: vec!["b".to_owned()], ..request.clone() };
+    on.one().insert_idempotency_record(&request).await.unwrap();
     on.one().prune(PAST, PAST, 100).await.unwrap();
-    assert_eq!(on.two().remember(&later).await.unwrap(), request, "not yet");
+    assert_eq!(on.two().insert_idempotency_record(&later).await.unwrap(), request, "not yet");
     on.one().prune(PAST, PAST.plus_ms(1), 100).await.unwrap();
-    assert_eq!(on.two().remember(&later).await.unwrap(), later);
+    assert_eq!(on.two().insert_idempotency_record(&later).await.unwrap(), later);
 }

@@ -1,7 +1,7 @@
 //! What the overview shows: fires a minute, and what is waiting.
 
 use taskcenter_server::core::{Moment, Run, RunState, Task};
-use taskcenter_server::ports::{BacklogRow, EndsRow};
+use taskcenter_server::ports::{BacklogRow, OutcomeCount};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, run_until, task};
@@ -70,20 +70,20 @@ pub async fn the_backlog_is_what_is_due_and_what_is_unreported(on: &dyn Fixture)
 }
 
 pub async fn ends_add_up_by_tag_state_and_day(on: &dyn Fixture) {
-    let end = |tag: &str, state, runs| EndsRow { tag: tag.to_owned(), state, runs };
+    let end = |tag: &str, state, runs| OutcomeCount { tag: tag.to_owned(), state, runs };
     // Far ahead, so that a store which drops old days keeps these.
     let day = Moment::from_sec(46_297 * 86_400);
     let on_day = async |day| {
-        let mut ends = on.two().ends_on(day).await.unwrap();
+        let mut ends = on.two().outcomes_on(day).await.unwrap();
         ends.sort_by_key(|end| (end.tag.clone(), end.runs));
         ends
     };
     let (well, dead) = (RunState::Succeeded, RunState::Dead);
     let store = on.one();
-    store.count_ends(day, &[end("a", well, 1), end("b|c}", dead, 2), end("a", dead, 3)]).await.unwrap();
-    store.count_ends(day, &[end("a", well, 10), end("$x.y", RunState::Cancelled, 4)]).await.unwrap();
-    store.count_ends(day.plus_ms(86_400_000), &[end("a", well, 100)]).await.unwrap();
-    store.count_ends(day, &[]).await.unwrap();
+    store.count_outcomes(day, &[end("a", well, 1), end("b|c}", dead, 2), end("a", dead, 3)]).await.unwrap();
+    store.count_outcomes(day, &[end("a", well, 10), end("$x.y", RunState::Cancelled, 4)]).await.unwrap();
+    store.count_outcomes(day.plus_ms(86_400_000), &[end("a", well, 100)]).await.unwrap();
+    store.count_outcomes(day, &[]).await.unwrap();
     store.count_fires(day, &fires(&[("a", 7)])).await.unwrap();
     let wanted =
         [end("$x.y", RunState::Cancelled, 4), end("a", dead, 3), end("a", well, 11), end("b|c}", dead, 2)];

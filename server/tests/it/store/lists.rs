@@ -104,7 +104,7 @@ pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
 pub fn ready(queue: &str, tag: &str, ms: i64) -> Run {
     let task = Task { queue: Some(queue.to_owned()), name: tag.to_owned(), ..due_at(PAST.plus_ms(ms)) };
     let mut run = run_until(&task, PAST);
-    run.queued(PAST).unwrap();
+    run.enqueue(PAST).unwrap();
     run
 }
 
@@ -133,7 +133,7 @@ pub async fn every_queue_means_those_named_by_their_tag(on: &dyn Fixture) {
 pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
     let mut run = ready("a", "a", 1);
     on.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    run.leased_by("worker", "token".to_owned(), PAST.plus_ms(1_000)).unwrap();
+    run.lease("worker", "token".to_owned(), PAST.plus_ms(1_000)).unwrap();
     assert_eq!(on.two().update_runs(std::slice::from_ref(&run)).await.unwrap(), [true]);
     assert_eq!(on.one().ready_runs(&["a".to_owned()], 9).await.unwrap(), []);
     let stored = on.one().run(&run.id).await.unwrap().unwrap();
@@ -152,10 +152,10 @@ pub async fn runs_that_need_the_bus_can_be_left_out(on: &dyn Fixture) {
 
 pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
     let mut leased = ready("a", "a", 1);
-    leased.leased_by("worker", "token".to_owned(), PAST).unwrap();
+    leased.lease("worker", "token".to_owned(), PAST).unwrap();
     let mut retrying = ready("b", "b", 1);
-    retrying.leased_by("worker", "token".to_owned(), PAST).unwrap();
-    retrying.outcome_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
+    retrying.lease("worker", "token".to_owned(), PAST).unwrap();
+    retrying.fail_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
     let over = ended(ready("c", "c", 1), Moment::from_ms(1));
     let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, over, run_until(&task(), PAST)];
     on.one().insert_runs(&runs).await.unwrap();

@@ -4,7 +4,7 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{Record, Records, Remembered, Store};
+use taskcenter_server::ports::{IdempotencyRecord, Record, Records, Store};
 use tempfile::TempDir;
 
 use super::samples::{PAST, fire, task};
@@ -99,8 +99,8 @@ async fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it()
     let minute = Moment::from_ms(1_000_000_680_000);
     assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
     let again =
-        Remembered { key: "request".into(), fingerprint: "g".into(), ids: vec!["b".into()], at: PAST };
-    let stands = store.remember(&again).await.unwrap();
+        IdempotencyRecord { key: "request".into(), fingerprint: "g".into(), ids: vec!["b".into()], at: PAST };
+    let stands = store.insert_idempotency_record(&again).await.unwrap();
     assert_eq!((stands.fingerprint.as_str(), stands.ids), ("f", vec!["a".to_owned()]));
 
     // What came with later versions is there too.

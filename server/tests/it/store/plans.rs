@@ -79,7 +79,7 @@ async fn with_many_open_runs(store: &MongoStore) -> TaskId {
 /// A run that waits in a queue, with the tag `tag`.
 fn ready(queue: &str, tag: &str) -> Run {
     let mut run = run_until(&Task { name: tag.to_owned(), queue: Some(queue.to_owned()), ..task() }, PAST);
-    run.queued(PAST).unwrap();
+    run.enqueue(PAST).unwrap();
     run
 }
 

@@ -42,7 +42,7 @@ pub async fn a_second_run_of_a_moment_is_answered_with_the_first(on: &dyn Fixtur
 pub async fn a_run_is_replaced_at_the_version_it_was_read_at(on: &dyn Fixture) {
     let mut run = run();
     insert(&*on.one(), &run).await;
-    run.confirmed(PAST.plus_ms(3)).unwrap();
+    run.mark_fired(PAST.plus_ms(3)).unwrap();
     run.reason = Some("because".to_owned());
     assert!(update(&*on.one(), &run).await);
     run.version += 1;
@@ -59,7 +59,7 @@ pub async fn a_stale_replacement_is_false_and_changes_nothing(on: &dyn Fixture) 
     let stale = run();
     insert(&*on.one(), &stale).await;
     let mut current = stale.clone();
-    current.claimed_by("node-b", PAST.plus_ms(9));
+    current.claim("node-b", PAST.plus_ms(9));
     assert!(update(&*on.one(), &current).await);
     // Even one that would write just the same: it was written by another call.
     assert!(!update(&*on.two(), &current).await);
@@ -76,7 +76,7 @@ pub async fn two_nodes_that_claim_one_run_have_one_winner(on: &dyn Fixture) {
     for _ in 0..20 {
         let claim = |holder: &str| {
             let mut claimed = run.clone();
-            claimed.claimed_by(holder, PAST);
+            claimed.claim(holder, PAST);
             claimed
         };
         let (one, two, a, b) = (on.one(), on.two(), claim("node-a"), claim("node-b"));

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use taskcenter_server::core::callee::{Callee as Service, CalleeNode, HealthCheck, SigningSecret};
+use taskcenter_server::core::callback_service::{
+    CallbackService as Service, HealthCheck, ServiceNode, SigningSecret,
+};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
@@ -22,7 +24,7 @@ const CALLBACK: &str = "callback";
 const SECRET: &str = "a secret of sixteen bytes and more";
 
 fn service(nodes: &[&Callee]) -> Service {
-    let node = |callee: &&Callee| CalleeNode { url: callee.url.clone(), weight: 1, health_check: false };
+    let node = |callee: &&Callee| ServiceNode { url: callee.url.clone(), weight: 1, health_check: false };
     Service { name: "shop".to_owned(), nodes: nodes.iter().map(node).collect(), ..Service::default() }
 }
 

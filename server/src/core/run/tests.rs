@@ -46,30 +46,30 @@ fn the_id_is_derived_from_task_revision_and_moment() {
 #[test]
 fn fired_is_the_end_only_where_nobody_reports() {
     let mut silent = firing(false);
-    silent.confirmed(NOW).unwrap();
+    silent.mark_fired(NOW).unwrap();
     assert!(silent.has_ended());
     assert!(
-        silent.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(),
+        silent.report(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(),
         "it has ended"
     );
 
     let mut awaited = firing(true);
-    awaited.confirmed(NOW).unwrap();
+    awaited.mark_fired(NOW).unwrap();
     assert_eq!(awaited.attention_at, Some(NOW.plus_ms(5_000)));
-    awaited.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
+    awaited.report(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
     assert_eq!((awaited.state, awaited.has_ended()), (RunState::Succeeded, true));
 }
 
 #[test]
 fn an_unreported_run_is_published_again_and_then_dead() {
     let mut run = firing(true);
-    run.confirmed(NOW).unwrap();
-    run.outcome_overdue(&two_attempts(), NOW).unwrap();
+    run.mark_fired(NOW).unwrap();
+    run.fail_overdue(&two_attempts(), NOW).unwrap();
     assert_eq!((run.state, run.attention_at), (RunState::Retrying, Some(NOW)));
-    run.next_attempt("second".into()).unwrap();
+    run.start_next_attempt("second".into()).unwrap();
     assert_eq!((run.state, run.attempt, run.token.as_str()), (RunState::Firing, 2, "second"));
-    run.confirmed(NOW).unwrap();
-    run.outcome_overdue(&two_attempts(), NOW).unwrap();
+    run.mark_fired(NOW).unwrap();
+    run.fail_overdue(&two_attempts(), NOW).unwrap();
     assert_eq!(run.state, RunState::Dead);
     assert_eq!(run.reason.as_deref(), Some("no outcome was reported within max_runtime (attempt 2 of 2)"));
 }
@@ -77,15 +77,15 @@ fn an_unreported_run_is_published_again_and_then_dead() {
 #[test]
 fn a_report_may_come_before_the_confirmation_is_marked() {
     let mut run = firing(true);
-    run.reported(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
+    run.report(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
     assert_eq!(run.state, RunState::Succeeded);
-    assert!(run.confirmed(NOW).is_err());
+    assert!(run.mark_fired(NOW).is_err());
 }
 
 #[test]
 fn a_handler_chooses_its_own_pause() {
     let mut run = firing(true);
-    run.reported(&Outcome::Failed { retry_after_ms: Some(7_000) }, Some("busy".into()), &two_attempts(), NOW)
+    run.report(&Outcome::Failed { retry_after_ms: Some(7_000) }, Some("busy".into()), &two_attempts(), NOW)
         .unwrap();
     assert_eq!(run.attention_at, Some(NOW.plus_ms(7_000)));
     assert_eq!(run.reason.as_deref(), Some("busy"));
@@ -121,19 +121,19 @@ fn a_skipped_stretch_has_ended_and_says_why() {
 fn a_late_confirmation_puts_right_what_was_given_up() {
     let said = || Some("ok".to_owned());
     let mut run = firing(true);
-    run.reported(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
-    run.confirmed_late(true, said(), Some("{}".into()), NOW.plus_ms(5)).unwrap();
+    run.report(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
+    run.confirm(true, said(), Some("{}".into()), NOW.plus_ms(5)).unwrap();
     assert_eq!((run.state, run.ended_at), (RunState::Succeeded, Some(NOW.plus_ms(5))));
     assert_eq!((run.reason.as_deref(), run.result.as_deref()), (Some("ok"), Some("{}")));
-    assert!(run.confirmed_late(false, None, None, NOW).is_err(), "it has succeeded");
+    assert!(run.confirm(false, None, None, NOW).is_err(), "it has succeeded");
 }
 
 #[test]
 fn a_late_confirmation_ends_the_wait_for_the_next_attempt() {
     for succeeded in [true, false] {
         let mut run = firing(true);
-        run.reported(&Outcome::Failed { retry_after_ms: Some(1) }, None, &two_attempts(), NOW).unwrap();
-        run.confirmed_late(succeeded, None, None, NOW).unwrap();
+        run.report(&Outcome::Failed { retry_after_ms: Some(1) }, None, &two_attempts(), NOW).unwrap();
+        run.confirm(succeeded, None, None, NOW).unwrap();
         let state = if succeeded { RunState::Succeeded } else { RunState::Dead };
         assert_eq!((run.state, run.has_ended()), (state, true));
     }
@@ -142,8 +142,8 @@ fn a_late_confirmation_ends_the_wait_for_the_next_attempt() {
 #[test]
 fn a_run_that_nobody_reports_on_takes_no_confirmation() {
     let mut run = firing(false);
-    run.confirmed(NOW).unwrap();
-    assert!(run.confirmed_late(true, None, None, NOW).is_err());
+    run.mark_fired(NOW).unwrap();
+    assert!(run.confirm(true, None, None, NOW).is_err());
     assert_eq!(run.state, RunState::Fired);
 }
 
@@ -154,10 +154,10 @@ fn only_its_own_hand_over_settles_a_triggered_run() {
     let mut run = Run::triggered(&stepped, "mark", "token".into(), NOW);
     assert!(firing(true).is_decided(&stepped), "the task has passed its moment");
     assert!(!run.is_decided(&stepped), "the schedule's moment is not the triggered run's");
-    run.confirmed(NOW).unwrap();
+    run.mark_fired(NOW).unwrap();
     assert!(run.is_decided(&stepped));
     let mut refused = firing(true);
-    refused.failed(None, None, &two_attempts(), NOW).unwrap();
-    refused.next_attempt("other".into()).unwrap();
+    refused.fail(None, None, &two_attempts(), NOW).unwrap();
+    refused.start_next_attempt("other".into()).unwrap();
     assert!(refused.fired_at.is_none() && refused.is_decided(&task(true)), "a broker had it before it");
 }

@@ -42,13 +42,13 @@ impl std::fmt::Debug for SigningSecret {
 
 /// A service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Callee {
+pub struct CallbackService {
     /// Its name.
     #[serde(default)]
     pub name: String,
     /// Where it answers.
     #[serde(default)]
-    pub nodes: Vec<CalleeNode>,
+    pub nodes: Vec<ServiceNode>,
     /// How the health of every node is told, where it is looked after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
@@ -65,7 +65,7 @@ pub struct Callee {
 
 /// A node of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CalleeNode {
+pub struct ServiceNode {
     /// `http://host:port`, and a path where all of its paths begin with one.
     pub url: String,
     /// Its share of the calls, compared with the others'.
@@ -92,19 +92,19 @@ pub struct HealthCheck {
 
 /// A service that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidCallee {
+pub struct InvalidService {
     /// The field.
     pub field: String,
     /// What it should be.
     pub why: String,
 }
 
-impl Callee {
+impl CallbackService {
     /// Checks it.
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn check(&self) -> Result<(), InvalidCallee> {
+    pub fn check(&self) -> Result<(), InvalidService> {
         let named = (1..=MAX_NAME_BYTES).contains(&self.name.len()) && !self.name.contains(char::is_control);
         demand(named, "name", || format!("between 1 and {MAX_NAME_BYTES} bytes without control characters"))?;
         demand((1..=MAX_NODES).contains(&self.nodes.len()), "nodes", || {
@@ -129,16 +129,16 @@ impl Callee {
     }
 
     /// Whether anybody looks after the health of a node.
-    pub fn is_checked(&self, node: &CalleeNode) -> bool {
+    pub fn is_health_checked(&self, node: &ServiceNode) -> bool {
         self.health.is_some() || (node.health_check && !self.heartbeat_body.is_empty())
     }
 }
 
-fn demand(met: bool, field: &str, expected: impl Fn() -> String) -> Result<(), InvalidCallee> {
+fn demand(met: bool, field: &str, expected: impl Fn() -> String) -> Result<(), InvalidService> {
     if met {
         return Ok(());
     }
-    Err(InvalidCallee { field: field.to_owned(), why: format!("{field} should be {}", expected()) })
+    Err(InvalidService { field: field.to_owned(), why: format!("{field} should be {}", expected()) })
 }
 
 fn is_base(url: &str) -> bool {
@@ -151,43 +151,46 @@ fn is_base(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sound() -> Callee {
-        let node = CalleeNode { url: "http://a:1".to_owned(), weight: 1, health_check: false };
-        Callee { name: "shop".to_owned(), nodes: vec![node], ..Callee::default() }
+    fn sound() -> CallbackService {
+        let node = ServiceNode { url: "http://a:1".to_owned(), weight: 1, health_check: false };
+        CallbackService { name: "shop".to_owned(), nodes: vec![node], ..CallbackService::default() }
     }
 
-    fn at_fault(callee: &Callee) -> String {
+    fn at_fault(callee: &CallbackService) -> String {
         callee.check().unwrap_err().field
     }
 
     #[test]
     fn every_field_has_bounds() {
         sound().check().unwrap();
-        assert_eq!(at_fault(&Callee { name: String::new(), ..sound() }), "name");
-        assert_eq!(at_fault(&Callee { nodes: Vec::new(), ..sound() }), "nodes");
+        assert_eq!(at_fault(&CallbackService { name: String::new(), ..sound() }), "name");
+        assert_eq!(at_fault(&CallbackService { nodes: Vec::new(), ..sound() }), "nodes");
         for url in ["", "ftp://a", "http://", "http:///a", "http://u:p@a", "http://a?b", "http://a b"] {
-            let node = CalleeNode { url: url.to_owned(), ..sound().nodes.remove(0) };
-            assert_eq!(at_fault(&Callee { nodes: vec![node], ..sound() }), "nodes[0].url", "{url}");
+            let node = ServiceNode { url: url.to_owned(), ..sound().nodes.remove(0) };
+            assert_eq!(at_fault(&CallbackService { nodes: vec![node], ..sound() }), "nodes[0].url", "{url}");
         }
-        let node = CalleeNode { weight: 0, ..sound().nodes.remove(0) };
-        assert_eq!(at_fault(&Callee { nodes: vec![node], ..sound() }), "nodes[0].weight");
+        let node = ServiceNode { weight: 0, ..sound().nodes.remove(0) };
+        assert_eq!(at_fault(&CallbackService { nodes: vec![node], ..sound() }), "nodes[0].weight");
         let health = |path: &str, interval_ms| Some(HealthCheck { path: path.to_owned(), interval_ms });
-        assert_eq!(at_fault(&Callee { health: health("ping", None), ..sound() }), "health.path");
-        assert_eq!(at_fault(&Callee { health: health("/", Some(1)), ..sound() }), "health.interval_ms");
-        assert_eq!(at_fault(&Callee { secret: SigningSecret::new("short"), ..sound() }), "secret");
+        assert_eq!(at_fault(&CallbackService { health: health("ping", None), ..sound() }), "health.path");
+        assert_eq!(
+            at_fault(&CallbackService { health: health("/", Some(1)), ..sound() }),
+            "health.interval_ms"
+        );
+        assert_eq!(at_fault(&CallbackService { secret: SigningSecret::new("short"), ..sound() }), "secret");
     }
 
     #[test]
     fn a_secret_is_never_printed() {
-        let callee = Callee { secret: SigningSecret::new("canary-7f3a-canary"), ..sound() };
+        let callee = CallbackService { secret: SigningSecret::new("canary-7f3a-canary"), ..sound() };
         assert!(!format!("{callee:?}").contains("canary"));
     }
 
     #[test]
     fn what_another_front_has_written_is_read() {
         let text = r#"{"name":"s","nodes":[{"url":"http://a:1","health_check":true}],"heartbeat_body":"{\"cmd\":0}","timeout_ms":5,"x":1}"#;
-        let callee: Callee = serde_json::from_str(text).unwrap();
-        assert!(callee.is_checked(&callee.nodes[0]));
+        let callee: CallbackService = serde_json::from_str(text).unwrap();
+        assert!(callee.is_health_checked(&callee.nodes[0]));
         assert_eq!((callee.nodes[0].weight, callee.timeout_ms), (1, 5));
     }
 }

@@ -7,11 +7,11 @@ use super::Ledger;
 use super::errors::{bounded, is_duplicate, persistent, port_error, unavailable};
 use super::rows::{date, moment};
 use crate::core::Moment;
-use crate::ports::{Remembered, Result};
+use crate::ports::{IdempotencyRecord, Result};
 
 /// A document of `remembered`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RememberedRow {
+pub struct IdempotencyRow {
     #[serde(rename = "_id")]
     key: String,
     fingerprint: String,
@@ -19,26 +19,26 @@ pub struct RememberedRow {
     at: DateTime,
 }
 
-pub async fn remember(ledger: &Ledger, request: &Remembered) -> Result<Remembered> {
-    let row = RememberedRow {
+pub async fn insert(ledger: &Ledger, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+    let row = IdempotencyRow {
         key: request.key.clone(),
         fingerprint: request.fingerprint.clone(),
         ids: request.ids.clone(),
         at: date(request.at),
     };
     crate::failpoint!("mongo::before_remember");
-    let is_new = persistent(|| insert(ledger, &row)).await?;
+    let is_new = persistent(|| insert_row(ledger, &row)).await?;
     crate::failpoint!("mongo::remembered");
     if is_new {
         return Ok(request.clone());
     }
     let standing = bounded(ledger.remembered.find_one(doc! { "_id": &request.key }).into_future()).await?;
     let row = standing.ok_or_else(|| unavailable("what was remembered has just been forgotten"))?;
-    Ok(Remembered { key: row.key, fingerprint: row.fingerprint, ids: row.ids, at: moment(row.at) })
+    Ok(IdempotencyRecord { key: row.key, fingerprint: row.fingerprint, ids: row.ids, at: moment(row.at) })
 }
 
 /// Whether it was stored; otherwise its key is known.
-async fn insert(ledger: &Ledger, row: &RememberedRow) -> Result<bool> {
+async fn insert_row(ledger: &Ledger, row: &IdempotencyRow) -> Result<bool> {
     let insert = ledger.remembered.insert_one(row);
     let inserted = bounded(async {
         match insert.await {

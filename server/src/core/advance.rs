@@ -1,0 +1,56 @@
+//! The step of a task past a moment: the linearization point of a fire.
+
+use super::{Moment, Task, TaskId, TaskState};
+
+/// How far the store's clock may be behind a moment that a task steps past, in milliseconds: the loss by
+/// rounding.
+pub const CLOCK_TOLERANCE_MS: i64 = 1;
+
+/// A step of a task past one moment, or past a stretch of skipped moments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    pub task_id: TaskId,
+    /// Revision that the task must have.
+    pub rev: u32,
+    /// Next moment that the task must have.
+    pub due: Moment,
+    /// Last moment that the step decides: `due`, or the end of a skipped stretch.
+    pub last_due_at: Moment,
+    /// Next moment after the step. `None` finishes the task and frees its deduplication key.
+    pub next_due_at: Option<Moment>,
+    /// Whether the step counts as a fire.
+    pub fires: bool,
+}
+
+impl Advance {
+    /// Returns whether the step may be made at `now`, by the store's clock: the task is active, has the
+    /// expected revision and next moment, and the moment has come.
+    pub fn is_allowed(&self, task: &Task, now: Moment) -> bool {
+        let is_expected = task.position() == (self.rev, TaskState::Active, Some(self.due));
+        is_expected && self.due <= now.plus_ms(CLOCK_TOLERANCE_MS)
+    }
+
+    /// Returns whether the task has passed the moment at the expected revision, by this step or by another
+    /// node's.
+    pub fn has_passed(&self, task: &Task) -> bool {
+        task.has_passed(self.rev, self.last_due_at)
+    }
+}
+
+impl Task {
+    /// Returns the task after the step. See [`Advance::is_allowed`].
+    #[must_use]
+    pub fn stepped(&self, advance: &Advance) -> Self {
+        let Advance { task_id: _, rev: _, due: _, last_due_at, next_due_at, fires } = advance;
+        let moved = Self {
+            last_due_at: Some(*last_due_at),
+            next_due_at: *next_due_at,
+            fired_count: self.fired_count.saturating_add(u64::from(*fires)),
+            ..self.clone()
+        };
+        if next_due_at.is_some() {
+            return moved;
+        }
+        Self { state: TaskState::Finished, dedup_key: None, ..moved }
+    }
+}

@@ -1,0 +1,31 @@
+use serde::{Deserialize, Serialize};
+
+use super::{RunId, RunState};
+use crate::core::{Moment, Task};
+
+/// A run that has not ended, without payload and result: a task may have very many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRun {
+    pub id: RunId,
+    /// Revision of the task's definition.
+    pub rev: u32,
+    /// Nominal moment.
+    pub scheduled_at: Moment,
+    /// Whether a user fired the run.
+    pub triggered: bool,
+    pub state: RunState,
+    /// Number of the current attempt, from 1.
+    pub attempt: u32,
+    /// Time of the last hand-over to the bus or to the queue.
+    pub fired_at: Option<Moment>,
+}
+
+impl OpenRun {
+    /// Returns whether the run is delivered even if its task is deleted: the task has passed the run's
+    /// moment, or an attempt was handed over before. A triggered run has no moment of the schedule, so
+    /// only its first hand-over decides.
+    pub fn is_decided(&self, task: &Task) -> bool {
+        let was_tried = self.attempt > 1 || self.fired_at.is_some();
+        was_tried || (!self.triggered && task.has_passed(self.rev, self.scheduled_at))
+    }
+}

@@ -1,0 +1,208 @@
+//! The changes of a run. Each one checks the table of transitions first.
+
+use super::{IllegalTransition, Outcome, Run, RunEvent, RunState, transition};
+use crate::core::Moment;
+use crate::core::retry::RetryPolicy;
+
+impl Run {
+    /// Records that the broker confirmed the message.
+    ///
+    /// # Errors
+    /// If the run is not in `firing`.
+    pub fn mark_fired(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        self.apply(RunEvent::Confirmed)?;
+        self.fired_at = Some(now);
+        self.attention_at = self.outcome_within_ms.map(|within| now.plus_ms(within));
+        if self.attention_at.is_none() {
+            self.ended_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Puts the run into its queue, where it waits without a time limit.
+    ///
+    /// # Errors
+    /// If the run is not in `firing`.
+    pub fn enqueue(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        self.apply(RunEvent::Queued)?;
+        self.fired_at = Some(now);
+        self.attention_at = Some(Moment::NEVER);
+        Ok(())
+    }
+
+    /// Leases the run to a worker until `lease_until`. `token` is the token of the attempt.
+    ///
+    /// # Errors
+    /// If the run is not in `ready`.
+    pub fn lease(
+        &mut self,
+        worker: &str,
+        token: String,
+        lease_until: Moment,
+    ) -> Result<(), IllegalTransition> {
+        self.apply(RunEvent::Leased)?;
+        self.token = token;
+        self.claim(worker, lease_until);
+        Ok(())
+    }
+
+    /// Records the outcome that a handler reports for the current attempt. `default` is the server's retry
+    /// policy.
+    ///
+    /// # Errors
+    /// If no attempt is in progress.
+    pub fn report(
+        &mut self,
+        outcome: &Outcome,
+        reason: Option<String>,
+        default: &RetryPolicy,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        match outcome {
+            Outcome::Succeeded { result } => {
+                self.end(RunEvent::Succeeded, reason, now)?;
+                self.result.clone_from(result);
+                Ok(())
+            }
+            Outcome::Released => self.wait_in_queue(RunEvent::Released),
+            Outcome::Dead => {
+                self.end(RunEvent::Died, Some(reason_or(reason, "reported as dead by the handler")), now)
+            }
+            Outcome::Skipped => {
+                self.end(RunEvent::Skipped, Some(reason_or(reason, "skipped by the handler")), now)
+            }
+            Outcome::Failed { retry_after_ms } => self.fail(*retry_after_ms, reason, default, now),
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        retry_after_ms: Option<u64>,
+        reason: Option<String>,
+        default: &RetryPolicy,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        let retry = self.retry_policy(default);
+        let reason = reason_or(reason, "failed");
+        let Some(pause_ms) = retry.pause_after(self.attempt) else {
+            let reason = format!("{reason} (attempt {} of {})", self.attempt, retry.max_attempts);
+            return self.end(RunEvent::Died, Some(reason), now);
+        };
+        self.apply(RunEvent::Failed)?;
+        self.reason = Some(reason);
+        self.attention_at = Some(now.plus_ms(retry_after_ms.unwrap_or(pause_ms).min(i64::MAX as u64) as i64));
+        Ok(())
+    }
+
+    /// Records that no outcome arrived in time. The attempt counts as failed; the next one may start at once.
+    ///
+    /// # Errors
+    /// If no attempt is in progress.
+    pub fn fail_overdue(&mut self, default: &RetryPolicy, now: Moment) -> Result<(), IllegalTransition> {
+        let reason = match self.state {
+            RunState::Leased => "the worker's lease expired",
+            _ => "no outcome was reported within max_runtime",
+        };
+        self.fail(Some(0), Some(reason.to_owned()), default, now)
+    }
+
+    /// Starts the next attempt: in the queue, or over the bus, where the caller must publish the message.
+    ///
+    /// # Errors
+    /// If the run is not in `retrying`.
+    pub fn start_next_attempt(&mut self, token: String) -> Result<(), IllegalTransition> {
+        match self.queue {
+            Some(_) => self.wait_in_queue(RunEvent::Requeued)?,
+            None => self.apply(RunEvent::Republished)?,
+        }
+        self.attempt += 1;
+        self.token = token;
+        Ok(())
+    }
+
+    fn wait_in_queue(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
+        self.apply(event)?;
+        self.attention_at = Some(Moment::NEVER);
+        Ok(())
+    }
+
+    /// Makes the next attempt due now, on request of a user. A dead run gets one more attempt.
+    ///
+    /// # Errors
+    /// If the run is neither `dead` nor `retrying`.
+    pub fn redrive(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        self.set_state(transition(self.state, RunEvent::Redriven), RunEvent::Redriven)?;
+        self.attention_at = Some(now);
+        self.ended_at = None;
+        Ok(())
+    }
+
+    /// Records an outcome without the attempt's token, at any time: also for a run that is dead, and while
+    /// a later attempt is in progress. A run that has succeeded, was skipped or cancelled stays unchanged.
+    ///
+    /// # Errors
+    /// If the server does not wait for an outcome of the run.
+    pub fn confirm(
+        &mut self,
+        succeeded: bool,
+        message: Option<String>,
+        result: Option<String>,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        use RunState as S;
+        let event = match (self.state, succeeded) {
+            (S::Ready | S::Retrying | S::Dead, true) => RunEvent::LateSuccess,
+            (S::Ready | S::Retrying | S::Dead, false) => RunEvent::LateFailure,
+            (_, true) => RunEvent::Succeeded,
+            (_, false) => RunEvent::Died,
+        };
+        // A dead run has ended, but a confirmation still corrects its outcome.
+        let is_final = self.has_ended() && self.state != S::Dead;
+        let next = if is_final { None } else { transition(self.state, event) };
+        self.set_state(next, event)?;
+        self.reason = if succeeded { message } else { Some(reason_or(message, "failed")) };
+        self.result = result.filter(|_| succeeded);
+        self.attention_at = None;
+        self.ended_at = Some(now);
+        Ok(())
+    }
+
+    /// Cancels the run.
+    ///
+    /// # Errors
+    /// If the run has ended.
+    pub fn cancel(&mut self, reason: &str, now: Moment) -> Result<(), IllegalTransition> {
+        self.end(RunEvent::Cancelled, Some(reason.to_owned()), now)
+    }
+
+    /// Makes `holder` responsible for the run until `lease_until`.
+    pub fn claim(&mut self, holder: &str, lease_until: Moment) {
+        holder.clone_into(&mut self.holder);
+        self.claim += 1;
+        self.attention_at = Some(lease_until);
+    }
+
+    fn end(&mut self, event: RunEvent, reason: Option<String>, now: Moment) -> Result<(), IllegalTransition> {
+        self.apply(event)?;
+        self.reason = reason;
+        self.attention_at = None;
+        self.ended_at = Some(now);
+        Ok(())
+    }
+
+    fn apply(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
+        // `fired` is final for a run without outcome reports, which the state alone does not show.
+        let next = if self.has_ended() { None } else { transition(self.state, event) };
+        self.set_state(next, event)
+    }
+
+    fn set_state(&mut self, next: Option<RunState>, event: RunEvent) -> Result<(), IllegalTransition> {
+        self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
+        Ok(())
+    }
+}
+
+/// Returns the default where the handler gave no reason: a user will look for one.
+fn reason_or(reason: Option<String>, default: &str) -> String {
+    reason.unwrap_or_else(|| default.to_owned())
+}
