@@ -112,6 +112,7 @@
 //! What a handler [hands back](Context::set_result) goes to the server with `succeeded`. At a shutdown, what no handler has begun
 //! is given back and counts as no attempt; a handler that outlasts the [drain time](ConsumerBuilder::drain_for) is a failed one.
 
+#![warn(missing_docs)]
 // The RocketMQ client's types are nested deeper than the compiler looks by default.
 #![recursion_limit = "256"]
 

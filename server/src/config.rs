@@ -1,19 +1,20 @@
-//! The configuration: what can be set, and what it is when nobody sets it.
+//! The configuration of a node and its defaults.
 //!
-//! There is no optional key: where a value may be left out, its empty or zero value says so. So the defaults, written out, name
-//! every key there is, and a key that they do not name is unknown.
+//! Every key has a value: an empty or zero value stands for "not set". Therefore the defaults name all keys, and every other key is
+//! unknown.
 
+mod back_ends;
 mod load;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use back_ends::{BackEnds, BusKind, Embedded, LockKind, Mode, Mongodb, Redis, Rocketmq, StoreKind};
 pub use load::{ConfigError, ENV_PREFIX};
 pub use secret::{MongoUri, Secret};
 
@@ -24,23 +25,22 @@ use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
 use crate::workers::settings;
 
-/// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The HTTP server.
     pub server: Server,
-    /// Who gets in.
+    /// Access control.
     pub access: AccessSettings,
-    /// Keys of the old server.
+    /// Keys of taskcenter, the Go predecessor of this server.
     pub task_center: TaskCenter,
-    /// The node that needs no other program.
+    /// The store `sqlite`.
     pub embedded: Embedded,
-    /// The ledger.
+    /// The store `mongodb`.
     pub mongodb: Mongodb,
-    /// The leases.
+    /// The lock `redis`.
     pub redis: Redis,
-    /// The broker.
+    /// The bus `rocketmq`.
     pub rocketmq: Rocketmq,
     /// The engine.
     pub engine: Settings,
@@ -48,82 +48,63 @@ pub struct Config {
     pub alerts: Alerts,
     /// The built-in workers.
     pub workers: settings::Workers,
-    /// What they may run.
+    /// Scripts that the built-in workers may run.
     pub script: settings::Script,
-    /// What they may call.
+    /// Addresses that the built-in workers may call.
     pub callback: settings::Callback,
-    /// The older systems' contracts.
+    /// The legacy APIs.
     pub compat: Compat,
     /// The log.
     pub log: Log,
-}
-
-/// What a node stands on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// On itself: a file, and workers that pull.
-    #[default]
-    Embedded,
-    /// On MongoDB, Redis and RocketMQ, as one of several nodes.
-    Cluster,
-}
-
-/// The node that needs no other program.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Embedded {
-    /// Where its files are; empty: a folder under the user's data directory.
-    pub data_dir: String,
-}
-
-impl Embedded {
-    /// The directory, if there is one to be found.
-    pub fn directory(&self) -> Option<PathBuf> {
-        if self.data_dir.is_empty() {
-            return dirs::data_dir().map(|data| data.join("taskcenter"));
-        }
-        Some(PathBuf::from(&self.data_dir))
-    }
 }
 
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// What the node stands on. Left out, it is a cluster where the configuration says anything of one.
+    /// Preset for `store`, `bus` and `lock`. Not set: `cluster` when `mongodb`, `redis` or `rocketmq` has a key, otherwise
+    /// `embedded`.
     pub mode: Mode,
+    /// The store. `None`: as `mode` says.
+    #[serde(with = "back_ends::word_or_empty")]
+    pub store: Option<StoreKind>,
+    /// The bus. `None`: as `mode` says.
+    #[serde(with = "back_ends::word_or_empty")]
+    pub bus: Option<BusKind>,
+    /// The lock. `None`: as `mode` says.
+    #[serde(with = "back_ends::word_or_empty")]
+    pub lock: Option<LockKind>,
     /// Address and port to listen on.
     pub listen: String,
-    /// Largest request body in bytes; a larger one is answered 413.
+    /// Largest request body in bytes; a larger body gets 413.
     pub body_limit_bytes: usize,
-    /// Longest time for one request, from its head to its answer.
+    /// Longest time from the head of a request to its response.
     pub request_timeout_ms: u64,
-    /// Longest time for a request's head, counted from the connection's last answer.
+    /// Longest time for the head of a request, counted from the last response on the connection.
     pub header_timeout_ms: u64,
-    /// Largest head of a request in bytes; a larger one is answered 431.
+    /// Largest head of a request in bytes; a larger head gets 431.
     pub max_head_bytes: usize,
-    /// Longest time for a caller to take 16 KiB of what it is sent, or all of it.
+    /// Longest time for a client to read 16 KiB of a response, or the rest of it.
     pub write_timeout_ms: u64,
-    /// Connections at a time; further ones wait.
+    /// Maximum number of open connections; further connections wait.
     pub max_connections: usize,
-    /// Connections at a time from one address (IPv6: one /64); further ones are closed.
+    /// Maximum number of open connections from one address (IPv6: one /64); further connections are closed.
     pub max_connections_per_peer: usize,
-    /// Requests a second from one address, answered 429 beyond that; 0: as many as come.
+    /// Maximum number of requests a second from one address; further requests get 429. 0: unlimited.
     pub peer_requests_per_sec: u32,
-    /// Longest time for the requests that are under way when the server is told to stop.
+    /// Longest time for running requests to finish at shutdown.
     pub shutdown_grace_ms: u64,
     /// TLS for the HTTP API.
     pub tls: ServerTls,
 }
 
-/// TLS for the HTTP API; without a certificate it is plain HTTP.
+/// TLS for the HTTP API. Without a certificate the API is plain HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerTls {
-    /// PEM file of the certificate, with those between it and its authority.
+    /// PEM file of the certificate and its intermediate certificates.
     pub cert: String,
-    /// PEM file of its key.
+    /// PEM file of the private key.
     pub key: String,
 }
 
@@ -131,6 +112,9 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             mode: Mode::Embedded,
+            store: None,
+            bus: None,
+            lock: None,
             listen: "127.0.0.1:8275".to_owned(),
             body_limit_bytes: 8 * 1024 * 1024,
             request_timeout_ms: 30_000,
@@ -146,130 +130,43 @@ impl Default for Server {
     }
 }
 
-/// Keys of the old server that have no other home.
+/// Keys that taskcenter, the Go predecessor of this server, has in its configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskCenter {
-    /// Takes the place of the port in `server.listen`; 0: not given.
+    /// Replaces the port of `server.listen`. 0: not set.
     pub port: u16,
-    /// Alert when one tag fires more often than this in a minute; 0 or less: off.
+    /// Alert when one tag has more fires than this in a minute. 0 or less: off.
     pub name_alert_count: i64,
-    /// Alert when all tags together fire more often than this in a minute; 0 or less: off.
+    /// Alert when all tags together have more fires than this in a minute. 0 or less: off.
     pub total_alert_count: i64,
 }
 
-/// The ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mongodb {
-    /// Connection string of a replica set.
-    pub uri: MongoUri,
-    /// Database.
-    pub db: String,
-}
-
-impl Default for Mongodb {
-    fn default() -> Self {
-        Self { uri: MongoUri::new("mongodb://127.0.0.1:27017/?replicaSet=rs0"), db: "taskcenter".to_owned() }
-    }
-}
-
-/// The leases.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Redis {
-    /// Host and port.
-    pub addr: String,
-    /// Password; empty: none.
-    pub password: Secret,
-    /// Database number.
-    pub db: u32,
-    /// Prefix of every key, so that several clusters can share a server.
-    pub key_prefix: String,
-    /// Speak TLS.
-    pub tls: bool,
-    /// PEM file of the authority that signed its certificate; empty: those that the system trusts.
-    pub tls_ca_file: String,
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            addr: "127.0.0.1:6379".to_owned(),
-            password: Secret::default(),
-            db: 0,
-            key_prefix: "taskcenter".to_owned(),
-            tls: false,
-            tls_ca_file: String::new(),
-        }
-    }
-}
-
-/// The broker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rocketmq {
-    /// Name servers, host and port each.
-    pub namesvr: Vec<String>,
-    /// Topic of every message.
-    pub topic: String,
-    /// Producer group.
-    pub group_id: String,
-    /// Client instance; empty: one is made up.
-    pub instance_name: String,
-    /// ACL access key; empty: no ACL.
-    pub access_key: Secret,
-    /// ACL secret key.
-    pub secret_key: Secret,
-    /// Speak TLS to name servers and brokers.
-    pub tls: bool,
-    /// PEM file of the authority that signed their certificates; empty: any certificate is taken.
-    pub tls_ca_file: String,
-    /// Longest time for a send to be confirmed.
-    pub send_timeout_ms: u64,
-}
-
-impl Default for Rocketmq {
-    fn default() -> Self {
-        Self {
-            namesvr: vec!["127.0.0.1:9876".to_owned()],
-            topic: "taskcenter".to_owned(),
-            group_id: "taskcenter".to_owned(),
-            instance_name: String::new(),
-            access_key: Secret::default(),
-            secret_key: Secret::default(),
-            tls: false,
-            tls_ca_file: String::new(),
-            send_timeout_ms: 3_000,
-        }
-    }
-}
-
-/// Backlog alerts; those on fires a minute have their thresholds in `task_center`.
+/// Backlog alerts. The thresholds for fires a minute are in `task_center`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alerts {
-    /// Moments of one tag that are due but not fired; 0 or less: off.
+    /// Due moments of one tag that have not fired. 0 or less: off.
     pub due_per_tag: i64,
-    /// The same over all tags.
+    /// Due moments of all tags that have not fired. 0 or less: off.
     pub due_total: i64,
-    /// Runs of one tag that are fired but unreported; 0 or less: off.
+    /// Fired runs of one tag without an outcome. 0 or less: off.
     pub unreported_per_tag: i64,
-    /// The same over all tags.
+    /// Fired runs of all tags without an outcome. 0 or less: off.
     pub unreported_total: i64,
-    /// Messages that wait for one consumer group; 0 or less: off.
+    /// Messages that wait for one consumer group, or ready runs of one queue. 0 or less: off.
     pub lag_per_group: i64,
-    /// The same over all groups.
+    /// Waiting messages and ready runs in total. 0 or less: off.
     pub lag_total: i64,
-    /// An alert ends when the value is below this part of its threshold.
+    /// An alert ends when the value falls below this fraction of the threshold.
     pub clear_ratio: f64,
-    /// An alert that lasts is repeated after so many minutes; 0: never.
+    /// Minutes after which an active alert is sent again. 0: never.
     pub remind_min: u64,
-    /// Where alerts are posted as JSON; empty: nowhere. A secret, for such addresses often hold a token.
+    /// URL that receives alerts as JSON. Empty: none. Secret, because such URLs often contain a token.
     pub webhook_url: Secret,
-    /// Longest time for one post.
+    /// Longest time for one request to the webhook.
     pub webhook_timeout_ms: u64,
-    /// Tries for one alert.
+    /// Maximum number of requests for one alert.
     pub webhook_attempts: u32,
 }
 
@@ -291,13 +188,13 @@ impl Default for Alerts {
     }
 }
 
-/// How the log is written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For a person at a terminal.
+    /// Plain text for a terminal.
     Text,
 }
 
@@ -305,9 +202,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// How it is written.
+    /// Format of the lines.
     pub format: LogFormat,
-    /// What is written: `info`, or a list such as `info,taskcenter_server=debug`.
+    /// Level, or a list of levels such as `info,taskcenter_server=debug`.
     pub level: String,
 }
 
@@ -317,23 +214,8 @@ impl Default for Log {
     }
 }
 
-impl Redis {
-    /// The URL a client connects to. It holds the password: for the client alone.
-    pub fn url(&self) -> String {
-        use std::fmt::Write as _;
-        let mut login = String::new();
-        // What means something in a URL must not end the password early.
-        for byte in self.password.expose().bytes() {
-            let _ = write!(login, "%{byte:02X}");
-        }
-        let login = if login.is_empty() { login } else { format!(":{login}@") };
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        format!("{scheme}://{login}{}/{}", self.addr, self.db)
-    }
-}
-
 impl Config {
-    /// The address to listen on: `server.listen`, with the old key's port where that one is given.
+    /// The address to listen on: `server.listen`, with the port of `task_center.port` if that is set.
     pub fn listen(&self) -> String {
         match (self.task_center.port, self.server.listen.rsplit_once(':')) {
             (1.., Some((host, _))) => format!("{host}:{}", self.task_center.port),
@@ -341,7 +223,7 @@ impl Config {
         }
     }
 
-    /// The HTTP server's limits.
+    /// The limits of the HTTP server.
     pub fn http_limits(&self) -> HttpLimits {
         let server = &self.server;
         HttpLimits {
@@ -357,13 +239,13 @@ impl Config {
         }
     }
 
-    /// What the built-in workers are told.
+    /// The settings of the built-in workers.
     pub fn workers(&self) -> settings::Settings {
         let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
         settings::Settings { workers: workers.clone(), script: script.clone(), callback: callback.clone() }
     }
 
-    /// The alerts' limits.
+    /// The thresholds of the alerts.
     pub fn alert_limits(&self) -> Limits {
         let (old, new) = (&self.task_center, &self.alerts);
         Limits {

@@ -6,8 +6,11 @@ pub mod entropy;
 pub mod fault;
 pub mod local;
 pub mod memory;
+#[cfg(feature = "cluster")]
 pub mod mongo;
+#[cfg(feature = "cluster")]
 pub mod redis;
+#[cfg(feature = "cluster")]
 pub mod rocketmq;
 pub mod sqlite;
 mod unreadable;

@@ -1,7 +1,7 @@
 //! `config`: what a node would be told.
 
 use clap::Subcommand;
-use taskcenter_server::config::{Config, Mode};
+use taskcenter_server::config::{Config, StoreKind};
 
 use super::exit::Failure;
 use super::out;
@@ -31,9 +31,13 @@ impl ConfigVerb {
     }
 }
 
-/// Serializing redacts: see `config::Secret`. A data directory that is left to the node is printed as the one that it takes.
+/// Replaces settings that are left empty by the values in effect. Serialization redacts secrets: see `config::Secret`.
 fn printed(mut config: Config) -> String {
-    if config.server.mode == Mode::Embedded
+    let back_ends = config.back_ends();
+    config.server.store = Some(back_ends.store);
+    config.server.bus = Some(back_ends.bus);
+    config.server.lock = Some(back_ends.lock);
+    if back_ends.store == StoreKind::Sqlite
         && let Some(directory) = config.embedded.directory()
     {
         config.embedded.data_dir = directory.display().to_string();
@@ -62,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn print_shows_the_mode_and_where_the_data_lies() {
+    fn print_shows_the_effective_back_ends_and_the_data_directory() {
         let mut config = Config::default();
         "somewhere".clone_into(&mut config.embedded.data_dir);
         let printed = printed(config);
@@ -70,5 +74,7 @@ mod tests {
             printed.contains("mode = \"embedded\"") && printed.contains("data_dir = \"somewhere\""),
             "{printed}"
         );
+        let back_ends = "store = \"sqlite\"\nbus = \"none\"\nlock = \"local\"";
+        assert!(printed.contains(back_ends), "{printed}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each stands or falls with its setting `compat.<front>.enabled`.
 
+mod background;
 mod easytask;
 mod easytask_pull;
 mod kingtask;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 use axum::Router;
 
+pub use background::{
+    Outside, PostForm, ReadTopic, Received, SERVICE_REPLY_BYTES, SERVICE_TIMEOUT, Topic, start,
+};
 pub use settings::{Compat, Easytask, EasytaskPull, Front, Kingtask, Taskdash};
 
 use crate::engine::service::Service;

@@ -1,4 +1,4 @@
-//! Reads a TOML file and the environment on top of it. Every error names the key, and where it was found.
+//! Reads a TOML file, then environment variables, which override the file. Every error names the key and its origin.
 
 use std::path::{Path, PathBuf};
 
@@ -9,66 +9,87 @@ use super::{Config, Mode};
 /// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is `server.listen`.
 pub const ENV_PREFIX: &str = "TASKCENTER__";
 
-/// Whoever says where one of these is means to use it; so do the old server's files, which know no mode.
+/// Sections whose presence selects the mode `cluster` when `server.mode` is not set, as in configurations of the Go predecessor.
 const CLUSTER_SECTIONS: [&str; 3] = ["mongodb", "redis", "rocketmq"];
 
-/// Keys of the old server that its configurations may hold as text.
+/// Settings that select a back end of a cluster: key, value, and a value that works without the feature `cluster`.
+const CLUSTER_CHOICES: [(&str, &str, &str); 4] = [
+    ("mode", "cluster", "embedded"),
+    ("store", "mongodb", "sqlite"),
+    ("bus", "rocketmq", "none"),
+    ("lock", "redis", "local"),
+];
+
+/// Numeric keys that configurations of the Go predecessor may contain as strings.
 const LEGACY_NUMBERS: [&str; 4] =
     ["task_center.port", "task_center.name_alert_count", "task_center.total_alert_count", "redis.db"];
 
-/// Why a configuration is refused. The text is for the person who wrote it, and never holds a value that may be secret.
+/// Why a configuration is invalid. The text never contains a value that may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {0}: {1}")]
     Read(PathBuf, #[source] std::io::Error),
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{file}, line {line}: {problem}")]
     Syntax {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong.
+        /// The parser's message.
         problem: String,
     },
-    /// There is no such key.
-    #[error("unknown key `{key}` in {origin}; known here: {known}")]
+    /// No key has this name.
+    #[error("unknown key `{key}` in {origin}: use one of {known}")]
     Unknown {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// File or environment variable.
         origin: String,
-        /// The keys that could stand there.
+        /// The keys of the section.
         known: String,
     },
-    /// The key is there, its value is of the wrong kind.
-    #[error("`{key}` in {origin} should be {expected}, and is {found}")]
+    /// The value has the wrong type.
+    #[error("`{key}` in {origin}: expected {expected}, got {found}")]
     Kind {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// File or environment variable.
         origin: String,
-        /// What it should be.
+        /// The expected type.
         expected: String,
-        /// What it is.
+        /// The type of the value.
         found: &'static str,
     },
-    /// A value of the right kind that makes no sense.
-    #[error("`{key}` should be {expected}")]
+    /// The value has the right type, but is invalid.
+    #[error("`{key}` is {}: {remedy}", found.as_deref().unwrap_or("invalid"))]
     Value {
         /// The key.
         key: String,
-        /// What it should be.
-        expected: String,
+        /// The value. `None` when the value may be secret.
+        found: Option<String>,
+        /// What to do.
+        remedy: String,
+    },
+    /// The configuration selects a back end that this binary does not contain.
+    #[error(
+        "`{key}` selects a cluster, but this binary was built without cluster support (feature `cluster`): rebuild with \
+         `cargo build --release`, or set {remedy}"
+    )]
+    NoCluster {
+        /// The key.
+        key: String,
+        /// A setting that works without cluster support.
+        remedy: String,
     },
 }
 
 impl Config {
-    /// Reads the file, if one is named, and the variables whose name begins with [`ENV_PREFIX`]; checks every value.
+    /// Reads the optional file, then the variables whose names begin with [`ENV_PREFIX`], and validates every value.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem found.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -85,10 +106,12 @@ impl Config {
         for (name, text) in variables {
             set_from_env(&mut table, &reference, &name, &text)?;
         }
-        let say_cluster = CLUSTER_SECTIONS.iter().any(|section| table.contains_key(*section));
-        let mode_is_said = table.get("server").is_some_and(|server| server.get("mode").is_some());
+        let section = cluster_section(&table);
+        if !cfg!(feature = "cluster") {
+            refuse_cluster(&table, section.as_deref())?;
+        }
         let mut config: Self = Value::Table(table).try_into().map_err(|error| from_serde(&error))?;
-        if say_cluster && !mode_is_said {
+        if section.is_some() {
             config.server.mode = Mode::Cluster;
         }
         config.validate()?;
@@ -96,18 +119,42 @@ impl Config {
     }
 }
 
-/// The defaults, which name every key there is and the kind of its value.
+/// The first key of a section that selects the mode `cluster`. `None` when there is none or `server.mode` is set.
+fn cluster_section(table: &Table) -> Option<String> {
+    if table.get("server").is_some_and(|server| server.get("mode").is_some()) {
+        return None;
+    }
+    let section = CLUSTER_SECTIONS.into_iter().find(|section| table.contains_key(*section))?;
+    let first = table[section].as_table().and_then(|keys| keys.keys().next());
+    Some(first.map_or_else(|| section.to_owned(), |key| format!("{section}.{key}")))
+}
+
+/// Refuses settings for which this binary has no adapter.
+fn refuse_cluster(table: &Table, section: Option<&str>) -> Result<(), ConfigError> {
+    let server = table.get("server");
+    let chosen = CLUSTER_CHOICES.into_iter().find(|(key, cluster, _)| {
+        server.and_then(|server| server.get(key)).and_then(Value::as_str) == Some(cluster)
+    });
+    let (key, remedy) = match (chosen, section) {
+        (Some((key, _, without)), _) => (format!("server.{key}"), format!("server.{key} = {without:?}")),
+        (None, Some(section)) => (section.to_owned(), "server.mode = \"embedded\"".to_owned()),
+        (None, None) => return Ok(()),
+    };
+    Err(ConfigError::NoCluster { key, remedy })
+}
+
+/// The defaults as a table: every key with a value of its type.
 fn reference() -> Table {
     match Value::try_from(Config::default()) {
         Ok(Value::Table(table)) => table,
-        _ => unreachable!("the defaults are a table"),
+        _ => unreachable!("the defaults serialize to a table"),
     }
 }
 
 fn read(file: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Read(file.into(), error))?;
     text.parse::<Table>().map_err(|error| {
-        // The error's own text quotes the line, which may hold a password.
+        // The parser's own text quotes the line, which may contain a password.
         let before = &text[..error.span().map_or(0, |span| span.start).min(text.len())];
         let line = before.matches('\n').count() + 1;
         ConfigError::Syntax { file: file.into(), line, problem: error.message().to_owned() }
@@ -135,7 +182,7 @@ fn check_value(value: &mut Value, expected: &Value, key: &str, origin: &str) -> 
         (Value::Integer(whole), Value::Float(_)) => *value = Value::Float(*whole as f64),
         (Value::Array(items), Value::Array(_)) if items.iter().all(Value::is_str) => {}
         (found, expected) if !found.is_array() && found.same_type(expected) => {}
-        (found, expected) => return Err(wrong_kind(key, origin, expected, found.type_str())),
+        (found, expected) => return Err(wrong_kind(key, origin, expected, type_name(found))),
     }
     Ok(())
 }
@@ -151,13 +198,13 @@ fn set_from_env(table: &mut Table, reference: &Table, name: &str, text: &str) ->
         };
         reference = inner;
         let entry = table.entry(step).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = entry else { unreachable!("the file's tables have been checked") };
+        let Value::Table(inner) = entry else { unreachable!("the tables of the file have been checked") };
         table = inner;
         walked = if walked.is_empty() { step.to_owned() } else { format!("{walked}.{step}") };
     }
     match reference.get(last) {
         None => Err(unknown(key.clone(), &origin, &walked, reference)),
-        Some(expected @ Value::Table(_)) => Err(wrong_kind(&key, &origin, expected, "text")),
+        Some(expected @ Value::Table(_)) => Err(wrong_kind(&key, &origin, expected, "a string")),
         Some(expected) => {
             table.insert(last.to_owned(), from_text(text, expected, &key, &origin)?);
             Ok(())
@@ -165,7 +212,8 @@ fn set_from_env(table: &mut Table, reference: &Table, name: &str, text: &str) ->
     }
 }
 
-/// Text as a value of the expected kind. Lists are written with `;` or `,` in between, as the old server wrote name servers.
+/// Converts text to a value of the expected type. Items of a list are separated by `;` or `,`, as in configurations of the Go
+/// predecessor.
 fn from_text(text: &str, expected: &Value, key: &str, origin: &str) -> Result<Value, ConfigError> {
     let trimmed = text.trim();
     let value = match expected {
@@ -175,7 +223,7 @@ fn from_text(text: &str, expected: &Value, key: &str, origin: &str) -> Result<Va
         Value::Array(_) => Some(list(text)),
         _ => Some(Value::String(text.to_owned())),
     };
-    value.ok_or_else(|| wrong_kind(key, origin, expected, "other text"))
+    value.ok_or_else(|| wrong_kind(key, origin, expected, "another string"))
 }
 
 fn list(text: &str) -> Value {
@@ -191,17 +239,25 @@ fn unknown(key: String, origin: &str, path: &str, reference: &Table) -> ConfigEr
 
 fn wrong_kind(key: &str, origin: &str, expected: &Value, found: &'static str) -> ConfigError {
     let expected = match expected {
-        Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number",
-        Value::Boolean(_) => "true or false",
-        Value::Array(_) => "a list of text, or text with ';' in between",
-        Value::Table(_) => "a section of keys",
-        _ => "text",
+        Value::Array(_) => "a list of strings, or one string with `;` between the items",
+        other => type_name(other),
     };
     ConfigError::Kind { key: key.to_owned(), origin: origin.to_owned(), expected: expected.to_owned(), found }
 }
 
-/// What is left for serde to find: a number out of its type's range, or a word that is none of a list. It knows the key.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+        Value::Datetime(_) => "a date",
+        Value::String(_) => "a string",
+    }
+}
+
+/// Converts the errors that only deserialization finds: an integer out of range, or an unknown word. The error names the key.
 fn from_serde(error: &toml::de::Error) -> ConfigError {
     let text = error.to_string();
     let mut lines = text.lines();
@@ -209,10 +265,10 @@ fn from_serde(error: &toml::de::Error) -> ConfigError {
     let key = lines.find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
     let expected = problem.rsplit_once("expected ").map_or(problem, |(_, expected)| expected);
     let number = expected.starts_with(['u', 'i']) && expected[1..].parse::<u32>().is_ok();
-    let expected = if number || expected == "usize" {
-        "a whole number that is neither negative nor too large".to_owned()
+    let remedy = if number || expected == "usize" {
+        "use an integer that is not negative and not too large".to_owned()
     } else {
-        expected.to_owned()
+        format!("use {expected}")
     };
-    ConfigError::Value { key: key.unwrap_or("?").to_owned(), expected }
+    ConfigError::Value { key: key.unwrap_or("?").to_owned(), found: None, remedy }
 }

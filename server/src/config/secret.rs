@@ -1,26 +1,26 @@
-//! Values that must never be printed.
+//! Secret values, which are never printed.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 const REDACTED: &str = "[redacted]";
 
-/// A password or key. Printing, debugging and serializing it yield a placeholder.
+/// A password or key. `Display`, `Debug` and `Serialize` write a placeholder.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps it.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself, for the call that needs it.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether none was given.
+    /// Whether the secret is not set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -30,23 +30,23 @@ impl Secret {
     }
 }
 
-/// A MongoDB connection string; its password is a secret, the rest is shown.
+/// A MongoDB connection string. `Display`, `Debug` and `Serialize` hide its password only.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct MongoUri(String);
 
 impl MongoUri {
-    /// Wraps it.
+    /// Wraps a connection string.
     pub fn new(uri: impl Into<String>) -> Self {
         Self(uri.into())
     }
 
-    /// The whole string, for the driver.
+    /// Returns the whole string, with its password.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The password ends at the last `@` before the hosts end: one that is not escaped as it should be is hidden as well.
+    /// Hides everything up to the last `@`, so that a password with an unescaped `@` is hidden as well.
     fn shown(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return REDACTED.to_owned() };
         let Some((login, hosts)) = rest.rsplit_once('@') else { return self.0.clone() };
@@ -94,7 +94,7 @@ mod tests {
     fn a_secret_is_never_printed() {
         let printed = every_print(&Secret::new(CANARY));
         assert!(!printed.contains(CANARY) && printed.contains(REDACTED), "{printed}");
-        assert_eq!(Secret::default().to_string(), "", "whether there is one may be seen");
+        assert_eq!(Secret::default().to_string(), "", "an empty secret prints as empty");
     }
 
     #[test]

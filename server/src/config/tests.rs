@@ -1,9 +1,11 @@
-//! The configuration as people write it, rightly and wrongly.
+//! Valid and invalid configurations.
 
 use std::path::{Path, PathBuf};
 
 use super::*;
 
+/// `server.mode` for keys of cluster sections, so that they are valid in a build without cluster support.
+const EMBEDDED: &str = "server.mode = \"embedded\"\n";
 const CANARY: &str = "canary-7f3a";
 
 fn shipped(name: &str) -> PathBuf {
@@ -14,7 +16,6 @@ fn load_env(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(None, env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())))
 }
 
-/// Loads a file with this text.
 fn load(text: &str) -> Result<Config, ConfigError> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("test.toml");
@@ -24,6 +25,12 @@ fn load(text: &str) -> Result<Config, ConfigError> {
 
 fn refusal(text: &str) -> String {
     load(text).expect_err(text).to_string()
+}
+
+/// Like [`refusal`], in a build with or without cluster support.
+fn refusal_of_value(text: &str) -> String {
+    let mode = if text.contains("[server") || text.contains("server = ") { "" } else { EMBEDDED };
+    refusal(&format!("{mode}{text}"))
 }
 
 #[test]
@@ -37,7 +44,7 @@ fn the_default_file_names_every_key_with_a_comment() {
     let written: toml::Table = text.parse().unwrap();
     let known = toml::Table::try_from(Config::default()).unwrap();
     assert_eq!(keys(&written, ""), keys(&known, ""));
-    assert!(text.matches("\n# ").count() >= keys(&known, "").len() - 6, "pairs of keys share a comment");
+    assert!(text.matches("\n# ").count() >= keys(&known, "").len() - 6, "every key has a comment, except keys that share one");
 }
 
 fn keys(table: &toml::Table, path: &str) -> Vec<String> {
@@ -52,6 +59,7 @@ fn keys(table: &toml::Table, path: &str) -> Vec<String> {
     all
 }
 
+#[cfg(feature = "cluster")]
 #[test]
 fn the_cluster_file_is_valid() {
     let config = Config::load(Some(&shipped("cluster.toml")), []).unwrap();
@@ -59,8 +67,9 @@ fn the_cluster_file_is_valid() {
     assert_eq!(config.listen(), "0.0.0.0:8275");
 }
 
+#[cfg(feature = "cluster")]
 #[test]
-fn the_old_servers_keys_are_accepted_as_they_are() {
+fn keys_of_the_go_predecessor_are_accepted() {
     let config = load(
         r#"
         [task_center]
@@ -91,15 +100,16 @@ fn the_old_servers_keys_are_accepted_as_they_are() {
     assert_eq!(config.rocketmq.namesvr, ["ns1:9876", "ns2:9876"]);
 }
 
+#[cfg(feature = "cluster")]
 #[test]
-fn the_environment_wins_over_the_file() {
+fn the_environment_overrides_the_file() {
     let env = [
         ("TASKCENTER__SERVER__LISTEN", "[::1]:1"),
         ("TASKCENTER__ENGINE__MISFIRE__GRACE_MS", "7"),
         ("TASKCENTER__ROCKETMQ__TLS", "true"),
         ("TASKCENTER__ROCKETMQ__NAMESVR", "a:1;b:2"),
         ("TASKCENTER__ALERTS__CLEAR_RATIO", "0.5"),
-        ("OTHER__KEY", "is nobody's"),
+        ("OTHER__KEY", "ignored"),
     ];
     let env = env.map(|(name, text)| (name.to_owned(), text.to_owned()));
     let config = Config::load(Some(&shipped("cluster.toml")), env).unwrap();
@@ -112,7 +122,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn a_redis_url_holds_any_password() {
+fn a_redis_url_contains_any_password() {
     let mut redis = Redis { db: 3, ..Redis::default() };
     assert_eq!(redis.url(), "redis://127.0.0.1:6379/3");
     redis.password = Secret::new("p@s/:1");
@@ -122,7 +132,7 @@ fn a_redis_url_holds_any_password() {
 }
 
 #[test]
-fn halves_of_what_belongs_together_are_refused() {
+fn half_of_a_pair_of_keys_is_refused() {
     for (text, key) in [
         ("[server.tls]\ncert = \"c.pem\"", "server.tls.key"),
         ("[server.tls]\nkey = \"k.pem\"", "server.tls.key"),
@@ -131,14 +141,15 @@ fn halves_of_what_belongs_together_are_refused() {
         ("[access]\nrequired = \"never\"", "access.required"),
         ("[access]\ntrusted = [\"10.0.0.0/8\", \"intranet\"]", "access.trusted"),
     ] {
-        assert!(refusal(text).contains(&format!("`{key}`")), "{}", refusal(text));
+        let refusal = refusal_of_value(text);
+        assert!(refusal.contains(&format!("`{key}`")), "{refusal}");
     }
     let digest = format!("[access]\nrequired = \"always\"\nadmin_token_sha256 = \"{}\"", "0a".repeat(32));
     assert!(load(&digest).is_ok());
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_place() {
+fn an_unknown_key_is_named_with_its_origin() {
     for (text, key) in [
         ("lisen = 1", "`lisen`"),
         ("[server]\nlisen = 1", "`server.lisen`"),
@@ -161,31 +172,27 @@ fn an_unknown_key_is_named_with_its_place() {
 }
 
 #[test]
-fn a_broken_value_is_named_with_what_is_expected() {
+fn an_invalid_value_is_named_with_what_is_expected() {
     for (text, words) in [
-        ("[server]\nbody_limit_bytes = \"8\"", ["`server.body_limit_bytes`", "a whole number"]),
-        ("[server]\nlisten = 8275", ["`server.listen`", "text"]),
-        ("server = 1", ["`server`", "a section"]),
+        ("[server]\nbody_limit_bytes = \"8\"", ["`server.body_limit_bytes`", "expected an integer, got a string"]),
+        ("[server]\nlisten = 8275", ["`server.listen`", "expected a string, got an integer"]),
+        ("server = 1", ["`server`", "expected a section"]),
         ("[rocketmq]\ntls = 1", ["`rocketmq.tls`", "true or false"]),
-        ("[rocketmq]\nnamesvr = [1]", ["`rocketmq.namesvr`", "a list of text"]),
-        ("[task_center]\nport = \"many\"", ["`task_center.port`", "a whole number"]),
-        ("[task_center]\nport = 70000", ["`task_center.port`", "neither negative nor too large"]),
-        ("[redis]\ndb = -1", ["`redis.db`", "neither negative nor too large"]),
-        ("[engine]\nbatch = 0", ["`engine.batch`", "between 1 and 10000"]),
-        ("[engine]\nwindow_ms = -1", ["`engine.window_ms`", "between"]),
-        ("[engine]\ntime_zone = \"Mars\"", ["`engine.time_zone`", "IANA"]),
-        (
-            "[server]\nmode = \"cluster\"\n[engine]\nrun_lease_ms = 3000",
-            ["`engine.run_lease_ms`", "rocketmq.send_timeout_ms"],
-        ),
+        ("[rocketmq]\nnamesvr = [1]", ["`rocketmq.namesvr`", "a list of strings"]),
+        ("[task_center]\nport = \"many\"", ["`task_center.port`", "expected an integer, got another string"]),
+        ("[task_center]\nport = 70000", ["`task_center.port`", "not negative and not too large"]),
+        ("[redis]\ndb = -1", ["`redis.db`", "not negative and not too large"]),
+        ("[engine]\nbatch = 0", ["`engine.batch` is 0", "between 1 and 10000"]),
+        ("[engine]\nwindow_ms = -1", ["`engine.window_ms` is -1", "between"]),
+        ("[engine]\ntime_zone = \"Mars\"", ["`engine.time_zone` is \"Mars\"", "IANA"]),
         ("[engine.misfire]\npolicy = \"all\"", ["`engine.misfire.policy`", "fire_all"]),
         ("[server]\nlisten = \"8275\"", ["`server.listen`", "a port"]),
         ("[redis]\naddr = \"redis\"", ["`redis.addr`", "host:port"]),
         ("[mongodb]\nuri = \"db:27017\"", ["`mongodb.uri`", "mongodb://"]),
         ("[rocketmq]\ntopic = \"a b\"", ["`rocketmq.topic`", "letters"]),
         ("[rocketmq]\nnamesvr = []", ["`rocketmq.namesvr`", "at least one"]),
-        ("[rocketmq]\naccess_key = \"a\"", ["`rocketmq.secret_key`", "together"]),
-        ("[alerts]\nclear_ratio = 2", ["`alerts.clear_ratio`", "at most 1"]),
+        ("[rocketmq]\naccess_key = \"a\"", ["`rocketmq.secret_key`", "both"]),
+        ("[alerts]\nclear_ratio = 2", ["`alerts.clear_ratio` is 2", "at most 1"]),
         ("[alerts]\nwebhook_url = \"ftp://x\"", ["`alerts.webhook_url`", "http"]),
         ("[log]\nformat = \"xml\"", ["`log.format`", "json"]),
         ("[log]\nlevel = \"=loud=\"", ["`log.level`", "debug"]),
@@ -197,24 +204,24 @@ fn a_broken_value_is_named_with_what_is_expected() {
         ("[compat.taskdash]\nsession_hours = 0", ["compat.taskdash.session_hours", "1"]),
         ("[compat.taskdash]\ntopic_prefix = \"a.b\"", ["compat.taskdash.topic_prefix", "letters"]),
     ] {
-        let refusal = refusal(text);
+        let refusal = refusal_of_value(text);
         assert!(words.iter().all(|word| refusal.contains(word)), "{text:?} was refused with {refusal:?}");
     }
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let refusal = Config::load(Some(Path::new("no/such.toml")), []).unwrap_err().to_string();
     assert!(refusal.contains("no/such.toml"), "{refusal}");
 }
 
 #[test]
-fn a_secret_is_in_no_message_and_in_no_print() {
+fn no_message_and_no_output_contains_a_secret() {
     let text = format!(
         "[redis]\npassword = \"{CANARY}\"\n[rocketmq]\naccess_key = \"{CANARY}\"\nsecret_key = \"{CANARY}\"\n\
          [mongodb]\nuri = \"mongodb://app:{CANARY}@db/\"\n[alerts]\nwebhook_url = \"http://x/{CANARY}\"\n"
     );
-    let config = load(&text).unwrap();
+    let config = load(&format!("{EMBEDDED}{text}")).unwrap();
     assert_eq!(config.redis.password.expose(), CANARY);
     let printed = format!("{config:?} {}", toml::to_string(&config).unwrap());
     assert!(!printed.contains(CANARY), "{printed}");
@@ -228,31 +235,91 @@ fn a_secret_is_in_no_message_and_in_no_print() {
         format!("[redis]\ndb = \"{CANARY}\""),
         format!("[log]\nformat = \"{CANARY}\""),
     ] {
-        let refusal = refusal(&broken);
+        let refusal = refusal_of_value(&broken);
         assert!(!refusal.contains(CANARY), "{refusal}");
     }
 }
 
+#[cfg(feature = "cluster")]
 #[test]
-fn who_names_a_back_end_means_a_cluster() {
+fn a_key_of_a_cluster_section_selects_the_mode() {
     let mode = |text: &str| load(text).expect(text).server.mode;
     assert_eq!(mode("[log]\nlevel = \"info\""), Mode::Embedded);
-    assert_eq!(mode("[redis]\naddr = \"redis:6379\""), Mode::Cluster, "an old server's file");
+    assert_eq!(mode("[redis]\naddr = \"redis:6379\""), Mode::Cluster, "a file of the Go predecessor");
     assert_eq!(mode("[server]\nmode = \"embedded\"\n[redis]\naddr = \"redis:6379\""), Mode::Embedded);
     assert_eq!(load_env(&[("TASKCENTER__MONGODB__DB", "tc")]).unwrap().server.mode, Mode::Cluster);
     assert!(refusal("[server]\nmode = \"both\"").contains("server.mode"));
 }
 
+#[cfg(feature = "cluster")]
 #[test]
-fn only_a_bus_sets_a_floor_under_the_run_lease() {
+fn a_bus_requires_a_run_lease_above_its_send_timeout() {
     let short = "[engine]\nrun_lease_ms = 2000\n[rocketmq]\nsend_timeout_ms = 3000\n[server]\nmode = ";
     assert!(load(&format!("{short}\"embedded\"")).is_ok());
-    assert!(refusal(&format!("{short}\"cluster\"")).contains("engine.run_lease_ms"));
+    let refused = refusal(&format!("{short}\"cluster\""));
+    assert!(refused.contains("`engine.run_lease_ms` is 2000") && refused.contains("send_timeout_ms"), "{refused}");
+    assert!(refusal(&format!("{short}\"embedded\"\nbus = \"rocketmq\"")).contains("engine.run_lease_ms"));
 }
 
 #[test]
-fn what_an_idempotency_key_stands_for_is_kept_as_long_as_the_key() {
+fn tasks_and_runs_are_kept_as_long_as_idempotency_keys() {
     let refused = refusal("engine.keep_hours = 23");
     assert!(refused.contains("engine.keep_hours") && refused.contains("idempotency keys"), "{refused}");
     assert_eq!(load("engine.keep_hours = 24").unwrap().engine.keep_hours, 24);
+}
+
+#[test]
+fn the_mode_is_a_preset_of_three_back_ends() {
+    let chosen = |text: &str| load(text).expect(text).back_ends();
+    assert_eq!(chosen(""), Mode::Embedded.back_ends());
+    assert_eq!(chosen("[server]\nstore = \"\"\nbus = \"\"\nlock = \"\""), Mode::Embedded.back_ends());
+    assert_eq!(chosen("[server]\nstore = \"sqlite\"\nbus = \"none\"\nlock = \"local\""), Mode::Embedded.back_ends());
+    for (key, known) in [("store", "sqlite"), ("bus", "none"), ("lock", "local")] {
+        let refused = refusal(&format!("server.{key} = \"etcd\""));
+        assert!(refused.contains(&format!("`server.{key}`")) && refused.contains(known), "{refused}");
+    }
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn each_back_end_can_differ_from_the_mode() {
+    let chosen = |text: &str| load(text).expect(text).back_ends();
+    let BackEnds { store, bus, lock } = chosen("server.bus = \"rocketmq\"");
+    assert_eq!((store, bus, lock), (StoreKind::Sqlite, BusKind::Rocketmq, LockKind::Local));
+    let BackEnds { store, bus, lock } = chosen("server.mode = \"cluster\"\nserver.bus = \"none\"");
+    assert_eq!((store, bus, lock), (StoreKind::Mongodb, BusKind::None, LockKind::Redis));
+    let BackEnds { store, bus, lock } = chosen("server.store = \"mongodb\"");
+    assert_eq!((store, bus, lock), (StoreKind::Mongodb, BusKind::None, LockKind::Local));
+    let env = [("TASKCENTER__SERVER__MODE", "cluster"), ("TASKCENTER__SERVER__LOCK", "local")];
+    assert_eq!(load_env(&env).unwrap().back_ends().lock, LockKind::Local);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn a_store_of_one_node_refuses_a_lock_that_shares_shards() {
+    for text in ["server.lock = \"redis\"", "server.mode = \"cluster\"\nserver.store = \"sqlite\""] {
+        let refused = refusal(text);
+        assert!(refused.contains("`server.lock` is \"redis\"") && refused.contains("sqlite"), "{refused}");
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+#[test]
+fn a_build_without_cluster_support_names_the_key_and_a_remedy() {
+    for (text, key, remedy) in [
+        ("server.mode = \"cluster\"", "`server.mode`", "server.mode = \"embedded\""),
+        ("server.store = \"mongodb\"", "`server.store`", "server.store = \"sqlite\""),
+        ("server.bus = \"rocketmq\"", "`server.bus`", "server.bus = \"none\""),
+        ("server.lock = \"redis\"", "`server.lock`", "server.lock = \"local\""),
+        ("[mongodb]\nuri = \"mongodb://db/\"", "`mongodb.uri`", "server.mode = \"embedded\""),
+        ("[redis]\naddr = \"redis:6379\"", "`redis.addr`", "server.mode = \"embedded\""),
+        ("[rocketmq]\ntopic = \"t\"", "`rocketmq.topic`", "server.mode = \"embedded\""),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.contains(key) && refused.contains(remedy), "{refused}");
+        assert!(refused.contains("built without cluster support"), "{refused}");
+    }
+    let refused = load_env(&[("TASKCENTER__MONGODB__DB", "tc")]).expect_err("a key of a cluster");
+    assert!(refused.to_string().contains("`mongodb.db`"), "{refused}");
+    assert!(load(&format!("{EMBEDDED}[redis]\naddr = \"redis:6379\"")).is_ok(), "the mode is set");
 }

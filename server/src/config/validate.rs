@@ -1,118 +1,133 @@
-//! Values of the right kind that make no sense are refused before anything starts.
+//! Refuses values that have the right type but are invalid, before anything starts.
 
 use std::ops::RangeInclusive;
 
-use super::{Config, ConfigError, Mode};
+use super::{BackEnds, BusKind, Config, ConfigError, LockKind, StoreKind};
 use crate::core::net::Net;
 use crate::core::submission::MAX_RUNTIME_SEC;
 use crate::engine::prune::REMEMBER_MS;
 use crate::workers::QUEUES;
 
 const HOUR_MS: u64 = 3_600_000;
-/// How long an idempotency key holds.
+/// How long an idempotency key is valid.
 const REMEMBER_HOURS: u64 = REMEMBER_MS as u64 / HOUR_MS;
 
 impl Config {
-    /// Checks every value.
+    /// Validates every value.
     ///
     /// # Errors
-    /// The first one that makes no sense.
+    /// The first invalid value.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_server()?;
         self.validate_access()?;
+        self.validate_combination()?;
         self.validate_back_ends()?;
         self.validate_engine()?;
         self.validate_alerts()?;
         self.validate_workers()?;
         self.validate_compat()?;
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
-        demand(
-            filter.is_ok() && !self.log.level.is_empty(),
-            "log.level",
-            "error, warn, info, debug, trace, or a list such as info,taskcenter_server=debug",
-        )
+        let level = &self.log.level;
+        let known = !level.is_empty() && tracing_subscriber::EnvFilter::try_new(level).is_ok();
+        let levels = "error, warn, info, debug, trace, or a list such as \"info,taskcenter_server=debug\"";
+        demand_text(known, "log.level", level, levels)
     }
 
     fn validate_server(&self) -> Result<(), ConfigError> {
         let server = &self.server;
-        demand(is_address(&server.listen), "server.listen", "an address and a port, such as 127.0.0.1:8275")?;
-        within("server.body_limit_bytes", server.body_limit_bytes as u64, 1_024..=64 * 1024 * 1024)?;
+        let example = "an address and a port, such as \"127.0.0.1:8275\"";
+        demand_text(is_address(&server.listen), "server.listen", &server.listen, example)?;
+        within("server.body_limit_bytes", server.body_limit_bytes, 1_024..=64 * 1024 * 1024)?;
         within("server.request_timeout_ms", server.request_timeout_ms, 1..=HOUR_MS)?;
         within("server.header_timeout_ms", server.header_timeout_ms, 1..=HOUR_MS)?;
-        within("server.max_head_bytes", server.max_head_bytes as u64, 8_192..=1024 * 1024)?;
+        within("server.max_head_bytes", server.max_head_bytes, 8_192..=1024 * 1024)?;
         within("server.write_timeout_ms", server.write_timeout_ms, 1..=HOUR_MS)?;
-        within("server.max_connections", server.max_connections as u64, 1..=1_000_000)?;
-        within("server.max_connections_per_peer", server.max_connections_per_peer as u64, 1..=1_000_000)?;
-        within("server.peer_requests_per_sec", u64::from(server.peer_requests_per_sec), 0..=1_000_000)?;
+        within("server.max_connections", server.max_connections, 1..=1_000_000)?;
+        within("server.max_connections_per_peer", server.max_connections_per_peer, 1..=1_000_000)?;
+        within("server.peer_requests_per_sec", server.peer_requests_per_sec, 0..=1_000_000)?;
         within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS)
     }
 
     fn validate_access(&self) -> Result<(), ConfigError> {
         let tls = &self.server.tls;
         let both = tls.cert.is_empty() == tls.key.is_empty();
-        demand(both, "server.tls.key", "given together with server.tls.cert, or not at all")?;
+        demand(both, "server.tls.key", "set both server.tls.cert and server.tls.key, or neither")?;
         let digest = &self.access.admin_token_sha256;
         let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let expected = "the 64 hexadecimal digits that `taskcenter token draw` prints, or empty";
+        let expected = "use the 64 hexadecimal digits that `taskcenter token draw` prints, or \"\"";
         demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected)?;
-        let are_ranges = self.access.trusted.iter().all(|range| range.parse::<Net>().is_ok());
-        demand(are_ranges, "access.trusted", "a list of ranges of addresses, such as 10.0.0.0/8")
+        ranges("access.trusted", &self.access.trusted, "10.0.0.0/8")
+    }
+
+    /// Refuses combinations of store, bus and lock that lose liveness.
+    fn validate_combination(&self) -> Result<(), ConfigError> {
+        let BackEnds { store, bus, lock } = self.back_ends();
+        // A node fires the tasks of the shards that it holds. Redis would give shards of this node's store to nodes that cannot read it.
+        let readable = store != StoreKind::Sqlite || lock != LockKind::Redis;
+        let remedy = "a node with server.store = \"sqlite\" shares its store with no other node; use server.lock = \"local\", or \
+                      server.store = \"mongodb\"";
+        refuse(readable, "server.lock", Some("\"redis\"".to_owned()), remedy.to_owned())?;
+        // A run whose lease ends before its send does would be sent a second time.
+        let (lease_ms, send_ms) = (self.engine.run_lease_ms, self.rocketmq.send_timeout_ms);
+        let outlives = bus == BusKind::None || u64::try_from(lease_ms).is_ok_and(|lease_ms| lease_ms > send_ms);
+        let remedy = format!("use a value above rocketmq.send_timeout_ms, which is {send_ms}");
+        refuse(outlives, "engine.run_lease_ms", Some(lease_ms.to_string()), remedy)
     }
 
     fn validate_back_ends(&self) -> Result<(), ConfigError> {
         let (mongodb, redis, rocketmq) = (&self.mongodb, &self.redis, &self.rocketmq);
         let schemes = ["mongodb://", "mongodb+srv://"];
         let uri = schemes.iter().any(|scheme| mongodb.uri.expose().starts_with(scheme));
-        demand(uri, "mongodb.uri", "a connection string that begins with mongodb:// or mongodb+srv://")?;
+        demand(uri, "mongodb.uri", "use a connection string that begins with mongodb:// or mongodb+srv://")?;
         let name = !mongodb.db.is_empty()
             && mongodb.db.len() < 64
             && !mongodb.db.contains(['/', '\\', '.', ' ', '"', '$']);
-        demand(name, "mongodb.db", "a database's name: 1 to 63 bytes, none of / \\ . \" $ or a blank")?;
-        demand(is_address(&redis.addr), "redis.addr", "host:port")?;
-        demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "a word")?;
+        demand_text(name, "mongodb.db", &mongodb.db, "1 to 63 bytes without / \\ . \" $ and blanks")?;
+        demand(is_address(&redis.addr), "redis.addr", "use host:port")?;
+        demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "use at least one character")?;
         let encrypted = redis.tls || redis.tls_ca_file.is_empty();
-        demand(encrypted, "redis.tls_ca_file", "left out, or redis.tls should be true")?;
+        demand(encrypted, "redis.tls_ca_file", "set redis.tls = true too, or remove redis.tls_ca_file")?;
         let servers = !rocketmq.namesvr.is_empty() && rocketmq.namesvr.iter().all(|addr| is_address(addr));
-        demand(servers, "rocketmq.namesvr", "a list of host:port with at least one entry")?;
-        demand(is_mq_name(&rocketmq.topic, 127), "rocketmq.topic", "1 to 127 letters, digits, _ - % or |")?;
-        demand(
-            is_mq_name(&rocketmq.group_id, 255),
-            "rocketmq.group_id",
-            "1 to 255 letters, digits, _ - % or |",
-        )?;
+        demand(servers, "rocketmq.namesvr", "use a list of host:port with at least one item")?;
+        let names =
+            [("rocketmq.topic", &rocketmq.topic, 127), ("rocketmq.group_id", &rocketmq.group_id, 255)];
+        for (key, name, longest) in names {
+            let expected = format!("1 to {longest} letters, digits, _ - % or |");
+            demand_text(is_mq_name(name, longest), key, name, &expected)?;
+        }
         let both = rocketmq.access_key.is_empty() == rocketmq.secret_key.is_empty();
-        demand(both, "rocketmq.secret_key", "given together with rocketmq.access_key, or not at all")?;
+        let remedy = "set both rocketmq.access_key and rocketmq.secret_key, or neither";
+        demand(both, "rocketmq.secret_key", remedy)?;
         within("rocketmq.send_timeout_ms", rocketmq.send_timeout_ms, 1..=600_000)
     }
 
     fn validate_engine(&self) -> Result<(), ConfigError> {
         let engine = &self.engine;
         let zone = jiff::tz::TimeZone::get(&engine.time_zone).is_ok();
-        demand(zone, "engine.time_zone", "an IANA time zone, such as UTC or Asia/Shanghai")?;
-        within("engine.window_ms", engine.window_ms as u64, 100..=60_000)?;
+        let example = "an IANA name such as \"UTC\" or \"Asia/Shanghai\"";
+        demand_text(zone, "engine.time_zone", &engine.time_zone, example)?;
+        within("engine.window_ms", engine.window_ms, 100..=60_000)?;
         within("engine.rescan_ms", engine.rescan_ms, 10..=60_000)?;
-        // A task that becomes due between two scans would be seen late.
-        demand(engine.rescan_ms as i64 <= engine.window_ms, "engine.rescan_ms", "at most engine.window_ms")?;
-        within("engine.batch", u64::from(engine.batch), 1..=10_000)?;
-        within("engine.run_lease_ms", engine.run_lease_ms as u64, 1_000..=HOUR_MS)?;
-        // A lease shorter than a send would be taken over while its holder still waits for the broker.
-        let has_bus = self.server.mode == Mode::Cluster;
-        let outlives = !has_bus || engine.run_lease_ms as u64 > self.rocketmq.send_timeout_ms;
-        demand(outlives, "engine.run_lease_ms", "above rocketmq.send_timeout_ms")?;
+        // A task that becomes due between two scans would fire late.
+        let in_time = engine.rescan_ms as i64 <= engine.window_ms;
+        let remedy = format!("use at most engine.window_ms, which is {}", engine.window_ms);
+        refuse(in_time, "engine.rescan_ms", Some(engine.rescan_ms.to_string()), remedy)?;
+        within("engine.batch", engine.batch, 1..=10_000)?;
+        within("engine.run_lease_ms", engine.run_lease_ms, 1_000..=HOUR_MS)?;
         within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
         within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;
-        // Otherwise the same request, sent again, would find neither its task nor its run, and store and fire another one.
+        // A repeated request must find the task and the run that the first request created, or it would create them again.
         let outlives = (REMEMBER_HOURS..=87_600).contains(&engine.keep_hours);
-        let expected = format!(
-            "between {REMEMBER_HOURS} and 87600: idempotency keys hold for {REMEMBER_HOURS} hours, and what they stand for must be there as long"
+        let remedy = format!(
+            "use a value between {REMEMBER_HOURS} and 87600: idempotency keys are valid for {REMEMBER_HOURS} hours, and the tasks and \
+             runs that they name must exist as long"
         );
-        demand(outlives, "engine.keep_hours", &expected)?;
+        refuse(outlives, "engine.keep_hours", Some(engine.keep_hours.to_string()), remedy)?;
         within("engine.prune_sec", engine.prune_sec, 1..=86_400)?;
         within("engine.backlog_sec", engine.backlog_sec, 1..=3_600)?;
-        within("engine.skew_warn_ms", engine.skew_warn_ms as u64, 1..=HOUR_MS)?;
-        within("engine.skew_stop_ms", engine.skew_stop_ms as u64, 1..=HOUR_MS)?;
-        within("engine.misfire.grace_ms", engine.misfire.grace_ms as u64, 0..=366 * 24 * HOUR_MS)?;
-        within("engine.retry.max_attempts", u64::from(engine.retry.max_attempts), 1..=1_000_000)?;
+        within("engine.skew_warn_ms", engine.skew_warn_ms, 1..=HOUR_MS)?;
+        within("engine.skew_stop_ms", engine.skew_stop_ms, 1..=HOUR_MS)?;
+        within("engine.misfire.grace_ms", engine.misfire.grace_ms, 0..=366 * 24 * HOUR_MS)?;
+        within("engine.retry.max_attempts", engine.retry.max_attempts, 1..=1_000_000)?;
         within("engine.retry.backoff_ms", engine.retry.backoff_ms, 0..=24 * HOUR_MS)?;
         within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS)
     }
@@ -120,35 +135,40 @@ impl Config {
     fn validate_alerts(&self) -> Result<(), ConfigError> {
         let alerts = &self.alerts;
         let ratio = alerts.clear_ratio > 0.0 && alerts.clear_ratio <= 1.0;
-        demand(ratio, "alerts.clear_ratio", "above 0 and at most 1")?;
+        let found = Some(alerts.clear_ratio.to_string());
+        refuse(ratio, "alerts.clear_ratio", found, "use a value above 0 and at most 1".to_owned())?;
         within("alerts.remind_min", alerts.remind_min, 0..=10_080)?;
         let url = alerts.webhook_url.expose();
         let known = url.is_empty()
             || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        demand(known, "alerts.webhook_url", "an http or https URL, or empty")?;
+        demand(known, "alerts.webhook_url", "use an http or https URL, or \"\"")?;
         within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000)?;
-        within("alerts.webhook_attempts", u64::from(alerts.webhook_attempts), 1..=10)
+        within("alerts.webhook_attempts", alerts.webhook_attempts, 1..=10)
     }
-}
 
-impl Config {
     fn validate_workers(&self) -> Result<(), ConfigError> {
         let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
-        let known = workers.queues.iter().all(|queue| QUEUES.contains(&queue.as_str()));
-        demand(known, "workers.queues", &format!("a list of {}", QUEUES.join(", ")))?;
-        within("workers.concurrency", workers.concurrency as u64, 1..=10_000)?;
+        for queue in &workers.queues {
+            let known = QUEUES.contains(&queue.as_str());
+            refuse(
+                known,
+                "workers.queues",
+                Some(format!("{queue:?}")),
+                format!("use items of {}", QUEUES.join(", ")),
+            )?;
+        }
+        within("workers.concurrency", workers.concurrency, 1..=10_000)?;
         within("workers.lease_ms", workers.lease_ms, 1_000..=24 * HOUR_MS)?;
         within("workers.drain_ms", workers.drain_ms, 0..=HOUR_MS)?;
         let named = !script.enabled || !script.bin_path.is_empty();
-        demand(named, "script.bin_path", "a directory, where script.enabled is true")?;
+        let expected = "the directory of the scripts, because script.enabled is true";
+        demand_text(named, "script.bin_path", &script.bin_path, expected)?;
         within("script.timeout_ms", script.timeout_ms, 1..=7 * 24 * HOUR_MS)?;
-        within("script.output_bytes", script.output_bytes as u64, 1..=16 * 1024 * 1024)?;
-        for (key, ranges) in [("callback.allow", &callback.allow), ("callback.deny", &callback.deny)] {
-            let sound = ranges.iter().all(|range| range.parse::<Net>().is_ok());
-            demand(sound, key, "a list of ranges of addresses, such as 10.0.0.0/8 or ::1")?;
-        }
+        within("script.output_bytes", script.output_bytes, 1..=16 * 1024 * 1024)?;
+        ranges("callback.allow", &callback.allow, "::1")?;
+        ranges("callback.deny", &callback.deny, "10.0.0.0/8")?;
         within("callback.timeout_ms", callback.timeout_ms, 1..=24 * HOUR_MS)?;
-        within("callback.answer_bytes", callback.answer_bytes as u64, 1..=16 * 1024 * 1024)?;
+        within("callback.answer_bytes", callback.answer_bytes, 1..=16 * 1024 * 1024)?;
         within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS)?;
         within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS)
     }
@@ -165,25 +185,40 @@ impl Config {
         let timeout_sec = compat.easytask.callback_timeout_sec;
         within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_RUNTIME_SEC)?;
         let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);
-        within("compat.easytask_pull.session_hours", u64::from(pull), 1..=YEAR_HOURS)?;
-        within("compat.taskdash.session_hours", u64::from(board), 1..=YEAR_HOURS)?;
-        // The longest of the four topics' names follows it.
+        within("compat.easytask_pull.session_hours", pull, 1..=YEAR_HOURS)?;
+        within("compat.taskdash.session_hours", board, 1..=YEAR_HOURS)?;
+        // RocketMQ limits the whole name, and the longest of the four topic names follows the prefix.
         let prefix = &compat.taskdash.topic_prefix;
-        demand(
-            prefix.is_empty() || is_mq_name(prefix, 100),
-            "compat.taskdash.topic_prefix",
-            "up to 100 letters, digits, _ - % or |, or empty",
-        )
+        let valid = prefix.is_empty() || is_mq_name(prefix, 100);
+        demand_text(valid, "compat.taskdash.topic_prefix", prefix, "up to 100 letters, digits, _ - % or |")
     }
 }
 
-fn demand(met: bool, key: &str, expected: &str) -> Result<(), ConfigError> {
-    if met { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), expected: expected.to_owned() }) }
+fn refuse(valid: bool, key: &str, found: Option<String>, remedy: String) -> Result<(), ConfigError> {
+    if valid { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), found, remedy }) }
 }
 
-/// A negative number, read as unsigned, is beyond any range.
-fn within(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
-    demand(range.contains(&value), key, &format!("between {} and {}", range.start(), range.end()))
+/// Refuses a value that may be secret, without printing it.
+fn demand(valid: bool, key: &str, remedy: &str) -> Result<(), ConfigError> {
+    refuse(valid, key, None, remedy.to_owned())
+}
+
+fn demand_text(valid: bool, key: &str, text: &str, expected: &str) -> Result<(), ConfigError> {
+    refuse(valid, key, Some(format!("{text:?}")), format!("use {expected}"))
+}
+
+fn within(key: &str, value: impl TryInto<i128>, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    let value = value.try_into().unwrap_or(i128::MAX);
+    let valid = u64::try_from(value).is_ok_and(|value| range.contains(&value));
+    let remedy = format!("use a value between {} and {}", range.start(), range.end());
+    refuse(valid, key, Some(value.to_string()), remedy)
+}
+
+/// Refuses items that are not ranges of addresses.
+fn ranges(key: &str, items: &[String], example: &str) -> Result<(), ConfigError> {
+    let invalid = items.iter().find(|item| item.parse::<Net>().is_err());
+    let expected = format!("addresses or ranges of addresses such as {example:?}");
+    demand_text(invalid.is_none(), key, invalid.map_or("", String::as_str), &expected)
 }
 
 fn is_address(text: &str) -> bool {
@@ -192,7 +227,7 @@ fn is_address(text: &str) -> bool {
     })
 }
 
-/// What RocketMQ itself accepts.
+/// Whether RocketMQ accepts the name of a topic or a group.
 fn is_mq_name(text: &str, longest: usize) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '%' | '|');
     (1..=longest).contains(&text.len()) && text.chars().all(fits)

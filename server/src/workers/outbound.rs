@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 
@@ -141,6 +141,21 @@ impl Outbound {
             Ok(Answer { status, body: self.read(response).await? })
         };
         tokio::time::timeout(timeout, made).await.unwrap_or(Err(CallError::TimedOut(timeout)))
+    }
+
+    /// Posts a form, and returns the body of a response with status 200.
+    ///
+    /// # Errors
+    /// Why there is no such response, as text.
+    pub async fn post_form(&self, url: String, form: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+        const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, FORM)]);
+        let call = Call { method: Method::POST, url, headers, body: form.to_owned(), timeout };
+        match self.make(call).await {
+            Ok(answer) if answer.status == 200 => Ok(answer.body.into_bytes()),
+            Ok(answer) => Err(format!("it answered {}", answer.status)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// A URL reads an address in each of its forms (decimal, octal, short) as the address it is. The client asks no resolver for one, so

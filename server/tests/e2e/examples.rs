@@ -28,7 +28,8 @@ async fn tells_its_story(mode: Mode, example: &str, says: &[&str]) {
     let cluster = Cluster::on(mode, example);
     let node = cluster.start().await;
     let mut program = Command::new(env!("CARGO"));
-    program.args(["run", "--quiet", "--locked", "--package", "taskcenter-examples", "--bin", example]);
+    program.args(["run", "--quiet", "--locked", "--package", "taskcenter-examples"]);
+    program.args(["--features", "rocketmq", "--bin", example]);
     program.env("TASKCENTER_SERVER", &node.url).env("TASKCENTER_TOPIC", &cluster.id);
     match mode {
         Mode::Cluster => program.env("ROCKETMQ_NAMESRV", namesrv()),

@@ -5,3 +5,5 @@ mod canary;
 mod certificates;
 mod node;
 mod tls;
+#[cfg(feature = "cluster")]
+mod tls_to_back_ends;

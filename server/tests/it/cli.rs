@@ -48,6 +48,7 @@ fn wrong_arguments_end_with_2() {
     assert_eq!(taskcenter(&[], &[]).0, 2);
 }
 
+#[cfg(feature = "cluster")]
 #[test]
 fn what_is_printed_holds_no_secret_and_can_be_read_again() {
     let env = [

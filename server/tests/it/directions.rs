@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compat", &["compat", "core", "engine::service"]),
     ("workers", &["core", "engine::service", "workers", "taskcenter_client"]),
     ("config", &["compat", "config", "core", "engine", "http", "workers"]),
+    ("back_ends", &["adapters", "compat", "config", "ports", "taskcenter_client"]),
     ("cli", &["logging", "taskcenter_client", "taskcenter_server"]),
     ("logging", &["taskcenter_server"]),
     ("main", &["cli"]),

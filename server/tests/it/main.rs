@@ -1,6 +1,7 @@
 //! The ports, each held to its contract on every adapter.
 
 mod access;
+#[cfg(feature = "cluster")]
 mod bus;
 mod cli;
 mod clock;
@@ -9,6 +10,7 @@ mod compat;
 mod directions;
 mod dispatch;
 mod docs;
+#[cfg(feature = "cluster")]
 mod engine;
 mod fuzz;
 mod hostile;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod ask;
+mod background;
 mod board;
 mod form;
 mod messages;
@@ -20,7 +21,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
 
-pub use ask::{QUESTION, Reply, ask_waiting, run};
+pub use ask::{Reply, ask_waiting, run};
+pub use background::start;
 pub use messages::{TOPICS, Taken, take};
 
 use super::query::Params;

@@ -55,6 +55,7 @@ async fn provoke(address: &str, bearer: &str) -> String {
     answers
 }
 
+#[cfg(feature = "cluster")]
 #[tokio::test]
 async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
     let uri = format!(

@@ -243,6 +243,7 @@ pub fn job(run: &Run) -> Value {
 /// Makes each named case a test on each store.
 macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
+        #[cfg(feature = "cluster")]
         on_every_store!(@on mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
         on_every_store!(@on sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
         on_every_store!(@on in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);

@@ -11,7 +11,9 @@ fn assert_named(error: &ConfigError) {
     let named = match error {
         ConfigError::Syntax { line, problem, .. } => *line > 0 && !problem.is_empty(),
         ConfigError::Unknown { key, known, .. } => !key.is_empty() && !known.is_empty(),
-        ConfigError::Kind { key, .. } | ConfigError::Value { key, .. } => !key.is_empty() && key != "?",
+        ConfigError::Kind { key, .. }
+        | ConfigError::Value { key, .. }
+        | ConfigError::NoCluster { key, .. } => !key.is_empty() && key != "?",
         // It is no text.
         ConfigError::Read(..) => true,
     };

@@ -1,6 +1,7 @@
 //! Stored rows: whatever stands in one, it is read or said to be corrupt, nobody stumbles, and the rows beside it are read as ever.
 
 use async_trait::async_trait;
+#[cfg(feature = "cluster")]
 use mongodb::bson::{DateTime, Document, doc, serialize_to_bson};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
@@ -11,6 +12,7 @@ use taskcenter_server::ports::{Page, PortError, RunFilter, RunPage, Store, TaskF
 
 use super::mutate::each;
 use crate::store::Fixture;
+#[cfg(feature = "cluster")]
 use crate::store::mongo::MongoFixture;
 use crate::store::samples::{PAST, full_run, full_task, run, task};
 use crate::store::sqlite::SqliteFixture;
@@ -60,6 +62,7 @@ impl Damage for SqliteFixture {
     }
 }
 
+#[cfg(feature = "cluster")]
 #[async_trait]
 impl Damage for MongoFixture {
     async fn damage(&self, table: &str, id: &str, field: &str, value: &Value) {
@@ -141,6 +144,7 @@ async fn rows_on_sqlite() {
     Box::new(fixture).close().await;
 }
 
+#[cfg(feature = "cluster")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_on_mongodb() {
     let fixture = MongoFixture::open().await;

@@ -149,6 +149,7 @@ async fn assert_taken(front: &Front, method: Method, path: &str, body: &str) {
 }
 
 super::inject::on_every_store! {
+    #[cfg(feature = "cluster")]
     mongodb crate::store::mongo::MongoFixture;
     on_sqlite crate::store::sqlite::SqliteFixture;
     in_memory crate::store::memory::MemoryFixture;

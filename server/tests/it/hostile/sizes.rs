@@ -9,6 +9,7 @@ use super::{AS_SHIPPED, ENTRIES, FRONT_ENTRIES, Front, exchange, rest, statuses}
 use crate::http::{LIMITS, NOW_SEC, field, once, told, with};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
+#[cfg(feature = "cluster")]
 use crate::store::mongo::MongoFixture;
 use crate::store::sqlite::SqliteFixture;
 
@@ -134,6 +135,7 @@ async fn payloads(fixture: Box<dyn Fixture>) {
     front.close().await;
 }
 
+#[cfg(feature = "cluster")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_of_just_the_limit_come_back_on_mongodb() {
     payloads(Box::new(MongoFixture::open().await)).await;

@@ -2,6 +2,7 @@
 
 mod cases;
 mod local;
+#[cfg(feature = "cluster")]
 mod redis;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ trait Fixture: Send + Sync {
 /// Makes each named case a test on each adapter.
 macro_rules! on_every_lock {
     ($($case:ident)*) => {
+        #[cfg(feature = "cluster")]
         on_every_lock!(@adapter on_redis crate::lock::redis::RedisFixture, $($case)*);
         on_every_lock!(@adapter in_process crate::lock::local::LocalFixture, $($case)*);
     };

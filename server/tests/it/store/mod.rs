@@ -6,7 +6,9 @@ mod counters;
 pub mod lists;
 pub mod memory;
 mod migration;
+#[cfg(feature = "cluster")]
 pub mod mongo;
+#[cfg(feature = "cluster")]
 mod plans;
 mod prune;
 mod records;
@@ -31,6 +33,7 @@ pub trait Fixture: Send + Sync {
 /// Makes each named case a test on each adapter.
 macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
+        #[cfg(feature = "cluster")]
         on_every_store!(@adapter mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
         on_every_store!(@adapter on_sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
         on_every_store!(@adapter in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);

@@ -122,6 +122,7 @@ pub fn message(run: &Run) -> String {
 /// Makes each named case a test on each store.
 macro_rules! on_every_store {
     ($($area:ident: $($case:ident)*;)*) => {
+        #[cfg(feature = "cluster")]
         on_every_store!(@on mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
         on_every_store!(@on sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
         on_every_store!(@on in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);
