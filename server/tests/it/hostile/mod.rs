@@ -14,26 +14,16 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use taskcenter_server::adapters::clock::ManualClock;
-use taskcenter_server::adapters::entropy;
-use taskcenter_server::adapters::local::LocalLock;
-use taskcenter_server::compat::{Compat, mount};
+use taskcenter_server::compat::Compat;
 use taskcenter_server::core::{Run, TaskId};
-use taskcenter_server::engine::health::Health;
-use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
-use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::http::{HttpLimits, HttpState, serve};
-use taskcenter_server::ports::Clock;
+use taskcenter_server::http::{HttpLimits, HttpState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{LIMITS, NOW, answer};
+use crate::http::{LIMITS, NOW, Server, Setup, answer};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
-use crate::store::samples::unique;
 
 /// What is never reached unless something hangs.
 const NEVER: Duration = Duration::from_mins(2);
@@ -91,26 +81,17 @@ pub struct Front {
     client: Client,
     state: HttpState,
     fixture: Box<dyn Fixture>,
-    shutdown: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    server: Server,
+}
+
+fn setup(limits: HttpLimits) -> Setup {
+    Setup { limits, legacy_apis: Compat::default().all_on(), has_bus: false, ..Setup::default() }
 }
 
 /// The commands on a store, with a clock that stands.
 pub fn state(fixture: &dyn Fixture, shutdown: CancellationToken) -> (HttpState, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(NOW));
-    let of_service: Arc<dyn Clock> = clock.clone();
-    let ports = Ports {
-        store: fixture.one(),
-        records: fixture.records(),
-        lock: Arc::new(LocalLock::new(Arc::clone(&of_service))),
-        clock: of_service,
-        has_bus: false,
-    };
-    let ids = Arc::new(Ids::new(unique() as u64));
-    let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
-    let service = service.with_access(AccessSettings::default(), entropy::fill);
-    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-    (HttpState { service: Arc::new(service), health, metrics, ids }, clock)
+    (setup(LIMITS).state(fixture.one(), fixture.records(), clock.clone(), shutdown), clock)
 }
 
 impl Front {
@@ -119,22 +100,15 @@ impl Front {
     }
 
     pub async fn on(fixture: Box<dyn Fixture>, limits: HttpLimits) -> Self {
-        let shutdown = CancellationToken::new();
-        let (state, clock) = state(&*fixture, shutdown.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (commands, fronts) = (Arc::clone(&state.service), Compat::default().all_on());
-        let routes = Box::new(move |routes| mount(routes, &commands, &fronts));
-        let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { address, clock, client: Client::new(), state, fixture, shutdown, serving }
+        let server = setup(limits).start(fixture.one(), fixture.records()).await;
+        let address = server.address.parse().unwrap();
+        let (clock, client, state) = (server.clock.clone(), server.client.clone(), server.state.clone());
+        Self { address, clock, client, state, fixture, server }
     }
 
     pub async fn close(self) {
-        self.shutdown.cancel();
-        drop(self.client);
-        self.serving.await.unwrap().unwrap();
-        drop(self.state);
+        self.server.stop().await;
+        drop((self.server, self.state));
         self.fixture.close().await;
     }
 

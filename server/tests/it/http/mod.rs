@@ -1,7 +1,9 @@
 //! The HTTP front over the real ledger and leases: a server on a port of its own and a database a test.
 
 mod access;
+mod cluster;
 mod contract;
+mod faulty;
 mod front_routes;
 mod limits;
 mod malformed;
@@ -11,34 +13,20 @@ mod problems;
 mod queues;
 mod runs;
 mod schedule;
+mod server;
 mod services;
 mod tasks_v1;
 mod users;
 mod work;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response};
+use reqwest::Response;
 use serde_json::Value;
-use taskcenter_server::adapters::clock::ManualClock;
-use taskcenter_server::adapters::entropy;
-use taskcenter_server::adapters::mongo::MongoStore;
-use taskcenter_server::adapters::redis::RedisLock;
-use taskcenter_server::compat::{Compat, mount};
-use taskcenter_server::core::{Moment, Run, TaskId};
-use taskcenter_server::engine::health::Health;
-use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
-use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::http::{HttpLimits, HttpState, serve};
-use taskcenter_server::ports::{Clock, Store};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use taskcenter_server::core::Moment;
+use taskcenter_server::http::HttpLimits;
 
-use crate::store::samples::unique;
+pub use server::{Server, Setup, with_server};
 
 /// What the server's clock shows.
 pub const NOW_SEC: i64 = 2_000_000_000;
@@ -64,138 +52,48 @@ pub fn mongodb_uri() -> String {
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
 }
 
-pub struct Server {
-    pub address: String,
-    pub client: Client,
-    pub store: Arc<MongoStore>,
-    pub state: HttpState,
-    pub shutdown: CancellationToken,
-    pub serving: JoinHandle<std::io::Result<()>>,
+/// Makes each case a test on SQLite with the local lock, and a test on MongoDB with Redis.
+macro_rules! on_embedded_and_cluster {
+    ($($area:ident: $($case:ident)*;)*) => {
+        mod on_embedded {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::with_server(super::$area::$case).await;
+                }
+            )*)*
+        }
+
+        mod on_cluster {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::cluster::with_server(super::$area::$case).await;
+                }
+            )*)*
+        }
+    };
 }
 
-impl Server {
-    pub async fn start() -> Self {
-        Self::start_with(LIMITS).await
-    }
-
-    pub async fn start_with(limits: HttpLimits) -> Self {
-        let store = MongoStore::new(&mongodb_uri(), &format!("it{:032x}", unique())).await;
-        let clock = Arc::new(ManualClock::new(NOW));
-        Self::start_on(Arc::new(store.expect("the address is sound")), clock, limits).await
-    }
-
-    pub async fn start_on(store: Arc<MongoStore>, clock: Arc<dyn Clock>, limits: HttpLimits) -> Self {
-        Self::start_guarded(store, clock, limits, AccessSettings::default()).await
-    }
-
-    pub async fn start_guarded(
-        store: Arc<MongoStore>,
-        clock: Arc<dyn Clock>,
-        limits: HttpLimits,
-        access: AccessSettings,
-    ) -> Self {
-        Self::start_with_fronts(store, clock, limits, access, Compat::default()).await
-    }
-
-    pub async fn start_with_fronts(
-        store: Arc<MongoStore>,
-        clock: Arc<dyn Clock>,
-        limits: HttpLimits,
-        access: AccessSettings,
-        fronts: Compat,
-    ) -> Self {
-        let redis =
-            std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
-        let lock = Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap());
-        let ids = Arc::new(Ids::new(unique() as u64));
-        let ports = Ports { store: store.clone(), records: store.clone(), lock, clock, has_bus: true };
-        let shutdown = CancellationToken::new();
-        let service =
-            Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown.clone());
-        let service = service.with_access(access, entropy::fill);
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        let state = HttpState { service: Arc::new(service), health, metrics, ids };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let commands = Arc::clone(&state.service);
-        let routes = Box::new(move |routes| mount(routes, &commands, &fronts));
-        let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
-        // Another test may have chosen the provider of cryptography already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { address, client: Client::new(), store, state, shutdown, serving }
-    }
-
-    /// Stops it in order, and removes its database.
-    pub async fn close(self) {
-        self.shutdown.cancel();
-        drop(self.client);
-        self.serving.await.unwrap().unwrap();
-        self.store.database().drop().await.unwrap();
-    }
-
-    pub async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
-        let request = self.client.request(method, format!("http://{}{path}", self.address));
-        request.body(body).send().await.unwrap()
-    }
-
-    pub async fn get(&self, path: &str) -> (u16, Value) {
-        answer(self.send(Method::GET, path, "").await).await
-    }
-
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.send(Method::POST, path, body.to_string()).await).await
-    }
-
-    /// Sends a request with some headers; the answer with its headers.
-    pub async fn send_with(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &Value,
-    ) -> Response {
-        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(body.to_string()).send().await.unwrap()
-    }
-
-    /// The same; status and body.
-    pub async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &Value,
-    ) -> (u16, Value) {
-        answer(self.send_with(method, path, headers, body).await).await
-    }
-
-    /// Creates a task over the resource API; the task.
-    pub async fn create(&self, spec: &Value) -> Value {
-        let (status, task) = self.post("/v1/tasks", spec).await;
-        assert_eq!(status, 201, "{task}");
-        task
-    }
-
-    /// A run that waits in the queue `q` for a worker; `data` tells its task from others.
-    pub async fn ready(&self, data: &str) -> Run {
-        let spec = serde_json::json!({"name": "order.close", "data": data, "queue": "q"});
-        let id = self.create(&spec).await["id"].as_str().unwrap().to_owned();
-        let task = self.state.service.shown_task(&TaskId::parse(&id).unwrap()).await.unwrap();
-        let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
-        run.enqueue(NOW).unwrap();
-        self.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
-        run
-    }
-
-    /// Adds a task; its id.
-    pub async fn add(&self, task: &Value) -> String {
-        let (status, reply) = self.post("/v1/api/task", task).await;
-        assert_eq!(status, 200, "{reply}");
-        reply["taskid"].as_str().expect("the id is text").to_owned()
-    }
+on_embedded_and_cluster! {
+    tasks_v1:
+        a_task_is_shown_as_it_was_handed_in
+        a_list_is_read_page_by_page
+        a_request_with_a_key_is_carried_out_once;
+    runs:
+        runs_are_listed_page_by_page;
+    work:
+        a_run_is_leased_to_one_worker;
+    queues:
+        the_numbers_are_by_tag_and_by_queue;
+    services:
+        a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown;
+    users:
+        people_come_get_another_rank_and_go;
+    contract:
+        every_task_of_a_name_is_deleted;
+    access:
+        a_revoked_token_is_refused_here_at_once_and_on_other_nodes_within_two_seconds;
 }
 
 /// Status and body, which is exactly one JSON document, and says so: a refusal outside the legacy contract is a problem.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Server;
+use super::{Server, with_server};
 
 const RENEW: &str = "TASKCENTER_TEST_RENEW_OPENAPI";
 
@@ -33,61 +33,63 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 
 #[tokio::test]
 async fn the_document_is_the_one_that_was_agreed_on() {
-    let server = Server::start().await;
-    let document = document(&server).await;
-    server.close().await;
-    let snapshot = manifest("tests/it/http/openapi.json");
-    if std::env::var_os(RENEW).is_some() {
-        let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
-        std::fs::write(&snapshot, text).unwrap();
-    }
-    let text = std::fs::read_to_string(&snapshot).unwrap_or_default();
-    let agreed: Value = serde_json::from_str(&text).unwrap_or_default();
-    assert!(
-        agreed == document,
-        "the API is not what openapi.json next to this test says. If it is meant to change, run this test with {RENEW}=1 and \
-         commit the file"
-    );
+    with_server(async |server| {
+        let document = document(server).await;
+        let snapshot = manifest("tests/it/http/openapi.json");
+        if std::env::var_os(RENEW).is_some() {
+            let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
+            std::fs::write(&snapshot, text).unwrap();
+        }
+        let text = std::fs::read_to_string(&snapshot).unwrap_or_default();
+        let agreed: Value = serde_json::from_str(&text).unwrap_or_default();
+        assert!(
+            agreed == document,
+            "the API is not what openapi.json next to this test says. If it is meant to change, run this test with {RENEW}=1 and \
+             commit the file"
+        );
+    }).await;
 }
 
 #[tokio::test]
 async fn every_documented_operation_is_routed_and_can_be_refused() {
-    let server = Server::start().await;
-    let document = document(&server).await;
-    let operations = operations(&document);
-    assert!(operations.len() >= 22, "{} are not all", operations.len());
-    let mut ids = BTreeSet::new();
-    for (method, path, operation) in operations {
-        let asked =
-            path.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r").replace("{queue}", "q");
-        let response = server.send(method.clone(), &asked, "").await;
-        let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
-        assert!(status != 405 && !text.contains("no_such_route"), "{method} {path}: {text}");
-        let problem =
-            &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
-        assert_eq!(problem, "#/components/schemas/Problem", "{method} {path}");
-        assert!(operation["summary"].is_string(), "{method} {path} says nothing of itself");
-        assert!(
-            ids.insert(operation["operationId"].to_string()),
-            "{} stands twice",
-            operation["operationId"]
-        );
-    }
-    server.close().await;
+    with_server(async |server| {
+        let document = document(server).await;
+        let operations = operations(&document);
+        assert!(operations.len() >= 22, "{} are not all", operations.len());
+        let mut ids = BTreeSet::new();
+        for (method, path, operation) in operations {
+            let asked =
+                path.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r").replace("{queue}", "q");
+            let response = server.send(method.clone(), &asked, "").await;
+            let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+            assert!(status != 405 && !text.contains("no_such_route"), "{method} {path}: {text}");
+            let problem =
+                &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(problem, "#/components/schemas/Problem", "{method} {path}");
+            assert!(operation["summary"].is_string(), "{method} {path} says nothing of itself");
+            assert!(
+                ids.insert(operation["operationId"].to_string()),
+                "{} stands twice",
+                operation["operationId"]
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn every_reference_of_the_document_leads_somewhere() {
-    let server = Server::start().await;
-    let document = document(&server).await;
-    server.close().await;
-    let text = document.to_string();
-    let references: BTreeSet<&str> =
-        text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(references.len() > 15, "{references:?}");
-    for reference in references {
-        assert!(document.pointer(reference).is_some(), "{reference} is missing");
-    }
+    with_server(async |server| {
+        let document = document(server).await;
+        let text = document.to_string();
+        let references: BTreeSet<&str> =
+            text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 15, "{references:?}");
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference} is missing");
+        }
+    })
+    .await;
 }
 
 #[test]
@@ -108,44 +110,49 @@ fn no_route_of_v1_is_routed_past_the_document() {
 
 #[tokio::test]
 async fn every_operation_is_in_the_manual() {
-    let server = Server::start().await;
-    let document = document(&server).await;
-    server.close().await;
-    let page = std::fs::read_to_string(manifest("../docs/api.md")).unwrap();
-    for (method, path, _) in operations(&document) {
-        assert!(page.contains(&format!("`{method} {path}`")), "docs/api.md does not name {method} {path}");
-    }
+    with_server(async |server| {
+        let document = document(server).await;
+        let page = std::fs::read_to_string(manifest("../docs/api.md")).unwrap();
+        for (method, path, _) in operations(&document) {
+            assert!(
+                page.contains(&format!("`{method} {path}`")),
+                "docs/api.md does not name {method} {path}"
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_viewer_loads_nothing_from_elsewhere() {
-    let server = Server::start().await;
-    let read = async |path: &str| {
-        let response = server.send(Method::GET, path, "").await;
-        assert_eq!(response.status(), 200, "{path}");
-        let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
-        assert!(policy.starts_with("default-src 'self';"), "{policy}");
-        response.text().await.unwrap()
-    };
-    let page = read("/docs").await;
-    assert_eq!(page, read("/docs/").await);
-    let assets: Vec<&str> = ["src=\"", "href=\""]
-        .iter()
-        .flat_map(|mark| page.split(mark).skip(1))
-        .filter_map(|rest| rest.split('"').next())
-        .collect();
-    assert!(assets.len() >= 4, "{assets:?}");
-    for asset in assets {
-        assert!(!asset.contains("//"), "{asset} is somewhere else");
-        assert!(!read(&format!("/docs/{asset}")).await.is_empty());
-    }
-    for code in [&page, &read("/docs/swagger-initializer.js").await] {
-        assert!(!code.contains("http://") && !code.contains("https://"), "{code}");
-    }
-    let settings = read("/docs/swagger-initializer.js").await;
-    assert!(
-        settings.contains("/v1/openapi.json") && settings.contains("\"validatorUrl\": \"none\""),
-        "{settings}"
-    );
-    server.close().await;
+    with_server(async |server| {
+        let read = async |path: &str| {
+            let response = server.send(Method::GET, path, "").await;
+            assert_eq!(response.status(), 200, "{path}");
+            let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+            assert!(policy.starts_with("default-src 'self';"), "{policy}");
+            response.text().await.unwrap()
+        };
+        let page = read("/docs").await;
+        assert_eq!(page, read("/docs/").await);
+        let assets: Vec<&str> = ["src=\"", "href=\""]
+            .iter()
+            .flat_map(|mark| page.split(mark).skip(1))
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(assets.len() >= 4, "{assets:?}");
+        for asset in assets {
+            assert!(!asset.contains("//"), "{asset} is somewhere else");
+            assert!(!read(&format!("/docs/{asset}")).await.is_empty());
+        }
+        for code in [&page, &read("/docs/swagger-initializer.js").await] {
+            assert!(!code.contains("http://") && !code.contains("https://"), "{code}");
+        }
+        let settings = read("/docs/swagger-initializer.js").await;
+        assert!(
+            settings.contains("/v1/openapi.json") && settings.contains("\"validatorUrl\": \"none\""),
+            "{settings}"
+        );
+    })
+    .await;
 }

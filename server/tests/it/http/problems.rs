@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use taskcenter_server::adapters::clock::ManualClock;
-use taskcenter_server::adapters::mongo::MongoStore;
-use taskcenter_server::core::Moment;
 use taskcenter_server::http::HttpLimits;
-use taskcenter_server::ports::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use super::{LIMITS, NOW, SHORT, Server, answer, refusal, told};
+use super::faulty::{BrokenClock, CANARY, Silent, Unavailable, with_failing_store};
+use super::{LIMITS, SHORT, Server, Setup, answer, refusal, told, with_server};
 
 fn malformed() -> (u16, String, Option<String>) {
     (400, "malformed_body".to_owned(), Some("body".to_owned()))
@@ -20,100 +17,111 @@ fn malformed() -> (u16, String, Option<String>) {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_read_is_malformed() {
-    let server = Server::start().await;
-    let nested = |levels: usize| format!("{{\"name\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-    let (deep, unclosed) = (nested(1_000), format!("{{\"name\":{}", "{\"a\":".repeat(10_000)));
-    for body in [
-        "",
-        "{",
-        "[]",
-        "null",
-        "7",
-        "{} {}",
-        "name=a",
-        "{\"name\":\"a\",}",
-        "{\"max_fires\":1e999}",
-        &deep,
-        &unclosed,
-    ] {
-        for path in ["/v1/tasks", "/v1/runs/lease", "/v1/runs/renew", "/v1/runs/settle", "/v1/runs/x/report"]
-        {
-            let refused = answer(server.send(Method::POST, path, body.to_owned()).await).await;
-            assert_eq!(told(refused), malformed(), "{path} {body:.40}");
+    with_server(async |server| {
+        let nested = |levels: usize| format!("{{\"name\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let (deep, unclosed) = (nested(1_000), format!("{{\"name\":{}", "{\"a\":".repeat(10_000)));
+        for body in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "7",
+            "{} {}",
+            "name=a",
+            "{\"name\":\"a\",}",
+            "{\"max_fires\":1e999}",
+            &deep,
+            &unclosed,
+        ] {
+            for path in
+                ["/v1/tasks", "/v1/runs/lease", "/v1/runs/renew", "/v1/runs/settle", "/v1/runs/x/report"]
+            {
+                let refused = answer(server.send(Method::POST, path, body.to_owned()).await).await;
+                assert_eq!(told(refused), malformed(), "{path} {body:.40}");
+            }
         }
-    }
-    let bytes = b"{\"name\":\"\xff\xfe\"}".to_vec();
-    assert_eq!(told(answer(server.send(Method::POST, "/v1/tasks", bytes).await).await), malformed());
-    server.close().await;
+        let bytes = b"{\"name\":\"\xff\xfe\"}".to_vec();
+        assert_eq!(told(answer(server.send(Method::POST, "/v1/tasks", bytes).await).await), malformed());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn numbers_of_any_size_are_refused_by_name() {
-    let server = Server::start().await;
-    let huge = "9".repeat(400);
-    for number in ["1e300", "-1e300", "99999999999999999999", "-1", "0.5", &huge] {
-        for name in ["max_fires", "max_runtime_sec", "delay_ms"] {
-            let body = format!("{{\"name\":\"n\",\"{name}\":{number}}}");
-            let refused = told(answer(server.send(Method::POST, "/v1/tasks", body).await).await);
-            assert_eq!(refused.0, 400, "{name} {number:.30}");
-            assert!([Some(name), Some("body")].contains(&refused.2.as_deref()), "{refused:?}");
+    with_server(async |server| {
+        let huge = "9".repeat(400);
+        for number in ["1e300", "-1e300", "99999999999999999999", "-1", "0.5", &huge] {
+            for name in ["max_fires", "max_runtime_sec", "delay_ms"] {
+                let body = format!("{{\"name\":\"n\",\"{name}\":{number}}}");
+                let refused = told(answer(server.send(Method::POST, "/v1/tasks", body).await).await);
+                assert_eq!(refused.0, 400, "{name} {number:.30}");
+                assert!([Some(name), Some("body")].contains(&refused.2.as_deref()), "{refused:?}");
+            }
         }
-    }
-    server.close().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_field_is_never_repeated_at_length() {
-    let server = Server::start().await;
-    let long = "x".repeat(10_000);
-    for body in [
-        json!({"name": "n", "max_fires": long}),
-        json!({"name": "n", "schedule": {"kind": long}}),
-        json!({&long: 1}),
-    ] {
-        // `told` holds every problem to a length.
-        assert_eq!(told(server.post("/v1/tasks", &body).await).0, 400);
-    }
-    server.close().await;
+    with_server(async |server| {
+        let long = "x".repeat(10_000);
+        for body in [
+            json!({"name": "n", "max_fires": long}),
+            json!({"name": "n", "schedule": {"kind": long}}),
+            json!({&long: 1}),
+        ] {
+            // `told` holds every problem to a length.
+            assert_eq!(told(server.post("/v1/tasks", &body).await).0, 400);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_problems() {
-    let server = Server::start().await;
-    for path in ["/", "/v1", "/v1/", "/v1/task", "/v2/api/task", "/v1/tasks/", "/v1/apis", "/docs/nothing.js"]
-    {
-        assert_eq!(told(server.get(path).await), refusal(404, "no_such_route"), "{path}");
-    }
-    for (method, path, allow) in [
-        (Method::PUT, "/v1/tasks", "POST,GET,HEAD"),
-        (Method::GET, "/v1/runs/lease", "POST"),
-        (Method::POST, "/v1/stat", "GET,HEAD"),
-        (Method::POST, "/livez", "GET,HEAD"),
-    ] {
-        let response = server.send(method.clone(), path, "").await;
-        let sorted = |list: &str| {
-            let mut list: Vec<_> = list.split(',').map(str::to_owned).collect();
-            list.sort();
-            list
-        };
-        assert_eq!(sorted(response.headers()["allow"].to_str().unwrap()), sorted(allow), "{method} {path}");
-        assert_eq!(told(answer(response).await), refusal(405, "method_not_allowed"), "{method} {path}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        for path in
+            ["/", "/v1", "/v1/", "/v1/task", "/v2/api/task", "/v1/tasks/", "/v1/apis", "/docs/nothing.js"]
+        {
+            assert_eq!(told(server.get(path).await), refusal(404, "no_such_route"), "{path}");
+        }
+        for (method, path, allow) in [
+            (Method::PUT, "/v1/tasks", "POST,GET,HEAD"),
+            (Method::GET, "/v1/runs/lease", "POST"),
+            (Method::POST, "/v1/stat", "GET,HEAD"),
+            (Method::POST, "/livez", "GET,HEAD"),
+        ] {
+            let response = server.send(method.clone(), path, "").await;
+            let sorted = |list: &str| {
+                let mut list: Vec<_> = list.split(',').map(str::to_owned).collect();
+                list.sort();
+                list
+            };
+            assert_eq!(
+                sorted(response.headers()["allow"].to_str().unwrap()),
+                sorted(allow),
+                "{method} {path}"
+            );
+            assert_eq!(told(answer(response).await), refusal(405, "method_not_allowed"), "{method} {path}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_refused_head_has_no_body_and_the_length_that_get_has() {
-    let server = Server::start().await;
-    let path = format!("/v1/tasks/{}", "0".repeat(32));
-    let get = server.send(Method::GET, &path, "").await;
-    let length = get.headers()["content-length"].clone();
-    let body = get.bytes().await.unwrap();
-    assert_eq!(length.to_str().unwrap(), body.len().to_string());
-    let head = server.send(Method::HEAD, &path, "").await;
-    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (404, &length));
-    assert!(head.bytes().await.unwrap().is_empty());
-    server.close().await;
+    with_server(async |server| {
+        let path = format!("/v1/tasks/{}", "0".repeat(32));
+        let get = server.send(Method::GET, &path, "").await;
+        let length = get.headers()["content-length"].clone();
+        let body = get.bytes().await.unwrap();
+        assert_eq!(length.to_str().unwrap(), body.len().to_string());
+        let head = server.send(Method::HEAD, &path, "").await;
+        assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (404, &length));
+        assert!(head.bytes().await.unwrap().is_empty());
+    })
+    .await;
 }
 
 /// What comes over a raw connection until the server closes it: status and body.
@@ -129,83 +137,66 @@ async fn raw(server: &Server, request: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_or_too_slow_is_a_problem() {
-    let server = Server::start_with(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
-    let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length:";
-    let large = raw(&server, &format!("{head} {}\r\n\r\n", LIMITS.body_limit_bytes + 1)).await;
-    assert_eq!(told(large), refusal(413, "body_too_large"));
-    let slow = raw(&server, &format!("{head} 100\r\n\r\n{{")).await;
-    assert_eq!(told(slow), refusal(408, "body_timeout"));
-    server.close().await;
+    Setup { limits: HttpLimits { request_timeout: SHORT, ..LIMITS }, ..Setup::default() }
+        .with_server(async |server| {
+            let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length:";
+            let large = raw(server, &format!("{head} {}\r\n\r\n", LIMITS.body_limit_bytes + 1)).await;
+            assert_eq!(told(large), refusal(413, "body_too_large"));
+            let slow = raw(server, &format!("{head} 100\r\n\r\n{{")).await;
+            assert_eq!(told(slow), refusal(408, "body_timeout"));
+        })
+        .await;
 }
 
 #[tokio::test]
 async fn a_store_that_is_away_is_a_problem_without_a_cause() {
-    let uri = "mongodb://user:canary-7f3a@127.0.0.1:1/?serverSelectionTimeoutMS=100&connectTimeoutMS=100";
-    let store = Arc::new(MongoStore::new(uri, "db").await.unwrap());
-    let server = Server::start_on(store, Arc::new(ManualClock::new(NOW)), LIMITS).await;
-    for (method, path, body) in [
-        (Method::POST, "/v1/tasks", json!({"name": "n"})),
-        (Method::GET, "/v1/tasks", json!({})),
-        (Method::GET, "/v1/runs", json!({})),
-        (Method::POST, "/v1/runs/lease", json!({"worker": "w", "queues": ["q"]})),
-        (Method::GET, "/v1/stat", json!({})),
-    ] {
-        let response = server.send_with(method, path, &[], &body).await;
-        assert_eq!(response.headers()["retry-after"], "1", "{path}");
-        let (status, problem) = answer(response).await;
-        assert!(
-            !problem.to_string().contains("127.0.0.1") && !problem.to_string().contains("canary"),
-            "{problem}"
+    with_failing_store(Setup::default(), Unavailable, async |server| {
+        for (method, path, body) in [
+            (Method::POST, "/v1/tasks", json!({"name": "n"})),
+            (Method::GET, "/v1/tasks", json!({})),
+            (Method::GET, "/v1/runs", json!({})),
+            (Method::POST, "/v1/runs/lease", json!({"worker": "w", "queues": ["q"]})),
+            (Method::GET, "/v1/stat", json!({})),
+        ] {
+            let response = server.send_with(method, path, &[], &body).await;
+            assert_eq!(response.headers()["retry-after"], "1", "{path}");
+            let (status, problem) = answer(response).await;
+            assert!(
+                !problem.to_string().contains("127.0.0.1") && !problem.to_string().contains(CANARY),
+                "{problem}"
+            );
+            assert_eq!(told((status, problem)), refusal(503, "store_unavailable"), "{path}");
+        }
+        let several = json!({"tasks": [{"name": "n"}]});
+        let (status, reply) = server.post("/v1/tasks", &several).await;
+        let result = &reply["results"][0];
+        assert_eq!(
+            (status, told((503, result["problem"].clone()))),
+            (200, refusal(503, "store_unavailable"))
         );
-        assert_eq!(told((status, problem)), refusal(503, "store_unavailable"), "{path}");
-    }
-    let several = json!({"tasks": [{"name": "n"}]});
-    let (status, reply) = server.post("/v1/tasks", &several).await;
-    let result = &reply["results"][0];
-    assert_eq!((status, told((503, result["problem"].clone()))), (200, refusal(503, "store_unavailable")));
-    server.shutdown.cancel();
-    server.serving.await.unwrap().unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn work_that_takes_too_long_is_a_problem() {
-    // Connections to it are made by the kernel, and nobody ever answers on them.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("mongodb://{}/", silent.local_addr().unwrap());
-    let store = Arc::new(MongoStore::new(&uri, "db").await.unwrap());
     let limits = HttpLimits { request_timeout: SHORT, ..LIMITS };
-    let server = Server::start_on(store, Arc::new(ManualClock::new(NOW)), limits).await;
-    let response = server.send(Method::GET, "/v1/queues", "").await;
-    assert_eq!(response.headers()["retry-after"], "1");
-    assert_eq!(told(answer(response).await), refusal(503, "timeout"));
-    server.shutdown.cancel();
-    server.serving.await.unwrap().unwrap();
-}
-
-/// A clock that cannot be read.
-struct Broken;
-
-#[async_trait::async_trait]
-impl Clock for Broken {
-    fn now(&self) -> Moment {
-        panic!("canary-7f3a")
-    }
-
-    fn steady_ms(&self) -> i64 {
-        0
-    }
-
-    async fn sleep_until(&self, _: Moment) {}
+    with_failing_store(Setup { limits, ..Setup::default() }, Silent, async |server| {
+        let response = server.send(Method::GET, "/v1/queues", "").await;
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(told(answer(response).await), refusal(503, "timeout"));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem() {
-    let store = Arc::new(MongoStore::new("mongodb://127.0.0.1:1/", "db").await.unwrap());
-    let server = Server::start_on(store, Arc::new(Broken), LIMITS).await;
-    let path = "/v1/schedule/next?cron=@daily";
-    let response = server.send_with(Method::GET, path, &[("x-request-id", "mine")], &json!({})).await;
-    assert_eq!(response.headers()["x-request-id"], "mine");
-    assert_eq!(told(answer(response).await), refusal(500, "internal"));
-    server.shutdown.cancel();
-    server.serving.await.unwrap().unwrap();
+    Setup { clock: Some(Arc::new(BrokenClock)), ..Setup::default() }
+        .with_server(async |server| {
+            let path = "/v1/schedule/next?cron=@daily";
+            let response = server.send_with(Method::GET, path, &[("x-request-id", "mine")], &json!({})).await;
+            assert_eq!(response.headers()["x-request-id"], "mine");
+            assert_eq!(told(answer(response).await), refusal(500, "internal"));
+        })
+        .await;
 }

@@ -1,36 +1,34 @@
 //! Queues and numbers over HTTP.
 
 use serde_json::{Value, json};
-use taskcenter_server::ports::Store;
 
-use super::{NOW, Server, field, told};
+use super::{NOW, Server, field, told, with_server};
 
 #[tokio::test]
 async fn queues_show_what_they_hold() {
-    let server = Server::start().await;
-    assert_eq!(server.get("/v1/queues").await, (200, json!({"queues": []})));
-    for n in 0..3 {
-        server.ready(&n.to_string()).await;
-    }
-    let lease = json!({"worker": "w", "queues": ["q"]});
-    let held = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
-    server.post("/v1/runs/lease", &lease).await;
-    let failed = json!({"attempt": 1, "token": held["token"], "outcome": "failed"});
-    server.post(&format!("/v1/runs/{}/report", held["run_id"].as_str().unwrap()), &failed).await;
-    let q = json!({"queue": "q", "ready": 1, "leased": 1, "retrying": 1});
-    assert_eq!(server.get("/v1/queues").await, (200, json!({"queues": [q]})));
-    assert_eq!(server.get("/v1/queues/q").await, (200, q));
-    let empty = json!({"queue": "a/b 订单", "ready": 0, "leased": 0, "retrying": 0});
-    assert_eq!(server.get("/v1/queues/a%2Fb%20%E8%AE%A2%E5%8D%95").await, (200, empty));
-    for wrong in ["%2A", "a%7Cb", "%20a"] {
-        assert_eq!(told(server.get(&format!("/v1/queues/{wrong}")).await), field("queue"));
-    }
-    server.close().await;
+    with_server(async |server| {
+        assert_eq!(server.get("/v1/queues").await, (200, json!({"queues": []})));
+        for n in 0..3 {
+            server.ready(&n.to_string()).await;
+        }
+        let lease = json!({"worker": "w", "queues": ["q"]});
+        let held = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+        server.post("/v1/runs/lease", &lease).await;
+        let failed = json!({"attempt": 1, "token": held["token"], "outcome": "failed"});
+        server.post(&format!("/v1/runs/{}/report", held["run_id"].as_str().unwrap()), &failed).await;
+        let q = json!({"queue": "q", "ready": 1, "leased": 1, "retrying": 1});
+        assert_eq!(server.get("/v1/queues").await, (200, json!({"queues": [q]})));
+        assert_eq!(server.get("/v1/queues/q").await, (200, q));
+        let empty = json!({"queue": "a/b 订单", "ready": 0, "leased": 0, "retrying": 0});
+        assert_eq!(server.get("/v1/queues/a%2Fb%20%E8%AE%A2%E5%8D%95").await, (200, empty));
+        for wrong in ["%2A", "a%7Cb", "%20a"] {
+            assert_eq!(told(server.get(&format!("/v1/queues/{wrong}")).await), field("queue"));
+        }
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn the_numbers_are_by_tag_and_by_queue() {
-    let server = Server::start().await;
+pub async fn the_numbers_are_by_tag_and_by_queue(server: &Server) {
     assert_eq!(server.get("/v1/stat").await, (200, json!({"tags": [], "queues": []})));
     server.store.count_fires(NOW, &[("total".to_owned(), 2), ("a".to_owned(), 1)]).await.unwrap();
     server.create(&json!({"name": "order.close"})).await;
@@ -43,5 +41,4 @@ async fn the_numbers_are_by_tag_and_by_queue() {
     assert_eq!(stat["tags"][1]["unreported"], 1);
     assert!(stat["tags"][1]["due"].as_u64().unwrap() >= 1, "{stat}");
     assert_eq!(stat["queues"], json!([{"queue": "q", "ready": 0, "leased": 1, "retrying": 0}]));
-    server.close().await;
 }

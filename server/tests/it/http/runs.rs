@@ -4,9 +4,8 @@ use serde_json::{Value, json};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, Stretch};
 use taskcenter_server::core::{Moment, Run, TaskId};
-use taskcenter_server::ports::Store;
 
-use super::{LIMITS, NOW, NOW_SEC, Server, field, once, refusal, told, with};
+use super::{LIMITS, NOW, NOW_SEC, Server, Setup, field, once, refusal, told, with, with_server};
 use taskcenter_server::http::HttpLimits;
 
 /// A run that waits for its outcome, with the token `secret-token`.
@@ -26,40 +25,39 @@ fn report(outcome: &str) -> Value {
 
 #[tokio::test]
 async fn a_run_is_shown_without_its_token() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let shown = server.get(&format!("/v1/runs/{}", run.id)).await;
-    let wanted = json!({
-        "run_id": run.id, "task_id": run.task_id, "tag": "order.close", "queue": null,
-        "scheduled_at": "2033-05-18T04:33:20Z", "triggered": false, "state": "fired", "reason": null, "attempt": 1,
-        "claim": 1, "worker": null, "attention_at": "2033-05-18T04:33:51Z", "fired_at": "2033-05-18T04:33:21Z",
-        "ended_at": null, "result": null, "skipped_to": null, "skipped_count": null,
-    });
-    assert_eq!(shown, (200, wanted));
-    for id in ["nobody", "%ff", "%00"] {
-        assert_eq!(told(server.get(&format!("/v1/runs/{id}")).await), refusal(404, "not_found"), "{id}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let shown = server.get(&format!("/v1/runs/{}", run.id)).await;
+        let wanted = json!({
+            "run_id": run.id, "task_id": run.task_id, "tag": "order.close", "queue": null,
+            "scheduled_at": "2033-05-18T04:33:20Z", "triggered": false, "state": "fired", "reason": null, "attempt": 1,
+            "claim": 1, "worker": null, "attention_at": "2033-05-18T04:33:51Z", "fired_at": "2033-05-18T04:33:21Z",
+            "ended_at": null, "result": null, "skipped_to": null, "skipped_count": null,
+        });
+        assert_eq!(shown, (200, wanted));
+        for id in ["nobody", "%ff", "%00"] {
+            assert_eq!(told(server.get(&format!("/v1/runs/{id}")).await), refusal(404, "not_found"), "{id}");
+        }
+    }).await;
 }
 
 #[tokio::test]
 async fn a_skipped_stretch_is_shown_as_one() {
-    let server = Server::start().await;
-    let fired = a_fired_run(&server).await;
-    let task = server.state.service.task(&fired.task_id).await.unwrap();
-    let stretch = Stretch { to: NOW.plus_ms(5_000), count: 6 };
-    let run = Run::skipped(&task, NOW, stretch, "too late".into(), "", NOW);
-    server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    let (_, shown) = server.get(&format!("/v1/runs/{}", run.id)).await;
-    let told = (&shown["state"], &shown["reason"], &shown["skipped_to"], &shown["skipped_count"]);
-    assert_eq!(told, (&json!("skipped"), &json!("too late"), &json!("2033-05-18T03:33:25Z"), &json!(6)));
-    server.close().await;
+    with_server(async |server| {
+        let fired = a_fired_run(server).await;
+        let task = server.state.service.task(&fired.task_id).await.unwrap();
+        let stretch = Stretch { to: NOW.plus_ms(5_000), count: 6 };
+        let run = Run::skipped(&task, NOW, stretch, "too late".into(), "", NOW);
+        server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+        let (_, shown) = server.get(&format!("/v1/runs/{}", run.id)).await;
+        let told = (&shown["state"], &shown["reason"], &shown["skipped_to"], &shown["skipped_count"]);
+        assert_eq!(told, (&json!("skipped"), &json!("too late"), &json!("2033-05-18T03:33:25Z"), &json!(6)));
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn runs_are_listed_page_by_page() {
-    let server = Server::start().await;
-    let first = a_fired_run(&server).await;
+pub async fn runs_are_listed_page_by_page(server: &Server) {
+    let first = a_fired_run(server).await;
     let task = server.state.service.task(&first.task_id).await.unwrap();
     let mut runs = vec![first];
     for n in 1..=4 {
@@ -95,187 +93,207 @@ async fn runs_are_listed_page_by_page() {
     assert_eq!(of(&format!("task_id={}", task.id)).await.0, wanted);
     assert!(of("tag=another").await.0.is_empty());
     assert!(of(&format!("task_id={}", "0".repeat(32))).await.0.is_empty());
-    server.close().await;
 }
 
 #[tokio::test]
 async fn a_list_says_what_it_does_not_take() {
-    let server = Server::start().await;
-    for (query, name) in [
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("state=over", "state"),
-        ("task_id=7", "task_id"),
-        ("cursor=7", "cursor"),
-        ("cursor=99999999999999999999~a", "cursor"),
-        ("queue=q", "queue"),
-    ] {
-        assert_eq!(told(server.get(&format!("/v1/runs?{query}")).await), field(name), "{query}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        for (query, name) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("state=over", "state"),
+            ("task_id=7", "task_id"),
+            ("cursor=7", "cursor"),
+            ("cursor=99999999999999999999~a", "cursor"),
+            ("queue=q", "queue"),
+        ] {
+            assert_eq!(told(server.get(&format!("/v1/runs?{query}")).await), field(name), "{query}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_dead_run_is_brought_back_and_called_off() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let post = async |action: &str| server.post(&format!("/v1/runs/{}/{action}", run.id), &json!({})).await;
-    assert_eq!(told(post("retry").await), refusal(409, "run_state"), "it waits for its outcome");
-    server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
-    let (status, shown) = post("retry").await;
-    assert_eq!((status, &shown["state"], &shown["run_id"]), (200, &json!("retrying"), &json!(run.id)));
-    let (status, shown) = post("cancel").await;
-    assert_eq!(
-        (status, &shown["state"], &shown["ended_at"]),
-        (200, &json!("cancelled"), &json!("2033-05-18T03:33:20Z"))
-    );
-    let (status, problem) = post("cancel").await;
-    assert_eq!(problem["detail"], "the run is cancelled");
-    assert_eq!(told((status, problem)), refusal(409, "run_state"));
-    server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
-    assert_eq!(told(post("retry").await), refusal(409, "task_over"));
-    for action in ["retry", "cancel"] {
-        let unknown = server.post(&format!("/v1/runs/nobody/{action}"), &json!({})).await;
-        assert_eq!(told(unknown), refusal(404, "not_found"));
-    }
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let post =
+            async |action: &str| server.post(&format!("/v1/runs/{}/{action}", run.id), &json!({})).await;
+        assert_eq!(told(post("retry").await), refusal(409, "run_state"), "it waits for its outcome");
+        server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
+        let (status, shown) = post("retry").await;
+        assert_eq!((status, &shown["state"], &shown["run_id"]), (200, &json!("retrying"), &json!(run.id)));
+        let (status, shown) = post("cancel").await;
+        assert_eq!(
+            (status, &shown["state"], &shown["ended_at"]),
+            (200, &json!("cancelled"), &json!("2033-05-18T03:33:20Z"))
+        );
+        let (status, problem) = post("cancel").await;
+        assert_eq!(problem["detail"], "the run is cancelled");
+        assert_eq!(told((status, problem)), refusal(409, "run_state"));
+        server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
+        assert_eq!(told(post("retry").await), refusal(409, "task_over"));
+        for action in ["retry", "cancel"] {
+            let unknown = server.post(&format!("/v1/runs/nobody/{action}"), &json!({})).await;
+            assert_eq!(told(unknown), refusal(404, "not_found"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_a_handler_gives_back_is_shown() {
-    let server = Server::start_with(HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS }).await;
-    let run = a_fired_run(&server).await;
-    let path = format!("/v1/runs/{}/report", run.id);
-    let too_large = with(report("succeeded"), &json!({"result": "x".repeat(64 * 1024 - 1)}));
-    assert_eq!(told(server.post(&path, &too_large).await), field("result"));
-    let result = json!({"total": 42, "parts": [1.5, null, "é"]});
-    let (status, reply) = server.post(&path, &with(report("succeeded"), &json!({"result": result}))).await;
-    assert_eq!((status, &reply["state"]), (200, &json!("succeeded")));
-    assert_eq!(server.get(&format!("/v1/runs/{}", run.id)).await.1["result"], result);
-    assert_eq!(server.get("/v1/runs").await.1["runs"][0]["result"], result);
-    server.close().await;
+    Setup { limits: HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS }, ..Setup::default() }
+        .with_server(async |server| {
+            let run = a_fired_run(server).await;
+            let path = format!("/v1/runs/{}/report", run.id);
+            let too_large = with(report("succeeded"), &json!({"result": "x".repeat(64 * 1024 - 1)}));
+            assert_eq!(told(server.post(&path, &too_large).await), field("result"));
+            let result = json!({"total": 42, "parts": [1.5, null, "é"]});
+            let (status, reply) =
+                server.post(&path, &with(report("succeeded"), &json!({"result": result}))).await;
+            assert_eq!((status, &reply["state"]), (200, &json!("succeeded")));
+            assert_eq!(server.get(&format!("/v1/runs/{}", run.id)).await.1["result"], result);
+            assert_eq!(server.get("/v1/runs").await.1["runs"][0]["result"], result);
+        })
+        .await;
 }
 
 #[tokio::test]
 async fn what_came_over_the_bus_cannot_be_released() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let refused = server.post(&format!("/v1/runs/{}/report", run.id), &report("released")).await;
-    assert_eq!(told(refused), refusal(409, "stale"));
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let refused = server.post(&format!("/v1/runs/{}/report", run.id), &report("released")).await;
+        assert_eq!(told(refused), refusal(409, "stale"));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_outcome_is_taken_and_the_same_again_is_answered_alike() {
-    let server = Server::start().await;
-    for (outcome, state) in
-        [("succeeded", "succeeded"), ("dead", "dead"), ("skipped", "skipped"), ("failed", "retrying")]
-    {
-        let run = a_fired_run(&server).await;
-        let path = format!("/v1/runs/{}/report", run.id);
-        let wanted = (200, json!({"run_id": run.id, "state": state}));
-        let body = with(report(outcome), &json!({"message": "why", "retry_after_ms": 5_000}));
-        assert_eq!(server.post(&path, &body).await, wanted);
-        assert_eq!(server.post(&path, &body).await, wanted);
-        let stored = server.state.service.run(&run.id).await.unwrap();
-        assert_eq!(stored.reason.as_deref(), Some("why"));
-        if outcome == "failed" {
-            assert_eq!(stored.attention_at, Some(NOW.plus_ms(5_000)));
+    with_server(async |server| {
+        for (outcome, state) in
+            [("succeeded", "succeeded"), ("dead", "dead"), ("skipped", "skipped"), ("failed", "retrying")]
+        {
+            let run = a_fired_run(server).await;
+            let path = format!("/v1/runs/{}/report", run.id);
+            let wanted = (200, json!({"run_id": run.id, "state": state}));
+            let body = with(report(outcome), &json!({"message": "why", "retry_after_ms": 5_000}));
+            assert_eq!(server.post(&path, &body).await, wanted);
+            assert_eq!(server.post(&path, &body).await, wanted);
+            let stored = server.state.service.run(&run.id).await.unwrap();
+            assert_eq!(stored.reason.as_deref(), Some("why"));
+            if outcome == "failed" {
+                assert_eq!(stored.attention_at, Some(NOW.plus_ms(5_000)));
+            }
+            server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
         }
-        server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
-    }
-    server.close().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_stale_report_is_refused_and_changes_nothing() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let path = format!("/v1/runs/{}/report", run.id);
-    for stale in [json!({"attempt": 2}), json!({"token": "another"})] {
-        let (status, reply) = server.post(&path, &with(report("succeeded"), &stale)).await;
-        assert!(!reply.to_string().contains("secret-token"), "{reply}");
-        assert_eq!(told((status, reply)), refusal(409, "stale"));
-    }
-    assert_eq!(server.state.service.run(&run.id).await.unwrap().state, run.state);
-    server.post(&path, &report("dead")).await;
-    assert_eq!(server.post(&path, &report("succeeded")).await.0, 409, "it has ended otherwise");
-    let unknown = server.post("/v1/runs/nobody/report", &report("dead")).await;
-    assert_eq!(told(unknown), refusal(404, "not_found"));
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let path = format!("/v1/runs/{}/report", run.id);
+        for stale in [json!({"attempt": 2}), json!({"token": "another"})] {
+            let (status, reply) = server.post(&path, &with(report("succeeded"), &stale)).await;
+            assert!(!reply.to_string().contains("secret-token"), "{reply}");
+            assert_eq!(told((status, reply)), refusal(409, "stale"));
+        }
+        assert_eq!(server.state.service.run(&run.id).await.unwrap().state, run.state);
+        server.post(&path, &report("dead")).await;
+        assert_eq!(server.post(&path, &report("succeeded")).await.0, 409, "it has ended otherwise");
+        let unknown = server.post("/v1/runs/nobody/report", &report("dead")).await;
+        assert_eq!(told(unknown), refusal(404, "not_found"));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_confirmation_needs_no_token_and_is_accepted_after_the_run_was_given_up() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let path = format!("/v1/runs/{}/confirm", run.id);
-    server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
-    let done = json!({"succeeded": true, "message": "by hand", "result": {"order": 7}});
-    let (status, shown) = server.post(&path, &done).await;
-    assert_eq!((status, &shown["state"], &shown["reason"]), (200, &json!("succeeded"), &json!("by hand")));
-    assert_eq!(shown["result"], json!({"order": 7}));
-    let (status, again) = server.post(&path, &json!({"succeeded": false})).await;
-    assert_eq!((status, &again["state"]), (200, &json!("succeeded")), "what has succeeded stays so");
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let path = format!("/v1/runs/{}/confirm", run.id);
+        server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
+        let done = json!({"succeeded": true, "message": "by hand", "result": {"order": 7}});
+        let (status, shown) = server.post(&path, &done).await;
+        assert_eq!(
+            (status, &shown["state"], &shown["reason"]),
+            (200, &json!("succeeded"), &json!("by hand"))
+        );
+        assert_eq!(shown["result"], json!({"order": 7}));
+        let (status, again) = server.post(&path, &json!({"succeeded": false})).await;
+        assert_eq!((status, &again["state"]), (200, &json!("succeeded")), "what has succeeded stays so");
 
-    let unknown = server.post("/v1/runs/nobody/confirm", &done).await;
-    assert_eq!(told(unknown), refusal(404, "not_found"));
-    for (body, name) in [
-        (json!({}), "succeeded"),
-        (json!({"succeeded": "yes"}), "succeeded"),
-        (json!({"succeeded": true, "token": "t"}), "token"),
-        (json!({"succeeded": true, "result": (0..65).fold(json!(1), |inner, _| json!([inner]))}), "result"),
-    ] {
-        assert_eq!(told(server.post(&path, &body).await), field(name));
-    }
-    server.close().await;
+        let unknown = server.post("/v1/runs/nobody/confirm", &done).await;
+        assert_eq!(told(unknown), refusal(404, "not_found"));
+        for (body, name) in [
+            (json!({}), "succeeded"),
+            (json!({"succeeded": "yes"}), "succeeded"),
+            (json!({"succeeded": true, "token": "t"}), "token"),
+            (
+                json!({"succeeded": true, "result": (0..65).fold(json!(1), |inner, _| json!([inner]))}),
+                "result",
+            ),
+        ] {
+            assert_eq!(told(server.post(&path, &body).await), field(name));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_confirmation_that_it_failed_gives_the_run_up() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let (_, shown) = server.post(&format!("/v1/runs/{}/confirm", run.id), &json!({"succeeded": false})).await;
-    assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("failed")));
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let (_, shown) =
+            server.post(&format!("/v1/runs/{}/confirm", run.id), &json!({"succeeded": false})).await;
+        assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("failed")));
+    })
+    .await;
 }
 
 /// Its row stands before its moment is decided: a change of the task may still end it unfired.
 #[tokio::test]
 async fn a_run_whose_moment_is_not_decided_takes_no_confirmation() {
-    let server = Server::start().await;
-    let id = server.add(&with(once(), &json!({"ack": true}))).await;
-    let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
-    let run = Run::firing(&task, task.next_due_at.unwrap(), "node", "token".to_owned(), NOW.plus_ms(10_000));
-    server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    let path = format!("/v1/runs/{}/confirm", run.id);
-    for succeeded in [true, false] {
-        let answer = server.post(&path, &json!({"succeeded": succeeded})).await;
-        assert_eq!(told(answer), refusal(409, "run_state"));
-    }
-    assert_eq!(server.state.service.run(&run.id).await.unwrap(), run, "and nothing was changed");
-    server.close().await;
+    with_server(async |server| {
+        let id = server.add(&with(once(), &json!({"ack": true}))).await;
+        let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
+        let run =
+            Run::firing(&task, task.next_due_at.unwrap(), "node", "token".to_owned(), NOW.plus_ms(10_000));
+        server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
+        let path = format!("/v1/runs/{}/confirm", run.id);
+        for succeeded in [true, false] {
+            let answer = server.post(&path, &json!({"succeeded": succeeded})).await;
+            assert_eq!(told(answer), refusal(409, "run_state"));
+        }
+        assert_eq!(server.state.service.run(&run.id).await.unwrap(), run, "and nothing was changed");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_malformed_report_names_the_field() {
-    let server = Server::start().await;
-    let run = a_fired_run(&server).await;
-    let path = format!("/v1/runs/{}/report", run.id);
-    for (change, name) in [
-        (json!({"attempt": "1"}), "attempt"),
-        (json!({"attempt": 0}), "attempt"),
-        (json!({"token": ""}), "token"),
-        (json!({"outcome": "done"}), "outcome"),
-        (json!({"outcome": null}), "outcome"),
-        (json!({"message": 7}), "message"),
-        (json!({"retry_after_ms": -1}), "retry_after_ms"),
-        (json!({"retry_after_ms": 1.5}), "retry_after_ms"),
-        (json!({"run_id": "r"}), "run_id"),
-        (json!({"tokn": "t"}), "tokn"),
-    ] {
-        let refused = server.post(&path, &with(report("failed"), &change)).await;
-        assert_eq!(told(refused), field(name), "{change}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        let run = a_fired_run(server).await;
+        let path = format!("/v1/runs/{}/report", run.id);
+        for (change, name) in [
+            (json!({"attempt": "1"}), "attempt"),
+            (json!({"attempt": 0}), "attempt"),
+            (json!({"token": ""}), "token"),
+            (json!({"outcome": "done"}), "outcome"),
+            (json!({"outcome": null}), "outcome"),
+            (json!({"message": 7}), "message"),
+            (json!({"retry_after_ms": -1}), "retry_after_ms"),
+            (json!({"retry_after_ms": 1.5}), "retry_after_ms"),
+            (json!({"run_id": "r"}), "run_id"),
+            (json!({"tokn": "t"}), "tokn"),
+        ] {
+            let refused = server.post(&path, &with(report("failed"), &change)).await;
+            assert_eq!(told(refused), field(name), "{change}");
+        }
+    })
+    .await;
 }

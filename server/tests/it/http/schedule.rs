@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Server, field, told};
+use super::{Server, field, told, with_server};
 
 async fn moments(server: &Server, query: &str) -> Value {
     let (status, mut reply) = server.get(&format!("/v1/schedule/next?{query}")).await;
@@ -12,33 +12,35 @@ async fn moments(server: &Server, query: &str) -> Value {
 
 #[tokio::test]
 async fn the_next_moments_are_shown() {
-    let server = Server::start().await;
-    let next = moments(&server, "cron=0%209%20*%20*%20*&zone=Asia/Shanghai&count=2").await;
-    assert_eq!(next, json!(["2033-05-19T01:00:00Z", "2033-05-20T01:00:00Z"]));
-    let next =
-        moments(&server, "cron=TZ%3DAsia/Shanghai%200%209%20*%20*%20*&after=2030-01-01T01:00:00Z&count=1")
-            .await;
-    assert_eq!(next, json!(["2030-01-02T01:00:00Z"]), "after the moment itself");
-    assert_eq!(moments(&server, "cron=@daily").await.as_array().unwrap().len(), 5);
-    assert_eq!(moments(&server, "cron=@every%201h&count=1").await, json!(["2033-05-18T04:33:20Z"]));
-    assert_eq!(moments(&server, "cron=@daily&after=9999-12-30T00:00:00Z").await, json!([]));
-    server.close().await;
+    with_server(async |server| {
+        let next = moments(server, "cron=0%209%20*%20*%20*&zone=Asia/Shanghai&count=2").await;
+        assert_eq!(next, json!(["2033-05-19T01:00:00Z", "2033-05-20T01:00:00Z"]));
+        let next =
+            moments(server, "cron=TZ%3DAsia/Shanghai%200%209%20*%20*%20*&after=2030-01-01T01:00:00Z&count=1")
+                .await;
+        assert_eq!(next, json!(["2030-01-02T01:00:00Z"]), "after the moment itself");
+        assert_eq!(moments(server, "cron=@daily").await.as_array().unwrap().len(), 5);
+        assert_eq!(moments(server, "cron=@every%201h&count=1").await, json!(["2033-05-18T04:33:20Z"]));
+        assert_eq!(moments(server, "cron=@daily&after=9999-12-30T00:00:00Z").await, json!([]));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_named() {
-    let server = Server::start().await;
-    for (query, name) in [
-        ("", "cron"),
-        ("cron=nonsense", "cron"),
-        ("cron=@daily&zone=Moon/Tycho", "zone"),
-        ("cron=@daily&count=0", "count"),
-        ("cron=@daily&count=101", "count"),
-        ("cron=@daily&after=tomorrow", "after"),
-        ("cron=@daily&after=99999-01-01T00:00:00Z", "after"),
-        ("cron=@daily&until=2030-01-01T00:00:00Z", "until"),
-    ] {
-        assert_eq!(told(server.get(&format!("/v1/schedule/next?{query}")).await), field(name), "{query}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        for (query, name) in [
+            ("", "cron"),
+            ("cron=nonsense", "cron"),
+            ("cron=@daily&zone=Moon/Tycho", "zone"),
+            ("cron=@daily&count=0", "count"),
+            ("cron=@daily&count=101", "count"),
+            ("cron=@daily&after=tomorrow", "after"),
+            ("cron=@daily&after=99999-01-01T00:00:00Z", "after"),
+            ("cron=@daily&until=2030-01-01T00:00:00Z", "until"),
+        ] {
+            assert_eq!(told(server.get(&format!("/v1/schedule/next?{query}")).await), field(name), "{query}");
+        }
+    })
+    .await;
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Server, field, refusal, told, with};
+use super::{Server, field, refusal, told, with, with_server};
 
 const SECRET: &str = "0123456789abcdef-secret";
 
@@ -11,9 +11,7 @@ fn shop() -> Value {
     json!({"name": "shop", "nodes": [{"url": "https://a.shop.example"}], "secret": SECRET})
 }
 
-#[tokio::test]
-async fn a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown() {
-    let server = Server::start().await;
+pub async fn a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown(server: &Server) {
     let shown = json!({
         "name": "shop", "nodes": [{"url": "https://a.shop.example", "weight": 1, "heartbeat": false}], "health": null,
         "heartbeat_body": "", "timeout_ms": null, "signed": true,
@@ -33,26 +31,26 @@ async fn a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown() {
     assert_eq!(delete().await, (200, unsigned));
     assert_eq!(told(delete().await), refusal(404, "not_found"));
     assert_eq!(told(server.get("/v1/services/shop").await), refusal(404, "not_found"));
-    server.close().await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_a_service_is_named_and_its_secret_is_not_repeated() {
-    let server = Server::start().await;
-    for (change, name) in [
-        (json!({"name": ""}), "name"),
-        (json!({"nodes": []}), "nodes"),
-        (json!({"nodes": [{"url": "ftp://a"}]}), "nodes[0].url"),
-        (json!({"nodes": [{"url": "http://a", "weight": 0}]}), "nodes[0].weight"),
-        (json!({"nodes": [{"url": "http://a", "wieght": 2}]}), "nodes[0].wieght"),
-        (json!({"health": {"path": "up"}}), "health.path"),
-        (json!({"timeout_ms": 0}), "timeout_ms"),
-        (json!({"secret": "short"}), "secret"),
-    ] {
-        let refused = server.post("/v1/services", &with(shop(), &change)).await;
-        assert!(!refused.1.to_string().contains(SECRET), "{refused:?}");
-        assert_eq!(told(refused), field(name), "{change}");
-    }
-    assert_eq!(server.get("/v1/services").await.1, json!({"services": []}));
-    server.close().await;
+    with_server(async |server| {
+        for (change, name) in [
+            (json!({"name": ""}), "name"),
+            (json!({"nodes": []}), "nodes"),
+            (json!({"nodes": [{"url": "ftp://a"}]}), "nodes[0].url"),
+            (json!({"nodes": [{"url": "http://a", "weight": 0}]}), "nodes[0].weight"),
+            (json!({"nodes": [{"url": "http://a", "wieght": 2}]}), "nodes[0].wieght"),
+            (json!({"health": {"path": "up"}}), "health.path"),
+            (json!({"timeout_ms": 0}), "timeout_ms"),
+            (json!({"secret": "short"}), "secret"),
+        ] {
+            let refused = server.post("/v1/services", &with(shop(), &change)).await;
+            assert!(!refused.1.to_string().contains(SECRET), "{refused:?}");
+            assert_eq!(told(refused), field(name), "{change}");
+        }
+        assert_eq!(server.get("/v1/services").await.1, json!({"services": []}));
+    })
+    .await;
 }

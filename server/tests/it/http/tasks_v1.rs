@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use taskcenter_server::core::submission::Dedup;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::service::definition;
-use taskcenter_server::ports::Store;
 
-use super::{NOW, NOW_SEC, Server, answer, field, once, refusal, told, with};
+use super::{NOW, NOW_SEC, Server, answer, field, once, refusal, told, with, with_server};
 
 /// What the clock shows, as the API writes it.
 const NOW_TEXT: &str = "2033-05-18T03:33:20Z";
@@ -25,9 +24,7 @@ async fn stored(server: &Server, task: &Value) -> taskcenter_server::core::Task 
     server.store.task(&id).await.unwrap().unwrap()
 }
 
-#[tokio::test]
-async fn a_task_is_shown_as_it_was_handed_in() {
-    let server = Server::start().await;
+pub async fn a_task_is_shown_as_it_was_handed_in(server: &Server) {
     let full = json!({
         "name": "report", "data": "{\"id\":42}",
         "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
@@ -52,122 +49,126 @@ async fn a_task_is_shown_as_it_was_handed_in() {
     let response = server.send(Method::GET, location.to_str().unwrap(), "").await;
     assert_eq!(response.headers()["etag"], "\"1\"");
     assert_eq!(answer(response).await, (200, wanted));
-    server.close().await;
 }
 
 #[tokio::test]
 async fn what_is_left_out_has_its_default() {
-    let server = Server::start().await;
-    let task = server.create(&json!({"name": "n"})).await;
-    let wanted = json!({
-        "id": task["id"], "name": "n", "data": "", "schedule": {"kind": "once"}, "start_at": null, "end_at": null,
-        "max_fires": null, "ack": false, "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
-        "state": "active", "rev": 1, "created_at": NOW_TEXT, "next_due_at": NOW_TEXT, "last_due_at": null,
-        "fired_count": 0,
-    });
-    assert_eq!(task, wanted);
-    let cron = server.create(&json!({"name": "n", "schedule": {"kind": "cron", "cron": "@daily"}})).await;
-    assert_eq!(cron["schedule"]["zone"], "UTC", "the server's zone is kept with the task");
-    let delayed = server.create(&json!({"name": "n", "delay_ms": 1_500})).await;
-    assert_eq!(delayed["start_at"], "2033-05-18T03:33:21.5Z");
-    server.close().await;
+    with_server(async |server| {
+        let task = server.create(&json!({"name": "n"})).await;
+        let wanted = json!({
+            "id": task["id"], "name": "n", "data": "", "schedule": {"kind": "once"}, "start_at": null, "end_at": null,
+            "max_fires": null, "ack": false, "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
+            "state": "active", "rev": 1, "created_at": NOW_TEXT, "next_due_at": NOW_TEXT, "last_due_at": null,
+            "fired_count": 0,
+        });
+        assert_eq!(task, wanted);
+        let cron = server.create(&json!({"name": "n", "schedule": {"kind": "cron", "cron": "@daily"}})).await;
+        assert_eq!(cron["schedule"]["zone"], "UTC", "the server's zone is kept with the task");
+        let delayed = server.create(&json!({"name": "n", "delay_ms": 1_500})).await;
+        assert_eq!(delayed["start_at"], "2033-05-18T03:33:21.5Z");
+    }).await;
 }
 
 #[tokio::test]
 async fn without_a_dedup_key_every_task_is_another() {
-    let server = Server::start().await;
-    let first = server.create(&hourly()).await;
-    assert_ne!(server.create(&hourly()).await["id"], first["id"]);
-    let keyed = with(hourly(), &json!({"dedup_key": "k"}));
-    let keyed_first = server.create(&keyed).await;
-    let (status, again) = server.post("/v1/tasks", &with(keyed, &json!({"data": "other"}))).await;
-    assert_eq!((status, again), (200, keyed_first), "the one that stands");
-    server.close().await;
+    with_server(async |server| {
+        let first = server.create(&hourly()).await;
+        assert_ne!(server.create(&hourly()).await["id"], first["id"]);
+        let keyed = with(hourly(), &json!({"dedup_key": "k"}));
+        let keyed_first = server.create(&keyed).await;
+        let (status, again) = server.post("/v1/tasks", &with(keyed, &json!({"data": "other"}))).await;
+        assert_eq!((status, again), (200, keyed_first), "the one that stands");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn every_broken_rule_names_its_field() {
-    let server = Server::start().await;
-    let cron = |cron: &str, zone: &str| json!({"schedule": {"kind": "cron", "cron": cron, "zone": zone}});
-    for (changes, name) in [
-        (json!({"name": null}), "name"),
-        (json!({"name": ""}), "name"),
-        (json!({"name": "a||b"}), "name"),
-        (cron("* * 34 * *", "UTC"), "schedule.cron"),
-        (cron("@daily", "Moon/Tycho"), "schedule.zone"),
-        (json!({"schedule": {"kind": "every", "period_ms": 0}}), "schedule.period_ms"),
-        (json!({"schedule": {"kind": "every", "period_ms": i64::MAX}}), "schedule.period_ms"),
-        (json!({"schedule": {"kind": "every"}}), "schedule.period_ms"),
-        (json!({"schedule": {"kind": "daily"}}), "schedule.kind"),
-        (json!({"start_at": "1969-12-31T00:00:00Z"}), "start_at"),
-        (json!({"start_at": "tomorrow"}), "start_at"),
-        (json!({"start_at": NOW_SEC}), "start_at"),
-        (json!({"start_at": "2033-06-01T00:00:00Z", "delay_ms": 1}), "delay_ms"),
-        (json!({"delay_ms": u64::MAX}), "delay_ms"),
-        (json!({"end_at": "2033-05-18T03:33:19Z"}), "end_at"),
-        (json!({"start_at": "2033-06-02T00:00:00Z", "end_at": "2033-06-01T00:00:00Z"}), "end_at"),
-        (json!({"max_fires": 0}), "max_fires"),
-        (json!({"max_runtime_sec": 0}), "max_runtime_sec"),
-        (json!({"max_runtime_sec": u64::MAX}), "max_runtime_sec"),
-        (json!({"queue": "a|b"}), "queue"),
-        (json!({"retry": {"max_attempts": 0, "backoff_ms": 1, "max_backoff_ms": 1}}), "retry"),
-        (json!({"retry": {"max_attempts": 1}}), "retry.backoff_ms"),
-        (json!({"dedup_key": ""}), "dedup_key"),
-        (json!({"loop_time": 5}), "loop_time"),
-    ] {
-        let refused = server.post("/v1/tasks", &with(hourly(), &changes)).await;
-        assert_eq!(told(refused), field(name), "{changes}");
-    }
-    assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]), "nothing of it was stored");
-    server.close().await;
+    with_server(async |server| {
+        let cron = |cron: &str, zone: &str| json!({"schedule": {"kind": "cron", "cron": cron, "zone": zone}});
+        for (changes, name) in [
+            (json!({"name": null}), "name"),
+            (json!({"name": ""}), "name"),
+            (json!({"name": "a||b"}), "name"),
+            (cron("* * 34 * *", "UTC"), "schedule.cron"),
+            (cron("@daily", "Moon/Tycho"), "schedule.zone"),
+            (json!({"schedule": {"kind": "every", "period_ms": 0}}), "schedule.period_ms"),
+            (json!({"schedule": {"kind": "every", "period_ms": i64::MAX}}), "schedule.period_ms"),
+            (json!({"schedule": {"kind": "every"}}), "schedule.period_ms"),
+            (json!({"schedule": {"kind": "daily"}}), "schedule.kind"),
+            (json!({"start_at": "1969-12-31T00:00:00Z"}), "start_at"),
+            (json!({"start_at": "tomorrow"}), "start_at"),
+            (json!({"start_at": NOW_SEC}), "start_at"),
+            (json!({"start_at": "2033-06-01T00:00:00Z", "delay_ms": 1}), "delay_ms"),
+            (json!({"delay_ms": u64::MAX}), "delay_ms"),
+            (json!({"end_at": "2033-05-18T03:33:19Z"}), "end_at"),
+            (json!({"start_at": "2033-06-02T00:00:00Z", "end_at": "2033-06-01T00:00:00Z"}), "end_at"),
+            (json!({"max_fires": 0}), "max_fires"),
+            (json!({"max_runtime_sec": 0}), "max_runtime_sec"),
+            (json!({"max_runtime_sec": u64::MAX}), "max_runtime_sec"),
+            (json!({"queue": "a|b"}), "queue"),
+            (json!({"retry": {"max_attempts": 0, "backoff_ms": 1, "max_backoff_ms": 1}}), "retry"),
+            (json!({"retry": {"max_attempts": 1}}), "retry.backoff_ms"),
+            (json!({"dedup_key": ""}), "dedup_key"),
+            (json!({"loop_time": 5}), "loop_time"),
+        ] {
+            let refused = server.post("/v1/tasks", &with(hourly(), &changes)).await;
+            assert_eq!(told(refused), field(name), "{changes}");
+        }
+        assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]), "nothing of it was stored");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn of_several_each_is_on_its_own() {
-    let server = Server::start().await;
-    let bad_cron = json!({"name": "n", "schedule": {"kind": "cron", "cron": "nonsense"}});
-    let twice = json!({"name": "n", "delay_ms": 1, "start_at": "2033-06-01T00:00:00Z"});
-    let keyed = json!({"name": "n", "dedup_key": "k"});
-    let tasks = json!({"tasks": [hourly(), bad_cron, keyed, twice, keyed, hourly()]});
-    let (status, reply) = server.post("/v1/tasks", &tasks).await;
-    let results = reply["results"].as_array().unwrap_or_else(|| panic!("{reply}"));
-    let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
-    assert_eq!((status, statuses), (200, vec![201, 400, 201, 400, 200, 201]));
-    assert_eq!(results[2]["id"], results[4]["id"]);
-    for (at, name) in [(1, "tasks[1].schedule.cron"), (3, "tasks[3].delay_ms")] {
-        assert_eq!(told((400, results[at]["problem"].clone())), field(name));
-        assert!(results[at].get("id").is_none());
-    }
-    for at in [0, 2, 5] {
-        let (status, task) = server.get(&path(&results[at])).await;
-        assert_eq!((status, &task["name"]), (200, &tasks["tasks"][at]["name"]));
-    }
-    server.close().await;
+    with_server(async |server| {
+        let bad_cron = json!({"name": "n", "schedule": {"kind": "cron", "cron": "nonsense"}});
+        let twice = json!({"name": "n", "delay_ms": 1, "start_at": "2033-06-01T00:00:00Z"});
+        let keyed = json!({"name": "n", "dedup_key": "k"});
+        let tasks = json!({"tasks": [hourly(), bad_cron, keyed, twice, keyed, hourly()]});
+        let (status, reply) = server.post("/v1/tasks", &tasks).await;
+        let results = reply["results"].as_array().unwrap_or_else(|| panic!("{reply}"));
+        let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
+        assert_eq!((status, statuses), (200, vec![201, 400, 201, 400, 200, 201]));
+        assert_eq!(results[2]["id"], results[4]["id"]);
+        for (at, name) in [(1, "tasks[1].schedule.cron"), (3, "tasks[3].delay_ms")] {
+            assert_eq!(told((400, results[at]["problem"].clone())), field(name));
+            assert!(results[at].get("id").is_none());
+        }
+        for at in [0, 2, 5] {
+            let (status, task) = server.get(&path(&results[at])).await;
+            assert_eq!((status, &task["name"]), (200, &tasks["tasks"][at]["name"]));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn several_that_cannot_be_read_are_refused_as_a_whole() {
-    let server = Server::start().await;
-    for (tasks, name) in [
-        (json!([]), "tasks"),
-        (json!(vec![json!({"name": "n"}); 1_001]), "tasks"),
-        (json!("n"), "tasks"),
-        (json!([hourly(), 7]), "tasks[1]"),
-        (json!([hourly(), {"name": "n", "max_fires": "9"}]), "tasks[1].max_fires"),
-        (json!([hourly(), {"name": "n", "schedule": {"kind": "cron", "cron": 9}}]), "tasks[1].schedule.cron"),
-        (json!([hourly(), {"nam": "n"}]), "tasks[1].nam"),
-    ] {
-        assert_eq!(told(server.post("/v1/tasks", &json!({"tasks": tasks})).await), field(name));
-    }
-    let more = json!({"tasks": [hourly()], "name": "n"});
-    assert_eq!(told(server.post("/v1/tasks", &more).await), field("name"));
-    assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]));
-    server.close().await;
+    with_server(async |server| {
+        for (tasks, name) in [
+            (json!([]), "tasks"),
+            (json!(vec![json!({"name": "n"}); 1_001]), "tasks"),
+            (json!("n"), "tasks"),
+            (json!([hourly(), 7]), "tasks[1]"),
+            (json!([hourly(), {"name": "n", "max_fires": "9"}]), "tasks[1].max_fires"),
+            (
+                json!([hourly(), {"name": "n", "schedule": {"kind": "cron", "cron": 9}}]),
+                "tasks[1].schedule.cron",
+            ),
+            (json!([hourly(), {"nam": "n"}]), "tasks[1].nam"),
+        ] {
+            assert_eq!(told(server.post("/v1/tasks", &json!({"tasks": tasks})).await), field(name));
+        }
+        let more = json!({"tasks": [hourly()], "name": "n"});
+        assert_eq!(told(server.post("/v1/tasks", &more).await), field("name"));
+        assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]));
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn a_request_with_a_key_is_carried_out_once() {
-    let server = Server::start().await;
+pub async fn a_request_with_a_key_is_carried_out_once(server: &Server) {
     let post = async |key: &str, body: &Value| {
         server.ask(Method::POST, "/v1/tasks", &[("Idempotency-Key", key)], body).await
     };
@@ -188,12 +189,9 @@ async fn a_request_with_a_key_is_carried_out_once() {
         assert_eq!(told(post(key, &delayed).await), field("Idempotency-Key"), "{key:?}");
     }
     assert_eq!(server.get("/v1/tasks").await.1["tasks"].as_array().unwrap().len(), 4);
-    server.close().await;
 }
 
-#[tokio::test]
-async fn a_list_is_read_page_by_page() {
-    let server = Server::start().await;
+pub async fn a_list_is_read_page_by_page(server: &Server) {
     let mut tasks = Vec::new();
     for n in 0..5 {
         tasks.push(server.create(&json!({"name": format!("n{}", n % 2)})).await);
@@ -233,234 +231,252 @@ async fn a_list_is_read_page_by_page() {
         [ids[0].clone(), ids[3].clone(), ids[4].clone()],
         "nothing is absent"
     );
-    server.close().await;
 }
 
 #[tokio::test]
 async fn a_list_says_what_it_does_not_take() {
-    let server = Server::start().await;
-    for (query, name) in [
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("limit=many", "limit"),
-        ("state=deleted", "state"),
-        ("cursor=x", "cursor"),
-        ("sate=active", "sate"),
-        ("name=a&name=b", "name"),
-    ] {
-        assert_eq!(told(server.get(&format!("/v1/tasks?{query}")).await), field(name), "{query}");
-    }
-    server.close().await;
+    with_server(async |server| {
+        for (query, name) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("limit=many", "limit"),
+            ("state=deleted", "state"),
+            ("cursor=x", "cursor"),
+            ("sate=active", "sate"),
+            ("name=a&name=b", "name"),
+        ] {
+            assert_eq!(told(server.get(&format!("/v1/tasks?{query}")).await), field(name), "{query}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_change_names_the_revision_that_it_is_of() {
-    let server = Server::start().await;
-    let task = server.create(&hourly()).await;
-    let patch = async |headers: &[(&str, &str)]| {
-        server.ask(Method::PATCH, &path(&task), headers, &json!({"data": "other"})).await
-    };
-    let absent = (428, "if_match_required".to_owned(), Some("If-Match".to_owned()));
-    assert_eq!(told(patch(&[]).await), absent);
-    for wrong in ["1", "W/\"1\"", "\"x\"", "\"1\", \"2\""] {
-        assert_eq!(told(patch(&[("If-Match", wrong)]).await), field("If-Match"), "{wrong}");
-    }
-    let response = server
-        .send_with(Method::PATCH, &path(&task), &[("If-Match", "\"1\"")], &json!({"data": "new"}))
-        .await;
-    assert_eq!(response.headers()["etag"], "\"2\"");
-    let (status, changed) = answer(response).await;
-    assert_eq!((status, &changed["task"]["data"], &changed["task"]["rev"]), (200, &json!("new"), &json!(2)));
-    let moved = refusal(412, "revision_moved");
-    assert_eq!(told(patch(&[("If-Match", "\"1\"")]).await), moved);
-    assert_eq!(patch(&[("If-Match", "*")]).await.1["task"]["rev"], 3);
-    for (method, action) in
-        [(Method::POST, "/pause"), (Method::POST, "/resume"), (Method::POST, "/cancel"), (Method::DELETE, "")]
-    {
-        let stale = server
-            .ask(method, &format!("{}{action}", path(&task)), &[("If-Match", "\"2\"")], &json!({}))
+    with_server(async |server| {
+        let task = server.create(&hourly()).await;
+        let patch = async |headers: &[(&str, &str)]| {
+            server.ask(Method::PATCH, &path(&task), headers, &json!({"data": "other"})).await
+        };
+        let absent = (428, "if_match_required".to_owned(), Some("If-Match".to_owned()));
+        assert_eq!(told(patch(&[]).await), absent);
+        for wrong in ["1", "W/\"1\"", "\"x\"", "\"1\", \"2\""] {
+            assert_eq!(told(patch(&[("If-Match", wrong)]).await), field("If-Match"), "{wrong}");
+        }
+        let response = server
+            .send_with(Method::PATCH, &path(&task), &[("If-Match", "\"1\"")], &json!({"data": "new"}))
             .await;
-        assert_eq!(told(stale), moved, "{action}");
-    }
-    let (_, shown) = server.get(&path(&task)).await;
-    assert_eq!((&shown["rev"], &shown["state"]), (&json!(3), &json!("active")), "nothing of it was done");
-    server.close().await;
+        assert_eq!(response.headers()["etag"], "\"2\"");
+        let (status, changed) = answer(response).await;
+        assert_eq!(
+            (status, &changed["task"]["data"], &changed["task"]["rev"]),
+            (200, &json!("new"), &json!(2))
+        );
+        let moved = refusal(412, "revision_moved");
+        assert_eq!(told(patch(&[("If-Match", "\"1\"")]).await), moved);
+        assert_eq!(patch(&[("If-Match", "*")]).await.1["task"]["rev"], 3);
+        for (method, action) in [
+            (Method::POST, "/pause"),
+            (Method::POST, "/resume"),
+            (Method::POST, "/cancel"),
+            (Method::DELETE, ""),
+        ] {
+            let stale = server
+                .ask(method, &format!("{}{action}", path(&task)), &[("If-Match", "\"2\"")], &json!({}))
+                .await;
+            assert_eq!(told(stale), moved, "{action}");
+        }
+        let (_, shown) = server.get(&path(&task)).await;
+        assert_eq!((&shown["rev"], &shown["state"]), (&json!(3), &json!("active")), "nothing of it was done");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn every_field_can_be_changed_and_cleared() {
-    let server = Server::start().await;
-    let mut task = server.create(&with(hourly(), &json!({"dedup_key": "k"}))).await;
-    let patches = [
-        json!({"name": "other"}),
-        json!({"data": "other"}),
-        json!({"schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"}}),
-        json!({"schedule": {"kind": "cron", "cron": "0 8 * * *", "zone": "Asia/Shanghai"}}),
-        json!({"start_at": "2033-06-01T00:00:00.25Z"}),
-        json!({"end_at": "2034-06-01T00:00:00Z"}),
-        json!({"max_fires": 7}),
-        json!({"ack": true}),
-        json!({"max_runtime_sec": 9}),
-        json!({"queue": "q"}),
-        json!({"retry": {"max_attempts": 3, "backoff_ms": 1, "max_backoff_ms": 2}}),
-        json!({"dedup_key": "other"}),
-        json!({"start_at": null, "end_at": null, "max_fires": null, "max_runtime_sec": null, "queue": null,
-               "retry": null, "dedup_key": null}),
-        json!({"schedule": {"kind": "once"}, "data": "", "ack": false}),
-    ];
-    for (nth, patch) in patches.iter().enumerate() {
-        let (status, changed) = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
-        assert_eq!(status, 200, "{patch}: {changed}");
-        let mut wanted = task.clone();
-        wanted.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
-        wanted["rev"] = json!(nth + 2);
-        wanted["next_due_at"] = changed["task"]["next_due_at"].clone();
-        assert_eq!(changed, json!({"task": wanted, "open_runs": [], "more_open_runs": false}), "{patch}");
-        assert_eq!(server.get(&path(&task)).await, (200, wanted.clone()), "it is stored");
-        task = wanted;
-    }
-    let delayed =
-        server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &json!({"delay_ms": 1_000})).await;
-    assert_eq!(delayed.1["task"]["next_due_at"], "2033-05-18T03:33:21Z");
-    server.close().await;
+    with_server(async |server| {
+        let mut task = server.create(&with(hourly(), &json!({"dedup_key": "k"}))).await;
+        let patches = [
+            json!({"name": "other"}),
+            json!({"data": "other"}),
+            json!({"schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"}}),
+            json!({"schedule": {"kind": "cron", "cron": "0 8 * * *", "zone": "Asia/Shanghai"}}),
+            json!({"start_at": "2033-06-01T00:00:00.25Z"}),
+            json!({"end_at": "2034-06-01T00:00:00Z"}),
+            json!({"max_fires": 7}),
+            json!({"ack": true}),
+            json!({"max_runtime_sec": 9}),
+            json!({"queue": "q"}),
+            json!({"retry": {"max_attempts": 3, "backoff_ms": 1, "max_backoff_ms": 2}}),
+            json!({"dedup_key": "other"}),
+            json!({"start_at": null, "end_at": null, "max_fires": null, "max_runtime_sec": null, "queue": null,
+                   "retry": null, "dedup_key": null}),
+            json!({"schedule": {"kind": "once"}, "data": "", "ack": false}),
+        ];
+        for (nth, patch) in patches.iter().enumerate() {
+            let (status, changed) = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
+            assert_eq!(status, 200, "{patch}: {changed}");
+            let mut wanted = task.clone();
+            wanted.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+            wanted["rev"] = json!(nth + 2);
+            wanted["next_due_at"] = changed["task"]["next_due_at"].clone();
+            assert_eq!(changed, json!({"task": wanted, "open_runs": [], "more_open_runs": false}), "{patch}");
+            assert_eq!(server.get(&path(&task)).await, (200, wanted.clone()), "it is stored");
+            task = wanted;
+        }
+        let delayed =
+            server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &json!({"delay_ms": 1_000})).await;
+        assert_eq!(delayed.1["task"]["next_due_at"], "2033-05-18T03:33:21Z");
+    }).await;
 }
 
 #[tokio::test]
 async fn an_edit_keeps_what_it_does_not_name() {
-    let server = Server::start().await;
-    let id = server.add(&once()).await;
-    let task = json!({"id": id});
-    let patch =
-        async |patch: Value| server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await;
-    assert_eq!(patch(json!({"ack": true})).await.0, 200);
-    assert_eq!(
-        definition(&stored(&server, &task).await).dedup,
-        Dedup::Pair,
-        "it is still told by name and data"
-    );
-    assert_eq!(patch(json!({"dedup_key": null})).await.0, 200);
-    assert_eq!(definition(&stored(&server, &task).await).dedup, Dedup::Nothing);
-    server.close().await;
+    with_server(async |server| {
+        let id = server.add(&once()).await;
+        let task = json!({"id": id});
+        let patch =
+            async |patch: Value| server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await;
+        assert_eq!(patch(json!({"ack": true})).await.0, 200);
+        assert_eq!(
+            definition(&stored(server, &task).await).dedup,
+            Dedup::Pair,
+            "it is still told by name and data"
+        );
+        assert_eq!(patch(json!({"dedup_key": null})).await.0, 200);
+        assert_eq!(definition(&stored(server, &task).await).dedup, Dedup::Nothing);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_edit_that_cannot_be_made_changes_nothing() {
-    let server = Server::start().await;
-    let task = server.create(&with(hourly(), &json!({"dedup_key": "a"}))).await;
-    server.create(&with(hourly(), &json!({"dedup_key": "b"}))).await;
-    let patch = async |patch: &Value| {
-        let refused = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
-        told(refused)
-    };
-    for (changes, name) in [
-        (json!({"nam": "n"}), "nam"),
-        (json!({"state": null}), "state"),
-        (json!({"name": null}), "name"),
-        (json!({"name": 7}), "name"),
-        (json!({"schedule": {"cron": "@daily"}}), "schedule.cron"),
-        (json!({"schedule": {"kind": "cron", "cron": "nonsense"}}), "schedule.cron"),
-        (json!({"schedule": {"period_ms": 0}}), "schedule.period_ms"),
-        (json!({"end_at": "2033-05-18T03:33:19Z"}), "end_at"),
-        (json!({"retry": {"max_attempts": 3}}), "retry.backoff_ms"),
-    ] {
-        assert_eq!(patch(&changes).await, field(name), "{changes}");
-    }
-    assert_eq!(patch(&json!({"dedup_key": "b"})).await, refusal(409, "duplicate"));
-    assert_eq!(server.get(&path(&task)).await.1, task);
-    server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
-    assert_eq!(patch(&json!({"data": "x"})).await, refusal(409, "task_over"));
-    server.close().await;
+    with_server(async |server| {
+        let task = server.create(&with(hourly(), &json!({"dedup_key": "a"}))).await;
+        server.create(&with(hourly(), &json!({"dedup_key": "b"}))).await;
+        let patch = async |patch: &Value| {
+            let refused = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
+            told(refused)
+        };
+        for (changes, name) in [
+            (json!({"nam": "n"}), "nam"),
+            (json!({"state": null}), "state"),
+            (json!({"name": null}), "name"),
+            (json!({"name": 7}), "name"),
+            (json!({"schedule": {"cron": "@daily"}}), "schedule.cron"),
+            (json!({"schedule": {"kind": "cron", "cron": "nonsense"}}), "schedule.cron"),
+            (json!({"schedule": {"period_ms": 0}}), "schedule.period_ms"),
+            (json!({"end_at": "2033-05-18T03:33:19Z"}), "end_at"),
+            (json!({"retry": {"max_attempts": 3}}), "retry.backoff_ms"),
+        ] {
+            assert_eq!(patch(&changes).await, field(name), "{changes}");
+        }
+        assert_eq!(patch(&json!({"dedup_key": "b"})).await, refusal(409, "duplicate"));
+        assert_eq!(server.get(&path(&task)).await.1, task);
+        server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
+        assert_eq!(patch(&json!({"data": "x"})).await, refusal(409, "task_over"));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_task_is_held_and_goes_on() {
-    let server = Server::start().await;
-    let task = server.create(&hourly()).await;
-    let post = async |action: &str| {
-        let (status, changed) = server.post(&format!("{}/{action}", path(&task)), &json!({})).await;
-        (status, changed["task"]["state"].clone(), changed["task"]["rev"].clone())
-    };
-    let stands = |state: &str, rev: u32| (200, json!(state), json!(rev));
-    assert_eq!(post("pause").await, stands("paused", 2));
-    assert_eq!(post("pause").await, stands("paused", 2), "it is held already");
-    assert_eq!(post("resume").await, stands("active", 3));
-    assert_eq!(post("resume").await, stands("active", 3));
-    server.close().await;
+    with_server(async |server| {
+        let task = server.create(&hourly()).await;
+        let post = async |action: &str| {
+            let (status, changed) = server.post(&format!("{}/{action}", path(&task)), &json!({})).await;
+            (status, changed["task"]["state"].clone(), changed["task"]["rev"].clone())
+        };
+        let stands = |state: &str, rev: u32| (200, json!(state), json!(rev));
+        assert_eq!(post("pause").await, stands("paused", 2));
+        assert_eq!(post("pause").await, stands("paused", 2), "it is held already");
+        assert_eq!(post("resume").await, stands("active", 3));
+        assert_eq!(post("resume").await, stands("active", 3));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_cancelled_task_is_shown_and_a_deleted_one_is_not() {
-    let server = Server::start().await;
-    let waiting = server.ready("42").await;
-    let task = json!({"id": waiting.task_id});
-    let mut held = Run::firing(&stored(&server, &task).await, NOW.plus_ms(1), "node", "t".into(), NOW);
-    held.mark_fired(NOW).unwrap();
-    held.attention_at = Some(NOW.plus_ms(60_000));
-    server.store.insert_runs(std::slice::from_ref(&held)).await.unwrap();
+    with_server(async |server| {
+        let waiting = server.ready("42").await;
+        let task = json!({"id": waiting.task_id});
+        let mut held = Run::firing(&stored(server, &task).await, NOW.plus_ms(1), "node", "t".into(), NOW);
+        held.mark_fired(NOW).unwrap();
+        held.attention_at = Some(NOW.plus_ms(60_000));
+        server.store.insert_runs(std::slice::from_ref(&held)).await.unwrap();
 
-    let (status, cancelled) = server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
-    assert_eq!((status, &cancelled["task"]["state"]), (200, &json!("cancelled")));
-    assert_eq!(cancelled["open_runs"], json!([held.id]), "the one that waited in its queue is called off");
-    assert_eq!(server.store.run(&waiting.id).await.unwrap().unwrap().state, RunState::Cancelled);
-    assert_eq!(server.get(&path(&task)).await.0, 200);
-    let paused = server.post(&format!("{}/pause", path(&task)), &json!({})).await;
-    assert_eq!(told(paused), refusal(409, "task_over"));
+        let (status, cancelled) = server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
+        assert_eq!((status, &cancelled["task"]["state"]), (200, &json!("cancelled")));
+        assert_eq!(
+            cancelled["open_runs"],
+            json!([held.id]),
+            "the one that waited in its queue is called off"
+        );
+        assert_eq!(server.store.run(&waiting.id).await.unwrap().unwrap().state, RunState::Cancelled);
+        assert_eq!(server.get(&path(&task)).await.0, 200);
+        let paused = server.post(&format!("{}/pause", path(&task)), &json!({})).await;
+        assert_eq!(told(paused), refusal(409, "task_over"));
 
-    let (status, deleted) = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
-    assert_eq!(
-        (status, &deleted["task"], &deleted["open_runs"]),
-        (200, &cancelled["task"], &json!([held.id]))
-    );
-    assert_eq!(told(server.get(&path(&task)).await), refusal(404, "not_found"));
-    let again = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
-    assert_eq!(told(again), refusal(404, "not_found"), "the task is gone from view");
-    server.close().await;
+        let (status, deleted) = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
+        assert_eq!(
+            (status, &deleted["task"], &deleted["open_runs"]),
+            (200, &cancelled["task"], &json!([held.id]))
+        );
+        assert_eq!(told(server.get(&path(&task)).await), refusal(404, "not_found"));
+        let again = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
+        assert_eq!(told(again), refusal(404, "not_found"), "the task is gone from view");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_task_is_fired_by_hand() {
-    let server = Server::start().await;
-    let task = server.create(&json!({"name": "n", "start_at": "2034-01-01T00:00:00Z"})).await;
-    let trigger = async |headers: &[(&str, &str)]| {
-        server.ask(Method::POST, &format!("{}/trigger", path(&task)), headers, &json!({})).await
-    };
-    let (status, run) = trigger(&[]).await;
-    let shown = (&run["state"], &run["triggered"], &run["scheduled_at"], &run["task_id"]);
-    assert_eq!((status, shown), (202, (&json!("firing"), &json!(true), &json!(NOW_TEXT), &task["id"])));
-    assert_ne!(trigger(&[]).await.1["run_id"], run["run_id"]);
-    let keyed = trigger(&[("Idempotency-Key", "k")]).await;
-    assert_eq!(trigger(&[("Idempotency-Key", "k")]).await, keyed);
-    let another = server.create(&json!({"name": "n"})).await;
-    let path_of_another = format!("{}/trigger", path(&another));
-    let reused = server.ask(Method::POST, &path_of_another, &[("Idempotency-Key", "k")], &json!({})).await;
-    assert_eq!(told(reused), refusal(422, "idempotency_key_reused"));
-    assert_eq!(
-        stored(&server, &task).await.next_due_at,
-        Some(Moment::from_sec(2_019_686_400)),
-        "its schedule stays"
-    );
-    server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
-    assert_eq!(told(trigger(&[]).await), refusal(409, "task_over"));
-    server.close().await;
+    with_server(async |server| {
+        let task = server.create(&json!({"name": "n", "start_at": "2034-01-01T00:00:00Z"})).await;
+        let trigger = async |headers: &[(&str, &str)]| {
+            server.ask(Method::POST, &format!("{}/trigger", path(&task)), headers, &json!({})).await
+        };
+        let (status, run) = trigger(&[]).await;
+        let shown = (&run["state"], &run["triggered"], &run["scheduled_at"], &run["task_id"]);
+        assert_eq!((status, shown), (202, (&json!("firing"), &json!(true), &json!(NOW_TEXT), &task["id"])));
+        assert_ne!(trigger(&[]).await.1["run_id"], run["run_id"]);
+        let keyed = trigger(&[("Idempotency-Key", "k")]).await;
+        assert_eq!(trigger(&[("Idempotency-Key", "k")]).await, keyed);
+        let another = server.create(&json!({"name": "n"})).await;
+        let path_of_another = format!("{}/trigger", path(&another));
+        let reused =
+            server.ask(Method::POST, &path_of_another, &[("Idempotency-Key", "k")], &json!({})).await;
+        assert_eq!(told(reused), refusal(422, "idempotency_key_reused"));
+        assert_eq!(
+            stored(server, &task).await.next_due_at,
+            Some(Moment::from_sec(2_019_686_400)),
+            "its schedule stays"
+        );
+        server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
+        assert_eq!(told(trigger(&[]).await), refusal(409, "task_over"));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_not_there_is_not_found() {
-    let server = Server::start().await;
-    for id in [&"0".repeat(32), "7", "%ff", "%00", &"a".repeat(3_000)] {
-        for (method, action) in [
-            (Method::GET, ""),
-            (Method::PATCH, ""),
-            (Method::DELETE, ""),
-            (Method::POST, "/pause"),
-            (Method::POST, "/resume"),
-            (Method::POST, "/cancel"),
-            (Method::POST, "/trigger"),
-        ] {
-            let path = format!("/v1/tasks/{id}{action}");
-            let refused = server.ask(method.clone(), &path, &[("If-Match", "*")], &json!({})).await;
-            assert_eq!(told(refused), refusal(404, "not_found"), "{method} {path}");
+    with_server(async |server| {
+        for id in [&"0".repeat(32), "7", "%ff", "%00", &"a".repeat(3_000)] {
+            for (method, action) in [
+                (Method::GET, ""),
+                (Method::PATCH, ""),
+                (Method::DELETE, ""),
+                (Method::POST, "/pause"),
+                (Method::POST, "/resume"),
+                (Method::POST, "/cancel"),
+                (Method::POST, "/trigger"),
+            ] {
+                let path = format!("/v1/tasks/{id}{action}");
+                let refused = server.ask(method.clone(), &path, &[("If-Match", "*")], &json!({})).await;
+                assert_eq!(told(refused), refusal(404, "not_found"), "{method} {path}");
+            }
         }
-    }
-    server.close().await;
+    })
+    .await;
 }
