@@ -13,6 +13,7 @@ pub mod core;
 pub mod engine;
 pub mod http;
 pub mod ports;
+pub mod wire;
 pub mod workers;
 
 mod back_ends;
@@ -32,12 +33,8 @@ use crate::compat::{Outside, ReadTopic};
 use crate::config::{BusKind, Config};
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
-use crate::engine::metrics::Metrics;
-use crate::engine::node::Node;
+use crate::engine::node::{Node, NodePorts};
 use crate::engine::service::{Ports, Service};
-use crate::engine::shards::Shards;
-use crate::engine::skew::{CommandClock, LeaseClock, Skew};
-use crate::engine::window::Window;
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Clock};
 use crate::workers::inside::Inside;
@@ -62,15 +59,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         store: Arc::clone(&node.store),
         lock: Arc::clone(&node.lock),
         records,
-        clock: Arc::new(CommandClock(Arc::clone(&node))),
+        clock: node.command_clock(),
         has_bus: config.back_ends().bus != BusKind::None,
     };
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let service = service.with_access(config.access.clone(), adapters::entropy::fill);
-    let service = service.with_lease_clock(Arc::new(LeaseClock(Arc::clone(&node))));
+    let service = service.with_lease_clock(node.lease_clock());
     let state = HttpState {
-        service: Arc::new(service),
+        service,
         health: Arc::clone(&node.health),
         metrics: Arc::clone(&node.metrics),
         ids: Arc::clone(&node.ids),
@@ -78,8 +75,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     tracing::info!(node = node.name, "starting");
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
-    let (legacy, service) = (config.compat.clone(), Arc::clone(&state.service));
-    let mount = Box::new(move |routes| compat::mount(routes, &service, &legacy));
+    let legacy_apis = config.compat.clone();
+    let mount = Box::new(move |routes| compat::mount(routes, &legacy_apis));
     let outside = || outside(&config, read_topic);
     let background = compat::start(&state.service, &config.compat, outside, &shutdown)?;
     let stop = shutdown.child_token();
@@ -111,10 +108,10 @@ fn warn_of_plain_http(config: &Config, listener: &TcpListener, encrypted: bool) 
 }
 
 /// The built-in workers. Without `script.enabled`, scripts wait for a worker in another process.
-fn built_in_workers(config: &Config, service: &Arc<Service>) -> Result<Workers, WorkersError> {
+fn built_in_workers(config: &Config, service: &Service) -> Result<Workers, WorkersError> {
     let mut settings = config.workers();
     settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
-    let inside = Inside::new(Arc::clone(service));
+    let inside = Inside::new(service);
     workers::Builder::new(inside.clone(), inside, settings).start()
 }
 
@@ -133,22 +130,7 @@ fn node(config: &Config, back_ends: BackEnds, clock: Arc<dyn Clock>) -> Node {
     let BackEnds { store, bus, lock, .. } = back_ends;
     let ids = Arc::new(Ids::new(seed()));
     let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
-    Node {
-        name,
-        store,
-        bus,
-        lock,
-        clock,
-        ids,
-        settings: config.engine.clone(),
-        health: Arc::default(),
-        hints: Arc::default(),
-        metrics: Arc::new(Metrics::new()),
-        shards: Shards::default(),
-        window: Window::default(),
-        skew: Skew::default(),
-        shutdown: CancellationToken::new(),
-    }
+    Node::new(name, NodePorts { store, bus, lock, clock }, ids, config.engine.clone())
 }
 
 fn backlog(config: &Config, node: &Node) -> anyhow::Result<Backlog> {

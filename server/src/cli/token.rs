@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use taskcenter_client::resources::{IssuedToken, NewToken, TokenResource};
 use taskcenter_server::adapters::entropy;
-use taskcenter_server::engine::service::drawn_token;
+use taskcenter_server::engine::service::generate_token;
 
 use super::exit::Failure;
 use super::out;
@@ -89,7 +89,7 @@ impl TokenVerb {
 }
 
 fn draw() -> Result<(), Failure> {
-    let (text, sha256) = drawn_token(entropy::fill).map_err(|error| Failure::Failed(error.to_string()))?;
+    let (text, sha256) = generate_token(entropy::fill).map_err(|error| Failure::Failed(error.to_string()))?;
     eprintln!(
         "Keep the first line: it is the token. Give the second to the server, as a variable or in its file, and start it."
     );

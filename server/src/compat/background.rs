@@ -57,7 +57,7 @@ pub struct Outside {
 /// # Errors
 /// An error of `outside`, which is called only when there is background work.
 pub fn start<E>(
-    service: &Arc<Service>,
+    service: &Service,
     settings: &Compat,
     outside: impl FnOnce() -> Result<Outside, E>,
     shutdown: &CancellationToken,

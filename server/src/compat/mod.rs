@@ -11,8 +11,6 @@ mod session;
 mod settings;
 pub mod taskdash;
 
-use std::sync::Arc;
-
 use axum::Router;
 
 pub use background::{
@@ -20,21 +18,19 @@ pub use background::{
 };
 pub use settings::{Compat, Easytask, EasytaskPull, Front, Kingtask, Taskdash};
 
-use crate::engine::service::Service;
-
 /// Puts the fronts that are switched on beside `routes`.
-pub fn mount(mut routes: Router, service: &Arc<Service>, settings: &Compat) -> Router {
+pub fn mount(mut routes: Router, settings: &Compat) -> Router {
     if settings.kingtask.enabled {
-        routes = kingtask::mount(routes, service, &settings.kingtask);
+        routes = kingtask::mount(routes, &settings.kingtask);
     }
     if settings.easytask.enabled {
-        routes = easytask::mount(routes, service, &settings.easytask);
+        routes = easytask::mount(routes, &settings.easytask);
     }
     if settings.easytask_pull.enabled {
-        routes = easytask_pull::mount(routes, service, &settings.easytask_pull);
+        routes = easytask_pull::mount(routes, &settings.easytask_pull);
     }
     if settings.taskdash.enabled {
-        routes = taskdash::mount(routes, service, &settings.taskdash);
+        routes = taskdash::mount(routes, &settings.taskdash);
     }
     routes
 }

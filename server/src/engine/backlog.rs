@@ -1,4 +1,4 @@
-//! Counts what waits, shows it as gauges, and tells a person when it is too much. One node of a cluster does it: the leader.
+//! Counts the backlog, shows it as gauges, and raises alerts. One node of a cluster does this: the leader.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::ports::{AlertSink, BacklogRow, Bus, QueueRow, Result, Store};
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What counts the backlog, with the alerts that are raised.
+/// Counts the backlog, and keeps the raised alerts.
 pub struct Backlog {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
     sinks: Vec<Arc<dyn AlertSink>>,
     alerts: Mutex<Alerts>,
-    last: Mutex<Waiting>,
+    last: Mutex<ConsumerLag>,
 }
 
-/// What was last seen to wait for consumers.
+/// The last known counts of runs and messages that wait for consumers.
 #[derive(Default)]
-struct Waiting {
+struct ConsumerLag {
     groups: Vec<(String, u64)>,
     queues: Vec<(String, u64)>,
 }
@@ -42,7 +42,7 @@ pub async fn run(node: &Node, backlog: &Backlog) {
 }
 
 impl Backlog {
-    /// No alert is raised. The log is always told; `sinks` are told as well.
+    /// Returns a counter without raised alerts. Alerts go to the log and to `sinks`.
     pub fn new(
         store: Arc<dyn Store>,
         bus: Arc<dyn Bus>,
@@ -53,14 +53,14 @@ impl Backlog {
         Self { store, bus, metrics, sinks, alerts: Mutex::new(Alerts::new(limits)), last: Mutex::default() }
     }
 
-    /// Counts once, if this node leads. What cannot be counted keeps its alerts as they are, and does not keep the rest from being
-    /// judged.
+    /// Counts once, if this node leads. A count that fails leaves its alerts as they are, and does not
+    /// affect the other counts.
     ///
     /// # Errors
-    /// The first port's that failed.
+    /// The error of the first port that failed.
     pub async fn run_once(&self, now: Moment, leads: bool) -> Result<()> {
         if !leads {
-            self.stand_down();
+            self.reset();
             return Ok(());
         }
         let (fires, backlog, lag, queues) =
@@ -71,14 +71,14 @@ impl Backlog {
             self.metrics.backlog(&rows);
             readings.extend(backlog_readings(&rows));
         });
-        readings.extend(self.waiting_for_consumers(lag.as_ref().ok(), queues.as_ref().ok()));
-        self.judge(&readings, now);
+        readings.extend(self.consumer_lag(lag.as_ref().ok(), queues.as_ref().ok()));
+        self.raise_alerts(&readings, now);
         fires.and(backlog).and(lag.map(drop)).and(queues.map(drop))
     }
 
-    /// What waits for consumers is one thing, in whichever way they take it: messages by consumer group, and runs by queue. Of the one
-    /// that could not be counted the last count stands.
-    fn waiting_for_consumers(
+    /// Returns what waits for consumers: messages by consumer group and runs by queue. If one of the two
+    /// could not be counted, its last count is used.
+    fn consumer_lag(
         &self,
         groups: Option<&Vec<(String, u64)>>,
         queues: Option<&Vec<QueueRow>>,
@@ -99,8 +99,8 @@ impl Backlog {
         })
     }
 
-    /// Fires by tag in the minute that runs or in the one before, whichever has more: an alert is raised at once, and lasts until a
-    /// whole minute was calm. A minute that has only begun says nothing.
+    /// Returns fires by tag in the current minute or in the previous one, whichever has more. So an alert is
+    /// raised at once, and is cleared after a whole minute below the threshold.
     async fn fires(&self, now: Moment) -> Result<Vec<(String, u64)>> {
         let mut rows = self.store.fires_in_minute(now).await?;
         for (tag, before) in self.store.fires_in_minute(now.plus_ms(-MINUTE_MS)).await? {
@@ -112,7 +112,7 @@ impl Backlog {
         Ok(rows)
     }
 
-    fn judge(&self, readings: &[Reading], now: Moment) {
+    fn raise_alerts(&self, readings: &[Reading], now: Moment) {
         let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
         let events = alerts.evaluate(readings, now);
         let raised = alerts.raised().map(|key| (key.kind(), key.subject.as_deref().unwrap_or_default()));
@@ -127,10 +127,10 @@ impl Backlog {
         }
     }
 
-    /// Another node counts: what this one knew is old.
-    fn stand_down(&self) {
+    /// Forgets all counts and alerts, because another node counts now.
+    fn reset(&self) {
         self.alerts.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ConsumerLag::default();
         self.metrics.backlog(&[]);
         self.metrics.lag(&[]);
         self.metrics.queues(&[]);
@@ -159,7 +159,7 @@ fn log(event: &AlertEvent) {
                 value,
                 threshold,
                 since,
-                "{code}: {value} is over {threshold}"
+                "alert {code}: {value} is above {threshold}"
             );
         }
         AlertTransition::Cleared => {
@@ -170,7 +170,7 @@ fn log(event: &AlertEvent) {
                 value,
                 threshold,
                 since,
-                "{code}: over, {value} is calm again"
+                "alert {code} cleared: {value} is within {threshold}"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! Fires what is due. The protocol is the design's "How a run fires", steps 1 to 5; the step numbers stand in the comments.
+//! Fires due tasks: steps 1 to 3 of "How a run fires" in `docs/ARCHITECTURE.md`. [`publish`] has the
+//! others.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -16,16 +17,16 @@ use crate::core::run::Stretch;
 use crate::core::{Moment, Run, RunState, Task, TaskId};
 use crate::ports::{Advance, InsertedRun, Result};
 
-/// Batches fired at the same time.
+/// Maximum number of batches fired at the same time.
 const CONCURRENT_BATCHES: usize = 4;
-/// When the store's clock has not reached a moment that this node's has, it is asked again after this, in milliseconds.
+/// Milliseconds until the next try when the store's clock has not reached a moment yet.
 const NOT_YET_MS: u64 = 5;
-/// Moments of one task that are looked at before anything else has its turn: about a millisecond's work.
+/// Moments of one task that are examined before other work gets a turn: about a millisecond of work.
 const MOMENTS_AT_ONCE: u64 = 256;
-/// Nodes that watch the same shards, for want of leases, spread over this, in milliseconds.
+/// Maximum jitter in milliseconds of nodes that watch the same shards because there are no leases.
 const JITTER_MS: u64 = 40;
 
-/// Fires until the node stops, and then waits for what is under way.
+/// Fires until the node stops, and then waits for the batches in progress.
 pub async fn run(node: &Arc<Node>) {
     let batches = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_BATCHES));
@@ -36,14 +37,14 @@ pub async fn run(node: &Arc<Node>) {
         if !node.is_fit() {
             continue;
         }
-        let now = node.skew.cautious(node.clock.now());
+        let now = node.earliest_now();
         let due = take_due(node, now);
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
         let (node, pace) = (Arc::clone(node), Arc::clone(&pace));
         batches.spawn(async move {
-            fire_or_give_back(&node, due, now, &pace).await;
+            fire_or_return(&node, due, now, &pace).await;
             drop(slot);
         });
     }
@@ -51,12 +52,12 @@ pub async fn run(node: &Arc<Node>) {
     batches.wait().await;
 }
 
-/// Fires one batch of what is due at `now`, and hands it over. How many tasks that were.
+/// Fires one batch of tasks that are due at `now`, and hands the runs over. Returns the number of tasks.
 pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
     let due = take_due(node, now);
     let tasks = due.len();
     if tasks > 0 {
-        fire_or_give_back(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
+        fire_or_return(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
     }
     tasks
 }
@@ -65,7 +66,7 @@ fn take_due(node: &Node, now: Moment) -> Vec<Task> {
     node.window.take_due(now, node.settings.batch as usize)
 }
 
-/// Returns when something in the window is due, or when the node stops.
+/// Waits until a task in the window is due, or until the node stops.
 async fn next_moment(node: &Node) {
     loop {
         let head = node.window.head().filter(|_| node.is_fit());
@@ -77,11 +78,11 @@ async fn next_moment(node: &Node) {
         };
         let recheck = tokio::time::sleep(Duration::from_millis(500));
         tokio::select! {
-            // In this order, and not in a drawn one: a simulated history can be replayed.
+            // A fixed order, so that a simulation can be repeated.
             biased;
             () = due => return spread(node).await,
-            () = node.window.earlier() => {}
-            // A clock that was too far off may be right again.
+            () = node.window.head_changed() => {}
+            // A clock that was wrong may be right again.
             () = recheck => {}
             () = node.shutdown.cancelled() => return,
         }
@@ -94,30 +95,32 @@ async fn spread(node: &Node) {
     }
 }
 
-/// Whatever happens to a batch, the window gets its tasks back: one that it believed to be busy would never fire here again.
-async fn fire_or_give_back(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
+/// Fires a batch. Returns the tasks to the window even if the batch panics, because the window never
+/// offers a busy task.
+async fn fire_or_return(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
     if AssertUnwindSafe(fire_batch(node, tasks, now, pace)).catch_unwind().await.is_err() {
-        tracing::error!(tasks = ids.len(), "a batch panicked; its tasks come back with the next scan");
+        tracing::error!(tasks = ids.len(), "batch panicked; the next scan returns its tasks");
         for id in &ids {
             node.window.done(id, None, None);
         }
     }
 }
 
-/// Fires one moment of each task, and hands the tasks back to the window with the moment that follows.
+/// Fires one moment of each task, and returns the tasks to the window with their next moments.
 async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
-    let paced = || pace.lock().unwrap_or_else(PoisonError::into_inner);
+    let pace = || pace.lock().unwrap_or_else(PoisonError::into_inner);
     match advance_batch(node, &tasks, now).await {
         Ok(fired) => {
-            paced().worked();
+            pace().worked();
             let to_publish = settle_window(node, tasks, fired);
             publish::publish(node, to_publish).await;
         }
         Err(error) => {
-            // Each step may or may not have happened. The next scan brings the tasks back, and the rows that stand decide.
+            // Each step may or may not have happened. The next scan returns the tasks, and the stored rows
+            // decide.
             node.health.store.down(error.to_string());
-            let pause = paced().failing(&error);
+            let pause = pace().note_failure(&error);
             pace::wait(pause, &node.shutdown).await;
             for task in &tasks {
                 node.window.done(&task.id, None, None);
@@ -126,9 +129,9 @@ async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mute
     }
 }
 
-/// Steps 2 and 3: the rows that stand for these moments, and whether each task has passed its moment.
+/// Steps 2 and 3. Returns the stored row of each moment, and whether the task has passed the moment.
 async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(Run, bool)>> {
-    let rows = standing_rows(node, tasks, now).await?;
+    let rows = insert_rows(node, tasks, now).await?;
     crate::failpoint!("fire::inserted");
     let advances: Vec<Advance> = tasks.iter().zip(&rows).map(|(task, row)| advance(task, row)).collect();
     let passed = node.store.advance_tasks(&advances).await?;
@@ -136,24 +139,25 @@ async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(
     Ok(rows.into_iter().zip(passed).collect())
 }
 
-async fn standing_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
+/// Inserts a row for each task's moment. Returns the stored rows, which may be those of another node.
+async fn insert_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
     let mut rows = Vec::with_capacity(tasks.len());
     for task in tasks {
         rows.push(row(node, task, now).await);
     }
     crate::failpoint!("fire::before_insert");
     let inserted = node.store.insert_runs(&rows).await?;
-    let stands = |(row, inserted)| match inserted {
+    let stored = |(row, inserted)| match inserted {
         InsertedRun::New => row,
-        InsertedRun::Existing(standing) => *standing,
+        InsertedRun::Existing(stored) => *stored,
     };
-    Ok(rows.into_iter().zip(inserted).map(stands).collect())
+    Ok(rows.into_iter().zip(inserted).map(stored).collect())
 }
 
 async fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let due = task.next_due_at.unwrap_or(now);
     let holder = node.name.as_str();
-    match decide(node.misfire(), task, due, now).await {
+    match decide(&node.settings.misfire, task, due, now).await {
         Step::Fire { at } => Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now)),
         Step::Skip { from, to, count } => {
             let late_sec = now.since(from) / 1000;
@@ -163,18 +167,20 @@ async fn row(node: &Node, task: &Task, now: Moment) -> Run {
     }
 }
 
-/// After a long downtime each task may have thousands of moments to skip: whatever else runs on this thread has its turn in between.
+/// Decides whether the task fires or skips moments. After a long downtime each task may have thousands of
+/// moments to skip, so other work gets a turn in between.
 async fn decide(misfire: &Misfire, task: &Task, due: Moment, now: Moment) -> Step {
-    let mut walk = misfire.scan(task, due, now);
+    let mut scan = misfire.scan(task, due, now);
     loop {
-        match walk.proceed(MOMENTS_AT_ONCE) {
+        match scan.proceed(MOMENTS_AT_ONCE) {
             Some(step) => return step,
             None => tokio::task::yield_now().await,
         }
     }
 }
 
-/// The step over what the row that stands decides: that row may be another node's, or one of an earlier life.
+/// Returns the step over the moments that a stored row decides. The row may be one of another node or of
+/// a previous life.
 pub(super) fn advance(task: &Task, row: &Run) -> Advance {
     let fires = row.stretch.is_none();
     let decided = row.decides_up_to();
@@ -188,7 +194,7 @@ pub(super) fn advance(task: &Task, row: &Run) -> Advance {
     }
 }
 
-/// Gives the tasks back to the window; the runs that this node is to publish.
+/// Returns the tasks to the window. Returns the runs that this node must publish.
 fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) -> Vec<Run> {
     let mut to_publish = Vec::with_capacity(fired.len());
     let mut not_yet = Vec::new();
@@ -198,30 +204,26 @@ fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) ->
             continue;
         }
         let step = (row.rev, row.decides_up_to());
-        node.window.done(&task.id.clone(), Some(step), stepped(task, &row));
-        // A row that this node's rescue has claimed meanwhile is published by it, and not a second time from here.
+        node.window.done(&task.id, Some(step), stepped(&task, &row));
+        // If this node's rescue has claimed the row since, the rescue publishes it.
         if row.state == RunState::Firing && row.holder == node.name && row.claim == 1 {
             to_publish.push(row);
         }
     }
     if !not_yet.is_empty() {
-        give_back_later(node, not_yet);
+        return_later(node, not_yet);
     }
     to_publish
 }
 
-/// The task as it stands after the step, if it is due again.
-fn stepped(mut task: Task, row: &Run) -> Option<Task> {
-    let step = advance(&task, row);
-    task.fired_count += u64::from(step.fires);
-    task.last_due_at = Some(step.last_due_at);
-    task.next_due_at = step.next_due_at;
-    task.next_due_at.is_some().then_some(task)
+/// Returns the task after the step, if it is due again.
+fn stepped(task: &Task, row: &Run) -> Option<Task> {
+    Some(task.stepped(&advance(task, row))).filter(|task| task.next_due_at.is_some())
 }
 
-/// The store's clock is behind this node's, or the task is gone. In the first case it is a matter of milliseconds; in the second
-/// the task is tried once more and then left to the scan.
-fn give_back_later(node: &Arc<Node>, tasks: Vec<Task>) {
+/// Returns tasks that could not step to the window after a short pause. Either the store's clock is
+/// milliseconds behind this node's clock, or the task was deleted or changed.
+fn return_later(node: &Arc<Node>, tasks: Vec<Task>) {
     let node = Arc::clone(node);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(NOT_YET_MS)).await;

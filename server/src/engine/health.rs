@@ -1,19 +1,19 @@
-//! What this node knows of the back ends it stands on.
+//! The health of the back ends, as this node sees it.
 
 use std::sync::{Mutex, PoisonError};
 
-/// How one back end answered last.
+/// The last known condition of one back end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// It has not been asked yet.
+    /// No call has ended yet.
     Unknown,
-    /// It answered.
+    /// The last call succeeded.
     Up,
-    /// It did not, and why.
+    /// The last call failed, with the reason.
     Down(String),
 }
 
-/// One back end's condition, set by the loops that use it.
+/// The condition of one back end. The loops that use the back end set it.
 #[derive(Debug)]
 pub struct Check(Mutex<Condition>);
 
@@ -24,22 +24,21 @@ impl Default for Check {
 }
 
 impl Check {
-    /// It answered.
+    /// Notes that the back end answered.
     pub fn up(&self) {
         self.set(Condition::Up);
     }
 
-    /// It did not. The reason is shown to whoever asks `/readyz`: no addresses, no credentials.
+    /// Notes that the back end failed. `/readyz` shows the reason to every caller, so it must hold no
+    /// addresses and no credentials.
     pub fn down(&self, reason: impl Into<String>) {
         self.set(Condition::Down(reason.into()));
     }
 
-    /// Whether it is known not to answer.
     pub fn is_down(&self) -> bool {
         matches!(self.condition(), Condition::Down(_))
     }
 
-    /// How it answered last.
     pub fn condition(&self) -> Condition {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -52,30 +51,29 @@ impl Check {
 /// Whether the node can do its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// Everything answers.
+    /// Every back end answers.
     Ready,
-    /// Tasks are accepted and kept; something else is slow or waits.
+    /// The node accepts tasks. The lock service or the bus does not answer.
     Degraded,
-    /// Tasks cannot be accepted.
+    /// The node cannot accept tasks, because the store does not answer.
     Unready,
 }
 
-/// The node's back ends.
+/// The back ends of the node.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// The ledger. Without it nothing can be accepted.
+    /// Without the store the node cannot accept tasks.
     pub store: Check,
-    /// The leases. Without them every node watches everything: slower, as correct.
+    /// Without the lock service every node watches all shards, which is slower and still correct.
     pub lock: Check,
-    /// The broker. Without it runs wait.
+    /// Without the bus runs wait.
     pub bus: Check,
 }
 
 impl Health {
-    /// The sum of the checks.
     pub fn readiness(&self) -> Readiness {
-        let up = |check: &Check| check.condition() == Condition::Up;
-        match (up(&self.store), up(&self.lock) && up(&self.bus)) {
+        let is_up = |check: &Check| check.condition() == Condition::Up;
+        match (is_up(&self.store), is_up(&self.lock) && is_up(&self.bus)) {
             (false, _) => Readiness::Unready,
             (true, false) => Readiness::Degraded,
             (true, true) => Readiness::Ready,
@@ -98,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_store_makes_it_unready() {
+    fn only_the_store_makes_a_node_unready() {
         let health = Health::default();
         health.store.up();
         health.lock.up();

@@ -1,14 +1,14 @@
-//! Words from one part of a node to another. Each is a hint: whoever misses it finds out by looking.
+//! Hints between the parts of a node. A lost hint costs time only: each part also looks for itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, broadcast};
 
-/// Hints that one who looks elsewhere may miss before it has to look for itself.
-const REMEMBERED: usize = 256;
+/// Hints that a listener may miss before it must look for itself.
+const CAPACITY: usize = 256;
 
-/// What a node's parts tell one another.
+/// The hints of one node.
 #[derive(Debug)]
 pub struct Hints {
     ready: broadcast::Sender<Arc<BTreeSet<String>>>,
@@ -17,30 +17,30 @@ pub struct Hints {
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { ready: broadcast::Sender::new(REMEMBERED), attention: Notify::new() }
+        Self { ready: broadcast::Sender::new(CAPACITY), attention: Notify::new() }
     }
 }
 
 impl Hints {
-    /// Runs are ready in these queues.
+    /// Tells listeners that runs are ready in these queues.
     pub fn ready(&self, queues: BTreeSet<String>) {
         if !queues.is_empty() {
-            // An error means that nobody listens.
+            // An error means that there is no listener.
             let _ = self.ready.send(Arc::new(queues));
         }
     }
 
-    /// Who listens for ready runs, from here on.
+    /// Returns a listener for hints about ready runs from now on.
     pub fn listen(&self) -> Listener {
         Listener(self.ready.subscribe())
     }
 
-    /// A run needs attention now.
+    /// Tells the rescue loop that a run needs attention now.
     pub fn attention(&self) {
         self.attention.notify_one();
     }
 
-    /// Returns when a run needs attention.
+    /// Waits until a run needs attention.
     pub async fn needs_attention(&self) {
         self.attention.notified().await;
     }
@@ -51,14 +51,14 @@ impl Hints {
 pub struct Listener(broadcast::Receiver<Arc<BTreeSet<String>>>);
 
 impl Listener {
-    /// Returns when a run may be ready in one of these queues; none: in any.
+    /// Waits until a run may be ready in one of these queues. No queues mean every queue.
     pub async fn ready(&mut self, queues: &[String]) {
         loop {
             match self.0.recv().await {
                 Ok(ready) if queues.is_empty() || queues.iter().any(|queue| ready.contains(queue)) => return,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => return,
-                // The node is gone; so is whoever waits.
+                // The node has stopped, and with it the caller.
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_reaches_those_who_wait_for_that_queue() {
+    fn a_hint_reaches_the_listeners_of_its_queue() {
         let hints = Hints::default();
         let (mut one, mut other, mut any) = (hints.listen(), hints.listen(), hints.listen());
         hints.ready(BTreeSet::from(["a".to_owned()]));
@@ -82,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn who_missed_too_many_looks_for_itself() {
+    fn a_listener_that_missed_hints_looks_for_itself() {
         let hints = Hints::default();
         let mut listener = hints.listen();
-        for _ in 0..=REMEMBERED {
+        for _ in 0..=CAPACITY {
             hints.ready(BTreeSet::from(["a".to_owned()]));
         }
         assert!(listener.ready(&["b".to_owned()]).now_or_never().is_some());

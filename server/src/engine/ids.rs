@@ -1,35 +1,35 @@
-//! Fresh ids and tokens, from a seed that is handed in.
+//! Ids and tokens, from an injected seed.
 
 use std::sync::Mutex;
 
 use crate::core::Moment;
 
-/// Source of identities. The same seed and the same calls yield the same ids, so that a simulated history can be replayed.
+/// A source of ids. The same seed and the same calls yield the same ids, so that a simulation can be
+/// repeated.
 #[derive(Debug)]
 pub struct Ids(Mutex<fastrand::Rng>);
 
 impl Ids {
-    /// A source with this seed.
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(fastrand::Rng::with_seed(seed)))
     }
 
-    /// A UUID of version 7: sorted by time, unique by chance.
+    /// Returns a UUID of version 7, which sorts by time.
     ///
     /// # Panics
-    /// When another thread panicked while it drew a number, which drawing cannot do.
+    /// If another thread panicked while it drew a number, which cannot happen.
     pub fn uuid(&self, now: Moment) -> uuid::Uuid {
         let mut bytes = [0; 10];
         self.0.lock().expect("drawing a number does not panic").fill(&mut bytes);
         uuid::Builder::from_unix_timestamp_millis(now.ms().max(0) as u64, &bytes).into_uuid()
     }
 
-    /// An attempt's token.
+    /// Returns the token of an attempt.
     pub fn token(&self, now: Moment) -> String {
         self.uuid(now).simple().to_string()
     }
 
-    /// Milliseconds below `bound`, for jitter; 0 when `bound` is 0.
+    /// Returns milliseconds below `bound`, for jitter. Returns 0 if `bound` is 0.
     ///
     /// # Panics
     /// As [`Ids::uuid`].

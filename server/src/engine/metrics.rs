@@ -1,4 +1,4 @@
-//! What the node counts, in the Prometheus text format.
+//! Metrics of the node, in the Prometheus text format.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -13,9 +13,9 @@ use prometheus_client::registry::Registry;
 
 use crate::ports::{BacklogRow, QueueRow};
 
-/// Distinct tags that are told apart; what comes after them is counted as [`OTHER`].
+/// Maximum number of distinct tags in labels. Further tags are counted as [`OTHER`].
 const MAX_TAGS: usize = 1_000;
-/// The label of tags beyond [`MAX_TAGS`].
+/// Label of tags beyond [`MAX_TAGS`].
 const OTHER: &str = "other";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,7 +58,8 @@ type Count = Counter<u64, AtomicU64>;
 /// The node's counters, gauges and histograms. Every name begins with `taskcenter_`.
 pub struct Metrics {
     registry: Registry,
-    /// Tags seen so far; bounds the label's cardinality. Also keeps a scrape from seeing a set of gauges half replaced.
+    /// The tags that labels use, to bound their number. The lock also keeps a scrape from reading a set of
+    /// gauges while it is replaced.
     tags: Mutex<HashSet<String>>,
     fires: Family<ByTag, Count>,
     lateness: Histogram,
@@ -81,7 +82,7 @@ pub struct Metrics {
     alerts: Family<ByAlert, IntGauge>,
 }
 
-/// From a millisecond, the precision of the store, to an hour.
+/// From one millisecond, the precision of the store, to one hour.
 const LATENESS_SEC: [f64; 14] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0];
 const HTTP_SEC: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -93,7 +94,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
     pub fn new() -> Self {
         let http_duration = Family::new_with_constructor((|| Histogram::new(HTTP_SEC)) as fn() -> Histogram);
         let mut metrics = Self {
@@ -127,30 +127,30 @@ impl Metrics {
 
     fn register_engine(&mut self) {
         let registry = &mut self.registry;
-        registry.register("fires", "Runs handed over, confirmed by the broker", self.fires.clone());
-        let help = "Seconds from a run's due moment to the broker's confirmation";
+        registry.register("fires", "Runs handed over", self.fires.clone());
+        let help = "Seconds from a run's due moment until it was handed over";
         registry.register("fire_lateness_seconds", help, self.lateness.clone());
-        let help = "Messages the broker did not confirm";
+        let help = "Messages that the broker did not confirm";
         registry.register("publish_errors", help, self.publish_errors.clone());
-        let help = "Overdue runs that were looked at and moved on";
+        let help = "Overdue runs that were rescued";
         registry.register("runs_rescued", help, self.rescued.clone());
-        registry.register("tasks_submitted", "Tasks accepted and stored", self.submitted.clone());
+        registry.register("tasks_submitted", "Tasks created", self.submitted.clone());
         registry.register("rows_pruned", "Ended rows removed from the store", self.pruned.clone());
-        registry.register("shards_held", "Shards this node watches", self.shards_held.clone());
-        let help = "This node's clock against the store's, in milliseconds";
+        registry.register("shards_held", "Shards that this node watches", self.shards_held.clone());
+        let help = "Milliseconds by which the store's clock is ahead of this node's clock";
         registry.register("clock_skew_ms", help, self.skew_ms.clone());
     }
 
     fn register_backlog(&mut self) {
         let registry = &mut self.registry;
-        registry.register("backlog_due", "Moments due but not handed over, by tag", self.due.clone());
-        let help = "Moments due but not handed over";
+        registry.register("backlog_due", "Due moments that are not handed over, by tag", self.due.clone());
+        let help = "Due moments that are not handed over";
         registry.register("backlog_due_all_tags", help, self.due_total.clone());
-        let help = "Runs handed over that still lack the outcome the server waits for, by tag";
+        let help = "Runs handed over whose outcome the server waits for, by tag";
         registry.register("backlog_unreported", help, self.unreported.clone());
-        let help = "Runs handed over that still lack the outcome the server waits for";
+        let help = "Runs handed over whose outcome the server waits for";
         registry.register("backlog_unreported_all_tags", help, self.unreported_total.clone());
-        let help = "Messages that wait in RocketMQ for a consumer group";
+        let help = "Messages in RocketMQ that wait for a consumer group";
         registry.register("rocketmq_consumer_lag", help, self.lag.clone());
         registry.register("queue_runs", "Open runs of a queue, by state", self.queues.clone());
         registry.register("alert_active", "1 while an alert is raised", self.alerts.clone());
@@ -159,52 +159,51 @@ impl Metrics {
     fn register_http(&mut self) {
         let registry = &mut self.registry;
         registry.register("http_requests", "HTTP requests answered", self.http_requests.clone());
-        let help = "Seconds from an HTTP request's head to its answer's head";
+        let help = "Seconds from the head of an HTTP request to the head of its response";
         registry.register("http_request_duration_seconds", help, self.http_duration.clone());
-        let help = "Connections hung up on, because their peer had its share";
+        let help = "Connections closed because the peer had too many";
         registry.register("http_connections_refused", help, self.refused_connections.clone());
-        let help = "HTTP requests refused, because their peer made too many a second";
+        let help = "HTTP requests refused because the peer sent too many in a second";
         registry.register("http_requests_rate_limited", help, self.rate_limited.clone());
     }
 
-    /// A run was handed over, so many milliseconds after its moment.
+    /// Counts a run that was handed over `lateness_ms` after its moment.
     pub fn fired(&self, tag: &str, lateness_ms: i64) {
         self.lateness.observe(lateness_ms.max(0) as f64 / 1_000.0);
         let tag = self.bounded(tag);
         self.fires.get_or_create_owned(&ByTag { tag }).inc();
     }
 
-    /// So many messages were not confirmed.
+    /// Counts messages that the broker did not confirm.
     pub fn publish_failed(&self, messages: u64) {
         self.publish_errors.inc_by(messages);
     }
 
-    /// So many overdue runs were moved on.
     pub fn rescued(&self, runs: u64) {
         self.rescued.inc_by(runs);
     }
 
-    /// A task was stored.
+    /// Counts a task that was created.
     pub fn submitted(&self) {
         self.submitted.inc();
     }
 
-    /// So many ended rows were removed.
+    /// Counts ended rows that were removed.
     pub fn pruned(&self, rows: u64) {
         self.pruned.inc_by(rows);
     }
 
-    /// This node watches so many shards.
+    /// Sets the number of shards that this node watches.
     pub fn shards_held(&self, shards: usize) {
         self.shards_held.set(shards as i64);
     }
 
-    /// This node's clock is so far ahead of the store's.
+    /// Sets the milliseconds by which the store's clock is ahead of this node's clock.
     pub fn skew_ms(&self, skew_ms: i64) {
         self.skew_ms.set(skew_ms);
     }
 
-    /// What waits now. Tags that are not named wait for nothing.
+    /// Replaces the backlog. Tags without a row have no backlog.
     pub fn backlog(&self, rows: &[BacklogRow]) {
         let mut tags = self.tags();
         self.due.clear();
@@ -218,7 +217,7 @@ impl Metrics {
         self.unreported_total.set(rows.iter().map(|row| row.unreported as i64).sum());
     }
 
-    /// What waits in the broker now, by consumer group.
+    /// Replaces the number of waiting messages of each consumer group.
     pub fn lag(&self, groups: &[(String, u64)]) {
         let _unscraped = self.tags();
         self.lag.clear();
@@ -227,7 +226,7 @@ impl Metrics {
         }
     }
 
-    /// What the queues hold now.
+    /// Replaces the number of runs in each queue.
     pub fn queues(&self, rows: &[QueueRow]) {
         let mut tags = self.tags();
         self.queues.clear();
@@ -240,7 +239,7 @@ impl Metrics {
         }
     }
 
-    /// The alerts that are raised now, as (kind, subject). All others are not.
+    /// Replaces the raised alerts, each as (kind, subject).
     pub fn alerts<'a>(&self, raised: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let mut tags = self.tags();
         self.alerts.clear();
@@ -250,7 +249,7 @@ impl Metrics {
         }
     }
 
-    /// An HTTP request was answered. `route` is the route's pattern, never the path: paths hold ids.
+    /// Counts an HTTP request. `route` is the route's pattern, never the path, because paths hold ids.
     pub fn answered(&self, method: &str, route: &str, status: u16, duration: std::time::Duration) {
         let by = ByAnswer { method: method.to_owned(), route: route.to_owned(), status };
         self.http_requests.get_or_create_owned(&by).inc();
@@ -258,20 +257,20 @@ impl Metrics {
         self.http_duration.get_or_create_owned(&by).observe(duration.as_secs_f64());
     }
 
-    /// A peer had its share of the connections and was hung up on.
+    /// Counts a connection that was closed because its peer had too many.
     pub fn connection_refused(&self) {
         self.refused_connections.inc();
     }
 
-    /// A peer made too many requests a second, and this one was refused.
+    /// Counts a request that was refused because its peer sent too many.
     pub fn rate_limited(&self) {
         self.rate_limited.inc();
     }
 
-    /// Everything, in the OpenMetrics text format.
+    /// Returns all metrics in the OpenMetrics text format.
     ///
     /// # Errors
-    /// None while it writes to memory; the format's own signature has one.
+    /// Never, because it writes to memory.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let _no_update = self.tags();
         let mut page = String::new();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_that_is_gone_is_gone_from_the_page() {
+    fn a_tag_without_a_backlog_is_not_on_the_page() {
         let metrics = Metrics::new();
         metrics.backlog(&[row("a", 3, 1)]);
         metrics.backlog(&[]);

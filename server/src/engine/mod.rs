@@ -1,20 +1,24 @@
-//! The moving parts: one loop a file, each a thin ticker around a `run_once(now)`, and the commands in `service`.
+//! The engine: one file for each loop, and the commands in [`service`].
+//!
+//! A loop is a thin ticker around a function `run_once`, which takes the time as a parameter.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 pub mod backlog;
 pub mod dispatch;
-pub mod ends;
 pub mod health;
 pub mod hints;
 pub mod ids;
+pub mod membership;
 pub mod metrics;
 pub mod node;
+pub mod outcome_counts;
 pub mod pace;
 pub mod probe;
 pub mod prune;
@@ -29,67 +33,32 @@ pub mod window;
 
 use backlog::Backlog;
 use node::Node;
-use pace::Pace;
 
-/// Runs a node's loops until it is told to stop, waits for what is under way, and leaves the cluster.
+/// Runs a node's loops until the node stops, waits for the work in progress, and leaves the cluster.
 pub async fn run(node: Arc<Node>, backlog: Backlog) {
     let loops = TaskTracker::new();
-    let spawn = |name: &'static str, turn: fn(Arc<Node>) -> futures_util::future::BoxFuture<'static, ()>| {
-        loops.spawn(supervise(name, Arc::clone(&node), turn));
-    };
+    let spawn = |name: &'static str, run: Run| loops.spawn(supervise(name, Arc::clone(&node), run));
     spawn("probe", |node| async move { probe::run(&node).await }.boxed());
-    spawn("shards", |node| async move { hold_shards(&node).await }.boxed());
+    spawn("shards", |node| async move { membership::run(&node).await }.boxed());
     spawn("scan", |node| async move { scan::run(&node).await }.boxed());
     spawn("wake-ups", |node| async move { scan::listen(&node).await }.boxed());
     spawn("dispatch", |node| async move { dispatch::run(&node).await }.boxed());
     spawn("rescue", |node| async move { rescue::run(&node).await }.boxed());
-    spawn("prune", |node| async move { clear_away(&node).await }.boxed());
-    let counting = Arc::clone(&node);
-    loops.spawn(async move { backlog::run(&counting, &backlog).await });
+    spawn("prune", |node| async move { prune::run(&node).await }.boxed());
+    let counted = Arc::clone(&node);
+    loops.spawn(async move { backlog::run(&counted, &backlog).await });
     loops.close();
     loops.wait().await;
-    shards::leave(&node).await;
+    membership::leave(&node).await;
     node.bus.close().await;
 }
 
-/// A loop that panics is started again: one bad record must not stop the node.
-async fn supervise(
-    name: &'static str,
-    node: Arc<Node>,
-    turn: fn(Arc<Node>) -> futures_util::future::BoxFuture<'static, ()>,
-) {
-    while AssertUnwindSafe(turn(Arc::clone(&node))).catch_unwind().await.is_err() {
-        tracing::error!(at = name, "a loop panicked; it starts again");
+type Run = fn(Arc<Node>) -> BoxFuture<'static, ()>;
+
+/// Runs a loop, and starts it again if it panics: one malformed record must not stop the node.
+async fn supervise(name: &'static str, node: Arc<Node>, run: Run) {
+    while AssertUnwindSafe(run(Arc::clone(&node))).catch_unwind().await.is_err() {
+        tracing::error!("loop" = name, "loop panicked; restarting");
         let _ = tokio::time::timeout(Duration::from_secs(1), node.shutdown.cancelled()).await;
-    }
-}
-
-async fn hold_shards(node: &Node) {
-    let mut pace = Pace::new("shards", Duration::from_millis(node.settings.shard_lease_ms / 4));
-    while !node.shutdown.is_cancelled() {
-        match shards::run_once(node, node.clock.now()).await {
-            Ok(()) => {
-                node.health.lock.up();
-                pace.pause(&node.shutdown).await;
-            }
-            Err(error) => {
-                node.health.lock.down(error.to_string());
-                pace.failed(&error, &node.shutdown).await;
-            }
-        }
-    }
-}
-
-async fn clear_away(node: &Node) {
-    let mut pace = Pace::new("prune", Duration::from_secs(node.settings.prune_sec));
-    while !node.shutdown.is_cancelled() {
-        if !node.is_fit() {
-            pace.pause(&node.shutdown).await;
-            continue;
-        }
-        match prune::run_once(node, node.skew.cautious(node.clock.now())).await {
-            Ok(()) => pace.pause(&node.shutdown).await,
-            Err(error) => pace.failed(&error, &node.shutdown).await,
-        }
     }
 }

@@ -1,84 +1,108 @@
-//! What every loop of a node shares.
+//! A node: its ports, its settings and the state that its loops share.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ends;
 use super::health::Health;
 use super::hints::Hints;
 use super::ids::Ids;
 use super::metrics::Metrics;
+use super::outcome_counts;
 use super::settings::Settings;
 use super::shards::Shards;
-use super::skew::Skew;
+use super::skew::{CommandClock, LeaseClock, Skew};
 use super::window::Window;
-use crate::core::misfire::Misfire;
 use crate::core::{Moment, Run};
 use crate::ports::{Bus, Clock, Lock, Result, Store};
 
-/// One running node: its ports, its settings and what it holds in memory.
-pub struct Node {
-    /// Unique to this start of this process, so that nothing an earlier life held is taken for its own.
-    pub name: String,
-    /// The ledger.
+/// The ports of a node.
+pub struct NodePorts {
     pub store: Arc<dyn Store>,
-    /// The broker.
     pub bus: Arc<dyn Bus>,
-    /// The leases.
     pub lock: Arc<dyn Lock>,
-    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Ids and tokens.
+}
+
+/// A running node.
+pub struct Node {
+    /// Name of this start of this process. It is unique, so that a restarted node does not take rows and
+    /// leases of its previous life for its own.
+    pub name: String,
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub lock: Arc<dyn Lock>,
+    pub clock: Arc<dyn Clock>,
     pub ids: Arc<Ids>,
-    /// What it was told.
     pub settings: Settings,
-    /// What works, for `/readyz`.
     pub health: Arc<Health>,
-    /// What its parts tell one another.
     pub hints: Arc<Hints>,
-    /// What is counted, for `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// The shards it watches.
     pub shards: Shards,
-    /// The near future.
     pub window: Window,
-    /// Its clock against the store's.
-    pub skew: Skew,
-    /// Set when it is to stop.
+    pub skew: Arc<Skew>,
+    /// Stops the loops.
     pub shutdown: CancellationToken,
 }
 
 impl Node {
-    /// How late is too late, and what then.
-    pub fn misfire(&self) -> &Misfire {
-        &self.settings.misfire
+    /// Returns a node that has not started. [`engine::run`](super::run) starts its loops.
+    pub fn new(name: impl Into<String>, ports: NodePorts, ids: Arc<Ids>, settings: Settings) -> Self {
+        let NodePorts { store, bus, lock, clock } = ports;
+        Self {
+            name: name.into(),
+            store,
+            bus,
+            lock,
+            clock,
+            ids,
+            settings,
+            health: Arc::default(),
+            hints: Arc::default(),
+            metrics: Arc::default(),
+            shards: Shards::default(),
+            window: Window::default(),
+            skew: Arc::default(),
+            shutdown: CancellationToken::new(),
+        }
     }
 
-    /// Whether it may decide anything by its clock.
+    /// Returns the clock for commands.
+    pub fn command_clock(&self) -> Arc<dyn Clock> {
+        Arc::new(CommandClock::new(&self.skew, &self.clock))
+    }
+
+    /// Returns the clock from which workers' leases count.
+    pub fn lease_clock(&self) -> Arc<dyn Clock> {
+        Arc::new(LeaseClock::new(&self.skew, &self.clock))
+    }
+
+    /// Returns whether the node's clock is good enough to fire and to rescue.
     pub fn is_fit(&self) -> bool {
         self.skew.is_fit(&*self.clock)
     }
 
-    /// Until when it is trusted with a run that it takes on now.
-    pub fn run_lease_until(&self, now: Moment) -> Moment {
-        self.skew.eager(now).plus_ms(self.settings.run_lease_ms)
+    /// Returns the lower bound of the true time. A loop that fires or takes over leases decides by it.
+    pub fn earliest_now(&self) -> Moment {
+        self.skew.earliest_now(self.clock.now())
     }
 
-    /// Replaces runs by compare-and-set; those that this call replaced, as they are stored now.
+    /// Returns the upper bound of the true time. A lease of this node ends by it.
+    pub fn latest_now(&self) -> Moment {
+        self.skew.latest_now(self.clock.now())
+    }
+
+    /// Returns when the lease of a run ends that this node takes at `now`.
+    pub fn run_lease_until(&self, now: Moment) -> Moment {
+        self.skew.latest_now(now).plus_ms(self.settings.run_lease_ms)
+    }
+
+    /// Replaces runs by compare-and-set, and counts those that have ended. Returns the runs that were
+    /// replaced, as stored.
     ///
     /// # Errors
-    /// When the store fails: each may or may not have been replaced.
-    pub async fn replace_runs(&self, mut runs: Vec<Run>) -> Result<Vec<Run>> {
-        if runs.is_empty() {
-            return Ok(runs);
-        }
-        let mut replaced = self.store.update_runs(&runs).await?.into_iter();
-        runs.retain_mut(|run| {
-            run.version += 1;
-            replaced.next().unwrap_or(false)
-        });
-        ends::count(self.store.as_ref(), &self.settings.time_zone, &runs).await;
-        Ok(runs)
+    /// A port's error: each run may or may not have been replaced.
+    pub async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
+        outcome_counts::replace_runs(self.store.as_ref(), &self.settings.time_zone, runs).await
     }
 }

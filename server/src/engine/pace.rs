@@ -1,4 +1,4 @@
-//! How fast a loop turns: at its period while it works, ever slower while it fails.
+//! The pace of a loop: its period while it works, and a growing pause while it fails.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::ports::PortError;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A loop's pace. It logs a failure when it begins and when it ends, not at each turn.
+/// The pace of one loop. It logs the first failure and the recovery, but not each failure in between.
 pub struct Pace {
     name: &'static str,
     period: Duration,
@@ -17,41 +17,41 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of the loop `name`, which turns once a `period`.
+    /// Returns the pace of the loop `name`, which turns once in a `period`.
     pub fn new(name: &'static str, period: Duration) -> Self {
         Self { name, period, failures: 0 }
     }
 
-    /// A turn has worked.
+    /// Notes that a turn has succeeded.
     pub fn worked(&mut self) {
         if self.failures > 0 {
-            tracing::info!(at = self.name, failures = self.failures, "works again");
+            tracing::info!("loop" = self.name, failures = self.failures, "loop recovered");
             self.failures = 0;
         }
     }
 
-    /// A turn has worked; the next one comes a period later.
+    /// Notes that a turn has succeeded, and waits for a period.
     pub async fn pause(&mut self, shutdown: &CancellationToken) {
         self.worked();
         wait(self.period, shutdown).await;
     }
 
-    /// A turn has worked; the next one comes after a period or when `event` is there.
-    pub async fn soon(&mut self, event: impl Future<Output = ()>) {
+    /// Notes that a turn has succeeded, and waits for `event`, for a period at most.
+    pub async fn pause_until(&mut self, event: impl Future<Output = ()>) {
         self.worked();
         let _ = tokio::time::timeout(self.period, event).await;
     }
 
-    /// A turn has failed; the next one comes after a pause that doubles with each failure, up to 5 s.
+    /// Notes that a turn has failed, and waits. The pause doubles with each failure, up to 5 s.
     pub async fn failed(&mut self, error: &PortError, shutdown: &CancellationToken) {
-        wait(self.failing(error), shutdown).await;
+        wait(self.note_failure(error), shutdown).await;
     }
 
-    /// A turn has failed; the pause before the next one, for those whose turns overlap.
-    pub fn failing(&mut self, error: &PortError) -> Duration {
+    /// Notes that a turn has failed, and returns the pause. For loops whose turns overlap.
+    pub fn note_failure(&mut self, error: &PortError) -> Duration {
         if self.failures == 0 {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(at = self.name, %error, cause, "fails; it goes on trying");
+            tracing::warn!("loop" = self.name, %error, cause, "loop failed; retrying");
         }
         self.next_pause()
     }
@@ -63,7 +63,7 @@ impl Pace {
     }
 }
 
-/// Waits, or until the node stops.
+/// Waits for a time, or until the node stops.
 pub async fn wait(time: Duration, shutdown: &CancellationToken) {
     let _ = tokio::time::timeout(time, shutdown.cancelled()).await;
 }

@@ -1,33 +1,47 @@
-//! Asks the store and the broker whether they answer, and the store for its clock.
+//! Checks whether the store and the broker answer, and measures the store's clock.
 
 use std::time::Duration;
 
 use super::node::Node;
-use super::skew;
+use crate::ports::Result;
 
-/// How often. A broker that is back is noticed within this.
+/// Time between two checks. A broker that is back is noticed within this time.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A probe that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A check that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Probes until the node stops.
+/// Checks until the node stops.
 pub async fn run(node: &Node) {
     while !node.shutdown.is_cancelled() {
-        tokio::join!(store(node), bus(node));
+        tokio::join!(check_store(node), check_bus(node));
         let _ = tokio::time::timeout(PERIOD, node.shutdown.cancelled()).await;
     }
 }
 
-async fn store(node: &Node) {
-    match tokio::time::timeout(PATIENCE, skew::run_once(node)).await {
+async fn check_store(node: &Node) {
+    match tokio::time::timeout(TIMEOUT, measure_skew(node)).await {
         Ok(Ok(())) => node.health.store.up(),
         Ok(Err(error)) => node.health.store.down(error.to_string()),
         Err(_) => node.health.store.down("the store does not answer in time"),
     }
 }
 
-async fn bus(node: &Node) {
-    match tokio::time::timeout(PATIENCE, node.bus.probe()).await {
+/// Measures the difference between the node's clock and the store's clock.
+///
+/// # Errors
+/// A port's error. The last measurement stays valid.
+pub async fn measure_skew(node: &Node) -> Result<()> {
+    let measurement = node.skew.measure(&*node.store, &*node.clock, &node.settings).await?;
+    node.metrics.skew_ms(measurement.store_ahead_ms);
+    if measurement.became_fit {
+        // A moment may have become due while the node did not fire.
+        node.window.look_again();
+    }
+    Ok(())
+}
+
+async fn check_bus(node: &Node) {
+    match tokio::time::timeout(TIMEOUT, node.bus.probe()).await {
         Ok(Ok(())) => node.health.bus.up(),
         Ok(Err(error)) => node.health.bus.down(error.to_string()),
         Err(_) => node.health.bus.down("the broker does not answer in time"),

@@ -1,19 +1,38 @@
-//! Clears away what ended long ago.
+//! Removes what ended long ago.
+
+use std::time::Duration;
 
 use super::node::Node;
+use super::pace::Pace;
 use crate::core::Moment;
 use crate::ports::Result;
 
-/// Rows removed by one command, so that none holds the store up for long.
+/// Rows removed at a time, so that the store is never busy for long.
 const BATCH: u32 = 2_000;
 const HOUR_MS: i64 = 3_600_000;
-/// How long the answer to an idempotency key is remembered: a day.
+/// Milliseconds for which an idempotency key is valid: a day.
 pub const REMEMBER_MS: i64 = 24 * HOUR_MS;
 
-/// Removes ended runs and tasks that are older than they are kept, if this node is the one to do it.
+/// Prunes until the node stops.
+pub async fn run(node: &Node) {
+    let mut pace = Pace::new("prune", Duration::from_secs(node.settings.prune_sec));
+    while !node.shutdown.is_cancelled() {
+        if !node.is_fit() {
+            pace.pause(&node.shutdown).await;
+            continue;
+        }
+        match run_once(node, node.earliest_now()).await {
+            Ok(()) => pace.pause(&node.shutdown).await,
+            Err(error) => pace.failed(&error, &node.shutdown).await,
+        }
+    }
+}
+
+/// Removes ended runs, ended tasks and idempotency keys that are older than the settings allow. Does
+/// nothing on a node that does not lead.
 ///
 /// # Errors
-/// When the store fails; the rest goes next time.
+/// A port's error. The next call removes the rest.
 pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     let keep_ms = i64::try_from(node.settings.keep_hours).unwrap_or(i64::MAX).saturating_mul(HOUR_MS);
     while node.shards.leads(now) && !node.shutdown.is_cancelled() {

@@ -1,4 +1,5 @@
-//! Hands runs over, to the bus or into their queues: steps 4 and 5 of "How a run fires".
+//! Hands runs over to the bus or into their queues: steps 4 and 5 of "How a run fires" in
+//! `docs/ARCHITECTURE.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,42 +11,42 @@ use crate::core::run::Outcome;
 use crate::core::{Moment, Run};
 use crate::ports::{BusMessage, PortError, Result};
 
-/// Names of the user properties that every message carries. The SDK reads the same ones.
+/// Names of the user properties of every message. The SDK reads them by the same names.
 pub mod property {
-    /// The run's id: the same in every copy and every attempt.
+    /// The run's id: the same in every duplicate and every attempt.
     pub const RUN_ID: &str = "TC_RUN_ID";
     /// The attempt, from 1.
     pub const ATTEMPT: &str = "TC_ATTEMPT";
-    /// The nominal moment, in unix milliseconds.
+    /// The nominal moment, in Unix milliseconds.
     pub const SCHEDULED_AT: &str = "TC_SCHEDULED_AT";
-    /// How often a node has taken the run on: an epoch to fence on.
+    /// How many times a node or a worker has taken the run: a fencing epoch.
     pub const CLAIM: &str = "TC_CLAIM";
-    /// The attempt's token, which a report must show.
+    /// The attempt's token, which a report must carry.
     pub const TOKEN: &str = "TC_TOKEN";
-    /// "1" where the server waits for a report.
+    /// "1" if the server waits for a report.
     pub const ACK: &str = "TC_ACK";
 }
 
-/// Tries to write down that messages were confirmed, before the lease is left to run out and they are sent again.
+/// Tries to mark confirmed messages. After that the lease expires, and the messages are sent again.
 const MARK_TRIES: u32 = 5;
 
-/// Messages that are sent and marked together, at most: so many that the adapter's batches of them are all under way at once, and a
-/// broker that is slow delays the first no longer than the last.
+/// Maximum number of messages that are sent and marked together. All batches of the bus adapter for them
+/// are in progress at once, so that a slow broker delays the first message no longer than the last.
 const PART: usize = 256;
-/// Bytes of them, at most; one that has more stands alone.
+/// Maximum number of payload bytes of a part. A larger message is a part of its own.
 const PART_BYTES: usize = 4 * 1024 * 1024;
-/// Parts under way.
+/// Maximum number of parts in progress.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Hands over runs that this node holds and whose tasks have passed their moments. What is not confirmed stays `firing`, and is
-/// rescued when its lease has run out.
+/// Hands over runs whose tasks have passed their moments. A run that the broker does not confirm stays
+/// `firing`, and is rescued after its lease has expired.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
-    let runs = still_held(runs, node.skew.eager(node.clock.now()));
+    let runs = with_valid_lease(runs, node.latest_now());
     let (queued, sent): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.queue.is_some());
     tokio::join!(queue(node, queued), send(node, sent));
 }
 
-/// A queue is a state of the ledger: the write that marks the runs hands them over.
+/// Hands runs over into their queues. A queue is a state in the ledger, so marking the runs is enough.
 async fn queue(node: &Node, runs: Vec<Run>) {
     if runs.is_empty() {
         return;
@@ -60,7 +61,7 @@ async fn send(node: &Node, runs: Vec<Run>) {
     stream::iter(parts(runs)).for_each_concurrent(PARTS_AT_ONCE, |part| send_part(node, part)).await;
 }
 
-/// Cuts runs into parts that the broker can be expected to take within half of a lease.
+/// Divides runs into parts that a broker usually confirms within half of a lease.
 fn parts(runs: Vec<Run>) -> Vec<Vec<Run>> {
     let mut parts: Vec<Vec<Run>> = Vec::new();
     let mut bytes = 0;
@@ -77,34 +78,34 @@ fn parts(runs: Vec<Run>) -> Vec<Vec<Run>> {
     parts
 }
 
-/// Sends what is held for long enough, and marks it before anybody may take it over. A part that has come too late for that is left to
-/// whoever takes it on when its lease has run out.
+/// Sends runs and marks them before another node may take them over. Runs whose leases are more than half
+/// over are not sent; a rescue takes them over.
 async fn send_part(node: &Node, runs: Vec<Run>) {
-    let now = node.skew.eager(node.clock.now());
-    let runs = still_held(runs, now.plus_ms(node.settings.run_lease_ms / 2));
-    let held_until = runs.iter().filter_map(|run| run.attention_at).min().unwrap_or(now);
+    let now = node.latest_now();
+    let runs = with_valid_lease(runs, now.plus_ms(node.settings.run_lease_ms / 2));
+    let lease_until = runs.iter().filter_map(|run| run.attention_at).min().unwrap_or(now);
     if runs.is_empty() || node.health.bus.is_down() {
         return;
     }
     crate::failpoint!("fire::before_publish");
     let publish = node.bus.publish(runs.iter().map(message).collect());
-    let longest = Duration::from_millis(held_until.since(now).unsigned_abs());
-    let answers = tokio::time::timeout(longest, publish).await.unwrap_or_else(|_| unanswered(runs.len()));
+    let timeout = Duration::from_millis(lease_until.since(now).unsigned_abs());
+    let answers = tokio::time::timeout(timeout, publish).await.unwrap_or_else(|_| timed_out(runs.len()));
     crate::failpoint!("fire::published");
     let now = node.clock.now();
     let Sorted { confirmed, refused, unanswered } = sort(runs, answers);
-    judge(node, &confirmed, refused.len(), &unanswered);
+    note_health(node, &confirmed, refused.len(), &unanswered);
     mark(node, confirmed, now).await;
-    give_up_attempts(node, refused, now).await;
+    fail_attempts(node, refused, now).await;
 }
 
-/// Each of them may or may not have been sent.
-fn unanswered(messages: usize) -> Vec<Result<()>> {
-    let late = || PortError::Unavailable("the broker", "no answer before the lease was over".into());
-    (0..messages).map(|_| Err(late())).collect()
+/// Returns an answer for each message: it may or may not have been sent.
+fn timed_out(messages: usize) -> Vec<Result<()>> {
+    let error = || PortError::Unavailable("the broker", "no answer before the lease expired".into());
+    (0..messages).map(|_| Err(error())).collect()
 }
 
-/// What the broker said, message by message.
+/// The runs of a part by the broker's answer.
 #[derive(Default)]
 struct Sorted {
     confirmed: Vec<Run>,
@@ -124,8 +125,8 @@ fn sort(runs: Vec<Run>, answers: Vec<Result<()>>) -> Sorted {
     sorted
 }
 
-/// A broker that confirms anything is there, and one that answers nothing is not.
-fn judge(node: &Node, confirmed: &[Run], refused: usize, unanswered: &[PortError]) {
+/// Notes that the bus is up if it confirmed all messages, and that it is down if it answered none.
+fn note_health(node: &Node, confirmed: &[Run], refused: usize, unanswered: &[PortError]) {
     node.metrics.publish_failed((refused + unanswered.len()) as u64);
     let Some(error) = unanswered.last() else {
         if !confirmed.is_empty() {
@@ -133,8 +134,8 @@ fn judge(node: &Node, confirmed: &[Run], refused: usize, unanswered: &[PortError
         }
         return;
     };
-    let messages = unanswered.len();
-    tracing::warn!(messages, %error, cause = cause(error), "the broker has not confirmed messages; they are sent again");
+    let (messages, cause) = (unanswered.len(), cause(error));
+    tracing::warn!(messages, %error, cause, "the broker did not confirm messages; retrying");
     if confirmed.is_empty() {
         node.health.bus.down(error.to_string());
     }
@@ -144,13 +145,13 @@ fn cause(error: &PortError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-/// A message that the broker will not have is a failed attempt like any other: it is tried again ever more rarely, for what forbids
-/// it may be a key that is mended tomorrow, and it holds nothing else up.
-async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Moment) {
+/// Ends the attempts of messages that the broker refused as failed. They are retried with growing pauses,
+/// because the reason may be a setting of the broker that is fixed later, and they delay no other message.
+async fn fail_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Moment) {
     let mut failed = Vec::with_capacity(refused.len());
     for (mut run, error) in refused {
         let why = format!("{error}: {}", cause(&error));
-        tracing::warn!(run = %run.id, why, "the broker refuses a message");
+        tracing::warn!(run = %run.id, why, "the broker refused a message");
         let outcome = Outcome::Failed { retry_after_ms: None };
         if run.report(&outcome, Some(why), &node.settings.retry, now).is_ok() {
             failed.push(run);
@@ -160,15 +161,16 @@ async fn give_up_attempts(node: &Node, refused: Vec<(Run, PortError)>, now: Mome
         return;
     }
     crate::failpoint!("fire::before_refused");
-    let noted = node.replace_runs(failed).await;
+    let stored = node.replace_runs(failed).await;
     crate::failpoint!("fire::refused");
-    if let Err(error) = noted {
-        tracing::warn!(%error, "refused messages could not be noted; they are sent again");
+    if let Err(error) = stored {
+        tracing::warn!(%error, "failed attempts were not stored; their messages are sent again");
     }
 }
 
-/// A node that was frozen must not send what another has taken over meanwhile.
-fn still_held(mut runs: Vec<Run>, now: Moment) -> Vec<Run> {
+/// Returns the runs whose leases are valid at `now`. A node that was suspended must not send runs that
+/// another node may have taken over since.
+fn with_valid_lease(mut runs: Vec<Run>, now: Moment) -> Vec<Run> {
     runs.retain(|run| run.attention_at.is_some_and(|lease_until| now < lease_until));
     runs
 }
@@ -192,11 +194,12 @@ fn message(run: &Run) -> BusMessage {
     }
 }
 
+/// Marks runs as handed over, and counts fires.
 async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     let mut fires: BTreeMap<String, u64> = BTreeMap::new();
     let mut marked = Vec::with_capacity(confirmed.len());
     for mut run in confirmed {
-        // A further attempt is no further fire, and says nothing about how late fires are.
+        // A further attempt is not another fire, and its time says nothing about lateness.
         if run.attempt == 1 {
             *fires.entry(run.tag.clone()).or_default() += 1;
             node.metrics.fired(&run.tag, now.since(run.scheduled_at));
@@ -211,10 +214,11 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     }
     for attempt in 1..=MARK_TRIES {
         match node.store.update_runs(&marked).await {
-            // One that was not replaced has been reported on already: the handler was faster than this write.
+            // A run that was not replaced has an outcome already: its handler was faster than this write.
             Ok(_) => break,
             Err(error) if attempt == MARK_TRIES => {
-                tracing::warn!(%error, runs = marked.len(), "what was handed over could not be marked; it is handed over again");
+                let runs = marked.len();
+                tracing::warn!(%error, runs, "runs were not marked as handed over; they are handed over again");
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
         }

@@ -1,4 +1,5 @@
-//! Reads the near future from the store into the window: every so often for all shards watched, and at once where a hint says so.
+//! Reads due tasks into the window: periodically for all watched shards, and at once for shards that a
+//! hint names.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,18 +9,18 @@ use super::pace::Pace;
 use crate::core::Moment;
 use crate::ports::Result;
 
-/// Tasks read by one scan, at most. What lies further out is read once these have fired.
+/// Maximum number of tasks that one scan reads. Later tasks are read after these have fired.
 const SCAN_LIMIT: u32 = 5_000;
-/// Hints that come together are answered by one scan.
+/// Time to collect further hints before they are answered by one scan.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Reads the window for `shards`. Whether there is more than one scan reads.
+/// Reads the due tasks of `shards` into the window. Returns whether there are more.
 ///
 /// # Errors
-/// When the store fails; the window keeps what it has.
+/// A port's error. The window is unchanged.
 pub async fn run_once(node: &Node, shards: &[u16], now: Moment) -> Result<bool> {
     let until = now.plus_ms(node.settings.window_ms);
-    let _scan = node.window.scan_begins();
+    let _scan = node.window.begin_scan();
     let tasks = node.store.due_tasks(shards, until, SCAN_LIMIT).await?;
     let more = tasks.len() >= SCAN_LIMIT as usize;
     node.window.offer(tasks);
@@ -33,8 +34,8 @@ pub async fn run(node: &Node) {
         let now = node.clock.now();
         let watch = node.shards.watch(now);
         match run_once(node, &watch.shards, now).await {
-            // The window was too small for what is due: read on as soon as half of it has gone.
-            Ok(true) => pace.soon(drained(node)).await,
+            // There are more due tasks than one scan reads: continue as soon as half of them have fired.
+            Ok(true) => pace.pause_until(half_drained(node)).await,
             Ok(false) => pace.pause(&node.shutdown).await,
             Err(error) => {
                 node.health.store.down(error.to_string());
@@ -44,24 +45,24 @@ pub async fn run(node: &Node) {
     }
 }
 
-async fn drained(node: &Node) {
+async fn half_drained(node: &Node) {
     while node.window.len() > SCAN_LIMIT as usize / 2 && !node.shutdown.is_cancelled() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Listens for hints and scans the shards that they name.
+/// Listens for hints, and scans the shards that they name.
 pub async fn listen(node: &Node) {
     let mut pace = Pace::new("wake-ups", Duration::from_millis(1));
     while !node.shutdown.is_cancelled() {
         let hints = tokio::select! {
-            // In this order, and not in a drawn one: a simulated history can be replayed.
+            // A fixed order, so that a simulation can be repeated.
             biased;
             () = node.shutdown.cancelled() => return,
             hints = gather(node) => hints,
         };
         let scanned = match hints {
-            Ok(hinted) => scan_hinted(node, &hinted).await,
+            Ok(shards) => scan_hinted(node, &shards).await,
             Err(error) => Err(error),
         };
         match scanned {
@@ -72,11 +73,11 @@ pub async fn listen(node: &Node) {
 }
 
 async fn gather(node: &Node) -> Result<BTreeSet<u16>> {
-    let mut hinted: BTreeSet<u16> = node.lock.next_hint().await?.into_iter().collect();
+    let mut shards: BTreeSet<u16> = node.lock.next_hint().await?.into_iter().collect();
     while let Ok(more) = tokio::time::timeout(GATHER, node.lock.next_hint()).await {
-        hinted.extend(more?);
+        shards.extend(more?);
     }
-    Ok(hinted)
+    Ok(shards)
 }
 
 async fn scan_hinted(node: &Node, hinted: &BTreeSet<u16>) -> Result<()> {

@@ -1,41 +1,43 @@
-//! What the engine can be told.
+//! Settings of the engine.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::misfire::Misfire;
 use crate::core::retry::RetryPolicy;
 
-/// The engine's part of the configuration. Every value has a default that suits a small cluster.
+/// The engine's part of the configuration. The defaults suit a small cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// IANA zone for cron expressions without one of their own.
+    /// IANA zone of cron expressions that name no zone. Also the zone in which outcomes are counted by
+    /// day.
     pub time_zone: String,
     /// How far ahead due tasks are read into memory, in milliseconds.
     pub window_ms: i64,
-    /// How often that is done, in milliseconds.
+    /// Time between two scans for due tasks, in milliseconds.
     pub rescan_ms: u64,
-    /// Moments fired in one batch, at most.
+    /// Maximum number of moments fired in one batch.
     pub batch: u32,
-    /// How long a node is trusted with a run it hands over, in milliseconds. A run of a node that died is taken over after this.
+    /// Lease of a node on a run that it hands over, in milliseconds. Another node takes over the runs of a
+    /// dead node after this time.
     pub run_lease_ms: i64,
-    /// How long a node is trusted with a shard, in milliseconds.
+    /// Lease of a node on a shard, in milliseconds.
     pub shard_lease_ms: u64,
-    /// How often overdue runs are looked for, in milliseconds.
+    /// Time between two searches for overdue runs, in milliseconds.
     pub rescue_ms: u64,
     /// How long ended runs and tasks are kept, in hours.
     pub keep_hours: u64,
-    /// How often they are cleared away, in seconds.
+    /// Time between two prunes, in seconds.
     pub prune_sec: u64,
-    /// How often the backlog is counted, in seconds.
+    /// Time between two counts of the backlog, in seconds.
     pub backlog_sec: u64,
-    /// Clock skew against the store, in milliseconds, that is worth a warning.
+    /// Difference to the store's clock that causes a warning, in milliseconds.
     pub skew_warn_ms: i64,
-    /// Clock skew, in milliseconds, at which this node stops firing.
+    /// Difference to the store's clock at which the node stops firing, in milliseconds.
     pub skew_stop_ms: i64,
-    /// What becomes of moments that come too late.
+    /// What happens to moments that are found too late.
     pub misfire: Misfire,
-    /// What becomes of attempts that fail.
+    /// Default retry policy.
     pub retry: RetryPolicy,
 }
 

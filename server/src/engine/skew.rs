@@ -1,19 +1,18 @@
-//! This node's clock against the store's, which is the one that decides.
+//! The difference between this node's clock and the store's clock. The store's clock decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 
-use super::node::Node;
 use super::settings::Settings;
 use crate::core::Moment;
-use crate::ports::{Clock, Result};
+use crate::ports::{Clock, Result, Store};
 
-/// A wall clock that has moved by so many milliseconds more or less than the steady one was set. A clock that is only slewed moves by a
-/// half at most between two measurements.
+/// Milliseconds by which the wall clock may drift from the steady clock between two measurements. More
+/// than that means that the clock was set. A clock that is only slewed drifts by half of that at most.
 const SET_MS: i64 = 100;
-/// Nothing was measured yet.
+/// There is no measurement yet.
 const UNKNOWN: i64 = i64::MIN;
 
 /// The last measurement.
@@ -21,7 +20,7 @@ const UNKNOWN: i64 = i64::MIN;
 pub struct Skew {
     store_ahead_ms: AtomicI64,
     too_far: AtomicBool,
-    /// The wall clock less the steady one, when that was measured.
+    /// The wall clock minus the steady clock at the measurement.
     offset_ms: AtomicI64,
 }
 
@@ -35,39 +34,75 @@ impl Default for Skew {
     }
 }
 
+/// The result of [`Skew::measure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    /// Milliseconds by which the store's clock is ahead of this node's clock.
+    pub store_ahead_ms: i64,
+    /// Whether the node's clock has become good enough by this measurement.
+    pub became_fit: bool,
+}
+
 fn offset_ms(clock: &dyn Clock) -> i64 {
     clock.now().ms() - clock.steady_ms()
 }
 
 impl Skew {
-    /// `now` by the slower of the two clocks. A node whose clock is fast would ask for a fire that the store refuses, and take over what
-    /// others hold still.
-    pub fn cautious(&self, now: Moment) -> Moment {
+    /// Returns `now` by the slower of the two clocks: the lower bound of the true time. A node whose clock
+    /// is fast must not fire before the store's time, nor take over leases that are still valid.
+    pub fn earliest_now(&self, now: Moment) -> Moment {
         now.plus_ms(self.store_ahead_ms.load(Ordering::Relaxed).min(0))
     }
 
-    /// `now` by the faster of the two clocks. A node whose clock is slow would be gone past the end of its leases without knowing.
-    pub fn eager(&self, now: Moment) -> Moment {
+    /// Returns `now` by the faster of the two clocks: the upper bound of the true time. A node whose clock
+    /// is slow must not work past the end of its leases.
+    pub fn latest_now(&self, now: Moment) -> Moment {
         now.plus_ms(self.store_ahead_ms.load(Ordering::Relaxed).max(0))
     }
 
-    /// Milliseconds to wait beyond a moment by this node's clock until both clocks have reached it.
+    /// Returns the milliseconds from a moment by this node's clock until both clocks have reached it.
     pub fn node_ahead_ms(&self) -> i64 {
         -self.store_ahead_ms.load(Ordering::Relaxed).min(0)
     }
 
-    /// Whether the clocks are so far apart that this node must not fire.
+    /// Returns whether the clocks differ so much that this node must not fire.
     pub fn too_far(&self) -> bool {
         self.too_far.load(Ordering::Relaxed)
     }
 
-    /// Whether this node may decide anything by its clock: the difference is known, is small, and the clock was not set since it was
-    /// measured.
+    /// Returns whether this node's clock is good enough to fire and to rescue: the difference is known and
+    /// small, and the clock was not set since the measurement.
     pub fn is_fit(&self, clock: &dyn Clock) -> bool {
         self.is_known(clock) && !self.too_far()
     }
 
-    /// `now` as well as it is known: by the wall clock while that is fit, else by the last measurement, carried on by the steady clock.
+    /// Measures the difference, and with it whether the store answers.
+    ///
+    /// # Errors
+    /// A port's error. The last measurement stays valid.
+    pub async fn measure(
+        &self,
+        store: &dyn Store,
+        clock: &dyn Clock,
+        settings: &Settings,
+    ) -> Result<Measurement> {
+        let (sent_at, offset_ms) = (clock.now(), offset_ms(clock));
+        let store_now = store.now().await?;
+        let round_trip_ms = clock.now().since(sent_at);
+        let store_ahead_ms = store_now.since(sent_at.plus_ms(round_trip_ms / 2));
+        // A slow answer says little about the clock; an earlier measurement is better.
+        let is_slow = round_trip_ms.abs() > settings.skew_warn_ms;
+        if is_slow && self.is_known(clock) {
+            return Ok(Measurement { store_ahead_ms, became_fit: false });
+        }
+        warn_of(store_ahead_ms, settings);
+        let was_fit = self.is_fit(clock);
+        self.set(store_ahead_ms, settings.skew_stop_ms, offset_ms);
+        Ok(Measurement { store_ahead_ms, became_fit: !was_fit })
+    }
+
+    /// Returns the best estimate of the store's time: the wall clock while it is fit; otherwise the last
+    /// measurement, continued by the steady clock.
     fn best_now(&self, clock: &dyn Clock) -> Moment {
         let measured = self.offset_ms.load(Ordering::Relaxed);
         if measured == UNKNOWN || self.is_fit(clock) {
@@ -76,10 +111,10 @@ impl Skew {
         Moment::from_ms(clock.steady_ms() + measured + self.store_ahead_ms.load(Ordering::Relaxed))
     }
 
-    /// [`eager`](Self::eager), as well as it is known: until when something is lent counts from here, so that a node whose clock is slow
-    /// does not see its leases taken over by one whose clock is right.
-    fn lending_now(&self, clock: &dyn Clock) -> Moment {
-        if self.is_fit(clock) { self.eager(clock.now()) } else { self.best_now(clock) }
+    /// Returns the best upper bound of the true time. Leases count from it, so that nodes with a right
+    /// clock do not take over the leases of a node with a slow clock.
+    fn lease_now(&self, clock: &dyn Clock) -> Moment {
+        if self.is_fit(clock) { self.latest_now(clock.now()) } else { self.best_now(clock) }
     }
 
     fn is_known(&self, clock: &dyn Clock) -> bool {
@@ -94,74 +129,70 @@ impl Skew {
     }
 }
 
-/// The clock of the commands. A node whose own clock is off still serves them: a lease, a pause or a first moment that it grants is in
-/// the store's time, as everybody else's.
-pub struct CommandClock(pub Arc<Node>);
+fn warn_of(store_ahead_ms: i64, settings: &Settings) {
+    if store_ahead_ms.abs() > settings.skew_stop_ms {
+        tracing::error!(
+            store_ahead_ms,
+            "the node's clock differs too much from the store's clock; the node does not fire until the clock is right"
+        );
+    } else if store_ahead_ms.abs() > settings.skew_warn_ms {
+        tracing::warn!(store_ahead_ms, "the node's clock differs from the store's clock");
+    }
+}
+
+/// The clock for commands: the store's time as well as it is known. A node whose own clock is wrong can
+/// still serve commands, because leases and first moments are in the store's time.
+pub struct CommandClock {
+    skew: Arc<Skew>,
+    clock: Arc<dyn Clock>,
+}
+
+impl CommandClock {
+    pub fn new(skew: &Arc<Skew>, clock: &Arc<dyn Clock>) -> Self {
+        Self { skew: Arc::clone(skew), clock: Arc::clone(clock) }
+    }
+}
 
 #[async_trait]
 impl Clock for CommandClock {
     fn now(&self) -> Moment {
-        self.0.skew.best_now(&*self.0.clock)
+        self.skew.best_now(&*self.clock)
     }
 
     fn steady_ms(&self) -> i64 {
-        self.0.clock.steady_ms()
+        self.clock.steady_ms()
     }
 
     async fn sleep_until(&self, at: Moment) {
-        self.0.clock.sleep_until(at).await;
+        self.clock.sleep_until(at).await;
     }
 }
 
-/// The clock that workers' leases count from.
-pub struct LeaseClock(pub Arc<Node>);
+/// The clock from which workers' leases count: an upper bound of the store's time.
+pub struct LeaseClock {
+    skew: Arc<Skew>,
+    clock: Arc<dyn Clock>,
+}
+
+impl LeaseClock {
+    pub fn new(skew: &Arc<Skew>, clock: &Arc<dyn Clock>) -> Self {
+        Self { skew: Arc::clone(skew), clock: Arc::clone(clock) }
+    }
+}
 
 #[async_trait]
 impl Clock for LeaseClock {
     fn now(&self) -> Moment {
-        self.0.skew.lending_now(&*self.0.clock)
+        self.skew.lease_now(&*self.clock)
     }
 
     fn steady_ms(&self) -> i64 {
-        self.0.clock.steady_ms()
+        self.clock.steady_ms()
     }
 
     async fn sleep_until(&self, at: Moment) {
-        self.0.clock.sleep_until(at).await;
+        self.clock.sleep_until(at).await;
     }
-}
-
-/// Measures the difference, and with it whether the store answers.
-///
-/// # Errors
-/// When the store fails; the last measurement stands.
-pub async fn run_once(node: &Node) -> Result<()> {
-    let (asked_at, offset_ms) = (node.clock.now(), offset_ms(&*node.clock));
-    let store_now = node.store.now().await?;
-    let round_trip_ms = node.clock.now().since(asked_at);
-    let store_ahead_ms = store_now.since(asked_at.plus_ms(round_trip_ms / 2));
-    node.metrics.skew_ms(store_ahead_ms);
-    // A slow answer says little about the clock, and only what was measured before is better.
-    let is_slow = round_trip_ms.abs() > node.settings.skew_warn_ms;
-    if is_slow && node.skew.is_known(&*node.clock) {
-        return Ok(());
-    }
-    let Settings { skew_warn_ms, skew_stop_ms, .. } = &node.settings;
-    if store_ahead_ms.abs() > *skew_stop_ms {
-        tracing::error!(
-            store_ahead_ms,
-            "this node's clock is too far from the store's: it does not fire until that is mended"
-        );
-    } else if store_ahead_ms.abs() > *skew_warn_ms {
-        tracing::warn!(store_ahead_ms, "this node's clock and the store's are apart");
-    }
-    let was_fit = node.skew.is_fit(&*node.clock);
-    node.skew.set(store_ahead_ms, *skew_stop_ms, offset_ms);
-    if !was_fit {
-        // Something may have become due meanwhile.
-        node.window.look_again();
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -172,24 +203,24 @@ mod tests {
     fn a_fast_node_waits_for_the_store_and_a_slow_one_for_itself() {
         let skew = Skew::default();
         skew.set(-40, 2_000, 0);
-        assert_eq!((skew.cautious(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(60), 40));
+        assert_eq!((skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(60), 40));
         skew.set(40, 2_000, 0);
-        assert_eq!((skew.cautious(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(100), 0));
+        assert_eq!((skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(100), 0));
     }
 
     #[test]
-    fn leases_are_held_by_the_faster_clock_and_taken_over_by_the_slower() {
+    fn leases_end_by_the_faster_clock_and_are_taken_over_by_the_slower() {
         let skew = Skew::default();
         for store_ahead_ms in [-40, 0, 40] {
             skew.set(store_ahead_ms, 2_000, 0);
             let now = Moment::from_ms(100);
             let store_now = now.plus_ms(store_ahead_ms);
-            assert!(skew.cautious(now) <= store_now && store_now <= skew.eager(now));
-            assert_eq!(skew.eager(skew.cautious(now)), store_now, "a lease is granted in the store's time");
+            assert!(skew.earliest_now(now) <= store_now && store_now <= skew.latest_now(now));
+            assert_eq!(skew.latest_now(skew.earliest_now(now)), store_now, "a lease is in the store's time");
         }
     }
 
-    /// A wall clock that is so many milliseconds ahead of the steady one, which stands still.
+    /// A wall clock that is ahead of the steady clock by so many milliseconds. The steady clock is at 0.
     struct Ahead(i64);
 
     #[async_trait::async_trait]
@@ -206,29 +237,29 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_decides_nothing_until_it_is_measured_anew() {
+    fn a_clock_that_was_set_is_not_fit_until_the_next_measurement() {
         let skew = Skew::default();
-        assert!(!skew.is_fit(&Ahead(5_000)), "nothing is known yet");
+        assert!(!skew.is_fit(&Ahead(5_000)), "there is no measurement");
         skew.set(0, 2_000, 5_000);
         assert!(skew.is_fit(&Ahead(5_000)) && skew.is_fit(&Ahead(5_050)));
         assert!(!skew.is_fit(&Ahead(3_605_000)) && !skew.is_fit(&Ahead(0)));
         skew.set(-3_000, 2_000, 8_000);
-        assert!(!skew.is_fit(&Ahead(8_000)), "it is too far off");
+        assert!(!skew.is_fit(&Ahead(8_000)), "the difference is too large");
     }
 
     #[test]
-    fn commands_keep_to_the_stores_time_when_the_clock_is_off_or_was_set() {
+    fn commands_use_the_stores_time_when_the_clock_is_wrong_or_was_set() {
         let skew = Skew::default();
-        assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "nothing else is known");
+        assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "there is no measurement");
         skew.set(30, 2_000, 5_000);
         assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "fit");
         assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_030), "it was set by an hour");
         skew.set(-3_600_000, 2_000, 3_605_000);
-        assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_000), "measured, and an hour off");
+        assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_000), "measured, and wrong by an hour");
     }
 
     #[test]
-    fn beyond_the_bound_the_node_stops_firing() {
+    fn a_node_whose_clock_is_beyond_the_bound_does_not_fire() {
         let skew = Skew::default();
         skew.set(-2_001, 2_000, 0);
         assert!(skew.too_far());

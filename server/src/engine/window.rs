@@ -1,4 +1,4 @@
-//! The near future in memory: the tasks whose next moment comes within seconds, in the order of those moments.
+//! The tasks that are due within seconds, in memory, ordered by their next moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
@@ -8,14 +8,15 @@ use tokio::sync::Notify;
 use crate::core::Moment;
 use crate::core::task::{Task, TaskId};
 
-/// A step that a task has taken: its revision and the moment.
+/// A step of a task over a moment: the task's revision and the moment.
 type Step = (u32, Moment);
 
-/// The tasks that are due soon. Filled by scans, emptied by the dispatcher; what it holds is a hint, the store decides.
+/// The tasks that are due soon. Scans fill the window and the dispatcher empties it. Its content is a hint;
+/// the store decides.
 #[derive(Default)]
 pub struct Window {
     inner: Mutex<Inner>,
-    earlier: Notify,
+    head_changed: Notify,
 }
 
 #[derive(Default)]
@@ -23,15 +24,15 @@ struct Inner {
     due: BTreeMap<(Moment, TaskId), Task>,
     place: HashMap<TaskId, Moment>,
     busy: HashSet<TaskId>,
-    // A scan may bring back a task as it was before its last step. So steps are kept, with their numbers, as long as a scan runs that
-    // began before them.
+    // A scan may return a task as it was before its last step. So the last steps are kept, each with its
+    // number, while a scan runs that began before the step.
     stepped: HashMap<TaskId, (Step, u64)>,
     steps: u64,
-    // How many steps had been taken when each running scan began, and how many scans began there.
+    // The number of steps at the start of each running scan, with the number of scans that started there.
     scans: BTreeMap<u64, usize>,
 }
 
-/// A scan that runs. It ends when this is dropped, which is to be after its find was offered.
+/// A running scan. Drop it after its tasks were offered.
 pub struct Scan<'a> {
     window: &'a Window,
     began_at: u64,
@@ -39,26 +40,27 @@ pub struct Scan<'a> {
 
 impl Drop for Scan<'_> {
     fn drop(&mut self) {
-        self.window.lock().scan_ends(self.began_at);
+        self.window.lock().end_scan(self.began_at);
     }
 }
 
 impl Window {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every change below is complete before it can panic.
+        // Each change below is complete before it can panic.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A scan begins: what it brings is judged by the steps that are taken from here on. Several may run at the same time.
-    #[must_use = "the scan lasts as long as this"]
-    pub fn scan_begins(&self) -> Scan<'_> {
+    /// Begins a scan. While it runs, the window ignores offered tasks that are older than a step. Several
+    /// scans may run at the same time.
+    #[must_use = "the scan ends when this is dropped"]
+    pub fn begin_scan(&self) -> Scan<'_> {
         let mut inner = self.lock();
         let began_at = inner.steps;
         *inner.scans.entry(began_at).or_default() += 1;
         Scan { window: self, began_at }
     }
 
-    /// Adds what a scan has found.
+    /// Adds the tasks that a scan has read.
     pub fn offer(&self, tasks: Vec<Task>) {
         let mut inner = self.lock();
         let head = inner.head();
@@ -66,11 +68,11 @@ impl Window {
             inner.offer(task);
         }
         if inner.head() != head {
-            self.earlier.notify_one();
+            self.head_changed.notify_one();
         }
     }
 
-    /// Takes up to `limit` tasks that are due at `now`. Each must be given back by [`Window::done`].
+    /// Takes up to `limit` tasks that are due at `now`. Each must be returned with [`Window::done`].
     pub fn take_due(&self, now: Moment, limit: usize) -> Vec<Task> {
         let mut inner = self.lock();
         let mut taken = Vec::new();
@@ -86,7 +88,8 @@ impl Window {
         taken
     }
 
-    /// The task that was taken has stepped over `step`, or was not able to; `next` is what it is now, if it is due again.
+    /// Returns a task that was taken. `step` is the step that the task has made, if any; `next` is the task
+    /// after it, if it is due again.
     pub fn done(&self, id: &TaskId, step: Option<Step>, next: Option<Task>) {
         let mut inner = self.lock();
         inner.busy.remove(id);
@@ -100,11 +103,11 @@ impl Window {
             inner.offer(task);
         }
         if inner.head() != head {
-            self.earlier.notify_one();
+            self.head_changed.notify_one();
         }
     }
 
-    /// Forgets what belongs to other shards.
+    /// Removes the tasks of all other shards.
     pub fn keep_shards(&self, shards: &[u16]) {
         let mut inner = self.lock();
         let Inner { due, place, .. } = &mut *inner;
@@ -112,29 +115,28 @@ impl Window {
         place.retain(|id, _| shards.contains(&id.shard()));
     }
 
-    /// The earliest moment it holds.
+    /// Returns the earliest moment in the window.
     pub fn head(&self) -> Option<Moment> {
         self.lock().head()
     }
 
-    /// How many tasks wait in it.
+    /// Returns the number of tasks that wait in the window.
     pub fn len(&self) -> usize {
         self.lock().due.len()
     }
 
-    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whoever waits for the earliest moment is to look at it again.
+    /// Makes the dispatcher look at the earliest moment again.
     pub fn look_again(&self) {
-        self.earlier.notify_one();
+        self.head_changed.notify_one();
     }
 
-    /// Returns when the earliest moment has changed.
-    pub async fn earlier(&self) {
-        self.earlier.notified().await;
+    /// Waits until the earliest moment has changed.
+    pub async fn head_changed(&self) {
+        self.head_changed.notified().await;
     }
 }
 
@@ -158,8 +160,8 @@ impl Inner {
         self.stepped.get(id).is_some_and(|(last, _)| step <= *last)
     }
 
-    /// Forgets the steps that no running scan can have missed.
-    fn scan_ends(&mut self, began_at: u64) {
+    /// Ends a scan, and forgets the steps that every running scan has seen.
+    fn end_scan(&mut self, began_at: u64) {
         let oldest = |scans: &BTreeMap<u64, usize>| scans.keys().next().copied();
         let before = oldest(&self.scans);
         if let Some(count) = self.scans.get_mut(&began_at) {
@@ -172,8 +174,8 @@ impl Inner {
         if after == before {
             return;
         }
-        // What has been taken since the last scan began is kept for one more: a store that has just lost its primary may be read as it
-        // was a moment ago.
+        // Steps since the start of the last scan are kept for one more scan: a store that has just lost its
+        // primary may return tasks as they were a moment ago.
         let oldest = after.unwrap_or(began_at);
         self.stepped.retain(|_, (_, number)| *number > oldest);
     }
@@ -199,55 +201,55 @@ mod tests {
     }
 
     #[test]
-    fn gives_out_what_is_due_in_order_and_once() {
+    fn due_tasks_are_taken_in_order_and_once() {
         let window = Window::default();
         window.offer(vec![task(1, 30), task(2, 10), task(3, 20)]);
         assert_eq!(ids(&window.take_due(Moment::from_ms(20), 9)), ["2", "3"]);
         assert!(window.take_due(Moment::from_ms(20), 9).is_empty());
         window.offer(vec![task(2, 10)]);
-        assert!(window.take_due(Moment::from_ms(20), 9).is_empty(), "it is busy");
+        assert!(window.take_due(Moment::from_ms(20), 9).is_empty(), "the task is busy");
     }
 
     #[test]
-    fn a_scan_that_began_before_a_step_brings_nothing_back() {
+    fn a_scan_that_began_before_a_step_offers_nothing_old() {
         let window = Window::default();
         window.offer(vec![task(1, 10)]);
         let taken = window.take_due(Moment::from_ms(10), 9);
-        let scan = window.scan_begins();
+        let scan = window.begin_scan();
         window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
         window.offer(vec![task(1, 10)]);
-        assert!(window.is_empty(), "as it was before its step");
+        assert!(window.is_empty(), "the task is as it was before its step");
         window.offer(vec![task(1, 20)]);
-        assert_eq!(window.head(), Some(Moment::from_ms(20)), "its next moment is news");
+        assert_eq!(window.head(), Some(Moment::from_ms(20)), "its next moment is new");
         drop(scan);
-        drop(window.scan_begins());
-        assert!(window.lock().stepped.is_empty(), "nobody can have missed it");
+        drop(window.begin_scan());
+        assert!(window.lock().stepped.is_empty(), "no scan can have missed the step");
     }
 
     #[test]
-    fn a_scan_that_others_overtake_brings_nothing_back_either() {
+    fn a_scan_that_outlasts_others_offers_nothing_old_either() {
         let window = Window::default();
         window.offer(vec![task(1, 10), task(2, 10)]);
         let taken = window.take_due(Moment::from_ms(10), 9);
-        let hinted = window.scan_begins();
+        let hinted = window.begin_scan();
         window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
         for _ in 0..3 {
-            drop(window.scan_begins());
+            drop(window.begin_scan());
         }
         window.offer(vec![task(1, 10)]);
-        assert!(window.is_empty(), "it was read before its step");
-        let regular = window.scan_begins();
+        assert!(window.is_empty(), "the task was read before its step");
+        let regular = window.begin_scan();
         window.done(&taken[1].id, Some((1, Moment::from_ms(10))), None);
         drop(hinted);
         window.offer(vec![task(2, 10)]);
         assert!(window.is_empty(), "the other scan still runs");
         drop(regular);
-        drop(window.scan_begins());
+        drop(window.begin_scan());
         assert!(window.lock().stepped.is_empty());
     }
 
     #[test]
-    fn a_task_that_moved_stands_once() {
+    fn a_task_that_moved_is_in_the_window_once() {
         let window = Window::default();
         window.offer(vec![task(1, 10)]);
         window.offer(vec![task(1, 40)]);
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_shards_are_forgotten() {
+    fn tasks_of_lost_shards_are_removed() {
         let window = Window::default();
         window.offer(vec![task(1, 10), task(2, 10)]);
         window.keep_shards(&[task(2, 10).id.shard()]);
@@ -266,9 +268,9 @@ mod tests {
     async fn an_earlier_moment_wakes_the_dispatcher() {
         let window = Window::default();
         window.offer(vec![task(1, 50)]);
-        window.earlier().await;
+        window.head_changed().await;
         window.offer(vec![task(2, 10)]);
-        window.earlier().await;
+        window.head_changed().await;
         assert_eq!(window.head(), Some(Moment::from_ms(10)));
     }
 }

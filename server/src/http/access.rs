@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,8 +14,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use super::Context;
 use super::error::ApiError;
 use super::layers::RequestId;
+use crate::core::Moment;
 use crate::core::access::Scope;
-use crate::engine::service::{Caller, Denied, Origin, on_behalf_of};
+use crate::engine::service::{Caller, Denied, Origin, Service};
 
 use Need::{Limited, Nothing, Whole};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
@@ -111,13 +113,39 @@ const FORWARDED: [HeaderName; 4] = [
 /// a browser of this machine is not, for nobody has said that it may.
 const OF_ANY_PAGE: [&str; 2] = ["/rget/task", "/rpost/task"];
 
-/// Lets a request through on behalf of whoever sends it, or says what they lack.
-pub async fn admit(State(context): State<Context>, request: Request, next: Next) -> Response {
+/// The commands without a caller: admits requests and reads the clock. Handlers cannot take commands
+/// from it; they take a [`Service`] that is bound to the request's caller.
+#[derive(Clone)]
+pub struct Gate(Service);
+
+impl Gate {
+    pub fn new(service: &Service) -> Self {
+        Self(service.for_caller(Caller::nobody()))
+    }
+
+    pub fn now(&self) -> Moment {
+        self.0.now()
+    }
+}
+
+/// The commands with the rights of the request's caller.
+impl<S: Send + Sync> FromRequestParts<S> for Service {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let unbound = || ApiError::Internal("the request has no caller".to_owned());
+        parts.extensions.get::<Self>().cloned().ok_or_else(unbound)
+    }
+}
+
+/// Admits a request and binds the commands to its caller, or refuses it.
+pub async fn admit(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let knock = Knock::of(&request);
-    match knock.admitted(&context).await {
+    match knock.admitted(&context.gate).await {
         Ok(caller) => {
             let who = Who(caller.id.clone());
-            let mut response = on_behalf_of(caller, next.run(request)).await;
+            request.extensions_mut().insert(context.gate.0.for_caller(caller));
+            let mut response = next.run(request).await;
             response.extensions_mut().insert(who);
             response
         }
@@ -153,14 +181,14 @@ impl Knock {
     }
 
     /// The caller; or who it was, as far as that is known, with what they lack.
-    async fn admitted(self, context: &Context) -> Result<Caller, (String, ApiError)> {
+    async fn admitted(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
         if self.need == Nothing {
             // Nobody is asked who they are, and nothing is done on their behalf.
             return Ok(Caller::nobody());
         }
         let nobody = |error| (String::new(), error);
         let token = self.token.map_err(nobody)?;
-        let service = &context.state.service;
+        let service = &gate.0;
         let is_trusted = |address: &IpAddr| service.origin(*address) == Origin::Trusted;
         let asker = self.asker.or_else(|| self.shows.filter(is_trusted));
         let origin = asker.map_or(Origin::Elsewhere, |address| service.origin(address));
@@ -242,7 +270,7 @@ pub fn how_to_get_in(denied: &Denied) -> &'static str {
              `taskcenter token add NAME --scope ...` and send it as `Authorization: Bearer TOKEN`"
         }
         Denied::Expired => "the token has expired: make another with `taskcenter token add`",
-        Denied::Unknown | Denied::Unasked(_) => {
+        Denied::Unknown | Denied::Unchecked(_) => {
             "the token is not known: it is mistyped or revoked; `taskcenter token list` shows those that hold"
         }
     }

@@ -18,18 +18,18 @@ use super::pages::{self, MAX_LIMIT};
 use crate::core::cron::has_year_field;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule, Task, TaskId};
-use crate::engine::service::{Deleted, TaskFilter};
+use crate::engine::service::{Deleted, Service, TaskFilter};
 
 const MAX_DELETES_AT_ONCE: usize = 1_000;
 
 type Reply<T> = Result<Json<T>, ApiError>;
 
 /// `POST task`.
-pub async fn add(State(context): State<Context>, fields: Fields) -> Reply<AddTaskReply> {
-    let submission = submission(&fields, context.state.service.time_zone(), context.state.service.now())?;
-    let submitted = context.state.service.submit(submission).await?;
+pub async fn add(State(context): State<Context>, service: Service, fields: Fields) -> Reply<AddTaskReply> {
+    let submission = submission(&fields, service.time_zone(), service.now())?;
+    let submitted = service.submit(submission).await?;
     if !submitted.existing {
-        context.state.metrics.submitted();
+        context.metrics.submitted();
     }
     Ok(Json(AddTaskReply { taskid: submitted.id.to_string(), name: submitted.name }))
 }
@@ -102,7 +102,7 @@ fn end(value: Option<i64>, now: Moment) -> Result<Option<Moment>, ApiError> {
 }
 
 /// `POST delete-task`.
-pub async fn delete(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
+pub async fn delete(service: Service, fields: Fields) -> Reply<DeleteReply> {
     let ids = fields.texts("ids")?;
     if ids.is_empty() {
         return Err(ApiError::field("ids", "id should not by empty"));
@@ -111,15 +111,15 @@ pub async fn delete(State(context): State<Context>, fields: Fields) -> Reply<Del
     let ids: Vec<_> = ids.into_iter().filter_map(TaskId::parse).collect();
     let mut deleted = Vec::new();
     for ids in ids.chunks(MAX_DELETES_AT_ONCE) {
-        deleted.extend(context.state.service.delete(ids).await?);
+        deleted.extend(service.delete(ids).await?);
     }
     Ok(Json(deleted_ids(&deleted)))
 }
 
 /// `POST delete-task-by-name`.
-pub async fn delete_by_name(State(context): State<Context>, fields: Fields) -> Reply<DeleteReply> {
+pub async fn delete_by_name(service: Service, fields: Fields) -> Reply<DeleteReply> {
     let name = present(fields.text("name")?)?;
-    Ok(Json(deleted_ids(&context.state.service.delete_by_name(name).await?)))
+    Ok(Json(deleted_ids(&service.delete_by_name(name).await?)))
 }
 
 fn deleted_ids(deleted: &[Deleted]) -> DeleteReply {
@@ -151,21 +151,21 @@ impl Params {
 }
 
 /// `GET query-task-by-id`.
-pub async fn by_id(State(context): State<Context>, params: Params) -> Reply<TaskView> {
+pub async fn by_id(service: Service, params: Params) -> Reply<TaskView> {
     let id = params.get("taskid").filter(|id| !id.trim().is_empty());
     let id = id.ok_or_else(|| ApiError::field("taskid", "taskid is empty"))?;
     let id = TaskId::parse(id).ok_or_else(|| ApiError::field("taskid", "taskid is malformed"))?;
-    Ok(Json(view(context.state.service.task(&id).await?)))
+    Ok(Json(view(service.task(&id).await?)))
 }
 
 /// `GET query-task-by-name`: newest first, at most `limit` (1,000). Where more follow, the header `x-next-cursor` holds the `cursor`
 /// to ask for them with. A page of large tasks may hold fewer than `limit`.
-pub async fn by_name(State(context): State<Context>, params: Params) -> Result<Response, ApiError> {
+pub async fn by_name(service: Service, params: Params) -> Result<Response, ApiError> {
     let name = present(params.get("name"))?;
     let limit = limit(params.get("limit"))?;
     let before = cursor(params.get("cursor"))?;
     let filter = TaskFilter { name: Some(name.to_owned()), state: None };
-    let (tasks, next) = pages::tasks(&context.state.service, &filter, limit, before, view).await?;
+    let (tasks, next) = pages::tasks(&service, &filter, limit, before, view).await?;
     let mut response = Json(tasks).into_response();
     let next = next.and_then(|id| HeaderValue::from_str(id.as_str()).ok());
     if let Some(next) = next {
@@ -186,8 +186,8 @@ fn cursor(text: Option<&str>) -> Result<Option<TaskId>, ApiError> {
 
 /// `GET task/stat`: fires in the current minute by tag, and their `total`. A tag that is itself called `total`, or begins with
 /// `tag:`, is written with `tag:` in front, so that no two entries collide.
-pub async fn stat(State(context): State<Context>) -> Reply<StatReply> {
-    let fires = context.state.service.fires_this_minute().await?;
+pub async fn stat(service: Service) -> Reply<StatReply> {
+    let fires = service.fires_this_minute().await?;
     let total: u64 = fires.iter().map(|(_, fires)| fires).sum();
     let mut reply: StatReply =
         fires.into_iter().map(|(tag, fires)| (stat_key(tag), fires.to_string())).collect();

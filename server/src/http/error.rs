@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
-use super::{access, rules, view};
+use super::{access, rules};
 use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{Denied, PortError, ServiceError};
 
@@ -152,7 +152,7 @@ impl ApiError {
             Self::IfMatchRequired => Code::IfMatchRequired,
             Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::Timeout => Code::Timeout,
-            Self::Unauthorized(Denied::Unasked(error)) | Self::Service(error) => code_of(error),
+            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => code_of(error),
             Self::Unauthorized(_) => Code::Unauthorized,
             Self::Internal(_) => Code::Internal,
         }
@@ -174,7 +174,7 @@ impl ApiError {
             }
             Self::TooManyRequests { .. } => "too many requests from this address; nothing was done".into(),
             Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
-            Self::Unauthorized(Denied::Unasked(error)) | Self::Service(error) => sentence_of(error),
+            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => sentence_of(error),
             Self::Unauthorized(denied) => access::how_to_get_in(denied).into(),
             Self::Internal(_) => "internal error".into(),
         }
@@ -235,7 +235,7 @@ impl ApiError {
     fn log(&self) {
         match self {
             Self::Service(ServiceError::Port(error @ PortError::Unavailable(..)))
-            | Self::Unauthorized(Denied::Unasked(ServiceError::Port(error))) => {
+            | Self::Unauthorized(Denied::Unchecked(ServiceError::Port(error))) => {
                 tracing::warn!(cause = chain(error), "a back end is unavailable");
             }
             Self::Service(ServiceError::Port(error)) => {
@@ -267,7 +267,6 @@ fn code_of(error: &ServiceError) -> Code {
 fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
     match error {
         ServiceError::Invalid(invalid) => rules::told(invalid),
-        ServiceError::RunState(state) => format!("the run is {}", view::word(state)).into(),
         ServiceError::Port(PortError::Unavailable(..)) => {
             "the store is unavailable; it may or may not have been done: repeat it".into()
         }

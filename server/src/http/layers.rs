@@ -10,10 +10,11 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use tracing::Span;
 
+use super::Context;
 use super::access::Who;
 use super::body::BodyArrives;
 use super::error::{self, ApiError};
-use super::{Context, HttpState};
+use crate::engine::service::Metrics;
 
 /// Carries the id that ties a request, its answer and its log lines together.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +39,7 @@ pub async fn identify(
     mut request: Request,
     next: Next,
 ) -> axum::response::Response {
-    let request_id = request_id(&request, &context.state);
+    let request_id = request_id(&request, &context);
     Span::current().record("request_id", &request_id);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     // The path alone: a query string may hold anything.
@@ -56,14 +57,14 @@ pub async fn identify(
 }
 
 /// The caller's own id where it is short and harmless, else a fresh one.
-fn request_id(request: &Request, state: &HttpState) -> String {
+fn request_id(request: &Request, context: &Context) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let sane = |id: &&str| {
         let fits =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '+' | '=');
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.chars().all(fits)
     };
-    given.filter(sane).map_or_else(|| state.ids.uuid(state.service.now()).to_string(), str::to_owned)
+    given.filter(sane).map_or_else(|| context.ids.uuid(context.gate.now()).to_string(), str::to_owned)
 }
 
 /// Writes a refusal in the shape that belongs to the path.
@@ -101,10 +102,10 @@ pub fn span(_request: &Request) -> Span {
 }
 
 /// The one line a request leaves in the log, and its metrics.
-pub fn answered(state: &HttpState, response: &axum::response::Response, latency: Duration) {
+pub fn answered(metrics: &Metrics, response: &axum::response::Response, latency: Duration) {
     let Some(asked) = response.extensions().get::<Asked>() else { return };
     let status = response.status().as_u16();
-    state.metrics.answered(method_label(&asked.method), &asked.route, status, latency);
+    metrics.answered(method_label(&asked.method), &asked.route, status, latency);
     tracing::info!(
         target: "taskcenter_server::access",
         method = %asked.method,

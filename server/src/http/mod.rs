@@ -51,13 +51,15 @@ pub use serve::{serve, serve_over};
 pub use tls::tls;
 
 use crate::engine::service::{Health, Ids, Metrics, Service};
+use access::Gate;
 use error::ApiError;
 
-/// What the handlers work with.
+/// What the HTTP server works with.
 #[derive(Clone)]
 pub struct HttpState {
-    /// The commands.
-    pub service: Arc<Service>,
+    /// The commands. Each request gets a handle that is bound to its caller; the caller of this handle
+    /// does not matter.
+    pub service: Service,
     /// For `/readyz`.
     pub health: Arc<Health>,
     /// For `/metrics`.
@@ -89,9 +91,13 @@ pub struct HttpLimits {
     pub shutdown_grace: Duration,
 }
 
+/// What handlers share. They take the commands as a parameter of type [`Service`].
 #[derive(Clone)]
 struct Context {
-    state: HttpState,
+    gate: Gate,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    ids: Arc<Ids>,
     limits: HttpLimits,
     rates: Arc<rate::Rates>,
     /// The OpenAPI document.
@@ -107,7 +113,9 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     // It is made of texts and numbers: nothing in it cannot be written.
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
     let rates = Arc::new(rate::Rates::new(limits.peer_requests_per_sec));
-    let context = Context { state, limits, rates, document };
+    let gate = Gate::new(&state.service);
+    let HttpState { health, metrics, ids, .. } = state;
+    let context = Context { gate, health, metrics, ids, limits, rates, document };
     let routes = routes().merge(resources).with_state(context.clone());
     surround(mount(routes), &context)
 }
@@ -137,12 +145,12 @@ fn v1() -> Router<Context> {
 
 /// The last layer is the outermost.
 fn surround(routes: Router, context: &Context) -> Router {
-    let state = context.state.clone();
+    let metrics = Arc::clone(&context.metrics);
     let access_log = TraceLayer::new_for_http()
         .make_span_with(layers::span)
         .on_request(())
         .on_response(move |response: &axum::response::Response, latency, _: &tracing::Span| {
-            layers::answered(&state, response, latency);
+            layers::answered(&metrics, response, latency);
         })
         .on_failure(());
     routes

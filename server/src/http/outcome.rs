@@ -77,13 +77,7 @@ impl Reported {
             return Err(ApiError::field("retry_after_ms", why));
         }
         let result = self.result.as_ref().map(written).transpose()?;
-        let outcome = match self.outcome {
-            ReportedOutcome::Succeeded => Outcome::Succeeded { result },
-            ReportedOutcome::Failed => Outcome::Failed { retry_after_ms: self.retry_after_ms },
-            ReportedOutcome::Dead => Outcome::Dead,
-            ReportedOutcome::Skipped => Outcome::Skipped,
-            ReportedOutcome::Released => Outcome::Released,
-        };
+        let outcome = wire::outcome(self.outcome, result, self.retry_after_ms);
         let message = self.message.as_deref().map(cut);
         Ok(Report { attempt: self.attempt, token: self.token, outcome, message })
     }

@@ -30,7 +30,7 @@ pub async fn live() -> Json<serde_json::Value> {
 
 /// `GET /readyz`: 503 only while tasks cannot be accepted; a node that merely waits for its broker still serves.
 pub async fn ready(State(context): State<Context>) -> Response {
-    let health = &context.state.health;
+    let health = &context.health;
     let (code, status) = match health.readiness() {
         Readiness::Ready => (StatusCode::OK, "ready"),
         Readiness::Degraded => (StatusCode::OK, "degraded"),
@@ -50,7 +50,7 @@ fn word(check: &Check) -> String {
 
 /// `GET /metrics`, in the OpenMetrics text format.
 pub async fn metrics(State(context): State<Context>) -> Result<Response, ApiError> {
-    let page = context.state.metrics.encode().map_err(|error| ApiError::Internal(error.to_string()))?;
+    let page = context.metrics.encode().map_err(|error| ApiError::Internal(error.to_string()))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }

@@ -2,7 +2,6 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use serde::Serialize;
 
 use super::decode::cut;
 use super::error::ApiError;
@@ -59,14 +58,14 @@ impl Query {
         number.ok_or_else(|| ApiError::field(name, format!("{name} should be between 1 and {most}")))
     }
 
-    /// One of these, by the word that it is written as.
+    /// Returns one of these values, by its text.
     ///
     /// # Errors
-    /// Lists the words, when it is none of them.
-    pub fn one_of<T: Serialize + Copy>(&self, name: &'static str, all: &[T]) -> Result<Option<T>, ApiError> {
+    /// Lists the values, if the text is none of them.
+    pub fn one_of<T: ToString + Copy>(&self, name: &'static str, all: &[T]) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let found = all.iter().find(|one| view::word(*one) == text);
-        let words = || all.iter().map(view::word).collect::<Vec<_>>().join(", ");
+        let found = all.iter().find(|one| one.to_string() == text);
+        let words = || all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let none = || ApiError::field(name, format!("{name} should be one of {}", words()));
         found.copied().map(Some).ok_or_else(none)
     }

@@ -66,11 +66,11 @@ fn forget(peers: &mut HashMap<Network, i64>, now: i64) {
 pub async fn limit(State(context): State<Context>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| Network::from(*address));
     let counted = peer.filter(|_| !PROBES.contains(&request.uri().path()));
-    let taken = counted.map_or(Ok(()), |peer| context.rates.take(peer, context.state.service.now()));
+    let taken = counted.map_or(Ok(()), |peer| context.rates.take(peer, context.gate.now()));
     match taken {
         Ok(()) => next.run(request).await,
         Err(retry_after_sec) => {
-            context.state.metrics.rate_limited();
+            context.metrics.rate_limited();
             ApiError::TooManyRequests { retry_after_sec }.into_response()
         }
     }

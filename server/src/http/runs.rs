@@ -1,7 +1,6 @@
 //! Runs: what became of a due moment, and a handler's word on it.
 
 use axum::Json;
-use axum::extract::State;
 use serde::Serialize;
 use taskcenter_client::resources::{RunConfirmation, RunList, RunResource};
 use taskcenter_client::wire::OutcomeReport;
@@ -12,21 +11,10 @@ use super::error::ApiError;
 use super::outcome::{Reported, confirmation};
 use super::pages::{self, RunPlace};
 use super::query::{Query, Segment};
-use super::{Context, view};
+use super::view;
 use crate::core::{Moment, RunId, RunState};
-use crate::engine::service::RunFilter;
+use crate::engine::service::{RunFilter, Service};
 
-const STATES: [RunState; 9] = [
-    RunState::Firing,
-    RunState::Fired,
-    RunState::Ready,
-    RunState::Leased,
-    RunState::Retrying,
-    RunState::Succeeded,
-    RunState::Dead,
-    RunState::Skipped,
-    RunState::Cancelled,
-];
 const DEFAULT_LIMIT: u32 = 100;
 
 /// Lists runs, latest `scheduled_at` first.
@@ -39,17 +27,17 @@ const DEFAULT_LIMIT: u32 = 100;
         ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
     ),
     responses((status = 200, body = RunList, description = "A page of them.")))]
-pub async fn list(State(context): State<Context>, query: Query) -> Result<Json<RunList>, ApiError> {
+pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiError> {
     let query = query.only(&["task_id", "tag", "state", "limit", "cursor"])?;
     let filter = RunFilter {
         task_id: query.task_id("task_id")?,
         tag: query.text("tag").map(str::to_owned),
-        state: query.one_of("state", &STATES)?,
+        state: query.one_of("state", &RunState::ALL)?,
     };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let malformed = || ApiError::field("cursor", "cursor is malformed");
     let before = query.text("cursor").map(|text| place(text).ok_or_else(malformed)).transpose()?;
-    let (runs, next) = pages::runs(&context.state.service, &filter, limit, before).await?;
+    let (runs, next) = pages::runs(&service, &filter, limit, before).await?;
     Ok(Json(RunList { runs, next_cursor: next.as_ref().map(cursor) }))
 }
 
@@ -73,33 +61,24 @@ fn place(cursor: &str) -> Option<RunPlace> {
 #[utoipa::path(get, path = "/v1/runs/{run_id}", operation_id = "showRun", tag = "runs",
     params(("run_id" = String, Path, description = "The run's id.")),
     responses((status = 200, body = RunResource, description = "The run.")))]
-pub async fn show(
-    State(context): State<Context>,
-    Segment(id): Segment,
-) -> Result<Json<RunResource>, ApiError> {
-    Ok(Json(view::run(context.state.service.run(&RunId::from_text(id)).await?)))
+pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(service.run(&RunId::from_text(id)).await?)))
 }
 
 /// Brings a dead run back for one more attempt, or hurries one that waits for its next.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/retry", operation_id = "retryRun", tag = "runs",
     params(("run_id" = String, Path, description = "The run's id.")),
     responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
-pub async fn retry(
-    State(context): State<Context>,
-    Segment(id): Segment,
-) -> Result<Json<RunResource>, ApiError> {
-    Ok(Json(view::run(context.state.service.retry_run(&RunId::from_text(id)).await?)))
+pub async fn retry(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(service.retry_run(&RunId::from_text(id)).await?)))
 }
 
 /// Calls a run off. What a consumer has in its hands goes on; its outcome is refused.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("run_id" = String, Path, description = "The run's id.")),
     responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
-pub async fn cancel(
-    State(context): State<Context>,
-    Segment(id): Segment,
-) -> Result<Json<RunResource>, ApiError> {
-    Ok(Json(view::run(context.state.service.cancel_run(&RunId::from_text(id)).await?)))
+pub async fn cancel(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
+    Ok(Json(view::run(service.cancel_run(&RunId::from_text(id)).await?)))
 }
 
 /// Takes the word of whoever did the work, without the attempt's token: whichever attempt is under way, and also after the run was given
@@ -109,12 +88,12 @@ pub async fn cancel(
     request_body = RunConfirmation,
     responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
 pub async fn confirm(
-    State(context): State<Context>,
+    service: Service,
     Segment(id): Segment,
     Body(said): Body<RunConfirmation>,
 ) -> Result<Json<RunResource>, ApiError> {
     let word = confirmation(&said)?;
-    Ok(Json(view::run(context.state.service.confirm(&RunId::from_text(id), &word).await?)))
+    Ok(Json(view::run(service.confirm(&RunId::from_text(id), &word).await?)))
 }
 
 /// Where a run stands after a report.
@@ -132,12 +111,12 @@ pub struct ReportReply {
     request_body = OutcomeReport,
     responses((status = 200, body = ReportReply, description = "Taken.")))]
 pub async fn report(
-    State(context): State<Context>,
+    service: Service,
     Segment(id): Segment,
     Body(reported): Body<Reported>,
 ) -> Result<Json<ReportReply>, ApiError> {
-    let run = context.state.service.report(&RunId::from_text(id), &reported.of_path()?).await?;
-    Ok(Json(ReportReply { run_id: run.id.to_string(), state: view::word(&run.state) }))
+    let run = service.report(&RunId::from_text(id), &reported.of_path()?).await?;
+    Ok(Json(ReportReply { run_id: run.id.to_string(), state: run.state.as_str().to_owned() }))
 }
 
 #[cfg(test)]

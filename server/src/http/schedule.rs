@@ -1,15 +1,15 @@
 //! What a cron expression means: its moments to come.
 
 use axum::Json;
-use axum::extract::State;
 use jiff::Timestamp;
 use taskcenter_client::resources::NextMoments;
 
 use super::error::ApiError;
 use super::query::Query;
-use super::{Context, spec, view};
+use super::{spec, view};
 use crate::core::Moment;
 use crate::core::cron::CronRule;
+use crate::engine::service::Service;
 
 const DEFAULT_COUNT: u32 = 5;
 const MAX_COUNT: u32 = 100;
@@ -23,9 +23,8 @@ const MAX_COUNT: u32 = 100;
         ("after" = Option<String>, Query, description = "After this moment, in RFC 3339; now by default."),
     ),
     responses((status = 200, body = NextMoments, description = "The moments; fewer where the calendar ends.")))]
-pub async fn next(State(context): State<Context>, query: Query) -> Result<Json<NextMoments>, ApiError> {
+pub async fn next(service: Service, query: Query) -> Result<Json<NextMoments>, ApiError> {
     let query = query.only(&["cron", "zone", "count", "after"])?;
-    let service = &context.state.service;
     let cron = query.text("cron").ok_or_else(|| ApiError::field("cron", "cron is missing"))?;
     let zone = query.text("zone").unwrap_or(service.time_zone());
     let rule = CronRule::parse(cron, zone).map_err(|why| refused(&why.to_string()))?;
@@ -50,7 +49,7 @@ fn after(text: &str) -> Result<Moment, ApiError> {
 fn moments(rule: &CronRule, after: Moment, count: usize) -> Vec<Timestamp> {
     let moments = std::iter::successors(rule.after(after), |moment| rule.after(*moment));
     let within = |at: &Moment| Timestamp::from_millisecond(at.ms()).is_ok();
-    moments.take_while(within).take(count).map(view::timestamp).collect()
+    moments.take_while(within).take(count).map(wire::timestamp).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Services that are called back. Their secrets come in and never go out.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use taskcenter_client::resources::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 
-use super::Context;
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
 use crate::core::callback_service::{self, CallbackService, HealthCheck, InvalidService, SigningSecret};
+use crate::engine::service::Service;
 
 /// Longest time for a callback: a day.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
@@ -19,20 +18,20 @@ const MAX_TIMEOUT_MS: u64 = 86_400_000;
     request_body = ServiceSpec,
     responses((status = 201, body = ServiceResource, description = "The service as it stands now.")))]
 pub async fn put(
-    State(context): State<Context>,
+    service: Service,
     Body(spec): Body<ServiceSpec>,
 ) -> Result<(StatusCode, Json<ServiceResource>), ApiError> {
     let keep_secret = spec.secret.is_none();
     let callee = read(spec)?;
-    let stored = context.state.service.put_callee(&callee, keep_secret).await?;
+    let stored = service.put_callback_service(&callee, keep_secret).await?;
     Ok((StatusCode::CREATED, Json(shown(stored))))
 }
 
 /// Lists the services, by name.
 #[utoipa::path(get, path = "/v1/services", operation_id = "listServices", tag = "services",
     responses((status = 200, body = ServiceList, description = "All of them.")))]
-pub async fn list(State(context): State<Context>) -> Result<Json<ServiceList>, ApiError> {
-    let services = context.state.service.callees().await?;
+pub async fn list(service: Service) -> Result<Json<ServiceList>, ApiError> {
+    let services = service.callback_services().await?;
     Ok(Json(ServiceList { services: services.into_iter().map(shown).collect() }))
 }
 
@@ -40,11 +39,8 @@ pub async fn list(State(context): State<Context>) -> Result<Json<ServiceList>, A
 #[utoipa::path(get, path = "/v1/services/{name}", operation_id = "showService", tag = "services",
     params(("name" = String, Path, description = "The service's name.")),
     responses((status = 200, body = ServiceResource, description = "The service.")))]
-pub async fn show(
-    State(context): State<Context>,
-    Segment(name): Segment,
-) -> Result<Json<ServiceResource>, ApiError> {
-    let found = context.state.service.callee(&name).await?;
+pub async fn show(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
+    let found = service.callback_service(&name).await?;
     Ok(Json(shown(found.ok_or_else(ApiError::not_found)?)))
 }
 
@@ -52,14 +48,10 @@ pub async fn show(
 #[utoipa::path(delete, path = "/v1/services/{name}", operation_id = "deleteService", tag = "services",
     params(("name" = String, Path, description = "The service's name.")),
     responses((status = 200, body = ServiceResource, description = "What it was.")))]
-pub async fn delete(
-    State(context): State<Context>,
-    Segment(name): Segment,
-) -> Result<Json<ServiceResource>, ApiError> {
-    let service = &context.state.service;
-    let was = service.callee(&name).await?;
+pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
+    let was = service.callback_service(&name).await?;
     // Also where there is none: that it was asked for stands in the audit log.
-    service.remove_callee(&name).await?;
+    service.remove_callback_service(&name).await?;
     Ok(Json(shown(was.ok_or_else(ApiError::not_found)?)))
 }
 

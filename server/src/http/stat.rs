@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use taskcenter_client::resources::{Stat, TagStat};
 
 use super::error::ApiError;
-use super::{Context, queues};
-use crate::engine::service::BacklogRow;
+use super::queues;
+use crate::engine::service::{BacklogRow, Service};
 
 /// Counts what fires and what waits, by tag and by queue.
 #[utoipa::path(get, path = "/v1/stat", operation_id = "stat", tag = "queues",
     responses((status = 200, body = Stat, description = "The numbers.")))]
-pub async fn show(State(context): State<Context>) -> Result<Json<Stat>, ApiError> {
-    let service = &context.state.service;
+pub async fn show(service: Service) -> Result<Json<Stat>, ApiError> {
     let (fires, backlog) = (service.fires_this_minute().await?, service.backlog().await?);
-    Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&context).await? }))
+    Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&service).await? }))
 }
 
 fn by_tag(fires: Vec<(String, u64)>, backlog: Vec<BacklogRow>) -> Vec<TagStat> {

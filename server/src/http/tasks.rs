@@ -21,10 +21,10 @@ use super::query::{Query, TaskOf};
 use super::{Context, pages, patch, spec, view};
 use crate::core::submission::Submission;
 use crate::core::{Task, TaskState};
-use crate::engine::service::{Changed, IdempotencyKey, ServiceError, Submitted, TaskFilter, definition};
+use crate::engine::service::{
+    Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, definition,
+};
 
-const STATES: [TaskState; 4] =
-    [TaskState::Active, TaskState::Paused, TaskState::Finished, TaskState::Cancelled];
 const DEFAULT_LIMIT: u32 = 100;
 
 /// One task, or several at once.
@@ -73,6 +73,7 @@ pub enum Stored {
     ))]
 pub async fn create(
     State(context): State<Context>,
+    service: Service,
     once: Once,
     fields: Fields,
 ) -> Result<Response, ApiError> {
@@ -81,29 +82,29 @@ pub async fn create(
     let key = once.of(|| body.to_string());
     drop(body);
     match new {
-        NewTasks::One(spec) => create_one(&context, *spec, key).await,
+        NewTasks::One(spec) => create_one(&context, &service, *spec, key).await,
         NewTasks::Several(several) => {
-            let created = create_several(&context, several, key).await?;
+            let created = create_several(&context, &service, several, key).await?;
             Ok(Json(Stored::Several(created)).into_response())
         }
     }
 }
 
-fn submission(context: &Context, spec: TaskSpec) -> Result<Submission, ApiError> {
-    let service = &context.state.service;
+fn submission(service: &Service, spec: TaskSpec) -> Result<Submission, ApiError> {
     spec::submission(spec, service.time_zone(), service.now())
 }
 
 async fn create_one(
     context: &Context,
+    service: &Service,
     spec: TaskSpec,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let submission = submission(context, spec)?;
-    let answer = context.state.service.submit_once(vec![submission], key).await?.pop();
+    let submission = submission(service, spec)?;
+    let answer = service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
-    let task = context.state.service.shown_task(&submitted.id).await?;
+    let task = service.shown_task(&submitted.id).await?;
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
     Ok((status, location, etag(task.rev), Json(Stored::One(Box::new(view::task(task))))).into_response())
 }
@@ -112,18 +113,19 @@ fn status_of(context: &Context, submitted: &Submitted) -> StatusCode {
     if submitted.existing {
         return StatusCode::OK;
     }
-    context.state.metrics.submitted();
+    context.metrics.submitted();
     StatusCode::CREATED
 }
 
 async fn create_several(
     context: &Context,
+    service: &Service,
     several: CreateTasks,
     key: Option<IdempotencyKey>,
 ) -> Result<CreatedTasks, ApiError> {
-    let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(context, spec)));
+    let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(service, spec)));
     let sound = std::mem::take(&mut batch.sound);
-    let answers = context.state.service.submit_once(sound, key).await?;
+    let answers = service.submit_idempotent(sound, key).await?;
     let answers = batch.answers(answers).enumerate();
     Ok(CreatedTasks { results: answers.map(|(at, answer)| created(context, at, answer)).collect() })
 }
@@ -151,13 +153,13 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
         ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
     ),
     responses((status = 200, body = TaskList, description = "A page of them.")))]
-pub async fn list(State(context): State<Context>, query: Query) -> Result<Json<TaskList>, ApiError> {
+pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiError> {
     let query = query.only(&["name", "state", "limit", "cursor"])?;
     let filter =
-        TaskFilter { name: query.text("name").map(str::to_owned), state: query.one_of("state", &STATES)? };
+        TaskFilter { name: query.text("name").map(str::to_owned), state: query.one_of("state", &TaskState::ALL)? };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let before = query.task_id("cursor")?;
-    let (tasks, next) = pages::tasks(&context.state.service, &filter, limit, before, view::task).await?;
+    let (tasks, next) = pages::tasks(&service, &filter, limit, before, view::task).await?;
     Ok(Json(TaskList { tasks, next_cursor: next.map(|id| id.to_string()) }))
 }
 
@@ -166,8 +168,8 @@ pub async fn list(State(context): State<Context>, query: Query) -> Result<Json<T
     params(("task_id" = String, Path, description = "The task's id.")),
     responses((status = 200, body = TaskResource, description = "The task.",
         headers(("ETag" = String, description = "Its revision.")))))]
-pub async fn show(State(context): State<Context>, TaskOf(id): TaskOf) -> Result<Response, ApiError> {
-    let task = context.state.service.shown_task(&id).await?;
+pub async fn show(service: Service, TaskOf(id): TaskOf) -> Result<Response, ApiError> {
+    let task = service.shown_task(&id).await?;
     Ok((etag(task.rev), Json(view::task(task))).into_response())
 }
 
@@ -184,7 +186,7 @@ pub async fn show(State(context): State<Context>, TaskOf(id): TaskOf) -> Result<
     responses((status = 200, body = ChangedTask, description = "The task as it stands now.",
         headers(("ETag" = String, description = "Its new revision.")))))]
 pub async fn edit(
-    State(context): State<Context>,
+    service: Service,
     TaskOf(id): TaskOf,
     if_match: IfMatch,
     fields: Fields,
@@ -192,7 +194,7 @@ pub async fn edit(
     if if_match == IfMatch::Absent {
         return Err(ApiError::IfMatchRequired);
     }
-    let (service, patch) = (&context.state.service, fields.into_object());
+    let patch = fields.into_object();
     loop {
         let task = service.shown_task(&id).await?;
         check(if_match, &task)?;
@@ -223,12 +225,8 @@ fn changed(changed: Changed) -> Response {
         ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
     ),
     responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
-pub async fn pause(
-    State(context): State<Context>,
-    TaskOf(id): TaskOf,
-    if_match: IfMatch,
-) -> Result<Response, ApiError> {
-    Ok(changed(context.state.service.pause(&id, if_match.rev()).await?))
+pub async fn pause(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
+    Ok(changed(service.pause(&id, if_match.rev()).await?))
 }
 
 /// Lets a task go on; one that is not held stays so. What passed meanwhile is written down as skipped.
@@ -238,12 +236,8 @@ pub async fn pause(
         ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
     ),
     responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
-pub async fn resume(
-    State(context): State<Context>,
-    TaskOf(id): TaskOf,
-    if_match: IfMatch,
-) -> Result<Response, ApiError> {
-    Ok(changed(context.state.service.resume(&id, if_match.rev()).await?))
+pub async fn resume(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
+    Ok(changed(service.resume(&id, if_match.rev()).await?))
 }
 
 /// Ends a task; it stays to be seen. Runs that wait in a queue are called off.
@@ -253,12 +247,8 @@ pub async fn resume(
         ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
     ),
     responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
-pub async fn cancel(
-    State(context): State<Context>,
-    TaskOf(id): TaskOf,
-    if_match: IfMatch,
-) -> Result<Response, ApiError> {
-    Ok(changed(context.state.service.cancel(&id, if_match.rev()).await?))
+pub async fn cancel(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
+    Ok(changed(service.cancel(&id, if_match.rev()).await?))
 }
 
 /// Deletes a task: it is called off, and is no longer shown to anybody. A second call is answered 404.
@@ -269,11 +259,11 @@ pub async fn cancel(
     ),
     responses((status = 200, body = ChangedTask, description = "The task as it was.")))]
 pub async fn delete(
-    State(context): State<Context>,
+    service: Service,
     TaskOf(id): TaskOf,
     if_match: IfMatch,
 ) -> Result<Json<ChangedTask>, ApiError> {
-    Ok(Json(view::changed(context.state.service.delete_one(&id, if_match.rev()).await?)))
+    Ok(Json(view::changed(service.delete_one(&id, if_match.rev()).await?)))
 }
 
 /// Fires a task by hand, whatever its schedule says; one that is held or finished as well.
@@ -284,11 +274,11 @@ pub async fn delete(
     ),
     responses((status = 202, body = RunResource, description = "The run, about to be handed over.")))]
 pub async fn trigger(
-    State(context): State<Context>,
+    service: Service,
     TaskOf(id): TaskOf,
     once: Once,
 ) -> Result<(StatusCode, Json<RunResource>), ApiError> {
     let key = once.of(|| id.to_string());
-    let run = context.state.service.trigger(&id, key).await?;
+    let run = service.trigger(&id, key).await?;
     Ok((StatusCode::ACCEPTED, Json(view::run(run))))
 }

@@ -1,7 +1,6 @@
 //! Tokens: made, listed, revoked.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResource};
@@ -9,17 +8,16 @@ use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResour
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use super::{Context, spec, view};
+use super::{spec, view};
 use crate::core::Moment;
 use crate::core::access::{Grant, Scope};
-use crate::engine::service::Token;
+use crate::engine::service::{Service, Token};
 
 /// Makes a token. The answer has its text, which is told this once.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "issueToken", tag = "tokens",
     request_body = NewToken,
     responses((status = 201, body = IssuedToken, description = "The token.")))]
-pub async fn issue(State(context): State<Context>, Body(new): Body<NewToken>) -> Result<Response, ApiError> {
-    let service = &context.state.service;
+pub async fn issue(service: Service, Body(new): Body<NewToken>) -> Result<Response, ApiError> {
     let (name, grant) = read(new)?;
     let (token, text) = service.issue_token(&name, grant).await?;
     let issued = IssuedToken { about: shown(token, service.now()), token: text };
@@ -48,16 +46,15 @@ fn shown(token: Token, now: Moment) -> TokenResource {
         name: token.name,
         scopes: token.grant.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
         tags: token.grant.tags,
-        created_at: view::timestamp(token.created_at),
-        expires_at: token.grant.expires_at.map(view::timestamp),
+        created_at: wire::timestamp(token.created_at),
+        expires_at: token.grant.expires_at.map(wire::timestamp),
     }
 }
 
 /// Lists the tokens, without their secrets.
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "listTokens", tag = "tokens",
     responses((status = 200, body = TokenList, description = "Every token, by id.")))]
-pub async fn list(State(context): State<Context>) -> Result<Json<TokenList>, ApiError> {
-    let service = &context.state.service;
+pub async fn list(service: Service) -> Result<Json<TokenList>, ApiError> {
     let now = service.now();
     let tokens = service.tokens().await?.into_iter().map(|token| shown(token, now)).collect();
     Ok(Json(TokenList { tokens }))
@@ -67,10 +64,6 @@ pub async fn list(State(context): State<Context>) -> Result<Json<TokenList>, Api
 #[utoipa::path(delete, path = "/v1/tokens/{token_id}", operation_id = "revokeToken", tag = "tokens",
     params(("token_id" = String, Path, description = "The token's id.")),
     responses((status = 200, body = TokenResource, description = "The token that was.")))]
-pub async fn revoke(
-    State(context): State<Context>,
-    Segment(id): Segment,
-) -> Result<Json<TokenResource>, ApiError> {
-    let service = &context.state.service;
+pub async fn revoke(service: Service, Segment(id): Segment) -> Result<Json<TokenResource>, ApiError> {
     Ok(Json(shown(service.revoke_token(&id).await?, service.now())))
 }

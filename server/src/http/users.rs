@@ -1,14 +1,12 @@
 //! People who sign in to the legacy fronts.
 
 use axum::Json;
-use axum::extract::State;
 use taskcenter_client::resources::{UserList, UserResource, UserSpec};
 
-use super::Context;
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use crate::engine::service::User;
+use crate::engine::service::{Service, User};
 
 /// Longest name.
 const MAX_NAME_BYTES: usize = 128;
@@ -18,13 +16,10 @@ const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
 #[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",
     request_body = UserSpec,
     responses((status = 200, body = UserResource, description = "The person.")))]
-pub async fn set(
-    State(context): State<Context>,
-    Body(spec): Body<UserSpec>,
-) -> Result<Json<UserResource>, ApiError> {
+pub async fn set(service: Service, Body(spec): Body<UserSpec>) -> Result<Json<UserResource>, ApiError> {
     check(&spec)?;
     let user = User { name: spec.name, senior: spec.senior };
-    context.state.service.set_user(&user, &spec.password).await?;
+    service.set_user(&user, &spec.password).await?;
     Ok(Json(view(user)))
 }
 
@@ -48,8 +43,8 @@ fn check(spec: &UserSpec) -> Result<(), ApiError> {
 /// Lists everybody, by name.
 #[utoipa::path(get, path = "/v1/users", operation_id = "listUsers", tag = "users",
     responses((status = 200, body = UserList, description = "Everybody.")))]
-pub async fn list(State(context): State<Context>) -> Result<Json<UserList>, ApiError> {
-    let users = context.state.service.users().await?.into_iter().map(view).collect();
+pub async fn list(service: Service) -> Result<Json<UserList>, ApiError> {
+    let users = service.users().await?.into_iter().map(view).collect();
     Ok(Json(UserList { users }))
 }
 
@@ -57,14 +52,11 @@ pub async fn list(State(context): State<Context>) -> Result<Json<UserList>, ApiE
 #[utoipa::path(delete, path = "/v1/users/{name}", operation_id = "deleteUser", tag = "users",
     params(("name" = String, Path, description = "The person's name.")),
     responses((status = 200, body = UserResource, description = "The person, as it was.")))]
-pub async fn delete(
-    State(context): State<Context>,
-    Segment(name): Segment,
-) -> Result<Json<UserResource>, ApiError> {
+pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<UserResource>, ApiError> {
     if name.len() > MAX_NAME_BYTES {
         return Err(ApiError::not_found());
     }
-    Ok(Json(view(context.state.service.remove_user(&name).await?)))
+    Ok(Json(view(service.remove_user(&name).await?)))
 }
 
 fn view(user: User) -> UserResource {

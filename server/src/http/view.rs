@@ -1,28 +1,13 @@
 //! Tasks, runs and queues, as the resource API shows them.
 
-use jiff::Timestamp;
-use serde::Serialize;
 use taskcenter_client::resources::{
-    ChangedTask, LeasedRun, QueueResource, Retry, RunResource, ScheduleSpec, TaskResource,
+    ChangedTask, QueueResource, Retry, RunResource, ScheduleSpec, TaskResource,
 };
 
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Run, RunState, Schedule, Task};
 use crate::engine::service::{Changed, QueueRow, definition};
-
-/// An instant. One that lies beyond the calendar is the calendar's end.
-pub fn timestamp(at: Moment) -> Timestamp {
-    let end = if at.ms() < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_millisecond(at.ms()).unwrap_or(end)
-}
-
-/// A value that is written as one word, such as a state.
-pub fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => unreachable!("it is written as one word"),
-    }
-}
+use crate::wire::timestamp;
 
 /// A schedule.
 pub fn schedule(schedule: Schedule) -> ScheduleSpec {
@@ -61,7 +46,7 @@ pub fn task(task: Task) -> TaskResource {
         queue: task.queue,
         retry: task.retry.map(retry),
         dedup_key,
-        state: word(&task.state),
+        state: task.state.as_str().to_owned(),
         rev: task.rev,
         created_at: timestamp(task.created_at),
         next_due_at: task.next_due_at.map(timestamp),
@@ -86,7 +71,7 @@ pub fn run(run: Run) -> RunResource {
         queue: run.queue,
         scheduled_at: timestamp(run.scheduled_at),
         triggered: run.triggered,
-        state: word(&run.state),
+        state: run.state.as_str().to_owned(),
         reason: run.reason,
         attempt: run.attempt,
         claim: run.claim,
@@ -106,23 +91,6 @@ fn result(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
 }
 
-/// A run in a worker's hands.
-pub fn leased(run: Run) -> LeasedRun {
-    LeasedRun {
-        run_id: run.id.to_string(),
-        task_id: run.task_id.to_string(),
-        queue: run.queue.unwrap_or_else(|| run.tag.clone()),
-        tag: run.tag,
-        data: run.data,
-        scheduled_at: timestamp(run.scheduled_at),
-        number: run.number,
-        attempt: run.attempt,
-        claim: run.claim,
-        token: run.token,
-        lease_until: timestamp(run.attention_at.unwrap_or(Moment::NEVER)),
-    }
-}
-
 /// A queue.
 pub fn queue(row: QueueRow) -> QueueResource {
     QueueResource { queue: row.queue, ready: row.ready, leased: row.leased, retrying: row.retrying }
@@ -131,13 +99,6 @@ pub fn queue(row: QueueRow) -> QueueResource {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_moment_beyond_the_calendar_is_its_end() {
-        assert_eq!(timestamp(Moment::from_ms(i64::MAX)), Timestamp::MAX);
-        assert_eq!(timestamp(Moment::from_ms(i64::MIN)), Timestamp::MIN);
-        assert_eq!(timestamp(Moment::from_ms(1_500)).to_string(), "1970-01-01T00:00:01.5Z");
-    }
 
     #[test]
     fn a_result_that_is_no_json_is_shown_as_it_is() {

@@ -13,10 +13,11 @@ use super::batch::Batch;
 use super::decode::{Body, bounded};
 use super::error::ApiError;
 use super::outcome::{Reported, Settled};
-use super::{Context, view};
+use super::Context;
 use crate::core::submission::InvalidSubmission;
 use crate::core::{Run, RunId, tag};
-use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS};
+use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Service};
+use crate::wire;
 
 const MAX_WORKER_BYTES: usize = 128;
 /// Longest wait for a first run; a proxy in between must not lose its patience.
@@ -30,11 +31,12 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
     responses((status = 200, body = LeasedRuns, description = "The runs; none where none came in time.")))]
 pub async fn lease(
     State(context): State<Context>,
+    service: Service,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Json<LeasedRuns>, ApiError> {
     let terms = terms(request, context.limits.request_timeout)?;
-    let runs = context.state.service.lease(&terms).await?;
-    Ok(Json(LeasedRuns { runs: runs.into_iter().map(view::leased).collect() }))
+    let runs = service.lease(&terms).await?;
+    Ok(Json(LeasedRuns { runs: runs.into_iter().map(wire::leased_run).collect() }))
 }
 
 fn terms(request: LeaseRequest, request_timeout: Duration) -> Result<LeaseTerms, ApiError> {
@@ -90,25 +92,19 @@ fn lease_ms(wanted: u64) -> Result<i64, ApiError> {
     request_body = RenewRequest,
     responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
 pub async fn renew(
-    State(context): State<Context>,
+    service: Service,
     Body(request): Body<RenewRequest>,
 ) -> Result<Json<RunAnswers>, ApiError> {
     bounded("runs", request.runs.len(), MAX_BATCH)?;
     let lease_ms = lease_ms(request.lease_ms)?;
-    let held = |held: taskcenter_client::resources::Held| Held {
-        run_id: RunId::from_text(held.run_id),
-        attempt: held.attempt,
-        token: held.token,
-    };
-    let held: Vec<Held> = request.runs.into_iter().map(held).collect();
-    let service = &context.state.service;
+    let held: Vec<Held> = request.runs.into_iter().map(wire::held).collect();
     let answers = if request.hand_over {
         service.hand_over(&held, lease_ms).await?
     } else {
         service.renew(&held, lease_ms).await?
     };
     let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
-    let good = |until| Good { lease_until: Some(view::timestamp(until)), state: None };
+    let good = |until| Good { lease_until: Some(wire::timestamp(until)), state: None };
     let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));
     Ok(Json(each("runs", &ids, answers, good)))
 }
@@ -117,17 +113,14 @@ pub async fn renew(
 #[utoipa::path(post, path = "/v1/runs/settle", operation_id = "settleRuns", tag = "work",
     request_body = SettleRequest,
     responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
-pub async fn settle(
-    State(context): State<Context>,
-    Body(request): Body<Settled>,
-) -> Result<Json<RunAnswers>, ApiError> {
+pub async fn settle(service: Service, Body(request): Body<Settled>) -> Result<Json<RunAnswers>, ApiError> {
     bounded("outcomes", request.outcomes.len(), MAX_BATCH)?;
     let items = request.outcomes.into_iter().enumerate();
     let named: Vec<(RunId, Reported)> = items.map(named).collect::<Result<_, _>>()?;
     let (ids, items): (Vec<_>, Vec<_>) = named.into_iter().unzip();
     let batch = Batch::of(ids.iter().zip(items).map(|(id, item)| Ok((id.clone(), item.report()?))));
-    let answers = context.state.service.settle(&batch.sound).await?;
-    let good = |run: Run| Good { state: Some(view::word(&run.state)), lease_until: None };
+    let answers = service.settle(&batch.sound).await?;
+    let good = |run: Run| Good { state: Some(run.state.as_str().to_owned()), lease_until: None };
     Ok(Json(each("outcomes", &ids, batch.answers(answers), good)))
 }
 

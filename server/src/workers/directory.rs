@@ -28,11 +28,11 @@ pub trait Directory: Send + Sync + 'static {
 #[async_trait]
 impl Directory for Inside {
     async fn find(&self, name: &str) -> Result<Option<CallbackService>, String> {
-        self.service().callee(name).await.map_err(|error| error.to_string())
+        self.service().callback_service(name).await.map_err(|error| error.to_string())
     }
 
     async fn all(&self) -> Result<Vec<CallbackService>, String> {
-        self.service().callees().await.map_err(|error| error.to_string())
+        self.service().callback_services().await.map_err(|error| error.to_string())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The calls of a worker, made inside the server's own process: what an outside worker asks over HTTP, asked of the commands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,19 +13,19 @@ use taskcenter_client::wire::ReportedOutcome;
 
 use crate::core::run::Outcome;
 use crate::core::{Moment, Run, RunId};
-use crate::engine::service::{Held, LeaseTerms, Report, Service, ServiceError};
+use crate::engine::service::{Caller, Held, LeaseTerms, Report, Service, ServiceError};
 
 /// The commands, as a worker calls them.
 #[derive(Clone)]
-pub struct Inside(Arc<Service>);
+pub struct Inside(Service);
 
 impl Inside {
-    /// Over these commands.
-    pub fn new(service: Arc<Service>) -> Self {
-        Self(service)
+    /// Returns the commands with all rights: the built-in workers do the node's own work.
+    pub fn new(service: &Service) -> Self {
+        Self(service.for_caller(Caller::node()))
     }
 
-    /// The commands.
+    /// Returns the commands.
     pub fn service(&self) -> &Service {
         &self.0
     }
@@ -37,11 +36,11 @@ impl WorkerApi for Inside {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
         let runs =
             self.0.lease(&terms(request)).await.map_err(|error| CallError::Unavailable(told(&error)))?;
-        Ok(LeasedRuns { runs: runs.into_iter().map(leased).collect() })
+        Ok(LeasedRuns { runs: runs.into_iter().map(wire::leased_run).collect() })
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
-        let held: Vec<Held> = request.runs.into_iter().map(held).collect();
+        let held: Vec<Held> = request.runs.into_iter().map(wire::held).collect();
         let lease_ms = millis(request.lease_ms);
         let answers = if request.hand_over {
             self.0.hand_over(&held, lease_ms).await
@@ -50,7 +49,7 @@ impl WorkerApi for Inside {
         };
         let answers = answers.map_err(|error| CallError::Unavailable(told(&error)))?;
         let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
-            Ok(until) => RunAnswer { lease_until: Some(timestamp(until)), ..good(&held.run_id) },
+            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..good(&held.run_id) },
             Err(error) => bad(&held.run_id, &error),
         };
         Ok(RunAnswers { results: held.into_iter().zip(answers).map(answer).collect() })
@@ -81,40 +80,9 @@ fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-fn held(held: taskcenter_client::resources::Held) -> Held {
-    Held { run_id: RunId::from_text(held.run_id), attempt: held.attempt, token: held.token }
-}
-
-fn leased(run: Run) -> LeasedRun {
-    LeasedRun {
-        run_id: run.id.to_string(),
-        task_id: run.task_id.to_string(),
-        queue: run.queue.unwrap_or_else(|| run.tag.clone()),
-        tag: run.tag,
-        data: run.data,
-        scheduled_at: timestamp(run.scheduled_at),
-        number: run.number,
-        attempt: run.attempt,
-        claim: run.claim,
-        token: run.token,
-        lease_until: timestamp(run.attention_at.unwrap_or(Moment::NEVER)),
-    }
-}
-
-fn timestamp(at: Moment) -> Timestamp {
-    Timestamp::from_millisecond(at.ms()).unwrap_or(Timestamp::MAX)
-}
-
 fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
-    let outcome = match report.outcome {
-        ReportedOutcome::Succeeded => {
-            Outcome::Succeeded { result: report.result.map(|result| result.to_string()) }
-        }
-        ReportedOutcome::Failed => Outcome::Failed { retry_after_ms: report.retry_after_ms },
-        ReportedOutcome::Dead => Outcome::Dead,
-        ReportedOutcome::Skipped => Outcome::Skipped,
-        ReportedOutcome::Released => Outcome::Released,
-    };
+    let result = report.result.map(|result| result.to_string());
+    let outcome = wire::outcome(report.outcome, result, report.retry_after_ms);
     let report = Report { attempt: report.attempt, token: report.token, outcome, message: report.message };
     (RunId::from_text(run_id), report)
 }

@@ -12,13 +12,9 @@ use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, Task, TaskId, TaskState};
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{Ports, Service, ServiceError};
+use taskcenter_server::engine::node::{Node, NodePorts};
+use taskcenter_server::engine::service::{Caller, Ports, Service, ServiceError};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
-use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{dispatch, rescue, scan};
 use taskcenter_server::ports::{Bus, Clock, Lock, PortError, Records, RunFilter, RunPage, Store};
 use tokio_util::sync::CancellationToken;
@@ -122,25 +118,11 @@ impl Stage {
         let bus: Arc<dyn Bus> = Arc::new(Faulty::new(post, life.clone()));
         let clock: Arc<dyn Clock> = self.clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(clock.clone()));
-        let node = Arc::new(Node {
-            name: format!("node-{:x}", self.lots.u64(..)),
-            store: store.clone(),
-            bus,
-            lock: lock.clone(),
-            clock: clock.clone(),
-            ids: Arc::new(Ids::new(self.lots.u64(..))),
-            settings: self.settings.clone(),
-            health: Arc::default(),
-            hints: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
-            shards: Shards::default(),
-            window: Window::default(),
-            skew: Skew::default(),
-            shutdown: CancellationToken::new(),
-        });
+        let node = Arc::new(Node::new(format!("node-{:x}", self.lots.u64(..)), NodePorts { store: store.clone(), bus, lock: lock.clone(), clock: clock.clone() }, Arc::new(Ids::new(self.lots.u64(..))), self.settings.clone()));
         let ports = Ports { store, lock, records, clock, has_bus: true };
         let (ids, hints, settings) = (node.ids.clone(), node.hints.clone(), node.settings.clone());
-        let service = Service::new(ports, ids, hints, settings, node.shutdown.clone());
+        let service =
+            Service::new(ports, ids, hints, settings, node.shutdown.clone()).for_caller(Caller::node());
         Running { life, node, service }
     }
 

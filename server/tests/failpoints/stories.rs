@@ -87,7 +87,7 @@ async fn fires(stage: &mut Stage) {
     ];
     let key = key(stage);
     let ask = async |running: &Running| {
-        let answers = running.service.submit_once(batch.clone(), Some(key.clone())).await?;
+        let answers = running.service.submit_idempotent(batch.clone(), Some(key.clone())).await?;
         answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
     };
     let answers = stage.ask(ask).await.expect("all of them are accepted");

@@ -16,13 +16,9 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, Schedule};
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{LeaseTerms, Ports, Report, Service};
+use taskcenter_server::engine::node::{Node, NodePorts};
+use taskcenter_server::engine::service::{Caller, LeaseTerms, Ports, Report, Service};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
-use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{dispatch, rescue, scan};
 use taskcenter_server::ports::{Clock, Lock, Store};
 use tempfile::TempDir;
@@ -133,6 +129,7 @@ impl Stage {
         };
         let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
         let service = Service::new(ports, ids, hints, node.settings.clone(), node.shutdown.clone());
+        let service = service.for_caller(Caller::node());
         let now = START - 2_000;
         Ok(Self { defect, clock, node, service, recorder: Recorder::default(), source, now, dir })
     }
@@ -264,25 +261,7 @@ fn terms() -> LeaseTerms {
     }
 }
 
-fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node {
-    let clock: Arc<dyn Clock> = clock.clone();
-    let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&clock)));
-    Node {
-        name: "node".to_owned(),
-        store,
-        bus: Arc::new(NoBus),
-        lock,
-        clock,
-        ids: Arc::new(Ids::new(1)),
-        settings: Settings::default(),
-        health: Arc::default(),
-        hints: Arc::default(),
-        metrics: Arc::new(Metrics::new()),
-        shards: Shards::default(),
-        window: Window::default(),
-        skew: Skew::default(),
-        shutdown: CancellationToken::new(),
-    }
+fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node::new("node", NodePorts { store, bus: Arc::new(NoBus), lock, clock }, Arc::new(Ids::new(1)), Settings::default())
 }
 
 /// One turn of the loops that fire and that look after runs.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use taskcenter_server::adapters::clock::{ManualClock, SystemClock};
 use taskcenter_server::core::Moment;
-use taskcenter_server::engine::skew::{CommandClock, LeaseClock};
 use taskcenter_server::ports::Clock;
 
 use crate::clocks::{NOW, lone_node};
@@ -39,12 +38,12 @@ fn manual() -> Fixture {
 
 fn command() -> Fixture {
     let clock = Arc::new(ManualClock::new(NOW));
-    Fixture { clock: Arc::new(CommandClock(lone_node(clock.clone()))), by_hand: Some(clock) }
+    Fixture { clock: lone_node(clock.clone()).command_clock(), by_hand: Some(clock) }
 }
 
 fn lease() -> Fixture {
     let clock = Arc::new(ManualClock::new(NOW));
-    Fixture { clock: Arc::new(LeaseClock(lone_node(clock.clone()))), by_hand: Some(clock) }
+    Fixture { clock: lone_node(clock.clone()).lease_clock(), by_hand: Some(clock) }
 }
 
 /// Makes each named case a test on each clock.

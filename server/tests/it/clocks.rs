@@ -10,14 +10,10 @@ use taskcenter_server::adapters::memory::{MemoryRecords, MemoryStore};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, RunState, Task};
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{Held, LeaseTerms, MIN_LEASE_MS, Ports, Service};
+use taskcenter_server::engine::node::{Node, NodePorts};
+use taskcenter_server::engine::service::{Caller, Held, LeaseTerms, MIN_LEASE_MS, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::{CommandClock, LeaseClock, Skew};
-use taskcenter_server::engine::window::Window;
-use taskcenter_server::engine::{rescue, shards, skew};
+use taskcenter_server::engine::{membership, probe, rescue};
 use taskcenter_server::ports::{Clock, Lock, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -27,29 +23,13 @@ pub const NOW: Moment = Moment::from_sec(1_800_000_000);
 /// Beyond what a node may be off.
 const FAR_MS: i64 = 5_000;
 
-pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node {
-    Node {
-        name: name.to_owned(),
-        store: store.clone(),
-        bus: Arc::new(NoBus),
-        lock,
-        clock,
-        ids: Arc::new(Ids::new(1)),
-        settings: Settings::default(),
-        health: Arc::default(),
-        hints: Arc::default(),
-        metrics: Arc::new(Metrics::new()),
-        shards: Shards::default(),
-        window: Window::default(),
-        skew: Skew::default(),
-        shutdown: CancellationToken::new(),
-    }
+pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node::new(name, NodePorts { store: store.clone(), bus: Arc::new(NoBus), lock, clock }, Arc::new(Ids::new(1)), Settings::default())
 }
 
 /// A node on a ledger of its own that shares its clock.
-pub fn lone_node(clock: Arc<ManualClock>) -> Arc<Node> {
+pub fn lone_node(clock: Arc<ManualClock>) -> Node {
     let store = Arc::new(MemoryStore::new(clock.clone()));
-    Arc::new(node("lone", &store, Arc::new(LocalLock::new(clock.clone())), clock))
+    node("lone", &store, Arc::new(LocalLock::new(clock.clone())), clock)
 }
 
 #[tokio::test]
@@ -61,7 +41,7 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
     let off = Arc::new(node("off", &store, lock.clone(), slow.clone()));
     let right = node("right", &store, Arc::new(lock.another()), clock.clone());
     for node in [&*off, &right] {
-        skew::run_once(node).await.unwrap();
+        probe::measure_skew(node).await.unwrap();
         assert!(node.is_fit());
     }
     let task = Task { queue: Some("q".to_owned()), ..task() };
@@ -73,12 +53,12 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
         store: store.clone(),
         lock,
         records: Arc::new(MemoryRecords::default()),
-        clock: Arc::new(CommandClock(off.clone())),
+        clock: off.command_clock(),
         has_bus: false,
     };
     let service =
         Service::new(ports, off.ids.clone(), Arc::default(), Settings::default(), CancellationToken::new());
-    let service = service.with_lease_clock(Arc::new(LeaseClock(off.clone())));
+    let service = service.with_lease_clock(off.lease_clock()).for_caller(Caller::node());
     let terms = LeaseTerms {
         worker: "w".to_owned(),
         queues: vec!["q".to_owned()],
@@ -103,7 +83,7 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
 }
 
 async fn held(node: &Node) -> usize {
-    shards::run_once(node, node.clock.now()).await.unwrap();
+    membership::run_once(node, node.clock.now()).await.unwrap();
     let watch = node.shards.watch(node.clock.now());
     if watch.alone { watch.shards.len() } else { 0 }
 }
@@ -117,19 +97,19 @@ async fn a_node_that_is_too_far_off_gives_its_shards_to_the_others_until_it_is_m
     let right = node("right", &store, Arc::new(lock.another()), clock.clone());
     let off = node("off", &store, lock.clone(), wrong.clone());
     assert!(!off.is_fit(), "it has not asked the store yet");
-    skew::run_once(&off).await.unwrap();
+    probe::measure_skew(&off).await.unwrap();
     assert!(off.is_fit());
     assert_eq!(held(&off).await, usize::from(SHARDS));
 
     wrong.advance_ms(FAR_MS);
-    skew::run_once(&off).await.unwrap();
+    probe::measure_skew(&off).await.unwrap();
     assert!(!off.is_fit(), "it neither fires nor rescues");
     assert_eq!(held(&off).await, 0);
-    skew::run_once(&right).await.unwrap();
+    probe::measure_skew(&right).await.unwrap();
     assert_eq!(held(&right).await, usize::from(SHARDS), "nobody waits for its leases to run out");
 
     wrong.set(NOW);
-    skew::run_once(&off).await.unwrap();
+    probe::measure_skew(&off).await.unwrap();
     assert!(off.is_fit());
     let nodes = lock.join("off", 3_000).await.unwrap();
     assert_eq!(nodes.len(), 2, "it is one of them again");

@@ -10,7 +10,7 @@ use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::adapters::memory::MemoryStore;
 use taskcenter_server::core::{Moment, Task};
 use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::{dispatch, scan, skew};
+use taskcenter_server::engine::{dispatch, probe, scan};
 use taskcenter_server::ports::{PortError, Result, Store};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,7 +58,7 @@ async fn mongo_error_hot_loop() {
     let lock = Arc::new(LocalLock::new(clock.clone()));
     let (asked, mut at) = mpsc::unbounded_channel();
     let node = node("node", &store, lock, clock);
-    skew::run_once(&node).await.unwrap();
+    probe::measure_skew(&node).await.unwrap();
     let node = Arc::new(Node { store: Arc::new(Faulty::new(store, Arc::new(Full(asked)))), ..node });
     let loops = [
         tokio::spawn({

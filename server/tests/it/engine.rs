@@ -15,11 +15,8 @@ use taskcenter_server::core::{Moment, Run, RunState, Task, TaskId, TaskState};
 use taskcenter_server::engine::backlog::Backlog;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
+use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
-use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::ports::{AlertSink, Bus, BusMessage, Clock, Lock, PortError, Result, Store};
 use tokio_util::sync::CancellationToken;
@@ -57,28 +54,7 @@ impl Bus for Choosy {
     async fn close(&self) {}
 }
 
-fn node(store: &Arc<MongoStore>) -> Node {
-    let redis = std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
-    node_on(store.clone(), Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap()))
-}
-
-fn node_on(store: Arc<dyn Store>, lock: Arc<dyn Lock>) -> Node {
-    Node {
-        name: "node".to_owned(),
-        store,
-        bus: Arc::new(Choosy),
-        lock,
-        clock: Arc::new(ManualClock::new(NOW)),
-        ids: Arc::new(Ids::new(1)),
-        settings: Settings::default(),
-        health: Arc::default(),
-        hints: Arc::default(),
-        metrics: Arc::new(Metrics::new()),
-        shards: Shards::default(),
-        window: Window::default(),
-        skew: Skew::default(),
-        shutdown: CancellationToken::new(),
-    }
+fn node(store: &Arc<MongoStore>) -> Node::new("node", NodePorts { store, bus: Arc::new(Choosy), lock, clock: Arc::new(ManualClock::new(NOW)) }, Arc::new(Ids::new(1)), Settings::default())
 }
 
 /// A run about to be published, of a task with this tag.

@@ -98,7 +98,8 @@ impl User {
         }
         let at = if repeats { self.lots.usize(..self.asked.len()) } else { self.asked.len() - 1 };
         let (key, batch) = self.asked[at].clone();
-        let Some(Ok(answers)) = ask(node, node.service.submit_once(batch, Some(key.clone()))).await else {
+        let Some(Ok(answers)) = ask(node, node.service.submit_idempotent(batch, Some(key.clone()))).await
+        else {
             return;
         };
         let stored: Result<Vec<TaskId>> =

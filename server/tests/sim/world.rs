@@ -10,12 +10,8 @@ use taskcenter_server::core::Moment;
 use taskcenter_server::core::alert::Limits;
 use taskcenter_server::engine::backlog::Backlog;
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{Ports, Service};
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::{LeaseClock, Skew};
-use taskcenter_server::engine::window::Window;
+use taskcenter_server::engine::node::{Node, NodePorts};
+use taskcenter_server::engine::service::{Caller, Ports, Service};
 use taskcenter_server::ports::{Bus, Clock, Lock, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -186,7 +182,8 @@ impl World {
         };
         let (ids, hints, shutdown) = (Arc::clone(&node.ids), Arc::clone(&node.hints), node.shutdown.clone());
         let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
-        let service = service.with_lease_clock(Arc::new(LeaseClock(Arc::clone(&node))));
+        let service =
+            service.with_lease_clock(node.lease_clock()).for_caller(Caller::node());
         let (store, bus, metrics) =
             (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
         let backlog = Backlog::new(store, bus, metrics, NO_ALERTS, Vec::new());
@@ -194,32 +191,7 @@ impl World {
         (Arc::new(Running { life, service, shutdown }), engine)
     }
 
-    fn node(&self, life: &Arc<Life>, seed: u64) -> Node {
-        let plan =
-            |port: &'static str, rates: Rates| Arc::new(LifePlan { life: Arc::clone(life), port, rates });
-        let profile = &self.weather.profile;
-        let bus: Arc<dyn Bus> = Arc::new(WitnessBus {
-            inner: self.bus.clone(),
-            life: Arc::clone(life),
-            checker: Arc::clone(&self.checker),
-        });
-        let lock: Arc<dyn Lock> = self.locks.handle();
-        Node {
-            name: life.name.clone(),
-            store: Arc::new(Faulty::new(Arc::clone(&self.store), plan("store", profile.store))),
-            bus: Arc::new(Faulty::new(bus, plan("bus", profile.bus))),
-            lock: Arc::new(Faulty::new(lock, plan("lock", profile.lock))),
-            clock: Arc::new(life.clock.clone()),
-            ids: Arc::new(Ids::new(seed)),
-            settings: profile.settings.clone(),
-            health: Arc::default(),
-            hints: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
-            shards: Shards::default(),
-            window: Window::default(),
-            skew: Skew::default(),
-            shutdown: CancellationToken::new(),
-        }
+    fn node(&self, life: &Arc<Life>, seed: u64) -> Node::new(life.name.clone(), NodePorts { store: Arc::new(Faulty::new(Arc::clone(&self.store), plan("store", profile.store))), bus: Arc::new(Faulty::new(bus, plan("bus", profile.bus))), lock: Arc::new(Faulty::new(lock, plan("lock", profile.lock))), clock: Arc::new(life.clock.clone()) }, Arc::new(Ids::new(seed)), profile.settings.clone())
     }
 }
 

@@ -9,13 +9,12 @@ mod history;
 mod services;
 mod trace;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::Method;
-use axum::response::Response;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde::Serialize;
 
@@ -32,18 +31,26 @@ const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// The queue of the worker that calls services back.
 const CALLBACKS: &str = "callback";
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T, E = Refused> = std::result::Result<T, E>;
 
-/// What the handlers work with.
-#[derive(Clone)]
+/// What a handler works with: the commands with the rights of the request's caller, and the settings.
 struct Front {
-    service: Arc<Service>,
+    service: Service,
     settings: Easytask,
 }
 
+impl FromRequestParts<Easytask> for Front {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, settings: &Easytask) -> Result<Self, Response> {
+        let service = Service::from_request_parts(parts, settings).await;
+        let service = service.map_err(IntoResponse::into_response)?;
+        Ok(Self { service, settings: settings.clone() })
+    }
+}
+
 /// Puts the front beside `routes`.
-pub fn mount(routes: Router, service: &Arc<Service>, settings: &Easytask) -> Router {
-    let front = Front { service: Arc::clone(service), settings: settings.clone() };
+pub fn mount(routes: Router, settings: &Easytask) -> Router {
     let own = Router::new()
         .route("/add_task_server", any(add_task_server))
         .route("/del_task_server", any(del_task_server))
@@ -51,17 +58,17 @@ pub fn mount(routes: Router, service: &Arc<Service>, settings: &Easytask) -> Rou
         .route("/confirm_task", any(confirm_task))
         .route("/stop_task", any(stop_task))
         .route("/task_log", any(task_log))
-        .with_state(front);
+        .with_state(settings.clone());
     routes.merge(own)
 }
 
-async fn add_task_server(State(front): State<Front>, request: Request) -> Response {
+async fn add_task_server(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { services::add(&front.service, &asked::node(&asked?)?, &front.settings).await };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
-async fn del_task_server(State(front): State<Front>, request: Request) -> Response {
+async fn del_task_server(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { services::remove(&front.service, &asked::node(&asked?)?).await };
     trace.answer(&done.await.map(|()| Nothing {}))
@@ -73,7 +80,7 @@ struct AddedTask {
     task_id: String,
 }
 
-async fn add_task(State(front): State<Front>, request: Request) -> Response {
+async fn add_task(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let added = async { front.add_task(&asked?, &trace).await }.await;
     let added = added.map(|id| AddedTask { task_id: id.to_string() });
@@ -81,7 +88,7 @@ async fn add_task(State(front): State<Front>, request: Request) -> Response {
 }
 
 /// The document prints stop under this path too: with a `task_id` alone it is one.
-async fn confirm_task(State(front): State<Front>, request: Request) -> Response {
+async fn confirm_task(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async {
         let asked = asked?;
@@ -93,13 +100,13 @@ async fn confirm_task(State(front): State<Front>, request: Request) -> Response 
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
-async fn stop_task(State(front): State<Front>, request: Request) -> Response {
+async fn stop_task(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let done = async { front.stop(&asked?.required("task_id")?, &trace).await };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
-async fn task_log(State(front): State<Front>, request: Request) -> Response {
+async fn task_log(front: Front, request: Request) -> Response {
     let (trace, asked) = front.open(request).await;
     let log = async { front.log(&asked?).await };
     trace.answer(&log.await)

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -45,16 +46,36 @@ const MAX_PAGE: u64 = 100;
 const LOOKED_AT: u32 = 100;
 const MAX_WORKER_BYTES: usize = 128;
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T, E = Refused> = std::result::Result<T, E>;
 
-/// What the handlers work with.
+/// What all requests share.
 #[derive(Clone)]
-struct Front {
-    service: Arc<Service>,
+struct State {
     settings: EasytaskPull,
     numbers: Arc<Numbers>,
     /// The last row that was looked at by the one who forgets those whose tasks are gone.
     tidied: Arc<Mutex<Option<String>>>,
+}
+
+/// What a handler works with: the commands with the rights of the request's caller, and the state.
+struct Front {
+    service: Service,
+    settings: EasytaskPull,
+    numbers: Arc<Numbers>,
+    tidied: Arc<Mutex<Option<String>>>,
+}
+
+impl FromRequestParts<State> for Front {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Response> {
+        let service = Service::from_request_parts(parts, state).await;
+        let service = service.map_err(IntoResponse::into_response)?;
+        // The old contract has one right for those who put tasks and those who work on them.
+        let caller = service.caller().clone().with_pull();
+        let State { settings, numbers, tidied } = state.clone();
+        Ok(Self { service: service.for_caller(caller), settings, numbers, tidied })
+    }
 }
 
 /// A type of tasks, as it is remembered.
@@ -64,13 +85,8 @@ struct Type {
 }
 
 /// Puts the front beside `routes`.
-pub fn mount(routes: Router, service: &Arc<Service>, settings: &EasytaskPull) -> Router {
-    let front = Front {
-        service: Arc::clone(service),
-        settings: settings.clone(),
-        numbers: Arc::default(),
-        tidied: Arc::default(),
-    };
+pub fn mount(routes: Router, settings: &EasytaskPull) -> Router {
+    let state = State { settings: settings.clone(), numbers: Arc::default(), tidied: Arc::default() };
     let mut guarded = Router::new();
     for path in ["/api/putask", "/putask", "/addtask"] {
         guarded = guarded.route(path, put(put_untyped)).route(&format!("{path}/{{type}}"), put(put_typed));
@@ -81,29 +97,29 @@ pub fn mount(routes: Router, service: &Arc<Service>, settings: &EasytaskPull) ->
         .route("/sayhi", get(say_hi))
         .route("/newtype", get(new_type))
         .route("/beat", get(beat))
-        .layer(from_fn_with_state(front.clone(), guard));
-    let own = guarded.route("/api/login", post(log_in)).with_state(front);
+        .layer(from_fn_with_state(state.clone(), guard));
+    let own = guarded.route("/api/login", post(log_in)).with_state(state);
     routes.merge(own)
 }
 
 /// Lets those in who have signed in, where that is demanded.
-async fn guard(State(front): State<Front>, request: Request, next: Next) -> Response {
+async fn guard(front: Front, request: Request, next: Next) -> Response {
     match front.let_in(request.headers()).await {
         Ok(()) => next.run(request).await,
         Err(refused) => answer::json::<()>(Err(refused)),
     }
 }
 
-async fn put_typed(State(front): State<Front>, Path(kind): Path<String>, body: Body) -> Response {
+async fn put_typed(front: Front, Path(kind): Path<String>, body: Body) -> Response {
     answer::json(front.put(Some(kind), body).await.map(Some))
 }
 
-async fn put_untyped(State(front): State<Front>, body: Body) -> Response {
+async fn put_untyped(front: Front, body: Body) -> Response {
     answer::json(front.put(None, body).await.map(Some))
 }
 
 /// The same address lists, and with `num` claims.
-async fn query(State(front): State<Front>, uri: Uri) -> Response {
+async fn query(front: Front, uri: Uri) -> Response {
     let params = Params::of(&uri);
     let rows = match params.given("num") {
         Some(num) => front.claim(&params, num).await,
@@ -112,24 +128,24 @@ async fn query(State(front): State<Front>, uri: Uri) -> Response {
     answer::json(rows.map(Some))
 }
 
-async fn update(State(front): State<Front>, body: Body) -> Response {
+async fn update(front: Front, body: Body) -> Response {
     answer::json::<()>(front.update(body).await.map(|()| None))
 }
 
-async fn say_hi(State(front): State<Front>, uri: Uri) -> Response {
+async fn say_hi(front: Front, uri: Uri) -> Response {
     answer::text(front.say_hi(&Params::of(&uri)).await)
 }
 
-async fn new_type(State(front): State<Front>, uri: Uri) -> Response {
+async fn new_type(front: Front, uri: Uri) -> Response {
     answer::text(front.new_type(&Params::of(&uri)).await)
 }
 
-async fn beat(State(front): State<Front>, uri: Uri) -> Response {
+async fn beat(front: Front, uri: Uri) -> Response {
     answer::text(front.beat(&Params::of(&uri)).await)
 }
 
 /// Signs a person in. The old system left that to another one, which set the cookie.
-async fn log_in(State(front): State<Front>, body: Body) -> Response {
+async fn log_in(front: Front, body: Body) -> Response {
     match front.log_in(body).await {
         Ok(token) => {
             let cookie = session::set_cookie(COOKIE, &token, front.settings.session_hours);

@@ -7,13 +7,12 @@ mod answer;
 mod asked;
 mod either;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::settings::Kingtask;
@@ -35,18 +34,26 @@ const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Where the old broker took scripts as well, as its document's examples do; the native v1 API has its tasks there.
 const SHARED_PATH: &str = "/api/v1/task";
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T, E = Refused> = std::result::Result<T, E>;
 
-/// What the handlers work with.
-#[derive(Clone)]
+/// What a handler works with: the commands with the rights of the request's caller, and the settings.
 struct Front {
-    service: Arc<Service>,
+    service: Service,
     settings: Kingtask,
 }
 
+impl FromRequestParts<Kingtask> for Front {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, settings: &Kingtask) -> Result<Self, Response> {
+        let service = Service::from_request_parts(parts, settings).await;
+        let service = service.map_err(IntoResponse::into_response)?;
+        Ok(Self { service, settings: settings.clone() })
+    }
+}
+
 /// Puts the front beside `routes`.
-pub fn mount(routes: Router, service: &Arc<Service>, settings: &Kingtask) -> Router {
-    let front = Front { service: Arc::clone(service), settings: settings.clone() };
+pub fn mount(routes: Router, settings: &Kingtask) -> Router {
     let own = Router::new()
         .route("/api/v1/task/script", post(script))
         .route("/api/v1/task/rpc", post(rpc))
@@ -54,12 +61,12 @@ pub fn mount(routes: Router, service: &Arc<Service>, settings: &Kingtask) -> Rou
         .route("/api/v1/task/count/undo", get(undo))
         .route("/api/v1/task/result/failure/{date}", get(failures))
         .route("/api/v1/task/result/success/{date}", get(successes))
-        .with_state(front.clone());
-    routes.merge(own).layer(from_fn_with_state(front, share))
+        .with_state(settings.clone());
+    routes.merge(own).layer(from_fn_with_state(settings.clone(), share))
 }
 
 /// On the shared path, a body with a `bin_name` is a script; everything else is the native API's.
-async fn share(State(front): State<Front>, request: Request, next: Next) -> Response {
+async fn share(front: Front, request: Request, next: Next) -> Response {
     if request.method() != axum::http::Method::POST || request.uri().path() != SHARED_PATH {
         return next.run(request).await;
     }
@@ -71,12 +78,12 @@ async fn share(State(front): State<Front>, request: Request, next: Next) -> Resp
     next.run(Request::from_parts(head, either::again(start, rest))).await
 }
 
-async fn script(State(front): State<Front>, body: Body) -> Response {
+async fn script(front: Front, body: Body) -> Response {
     let asked = whole(body).await.and_then(|body| asked::script(&body, &front.settings));
     answer::to(front.submit(asked).await)
 }
 
-async fn rpc(State(front): State<Front>, body: Body) -> Response {
+async fn rpc(front: Front, body: Body) -> Response {
     let asked = whole(body).await.and_then(|body| asked::rpc(&body, &front.settings));
     answer::to(front.submit(asked).await)
 }
@@ -85,19 +92,19 @@ async fn whole(body: Body) -> Result<Bytes> {
     axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Refused::Argument)
 }
 
-async fn result(State(front): State<Front>, Path(uuid): Path<String>) -> Response {
+async fn result(front: Front, Path(uuid): Path<String>) -> Response {
     answer::to(front.result(&uuid).await)
 }
 
-async fn undo(State(front): State<Front>) -> Response {
+async fn undo(front: Front) -> Response {
     answer::to(front.undo().await)
 }
 
-async fn failures(State(front): State<Front>, Path(date): Path<String>) -> Response {
+async fn failures(front: Front, Path(date): Path<String>) -> Response {
     answer::to(front.ended(&date, RunState::Dead).await)
 }
 
-async fn successes(State(front): State<Front>, Path(date): Path<String>) -> Response {
+async fn successes(front: Front, Path(date): Path<String>) -> Response {
     answer::to(front.ended(&date, RunState::Succeeded).await)
 }
 

@@ -35,7 +35,7 @@ pub async fn submit(service: &Service, url: &str) -> Result<(), ServiceError> {
 }
 
 /// Asks every service at the start, and from then on those that register, until `shutdown`.
-pub async fn run(service: Arc<Service>, reply: Reply, shutdown: CancellationToken) {
+pub async fn run(service: Service, reply: Reply, shutdown: CancellationToken) {
     let mut greeted = false;
     while !shutdown.is_cancelled() {
         let turn = async {

@@ -10,29 +10,29 @@ use super::ask::{self, QUESTION, Reply};
 use super::messages::{TOPICS, Taken, take};
 use crate::compat::background::{Outside, Received, Topic};
 use crate::compat::settings::Taskdash;
-use crate::engine::service::{Caller, Service, on_behalf_of};
+use crate::engine::service::{Caller, Service};
 
 /// Starts the background work on `tasks`.
 pub fn start(
     tasks: &TaskTracker,
-    service: &Arc<Service>,
+    service: &Service,
     settings: &Taskdash,
     outside: Outside,
     shutdown: &CancellationToken,
 ) {
     let Outside { post_form, read_topic } = outside;
     let reply: Reply = Arc::new(move |url| post_form(url, QUESTION));
-    tasks.spawn(ask::run(Arc::clone(service), reply, shutdown.clone()));
+    tasks.spawn(ask::run(service.for_caller(Caller::node()), reply, shutdown.clone()));
     let Some(read_topic) = read_topic else { return };
     for topic in TOPICS {
         tasks.spawn(read_topic(source(service, settings, topic), shutdown.clone()));
     }
 }
 
-fn source(service: &Arc<Service>, settings: &Taskdash, topic: &'static str) -> Topic {
-    let service = Arc::clone(service);
+fn source(service: &Service, settings: &Taskdash, topic: &'static str) -> Topic {
+    let service = service.for_caller(Caller::of_a_message(topic));
     let receive = move |body: Vec<u8>| {
-        let service = Arc::clone(&service);
+        let service = service.clone();
         async move { receive(&service, topic, &body).await }.boxed()
     };
     Topic {
@@ -43,7 +43,7 @@ fn source(service: &Arc<Service>, settings: &Taskdash, topic: &'static str) -> T
 }
 
 async fn receive(service: &Service, topic: &'static str, body: &[u8]) -> Received {
-    match on_behalf_of(Caller::of_a_message(topic), take(service, topic, body)).await {
+    match take(service, topic, body).await {
         Taken::Done => Received::Stored,
         Taken::Refused(error) => {
             tracing::warn!(topic, error, "message is invalid; moved to the dead letter queue");

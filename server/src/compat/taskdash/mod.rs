@@ -12,13 +12,12 @@ mod form;
 mod messages;
 mod services;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 pub use ask::{Reply, ask_waiting, run};
@@ -34,28 +33,36 @@ use answer::{Answer, Refused};
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const COOKIE: &str = "taskdash_session";
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T, E = Refused> = std::result::Result<T, E>;
 
-/// What the handlers work with.
-#[derive(Clone)]
+/// What a handler works with: the commands with the rights of the request's caller, and the settings.
 struct Front {
-    service: Arc<Service>,
+    service: Service,
     settings: Taskdash,
 }
 
+impl FromRequestParts<Taskdash> for Front {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, settings: &Taskdash) -> Result<Self, Response> {
+        let service = Service::from_request_parts(parts, settings).await;
+        let service = service.map_err(IntoResponse::into_response)?;
+        Ok(Self { service, settings: settings.clone() })
+    }
+}
+
 /// Puts the front beside `routes`.
-pub fn mount(routes: Router, service: &Arc<Service>, settings: &Taskdash) -> Router {
-    let front = Front { service: Arc::clone(service), settings: settings.clone() };
+pub fn mount(routes: Router, settings: &Taskdash) -> Router {
     let mut own = Router::new()
         .route("/rpost/task", post(dispatch))
         .route("/rget/task", get(dispatch))
         .route("/rpost/test", post(alive).get(alive))
         .route("/rget/test", get(alive));
     for topic in TOPICS {
-        let handler = move |State(front): State<Front>, body: Body| message(front, topic, body);
+        let handler = move |front: Front, body: Body| message(front, topic, body);
         own = own.route(&format!("/rpost/{topic}"), post(handler));
     }
-    routes.merge(own.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(front))
+    routes.merge(own.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(settings.clone()))
 }
 
 async fn alive() -> Response {
@@ -82,7 +89,7 @@ async fn message(front: Front, topic: &'static str, body: Body) -> Response {
 }
 
 /// One address for everything the page asks.
-async fn dispatch(State(front): State<Front>, request: Request) -> Response {
+async fn dispatch(front: Front, request: Request) -> Response {
     let headers = request.headers().clone();
     let answer = match form::read(request).await {
         Ok(params) => front.answer(&headers, &params).await.unwrap_or_else(Answer::from),

@@ -1,51 +1,42 @@
-//! The audit log: one line for every change that somebody asked for. It says who, what, on which ids, and how it ended; never what
-//! the change holds.
+//! The audit log: one line for each change that a caller asks for.
+//!
+//! A line says who asked, for what, on which ids, and with which outcome. It never holds payloads.
 
-use super::access::caller;
-use super::{PortError, Result, ServiceError};
+use super::{Caller, PortError, Result, ServiceError};
 
-/// Ids that one line names at most.
-const MOST_IDS: usize = 1_000;
-/// Documents whose changes somebody decides on: a service that is called, a person, a type, a task of the board and who has it, a service
-/// that fills the board. The others are the fronts' own book-keeping, or secrets by their very key.
-const TOLD_KINDS: [&str; 5] = ["service", "user", "easytask_pull.type", "taskdash.task", "taskdash.service"];
+/// Maximum number of ids in one line.
+const MAX_IDS: usize = 1_000;
+/// Kinds of documents whose changes are audited. The other kinds are internal state of legacy APIs, or
+/// have a secret as their key.
+const AUDITED_KINDS: [&str; 5] =
+    ["service", "user", "easytask_pull.type", "taskdash.task", "taskdash.service"];
 
-/// What was asked for. The words stand in `docs/access.md`.
+/// A change that a caller asks for. `docs/access.md` lists the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Tasks are created.
+pub enum AuditAction {
     TaskCreate,
-    /// A task is given another definition.
     TaskEdit,
-    /// A task is held.
     TaskPause,
-    /// A task goes on.
     TaskResume,
-    /// A task is ended.
     TaskCancel,
-    /// Tasks are ended and hidden.
     TaskDelete,
-    /// A task is fired by hand.
     TaskTrigger,
-    /// A run is called off.
     RunCancel,
-    /// A dead run is brought back.
+    /// A dead run gets another attempt.
     RunRetry,
-    /// Somebody says how a run's work ended.
+    /// A caller confirms a run's outcome.
     RunConfirm,
-    /// A token is made.
     TokenIssue,
-    /// A token is ended.
     TokenRevoke,
-    /// A document of a legacy front is written: a service, a person.
+    /// A document is written, such as a callback service or a user.
     RecordPut,
-    /// A document of a legacy front is removed.
+    /// A document is removed.
     RecordRemove,
 }
 
-impl Change {
-    /// As the log writes it.
-    pub const fn word(self) -> &'static str {
+impl AuditAction {
+    /// Returns the word in the log.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::TaskCreate => "task.create",
             Self::TaskEdit => "task.edit",
@@ -65,53 +56,64 @@ impl Change {
     }
 }
 
-/// Writes the line of a change with its answer. What the node does of its own accord is no change that anybody asked for.
-pub(super) fn told<'a, T>(change: Change, ids: impl IntoIterator<Item = &'a str>, answer: &Result<T>) {
-    let outcome = answer.as_ref().map_or_else(word_of, |_| "done");
-    line(change, ids, outcome);
+/// Records a change with its outcome.
+pub fn record<'a, T>(
+    caller: &Caller,
+    action: AuditAction,
+    ids: impl IntoIterator<Item = &'a str>,
+    answer: &Result<T>,
+) {
+    write(caller, action, ids, answer.as_ref().map_or_else(outcome_of, |_| "done"));
 }
 
-/// The line of a change of several things, each on its own: what was done, and how much was refused.
-pub(super) fn told_of_several<'a>(change: Change, done: impl IntoIterator<Item = &'a str>, refused: usize) {
-    line(change, done, &if refused == 0 { "done".to_owned() } else { format!("{refused} refused") });
+/// Records a change of several things: the ids of those that were changed, and how many were refused.
+pub fn record_batch<'a>(
+    caller: &Caller,
+    action: AuditAction,
+    done: impl IntoIterator<Item = &'a str>,
+    refused: usize,
+) {
+    let outcome = if refused == 0 { "done".to_owned() } else { format!("{refused} refused") };
+    write(caller, action, done, &outcome);
 }
 
-/// The line of a document beside the ledger, where it is of a kind that people change: what became of it in a word, or why nothing did.
-pub(super) fn told_of_record(
-    change: Change,
+/// Records a change of a document, if its kind is audited.
+pub fn record_document(
+    caller: &Caller,
+    action: AuditAction,
     kind: &str,
     key: &str,
     outcome: std::result::Result<&str, &ServiceError>,
 ) {
-    if TOLD_KINDS.contains(&kind) {
+    if AUDITED_KINDS.contains(&kind) {
         let outcome = match outcome {
-            Ok(word) => word,
-            Err(error) => word_of(error),
+            Ok(outcome) => outcome,
+            Err(error) => outcome_of(error),
         };
-        line(change, [kind, key], outcome);
+        write(caller, action, [kind, key], outcome);
     }
 }
 
-fn line<'a>(change: Change, ids: impl IntoIterator<Item = &'a str>, outcome: &str) {
-    let caller = caller();
-    if caller.id == "node" || !tracing::enabled!(target: "audit", tracing::Level::INFO) {
+/// Writes the line. The node's own work is not audited.
+fn write<'a>(caller: &Caller, action: AuditAction, ids: impl IntoIterator<Item = &'a str>, outcome: &str) {
+    if caller.is_node() || !tracing::enabled!(target: "audit", tracing::Level::INFO) {
         return;
     }
-    let ids = ids.into_iter().take(MOST_IDS).collect::<Vec<_>>().join(" ");
+    let ids = ids.into_iter().take(MAX_IDS).collect::<Vec<_>>().join(" ");
     tracing::info!(
         target: "audit",
         caller = caller.id,
         name = caller.name,
         request_id = caller.request_id,
-        change = change.word(),
+        change = action.as_str(),
         ids,
         outcome,
         "audit"
     );
 }
 
-/// A refusal in one word; its text may hold what the caller sent.
-fn word_of(error: &ServiceError) -> &'static str {
+/// Returns a refusal as a short word. The error's text may hold what the caller sent.
+fn outcome_of(error: &ServiceError) -> &'static str {
     match error {
         ServiceError::Invalid(_) | ServiceError::Token(_) => "invalid",
         ServiceError::NotFound => "not found",

@@ -1,99 +1,199 @@
-//! Documents beside the ledger: what a front must remember that is neither a task nor a run.
+//! Documents beside the ledger: what a legacy API or the server itself stores that is neither a task nor
+//! a run.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::audit::{Change, told_of_record};
-use super::{PortError, Record, Result, Service, ServiceError};
+use super::audit::{self, AuditAction};
+use super::{PortError, Record, Result, Service, ServiceError, Shared};
+use crate::core::access::Scope;
 
-/// What a change of a document came to.
+/// Documents read at a time.
+const PAGE: u32 = 1_000;
+
+/// The document to store, with the index to find it by; `None` stores nothing.
+type Next<T> = Option<(T, Option<String>)>;
+
+/// The answer of a change.
 struct Changed<A> {
     answer: A,
-    /// Whether it was written; otherwise it stands as it stood.
-    written: bool,
+    is_written: bool,
 }
 
+/// The commands of legacy APIs. Documents have no tag, so a caller that is limited to tags is refused.
 impl Service {
-    /// A document, read into its type.
+    /// Returns a document.
     ///
     /// # Errors
-    /// A port's error; `Corrupt` when it cannot be read.
+    /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if the document is malformed.
     pub async fn read_record<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Result<Option<T>> {
-        let record = self.ports.records.record(kind, key).await?;
-        record.map(|record| parse(&record)).transpose()
+        self.require_unlimited(Scope::TaskRead)?;
+        self.shared.read_document(kind, key).await
     }
 
-    /// Decides on a document as it stands (`None`: it is not there), and decides anew where somebody else wrote in between. `change`
-    /// returns the document to store with what it can be found by, or `None` to leave it as it is, and an answer for the caller.
+    /// Changes a document. `change` gets the stored document, if any, and returns the document to store
+    /// with its index, or `None` to store nothing, and the answer. `change` is called again if another
+    /// writer was faster.
     ///
     /// # Errors
-    /// What `change` refuses with, or a port's error.
+    /// [`ServiceError::Forbidden`], the error of `change`, or a port's error.
     pub async fn change_record<T: DeserializeOwned + Serialize, A, E: From<ServiceError>>(
         &self,
         kind: &str,
         key: &str,
-        change: impl Fn(Option<T>) -> std::result::Result<(Option<(T, Option<String>)>, A), E>,
+        change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> std::result::Result<A, E> {
-        let changed = self.changed_record(kind, key, change).await;
-        match &changed {
-            Err(error) => told_of_record(Change::RecordPut, kind, key, Err(error)),
-            Ok(Err(_)) => told_of_record(Change::RecordPut, kind, key, Ok("refused")),
-            Ok(Ok(Changed { written: false, .. })) => {
-                told_of_record(Change::RecordPut, kind, key, Ok("unchanged"));
-            }
-            Ok(Ok(_)) => told_of_record(Change::RecordPut, kind, key, Ok("done")),
+        if let Err(error) = self.require_unlimited(Scope::TaskWrite) {
+            audit::record_document(&self.caller, AuditAction::RecordPut, kind, key, Err(&error));
+            return Err(error.into());
         }
-        Ok(changed??.answer)
+        self.change_document(kind, key, change).await
     }
 
-    /// The same, untold. The outer error is a port's, the inner one is what `change` refuses with.
-    async fn changed_record<T: DeserializeOwned + Serialize, A, E>(
+    /// Removes a document. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error.
+    pub async fn remove_record(&self, kind: &str, key: &str) -> Result<bool> {
+        if let Err(error) = self.require_unlimited(Scope::TaskWrite) {
+            audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, Err(&error));
+            return Err(error);
+        }
+        self.remove_document(kind, key).await
+    }
+
+    /// Removes a document if `condition` holds for its stored version. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if the document is malformed.
+    pub async fn remove_record_if<T: DeserializeOwned>(
         &self,
         kind: &str,
         key: &str,
-        change: impl Fn(Option<T>) -> std::result::Result<(Option<(T, Option<String>)>, A), E>,
+        condition: impl Fn(&T) -> bool,
+    ) -> Result<bool> {
+        let removed = match self.require_unlimited(Scope::TaskWrite) {
+            Ok(()) => self.shared.remove_if(kind, key, condition).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match &removed {
+            Ok(true) => Ok("done"),
+            Err(error) => Err(error),
+            // The caller did not ask for the removal of this version.
+            Ok(false) => return removed,
+        };
+        audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, outcome);
+        removed
+    }
+
+    /// Returns documents of a kind by key in ascending order: those of `index` if given, and those after
+    /// the key `after` if given.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if a document is malformed.
+    pub async fn list_records<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, T)>> {
+        self.require_unlimited(Scope::TaskRead)?;
+        self.shared.list_documents(kind, index, after, limit).await
+    }
+
+    /// Changes a document and records the change in the audit log. The calling command has checked the
+    /// caller's rights.
+    pub(super) async fn change_document<T: DeserializeOwned + Serialize, A, E: From<ServiceError>>(
+        &self,
+        kind: &str,
+        key: &str,
+        change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
+    ) -> std::result::Result<A, E> {
+        let changed = self.shared.change(kind, key, change).await;
+        let outcome = match &changed {
+            Err(error) => Err(error),
+            Ok(Err(_)) => Ok("refused"),
+            Ok(Ok(Changed { is_written: false, .. })) => Ok("unchanged"),
+            Ok(Ok(_)) => Ok("done"),
+        };
+        audit::record_document(&self.caller, AuditAction::RecordPut, kind, key, outcome);
+        Ok(changed??.answer)
+    }
+
+    /// Removes a document and records the removal in the audit log. The calling command has checked the
+    /// caller's rights.
+    pub(super) async fn remove_document(&self, kind: &str, key: &str) -> Result<bool> {
+        let removed = self.shared.remove(kind, key).await;
+        let outcome = removed.as_ref().map(|was_there| if *was_there { "done" } else { "not found" });
+        audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, outcome);
+        removed
+    }
+}
+
+/// The same without checks and without the audit log.
+impl Shared {
+    pub async fn read_document<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Result<Option<T>> {
+        let record = self.ports.records.record(kind, key).await?;
+        record.map(|record| parse(&record)).transpose()
+    }
+
+    pub async fn list_documents<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        index: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, T)>> {
+        let records = self.ports.records.records(kind, index, after, limit).await?;
+        records.into_iter().map(|record| Ok((record.key.clone(), parse(&record)?))).collect()
+    }
+
+    /// Returns every document of a kind by key.
+    pub async fn all_documents<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(String, T)>> {
+        let mut all: Vec<(String, T)> = Vec::new();
+        loop {
+            let after = all.last().map(|(key, _)| key.as_str());
+            let page = self.list_documents(kind, None, after, PAGE).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// The outer error is a port's; the inner one is the error of `change`.
+    async fn change<T: DeserializeOwned + Serialize, A, E>(
+        &self,
+        kind: &str,
+        key: &str,
+        change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> Result<std::result::Result<Changed<A>, E>> {
         loop {
-            let standing = self.ports.records.record(kind, key).await?;
-            let document = standing.as_ref().map(parse).transpose()?;
-            let (next, answer) = match change(document) {
-                Ok((Some(next), answer)) => (next, answer),
-                Ok((None, answer)) => return Ok(Ok(Changed { answer, written: false })),
+            let stored = self.ports.records.record(kind, key).await?;
+            let document = stored.as_ref().map(parse).transpose()?;
+            let (next, index, answer) = match change(document) {
+                Ok((Some((next, index)), answer)) => (next, index, answer),
+                Ok((None, answer)) => return Ok(Ok(Changed { answer, is_written: false })),
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            let (next, index) = next;
             let record = Record {
                 kind: kind.to_owned(),
                 key: key.to_owned(),
                 index,
                 doc: write(&next)?,
-                version: standing.map_or(0, |standing| standing.version),
+                version: stored.map_or(0, |stored| stored.version),
             };
             crate::failpoint!("record::before_put");
-            let stored = self.ports.records.put_record(&record).await;
+            let put = self.ports.records.put_record(&record).await;
             crate::failpoint!("record::put");
-            if stored? {
-                return Ok(Ok(Changed { answer, written: true }));
+            if put? {
+                return Ok(Ok(Changed { answer, is_written: true }));
             }
         }
     }
 
-    /// Removes a document. Whether it was there.
-    ///
-    /// # Errors
-    /// A port's error.
-    pub async fn remove_record(&self, kind: &str, key: &str) -> Result<bool> {
-        let removed = self.removed_record(kind, key).await;
-        told_of_record(
-            Change::RecordRemove,
-            kind,
-            key,
-            removed.as_ref().map(|there| if *there { "done" } else { "not found" }),
-        );
-        removed
-    }
-
-    async fn removed_record(&self, kind: &str, key: &str) -> Result<bool> {
+    async fn remove(&self, kind: &str, key: &str) -> Result<bool> {
         loop {
             let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
             crate::failpoint!("record::before_remove");
@@ -105,27 +205,7 @@ impl Service {
         }
     }
 
-    /// Removes a document that `condition` holds for, as it stands in that moment. Whether it did.
-    ///
-    /// # Errors
-    /// A port's error; `Corrupt` when it cannot be read.
-    pub async fn remove_record_if<T: DeserializeOwned>(
-        &self,
-        kind: &str,
-        key: &str,
-        condition: impl Fn(&T) -> bool,
-    ) -> Result<bool> {
-        let removed = self.removed_record_if(kind, key, condition).await;
-        match &removed {
-            // Nobody asked for it as it stands.
-            Ok(false) => {}
-            Ok(true) => told_of_record(Change::RecordRemove, kind, key, Ok("done")),
-            Err(error) => told_of_record(Change::RecordRemove, kind, key, Err(error)),
-        }
-        removed
-    }
-
-    async fn removed_record_if<T: DeserializeOwned>(
+    async fn remove_if<T: DeserializeOwned>(
         &self,
         kind: &str,
         key: &str,
@@ -144,26 +224,11 @@ impl Service {
             }
         }
     }
-
-    /// Documents of a kind, and of an index where one is given, by key in ascending order, after a key where one is given.
-    ///
-    /// # Errors
-    /// A port's error; `Corrupt` when one cannot be read.
-    pub async fn list_records<T: DeserializeOwned>(
-        &self,
-        kind: &str,
-        index: Option<&str>,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<(String, T)>> {
-        let records = self.ports.records.records(kind, index, after, limit).await?;
-        records.into_iter().map(|record| Ok((record.key.clone(), parse(&record)?))).collect()
-    }
 }
 
 fn parse<T: DeserializeOwned>(record: &Record) -> Result<T> {
-    let read = serde_json::from_str(&record.doc);
-    Ok(read.map_err(|error| {
+    let document = serde_json::from_str(&record.doc);
+    Ok(document.map_err(|error| {
         PortError::Corrupt("store", format!("{} {}: {error}", record.kind, record.key).into())
     })?)
 }

@@ -1,142 +1,134 @@
-//! Tokens: made, listed, revoked. Of a token only a digest is kept.
+//! Tokens: issue, list, revoke. The server stores only a digest of a token.
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{digest, digits};
-use super::audit::{Change, told};
+use super::audit::{self, AuditAction};
+use super::secrets::{Random, digest, hex, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
-use crate::core::access::{Grant, check_name};
+use crate::core::access::{Grant, Scope, check_name};
 
-/// What they are kept as.
+/// Kind of the documents.
 pub(super) const KIND: &str = "token";
 const PREFIX: &str = "tc_";
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;
-/// Tokens read at a time.
-const PAGE: u32 = 1_000;
 
-/// A token as it is kept.
+/// A token as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredToken {
     pub name: String,
     pub sha256: String,
     pub grant: Grant,
     pub created_at: Moment,
 }
 
-/// A token as it may be shown.
+/// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What it is revoked by; part of the token's text.
+    /// Part of the token's text; `revoke_token` takes it.
     pub id: String,
-    /// For people.
+    /// Name for users; not unique.
     pub name: String,
-    /// What it allows.
+    /// Its rights.
     pub grant: Grant,
-    /// When it was made.
+    /// When it was issued.
     pub created_at: Moment,
 }
 
 impl Token {
-    fn of(id: String, stored: Stored) -> Self {
+    fn of(id: String, stored: StoredToken) -> Self {
         Self { id, name: stored.name, grant: stored.grant, created_at: stored.created_at }
     }
 }
 
 impl Service {
-    /// Makes a token; with its text, which nobody can be told again.
+    /// Issues a token. Returns it with its text, which the server cannot show again.
     ///
     /// # Errors
-    /// [`ServiceError::Token`] names the broken rule; or a port's error.
+    /// [`ServiceError::Forbidden`]; [`ServiceError::Token`] names the broken rule; or a port's error.
     pub async fn issue_token(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
-        let answer = self.issued(name, grant).await;
+        let answer = self.issue(name, grant).await;
         let ids = answer.iter().map(|(token, _)| token.id.as_str());
-        told(Change::TokenIssue, ids, &answer);
+        audit::record(&self.caller, AuditAction::TokenIssue, ids, &answer);
         answer
     }
 
-    async fn issued(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
+    async fn issue(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
+        self.require_unlimited(Scope::Admin)?;
         let now = self.now();
         check_name(name)?;
         grant.check(now)?;
-        let (id, text) = drawn(self.access.random)?;
-        let stored = Stored { name: name.to_owned(), sha256: digest(&text), grant, created_at: now };
-        let put = |standing: Option<Stored>| match standing {
-            // Also where this very write was made and its answer was lost.
-            Some(standing) => Ok((None, standing == stored)),
-            None => Ok((Some((stored.clone(), None)), true)),
+        let (id, text) = generate(self.shared.access.random)?;
+        let token = StoredToken { name: name.to_owned(), sha256: digest(&text), grant, created_at: now };
+        let put = |stored: Option<StoredToken>| match stored {
+            // This write may have succeeded before while its answer was lost.
+            Some(stored) => Ok((None, stored == token)),
+            None => Ok((Some((token.clone(), None)), true)),
         };
-        let is_ours = self.change_record::<Stored, bool, ServiceError>(KIND, &id, put).await?;
-        if is_ours { Ok((Token::of(id, stored), text)) } else { Err(no_chance().into()) }
-    }
-
-    /// Every token, by id.
-    ///
-    /// # Errors
-    /// A port's error.
-    pub async fn tokens(&self) -> Result<Vec<Token>> {
-        let mut tokens: Vec<Token> = Vec::new();
-        loop {
-            let after = tokens.last().map(|token| token.id.clone());
-            let page = self.list_records::<Stored>(KIND, None, after.as_deref(), PAGE).await?;
-            if page.is_empty() {
-                return Ok(tokens);
-            }
-            tokens.extend(page.into_iter().map(|(id, stored)| Token::of(id, stored)));
+        if self.change_document::<StoredToken, bool, ServiceError>(KIND, &id, put).await? {
+            Ok((Token::of(id, token), text))
+        } else {
+            Err(PortError::Refused("the system's random generator", "it repeated a token id".into()).into())
         }
     }
 
-    /// Ends a token. This node knows at once, the others within two seconds.
+    /// Returns every token by id.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], or a port's error.
+    /// [`ServiceError::Forbidden`], or a port's error.
+    pub async fn tokens(&self) -> Result<Vec<Token>> {
+        self.require_unlimited(Scope::Admin)?;
+        let tokens = self.shared.all_documents(KIND).await?;
+        Ok(tokens.into_iter().map(|(id, stored)| Token::of(id, stored)).collect())
+    }
+
+    /// Revokes a token. This node refuses it at once, the other nodes within two seconds.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
     pub async fn revoke_token(&self, id: &str) -> Result<Token> {
-        let answer = self.revoked(id).await;
-        told(Change::TokenRevoke, [id], &answer);
+        let answer = self.revoke(id).await;
+        audit::record(&self.caller, AuditAction::TokenRevoke, [id], &answer);
         answer
     }
 
-    async fn revoked(&self, id: &str) -> Result<Token> {
-        let stored = self.read_record::<Stored>(KIND, id).await?.ok_or(ServiceError::NotFound)?;
-        self.remove_record(KIND, id).await?;
-        self.access.keep(id, None, self.now());
+    async fn revoke(&self, id: &str) -> Result<Token> {
+        self.require_unlimited(Scope::Admin)?;
+        let stored = self.shared.read_document::<StoredToken>(KIND, id).await?;
+        let stored = stored.ok_or(ServiceError::NotFound)?;
+        self.remove_document(KIND, id).await?;
+        self.shared.access.cache(id, None, self.now());
         Ok(Token::of(id.to_owned(), stored))
     }
 }
 
-/// A fresh id, and the token's text with it.
-fn drawn(random: Option<super::access::Random>) -> Result<(String, String)> {
-    let mut bytes = [0; ID_BYTES + SECRET_BYTES];
-    if !random.is_some_and(|fill| fill(&mut bytes)) {
-        return Err(no_chance().into());
-    }
-    let (id, secret) = (digits(&bytes[..ID_BYTES]), digits(&bytes[ID_BYTES..]));
+/// Returns a new token's id and its text.
+fn generate(random: Option<Random>) -> Result<(String, String)> {
+    let bytes = random_bytes::<{ ID_BYTES + SECRET_BYTES }>(random)?;
+    let (id, secret) = (hex(&bytes[..ID_BYTES]), hex(&bytes[ID_BYTES..]));
     let text = format!("{PREFIX}{id}_{secret}");
     Ok((id, text))
 }
 
-/// A token's text, drawn without a server: for the key `access.admin_token_sha256`, and its digest.
+/// Returns a new token's text and its digest, without a server. The digest is the value for
+/// `access.admin_token_sha256`.
 ///
 /// # Errors
-/// Where no chance can be had.
-pub fn drawn_token(random: super::access::Random) -> Result<(String, String)> {
-    let (_, text) = drawn(Some(random))?;
+/// If the random generator fails.
+pub fn generate_token(random: Random) -> Result<(String, String)> {
+    let (_, text) = generate(Some(random))?;
     let sha256 = digest(&text);
     Ok((text, sha256))
 }
 
-fn no_chance() -> PortError {
-    PortError::Refused("the system's random generator", "it gives nothing".into())
-}
-
-/// The id in a token's text, if it is one.
+/// Returns the id in a token's text. `None`: the text is not a token.
 pub(super) fn id_of(token: &str) -> Option<&str> {
     let (id, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
-    let is = |text: &str, bytes: usize| {
+    let is_hex = |text: &str, bytes: usize| {
         text.len() == 2 * bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
-    (is(id, ID_BYTES) && is(secret, SECRET_BYTES)).then_some(id)
+    (is_hex(id, ID_BYTES) && is_hex(secret, SECRET_BYTES)).then_some(id)
 }
 
 #[cfg(test)]
@@ -144,8 +136,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_tells_its_id_and_nothing_else_does() {
-        let (id, text) = drawn(Some(|bytes| {
+    fn the_id_is_read_from_a_token_and_from_nothing_else() {
+        let (id, text) = generate(Some(|bytes| {
             bytes.fill(0xa7);
             true
         }))
@@ -163,10 +155,5 @@ mod tests {
         ] {
             assert_eq!(id_of(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn without_chance_there_is_no_token() {
-        assert!(drawn(None).is_err() && drawn(Some(|_| false)).is_err());
     }
 }

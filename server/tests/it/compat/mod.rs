@@ -119,13 +119,12 @@ impl Desk {
     pub fn set(fixture: &dyn Fixture, fronts: Compat, settings: EngineSettings) -> Self {
         let stage = Stage::set(fixture.one(), fixture.records(), settings);
         let http = HttpState {
-            service: Arc::clone(&stage.service),
+            service: stage.service.clone(),
             health: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             ids: Arc::clone(&stage.node.ids),
         };
-        let service = Arc::clone(&stage.service);
-        let routes = router(http, LIMITS, Box::new(move |routes| mount(routes, &service, &fronts)));
+        let routes = router(http, LIMITS, Box::new(move |routes| mount(routes, &fronts)));
         Self { stage, routes }
     }
 

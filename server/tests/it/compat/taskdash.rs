@@ -354,7 +354,7 @@ pub async fn every_service_is_asked_again_at_start_up(on: &dyn Fixture) {
 
     let on = Desk::again(on, fronts(), &before);
     let shutdown = CancellationToken::new();
-    let asking = tokio::spawn(run(Arc::clone(&on.stage.service), up, shutdown.clone()));
+    let asking = tokio::spawn(run(on.stage.service.clone(), up, shutdown.clone()));
     let all_asked = async {
         while asked.lock().unwrap().len() < urls.len() {
             on.fire("taskdash.ask").await;

@@ -2,7 +2,6 @@
 //! is refused names its field, and nothing is our fault.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -94,8 +93,8 @@ async fn assert_kept_by_the_contract(router: &Router, body: &[u8], reply: &Value
 async fn entries(fixture: Box<dyn Fixture>, rounds: usize) {
     let shutdown = CancellationToken::new();
     let (state, _) = state(&*fixture, shutdown);
-    let (commands, fronts) = (Arc::clone(&state.service), Compat::default().all_on());
-    let router = router(state, LIMITS, Box::new(move |routes| mount(routes, &commands, &fronts)));
+    let fronts = Compat::default().all_on();
+    let router = router(state, LIMITS, Box::new(move |routes| mount(routes, &fronts)));
     let mut taken = 0;
     each("entries", rounds, async |input| taken += usize::from(checked(&router, &input).await)).await;
     println!("{taken} requests were taken");

@@ -248,12 +248,11 @@ async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_d
         let access = AccessSettings { required, trusted, ..AccessSettings::default() };
         Setup { access, ..Setup::default() }
             .with_server(async |server| {
-                let commands = Arc::clone(&server.state.service);
                 let fronts = Compat::default().all_on();
                 let routes = router(
                     server.state.clone(),
                     LIMITS,
-                    Box::new(move |routes| mount(routes, &commands, &fronts)),
+                    Box::new(move |routes| mount(routes, &fronts)),
                 );
                 let mut asked = 0;
                 for Route { method, path, .. } in front_routes() {

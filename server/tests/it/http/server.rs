@@ -14,7 +14,7 @@ use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::service::{AccessSettings, Ports, Service};
+use taskcenter_server::engine::service::{AccessSettings, Caller, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::http::{HttpLimits, HttpState, serve};
 use taskcenter_server::ports::{Clock, Lock, Records, Store};
@@ -102,8 +102,7 @@ impl Setup {
         let state = self.state(store.clone(), records.clone(), clock.clone(), shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let service = Arc::clone(&state.service);
-        let routes = Box::new(move |routes| mount(routes, &service, &legacy_apis));
+        let routes = Box::new(move |routes| mount(routes, &legacy_apis));
         let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
         let serving = Mutex::new(Some(serving));
         // Fails if another test of this process has installed the provider.
@@ -124,9 +123,9 @@ impl Setup {
         let ids = Arc::new(Ids::new(unique() as u64));
         let ports = Ports { store, records, lock, clock, has_bus: self.has_bus };
         let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
-        let service = service.with_access(self.access, entropy::fill);
+        let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        HttpState { service: Arc::new(service), health, metrics, ids }
+        HttpState { service, health, metrics, ids }
     }
 }
 

@@ -7,7 +7,7 @@ use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::adapters::memory::MemoryRecords;
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::service::{Ports, Service};
+use taskcenter_server::engine::service::{Caller, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::ports::{Clock, Result};
 use tokio::sync::Notify;
@@ -90,6 +90,8 @@ impl Stage {
             has_bus: false,
         };
         let ids = Arc::new(Ids::new(unique() as u64));
-        Service::new(ports, ids, Arc::default(), Settings::default(), CancellationToken::new())
+        let shutdown = CancellationToken::new();
+        let service = Service::new(ports, ids, Arc::default(), Settings::default(), shutdown);
+        service.for_caller(Caller::node())
     }
 }

@@ -5,6 +5,7 @@ mod held;
 mod large;
 mod once;
 mod open;
+mod permissions;
 mod triggers;
 mod users;
 mod work;
@@ -18,13 +19,9 @@ use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::ids::Ids;
-use taskcenter_server::engine::metrics::Metrics;
-use taskcenter_server::engine::node::Node;
-use taskcenter_server::engine::service::{AccessSettings, Changed, Ports, Service, definition};
+use taskcenter_server::engine::node::{Node, NodePorts};
+use taskcenter_server::engine::service::{AccessSettings, Caller, Changed, Ports, Service, definition};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::shards::Shards;
-use taskcenter_server::engine::skew::Skew;
-use taskcenter_server::engine::window::Window;
 use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::ports::{Advance, Clock, Lock, Records, Store};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +36,10 @@ pub struct Stage {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub node: Node,
-    pub service: Arc<Service>,
+    /// The commands with all rights.
+    pub service: Service,
+    /// The commands as they are without a caller.
+    pub unbound: Service,
 }
 
 impl Stage {
@@ -54,27 +54,12 @@ impl Stage {
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
         let ids = Arc::new(Ids::new(unique() as u64));
-        let node = Node {
-            name: "node".to_owned(),
-            store: Arc::clone(&store),
-            bus: Arc::new(NoBus),
-            lock: Arc::clone(&lock),
-            clock: Arc::clone(&of_node),
-            ids: Arc::clone(&ids),
-            settings: settings.clone(),
-            health: Arc::default(),
-            hints: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
-            shards: Shards::default(),
-            window: Window::default(),
-            skew: Skew::default(),
-            shutdown: CancellationToken::new(),
-        };
+        let node = Node::new("node", NodePorts { store: Arc::clone(&store), bus: Arc::new(NoBus), lock: Arc::clone(&lock), clock: Arc::clone(&of_node) }, Arc::clone(&ids), settings.clone());
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), settings, shutdown);
-        let service = service.with_access(access, entropy::fill);
-        Self { store, clock, node, service: Arc::new(service) }
+        let unbound = service.with_access(access, entropy::fill);
+        Self { store, clock, node, service: unbound.for_caller(Caller::node()), unbound }
     }
 
     /// Stores a task.

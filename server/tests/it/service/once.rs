@@ -21,7 +21,7 @@ fn ids(answers: Vec<Result<Submitted>>) -> Vec<TaskId> {
 
 pub async fn a_request_sent_again_names_the_same_tasks(on: &Stage) {
     let send = async |name: Option<IdempotencyKey>| {
-        ids(on.service.submit_once(vec![plain("a"), plain("b")], name).await.unwrap())
+        ids(on.service.submit_idempotent(vec![plain("a"), plain("b")], name).await.unwrap())
     };
     let first = send(Some(key("k", "f"))).await;
     assert_eq!(send(Some(key("k", "f"))).await, first);
@@ -44,20 +44,20 @@ pub async fn a_request_that_broke_off_is_completed(on: &Stage) {
         at: NOW,
     };
     on.store.insert_idempotency_record(&begun).await.unwrap();
-    let answers = on.service.submit_once(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
+    let answers = on.service.submit_idempotent(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
     assert_eq!(ids(answers), promised);
     assert_eq!(on.store.task(&promised[1]).await.unwrap().unwrap().data, "b");
 }
 
 pub async fn a_key_with_another_request_is_refused(on: &Stage) {
-    on.service.submit_once(vec![plain("a")], Some(key("k", "f"))).await.unwrap();
-    let refused = on.service.submit_once(vec![plain("b")], Some(key("k", "g"))).await;
+    on.service.submit_idempotent(vec![plain("a")], Some(key("k", "f"))).await.unwrap();
+    let refused = on.service.submit_idempotent(vec![plain("b")], Some(key("k", "g"))).await;
     assert!(matches!(refused, Err(ServiceError::KeyReused)), "{refused:?}");
 }
 
 pub async fn one_bad_task_of_a_batch_is_its_own_business(on: &Stage) {
     let batch = vec![plain("a"), Submission::named(" ", ""), plain("b")];
-    let answers = on.service.submit_once(batch, None).await.unwrap();
+    let answers = on.service.submit_idempotent(batch, None).await.unwrap();
     let good: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, false, true]);
     let stored = on.store.task(&answers[2].as_ref().unwrap().id).await.unwrap().unwrap();
@@ -67,10 +67,10 @@ pub async fn one_bad_task_of_a_batch_is_its_own_business(on: &Stage) {
 pub async fn a_request_sent_again_is_not_judged_again(on: &Stage) {
     let ends = |data: &str| Submission { end_at: Some(NOW.plus_ms(5_000)), ..plain(data) };
     let send =
-        async || on.service.submit_once(vec![ends("a"), ends(" ")], Some(key("k", "f"))).await.unwrap();
+        async || on.service.submit_idempotent(vec![ends("a"), ends(" ")], Some(key("k", "f"))).await.unwrap();
     let first = ids(send().await);
     on.clock.set(NOW.plus_ms(60_000));
     assert_eq!(ids(send().await), first, "its answer was lost, and then its end came");
-    let late = on.service.submit_once(vec![ends("a")], Some(key("other", "f"))).await.unwrap();
+    let late = on.service.submit_idempotent(vec![ends("a")], Some(key("other", "f"))).await.unwrap();
     assert!(matches!(late[..], [Err(ServiceError::Invalid(_))]), "{late:?}");
 }

@@ -249,7 +249,7 @@ impl Directory for OutOfOrder {
 #[tokio::test]
 async fn a_service_that_cannot_be_looked_up_costs_no_attempt() {
     let stage = stage().await;
-    let inside = Inside::new(stage.service.clone());
+    let inside = Inside::new(&stage.service);
     let directory = OutOfOrder { left: AtomicUsize::new(2), inside };
     let (bench, node) = (Bench::with(stage, settings(&[CALLBACK]), directory), Callee::start().await);
     put(&bench, &service(&[&node])).await;

@@ -49,13 +49,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn on(stage: Stage, settings: Settings) -> Self {
-        let inside = Inside::new(stage.service.clone());
+        let inside = Inside::new(&stage.service);
         Self::with(stage, settings, inside)
     }
 
     /// Workers that find their services there.
     pub fn with(stage: Stage, settings: Settings, directory: impl Directory) -> Self {
-        let inside = Inside::new(stage.service.clone());
+        let inside = Inside::new(&stage.service);
         let builder = Builder::new(inside, directory, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
         let stop = CancellationToken::new();
         let working = tokio::spawn(builder.start().unwrap().run_until(stop.clone()));

@@ -1,0 +1,72 @@
+//! Announces this node to the cluster, and takes, renews and releases the leases of its shards.
+
+use std::time::Duration;
+
+use super::node::Node;
+use super::pace::Pace;
+use super::shards;
+use crate::core::Moment;
+use crate::core::task::SHARDS;
+use crate::ports::Result;
+
+/// Renews the leases until the node stops.
+pub async fn run(node: &Node) {
+    let mut pace = Pace::new("shards", Duration::from_millis(node.settings.shard_lease_ms / 4));
+    while !node.shutdown.is_cancelled() {
+        match run_once(node, node.clock.now()).await {
+            Ok(()) => {
+                node.health.lock.up();
+                pace.pause(&node.shutdown).await;
+            }
+            Err(error) => {
+                node.health.lock.down(error.to_string());
+                pace.failed(&error, &node.shutdown).await;
+            }
+        }
+    }
+}
+
+/// Announces the node, takes and renews the leases of its shards, and releases the others.
+///
+/// # Errors
+/// A port's error. The node relies on its leases until they expire.
+pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
+    let ttl_ms = node.settings.shard_lease_ms;
+    if node.skew.too_far() {
+        return release_all(node, now.plus_ms(ttl_ms as i64)).await;
+    }
+    let nodes = node.lock.join(&node.name, ttl_ms).await?;
+    let (mine, others): (Vec<u16>, Vec<u16>) =
+        (0..SHARDS).partition(|shard| shards::owner(&nodes, *shard) == Some(node.name.as_str()));
+    let leased = node.lock.acquire(&node.name, &mine, ttl_ms).await?;
+    let before = node.shards.last();
+    let lost: Vec<u16> = others.into_iter().filter(|shard| before.contains(shard)).collect();
+    // The lease counts from before the request and ends with a margin, because clocks differ in speed.
+    node.shards.set(leased.clone(), now.plus_ms(ttl_ms as i64 * 9 / 10));
+    if leased != before {
+        tracing::info!(shards = leased.len(), nodes = nodes.len(), "the watched shards have changed");
+        node.window.keep_shards(&leased);
+    }
+    node.metrics.shards_held(leased.len());
+    node.lock.release(&node.name, &lost, false).await
+}
+
+/// Releases all shards and leaves the cluster, because a node that must not fire must not keep others
+/// from firing.
+async fn release_all(node: &Node, until: Moment) -> Result<()> {
+    let leased = node.shards.last();
+    if !leased.is_empty() {
+        tracing::warn!(shards = leased.len(), "the node releases its shards until its clock is right");
+    }
+    node.shards.set(Vec::new(), until);
+    node.window.keep_shards(&[]);
+    node.metrics.shards_held(0);
+    node.lock.release(&node.name, &leased, true).await
+}
+
+/// Leaves the cluster, so that the other nodes need not wait until the leases expire.
+pub async fn leave(node: &Node) {
+    if let Err(error) = node.lock.release(&node.name, &node.shards.last(), true).await {
+        tracing::debug!(%error, "the shards were not released; their leases expire");
+    }
+}

@@ -1,0 +1,76 @@
+//! The caller of a command: who it is, and which rights it has.
+
+use crate::core::access::{Grant, Scope};
+
+/// The one on whose behalf a command runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The id of the caller's token. Without a token: where the caller comes from, such as `loopback`.
+    pub id: String,
+    /// The token's name. Empty without a token.
+    pub name: String,
+    /// The rights.
+    pub grant: Grant,
+    /// Id of the request, as in the access log. Empty outside a request.
+    pub request_id: String,
+}
+
+/// Id of [`Caller::node`]. A token's id has hexadecimal digits only, so no token has this id.
+const NODE: &str = "node";
+
+impl Caller {
+    /// Returns a caller with these rights, without a name and a request.
+    pub(super) fn new(id: &str, grant: Grant) -> Self {
+        Self { id: id.to_owned(), name: String::new(), grant, request_id: String::new() }
+    }
+
+    /// Returns a caller without rights: every command refuses it.
+    pub fn nobody() -> Self {
+        Self::new("", Grant { scopes: Vec::new(), tags: Vec::new(), expires_at: None })
+    }
+
+    /// Returns the caller of the node's own work, such as the built-in workers. It has all rights, and
+    /// its commands leave no line in the audit log. Never use this caller for a request.
+    pub fn node() -> Self {
+        Self::new(NODE, Grant::everything())
+    }
+
+    /// Returns the sender of a message on a topic. It has all rights, because the broker authenticates
+    /// senders.
+    pub fn of_a_message(topic: &str) -> Self {
+        Self { name: topic.to_owned(), ..Self::new("message", Grant::everything()) }
+    }
+
+    /// Returns the caller with `run:pull` if it has `task:write`. For legacy APIs whose contract has one
+    /// right for both.
+    #[must_use]
+    pub fn with_pull(mut self) -> Self {
+        if self.grant.allows(Scope::TaskWrite) && !self.grant.allows(Scope::RunPull) {
+            self.grant.scopes.push(Scope::RunPull);
+        }
+        self
+    }
+
+    pub(super) fn is_node(&self) -> bool {
+        self.id == NODE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_no_scope_and_gets_none() {
+        let nobody = Caller::nobody().with_pull();
+        assert!(Scope::ALL.into_iter().all(|scope| !nobody.grant.allows(scope)));
+    }
+
+    #[test]
+    fn only_a_caller_that_writes_may_also_pull() {
+        let caller = |scope| Caller::new("id", Grant { scopes: vec![scope], ..Grant::everything() });
+        assert!(!caller(Scope::TaskRead).with_pull().grant.allows(Scope::RunPull));
+        assert!(caller(Scope::TaskWrite).with_pull().grant.allows(Scope::RunPull));
+        assert_eq!(Caller::node().with_pull(), Caller::node());
+    }
+}

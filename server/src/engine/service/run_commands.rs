@@ -1,0 +1,133 @@
+//! Commands that change a run: cancel, retry, confirm.
+
+use super::audit::{self, AuditAction};
+use super::{Result, Service, ServiceError, TaskOver};
+use crate::core::access::Scope;
+use crate::core::run::IllegalTransition;
+use crate::core::{Run, RunId, RunState, TaskState};
+use crate::engine::outcome_counts;
+
+/// A run's outcome, from a caller that does not know the attempt's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    pub succeeded: bool,
+    /// Text for the run's history.
+    pub message: Option<String>,
+    /// The result, as JSON.
+    pub result: Option<String>,
+}
+
+impl Service {
+    /// Cancels a run. A handler that works on it is not stopped; its outcome is refused.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::RunState`] if the run has
+    /// ended, or a port's error.
+    pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
+        let now = self.now();
+        let answer = self.change_run(id, |run| run.cancel("called off by hand", now)).await;
+        audit::record(&self.caller, AuditAction::RunCancel, [id.as_str()], &answer);
+        answer
+    }
+
+    /// Gives a dead run one more attempt, or ends the retry pause of a run that waits for its next attempt.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`]; [`ServiceError::NotFound`]; [`ServiceError::Over`] if the task was
+    /// deleted; [`ServiceError::RunState`] if the run is neither dead nor waiting; or a port's error.
+    pub async fn retry_run(&self, id: &RunId) -> Result<Run> {
+        let answer = self.redrive(id).await;
+        audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
+        answer
+    }
+
+    async fn redrive(&self, id: &RunId) -> Result<Run> {
+        self.require(Scope::TaskWrite)?;
+        let run = self.run(id).await?;
+        let task = self.shared.ports.store.task(&run.task_id).await?;
+        if task.is_none_or(|task| task.state == TaskState::Cancelled) {
+            return Err(TaskOver::Deleted.into());
+        }
+        let now = self.now();
+        let run = self.change_run(id, |run| run.redrive(now)).await?;
+        self.shared.hints.attention();
+        Ok(run)
+    }
+
+    /// Confirms a run's outcome without the attempt token (for callers that only know the run id). A run
+    /// that was given up can still be confirmed. A run that has succeeded, was skipped or was cancelled
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`]; [`ServiceError::NotFound`]; [`ServiceError::RunState`] if the server
+    /// waits for no outcome or the run's moment is not decided yet; or a port's error.
+    pub async fn confirm(&self, id: &RunId, confirmation: &Confirmation) -> Result<Run> {
+        let answer = self.apply_confirmation(id, confirmation).await;
+        audit::record(&self.caller, AuditAction::RunConfirm, [id.as_str()], &answer);
+        answer
+    }
+
+    async fn apply_confirmation(&self, id: &RunId, confirmation: &Confirmation) -> Result<Run> {
+        self.require(Scope::TaskWrite)?;
+        loop {
+            let mut run = self.run(id).await?;
+            if matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled) {
+                return Ok(run);
+            }
+            if !self.has_fired(&run).await? {
+                return Err(ServiceError::RunState(run.state));
+            }
+            let was_dead = run.state == RunState::Dead;
+            let Confirmation { succeeded, message, result } = confirmation.clone();
+            run.confirm(succeeded, message, result, self.now())
+                .map_err(|_| ServiceError::RunState(run.state))?;
+            crate::failpoint!("confirm::before_update");
+            let confirmed = if was_dead && !succeeded {
+                // The outcome has been counted before.
+                let updated = self.shared.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
+                updated.then(|| run.next_version())
+            } else {
+                self.replace_runs(vec![run]).await?.pop()
+            };
+            crate::failpoint!("confirm::updated");
+            if let Some(run) = confirmed {
+                return Ok(run);
+            }
+        }
+    }
+
+    /// Returns whether a handler can have seen the run. A run in state `firing` whose task has not passed
+    /// the moment may still end unfired.
+    async fn has_fired(&self, run: &Run) -> Result<bool> {
+        if run.state != RunState::Firing || run.triggered || run.fired_at.is_some() {
+            return Ok(true);
+        }
+        let task = self.shared.ports.store.task(&run.task_id).await?;
+        Ok(task.is_some_and(|task| task.has_passed(run.rev, run.scheduled_at)))
+    }
+
+    async fn change_run(
+        &self,
+        id: &RunId,
+        change: impl Fn(&mut Run) -> std::result::Result<(), IllegalTransition>,
+    ) -> Result<Run> {
+        self.require(Scope::TaskWrite)?;
+        loop {
+            let mut run = self.run(id).await?;
+            change(&mut run).map_err(|_| ServiceError::RunState(run.state))?;
+            crate::failpoint!("run::before_change");
+            let replaced = self.replace_runs(vec![run]).await?.pop();
+            crate::failpoint!("run::changed");
+            if let Some(run) = replaced {
+                return Ok(run);
+            }
+        }
+    }
+
+    /// Replaces runs by compare-and-set, and counts those that have ended. Returns the runs that were
+    /// replaced, as stored. The calling command has checked the caller's rights.
+    pub(super) async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
+        let Self { shared, .. } = self;
+        Ok(outcome_counts::replace_runs(&*shared.ports.store, &shared.settings.time_zone, runs).await?)
+    }
+}

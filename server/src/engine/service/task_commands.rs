@@ -1,0 +1,337 @@
+//! Commands that change, end or trigger a task.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::audit::{self, AuditAction};
+use super::{IdempotencyKey, Page, Result, Service, ServiceError, TaskOver};
+use crate::core::access::Scope;
+use crate::core::run::{SUPERSEDED, OpenRun};
+use crate::core::submission::{Dedup, Submission};
+use crate::core::task_change::{self, CannotChange};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
+use crate::ports::{InsertedRun, ReplacedTask};
+
+/// Deleted tasks whose open runs are read at the same time.
+const OPEN_RUNS_AT_ONCE: usize = 16;
+
+/// A task after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub task: Task,
+    /// Open runs whose fires came before the change; at most [`MAX_OPEN_RUNS`](super::MAX_OPEN_RUNS).
+    pub open_runs: Vec<RunId>,
+    /// Whether there are more open runs than these.
+    pub more_open_runs: bool,
+}
+
+/// A task that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    pub id: TaskId,
+    /// Open runs whose fires came before the delete; at most [`MAX_OPEN_RUNS`](super::MAX_OPEN_RUNS).
+    pub open_runs: Vec<RunId>,
+    /// Whether there are more open runs than these.
+    pub more_open_runs: bool,
+}
+
+/// Decides on a task, given its revisions that have open runs. The result is the changed task with a row
+/// to insert, or `None` if there is nothing to change.
+trait Decide: Fn(&Task, &[u32], Moment) -> Decision {}
+impl<F: Fn(&Task, &[u32], Moment) -> Decision> Decide for F {}
+type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
+
+impl Service {
+    /// Gives a task at revision `rev` another definition. A task whose schedule does not change keeps its
+    /// next moment; otherwise the schedule starts anew.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`]; [`ServiceError::RevisionMoved`] if the task has another revision;
+    /// [`ServiceError::Over`], [`ServiceError::Invalid`], [`ServiceError::KeyHeld`],
+    /// [`ServiceError::NotFound`], or a port's error.
+    pub async fn edit(&self, id: &TaskId, rev: u32, definition: Submission) -> Result<Changed> {
+        self.require(Scope::TaskWrite)?;
+        let definition = self.with_queue(definition);
+        self.require_task(&definition)?;
+        let edit = |task: &Task, open: &[u32], now| {
+            Ok(Some((task_change::edit(task, definition.clone(), open, now)?, None)))
+        };
+        self.change(AuditAction::TaskEdit, id, Some(rev), edit).await
+    }
+
+    /// Pauses a task. A paused task stays as it is. With `rev`, only at that revision.
+    ///
+    /// # Errors
+    /// As [`Service::edit`].
+    pub async fn pause(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let pause =
+            |task: &Task, open: &[u32], _| Ok(task_change::pause(task, open)?.map(|task| (task, None)));
+        self.change(AuditAction::TaskPause, id, rev, pause).await
+    }
+
+    /// Resumes a task. A task that is not paused stays as it is. Moments that passed during the pause are
+    /// stored as skipped; a one-shot whose moment has passed fires at once. With `rev`, only at that
+    /// revision.
+    ///
+    /// # Errors
+    /// As [`Service::edit`].
+    pub async fn resume(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let resume = |task: &Task, open: &[u32], now| {
+            let Some((next, missed)) = task_change::resume(task, open, now)? else { return Ok(None) };
+            let row = missed.map(|missed| {
+                let reason = format!("paused: {} moments passed", missed.stretch.count);
+                Run::skipped(task, missed.from, missed.stretch, reason, "", now)
+            });
+            Ok(Some((next, row)))
+        };
+        self.change(AuditAction::TaskResume, id, rev, resume).await
+    }
+
+    async fn change(
+        &self,
+        action: AuditAction,
+        id: &TaskId,
+        rev: Option<u32>,
+        decide: impl Decide,
+    ) -> Result<Changed> {
+        let answer = self.change_task(id, rev, decide).await;
+        audit::record(&self.caller, action, [id.as_str()], &answer);
+        answer
+    }
+
+    /// Decides on the stored task, and decides again if another writer was faster. A row of the decision is
+    /// stored before the task, so that a repeated call after a crash finds the row.
+    async fn change_task(&self, id: &TaskId, rev: Option<u32>, decide: impl Decide) -> Result<Changed> {
+        self.require(Scope::TaskWrite)?;
+        loop {
+            let now = self.now();
+            let task = self.task_at(id, rev).await?;
+            let open = self.open_revs(id).await?;
+            let Some((mut next, row)) = decide(&task, &open, now)? else {
+                return self.with_open_runs(task).await;
+            };
+            if let Some(row) = row {
+                next = task_change::continue_after(&next, self.insert_row(row).await?.decides_up_to());
+            }
+            crate::failpoint!("change::before_replace");
+            let replaced = self.shared.ports.store.replace_task(&task, &next).await?;
+            crate::failpoint!("change::replaced");
+            match replaced {
+                ReplacedTask::Done => {
+                    self.wake_if_soon(&[(id.shard(), next.next_due_at)], now).await;
+                    return self.with_open_runs(next).await;
+                }
+                ReplacedTask::KeyHeld(holder) => return Err(ServiceError::KeyHeld(holder)),
+                ReplacedTask::Moved => {}
+            }
+        }
+    }
+
+    /// Returns a task that is not deleted, at revision `rev` if given.
+    async fn task_at(&self, id: &TaskId, rev: Option<u32>) -> Result<Task> {
+        let task = self.shown_task(id).await?;
+        match rev {
+            Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
+            _ => Ok(task),
+        }
+    }
+
+    /// Inserts a row, and returns the stored one. An earlier try of the same change may have inserted a row
+    /// for fewer moments; that row decides.
+    async fn insert_row(&self, row: Run) -> Result<Run> {
+        crate::failpoint!("change::before_insert");
+        let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&row)).await?.pop();
+        crate::failpoint!("change::inserted");
+        Ok(stored(row, inserted))
+    }
+
+    async fn with_open_runs(&self, task: Task) -> Result<Changed> {
+        // A run in state `firing` counts only if its moment is decided; otherwise it ends unfired. A
+        // triggered run always counts: a node may have read the task before the change and be sending the
+        // run now.
+        let has_fired =
+            |run: &OpenRun| run.state != RunState::Firing || run.triggered || run.is_decided(&task);
+        let (open_runs, more_open_runs) = self.first_open(&task.id, has_fired).await?;
+        Ok(Changed { task, open_runs, more_open_runs })
+    }
+
+    /// Cancels a task, which stays visible, and its runs that wait in a queue. With `rev`, only at that
+    /// revision.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::RevisionMoved`], or a
+    /// port's error.
+    pub async fn cancel(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let answer = async {
+            let ended = self.end_task(id, rev, false).await?;
+            Ok(Changed { task: self.shown_task(id).await?, ..ended })
+        };
+        let answer = answer.await;
+        audit::record(&self.caller, AuditAction::TaskCancel, [id.as_str()], &answer);
+        answer
+    }
+
+    /// Deletes a task as [`Service::delete`] does, and returns it as it was. With `rev`, only at that
+    /// revision.
+    ///
+    /// # Errors
+    /// As [`Service::cancel`].
+    pub async fn delete_one(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
+        let answer = self.end_task(id, rev, true).await;
+        audit::record(&self.caller, AuditAction::TaskDelete, [id.as_str()], &answer);
+        answer
+    }
+
+    /// Cancels a task, and hides it if `hide`. Returns the task as it was before.
+    async fn end_task(&self, id: &TaskId, rev: Option<u32>, hide: bool) -> Result<Changed> {
+        self.require(Scope::TaskWrite)?;
+        loop {
+            let task = self.task_at(id, rev).await?;
+            crate::failpoint!("cancel::before_cancel");
+            let store = &self.shared.ports.store;
+            let cancelled = store.cancel_tasks(std::slice::from_ref(id), rev, hide, self.now()).await?;
+            crate::failpoint!("cancel::cancelled");
+            // Empty if the task was changed or pruned since it was read.
+            if !cancelled.is_empty() {
+                let (open_runs, more_open_runs) = self.cancel_waiting_runs(id).await?;
+                return Ok(Changed { task, open_runs, more_open_runs });
+            }
+        }
+    }
+
+    /// Deletes tasks, also finished ones: they are no longer visible, and their runs that wait in a queue
+    /// are cancelled. Unknown ids are not in the answer. A task that was deleted before is in the answer, so
+    /// that a call whose answer was lost can be repeated.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`]; [`ServiceError::Port`]: some tasks may be deleted, so repeat the call.
+    pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
+        let answer = self.delete_allowed(ids).await;
+        audit::record(&self.caller, AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer);
+        answer
+    }
+
+    async fn delete_allowed(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
+        self.require(Scope::TaskWrite)?;
+        let ids = &*self.allowed_tasks(ids).await?;
+        crate::failpoint!("delete::before_cancel");
+        let cancelled = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
+        crate::failpoint!("delete::cancelled");
+        let deleted = |id: TaskId| async move {
+            let (open_runs, more_open_runs) = self.cancel_waiting_runs(&id).await?;
+            Ok(Deleted { id, open_runs, more_open_runs })
+        };
+        stream::iter(cancelled).map(deleted).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
+    }
+
+    /// Deletes every task of a name.
+    ///
+    /// # Errors
+    /// As [`Service::delete`].
+    pub async fn delete_by_name(&self, name: &str) -> Result<Vec<Deleted>> {
+        const PAGE: u32 = 1_000;
+        self.require(Scope::TaskWrite)?;
+        let mut deleted = Vec::new();
+        let mut before = None;
+        loop {
+            let tasks = self.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
+            let ids: Vec<TaskId> = tasks.into_iter().map(|task| task.id).collect();
+            let Some(last) = ids.last() else { return Ok(deleted) };
+            before = Some(last.clone());
+            deleted.extend(self.delete(&ids).await?);
+        }
+    }
+
+    /// Triggers a task: fires it by hand, independently of its schedule, also if it is paused.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::Over`] for a cancelled
+    /// task, [`ServiceError::KeyReused`], or a port's error.
+    pub async fn trigger(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
+        let answer = self.trigger_once(id, key).await;
+        let run = answer.iter().map(|run| run.id.as_str());
+        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        answer
+    }
+
+    async fn trigger_once(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
+        self.require(Scope::TaskWrite)?;
+        let mark = self.ids_for("trigger", key, || vec![self.token()]).await?.concat();
+        let mut overtaken = 0;
+        loop {
+            let mark = if overtaken == 0 { mark.clone() } else { format!("{mark}.{overtaken}") };
+            if let Some(run) = self.insert_triggered(id, &mark).await? {
+                self.shared.hints.attention();
+                return Ok(run);
+            }
+            overtaken += 1;
+        }
+    }
+
+    /// Inserts the run with this mark. If the same request inserted the run before and a node has taken it,
+    /// that run is the answer at any revision. `None`: the task was changed at the same time, so the caller
+    /// must try the next mark.
+    async fn insert_triggered(&self, id: &TaskId, mark: &str) -> Result<Option<Run>> {
+        let task = self.shown_task(id).await?;
+        let now = self.now();
+        let run = Run::triggered(&task, mark, self.shared.ids.token(now), now);
+        if task.state == TaskState::Cancelled {
+            // A run that was not handed over before the end of its task never is.
+            let stored = self.shared.ports.store.run(&run.id).await?.filter(Run::has_been_tried);
+            return stored.map(Some).ok_or_else(|| TaskOver::Ended(task.state).into());
+        }
+        crate::failpoint!("trigger::before_insert");
+        let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
+        crate::failpoint!("trigger::inserted");
+        let run = stored(run, inserted);
+        // The answer of a change that came in between may not have named this run. Then it must not fire.
+        let task = self.shown_task(id).await?;
+        let is_current = task.rev == run.rev && task.state != TaskState::Cancelled;
+        if is_current || !run.is_untouched() {
+            return Ok((!run.was_superseded()).then_some(run));
+        }
+        self.cancel_overtaken(run).await
+    }
+
+    /// Cancels a triggered run. If a node has taken it since, the run is the answer, unless it ended
+    /// unfired.
+    async fn cancel_overtaken(&self, run: Run) -> Result<Option<Run>> {
+        let mut cancelled = run.clone();
+        if cancelled.cancel(SUPERSEDED, self.now()).is_ok() && !self.replace_runs(vec![cancelled]).await?.is_empty()
+        {
+            crate::failpoint!("trigger::called_off");
+            return Ok(None);
+        }
+        let stored = self.shared.ports.store.run(&run.id).await?;
+        Ok(stored.filter(|run| run.state != RunState::Cancelled))
+    }
+}
+
+/// Returns the run as stored after an insert.
+fn stored(run: Run, inserted: Option<InsertedRun>) -> Run {
+    match inserted {
+        Some(InsertedRun::Existing(stored)) => *stored,
+        _ => run,
+    }
+}
+
+/// Returns a task's definition as the submission that would create it.
+pub fn definition(task: &Task) -> Submission {
+    let prefix = format!("key:{}|", task.name);
+    let dedup = match &task.dedup_key {
+        None => Dedup::Nothing,
+        Some(key) => key.strip_prefix(&prefix).map_or(Dedup::Pair, |key| Dedup::Key(key.to_owned())),
+    };
+    Submission {
+        name: task.name.clone(),
+        data: task.data.clone(),
+        schedule: task.schedule.clone(),
+        start_at: task.start_at,
+        end_at: task.end_at,
+        max_fires: task.max_fires,
+        ack: task.ack,
+        max_runtime_sec: task.max_runtime_sec,
+        queue: task.queue.clone(),
+        retry: task.retry,
+        dedup,
+    }
+}

@@ -1,0 +1,279 @@
+//! Commands of workers: lease, renew, settle.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::lease_reservations::Reservation;
+use super::{Result, Service, ServiceError, Stale};
+use crate::core::access::Scope;
+use crate::core::run::{IllegalTransition, Outcome};
+use crate::core::{Moment, Run, RunId, RunState};
+
+/// Minimum lease, in milliseconds, so that a renewal can arrive in time.
+pub const MIN_LEASE_MS: i64 = 1_000;
+/// Maximum lease, in milliseconds: a day.
+pub const MAX_LEASE_MS: i64 = 86_400_000;
+/// Time after which a waiting worker looks again. Hints do not arrive from other nodes.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Maximum number of runs read at a time to find some that are not reserved.
+const MAX_READ: u32 = 2_000;
+/// Tries to lease runs from a queue while other workers lease from it.
+const TRIES: u32 = 8;
+
+/// The parameters of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// Name of the worker, shown to users.
+    pub worker: String,
+    /// The queues to lease from. Empty: every queue that has the name of its runs' tag.
+    pub queues: Vec<String>,
+    /// Maximum number of runs.
+    pub limit: u32,
+    /// Duration of the lease, in milliseconds.
+    pub lease_ms: i64,
+    /// Maximum time to wait for the first run.
+    pub wait: Duration,
+}
+
+/// An attempt in a worker's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub run_id: RunId,
+    pub attempt: u32,
+    pub token: String,
+}
+
+/// A report on the outcome of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The attempt's token, from its message.
+    pub token: String,
+    pub outcome: Outcome,
+    /// Text for the run's history.
+    pub message: Option<String>,
+}
+
+impl Service {
+    /// Leases ready runs to a worker, earliest first. Waits for the first run, and returns an empty list if
+    /// none becomes ready in time.
+    ///
+    /// If the answer is lost, the runs are ready again after their leases have expired.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], also for a queue beyond the caller's limits; or a port's error.
+    pub async fn lease(&self, terms: &LeaseTerms) -> Result<Vec<Run>> {
+        self.require(Scope::RunPull)?;
+        let terms = &*self.allowed_terms(terms)?;
+        let mut listener = self.shared.hints.listen();
+        let timeout = tokio::time::sleep(terms.wait);
+        tokio::pin!(timeout);
+        loop {
+            let leased = self.lease_ready(terms).await?;
+            if !leased.is_empty() {
+                return Ok(leased);
+            }
+            tokio::select! {
+                // A fixed order, so that a simulation can be repeated. The ends of the wait come first, so
+                // that a stream of hints does not hide them.
+                biased;
+                () = self.shared.shutdown.cancelled() => return Ok(leased),
+                () = &mut timeout => return Ok(leased),
+                () = listener.ready(&terms.queues) => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Leases ready runs without a wait. If other workers are faster for some runs, tries the next ones.
+    async fn lease_ready(&self, terms: &LeaseTerms) -> Result<Vec<Run>> {
+        let mut leased = Vec::new();
+        for _ in 0..TRIES {
+            let wanted = terms.limit - leased.len() as u32;
+            let reserved = self.reserve_ready(terms, wanted).await?;
+            if reserved.runs.is_empty() {
+                break;
+            }
+            leased.extend(self.lease_runs(terms, &reserved.runs).await?);
+            if leased.len() >= terms.limit as usize {
+                break;
+            }
+        }
+        Ok(leased)
+    }
+
+    /// Reserves ready runs, so that the workers of this node do not compete for the same ones.
+    async fn reserve_ready(&self, terms: &LeaseTerms, wanted: u32) -> Result<Reservation<'_>> {
+        let reservations = &self.shared.reservations;
+        let limit = (u64::from(wanted) + reservations.len()).min(u64::from(MAX_READ.max(wanted)));
+        let ready = self.shared.ports.store.ready_runs(&terms.queues, limit as u32).await?;
+        Ok(reservations.reserve(ready, wanted as usize))
+    }
+
+    async fn lease_runs(&self, terms: &LeaseTerms, ready: &[Run]) -> Result<Vec<Run>> {
+        let now = self.now();
+        let lease_until = self.shared.lease_clock.now().plus_ms(terms.lease_ms);
+        let mut runs = ready.to_vec();
+        runs.retain_mut(|run| {
+            run.lease(&terms.worker, self.shared.ids.token(now), lease_until).is_ok()
+        });
+        crate::failpoint!("lease::before_update");
+        let leased = self.replace_runs(runs).await?;
+        crate::failpoint!("lease::updated");
+        Ok(leased)
+    }
+
+    /// Extends leases to `lease_ms` from now. Returns one answer for each, in order: the end of the lease.
+    /// A lease never becomes shorter.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error. For one attempt: [`ServiceError::NotFound`], or
+    /// [`ServiceError::Stale`] if the worker no longer has it.
+    pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
+        self.set_lease(held, lease_ms, Ord::max).await
+    }
+
+    /// Hands attempts over to another party, which must confirm their outcomes `within_ms` from now. A
+    /// lease may become shorter. Returns one answer for each, in order: the end of the lease.
+    ///
+    /// # Errors
+    /// As [`Service::renew`].
+    pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Moment>>> {
+        self.set_lease(held, within_ms, |_, until| until).await
+    }
+
+    async fn set_lease(
+        &self,
+        held: &[Held],
+        lease_ms: i64,
+        choose: impl Fn(Option<Moment>, Option<Moment>) -> Option<Moment>,
+    ) -> Result<Vec<Result<Moment>>> {
+        self.require(Scope::RunPull)?;
+        let until = self.shared.lease_clock.now().plus_ms(lease_ms);
+        let requested: Vec<_> = held.iter().map(|held| (held.run_id.clone(), held)).collect();
+        crate::failpoint!("renew::before_update");
+        let answers = self.change_attempts(&requested, |run, held| {
+            check_attempt(run, held.attempt, &held.token)?;
+            if run.state != RunState::Leased {
+                return Err(Stale::Run(run.state).into());
+            }
+            run.attention_at = choose(run.attention_at, Some(until));
+            Ok(true)
+        });
+        let answers = answers.await?.into_iter();
+        crate::failpoint!("renew::updated");
+        Ok(answers.map(|answer| answer.map(|run| run.attention_at.unwrap_or(until))).collect())
+    }
+
+    /// Stores the outcomes of attempts. Returns one answer for each, in order. A report that is repeated
+    /// because its answer was lost gets the same answer.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error. For one attempt: as [`Service::report`].
+    pub async fn settle(&self, reports: &[(RunId, Report)]) -> Result<Vec<Result<Run>>> {
+        self.require(Scope::RunPull)?;
+        let now = self.now();
+        let requested: Vec<_> = reports.iter().map(|(id, report)| (id.clone(), report)).collect();
+        crate::failpoint!("report::before_update");
+        let settled = self.change_attempts(&requested, |run, report| {
+            check_attempt(run, report.attempt, &report.token)?;
+            if has_outcome(run, &report.outcome) {
+                return Ok(false);
+            }
+            let retry = &self.shared.settings.retry;
+            let reported = run.report(&report.outcome, report.message.clone(), retry, now);
+            reported.map_err(|IllegalTransition { state, .. }| Stale::Run(state))?;
+            Ok(true)
+        });
+        let settled = settled.await?;
+        crate::failpoint!("report::updated");
+        self.hint_released(&settled);
+        Ok(settled)
+    }
+
+    /// Stores the outcome of an attempt. A report that is repeated because its answer was lost gets the same
+    /// answer.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`]; [`ServiceError::NotFound`] for an unknown run;
+    /// [`ServiceError::Stale`] if the attempt or the token is not the current one, or the run has another
+    /// outcome; then nothing has changed.
+    pub async fn report(&self, id: &RunId, report: &Report) -> Result<Run> {
+        let answer = self.settle(&[(id.clone(), report.clone())]).await?.pop();
+        answer.unwrap_or(Err(ServiceError::NotFound))
+    }
+
+    fn hint_released(&self, settled: &[Result<Run>]) {
+        let ready = settled.iter().flatten().filter(|run| run.state == RunState::Ready);
+        self.shared.hints.ready(ready.filter_map(|run| run.queue.clone()).collect());
+    }
+
+    /// Applies each change to the stored run, and applies it again if another writer was faster, such as the
+    /// node that marks the run as fired. `change` returns whether there is anything to write.
+    async fn change_attempts<A>(
+        &self,
+        requested: &[(RunId, A)],
+        change: impl Fn(&mut Run, &A) -> Result<bool>,
+    ) -> Result<Vec<Result<Run>>> {
+        let mut answers = BTreeMap::<usize, Result<Run>>::new();
+        while answers.len() < requested.len() {
+            let open = first_open_of_each(requested, &answers);
+            let ids: Vec<RunId> = open.keys().map(|id| (*id).clone()).collect();
+            let mut to_write = Vec::new();
+            for mut run in self.shared.ports.store.runs(&ids).await? {
+                let Some(at) = open.get(&run.id).filter(|_| self.allows_work_on(&run)) else { continue };
+                match change(&mut run, &requested[*at].1) {
+                    Ok(true) => to_write.push(run),
+                    Ok(false) => drop(answers.insert(*at, Ok(run))),
+                    Err(error) => drop(answers.insert(*at, Err(error))),
+                }
+            }
+            let found: HashSet<RunId> = to_write.iter().map(|run| run.id.clone()).collect();
+            for run in self.replace_runs(to_write).await? {
+                answers.insert(open[&run.id], Ok(run));
+            }
+            for (id, at) in open {
+                if !found.contains(id) {
+                    answers.entry(at).or_insert(Err(ServiceError::NotFound));
+                }
+            }
+        }
+        Ok(answers.into_values().collect())
+    }
+}
+
+/// Returns the first unanswered request of each run. Two requests for one run are handled one after the
+/// other.
+fn first_open_of_each<'a, A>(
+    requested: &'a [(RunId, A)],
+    answers: &BTreeMap<usize, Result<Run>>,
+) -> HashMap<&'a RunId, usize> {
+    let mut open = HashMap::new();
+    for (at, (id, _)) in requested.iter().enumerate() {
+        if !answers.contains_key(&at) {
+            open.entry(id).or_insert(at);
+        }
+    }
+    open
+}
+
+fn check_attempt(run: &Run, attempt: u32, token: &str) -> Result<()> {
+    if (run.attempt, run.token.as_str()) == (attempt, token) {
+        return Ok(());
+    }
+    Err(Stale::Attempt { current: run.attempt }.into())
+}
+
+/// Returns whether the run has this outcome: the first report was stored and its answer was lost.
+fn has_outcome(run: &Run, outcome: &Outcome) -> bool {
+    let states: &[RunState] = match outcome {
+        Outcome::Succeeded { .. } => &[RunState::Succeeded],
+        // After the last attempt a failed run is dead.
+        Outcome::Failed { .. } => &[RunState::Retrying, RunState::Dead],
+        Outcome::Dead => &[RunState::Dead],
+        Outcome::Skipped => &[RunState::Skipped],
+        Outcome::Released => &[RunState::Ready],
+    };
+    states.contains(&run.state)
+}

@@ -1,0 +1,236 @@
+//! The rights of a caller: a handle without a caller can do nothing and sees nothing, and each command
+//! requires its scope.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskcenter_server::core::Run;
+use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::core::callback_service::CallbackService;
+use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::engine::service::{
+    Caller, Confirmation, Forbidden, Held, LeaseTerms, MIN_LEASE_MS, Page, Report, RunFilter, RunPage,
+    Service, ServiceError, TaskFilter, User,
+};
+
+use super::{NOW, Stage};
+use crate::store::Fixture as _;
+use crate::store::memory::MemoryFixture;
+
+use Scope::{Admin, RunPull, TaskRead, TaskWrite};
+
+/// Methods of the handle that need no rights: they admit callers, or return what every caller may know.
+const WITHOUT_RIGHTS: [&str; 10] = [
+    "new",
+    "for_caller",
+    "caller",
+    "with_lease_clock",
+    "with_access",
+    "time_zone",
+    "token",
+    "is_stopping",
+    "now",
+    "origin",
+];
+/// Checks a token, so it cannot require one.
+const ADMISSION: &str = "admit";
+
+/// A stage with a task, a run in a worker's hands, a user, a service and a token.
+struct Filled {
+    stage: Stage,
+    run: Run,
+}
+
+impl Filled {
+    async fn open() -> Self {
+        let fixture = MemoryFixture::open().await;
+        let stage = Stage::on(fixture.one(), fixture.records());
+        let service = &stage.service;
+        let run = stage.ready("mail").await;
+        stage.submit(Submission::named("later", "data")).await;
+        service.set_user(&user(), "password").await.unwrap();
+        service.put_callback_service(&shop(), false).await.unwrap();
+        service.issue_token("ci", Grant::everything()).await.unwrap();
+        service.change_record("kind", "key", put).await.unwrap();
+        Self { stage, run }
+    }
+}
+
+fn user() -> User {
+    User { name: "ann".to_owned(), senior: false }
+}
+
+fn shop() -> CallbackService {
+    CallbackService { name: "shop".to_owned(), ..CallbackService::default() }
+}
+
+type Put = (Option<(Value, Option<String>)>, ());
+
+fn put(_: Option<Value>) -> Result<Put, ServiceError> {
+    Ok((Some((json!("document"), None)), ()))
+}
+
+/// One command: its name, the scope that it requires, whether the caller must not be limited to tags, and
+/// why it was refused.
+#[derive(Debug)]
+struct Call {
+    command: &'static str,
+    scope: Scope,
+    unlimited: bool,
+    refusal: Option<Forbidden>,
+}
+
+/// Calls every command once.
+async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
+    let mut calls = Vec::new();
+    macro_rules! call {
+        ($scope:ident, $command:ident $(::<$of:ty>)? ($($argument:expr),*)) => {
+            call!($scope, false, $command $(::<$of>)? ($($argument),*))
+        };
+        ($scope:ident unlimited, $command:ident $(::<$of:ty>)? ($($argument:expr),*)) => {
+            call!($scope, true, $command $(::<$of>)? ($($argument),*))
+        };
+        ($scope:ident, $unlimited:literal, $command:ident $(::<$of:ty>)? ($($argument:expr),*)) => {{
+            let refusal = match service.$command$(::<$of>)?($($argument),*).await {
+                Err(ServiceError::Forbidden(refusal)) => Some(refusal),
+                _ => None,
+            };
+            let command = stringify!($command);
+            calls.push(Call { command, scope: $scope, unlimited: $unlimited, refusal });
+        }};
+    }
+    let (task, id) = (run.task_id.clone(), run.id.clone());
+    let page = Page { limit: 10, before: None };
+    let runs = RunPage { limit: 10, before: None };
+    let held = [Held { run_id: id.clone(), attempt: run.attempt, token: run.token.clone() }];
+    let outcome = Outcome::Succeeded { result: None };
+    let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None };
+    let confirmation = Confirmation { succeeded: true, message: None, result: None };
+    let terms = LeaseTerms {
+        worker: "worker".to_owned(),
+        queues: Vec::new(),
+        limit: 1,
+        lease_ms: MIN_LEASE_MS,
+        wait: Duration::ZERO,
+    };
+    let submission = || Submission::named("mail", "other data");
+
+    call!(TaskRead, task(&task));
+    call!(TaskRead, shown_task(&task));
+    call!(TaskRead, tasks_by_name("mail", &page));
+    call!(TaskRead, list_tasks(&TaskFilter::default(), &page));
+    call!(TaskRead, run(&id));
+    call!(TaskRead, list_runs(&RunFilter::default(), &runs));
+    call!(TaskRead, queues());
+    call!(TaskRead, backlog());
+    call!(TaskRead, fires_this_minute());
+    call!(TaskRead, outcomes_on(NOW));
+    call!(TaskRead unlimited, callback_service("shop"));
+    call!(TaskRead unlimited, callback_services());
+    call!(TaskRead unlimited, read_record::<Value>("kind", "key"));
+    call!(TaskRead unlimited, list_records::<Value>("kind", None, None, 10));
+
+    call!(RunPull, lease(&terms));
+    call!(RunPull, renew(&held, MIN_LEASE_MS));
+    call!(RunPull, hand_over(&held, MIN_LEASE_MS));
+    call!(RunPull, settle(&[(id.clone(), report.clone())]));
+    call!(RunPull, report(&id, &report));
+
+    call!(TaskWrite, submit(submission()));
+    call!(TaskWrite, submit_idempotent(vec![submission()], None));
+    call!(TaskWrite, edit(&task, 1, submission()));
+    call!(TaskWrite, pause(&task, None));
+    call!(TaskWrite, resume(&task, None));
+    call!(TaskWrite, trigger(&task, None));
+    call!(TaskWrite, confirm(&id, &confirmation));
+    call!(TaskWrite, cancel_run(&id));
+    call!(TaskWrite, retry_run(&id));
+    call!(TaskWrite, cancel(&task, None));
+    call!(TaskWrite, delete_one(&task, None));
+    call!(TaskWrite, delete(std::slice::from_ref(&task)));
+    call!(TaskWrite, delete_by_name("mail"));
+    call!(TaskWrite unlimited, change_record("kind", "key", put));
+    call!(TaskWrite unlimited, remove_record("kind", "key"));
+    call!(TaskWrite unlimited, remove_record_if::<Value>("kind", "key", |_| true));
+    call!(TaskWrite unlimited, check_password("ann", "password"));
+    call!(TaskWrite unlimited, open_session("ann", 1_000));
+    call!(TaskWrite unlimited, session("token"));
+
+    call!(Admin unlimited, put_callback_service(&shop(), false));
+    call!(Admin unlimited, remove_callback_service("shop"));
+    call!(Admin unlimited, set_user(&user(), "password"));
+    call!(Admin unlimited, users());
+    call!(Admin unlimited, remove_user("ann"));
+    call!(Admin unlimited, issue_token("other", Grant::everything()));
+    call!(Admin unlimited, tokens());
+    call!(Admin unlimited, revoke_token("0"));
+    calls
+}
+
+fn with_grant(scopes: &[Scope], tags: &[&str]) -> Caller {
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    Caller { grant: Grant { scopes: scopes.to_vec(), tags, expires_at: None }, ..Caller::nobody() }
+}
+
+#[tokio::test]
+async fn a_handle_without_a_caller_can_do_nothing_and_sees_nothing() {
+    let Filled { stage, run } = Filled::open().await;
+    let stored = async || (stage.run(&run).await, stage.service.shown_task(&run.task_id).await.unwrap());
+    let before = stored().await;
+    assert_eq!(*stage.unbound.caller(), Caller::nobody());
+    for call in call_all(&stage.unbound, &run).await {
+        assert_eq!(call.refusal, Some(Forbidden::Scope(call.scope)), "{}", call.command);
+    }
+    assert_eq!(stored().await, before);
+}
+
+#[tokio::test]
+async fn each_command_requires_its_scope() {
+    for scope in Scope::ALL {
+        let Filled { stage, run } = Filled::open().await;
+        let service = stage.service.for_caller(with_grant(&[scope], &[]));
+        for call in call_all(&service, &run).await {
+            let expected = (!scope.covers(call.scope)).then_some(Forbidden::Scope(call.scope));
+            assert_eq!(call.refusal, expected, "{} with {scope:?}", call.command);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_is_limited_to_tags_is_refused_where_the_limit_cannot_be_applied() {
+    let Filled { stage, run } = Filled::open().await;
+    let service = stage.service.for_caller(with_grant(&[Admin], &["mail"]));
+    for call in call_all(&service, &run).await {
+        let expected = call.unlimited.then_some(Forbidden::Limited);
+        assert_eq!(call.refusal, expected, "{}", call.command);
+    }
+}
+
+#[tokio::test]
+async fn the_table_above_has_every_command() {
+    let Filled { stage, run } = Filled::open().await;
+    let calls = call_all(&stage.unbound, &run).await;
+    let mut known: BTreeSet<&str> = calls.iter().map(|call| call.command).collect();
+    known.extend(WITHOUT_RIGHTS);
+    known.insert(ADMISSION);
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let files = std::fs::read_dir(engine.join("service")).unwrap().map(|entry| entry.unwrap().path());
+    let mut commands = BTreeSet::new();
+    for file in files.chain([engine.join("service.rs")]) {
+        commands.extend(public_methods(&std::fs::read_to_string(file).unwrap()));
+    }
+    let commands: BTreeSet<&str> = commands.iter().map(String::as_str).collect();
+    assert_eq!(commands, known);
+}
+
+/// The public methods in the blocks `impl Service`.
+fn public_methods(source: &str) -> Vec<String> {
+    let blocks = source.split("\nimpl ").filter(|block| block.starts_with("Service {"));
+    let blocks = blocks.map(|block| block.split("\n}\n").next().unwrap_or_default());
+    let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("    pub "));
+    let names = lines.filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
+    names.map(|name| name.split(['(', '<']).next().unwrap_or_default().to_owned()).collect()
+}
