@@ -1,5 +1,8 @@
 //! The ports, each held to its contract on every adapter.
 
+#[macro_use]
+mod on_every_store;
+
 mod access;
 #[cfg(feature = "cluster")]
 mod bus;

@@ -30,6 +30,7 @@ use tower::ServiceExt;
 use crate::http::LIMITS;
 use crate::service::Stage;
 use crate::store::Fixture;
+pub use crate::store::on_store;
 use crate::workers::Bench;
 
 /// A store whose calls are lost while it is told so.
@@ -239,33 +240,8 @@ pub fn job(run: &Run) -> Value {
     serde_json::from_str(&run.data).unwrap()
 }
 
-/// Makes each named case a test on each store.
-macro_rules! on_every_store {
-    ($($area:ident: $($case:ident)*;)*) => {
-        #[cfg(feature = "cluster")]
-        on_every_store!(@on mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
-        on_every_store!(@on sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
-        on_every_store!(@on in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);
-    };
-    (@on $name:ident $fixture:path, $($area:ident: $($case:ident)*;)*) => {
-        mod $name {
-            use crate::store::Fixture;
-            $(mod $area {
-                use super::*;
-                $(
-                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                    async fn $case() {
-                        let fixture: Box<dyn Fixture> = Box::new(<$fixture>::open().await);
-                        crate::compat::$area::$case(&*fixture).await;
-                        fixture.close().await;
-                    }
-                )*
-            })*
-        }
-    };
-}
-
 on_every_store! {
+    suite compat;
     easytask:
         every_request_of_the_document_is_answered_as_it_says
         a_node_is_added_once_and_the_last_one_takes_the_service_with_it

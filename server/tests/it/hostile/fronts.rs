@@ -147,10 +147,3 @@ async fn assert_taken(front: &Front, method: Method, path: &str, body: &str) {
     let refusals = ["\"code\":-1", "\"code\":1000", "errid", "invalid argument"];
     assert!(status == 200 && !refusals.iter().any(|refusal| said.contains(refusal)), "{path} {body}: {said}");
 }
-
-super::inject::on_every_store! {
-    #[cfg(feature = "cluster")]
-    mongodb crate::store::mongo::MongoFixture;
-    on_sqlite crate::store::sqlite::SqliteFixture;
-    in_memory crate::store::memory::MemoryFixture;
-}

@@ -222,28 +222,3 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
     assert_eq!(all["tasks"], json!([task]), "nothing was created, changed or deleted at {NOW_SEC}");
     front.close().await;
 }
-
-/// Makes both cases of a module a test on each store.
-macro_rules! on_every_store {
-    ($($(#[$on:meta])* $store:ident $fixture:path;)*) => {
-        $($(#[$on])* mod $store {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn operators_are_data() {
-                super::operators_are_data(Box::new(<$fixture>::open().await)).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn operators_are_no_structure() {
-                super::operators_are_no_structure(Box::new(<$fixture>::open().await)).await;
-            }
-        })*
-    };
-}
-pub(super) use on_every_store;
-
-on_every_store! {
-    #[cfg(feature = "cluster")]
-    mongodb crate::store::mongo::MongoFixture;
-    on_sqlite crate::store::sqlite::SqliteFixture;
-    in_memory crate::store::memory::MemoryFixture;
-}

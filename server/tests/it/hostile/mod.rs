@@ -25,6 +25,23 @@ use crate::http::{LIMITS, NOW, Server, Setup, answer};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
 
+/// Runs a case of this suite on a store.
+pub async fn on_store(fixture: Box<dyn Fixture>, case: impl AsyncFnOnce(Box<dyn Fixture>)) {
+    case(fixture).await;
+}
+
+on_every_store! {
+    suite hostile;
+    inject:
+        operators_are_data
+        operators_are_no_structure;
+    fronts:
+        operators_are_data
+        operators_are_no_structure;
+    sizes:
+        payloads_of_just_the_limit_come_back;
+}
+
 /// What is never reached unless something hangs.
 const NEVER: Duration = Duration::from_mins(2);
 /// The default limits.

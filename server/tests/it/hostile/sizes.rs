@@ -8,10 +8,6 @@ use tokio::io::AsyncWriteExt;
 use super::{AS_SHIPPED, ENTRIES, FRONT_ENTRIES, Front, exchange, rest, statuses};
 use crate::http::{LIMITS, NOW_SEC, field, once, told, with};
 use crate::store::Fixture;
-use crate::store::memory::MemoryFixture;
-#[cfg(feature = "cluster")]
-use crate::store::mongo::MongoFixture;
-use crate::store::sqlite::SqliteFixture;
 
 /// The field that a refusal names, in either shape.
 fn named((status, reply): &(u16, Value)) -> (u16, &str) {
@@ -118,7 +114,7 @@ const ODD: [&str; 6] = [
     "\u{feff}",
 ];
 
-async fn payloads(fixture: Box<dyn Fixture>) {
+pub async fn payloads_of_just_the_limit_come_back(fixture: Box<dyn Fixture>) {
     let front = Front::on(fixture, AS_SHIPPED).await;
     let largest = "x".repeat(MAX_DATA_BYTES);
     for data in ODD.into_iter().chain([largest.as_str()]) {
@@ -133,22 +129,6 @@ async fn payloads(fixture: Box<dyn Fixture>) {
     let taken = front.post("/v1/api/task", &with(once(), &json!({"data": largest}))).await;
     assert_eq!(taken.0, 200, "{}", taken.1);
     front.close().await;
-}
-
-#[cfg(feature = "cluster")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payloads_of_just_the_limit_come_back_on_mongodb() {
-    payloads(Box::new(MongoFixture::open().await)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payloads_of_just_the_limit_come_back_on_sqlite() {
-    payloads(Box::new(SqliteFixture::open().await)).await;
-}
-
-#[tokio::test]
-async fn payloads_of_just_the_limit_come_back_in_memory() {
-    payloads(Box::new(MemoryFixture::open().await)).await;
 }
 
 #[tokio::test]

@@ -119,30 +119,14 @@ pub fn message(run: &Run) -> String {
     result["message"].as_str().unwrap().to_owned()
 }
 
-/// Makes each named case a test on each store.
-macro_rules! on_every_store {
-    ($($area:ident: $($case:ident)*;)*) => {
-        #[cfg(feature = "cluster")]
-        on_every_store!(@on mongodb crate::store::mongo::MongoFixture, $($area: $($case)*;)*);
-        on_every_store!(@on sqlite crate::store::sqlite::SqliteFixture, $($area: $($case)*;)*);
-        on_every_store!(@on in_memory crate::store::memory::MemoryFixture, $($area: $($case)*;)*);
-    };
-    (@on $name:ident $fixture:path, $($area:ident: $($case:ident)*;)*) => {
-        mod $name {
-            use crate::store::Fixture;
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    let fixture: Box<dyn Fixture> = Box::new(<$fixture>::open().await);
-                    crate::workers::$area::$case(crate::service::Stage::on(fixture.one(), fixture.records())).await;
-                    fixture.close().await;
-                }
-            )*)*
-        }
-    };
+/// Runs a case of this suite on a store.
+pub async fn on_store(fixture: Box<dyn crate::store::Fixture>, case: impl AsyncFnOnce(Stage)) {
+    case(Stage::on(fixture.one(), fixture.records())).await;
+    fixture.close().await;
 }
 
 on_every_store! {
+    suite workers;
     rpc:
         a_call_is_made_and_its_answer_is_kept
         a_list_of_pauses_is_used_up_and_then_there_is_an_end
