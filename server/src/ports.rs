@@ -1,6 +1,6 @@
-//! What the engine needs from the world: a few small ports with one closed error type.
+//! Ports: the interfaces to stores, brokers, locks and clocks, with one closed error type.
 //!
-//! A method stands here only if every adapter can honour it; `tests/` holds one conformance suite a port.
+//! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
 use async_trait::async_trait;
 
@@ -10,162 +10,220 @@ use crate::core::run::OpenRun;
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
-/// What can go wrong behind a port.
+/// Error of a port. Each variant names the back end.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// The back end could not be reached or did not answer in time. A write may or may not have happened: repeat the same one.
+    /// The back end was unreachable or did not answer in time. A write may have happened: repeat
+    /// the same write.
     #[error("{0} is unavailable")]
     Unavailable(&'static str, #[source] BoxError),
-    /// The back end refused what it was asked; repeating it will not help.
+    /// The back end refused the operation. Repeating it does not help.
     #[error("{0} refused the operation")]
     Refused(&'static str, #[source] BoxError),
-    /// There is no room left. Nothing was written, and nothing that was acknowledged is lost.
+    /// The back end has no space left. Nothing was written, and no acknowledged write is lost.
     #[error("{0} is full")]
     Full(&'static str, #[source] BoxError),
-    /// What is stored cannot be understood by this release.
+    /// This release cannot read a stored record.
     #[error("{0} holds a record that cannot be read")]
     Corrupt(&'static str, #[source] BoxError),
 }
 
-/// The cause behind a [`PortError`].
+/// Cause of a [`PortError`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A port's answer.
+/// Result of a port's method.
 pub type Result<T> = std::result::Result<T, PortError>;
 
-/// What became of a task that was to be stored.
+impl PortError {
+    /// Returns the same error for another item of a batch. The cause is kept as text.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        self.with_cause(self.cause())
+    }
+
+    /// Returns the same error with `context` before its cause.
+    #[must_use]
+    pub fn in_context(&self, context: &str) -> Self {
+        self.with_cause(format!("{context}: {}", self.cause()))
+    }
+
+    fn cause(&self) -> String {
+        std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
+    fn with_cause(&self, cause: String) -> Self {
+        match self {
+            Self::Unavailable(name, _) => Self::Unavailable(name, cause.into()),
+            Self::Refused(name, _) => Self::Refused(name, cause.into()),
+            Self::Full(name, _) => Self::Full(name, cause.into()),
+            Self::Corrupt(name, _) => Self::Corrupt(name, cause.into()),
+        }
+    }
+}
+
+/// Result of inserting a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InsertedTask {
-    /// It is stored.
+    /// The task is stored.
     New,
-    /// A live task holds its dedup key: that one's id.
+    /// Another live task has the deduplication key.
     Existing(TaskId),
 }
 
-/// What became of a run that was to be stored.
+/// Result of inserting a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InsertedRun {
-    /// It is stored.
+    /// The run is stored.
     New,
-    /// A row for that moment stands already, and it decides.
+    /// The moment already has another row. The stored row decides.
     Existing(Box<Run>),
 }
 
-/// What became of a change to a task.
+impl InsertedRun {
+    /// Returns the result where a row with the run's id is already stored. An equal row is this
+    /// very insert, whose answer was lost.
+    pub fn from_stored(stored: Run, run: &Run) -> Self {
+        if stored == *run { Self::New } else { Self::Existing(Box::new(stored)) }
+    }
+}
+
+/// Result of replacing a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplacedTask {
-    /// It stands as asked.
+    /// The new task is stored.
     Done,
-    /// It has moved on since it was read: read it again and decide anew.
+    /// The task has changed since it was read. Read it again and decide again.
     Moved,
-    /// Another live task holds the dedup key that it would have: that one's id.
+    /// Another live task has the new deduplication key.
     KeyHeld(TaskId),
 }
 
-/// Which tasks a listing holds. What is `None` does not matter; hidden tasks are never in it, and cancelled ones only where asked for.
+impl ReplacedTask {
+    /// Returns the result where the stored task has not the expected position. An equal task is
+    /// this very replacement, whose answer was lost.
+    pub fn from_stored(stored: Option<&Task>, task: &Task) -> Self {
+        if stored == Some(task) { Self::Done } else { Self::Moved }
+    }
+}
+
+/// Filter of a task listing. `None` matches everything. A listing never contains hidden tasks, and
+/// contains cancelled tasks only if `state` is `cancelled`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
-    /// Of this name.
     pub name: Option<String>,
-    /// In this state.
     pub state: Option<TaskState>,
 }
 
-/// Which runs a listing holds. What is `None` does not matter.
+/// Filter of a run listing. `None` matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Of this task.
     pub task_id: Option<TaskId>,
-    /// With this tag.
     pub tag: Option<String>,
-    /// In this state.
     pub state: Option<RunState>,
 }
 
-/// A page of runs: latest `scheduled_at` first (then greatest id), after `before` where given.
+/// A page of runs, latest `scheduled_at` first, then greatest id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunPage {
-    /// Rows at most.
+    /// Maximum number of rows.
     pub limit: u32,
-    /// The last row of the page before.
+    /// Last row of the page before. `None`: the first page.
     pub before: Option<(Moment, RunId)>,
 }
 
-/// What a queue holds.
+/// Number of runs in a queue, by state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRow {
-    /// Its name.
     pub queue: String,
     /// Runs that wait for a worker.
     pub ready: u64,
-    /// Runs that workers hold.
+    /// Runs that workers have leased.
     pub leased: u64,
     /// Runs that wait for their next attempt.
     pub retrying: u64,
 }
 
-/// What a request with an idempotency key has set out to do.
+impl QueueRow {
+    /// Returns a queue without runs.
+    pub fn empty(queue: String) -> Self {
+        Self { queue, ready: 0, leased: 0, retrying: 0 }
+    }
+
+    /// Adds runs in a state. Returns `false`, and adds nothing, for a state that is not counted.
+    pub fn add(&mut self, state: RunState, runs: u64) -> bool {
+        match state {
+            RunState::Ready => self.ready += runs,
+            RunState::Leased => self.leased += runs,
+            RunState::Retrying => self.retrying += runs,
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// What a request with an idempotency key creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRecord {
-    /// The key, unique among all that are remembered.
+    /// Idempotency key, unique among all records.
     pub key: String,
-    /// A digest of the request.
+    /// Digest of the request.
     pub fingerprint: String,
-    /// The ids that it gives out.
+    /// Ids that the request assigns.
     pub ids: Vec<String>,
-    /// When it came.
+    /// When the request arrived.
     pub at: Moment,
 }
 
-/// What stands between a task and now.
+/// Backlog of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacklogRow {
-    /// The tag.
     pub tag: String,
-    /// Moments due but not handed over: overdue tasks, and runs in `firing` or `retrying` whose time has come.
+    /// Moments that are due and not handed over: overdue tasks, and due runs in `firing` or
+    /// `retrying`.
     pub due: u64,
-    /// Handed over, over the bus (`fired`) or to a worker (`leased`), and still without the outcome that the server waits for.
+    /// Runs that were handed over to the bus (`fired`) or to a worker (`leased`), and have no
+    /// outcome yet.
     pub unreported: u64,
 }
 
-/// Runs of a tag that came to the same end on the same day. A day is named by its midnight as if it were in UTC, whatever zone it is a day of.
+/// Number of runs of a tag that ended in one state on one day. A day is given as midnight of the
+/// local date, in UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutcomeCount {
-    /// The tag.
     pub tag: String,
-    /// The state that they ended in.
     pub state: RunState,
-    /// How many they are.
     pub runs: u64,
 }
 
-/// A page of a listing: newest first, after `before` where given.
+/// A page of tasks, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Rows at most.
+    /// Maximum number of rows.
     pub limit: u32,
-    /// The last id of the page before.
+    /// Last id of the page before. `None`: the first page.
     pub before: Option<TaskId>,
 }
 
-/// The ledger: tasks, runs and counters. Every write is durable and majority-acknowledged when it returns.
+/// The ledger: tasks, runs and counters. A write that returns is durable, and acknowledged by a
+/// majority of the replicas.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores tasks, each on its own; an answer for each, in order. Repeating it with the same ids changes nothing.
+    /// Stores tasks, each independently. Returns one result per task, in order. Repeating the call
+    /// with the same ids changes nothing.
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>>;
-    /// A task, tombstones included.
+    /// Returns a task, which may be a tombstone.
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
-    /// The tasks with these ids that exist, in any order, tombstones included.
+    /// Returns the existing tasks with these ids, in any order, including tombstones.
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
-    /// The tasks that match, newest first. A page of large ones ends early, and rows that cannot be read are passed over: only an
-    /// empty page says that there are no more.
+    /// Returns the matching tasks, newest first. A page of large tasks ends early, and unreadable
+    /// rows are skipped: only an empty page means that no more tasks match.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
-    /// Replaces a task by compare-and-set on where it stood when it was read ([`Task::position`]). Repeating it with the same tasks, after
-    /// the answer was lost, is `Done` as well.
+    /// Replaces a task by compare-and-set on its position when it was read ([`Task::position`]).
+    /// Repeating the call with the same tasks, after a lost answer, returns `Done` again.
     async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
-    /// Turns tasks into tombstones and frees their dedup keys, and with `hide` hides them; the ids of those that are tombstones now.
-    /// One that was one before is among them, so that the same call again, after its answer was lost, has the same answer. With `rev`
-    /// only those that stand at that revision, by compare-and-set; others are left as they are.
+    /// Turns tasks into tombstones ([`Task::tombstone`]). Returns the ids of those that are
+    /// tombstones now, including those that were before: repeating the call, after a lost answer,
+    /// returns the same ids. With `rev`, only tasks with this revision change, by compare-and-set.
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],
@@ -173,32 +231,36 @@ pub trait Store: Send + Sync {
         hide: bool,
         now: Moment,
     ) -> Result<Vec<TaskId>>;
-    /// Active tasks of the shards whose next moment is at or before `until`, soonest first; at most `limit`.
+    /// Returns at most `limit` active tasks of the shards whose next moment is at or before
+    /// `until`, soonest first.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;
-    /// Stores runs, each on its own; an answer for each, in order.
+    /// Stores runs, each independently. Returns one result per run, in order.
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>>;
-    /// Steps tasks over a moment by compare-and-set, unless the store's own clock has not reached it. `true` for each task that
-    /// has passed the moment at that revision, whoever moved it.
+    /// Steps tasks past a moment ([`Task::stepped`]) by compare-and-set, and only if the store's
+    /// own clock has reached the moment. Returns `true` for each task that has passed the moment at
+    /// the expected revision, by this call or another one.
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>>;
-    /// A run.
     async fn run(&self, id: &RunId) -> Result<Option<Run>>;
-    /// The runs with these ids that exist, in any order.
+    /// Returns the existing runs with these ids, in any order.
     async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>>;
-    /// The runs of a task that have not ended, by id in ascending order (as bytes); after an id where one is given; at most `limit`, and
-    /// fewer only where there are no more.
+    /// Returns at most `limit` runs of a task that have not ended, in ascending byte order of their
+    /// ids, and after the id `after`. Fewer than `limit` runs mean that no more exist.
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
-    /// The runs that match, latest first; pages as of [`list_tasks`](Self::list_tasks).
+    /// Returns the matching runs, latest first. Pages end early as in
+    /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
-    /// Runs in `ready`, earliest `scheduled_at` first (then smallest id): of these queues, or of every queue that is named by its
-    /// run's tag where `queues` is empty. At most `limit`.
+    /// Returns at most `limit` runs in `ready`, earliest `scheduled_at` first, then smallest id.
+    /// They are in one of `queues`; if `queues` is empty, in any queue whose name equals the run's
+    /// tag.
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>>;
-    /// What each queue holds, for those that hold anything, by name. Its cost grows with what they hold, not with history.
+    /// Returns the non-empty queues, by name. The cost grows with the runs in the queues, not with
+    /// history.
     async fn queues(&self) -> Result<Vec<QueueRow>>;
-    /// Replaces runs by compare-and-set: each `run` carries the version that it was read at, and is stored with the next one.
-    /// `true` for each that was replaced by this call.
+    /// Replaces runs by compare-and-set: each run has the version at which it was read, and is
+    /// stored with the next version. Returns `true` for each run that this call replaced.
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>>;
-    /// Runs of the shards whose `attention_at` has come, longest overdue first; at most `limit`. With `queued_only` those that need the
-    /// bus are left out.
+    /// Returns at most `limit` runs of the shards whose `attention_at` has come, longest overdue
+    /// first. With `queued_only`, runs without a queue are excluded.
     async fn runs_needing_attention(
         &self,
         shards: &[u16],
@@ -206,52 +268,56 @@ pub trait Store: Send + Sync {
         limit: u32,
         queued_only: bool,
     ) -> Result<Vec<Run>>;
-    /// Stores what a request has set out to do, unless its key is known; what stands under the key now.
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord>;
-    /// Adds to the fires of a tag in the minute and the UTC day of `at`.
+    /// Stores the record, unless its key exists. Returns the record that is now stored under the
+    /// key.
+    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord>;
+    /// Adds fires per tag to the counters of the minute and of the UTC day of `at`.
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
-    /// Fires by tag in the minute of `at`.
+    /// Returns fires per tag in the minute of `at`.
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>>;
-    /// Adds to the runs that came to an end on a day: by tag and by the state that they ended in.
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()>;
-    /// The runs that came to an end on a day.
+    /// Adds ended runs to the counters of a day.
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()>;
+    /// Returns the runs that ended on a day, per tag and state.
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>>;
-    /// What is waiting at `now`, by tag. Its cost grows with the backlog, not with history.
+    /// Returns the backlog at `now`, per tag. The cost grows with the backlog, not with history.
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
-    /// Removes what ended before `ended_before`: runs, and finished or cancelled tasks without open runs; and what was remembered
-    /// before `idempotency_before`. How many rows went; about `limit` at most.
+    /// Removes runs, and finished or cancelled tasks without open runs, that ended before
+    /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
+    /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;
-    /// The store's own clock.
+    /// Returns the time of the store's own clock.
     async fn now(&self) -> Result<Moment>;
 }
 
-/// A small document beside the ledger: an access token, a service of a legacy front, a person.
+/// A small document beside the ledger: an access token, a callback service, a user of a legacy API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What it is a document of; a fixed word of the program.
+    /// Kind of the document, a constant of the program.
     pub kind: String,
-    /// Its identity within the kind, at most 512 bytes.
+    /// Identity within the kind, at most 512 bytes.
     pub key: String,
-    /// What it can be found by, beside its key.
+    /// Secondary key for [`Records::records`].
     pub index: Option<String>,
-    /// The document, as JSON; at most a few kilobytes.
+    /// The document as JSON, at most a few kilobytes.
     pub doc: String,
-    /// Counts the writes; each one is a compare-and-set on it. 0: not stored yet.
+    /// Number of writes; each write is a compare-and-set on the version. 0: not stored yet.
     pub version: u64,
 }
 
-/// Documents that are few and change seldom. Every write is durable and majority-acknowledged when it returns.
+/// Documents that are few and rarely change. A write that returns is durable, and acknowledged by a
+/// majority of the replicas.
 #[async_trait]
 pub trait Records: Send + Sync {
-    /// A document.
     async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>>;
-    /// Stores a document, with the next version, where it stands at its version (not at all for 0). `false`: it does not stand there, and
-    /// nothing was changed; after a lost answer also where this very write was made.
+    /// Stores a document with the next version, if its version is the stored one; 0 requires that
+    /// it is not stored. Returns `false`, and changes nothing, otherwise. After a lost answer,
+    /// `false` may also mean that this very write happened.
     async fn put_record(&self, record: &Record) -> Result<bool>;
-    /// Removes a document that stands at its version. `true` when it is gone, whoever removed it; `false`: it stands at another version.
+    /// Removes a document with this version. Returns `true` if the document no longer exists, and
+    /// `false` if it has another version.
     async fn remove_record(&self, record: &Record) -> Result<bool>;
-    /// Documents of a kind, and of an index where one is given, by key in ascending order (as bytes); after a key where one is given; at
-    /// most `limit`.
+    /// Returns at most `limit` documents of a kind and, if given, of an index, in ascending byte
+    /// order of their keys, and after the key `after`.
     async fn records(
         &self,
         kind: &str,
@@ -261,14 +327,14 @@ pub trait Records: Send + Sync {
     ) -> Result<Vec<Record>>;
 }
 
-/// One message for the bus.
+/// A message for the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusMessage {
-    /// What consumers filter on.
+    /// Tag that consumers filter on.
     pub tag: String,
-    /// The message's key: the task's id.
+    /// Message key: the task's id.
     pub key: String,
-    /// The payload, byte for byte.
+    /// Payload, sent byte for byte.
     pub body: Vec<u8>,
     /// User properties.
     pub properties: Vec<(String, String)>,
@@ -277,45 +343,49 @@ pub struct BusMessage {
 /// The message broker.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Sends messages; one answer each, in order. `Ok` only for a send that the broker confirmed.
+    /// Sends messages. Returns one result per message, in order; `Ok` only if the broker confirmed
+    /// the send.
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>>;
-    /// Messages that wait for each consumer group of the topic.
+    /// Returns the number of waiting messages per consumer group of the topic.
     async fn lag(&self) -> Result<Vec<(String, u64)>>;
-    /// Asks for the topic's route and its broker's answer.
+    /// Checks that the topic has a route and that its broker answers.
     async fn probe(&self) -> Result<()>;
-    /// Ends the connection in order.
+    /// Closes the connection after pending sends.
     async fn close(&self);
 }
 
-/// Leases that spread the work. Never what correctness rests on: one that is lost, doubled or frozen costs time only.
+/// Leases that distribute the work. Correctness never depends on them: a lost, doubled or frozen
+/// lease only costs time.
 #[async_trait]
 pub trait Lock: Send + Sync {
-    /// Announces a node for `ttl_ms`; all nodes announced at the moment, itself included.
+    /// Announces a node for `ttl_ms` milliseconds. Returns all announced nodes, including this one.
     async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>>;
-    /// Takes or renews leases for `ttl_ms`; the shards of `shards` that the node holds now.
+    /// Acquires or renews the leases of `shards` for `ttl_ms` milliseconds. Returns the shards that
+    /// the node holds now.
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;
-    /// Gives leases up, and with all of them the node's announcement where `leave` is set.
+    /// Releases leases. With `leave`, also removes the node's announcement.
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()>;
-    /// Tells every watcher that shards have work inside the window. A hint: it may be lost.
+    /// Sends a hint to every node that the shards have work within the window. A hint may be lost.
     async fn wake(&self, shards: &[u16]) -> Result<()>;
-    /// Waits for the next hint; the shards it names. Errors when the connection is gone; call again to reconnect.
+    /// Waits for the next hint, and returns its shards. Fails if the connection is lost; another
+    /// call connects again.
     async fn next_hint(&self) -> Result<Vec<u16>>;
 }
 
-/// The wall clock, and one beside it that nobody sets.
+/// The wall clock, and a monotonic clock.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Returns the wall-clock time.
     fn now(&self) -> Moment;
-    /// Milliseconds since some moment of the past, by the clock that nobody sets. Where the wall clock has moved by another amount, it
-    /// was set.
+    /// Returns milliseconds of the monotonic clock, since an arbitrary moment. If the wall clock
+    /// moved by another amount, somebody set it.
     fn steady_ms(&self) -> i64;
-    /// Returns at `at`, never before it.
+    /// Returns at `at`, or later.
     async fn sleep_until(&self, at: Moment);
 }
 
-/// Where alerts go. Telling never waits and never fails: a sink that cannot keep up loses events, and says so in the log.
+/// A destination of alerts. A sink that cannot keep up drops events and logs the loss.
 pub trait AlertSink: Send + Sync {
-    /// Takes the events of one look at the backlog.
+    /// Queues the events of one evaluation. Never blocks and never fails.
     fn send(&self, events: &[AlertEvent]);
 }

@@ -1,18 +1,21 @@
-//! The bus of a node that has none.
+//! The bus of a node without a broker.
 
 use async_trait::async_trait;
 
 use crate::ports::{Bus, BusMessage, PortError, Result};
 
-/// Stands where a bus is asked for and none is there: every task of such a node has a queue, so that nothing is ever published.
+/// Refuses every message. On a node without a broker every task has a queue, so nothing is
+/// published.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoBus;
 
 #[async_trait]
 impl Bus for NoBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
-        // A run of a time when there was a bus, say: it fails its attempts and ends as dead, where a person sees it.
-        messages.iter().map(|_| Err(PortError::Refused("bus", "this node has none".into()))).collect()
+        // For example, a run from before the broker was removed: its attempts fail, and it ends as
+        // dead, which users see.
+        let refused = || PortError::Refused("bus", "this node has no broker: give the task a queue".into());
+        messages.iter().map(|_| Err(refused())).collect()
     }
 
     async fn lag(&self) -> Result<Vec<(String, u64)>> {

@@ -1,4 +1,4 @@
-//! The wall clock, and one that tests turn by hand.
+//! The system clock, and a manual clock for tests.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,27 +9,27 @@ use tokio::sync::watch;
 use crate::core::Moment;
 use crate::ports::Clock;
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// How long a sleep trusts the monotonic clock. After it the wall clock is read again, so that one which was set forward
-/// (or a machine that was suspended) delays nothing by more than this.
-const LONGEST_NAP: Duration = Duration::from_millis(500);
+/// Longest sleep between two reads of the wall clock. It bounds the delay after the wall clock was
+/// set forward, or the machine was suspended.
+const MAX_SLEEP: Duration = Duration::from_millis(500);
 
-#[allow(clippy::disallowed_methods, reason = "this is the injected clock that everything else reads")]
+#[allow(clippy::disallowed_methods, reason = "this is the injected clock that all other code reads")]
 fn since_epoch() -> Duration {
-    // A clock set before 1970 reads as 1970: nothing is due then.
+    // A clock before 1970 reads as 1970; nothing is due then.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the injected clock that everything else reads")]
+#[allow(clippy::disallowed_methods, reason = "this is the injected clock that all other code reads")]
 fn since_start() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     START.elapsed()
 }
 
-/// What is left until `at`; `None` once it has come.
+/// Returns the time left until `at`; `None` if `at` has come.
 fn remaining(at: Moment, since_epoch: Duration) -> Option<Duration> {
     let at = Duration::from_millis(u64::try_from(at.ms()).ok()?);
     at.checked_sub(since_epoch).filter(|left| !left.is_zero())
@@ -47,27 +47,27 @@ impl Clock for SystemClock {
 
     async fn sleep_until(&self, at: Moment) {
         while let Some(left) = remaining(at, since_epoch()) {
-            tokio::time::sleep(left.min(LONGEST_NAP)).await;
+            tokio::time::sleep(left.min(MAX_SLEEP)).await;
         }
     }
 }
 
-/// A clock that stands still until it is turned.
+/// A clock that only moves when a test sets it.
 #[derive(Debug)]
 pub struct ManualClock(watch::Sender<Moment>);
 
 impl ManualClock {
-    /// Shows `now`.
+    /// Creates a clock that shows `now`.
     pub fn new(now: Moment) -> Self {
         Self(watch::Sender::new(now))
     }
 
-    /// Turns it to `now`, forwards or back, and wakes the sleepers whose moment has come.
+    /// Sets the clock, forwards or back, and wakes the sleepers whose moment has come.
     pub fn set(&self, now: Moment) {
         self.0.send_replace(now);
     }
 
-    /// Turns it forwards.
+    /// Moves the clock forward, and wakes the sleepers whose moment has come.
     pub fn advance_ms(&self, ms: i64) {
         self.0.send_modify(|now| *now = now.plus_ms(ms));
     }
@@ -79,7 +79,7 @@ impl Clock for ManualClock {
         *self.0.borrow()
     }
 
-    /// Turning it is what passes time here.
+    /// Follows the wall clock: setting the manual clock counts as passing time.
     fn steady_ms(&self) -> i64 {
         self.now().ms()
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_of_a_past_or_negative_moment() {
+    fn no_time_is_left_until_a_past_or_negative_moment() {
         let now = Duration::from_micros(5_000_400);
         assert_eq!(remaining(Moment::from_ms(5_001), now), Some(Duration::from_micros(600)));
         assert_eq!(remaining(Moment::from_ms(5_000), now), None);

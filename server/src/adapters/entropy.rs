@@ -1,6 +1,6 @@
-//! The system's random generator, for what nobody may guess.
+//! The system's random generator, for secrets.
 
-/// Fills the bytes; `false` where the system gives none.
+/// Fills `bytes` with random data. Returns `false` if the system provides none.
 pub fn fill(bytes: &mut [u8]) -> bool {
     rustls::crypto::ring::default_provider().secure_random.fill(bytes).is_ok()
 }
@@ -8,12 +8,12 @@ pub fn fill(bytes: &mut [u8]) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn it_does_not_repeat_itself() {
-        let drawn = || {
+    fn two_draws_differ() {
+        let draw = || {
             let mut bytes = [0; 32];
             assert!(super::fill(&mut bytes));
             bytes
         };
-        assert!(drawn() != drawn() && drawn() != [0; 32]);
+        assert!(draw() != draw() && draw() != [0; 32]);
     }
 }

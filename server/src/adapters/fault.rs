@@ -1,8 +1,9 @@
-//! Ports that fail: a decorator for tests. What fails, and when, is up to a [`Plan`].
+//! Ports that fail: a decorator for tests. A [`Plan`] decides what fails and when.
 //!
-//! Every call asks its plan twice: before its effect, where an error means that the request was lost and nothing happened, and after
-//! it, where an error means that the effect stands and only the answer was lost. Writes of several rows are made part by part, as a
-//! back end without transactions makes them: a plan may let some parts through and others not.
+//! Every call consults its plan twice. Before the effect, an error means that the request was lost
+//! and nothing happened. After the effect, an error means that only the answer was lost. Writes of
+//! several rows happen in parts, as in a back end without transactions: a plan may let only some
+//! parts succeed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,91 +17,89 @@ use crate::ports::{
     Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
-/// Decides what becomes of calls. Either answer may also take its time, or never come.
+/// Decides the fate of calls. Both methods may also delay the call, or never return.
 #[async_trait]
 pub trait Plan: Send + Sync {
-    /// Before the effect of `call`. An error: the request was lost.
+    /// Runs before the effect of `call`. An error means that the request was lost.
     async fn request(&self, call: &'static str) -> Result<()>;
-    /// After the effect of `call`. An error: the answer was lost.
+    /// Runs after the effect of `call`. An error means that the answer was lost.
     async fn answer(&self, call: &'static str) -> Result<()>;
-    /// How many of `rows` rows a write makes at a time.
+    /// Returns how many of `rows` rows one part of a write has.
     fn portion(&self, rows: usize) -> usize;
 }
 
-/// How often calls go wrong, each in calls of a thousand.
+/// Probabilities of faults, per thousand calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Odds {
-    /// The request is lost.
     pub lost_requests: u32,
-    /// The answer is lost.
     pub lost_answers: u32,
-    /// The request or the answer is late.
+    /// Delayed requests and answers.
     pub delays: u32,
-    /// By how many milliseconds at most.
+    /// Longest delay, in milliseconds.
     pub longest_delay_ms: u64,
-    /// A write of several rows is made in parts.
+    /// Writes of several rows that happen in parts.
     pub parts: u32,
 }
 
-/// A plan that draws lots. The same seed and the same calls have the same fate.
+/// A plan that draws random numbers. The same seed and the same calls have the same fate.
 pub struct SeededPlan {
     name: &'static str,
-    lots: Mutex<fastrand::Rng>,
+    rng: Mutex<fastrand::Rng>,
     odds: Odds,
 }
 
 impl SeededPlan {
-    /// A plan with these odds; its errors speak of `name`.
+    /// Creates a plan with these odds. `name` is the back end in its errors.
     pub fn new(name: &'static str, seed: u64, odds: Odds) -> Self {
-        Self { name, lots: Mutex::new(fastrand::Rng::with_seed(seed)), odds }
+        Self { name, rng: Mutex::new(fastrand::Rng::with_seed(seed)), odds }
     }
 
-    /// Whether something happens whose chance is so many in a thousand.
-    fn falls(&self, chance: u32) -> bool {
+    /// Draws whether an event with this chance, in a thousand, happens.
+    fn happens(&self, chance: u32) -> bool {
         self.draw(1_000) < u64::from(chance)
     }
 
     fn draw(&self, below: u64) -> u64 {
-        self.lots.lock().unwrap_or_else(PoisonError::into_inner).u64(..below)
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..below)
     }
 
-    async fn may_be_late(&self) {
-        if self.falls(self.odds.delays) {
+    async fn maybe_delay(&self) {
+        if self.happens(self.odds.delays) {
             let ms = self.draw(self.odds.longest_delay_ms.max(1));
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
     }
 
-    fn lost(&self, chance: u32, what: &'static str) -> Result<()> {
-        if self.falls(chance) { Err(PortError::Unavailable(self.name, what.into())) } else { Ok(()) }
+    fn maybe_lose(&self, chance: u32, what: &'static str) -> Result<()> {
+        if self.happens(chance) { Err(PortError::Unavailable(self.name, what.into())) } else { Ok(()) }
     }
 }
 
 #[async_trait]
 impl Plan for SeededPlan {
     async fn request(&self, _: &'static str) -> Result<()> {
-        self.may_be_late().await;
-        self.lost(self.odds.lost_requests, "the request was lost")
+        self.maybe_delay().await;
+        self.maybe_lose(self.odds.lost_requests, "the request was lost")
     }
 
     async fn answer(&self, _: &'static str) -> Result<()> {
-        self.may_be_late().await;
-        self.lost(self.odds.lost_answers, "the answer was lost")
+        self.maybe_delay().await;
+        self.maybe_lose(self.odds.lost_answers, "the answer was lost")
     }
 
     fn portion(&self, rows: usize) -> usize {
-        if self.falls(self.odds.parts) { 1 + self.draw(rows.max(1) as u64) as usize } else { rows }
+        if self.happens(self.odds.parts) { 1 + self.draw(rows.max(1) as u64) as usize } else { rows }
     }
 }
 
-/// A port whose calls a plan decides on.
+/// A port whose calls follow a plan.
 pub struct Faulty<P: ?Sized> {
     inner: Arc<P>,
     plan: Arc<dyn Plan>,
 }
 
 impl<P: ?Sized> Faulty<P> {
-    /// `inner`, as far as `plan` lets it through.
+    /// Wraps `inner`.
     pub fn new(inner: Arc<P>, plan: Arc<dyn Plan>) -> Self {
         Self { inner, plan }
     }
@@ -117,20 +116,9 @@ impl<P: ?Sized> Faulty<P> {
     }
 }
 
-/// The same error for one more row of a part.
-fn copy(error: &PortError) -> PortError {
-    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    match error {
-        PortError::Unavailable(name, _) => PortError::Unavailable(name, text.into()),
-        PortError::Refused(name, _) => PortError::Refused(name, text.into()),
-        PortError::Full(name, _) => PortError::Full(name, text.into()),
-        PortError::Corrupt(name, _) => PortError::Corrupt(name, text.into()),
-    }
-}
-
-/// An answer for each row, where the part as a whole may have failed.
-fn each<T>(answers: Result<Vec<Result<T>>>, rows: usize) -> Vec<Result<T>> {
-    answers.unwrap_or_else(|error| (0..rows).map(|_| Err(copy(&error))).collect())
+/// Returns a result for each row of a part that may have failed as a whole.
+fn per_row<T>(answers: Result<Vec<Result<T>>>, rows: usize) -> Vec<Result<T>> {
+    answers.unwrap_or_else(|error| (0..rows).map(|_| Err(error.duplicate())).collect())
 }
 
 #[async_trait]
@@ -139,7 +127,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         let mut answers = Vec::with_capacity(tasks.len());
         for part in self.parts(&tasks) {
             let insert = async { Ok(self.inner.insert_tasks(part.to_vec()).await) };
-            answers.extend(each(self.call("insert_tasks", insert).await, part.len()));
+            answers.extend(per_row(self.call("insert_tasks", insert).await, part.len()));
         }
         answers
     }
@@ -160,7 +148,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("replace_task", self.inner.replace_task(read, task)).await
     }
 
-    /// A task is a tombstone before it is hidden.
+    /// A task becomes a tombstone before it is hidden.
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],
@@ -170,8 +158,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     ) -> Result<Vec<TaskId>> {
         let mut cancelled = Vec::new();
         for part in self.parts(ids) {
-            let bury = self.inner.cancel_tasks(part, rev, false, now);
-            let mut tombstones = self.call("cancel_tasks", bury).await?;
+            let cancel = self.inner.cancel_tasks(part, rev, false, now);
+            let mut tombstones = self.call("cancel_tasks", cancel).await?;
             if hide {
                 tombstones = self.call("hide_tasks", self.inner.cancel_tasks(part, rev, true, now)).await?;
             }
@@ -243,8 +231,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("runs_needing_attention", read).await
     }
 
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        self.call("remember", self.inner.insert_idempotency_record(request)).await
+    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        self.call("insert_idempotency_record", self.inner.insert_idempotency_record(record)).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -255,8 +243,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("fires_in_minute", self.inner.fires_in_minute(at)).await
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        self.call("count_outcomes", self.inner.count_outcomes(day, ends)).await
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        self.call("count_outcomes", self.inner.count_outcomes(day, counts)).await
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
@@ -307,7 +295,7 @@ impl<B: Bus + ?Sized> Bus for Faulty<B> {
         let mut answers = Vec::with_capacity(messages.len());
         for part in self.parts(&messages) {
             let send = async { Ok(self.inner.publish(part.to_vec()).await) };
-            answers.extend(each(self.call("publish", send).await, part.len()));
+            answers.extend(per_row(self.call("publish", send).await, part.len()));
         }
         answers
     }
@@ -332,7 +320,7 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
     }
 
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
-        self.call("hold", self.inner.acquire(node, shards, ttl_ms)).await
+        self.call("acquire", self.inner.acquire(node, shards, ttl_ms)).await
     }
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
@@ -344,7 +332,7 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
     }
 
     async fn next_hint(&self) -> Result<Vec<u16>> {
-        self.call("woken", self.inner.next_hint()).await
+        self.call("next_hint", self.inner.next_hint()).await
     }
 }
 
@@ -382,14 +370,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_in_parts_may_be_half_done_and_a_seed_repeats_it() {
+    async fn a_write_in_parts_may_partly_succeed_and_a_seed_repeats_it() {
         let odds = Odds { lost_requests: 500, parts: 1_000, ..Odds::default() };
-        let mut halves = 0;
+        let mut partial = 0;
         for seed in 0..50 {
             let once = publish(odds, seed).await;
             assert_eq!(publish(odds, seed).await, once);
-            halves += usize::from(once.0.contains(&true) && once.0.contains(&false));
+            partial += usize::from(once.0.contains(&true) && once.0.contains(&false));
         }
-        assert!(halves > 10, "{halves}");
+        assert!(partial > 10, "{partial}");
     }
 }

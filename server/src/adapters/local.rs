@@ -1,4 +1,5 @@
-//! Leases within one process: for a node that is alone, and for tests that run several in one process.
+//! Leases within one process: for a single node, and for tests that run several nodes in one
+//! process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +11,18 @@ use crate::core::Moment;
 use crate::core::task::SHARDS;
 use crate::ports::{Clock, Lock, PortError, Result};
 
-/// Hints that a watcher may be behind by before it loses count.
+/// Number of hints that a handle keeps. Hints beyond them are lost.
 const HINTS: usize = 1_024;
 
-/// Leases in memory. Each node has a handle of its own: see [`another`](Self::another).
+/// Leases in memory. Each node needs its own handle: see [`another`](Self::another).
 pub struct LocalLock {
     leases: Arc<Mutex<Leases>>,
     clock: Arc<dyn Clock>,
     hints: broadcast::Sender<Vec<u16>>,
-    heard: tokio::sync::Mutex<broadcast::Receiver<Vec<u16>>>,
+    receiver: tokio::sync::Mutex<broadcast::Receiver<Vec<u16>>>,
 }
 
-/// Who is there and who holds what, each until a moment.
+/// Announced nodes and leased shards, with their expiry.
 #[derive(Default)]
 struct Leases {
     nodes: BTreeMap<String, Moment>,
@@ -29,20 +30,20 @@ struct Leases {
 }
 
 impl LocalLock {
-    /// The first handle on leases that nobody else knows of; they run out by `clock`.
+    /// Creates leases, and the first handle on them. The leases expire by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let (hints, heard) = broadcast::channel(HINTS);
-        Self { leases: Arc::default(), clock, hints, heard: tokio::sync::Mutex::new(heard) }
+        let (hints, receiver) = broadcast::channel(HINTS);
+        Self { leases: Arc::default(), clock, hints, receiver: tokio::sync::Mutex::new(receiver) }
     }
 
-    /// A further node's handle on the same leases.
+    /// Returns another node's handle on the same leases.
     #[must_use]
     pub fn another(&self) -> Self {
         Self {
             leases: Arc::clone(&self.leases),
             clock: Arc::clone(&self.clock),
             hints: self.hints.clone(),
-            heard: tokio::sync::Mutex::new(self.hints.subscribe()),
+            receiver: tokio::sync::Mutex::new(self.hints.subscribe()),
         }
     }
 
@@ -50,7 +51,7 @@ impl LocalLock {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Now, and when what is taken now for `ttl_ms` runs out.
+    /// Returns the current time, and the expiry of a lease of `ttl_ms` milliseconds.
     fn term(&self, ttl_ms: u64) -> (Moment, Moment) {
         let now = self.clock.now();
         (now, now.plus_ms(i64::try_from(ttl_ms).unwrap_or(i64::MAX)))
@@ -70,7 +71,7 @@ impl Lock for LocalLock {
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
         let (now, until) = self.term(ttl_ms);
         let mut leases = self.leases();
-        let mut take = |shard: &u16| {
+        let mut acquire = |shard: &u16| {
             let (holder, lease) = leases.shards.entry(*shard).or_insert_with(|| (node.to_owned(), until));
             let is_ours = holder == node || *lease <= now;
             if is_ours {
@@ -78,7 +79,7 @@ impl Lock for LocalLock {
             }
             is_ours
         };
-        Ok(shards.iter().filter(|shard| take(shard)).copied().collect())
+        Ok(shards.iter().filter(|shard| acquire(shard)).copied().collect())
     }
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
@@ -91,15 +92,15 @@ impl Lock for LocalLock {
     }
 
     async fn wake(&self, shards: &[u16]) -> Result<()> {
-        // This handle listens itself, so there is somebody to hear it.
+        // The handle itself has a receiver, so sending cannot fail.
         let _ = self.hints.send(shards.to_vec());
         Ok(())
     }
 
     async fn next_hint(&self) -> Result<Vec<u16>> {
-        match self.heard.lock().await.recv().await {
+        match self.receiver.lock().await.recv().await {
             Ok(shards) => Ok(shards),
-            // What was missed may have named any of them.
+            // The lost hints may have named any shard.
             Err(RecvError::Lagged(_)) => Ok((0..SHARDS).collect()),
             Err(closed @ RecvError::Closed) => {
                 Err(PortError::Unavailable("the in-process lock", closed.into()))
@@ -114,7 +115,7 @@ mod tests {
     use crate::adapters::clock::ManualClock;
 
     #[tokio::test]
-    async fn a_lease_ends_when_its_time_has_come() {
+    async fn a_lease_expires_after_its_ttl() {
         let clock = Arc::new(ManualClock::new(Moment::from_ms(0)));
         let one = LocalLock::new(clock.clone());
         let two = one.another();
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_that_lost_count_is_told_to_look_everywhere() {
+    async fn a_handle_that_lost_hints_gets_all_shards() {
         let lock = LocalLock::new(Arc::new(ManualClock::new(Moment::from_ms(0))));
         for _ in 0..=HINTS {
             lock.wake(&[1]).await.unwrap();

@@ -1,4 +1,4 @@
-//! The ports' implementations: one a back end.
+//! Implementations of the ports, one per back end.
 
 pub mod absent;
 pub mod clock;

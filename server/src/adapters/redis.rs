@@ -1,4 +1,4 @@
-//! Leases in Redis: they spread the work over the nodes, and no more. Everything in it may be lost at any time.
+//! Leases in Redis. They only distribute the work, so every key may be lost at any time.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use crate::ports::{BoxError, Lock, PortError, Result};
 
 const NAME: &str = "Redis";
 
-/// Longest call. A watcher does better without an answer than with a late one.
-const LONGEST_CALL: Duration = Duration::from_secs(1);
-/// Pause after a failed subscription, so that a caller which asks again at once does not spin.
+/// Timeout of a call. A node continues without leases sooner than it waits for a late answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after a failed subscription, so that a caller which retries at once does not spin.
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
-/// After this long without a hint the subscription is asked whether it is still alive.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Interval without hints after which the subscription is pinged.
+const PING_AFTER: Duration = Duration::from_secs(5);
 
-/// Announces ARGV[1] for ARGV[2] ms by Redis' own clock; all nodes whose announcement has not run out.
+/// Announces ARGV[1] for ARGV[2] ms by the clock of Redis. Returns all nodes with a valid
+/// announcement.
 const JOIN: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,8 +29,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)";
 
-/// Takes or renews each key for ARGV[1] for ARGV[2] ms; the positions of those that it holds now.
-const HOLD: &str = "
+/// Acquires or renews each key for ARGV[1] for ARGV[2] ms. Returns the positions of the keys that
+/// ARGV[1] holds.
+const ACQUIRE: &str = "
 local held = {}
 for i, key in ipairs(KEYS) do
   local holder = redis.call('GET', key)
@@ -43,7 +45,8 @@ for i, key in ipairs(KEYS) do
 end
 return held";
 
-/// Frees what ARGV[1] holds of the keys after the first, which is the announcements'; ARGV[2] = 1 takes it out of those.
+/// Releases the keys after the first that ARGV[1] holds. The first key has the announcements;
+/// ARGV[2] = 1 removes ARGV[1] from them.
 const RELEASE: &str = "
 for i = 2, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('DEL', KEYS[i]) end
@@ -60,39 +63,41 @@ pub struct RedisLock {
 }
 
 impl RedisLock {
-    /// Leases under `prefix` in the Redis at `url`: `redis://`, `rediss://`, or a bare `host:port`. Nothing is sent yet, and
-    /// a Redis that is not there is asked again at each call. Needs a Tokio runtime.
+    /// Creates leases under `prefix` in the Redis at `url`: `redis://`, `rediss://`, or a bare
+    /// `host:port`. Connects at the first call, and again at each call while Redis is unreachable.
+    /// Needs a Tokio runtime.
     ///
     /// # Errors
-    /// When the URL cannot be used. The text never contains the password.
+    /// If the URL is invalid. The error never contains the password.
     pub fn new(url: &str, prefix: &str) -> std::result::Result<Self, PortError> {
         Self::trusting(url, prefix, None)
     }
 
-    /// The same, with the authority (PEM) whose signature a `rediss://` server must show; `None`: one that the system trusts.
+    /// Same as [`new`](Self::new), with a certificate authority (PEM) for `rediss://`. `None`: the
+    /// system's authorities.
     ///
     /// # Errors
-    /// When the URL or the authority cannot be used. The text never contains the password.
+    /// If the URL or the authority is invalid. The error never contains the password.
     pub fn trusting(
         url: &str,
         prefix: &str,
         authority: Option<Vec<u8>>,
     ) -> std::result::Result<Self, PortError> {
         let url = if url.contains("://") { url.to_owned() } else { format!("redis://{url}") };
-        // The process needs one provider of cryptography, and it may have been chosen before.
+        // Fails if another adapter has installed the provider before, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match authority {
             None => Client::open(url),
             root_cert => Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert }),
         };
-        let client = client.map_err(|_| bad_url())?;
+        let client = client.map_err(|_| invalid_url())?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
-            .set_connection_timeout(Some(LONGEST_CALL))
-            .set_response_timeout(Some(LONGEST_CALL));
+            .set_connection_timeout(Some(CALL_TIMEOUT))
+            .set_response_timeout(Some(CALL_TIMEOUT));
         let connection =
             ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(port_error)?;
-        // The braces keep all keys in one slot of a Redis Cluster.
+        // The braces put all keys into one slot of a Redis Cluster.
         Ok(Self { client, connection, prefix: format!("{{{prefix}}}"), hints: Mutex::new(None) })
     }
 
@@ -133,8 +138,8 @@ impl Lock for RedisLock {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = shards.iter().map(|shard| self.shard_key(*shard)).collect();
-        let held: Vec<usize> = self.call(&script(HOLD, &keys, node, ttl_ms)).await?;
-        Ok(held.into_iter().filter_map(|position| shards.get(position - 1).copied()).collect())
+        let positions: Vec<usize> = self.call(&script(ACQUIRE, &keys, node, ttl_ms)).await?;
+        Ok(positions.into_iter().filter_map(|position| shards.get(position - 1).copied()).collect())
     }
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
@@ -150,7 +155,7 @@ impl Lock for RedisLock {
     }
 
     async fn next_hint(&self) -> Result<Vec<u16>> {
-        // Held while waiting, so that a caller which stops waiting loses no hint that has arrived.
+        // The guard lives during the wait, so that a cancelled call loses no hint that has arrived.
         let mut hints = self.hints.lock().await;
         if hints.is_none() {
             match self.subscribe().await {
@@ -172,10 +177,10 @@ impl Lock for RedisLock {
 
 async fn next_hint(hints: &mut PubSub) -> Result<Vec<u16>> {
     loop {
-        match tokio::time::timeout(SILENCE, async { hints.on_message().next().await }).await {
+        match tokio::time::timeout(PING_AFTER, async { hints.on_message().next().await }).await {
             Ok(Some(message)) => return Ok(read_hint(message.get_payload_bytes())),
-            Ok(None) => return Err(unavailable("the subscription was closed")),
-            // A connection that broke without a word would be silent for ever.
+            Ok(None) => return Err(unavailable("Redis closed the subscription")),
+            // Without a ping, a silently broken connection would never report an error.
             Err(_) => bounded(hints.ping::<redis::Value>()).await.map(drop)?,
         }
     }
@@ -185,7 +190,7 @@ fn write_hint(shards: &[u16]) -> String {
     shards.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What cannot be read is left out: it is a hint.
+/// Skips invalid items: hints may be lost.
 fn read_hint(payload: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(payload);
     text.split(',').filter_map(|shard| shard.parse().ok()).collect()
@@ -198,13 +203,14 @@ fn script(code: &str, keys: &[String], node: &str, argument: u64) -> Cmd {
 }
 
 async fn bounded<T>(call: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
-    match tokio::time::timeout(LONGEST_CALL, call).await {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(answer) => answer.map_err(port_error),
         Err(elapsed) => Err(unavailable(elapsed)),
     }
 }
 
-/// A Redis that fails over, loads, or is out of memory is as good as absent; only what no waiting mends is refused.
+/// Maps an error. Fail-over, loading and lack of memory count as unavailable; errors that waiting
+/// cannot fix are refused.
 fn port_error(error: redis::RedisError) -> PortError {
     use redis::{ErrorKind, ServerErrorKind};
     match error.kind() {
@@ -222,8 +228,8 @@ fn unavailable(cause: impl Into<BoxError>) -> PortError {
     PortError::Unavailable(NAME, cause.into())
 }
 
-fn bad_url() -> PortError {
-    let why = "the URL cannot be used; it should read redis://host:port or rediss://user:password@host:port";
+fn invalid_url() -> PortError {
+    let why = "invalid URL: write redis://host:port or rediss://user:password@host:port";
     PortError::Refused(NAME, why.into())
 }
 
@@ -232,14 +238,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hint_survives_the_wire_and_rubbish_is_left_out() {
+    fn a_hint_is_read_as_written_and_invalid_items_are_skipped() {
         assert_eq!(read_hint(write_hint(&[0, 7, 63]).as_bytes()), [0, 7, 63]);
         assert!(read_hint(b"").is_empty());
         assert_eq!(read_hint(b"7,x,70000,\xff"), [7]);
     }
 
     #[tokio::test]
-    async fn a_bad_url_is_named_without_its_password() {
+    async fn an_invalid_url_is_reported_without_its_password() {
         let error = RedisLock::new("http://user:secret@host", "p").err().unwrap();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("redis://") && !cause.contains("secret"), "{cause}");

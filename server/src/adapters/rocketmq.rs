@@ -1,4 +1,4 @@
-//! The bus on RocketMQ.
+//! The RocketMQ bus.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ports::{Bus, BusMessage, PortError, Result};
 
 const NAME: &str = "RocketMQ";
-/// Pause before a reader that broke off begins again.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Pause before a failed consumer restarts.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
-/// The bus on RocketMQ.
+/// A bus on RocketMQ.
 pub struct RocketMqBus(Producer);
 
 impl RocketMqBus {
-    /// A bus; nothing is sent yet, and a broker that is not there is asked again at each call.
+    /// Creates a bus. Connects at the first call, and again at each call while the broker is
+    /// unreachable.
     pub fn new(config: RocketMqConfig) -> Self {
         Self(Producer::new(config))
     }
@@ -33,7 +34,7 @@ fn port_error(failed: RocketMqError) -> PortError {
     }
 }
 
-fn out(message: BusMessage) -> OutMessage {
+fn outgoing(message: BusMessage) -> OutMessage {
     OutMessage {
         tag: message.tag,
         key: message.key,
@@ -45,7 +46,7 @@ fn out(message: BusMessage) -> OutMessage {
 #[async_trait]
 impl Bus for RocketMqBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
-        let answers = self.0.send(messages.into_iter().map(out).collect()).await;
+        let answers = self.0.send(messages.into_iter().map(outgoing).collect()).await;
         answers.into_iter().map(|answer| answer.map_err(port_error)).collect()
     }
 
@@ -62,10 +63,10 @@ impl Bus for RocketMqBus {
     }
 }
 
-/// Takes a message's body, and says what becomes of the message.
-pub type Take = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Verdict> + Send + Sync>;
+/// Handles a message's body, and decides whether the message is acknowledged.
+pub type MessageHandler = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
-struct Reader(Take);
+struct Reader(MessageHandler);
 
 #[async_trait]
 impl Deliver for Reader {
@@ -74,15 +75,15 @@ impl Deliver for Reader {
     }
 }
 
-/// Reads every message of a topic until `shutdown`; a broker that is not there is waited for.
-pub async fn read(config: RocketMqConfig, take: Take, shutdown: CancellationToken) {
-    let reader: Arc<dyn Deliver> = Arc::new(Reader(take));
+/// Consumes every message of a topic until `shutdown`. Waits while the broker is unreachable.
+pub async fn read(config: RocketMqConfig, handle: MessageHandler, shutdown: CancellationToken) {
+    let reader: Arc<dyn Deliver> = Arc::new(Reader(handle));
     let transport = RocketMq::new(config.clone());
     while !shutdown.is_cancelled() {
         let ended = transport.run(Subscription::All, Arc::clone(&reader), shutdown.clone()).await;
         if let Err(error) = ended {
-            tracing::warn!(topic = config.topic, %error, "the topic cannot be read; it is tried again");
-            shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            tracing::warn!(topic = config.topic, %error, "consumer failed; restarting");
+            shutdown.run_until_cancelled(tokio::time::sleep(RESTART_PAUSE)).await;
         }
     }
 }

@@ -1,25 +1,25 @@
-//! Rows that cannot be read: damaged by hand, or written by a release that is newer. A scan passes over them, since the tasks beside
-//! them must not wait for somebody who mends one, and says so; who asks for such a row by its id gets the error.
+//! Unreadable rows: damaged, or written by a newer release. A scan skips an unreadable row and logs
+//! it, so that other tasks do not wait for a repair. Reading an unreadable row by its id fails.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
-/// So many rows are remembered as told.
-const REMEMBERED: usize = 1_000;
+/// Largest number of rows that are logged.
+const MAX_LOGGED: usize = 1_000;
 
-static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Says once a process that the row cannot be read: a scan comes by twice a second.
-pub fn tell(ledger: &'static str, row: &str, cause: &dyn Display) {
-    if is_news(row) {
-        tracing::error!(ledger, row, %cause, "a row cannot be read and is passed over; mend or remove it");
+/// Logs an unreadable row, once per process: a scan meets the row twice a second.
+pub fn log(ledger: &'static str, row: &str, cause: &dyn Display) {
+    if is_first(row) {
+        tracing::error!(ledger, row, %cause, "unreadable row skipped; repair or remove the row");
     }
 }
 
-fn is_news(row: &str) -> bool {
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    told.len() < REMEMBERED && told.insert(row.to_owned())
+fn is_first(row: &str) -> bool {
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    logged.len() < MAX_LOGGED && logged.insert(row.to_owned())
 }
 
 #[cfg(test)]
@@ -27,9 +27,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_is_told_once() {
-        assert!(is_news("a damaged row"));
-        assert!(!is_news("a damaged row"));
-        assert!(is_news("another damaged row"));
+    fn each_row_is_logged_once() {
+        assert!(is_first("a damaged row"));
+        assert!(!is_first("a damaged row"));
+        assert!(is_first("another damaged row"));
     }
 }

@@ -1,4 +1,5 @@
-//! Posts alerts as JSON. A dead receiver costs alerts, never time: a bounded queue stands in between.
+//! Posts alerts as JSON. A bounded queue decouples the receiver: an unreachable receiver costs
+//! alerts, but never time.
 
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::core::alert::{AlertEvent, AlertTransition};
 use crate::ports::AlertSink;
 
-/// Posts that wait at most.
+/// Largest number of waiting posts.
 const QUEUE: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// The sink.
+/// An alert sink that posts to a URL.
 pub struct Webhook {
     queue: Sender<Post>,
 }
 
-/// What is posted. `text` is what chat programs show; the rest is for programs.
+/// The JSON body. Chat programs show `text`; other programs read `alerts`.
 #[derive(Debug, Clone, Serialize)]
 struct Post {
     text: String,
@@ -38,7 +39,7 @@ struct Alert {
     at: String,
 }
 
-/// Who posts. Its address may hold a token, and is never logged.
+/// The posting task. Its URL may contain a token, and is never logged.
 struct Poster {
     client: Client,
     url: String,
@@ -47,15 +48,16 @@ struct Poster {
 }
 
 impl Webhook {
-    /// Starts posting to `url`, on the runtime that this is called on. Each try may take `timeout`, each post `attempts` tries.
+    /// Starts posting to `url`, on the current Tokio runtime. `timeout` applies to each attempt;
+    /// each post has at most `attempts` attempts.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// If the HTTP client cannot be created.
     pub fn start(url: &str, timeout: Duration, attempts: u32) -> reqwest::Result<Self> {
-        Poster::new(url, timeout, attempts, FIRST_PAUSE).map(Self::fed_to)
+        Poster::new(url, timeout, attempts, FIRST_PAUSE).map(Self::with_poster)
     }
 
-    fn fed_to(poster: Poster) -> Self {
+    fn with_poster(poster: Poster) -> Self {
         let (queue, posts) = mpsc::channel(QUEUE);
         tokio::spawn(poster.run(posts));
         Self { queue }
@@ -67,7 +69,7 @@ impl AlertSink for Webhook {
         let alerts: Vec<_> = events.iter().map(alert).collect();
         let text = alerts.iter().map(line).collect::<Vec<_>>().join("\n");
         if self.queue.try_send(Post { text, alerts }).is_err() {
-            tracing::warn!(alerts = events.len(), "the webhook does not keep up; alerts are not posted");
+            tracing::warn!(alerts = events.len(), "webhook queue full; alerts dropped");
         }
     }
 }
@@ -96,7 +98,7 @@ fn line(alert: &Alert) -> String {
 
 impl Poster {
     fn new(url: &str, timeout: Duration, attempts: u32, first_pause: Duration) -> reqwest::Result<Self> {
-        // The process needs one provider of cryptography, and it may have been chosen before.
+        // Fails if another adapter has installed the provider before, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(timeout).redirect(Policy::none()).build();
         let client = client.map_err(reqwest::Error::without_url)?;
@@ -105,8 +107,8 @@ impl Poster {
 
     async fn run(self, mut posts: Receiver<Post>) {
         while let Some(post) = posts.recv().await {
-            if let Err(why) = self.post(&post).await {
-                tracing::warn!(why, alerts = post.alerts.len(), "alerts could not be posted");
+            if let Err(error) = self.post(&post).await {
+                tracing::warn!(error, alerts = post.alerts.len(), "webhook post failed; alerts dropped");
             }
         }
     }
@@ -116,7 +118,7 @@ impl Poster {
         for attempt in 1.. {
             match self.try_once(post).await {
                 Ok(()) => break,
-                Err((why, passes)) if attempt >= self.attempts || !passes => return Err(why),
+                Err((error, is_temporary)) if attempt >= self.attempts || !is_temporary => return Err(error),
                 Err(_) => tokio::time::sleep(pause).await,
             }
             pause = pause.saturating_mul(2);
@@ -124,12 +126,16 @@ impl Poster {
         Ok(())
     }
 
-    /// The error, and whether it may pass.
+    /// Posts once. An error has a flag: whether it may be temporary.
     async fn try_once(&self, post: &Post) -> Result<(), (String, bool)> {
         let answer = self.client.post(&self.url).json(post).send().await;
         let status = answer.map_err(|error| (error.without_url().to_string(), true))?.status();
-        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        if status.is_success() { Ok(()) } else { Err((format!("answered {status}"), passes)) }
+        let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err((format!("the receiver answered {status}"), is_temporary))
+        }
     }
 }
 
@@ -157,13 +163,14 @@ mod tests {
         }
     }
 
-    /// A receiver that answers with the statuses in turn, the last one for ever; what it got comes out of the channel.
+    /// Starts a receiver that answers with the statuses in turn, and then always with the last one.
+    /// The channel returns the received bodies.
     async fn receiver(statuses: &'static [u16]) -> (String, Receiver<Value>) {
-        let (got, posts) = mpsc::channel(100);
+        let (received, posts) = mpsc::channel(100);
         let count = Arc::new(AtomicUsize::new(0));
         let answer = move |Json(body): Json<Value>| async move {
             let nth = count.fetch_add(1, Ordering::SeqCst).min(statuses.len() - 1);
-            got.send(body).await.unwrap();
+            received.send(body).await.unwrap();
             StatusCode::from_u16(statuses[nth]).unwrap()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -179,11 +186,11 @@ mod tests {
     }
 
     fn webhook(url: &str, attempts: u32) -> Webhook {
-        Webhook::fed_to(poster(url, attempts))
+        Webhook::with_poster(poster(url, attempts))
     }
 
     #[tokio::test]
-    async fn an_alert_is_posted_and_tried_again() {
+    async fn a_failed_post_is_repeated() {
         let (url, mut posts) = receiver(&[500, 429, 200]).await;
         let webhook = webhook(&url, 3);
         webhook.send(&[event()]);
@@ -197,10 +204,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_not_repeated_and_tries_are_bounded() {
+    async fn a_refused_post_is_not_repeated_and_attempts_are_limited() {
         let (url, mut posts) = receiver(&[400, 500]).await;
         let webhook = webhook(&url, 2);
-        // One try for the refused post, two for the second, and no more: the third post is next.
+        // One attempt for the refused post, two for the second post; then the third post follows.
         for value in [1, 2, 3] {
             webhook.send(&[AlertEvent { value, ..event() }]);
         }
@@ -212,19 +219,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_receiver_that_never_answers_costs_no_time() {
+    async fn a_receiver_that_never_answers_does_not_block() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let webhook = webhook(&format!("http://{}/", listener.local_addr().unwrap()), 1);
         for _ in 0..QUEUE * 2 {
             webhook.send(&[event()]);
         }
-        assert_eq!(webhook.queue.capacity(), 0, "what does not fit is dropped");
+        assert_eq!(webhook.queue.capacity(), 0, "posts beyond the queue are dropped");
     }
 
     #[tokio::test]
-    async fn a_failure_does_not_speak_of_the_address() {
+    async fn an_error_does_not_contain_the_url() {
         let url = "http://user:canary-7f3a@127.0.0.1:1/canary-7f3a?token=canary-7f3a";
-        let why = poster(url, 1).post(&Post { text: String::new(), alerts: vec![] }).await.unwrap_err();
-        assert!(!why.contains("canary-7f3a"), "{why}");
+        let error = poster(url, 1).post(&Post { text: String::new(), alerts: vec![] }).await.unwrap_err();
+        assert!(!error.contains("canary-7f3a"), "{error}");
     }
 }

@@ -1,47 +1,47 @@
-//! Who may do what: scopes, the tags that a token is limited to, and its end.
+//! Permissions of access tokens: scopes, tags and expiry.
 
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use super::tag::{self, InvalidTag};
 
-/// Most tags that one token can be limited to: a listing asks the store once for each.
+/// Largest number of tags of a token. A listing needs one store query per tag.
 pub const MAX_TAGS: usize = 64;
 
-/// Longest name of a token.
+/// Longest name of a token, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 
-/// Why a token is not made; the text is for the person who asks for it.
+/// Why a token cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// Nobody could tell it from others.
+    /// Empty or blank, too long, or with control characters.
     #[error("name should have between 1 and {MAX_NAME_BYTES} bytes, and no control characters")]
     Name,
-    /// It would allow nothing.
+    /// Without a scope the token allows nothing.
     #[error("scopes should name at least one of task:read, task:write, run:pull, admin")]
     NoScope,
-    /// Too many tags.
+    /// More than [`MAX_TAGS`] tags.
     #[error("tags should have at most {MAX_TAGS} items")]
     TooManyTags,
-    /// No task can have such a name.
-    #[error("a tag of tags is none that a task can have: {0}")]
+    /// Not a valid tag.
+    #[error("tags contains an invalid tag: {0}")]
     Tag(InvalidTag),
-    /// Who may make tokens can make one without limits.
-    #[error("tags cannot limit the scope admin: leave tags or admin out")]
+    /// An admin can create a token without tags, so tags would not limit an admin.
+    #[error("tags cannot limit the scope admin: omit tags or admin")]
     LimitedAdmin,
-    /// It would never hold.
+    /// The token would already have expired.
     #[error("expires_at should be in the future")]
-    Over,
+    Expired,
 }
 
 impl InvalidToken {
-    /// The field at fault.
+    /// Returns the name of the invalid field.
     pub const fn field(&self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::NoScope => "scopes",
             Self::TooManyTags | Self::Tag(_) | Self::LimitedAdmin => "tags",
-            Self::Over => "expires_at",
+            Self::Expired => "expires_at",
         }
     }
 }
@@ -55,28 +55,27 @@ pub fn check_name(name: &str) -> Result<(), InvalidToken> {
     if fits && !name.chars().any(char::is_control) { Ok(()) } else { Err(InvalidToken::Name) }
 }
 
-/// What a token allows.
+/// An action that a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
-    /// Look at tasks, runs, queues and numbers.
+    /// Read tasks, runs, queues and counters.
     #[serde(rename = "task:read")]
     TaskRead,
-    /// Create and change tasks, retry and cancel runs; whoever changes something may look at it as well.
+    /// Create and change tasks, retry and cancel runs. Includes `task:read`.
     #[serde(rename = "task:write")]
     TaskWrite,
-    /// Take runs from queues, keep them, report on them.
+    /// Lease runs from queues, renew leases, report outcomes.
     #[serde(rename = "run:pull")]
     RunPull,
-    /// Everything, tokens included.
+    /// Everything, including tokens.
     #[serde(rename = "admin")]
     Admin,
 }
 
 impl Scope {
-    /// Every one.
     pub const ALL: [Self; 4] = [Self::TaskRead, Self::TaskWrite, Self::RunPull, Self::Admin];
 
-    /// As it is written.
+    /// Returns the scope as the API spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TaskRead => "task:read",
@@ -86,43 +85,42 @@ impl Scope {
         }
     }
 
-    /// The scope that is written so.
+    /// Returns the scope that [`as_str`](Self::as_str) spells as `word`.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
 
-    /// Whether who has this one may do what needs the other.
+    /// Returns whether this scope includes the needed one.
     pub fn covers(self, needed: Self) -> bool {
         self == needed || self == Self::Admin || (self, needed) == (Self::TaskWrite, Self::TaskRead)
     }
 }
 
-/// What somebody may do, and to what.
+/// The rights of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// What it allows.
     pub scopes: Vec<Scope>,
-    /// Only for tasks, runs and queues of these names; none: for all.
+    /// Names of the tasks, runs and queues that the rights apply to. Empty: all.
     pub tags: Vec<String>,
-    /// From when on it holds no more.
+    /// When the rights expire. `None`: never.
     pub expires_at: Option<Moment>,
 }
 
 impl Grant {
-    /// Everything, for ever.
+    /// Grants everything, without expiry.
     pub fn everything() -> Self {
         Self { scopes: vec![Scope::Admin], tags: Vec::new(), expires_at: None }
     }
 
-    /// Everything but what is an admin's.
+    /// Grants everything except administration.
     pub fn trusted_network() -> Self {
         Self { scopes: vec![Scope::TaskWrite, Scope::RunPull], tags: Vec::new(), expires_at: None }
     }
 
-    /// Checks that a token with it can be of use.
+    /// Checks that a token with these rights is valid and useful.
     ///
     /// # Errors
-    /// Says which rule is broken.
+    /// The first broken rule.
     pub fn check(&self, now: Moment) -> Result<(), InvalidToken> {
         if self.scopes.is_empty() {
             return Err(InvalidToken::NoScope);
@@ -134,25 +132,25 @@ impl Grant {
         if self.is_limited() && self.allows(Scope::Admin) {
             return Err(InvalidToken::LimitedAdmin);
         }
-        if self.has_expired(now) { Err(InvalidToken::Over) } else { Ok(()) }
+        if self.has_expired(now) { Err(InvalidToken::Expired) } else { Ok(()) }
     }
 
-    /// Whether it allows what needs this scope.
+    /// Returns whether the scopes include the needed one.
     pub fn allows(&self, needed: Scope) -> bool {
         self.scopes.iter().any(|scope| scope.covers(needed))
     }
 
-    /// Whether a tag or a queue of this name is within its limits.
+    /// Returns whether the rights apply to the tag or queue `name`.
     pub fn allows_tag(&self, name: &str) -> bool {
         self.tags.is_empty() || self.tags.iter().any(|tag| tag == name)
     }
 
-    /// Whether it is limited to some tags.
+    /// Returns whether the rights are limited to some tags.
     pub fn is_limited(&self) -> bool {
         !self.tags.is_empty()
     }
 
-    /// Whether its time is over.
+    /// Returns whether the rights have expired. The expiry itself is exclusive.
     pub fn has_expired(&self, now: Moment) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
     }
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_covers_itself_and_little_else() {
+    fn write_includes_read_and_admin_includes_everything() {
         use Scope::{Admin, RunPull, TaskRead, TaskWrite};
         let covered = |scope: Scope| Scope::ALL.into_iter().filter(|needed| scope.covers(*needed)).collect();
         let all: [Vec<Scope>; 4] = Scope::ALL.map(covered);
@@ -179,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_wire() {
+    fn serde_and_as_str_spell_a_scope_alike() {
         for scope in Scope::ALL {
             assert_eq!(Scope::parse(scope.as_str()), Some(scope));
             assert_eq!(serde_json::to_string(&scope).unwrap(), format!("{:?}", scope.as_str()));
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_the_whole_name() {
+    fn a_tag_must_match_the_whole_name() {
         let limited = grant(&[Scope::TaskWrite], &["mail", "order.close"]);
         assert!(limited.allows_tag("mail") && limited.allows_tag("order.close") && limited.is_limited());
         for other in ["", "mai", "mail2", "Mail", "order", "order.close "] {
@@ -198,18 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_of_no_use_is_not_made() {
+    fn a_useless_token_is_refused() {
         let now = Moment::from_sec(5);
         let over = Grant { expires_at: Some(now), ..Grant::everything() };
         let many = vec!["t"; MAX_TAGS + 1];
-        for (grant, why) in [
+        for (grant, error) in [
             (grant(&[], &[]), InvalidToken::NoScope),
             (grant(&[Scope::TaskRead], &many), InvalidToken::TooManyTags),
             (grant(&[Scope::TaskRead], &["a|b"]), InvalidToken::Tag(InvalidTag::FilterSyntax)),
             (grant(&[Scope::TaskRead, Scope::Admin], &["a"]), InvalidToken::LimitedAdmin),
-            (over, InvalidToken::Over),
+            (over, InvalidToken::Expired),
         ] {
-            assert_eq!(grant.check(now), Err(why));
+            assert_eq!(grant.check(now), Err(error));
         }
         assert_eq!(grant(&[Scope::RunPull], &["a"]).check(now), Ok(()));
         assert!(check_name("ci").is_ok());
@@ -219,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_allowed_by_no_scope_and_the_end_is_exclusive() {
+    fn no_scope_allows_nothing_and_the_expiry_is_exclusive() {
         let mut none = grant(&[], &[]);
         assert!(Scope::ALL.into_iter().all(|scope| !none.allows(scope)));
         let end = Moment::from_sec(5);
-        assert!(!none.has_expired(end), "without an end it lasts");
+        assert!(!none.has_expired(end), "without an expiry the rights are unlimited in time");
         none.expires_at = Some(end);
         assert!(none.has_expired(end) && !none.has_expired(end.plus_ms(-1)));
         assert!(Scope::ALL.into_iter().all(|scope| Grant::everything().allows(scope)));

@@ -2,8 +2,8 @@
 
 use super::{Moment, Task, TaskId, TaskState};
 
-/// How far the store's clock may be behind a moment that a task steps past, in milliseconds: the loss by
-/// rounding.
+/// How far the store's clock may be behind a moment that a task steps past, in milliseconds: the
+/// loss by rounding.
 pub const CLOCK_TOLERANCE_MS: i64 = 1;
 
 /// A step of a task past one moment, or past a stretch of skipped moments.
@@ -23,15 +23,15 @@ pub struct Advance {
 }
 
 impl Advance {
-    /// Returns whether the step may be made at `now`, by the store's clock: the task is active, has the
-    /// expected revision and next moment, and the moment has come.
+    /// Returns whether the step may be made at `now`, by the store's clock: the task is active, has
+    /// the expected revision and next moment, and the moment has come.
     pub fn is_allowed(&self, task: &Task, now: Moment) -> bool {
         let is_expected = task.position() == (self.rev, TaskState::Active, Some(self.due));
         is_expected && self.due <= now.plus_ms(CLOCK_TOLERANCE_MS)
     }
 
-    /// Returns whether the task has passed the moment at the expected revision, by this step or by another
-    /// node's.
+    /// Returns whether the task has passed the moment at the expected revision, by this step or by
+    /// another node's.
     pub fn has_passed(&self, task: &Task) -> bool {
         task.has_passed(self.rev, self.last_due_at)
     }
@@ -52,5 +52,57 @@ impl Task {
             return moved;
         }
         Self { state: TaskState::Finished, dedup_key: None, ..moved }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Schedule;
+    use crate::core::submission::Submission;
+
+    const NOW: Moment = Moment::from_sec(1_000);
+
+    fn every_second() -> Task {
+        let definition =
+            Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("n", "d") };
+        definition.accept(TaskId::new(uuid::Uuid::nil()), NOW).unwrap()
+    }
+
+    fn fire(task: &Task) -> Advance {
+        Advance {
+            task_id: task.id.clone(),
+            rev: 1,
+            due: NOW,
+            last_due_at: NOW,
+            next_due_at: Some(NOW.plus_ms(1_000)),
+            fires: true,
+        }
+    }
+
+    #[test]
+    fn a_step_needs_the_expected_position_and_a_moment_that_has_come() {
+        let (task, advance) = (every_second(), fire(&every_second()));
+        assert!(advance.is_allowed(&task, NOW));
+        assert!(advance.is_allowed(&task, NOW.plus_ms(-CLOCK_TOLERANCE_MS)));
+        assert!(!advance.is_allowed(&task, NOW.plus_ms(-CLOCK_TOLERANCE_MS - 1)));
+        assert!(!advance.is_allowed(&task.next_revision(&[]), NOW));
+        assert!(!advance.is_allowed(&task.stepped(&advance), NOW));
+        assert!(!advance.is_allowed(&Task { state: TaskState::Paused, ..task }, NOW));
+    }
+
+    #[test]
+    fn a_step_counts_a_fire_and_the_last_step_finishes_the_task() {
+        let task = every_second();
+        let advance = fire(&task);
+        let stepped = task.stepped(&advance);
+        assert!(advance.has_passed(&stepped) && !advance.has_passed(&task));
+        assert_eq!((stepped.next_due_at, stepped.fired_count), (advance.next_due_at, 1));
+        assert_eq!((stepped.state, &stepped.dedup_key), (TaskState::Active, &task.dedup_key));
+
+        let skipped = task.stepped(&Advance { fires: false, ..advance.clone() });
+        assert_eq!((skipped.last_due_at, skipped.fired_count), (Some(NOW), 0));
+        let finished = task.stepped(&Advance { next_due_at: None, ..advance });
+        assert_eq!((finished.state, finished.dedup_key), (TaskState::Finished, None));
     }
 }

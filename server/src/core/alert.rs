@@ -1,33 +1,32 @@
-//! When a backlog is worth a person's attention: thresholds with hysteresis, and reminders.
+//! Alerts: thresholds with hysteresis, and reminders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Moment;
 
-/// What is counted.
+/// A quantity with a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// Runs fired in a minute, by tag.
+    /// Runs fired per minute, by tag.
     Fires,
-    /// Moments due but not fired, by tag.
+    /// Moments that are due but not fired, by tag.
     Due,
-    /// Runs fired but unreported, by tag.
+    /// Runs that were fired and have no outcome yet, by tag.
     Unreported,
     /// Messages that wait in the broker, by consumer group.
     Lag,
 }
 
-/// What an alert speaks of: one tag or group, or all of them together.
+/// Identifies an alert: a measure of one tag or group, or of all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AlertKey {
-    /// What is counted.
     pub measure: Measure,
-    /// The tag or group; `None`: all of them.
+    /// Tag or consumer group. `None`: the total of all.
     pub subject: Option<String>,
 }
 
 impl AlertKey {
-    /// The word that log lines begin with; the first two are the v1 contract's.
+    /// Returns the first word of the log line. The first two codes are part of the v1 contract.
     pub fn code(&self) -> &'static str {
         match (self.measure, &self.subject) {
             (Measure::Fires, Some(_)) => "#NAME_TO_MANY_TASK",
@@ -41,7 +40,7 @@ impl AlertKey {
         }
     }
 
-    /// The same for metrics and webhooks.
+    /// Returns the name of the alert in metrics and webhooks.
     pub fn kind(&self) -> &'static str {
         match (self.measure, &self.subject) {
             (Measure::Fires, Some(_)) => "fires_per_tag",
@@ -56,20 +55,20 @@ impl AlertKey {
     }
 }
 
-/// Thresholds, each for one subject and for all of them; 0 or less is off.
+/// Thresholds: for one tag or group, and for the total. 0 or less disables a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Of fires in a minute.
+    /// Fires per minute.
     pub fires: (i64, i64),
-    /// Of moments due but not fired.
+    /// Moments that are due but not fired.
     pub due: (i64, i64),
-    /// Of runs fired but unreported.
+    /// Runs that were fired and have no outcome yet.
     pub unreported: (i64, i64),
-    /// Of messages that wait in the broker.
+    /// Messages that wait in the broker.
     pub lag: (i64, i64),
-    /// An alert ends below this part of its threshold.
+    /// An alert is cleared below threshold times `clear_ratio`.
     pub clear_ratio: f64,
-    /// An alert that lasts is repeated after this many milliseconds.
+    /// Interval of reminders, in milliseconds. `None`: no reminders.
     pub remind_ms: Option<i64>,
 }
 
@@ -85,50 +84,46 @@ impl Limits {
     }
 }
 
-/// What was counted. Subjects that are not named count 0; a measure without a reading keeps its alerts as they are.
+/// The current values of a measure. A missing tag or group has the value 0. A measure without a
+/// reading keeps its alerts unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// What was counted.
     pub measure: Measure,
-    /// By subject.
+    /// Value of each tag or group.
     pub rows: Vec<(String, u64)>,
 }
 
-/// What has become of an alert.
+/// A change of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertTransition {
-    /// It begins.
+    /// The value has exceeded the threshold.
     Raised,
-    /// It lasts.
+    /// The alert is still raised, and the reminder interval has passed.
     Reminder,
-    /// It is over.
+    /// The value is below the threshold again.
     Cleared,
 }
 
-/// A word to a person.
+/// A notification about an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertEvent {
-    /// What it speaks of.
     pub key: AlertKey,
-    /// What has become of it.
     pub change: AlertTransition,
-    /// What was counted.
     pub value: u64,
-    /// What it was measured against.
     pub threshold: i64,
-    /// Since when it is raised.
+    /// When the alert was raised.
     pub since: Moment,
-    /// When it was counted.
+    /// When the value was read.
     pub at: Moment,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Raised {
     since: Moment,
-    told_at: Moment,
+    notified_at: Moment,
 }
 
-/// The alerts that are raised, and the rule that raises and clears them.
+/// The raised alerts, and the rules that raise and clear them.
 #[derive(Debug)]
 pub struct Alerts {
     limits: Limits,
@@ -136,34 +131,35 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// None is raised.
+    /// Starts without raised alerts.
     pub fn new(limits: Limits) -> Self {
         Self { limits, raised: BTreeMap::new() }
     }
 
-    /// The alerts that are raised now.
+    /// Returns the raised alerts.
     pub fn raised(&self) -> impl Iterator<Item = &AlertKey> {
         self.raised.keys()
     }
 
-    /// Forgets every alert: somebody else watches now.
+    /// Drops every alert without a notification: another node now watches the backlog.
     pub fn clear(&mut self) {
         self.raised.clear();
     }
 
-    /// Takes in what was counted at `now`; what is to be told.
+    /// Applies the values read at `now`, and returns the notifications to send.
     pub fn evaluate(&mut self, readings: &[Reading], now: Moment) -> Vec<AlertEvent> {
         let values = readings.iter().flat_map(|reading| self.values(reading));
         let values: BTreeMap<_, _> = values.collect();
         values.into_iter().filter_map(|(key, value)| self.judge(key, value, now)).collect()
     }
 
-    /// The value of each subject of a reading, of their total, and of the raised ones that it does not name.
+    /// Returns the value of each subject, of the total, and 0 for raised alerts whose subject is
+    /// missing.
     fn values(&self, reading: &Reading) -> BTreeMap<AlertKey, u64> {
         let key = |subject| AlertKey { measure: reading.measure, subject };
-        let gone: BTreeSet<_> =
+        let missing: BTreeSet<_> =
             self.raised.keys().filter(|raised| raised.measure == reading.measure).cloned().collect();
-        let mut values: BTreeMap<_, _> = gone.into_iter().map(|key| (key, 0)).collect();
+        let mut values: BTreeMap<_, _> = missing.into_iter().map(|key| (key, 0)).collect();
         values.extend(reading.rows.iter().map(|(subject, value)| (key(Some(subject.clone())), *value)));
         values.insert(key(None), reading.rows.iter().map(|(_, value)| value).sum());
         values
@@ -172,25 +168,25 @@ impl Alerts {
     fn judge(&mut self, key: AlertKey, value: u64, now: Moment) -> Option<AlertEvent> {
         let threshold = self.limits.of(&key);
         let exceeds = threshold > 0 && value > threshold as u64;
-        let calm = (value as f64) < threshold as f64 * self.limits.clear_ratio;
+        let is_below = (value as f64) < threshold as f64 * self.limits.clear_ratio;
         let raised = self.raised.get(&key).copied();
         let (change, since) = match raised {
             None if exceeds => (AlertTransition::Raised, now),
-            Some(raised) if calm => (AlertTransition::Cleared, raised.since),
+            Some(raised) if is_below => (AlertTransition::Cleared, raised.since),
             Some(raised) if self.remind_due(raised, now) => (AlertTransition::Reminder, raised.since),
             None | Some(_) => return None,
         };
         match change {
             AlertTransition::Cleared => self.raised.remove(&key),
             AlertTransition::Raised | AlertTransition::Reminder => {
-                self.raised.insert(key.clone(), Raised { since, told_at: now })
+                self.raised.insert(key.clone(), Raised { since, notified_at: now })
             }
         };
         Some(AlertEvent { key, change, value, threshold, since, at: now })
     }
 
     fn remind_due(&self, raised: Raised, now: Moment) -> bool {
-        self.limits.remind_ms.is_some_and(|remind_ms| now.since(raised.told_at) >= remind_ms)
+        self.limits.remind_ms.is_some_and(|remind_ms| now.since(raised.notified_at) >= remind_ms)
     }
 }
 
@@ -212,14 +208,14 @@ mod tests {
         Reading { measure: Measure::Due, rows }
     }
 
-    fn told(events: &[AlertEvent]) -> Vec<(&'static str, Option<&str>, AlertTransition, u64)> {
-        let one = |event: &'_ AlertEvent| (event.key.code(), event.change, event.value);
-        let mut told = Vec::new();
+    fn summary(events: &[AlertEvent]) -> Vec<(&'static str, Option<&str>, AlertTransition, u64)> {
+        let row = |event: &'_ AlertEvent| (event.key.code(), event.change, event.value);
+        let mut rows = Vec::new();
         for event in events {
-            let (code, change, value) = one(event);
-            told.push((code, event.key.subject.as_deref(), change, value));
+            let (code, change, value) = row(event);
+            rows.push((code, event.key.subject.as_deref(), change, value));
         }
-        told
+        rows
     }
 
     fn at(sec: i64) -> Moment {
@@ -227,44 +223,44 @@ mod tests {
     }
 
     #[test]
-    fn raises_above_the_threshold_and_not_at_it() {
+    fn an_alert_is_raised_above_the_threshold() {
         let mut alerts = Alerts::new(LIMITS);
         assert_eq!(alerts.evaluate(&[due(&[("a", 10)])], at(0)), []);
         let events = alerts.evaluate(&[due(&[("a", 11)])], at(1));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Raised, 11)]);
+        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Raised, 11)]);
         assert_eq!((events[0].threshold, events[0].since), (10, at(1)));
     }
 
     #[test]
-    fn between_the_two_bounds_nothing_is_said() {
+    fn between_the_two_bounds_an_alert_does_not_change() {
         let mut alerts = Alerts::new(LIMITS);
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         for value in [9, 10, 11, 8] {
             assert_eq!(alerts.evaluate(&[due(&[("a", value)])], at(1)), [], "{value}");
         }
         let events = alerts.evaluate(&[due(&[("a", 7)])], at(2));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 7)]);
+        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 7)]);
         assert_eq!(events[0].since, at(0));
         assert_eq!(alerts.raised().count(), 0);
     }
 
     #[test]
-    fn the_total_has_a_threshold_of_its_own() {
+    fn the_total_has_its_own_threshold() {
         let mut alerts = Alerts::new(LIMITS);
         let events = alerts.evaluate(&[due(&[("a", 8), ("b", 8)])], at(0));
-        assert_eq!(told(&events), [("#BACKLOG_DUE_TOTAL", None, AlertTransition::Raised, 16)]);
+        assert_eq!(summary(&events), [("#BACKLOG_DUE_TOTAL", None, AlertTransition::Raised, 16)]);
     }
 
     #[test]
-    fn a_subject_that_is_gone_is_cleared() {
+    fn a_missing_subject_is_cleared() {
         let mut alerts = Alerts::new(LIMITS);
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         let events = alerts.evaluate(&[due(&[])], at(1));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 0)]);
+        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 0)]);
     }
 
     #[test]
-    fn a_measure_that_could_not_be_read_keeps_its_alerts() {
+    fn a_measure_without_a_reading_keeps_its_alerts() {
         let mut alerts = Alerts::new(LIMITS);
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         assert_eq!(alerts.evaluate(&[Reading { measure: Measure::Lag, rows: vec![] }], at(1)), []);
@@ -272,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_of_nothing_is_off() {
+    fn a_threshold_of_zero_or_less_is_disabled() {
         let mut alerts = Alerts::new(LIMITS);
         let rows = vec![("a".to_owned(), 5)];
         let readings = [
@@ -283,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_alert_is_repeated_at_most_so_often() {
+    fn reminders_respect_their_interval() {
         let mut alerts = Alerts::new(LIMITS);
         alerts.evaluate(&[due(&[("a", 11)])], at(0));
         assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(59)), []);
         let events = alerts.evaluate(&[due(&[("a", 12)])], at(60));
-        assert_eq!(told(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Reminder, 12)]);
+        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Reminder, 12)]);
         assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(61)), []);
     }
 

@@ -1,34 +1,33 @@
-//! A service that is called back: its nodes, and how their health is told.
+//! Services that receive HTTP callbacks: nodes, health check and signing secret.
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of the records that hold services.
+/// Record kind of services.
 pub const KIND: &str = "service";
-/// Most nodes of a service.
+/// Largest number of nodes of a service.
 pub const MAX_NODES: usize = 256;
 const MAX_NAME_BYTES: usize = 256;
-/// A key that is shorter can be guessed.
+/// Length of a signing secret. A shorter secret can be guessed.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=512;
 const MAX_WEIGHT: u32 = 1_000;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 
-/// What callbacks are signed with. It is stored, and never printed.
+/// Secret that callbacks are signed with. It is stored, and never printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SigningSecret(String);
 
 impl SigningSecret {
-    /// Wraps it.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself, to sign with.
+    /// Returns the secret in clear text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns whether callbacks are not signed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -40,25 +39,23 @@ impl std::fmt::Debug for SigningSecret {
     }
 }
 
-/// A service.
+/// A service that receives callbacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackService {
-    /// Its name.
     #[serde(default)]
     pub name: String,
-    /// Where it answers.
     #[serde(default)]
     pub nodes: Vec<ServiceNode>,
-    /// How the health of every node is told, where it is looked after.
+    /// Health check of every node. `None`: no health check by GET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
-    /// What easytask's heartbeat sends to the nodes that want one; empty: there is none.
+    /// Body of a legacy API's heartbeat, for nodes with `health_check`. Empty: no heartbeat.
     #[serde(default)]
     pub heartbeat_body: String,
-    /// How long a callback may take where its task does not say; 0: as the worker is set.
+    /// Timeout of a callback whose task has none, in milliseconds. 0: the worker's default.
     #[serde(default)]
     pub timeout_ms: u64,
-    /// What callbacks are signed with.
+    /// Secret that callbacks are signed with.
     #[serde(default, skip_serializing_if = "SigningSecret::is_empty")]
     pub secret: SigningSecret,
 }
@@ -66,12 +63,12 @@ pub struct CallbackService {
 /// A node of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceNode {
-    /// `http://host:port`, and a path where all of its paths begin with one.
+    /// Base URL: `http://host:port`, with a path prefix if the node has one.
     pub url: String,
-    /// Its share of the calls, compared with the others'.
+    /// Share of the calls, relative to the other nodes, from 1 to 1,000. Default: 1.
     #[serde(default = "one")]
     pub weight: u32,
-    /// Whether it wants easytask's heartbeat.
+    /// Whether the node receives the service's heartbeat.
     #[serde(default)]
     pub health_check: bool,
 }
@@ -80,117 +77,133 @@ const fn one() -> u32 {
     1
 }
 
-/// Asks a node by GET; any 2xx is good.
+/// Health check by GET. A node is healthy if it answers with a 2xx status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// Behind the node's URL.
+    /// Path after the node's URL.
     pub path: String,
-    /// Pause between two looks, in milliseconds; `None`: as the worker is set.
+    /// Pause between two checks, in milliseconds. `None`: the worker's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
 }
 
-/// A service that breaks a rule.
+/// Why a service is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidService {
-    /// The field.
+    /// Path of the invalid field.
     pub field: String,
-    /// What it should be.
-    pub why: String,
+    /// Error message.
+    pub message: String,
 }
 
 impl CallbackService {
-    /// Checks it.
+    /// Checks every field.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first broken rule.
     pub fn check(&self) -> Result<(), InvalidService> {
-        let named = (1..=MAX_NAME_BYTES).contains(&self.name.len()) && !self.name.contains(char::is_control);
-        demand(named, "name", || format!("between 1 and {MAX_NAME_BYTES} bytes without control characters"))?;
-        demand((1..=MAX_NODES).contains(&self.nodes.len()), "nodes", || {
+        let has_name =
+            (1..=MAX_NAME_BYTES).contains(&self.name.len()) && !self.name.contains(char::is_control);
+        require(has_name, "name", || {
+            format!("between 1 and {MAX_NAME_BYTES} bytes without control characters")
+        })?;
+        require((1..=MAX_NODES).contains(&self.nodes.len()), "nodes", || {
             format!("a list of 1 to {MAX_NODES}")
         })?;
         for (at, node) in self.nodes.iter().enumerate() {
-            demand(is_base(&node.url), &format!("nodes[{at}].url"), || {
+            require(is_base(&node.url), &format!("nodes[{at}].url"), || {
                 "an http or https URL without a query".to_owned()
             })?;
             let fits = (1..=MAX_WEIGHT).contains(&node.weight);
-            demand(fits, &format!("nodes[{at}].weight"), || format!("between 1 and {MAX_WEIGHT}"))?;
+            require(fits, &format!("nodes[{at}].weight"), || format!("between 1 and {MAX_WEIGHT}"))?;
         }
         if let Some(health) = &self.health {
-            demand(health.path.starts_with('/'), "health.path", || "a path that begins with /".to_owned())?;
+            require(health.path.starts_with('/'), "health.path", || "a path that begins with /".to_owned())?;
             let fits = health.interval_ms.is_none_or(|interval| INTERVAL_MS.contains(&interval));
-            demand(fits, "health.interval_ms", || {
+            require(fits, "health.interval_ms", || {
                 format!("between {} and {}", INTERVAL_MS.start(), INTERVAL_MS.end())
             })?;
         }
         let fits = self.secret.is_empty() || SECRET_BYTES.contains(&self.secret.expose().len());
-        demand(fits, "secret", || format!("{} to {} bytes", SECRET_BYTES.start(), SECRET_BYTES.end()))
+        require(fits, "secret", || format!("{} to {} bytes", SECRET_BYTES.start(), SECRET_BYTES.end()))
     }
 
-    /// Whether anybody looks after the health of a node.
+    /// Returns whether a health check or a heartbeat applies to the node.
     pub fn is_health_checked(&self, node: &ServiceNode) -> bool {
         self.health.is_some() || (node.health_check && !self.heartbeat_body.is_empty())
     }
 }
 
-fn demand(met: bool, field: &str, expected: impl Fn() -> String) -> Result<(), InvalidService> {
+fn require(met: bool, field: &str, expected: impl Fn() -> String) -> Result<(), InvalidService> {
     if met {
         return Ok(());
     }
-    Err(InvalidService { field: field.to_owned(), why: format!("{field} should be {}", expected()) })
+    Err(InvalidService { field: field.to_owned(), message: format!("{field} should be {}", expected()) })
 }
 
 fn is_base(url: &str) -> bool {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let strange = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#' | '@' | '\\');
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(strange))
+    let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#' | '@' | '\\');
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(forbidden))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sound() -> CallbackService {
+    fn valid_service() -> CallbackService {
         let node = ServiceNode { url: "http://a:1".to_owned(), weight: 1, health_check: false };
         CallbackService { name: "shop".to_owned(), nodes: vec![node], ..CallbackService::default() }
     }
 
-    fn at_fault(callee: &CallbackService) -> String {
-        callee.check().unwrap_err().field
+    fn invalid_field(service: &CallbackService) -> String {
+        service.check().unwrap_err().field
     }
 
     #[test]
     fn every_field_has_bounds() {
-        sound().check().unwrap();
-        assert_eq!(at_fault(&CallbackService { name: String::new(), ..sound() }), "name");
-        assert_eq!(at_fault(&CallbackService { nodes: Vec::new(), ..sound() }), "nodes");
+        valid_service().check().unwrap();
+        assert_eq!(invalid_field(&CallbackService { name: String::new(), ..valid_service() }), "name");
+        assert_eq!(invalid_field(&CallbackService { nodes: Vec::new(), ..valid_service() }), "nodes");
         for url in ["", "ftp://a", "http://", "http:///a", "http://u:p@a", "http://a?b", "http://a b"] {
-            let node = ServiceNode { url: url.to_owned(), ..sound().nodes.remove(0) };
-            assert_eq!(at_fault(&CallbackService { nodes: vec![node], ..sound() }), "nodes[0].url", "{url}");
+            let node = ServiceNode { url: url.to_owned(), ..valid_service().nodes.remove(0) };
+            assert_eq!(
+                invalid_field(&CallbackService { nodes: vec![node], ..valid_service() }),
+                "nodes[0].url",
+                "{url}"
+            );
         }
-        let node = ServiceNode { weight: 0, ..sound().nodes.remove(0) };
-        assert_eq!(at_fault(&CallbackService { nodes: vec![node], ..sound() }), "nodes[0].weight");
-        let health = |path: &str, interval_ms| Some(HealthCheck { path: path.to_owned(), interval_ms });
-        assert_eq!(at_fault(&CallbackService { health: health("ping", None), ..sound() }), "health.path");
+        let node = ServiceNode { weight: 0, ..valid_service().nodes.remove(0) };
         assert_eq!(
-            at_fault(&CallbackService { health: health("/", Some(1)), ..sound() }),
+            invalid_field(&CallbackService { nodes: vec![node], ..valid_service() }),
+            "nodes[0].weight"
+        );
+        let health = |path: &str, interval_ms| Some(HealthCheck { path: path.to_owned(), interval_ms });
+        assert_eq!(
+            invalid_field(&CallbackService { health: health("ping", None), ..valid_service() }),
+            "health.path"
+        );
+        assert_eq!(
+            invalid_field(&CallbackService { health: health("/", Some(1)), ..valid_service() }),
             "health.interval_ms"
         );
-        assert_eq!(at_fault(&CallbackService { secret: SigningSecret::new("short"), ..sound() }), "secret");
+        assert_eq!(
+            invalid_field(&CallbackService { secret: SigningSecret::new("short"), ..valid_service() }),
+            "secret"
+        );
     }
 
     #[test]
     fn a_secret_is_never_printed() {
-        let callee = CallbackService { secret: SigningSecret::new("canary-7f3a-canary"), ..sound() };
-        assert!(!format!("{callee:?}").contains("canary"));
+        let service = CallbackService { secret: SigningSecret::new("canary-7f3a-canary"), ..valid_service() };
+        assert!(!format!("{service:?}").contains("canary"));
     }
 
     #[test]
-    fn what_another_front_has_written_is_read() {
+    fn a_record_with_a_heartbeat_and_unknown_fields_is_read() {
         let text = r#"{"name":"s","nodes":[{"url":"http://a:1","health_check":true}],"heartbeat_body":"{\"cmd\":0}","timeout_ms":5,"x":1}"#;
-        let callee: CallbackService = serde_json::from_str(text).unwrap();
-        assert!(callee.is_health_checked(&callee.nodes[0]));
-        assert_eq!((callee.nodes[0].weight, callee.timeout_ms), (1, 5));
+        let service: CallbackService = serde_json::from_str(text).unwrap();
+        assert!(service.is_health_checked(&service.nodes[0]));
+        assert_eq!((service.nodes[0].weight, service.timeout_ms), (1, 5));
     }
 }

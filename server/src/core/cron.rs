@@ -1,8 +1,9 @@
-//! Cron expressions: what people write, on top of croner's evaluation.
+//! Cron expressions, evaluated by croner.
 //!
-//! The grammar is the v1 contract's: 5 fields, or 6 with leading seconds; `@daily` and its kin; `@every 1h30m`; a leading
-//! `TZ=Area/City`. croner 4 evaluates; this file rewrites the spellings that it refuses (`5/20`, `22-2`, `FRI-MON`,
-//! `@midnight`) and refuses at save what it would search for in vain (30 February).
+//! The grammar is the v1 contract's: 5 fields, or 6 with leading seconds; nicknames such as
+//! `@daily`; `@every 1h30m`; a leading `TZ=Area/City`. This file rewrites spellings that croner 4
+//! refuses (`5/20`, `22-2`, `FRI-MON`, `@midnight`). It refuses dates that never occur, such as 30
+//! February, because croner would search for them for a long time.
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -14,13 +15,13 @@ use super::Moment;
 /// A parsed expression.
 #[derive(Debug, Clone)]
 pub enum CronRule {
-    /// Wall-clock fields in a time zone.
+    /// Fields that match the wall clock of a time zone.
     Fields(Box<Cron>, TimeZone),
-    /// `@every`: a period in milliseconds from the task's anchor.
+    /// `@every`: a period in milliseconds, counted from the task's anchor.
     Period(i64),
 }
 
-/// Why an expression is refused. The text is for the person who wrote it.
+/// Why an expression is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidCron(String);
@@ -29,7 +30,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T, InvalidCron> {
     Err(InvalidCron(why.into()))
 }
 
-/// One field's name, bounds and the words it knows.
+/// Name, bounds and words of a field.
 struct Field {
     name: &'static str,
     min: u32,
@@ -37,7 +38,7 @@ struct Field {
     words: &'static [&'static str],
 }
 
-/// Longest expression: every value of every field, written out, is shorter.
+/// Longest expression. A list of all values of all fields is shorter.
 const MAX_BYTES: usize = 1_024;
 const MAX_SHOWN_BYTES: usize = 64;
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
@@ -54,25 +55,30 @@ const FIELDS: [Field; 7] = [
 const LONGEST_MONTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 impl CronRule {
-    /// Parses `expression`; without a `TZ=` prefix its fields are read in `default_zone` (an IANA name).
+    /// Parses `expression`. Without a `TZ=` prefix, the fields match the wall clock of
+    /// `default_zone` (an IANA name).
     ///
     /// # Errors
-    /// Names the field or the word that is wrong.
+    /// Names the invalid field or word.
     pub fn parse(expression: &str, default_zone: &str) -> Result<Self, InvalidCron> {
         if expression.len() > MAX_BYTES {
-            return refuse(format!("the expression should have at most {MAX_BYTES} bytes"));
+            return refuse(format!(
+                "the cron expression has {} bytes: shorten it to at most {MAX_BYTES}",
+                expression.len()
+            ));
         }
         let (zone, rest) = split_zone(expression, default_zone)?;
         if let Some(period) = rest.strip_prefix("@every") {
             return parse_period(period.trim()).map(Self::Period);
         }
-        let zone = TimeZone::get(zone).or_else(|_| refuse(format!("unknown time zone {:?}", cut(zone))))?;
+        let zone = TimeZone::get(zone).or_else(|_| refuse(unknown_zone(zone)))?;
         let cron = parse_fields(&rewrite(rest)?)?;
         refuse_impossible_date(&cron)?;
         Ok(Self::Fields(Box::new(cron), zone))
     }
 
-    /// The first match at or after `anchor`; for `@every`, one period after it.
+    /// Returns the first match at or after `anchor`; for `@every`, the moment one period after
+    /// `anchor`.
     pub fn first(&self, anchor: Moment) -> Option<Moment> {
         match self {
             Self::Fields(cron, zone) => search(cron, zone, ceil_to_second(anchor), true),
@@ -80,7 +86,7 @@ impl CronRule {
         }
     }
 
-    /// The first match after `moment`, itself a match.
+    /// Returns the first match after `moment`, which must be a match.
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         match self {
             Self::Fields(cron, zone) => search(cron, zone, moment, false),
@@ -89,12 +95,13 @@ impl CronRule {
     }
 }
 
-/// The beginning of what somebody wrote, to be shown again.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_SHOWN_BYTES)]
+/// Returns the error message, which shows at most [`MAX_SHOWN_BYTES`] of the zone.
+fn unknown_zone(zone: &str) -> String {
+    let shown = &zone[..zone.floor_char_boundary(MAX_SHOWN_BYTES)];
+    format!("unknown time zone {shown:?}: use an IANA name such as \"Asia/Shanghai\"")
 }
 
-/// Whether an expression has a field for years, which the old task center's grammar does not know.
+/// Returns whether an expression has a field for years, which the v1 contract does not allow.
 pub fn has_year_field(expression: &str) -> bool {
     split_zone(expression, "").is_ok_and(|(_, fields)| fields.split_whitespace().count() == FIELDS.len())
 }
@@ -106,17 +113,22 @@ fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str
     };
     match prefixed.split_once(char::is_whitespace) {
         Some((zone, rest)) => Ok((zone, rest.trim())),
-        None => refuse("nothing follows the time zone"),
+        None => refuse("no fields follow the time zone: write TZ=Area/City and then the fields"),
     }
 }
 
-/// Go's duration grammar (`1h30m`, `90s`, `1.5h`), which the old server's clients write. At least one second, and whole ones.
+/// Parses a Go duration (`1h30m`, `90s`, `1.5h`), the format of v1 clients. Rounds to whole
+/// seconds, at least one.
 fn parse_period(text: &str) -> Result<i64, InvalidCron> {
-    let bad = || InvalidCron(format!("@every {text:?} is not a duration such as 1h30m"));
+    let invalid = || {
+        InvalidCron(format!(
+            "@every {text:?} is not a duration: write hours, minutes and seconds such as 1h30m"
+        ))
+    };
     let (mut rest, mut total_ms) = (text, 0.0);
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         let unit_len =
             rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
         let unit_ms = match &rest[digits..digits + unit_len] {
@@ -124,29 +136,35 @@ fn parse_period(text: &str) -> Result<i64, InvalidCron> {
             "m" => 60_000.0,
             "s" => 1_000.0,
             "ms" => 1.0,
-            _ => return Err(bad()),
+            _ => return Err(invalid()),
         };
         total_ms += number * unit_ms;
         rest = &rest[digits + unit_len..];
     }
     let seconds = (total_ms / 1000.0).round() as i64;
     match seconds {
-        ..1 => refuse("@every needs at least 1s"),
-        _ if seconds >= Moment::NEVER.sec() => refuse("@every is longer than any calendar"),
+        ..1 => refuse("@every is shorter than one second: write at least 1s"),
+        _ if seconds >= Moment::NEVER.sec() => {
+            refuse("@every reaches beyond the year 9999: write a shorter duration")
+        }
         _ => Ok(seconds * 1_000),
     }
 }
 
-/// Brings every accepted spelling into the one that croner reads.
+/// Rewrites every accepted spelling into one that croner accepts.
 fn rewrite(text: &str) -> Result<String, InvalidCron> {
     let fields = match text.to_ascii_lowercase().as_str() {
-        "" => return refuse("the expression is empty"),
+        "" => return refuse("the cron expression is empty: write 5 fields such as 0 9 * * *"),
         "@yearly" | "@annually" => "0 0 1 1 *",
         "@monthly" => "0 0 1 * *",
         "@weekly" => "0 0 * * 0",
         "@daily" | "@midnight" => "0 0 * * *",
         "@hourly" => "0 * * * *",
-        nickname if nickname.starts_with('@') => return refuse(format!("unknown nickname {text}")),
+        nickname if nickname.starts_with('@') => {
+            return refuse(format!(
+                "unknown nickname {text}: use @yearly, @monthly, @weekly, @daily, @hourly or @every"
+            ));
+        }
         _ => text,
     };
     let parts: Vec<&str> = fields.split_whitespace().collect();
@@ -155,7 +173,7 @@ fn rewrite(text: &str) -> Result<String, InvalidCron> {
         6 | 7 => 0,
         n => {
             return refuse(format!(
-                "{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+                "{n} fields: write 5, or 6 with leading seconds, or 7 with trailing years"
             ));
         }
     };
@@ -194,14 +212,15 @@ fn value(text: &str, field: &Field) -> Result<u32, InvalidCron> {
         return Ok(at as u32 + field.min);
     }
     match text.parse::<u32>() {
-        // Sunday may be written 7.
+        // 7 means Sunday.
         Ok(7) if field.max == 6 => Ok(7),
         Ok(number) if (field.min..=field.max).contains(&number) => Ok(number),
         _ => refuse(format!("{}: {text:?} is not between {} and {}", field.name, field.min, field.max)),
     }
 }
 
-/// Every `step`-th value from `from` to `to`, past the field's end and round again where `to` comes first.
+/// Lists every `step`-th value from `from` to `to`. If `to` is below `from`, the list wraps around
+/// at the field's maximum.
 fn expand(from: u32, to: u32, step: u32, field: &Field) -> String {
     let span = field.max - field.min + 1;
     let length = if to >= from { to - from } else { to + span - from };
@@ -221,7 +240,7 @@ fn parse_fields(rewritten: &str) -> Result<Cron, InvalidCron> {
         .map_err(|e| InvalidCron(e.to_string()))
 }
 
-/// croner looks for 30 February until the year 5000 before it says no, which is too slow to find out at each tick.
+/// croner searches for 30 February up to the year 5000, which is too slow for a tick.
 fn refuse_impossible_date(cron: &Cron) -> Result<(), InvalidCron> {
     let pattern = &cron.pattern;
     if pattern.is_dom_wildcard() || !pattern.is_dow_wildcard() || pattern.days.has_modifiers() {
@@ -233,7 +252,11 @@ fn refuse_impossible_date(cron: &Cron) -> Result<(), InvalidCron> {
         let longest = LONGEST_MONTHS[usize::from(*month) - 1];
         days.iter().any(|day| u32::from(*day) <= longest)
     };
-    if months.iter().any(possible) { Ok(()) } else { refuse("no month has that day") }
+    if months.iter().any(possible) {
+        Ok(())
+    } else {
+        refuse("no month has this day: change the day of month or the month")
+    }
 }
 
 fn ceil_to_second(moment: Moment) -> Moment {
@@ -243,16 +266,16 @@ fn ceil_to_second(moment: Moment) -> Moment {
 fn search(cron: &Cron, zone: &TimeZone, from: Moment, inclusive: bool) -> Option<Moment> {
     let start = Timestamp::from_millisecond(from.ms()).ok()?.to_zoned(zone.clone());
     let found = cron.find_next_occurrence(&start, inclusive).or_else(|error| {
-        // croner gives up on a local day that a zone skipped as a whole (Pacific/Apia, 2011-12-30). No match lies
-        // before that day, or it would have been found, so the search goes on after it.
+        // croner fails at a local day that a zone skipped as a whole (Pacific/Apia, 2011-12-30). It
+        // would have found a match before the day, so the search continues after the day.
         cron.find_next_occurrence(&after_skipped_day(&start).ok_or(error)?, true)
     });
     Some(Moment::from_ms(found.ok()?.timestamp().as_millisecond()))
 }
 
-/// The start of the day after the next local day that `from`'s zone skips as a whole.
+/// Returns the start of the day after the next local day that the zone of `from` skips as a whole.
 fn after_skipped_day(from: &Zoned) -> Option<Zoned> {
-    // A 29 February can be eight years away.
+    // Two leap days can be eight years apart.
     const FARTHEST_DAYS: usize = 9 * 366;
     let skipped = from.date().series(1.day()).take(FARTHEST_DAYS).find(|day| {
         let noon = day.at(12, 0, 0, 0).to_zoned(from.time_zone().clone());
@@ -322,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_wrap_round() {
+    fn ranges_wrap_around() {
         assert_eq!(
             matches("0 22-2 * * *", "UTC", "2026-01-01T20:00:00Z", 6)
                 .iter()
@@ -360,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_prefix_wins_over_the_default() {
+    fn a_zone_prefix_overrides_the_default() {
         assert_eq!(
             matches("TZ=Asia/Shanghai 0 9 * * *", "UTC", "2026-01-01T00:00:00Z", 1),
             ["2026-01-01T01:00:00.000Z"]
@@ -369,11 +392,14 @@ mod tests {
             matches("0 9 * * *", "Asia/Shanghai", "2026-01-01T00:00:00Z", 1),
             ["2026-01-01T01:00:00.000Z"]
         );
-        assert_eq!(error("TZ=Mars/Olympus 0 9 * * *"), "unknown time zone \"Mars/Olympus\"");
+        assert_eq!(
+            error("TZ=Mars/Olympus 0 9 * * *"),
+            "unknown time zone \"Mars/Olympus\": use an IANA name such as \"Asia/Shanghai\""
+        );
     }
 
     #[test]
-    fn an_hour_that_daylight_saving_skips_fires_once_and_one_it_repeats_fires_once() {
+    fn skipped_and_repeated_hours_of_daylight_saving_time_fire_once() {
         let spring = matches("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
         assert_eq!(spring.len(), 2);
         assert_eq!(&spring[0][..10], "2026-03-29");
@@ -383,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_day_that_never_was_is_stepped_past() {
+    fn a_skipped_local_day_is_passed() {
         let found = matches("0 12 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", 1);
         assert_eq!(found.len(), 1, "{found:?}");
         let daily = matches("0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", 3);
@@ -391,16 +417,16 @@ mod tests {
     }
 
     #[test]
-    fn years_may_follow_as_a_seventh_field() {
+    fn the_seventh_field_is_the_year() {
         let found = |e: &str| matches(e, "UTC", "2026-01-01T00:00:00Z", 3);
         assert_eq!(found("0 30 8 1 1 * 2027,2030"), ["2027-01-01T08:30:00.000Z", "2030-01-01T08:30:00.000Z"]);
         assert_eq!(found("0 0 0 29 2 ? 2026-2032").len(), 2);
-        assert!(found("0 0 0 1 1 * 2025").is_empty(), "that year has passed");
+        assert!(found("0 0 0 1 1 * 2025").is_empty(), "the year has passed");
         assert_eq!(error("0 0 0 1 1 * 1969-1970"), "year: \"1969\" is not between 1970 and 2999");
     }
 
     #[test]
-    fn who_does_not_know_years_can_tell_them() {
+    fn a_year_field_is_recognised() {
         for without in ["", "* * * * *", "* * * * * *", "TZ=UTC * * * * * *", "@daily"] {
             assert!(!has_year_field(without), "{without}");
         }
@@ -423,23 +449,23 @@ mod tests {
     }
 
     #[test]
-    fn impossible_dates_are_refused_at_once() {
-        assert_eq!(error("0 0 30 2 *"), "no month has that day");
-        assert_eq!(error("0 0 31 4,6 *"), "no month has that day");
+    fn impossible_dates_are_refused() {
+        assert_eq!(error("0 0 30 2 *"), "no month has this day: change the day of month or the month");
+        assert_eq!(error("0 0 31 4,6 *"), "no month has this day: change the day of month or the month");
         assert!(CronRule::parse("0 0 29 2 *", "UTC").is_ok());
         assert!(CronRule::parse("0 0 30 2 MON", "UTC").is_ok(), "matches on Mondays");
         assert!(CronRule::parse("0 0 L 2 *", "UTC").is_ok());
     }
 
     #[test]
-    fn every_takes_go_durations() {
+    fn every_accepts_go_durations() {
         let period = |e: &str| match CronRule::parse(e, "UTC") {
             Ok(CronRule::Period(ms)) => Ok(ms),
             Ok(CronRule::Fields(..)) => unreachable!("{e} has no fields"),
             Err(e) => Err(e.to_string()),
         };
         assert_eq!(period("@every 1h30m"), Ok(5_400_000));
-        assert_eq!(period("@every 1.5s"), Ok(2_000), "whole seconds");
+        assert_eq!(period("@every 1.5s"), Ok(2_000), "rounds to whole seconds");
         assert!(period("@every 10ms").is_err());
         assert!(period("@every 5").is_err());
         assert!(period("@every").is_err());
@@ -450,9 +476,6 @@ mod tests {
     fn errors_name_the_field() {
         assert_eq!(error("5-99 * * * *"), "minute: \"99\" is not between 0 and 59");
         assert_eq!(error("*/0 * * * *"), "minute: step \"0\" is not between 1 and 59");
-        assert_eq!(
-            error("* * *"),
-            "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
-        );
+        assert_eq!(error("* * *"), "3 fields: write 5, or 6 with leading seconds, or 7 with trailing years");
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to a moment that comes to be fired too late.
+//! Misfire policy: what happens to a moment that is too late.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,25 +6,25 @@ use super::Moment;
 use super::schedule::Rule;
 use super::task::Task;
 
-/// What to do with the moments of a repeating task that are later than the grace.
+/// What happens to moments of a repeating task that are later than the grace period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MisfirePolicy {
-    /// Fire every one of them, late.
+    /// Every moment fires, late.
     FireAll,
-    /// Skip all but the last, and fire that one late.
+    /// Only the last moment fires, late. The others are skipped.
     FireLast,
-    /// Skip all of them.
+    /// Every moment is skipped.
     Skip,
 }
 
-/// A policy with its grace.
+/// Misfire policy and grace period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Misfire {
-    /// What to do beyond the grace.
+    /// Policy for moments later than the grace period.
     pub policy: MisfirePolicy,
-    /// A moment at most this late, in milliseconds, fires under every policy.
+    /// Grace period, in milliseconds. A moment within the grace period fires under every policy.
     pub grace_ms: i64,
 }
 
@@ -34,40 +34,39 @@ impl Default for Misfire {
     }
 }
 
-/// Longest stretch skipped in one step; a longer one takes more steps. It bounds the time one decision takes.
+/// Largest number of moments that one step skips; it bounds the time of a decision. A longer
+/// stretch takes several steps.
 const MAX_STRETCH: u64 = 10_000;
 
-/// What the next step of a due task is.
+/// Next step of a due task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Fire this moment.
-    Fire {
-        /// The nominal moment.
-        at: Moment,
-    },
-    /// Skip a stretch of moments.
+    /// The moment `at` fires.
+    Fire { at: Moment },
+    /// A stretch of moments is skipped.
     Skip {
-        /// The first one.
+        /// First moment.
         from: Moment,
-        /// The last one.
+        /// Last moment.
         to: Moment,
-        /// How many they are.
+        /// Number of moments.
         count: u64,
     },
 }
 
 impl Misfire {
-    /// Decides for the moment `at` of `task`, due at or before `now`. A one-shot always fires: it has no later moment to make up for it.
+    /// Decides on the moment `at` of `task`, due at or before `now`. A one-shot task always fires,
+    /// because it has no later moment.
     pub fn step(&self, task: &Task, at: Moment, now: Moment) -> Step {
-        let mut walk = self.scan(task, at, now);
+        let mut scan = self.scan(task, at, now);
         loop {
-            if let Some(step) = walk.proceed(MAX_STRETCH) {
+            if let Some(step) = scan.proceed(MAX_STRETCH) {
                 return step;
             }
         }
     }
 
-    /// The same decision, in parts: a long stretch takes its time.
+    /// Same decision as [`step`](Self::step), in parts: a long stretch takes milliseconds.
     pub fn scan<'a>(&self, task: &'a Task, at: Moment, now: Moment) -> MisfireScan<'a> {
         MisfireScan { misfire: *self, task, now, from: at, next: at, rule: None, skipped: None }
     }
@@ -76,13 +75,13 @@ impl Misfire {
         self.policy != MisfirePolicy::FireAll && now.since(moment) > self.grace_ms
     }
 
-    /// Whether the moment before `following` is skipped, being too late.
+    /// Returns whether a late moment is skipped, when `following` is the moment after it.
     fn skips_before(&self, following: Moment, now: Moment) -> bool {
         self.policy == MisfirePolicy::Skip || following <= now
     }
 }
 
-/// A decision under way.
+/// A decision in progress.
 #[derive(Debug)]
 pub struct MisfireScan<'a> {
     misfire: Misfire,
@@ -90,16 +89,16 @@ pub struct MisfireScan<'a> {
     now: Moment,
     from: Moment,
     next: Moment,
-    /// Made when the first moment turns out to be too late: most are not.
+    /// Parsed when the first moment is too late, which is rare.
     rule: Option<Rule>,
     skipped: Option<(Moment, u64)>,
 }
 
 impl MisfireScan<'_> {
-    /// Goes on over `moments` moments at most; the decision, once it stands.
+    /// Examines at most `moments` further moments. Returns the decision once it is complete.
     pub fn proceed(&mut self, moments: u64) -> Option<Step> {
         for _ in 0..moments {
-            if !self.passes_one() {
+            if !self.skip_one() {
                 return Some(match self.skipped {
                     Some((to, count)) => Step::Skip { from: self.from, to, count },
                     None => Step::Fire { at: self.from },
@@ -109,8 +108,8 @@ impl MisfireScan<'_> {
         None
     }
 
-    /// Whether one more moment is skipped.
-    fn passes_one(&mut self) -> bool {
+    /// Skips one more moment, and returns whether it did.
+    fn skip_one(&mut self) -> bool {
         let count = self.skipped.map_or(0, |(_, count)| count);
         if !self.misfire.is_too_late(self.next, self.now) || count >= MAX_STRETCH {
             return false;
@@ -164,21 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn within_the_grace_every_policy_fires() {
+    fn a_moment_within_the_grace_period_fires_under_every_policy() {
         for policy in [MisfirePolicy::FireAll, MisfirePolicy::FireLast, MisfirePolicy::Skip] {
             assert_eq!(step(policy, &every_second(None), 10), Step::Fire { at: Moment::from_sec(0) });
         }
     }
 
     #[test]
-    fn fire_all_fires_however_late() {
+    fn fire_all_fires_at_any_lateness() {
         let step = step(MisfirePolicy::FireAll, &every_second(None), 100_000);
         assert_eq!(step, Step::Fire { at: Moment::from_sec(0) });
     }
 
     #[test]
-    fn fire_last_skips_up_to_the_moments_inside_the_grace() {
-        // 0..=9 are later than the grace at 20 s, and each has a later moment that is due as well.
+    fn fire_last_skips_the_moments_later_than_the_grace_period() {
+        // At 20 s, the moments 0 to 9 are later than the grace period, and each has a later moment
+        // that is due.
         let step = step(MisfirePolicy::FireLast, &every_second(None), 20);
         assert_eq!(step, Step::Skip { from: Moment::from_sec(0), to: Moment::from_sec(9), count: 10 });
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_one_shot_fires_however_late() {
+    fn a_one_shot_fires_at_any_lateness() {
         let once = Task { schedule: Schedule::Once, ..every_second(None) };
         for policy in [MisfirePolicy::FireLast, MisfirePolicy::Skip] {
             assert_eq!(step(policy, &once, 1_000_000), Step::Fire { at: Moment::from_sec(0) });
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_in_parts_is_the_same() {
+    fn a_decision_in_parts_equals_the_whole_decision() {
         let second = Moment::from_sec;
         for policy in [MisfirePolicy::FireAll, MisfirePolicy::FireLast, MisfirePolicy::Skip] {
             for (cron, now_sec) in [("* * * * * *", 5), ("* * * * * *", 500), ("*/7 * * * * *", 90_000)] {
@@ -207,9 +207,9 @@ mod tests {
                 let task = Task { schedule, ..every_second(None) };
                 let misfire = Misfire { policy, grace_ms: 10_000 };
                 let (whole, mut parts) = (misfire.step(&task, second(0), second(now_sec)), 1);
-                let mut walk = misfire.scan(&task, second(0), second(now_sec));
+                let mut scan = misfire.scan(&task, second(0), second(now_sec));
                 let decided = loop {
-                    match walk.proceed(100) {
+                    match scan.proceed(100) {
                         Some(step) => break step,
                         None => parts += 1,
                     }
@@ -221,9 +221,9 @@ mod tests {
         }
     }
 
-    /// Prints what a long stretch costs, beside what it costs where each moment parses the expression anew.
+    /// Prints the time of a long stretch, and the time if each moment parsed the expression.
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "it is measured, and decides nothing")]
+    #[allow(clippy::disallowed_methods, reason = "the test prints a duration and does not depend on it")]
     fn a_long_stretch_parses_its_expression_once() {
         let schedule =
             Schedule::Cron { expression: "* * * * * *".to_owned(), zone: "Europe/Berlin".to_owned() };
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_long_stretch_is_skipped_in_bounded_steps() {
         let Step::Skip { count, to, .. } = step(MisfirePolicy::Skip, &every_second(None), 1_000_000) else {
-            panic!("a stretch is skipped");
+            panic!("expected a skipped stretch");
         };
         assert_eq!((count, to), (10_000, Moment::from_sec(9_999)));
     }

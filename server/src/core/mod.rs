@@ -1,4 +1,5 @@
-//! The rules of the product. No I/O, no async, no clock: every decision takes `now`.
+//! The rules of the product, without I/O, async code and clocks: every decision takes `now` as an
+//! argument.
 
 pub mod access;
 pub mod advance;

@@ -1,43 +1,45 @@
-//! An instant on the wall clock, in milliseconds.
+//! Instants on the wall clock.
 
 use serde::{Deserialize, Serialize};
 
-/// An instant: milliseconds since 1970-01-01T00:00:00Z, the precision of the store.
+/// An instant on the wall clock, in milliseconds since 1970-01-01T00:00:00Z: the precision of the
+/// stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(i64);
 
 impl Moment {
-    /// From milliseconds since the epoch.
+    /// Creates a moment from milliseconds since the epoch.
     pub const fn from_ms(ms: i64) -> Self {
         Self(ms)
     }
 
-    /// From whole seconds since the epoch, as the v1 API writes them. Saturates.
+    /// Creates a moment from seconds since the epoch, as in the v1 API. Saturates.
     pub const fn from_sec(sec: i64) -> Self {
         Self(sec.saturating_mul(1000))
     }
 
-    /// 9999-12-31: later than any moment that comes.
+    /// 9999-12-31: later than every real moment.
     pub const NEVER: Self = Self::from_sec(253_402_207_200);
 
-    /// Milliseconds since the epoch.
+    /// Returns milliseconds since the epoch.
     pub const fn ms(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns seconds since the epoch, rounded down.
     pub const fn sec(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This instant moved by `ms` milliseconds. Saturates.
+    /// Returns the moment `ms` milliseconds later. Saturates.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// The day that a clock in `zone` (an IANA name) shows, as its midnight in UTC. A zone that nobody knows is UTC.
+    /// Returns the local date in `zone` (an IANA name), as midnight of that date in UTC. An unknown
+    /// zone counts as UTC.
     #[must_use]
     pub fn day_in(self, zone: &str) -> Self {
         let Ok(at) = jiff::Timestamp::from_millisecond(self.0) else { return self };
@@ -46,14 +48,15 @@ impl Moment {
         midnight.map_or(self, |midnight| Self(midnight.timestamp().as_millisecond()))
     }
 
-    /// Milliseconds from `earlier` to this instant; negative when this one comes first.
+    /// Returns milliseconds from `earlier` to this moment; negative if this moment is before
+    /// `earlier`.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
 impl std::fmt::Display for Moment {
-    /// RFC 3339 in UTC; the bare milliseconds for an instant no calendar reaches.
+    /// Writes RFC 3339 in UTC, or milliseconds for an instant outside the calendar.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(at) => write!(f, "{at:.3}"),
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_that_of_the_zone() {
+    fn a_day_is_the_local_date_of_the_zone() {
         // 2015-10-30T03:08:10Z
         let at = Moment::from_sec(1_446_174_490);
         assert_eq!(at.day_in("UTC").to_string(), "2015-10-30T00:00:00.000Z");
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_round_down_also_before_the_epoch() {
+    fn seconds_round_down_before_the_epoch_too() {
         assert_eq!(Moment::from_ms(-1).sec(), -1);
         assert_eq!(Moment::from_sec(i64::MAX).ms(), i64::MAX);
     }

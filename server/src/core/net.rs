@@ -1,9 +1,9 @@
-//! Ranges of network addresses.
+//! Ranges of network addresses (CIDR).
 
 use ::core::net::IpAddr;
 use std::str::FromStr;
 
-/// A range of addresses, such as `10.0.0.0/8`, `::1/128` or a single address.
+/// A range of addresses, such as `10.0.0.0/8` or `::1/128`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net {
     first: u128,
@@ -11,9 +11,9 @@ pub struct Net {
     is_v4: bool,
 }
 
-/// A text that is no range of addresses.
+/// The text is not a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no range of addresses such as 10.0.0.0/8")]
+#[error("{0:?} is not a range of addresses: write a range such as 10.0.0.0/8, or an address")]
 pub struct InvalidNet(String);
 
 impl FromStr for Net {
@@ -35,7 +35,8 @@ impl FromStr for Net {
 }
 
 impl Net {
-    /// Whether the address lies in it. An IPv4 address in the clothes of IPv6 is none of these: take it out of them first.
+    /// Returns whether the range contains the address. Callers must convert an IPv4-mapped IPv6
+    /// address to IPv4 first.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.is_v4 == address.is_ipv4() && number(address) & self.mask == self.first
     }
@@ -53,17 +54,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_that_is_none_is_named() {
+    fn an_invalid_range_is_named_in_the_error() {
         for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "localhost", "10.0.0.0/-1"] {
             assert_eq!(text.parse::<Net>(), Err(InvalidNet(text.to_owned())));
         }
     }
 
     #[test]
-    fn a_range_holds_what_begins_alike() {
-        let holds =
+    fn a_range_contains_addresses_with_its_prefix() {
+        let contains =
             |range: &str, address: &str| range.parse::<Net>().unwrap().contains(address.parse().unwrap());
-        assert!(holds("10.0.0.0/8", "10.9.8.7") && holds("0.0.0.0/0", "1.1.1.1") && holds("::1", "::1"));
-        assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("::/0", "1.1.1.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(
+            contains("10.0.0.0/8", "10.9.8.7") && contains("0.0.0.0/0", "1.1.1.1") && contains("::1", "::1")
+        );
+        assert!(
+            !contains("10.0.0.0/8", "11.0.0.1")
+                && !contains("::/0", "1.1.1.1")
+                && !contains("0.0.0.0/0", "::1")
+        );
     }
 }

@@ -27,15 +27,16 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Returns whether every field is within its bounds: 1 to [`MAX_ATTEMPTS`] attempts, pauses up to a year.
+    /// Returns whether every field is within its bounds: 1 to [`MAX_ATTEMPTS`] attempts, pauses up
+    /// to a year.
     pub fn is_valid(&self) -> bool {
         (1..=MAX_ATTEMPTS).contains(&self.max_attempts)
             && self.backoff_ms <= MAX_PAUSE_MS
             && self.max_backoff_ms <= MAX_PAUSE_MS
     }
 
-    /// Returns the pause in milliseconds after a failure of attempt number `attempt`. `None`: no attempt
-    /// remains.
+    /// Returns the pause in milliseconds after a failure of attempt number `attempt`. `None`: no
+    /// attempt remains.
     pub fn pause_after(&self, attempt: u32) -> Option<u64> {
         if attempt >= self.max_attempts {
             return None;

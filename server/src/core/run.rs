@@ -44,8 +44,8 @@ pub struct Run {
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
     pub retry: Option<RetryPolicy>,
-    /// Longest wait for an outcome after a message was published, in milliseconds. `None`: the server
-    /// does not wait, and `fired` is the final state.
+    /// Longest wait for an outcome after a message was published, in milliseconds. `None`: the
+    /// server does not wait, and `fired` is the final state.
     pub outcome_within_ms: Option<i64>,
     pub state: RunState,
     /// Human-readable reason of the state, if any.
@@ -58,8 +58,8 @@ pub struct Run {
     pub holder: String,
     /// Number of claims by a node or worker. Messages carry the number as a fencing epoch.
     pub claim: u32,
-    /// When a node must process the run again: a lease, a retry pause or a wait for an outcome ends.
-    /// `None` for an ended run; [`Moment::NEVER`] for a run that waits in a queue.
+    /// When a node must process the run again: a lease, a retry pause or a wait for an outcome
+    /// ends. `None` for an ended run; [`Moment::NEVER`] for a run that waits in a queue.
     pub attention_at: Option<Moment>,
     /// When the last attempt was handed over: the broker confirmed it, or it entered its queue.
     pub fired_at: Option<Moment>,
@@ -91,7 +91,8 @@ pub enum Outcome {
     Dead,
     /// The handler had nothing to do.
     Skipped,
-    /// The attempt was not started. Another worker may lease the run at once; the attempt does not count.
+    /// The attempt was not started. Another worker may lease the run at once; the attempt does not
+    /// count.
     Released,
 }
 
@@ -197,8 +198,8 @@ impl Run {
         self.open().is_decided(task)
     }
 
-    /// Returns whether the run was cancelled because a change of its task came before its trigger was
-    /// acknowledged. Another run replaced it.
+    /// Returns whether the run was cancelled because a change of its task came before its trigger
+    /// was acknowledged. Another run replaced it.
     pub fn was_superseded(&self) -> bool {
         self.state == RunState::Cancelled && self.reason.as_deref() == Some(SUPERSEDED)
     }

@@ -1,32 +1,33 @@
-//! When a task is due.
+//! Schedules: when a task is due.
 
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use super::cron::CronRule;
 
-/// The rule that yields a task's nominal moments.
+/// Rule for a task's nominal moments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Schedule {
-    /// One moment: the anchor.
+    /// One moment: the anchor, which is the later of a task's start and its creation.
     Once,
-    /// The anchor and every `period_ms` after it, on a grid that never drifts.
+    /// The anchor, and every multiple of `period_ms` after it. The grid does not drift.
     Every {
-        /// Milliseconds between two moments; above 0.
+        /// Milliseconds between two moments; at least 1.
         period_ms: i64,
     },
-    /// Each match of a cron expression.
+    /// Every match of a cron expression.
     Cron {
-        /// As the user wrote it.
+        /// Expression as the user wrote it.
         expression: String,
-        /// IANA zone for an expression without a zone of its own; kept, so that a changed default moves no task.
+        /// IANA time zone of an expression without a `TZ=` prefix. It is stored, so that a changed
+        /// default does not move existing tasks.
         zone: String,
     },
 }
 
 impl Schedule {
-    /// The first moment at or after `anchor`, the later of a task's start and its creation. `None`: there is none.
+    /// Returns the first moment at or after `anchor`, if any.
     pub fn first(&self, anchor: Moment) -> Option<Moment> {
         match self {
             Self::Once | Self::Every { .. } => Some(anchor),
@@ -36,12 +37,13 @@ impl Schedule {
         }
     }
 
-    /// The moment that follows `moment`, itself one of this schedule.
+    /// Returns the moment after `moment`, which must be a moment of this schedule.
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         self.rule().after(moment)
     }
 
-    /// The same schedule for whoever asks it many times: an expression is parsed once, which takes longer than a search with it.
+    /// Returns the parsed schedule, for several searches: parsing an expression takes longer than a
+    /// search.
     pub fn rule(&self) -> Rule {
         Rule(match self {
             Self::Once => None,
@@ -51,18 +53,18 @@ impl Schedule {
     }
 }
 
-/// A schedule, ready to be asked. `None` has no moment after another.
+/// A parsed schedule. `None`: no moment follows another.
 #[derive(Debug, Clone)]
 pub struct Rule(Option<CronRule>);
 
 impl Rule {
-    /// As [`Schedule::after`].
+    /// Same as [`Schedule::after`].
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         within_calendar(self.0.as_ref()?.after(moment)?)
     }
 }
 
-/// What lies beyond the calendar never comes, and can be neither stored nor shown by everybody.
+/// Removes moments after the year 9999: not every store and client can represent them.
 fn within_calendar(moment: Moment) -> Option<Moment> {
     (moment <= Moment::NEVER).then_some(moment)
 }

@@ -1,4 +1,4 @@
-//! A task as it is handed in, and the rules that it must meet.
+//! The definition of a task as a client submits it, and its validation.
 
 use super::cron::{CronRule, InvalidCron};
 use super::retry::{MAX_ATTEMPTS, RetryPolicy};
@@ -6,98 +6,97 @@ use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
 use super::{Moment, Schedule};
 
-/// Longest `data` in bytes. The broker takes 4 MiB with properties; this leaves room for them.
+/// Longest `data`, in bytes. The broker accepts 4 MiB including properties; 64 KiB are left for
+/// those.
 pub const MAX_DATA_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
-/// Longest time that an outcome may be waited for, in seconds: a year.
+/// Longest wait for an outcome, in seconds: a year.
 pub const MAX_RUNTIME_SEC: u64 = 366 * 86_400;
-/// The last instant that a calendar reaches, in seconds (9999-12-31).
+/// Last instant that every store can represent, in seconds (9999-12-31).
 pub const LAST_SEC: i64 = Moment::NEVER.sec();
 const MAX_KEY_BYTES: usize = 256;
 
-/// A task as it is handed in.
+/// Definition of a task as a client submits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
-    /// Name, and tag of its messages.
+    /// Name, which is also the tag of the task's messages.
     pub name: String,
-    /// What is sent.
+    /// Payload.
     pub data: String,
-    /// When it is due.
     pub schedule: Schedule,
-    /// Not before.
+    /// Earliest moment of the first fire. Default: now.
     pub start_at: Option<Moment>,
-    /// Not after.
+    /// Latest moment of a fire. Default: none.
     pub end_at: Option<Moment>,
-    /// Fires in all.
+    /// Maximum number of fires. Default: unlimited.
     pub max_fires: Option<u64>,
-    /// Whether an outcome is waited for.
+    /// Whether the server waits for an outcome report of each run.
     pub ack: bool,
-    /// How long, in seconds.
+    /// Longest wait for an outcome, in seconds, up to [`MAX_RUNTIME_SEC`].
     pub max_runtime_sec: Option<u64>,
-    /// The queue in which its runs wait for workers; `None`: the bus.
+    /// Queue in which runs wait for workers. `None`: runs are published on the bus.
     pub queue: Option<String>,
-    /// When failed attempts are tried again; `None`: as the server is set.
+    /// Retry policy. `None`: the server's default.
     pub retry: Option<RetryPolicy>,
-    /// What tells it from another one.
     pub dedup: Dedup,
 }
 
-/// What tells a duplicate: of the live tasks with the same key there is one.
+/// Deduplication: at most one live task has a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dedup {
-    /// Its name and data (v1 contract, "Duplicate").
+    /// The key is derived from name and data (v1 contract, "Duplicate").
     Pair,
-    /// A key of the caller's own.
+    /// The client gives the key.
     Key(String),
-    /// Nothing: every submission is another task.
+    /// No deduplication: every submission creates a task.
     Nothing,
 }
 
-/// Why a submission is refused. Each one stands for a field; the text is for the person who sent it.
+/// Why a submission is invalid. Every variant belongs to one field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSubmission {
-    /// The name cannot be a tag.
+    /// Not a valid tag.
     #[error(transparent)]
     Name(#[from] InvalidTag),
-    /// Over [`MAX_DATA_BYTES`].
+    /// More than [`MAX_DATA_BYTES`]; the actual length.
     #[error("data should be at most {MAX_DATA_BYTES} bytes, and has {0}")]
     DataTooLong(usize),
-    /// The expression cannot be read.
+    /// Not a valid cron expression.
     #[error("{0}")]
     Cron(#[from] InvalidCron),
-    /// A period of nothing, or one beyond any calendar.
+    /// Not between 1 ms and [`LAST_SEC`].
     #[error("the period should be above 0 and below {LAST_SEC} seconds")]
     Period,
-    /// The start lies beyond the calendar.
+    /// Start before 1970 or after [`LAST_SEC`].
     #[error("start_time should be a unix time in seconds")]
     Start,
-    /// The end has passed.
+    /// End in the past.
     #[error("end_time should be later than now")]
     EndPassed,
-    /// Nothing lies between start and end.
+    /// End before start.
     #[error("end_time should not be before start_time")]
     EndBeforeStart,
-    /// No match before the end.
+    /// The schedule has no moment between start and end.
     #[error("the schedule has no moment before end_time")]
     NeverDue,
     /// Not between 1 and [`MAX_RUNTIME_SEC`].
     #[error("max_runtime should be between 1 and {MAX_RUNTIME_SEC} seconds")]
     MaxRuntime,
-    /// As many as that have fired already.
+    /// The task has already fired this number of times.
     #[error("max_fires should be above {0}, the fires so far")]
     MaxFiresReached(u64),
-    /// The name of a queue follows the rules of a tag.
+    /// Not a valid tag: a queue's name follows the same rules.
     #[error("{}", .0.to_string().replacen("name", "queue", 1))]
     Queue(InvalidTag),
-    /// A policy without attempts, or with endless ones.
+    /// Retry policy out of bounds.
     #[error("retry should have max_attempts between 1 and {MAX_ATTEMPTS} and pauses up to a year")]
     Retry,
-    /// Empty or too long.
+    /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,
 }
 
 impl Submission {
-    /// A one-shot that is due at once, to be completed by whoever asks.
+    /// Returns a one-shot task that is due at once. Callers set the other fields.
     pub fn named(name: impl Into<String>, data: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -114,30 +113,44 @@ impl Submission {
         }
     }
 
-    /// Checks every rule and turns the submission into the task to store.
+    /// Validates the definition and returns the task to store.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     pub fn accept(self, id: TaskId, now: Moment) -> Result<Task, InvalidSubmission> {
         self.check_fields()?;
         self.check_times(now)?;
-        let dedup_key = match &self.dedup {
-            Dedup::Pair => Some(pair_key(&self.name, &self.data)),
-            Dedup::Key(key) => Some(explicit_key(&self.name, key)),
+        // Every field is named, so that a new one cannot be forgotten.
+        let Self {
+            name,
+            data,
+            schedule,
+            start_at,
+            end_at,
+            max_fires,
+            ack,
+            max_runtime_sec,
+            queue,
+            retry,
+            dedup,
+        } = self;
+        let dedup_key = match dedup {
+            Dedup::Pair => Some(pair_key(&name, &data)),
+            Dedup::Key(key) => Some(explicit_key(&name, &key)),
             Dedup::Nothing => None,
         };
         let mut task = Task {
             id,
-            name: self.name,
-            data: self.data,
-            schedule: self.schedule,
-            start_at: self.start_at,
-            end_at: self.end_at,
-            max_fires: self.max_fires,
-            ack: self.ack,
-            max_runtime_sec: self.max_runtime_sec,
-            queue: self.queue,
-            retry: self.retry,
+            name,
+            data,
+            schedule,
+            start_at,
+            end_at,
+            max_fires,
+            ack,
+            max_runtime_sec,
+            queue,
+            retry,
             created_at: now,
             anchored_at: now,
             rev: 1,
@@ -151,6 +164,28 @@ impl Submission {
         };
         task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);
         Ok(task)
+    }
+
+    /// Returns the definition that creates this task: the base of an edit.
+    pub fn of(task: &Task) -> Self {
+        let own_key = explicit_key(&task.name, "");
+        let dedup = match &task.dedup_key {
+            None => Dedup::Nothing,
+            Some(key) => key.strip_prefix(&own_key).map_or(Dedup::Pair, |key| Dedup::Key(key.to_owned())),
+        };
+        Self {
+            name: task.name.clone(),
+            data: task.data.clone(),
+            schedule: task.schedule.clone(),
+            start_at: task.start_at,
+            end_at: task.end_at,
+            max_fires: task.max_fires,
+            ack: task.ack,
+            max_runtime_sec: task.max_runtime_sec,
+            queue: task.queue.clone(),
+            retry: task.retry,
+            dedup,
+        }
     }
 
     fn check_fields(&self) -> Result<(), InvalidSubmission> {
@@ -209,12 +244,12 @@ mod tests {
     fn a_one_shot_is_due_at_its_start_or_at_once() {
         let due = |start_at| accept(Submission { start_at, ..once() }).unwrap().next_due_at;
         assert_eq!(due(None), Some(NOW));
-        assert_eq!(due(Some(Moment::from_sec(10))), Some(NOW), "a past start");
+        assert_eq!(due(Some(Moment::from_sec(10))), Some(NOW), "a start in the past");
         assert_eq!(due(Some(Moment::from_sec(2_000))), Some(Moment::from_sec(2_000)));
     }
 
     #[test]
-    fn a_loop_fires_loop_count_times_on_its_grid() {
+    fn a_periodic_task_fires_max_fires_times_on_its_grid() {
         let task = accept(Submission {
             schedule: Schedule::Every { period_ms: 7_000 },
             max_fires: Some(3),
@@ -243,13 +278,13 @@ mod tests {
         assert_eq!(
             task.due_after(Moment::from_sec(1_003), 1),
             Some(Moment::from_sec(1_004)),
-            "the end itself counts"
+            "the end is inclusive"
         );
         assert_eq!(task.due_after(Moment::from_sec(1_004), 2), None);
     }
 
     #[test]
-    fn every_broken_rule_is_named() {
+    fn every_broken_rule_has_its_own_error() {
         let refused = |submission| accept(submission).unwrap_err();
         assert_eq!(
             refused(Submission { name: " ".into(), ..once() }),
@@ -285,7 +320,15 @@ mod tests {
     }
 
     #[test]
-    fn the_pair_key_keeps_name_and_data_apart() {
+    fn the_definition_of_a_task_creates_the_task_again() {
+        for dedup in [Dedup::Pair, Dedup::Key("k|k".into()), Dedup::Nothing] {
+            let definition = Submission { dedup, ack: true, max_fires: Some(3), ..once() };
+            assert_eq!(Submission::of(&accept(definition.clone()).unwrap()), definition);
+        }
+    }
+
+    #[test]
+    fn the_pair_key_separates_name_and_data() {
         assert_ne!(pair_key("ab", "c"), pair_key("a", "bc"));
         assert_eq!(pair_key("ab", "c"), pair_key("ab", "c"));
         assert_ne!(explicit_key("a", "b"), pair_key("a", "b"));

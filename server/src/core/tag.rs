@@ -1,32 +1,33 @@
-//! What may stand as a RocketMQ tag.
+//! Validation of RocketMQ tags.
 
-/// Longest tag in bytes. The broker keeps tags inside a message's properties, which it caps at 32,767 bytes in all.
+/// Longest tag, in bytes. A tag is part of a message's properties, which the broker limits to
+/// 32,767 bytes.
 pub const MAX_TAG_BYTES: usize = 128;
 
-/// Why a name cannot be a message's tag; the text is for the person who sent it.
+/// Why a name is not a valid tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTag {
-    /// Nothing, or nothing but blanks.
+    /// Empty, or only white space.
     #[error("name should not be empty")]
     Empty,
-    /// Over [`MAX_TAG_BYTES`].
+    /// Longer than [`MAX_TAG_BYTES`].
     #[error("name should be at most 128 bytes")]
     TooLong,
-    /// `|` separates tags and `*` means every tag in a subscription.
+    /// In a subscription, `|` separates tags and `*` matches every tag.
     #[error("name should not contain '|' or '*', which mean something in a tag filter")]
     FilterSyntax,
-    /// A subscription is trimmed, so such a tag would match no consumer.
+    /// Clients trim subscriptions, so the tag would match no consumer.
     #[error("name should not begin or end with white space")]
     Untrimmed,
-    /// Control characters separate properties on the wire.
+    /// On the wire, control characters separate properties.
     #[error("name should not contain control characters")]
     Control,
 }
 
-/// Checks that `name` can travel as a tag and be subscribed to.
+/// Checks that `name` is a valid tag that consumers can subscribe to.
 ///
 /// # Errors
-/// Says which rule is broken.
+/// The first broken rule.
 pub fn check(name: &str) -> Result<(), InvalidTag> {
     if name.trim().is_empty() {
         Err(InvalidTag::Empty)
@@ -48,14 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_teams_use() {
+    fn accepts_common_names() {
         for name in ["order.close", "订单", "a-b_c:d/e", "a b", "total"] {
             assert_eq!(check(name), Ok(()), "{name}");
         }
     }
 
     #[test]
-    fn refuses_what_no_subscription_could_match() {
+    fn refuses_names_that_no_subscription_matches() {
         assert_eq!(check(" "), Err(InvalidTag::Empty));
         assert_eq!(check("a||b"), Err(InvalidTag::FilterSyntax));
         assert_eq!(check("*"), Err(InvalidTag::FilterSyntax));

@@ -112,8 +112,8 @@ pub struct Task {
     /// When the server accepted the current schedule. The schedule starts at `anchored_at`, or at
     /// `start_at` if that is later.
     pub anchored_at: Moment,
-    /// Number of the definition, from 1. Pause and resume count too, so that an advance which was decided
-    /// before a pause cannot move the paused task.
+    /// Number of the definition, from 1. Pause and resume count too, so that an advance which was
+    /// decided before a pause cannot move the paused task.
     pub rev: u32,
     pub state: TaskState,
     /// Next moment; `None` once there is no further one.
@@ -175,14 +175,14 @@ impl Task {
         self.past.iter().find(|past| past.rev == rev).map(|past| past.last_due_at)
     }
 
-    /// Returns revision, state and next moment. Every change of a task changes one of the three, so a
-    /// compare-and-set on the position never overwrites a change that the caller has not read.
+    /// Returns revision, state and next moment. Every change of a task changes one of the three, so
+    /// a compare-and-set on the position never overwrites a change that the caller has not read.
     pub fn position(&self) -> (u32, TaskState, Option<Moment>) {
         (self.rev, self.state, self.next_due_at)
     }
 
-    /// Returns the task as a new revision. `open`: revisions of runs that have not ended; the task keeps
-    /// the last decided moments of these revisions.
+    /// Returns the task as a new revision. `open`: revisions of runs that have not ended; the task
+    /// keeps the last decided moments of these revisions.
     #[must_use]
     pub fn next_revision(&self, open: &[u32]) -> Self {
         let mut next = self.clone();
@@ -192,8 +192,8 @@ impl Task {
         next
     }
 
-    /// Returns the task after a cancellation or, with `hide`, after a deletion. A tombstone has no next
-    /// moment and no deduplication key. A hidden task stays hidden.
+    /// Returns the task after a cancellation or, with `hide`, after a deletion. A tombstone has no
+    /// next moment and no deduplication key. A hidden task stays hidden.
     #[must_use]
     pub fn tombstone(&self, hide: bool) -> Self {
         Self {
@@ -226,9 +226,9 @@ pub fn explicit_key(name: &str, key: &str) -> String {
     format!("key:{name}|{key}")
 }
 
-/// Returns a hash that never changes between releases and machines: stored shards, and agreements between
-/// nodes, depend on it. FNV-1a with splitmix64's finalizer, because the high bits of a short FNV-1a hash
-/// are poorly distributed.
+/// Returns a hash that never changes between releases and machines: stored shards, and agreements
+/// between nodes, depend on it. FNV-1a with splitmix64's finalizer, because the high bits of a
+/// short FNV-1a hash are poorly distributed.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

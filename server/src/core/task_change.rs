@@ -27,8 +27,8 @@ pub fn check_changeable(task: &Task) -> Result<(), CannotChange> {
     }
 }
 
-/// Returns the paused task, which keeps its next moment. `None`: the task is already paused. For `open`
-/// see [`Task::next_revision`].
+/// Returns the paused task, which keeps its next moment. `None`: the task is already paused. For
+/// `open` see [`Task::next_revision`].
 ///
 /// # Errors
 /// [`CannotChange::Over`] for a finished or cancelled task.
@@ -38,9 +38,11 @@ pub fn pause(task: &Task, open: &[u32]) -> Result<Option<Task>, CannotChange> {
     Ok((task.state == TaskState::Active).then(paused))
 }
 
-/// Returns the active task, and the moments that passed during the pause. `None`: the task is not paused.
+/// Returns the active task, and the moments that passed during the pause. `None`: the task is not
+/// paused.
 ///
-/// A one-shot task whose moment passed during the pause fires at once, because it has no later moment.
+/// A one-shot task whose moment passed during the pause fires at once, because it has no later
+/// moment.
 ///
 /// # Errors
 /// [`CannotChange::Over`] for a finished or cancelled task.
@@ -59,7 +61,8 @@ pub fn resume(
     Ok(Some((next, missed)))
 }
 
-/// Returns the task with `last` as the last decided moment; its next moment is the first one after `last`.
+/// Returns the task with `last` as the last decided moment; its next moment is the first one after
+/// `last`.
 #[must_use]
 pub fn continue_after(task: &Task, last: Moment) -> Task {
     let next_due_at = task.due_after(last, task.fired_count);
@@ -75,8 +78,8 @@ pub struct Missed {
     pub stretch: Stretch,
 }
 
-/// Returns at most the longest stretch that [`Misfire`] skips in one step. The moments after it misfire when
-/// they are due.
+/// Returns at most the longest stretch that [`Misfire`] skips in one step. The moments after it
+/// misfire when they are due.
 fn missed(task: &Task, now: Moment) -> Option<Missed> {
     let due = task.next_due_at.filter(|due| *due <= now)?;
     // The last moment must fire: without a later moment, skipping it would finish the task unfired.
@@ -87,12 +90,12 @@ fn missed(task: &Task, now: Moment) -> Option<Missed> {
     }
 }
 
-/// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged, the task
-/// keeps its next moment; otherwise its schedule starts again at `now`.
+/// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged,
+/// the task keeps its next moment; otherwise its schedule starts again at `now`.
 ///
 /// # Errors
-/// [`CannotChange::Over`] for a finished or cancelled task, [`CannotChange::Invalid`] for a definition that
-/// breaks a rule.
+/// [`CannotChange::Over`] for a finished or cancelled task, [`CannotChange::Invalid`] for a
+/// definition that breaks a rule.
 pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> Result<Task, CannotChange> {
     check_changeable(task)?;
     let fresh = definition.accept(task.id.clone(), now)?;

@@ -5,7 +5,6 @@ use axum::http::request::Parts;
 
 use super::decode::cut;
 use super::error::ApiError;
-use super::view;
 use crate::core::TaskId;
 
 /// A query string's parameters.

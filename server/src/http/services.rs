@@ -73,7 +73,7 @@ fn read(spec: ServiceSpec) -> Result<CallbackService, ApiError> {
         timeout_ms: spec.timeout_ms.unwrap_or(0),
         secret: SigningSecret::new(spec.secret.unwrap_or_default()),
     };
-    callee.check().map_err(|InvalidService { field, why }| ApiError::field(field, why))?;
+    callee.check().map_err(|InvalidService { field, message }| ApiError::field(field, message))?;
     Ok(callee)
 }
 

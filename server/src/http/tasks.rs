@@ -155,8 +155,10 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
     responses((status = 200, body = TaskList, description = "A page of them.")))]
 pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiError> {
     let query = query.only(&["name", "state", "limit", "cursor"])?;
-    let filter =
-        TaskFilter { name: query.text("name").map(str::to_owned), state: query.one_of("state", &TaskState::ALL)? };
+    let filter = TaskFilter {
+        name: query.text("name").map(str::to_owned),
+        state: query.one_of("state", &TaskState::ALL)?,
+    };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let before = query.task_id("cursor")?;
     let (tasks, next) = pages::tasks(&service, &filter, limit, before, view::task).await?;

@@ -1,5 +1,5 @@
-//! The contract of [`Bus`], run against every adapter; and what only one of them can show. A further adapter is one more line in
-//! `on_every_bus!`.
+//! Conformance suite of [`Bus`], run against every adapter, and tests of single adapters. A new
+//! adapter needs one line in `on_every_bus!`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::samples::unique;
 
-/// Between two looks at a condition.
-const TURN: Duration = Duration::from_millis(100);
-/// A condition that is not met by then will not be met.
+/// Interval between two checks of a condition.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Longest wait for a condition.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A bus whose messages nobody else reads.
+/// A bus with its own topic.
 #[async_trait]
 trait Fixture: Send + Sync {
     fn bus(&self) -> Arc<dyn Bus>;
-    /// What has arrived, once these many have.
+    /// Waits for `count` messages, and returns them.
     async fn arrived(&mut self, count: usize) -> Vec<BusMessage>;
     async fn close(self);
 }
 
-/// Makes each named case a test on each adapter.
+/// Makes each case a test on every adapter.
 macro_rules! on_every_bus {
     ($($case:ident)*) => {
         on_every_bus!(@adapter on_rocketmq crate::bus::Broker, $($case)*);
@@ -58,9 +58,9 @@ macro_rules! on_every_bus {
 }
 
 on_every_bus! {
-    messages_arrive_as_they_were_sent
-    a_thousand_messages_are_answered_one_by_one_and_arrive_once
-    what_is_there_is_reached_and_nothing_waits_that_was_not_sent
+    messages_arrive_unchanged
+    each_of_a_thousand_messages_is_confirmed_and_arrives_once
+    a_probe_succeeds_and_an_unused_topic_has_no_lag
 }
 
 fn message(tag: &str, body: impl Into<Vec<u8>>) -> BusMessage {
@@ -69,21 +69,21 @@ fn message(tag: &str, body: impl Into<Vec<u8>>) -> BusMessage {
     BusMessage { tag: tag.to_owned(), key: format!("task-{tag}"), body: body.into(), properties }
 }
 
-async fn messages_arrive_as_they_were_sent(on: &mut impl Fixture) {
+async fn messages_arrive_unchanged(on: &mut impl Fixture) {
     let bytes: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
     let sent = [message("订单 close", "{\"a\":1}"), message("empty", ""), message("bytes", bytes)];
     let answers = on.bus().publish(sent.to_vec()).await;
     assert!(matches!(answers[..], [Ok(()), Ok(()), Ok(())]), "{answers:?}");
     let arrived = on.arrived(3).await;
     for message in &sent {
-        let found = arrived.iter().find(|found| found.tag == message.tag).expect("it has arrived");
+        let found = arrived.iter().find(|found| found.tag == message.tag).expect("the message has arrived");
         assert_eq!((&found.key, &found.body), (&message.key, &message.body));
         assert!(message.properties.iter().all(|property| found.properties.contains(property)), "{found:?}");
     }
     assert_eq!(on.bus().publish(Vec::new()).await.len(), 0);
 }
 
-async fn a_thousand_messages_are_answered_one_by_one_and_arrive_once(on: &mut impl Fixture) {
+async fn each_of_a_thousand_messages_is_confirmed_and_arrives_once(on: &mut impl Fixture) {
     let sent: Vec<BusMessage> = (0..1_000).map(|n| message("t", n.to_string())).collect();
     let answers = on.bus().publish(sent.clone()).await;
     assert_eq!((answers.len(), answers.iter().filter(|answer| answer.is_ok()).count()), (1_000, 1_000));
@@ -92,18 +92,18 @@ async fn a_thousand_messages_are_answered_one_by_one_and_arrive_once(on: &mut im
     assert_eq!((arrived.len(), bodies), (1_000, sent.into_iter().map(|message| message.body).collect()));
 }
 
-async fn what_is_there_is_reached_and_nothing_waits_that_was_not_sent(on: &mut impl Fixture) {
+async fn a_probe_succeeds_and_an_unused_topic_has_no_lag(on: &mut impl Fixture) {
     on.bus().probe().await.unwrap();
     let waiting: u64 = on.bus().lag().await.unwrap().into_iter().map(|(_, waiting)| waiting).sum();
     assert_eq!(waiting, 0);
     on.bus().close().await;
 }
 
-/// The broker, and a consumer of the fixture's own topic.
+/// RocketMQ, with a consumer of the fixture's topic.
 struct Broker {
     bus: Arc<dyn Bus>,
     config: RocketMqConfig,
-    came: mpsc::UnboundedReceiver<Delivery>,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
     shutdown: CancellationToken,
     consuming: JoinHandle<()>,
 }
@@ -129,26 +129,26 @@ impl Broker {
         let namesrv = std::env::var("TASKCENTER_TEST_ROCKETMQ_NAMESRV");
         let config = config_at(&namesrv.unwrap_or_else(|_| "127.0.0.1:19876".to_owned()));
         let bus: Arc<dyn Bus> = Arc::new(RocketMqBus::new(config.clone()));
-        // A topic that was just created is not yet known to every name server.
-        until("the topic is there", async || bus.probe().await.is_ok()).await;
-        let (told, came) = mpsc::unbounded_channel();
+        // A new topic takes a while to reach every name server.
+        until("the topic exists", async || bus.probe().await.is_ok()).await;
+        let (sender, deliveries) = mpsc::unbounded_channel();
         let (transport, shutdown) = (RocketMq::new(config.clone()), CancellationToken::new());
         let stop = shutdown.clone();
         let consuming = tokio::spawn(async move {
-            transport.run(Subscription::All, Arc::new(Sink(told)), stop).await.unwrap();
+            transport.run(Subscription::All, Arc::new(Sink(sender)), stop).await.unwrap();
         });
-        Self { bus, config, came, shutdown, consuming }
+        Self { bus, config, deliveries, shutdown, consuming }
     }
 }
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let wait = async {
-        let mut turn = interval(TURN);
-        while !holds().await {
-            turn.tick().await;
+        let mut checks = interval(INTERVAL);
+        while !condition().await {
+            checks.tick().await;
         }
     };
-    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("timed out: {what}"));
 }
 
 #[async_trait]
@@ -160,7 +160,8 @@ impl Fixture for Broker {
     async fn arrived(&mut self, count: usize) -> Vec<BusMessage> {
         let mut arrived = Vec::new();
         while arrived.len() < count {
-            let delivery = timeout(DEADLINE, self.came.recv()).await.expect("a delivery in time").unwrap();
+            let delivery =
+                timeout(DEADLINE, self.deliveries.recv()).await.expect("a delivery arrives in time").unwrap();
             arrived.push(BusMessage {
                 tag: delivery.tag,
                 key: delivery.task_id,
@@ -173,7 +174,7 @@ impl Fixture for Broker {
 
     async fn close(self) {
         self.shutdown.cancel();
-        timeout(DEADLINE, self.consuming).await.expect("an end in time").unwrap();
+        timeout(DEADLINE, self.consuming).await.expect("the consumer stops in time").unwrap();
         self.bus.close().await;
     }
 }
@@ -181,7 +182,7 @@ impl Fixture for Broker {
 struct Memory(Arc<MemoryBus>);
 
 impl Memory {
-    #[allow(clippy::unused_async, reason = "every fixture is opened alike")]
+    #[allow(clippy::unused_async, reason = "other fixtures need async")]
     async fn open() -> Self {
         Self(Arc::default())
     }
@@ -200,7 +201,7 @@ impl Fixture for Memory {
     async fn close(self) {}
 }
 
-/// The decorator that lets everything through, in parts.
+/// The fault decorator without faults, with writes in parts.
 struct Decorated {
     inner: Memory,
     bus: Arc<Faulty<MemoryBus>>,
@@ -232,7 +233,7 @@ impl Fixture for Decorated {
 }
 
 #[tokio::test]
-async fn a_confirmed_message_has_arrived_and_one_whose_request_was_lost_has_not() {
+async fn only_confirmed_messages_arrive_after_lost_requests() {
     let mut mixed = 0;
     for seed in 0..50 {
         let inner = Memory::open().await;
@@ -250,11 +251,11 @@ async fn a_confirmed_message_has_arrived_and_one_whose_request_was_lost_has_not(
         );
         mixed += usize::from((1..20).contains(&confirmed.len()));
     }
-    assert!(mixed > 0, "no seed let one part through and not another");
+    assert!(mixed > 0, "no seed had both confirmed and lost messages");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_the_broker_refuses_takes_no_other_with_it() {
+async fn a_refused_message_does_not_affect_others() {
     let mut on = Broker::open().await;
     let separator =
         BusMessage { properties: vec![("a".to_owned(), "\u{1}".to_owned())], ..message("t", "x") };
@@ -274,7 +275,7 @@ async fn a_message_that_the_broker_refuses_takes_no_other_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lag_is_what_a_group_has_not_acknowledged() {
+async fn lag_counts_unacknowledged_messages() {
     let mut on = Broker::open().await;
     on.bus.publish(vec![message("t", "0")]).await.pop().unwrap().unwrap();
     on.arrived(1).await;
@@ -284,26 +285,27 @@ async fn lag_is_what_a_group_has_not_acknowledged() {
         let lag = on.bus.lag().await.unwrap();
         lag == [(on.config.group.clone(), waiting)]
     };
-    until("nothing waits", async || lag_is(0).await).await;
+    until("no message waits", async || lag_is(0).await).await;
     assert!(
         on.bus.publish((0..7).map(|n| message("t", n.to_string())).collect()).await.iter().all(Result::is_ok)
     );
-    until("seven wait", async || lag_is(7).await).await;
+    until("seven messages wait", async || lag_is(7).await).await;
     on.bus.close().await;
 }
 
 #[tokio::test]
-async fn a_bus_that_is_not_there_answers_each_message_with_an_error() {
-    let away: Arc<dyn Bus> = Arc::new(RocketMqBus::new(config_at("127.0.0.1:1")));
-    let answers = timeout(DEADLINE, away.publish(vec![message("a", "1"), message("b", "2")])).await.unwrap();
+async fn an_unreachable_broker_is_an_error_for_each_message() {
+    let unreachable: Arc<dyn Bus> = Arc::new(RocketMqBus::new(config_at("127.0.0.1:1")));
+    let answers =
+        timeout(DEADLINE, unreachable.publish(vec![message("a", "1"), message("b", "2")])).await.unwrap();
     assert!(
         matches!(answers[..], [Err(PortError::Unavailable(..)), Err(PortError::Unavailable(..))]),
         "{answers:?}"
     );
-    for answer in [away.probe().await.err(), away.lag().await.err()] {
+    for answer in [unreachable.probe().await.err(), unreachable.lag().await.err()] {
         assert!(matches!(answer, Some(PortError::Unavailable(..))), "{answer:?}");
     }
-    away.close().await;
-    let none = NoBus.publish(vec![message("a", "1"), message("b", "2")]).await;
-    assert!(none.len() == 2 && none.iter().all(Result::is_err), "{none:?}");
+    unreachable.close().await;
+    let refused = NoBus.publish(vec![message("a", "1"), message("b", "2")]).await;
+    assert!(refused.len() == 2 && refused.iter().all(Result::is_err), "{refused:?}");
 }

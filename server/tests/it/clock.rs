@@ -1,4 +1,5 @@
-//! The contract of [`Clock`], run against every clock there is. A further one is one more line in `on_every_clock!`.
+//! Conformance suite of [`Clock`], run against every clock. A new clock needs one line in
+//! `on_every_clock!`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,43 +11,43 @@ use taskcenter_server::ports::Clock;
 
 use crate::clocks::{NOW, lone_node};
 
-/// A moment that has not come by then will not come.
+/// Longest wait for a sleeper.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A clock, and the one to turn for time to pass where it does not pass by itself.
+/// A clock, and the manual clock behind it, if any.
 struct Fixture {
     clock: Arc<dyn Clock>,
-    by_hand: Option<Arc<ManualClock>>,
+    manual: Option<Arc<ManualClock>>,
 }
 
 impl Fixture {
-    fn turn(&self, ms: i64) {
-        if let Some(clock) = &self.by_hand {
+    fn advance(&self, ms: i64) {
+        if let Some(clock) = &self.manual {
             clock.advance_ms(ms);
         }
     }
 }
 
 fn system() -> Fixture {
-    Fixture { clock: Arc::new(SystemClock), by_hand: None }
+    Fixture { clock: Arc::new(SystemClock), manual: None }
 }
 
 fn manual() -> Fixture {
     let clock = Arc::new(ManualClock::new(NOW));
-    Fixture { clock: clock.clone(), by_hand: Some(clock) }
+    Fixture { clock: clock.clone(), manual: Some(clock) }
 }
 
 fn command() -> Fixture {
     let clock = Arc::new(ManualClock::new(NOW));
-    Fixture { clock: lone_node(clock.clone()).command_clock(), by_hand: Some(clock) }
+    Fixture { clock: lone_node(clock.clone()).command_clock(), manual: Some(clock) }
 }
 
 fn lease() -> Fixture {
     let clock = Arc::new(ManualClock::new(NOW));
-    Fixture { clock: lone_node(clock.clone()).lease_clock(), by_hand: Some(clock) }
+    Fixture { clock: lone_node(clock.clone()).lease_clock(), manual: Some(clock) }
 }
 
-/// Makes each named case a test on each clock.
+/// Makes each case a test on every clock.
 macro_rules! on_every_clock {
     ($($case:ident)*) => {
         on_every_clock!(@clock system, $($case)*);
@@ -67,42 +68,42 @@ macro_rules! on_every_clock {
 }
 
 on_every_clock! {
-    a_sleeper_wakes_when_its_moment_has_come_and_not_before
-    what_has_passed_is_not_waited_for
-    both_clocks_go_on_alike_while_nobody_sets_one
+    a_sleeper_wakes_at_its_moment_and_not_before
+    sleeping_until_a_past_moment_returns_at_once
+    wall_clock_and_monotonic_clock_advance_equally
 }
 
-async fn a_sleeper_wakes_when_its_moment_has_come_and_not_before(on: &Fixture) {
+async fn a_sleeper_wakes_at_its_moment_and_not_before(on: &Fixture) {
     for ms in [1, 3, 20] {
         let at = on.clock.now().plus_ms(ms);
         let mut sleep = on.clock.sleep_until(at);
         let woke_at_once = (&mut sleep).now_or_never().is_some();
         assert!(!woke_at_once || on.clock.now() >= at, "{ms} ms early");
-        on.turn(ms);
+        on.advance(ms);
         if !woke_at_once {
-            tokio::time::timeout(DEADLINE, sleep).await.expect("it wakes");
+            tokio::time::timeout(DEADLINE, sleep).await.expect("the sleeper wakes");
         }
         assert!(on.clock.now() >= at, "{ms} ms");
     }
 }
 
-async fn what_has_passed_is_not_waited_for(on: &Fixture) {
+async fn sleeping_until_a_past_moment_returns_at_once(on: &Fixture) {
     for at in [on.clock.now(), on.clock.now().plus_ms(-1), Moment::from_ms(-1), Moment::from_ms(i64::MIN)] {
-        on.clock.sleep_until(at).now_or_never().expect("it returns at once");
+        on.clock.sleep_until(at).now_or_never().expect("the sleep returns at once");
     }
 }
 
-#[allow(clippy::unused_async, reason = "every case is called alike")]
-async fn both_clocks_go_on_alike_while_nobody_sets_one(on: &Fixture) {
+#[allow(clippy::unused_async, reason = "other cases need async")]
+async fn wall_clock_and_monotonic_clock_advance_equally(on: &Fixture) {
     let (wall, steady) = (on.clock.now(), on.clock.steady_ms());
     let mut last = steady;
     for _ in 0..1_000 {
-        on.turn(1);
+        on.advance(1);
         let next = on.clock.steady_ms();
-        assert!(next >= last, "it went back");
+        assert!(next >= last, "the monotonic clock went back");
         last = next;
     }
     let apart = on.clock.now().since(wall) - (on.clock.steady_ms() - steady);
-    // A machine's wall clock is slewed by a little; one that is set by this much is what the engine looks for.
+    // Time synchronization slews the wall clock slightly. The engine looks for larger differences.
     assert!(apart.abs() <= 100, "{apart} ms");
 }

@@ -1,28 +1,28 @@
-//! Which steps a run may take in one write: the product's one table of transitions, and the numbers that move with each of its lines.
-//! The simulator and the live checker judge by the same rule.
+//! Checks of one write of a run: the table of transitions, and the counters that change with each
+//! transition. The simulator and the live checker use these checks.
 
 use taskcenter_server::core::RunState;
 use taskcenter_server::core::run::{RunEvent, transition};
 
-/// The table has no such line, or the line is another run's.
+/// The table has no such transition.
 pub const NO_LINE: &str = "a transition that is not in the table";
-/// The attempt, the claim or the version has not moved as that line moves it.
+/// Attempt, claim or version does not change as the transition requires.
 pub const NUMBERS: &str = "a run's numbers are wrong";
-/// It has ended and somebody is to look at it again, or the other way round.
-pub const ENDS: &str = "an end that is none";
+/// An ended run has an `attention_at`, or a run that has not ended has none.
+pub const ENDS: &str = "a wrong attention_at";
 
-/// What of a run its steps are judged by.
+/// The fields of a run that the checks need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stand {
     pub state: RunState,
     pub attempt: i64,
     pub claim: i64,
     pub version: i64,
-    /// When somebody must look at it again; `None` once it has ended.
+    /// When a node must process the run again; `None` for an ended run.
     pub attention_at: Option<i64>,
 }
 
-/// By how much an event moves the attempt and the claim.
+/// Returns the changes of attempt and claim by an event.
 const fn moves(event: RunEvent) -> (i64, i64) {
     match event {
         RunEvent::Leased => (0, 1),
@@ -32,7 +32,7 @@ const fn moves(event: RunEvent) -> (i64, i64) {
     }
 }
 
-/// What is wrong with a row that was not there before.
+/// Returns the error of a new row, if any.
 pub fn wrong_begin(row: &Stand) -> Option<&'static str> {
     let Stand { state, attempt, claim, version, .. } = *row;
     if !matches!(state, RunState::Firing | RunState::Skipped) {
@@ -41,10 +41,10 @@ pub fn wrong_begin(row: &Stand) -> Option<&'static str> {
     if (attempt, claim, version) != (1, 1, 1) {
         return Some(NUMBERS);
     }
-    (!ends_rightly(row)).then_some(ENDS)
+    (!has_right_attention(row)).then_some(ENDS)
 }
 
-/// What is wrong with one write that made `after` of `before`.
+/// Returns the error of a write that changed `before` to `after`, if any.
 pub fn wrong_step(before: &Stand, after: &Stand) -> Option<&'static str> {
     let lines = lines(before, after);
     if lines.is_empty() {
@@ -54,24 +54,25 @@ pub fn wrong_step(before: &Stand, after: &Stand) -> Option<&'static str> {
     if after.version != before.version + 1 || !lines.contains(&moved) {
         return Some(NUMBERS);
     }
-    (!ends_rightly(after)).then_some(ENDS)
+    (!has_right_attention(after)).then_some(ENDS)
 }
 
-/// Every way in which one write can lead there, by what it does to attempt and claim.
+/// Returns the changes of attempt and claim by every legal write from `before` to `after`.
 fn lines(before: &Stand, after: &Stand) -> Vec<(i64, i64)> {
     use RunState::{Dead, Fired, Firing, Leased, Ready};
-    // A fired run that nobody reports on has ended, though its state alone does not say so.
+    // `fired` is final for a run without outcome reports, which the state alone does not show.
     if before.attention_at.is_none() && before.state != Dead {
         return Vec::new();
     }
     let leads = |event: &&RunEvent| transition(before.state, **event) == Some(after.state);
     let mut lines: Vec<(i64, i64)> = RunEvent::ALL.iter().filter(leads).map(|event| moves(*event)).collect();
     match (before.state, after.state) {
-        // Its lease has run out, and another node takes it on.
+        // The lease has expired, and another node claims the run.
         (Firing, Firing) => lines.push((0, 1)),
-        // A worker renews.
+        // A worker renews its lease.
         (Leased, Leased) if after.attention_at >= before.attention_at => lines.push((0, 0)),
-        // An overdue outcome: a rescue notes the failure and begins the next attempt in one write.
+        // An overdue outcome: a rescue records the failure and starts the next attempt in one
+        // write.
         (Fired, Firing) => lines.push((1, 1)),
         (Leased, Ready) => lines.push((1, 0)),
         _ => {}
@@ -79,8 +80,8 @@ fn lines(before: &Stand, after: &Stand) -> Vec<(i64, i64)> {
     lines
 }
 
-/// `fired` may be an end or not; of every other state it is known.
-fn ends_rightly(row: &Stand) -> bool {
+/// Returns whether `attention_at` fits the state. `fired` may be final or not.
+fn has_right_attention(row: &Stand) -> bool {
     match row.state {
         RunState::Fired => true,
         RunState::Firing | RunState::Ready | RunState::Leased | RunState::Retrying => {

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use crate::ports::{Bus, BusMessage, Result};
 
-/// Keeps every message that it was sent, in order.
+/// Keeps every published message, in order.
 #[derive(Debug, Default)]
 pub struct MemoryBus(Mutex<Vec<BusMessage>>);
 
 impl MemoryBus {
-    /// The messages from number `from` on.
+    /// Returns the messages from index `from` on.
     pub fn since(&self, from: usize) -> Vec<BusMessage> {
         self.sent().iter().skip(from).cloned().collect()
     }

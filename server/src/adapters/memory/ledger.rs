@@ -1,4 +1,4 @@
-//! The rows and their indexes, and every write.
+//! Rows, their indexes, and every write.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,42 +8,39 @@ use crate::ports::{Advance, IdempotencyRecord, InsertedRun, InsertedTask, Outcom
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// What is stored.
 #[derive(Default)]
 pub struct Ledger {
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) runs: BTreeMap<RunId, Run>,
-    /// When tasks ended that are finished or cancelled.
+    /// When finished and cancelled tasks ended.
     ended_tasks: HashMap<TaskId, Moment>,
-    /// Who holds a dedup key.
+    /// Tasks by their deduplication key.
     keys: HashMap<String, TaskId>,
     /// Active tasks by their next moment.
     pub(super) due: BTreeSet<(Moment, TaskId)>,
     /// Runs that have not ended, by their `attention_at`.
     pub(super) attention: BTreeSet<(Moment, RunId)>,
-    /// The same by task.
+    /// Runs that have not ended, by task.
     pub(super) open: HashMap<TaskId, BTreeSet<RunId>>,
     /// Runs in `ready`.
     pub(super) ready: BTreeSet<(Moment, RunId)>,
-    remembered: BTreeMap<String, IdempotencyRecord>,
+    idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
-    /// Ends by day.
-    ends: BTreeMap<i64, Vec<OutcomeCount>>,
+    /// Ended runs by day.
+    outcomes: BTreeMap<i64, Vec<OutcomeCount>>,
 }
 
 impl Ledger {
-    /// A task.
     pub fn task(&self, id: &TaskId) -> Option<&Task> {
         self.tasks.get(id)
     }
 
-    /// A run.
     pub fn run(&self, id: &RunId) -> Option<&Run> {
         self.runs.get(id)
     }
 
-    /// Stores a task, unless it stands already or its key is held.
+    /// Stores a task, unless its id or its deduplication key is already stored.
     pub fn insert_task(&mut self, task: Task, now: Moment) -> InsertedTask {
         if self.tasks.contains_key(&task.id) {
             return InsertedTask::New;
@@ -55,12 +52,11 @@ impl Ledger {
         InsertedTask::New
     }
 
-    /// Puts `task` in the place of `read`, if that one still stands.
+    /// Replaces `read` by `task`, by compare-and-set on the position.
     pub fn replace_task(&mut self, read: &Task, task: &Task, now: Moment) -> ReplacedTask {
         let Some(stored) = self.tasks.get(&read.id) else { return ReplacedTask::Moved };
         if stored.position() != read.position() {
-            // This very change may have been made by an earlier try.
-            return if stored == task { ReplacedTask::Done } else { ReplacedTask::Moved };
+            return ReplacedTask::from_stored(Some(stored), task);
         }
         match task.dedup_key.as_ref().and_then(|key| self.keys.get(key)) {
             Some(holder) if *holder != task.id => ReplacedTask::KeyHeld(holder.clone()),
@@ -71,15 +67,16 @@ impl Ledger {
         }
     }
 
-    /// Turns a task into a tombstone, at a certain revision where one is given; whether there is one now.
+    /// Turns a task into a tombstone, if it has the revision `rev`. Returns whether a tombstone
+    /// exists now.
     pub fn cancel_task(&mut self, id: &TaskId, rev: Option<u32>, hide: bool, now: Moment) -> bool {
-        let stands = |task: &&Task| rev.is_none_or(|rev| task.rev == rev);
-        let Some(task) = self.tasks.get(id).filter(stands).cloned() else { return false };
+        let has_rev = |task: &&Task| rev.is_none_or(|rev| task.rev == rev);
+        let Some(task) = self.tasks.get(id).filter(has_rev).cloned() else { return false };
         self.put_task(task.tombstone(hide), now);
         true
     }
 
-    /// The linearization point of a fire. The store's own clock has a word in it.
+    /// Steps a task past a moment. `now` is the time of the store's own clock.
     pub fn advance_task(&mut self, advance: &Advance, now: Moment) -> bool {
         let Some(task) = self.tasks.get(&advance.task_id) else { return false };
         if !advance.is_allowed(task, now) {
@@ -91,7 +88,7 @@ impl Ledger {
     }
 
     fn put_task(&mut self, task: Task, now: Moment) {
-        self.take_task(&task.id);
+        self.remove_task(&task.id);
         if let (TaskState::Active, Some(due)) = (task.state, task.next_due_at) {
             self.due.insert((due, task.id.clone()));
         }
@@ -104,7 +101,7 @@ impl Ledger {
         self.tasks.insert(task.id.clone(), task);
     }
 
-    fn take_task(&mut self, id: &TaskId) {
+    fn remove_task(&mut self, id: &TaskId) {
         let Some(task) = self.tasks.remove(id) else { return };
         if let Some(due) = task.next_due_at {
             self.due.remove(&(due, task.id));
@@ -114,12 +111,10 @@ impl Ledger {
         }
     }
 
-    /// Stores a run, unless a row stands already.
+    /// Stores a run, unless its id is already stored.
     pub fn insert_run(&mut self, run: &Run) -> InsertedRun {
         match self.runs.get(&run.id) {
-            // An equal row is this very insert, whose answer was lost.
-            Some(standing) if standing == run => InsertedRun::New,
-            Some(standing) => InsertedRun::Existing(Box::new(standing.clone())),
+            Some(stored) => InsertedRun::from_stored(stored.clone(), run),
             None => {
                 self.put_run(run.clone());
                 InsertedRun::New
@@ -127,17 +122,17 @@ impl Ledger {
         }
     }
 
-    /// Replaces a run that stands at the version it was read at.
+    /// Replaces a run, if the stored run has the same version.
     pub fn update_run(&mut self, run: &Run) -> bool {
-        let stands = self.runs.get(&run.id).is_some_and(|stored| stored.version == run.version);
-        if stands {
+        let is_unchanged = self.runs.get(&run.id).is_some_and(|stored| stored.version == run.version);
+        if is_unchanged {
             self.put_run(run.clone().next_version());
         }
-        stands
+        is_unchanged
     }
 
     fn put_run(&mut self, run: Run) {
-        self.take_run(&run.id);
+        self.remove_run(&run.id);
         if let Some(at) = run.attention_at {
             self.attention.insert((at, run.id.clone()));
             self.open.entry(run.task_id.clone()).or_default().insert(run.id.clone());
@@ -148,7 +143,7 @@ impl Ledger {
         self.runs.insert(run.id.clone(), run);
     }
 
-    fn take_run(&mut self, id: &RunId) {
+    fn remove_run(&mut self, id: &RunId) {
         let Some(run) = self.runs.remove(id) else { return };
         if let Some(at) = run.attention_at {
             self.attention.remove(&(at, id.clone()));
@@ -162,12 +157,12 @@ impl Ledger {
         self.ready.remove(&(run.scheduled_at, id.clone()));
     }
 
-    /// Stores the request unless its key is known; what stands under the key now.
-    pub fn insert_idempotency_record(&mut self, request: &IdempotencyRecord) -> IdempotencyRecord {
-        self.remembered.entry(request.key.clone()).or_insert_with(|| request.clone()).clone()
+    /// Stores the record, unless its key exists. Returns the stored record.
+    pub fn insert_idempotency_record(&mut self, record: &IdempotencyRecord) -> IdempotencyRecord {
+        self.idempotency.entry(record.key.clone()).or_insert_with(|| record.clone()).clone()
     }
 
-    /// Adds to the fires of a minute.
+    /// Adds fires to the counters of a minute.
     pub fn count_fires(&mut self, at: Moment, fires: &[(String, u64)]) {
         let minute = at.ms().div_euclid(MINUTE_MS);
         for (tag, n) in fires {
@@ -175,53 +170,54 @@ impl Ledger {
         }
     }
 
-    /// The fires of a minute, by tag.
+    /// Returns fires per tag in a minute.
     pub fn fires_in_minute(&self, at: Moment) -> Vec<(String, u64)> {
         let minute = at.ms().div_euclid(MINUTE_MS);
         let rows = self.fires.range((minute, String::new())..(minute + 1, String::new()));
         rows.map(|((_, tag), fires)| (tag.clone(), *fires)).collect()
     }
 
-    /// Adds to the ends of a day.
-    pub fn count_outcomes(&mut self, day: Moment, ends: &[OutcomeCount]) {
-        let rows = self.ends.entry(day.ms().div_euclid(DAY_MS)).or_default();
-        for end in ends {
-            match rows.iter_mut().find(|row| (&row.tag, row.state) == (&end.tag, end.state)) {
-                Some(row) => row.runs += end.runs,
-                None => rows.push(end.clone()),
+    /// Adds ended runs to the counters of a day.
+    pub fn count_outcomes(&mut self, day: Moment, counts: &[OutcomeCount]) {
+        let rows = self.outcomes.entry(day.ms().div_euclid(DAY_MS)).or_default();
+        for count in counts {
+            match rows.iter_mut().find(|row| (&row.tag, row.state) == (&count.tag, count.state)) {
+                Some(row) => row.runs += count.runs,
+                None => rows.push(count.clone()),
             }
         }
     }
 
-    /// The ends of a day.
+    /// Returns the runs that ended on a day.
     pub fn outcomes_on(&self, day: Moment) -> Vec<OutcomeCount> {
-        self.ends.get(&day.ms().div_euclid(DAY_MS)).cloned().unwrap_or_default()
+        self.outcomes.get(&day.ms().div_euclid(DAY_MS)).cloned().unwrap_or_default()
     }
 
-    /// Removes what ended or was remembered long ago; how many rows.
+    /// Removes old rows, as [`Store::prune`](crate::ports::Store::prune) describes. Returns their
+    /// number.
     pub fn prune(&mut self, ended_before: Moment, idempotency_before: Moment, limit: usize) -> u64 {
-        let known = self.remembered.len();
-        self.remembered.retain(|_, request| request.at >= idempotency_before);
-        let forgotten = known - self.remembered.len();
+        let before = self.idempotency.len();
+        self.idempotency.retain(|_, record| record.at >= idempotency_before);
+        let removed_records = before - self.idempotency.len();
         let runs = oldest(
             self.runs.values().filter_map(|run| Some((run.ended_at?, run.id.clone()))),
             ended_before,
             limit,
         );
         for id in &runs {
-            self.take_run(id);
+            self.remove_run(id);
         }
         let idle = self.ended_tasks.iter().filter(|(id, _)| !self.open.contains_key(id));
         let tasks = oldest(idle.map(|(id, at)| (*at, id.clone())), ended_before, limit - runs.len());
         for id in &tasks {
-            self.take_task(id);
+            self.remove_task(id);
             self.ended_tasks.remove(id);
         }
-        (forgotten + runs.len() + tasks.len()) as u64
+        (removed_records + runs.len() + tasks.len()) as u64
     }
 }
 
-/// The ids of what ended before, longest ago first, at most `limit`.
+/// Returns at most `limit` ids of rows that ended before `before`, longest ago first.
 fn oldest<Id: Ord>(ended: impl Iterator<Item = (Moment, Id)>, before: Moment, limit: usize) -> Vec<Id> {
     let mut ended: Vec<(Moment, Id)> = ended.filter(|(at, _)| *at < before).collect();
     ended.sort();

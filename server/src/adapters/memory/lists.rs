@@ -1,4 +1,4 @@
-//! What is read: pages, heads of queues, what is due, what waits.
+//! Reads: pages, heads of queues, due tasks, backlog.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,33 +9,33 @@ use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
 impl Ledger {
-    /// The tasks that match, newest first.
+    /// Returns the matching tasks, newest first.
     pub fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Vec<Task> {
-        let shown = |task: &&Task| match filter.state {
+        let has_state = |task: &&Task| match filter.state {
             Some(state) => task.state == state,
             None => task.state != TaskState::Cancelled,
         };
-        let named = |task: &&Task| filter.name.as_ref().is_none_or(|name| task.name == *name);
+        let has_name = |task: &&Task| filter.name.as_ref().is_none_or(|name| task.name == *name);
         let after = |task: &&Task| page.before.as_ref().is_none_or(|before| task.id < *before);
         let newest = self.tasks.values().rev().filter(|task| !task.hidden);
-        newest.filter(shown).filter(named).filter(after).take(page.limit as usize).cloned().collect()
+        newest.filter(has_state).filter(has_name).filter(after).take(page.limit as usize).cloned().collect()
     }
 
-    /// Active tasks of the shards that are due at or before `until`, soonest first.
+    /// Returns active tasks of the shards that are due at or before `until`, soonest first.
     pub fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Vec<Task> {
-        let soon = self.due.iter().take_while(|(due, _)| *due <= until);
-        let watched = soon.filter(|(_, id)| shards.contains(&id.shard()));
-        watched.filter_map(|(_, id)| self.tasks.get(id)).take(limit as usize).cloned().collect()
+        let due = self.due.iter().take_while(|(due, _)| *due <= until);
+        let of_shards = due.filter(|(_, id)| shards.contains(&id.shard()));
+        of_shards.filter_map(|(_, id)| self.tasks.get(id)).take(limit as usize).cloned().collect()
     }
 
-    /// The runs of a task that have not ended, by id.
+    /// Returns the runs of a task that have not ended, by id.
     pub fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Vec<OpenRun> {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = self.open.get(task_id).into_iter().flat_map(|ids| ids.range((after, Bound::Unbounded)));
         ids.filter_map(|id| self.runs.get(id)).take(limit as usize).map(Run::open).collect()
     }
 
-    /// The runs that match, latest first.
+    /// Returns the matching runs, latest first.
     pub fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Vec<Run> {
         let matches = |run: &&Run| {
             filter.task_id.as_ref().is_none_or(|id| run.task_id == *id)
@@ -49,18 +49,19 @@ impl Ledger {
         found.into_iter().filter(after).take(page.limit as usize).cloned().collect()
     }
 
-    /// The earliest ready runs of these queues; of every queue that bears its run's tag where none is named.
+    /// Returns the earliest ready runs of the queues. If `queues` is empty: of every queue whose
+    /// name equals the run's tag.
     pub fn ready_runs(&self, queues: &[String], limit: u32) -> Vec<Run> {
         let runs = self.ready.iter().filter_map(|(_, id)| self.runs.get(id));
-        let wanted = |run: &&Run| match &run.queue {
+        let matches = |run: &&Run| match &run.queue {
             Some(queue) if queues.is_empty() => *queue == run.tag,
             Some(queue) => queues.contains(queue),
             None => false,
         };
-        runs.filter(wanted).take(limit as usize).cloned().collect()
+        runs.filter(matches).take(limit as usize).cloned().collect()
     }
 
-    /// Runs of the shards whose `attention_at` has come, longest overdue first.
+    /// Returns runs of the shards whose `attention_at` has come, longest overdue first.
     pub fn runs_needing_attention(
         &self,
         shards: &[u16],
@@ -70,40 +71,37 @@ impl Ledger {
     ) -> Vec<Run> {
         let overdue = self.attention.iter().take_while(|(at, _)| *at <= now);
         let runs = overdue.filter_map(|(_, id)| self.runs.get(id));
-        let wanted =
+        let matches =
             |run: &&Run| shards.contains(&run.task_id.shard()) && (!queued_only || run.queue.is_some());
-        runs.filter(wanted).take(limit as usize).cloned().collect()
+        runs.filter(matches).take(limit as usize).cloned().collect()
     }
 
-    /// What each queue holds.
+    /// Returns the non-empty queues.
     pub fn queues(&self) -> Vec<QueueRow> {
         let mut rows = BTreeMap::<&str, QueueRow>::new();
         for run in self.open_rows() {
             let Some(queue) = &run.queue else { continue };
-            let empty = || QueueRow { queue: queue.clone(), ready: 0, leased: 0, retrying: 0 };
-            let row = rows.entry(queue).or_insert_with(empty);
-            match run.state {
-                RunState::Ready => row.ready += 1,
-                RunState::Leased => row.leased += 1,
-                RunState::Retrying => row.retrying += 1,
-                _ => {}
+            let is_counted = matches!(run.state, RunState::Ready | RunState::Leased | RunState::Retrying);
+            if is_counted {
+                let row = rows.entry(queue).or_insert_with(|| QueueRow::empty(queue.clone()));
+                row.add(run.state, 1);
             }
         }
-        rows.into_values().filter(|row| row.ready + row.leased + row.retrying > 0).collect()
+        rows.into_values().collect()
     }
 
-    /// What is waiting, by tag.
+    /// Returns the backlog, per tag.
     pub fn backlog(&self, now: Moment) -> Vec<BacklogRow> {
         let mut rows = BTreeMap::<&str, (u64, u64)>::new();
         for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now) {
             rows.entry(&self.tasks[id].name).or_default().0 += 1;
         }
         for run in self.open_rows() {
-            let has_come = run.scheduled_at <= now;
+            let is_due = run.scheduled_at <= now;
             let row = match run.state {
                 RunState::Fired | RunState::Leased => (0, 1),
-                RunState::Firing if has_come => (1, 0),
-                RunState::Retrying if has_come && run.attention_at <= Some(now) => (1, 0),
+                RunState::Firing if is_due => (1, 0),
+                RunState::Retrying if is_due && run.attention_at <= Some(now) => (1, 0),
                 _ => continue,
             };
             let sum = rows.entry(&run.tag).or_default();

@@ -1,4 +1,5 @@
-//! The ledger and the broker in memory: for tests and for the simulator. What they hold is gone with the process.
+//! Store, records and bus in memory, for tests and the simulator. The content is lost at the end of
+//! the process.
 
 mod bus;
 mod ledger;
@@ -19,21 +20,21 @@ use crate::ports::{
     ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
-/// The ledger in memory. Each call is one step that no other call sees half done; rows come out in the order of their ids wherever
-/// the port leaves the order open, so that a simulated history can be replayed.
+/// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
+/// ordered by id, so that a simulated history can be replayed.
 pub struct MemoryStore {
     ledger: Mutex<Ledger>,
     clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
-    /// An empty ledger. The store's clock is `clock`.
+    /// Creates an empty ledger. `clock` is the store's own clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { ledger: Mutex::default(), clock }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Nothing below can panic between two halves of a change.
+        // No change panics halfway.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,8 +135,8 @@ impl Store for MemoryStore {
         Ok(self.ledger().runs_needing_attention(shards, now, limit, queued_only))
     }
 
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        Ok(self.ledger().insert_idempotency_record(request))
+    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        Ok(self.ledger().insert_idempotency_record(record))
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -147,8 +148,8 @@ impl Store for MemoryStore {
         Ok(self.ledger().fires_in_minute(at))
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        self.ledger().count_outcomes(day, ends);
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        self.ledger().count_outcomes(day, counts);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Small documents, in memory.
+//! Records in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,18 +7,18 @@ use async_trait::async_trait;
 
 use crate::ports::{Record, Records, Result};
 
-/// Documents that end with the process.
+/// Records in memory, lost at the end of the process.
 #[derive(Debug, Default)]
 pub struct MemoryRecords(Mutex<BTreeMap<(String, String), Record>>);
 
 impl MemoryRecords {
     fn all(&self) -> MutexGuard<'_, BTreeMap<(String, String), Record>> {
-        // Every change is one insert or remove.
+        // A panic cannot leave a change half done: each one is a single insert or remove.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn place(record: &Record) -> (String, String) {
+fn map_key(record: &Record) -> (String, String) {
     (record.kind.clone(), record.key.clone())
 }
 
@@ -30,20 +30,20 @@ impl Records for MemoryRecords {
 
     async fn put_record(&self, record: &Record) -> Result<bool> {
         let mut all = self.all();
-        let stands = all.get(&place(record)).map_or(0, |standing| standing.version);
-        if stands != record.version {
+        let version = all.get(&map_key(record)).map_or(0, |stored| stored.version);
+        if version != record.version {
             return Ok(false);
         }
-        all.insert(place(record), Record { version: stands + 1, ..record.clone() });
+        all.insert(map_key(record), Record { version: version + 1, ..record.clone() });
         Ok(true)
     }
 
     async fn remove_record(&self, record: &Record) -> Result<bool> {
         let mut all = self.all();
-        if all.get(&place(record)).is_some_and(|standing| standing.version != record.version) {
+        if all.get(&map_key(record)).is_some_and(|stored| stored.version != record.version) {
             return Ok(false);
         }
-        all.remove(&place(record));
+        all.remove(&map_key(record));
         Ok(true)
     }
 

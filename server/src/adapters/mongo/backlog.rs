@@ -1,4 +1,4 @@
-//! What is waiting, by tag. Both queries walk indexes of open rows only.
+//! Backlog per tag and per queue. Every query uses an index of open rows only.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub async fn rows(ledger: &Ledger, now: Moment) -> Result<Vec<BacklogRow>> {
     Ok(merge(overdue.into_iter().chain(waiting)))
 }
 
-/// Tasks whose moment has come.
+/// Returns the pipeline that counts overdue tasks.
 pub fn overdue(now: Moment) -> Vec<Document> {
     vec![
         doc! { "$match": tasks::due_filter(&all_shards(), now) },
@@ -40,7 +40,7 @@ pub fn overdue(now: Moment) -> Vec<Document> {
     ]
 }
 
-/// Open runs: handed over and unreported, or due and not handed over.
+/// Returns the pipeline that counts open runs: those without an outcome, and those that are due.
 pub fn waiting(now: Moment) -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
@@ -81,7 +81,7 @@ fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
 }
 
 #[derive(Deserialize)]
-struct Held {
+struct QueueCount {
     #[serde(rename = "_id")]
     id: QueueAndState,
     runs: i64,
@@ -93,16 +93,16 @@ struct QueueAndState {
     state: RunState,
 }
 
-/// What each queue holds: a walk over its open runs.
+/// Returns the non-empty queues.
 pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
     let index = Hint::Keys(schema::queued_attention_index());
-    let held = ledger.runs.aggregate(held()).hint(index).with_type::<Held>();
-    let held: Vec<Held> = bounded(async { held.await?.try_collect().await }).await?;
-    Ok(by_queue(held))
+    let counts = ledger.runs.aggregate(queue_counts()).hint(index).with_type::<QueueCount>();
+    let counts: Vec<QueueCount> = bounded(async { counts.await?.try_collect().await }).await?;
+    Ok(by_queue(counts))
 }
 
-/// Open runs by queue and state.
-pub fn held() -> Vec<Document> {
+/// Returns the pipeline that counts open runs by queue and state.
+pub fn queue_counts() -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
         "attention_at": { "$exists": true },
@@ -112,17 +112,13 @@ pub fn held() -> Vec<Document> {
     vec![doc! { "$match": open }, doc! { "$group": by }]
 }
 
-fn by_queue(held: Vec<Held>) -> Vec<QueueRow> {
+fn by_queue(counts: Vec<QueueCount>) -> Vec<QueueRow> {
     let mut rows = BTreeMap::<String, QueueRow>::new();
-    for Held { id: QueueAndState { queue, state }, runs } in held {
-        let empty = QueueRow { queue: queue.clone(), ready: 0, leased: 0, retrying: 0 };
-        let row = rows.entry(queue).or_insert(empty);
-        match state {
-            RunState::Ready => row.ready += runs as u64,
-            RunState::Leased => row.leased += runs as u64,
-            RunState::Retrying => row.retrying += runs as u64,
-            _ => {}
+    for QueueCount { id: QueueAndState { queue, state }, runs } in counts {
+        let mut row = rows.remove(&queue).unwrap_or_else(|| QueueRow::empty(queue.clone()));
+        if row.add(state, runs as u64) {
+            rows.insert(queue, row);
         }
     }
-    rows.into_values().filter(|row| row.ready + row.leased + row.retrying > 0).collect()
+    rows.into_values().collect()
 }

@@ -1,4 +1,5 @@
-//! Gathers single submits into batches: what arrives within a short linger shares one round trip and one journal flush.
+//! Collects single inserts into batches. Items that arrive within a few milliseconds share one
+//! round trip and one journal flush.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +7,19 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// How a batch is stored: an answer for each item, in order.
+/// Stores a batch. Returns one result per item, in order.
 pub type Flush<T, A> = dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<A>> + Send + Sync;
 
-/// Longest wait for company.
+/// Longest wait for further items of a batch.
 const LINGER: Duration = Duration::from_millis(2);
-/// Items a batch, the knee of MongoDB's curve.
+/// Maximum number of items per batch. Larger batches are not faster.
 const BATCH: usize = 1_000;
-/// Batches under way at once.
+/// Maximum number of concurrent batches.
 const IN_FLIGHT: usize = 4;
-/// Items that may wait before submitters have to.
+/// Maximum number of waiting items. Further callers wait.
 const QUEUE: usize = 8 * BATCH;
 
-/// A batcher in front of a store.
+/// Collects items into batches.
 pub struct Coalesce<T, A> {
     queue: mpsc::Sender<Waiting<T, A>>,
 }
@@ -29,14 +30,16 @@ struct Waiting<T, A> {
 }
 
 impl<T: Send + 'static, A: Send + 'static> Coalesce<T, A> {
-    /// Starts the batcher on the current Tokio runtime; it ends when it is dropped and its queue is empty.
+    /// Starts a task on the current Tokio runtime. It ends after the value is dropped and the queue
+    /// is empty.
     pub fn new(flush: Box<Flush<T, A>>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(gather(waiting, flush.into()));
         Self { queue }
     }
 
-    /// Stores one item. Once submitted it is stored even if the caller goes away. `None`: the runtime is shutting down.
+    /// Stores one item. A queued item is stored even if the caller goes away. `None`: the runtime
+    /// is shutting down.
     pub async fn submit(&self, item: T) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Waiting { item, answer }).await.ok()?;
@@ -50,7 +53,7 @@ async fn gather<T: Send + 'static, A: Send + 'static>(
 ) {
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
     loop {
-        // The slot comes first: while all are taken, the queue grows into a larger batch.
+        // Acquire the slot before the batch: while all slots are in use, the next batch grows.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let batch = next_batch(&mut waiting).await;
         if batch.is_empty() {
@@ -64,7 +67,7 @@ async fn gather<T: Send + 'static, A: Send + 'static>(
     }
 }
 
-/// Empty only when the batcher has been dropped.
+/// Returns the next batch; an empty one after the value was dropped.
 async fn next_batch<W>(waiting: &mut mpsc::Receiver<W>) -> Vec<W> {
     let mut batch = Vec::new();
     waiting.recv_many(&mut batch, BATCH).await;
@@ -81,10 +84,10 @@ async fn next_batch<W>(waiting: &mut mpsc::Receiver<W>) -> Vec<W> {
 }
 
 async fn store<T, A>(batch: Vec<Waiting<T, A>>, flush: &Flush<T, A>) {
-    let (items, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.item, w.answer)).unzip();
-    for (asker, answer) in askers.into_iter().zip(flush(items).await) {
+    let (items, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.item, w.answer)).unzip();
+    for (caller, answer) in callers.into_iter().zip(flush(items).await) {
         // A caller that went away does not need its answer.
-        let _ = asker.send(answer);
+        let _ = caller.send(answer);
     }
 }
 
@@ -109,18 +112,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn submits_at_the_same_time_share_batches_and_get_their_own_answers() {
+    async fn concurrent_items_share_batches_and_get_their_own_results() {
         let (coalesce, sizes) = doubling();
         let answers = join_all((0..2_500).map(|n| coalesce.submit(n))).await;
         assert!(answers.into_iter().zip(0..).all(|(answer, n)| answer == Some(n * 2)));
         let sizes = sizes.lock().unwrap();
-        // How many batches it takes is up to the machine; without gathering it would be one an item.
+        // The number of batches depends on the machine. Without batching it would be 2,500.
         assert!(sizes.len() < 250, "{sizes:?}");
         assert!(sizes.iter().all(|size| *size <= BATCH), "{sizes:?}");
     }
 
     #[tokio::test]
-    async fn an_item_is_stored_though_its_caller_went_away() {
+    async fn an_item_is_stored_after_its_caller_went_away() {
         let (coalesce, sizes) = doubling();
         {
             let submit = coalesce.submit(1);

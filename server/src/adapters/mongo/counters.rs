@@ -1,4 +1,5 @@
-//! Fires by tag, a document for each minute and each UTC day, so that no page counts over history.
+//! Counters of fires and outcomes per tag: one document per minute and per day, so that no query
+//! counts history.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const DAY: Duration = Duration::from_hours(24);
 const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
 const KEEP_DAYS: Duration = DAY.saturating_mul(400);
 
-/// Not repeated when its answer is lost: a count that may lack some is better than one that may hold some twice.
+/// Adds fires to the counters of the minute and of the UTC day of `at`. Not repeated after a lost
+/// answer: a counter that misses some fires is better than one that counts some twice.
 pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Result<()> {
     let (minute, day) = (minute_prefix(at), day_prefix(at));
     let both = fires.iter().flat_map(|(tag, n)| {
@@ -26,17 +28,17 @@ pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Resu
     updates::apply(ledger, "counters", &statements).await.map(drop)
 }
 
-/// Adds to the ends of a day; repeated as little as [`count`].
-pub async fn count_outcomes(ledger: &Ledger, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
+/// Adds ended runs to the counters of a day. Not repeated after a lost answer, like [`count`].
+pub async fn count_outcomes(ledger: &Ledger, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
     let statement = |row: &OutcomeCount| {
-        let mut add = increment(&ends_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
+        let mut add = increment(&outcome_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
         if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert"))
         {
             set.insert("state", row.state.as_str());
         }
         add
     };
-    let statements: Vec<Document> = ends.iter().map(statement).collect();
+    let statements: Vec<Document> = counts.iter().map(statement).collect();
     updates::apply(ledger, "counters", &statements).await.map(drop)
 }
 
@@ -58,7 +60,7 @@ fn day_prefix(at: Moment) -> String {
 }
 
 /// `ends|2026-11-21|dead|`
-fn ends_prefix(day: Moment, state: RunState) -> String {
+fn outcome_prefix(day: Moment, state: RunState) -> String {
     format!("ends|{}|{}|", leading(day, 10), state.as_str())
 }
 
@@ -77,14 +79,16 @@ struct Count {
 pub async fn outcomes_on(ledger: &Ledger, day: Moment) -> Result<Vec<OutcomeCount>> {
     let prefix = format!("ends|{}|", leading(day, 10));
     let row = |count: Count| {
-        let state = count.state.ok_or_else(|| corrupt(format!("no state in the ends of {}", count.tag)))?;
+        let state = count
+            .state
+            .ok_or_else(|| corrupt(format!("an outcome counter of tag {:?} has no state", count.tag)))?;
         Ok(OutcomeCount { state, runs: count.fires.try_into().map_err(corrupt)?, tag: count.tag })
     };
     counted(ledger, &prefix).await?.into_iter().map(row).collect()
 }
 
 async fn counted(ledger: &Ledger, prefix: &str) -> Result<Vec<Count>> {
-    // '}' follows '|'.
+    // '}' is the character after '|'.
     let end = format!("{}}}", prefix.trim_end_matches('|'));
     let find = ledger.counters.clone_with_type::<Count>();
     let find = find.find(doc! { "_id": { "$gte": prefix, "$lt": end } });
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_named_after_its_minute_or_its_day() {
+    fn a_counter_id_begins_with_its_minute_or_day() {
         let at = Moment::from_ms(1_795_000_000_000);
         assert_eq!(minute_prefix(at), "minute|2026-11-18T11:06|");
         assert_eq!(day_prefix(at), "day|2026-11-18|");

@@ -1,4 +1,4 @@
-//! MongoDB's errors, as the port names them.
+//! Maps MongoDB's errors to port errors.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,32 +9,33 @@ use crate::ports::{BoxError, PortError, Result};
 
 const NAME: &str = "MongoDB";
 
-/// Longest single operation. A frozen server answers nothing, and the driver itself would wait for it.
-const LONGEST_OPERATION: Duration = Duration::from_secs(10);
+/// Timeout of a single operation. Without it, the driver would wait for a frozen server.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pauses between the tries of a write whose answer was lost; each is the same write again.
+/// Pauses between the attempts of a write whose answer was lost.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
-/// The code of a row that collides with one that stands.
+/// Error code of a duplicate key.
 pub const DUPLICATE_KEY: i32 = 11000;
 
-/// Codes of a server that is going, gone, not the primary, or too slow: the state of the write is unknown.
+/// Error codes of a server that shuts down, is not the primary, or is too slow: the write may have
+/// happened.
 const UNAVAILABLE_CODES: [i32; 24] = [
     6, 7, 24, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 246, 262, 9001, 10107, 11600, 11601, 11602,
     13388, 13435, 13436, 50915,
 ];
 
-/// Whether it is unknown what became of the operation.
+/// Returns whether the operation may have happened in spite of this error code.
 pub fn is_unavailable(code: i32) -> bool {
     UNAVAILABLE_CODES.contains(&code)
 }
 
-/// Whether a single write collided with a row that stands.
+/// Returns whether a single write failed because of a duplicate key.
 pub fn is_duplicate(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
-/// A driver's error, as the port names it.
+/// Maps an error of the driver.
 pub fn port_error(error: Error) -> PortError {
     match error.kind.as_ref() {
         ErrorKind::Io(_)
@@ -54,31 +55,31 @@ pub fn port_error(error: Error) -> PortError {
     }
 }
 
-/// The state of the operation is unknown.
+/// The operation may have happened.
 pub fn unavailable(cause: impl Into<BoxError>) -> PortError {
     PortError::Unavailable(NAME, cause.into())
 }
 
-/// Repeating it will not help.
+/// Repeating the operation does not help.
 pub fn refused(cause: impl Into<BoxError>) -> PortError {
     PortError::Refused(NAME, cause.into())
 }
 
-/// What is stored cannot be read.
+/// A stored row cannot be read.
 pub fn corrupt(cause: impl Into<BoxError>) -> PortError {
     PortError::Corrupt(NAME, cause.into())
 }
 
-/// Runs one operation of the driver for as long as one may take.
+/// Runs one operation of the driver, with a timeout.
 pub async fn bounded<T>(operation: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(LONGEST_OPERATION, operation).await {
+    match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
         Ok(answer) => answer.map_err(port_error),
         Err(elapsed) => Err(unavailable(elapsed)),
     }
 }
 
-/// Repeats the same write while its state is unknown, a bounded number of times.
-pub async fn persistent<T, F: Future<Output = Result<T>>>(mut write: impl FnMut() -> F) -> Result<T> {
+/// Repeats a write, a limited number of times, while it is unknown whether it happened.
+pub async fn with_retries<T, F: Future<Output = Result<T>>>(mut write: impl FnMut() -> F) -> Result<T> {
     for pause in RETRY_PAUSES {
         match write().await {
             Err(PortError::Unavailable(..)) => tokio::time::sleep(pause).await,
@@ -86,4 +87,16 @@ pub async fn persistent<T, F: Future<Output = Result<T>>>(mut write: impl FnMut(
         }
     }
     write().await
+}
+
+/// Runs an insert of one row. Returns `false` if its key already exists.
+pub async fn is_inserted<T>(insert: impl Future<Output = mongodb::error::Result<T>>) -> Result<bool> {
+    let inserted = bounded(async {
+        match insert.await {
+            Ok(_) => Ok(Ok(true)),
+            Err(error) if is_duplicate(&error) => Ok(Ok(false)),
+            Err(error) => Ok(Err(port_error(error))),
+        }
+    });
+    inserted.await?
 }

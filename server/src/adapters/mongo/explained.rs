@@ -1,4 +1,4 @@
-//! The commands behind the hot paths, made of the same filters, sorts and hints, for a test to ask for their plans.
+//! The commands of the hot paths, for tests of their query plans: same filters, sorts and hints.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
@@ -32,7 +32,8 @@ pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
     find("runs", rows, schema::latest_first(None), index, page.limit)
 }
 
-/// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all that bear their runs' tag.
+/// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all queues named after their
+/// runs' tags
 pub fn ready_runs(queue: Option<&String>, limit: u32) -> Document {
     let index = schema::ready_index(queue.is_some());
     find("runs", lists::ready_filter(queue), doc! { "scheduled_at": 1, "_id": 1 }, index, limit)
@@ -44,14 +45,15 @@ pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Documen
     find("runs", filter, doc! { "_id": 1 }, schema::open_index(), limit)
 }
 
-/// What [`prune`](crate::ports::Store::prune) looks at first in a collection, or after a row where one is given.
+/// The first query of [`prune`](crate::ports::Store::prune) in a collection, or the query after a
+/// row
 pub fn ended(collection: &str, after: Option<(&TaskId, Moment)>, before: Moment, limit: u32) -> Document {
     let after = after.map(|(id, at)| prune::Ended { id: id.to_string(), ended_at: date(at) });
     let filter = after.map_or_else(|| prune::ended(before), |last| prune::ended_after(&last, before));
     find(collection, filter, schema::ended_index(), schema::ended_index(), limit)
 }
 
-/// [`backlog`](crate::ports::Store::backlog): the tasks, and the runs.
+/// [`backlog`](crate::ports::Store::backlog), of tasks and of runs
 pub fn backlog(now: Moment) -> [Document; 2] {
     let tasks = aggregate("tasks", backlog::overdue(now), schema::due_index());
     [tasks, aggregate("runs", backlog::waiting(now), schema::attention_index())]
@@ -59,7 +61,7 @@ pub fn backlog(now: Moment) -> [Document; 2] {
 
 /// [`queues`](crate::ports::Store::queues)
 pub fn queues() -> Document {
-    aggregate("runs", backlog::held(), schema::queued_attention_index())
+    aggregate("runs", backlog::queue_counts(), schema::queued_attention_index())
 }
 
 fn aggregate(collection: &str, pipeline: Vec<Document>, index: Document) -> Document {
@@ -84,7 +86,7 @@ pub fn update(run: &Run) -> Document {
 /// [`cancel_tasks`](crate::ports::Store::cancel_tasks)
 pub fn cancel(ids: &[TaskId], now: Moment) -> Document {
     let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
-    let (live, tombstone) = tasks::burial(&ids, now);
+    let (live, tombstone) = tasks::tombstone_update(&ids, now);
     let statement = doc! { "q": live, "u": tombstone, "hint": { "_id": 1 }, "multi": true };
     doc! { "update": "tasks", "updates": [statement] }
 }

@@ -1,10 +1,10 @@
-//! What requests with an idempotency key have set out to do.
+//! Idempotency records.
 
 use mongodb::bson::{DateTime, doc};
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
-use super::errors::{bounded, is_duplicate, persistent, port_error, unavailable};
+use super::errors::{bounded, is_inserted, unavailable, with_retries};
 use super::rows::{date, moment};
 use crate::core::Moment;
 use crate::ports::{IdempotencyRecord, Result};
@@ -19,38 +19,26 @@ pub struct IdempotencyRow {
     at: DateTime,
 }
 
-pub async fn insert(ledger: &Ledger, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-    let row = IdempotencyRow {
-        key: request.key.clone(),
-        fingerprint: request.fingerprint.clone(),
-        ids: request.ids.clone(),
-        at: date(request.at),
-    };
-    crate::failpoint!("mongo::before_remember");
-    let is_new = persistent(|| insert_row(ledger, &row)).await?;
-    crate::failpoint!("mongo::remembered");
+pub async fn insert(ledger: &Ledger, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+    let IdempotencyRecord { key, fingerprint, ids, at } = record.clone();
+    let row = IdempotencyRow { key, fingerprint, ids, at: date(at) };
+    crate::failpoint!("mongo::before_insert_idempotency");
+    let is_new = with_retries(|| insert_row(ledger, &row)).await?;
+    crate::failpoint!("mongo::idempotency_inserted");
     if is_new {
-        return Ok(request.clone());
+        return Ok(record.clone());
     }
-    let standing = bounded(ledger.remembered.find_one(doc! { "_id": &request.key }).into_future()).await?;
-    let row = standing.ok_or_else(|| unavailable("what was remembered has just been forgotten"))?;
+    let stored = bounded(ledger.idempotency.find_one(doc! { "_id": &record.key }).into_future()).await?;
+    let row = stored.ok_or_else(|| unavailable("the idempotency record was just pruned"))?;
     Ok(IdempotencyRecord { key: row.key, fingerprint: row.fingerprint, ids: row.ids, at: moment(row.at) })
 }
 
-/// Whether it was stored; otherwise its key is known.
+/// Returns `false` if the key already exists.
 async fn insert_row(ledger: &Ledger, row: &IdempotencyRow) -> Result<bool> {
-    let insert = ledger.remembered.insert_one(row);
-    let inserted = bounded(async {
-        match insert.await {
-            Ok(_) => Ok(Ok(true)),
-            Err(error) if is_duplicate(&error) => Ok(Ok(false)),
-            Err(error) => Ok(Err(port_error(error))),
-        }
-    });
-    inserted.await?
+    is_inserted(ledger.idempotency.insert_one(row).into_future()).await
 }
 
-pub async fn forget(ledger: &Ledger, before: Moment) -> Result<u64> {
-    let forget = ledger.remembered.delete_many(doc! { "at": { "$lt": date(before) } });
-    Ok(bounded(forget.into_future()).await?.deleted_count)
+pub async fn prune(ledger: &Ledger, before: Moment) -> Result<u64> {
+    let delete = ledger.idempotency.delete_many(doc! { "at": { "$lt": date(before) } });
+    Ok(bounded(delete.into_future()).await?.deleted_count)
 }

@@ -1,4 +1,4 @@
-//! Pages of tasks and runs, and the heads of the queues.
+//! Pages of tasks and runs, and the heads of queues.
 
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
@@ -64,7 +64,8 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     filter
 }
 
-/// The narrowest index there is: a task has few runs, a state like `dead` mostly fewer than a tag.
+/// Returns the most selective index: a task has few runs, and a state such as `dead` usually has
+/// fewer runs than a tag.
 pub fn run_index(wanted: &RunFilter) -> Document {
     let field = match wanted {
         RunFilter { task_id: Some(_), .. } => Some("task_id"),
@@ -75,7 +76,8 @@ pub fn run_index(wanted: &RunFilter) -> Document {
     schema::latest_first(field)
 }
 
-/// The earliest ready runs, queue by queue where some are named: one walk over several queues would have to sort what it finds.
+/// Returns the earliest ready runs. Runs one query per queue, because a query over several queues
+/// would need a sort.
 pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Result<Vec<Run>> {
     if queues.is_empty() {
         return ready(ledger, None, limit).await;
@@ -90,12 +92,14 @@ pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Resul
     Ok(found)
 }
 
-/// Ready runs of a queue; `None`: of every queue that bears its runs' tag.
+/// Returns the filter for ready runs of a queue. `None`: of every queue whose name equals the run's
+/// tag.
 pub fn ready_filter(queue: Option<&String>) -> Document {
     if let Some(queue) = queue {
         return doc! { "state": "ready", "queue": queue };
     }
-    // Rows that lack the mark were written by an earlier release: they are few, and looked at one by one.
+    // Rows without `by_tag` are from an earlier release. They are few, so `$expr` examines each of
+    // them.
     let mut filter = doc! { "state": "ready", "by_tag": { "$in": [true, Bson::Null] } };
     filter.insert("$expr", doc! { "$eq": ["$queue", "$tag"] });
     filter

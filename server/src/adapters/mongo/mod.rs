@@ -1,4 +1,5 @@
-//! The ledger in MongoDB: a replica set, single-document operations, majority-acknowledged and journaled writes.
+//! The ledger in MongoDB: a replica set, single-document operations, majority-acknowledged and
+//! journaled writes.
 
 mod backlog;
 mod coalesce;
@@ -38,14 +39,15 @@ use crate::ports::{
     QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
-/// How long an operation waits for a primary, unless the URI says otherwise.
-const SERVER_SELECTION: Duration = Duration::from_secs(5);
-/// How long a connection may take to open, unless the URI says otherwise.
-const CONNECT: Duration = Duration::from_secs(3);
-/// How long a write waits for its majority before its state counts as unknown, unless the URI says otherwise.
-const MAJORITY: Duration = Duration::from_secs(5);
+/// Longest wait for a primary, unless the URI sets another one.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a connection attempt, unless the URI sets another one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for the majority's acknowledgement, unless the URI sets another one. After it, the
+/// write may or may not have happened.
+const MAJORITY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The statements or ids of one command, the knee of MongoDB's curve.
+/// Maximum number of statements or ids per command. Larger commands are not faster.
 const CHUNK: usize = 1_000;
 
 /// The ledger in MongoDB.
@@ -62,36 +64,38 @@ struct Ledger {
     tasks: Collection<TaskRow>,
     runs: Collection<RunRow>,
     counters: Collection<Document>,
-    remembered: Collection<IdempotencyRow>,
+    idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
 }
 
 impl MongoStore {
-    /// A store on the database `db_name` of the deployment at `uri`. Nothing is sent yet (an SRV name is looked up); the first
-    /// operation prepares it. Needs a Tokio runtime.
+    /// Creates a store on the database `db_name` of the deployment at `uri`. Resolves an SRV name;
+    /// connects and creates the indexes at the first operation. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// When the URI or the name cannot be used. The text never contains the password.
+    /// If the URI or the name is invalid. The error never contains the password.
     pub async fn new(uri: &str, db_name: &str) -> std::result::Result<Self, PortError> {
         if db_name.is_empty() || db_name.len() > 63 || db_name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
         {
-            return Err(refused(format!("{db_name:?} cannot be the name of a database")));
+            return Err(refused(format!(
+                "{db_name:?} is not a valid database name: use 1 to 63 bytes without / \\ . \" $ and spaces"
+            )));
         }
-        let options = ClientOptions::parse(uri).await.map_err(|error| bad_uri(uri, error))?;
-        let client = Client::with_options(strict(options)).map_err(|error| bad_uri(uri, error))?;
+        let options = ClientOptions::parse(uri).await.map_err(|error| uri_error(uri, error))?;
+        let client = Client::with_options(strict(options)).map_err(|error| uri_error(uri, error))?;
         Ok(Self::on(client.database(db_name)))
     }
 
-    /// Refuses a standalone server and creates the indexes. May be repeated.
+    /// Refuses a standalone server, and creates missing indexes.
     ///
     /// # Errors
-    /// When the server is unreachable, or unfit.
+    /// If the server is unreachable or standalone.
     async fn prepare(&self) -> Result<()> {
         schema::refuse_standalone(&self.db.hello().await?)?;
         schema::create_indexes(&self.db).await
     }
 
-    /// The database behind the store, for a test that looks at plans or cleans up.
+    /// Returns the database, for tests.
     #[doc(hidden)]
     pub fn database(&self) -> &Database {
         &self.db.db
@@ -102,7 +106,7 @@ impl MongoStore {
             tasks: db.collection("tasks"),
             runs: db.collection("runs"),
             counters: db.collection("counters"),
-            remembered: db.collection("remembered"),
+            idempotency: db.collection("remembered"),
             records: db.collection("records"),
             db,
         };
@@ -114,8 +118,8 @@ impl MongoStore {
         Self { db, prepared: OnceCell::new(), submits }
     }
 
-    /// The ledger, once it has been found fit and has its indexes: a node may start before its store does, and neither a
-    /// duplicate nor a slow plan must slip in meanwhile.
+    /// Returns the ledger after [`prepare`](Self::prepare). A node may start before its store.
+    /// Without the indexes, duplicates and slow queries would be possible.
     async fn ready(&self) -> Result<&Ledger> {
         self.prepared.get_or_try_init(|| self.prepare()).await?;
         Ok(&self.db)
@@ -124,7 +128,7 @@ impl MongoStore {
     async fn submit(&self, task: Task) -> Result<InsertedTask> {
         self.ready().await?;
         let answer = self.submits.submit(task).await;
-        answer.unwrap_or_else(|| Err(unavailable("the batch was given up at shutdown")))
+        answer.unwrap_or_else(|| Err(unavailable("the server is shutting down")))
     }
 }
 
@@ -139,32 +143,31 @@ impl Ledger {
     }
 }
 
-/// What no URI may weaken: a write that one node alone has seen can vanish at a fail-over.
+/// Overrides options of the URI that would weaken durability: a write on one replica only can
+/// vanish at a fail-over.
 fn strict(mut options: ClientOptions) -> ClientOptions {
     let concern = options.write_concern.get_or_insert_default();
     concern.w = Some(Acknowledgment::Majority);
     concern.journal = Some(true);
-    concern.w_timeout.get_or_insert(MAJORITY);
+    concern.w_timeout.get_or_insert(MAJORITY_TIMEOUT);
     options.read_concern = Some(ReadConcern::majority());
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     options.retry_writes = Some(true);
     options.retry_reads = Some(true);
-    options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
-    options.connect_timeout.get_or_insert(CONNECT);
+    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     options.app_name.get_or_insert_with(|| "taskcenter".to_owned());
     options
 }
 
-/// The driver quotes the part that it could not read, which may be the password.
-fn bad_uri(uri: &str, error: mongodb::error::Error) -> PortError {
-    const WITH_CREDENTIALS: &str = "the URI cannot be used; it should read \
+/// Maps an error of the URI. The driver's error quotes the invalid part, which may be the password.
+fn uri_error(uri: &str, error: mongodb::error::Error) -> PortError {
+    const WITH_CREDENTIALS: &str = "invalid URI: write \
         mongodb://user:password@host:port/?replicaSet=name, with user and password percent-encoded";
     let error = port_error(error);
     match error {
         PortError::Refused(..) if uri.contains('@') => refused(WITH_CREDENTIALS),
-        PortError::Refused(name, cause) => {
-            PortError::Refused(name, format!("the URI cannot be used: {cause}").into())
-        }
+        PortError::Refused(name, cause) => PortError::Refused(name, format!("invalid URI: {cause}").into()),
         other => other,
     }
 }
@@ -259,8 +262,8 @@ impl Store for MongoStore {
         backlog::queues(self.ready().await?).await
     }
 
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        idempotency::insert(self.ready().await?, request).await
+    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        idempotency::insert(self.ready().await?, record).await
     }
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
@@ -289,8 +292,8 @@ impl Store for MongoStore {
         counters::in_minute(self.ready().await?, at).await
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        counters::count_outcomes(self.ready().await?, day, ends).await
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        counters::count_outcomes(self.ready().await?, day, counts).await
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
@@ -303,8 +306,8 @@ impl Store for MongoStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         let ledger = self.ready().await?;
-        let forgotten = idempotency::forget(ledger, idempotency_before).await?;
-        Ok(forgotten + prune::run(ledger, ended_before, limit).await?)
+        let records = idempotency::prune(ledger, idempotency_before).await?;
+        Ok(records + prune::run(ledger, ended_before, limit).await?)
     }
 
     async fn now(&self) -> Result<Moment> {
@@ -316,7 +319,7 @@ impl Store for MongoStore {
 mod tests {
     use super::*;
 
-    async fn problem(uri: &str) -> String {
+    async fn uri_problem(uri: &str) -> String {
         match MongoStore::new(uri, "db").await {
             Ok(_) => String::new(),
             Err(error) => format!("{error}: {}", std::error::Error::source(&error).unwrap()),
@@ -324,11 +327,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_uri_is_named_without_its_password() {
-        assert!(problem("mongodb://localhost/?tls=perhaps").await.contains("tls"));
+    async fn an_invalid_uri_is_reported_without_its_password() {
+        assert!(uri_problem("mongodb://localhost/?tls=perhaps").await.contains("tls"));
         for uri in ["mongodb://user:se/cret@host", "mongodb://user:se:cret@host", "mongo://user:secret@host"]
         {
-            let text = problem(uri).await;
+            let text = uri_problem(uri).await;
             assert!(text.contains("percent-encoded"), "{text}");
             assert!(
                 !text.contains("cret@") && !text.contains("se/cret") && !text.contains("secret"),
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_name_that_mongodb_would_refuse_is_refused_at_once() {
+    async fn an_invalid_database_name_is_refused() {
         for name in ["", "a.b", "a/b", "a b"] {
             assert!(MongoStore::new("mongodb://localhost", name).await.is_err(), "{name:?}");
         }

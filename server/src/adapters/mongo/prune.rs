@@ -1,4 +1,4 @@
-//! Removes what ended long enough ago, in bounded steps.
+//! Removes old rows, in steps of limited size.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{bounded, persistent};
+use super::errors::{bounded, with_retries};
 use super::rows::date;
 use super::updates::by_id_hint;
 use super::{CHUNK, Ledger, schema};
@@ -21,13 +21,11 @@ struct Id {
     id: String,
 }
 
-/// A row that has ended.
+/// Id and end of a row that has ended.
 #[derive(Deserialize)]
 pub struct Ended {
-    /// Its id.
     #[serde(rename = "_id")]
     pub id: String,
-    /// When it ended.
     pub ended_at: DateTime,
 }
 
@@ -39,43 +37,44 @@ pub async fn run(ledger: &Ledger, ended_before: Moment, limit: u32) -> Result<u6
 }
 
 async fn prune_runs(ledger: &Ledger, ended: &Document, limit: u64) -> Result<u64> {
-    let mut gone = 0;
-    while gone < limit {
-        let oldest = oldest(&ledger.runs, ended.clone(), (limit - gone).min(CHUNK as u64)).await?;
+    let mut total = 0;
+    while total < limit {
+        let oldest = oldest(&ledger.runs, ended.clone(), (limit - total).min(CHUNK as u64)).await?;
         if oldest.is_empty() {
             break;
         }
-        gone += delete(&ledger.runs, ended, &ids(oldest)).await?;
+        total += delete(&ledger.runs, ended, &ids(oldest)).await?;
     }
-    Ok(gone)
+    Ok(total)
 }
 
-/// Walks over tasks that must stay because a run of theirs is open, so that they hold up no others.
+/// Passes tasks with open runs, which must stay, so that they do not block the tasks after them.
 async fn prune_tasks(ledger: &Ledger, ended_before: Moment, limit: u64) -> Result<u64> {
     let ended = &ended(ended_before);
-    let (mut gone, mut next) = (0, ended.clone());
-    while gone < limit {
-        let oldest = oldest(&ledger.tasks, next, (limit - gone).min(CHUNK as u64)).await?;
+    let (mut total, mut next) = (0, ended.clone());
+    while total < limit {
+        let oldest = oldest(&ledger.tasks, next, (limit - total).min(CHUNK as u64)).await?;
         let Some(last) = oldest.last() else { break };
         next = ended_after(last, ended_before);
-        let mut free = ids(oldest);
-        let busy = with_open_runs(ledger, &free).await?;
-        free.retain(|id| !busy.contains(id));
-        gone += delete(&ledger.tasks, ended, &free).await?;
+        let mut idle = ids(oldest);
+        let busy = with_open_runs(ledger, &idle).await?;
+        idle.retain(|id| !busy.contains(id));
+        total += delete(&ledger.tasks, ended, &idle).await?;
     }
-    Ok(gone)
+    Ok(total)
 }
 
-/// What ended, up to `ended_before`.
+/// Returns the filter for rows that ended before `ended_before`.
 pub fn ended(ended_before: Moment) -> Document {
     doc! { "ended_at": { "$lt": date(ended_before) } }
 }
 
-/// The same, after this row: two stretches of the index, so that nothing before it is looked at again.
+/// Same as [`ended`], after the row `last`. The filter has two ranges of the index, so that the
+/// query does not read earlier rows again.
 pub fn ended_after(last: &Ended, ended_before: Moment) -> Document {
-    let at_once = doc! { "ended_at": last.ended_at, "_id": { "$gt": &last.id } };
+    let same_end = doc! { "ended_at": last.ended_at, "_id": { "$gt": &last.id } };
     let later = doc! { "ended_at": { "$gt": last.ended_at, "$lt": date(ended_before) } };
-    doc! { "$or": [at_once, later] }
+    doc! { "$or": [same_end, later] }
 }
 
 fn ids(rows: Vec<Ended>) -> Vec<String> {
@@ -112,5 +111,5 @@ async fn delete<T: Send + Sync>(collection: &Collection<T>, ended: &Document, id
         let delete = collection.delete_many(filter.clone()).hint(by_id_hint());
         bounded(delete.into_future()).await
     };
-    Ok(persistent(delete).await?.deleted_count)
+    Ok(with_retries(delete).await?.deleted_count)
 }

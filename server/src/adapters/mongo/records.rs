@@ -1,11 +1,11 @@
-//! Small documents beside the ledger.
+//! Records: small documents beside the ledger.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 use serde::{Deserialize, Serialize};
 
-use super::errors::{bounded, is_duplicate, port_error};
+use super::errors::{bounded, is_inserted};
 use super::{Ledger, schema};
 use crate::ports::{Record, Result};
 
@@ -33,13 +33,8 @@ pub async fn by_key(ledger: &Ledger, kind: &str, key: &str) -> Result<Option<Rec
 }
 
 pub async fn put(ledger: &Ledger, record: &Record) -> Result<bool> {
-    let row = RecordRow {
-        kind: record.kind.clone(),
-        key: record.key.clone(),
-        found_by: record.index.clone(),
-        doc: record.doc.clone(),
-        version: record.version as i64 + 1,
-    };
+    let Record { kind, key, index: found_by, doc, version } = record.clone();
+    let row = RecordRow { kind, key, found_by, doc, version: version as i64 + 1 };
     crate::failpoint!("mongo::before_record");
     let stored =
         if record.version == 0 { insert(ledger, &row).await } else { replace(ledger, record, &row).await };
@@ -48,28 +43,20 @@ pub async fn put(ledger: &Ledger, record: &Record) -> Result<bool> {
 }
 
 async fn replace(ledger: &Ledger, record: &Record, row: &RecordRow) -> Result<bool> {
-    let replaced = bounded(ledger.records.replace_one(stands(record), row).into_future()).await?;
+    let replaced = bounded(ledger.records.replace_one(at_version(record), row).into_future()).await?;
     Ok(replaced.matched_count == 1)
 }
 
 async fn insert(ledger: &Ledger, row: &RecordRow) -> Result<bool> {
-    let insert = ledger.records.insert_one(row);
-    let inserted = bounded(async {
-        match insert.await {
-            Ok(_) => Ok(Ok(true)),
-            Err(error) if is_duplicate(&error) => Ok(Ok(false)),
-            Err(error) => Ok(Err(port_error(error))),
-        }
-    });
-    inserted.await?
+    is_inserted(ledger.records.insert_one(row).into_future()).await
 }
 
-fn stands(record: &Record) -> Document {
+fn at_version(record: &Record) -> Document {
     doc! { "kind": &record.kind, "key": &record.key, "version": record.version as i64 }
 }
 
 pub async fn remove(ledger: &Ledger, record: &Record) -> Result<bool> {
-    bounded(ledger.records.delete_one(stands(record)).into_future()).await?;
+    bounded(ledger.records.delete_one(at_version(record)).into_future()).await?;
     crate::failpoint!("mongo::record_removed");
     Ok(by_key(ledger, &record.kind, &record.key).await?.is_none())
 }

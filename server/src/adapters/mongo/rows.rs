@@ -1,4 +1,5 @@
-//! What the documents look like: flat, readable in a shell, nothing in them that can be derived but the shard.
+//! Documents: flat, readable in a shell, without derived fields except `shard`, `by_tag` and
+//! `ended_at`.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -9,22 +10,23 @@ use crate::core::run::Stretch;
 use crate::core::task::{PastRev, SHARDS};
 use crate::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
 
-/// A moment as BSON has it.
+/// Converts a moment to a BSON date.
 pub fn date(moment: Moment) -> DateTime {
     DateTime::from_millis(moment.ms())
 }
 
-/// A BSON date as a moment.
+/// Converts a BSON date to a moment.
 pub fn moment(date: DateTime) -> Moment {
     Moment::from_ms(date.timestamp_millis())
 }
 
-/// The shards as BSON has them.
+/// Converts shards to BSON integers.
 pub fn shard_numbers(shards: &[u16]) -> Vec<i32> {
     shards.iter().map(|shard| i32::from(*shard)).collect()
 }
 
-/// Every shard: lets a query over all of them use an index that begins with the shard.
+/// Returns every shard, so that a query over all shards can use an index that begins with the
+/// shard.
 pub fn all_shards() -> Vec<i32> {
     (0..i32::from(SHARDS)).collect()
 }
@@ -58,7 +60,7 @@ pub struct TaskRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryRow>,
     created_at: DateTime,
-    /// Left out by the first release, in which every schedule began with its task.
+    /// Missing in rows of the first release, in which every schedule started with its task.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchored_at: Option<DateTime>,
     rev: i64,
@@ -74,12 +76,12 @@ pub struct TaskRow {
     past: Vec<PastRow>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hidden: bool,
-    /// When it finished or was cancelled: what prune goes by.
+    /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
 }
 
-/// A retry policy; BSON has no unsigned numbers.
+/// A retry policy. BSON has no unsigned integers.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct RetryRow {
     max_attempts: i64,
@@ -121,9 +123,9 @@ enum Kind {
     Cron,
 }
 
-/// A row whose fields contradict one another.
+/// A row without a field that its schedule needs.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} lacks {1}")]
+#[error("{0} has no field {1}")]
 pub struct Incomplete(String, &'static str);
 
 impl From<&Task> for TaskRow {
@@ -176,13 +178,13 @@ fn past_rev(row: PastRow) -> PastRev {
 
 impl TaskRow {
     fn schedule(&mut self) -> Result<Schedule, Incomplete> {
-        let lacks = |what| Incomplete(format!("task {}", self.id), what);
+        let missing = |field| Incomplete(format!("task {}", self.id), field);
         Ok(match self.kind {
             Kind::Once => Schedule::Once,
-            Kind::Every => Schedule::Every { period_ms: self.period_ms.ok_or_else(|| lacks("period_ms"))? },
+            Kind::Every => Schedule::Every { period_ms: self.period_ms.ok_or_else(|| missing("period_ms"))? },
             Kind::Cron => Schedule::Cron {
-                expression: self.cron.take().ok_or_else(|| lacks("cron"))?,
-                zone: self.zone.take().ok_or_else(|| lacks("zone"))?,
+                expression: self.cron.take().ok_or_else(|| missing("cron"))?,
+                zone: self.zone.take().ok_or_else(|| missing("zone"))?,
             },
         })
     }
@@ -235,7 +237,8 @@ pub struct RunRow {
     pub data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
-    /// Whether the queue has the tag's name. Left out where there is no queue, and by earlier releases.
+    /// Whether the queue's name equals the tag. Missing without a queue, and in rows of earlier
+    /// releases.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_tag: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,16 +267,44 @@ pub struct RunRow {
     version: i64,
 }
 
-/// The update that brings a stored run to where `run` stands, one version on. `write_id` names the call, so that a repeated
-/// write can tell its own from another's.
-pub fn progress(run: &Run, write_id: ObjectId) -> Document {
+/// Returns the update that stores `run` with the next version. `write_id` identifies the call, so
+/// that a repeated write recognises its first attempt.
+pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
+    // Every field is named: a new one must be added to one of the two groups.
+    let Run {
+        // Never changes.
+        id: _,
+        task_id: _,
+        rev: _,
+        scheduled_at: _,
+        number: _,
+        triggered: _,
+        tag: _,
+        data: _,
+        queue: _,
+        retry: _,
+        outcome_within_ms: _,
+        stretch: _,
+        // Changes.
+        state,
+        reason,
+        attempt,
+        token,
+        holder,
+        claim,
+        attention_at,
+        fired_at,
+        ended_at,
+        result,
+        version,
+    } = run;
     let mut set = doc! {
-        "state": run.state.as_str(),
-        "attempt": i64::from(run.attempt),
-        "token": &run.token,
-        "holder": &run.holder,
-        "claim": i64::from(run.claim),
-        "version": run.version as i64 + 1,
+        "state": state.as_str(),
+        "attempt": i64::from(*attempt),
+        "token": token,
+        "holder": holder,
+        "claim": i64::from(*claim),
+        "version": *version as i64 + 1,
         "write_id": write_id,
     };
     let mut unset = Document::new();
@@ -281,13 +312,13 @@ pub fn progress(run: &Run, write_id: ObjectId) -> Document {
         Some(value) => set.insert(name, value),
         None => unset.insert(name, ""),
     };
-    put("reason", run.reason.clone().map(Bson::from));
-    put("attention_at", run.attention_at.map(date).map(Bson::from));
-    put("fired_at", run.fired_at.map(date).map(Bson::from));
-    put("result", run.result.clone().map(Bson::from));
-    put("ended_at", run.ended_at.map(date).map(Bson::from));
+    put("reason", reason.clone().map(Bson::from));
+    put("attention_at", attention_at.map(date).map(Bson::from));
+    put("fired_at", fired_at.map(date).map(Bson::from));
+    put("result", result.clone().map(Bson::from));
+    put("ended_at", ended_at.map(date).map(Bson::from));
     let mut update = doc! { "$set": set };
-    // The server refuses an empty $unset.
+    // MongoDB refuses an empty $unset.
     if !unset.is_empty() {
         update.insert("$unset", unset);
     }

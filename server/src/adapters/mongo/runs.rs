@@ -9,8 +9,8 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, persistent, port_error, unavailable};
-use super::rows::{RunRow, date, moment, progress, shard_numbers};
+use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, port_error, unavailable, with_retries};
+use super::rows::{RunRow, date, moment, run_update, shard_numbers};
 use super::updates::{self, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
 use crate::core::run::OpenRun;
@@ -28,24 +28,21 @@ pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
 async fn insert_chunk(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
     let rows: Vec<RunRow> = runs.iter().map(RunRow::from).collect();
     crate::failpoint!("mongo::before_insert_runs");
-    let duplicates = persistent(|| insert_rows(ledger, &rows)).await?;
+    let duplicates = with_retries(|| insert_rows(ledger, &rows)).await?;
     crate::failpoint!("mongo::runs_inserted");
     let ids: Vec<&RunId> = duplicates.iter().map(|at| &runs[*at].id).collect();
-    let standing = by_id(ledger, &ids).await?;
-    let mut standing: HashMap<RunId, Run> = standing.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let stored = by_id(ledger, &ids).await?;
+    let mut stored: HashMap<RunId, Run> = stored.into_iter().map(|run| (run.id.clone(), run)).collect();
     let mut answers: Vec<_> = runs.iter().map(|_| InsertedRun::New).collect();
     for at in duplicates {
-        let row = standing.remove(&runs[at].id);
-        let row = row.ok_or_else(|| unavailable(format!("run {} vanished", runs[at].id)))?;
-        // An equal row is this very insert, whose answer was lost.
-        if row != runs[at] {
-            answers[at] = InsertedRun::Existing(Box::new(row));
-        }
+        let row = stored.remove(&runs[at].id);
+        let row = row.ok_or_else(|| unavailable(format!("run {} was just removed", runs[at].id)))?;
+        answers[at] = InsertedRun::from_stored(row, &runs[at]);
     }
     Ok(answers)
 }
 
-/// The positions of the rows that stand already.
+/// Inserts rows. Returns the positions of rows whose ids already exist.
 async fn insert_rows(ledger: &Ledger, rows: &[RunRow]) -> Result<Vec<usize>> {
     let insert = ledger.runs.insert_many(rows).ordered(false);
     let answered = bounded(async {
@@ -92,7 +89,7 @@ pub async fn open(
     Ok(rows.into_iter().map(OpenRun::from).collect())
 }
 
-/// An open run as it is read: without its payload.
+/// Projection of an open run.
 #[derive(Deserialize)]
 struct OpenRow {
     #[serde(rename = "_id")]
@@ -126,7 +123,7 @@ impl From<OpenRow> for OpenRun {
     }
 }
 
-/// The runs of a task that have not ended, after an id where one is given.
+/// Returns the filter for the runs of a task that have not ended, after the id `after`.
 pub fn open_filter(task_id: &TaskId, after: Option<&RunId>) -> Document {
     let after = after.map_or("", RunId::as_str);
     doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true }, "_id": { "$gt": after } }
@@ -138,7 +135,7 @@ pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
     }
     let write_id = ObjectId::new();
     let statements: Vec<Document> = runs.iter().map(|run| update_statement(run, write_id)).collect();
-    let replaced = persistent(|| updates::apply(ledger, "runs", &statements)).await?;
+    let replaced = with_retries(|| updates::apply(ledger, "runs", &statements)).await?;
     if replaced == runs.len() {
         return Ok(vec![true; runs.len()]);
     }
@@ -146,10 +143,10 @@ pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
     Ok(runs.iter().map(|run| ours.contains(&(run.id.clone(), run.version as i64 + 1))).collect())
 }
 
-/// Replaces a run that stands at the version it was read at.
+/// Returns the statement that replaces a run, if the stored version is unchanged.
 pub fn update_statement(run: &Run, write_id: ObjectId) -> Document {
     let filter = doc! { "_id": run.id.as_str(), "version": run.version as i64 };
-    updates::statement(filter, progress(run, write_id))
+    updates::statement(filter, run_update(run, write_id))
 }
 
 #[derive(Deserialize)]
@@ -159,7 +156,8 @@ struct Version {
     version: i64,
 }
 
-/// Which runs this call wrote last: the answer alone does not say so, and a repeated write finds its own first try.
+/// Returns the runs that this call wrote last. The answer only has their number, and a repeated
+/// write meets its own first attempt.
 async fn read_own(ledger: &Ledger, runs: &[Run], write_id: ObjectId) -> Result<HashSet<(RunId, i64)>> {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     let ours = doc! { "write_id": write_id };
@@ -188,7 +186,7 @@ pub async fn needing_attention(
     bounded(async { within_bytes(find.await?).await }).await
 }
 
-/// Runs of the shards whose `attention_at` has come, and the index that holds no others.
+/// Returns the filter for runs of the shards whose `attention_at` has come, and its index.
 pub fn attention(shards: &[i32], now: Moment, queued_only: bool) -> (Document, Document) {
     let mut filter = doc! { "shard": { "$in": shards }, "attention_at": { "$lte": date(now) } };
     if !queued_only {

@@ -1,4 +1,5 @@
-//! What the deployment must be, and the indexes: partial ones, so that what has ended costs nothing.
+//! Requirements on the deployment, and the indexes. They are partial where possible, so that ended
+//! rows cost nothing.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::Ledger;
 use super::errors::{bounded, refused};
 use crate::ports::Result;
 
-/// A standalone server acknowledges `w: majority` by itself alone.
+/// Refuses a standalone server, which acknowledges `w: majority` without a replica.
 pub fn refuse_standalone(hello: &Document) -> Result<()> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
         return Ok(());
@@ -21,28 +22,29 @@ pub fn refuse_standalone(hello: &Document) -> Result<()> {
     ))
 }
 
-/// The sort and bounds of [`due_tasks`](crate::ports::Store::due_tasks).
+/// Index of [`due_tasks`](crate::ports::Store::due_tasks).
 pub fn due_index() -> Document {
     doc! { "shard": 1, "next_due_at": 1 }
 }
 
-/// The sort and bounds of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention).
+/// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention).
 pub fn attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1 }
 }
 
-/// The sort and bounds of [`open_runs`](crate::ports::Store::open_runs).
+/// Index of [`open_runs`](crate::ports::Store::open_runs).
 pub fn open_index() -> Document {
     doc! { "task_id": 1, "_id": 1 }
 }
 
-/// The same, of runs in queues only: while the bus is away its own pile up, and must not stand before them. It is also what
-/// [`queues`](crate::ports::Store::queues) counts.
+/// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention) with
+/// `queued_only`: while the bus is unavailable, the query must not read its many overdue runs.
+/// [`queues`](crate::ports::Store::queues) uses the index too.
 pub fn queued_attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1, "queue": 1 }
 }
 
-/// The sort and bounds of [`ready_runs`](crate::ports::Store::ready_runs), of some queues or of all.
+/// Index of [`ready_runs`](crate::ports::Store::ready_runs), of one queue or of all.
 pub fn ready_index(by_queue: bool) -> Document {
     if by_queue {
         doc! { "queue": 1, "scheduled_at": 1, "_id": 1 }
@@ -51,12 +53,13 @@ pub fn ready_index(by_queue: bool) -> Document {
     }
 }
 
-/// The sort and bounds of what is pruned: what ended longest ago first.
+/// Index of [`prune`](crate::ports::Store::prune): ended longest ago first.
 pub fn ended_index() -> Document {
     doc! { "ended_at": 1, "_id": 1 }
 }
 
-/// The sort of [`list_runs`](crate::ports::Store::list_runs), within one value of `field` or over all runs.
+/// Index and sort of [`list_runs`](crate::ports::Store::list_runs), for one value of `field` or for
+/// all runs.
 pub fn latest_first(field: Option<&str>) -> Document {
     let mut keys = Document::new();
     if let Some(field) = field {
@@ -67,7 +70,7 @@ pub fn latest_first(field: Option<&str>) -> Document {
     keys
 }
 
-/// The sort and bounds of [`records`](crate::ports::Records::records) of one index.
+/// Index of [`records`](crate::ports::Records::records) with a secondary key.
 pub fn records_index() -> Document {
     doc! { "kind": 1, "found_by": 1, "key": 1 }
 }
@@ -100,7 +103,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let records =
         [unique(doc! { "kind": 1, "key": 1 }, only("key")), partial(records_index(), only("found_by"))];
     bounded(ledger.records.create_indexes(records).into_future()).await?;
-    bounded(ledger.remembered.create_index(index(doc! { "at": 1 })).into_future()).await?;
+    bounded(ledger.idempotency.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }
 
@@ -129,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_standalone_server_is_refused_with_what_to_do() {
+    fn the_error_for_a_standalone_server_says_what_to_do() {
         assert!(refuse_standalone(&doc! { "setName": "rs0" }).is_ok());
         assert!(refuse_standalone(&doc! { "msg": "isdbgrid" }).is_ok());
         let error = refuse_standalone(&doc! { "isWritablePrimary": true }).unwrap_err();

@@ -1,4 +1,4 @@
-//! Tasks: submit, read, step over a moment, delete.
+//! Tasks: insert, read, step past a moment, cancel.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, corrupt, persistent, port_error, refused, unavailable};
+use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, unavailable, with_retries};
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
@@ -16,23 +16,24 @@ use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, PortError, Result};
 
-/// How often a task is tried whose key was held by one that was gone when it was looked up.
+/// Attempts of an insert whose deduplication key belonged to a task that vanished before it was
+/// read.
 const HOLDER_TRIES: usize = 5;
 
-/// What one try made of a batch: the positions that collided, and those that the server refused.
+/// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
 #[derive(Debug, Default, Clone)]
 struct Collisions {
     duplicates: Vec<usize>,
     refused: Vec<(usize, String)>,
 }
 
-/// Stores a batch; an answer for each, in order.
+/// Stores a batch. Returns one result per task, in order.
 pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
     let mut answers: Vec<Option<Result<InsertedTask>>> = tasks.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..tasks.len()).collect();
     for _ in 0..HOLDER_TRIES {
         let batch: Vec<&Task> = open.iter().map(|at| &tasks[*at]).collect();
-        let found = match insert_and_look(ledger, &batch).await {
+        let found = match try_insert(ledger, &batch).await {
             Ok(found) => found,
             Err(error) => return fill(answers, &error),
         };
@@ -44,36 +45,25 @@ pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTas
             break;
         }
     }
-    fill(answers, &unavailable("the dedup key changes hands faster than it can be looked up"))
+    fill(answers, &unavailable("the owner of the deduplication key keeps changing"))
 }
 
-/// Gives every task without an answer the error.
+/// Returns the error for every task without a result.
 fn fill(answers: Vec<Option<Result<InsertedTask>>>, error: &PortError) -> Vec<Result<InsertedTask>> {
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(copy(error)))).collect()
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(error.duplicate()))).collect()
 }
 
-/// The same error for one more task of the batch.
-fn copy(error: &PortError) -> PortError {
-    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    match error {
-        PortError::Unavailable(name, _) => PortError::Unavailable(name, text.into()),
-        PortError::Refused(name, _) => PortError::Refused(name, text.into()),
-        PortError::Full(name, _) => PortError::Full(name, text.into()),
-        PortError::Corrupt(name, _) => PortError::Corrupt(name, text.into()),
-    }
-}
-
-/// One try. `None` for a task whose key was held when it was inserted and free when the holder was looked up.
-async fn insert_and_look(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Result<InsertedTask>>>> {
+/// Attempts an insert. `None`: the task that had the deduplication key vanished before it was read.
+async fn try_insert(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Result<InsertedTask>>>> {
     let rows: Vec<TaskRow> = tasks.iter().map(|task| TaskRow::from(*task)).collect();
     crate::failpoint!("mongo::before_insert_tasks");
-    let collisions = persistent(|| insert_rows(ledger, &rows)).await?;
+    let collisions = with_retries(|| insert_rows(ledger, &rows)).await?;
     crate::failpoint!("mongo::tasks_inserted");
     let mut answers: Vec<_> = tasks.iter().map(|_| Some(Ok(InsertedTask::New))).collect();
     let duplicates: Vec<&Task> = collisions.duplicates.iter().map(|at| tasks[*at]).collect();
-    let standing = look_up(ledger, &duplicates).await?;
+    let conflicts = find_conflicts(ledger, &duplicates).await?;
     for at in collisions.duplicates {
-        answers[at] = standing.answer(tasks[at]).map(Ok);
+        answers[at] = conflicts.result(tasks[at]).map(Ok);
     }
     for (at, why) in collisions.refused {
         answers[at] = Some(Err(refused(why)));
@@ -83,17 +73,17 @@ async fn insert_and_look(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<
 
 async fn insert_rows(ledger: &Ledger, rows: &[TaskRow]) -> Result<Collisions> {
     let insert = ledger.tasks.insert_many(rows).ordered(false);
-    // Not `bounded`: the driver's own error says which rows collided.
-    let collided = bounded(async {
+    // `bounded` alone would hide the driver's error, which has the positions of the failed rows.
+    let inserted = bounded(async {
         match insert.await {
             Ok(_) => Ok(Ok(Collisions::default())),
             Err(error) => Ok(collisions(error)),
         }
     });
-    collided.await?
+    inserted.await?
 }
 
-/// A duplicate key is an answer; everything else that concerns the batch as a whole is an error.
+/// Returns the failed rows. An error that concerns the whole batch stays an error.
 fn collisions(error: mongodb::error::Error) -> Result<Collisions> {
     let ErrorKind::InsertMany(insert) = error.kind.as_ref() else { return Err(port_error(error)) };
     if insert.write_concern_error.is_some() {
@@ -110,16 +100,16 @@ fn collisions(error: mongodb::error::Error) -> Result<Collisions> {
     Ok(collisions)
 }
 
-/// Who stands in the way.
+/// Stored tasks that conflict with an insert.
 #[derive(Default)]
-struct Standing {
+struct Conflicts {
     ids: HashSet<TaskId>,
     holders: HashMap<String, TaskId>,
 }
 
-impl Standing {
-    /// A task that stands under its own id was stored by an earlier try of this submit.
-    fn answer(&self, task: &Task) -> Option<InsertedTask> {
+impl Conflicts {
+    /// A stored task with the same id is the result of an earlier attempt of this insert.
+    fn result(&self, task: &Task) -> Option<InsertedTask> {
         if self.ids.contains(&task.id) {
             return Some(InsertedTask::New);
         }
@@ -135,9 +125,9 @@ struct Holder {
     dedup_key: Option<String>,
 }
 
-async fn look_up(ledger: &Ledger, tasks: &[&Task]) -> Result<Standing> {
+async fn find_conflicts(ledger: &Ledger, tasks: &[&Task]) -> Result<Conflicts> {
     if tasks.is_empty() {
-        return Ok(Standing::default());
+        return Ok(Conflicts::default());
     }
     let projection = doc! { "dedup_key": 1 };
     let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
@@ -149,7 +139,7 @@ async fn look_up(ledger: &Ledger, tasks: &[&Task]) -> Result<Standing> {
         .hint(Hint::Keys(doc! { "dedup_key": 1 }))
         .projection(projection);
     let holders: Vec<Holder> = bounded(async { find.await?.try_collect().await }).await?;
-    Ok(Standing {
+    Ok(Conflicts {
         ids: own.into_iter().map(|row| row.id).collect(),
         holders: holders.into_iter().filter_map(|row| Some((row.dedup_key?, row.id))).collect(),
     })
@@ -181,7 +171,7 @@ pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> 
     bounded(async { within_bytes(find.await?).await }).await
 }
 
-/// Active tasks of the shards that are due at or before `until`.
+/// Returns the filter for active tasks of the shards that are due at or before `until`.
 pub fn due_filter(shards: &[i32], until: Moment) -> Document {
     doc! { "shard": { "$in": shards }, "state": "active", "next_due_at": { "$lte": date(until) } }
 }
@@ -196,30 +186,31 @@ pub async fn advance(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>>
 
 async fn advance_chunk(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>> {
     let statements = advance_statements(advances);
-    // After a lost answer the same steps again: one that was made is not made twice.
-    let moved = persistent(|| updates::apply(ledger, "tasks", &statements)).await?;
+    // A step that has happened does not happen again: its filter no longer matches.
+    let moved = with_retries(|| updates::apply(ledger, "tasks", &statements)).await?;
     if moved == advances.len() {
         return Ok(vec![true; advances.len()]);
     }
     read_passed(ledger, advances).await
 }
 
-/// A statement for each distinct step, because tasks come due in crowds: at the full second, or on one grid. A thousand
-/// statements of one task each take the server several times as long.
+/// Returns one statement per distinct step. Many tasks are due at the same moment, and a thousand
+/// statements of one task each take several times as long as one statement of a thousand tasks.
 pub fn advance_statements(advances: &[Advance]) -> Vec<Document> {
-    let mut crowds = BTreeMap::<_, Vec<&Advance>>::new();
+    let mut groups = BTreeMap::<_, Vec<&Advance>>::new();
     for advance in advances {
         let Advance { task_id: _, rev, due, last_due_at, next_due_at, fires } = advance;
-        crowds.entry((rev, due, last_due_at, next_due_at, fires)).or_default().push(advance);
+        groups.entry((rev, due, last_due_at, next_due_at, fires)).or_default().push(advance);
     }
-    crowds.values().map(|crowd| advance_statement(crowd)).collect()
+    groups.values().map(|group| advance_statement(group)).collect()
 }
 
-/// The linearization point of a fire. The store's own clock has a word in it, so that a node whose clock is ahead cannot
-/// fire early; one millisecond is forgiven for rounding.
-fn advance_statement(crowd: &[&Advance]) -> Document {
-    let ids: Vec<&str> = crowd.iter().map(|advance| advance.task_id.as_str()).collect();
-    let advance = crowd[0];
+/// Returns the statement for tasks with the same step. The filter is [`Advance::is_allowed`]: it
+/// compares the moment with MongoDB's own clock, so that a node with a fast clock cannot fire
+/// early.
+fn advance_statement(group: &[&Advance]) -> Document {
+    let ids: Vec<&str> = group.iter().map(|advance| advance.task_id.as_str()).collect();
+    let advance = group[0];
     let reached = doc! { "$lte": [date(advance.due), { "$add": ["$$NOW", CLOCK_TOLERANCE_MS] }] };
     let filter = doc! {
         "_id": { "$in": ids },
@@ -228,12 +219,13 @@ fn advance_statement(crowd: &[&Advance]) -> Document {
         "state": "active",
         "$expr": reached,
     };
-    let mut statement = updates::statement(filter, step(advance));
+    let mut statement = updates::statement(filter, step_update(advance));
     statement.insert("multi", true);
     statement
 }
 
-fn step(advance: &Advance) -> Document {
+/// Returns the update that equals [`Task::stepped`].
+fn step_update(advance: &Advance) -> Document {
     let fired_count = doc! { "fired_count": i64::from(advance.fires) };
     let last = date(advance.last_due_at);
     if let Some(next) = advance.next_due_at {
@@ -247,7 +239,7 @@ fn step(advance: &Advance) -> Document {
     }
 }
 
-/// Some steps were not made by this call: the tasks themselves say which moments have passed.
+/// Reads which tasks have passed their moments, after this call did not make all steps.
 async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>> {
     let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
     let tasks = by_id(ledger, &ids).await?;
@@ -278,25 +270,25 @@ async fn cancel_chunk(
     now: Moment,
 ) -> Result<Vec<TaskId>> {
     let ids = texts(ids);
-    crate::failpoint!("mongo::before_bury");
-    persistent(|| bury(ledger, &ids, rev, now)).await?;
-    crate::failpoint!("mongo::buried");
+    crate::failpoint!("mongo::before_cancel");
+    with_retries(|| cancel_live(ledger, &ids, rev, now)).await?;
+    crate::failpoint!("mongo::cancelled");
     if hide {
-        persistent(|| self::hide(ledger, &ids, rev)).await?;
+        with_retries(|| self::hide(ledger, &ids, rev)).await?;
         crate::failpoint!("mongo::hidden");
     }
     let tombstones = at_rev(doc! { "state": "cancelled" }, rev);
-    let buried: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
-    Ok(buried.into_iter().map(|row| row.id).collect())
+    let found: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
+    Ok(found.into_iter().map(|row| row.id).collect())
 }
 
-async fn bury(ledger: &Ledger, ids: &[&str], rev: Option<u32>, now: Moment) -> Result<()> {
-    let (live, tombstone) = burial(ids, now);
+async fn cancel_live(ledger: &Ledger, ids: &[&str], rev: Option<u32>, now: Moment) -> Result<()> {
+    let (live, tombstone) = tombstone_update(ids, now);
     let update = ledger.tasks.update_many(at_rev(live, rev), tombstone).hint(by_id_hint());
     bounded(update.into_future()).await.map(drop)
 }
 
-/// A tombstone's revision moves no more.
+/// Adds the expected revision to a filter. The revision of a tombstone never changes.
 fn at_rev(mut filter: Document, rev: Option<u32>) -> Document {
     if let Some(rev) = rev {
         filter.insert("rev", i64::from(rev));
@@ -310,8 +302,9 @@ async fn hide(ledger: &Ledger, ids: &[&str], rev: Option<u32>) -> Result<()> {
     bounded(hide.into_future()).await.map(drop)
 }
 
-/// Which tasks a delete turns, and into what.
-pub fn burial(ids: &[&str], now: Moment) -> (Document, Document) {
+/// Returns the filter for tasks to cancel, and the update that equals [`Task::tombstone`]. `hidden`
+/// needs another update, because a tombstone can be hidden later.
+pub fn tombstone_update(ids: &[&str], now: Moment) -> (Document, Document) {
     let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
     let tombstone = doc! {
         "$set": { "state": "cancelled", "ended_at": date(now) },

@@ -1,5 +1,5 @@
-//! Many different updates in one round trip: the `update` command with many statements. (The driver's own bulk write needs
-//! a server of version 8.)
+//! Many different updates in one round trip: the `update` command with many statements. The
+//! driver's bulk write would need MongoDB 8.
 
 use std::fmt::Display;
 
@@ -15,17 +15,19 @@ use super::{CHUNK, Ledger};
 use crate::adapters::unreadable;
 use crate::ports::{PortError, Result};
 
-/// The planner must not be asked: on a list of ids and a state it may take the state's index, and read all of it.
+/// Returns the hint for queries by id. Without it, the planner may use the index on `state` and
+/// read all of it.
 pub fn by_id_hint() -> Hint {
     Hint::Keys(doc! { "_id": 1 })
 }
 
-/// One statement of an `update` command.
+/// Returns one statement of an `update` command.
 pub fn statement(filter: Document, update: Document) -> Document {
     doc! { "q": filter, "u": update, "hint": { "_id": 1 } }
 }
 
-/// Runs the statements, each on its own; how many documents changed. After an error it is unknown which did.
+/// Runs the statements, each independently. Returns the number of changed documents. After an
+/// error, some may have changed.
 pub async fn apply(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
     let mut modified = 0;
     for chunk in statements.chunks(CHUNK) {
@@ -35,7 +37,7 @@ pub async fn apply(ledger: &Ledger, collection: &str, statements: &[Document]) -
 }
 
 async fn apply_chunk(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
-    // The driver adds no write concern of its own to a command.
+    // The driver does not add the write concern to a command.
     let concern =
         ledger.db.write_concern().map(mongodb::bson::serialize_to_bson).transpose().map_err(corrupt)?;
     let command = doc! {
@@ -64,13 +66,13 @@ fn read_answer(answer: &Document) -> Result<usize> {
 fn statement_error(error: &Bson) -> PortError {
     let code = error.as_document().and_then(|error| error.get_i32("code").ok());
     match code {
-        // Two upserts of one counter collided: the loser is as good as lost.
+        // Two concurrent upserts of one counter: the failed one did not happen.
         Some(code) if code == DUPLICATE_KEY || is_unavailable(code) => unavailable(error.to_string()),
         _ => refused(error.to_string()),
     }
 }
 
-/// The documents with these ids that also match `filter`.
+/// Returns the documents with these ids that match `filter`.
 pub async fn find_by_id<T, R>(
     collection: &Collection<T>,
     ids: &[&str],
@@ -94,10 +96,12 @@ where
     Ok(found)
 }
 
-/// Payload bytes read at a time: thousands of rows of 4 MiB each would not fit into memory, and the rest can be asked for again.
+/// Maximum size of one result, in bytes: thousands of rows of 4 MiB would not fit into memory.
+/// Callers request the rest with another call.
 const READ_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the cursor's rows hold, up to the one with which they pass [`READ_BYTES`]. Rows that cannot be read are passed over.
+/// Returns the cursor's rows. Stops after the row that exceeds [`READ_BYTES`]; skips unreadable
+/// rows.
 pub async fn within_bytes<R, T>(rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
 where
     R: DeserializeOwned,
@@ -106,7 +110,8 @@ where
     Ok(read(rows, usize::MAX).await?.0)
 }
 
-/// The first `limit` rows that can be read, or as many of them as [`within_bytes`] reads. None at all: there is none.
+/// Returns the first `limit` readable rows, or fewer as in [`within_bytes`]. An empty result means
+/// that no readable row exists.
 pub async fn page<'a, R, T>(find: impl Fn() -> Find<'a, R>, limit: u32) -> mongodb::error::Result<Vec<T>>
 where
     R: DeserializeOwned + Send + Sync + 'a,
@@ -120,31 +125,31 @@ where
     if unreadable == 0 {
         return Ok(rows);
     }
-    // Rows that count for nothing took the places of others. This is rare, and so it may cost a second look.
+    // Unreadable rows counted towards the limit. This is rare enough for a second query.
     Ok(read(find().batch_size(limit).await?, limit as usize).await?.0)
 }
 
-/// At most `limit` rows, and how many could not be read.
+/// Returns at most `limit` rows, and the number of unreadable ones.
 async fn read<R, T>(mut rows: Cursor<R>, limit: usize) -> mongodb::error::Result<(Vec<T>, usize)>
 where
     R: DeserializeOwned,
     T: TryFrom<R, Error: Display>,
 {
-    let (mut read, mut bytes, mut unreadable) = (Vec::new(), 0, 0);
-    while bytes <= READ_BYTES && read.len() < limit && rows.advance().await? {
+    let (mut documents, mut bytes, mut unreadable) = (Vec::new(), 0, 0);
+    while bytes <= READ_BYTES && documents.len() < limit && rows.advance().await? {
         let row = rows.deserialize_current().map_err(|error| error.to_string());
         match row.and_then(|row| T::try_from(row).map_err(|error| error.to_string())) {
             Ok(row) => {
                 bytes += rows.current().as_bytes().len();
-                read.push(row);
+                documents.push(row);
             }
             Err(cause) => {
                 unreadable += 1;
-                unreadable::tell("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause);
+                unreadable::log("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause);
             }
         }
     }
-    Ok((read, unreadable))
+    Ok((documents, unreadable))
 }
 
 #[cfg(test)]
@@ -152,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_only_good_when_every_statement_and_the_majority_are() {
+    fn an_answer_with_any_error_is_an_error() {
         assert_eq!(read_answer(&doc! { "ok": 1.0, "n": 2, "nModified": 2 }).unwrap(), 2);
         let unknown = doc! { "nModified": 2, "writeConcernError": { "code": 64 } };
         assert!(matches!(read_answer(&unknown), Err(PortError::Unavailable(..))));

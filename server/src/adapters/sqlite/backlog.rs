@@ -1,11 +1,11 @@
-//! What is waiting, by tag and by queue. Every query walks an index of open rows only.
+//! Backlog per tag and per queue. Every query uses an index of open rows only.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Params};
 
 use super::errors::corrupt;
-use crate::core::Moment;
+use crate::core::{Moment, RunState};
 use crate::ports::{BacklogRow, QueueRow, Result};
 
 pub const OVERDUE: &str = "SELECT name, count(*) FROM tasks INDEXED BY tasks_due
@@ -24,7 +24,7 @@ pub const QUEUES: &str = "SELECT queue, state, count(*) FROM runs INDEXED BY run
     WHERE attention_at IS NOT NULL AND state IN ('ready', 'leased', 'retrying') AND queue IS NOT NULL
     GROUP BY state, queue";
 
-/// What is waiting at `now`, by tag.
+/// Returns the backlog at `now`, per tag.
 pub fn rows(db: &Connection, now: Moment) -> Result<Vec<BacklogRow>> {
     let mut by_tag = BTreeMap::<String, (u64, u64)>::new();
     for sql in [OVERDUE, FIRING, RETRYING] {
@@ -44,25 +44,16 @@ fn counts(db: &Connection, sql: &str, values: impl Params) -> Result<Vec<(String
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What each queue holds, by name.
+/// Returns the non-empty queues, by name.
 pub fn queues(db: &Connection) -> Result<Vec<QueueRow>> {
     let mut rows = BTreeMap::<String, QueueRow>::new();
     let mut count = db.prepare_cached(QUEUES)?;
-    let mut held = count.query([])?;
-    while let Some(row) = held.next()? {
-        let (queue, state, runs): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let empty = QueueRow { queue: queue.clone(), ready: 0, leased: 0, retrying: 0 };
-        add(rows.entry(queue).or_insert(empty), &state, runs as u64)?;
+    let mut counted = count.query([])?;
+    while let Some(row) = counted.next()? {
+        let (queue, text, runs): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let state = RunState::parse(&text).ok_or_else(|| corrupt(format!("unknown run state {text:?}")))?;
+        let row = rows.entry(queue.clone()).or_insert_with(|| QueueRow::empty(queue));
+        row.add(state, runs as u64);
     }
     Ok(rows.into_values().collect())
-}
-
-fn add(row: &mut QueueRow, state: &str, runs: u64) -> Result<()> {
-    match state {
-        "ready" => row.ready += runs,
-        "leased" => row.leased += runs,
-        "retrying" => row.retrying += runs,
-        other => return Err(corrupt(format!("a run that is {other} waits in a queue"))),
-    }
-    Ok(())
 }

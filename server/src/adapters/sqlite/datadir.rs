@@ -1,4 +1,4 @@
-//! The data directory: one process has it at a time.
+//! The data directory. One process at a time uses it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::errors::{io_error, refused};
 use crate::ports::Result;
 
-/// A directory that this process alone uses, for as long as this lives.
+/// A data directory, locked for this process until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -14,11 +14,12 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Takes the directory at `path`, and makes it where it is missing: for its owner's eyes only, since payloads lie in it.
+    /// Locks the directory at `path`. Creates a missing directory, readable only by its owner,
+    /// because it contains payloads.
     ///
     /// # Errors
-    /// When it cannot be made or written to, or another process has it.
-    pub fn take(path: &Path) -> Result<Self> {
+    /// If the directory cannot be created or written to, or another process has locked it.
+    pub fn lock(path: &Path) -> Result<Self> {
         create(path).map_err(|error| io_error(&format!("cannot create {}", path.display()), &error))?;
         let lock = path.join("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&lock);
@@ -32,7 +33,7 @@ impl DataDir {
         }
     }
 
-    /// Where the database lies.
+    /// Returns the path of the database file.
     pub fn database(&self) -> PathBuf {
         self.path.join("taskcenter.db")
     }
@@ -50,7 +51,7 @@ fn create(path: &Path) -> std::io::Result<()> {
 
 fn in_use(path: &Path) -> crate::ports::PortError {
     refused(format!(
-        "the data directory {} is in use by another taskcenter: stop that one, or start this one with another --data-dir",
+        "the data directory {} is in use by another taskcenter: stop that process, or start this one with another --data-dir",
         path.display()
     ))
 }

@@ -1,4 +1,4 @@
-//! SQLite's errors, as the port names them.
+//! Maps SQLite's errors to port errors.
 
 use rusqlite::ErrorCode as Code;
 use rusqlite::ffi;
@@ -18,7 +18,7 @@ impl From<rusqlite::Error> for PortError {
     }
 }
 
-/// A disk without room also shows as a write, or a growth of the shared index, that fails.
+/// On a full disk, also a write or the growth of the shared index may fail.
 fn is_full(error: ffi::Error) -> bool {
     error.code == Code::DiskFull
         || matches!(error.extended_code, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
@@ -39,7 +39,7 @@ fn by_code(code: Code, error: rusqlite::Error) -> PortError {
     }
 }
 
-/// A column that does not hold what this release has put there.
+/// Returns whether a column has an unexpected type.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
     use rusqlite::Error as E;
     matches!(
@@ -51,10 +51,10 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// A file system's error, as the port names it.
-pub fn io_error(what: &str, error: &std::io::Error) -> PortError {
+/// Maps an error of the file system. `context` says what failed.
+pub fn io_error(context: &str, error: &std::io::Error) -> PortError {
     use std::io::ErrorKind as K;
-    let cause = format!("{what}: {error}");
+    let cause = format!("{context}: {error}");
     match error.kind() {
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => full(cause),
         K::PermissionDenied
@@ -66,71 +66,48 @@ pub fn io_error(what: &str, error: &std::io::Error) -> PortError {
     }
 }
 
-/// The state of the operation is unknown.
+/// The operation may have happened.
 pub fn unavailable(cause: impl Into<BoxError>) -> PortError {
     PortError::Unavailable(NAME, cause.into())
 }
 
-/// Repeating it will not help.
+/// Repeating the operation does not help.
 pub fn refused(cause: impl Into<BoxError>) -> PortError {
     PortError::Refused(NAME, cause.into())
 }
 
-/// There is no room; nothing was written.
+/// No space is left; nothing was written.
 pub fn full(cause: impl Into<BoxError>) -> PortError {
     PortError::Full(NAME, cause.into())
 }
 
-/// What is stored cannot be read.
+/// A stored row cannot be read.
 pub fn corrupt(cause: impl Into<BoxError>) -> PortError {
     PortError::Corrupt(NAME, cause.into())
-}
-
-/// The same error for one more of those that it befell.
-pub fn copy(error: &PortError) -> PortError {
-    like(error, cause(error))
-}
-
-/// The same error, and what it is about.
-pub fn about(what: &str, error: &PortError) -> PortError {
-    like(error, format!("{what}: {}", cause(error)))
-}
-
-fn cause(error: &PortError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn like(error: &PortError, cause: String) -> PortError {
-    match error {
-        PortError::Unavailable(name, _) => PortError::Unavailable(name, cause.into()),
-        PortError::Refused(name, _) => PortError::Refused(name, cause.into()),
-        PortError::Full(name, _) => PortError::Full(name, cause.into()),
-        PortError::Corrupt(name, _) => PortError::Corrupt(name, cause.into()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(extended_code: i32) -> PortError {
+    fn mapped(extended_code: i32) -> PortError {
         rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None).into()
     }
 
     #[test]
-    fn each_code_has_its_meaning() {
+    fn each_code_maps_to_its_port_error() {
         for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE] {
-            assert!(matches!(of(code), PortError::Full(..)), "{code}");
+            assert!(matches!(mapped(code), PortError::Full(..)), "{code}");
         }
-        // A flush that failed says nothing of what is on the disk.
+        // After a failed flush it is unknown what is on the disk.
         for code in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_READ] {
-            assert!(matches!(of(code), PortError::Unavailable(..)), "{code}");
+            assert!(matches!(mapped(code), PortError::Unavailable(..)), "{code}");
         }
         for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_CORRUPT_INDEX] {
-            assert!(matches!(of(code), PortError::Corrupt(..)), "{code}");
+            assert!(matches!(mapped(code), PortError::Corrupt(..)), "{code}");
         }
         for code in [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_MISUSE, ffi::SQLITE_READONLY] {
-            assert!(matches!(of(code), PortError::Refused(..)), "{code}");
+            assert!(matches!(mapped(code), PortError::Refused(..)), "{code}");
         }
     }
 }

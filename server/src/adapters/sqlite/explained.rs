@@ -1,13 +1,13 @@
-//! The statements behind the port, for a test to ask for their plans.
+//! The statements of the store, for tests of their query plans.
 
 use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, runs, tasks};
 use crate::core::{RunState, TaskState};
 use crate::ports::{Result, TaskFilter};
 
-/// Each statement by the name of what it is for, and the steps of its plan.
+/// Returns the name of each statement, and the steps of its plan.
 ///
 /// # Errors
-/// Those of the database.
+/// Errors of the database.
 pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
     let explain = |db: &rusqlite::Connection| {
         statements().into_iter().map(|(name, sql)| Ok((name, steps(db, &sql)?))).collect()
@@ -17,7 +17,7 @@ pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
 
 fn steps(db: &rusqlite::Connection, sql: &str) -> Result<Vec<String>> {
     let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-    // What stands for the parameters does not matter to a plan.
+    // The plan does not depend on the values of the parameters.
     let steps = explain.raw_query().mapped(|row| row.get(3));
     Ok(steps.collect::<rusqlite::Result<_>>()?)
 }
@@ -27,7 +27,7 @@ fn statements() -> Vec<(String, String)> {
         ("task", tasks::BY_ID),
         ("key holder", tasks::KEY_HOLDER),
         ("due", tasks::DUE),
-        ("move", rows::MOVE_TASK),
+        ("step", rows::STEP_TASK),
         ("run", runs::BY_ID),
         ("replace run", rows::REPLACE_RUN),
         ("open", runs::OPEN),
@@ -40,10 +40,10 @@ fn statements() -> Vec<(String, String)> {
         ("unreported", backlog::UNREPORTED),
         ("queues", backlog::QUEUES),
         ("fires", counters::IN_MINUTE),
-        ("ends", counters::ON_DAY),
+        ("outcomes", counters::ON_DAY),
         ("expire", counters::EXPIRE),
-        ("remembered", idempotency::BY_KEY),
-        ("forget", idempotency::FORGET),
+        ("idempotency record", idempotency::BY_KEY),
+        ("prune idempotency records", idempotency::PRUNE),
         ("prune runs", prune::RUNS),
         ("prune tasks", prune::TASKS),
         ("prune task", prune::TASK),
@@ -73,21 +73,21 @@ fn run_lists() -> Vec<(String, String)> {
     for given in 0..8 {
         for before in [None, Some(&before)] {
             let value = |bit: u32| (given >> bit & 1 == 1).then_some(&state as &dyn rusqlite::ToSql);
-            let wanted = [
+            let filters = [
                 ("task_id", "runs_by_task", value(0)),
                 ("state", "runs_by_state", value(1)),
                 ("tag", "runs_by_tag", value(2)),
             ];
-            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before).0));
+            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&filters, before).0));
         }
     }
     lists
 }
 
-/// Lets the database have so many pages of 4 KiB at most.
+/// Limits the size of the database, in pages of 4 KiB.
 ///
 /// # Errors
-/// Those of the database.
+/// Errors of the database.
 pub async fn limit_pages(store: &SqliteStore, pages: u32) -> Result<()> {
     let limit = move |db: &rusqlite::Connection| {
         db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
@@ -96,7 +96,7 @@ pub async fn limit_pages(store: &SqliteStore, pages: u32) -> Result<()> {
     store.writer.write(limit).await
 }
 
-/// How many transactions have been committed.
+/// Returns the number of committed transactions.
 pub fn commits(store: &SqliteStore) -> u64 {
     store.writer.commits()
 }

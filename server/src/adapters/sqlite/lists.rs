@@ -6,7 +6,7 @@ use super::rows;
 use crate::core::{Run, RunState, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
-/// The states in a listing that names none.
+/// States in a listing without a state filter.
 const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
 
 pub const READY_IN_QUEUE: &str = "SELECT doc FROM runs INDEXED BY runs_ready_in_queue
@@ -15,10 +15,10 @@ pub const READY_IN_QUEUE: &str = "SELECT doc FROM runs INDEXED BY runs_ready_in_
 pub const READY_BY_TAG: &str = "SELECT doc FROM runs INDEXED BY runs_ready_by_tag
     WHERE state = 'ready' AND queue = tag ORDER BY scheduled_at, id";
 
-/// A statement and what stands for its question marks.
+/// A statement, and the values of its parameters.
 type Query<'a> = (String, Vec<&'a dyn ToSql>);
 
-/// The tasks that match, newest first.
+/// Returns the matching tasks, newest first.
 pub fn tasks(db: &Connection, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     let before = page.before.as_ref().map(|before| before.as_str().to_owned());
     let (sql, values) = task_query(filter, before.as_ref());
@@ -26,8 +26,8 @@ pub fn tasks(db: &Connection, filter: &TaskFilter, page: &Page) -> Result<Vec<Ta
     rows::page(find.query(params_from_iter(values))?, page.limit)
 }
 
-/// The states' pages, merged: one walk over several states would have to sort what it finds, and one over all tasks would meet the
-/// tombstones.
+/// Merges one query per state. A single query over several states would need a sort, and a query
+/// over all tasks would read the tombstones.
 pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Query<'a> {
     let states = filter.state.map_or(LISTED.to_vec(), |state| vec![state]);
     let mut arms = Vec::new();
@@ -51,28 +51,28 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
     (format!("{} ORDER BY id DESC", arms.join(" UNION ALL ")), values)
 }
 
-/// The runs that match, latest first.
+/// Returns the matching runs, latest first.
 pub fn runs(db: &Connection, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
     let state = filter.state.map(RunState::as_str);
-    let wanted = [
+    let filters = [
         ("task_id", "runs_by_task", task_id.as_ref().map(|id| id as &dyn ToSql)),
         ("state", "runs_by_state", state.as_ref().map(|state| state as &dyn ToSql)),
         ("tag", "runs_by_tag", filter.tag.as_ref().map(|tag| tag as &dyn ToSql)),
     ];
-    let (sql, values) = run_query(&wanted, before.as_ref());
+    let (sql, values) = run_query(&filters, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
     rows::page(find.query(params_from_iter(values))?, page.limit)
 }
 
-/// A column that a listing may be narrowed by, its index, and the value that is wanted of it.
-type Wanted<'a> = (&'static str, &'static str, Option<&'a dyn ToSql>);
+/// A column to filter by, its index, and the wanted value, if any.
+type ColumnFilter<'a> = (&'static str, &'static str, Option<&'a dyn ToSql>);
 
-/// Walks the narrowest index there is: `wanted` has a task first, since it has few runs, and then a state, since one like `dead`
-/// mostly has fewer than a tag.
-pub fn run_query<'a>(wanted: &[Wanted<'a>], before: Option<&'a (i64, String)>) -> Query<'a> {
-    let given = || wanted.iter().filter_map(|(column, index, value)| Some((column, index, (*value)?)));
+/// Uses the index of the first filter, which is the most selective one: a task has few runs, and a
+/// state such as `dead` usually has fewer runs than a tag.
+pub fn run_query<'a>(filters: &[ColumnFilter<'a>], before: Option<&'a (i64, String)>) -> Query<'a> {
+    let given = || filters.iter().filter_map(|(column, index, value)| Some((column, index, (*value)?)));
     let index = given().next().map_or("runs_latest", |(_, index, _)| index);
     let mut terms: Vec<String> = given().map(|(column, ..)| format!("{column} = ?")).collect();
     let mut values: Vec<&dyn ToSql> = given().map(|(.., value)| value).collect();
@@ -85,7 +85,8 @@ pub fn run_query<'a>(wanted: &[Wanted<'a>], before: Option<&'a (i64, String)>) -
     (sql, values)
 }
 
-/// The earliest ready runs, queue by queue where some are named: one walk over several queues would have to sort what it finds.
+/// Returns the earliest ready runs. Runs one query per queue, because a query over several queues
+/// would need a sort.
 pub fn ready_runs(db: &Connection, queues: &[String], limit: u32) -> Result<Vec<Run>> {
     if queues.is_empty() {
         return rows::page(db.prepare_cached(READY_BY_TAG)?.query([])?, limit);

@@ -1,6 +1,8 @@
-//! The ledger in one SQLite file, for one process: a data directory, a thread that writes and a few that read.
+//! The ledger in one SQLite file, for one process: a data directory, one writing thread and a few
+//! reading threads.
 
 mod backlog;
+mod checkpointer;
 mod counters;
 mod datadir;
 mod errors;
@@ -8,7 +10,6 @@ mod errors;
 pub mod explained;
 mod idempotency;
 mod lists;
-mod log;
 mod prune;
 mod readers;
 mod records;
@@ -25,9 +26,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 
+use self::checkpointer::Checkpointer;
 use self::datadir::DataDir;
-use self::errors::{about, copy, refused};
-use self::log::Log;
+use self::errors::refused;
 use self::readers::Readers;
 use self::rows::{RunRow, shard_mask};
 use self::writer::Writer;
@@ -38,21 +39,22 @@ use crate::ports::{
     QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
-/// How long a statement waits for a program from outside that looks into the file.
-const BUSY: Duration = Duration::from_secs(5);
-/// Threads that read.
+/// How long a statement waits while another program reads the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Number of reading threads.
 const READERS: usize = 3;
-/// Memory for pages in KiB, of the writer and of each reader. The operating system keeps what does not fit.
+/// Page caches of the writer and of each reader, in KiB. The operating system caches the rest.
 const WRITER_CACHE_KIB: i64 = 32 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
-/// Statements kept prepared by each connection.
+/// Number of prepared statements that each connection caches.
 const STATEMENTS: usize = 64;
-/// How large the log may stay in bytes once its content is in the database.
+/// Size to which a restarted write-ahead log is truncated, in bytes.
 const LOG_BYTES: i64 = 64 * 1024 * 1024;
 
-/// The ledger in a SQLite file. Dropping it waits for the writes under way, tidies the file up, and frees the directory.
+/// The ledger in a SQLite file. Dropping the store waits for the pending writes, closes the
+/// database, and unlocks the directory.
 pub struct SqliteStore {
-    // In the order in which they end: the last connection to close is the one that can tidy up.
+    // In the order of dropping: the last connection, which must be able to write, removes the log.
     readers: Readers,
     writer: Writer,
     clock: Arc<dyn Clock>,
@@ -60,16 +62,17 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the ledger in the directory at `dir`, which is made where it is missing. The store's clock is `clock`. Blocks for as long
-    /// as the disk takes.
+    /// Opens the ledger in the directory `dir`, and creates a missing directory. `clock` is the
+    /// store's own clock. Blocks during disk access.
     ///
     /// # Errors
-    /// `Refused` when the directory is in use by another taskcenter or cannot be used, or a newer release has written the file;
-    /// `Corrupt` when the file is no database; `Full` when there is no room for it.
+    /// `Refused` if another taskcenter uses the directory, the directory is unusable, or a newer
+    /// release has written the file; `Corrupt` if the file is not a database; `Full` if no space is
+    /// left.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, PortError> {
-        let dir = DataDir::take(dir)?;
+        let dir = DataDir::lock(dir)?;
         let path = dir.database();
-        let opened = start(&path).map_err(|error| about(&path.display().to_string(), &error));
+        let opened = start(&path).map_err(|error| error.in_context(&path.display().to_string()));
         let (readers, writer) = opened?;
         Ok(Self { readers, writer, clock, _dir: dir })
     }
@@ -77,41 +80,43 @@ impl SqliteStore {
 
 fn start(path: &Path) -> Result<(Readers, Writer)> {
     let mut db = connect(path, WRITER_CACHE_KIB)?;
-    log_ahead(&db)?;
+    enable_wal(&db)?;
     schema::migrate(&mut db)?;
-    let readers = Readers::start((0..READERS).map(|_| reading(path)).collect::<Result<_>>()?)?;
-    let log = Log::watch(connect(path, READER_CACHE_KIB)?)?;
-    Ok((readers, Writer::start(db, log)?))
+    let readers = Readers::start((0..READERS).map(|_| connect_reader(path)).collect::<Result<_>>()?)?;
+    let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?)?;
+    Ok((readers, Writer::start(db, checkpointer)?))
 }
 
 fn connect(path: &Path, cache_kib: i64) -> Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(BUSY)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", false)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    // A negative size is one in KiB.
+    // A negative size means KiB.
     db.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(db)
 }
 
-fn reading(path: &Path) -> Result<Connection> {
+fn connect_reader(path: &Path) -> Result<Connection> {
     let db = connect(path, READER_CACHE_KIB)?;
     db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }
 
-/// Readers and the writer do not wait for one another only with a write-ahead log.
-fn log_ahead(db: &Connection) -> Result<()> {
+/// Enables the write-ahead log, with which readers and the writer do not wait for each other.
+fn enable_wal(db: &Connection) -> Result<()> {
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(refused("the file system of the data directory cannot hold a write-ahead log"));
+        return Err(refused(
+            "the file system of the data directory does not support a write-ahead log: use a local file system",
+        ));
     }
     db.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |row| row.get::<_, i64>(0))?;
-    // That is done by `Log`.
+    // The checkpointer does this.
     db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
     Ok(())
 }
@@ -150,7 +155,7 @@ impl Store for SqliteStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
         match self.insert_all(&tasks).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => tasks.iter().map(|_| Err(copy(&error))).collect(),
+            Err(error) => tasks.iter().map(|_| Err(error.duplicate())).collect(),
         }
     }
 
@@ -250,9 +255,9 @@ impl Store for SqliteStore {
         self.readers.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
     }
 
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        let request = request.clone();
-        self.writer.write(move |db| idempotency::insert(db, &request)).await
+    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+        let record = record.clone();
+        self.writer.write(move |db| idempotency::insert(db, &record)).await
     }
 
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
@@ -264,9 +269,9 @@ impl Store for SqliteStore {
         self.readers.read(move |db| counters::in_minute(db, at)).await
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        let ends = ends.to_vec();
-        self.writer.write(move |db| counters::count_outcomes(db, day, &ends)).await
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        let counts = counts.to_vec();
+        self.writer.write(move |db| counters::count_outcomes(db, day, &counts)).await
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
@@ -288,7 +293,7 @@ impl Store for SqliteStore {
 
 impl SqliteStore {
     async fn insert_all(&self, tasks: &[Task]) -> Result<Vec<InsertedTask>> {
-        let rows = tasks.iter().map(tasks::submitted).collect::<Result<Vec<_>>>()?;
+        let rows = tasks.iter().map(tasks::new_row).collect::<Result<Vec<_>>>()?;
         let clock = Arc::clone(&self.clock);
         self.writer.write(move |db| tasks::insert(db, &rows, clock.now())).await
     }

@@ -1,4 +1,4 @@
-//! Removes what ended long enough ago, in steps so small that other writes find room between them.
+//! Removes old rows, in steps that are small enough not to delay other writes.
 
 use rusqlite::{Connection, params};
 
@@ -7,7 +7,7 @@ use super::{counters, idempotency};
 use crate::core::Moment;
 use crate::ports::Result;
 
-/// Rows a step.
+/// Rows per step.
 const STEP: u64 = 500;
 
 pub const RUNS: &str = "DELETE FROM runs WHERE rowid IN
@@ -20,65 +20,78 @@ pub const TASKS: &str = "SELECT ended_at, rowid,
 
 pub const TASK: &str = "DELETE FROM tasks WHERE rowid = ?1";
 
-/// Where a walk over the tasks that ended stands: when the last one ended, and its row.
-type Place = (i64, i64);
+/// Position in the list of ended tasks: end and row id of the last examined task.
+type Position = (i64, i64);
 
-/// Removes what the port's contract says; how many rows went.
-pub async fn run(store: &SqliteStore, ended: Moment, remembered: Moment, limit: u32) -> Result<u64> {
+/// Removes old rows, as [`Store::prune`](crate::ports::Store::prune) describes. Returns their
+/// number.
+pub async fn run(
+    store: &SqliteStore,
+    ended_before: Moment,
+    idempotency_before: Moment,
+    limit: u32,
+) -> Result<u64> {
     let now = store.clock.now();
     store.writer.write(move |db| counters::expire(db, now)).await?;
     let limit = u64::from(limit);
-    let forgotten = in_steps(store, limit, move |db, step| idempotency::forget(db, remembered, step)).await?;
-    let runs = in_steps(store, limit, move |db, step| prune_runs(db, ended, step)).await?;
-    Ok(forgotten + runs + prune_tasks(store, ended, limit - runs).await?)
+    let records =
+        in_steps(store, limit, move |db, step| idempotency::prune(db, idempotency_before, step)).await?;
+    let runs = in_steps(store, limit, move |db, step| prune_runs(db, ended_before, step)).await?;
+    Ok(records + runs + prune_tasks(store, ended_before, limit - runs).await?)
 }
 
-/// Removes until a step finds less than it might have, or `limit` rows are gone.
+/// Repeats `remove` until a step removes less than it could, or `limit` rows are removed.
 async fn in_steps(
     store: &SqliteStore,
     limit: u64,
     remove: impl Fn(&Connection, u64) -> Result<u64> + Copy + Send + 'static,
 ) -> Result<u64> {
-    let mut gone = 0;
-    while gone < limit {
-        let step = STEP.min(limit - gone);
+    let mut total = 0;
+    while total < limit {
+        let step = STEP.min(limit - total);
         let removed = store.writer.write(move |db| remove(db, step)).await?;
-        gone += removed;
+        total += removed;
         if removed < step {
             break;
         }
     }
-    Ok(gone)
+    Ok(total)
 }
 
-fn prune_runs(db: &Connection, ended: Moment, step: u64) -> Result<u64> {
-    Ok(db.prepare_cached(RUNS)?.execute(params![ended.ms(), step as i64])? as u64)
+fn prune_runs(db: &Connection, ended_before: Moment, step: u64) -> Result<u64> {
+    Ok(db.prepare_cached(RUNS)?.execute(params![ended_before.ms(), step as i64])? as u64)
 }
 
-/// Walks over tasks that must stay because a run of theirs is open, so that they hold up no others.
-async fn prune_tasks(store: &SqliteStore, ended: Moment, limit: u64) -> Result<u64> {
-    let mut gone = 0;
-    let mut place = Some((i64::MIN, i64::MIN));
-    while let Some(after) = place.filter(|_| gone < limit) {
-        let step = STEP.min(limit - gone);
+/// Passes tasks with open runs, which must stay, so that they do not block the tasks after them.
+async fn prune_tasks(store: &SqliteStore, ended_before: Moment, limit: u64) -> Result<u64> {
+    let mut total = 0;
+    let mut position = Some((i64::MIN, i64::MIN));
+    while let Some(after) = position.filter(|_| total < limit) {
+        let step = STEP.min(limit - total);
         let removed;
-        (removed, place) = store.writer.write(move |db| prune_step(db, ended, after, step)).await?;
-        gone += removed;
+        (removed, position) = store.writer.write(move |db| prune_step(db, ended_before, after, step)).await?;
+        total += removed;
     }
-    Ok(gone)
+    Ok(total)
 }
 
-/// Looks at the next tasks, and removes those that may go; how many went, and where to go on.
-fn prune_step(db: &Connection, ended: Moment, after: Place, step: u64) -> Result<(u64, Option<Place>)> {
+/// Examines the next tasks, and removes those without open runs. Returns the number of removed
+/// tasks, and the position of the next step.
+fn prune_step(
+    db: &Connection,
+    ended_before: Moment,
+    after: Position,
+    step: u64,
+) -> Result<(u64, Option<Position>)> {
     let mut next = db.prepare_cached(TASKS)?;
-    let found = next.query_map(params![ended.ms(), after.0, after.1, step as i64], |row| {
+    let found = next.query_map(params![ended_before.ms(), after.0, after.1, step as i64], |row| {
         Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
     })?;
-    let found: Vec<(Place, bool)> = found.collect::<rusqlite::Result<_>>()?;
+    let found: Vec<(Position, bool)> = found.collect::<rusqlite::Result<_>>()?;
     let mut remove = db.prepare_cached(TASK)?;
-    let mut gone = 0;
+    let mut total = 0;
     for ((_, row), _) in found.iter().filter(|(_, is_busy)| !is_busy) {
-        gone += remove.execute([row])? as u64;
+        total += remove.execute([row])? as u64;
     }
-    Ok((gone, found.last().map(|(place, _)| *place)))
+    Ok((total, found.last().map(|(position, _)| *position)))
 }

@@ -1,4 +1,4 @@
-//! The threads that read. They see what is committed, and never wait for the one that writes.
+//! The reading threads. They read committed data, and never wait for the writing thread.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,13 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::errors::unavailable;
-use super::writer::caught;
+use super::writer::catch_panic;
 use crate::ports::{PortError, Result};
 
 type Query = Box<dyn FnOnce(&Connection) + Send>;
 type Waiting = Arc<Mutex<Receiver<Query>>>;
 
-/// The reading threads, one a connection. They end when this is dropped.
+/// The reading threads, one per connection. They end when the value is dropped.
 pub struct Readers {
     queries: Option<Sender<Query>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -24,7 +24,7 @@ impl Readers {
     /// Starts a thread on each connection.
     ///
     /// # Errors
-    /// When the machine has no thread to give.
+    /// If the system cannot create a thread.
     pub fn start(connections: Vec<Connection>) -> Result<Self> {
         let (queries, waiting) = channel();
         let waiting: Waiting = Arc::new(Mutex::new(waiting));
@@ -38,19 +38,19 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Runs `query` on one state of the database, however many statements it has.
+    /// Runs `query` on one snapshot of the database.
     ///
     /// # Errors
-    /// Those of `query`.
+    /// Errors of `query`.
     pub async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let query = move |db: &Connection| {
-            // Nobody waits for it any more.
+            // A closed channel means that the caller has gone.
             if !answer.is_closed() {
-                let _ = answer.send(caught(|| on_one_state(db, query)));
+                let _ = answer.send(catch_panic(|| on_snapshot(db, query)));
             }
         };
         let queries = self.queries.as_ref().ok_or_else(ended)?;
@@ -64,7 +64,7 @@ impl Drop for Readers {
         self.queries = None;
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // A thread that panicked has said so already.
+            // The panic of a thread was already logged.
             let _ = thread.join();
         }
     }
@@ -74,7 +74,7 @@ fn ended() -> PortError {
     unavailable("the reading threads have ended")
 }
 
-fn on_one_state<T>(db: &Connection, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+fn on_snapshot<T>(db: &Connection, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     let tx = db.unchecked_transaction()?;
     let answer = query(&tx)?;
     tx.commit()?;

@@ -1,4 +1,4 @@
-//! Small documents beside the ledger.
+//! Records: small documents beside the ledger.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -18,7 +18,7 @@ pub const NEEDING_ATTENTION: &str = "SELECT doc FROM runs INDEXED BY runs_attent
     WHERE attention_at <= ?2 AND (?1 >> shard) & 1 AND (queue IS NOT NULL OR NOT ?4)
     ORDER BY attention_at LIMIT ?3";
 
-/// Stores runs; an answer for each, in order.
+/// Stores runs. Returns one result per run, in order.
 pub fn insert(db: &Connection, rows: &[RunRow]) -> Result<Vec<InsertedRun>> {
     rows.iter().map(|row| insert_one(db, row)).collect()
 }
@@ -27,30 +27,28 @@ fn insert_one(db: &Connection, row: &RunRow) -> Result<InsertedRun> {
     if row.insert(db)? {
         return Ok(InsertedRun::New);
     }
-    let standing: Option<Run> = one(db, BY_ID, &row.id)?;
-    let standing = standing.ok_or_else(|| corrupt(format!("nothing stands in the way of run {}", row.id)))?;
-    // An equal row is this very insert, whose answer was lost.
-    let same = standing == parse(&row.doc)?;
-    Ok(if same { InsertedRun::New } else { InsertedRun::Existing(Box::new(standing)) })
+    let stored: Option<Run> = one(db, BY_ID, &row.id)?;
+    let missing = || corrupt(format!("the insert of run {} conflicts with no row", row.id));
+    Ok(InsertedRun::from_stored(stored.ok_or_else(missing)?, &parse(&row.doc)?))
 }
 
-/// The runs with these ids that exist.
+/// Returns the existing runs with these ids.
 pub fn by_ids(db: &Connection, ids: &[RunId]) -> Result<Vec<Run>> {
     ids.iter().filter_map(|id| one(db, BY_ID, &id.as_str()).transpose()).collect()
 }
 
-/// The runs of a task that have not ended, by id.
+/// Returns the runs of a task that have not ended, by id.
 pub fn open(db: &Connection, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
     let mut find = db.prepare_cached(OPEN)?;
     all(find.query(params![task_id.as_str(), after.map_or("", RunId::as_str), limit])?)
 }
 
-/// Replaces runs; whether each stood at the version that it was read at.
+/// Replaces runs. Returns for each whether the expected version was stored.
 pub fn update(db: &Connection, rows: &[RunRow]) -> Result<Vec<bool>> {
     rows.iter().map(|row| row.replace(db)).collect()
 }
 
-/// Runs of the shards in `mask` whose `attention_at` has come, longest overdue first.
+/// Returns runs of the shards in `mask` whose `attention_at` has come, longest overdue first.
 pub fn needing_attention(
     db: &Connection,
     mask: i64,

@@ -1,17 +1,18 @@
-//! The tables, and how an older file is brought forward.
+//! Tables, and the migration of older files.
 //!
-//! A row is its document: `doc` holds the whole task or run as JSON, and the other columns repeat what is searched for. Every index
-//! that can be is a partial one, so that what has ended costs nothing.
+//! `doc` contains the whole task or run as JSON. The other columns repeat the fields that queries
+//! use. Indexes are partial where possible, so that ended rows cost nothing.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::errors::refused;
 use crate::ports::Result;
 
-/// One step from a version to the next.
+/// A migration from one version to the next.
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
-/// The step at position `n` leads from version `n` to `n + 1`. A released step is never changed; what must change is a further step.
+/// The step at index `n` migrates version `n` to `n + 1`. Never change a released step: add another
+/// one.
 const STEPS: &[Step] =
     &[|db| db.execute_batch(FIRST), |db| db.execute_batch(RECORDS), |db| db.execute_batch(OPEN_RUNS)];
 
@@ -86,16 +87,16 @@ CREATE TABLE records (
 CREATE INDEX records_found_by ON records (kind, found_by, key) WHERE found_by IS NOT NULL;
 ";
 
-/// Open runs are read in pages, by their ids.
+/// Pages of open runs are ordered by id.
 const OPEN_RUNS: &str = "
 DROP INDEX runs_open_by_task;
 CREATE INDEX runs_open_by_task ON runs (task_id, id) WHERE attention_at IS NOT NULL;
 ";
 
-/// Brings the file to the version of this release, all of the way or not at all.
+/// Migrates the file to the version of this release, in one transaction.
 ///
 /// # Errors
-/// When a newer release has written the file, or it cannot be written to.
+/// If a newer release has written the file, or the file is not writable.
 pub fn migrate(db: &mut Connection) -> Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -112,7 +113,7 @@ pub fn migrate(db: &mut Connection) -> Result<()> {
 
 fn too_new(version: i64) -> crate::ports::PortError {
     refused(format!(
-        "the database is of version {version}, and this release knows versions up to {}: start a newer taskcenter on it",
+        "the database has version {version}, but this release supports versions up to {}: start a newer taskcenter",
         STEPS.len()
     ))
 }

@@ -1,9 +1,9 @@
-//! Tasks: submit, read, change, step over a moment, delete.
+//! Tasks: insert, read, replace, step past a moment, cancel.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
-use super::rows::{self, TaskRow, one, replace_task, within_bytes};
+use super::rows::{TaskRow, one, replace_task, within_bytes};
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, ReplacedTask, Result};
 
@@ -15,17 +15,16 @@ pub const DUE: &str = "SELECT doc FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
     ORDER BY next_due_at LIMIT ?3";
 
-/// The task with this id.
 pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
     one(db, BY_ID, &id.as_str())
 }
 
-/// The tasks with these ids that exist.
+/// Returns the existing tasks with these ids.
 pub fn by_ids(db: &Connection, ids: &[TaskId]) -> Result<Vec<Task>> {
     ids.iter().filter_map(|id| by_id(db, id).transpose()).collect()
 }
 
-/// Stores tasks; an answer for each, in order.
+/// Stores tasks. Returns one result per task, in order.
 pub fn insert(
     db: &Connection,
     rows: &[(TaskId, Option<String>, TaskRow)],
@@ -41,38 +40,37 @@ fn insert_one(
     row: &TaskRow,
     now: Moment,
 ) -> Result<InsertedTask> {
-    // A task that stands under its own id was stored by an earlier try of this submit.
+    // A stored task with the same id is the result of an earlier attempt of this insert.
     if row.insert(db, now)? || by_id(db, id)?.is_some() {
         return Ok(InsertedTask::New);
     }
-    let holder = key.map(|key| holder(db, key)).transpose()?.flatten();
+    let holder = key.map(|key| key_holder(db, key)).transpose()?.flatten();
     holder
         .map(InsertedTask::Existing)
-        .ok_or_else(|| corrupt(format!("nothing stands in the way of task {id}")))
+        .ok_or_else(|| corrupt(format!("the insert of task {id} conflicts with no row")))
 }
 
-/// The live task that has the key.
-fn holder(db: &Connection, key: &str) -> Result<Option<TaskId>> {
+/// Returns the live task that has the key.
+fn key_holder(db: &Connection, key: &str) -> Result<Option<TaskId>> {
     let mut find = db.prepare_cached(KEY_HOLDER)?;
     let holder = find.query_row([key], |row| row.get::<_, String>(0)).optional()?;
-    let unreadable = |id: &String| corrupt(format!("{id:?} is not the id of a task"));
+    let unreadable = |id: &String| corrupt(format!("{id:?} is not a task id"));
     holder.map(|id| TaskId::parse(&id).ok_or_else(|| unreadable(&id))).transpose()
 }
 
-/// Active tasks of the shards in `mask` that are due at or before `until`, soonest first.
+/// Returns active tasks of the shards in `mask` that are due at or before `until`, soonest first.
 pub fn due(db: &Connection, mask: i64, until: Moment, limit: u32) -> Result<Vec<Task>> {
     let mut find = db.prepare_cached(DUE)?;
     within_bytes(find.query(params![mask, until.ms(), limit])?)
 }
 
-/// Puts `task` in the place of `read`, if that one still stands.
+/// Replaces `read` by `task`, by compare-and-set on the position.
 pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result<ReplacedTask> {
     let Some(stored) = by_id(db, &read.id)? else { return Ok(ReplacedTask::Moved) };
     if stored.position() != read.position() {
-        // This very change may have been made by an earlier try.
-        return Ok(if stored == *task { ReplacedTask::Done } else { ReplacedTask::Moved });
+        return Ok(ReplacedTask::from_stored(Some(&stored), task));
     }
-    let holder = task.dedup_key.as_deref().map(|key| holder(db, key)).transpose()?.flatten();
+    let holder = task.dedup_key.as_deref().map(|key| key_holder(db, key)).transpose()?.flatten();
     if let Some(other) = holder.filter(|holder| *holder != task.id) {
         return Ok(ReplacedTask::KeyHeld(other));
     }
@@ -80,12 +78,11 @@ pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result
     Ok(ReplacedTask::Done)
 }
 
-/// Steps tasks over a moment: whether each has passed it.
+/// Steps tasks past a moment. Returns for each whether it has passed the moment.
 pub fn advance(db: &Connection, advances: &[Advance], now: Moment) -> Result<Vec<bool>> {
     advances.iter().map(|advance| advance_one(db, advance, now)).collect()
 }
 
-/// The linearization point of a fire. The store's own clock has a word in it.
 fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> {
     let Some(task) = by_id(db, &advance.task_id)? else { return Ok(false) };
     if !advance.is_allowed(&task, now) {
@@ -95,7 +92,7 @@ fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> 
     Ok(true)
 }
 
-/// Turns tasks into tombstones; the ids of those that are tombstones now.
+/// Turns tasks into tombstones. Returns the ids of those that are tombstones now.
 pub fn cancel(
     db: &Connection,
     ids: &[TaskId],
@@ -118,7 +115,7 @@ pub fn cancel(
     Ok(tombstones)
 }
 
-/// What is stored of a task that is submitted.
-pub fn submitted(task: &Task) -> Result<(TaskId, Option<String>, TaskRow)> {
-    Ok((task.id.clone(), task.dedup_key.clone(), rows::TaskRow::new(task)?))
+/// Returns id, deduplication key and row of a new task.
+pub fn new_row(task: &Task) -> Result<(TaskId, Option<String>, TaskRow)> {
+    Ok((task.id.clone(), task.dedup_key.clone(), TaskRow::new(task)?))
 }

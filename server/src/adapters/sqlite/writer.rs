@@ -1,4 +1,5 @@
-//! The one thread that writes. Jobs that wait at the same time share a transaction, and so one flush of the disk.
+//! The writing thread. Jobs that wait at the same time share a transaction, and so one flush of the
+//! disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +11,18 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::errors::{copy, refused, unavailable};
-use super::log::{Log, begin_anew};
+use super::checkpointer::{Checkpointer, checkpoint_fully};
+use super::errors::{refused, unavailable};
 use crate::ports::{PortError, Result};
 
-/// Longest wait for company.
+/// Longest wait for further jobs of a transaction.
 const LINGER: Duration = Duration::from_millis(2);
-/// Jobs a transaction.
+/// Maximum number of jobs per transaction.
 const BATCH: usize = 256;
-/// Jobs that may wait before those who ask have to.
+/// Maximum number of waiting jobs. Further callers wait.
 const QUEUE: usize = 4 * BATCH;
 
-/// The writing thread. It ends, after the jobs that wait, when this is dropped.
+/// The writing thread. When the value is dropped, the thread finishes the waiting jobs and ends.
 pub struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     slots: Arc<Semaphore>,
@@ -30,25 +31,27 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread on `db`, whose write-ahead log is `log`.
+    /// Starts the thread on `db`. `checkpointer` works on the same file.
     ///
     /// # Errors
-    /// When the machine has no thread to give.
-    pub fn start(db: Connection, log: Log) -> Result<Self> {
+    /// If the system cannot create a thread.
+    pub fn start(db: Connection, checkpointer: Checkpointer) -> Result<Self> {
         let (jobs, waiting) = channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned());
-        let thread = thread.spawn(move || write_all(db, &waiting, &counted, &log)).map_err(unavailable)?;
+        let thread =
+            thread.spawn(move || write_all(db, &waiting, &counted, &checkpointer)).map_err(unavailable)?;
         let slots = Arc::new(Semaphore::new(QUEUE));
         Ok(Self { jobs: Some(jobs), slots, commits, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs `work` in a transaction; its answer, once that is on the disk. A `work` that fails or panics leaves nothing behind and
-    /// harms no other. Once it has its place it is done even if the caller goes away.
+    /// Runs `work` in a transaction. Returns its result after the commit has reached the disk. If
+    /// `work` fails or panics, only its own writes are undone. A queued job runs even if the caller
+    /// goes away.
     ///
     /// # Errors
-    /// Those of `work`, and those of the commit: then nothing counts as done.
+    /// Errors of `work`, and of the commit, after which nothing is written.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -61,7 +64,7 @@ impl Writer {
         answered.await.map_err(|_| ended())?
     }
 
-    /// Transactions committed so far.
+    /// Returns the number of committed transactions.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -71,7 +74,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.jobs = None;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A thread that panicked has said so already.
+        // The panic of a thread was already logged.
         let _ = thread.map(JoinHandle::join);
     }
 }
@@ -80,12 +83,12 @@ fn ended() -> PortError {
     unavailable("the writing thread has ended")
 }
 
-/// Something to write, and somebody who waits for it.
+/// A write, and the caller that waits for it.
 trait Job: Send {
-    /// Does it. A copy of the error where it failed.
+    /// Runs the write. The caller gets the original of an error, the transaction a copy.
     fn run(&mut self, db: &Connection) -> Result<()>;
-    /// Answers, once it is known whether it lasts: `lost` says why it does not.
-    fn settle(self: Box<Self>, lost: Option<&PortError>);
+    /// Answers the caller after the commit. `failed_commit`: why nothing was written.
+    fn answer(self: Box<Self>, failed_commit: Option<&PortError>);
 }
 
 struct Waiting<W, T> {
@@ -97,16 +100,16 @@ struct Waiting<W, T> {
 
 impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Job for Waiting<W, T> {
     fn run(&mut self, db: &Connection) -> Result<()> {
-        let work = self.work.take().ok_or_else(|| refused("a job runs once"))?;
-        let outcome = guarded(db, work);
-        let failed = outcome.as_ref().err().map(copy);
+        let work = self.work.take().ok_or_else(|| refused("a job can run only once"))?;
+        let outcome = run_in_savepoint(db, work);
+        let failed = outcome.as_ref().err().map(PortError::duplicate);
         self.outcome = Some(outcome);
         failed.map_or(Ok(()), Err)
     }
 
-    fn settle(self: Box<Self>, lost: Option<&PortError>) {
-        let answer = match (self.outcome, lost) {
-            (Some(Ok(_)) | None, Some(lost)) => Err(copy(lost)),
+    fn answer(self: Box<Self>, failed_commit: Option<&PortError>) {
+        let answer = match (self.outcome, failed_commit) {
+            (Some(Ok(_)) | None, Some(error)) => Err(error.duplicate()),
             (Some(outcome), _) => outcome,
             (None, None) => Err(unavailable("the job was not run")),
         };
@@ -115,11 +118,11 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Job for Waiting<W, T> 
     }
 }
 
-/// Runs `work` so that its failure undoes its own writes only.
-fn guarded<T>(db: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+/// Runs `work` in a savepoint, so that a failure undoes only its own writes.
+fn run_in_savepoint<T>(db: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     db.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let outcome = caught(|| work(db));
-    // After some failures, a full disk among them, SQLite has undone the whole transaction already.
+    let outcome = catch_panic(|| work(db));
+    // After some errors, such as a full disk, SQLite has already rolled back the whole transaction.
     if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK TO job; RELEASE job").is_err() {
         db.execute_batch("ROLLBACK")?;
     }
@@ -129,9 +132,9 @@ fn guarded<T>(db: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> R
     outcome
 }
 
-/// What `work` answers; a panic becomes an error.
-pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What a panic leaves half done is undone with the transaction.
+/// Runs `work`, and turns a panic into an error.
+pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // The transaction undoes the partial writes of a panic.
     let caught = catch_unwind(AssertUnwindSafe(work));
     caught.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -140,28 +143,33 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn write_all(mut db: Connection, waiting: &Receiver<Box<dyn Job>>, commits: &AtomicU64, log: &Log) {
-    let mut together = 0;
-    while let Some(mut batch) = next_batch(waiting, together) {
-        together = batch.len();
-        let lost = commit(&mut db, &mut batch).err();
+fn write_all(
+    mut db: Connection,
+    waiting: &Receiver<Box<dyn Job>>,
+    commits: &AtomicU64,
+    checkpointer: &Checkpointer,
+) {
+    let mut last_size = 0;
+    while let Some(mut batch) = next_batch(waiting, last_size) {
+        last_size = batch.len();
+        let failed_commit = commit(&mut db, &mut batch).err();
         for job in batch {
-            job.settle(lost.as_ref());
+            job.answer(failed_commit.as_ref());
         }
-        if lost.is_some() {
-            begin_anew(&db);
+        if failed_commit.is_some() {
+            checkpoint_fully(&db);
         } else {
             commits.fetch_add(1, Ordering::Relaxed);
-            log.has_grown(&db);
+            checkpointer.signal_commit(&db);
         }
     }
 }
 
-/// What waits; `None` once the store is dropped. As many as came `together` last time are expected together again, and waited for;
-/// after a pause nobody is.
-fn next_batch(waiting: &Receiver<Box<dyn Job>>, together: usize) -> Option<Vec<Box<dyn Job>>> {
+/// Returns the waiting jobs; `None` after the store was dropped. Waits for as many jobs as the last
+/// batch had (`last_size`), except after a pause.
+fn next_batch(waiting: &Receiver<Box<dyn Job>>, last_size: usize) -> Option<Vec<Box<dyn Job>>> {
     let (first, expected) = match waiting.recv_timeout(LINGER) {
-        Ok(job) => (job, together),
+        Ok(job) => (job, last_size),
         Err(RecvTimeoutError::Timeout) => (waiting.recv().ok()?, 1),
         Err(RecvTimeoutError::Disconnected) => return None,
     };
@@ -173,7 +181,7 @@ fn next_batch(waiting: &Receiver<Box<dyn Job>>, together: usize) -> Option<Vec<B
     Some(batch)
 }
 
-#[allow(clippy::disallowed_methods, reason = "it bounds a wait; nothing is decided by it")]
+#[allow(clippy::disallowed_methods, reason = "the time only bounds a wait")]
 fn linger(waiting: &Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expected: usize) {
     let until = Instant::now() + LINGER;
     while batch.len() < expected
@@ -183,7 +191,7 @@ fn linger(waiting: &Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expec
     }
 }
 
-/// Runs the batch in one transaction. After an error nothing of it lasts.
+/// Runs the batch in one transaction. After an error, nothing is written.
 fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     crate::failpoint!("sqlite::begun");
@@ -209,7 +217,7 @@ mod tests {
     fn writer() -> Writer {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").unwrap();
-        Writer::start(db, Log::watch(Connection::open_in_memory().unwrap()).unwrap()).unwrap()
+        Writer::start(db, Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap()).unwrap()
     }
 
     fn add(db: &Connection, n: i64) -> Result<()> {
@@ -226,15 +234,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_fails_or_panics_undoes_its_own_writes_only() {
+    async fn a_failed_job_undoes_only_its_own_writes() {
         let writer = writer();
         let answers = join_all((0..30).map(|n| {
             writer.write(move |db| {
                 add(db, n)?;
                 match n % 3 {
                     0 => Ok(n),
-                    1 => Err(refused("as the test wants it")),
-                    _ => panic!("as the test wants it"),
+                    1 => Err(refused("error of the test")),
+                    _ => panic!("error of the test"),
                 }
             })
         }));
@@ -242,7 +250,7 @@ mod tests {
             match answer {
                 Ok(answer) => assert!(n == answer && n % 3 == 0),
                 Err(PortError::Refused(_, cause)) => {
-                    assert!(n % 3 != 0 && cause.to_string().contains("as the test wants it"), "{cause}");
+                    assert!(n % 3 != 0 && cause.to_string().contains("error of the test"), "{cause}");
                 }
                 Err(other) => panic!("{other:?}"),
             }
@@ -251,14 +259,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_the_transaction_is_gone_nothing_of_it_counts_as_done() {
+    async fn a_lost_transaction_fails_all_of_its_jobs() {
         let writer = writer();
         let answers = join_all((0..30).map(|n| {
             writer.write(move |db| {
                 add(db, n)?;
                 if n == 7 {
                     db.execute_batch("ROLLBACK")?;
-                    return Err(super::super::errors::full("as the test wants it"));
+                    return Err(super::super::errors::full("error of the test"));
                 }
                 Ok(n)
             })
@@ -266,6 +274,6 @@ mod tests {
         let kept: Vec<i64> = answers.await.into_iter().filter_map(Result::ok).collect();
         assert_eq!(numbers(&writer).await, kept);
         assert!(!kept.contains(&7));
-        assert!(writer.write(|db| add(db, 100)).await.is_ok(), "and the next one begins anew");
+        assert!(writer.write(|db| add(db, 100)).await.is_ok(), "the next transaction works again");
     }
 }

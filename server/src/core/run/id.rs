@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{Moment, TaskId};
 
-/// Identifies a run. Derived from task, revision and `scheduled_at`, so that two nodes which fire the
-/// same moment create the same id.
+/// Identifies a run. Derived from task, revision and `scheduled_at`, so that two nodes which fire
+/// the same moment create the same id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(String);
@@ -14,14 +14,15 @@ impl RunId {
         Self(format!("{task}-{rev}-{}", scheduled_at.ms()))
     }
 
-    /// Returns the id of a manual fire. `mark` separates it from other manual fires, and from the moments
-    /// of the schedule. The id does not contain the revision: the same trigger, sent again after an edit,
-    /// finds the first run.
+    /// Returns the id of a manual fire. `mark` separates it from other manual fires, and from the
+    /// moments of the schedule. The id does not contain the revision: the same trigger, sent again
+    /// after an edit, finds the first run.
     pub fn of_trigger(task: &TaskId, mark: &str) -> Self {
         Self(format!("{task}-t{mark}"))
     }
 
-    /// Returns an id that sorts after all runs of this revision, and before those of later revisions.
+    /// Returns an id that sorts after all runs of this revision, and before those of later
+    /// revisions.
     pub fn end_of(task: &TaskId, rev: u32) -> Self {
         // '.' is the character after '-', which ends the revision.
         Self(format!("{task}-{rev}."))

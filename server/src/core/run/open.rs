@@ -21,9 +21,9 @@ pub struct OpenRun {
 }
 
 impl OpenRun {
-    /// Returns whether the run is delivered even if its task is deleted: the task has passed the run's
-    /// moment, or an attempt was handed over before. A triggered run has no moment of the schedule, so
-    /// only its first hand-over decides.
+    /// Returns whether the run is delivered even if its task is deleted: the task has passed the
+    /// run's moment, or an attempt was handed over before. A triggered run has no moment of the
+    /// schedule, so only its first hand-over decides.
     pub fn is_decided(&self, task: &Task) -> bool {
         let was_tried = self.attempt > 1 || self.fired_at.is_some();
         was_tried || (!self.triggered && task.has_passed(self.rev, self.scheduled_at))

@@ -38,8 +38,8 @@ impl RunState {
         Self::Cancelled,
     ];
 
-    /// States that no event leads out of, except a late confirmation or a redrive of a dead run. `fired`
-    /// is missing: whether it is final depends on the run.
+    /// States that no event leads out of, except a late confirmation or a redrive of a dead run.
+    /// `fired` is missing: whether it is final depends on the run.
     pub const TERMINAL: [Self; 4] = [Self::Succeeded, Self::Dead, Self::Skipped, Self::Cancelled];
 
     /// Returns the state as the API and the stores spell it.
@@ -121,7 +121,8 @@ impl RunEvent {
     ];
 }
 
-/// Returns the state after the event. `None`: the event is illegal in this state and changes nothing.
+/// Returns the state after the event. `None`: the event is illegal in this state and changes
+/// nothing.
 #[allow(clippy::match_same_arms, reason = "one line for each cause, as in docs/lifecycle.md")]
 pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
     use RunEvent as E;

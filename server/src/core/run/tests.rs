@@ -44,13 +44,13 @@ fn the_id_is_derived_from_task_revision_and_moment() {
 }
 
 #[test]
-fn fired_is_the_end_only_where_nobody_reports() {
+fn fired_is_final_only_without_outcome_reports() {
     let mut silent = firing(false);
     silent.mark_fired(NOW).unwrap();
     assert!(silent.has_ended());
     assert!(
         silent.report(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).is_err(),
-        "it has ended"
+        "the run has ended"
     );
 
     let mut awaited = firing(true);
@@ -61,7 +61,7 @@ fn fired_is_the_end_only_where_nobody_reports() {
 }
 
 #[test]
-fn an_unreported_run_is_published_again_and_then_dead() {
+fn an_unreported_run_is_published_again_and_then_dies() {
     let mut run = firing(true);
     run.mark_fired(NOW).unwrap();
     run.fail_overdue(&two_attempts(), NOW).unwrap();
@@ -75,7 +75,7 @@ fn an_unreported_run_is_published_again_and_then_dead() {
 }
 
 #[test]
-fn a_report_may_come_before_the_confirmation_is_marked() {
+fn a_report_may_arrive_before_the_broker_confirms() {
     let mut run = firing(true);
     run.report(&Outcome::Succeeded { result: None }, None, &two_attempts(), NOW).unwrap();
     assert_eq!(run.state, RunState::Succeeded);
@@ -83,7 +83,7 @@ fn a_report_may_come_before_the_confirmation_is_marked() {
 }
 
 #[test]
-fn a_handler_chooses_its_own_pause() {
+fn a_handler_may_set_the_pause() {
     let mut run = firing(true);
     run.report(&Outcome::Failed { retry_after_ms: Some(7_000) }, Some("busy".into()), &two_attempts(), NOW)
         .unwrap();
@@ -92,24 +92,7 @@ fn a_handler_chooses_its_own_pause() {
 }
 
 #[test]
-fn an_ended_run_takes_no_event() {
-    let states = [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
-    let events = [
-        RunEvent::Confirmed,
-        RunEvent::Succeeded,
-        RunEvent::Failed,
-        RunEvent::Cancelled,
-        RunEvent::Republished,
-    ];
-    for state in states {
-        for event in events {
-            assert_eq!(transition(state, event), None, "{state:?} {event:?}");
-        }
-    }
-}
-
-#[test]
-fn a_skipped_stretch_has_ended_and_says_why() {
+fn a_skipped_stretch_has_ended_and_has_a_reason() {
     let stretch = Stretch { to: NOW.plus_ms(9_000), count: 10 };
     let run = Run::skipped(&task(false), NOW, stretch, "misfire".into(), "node", NOW.plus_ms(20_000));
     assert!(run.has_ended());
@@ -118,14 +101,14 @@ fn a_skipped_stretch_has_ended_and_says_why() {
 }
 
 #[test]
-fn a_late_confirmation_puts_right_what_was_given_up() {
-    let said = || Some("ok".to_owned());
+fn a_late_confirmation_corrects_a_dead_run() {
+    let message = || Some("ok".to_owned());
     let mut run = firing(true);
     run.report(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
-    run.confirm(true, said(), Some("{}".into()), NOW.plus_ms(5)).unwrap();
+    run.confirm(true, message(), Some("{}".into()), NOW.plus_ms(5)).unwrap();
     assert_eq!((run.state, run.ended_at), (RunState::Succeeded, Some(NOW.plus_ms(5))));
     assert_eq!((run.reason.as_deref(), run.result.as_deref()), (Some("ok"), Some("{}")));
-    assert!(run.confirm(false, None, None, NOW).is_err(), "it has succeeded");
+    assert!(run.confirm(false, None, None, NOW).is_err(), "the run has succeeded");
 }
 
 #[test]
@@ -140,7 +123,7 @@ fn a_late_confirmation_ends_the_wait_for_the_next_attempt() {
 }
 
 #[test]
-fn a_run_that_nobody_reports_on_takes_no_confirmation() {
+fn a_run_without_outcome_reports_takes_no_confirmation() {
     let mut run = firing(false);
     run.mark_fired(NOW).unwrap();
     assert!(run.confirm(true, None, None, NOW).is_err());
@@ -148,16 +131,19 @@ fn a_run_that_nobody_reports_on_takes_no_confirmation() {
 }
 
 #[test]
-fn only_its_own_hand_over_settles_a_triggered_run() {
+fn only_a_hand_over_decides_a_triggered_run() {
     let mut stepped = task(true);
     stepped.last_due_at = Some(NOW);
     let mut run = Run::triggered(&stepped, "mark", "token".into(), NOW);
     assert!(firing(true).is_decided(&stepped), "the task has passed its moment");
-    assert!(!run.is_decided(&stepped), "the schedule's moment is not the triggered run's");
+    assert!(!run.is_decided(&stepped), "a moment of the schedule does not decide a triggered run");
     run.mark_fired(NOW).unwrap();
     assert!(run.is_decided(&stepped));
     let mut refused = firing(true);
     refused.fail(None, None, &two_attempts(), NOW).unwrap();
     refused.start_next_attempt("other".into()).unwrap();
-    assert!(refused.fired_at.is_none() && refused.is_decided(&task(true)), "a broker had it before it");
+    assert!(
+        refused.fired_at.is_none() && refused.is_decided(&task(true)),
+        "an earlier attempt was handed over"
+    );
 }

@@ -46,8 +46,8 @@ impl Run {
         Ok(())
     }
 
-    /// Records the outcome that a handler reports for the current attempt. `default` is the server's retry
-    /// policy.
+    /// Records the outcome that a handler reports for the current attempt. `default` is the
+    /// server's retry policy.
     ///
     /// # Errors
     /// If no attempt is in progress.
@@ -94,7 +94,8 @@ impl Run {
         Ok(())
     }
 
-    /// Records that no outcome arrived in time. The attempt counts as failed; the next one may start at once.
+    /// Records that no outcome arrived in time. The attempt counts as failed; the next one may
+    /// start at once.
     ///
     /// # Errors
     /// If no attempt is in progress.
@@ -106,7 +107,8 @@ impl Run {
         self.fail(Some(0), Some(reason.to_owned()), default, now)
     }
 
-    /// Starts the next attempt: in the queue, or over the bus, where the caller must publish the message.
+    /// Starts the next attempt: in the queue, or over the bus, where the caller must publish the
+    /// message.
     ///
     /// # Errors
     /// If the run is not in `retrying`.
@@ -137,8 +139,9 @@ impl Run {
         Ok(())
     }
 
-    /// Records an outcome without the attempt's token, at any time: also for a run that is dead, and while
-    /// a later attempt is in progress. A run that has succeeded, was skipped or cancelled stays unchanged.
+    /// Records an outcome without the attempt's token, at any time: also for a run that is dead,
+    /// and while a later attempt is in progress. A run that has succeeded, was skipped or cancelled
+    /// stays unchanged.
     ///
     /// # Errors
     /// If the server does not wait for an outcome of the run.

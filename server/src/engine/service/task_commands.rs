@@ -6,7 +6,7 @@ use super::audit::{self, AuditAction};
 use super::{IdempotencyKey, Page, Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
 use crate::core::run::{SUPERSEDED, OpenRun};
-use crate::core::submission::{Dedup, Submission};
+use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{InsertedRun, ReplacedTask};
@@ -314,24 +314,7 @@ fn stored(run: Run, inserted: Option<InsertedRun>) -> Run {
     }
 }
 
-/// Returns a task's definition as the submission that would create it.
+/// Returns the definition that creates this task: the base of an edit.
 pub fn definition(task: &Task) -> Submission {
-    let prefix = format!("key:{}|", task.name);
-    let dedup = match &task.dedup_key {
-        None => Dedup::Nothing,
-        Some(key) => key.strip_prefix(&prefix).map_or(Dedup::Pair, |key| Dedup::Key(key.to_owned())),
-    };
-    Submission {
-        name: task.name.clone(),
-        data: task.data.clone(),
-        schedule: task.schedule.clone(),
-        start_at: task.start_at,
-        end_at: task.end_at,
-        max_fires: task.max_fires,
-        ack: task.ack,
-        max_runtime_sec: task.max_runtime_sec,
-        queue: task.queue.clone(),
-        retry: task.retry,
-        dedup,
-    }
+    Submission::of(task)
 }

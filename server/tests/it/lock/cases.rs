@@ -1,4 +1,4 @@
-//! Each a sentence on how leases behave.
+//! Cases of the conformance suite of [`Lock`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,54 +8,54 @@ use taskcenter_server::ports::Lock;
 
 use super::Fixture;
 
-/// Longer than any test takes.
+/// Longer than every test.
 const LONG_MS: u64 = 60_000;
 const SHORT_MS: u64 = 50;
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Asks until the answer is the one that must come.
+/// Repeats a condition until it is true.
 async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    let asked = async { while !condition().await {} };
-    tokio::time::timeout(DEADLINE, asked).await.expect("the condition did not come true in time");
+    let is_true = async { while !condition().await {} };
+    tokio::time::timeout(DEADLINE, is_true).await.expect("the condition becomes true in time");
 }
 
-async fn hold(lock: &Arc<dyn Lock>, node: &str, shards: &[u16]) -> Vec<u16> {
+async fn acquire(lock: &Arc<dyn Lock>, node: &str, shards: &[u16]) -> Vec<u16> {
     lock.acquire(node, shards, LONG_MS).await.unwrap()
 }
 
 pub async fn a_shard_has_one_holder(on: &dyn Fixture) {
     let all: Vec<u16> = (0..64).collect();
     let (one, two) = (on.one(), on.two());
-    let (a, b) = tokio::join!(hold(&one, "a", &all), hold(&two, "b", &all));
+    let (a, b) = tokio::join!(acquire(&one, "a", &all), acquire(&two, "b", &all));
     let mut both = [a, b].concat();
     both.sort_unstable();
     assert_eq!(both, all);
-    assert_eq!(hold(&one, "a", &[]).await, [] as [u16; 0]);
+    assert_eq!(acquire(&one, "a", &[]).await, [] as [u16; 0]);
 }
 
-pub async fn a_holder_renews_what_it_holds(on: &dyn Fixture) {
+pub async fn a_holder_renews_its_leases(on: &dyn Fixture) {
     assert_eq!(on.one().acquire("a", &[3, 5], SHORT_MS).await.unwrap(), [3, 5]);
-    assert_eq!(hold(&on.one(), "a", &[5]).await, [5]);
-    // Once the other lease has run out, this one would have too.
-    eventually(async || hold(&on.two(), "b", &[3]).await == [3]).await;
-    assert_eq!(hold(&on.two(), "b", &[3, 5]).await, [3]);
+    assert_eq!(acquire(&on.one(), "a", &[5]).await, [5]);
+    // After the lease on shard 3 has expired, the lease on shard 5 would have expired too.
+    eventually(async || acquire(&on.two(), "b", &[3]).await == [3]).await;
+    assert_eq!(acquire(&on.two(), "b", &[3, 5]).await, [3]);
 }
 
-pub async fn a_lease_that_runs_out_is_taken_by_another(on: &dyn Fixture) {
+pub async fn another_node_acquires_an_expired_lease(on: &dyn Fixture) {
     assert_eq!(on.one().acquire("a", &[7], SHORT_MS).await.unwrap(), [7]);
-    eventually(async || hold(&on.two(), "b", &[7]).await == [7]).await;
-    assert_eq!(hold(&on.one(), "a", &[7]).await, [] as [u16; 0]);
+    eventually(async || acquire(&on.two(), "b", &[7]).await == [7]).await;
+    assert_eq!(acquire(&on.one(), "a", &[7]).await, [] as [u16; 0]);
 }
 
-pub async fn only_the_holder_gives_a_lease_up(on: &dyn Fixture) {
-    assert_eq!(hold(&on.one(), "a", &[1, 2]).await, [1, 2]);
+pub async fn only_the_holder_releases_a_lease(on: &dyn Fixture) {
+    assert_eq!(acquire(&on.one(), "a", &[1, 2]).await, [1, 2]);
     on.two().release("b", &[1, 2], false).await.unwrap();
-    assert_eq!(hold(&on.two(), "b", &[1, 2]).await, [] as [u16; 0]);
+    assert_eq!(acquire(&on.two(), "b", &[1, 2]).await, [] as [u16; 0]);
     on.one().release("a", &[1], false).await.unwrap();
-    assert_eq!(hold(&on.two(), "b", &[1, 2]).await, [1]);
+    assert_eq!(acquire(&on.two(), "b", &[1, 2]).await, [1]);
 }
 
-pub async fn nodes_see_one_another_until_they_leave(on: &dyn Fixture) {
+pub async fn announced_nodes_are_listed_until_they_leave(on: &dyn Fixture) {
     assert_eq!(on.one().join("a", LONG_MS).await.unwrap(), ["a"]);
     assert_eq!(on.two().join("b", LONG_MS).await.unwrap(), ["a", "b"]);
     on.one().release("a", &[], false).await.unwrap();
@@ -64,12 +64,12 @@ pub async fn nodes_see_one_another_until_they_leave(on: &dyn Fixture) {
     assert_eq!(on.two().join("b", LONG_MS).await.unwrap(), ["b"]);
 }
 
-pub async fn a_node_that_stops_announcing_itself_is_forgotten(on: &dyn Fixture) {
+pub async fn an_announcement_expires(on: &dyn Fixture) {
     on.one().join("a", SHORT_MS).await.unwrap();
     eventually(async || on.two().join("b", LONG_MS).await.unwrap() == ["b"]).await;
 }
 
-/// A hint that was sent before its watcher had subscribed is lost, so it is sent until it arrives.
+/// Sends a hint until it arrives: a hint from before the subscription is lost.
 async fn wake_until<T>(lock: &Arc<dyn Lock>, shards: &[u16], arrived: impl Future<Output = T>) -> T {
     let waking = async {
         loop {
@@ -77,16 +77,16 @@ async fn wake_until<T>(lock: &Arc<dyn Lock>, shards: &[u16], arrived: impl Futur
             tokio::task::yield_now().await;
         }
     };
-    let woken = async {
+    let received = async {
         tokio::select! {
             never = waking => never,
             answer = arrived => answer,
         }
     };
-    tokio::time::timeout(DEADLINE, woken).await.expect("no hint came in time")
+    tokio::time::timeout(DEADLINE, received).await.expect("a hint arrives in time")
 }
 
-pub async fn a_hint_reaches_every_watcher(on: &dyn Fixture) {
+pub async fn a_hint_reaches_every_node(on: &dyn Fixture) {
     let (one, two) = (on.one(), on.two());
     let both = async { tokio::join!(one.next_hint(), two.next_hint()) };
     let (a, b) = wake_until(&on.one(), &[1, 63], both).await;
@@ -94,7 +94,7 @@ pub async fn a_hint_reaches_every_watcher(on: &dyn Fixture) {
     assert_eq!(b.unwrap(), [1, 63]);
 }
 
-pub async fn a_watcher_that_stopped_waiting_loses_nothing(on: &dyn Fixture) {
+pub async fn a_cancelled_wait_loses_no_hint(on: &dyn Fixture) {
     let (one, two) = (on.one(), on.two());
     wake_until(&two, &[1], async { one.next_hint().await.unwrap() }).await;
     {
@@ -104,5 +104,5 @@ pub async fn a_watcher_that_stopped_waiting_loses_nothing(on: &dyn Fixture) {
     }
     two.wake(&[9]).await.unwrap();
     let until_nine = async { while one.next_hint().await.unwrap() != [9] {} };
-    tokio::time::timeout(DEADLINE, until_nine).await.expect("the hint was lost");
+    tokio::time::timeout(DEADLINE, until_nine).await.expect("the hint arrives");
 }

@@ -1,4 +1,4 @@
-//! The fixture in this process: two nodes' handles.
+//! The fixture within one process: handles of two nodes.
 
 use std::sync::Arc;
 

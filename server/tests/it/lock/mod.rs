@@ -1,4 +1,5 @@
-//! The contract of [`Lock`], run against every adapter. A further adapter is one more line in `on_every_lock!`.
+//! Conformance suite of [`Lock`], run against every adapter. A new adapter needs one line in
+//! `on_every_lock!`.
 
 mod cases;
 mod local;
@@ -9,13 +10,13 @@ use std::sync::Arc;
 
 use taskcenter_server::ports::Lock;
 
-/// Two nodes' handles on one set of leases, which no other test uses.
+/// Handles of two nodes on leases that no other test uses.
 trait Fixture: Send + Sync {
     fn one(&self) -> Arc<dyn Lock>;
     fn two(&self) -> Arc<dyn Lock>;
 }
 
-/// Makes each named case a test on each adapter.
+/// Makes each case a test on every adapter.
 macro_rules! on_every_lock {
     ($($case:ident)*) => {
         #[cfg(feature = "cluster")]
@@ -36,11 +37,11 @@ macro_rules! on_every_lock {
 
 on_every_lock! {
     a_shard_has_one_holder
-    a_holder_renews_what_it_holds
-    a_lease_that_runs_out_is_taken_by_another
-    only_the_holder_gives_a_lease_up
-    nodes_see_one_another_until_they_leave
-    a_node_that_stops_announcing_itself_is_forgotten
-    a_hint_reaches_every_watcher
-    a_watcher_that_stopped_waiting_loses_nothing
+    a_holder_renews_its_leases
+    another_node_acquires_an_expired_lease
+    only_the_holder_releases_a_lease
+    announced_nodes_are_listed_until_they_leave
+    an_announcement_expires
+    a_hint_reaches_every_node
+    a_cancelled_wait_loses_no_hint
 }

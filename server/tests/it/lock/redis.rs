@@ -1,4 +1,5 @@
-//! The fixture on Redis: a key prefix a test. What it leaves behind runs out within a minute.
+//! The fixture on Redis: one key prefix per test. The keys expire within a minute. Tests of this
+//! adapter only.
 
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ impl Fixture for RedisFixture {
     }
 }
 
-/// Lets connections through to Redis until it is aborted.
-fn door(listener: TcpListener) -> JoinHandle<()> {
+/// Forwards connections to Redis until the task is aborted.
+fn proxy(listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut open = tokio::task::JoinSet::new();
         while let Ok((mut outside, _)) = listener.accept().await {
@@ -52,7 +53,7 @@ fn door(listener: TcpListener) -> JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_calls_fail_and_with_it_they_work_again() {
+async fn calls_fail_without_redis_and_work_again_after_its_return() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     drop(listener);
@@ -62,17 +63,19 @@ async fn without_redis_calls_fail_and_with_it_they_work_again() {
     assert!(matches!(lock.next_hint().await, Err(PortError::Unavailable(..))));
 
     for _ in 0..2 {
-        let redis = door(TcpListener::bind(at).await.unwrap());
+        let redis = proxy(TcpListener::bind(at).await.unwrap());
         let is_back = async { while lock.acquire("a", &[1], 60_000).await.is_err() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(10), is_back).await.expect("it never came back");
-        let woken = async {
+        tokio::time::timeout(std::time::Duration::from_secs(10), is_back)
+            .await
+            .expect("Redis is reachable again");
+        let received = async {
             tokio::select! {
                 hint = async { loop { if let Ok(hint) = lock.next_hint().await { return hint } } } => hint,
                 () = async { loop { let _ = lock.wake(&[4]).await; } } => Vec::new(),
             }
         };
         let hint =
-            tokio::time::timeout(std::time::Duration::from_secs(10), woken).await.expect("no hint came");
+            tokio::time::timeout(std::time::Duration::from_secs(10), received).await.expect("a hint arrives");
         assert_eq!(hint, [4]);
         redis.abort();
         assert!(redis.await.unwrap_err().is_cancelled());
@@ -80,11 +83,11 @@ async fn without_redis_calls_fail_and_with_it_they_work_again() {
     }
 }
 
-/// A Redis that accepts and never answers.
+/// The listener accepts connections and never answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_redis_costs_a_bounded_time() {
+async fn a_call_to_a_frozen_redis_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let lock = RedisLock::new(&listener.local_addr().unwrap().to_string(), "it").unwrap();
-    let asked = tokio::time::timeout(std::time::Duration::from_secs(3), lock.join("a", 1_000)).await;
-    assert!(matches!(asked, Ok(Err(PortError::Unavailable(..)))), "{asked:?}");
+    let result = tokio::time::timeout(std::time::Duration::from_secs(3), lock.join("a", 1_000)).await;
+    assert!(matches!(result, Ok(Err(PortError::Unavailable(..)))), "{result:?}");
 }

@@ -1,10 +1,10 @@
-//! The step over a moment: the linearization point of a fire.
+//! Steps of tasks past a moment: the linearization point of a fire.
 
 use taskcenter_server::core::{Moment, Schedule, Task, TaskState};
 use taskcenter_server::ports::{Advance, InsertedTask, Store};
 
 use super::Fixture;
-use super::samples::{PAST, due_at, fire, keyed, task};
+use super::samples::{PAST, due_at, fire, full_task, keyed, task};
 use super::tasks::insert;
 
 async fn stored(store: &dyn Store, task: &Task) -> Task {
@@ -30,7 +30,7 @@ pub async fn a_step_moves_the_task_and_counts_the_fire(on: &dyn Fixture) {
     assert_eq!(stored(&*on.two(), &task).await, moved);
 }
 
-pub async fn a_skip_moves_the_task_and_counts_nothing(on: &dyn Fixture) {
+pub async fn a_skip_moves_the_task_without_counting_a_fire(on: &dyn Fixture) {
     let task = task();
     insert(&*on.one(), &task).await;
     let to = PAST.plus_ms(600_000);
@@ -57,7 +57,7 @@ pub async fn the_last_step_finishes_the_task_and_frees_its_key(on: &dyn Fixture)
     assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
 }
 
-pub async fn a_step_repeated_is_true_and_counted_once(on: &dyn Fixture) {
+pub async fn a_repeated_step_is_true_and_counts_once(on: &dyn Fixture) {
     let task = task();
     insert(&*on.one(), &task).await;
     for _ in 0..3 {
@@ -66,7 +66,7 @@ pub async fn a_step_repeated_is_true_and_counted_once(on: &dyn Fixture) {
     assert_eq!(stored(&*on.one(), &task).await.fired_count, 1);
 }
 
-pub async fn two_nodes_that_step_at_once_both_see_it_passed(on: &dyn Fixture) {
+pub async fn two_concurrent_steps_are_both_true(on: &dyn Fixture) {
     let mut task = task();
     insert(&*on.one(), &task).await;
     for round in 1..=20 {
@@ -77,7 +77,7 @@ pub async fn two_nodes_that_step_at_once_both_see_it_passed(on: &dyn Fixture) {
     }
 }
 
-pub async fn a_step_from_a_moment_that_already_passed_later_is_true(on: &dyn Fixture) {
+pub async fn a_step_past_an_earlier_moment_is_true(on: &dyn Fixture) {
     let task = task();
     insert(&*on.one(), &task).await;
     let late = fire(&task);
@@ -95,7 +95,7 @@ pub async fn a_step_of_another_revision_is_false(on: &dyn Fixture) {
     assert!(!step(&*on.one(), &Advance { rev: 1, ..fire(&task) }).await);
 }
 
-pub async fn a_step_into_the_stores_future_is_false_and_moves_nothing(on: &dyn Fixture) {
+pub async fn a_step_past_a_future_moment_is_false(on: &dyn Fixture) {
     let now: Moment = on.one().now().await.unwrap();
     let task = due_at(now.plus_ms(60_000));
     insert(&*on.one(), &task).await;
@@ -106,7 +106,7 @@ pub async fn a_step_into_the_stores_future_is_false_and_moves_nothing(on: &dyn F
     assert!(step(&*on.one(), &fire(&reached)).await);
 }
 
-pub async fn a_deleted_task_takes_no_step(on: &dyn Fixture) {
+pub async fn a_step_of_a_cancelled_task_is_false(on: &dyn Fixture) {
     let task = task();
     insert(&*on.one(), &task).await;
     on.one().cancel_tasks(std::slice::from_ref(&task.id), None, true, PAST).await.unwrap();
@@ -115,16 +115,31 @@ pub async fn a_deleted_task_takes_no_step(on: &dyn Fixture) {
     assert_eq!((tombstone.state, tombstone.fired_count), (TaskState::Cancelled, 0));
 }
 
-pub async fn a_task_that_is_not_there_takes_no_step(on: &dyn Fixture) {
+pub async fn a_step_of_an_unknown_task_is_false(on: &dyn Fixture) {
     assert!(!step(&*on.one(), &fire(&task())).await);
     assert_eq!(on.one().advance_tasks(&[]).await.unwrap(), [] as [bool; 0]);
 }
 
-pub async fn many_steps_in_one_call_are_answered_in_order(on: &dyn Fixture) {
+pub async fn the_results_of_many_steps_are_in_order(on: &dyn Fixture) {
     let tasks: Vec<Task> = (0..2_300).map(|n| Task { rev: 1 + n % 2, ..task() }).collect();
     on.one().insert_tasks(tasks.clone()).await;
     let advances: Vec<Advance> = tasks.iter().map(|task| Advance { rev: 1, ..fire(task) }).collect();
     let answers = on.one().advance_tasks(&advances).await.unwrap();
     let expected: Vec<bool> = tasks.iter().map(|task| task.rev == 1).collect();
     assert_eq!(answers, expected);
+}
+
+/// The stores that do not call [`Task::stepped`] must have the same result.
+pub async fn a_stored_step_equals_the_rule_in_core(on: &dyn Fixture) {
+    let full = || Task { state: TaskState::Active, next_due_at: Some(PAST), ..full_task() };
+    for fires in [true, false] {
+        for next_due_at in [Some(PAST.plus_ms(60_000)), None] {
+            for task in [task(), full()] {
+                insert(&*on.one(), &task).await;
+                let advance = Advance { last_due_at: PAST.plus_ms(9), next_due_at, fires, ..fire(&task) };
+                assert!(step(&*on.one(), &advance).await);
+                assert_eq!(stored(&*on.two(), &task).await, task.stepped(&advance), "{advance:?}");
+            }
+        }
+    }
 }

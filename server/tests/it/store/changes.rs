@@ -1,4 +1,4 @@
-//! What a person does to a task, and what a request has set out to do.
+//! Replacement and cancellation of tasks; idempotency records.
 
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Task, TaskState};
@@ -12,7 +12,7 @@ fn paused(task: &Task) -> Task {
     Task { state: TaskState::Paused, ..task.next_revision(&[task.rev]) }
 }
 
-pub async fn a_task_is_replaced_where_it_stood(on: &dyn Fixture) {
+pub async fn a_task_is_replaced_at_its_position(on: &dyn Fixture) {
     let old = task();
     insert(&*on.one(), &old).await;
     let new = Task { id: old.id.clone(), rev: 2, ..full_task() };
@@ -20,7 +20,7 @@ pub async fn a_task_is_replaced_where_it_stood(on: &dyn Fixture) {
     assert_eq!(on.two().task(&old.id).await.unwrap(), Some(new));
 }
 
-pub async fn a_task_that_has_moved_on_is_not_replaced(on: &dyn Fixture) {
+pub async fn a_changed_task_is_not_replaced(on: &dyn Fixture) {
     let old = task();
     insert(&*on.one(), &old).await;
     assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
@@ -33,11 +33,11 @@ pub async fn a_task_that_has_moved_on_is_not_replaced(on: &dyn Fixture) {
     assert_eq!(
         on.two().replace_task(&task(), &task()).await.unwrap(),
         ReplacedTask::Moved,
-        "it is not there"
+        "the task does not exist"
     );
 }
 
-pub async fn a_replacement_repeated_is_done(on: &dyn Fixture) {
+pub async fn a_repeated_replacement_is_done(on: &dyn Fixture) {
     let old = keyed("k");
     insert(&*on.one(), &old).await;
     for store in [on.one(), on.two()] {
@@ -45,7 +45,7 @@ pub async fn a_replacement_repeated_is_done(on: &dyn Fixture) {
     }
 }
 
-pub async fn two_nodes_that_change_a_task_have_one_winner(on: &dyn Fixture) {
+pub async fn one_of_two_concurrent_replacements_wins(on: &dyn Fixture) {
     for _ in 0..20 {
         let old = task();
         insert(&*on.one(), &old).await;
@@ -61,20 +61,20 @@ pub async fn two_nodes_that_change_a_task_have_one_winner(on: &dyn Fixture) {
     }
 }
 
-pub async fn a_replacement_cannot_take_a_key_that_is_held(on: &dyn Fixture) {
+pub async fn a_replacement_cannot_take_the_key_of_a_live_task(on: &dyn Fixture) {
     let (holder, other) = (keyed("k"), keyed("other"));
     insert(&*on.one(), &holder).await;
     insert(&*on.one(), &other).await;
-    let wish = Task { dedup_key: Some("k".to_owned()), ..other.next_revision(&[]) };
-    let held = ReplacedTask::KeyHeld(holder.id.clone());
-    assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), held);
+    let change = Task { dedup_key: Some("k".to_owned()), ..other.next_revision(&[]) };
+    let key_held = ReplacedTask::KeyHeld(holder.id.clone());
+    assert_eq!(on.two().replace_task(&other, &change).await.unwrap(), key_held);
     assert_eq!(on.one().task(&other.id).await.unwrap(), Some(other.clone()));
 
     on.one().cancel_tasks(std::slice::from_ref(&holder.id), None, true, PAST).await.unwrap();
-    assert_eq!(on.two().replace_task(&other, &wish).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.two().replace_task(&other, &change).await.unwrap(), ReplacedTask::Done);
 }
 
-pub async fn a_revised_task_passes_no_moment_of_the_old_revision(on: &dyn Fixture) {
+pub async fn a_step_of_an_earlier_revision_does_not_move_the_task(on: &dyn Fixture) {
     let old = task();
     insert(&*on.one(), &old).await;
     assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
@@ -83,13 +83,21 @@ pub async fn a_revised_task_passes_no_moment_of_the_old_revision(on: &dyn Fixtur
     assert_eq!(revised.past, [PastRev { rev: 1, last_due_at: PAST }]);
     assert_eq!(on.one().replace_task(&fired, &revised).await.unwrap(), ReplacedTask::Done);
 
-    assert_eq!(on.two().advance_tasks(&[fire(&old)]).await.unwrap(), [true], "that one was decided before");
-    assert_eq!(on.two().advance_tasks(&[fire(&fired)]).await.unwrap(), [false], "the next one was not");
-    let of_this = Advance { rev: 2, ..fire(&fired) };
-    assert_eq!(on.two().advance_tasks(&[of_this]).await.unwrap(), [true]);
+    assert_eq!(
+        on.two().advance_tasks(&[fire(&old)]).await.unwrap(),
+        [true],
+        "the moment was decided before the change"
+    );
+    assert_eq!(
+        on.two().advance_tasks(&[fire(&fired)]).await.unwrap(),
+        [false],
+        "the next moment was not decided before the change"
+    );
+    let current = Advance { rev: 2, ..fire(&fired) };
+    assert_eq!(on.two().advance_tasks(&[current]).await.unwrap(), [true]);
 }
 
-pub async fn a_hidden_task_is_in_no_list(on: &dyn Fixture) {
+pub async fn a_hidden_task_is_not_listed(on: &dyn Fixture) {
     let task = Task { name: format!("n{}", unique()), ..task() };
     insert(&*on.one(), &task).await;
     let ids = std::slice::from_ref(&task.id);
@@ -102,15 +110,15 @@ pub async fn a_hidden_task_is_in_no_list(on: &dyn Fixture) {
     assert_eq!(
         on.one().cancel_tasks(ids, None, true, PAST).await.unwrap(),
         ids,
-        "one that is cancelled can be hidden"
+        "a cancelled task can be hidden"
     );
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap(), []);
     assert_eq!(on.one().cancel_tasks(ids, None, false, PAST).await.unwrap(), ids);
-    assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden, "it stays so");
+    assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden, "a hidden task stays hidden");
 }
 
-pub async fn a_task_is_cancelled_at_its_revision_only(on: &dyn Fixture) {
+pub async fn a_task_is_cancelled_only_at_the_given_revision(on: &dyn Fixture) {
     let (task, other) = (task(), task());
     insert(&*on.one(), &task).await;
     insert(&*on.one(), &other).await;
@@ -121,45 +129,49 @@ pub async fn a_task_is_cancelled_at_its_revision_only(on: &dyn Fixture) {
     assert_eq!(on.one().task(&task.id).await.unwrap(), Some(second));
     for hide in [false, true, true] {
         assert_eq!(on.two().cancel_tasks(&ids, Some(2), hide, PAST).await.unwrap(), ids[..1]);
-        let gone = on.one().task(&task.id).await.unwrap().unwrap();
-        assert_eq!((gone.state, gone.hidden, gone.rev), (TaskState::Cancelled, hide, 2));
+        let tombstone = on.one().task(&task.id).await.unwrap().unwrap();
+        assert_eq!((tombstone.state, tombstone.hidden, tombstone.rev), (TaskState::Cancelled, hide, 2));
     }
     assert_eq!(on.two().cancel_tasks(&ids, Some(1), true, PAST).await.unwrap(), ids[1..]);
 }
 
-pub async fn a_key_is_remembered_with_what_came_first(on: &dyn Fixture) {
+pub async fn the_first_idempotency_record_of_a_key_is_kept(on: &dyn Fixture) {
     let key = format!("tasks:$k.{}", unique());
-    let asked = |print: &str, ids: &[&str]| IdempotencyRecord {
+    let record = |fingerprint: &str, ids: &[&str]| IdempotencyRecord {
         key: key.clone(),
-        fingerprint: print.to_owned(),
+        fingerprint: fingerprint.to_owned(),
         ids: ids.iter().map(ToString::to_string).collect(),
         at: PAST,
     };
-    let first = asked("f", &["a", "b"]);
+    let first = record("f", &["a", "b"]);
     assert_eq!(on.one().insert_idempotency_record(&first).await.unwrap(), first);
-    assert_eq!(on.two().insert_idempotency_record(&asked("f", &["c", "d"])).await.unwrap(), first);
-    assert_eq!(on.two().insert_idempotency_record(&asked("g", &[])).await.unwrap(), first);
+    assert_eq!(on.two().insert_idempotency_record(&record("f", &["c", "d"])).await.unwrap(), first);
+    assert_eq!(on.two().insert_idempotency_record(&record("g", &[])).await.unwrap(), first);
     for round in 0..20 {
         let key = format!("{key}{round}");
-        let asked =
+        let record =
             |id: &str| IdempotencyRecord { key: key.clone(), ids: vec![id.to_owned()], ..first.clone() };
-        let (one, two, a, b) = (on.one(), on.two(), asked("a"), asked("b"));
+        let (one, two, a, b) = (on.one(), on.two(), record("a"), record("b"));
         let (one, two) = tokio::join!(one.insert_idempotency_record(&a), two.insert_idempotency_record(&b));
-        assert_eq!(one.unwrap(), two.unwrap(), "two nodes agree");
+        assert_eq!(one.unwrap(), two.unwrap(), "both nodes get the same record");
     }
 }
 
-pub async fn what_was_remembered_long_ago_is_forgotten(on: &dyn Fixture) {
-    let request = IdempotencyRecord {
+pub async fn old_idempotency_records_are_pruned(on: &dyn Fixture) {
+    let first = IdempotencyRecord {
         key: "k".to_owned(),
         fingerprint: "f".to_owned(),
         ids: vec!["a".to_owned()],
         at: PAST,
     };
-    let later = IdempotencyRecord { ids: vec!["b".to_owned()], ..request.clone() };
-    on.one().insert_idempotency_record(&request).await.unwrap();
+    let later = IdempotencyRecord { ids: vec!["b".to_owned()], ..first.clone() };
+    on.one().insert_idempotency_record(&first).await.unwrap();
     on.one().prune(PAST, PAST, 100).await.unwrap();
-    assert_eq!(on.two().insert_idempotency_record(&later).await.unwrap(), request, "not yet");
+    assert_eq!(
+        on.two().insert_idempotency_record(&later).await.unwrap(),
+        first,
+        "the record is not old enough"
+    );
     on.one().prune(PAST, PAST.plus_ms(1), 100).await.unwrap();
     assert_eq!(on.two().insert_idempotency_record(&later).await.unwrap(), later);
 }

@@ -1,4 +1,4 @@
-//! What the overview shows: fires a minute, and what is waiting.
+//! Counters of fires and outcomes, and the backlog.
 
 use taskcenter_server::core::{Moment, Run, RunState, Task};
 use taskcenter_server::ports::{BacklogRow, OutcomeCount};
@@ -6,13 +6,13 @@ use taskcenter_server::ports::{BacklogRow, OutcomeCount};
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, run_until, task};
 
-fn fires(of: &[(&str, u64)]) -> Vec<(String, u64)> {
-    of.iter().map(|(tag, n)| ((*tag).to_owned(), *n)).collect()
+fn fires(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+    counts.iter().map(|(tag, n)| ((*tag).to_owned(), *n)).collect()
 }
 
 pub async fn fires_add_up_by_tag_and_minute(on: &dyn Fixture) {
     let store = on.one();
-    // Far ahead, so that a store which drops old minutes keeps this one.
+    // In the future, so that a store that drops old minutes keeps the counters.
     let minute = Moment::from_sec(66_666_667 * 60);
     let in_minute = async |at| {
         let mut counts = on.two().fires_in_minute(at).await.unwrap();
@@ -28,7 +28,7 @@ pub async fn fires_add_up_by_tag_and_minute(on: &dyn Fixture) {
     assert_eq!(in_minute(minute.plus_ms(-1)).await, []);
 }
 
-pub async fn fires_counted_at_once_by_two_nodes_add_up(on: &dyn Fixture) {
+pub async fn fires_counted_concurrently_by_two_nodes_add_up(on: &dyn Fixture) {
     let minute = Moment::from_sec(4_000_000_020);
     for round in 0..10 {
         let (one, two, tag) = (on.one(), on.two(), format!("t{round}"));
@@ -42,7 +42,7 @@ pub async fn fires_counted_at_once_by_two_nodes_add_up(on: &dyn Fixture) {
     assert!(counts.iter().all(|(_, fires)| *fires == 3), "{counts:?}");
 }
 
-pub async fn the_backlog_is_what_is_due_and_what_is_unreported(on: &dyn Fixture) {
+pub async fn the_backlog_has_due_moments_and_unreported_runs(on: &dyn Fixture) {
     let named = |name: &str, due: Moment| Task { name: name.to_owned(), ..due_at(due) };
     let (early, late) = (PAST, PAST.plus_ms(10_000));
     let now = PAST.plus_ms(5_000);
@@ -69,25 +69,35 @@ pub async fn the_backlog_is_what_is_due_and_what_is_unreported(on: &dyn Fixture)
     assert_eq!(backlog, [row("a", 3, 0), row("b", 1, 1), row("c", 0, 1)]);
 }
 
-pub async fn ends_add_up_by_tag_state_and_day(on: &dyn Fixture) {
-    let end = |tag: &str, state, runs| OutcomeCount { tag: tag.to_owned(), state, runs };
-    // Far ahead, so that a store which drops old days keeps these.
+pub async fn outcomes_add_up_by_tag_state_and_day(on: &dyn Fixture) {
+    let count = |tag: &str, state, runs| OutcomeCount { tag: tag.to_owned(), state, runs };
+    // In the future, so that a store that drops old days keeps the counters.
     let day = Moment::from_sec(46_297 * 86_400);
     let on_day = async |day| {
-        let mut ends = on.two().outcomes_on(day).await.unwrap();
-        ends.sort_by_key(|end| (end.tag.clone(), end.runs));
-        ends
+        let mut counts = on.two().outcomes_on(day).await.unwrap();
+        counts.sort_by_key(|count| (count.tag.clone(), count.runs));
+        counts
     };
-    let (well, dead) = (RunState::Succeeded, RunState::Dead);
+    let (succeeded, dead) = (RunState::Succeeded, RunState::Dead);
     let store = on.one();
-    store.count_outcomes(day, &[end("a", well, 1), end("b|c}", dead, 2), end("a", dead, 3)]).await.unwrap();
-    store.count_outcomes(day, &[end("a", well, 10), end("$x.y", RunState::Cancelled, 4)]).await.unwrap();
-    store.count_outcomes(day.plus_ms(86_400_000), &[end("a", well, 100)]).await.unwrap();
+    store
+        .count_outcomes(day, &[count("a", succeeded, 1), count("b|c}", dead, 2), count("a", dead, 3)])
+        .await
+        .unwrap();
+    store
+        .count_outcomes(day, &[count("a", succeeded, 10), count("$x.y", RunState::Cancelled, 4)])
+        .await
+        .unwrap();
+    store.count_outcomes(day.plus_ms(86_400_000), &[count("a", succeeded, 100)]).await.unwrap();
     store.count_outcomes(day, &[]).await.unwrap();
     store.count_fires(day, &fires(&[("a", 7)])).await.unwrap();
-    let wanted =
-        [end("$x.y", RunState::Cancelled, 4), end("a", dead, 3), end("a", well, 11), end("b|c}", dead, 2)];
+    let wanted = [
+        count("$x.y", RunState::Cancelled, 4),
+        count("a", dead, 3),
+        count("a", succeeded, 11),
+        count("b|c}", dead, 2),
+    ];
     assert_eq!(on_day(day).await, wanted);
-    assert_eq!(on_day(day.plus_ms(86_400_000)).await, [end("a", well, 100)]);
+    assert_eq!(on_day(day.plus_ms(86_400_000)).await, [count("a", succeeded, 100)]);
     assert_eq!(on_day(day.plus_ms(-1)).await, []);
 }

@@ -1,4 +1,4 @@
-//! Pages of tasks and runs, and the queues.
+//! Pages of tasks and runs, and queues.
 
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskState};
 use taskcenter_server::ports::{Page, QueueRow, RunFilter, RunPage, Store, TaskFilter};
@@ -38,7 +38,7 @@ pub async fn tasks_are_listed_by_name_and_state(on: &dyn Fixture) {
     assert_eq!(task_ids(on.two().list_tasks(&TaskFilter::default(), &page).await.unwrap()), ids(&[2, 1]));
 }
 
-pub async fn a_cancelled_task_is_listed_only_where_asked_for(on: &dyn Fixture) {
+pub async fn a_cancelled_task_is_listed_only_by_its_state(on: &dyn Fixture) {
     let task = task();
     on.one().insert_tasks(vec![task.clone()]).await;
     on.one().cancel_tasks(std::slice::from_ref(&task.id), None, false, PAST).await.unwrap();
@@ -48,13 +48,13 @@ pub async fn a_cancelled_task_is_listed_only_where_asked_for(on: &dyn Fixture) {
     assert_eq!(task_ids(on.two().list_tasks(&cancelled, &FIRST).await.unwrap()), [task.id.to_string()]);
 }
 
-/// Runs of one task at each of these milliseconds.
+/// Returns runs of one task, at these milliseconds after [`PAST`].
 fn runs_at(task: &Task, ms: &[i64]) -> Vec<Run> {
     let at = |ms: &i64| run_until(&Task { next_due_at: Some(PAST.plus_ms(*ms)), ..task.clone() }, PAST);
     ms.iter().map(at).collect()
 }
 
-pub async fn runs_are_listed_latest_first_page_by_page(on: &dyn Fixture) {
+pub async fn runs_are_listed_in_pages_latest_first(on: &dyn Fixture) {
     let mut runs = runs_at(&task(), &[1, 2, 3]);
     runs.extend(runs_at(&task(), &[2]));
     on.one().insert_runs(&runs).await.unwrap();
@@ -93,14 +93,14 @@ pub async fn runs_are_listed_by_task_tag_and_state(on: &dyn Fixture) {
 pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
     let runs = runs_at(&task(), &[1, 2]);
     on.one().insert_runs(&runs).await.unwrap();
-    let asked = [runs[1].id.clone(), RunId::from_text("nobody"), runs[0].id.clone()];
-    let mut read = on.two().runs(&asked).await.unwrap();
+    let ids = [runs[1].id.clone(), RunId::from_text("unknown"), runs[0].id.clone()];
+    let mut read = on.two().runs(&ids).await.unwrap();
     read.sort_by_key(|run| run.scheduled_at);
     assert_eq!(read, runs);
     assert_eq!(on.two().runs(&[]).await.unwrap(), []);
 }
 
-/// A run that waits in a queue, due at so many milliseconds.
+/// Returns a run that waits in a queue, due `ms` milliseconds after [`PAST`].
 pub fn ready(queue: &str, tag: &str, ms: i64) -> Run {
     let task = Task { queue: Some(queue.to_owned()), name: tag.to_owned(), ..due_at(PAST.plus_ms(ms)) };
     let mut run = run_until(&task, PAST);
@@ -108,23 +108,23 @@ pub fn ready(queue: &str, tag: &str, ms: i64) -> Run {
     run
 }
 
-pub async fn ready_runs_come_earliest_first_and_by_queue(on: &dyn Fixture) {
+pub async fn ready_runs_of_queues_are_earliest_first(on: &dyn Fixture) {
     let runs = [ready("a", "a", 3), ready("a", "a", 1), ready("b", "b", 2), ready("c", "c", 0)];
     on.one().insert_runs(&runs).await.unwrap();
-    let take = async |queues: &[&str], limit| {
+    let list = async |queues: &[&str], limit| {
         let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
         run_ids(&on.two().ready_runs(&queues, limit).await.unwrap())
     };
     let ids = |at: &[usize]| at.iter().map(|at| runs[*at].id.clone()).collect::<Vec<_>>();
-    assert_eq!(take(&["a"], 9).await, ids(&[1, 0]));
-    assert_eq!(take(&["a", "b"], 9).await, ids(&[1, 2, 0]));
-    assert_eq!(take(&["b", "a", "b"], 2).await, ids(&[1, 2]));
-    assert_eq!(take(&["nobody's"], 9).await, []);
-    assert_eq!(take(&["a"], 0).await, []);
-    assert_eq!(take(&[], 3).await, ids(&[3, 1, 2]));
+    assert_eq!(list(&["a"], 9).await, ids(&[1, 0]));
+    assert_eq!(list(&["a", "b"], 9).await, ids(&[1, 2, 0]));
+    assert_eq!(list(&["b", "a", "b"], 2).await, ids(&[1, 2]));
+    assert_eq!(list(&["unknown"], 9).await, []);
+    assert_eq!(list(&["a"], 0).await, []);
+    assert_eq!(list(&[], 3).await, ids(&[3, 1, 2]));
 }
 
-pub async fn every_queue_means_those_named_by_their_tag(on: &dyn Fixture) {
+pub async fn ready_runs_of_all_queues_are_those_of_queues_named_after_their_tag(on: &dyn Fixture) {
     let runs = [ready("order.close", "order.close", 2), ready("special", "order.close", 1)];
     on.one().insert_runs(&runs).await.unwrap();
     assert_eq!(run_ids(&on.two().ready_runs(&[], 9).await.unwrap()), [runs[0].id.clone()]);
@@ -140,40 +140,40 @@ pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
     assert_eq!((stored.state, stored.holder.as_str(), stored.claim), (RunState::Leased, "worker", 2));
 }
 
-pub async fn runs_that_need_the_bus_can_be_left_out(on: &dyn Fixture) {
+pub async fn runs_without_a_queue_can_be_excluded(on: &dyn Fixture) {
     let bus = run_until(&task(), PAST);
     let queued = run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST);
     on.one().insert_runs(&[bus.clone(), queued.clone()]).await.unwrap();
     let shards = [bus.task_id.shard(), queued.task_id.shard()];
-    let left = on.two().runs_needing_attention(&shards, PAST, 9, true).await.unwrap();
-    assert_eq!(left, [queued]);
+    let queued_only = on.two().runs_needing_attention(&shards, PAST, 9, true).await.unwrap();
+    assert_eq!(queued_only, [queued]);
     assert_eq!(on.two().runs_needing_attention(&shards, PAST, 9, false).await.unwrap().len(), 2);
 }
 
-pub async fn queues_tell_what_they_hold(on: &dyn Fixture) {
+pub async fn queues_count_their_runs_by_state(on: &dyn Fixture) {
     let mut leased = ready("a", "a", 1);
     leased.lease("worker", "token".to_owned(), PAST).unwrap();
     let mut retrying = ready("b", "b", 1);
     retrying.lease("worker", "token".to_owned(), PAST).unwrap();
     retrying.fail_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
-    let over = ended(ready("c", "c", 1), Moment::from_ms(1));
-    let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, over, run_until(&task(), PAST)];
+    let ended = ended(ready("c", "c", 1), Moment::from_ms(1));
+    let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, ended, run_until(&task(), PAST)];
     on.one().insert_runs(&runs).await.unwrap();
     let row =
         |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
     assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
 }
 
-/// So many tasks of so many bytes are more than a store reads at a time.
+/// Number of tasks, and bytes of each: more than a store returns at a time.
 pub const LARGE: [usize; 2] = [18, taskcenter_server::core::submission::MAX_DATA_BYTES];
 
-/// The data of one of them.
+/// Returns the data of one of the [`LARGE`] tasks.
 pub fn large_data(n: usize) -> String {
     let number = n.to_string();
     "x".repeat(LARGE[1] - number.len()) + &number
 }
 
-pub async fn large_rows_end_no_list(on: &dyn Fixture) {
+pub async fn large_rows_are_listed_in_pages(on: &dyn Fixture) {
     let [count, _] = LARGE;
     let tasks: Vec<Task> = (0..count).map(|n| Task { data: large_data(n), ..task() }).collect();
     assert!(on.one().insert_tasks(tasks.clone()).await.iter().all(Result::is_ok));
@@ -190,7 +190,7 @@ pub async fn large_rows_end_no_list(on: &dyn Fixture) {
     assert_eq!(listed, count);
 }
 
-/// Every task, page by page until one is empty.
+/// Returns every task: reads pages until one is empty.
 async fn on_all_pages(store: &dyn Store, limit: u32) -> Vec<String> {
     let mut page = Page { limit, before: None };
     let mut seen = Vec::new();
@@ -202,8 +202,9 @@ async fn on_all_pages(store: &dyn Store, limit: u32) -> Vec<String> {
     }
 }
 
-/// Tasks, and runs that wait in a queue, of which only the middle one of three is to be left readable.
-pub async fn three_of_each(store: &dyn Store) -> ([Task; 3], [Run; 3]) {
+/// Inserts three tasks and three ready runs. Callers make the first and the last of them
+/// unreadable.
+pub async fn insert_three_of_each(store: &dyn Store) -> ([Task; 3], [Run; 3]) {
     let (tasks, runs) =
         ([task(), task(), task()], [ready("q", "q", 1), ready("q", "q", 2), ready("q", "q", 3)]);
     assert!(store.insert_tasks(tasks.to_vec()).await.iter().all(Result::is_ok));
@@ -211,13 +212,14 @@ pub async fn three_of_each(store: &dyn Store) -> ([Task; 3], [Run; 3]) {
     (tasks, runs)
 }
 
-/// The lists and the heads of the queues once the first and the last of `three_of_each` cannot be read.
-pub async fn rows_that_cannot_be_read_end_no_list(store: &dyn Store, good: (&Task, &Run)) {
-    assert_eq!(on_all_pages(store, 1).await, [good.0.id.to_string()]);
+/// Checks lists and heads of queues after the first and the last row of `insert_three_of_each` were
+/// made unreadable.
+pub async fn unreadable_rows_are_skipped_in_lists(store: &dyn Store, readable: (&Task, &Run)) {
+    assert_eq!(on_all_pages(store, 1).await, [readable.0.id.to_string()]);
     let runs = store.list_runs(&RunFilter::default(), &first(1)).await.unwrap();
-    assert_eq!(runs, std::slice::from_ref(good.1));
+    assert_eq!(runs, std::slice::from_ref(readable.1));
     for queues in [&[][..], &["q".to_owned()]] {
         let heads = store.ready_runs(queues, 1).await.unwrap();
-        assert_eq!(heads, std::slice::from_ref(good.1), "{queues:?}");
+        assert_eq!(heads, std::slice::from_ref(readable.1), "{queues:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The fixture in memory: one handle for both nodes.
+//! The fixture in memory. Both nodes share one handle.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct MemoryFixture {
 }
 
 impl MemoryFixture {
-    #[allow(clippy::unused_async, reason = "every fixture is opened alike")]
+    #[allow(clippy::unused_async, reason = "other fixtures need async")]
     pub async fn open() -> Self {
         Self { store: Arc::new(MemoryStore::new(Arc::new(SystemClock))), records: Arc::default() }
     }

@@ -1,4 +1,4 @@
-//! A file that an older release has left behind.
+//! Migration of a file from an older release.
 
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
@@ -12,8 +12,9 @@ use super::sqlite::{file, open, version};
 
 const OLD: &str = include_str!("sqlite_version_1.sql");
 
-/// A task and a run that say everything, and one of each that have ended, as the old file has them.
-fn of_the_old_file() -> ([Task; 2], [Run; 2]) {
+/// Returns the rows of the old file: a task and a run with every field, and a task and a run that
+/// have ended.
+fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
     let id = |last: u32| TaskId::parse(&format!("0199a4c80000700080000000{last:08}")).unwrap();
     let retry = Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 });
     let (begin, data) = (Moment::from_sec(1_000_000_000), "{\"id\":42} 'quoted'");
@@ -40,7 +41,7 @@ fn of_the_old_file() -> ([Task; 2], [Run; 2]) {
         past: vec![PastRev { rev: 1, last_due_at: begin.plus_ms(600_000) }],
         hidden: false,
     };
-    let over = Task {
+    let finished = Task {
         id: id(2),
         data: String::new(),
         schedule: Schedule::Once,
@@ -55,7 +56,7 @@ fn of_the_old_file() -> ([Task; 2], [Run; 2]) {
     let lease = |task: &Task, at: Moment, token: &str| Run::firing(task, at, "node", token.to_owned(), at);
     let ready = Run {
         state: RunState::Ready,
-        // That release counted no fires.
+        // The old release did not count fires.
         number: 0,
         outcome_within_ms: None,
         attempt: 2,
@@ -75,18 +76,18 @@ fn of_the_old_file() -> ([Task; 2], [Run; 2]) {
         result: Some("{\"a\":1}".to_owned()),
         stretch: Some(Stretch { to: begin.plus_ms(60_000), count: 2 }),
         version: 1,
-        ..lease(&over, begin, "t")
+        ..lease(&finished, begin, "t")
     };
-    ([open, over], [ready, skipped])
+    ([open, finished], [ready, skipped])
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it() {
+async fn a_file_of_the_first_version_is_migrated_without_loss() {
     let dir = TempDir::new().unwrap();
     file(dir.path()).execute_batch(OLD).unwrap();
     assert_eq!(version(&file(dir.path())), 1);
     let store = open(dir.path()).unwrap();
-    let (tasks, runs) = of_the_old_file();
+    let (tasks, runs) = rows_of_the_old_file();
     let ids = tasks.clone().map(|task| task.id);
     assert_eq!(store.tasks(&ids).await.unwrap(), tasks);
     for run in &runs {
@@ -100,10 +101,10 @@ async fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it()
     assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
     let again =
         IdempotencyRecord { key: "request".into(), fingerprint: "g".into(), ids: vec!["b".into()], at: PAST };
-    let stands = store.insert_idempotency_record(&again).await.unwrap();
-    assert_eq!((stands.fingerprint.as_str(), stands.ids), ("f", vec!["a".to_owned()]));
+    let stored = store.insert_idempotency_record(&again).await.unwrap();
+    assert_eq!((stored.fingerprint.as_str(), stored.ids), ("f", vec!["a".to_owned()]));
 
-    // What came with later versions is there too.
+    // Features of later versions work too.
     let record = Record { kind: "k".into(), key: "a".into(), index: None, doc: "{}".into(), version: 0 };
     assert!(store.put_record(&record).await.unwrap());
     assert_eq!(store.advance_tasks(&[fire(&tasks[0])]).await.unwrap(), [true]);

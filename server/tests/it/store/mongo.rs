@@ -1,4 +1,4 @@
-//! The fixture on MongoDB: a database a test.
+//! The fixture on MongoDB: one database per test. Tests of this adapter only.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn uri() -> String {
 impl MongoFixture {
     pub async fn open() -> Self {
         let name = format!("it{:032x}", unique());
-        let connect = async || Arc::new(MongoStore::new(&uri(), &name).await.expect("the address is sound"));
+        let connect = async || Arc::new(MongoStore::new(&uri(), &name).await.expect("the URI is valid"));
         Self { one: connect().await, two: connect().await }
     }
 }
@@ -50,7 +50,7 @@ impl Fixture for MongoFixture {
     }
 }
 
-fn told(index: IndexModel) -> String {
+fn index_text(index: IndexModel) -> String {
     let json = |document: Document| document.to_string();
     let options = index.options.unwrap_or_default();
     let filter = options.partial_filter_expression.map(json);
@@ -61,13 +61,13 @@ fn told(index: IndexModel) -> String {
 }
 
 #[tokio::test]
-async fn a_second_node_finds_the_indexes_as_the_first_left_them() {
+async fn a_second_node_does_not_change_the_indexes() {
     let fixture = MongoFixture::open().await;
     fixture.one.now().await.unwrap();
-    let left = fixture.indexes().await;
-    let of = |collection: &str| left.iter().filter(|index| index.starts_with(collection)).count();
+    let indexes = fixture.indexes().await;
+    let of = |collection: &str| indexes.iter().filter(|index| index.starts_with(collection)).count();
     let counts = ["tasks", "runs", "counters", "records", "remembered"].map(of);
-    assert_eq!(counts, [6, 11, 2, 3, 2], "with that of the ids: {left:#?}");
+    assert_eq!(counts, [6, 11, 2, 3, 2], "including the indexes on _id: {indexes:#?}");
     for wanted in [
         r#"tasks { "shard": 1, "next_due_at": 1 } { "state": "active" }"#,
         r#"tasks { "dedup_key": 1 } { "dedup_key": { "$exists": true } } unique"#,
@@ -76,15 +76,15 @@ async fn a_second_node_finds_the_indexes_as_the_first_left_them() {
         r#"counters { "expire_at": 1 } expires"#,
         r#"records { "kind": 1, "key": 1 } { "key": { "$exists": true } } unique"#,
     ] {
-        assert!(left.iter().any(|index| index == wanted), "{wanted} is missing from {left:#?}");
+        assert!(indexes.iter().any(|index| index == wanted), "{wanted} is missing from {indexes:#?}");
     }
     fixture.two.now().await.unwrap();
-    assert_eq!(fixture.indexes().await, left);
+    assert_eq!(fixture.indexes().await, indexes);
     Box::new(fixture).close().await;
 }
 
 #[tokio::test]
-async fn a_mongodb_that_is_not_there_is_unavailable_and_comes_without_its_password() {
+async fn an_unreachable_mongodb_is_unavailable_and_the_error_has_no_password() {
     let uri = "mongodb://user:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200&connectTimeoutMS=100";
     let store = MongoStore::new(uri, "db").await.unwrap();
     let error = store.now().await.unwrap_err();
@@ -93,20 +93,20 @@ async fn a_mongodb_that_is_not_there_is_unavailable_and_comes_without_its_passwo
 }
 
 impl MongoFixture {
-    /// Every index of every collection: its keys, what it is limited to, and what it demands.
+    /// Returns every index of every collection: keys, partial filter and options.
     async fn indexes(&self) -> Vec<String> {
         let db = self.one.database();
         let mut all = Vec::new();
         for collection in db.list_collection_names().await.unwrap() {
             let indexes = db.collection::<Document>(&collection).list_indexes().await.unwrap();
             let indexes: Vec<IndexModel> = indexes.try_collect().await.unwrap();
-            all.extend(indexes.into_iter().map(|index| format!("{collection} {}", told(index))));
+            all.extend(indexes.into_iter().map(|index| format!("{collection} {}", index_text(index))));
         }
         all.sort();
         all
     }
 
-    /// Takes a field away from a task's row, behind the store's back.
+    /// Removes a field from a task's row.
     async fn damage(&self, task: &Task, field: &str) {
         let rows = self.one.database().collection::<Document>("tasks");
         let done = rows.update_one(doc! { "_id": task.id.as_str() }, doc! { "$unset": { field: "" } }).await;
@@ -115,29 +115,29 @@ impl MongoFixture {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
+async fn an_unreadable_row_is_corrupt_and_does_not_affect_others() {
     let fixture = MongoFixture::open().await;
-    let (good, bad) = (task(), task());
-    fixture.one.insert_tasks(vec![good.clone(), bad.clone()]).await;
-    fixture.damage(&bad, "created_at").await;
-    let error = fixture.one.task(&bad.id).await.unwrap_err();
+    let (readable, damaged) = (task(), task());
+    fixture.one.insert_tasks(vec![readable.clone(), damaged.clone()]).await;
+    fixture.damage(&damaged, "created_at").await;
+    let error = fixture.one.task(&damaged.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
     let due = fixture.one.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap();
-    assert_eq!(due, [good]);
+    assert_eq!(due, [readable]);
     Box::new(fixture).close().await;
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_read_end_no_list() {
+async fn unreadable_rows_are_skipped_in_lists() {
     let fixture = MongoFixture::open().await;
-    let (tasks, runs) = lists::three_of_each(&*fixture.one).await;
+    let (tasks, runs) = lists::insert_three_of_each(&*fixture.one).await;
     for at in [0, 2] {
         fixture.damage(&tasks[at], "created_at").await;
         let rows = fixture.one.database().collection::<Document>("runs");
         let filter = doc! { "_id": runs[at].id.as_str() };
         rows.update_one(filter, doc! { "$unset": { "token": "" } }).await.unwrap();
     }
-    lists::rows_that_cannot_be_read_end_no_list(&*fixture.two, (&tasks[1], &runs[1])).await;
+    lists::unreadable_rows_are_skipped_in_lists(&*fixture.two, (&tasks[1], &runs[1])).await;
     Box::new(fixture).close().await;
 }
 

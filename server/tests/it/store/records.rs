@@ -1,4 +1,4 @@
-//! Small documents beside the ledger.
+//! Records: small documents beside the ledger.
 
 use taskcenter_server::ports::Record;
 
@@ -26,41 +26,41 @@ pub async fn a_document_is_read_back_as_it_was_stored(on: &dyn Fixture) {
     }
 }
 
-pub async fn a_document_is_replaced_where_it_stands(on: &dyn Fixture) {
+pub async fn a_document_is_replaced_at_its_version(on: &dyn Fixture) {
     let records = on.records();
     let first = record("k", Some("old"));
     assert!(records.put_record(&first).await.unwrap());
-    assert!(!records.put_record(&first).await.unwrap(), "it is there");
+    assert!(!records.put_record(&first).await.unwrap(), "the document exists");
     let second = Record { doc: "{}".to_owned(), index: None, version: 1, ..first.clone() };
     assert!(records.put_record(&second).await.unwrap());
-    assert!(!records.put_record(&second).await.unwrap(), "it has moved on");
+    assert!(!records.put_record(&second).await.unwrap(), "the document has another version");
     let stored = records.record("kind", "k").await.unwrap().unwrap();
     assert_eq!(stored, Record { version: 2, ..second.clone() });
     assert!(!records.put_record(&Record { key: "absent".to_owned(), ..second }).await.unwrap());
 }
 
-pub async fn two_who_write_at_once_have_one_winner(on: &dyn Fixture) {
+pub async fn one_of_two_concurrent_writes_wins(on: &dyn Fixture) {
     let records = on.records();
     for round in 0..20 {
         let key = format!("k{round}-{}", unique());
-        let wish = |doc: &str| Record { doc: doc.to_owned(), ..record(&key, None) };
-        let (a, b) = (wish("\"a\""), wish("\"b\""));
+        let change = |doc: &str| Record { doc: doc.to_owned(), ..record(&key, None) };
+        let (a, b) = (change("\"a\""), change("\"b\""));
         let (one, two) = tokio::join!(records.put_record(&a), records.put_record(&b));
         let (one, two) = (one.unwrap(), two.unwrap());
-        assert!(one != two, "one of them");
+        assert!(one != two, "exactly one write succeeds");
         let stored = records.record("kind", &key).await.unwrap().unwrap();
         assert_eq!(stored.doc, if one { a.doc } else { b.doc });
     }
 }
 
-pub async fn a_document_is_removed_where_it_stands(on: &dyn Fixture) {
+pub async fn a_document_is_removed_at_its_version(on: &dyn Fixture) {
     let records = on.records();
     let first = record("k", None);
     records.put_record(&first).await.unwrap();
     assert!(!records.remove_record(&Record { version: 7, ..first.clone() }).await.unwrap());
-    let standing = Record { version: 1, ..first };
-    assert!(records.remove_record(&standing).await.unwrap());
-    assert!(records.remove_record(&standing).await.unwrap(), "it is gone");
+    let stored = Record { version: 1, ..first };
+    assert!(records.remove_record(&stored).await.unwrap());
+    assert!(records.remove_record(&stored).await.unwrap(), "the document no longer exists");
     assert_eq!(records.record("kind", "k").await.unwrap(), None);
 }
 

@@ -1,4 +1,4 @@
-//! Runs: one row a moment, replaced by compare-and-set.
+//! Runs: one row per moment, replaced by compare-and-set.
 
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::task::SHARDS;
@@ -27,19 +27,19 @@ pub async fn a_run_is_read_back_as_it_was_stored(on: &dyn Fixture) {
     assert_eq!(on.one().insert_runs(&[]).await.unwrap(), []);
 }
 
-pub async fn a_second_run_of_a_moment_is_answered_with_the_first(on: &dyn Fixture) {
+pub async fn a_second_run_of_a_moment_gets_the_first_run(on: &dyn Fixture) {
     let task = task();
     let (first, other) = (run_until(&task, PAST), run());
     let second = Run { holder: "node-b".to_owned(), ..run_until(&task, PAST.plus_ms(1)) };
     insert(&*on.one(), &first).await;
     let answers = on.two().insert_runs(&[other, second]).await.unwrap();
     assert_eq!(answers, [InsertedRun::New, InsertedRun::Existing(Box::new(first.clone()))]);
-    // The very same row is an insert whose answer was lost.
+    // An equal row is a repeated insert after a lost answer.
     assert_eq!(insert(&*on.one(), &first).await, InsertedRun::New);
     assert_eq!(on.one().run(&first.id).await.unwrap(), Some(first));
 }
 
-pub async fn a_run_is_replaced_at_the_version_it_was_read_at(on: &dyn Fixture) {
+pub async fn a_run_is_replaced_at_its_version(on: &dyn Fixture) {
     let mut run = run();
     insert(&*on.one(), &run).await;
     run.mark_fired(PAST.plus_ms(3)).unwrap();
@@ -55,22 +55,22 @@ pub async fn a_run_is_replaced_at_the_version_it_was_read_at(on: &dyn Fixture) {
     assert_eq!(on.one().run(&run.id).await.unwrap(), Some(run));
 }
 
-pub async fn a_stale_replacement_is_false_and_changes_nothing(on: &dyn Fixture) {
+pub async fn a_replacement_of_a_stale_version_is_false(on: &dyn Fixture) {
     let stale = run();
     insert(&*on.one(), &stale).await;
     let mut current = stale.clone();
     current.claim("node-b", PAST.plus_ms(9));
     assert!(update(&*on.one(), &current).await);
-    // Even one that would write just the same: it was written by another call.
+    // Not even an equal replacement: another call has written it.
     assert!(!update(&*on.two(), &current).await);
     assert!(!update(&*on.two(), &stale).await);
     current.version += 1;
     assert_eq!(on.one().run(&stale.id).await.unwrap(), Some(current));
-    assert!(!update(&*on.one(), &run()).await, "a run that is not there");
+    assert!(!update(&*on.one(), &run()).await, "the run does not exist");
     assert_eq!(on.one().update_runs(&[]).await.unwrap(), [] as [bool; 0]);
 }
 
-pub async fn two_nodes_that_claim_one_run_have_one_winner(on: &dyn Fixture) {
+pub async fn one_of_two_concurrent_claims_wins(on: &dyn Fixture) {
     let mut run = run();
     insert(&*on.one(), &run).await;
     for _ in 0..20 {
@@ -80,23 +80,23 @@ pub async fn two_nodes_that_claim_one_run_have_one_winner(on: &dyn Fixture) {
             claimed
         };
         let (one, two, a, b) = (on.one(), on.two(), claim("node-a"), claim("node-b"));
-        let won = tokio::join!(update(&*one, &a), update(&*two, &b));
+        let results = tokio::join!(update(&*one, &a), update(&*two, &b));
         run = on.one().run(&run.id).await.unwrap().unwrap();
-        assert_eq!(won, (run.holder == "node-a", run.holder == "node-b"));
+        assert_eq!(results, (run.holder == "node-a", run.holder == "node-b"));
     }
     assert_eq!(run.claim, 21);
 }
 
-pub async fn many_replacements_are_answered_in_order(on: &dyn Fixture) {
+pub async fn the_results_of_many_replacements_are_in_order(on: &dyn Fixture) {
     let runs: Vec<Run> = (0..2_300).map(|_| run()).collect();
     on.one().insert_runs(&runs).await.unwrap();
     let expected: Vec<bool> = (0..runs.len()).map(|n| n % 3 != 0).collect();
-    let wanted: Vec<Run> = runs
+    let replacements: Vec<Run> = runs
         .into_iter()
         .zip(&expected)
-        .map(|(run, good)| Run { version: if *good { 1 } else { 2 }, ..ended(run, PAST) })
+        .map(|(run, is_current)| Run { version: if *is_current { 1 } else { 2 }, ..ended(run, PAST) })
         .collect();
-    assert_eq!(on.two().update_runs(&wanted).await.unwrap(), expected);
+    assert_eq!(on.two().update_runs(&replacements).await.unwrap(), expected);
 }
 
 pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
@@ -112,7 +112,7 @@ pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
     assert!(overdue.iter().all(|run| run.task_id != task.id), "{overdue:?}");
 }
 
-pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture) {
+pub async fn runs_needing_attention_are_longest_overdue_first(on: &dyn Fixture) {
     let at = |n: i64| PAST.plus_ms(n * 7 % 200);
     let runs: Vec<Run> = (0..200).map(|n| run_until(&task(), at(n))).collect();
     on.one().insert_runs(&runs).await.unwrap();
@@ -136,18 +136,18 @@ pub async fn runs_needing_attention_come_longest_overdue_first(on: &dyn Fixture)
     assert_eq!(on.two().runs_needing_attention(&[], now, 10, false).await.unwrap(), []);
 }
 
-pub async fn open_runs_come_page_by_page(on: &dyn Fixture) {
+pub async fn open_runs_are_listed_in_pages(on: &dyn Fixture) {
     let task = task();
-    let made = |n: i64| run_until(&Task { rev: 1 + n as u32 % 2, ..task.clone() }, PAST.plus_ms(n));
+    let run_at = |n: i64| run_until(&Task { rev: 1 + n as u32 % 2, ..task.clone() }, PAST.plus_ms(n));
     let at = |n: i64, run: Run| Run {
         id: RunId::derive(&task.id, run.rev, PAST.plus_ms(n)),
         scheduled_at: PAST.plus_ms(n),
         ..run
     };
     let triggered = Run::triggered(&task, "mark", "token".to_owned(), PAST);
-    let fired = Run { fired_at: Some(PAST), attempt: 2, state: RunState::Fired, ..at(9, made(9)) };
-    let mut open: Vec<Run> = (0..5).map(|n| at(n, made(n))).chain([triggered, fired]).collect();
-    let ended = ended(at(20, made(20)), PAST);
+    let fired = Run { fired_at: Some(PAST), attempt: 2, state: RunState::Fired, ..at(9, run_at(9)) };
+    let mut open: Vec<Run> = (0..5).map(|n| at(n, run_at(n))).chain([triggered, fired]).collect();
+    let ended = ended(at(20, run_at(20)), PAST);
     on.one().insert_runs(&open).await.unwrap();
     on.one().insert_runs(&[ended, run()]).await.unwrap();
     open.sort_by(|a, b| a.id.cmp(&b.id));

@@ -1,4 +1,4 @@
-//! Tasks and runs for the cases, and names that no other test uses.
+//! Sample tasks and runs, and unique names.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,11 +9,12 @@ use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::Advance;
 
-/// Long past for every clock.
+/// A moment in the past of every clock.
 pub const PAST: Moment = Moment::from_sec(1_000_000);
 
-/// Distinct in this process, in others, and after a restart; grows as a version-7 UUID does.
-#[allow(clippy::disallowed_methods, reason = "a test's names must differ from those of earlier test runs")]
+/// Returns a number that is unique in this process, in other processes and after a restart. It
+/// grows like a version-7 UUID.
+#[allow(clippy::disallowed_methods, reason = "names must differ from those of earlier test runs")]
 pub fn unique() -> u128 {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -27,7 +28,7 @@ pub fn task_id() -> TaskId {
     TaskId::new(uuid::Uuid::from_u128(unique()))
 }
 
-/// An active periodic task that is due at `due`.
+/// Returns an active periodic task that is due at `due`.
 pub fn due_at(due: Moment) -> Task {
     Task {
         id: task_id(),
@@ -62,7 +63,7 @@ pub fn keyed(key: &str) -> Task {
     Task { dedup_key: Some(key.to_owned()), ..task() }
 }
 
-/// A task that uses every field, with texts that a query language could stumble over.
+/// Returns a task with every field set, and with operators of query languages in its texts.
 pub fn full_task() -> Task {
     Task {
         name: "订单.$close/a b".to_owned(),
@@ -86,7 +87,7 @@ pub fn full_task() -> Task {
     }
 }
 
-/// The step that fires a task's next moment and goes on a minute later.
+/// Returns the step that fires a task's next moment; the moment after it is a minute later.
 pub fn fire(task: &Task) -> Advance {
     let due = task.next_due_at.unwrap();
     Advance {
@@ -99,7 +100,7 @@ pub fn fire(task: &Task) -> Advance {
     }
 }
 
-/// A run in `firing` whose lease ends at `attention`.
+/// Returns a run in `firing` whose lease ends at `attention`.
 pub fn run_until(task: &Task, attention: Moment) -> Run {
     Run::firing(task, task.next_due_at.unwrap(), "node-a", format!("token-{}", unique()), attention)
 }
@@ -119,7 +120,7 @@ pub fn full_run() -> Run {
         result: Some("{\"$a\":[1,\"\u{1F980}\"]}".to_owned()),
         outcome_within_ms: Some(30_000),
         state: RunState::Retrying,
-        reason: Some("it said: \"$no.\"".to_owned()),
+        reason: Some("reason: \"$no.\"".to_owned()),
         attempt: 3,
         claim: 4,
         fired_at: Some(PAST.plus_ms(5)),
@@ -128,8 +129,8 @@ pub fn full_run() -> Run {
     }
 }
 
-/// `run` in its end state, ended at `at`.
+/// Returns `run`, cancelled at `at`.
 pub fn ended(mut run: Run, at: Moment) -> Run {
-    run.cancel("over", at).unwrap();
+    run.cancel("cancelled by the test", at).unwrap();
     run
 }

@@ -1,5 +1,6 @@
-//! The fixture on SQLite: a data directory a test, and one handle for both nodes, since one process has the file. And what only
-//! this adapter has: a file, a directory that is locked, a disk that can be full, a thread that writes.
+//! The fixture on SQLite: one data directory per test; both nodes share one handle, because one
+//! process locks the directory. Tests of this adapter only: the file, the lock, a full disk, the
+//! writing thread.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -29,13 +30,13 @@ pub fn open(dir: &Path) -> Result<SqliteStore, PortError> {
 }
 
 impl SqliteFixture {
-    #[allow(clippy::unused_async, reason = "every fixture is opened alike")]
+    #[allow(clippy::unused_async, reason = "other fixtures need async")]
     pub async fn open() -> Self {
         let dir = TempDir::new().unwrap();
         Self { store: Arc::new(open(dir.path()).unwrap()), dir }
     }
 
-    /// The file itself.
+    /// Returns the path of the database file.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("taskcenter.db")
     }
@@ -61,14 +62,14 @@ impl Fixture for SqliteFixture {
     }
 }
 
-/// What cannot be opened, and why.
-fn problem(dir: &Path) -> (PortError, String) {
-    let error = open(dir).err().expect("it cannot be opened");
+/// Opens a store that must fail. Returns the error and its cause.
+fn open_error(dir: &Path) -> (PortError, String) {
+    let error = open(dir).err().expect("opening must fail");
     let cause = error.source().unwrap().to_string();
     (error, cause)
 }
 
-/// The file, seen from outside while no store has it.
+/// Opens the database file while no store uses it.
 pub fn file(dir: &Path) -> Connection {
     Connection::open(dir.join("taskcenter.db")).unwrap()
 }
@@ -77,16 +78,16 @@ pub fn version(db: &Connection) -> i64 {
     db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
-/// A task whose payload is so many bytes long.
-fn heavy(bytes: usize) -> Task {
+/// Returns a task with a payload of this length.
+fn task_of(bytes: usize) -> Task {
     Task { data: "x".repeat(bytes), ..task() }
 }
 
 #[tokio::test]
-async fn a_directory_is_used_by_one_at_a_time() {
+async fn a_directory_is_locked_for_one_store() {
     let dir = TempDir::new().unwrap();
     let first = open(dir.path()).unwrap();
-    let (error, cause) = problem(dir.path());
+    let (error, cause) = open_error(dir.path());
     assert!(matches!(error, PortError::Refused(..)), "{error:?}");
     assert!(cause.contains(&dir.path().display().to_string()), "{cause}");
     assert!(cause.contains("in use by another taskcenter") && cause.contains("--data-dir"), "{cause}");
@@ -96,82 +97,82 @@ async fn a_directory_is_used_by_one_at_a_time() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_directory_that_is_missing_is_made_for_its_owner_only() {
+async fn a_missing_directory_is_created_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("a/b");
     open(&dir).unwrap();
     assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    let taken = parent.path().join("file");
-    std::fs::write(&taken, "").unwrap();
-    let (error, cause) = problem(&taken);
+    let occupied = parent.path().join("file");
+    std::fs::write(&occupied, "").unwrap();
+    let (error, cause) = open_error(&occupied);
     assert!(matches!(error, PortError::Refused(..)) && cause.contains("file"), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_empty_file_is_brought_to_the_version_of_this_release() {
+async fn an_empty_file_is_migrated_to_the_version_of_this_release() {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("taskcenter.db"), "").unwrap();
     assert_eq!(version(&file(dir.path())), 0);
     let store = open(dir.path()).unwrap();
     assert_eq!(insert(&store, &task()).await, InsertedTask::New);
     drop(store);
-    let brought_to = version(&file(dir.path()));
-    assert!(brought_to > 0);
+    let migrated_to = version(&file(dir.path()));
+    assert!(migrated_to > 0);
     open(dir.path()).unwrap();
-    assert_eq!(version(&file(dir.path())), brought_to, "and no further by another start");
+    assert_eq!(version(&file(dir.path())), migrated_to, "a second start does not migrate again");
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_release_is_refused_and_left_alone() {
+async fn a_file_of_a_newer_release_is_refused_and_unchanged() {
     let dir = TempDir::new().unwrap();
     file(dir.path()).pragma_update(None, "user_version", 1_000).unwrap();
-    let (error, cause) = problem(dir.path());
+    let (error, cause) = open_error(dir.path());
     assert!(matches!(error, PortError::Refused(..)), "{error:?}");
     assert!(cause.contains("1000") && cause.contains("newer taskcenter"), "{cause}");
     assert_eq!(version(&file(dir.path())), 1_000);
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_corrupt_and_unchanged() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("taskcenter.db");
     let text = "This is a letter, not a database. ".repeat(100);
     std::fs::write(&path, &text).unwrap();
-    let (error, cause) = problem(dir.path());
+    let (error, cause) = open_error(dir.path());
     assert!(matches!(error, PortError::Corrupt(..)) && cause.contains("taskcenter.db"), "{error:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_corrupt_and_harms_no_other() {
+async fn an_unreadable_row_is_corrupt_and_does_not_affect_others() {
     let dir = TempDir::new().unwrap();
-    let (good, bad) = (task(), task());
+    let (readable, damaged) = (task(), task());
     let store = open(dir.path()).unwrap();
-    store.insert_tasks(vec![good.clone(), bad.clone()]).await;
+    store.insert_tasks(vec![readable.clone(), damaged.clone()]).await;
     drop(store);
-    file(dir.path()).execute("UPDATE tasks SET doc = '{}' WHERE id = ?1", [bad.id.as_str()]).unwrap();
+    file(dir.path()).execute("UPDATE tasks SET doc = '{}' WHERE id = ?1", [damaged.id.as_str()]).unwrap();
     let store = open(dir.path()).unwrap();
-    let error = store.task(&bad.id).await.unwrap_err();
+    let error = store.task(&damaged.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
-    assert_eq!(store.task(&good.id).await.unwrap(), Some(good.clone()));
-    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap(), [good]);
+    assert_eq!(store.task(&readable.id).await.unwrap(), Some(readable.clone()));
+    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap(), [readable]);
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_read_end_no_list() {
+async fn unreadable_rows_are_skipped_in_lists() {
     let fixture = SqliteFixture::open().await;
-    let (tasks, runs) = lists::three_of_each(&*fixture.store).await;
+    let (tasks, runs) = lists::insert_three_of_each(&*fixture.store).await;
     let db = file(fixture.dir.path());
     for at in [0, 2] {
         db.execute("UPDATE tasks SET doc = '{}' WHERE id = ?1", [tasks[at].id.as_str()]).unwrap();
         db.execute("UPDATE runs SET doc = '{}' WHERE id = ?1", [runs[at].id.as_str()]).unwrap();
     }
-    lists::rows_that_cannot_be_read_end_no_list(&*fixture.store, (&tasks[1], &runs[1])).await;
+    lists::unreadable_rows_are_skipped_in_lists(&*fixture.store, (&tasks[1], &runs[1])).await;
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_restart() {
+async fn acknowledged_writes_survive_a_restart() {
     let dir = TempDir::new().unwrap();
     let (task, run) = (full_task(), full_run());
     let store = open(dir.path()).unwrap();
@@ -183,9 +184,9 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(store.run(&run.id).await.unwrap(), Some(run));
 }
 
-/// A copy of the files at one moment is what a process that was killed leaves behind.
+/// A copy of the files during use is what a killed process leaves.
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_crash() {
+async fn acknowledged_writes_survive_a_crash() {
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(dir.path()).unwrap();
     let tasks: Vec<Task> = (0..3_000).map(|_| task()).collect();
@@ -198,24 +199,24 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_is_brought_over_while_the_store_is_in_use() {
+async fn the_log_is_checkpointed_during_writes() {
     let fixture = SqliteFixture::open().await;
     let path = fixture.dir.path().join("taskcenter.db");
-    fixture.store.insert_tasks((0..2_000).map(|_| heavy(10_000)).collect()).await;
-    let brought_over = async {
+    fixture.store.insert_tasks((0..2_000).map(|_| task_of(10_000)).collect()).await;
+    let checkpointed = async {
         while path.metadata().unwrap().len() < 10_000_000 {
             fixture.store.count_fires(PAST, &[]).await.unwrap();
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), brought_over).await.expect("it stays in the log");
+    tokio::time::timeout(Duration::from_secs(10), checkpointed).await.expect("the log is checkpointed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_loses_nothing_and_is_over_once_there_is_room() {
+async fn a_full_disk_loses_nothing_and_recovers_with_free_space() {
     let fixture = SqliteFixture::open().await;
     let store = &fixture.store;
     explained::limit_pages(store, 500).await.unwrap();
-    let tasks: Vec<Task> = (0..200).map(|_| heavy(20_000)).collect();
+    let tasks: Vec<Task> = (0..200).map(|_| task_of(20_000)).collect();
     let answers = join_all(tasks.iter().map(|task| store.insert_tasks(vec![task.clone()]))).await;
     let mut stored = 0;
     for (task, answer) in tasks.iter().zip(answers.into_iter().flatten()) {
@@ -227,7 +228,7 @@ async fn a_full_disk_loses_nothing_and_is_over_once_there_is_room() {
         }
         stored += usize::from(found.is_some());
     }
-    assert!(stored < tasks.len(), "it never became full");
+    assert!(stored < tasks.len(), "the disk never became full");
     let run = Run { data: "x".repeat(4_000_000), ..full_run() };
     assert!(matches!(store.insert_runs(&[run]).await, Err(PortError::Full(..))));
 
@@ -238,7 +239,7 @@ async fn a_full_disk_loses_nothing_and_is_over_once_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_at_the_same_time_share_their_commits() {
+async fn concurrent_writes_share_commits() {
     let fixture = SqliteFixture::open().await;
     let store = &fixture.store;
     let tasks: Vec<Task> = (0..500).map(|_| task()).collect();
@@ -246,12 +247,12 @@ async fn writes_at_the_same_time_share_their_commits() {
     let answers = join_all(tasks.iter().map(|task| insert(&**store, task))).await;
     let commits = explained::commits(store) - before;
     assert!(answers.iter().all(|answer| *answer == InsertedTask::New));
-    // How many it takes is up to the machine; without sharing it would be one a task.
+    // The number of commits depends on the machine. Without sharing it would be 500.
     assert!(commits < 100, "{commits} commits");
 }
 
 #[tokio::test]
-async fn a_write_is_done_though_its_caller_went_away() {
+async fn a_write_happens_after_its_caller_went_away() {
     let fixture = SqliteFixture::open().await;
     let task = task();
     {
@@ -259,7 +260,7 @@ async fn a_write_is_done_though_its_caller_went_away() {
         tokio::pin!(insert);
         assert!(futures_util::poll!(&mut insert).is_pending());
     }
-    // The jobs are done in order.
+    // The writer runs jobs in order.
     fixture.store.count_fires(PAST, &[]).await.unwrap();
     assert!(fixture.store.task(&task.id).await.unwrap().is_some());
 }
@@ -274,58 +275,63 @@ async fn a_step_waits_for_the_stores_clock() {
     assert_eq!(store.now().await.unwrap(), PAST);
     assert_eq!(store.advance_tasks(&[fire(&task)]).await.unwrap(), [false]);
     clock.advance_ms(1);
-    assert_eq!(store.advance_tasks(&[fire(&task)]).await.unwrap(), [true], "one millisecond is forgiven");
+    assert_eq!(
+        store.advance_tasks(&[fire(&task)]).await.unwrap(),
+        [true],
+        "the tolerance is one millisecond"
+    );
 }
 
 #[tokio::test]
-async fn one_read_holds_a_bounded_part_of_large_payloads() {
+async fn one_read_returns_a_limited_size() {
     const FOUR_MIB: usize = 4 * 1024 * 1024;
     let fixture = SqliteFixture::open().await;
     let store = &fixture.store;
-    let tasks: Vec<Task> = (0..18).map(|_| heavy(FOUR_MIB)).collect();
+    let tasks: Vec<Task> = (0..18).map(|_| task_of(FOUR_MIB)).collect();
     store.insert_tasks(tasks.clone()).await;
     let shards: Vec<u16> = (0..SHARDS).collect();
     let due = store.due_tasks(&shards, PAST, 1_000).await.unwrap();
-    assert_eq!(due.len(), 16, "with the sixteenth it is more than 64 MiB");
+    assert_eq!(due.len(), 16, "the sixteenth task exceeds 64 MiB");
     let run = run_until(&tasks[0], PAST);
     store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
     assert_eq!(store.run(&run.id).await.unwrap(), Some(run));
 }
 
-/// Walks that begin at the head of an index which holds nothing but what is asked for.
-const HEADS: [&str; 2] = ["SCAN runs USING INDEX runs_ready_by_tag", "SCAN runs USING INDEX runs_latest"];
+/// Allowed scans: they read an index that contains only relevant rows, from its head.
+const ALLOWED_SCANS: [&str; 2] =
+    ["SCAN runs USING INDEX runs_ready_by_tag", "SCAN runs USING INDEX runs_latest"];
 
 #[tokio::test]
-async fn every_statement_goes_by_an_index_and_none_sorts_what_it_finds() {
+async fn every_statement_uses_an_index_and_no_sort() {
     let fixture = SqliteFixture::open().await;
     let plans = explained::plans(&fixture.store).await.unwrap();
     assert!(plans.len() > 40, "{plans:#?}");
-    // Sums by tag are put together from rows that are open.
+    // Sums per tag need a sort of open rows.
     let sums = ["overdue", "firing", "retrying", "unreported"];
     for (name, steps) in plans {
         for step in steps {
-            assert!(!step.starts_with("SCAN") || HEADS.contains(&step.as_str()), "{name}: {step}");
+            assert!(!step.starts_with("SCAN") || ALLOWED_SCANS.contains(&step.as_str()), "{name}: {step}");
             assert!(!step.contains("TEMP B-TREE") || sums.contains(&name.as_str()), "{name}: {step}");
-            let keyed = step.contains("INDEX") || step.contains("PRIMARY KEY");
-            assert!(keyed || !step.starts_with("SEARCH"), "{name}: {step}");
+            let uses_index = step.contains("INDEX") || step.contains("PRIMARY KEY");
+            assert!(uses_index || !step.starts_with("SEARCH"), "{name}: {step}");
         }
     }
 }
 
 #[tokio::test]
-async fn each_walk_takes_the_index_that_was_made_for_it() {
+async fn each_statement_uses_its_own_index() {
     let fixture = SqliteFixture::open().await;
     let plans = explained::plans(&fixture.store).await.unwrap();
     let expected = [
         ("due", "SEARCH tasks USING INDEX tasks_due (next_due_at<?)"),
         ("attention", "SEARCH runs USING INDEX runs_attention (attention_at<?)"),
         ("ready in queue", "SEARCH runs USING INDEX runs_ready_in_queue (queue=?)"),
-        ("ready by tag", HEADS[0]),
+        ("ready by tag", ALLOWED_SCANS[0]),
         ("open", "SEARCH runs USING INDEX runs_open_by_task (task_id=? AND id>?)"),
         ("queues", "SEARCH runs USING COVERING INDEX runs_open_by_state (state=? AND queue>?)"),
     ];
     for (name, step) in expected {
-        let (_, steps) = plans.iter().find(|(of, _)| of == name).unwrap();
+        let (_, steps) = plans.iter().find(|(statement, _)| statement == name).unwrap();
         assert_eq!(steps, &[step.to_owned()], "{name}");
     }
 }

@@ -1,9 +1,9 @@
-//! Submit, read, list, delete.
+//! Tasks: insert, read, list, cancel.
 
 use futures_util::future::join_all;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Task, TaskId, TaskState};
-use taskcenter_server::ports::{InsertedTask, Page, Result, Store, TaskFilter};
+use taskcenter_server::ports::{Advance, InsertedTask, Page, Result, Store, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, fire, full_task, keyed, task, task_id, unique};
@@ -16,7 +16,7 @@ fn named(name: &str) -> TaskFilter {
     TaskFilter { name: Some(name.to_owned()), state: None }
 }
 
-fn good(answers: Vec<Result<InsertedTask>>) -> Vec<InsertedTask> {
+fn unwrap_all(answers: Vec<Result<InsertedTask>>) -> Vec<InsertedTask> {
     answers.into_iter().map(|answer| answer.unwrap()).collect()
 }
 
@@ -29,7 +29,7 @@ pub async fn a_task_is_read_back_as_it_was_stored(on: &dyn Fixture) {
     assert_eq!(on.one().tasks(&[]).await.unwrap(), []);
 }
 
-pub async fn storing_a_task_again_changes_nothing(on: &dyn Fixture) {
+pub async fn inserting_a_task_again_changes_nothing(on: &dyn Fixture) {
     let task = keyed("k");
     assert_eq!(insert(&*on.one(), &task).await, InsertedTask::New);
     assert_eq!(on.one().advance_tasks(&[fire(&task)]).await.unwrap(), [true]);
@@ -37,16 +37,16 @@ pub async fn storing_a_task_again_changes_nothing(on: &dyn Fixture) {
     assert_eq!(on.one().task(&task.id).await.unwrap().unwrap().fired_count, 1);
 }
 
-pub async fn a_second_live_task_with_a_key_is_answered_with_the_first(on: &dyn Fixture) {
+pub async fn a_second_task_with_a_key_gets_the_id_of_the_first(on: &dyn Fixture) {
     let (first, second) = (keyed("k"), keyed("k"));
     assert_eq!(insert(&*on.one(), &first).await, InsertedTask::New);
     assert_eq!(insert(&*on.two(), &second).await, InsertedTask::Existing(first.id));
     assert_eq!(on.one().task(&second.id).await.unwrap(), None);
-    // Tasks without a key never collide.
-    assert_eq!(good(on.one().insert_tasks(vec![task(), task()]).await), vec![InsertedTask::New; 2]);
+    // Tasks without a key do not conflict.
+    assert_eq!(unwrap_all(on.one().insert_tasks(vec![task(), task()]).await), vec![InsertedTask::New; 2]);
 }
 
-pub async fn two_nodes_that_store_one_key_agree_on_one_task(on: &dyn Fixture) {
+pub async fn two_nodes_that_insert_one_key_agree_on_one_task(on: &dyn Fixture) {
     for round in 0..20 {
         let key = format!("k{round}");
         let (a, b) = (keyed(&key), keyed(&key));
@@ -60,9 +60,9 @@ pub async fn two_nodes_that_store_one_key_agree_on_one_task(on: &dyn Fixture) {
     }
 }
 
-pub async fn tasks_of_one_key_in_one_batch_agree_on_one_task(on: &dyn Fixture) {
+pub async fn one_task_per_key_of_a_batch_is_stored(on: &dyn Fixture) {
     let tasks: Vec<Task> = (0..20).map(|n| keyed(if n % 2 == 0 { "even" } else { "odd" })).collect();
-    let answers = good(on.one().insert_tasks(tasks.clone()).await);
+    let answers = unwrap_all(on.one().insert_tasks(tasks.clone()).await);
     for parity in [0, 1] {
         let of_key = || tasks.iter().zip(&answers).skip(parity).step_by(2);
         let winners: Vec<&Task> =
@@ -73,7 +73,7 @@ pub async fn tasks_of_one_key_in_one_batch_agree_on_one_task(on: &dyn Fixture) {
     }
 }
 
-pub async fn a_key_is_free_again_after_its_task_is_gone(on: &dyn Fixture) {
+pub async fn a_key_is_free_after_its_task_is_cancelled(on: &dyn Fixture) {
     let first = keyed("k");
     insert(&*on.one(), &first).await;
     assert_eq!(
@@ -83,7 +83,7 @@ pub async fn a_key_is_free_again_after_its_task_is_gone(on: &dyn Fixture) {
     assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
 }
 
-pub async fn many_single_submits_are_all_stored(on: &dyn Fixture) {
+pub async fn many_concurrent_inserts_are_all_stored(on: &dyn Fixture) {
     let tasks: Vec<Task> = (0..2_500).map(|_| task()).collect();
     let store = on.one();
     let answers = join_all(tasks.iter().map(|task| insert(&*store, task))).await;
@@ -92,7 +92,7 @@ pub async fn many_single_submits_are_all_stored(on: &dyn Fixture) {
     assert_eq!(on.two().tasks(&ids).await.unwrap().len(), tasks.len());
 }
 
-pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
+pub async fn a_cancelled_task_stays_as_a_tombstone(on: &dyn Fixture) {
     let task = keyed("k");
     insert(&*on.one(), &task).await;
     on.one().cancel_tasks(std::slice::from_ref(&task.id), None, false, PAST).await.unwrap();
@@ -104,28 +104,28 @@ pub async fn a_deleted_task_stays_as_a_tombstone(on: &dyn Fixture) {
     assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap(), []);
 }
 
-pub async fn deleting_names_only_what_it_turned(on: &dyn Fixture) {
-    let (gone, live) = (task(), task());
-    on.one().insert_tasks(vec![gone.clone(), live.clone()]).await;
-    on.one().cancel_tasks(std::slice::from_ref(&gone.id), None, true, PAST).await.unwrap();
-    let all = [gone.id.clone(), live.id.clone(), task_id()];
-    let mut both = [live.id, gone.id];
+pub async fn cancelling_returns_the_ids_of_tombstones(on: &dyn Fixture) {
+    let (cancelled, live) = (task(), task());
+    on.one().insert_tasks(vec![cancelled.clone(), live.clone()]).await;
+    on.one().cancel_tasks(std::slice::from_ref(&cancelled.id), None, true, PAST).await.unwrap();
+    let all = [cancelled.id.clone(), live.id.clone(), task_id()];
+    let mut both = [live.id, cancelled.id];
     both.sort();
     for _ in 0..2 {
-        let mut cancelled = on.two().cancel_tasks(&all, None, true, PAST).await.unwrap();
-        cancelled.sort();
-        assert_eq!(cancelled, both, "also when the answer was lost and the call is repeated");
+        let mut tombstones = on.two().cancel_tasks(&all, None, true, PAST).await.unwrap();
+        tombstones.sort();
+        assert_eq!(tombstones, both, "a repeated call, after a lost answer, returns the same ids");
     }
     assert_eq!(on.two().cancel_tasks(&[], None, true, PAST).await.unwrap(), []);
 }
 
-pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) {
+pub async fn tasks_of_a_name_are_listed_in_pages_newest_first(on: &dyn Fixture) {
     let name = format!("name {}", unique());
     let tasks: Vec<Task> = (0..5).map(|_| Task { name: name.clone(), ..task() }).collect();
     on.one().insert_tasks(tasks.clone()).await;
     insert(&*on.one(), &task()).await;
     on.one().cancel_tasks(std::slice::from_ref(&tasks[2].id), None, true, PAST).await.unwrap();
-    let finishing = ports_advance_last(&tasks[4]);
+    let finishing = last_step(&tasks[4]);
     assert_eq!(on.one().advance_tasks(&[finishing]).await.unwrap(), [true]);
 
     let mut expected: Vec<TaskId> = [0, 1, 3, 4].map(|n: usize| tasks[n].id.clone()).to_vec();
@@ -141,11 +141,11 @@ pub async fn a_name_lists_its_tasks_newest_first_page_by_page(on: &dyn Fixture) 
     assert_eq!(on.two().list_tasks(&named(&name), &nothing).await.unwrap(), []);
 }
 
-fn ports_advance_last(task: &Task) -> taskcenter_server::ports::Advance {
-    taskcenter_server::ports::Advance { next_due_at: None, ..fire(task) }
+fn last_step(task: &Task) -> Advance {
+    Advance { next_due_at: None, ..fire(task) }
 }
 
-pub async fn due_tasks_are_the_soonest_active_ones_of_the_shards(on: &dyn Fixture) {
+pub async fn due_tasks_are_active_tasks_of_the_shards_soonest_first(on: &dyn Fixture) {
     let tasks: Vec<Task> = (0..200).map(|n| due_at(PAST.plus_ms(n * 7 % 200))).collect();
     let paused = Task { state: TaskState::Paused, ..task() };
     on.one().insert_tasks(tasks.iter().cloned().chain([paused]).collect()).await;
@@ -167,4 +167,15 @@ pub async fn due_tasks_are_the_soonest_active_ones_of_the_shards(on: &dyn Fixtur
     assert_eq!(found(10).await, expected[..10]);
     assert!(found(0).await.is_empty());
     assert_eq!(on.two().due_tasks(&[], until, 10).await.unwrap(), []);
+}
+
+/// The stores that do not call [`Task::tombstone`] must have the same result.
+pub async fn a_stored_tombstone_equals_the_rule_in_core(on: &dyn Fixture) {
+    for hide in [false, true] {
+        for task in [task(), full_task()] {
+            insert(&*on.one(), &task).await;
+            on.one().cancel_tasks(std::slice::from_ref(&task.id), None, hide, PAST).await.unwrap();
+            assert_eq!(on.two().task(&task.id).await.unwrap(), Some(task.tombstone(hide)));
+        }
+    }
 }
