@@ -38,7 +38,9 @@ impl BackEnds {
         let (store, records): (Arc<dyn Store>, Arc<dyn Records>) = match chosen.store {
             StoreKind::Sqlite => sqlite(config, clock).await.map(|store| (store.clone() as _, store as _))?,
             #[cfg(feature = "cluster")]
-            StoreKind::Mongodb => cluster::mongodb(config).await.map(|store| (store.clone() as _, store as _))?,
+            StoreKind::Mongodb => {
+                cluster::mongodb(config).await.map(|store| (store.clone() as _, store as _))?
+            }
             #[cfg(not(feature = "cluster"))]
             StoreKind::Mongodb => return Err(without_cluster()),
         };

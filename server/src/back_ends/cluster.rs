@@ -49,7 +49,7 @@ pub fn read_topic(config: &Config) -> ReadTopic {
         client.topic = topic.name;
         client.max_in_flight = TOPIC_IN_FLIGHT;
         let receive = topic.receive;
-        let take: rocketmq::Take = Arc::new(move |body| receive(body).map(verdict).boxed());
+        let take: rocketmq::MessageHandler = Arc::new(move |body| receive(body).map(verdict).boxed());
         rocketmq::read(client, take, shutdown).boxed()
     })
 }

@@ -44,7 +44,10 @@ fn the_default_file_names_every_key_with_a_comment() {
     let written: toml::Table = text.parse().unwrap();
     let known = toml::Table::try_from(Config::default()).unwrap();
     assert_eq!(keys(&written, ""), keys(&known, ""));
-    assert!(text.matches("\n# ").count() >= keys(&known, "").len() - 6, "every key has a comment, except keys that share one");
+    assert!(
+        text.matches("\n# ").count() >= keys(&known, "").len() - 6,
+        "every key has a comment, except keys that share one"
+    );
 }
 
 fn keys(table: &toml::Table, path: &str) -> Vec<String> {
@@ -174,7 +177,10 @@ fn an_unknown_key_is_named_with_its_origin() {
 #[test]
 fn an_invalid_value_is_named_with_what_is_expected() {
     for (text, words) in [
-        ("[server]\nbody_limit_bytes = \"8\"", ["`server.body_limit_bytes`", "expected an integer, got a string"]),
+        (
+            "[server]\nbody_limit_bytes = \"8\"",
+            ["`server.body_limit_bytes`", "expected an integer, got a string"],
+        ),
         ("[server]\nlisten = 8275", ["`server.listen`", "expected a string, got an integer"]),
         ("server = 1", ["`server`", "expected a section"]),
         ("[rocketmq]\ntls = 1", ["`rocketmq.tls`", "true or false"]),
@@ -257,7 +263,10 @@ fn a_bus_requires_a_run_lease_above_its_send_timeout() {
     let short = "[engine]\nrun_lease_ms = 2000\n[rocketmq]\nsend_timeout_ms = 3000\n[server]\nmode = ";
     assert!(load(&format!("{short}\"embedded\"")).is_ok());
     let refused = refusal(&format!("{short}\"cluster\""));
-    assert!(refused.contains("`engine.run_lease_ms` is 2000") && refused.contains("send_timeout_ms"), "{refused}");
+    assert!(
+        refused.contains("`engine.run_lease_ms` is 2000") && refused.contains("send_timeout_ms"),
+        "{refused}"
+    );
     assert!(refusal(&format!("{short}\"embedded\"\nbus = \"rocketmq\"")).contains("engine.run_lease_ms"));
 }
 
@@ -273,7 +282,10 @@ fn the_mode_is_a_preset_of_three_back_ends() {
     let chosen = |text: &str| load(text).expect(text).back_ends();
     assert_eq!(chosen(""), Mode::Embedded.back_ends());
     assert_eq!(chosen("[server]\nstore = \"\"\nbus = \"\"\nlock = \"\""), Mode::Embedded.back_ends());
-    assert_eq!(chosen("[server]\nstore = \"sqlite\"\nbus = \"none\"\nlock = \"local\""), Mode::Embedded.back_ends());
+    assert_eq!(
+        chosen("[server]\nstore = \"sqlite\"\nbus = \"none\"\nlock = \"local\""),
+        Mode::Embedded.back_ends()
+    );
     for (key, known) in [("store", "sqlite"), ("bus", "none"), ("lock", "local")] {
         let refused = refusal(&format!("server.{key} = \"etcd\""));
         assert!(refused.contains(&format!("`server.{key}`")) && refused.contains(known), "{refused}");

@@ -68,7 +68,8 @@ impl Config {
         refuse(readable, "server.lock", Some("\"redis\"".to_owned()), remedy.to_owned())?;
         // A run whose lease ends before its send does would be sent a second time.
         let (lease_ms, send_ms) = (self.engine.run_lease_ms, self.rocketmq.send_timeout_ms);
-        let outlives = bus == BusKind::None || u64::try_from(lease_ms).is_ok_and(|lease_ms| lease_ms > send_ms);
+        let outlives =
+            bus == BusKind::None || u64::try_from(lease_ms).is_ok_and(|lease_ms| lease_ms > send_ms);
         let remedy = format!("use a value above rocketmq.send_timeout_ms, which is {send_ms}");
         refuse(outlives, "engine.run_lease_ms", Some(lease_ms.to_string()), remedy)
     }

@@ -1,10 +1,9 @@
-//! The ports, each held to its contract on every adapter.
+//! Conformance suites of the ports, and tests of the server on its ports.
 
 #[macro_use]
 mod on_every_store;
 
 mod access;
-#[cfg(feature = "cluster")]
 mod bus;
 mod cli;
 mod clock;
