@@ -7,6 +7,7 @@ mod easytask;
 mod easytask_pull;
 mod kingtask;
 mod query;
+mod routing;
 mod session;
 mod settings;
 pub mod taskdash;
@@ -18,19 +19,25 @@ pub use background::{
 };
 pub use settings::{Compat, Easytask, EasytaskPull, Front, Kingtask, Taskdash};
 
-/// Puts the fronts that are switched on beside `routes`.
+use routing::Unmatched;
+
+/// Puts the legacy APIs that are switched on beside `routes`.
 pub fn mount(mut routes: Router, settings: &Compat) -> Router {
+    let mut unmatched: Vec<Unmatched> = Vec::new();
     if settings.kingtask.enabled {
         routes = kingtask::mount(routes, &settings.kingtask);
+        unmatched.push(kingtask::UNMATCHED);
     }
     if settings.easytask.enabled {
         routes = easytask::mount(routes, &settings.easytask);
     }
     if settings.easytask_pull.enabled {
         routes = easytask_pull::mount(routes, &settings.easytask_pull);
+        unmatched.push(easytask_pull::UNMATCHED);
     }
     if settings.taskdash.enabled {
         routes = taskdash::mount(routes, &settings.taskdash);
+        unmatched.push(taskdash::UNMATCHED);
     }
-    routes
+    routing::refuse_unmatched(routes, unmatched)
 }

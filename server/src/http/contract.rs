@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -137,9 +137,10 @@ pub struct Params(HashMap<String, String>);
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = ApiError;
 
+    #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let query = Query::from_request_parts(parts, state).await;
-        let Query(params) = query.map_err(|error| ApiError::format("query", error.body_text()))?;
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(params) = query.map_err(|error| ApiError::format("query", error.body_text()))?;
         Ok(Self(params))
     }
 }

@@ -116,7 +116,8 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, .. } = state;
     let context = Context { gate, health, metrics, ids, limits, rates, document };
-    let routes = routes().merge(resources).with_state(context.clone());
+    // Before `mount`: further APIs answer for their own paths and methods.
+    let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
     surround(mount(routes), &context)
 }
 
@@ -143,6 +144,13 @@ fn v1() -> Router<Context> {
         .route("/task/stat", get(contract::stat))
 }
 
+/// Answers requests that match no route, or no method of a route.
+fn refuse_unmatched(routes: Router) -> Router {
+    routes
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+}
+
 /// The last layer is the outermost.
 fn surround(routes: Router, context: &Context) -> Router {
     let metrics = Arc::clone(&context.metrics);
@@ -154,8 +162,6 @@ fn surround(routes: Router, context: &Context) -> Router {
         })
         .on_failure(());
     routes
-        .fallback(|| async { ApiError::NoRoute })
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(from_fn_with_state(context.clone(), access::admit))
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(from_fn_with_state(context.clone(), rate::limit))

@@ -2,7 +2,7 @@
 //!
 //! A route of `/v1` is added here and nowhere else: what is routed is documented.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use taskcenter_client::resources::Problem;
@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, PROBLEM_JSON};
+use super::query::Segment;
 use super::{Context, access, queues, runs, schedule, services, stat, tasks, tokens, users, work};
 
 /// The viewer loads only files of this server.
@@ -100,7 +101,7 @@ pub async fn front_page() -> Result<Response, ApiError> {
 }
 
 /// `GET /docs/{*file}`.
-pub async fn asset(Path(path): Path<String>) -> Result<Response, ApiError> {
+pub async fn asset(Segment(path): Segment) -> Result<Response, ApiError> {
     file(&path)
 }
 

@@ -1,6 +1,8 @@
 //! Query strings and path segments of the resource API: a parameter that it does not know is refused by name.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::http::request::Parts;
 
 use super::decode::cut;
@@ -13,6 +15,7 @@ pub struct Query(Vec<(String, String)>);
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
+    #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
         let axum::extract::Query(params) =
@@ -79,15 +82,30 @@ impl Query {
     }
 }
 
-/// The one parameter of a path, decoded. What is no text names nothing.
+/// The one parameter of a path, decoded. A segment that is not valid percent-encoded UTF-8 is refused by
+/// the parameter's name.
 pub struct Segment(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = ApiError;
 
+    #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let segment = Path::<String>::from_request_parts(parts, state).await;
-        segment.map(|Path(segment)| Self(segment)).map_err(|_| ApiError::not_found())
+        let segment = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|axum::extract::Path(segment)| Self(segment)).map_err(|error| undecodable(&error))
+    }
+}
+
+fn undecodable(error: &PathRejection) -> ApiError {
+    let PathRejection::FailedToDeserializePathParams(error) = error else {
+        return ApiError::Internal(error.to_string());
+    };
+    match error.kind() {
+        ErrorKind::InvalidUtf8InPathParam { key } => {
+            let why = format!("{key} in the path is not valid percent-encoded UTF-8");
+            ApiError::field(key.clone(), why)
+        }
+        other => ApiError::Internal(other.to_string()),
     }
 }
 

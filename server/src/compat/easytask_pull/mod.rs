@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -24,6 +24,7 @@ use axum::routing::{get, post, put};
 use serde::{Deserialize, Serialize};
 
 use super::query::Params;
+use super::routing::{Segment, Unmatched};
 use super::session;
 use super::settings::EasytaskPull;
 use crate::core::{Moment, tag};
@@ -45,6 +46,11 @@ const MAX_PAGE: u64 = 100;
 /// Tasks of a name that are looked at before it becomes a type.
 const LOOKED_AT: u32 = 100;
 const MAX_WORKER_BYTES: usize = 128;
+
+/// Paths with segments of their own.
+pub const UNMATCHED: Unmatched = Unmatched { paths: &["/addtask", "/putask", "/api/putask"], refuse };
+/// Routes that answer in text; all others answer in JSON.
+const TEXT_PATHS: [&str; 3] = ["/sayhi", "/newtype", "/beat"];
 
 type Result<T, E = Refused> = std::result::Result<T, E>;
 
@@ -98,8 +104,20 @@ pub fn mount(routes: Router, settings: &EasytaskPull) -> Router {
         .route("/newtype", get(new_type))
         .route("/beat", get(beat))
         .layer(from_fn_with_state(state.clone(), guard));
-    let own = guarded.route("/api/login", post(log_in)).with_state(state);
+    let own = guarded
+        .route("/api/login", post(log_in))
+        .method_not_allowed_fallback(|uri: Uri| async move { refuse(uri.path()) })
+        .with_state(state);
     routes.merge(own)
+}
+
+/// The answer to a request that this API does not serve.
+fn refuse(path: &str) -> Response {
+    if TEXT_PATHS.contains(&path) {
+        answer::text(Err(Refused::Arguments))
+    } else {
+        answer::json::<()>(Err(Refused::Arguments))
+    }
 }
 
 /// Lets those in who have signed in, where that is demanded.
@@ -110,8 +128,12 @@ async fn guard(front: Front, request: Request, next: Next) -> Response {
     }
 }
 
-async fn put_typed(front: Front, Path(kind): Path<String>, body: Body) -> Response {
-    answer::json(front.put(Some(kind), body).await.map(Some))
+async fn put_typed(front: Front, Segment(kind): Segment, body: Body) -> Response {
+    let put = async {
+        let kind = kind.ok_or(Refused::Arguments)?;
+        front.put(Some(kind), body).await
+    };
+    answer::json(put.await.map(Some))
 }
 
 async fn put_untyped(front: Front, body: Body) -> Response {

@@ -9,12 +9,13 @@ mod either;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::routing::{Segment, Unmatched};
 use super::settings::Kingtask;
 use crate::core::submission::Submission;
 use crate::core::{Moment, RunState, TaskId};
@@ -33,6 +34,12 @@ const PAGE: u32 = 1_000;
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Where the old broker took scripts as well, as its document's examples do; the native v1 API has its tasks there.
 const SHARED_PATH: &str = "/api/v1/task";
+
+/// The paths of this API alone; the native v1 API answers for the rest of `/api/v1`.
+pub const UNMATCHED: Unmatched = Unmatched {
+    paths: &["/api/v1/task/script", "/api/v1/task/rpc", "/api/v1/task/result", "/api/v1/task/count"],
+    refuse,
+};
 
 type Result<T, E = Refused> = std::result::Result<T, E>;
 
@@ -61,8 +68,14 @@ pub fn mount(routes: Router, settings: &Kingtask) -> Router {
         .route("/api/v1/task/count/undo", get(undo))
         .route("/api/v1/task/result/failure/{date}", get(failures))
         .route("/api/v1/task/result/success/{date}", get(successes))
+        .method_not_allowed_fallback(|| async { refuse("") })
         .with_state(settings.clone());
     routes.merge(own).layer(from_fn_with_state(settings.clone(), share))
+}
+
+/// The answer to a request that this API does not serve.
+fn refuse(_path: &str) -> Response {
+    answer::to::<()>(Err(Refused::Argument))
 }
 
 /// On the shared path, a body with a `bin_name` is a script; everything else is the native API's.
@@ -92,20 +105,24 @@ async fn whole(body: Body) -> Result<Bytes> {
     axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Refused::Argument)
 }
 
-async fn result(front: Front, Path(uuid): Path<String>) -> Response {
-    answer::to(front.result(&uuid).await)
+async fn result(front: Front, segment: Segment) -> Response {
+    answer::to(async { front.result(&known(segment)?).await }.await)
 }
 
 async fn undo(front: Front) -> Response {
     answer::to(front.undo().await)
 }
 
-async fn failures(front: Front, Path(date): Path<String>) -> Response {
-    answer::to(front.ended(&date, RunState::Dead).await)
+async fn failures(front: Front, segment: Segment) -> Response {
+    answer::to(async { front.ended(&known(segment)?, RunState::Dead).await }.await)
 }
 
-async fn successes(front: Front, Path(date): Path<String>) -> Response {
-    answer::to(front.ended(&date, RunState::Succeeded).await)
+async fn successes(front: Front, segment: Segment) -> Response {
+    answer::to(async { front.ended(&known(segment)?, RunState::Succeeded).await }.await)
+}
+
+fn known(Segment(segment): Segment) -> Result<String> {
+    segment.ok_or(Refused::Argument)
 }
 
 impl Front {

@@ -1,6 +1,6 @@
 //! Parameters as the page sends them: in the address, urlencoded, or as a multipart form.
 
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::header;
 
 use super::answer::Refused;
@@ -19,8 +19,9 @@ pub async fn read(request: Request) -> Result<Params> {
     Ok(params.with(of_body))
 }
 
+#[allow(clippy::disallowed_types, reason = "the rejection is handled here")]
 async fn multipart(request: Request) -> Result<Params> {
-    let mut form = Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
+    let mut form = axum::extract::Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
     let mut params = Params::default();
     while let Some(field) = form.next_field().await.map_err(|_| Refused::Request)? {
         let Some(name) = field.name().map(str::to_owned) else { continue };

@@ -25,6 +25,7 @@ pub use background::start;
 pub use messages::{TOPICS, Taken, take};
 
 use super::query::Params;
+use super::routing::Unmatched;
 use super::session;
 use super::settings::Taskdash;
 use crate::engine::service::{Service, User};
@@ -32,6 +33,9 @@ use answer::{Answer, Refused};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const COOKIE: &str = "taskdash_session";
+
+/// Everything below `/rpost` and `/rget`.
+pub const UNMATCHED: Unmatched = Unmatched { paths: &["/rpost", "/rget"], refuse };
 
 type Result<T, E = Refused> = std::result::Result<T, E>;
 
@@ -62,7 +66,13 @@ pub fn mount(routes: Router, settings: &Taskdash) -> Router {
         let handler = move |front: Front, body: Body| message(front, topic, body);
         own = own.route(&format!("/rpost/{topic}"), post(handler));
     }
+    let own = own.method_not_allowed_fallback(|| async { refuse("") });
     routes.merge(own.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(settings.clone()))
+}
+
+/// The answer to a request that this API does not serve.
+fn refuse(_path: &str) -> Response {
+    Answer::from(Refused::Request).into()
 }
 
 async fn alive() -> Response {

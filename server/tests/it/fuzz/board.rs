@@ -1,4 +1,4 @@
-//! What comes to the claim board without being asked for by HTTP: messages of its topics, and what task services reply.
+//! The claim board (TaskDash): messages of its topics, and replies of task services.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,29 +13,29 @@ use crate::compat::Desk;
 use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
 
-/// The topic, and after a line's end the body.
+/// Input: the topic, a newline, the body.
 #[tokio::test]
 async fn messages_of_the_board() {
     let fixture = MemoryFixture::open().await;
     let desk = Desk::on(&fixture, Compat::default().all_on());
-    let mut taken = 0;
+    let mut accepted = 0;
     each("board", 1_500, async |input| {
         let (topic, body) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(0));
         let topic = String::from_utf8_lossy(topic);
         match take(&desk.stage.service, &topic, body).await {
-            Taken::Done => taken += 1,
+            Taken::Done => accepted += 1,
             Taken::Refused(why) => assert!(!why.is_empty() && why.len() < 20_000, "{why}"),
             Taken::Failed(why) => assert!(topic == "updateStatus" && why.contains("no task"), "{why}"),
         }
     })
     .await;
-    assert!(taken > 20, "hardly any message was taken: {taken}");
-    // Whatever stands on the board now, it can be shown.
-    let shown = desk.get("/rget/task?operation=GetTasksNoUser").await;
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&shown.body).expect("it is a list");
+    assert!(accepted > 20, "only {accepted} messages were accepted");
+    // The board can be listed after any message.
+    let rows = desk.get("/rget/task?operation=GetTasksNoUser").await;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&rows.body).expect("the answer is a list");
     assert!(!rows.is_empty());
     let services = desk.get("/rget/task?operation=GetServices").await;
-    serde_json::from_str::<Vec<serde_json::Value>>(&services.body).expect("it is a list");
+    serde_json::from_str::<Vec<serde_json::Value>>(&services.body).expect("the answer is a list");
     Box::new(fixture).close().await;
 }
 
@@ -45,21 +45,21 @@ async fn replies_of_task_services() {
     let fixture = MemoryFixture::open().await;
     let desk = Desk::on(&fixture, Compat::default().all_on());
     let service = &desk.stage.service;
-    let replied = Arc::new(AtomicUsize::new(0));
+    let replies = Arc::new(AtomicUsize::new(0));
     each("replies", 400, async |input| {
         assert_eq!(take(service, "serviceRegister", SERVICE).await, Taken::Done);
         desk.fire("taskdash.ask").await;
-        let counted = Arc::clone(&replied);
+        let counted = Arc::clone(&replies);
         let reply: Reply = Arc::new(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
             let reply = input.clone();
             async move { Ok(reply) }.boxed()
         });
-        assert!(ask_waiting(service, &reply, Duration::ZERO).await.unwrap() > 0, "it is asked");
+        assert!(ask_waiting(service, &reply, Duration::ZERO).await.unwrap() > 0, "the service was called");
     })
     .await;
-    assert!(replied.load(Ordering::Relaxed) >= 400, "hardly any reply was read: {replied:?}");
-    let shown = desk.get("/rget/task?operation=GetTasksNoUser").await;
-    serde_json::from_str::<Vec<serde_json::Value>>(&shown.body).expect("it is a list");
+    assert!(replies.load(Ordering::Relaxed) >= 400, "only {replies:?} replies were read");
+    let rows = desk.get("/rget/task?operation=GetTasksNoUser").await;
+    serde_json::from_str::<Vec<serde_json::Value>>(&rows.body).expect("the answer is a list");
     Box::new(fixture).close().await;
 }

@@ -7,18 +7,18 @@ use tempfile::TempDir;
 
 use super::mutate::each;
 
-fn assert_named(error: &ConfigError) {
-    let named = match error {
+fn assert_names_the_fault(error: &ConfigError) {
+    let is_named = match error {
         ConfigError::Syntax { line, problem, .. } => *line > 0 && !problem.is_empty(),
         ConfigError::Unknown { key, known, .. } => !key.is_empty() && !known.is_empty(),
         ConfigError::Kind { key, .. }
         | ConfigError::Value { key, .. }
         | ConfigError::NoCluster { key, .. } => !key.is_empty() && key != "?",
-        // It is no text.
+        // The file is not valid UTF-8.
         ConfigError::Read(..) => true,
     };
-    assert!(named, "{error}");
-    assert!(!error.to_string().contains("canary"), "a value may be a secret: {error}");
+    assert!(is_named, "{error}");
+    assert!(!error.to_string().contains("canary"), "the message contains a value, which may be a secret: {error}");
 }
 
 #[tokio::test]
@@ -29,17 +29,17 @@ async fn files() {
         fs::write(&file, bytes).unwrap();
         Config::load(Some(&file), [])
     };
-    let mut taken = 0;
+    let mut valid = 0;
     each("config", 800, async |input| match load(&input) {
         Ok(config) => {
-            taken += 1;
-            // Secrets are not written: what is left of them is as long-lived as anything.
+            valid += 1;
+            // Secrets are not written; all other values survive.
             let written = toml::to_string(&config).unwrap();
             let again = toml::to_string(&load(written.as_bytes()).unwrap()).unwrap();
             assert_eq!(again, written);
         }
-        Err(error) => assert_named(&error),
+        Err(error) => assert_names_the_fault(&error),
     })
     .await;
-    assert!(taken > 20, "hardly any file was taken: {taken}");
+    assert!(valid > 20, "only {valid} files were valid");
 }

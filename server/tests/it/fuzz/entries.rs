@@ -1,5 +1,8 @@
-//! Every entry of the HTTP front, and of those for older systems' clients: a line with method and target, and a body. What is taken can be read back as it was sent, what
-//! is refused names its field, and nothing is our fault.
+//! Requests to every route of the HTTP API and of the legacy APIs. Input: a line with method and
+//! target, then the body.
+//!
+//! The server stores what it accepts as it was sent, a refusal names the field, and no request
+//! causes a fault of the server.
 
 use std::net::Ipv4Addr;
 
@@ -20,9 +23,9 @@ use crate::store::memory::MemoryFixture;
 use crate::store::sqlite::SqliteFixture;
 
 async fn answer(router: &Router, method: Method, target: &str, body: Vec<u8>) -> Option<(u16, Value)> {
-    let here = Peer(Ipv4Addr::LOCALHOST.into());
-    let request = Request::builder().method(method).uri(target).header("if-match", "*").extension(here);
-    // A client's library would not send such a target either.
+    let peer = Peer(Ipv4Addr::LOCALHOST.into());
+    let request = Request::builder().method(method).uri(target).header("if-match", "*").extension(peer);
+    // A client library rejects such a target, too.
     let request = request.body(Body::from(body)).ok()?;
     let response = router.clone().oneshot(request).await.expect("a router always answers");
     let status = response.status().as_u16();
@@ -30,16 +33,16 @@ async fn answer(router: &Router, method: Method, target: &str, body: Vec<u8>) ->
     Some((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// What the fronts for older systems' clients say when something broke, whatever the status is.
-const OUR_FAULTS: [(&str, u64); 2] = [("code", 500), ("errid", 1_002)];
+/// Members that mark a fault of the server in answers of legacy APIs.
+const SERVER_FAULTS: [(&str, u64); 2] = [("code", 500), ("errid", 1_002)];
 
-/// Whether a path is this API's own, and not one of those fronts'.
-fn is_own(target: &str) -> bool {
+/// Returns whether a refusal at this path names its field.
+fn names_fields(target: &str) -> bool {
     ["/v1/", "/api/v1/"].iter().any(|prefix| target.starts_with(prefix))
 }
 
-/// Whether it was taken.
-async fn checked(router: &Router, input: &[u8]) -> bool {
+/// Sends one request, checks the answer, and returns whether the request succeeded.
+async fn check(router: &Router, input: &[u8]) -> bool {
     let (line, body) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len()));
     let line = String::from_utf8_lossy(line).into_owned();
     let (method, target) = line.split_once(' ').unwrap_or(("GET", "/"));
@@ -48,28 +51,29 @@ async fn checked(router: &Router, input: &[u8]) -> bool {
         return false;
     };
     assert!(status < 500, "{status} {reply}");
-    assert!(!OUR_FAULTS.iter().any(|fault| reply[fault.0] == fault.1), "{reply}");
-    if status == 400 && is_own(target) {
-        assert!(reply["field"].is_string(), "the refusal names no field: {reply}");
+    assert!(!SERVER_FAULTS.iter().any(|fault| reply[fault.0] == fault.1), "{reply}");
+    if status == 400 && names_fields(target) {
+        assert!(reply["field"].is_string(), "the refusal does not name a field: {reply}");
         assert!(reply.to_string().len() < 2_000, "{reply}");
     }
     if status < 300 && method == Method::POST {
         match target {
-            "/v1/tasks" => assert_kept(router, body, &reply).await,
-            "/v1/api/task" => assert_kept_by_the_contract(router, body, &reply).await,
+            "/v1/tasks" => assert_task_is_stored(router, body, &reply).await,
+            "/v1/api/task" => assert_contract_task_is_stored(router, body, &reply).await,
             _ => {}
         }
     }
     status < 300
 }
 
-/// Everything that was sent stands in the task, and the task is shown as it was answered.
-async fn assert_kept(router: &Router, body: &[u8], task: &Value) {
+/// Checks that the task has all fields of the request, and that a query returns the answer of the
+/// create.
+async fn assert_task_is_stored(router: &Router, body: &[u8], task: &Value) {
     let Some(id) = task["id"].as_str() else { return };
     let shown = answer(router, Method::GET, &format!("/v1/tasks/{id}"), Vec::new()).await;
     assert_eq!(shown, Some((200, task.clone())));
-    let sent: Value = serde_json::from_slice(body).expect("what is taken is JSON");
-    // A task with this key stood already, and is the answer.
+    let sent: Value = serde_json::from_slice(body).expect("an accepted body is JSON");
+    // An existing task with the dedup key may be the answer.
     let fields = if sent["dedup_key"].is_string() {
         &["name"][..]
     } else {
@@ -78,27 +82,27 @@ async fn assert_kept(router: &Router, body: &[u8], task: &Value) {
     for field in fields.iter().filter(|field| !sent[**field].is_null()) {
         assert_eq!(sent[*field], task[*field], "{field} of {sent}");
     }
-    assert!(task["next_due_at"].is_string() || task["dedup_key"].is_string(), "it will fire: {task}");
+    assert!(task["next_due_at"].is_string() || task["dedup_key"].is_string(), "a new task has a next moment: {task}");
 }
 
-async fn assert_kept_by_the_contract(router: &Router, body: &[u8], reply: &Value) {
+async fn assert_contract_task_is_stored(router: &Router, body: &[u8], reply: &Value) {
     let target =
-        format!("/v1/api/query-task-by-id?taskid={}", reply["taskid"].as_str().expect("it has an id"));
+        format!("/v1/api/query-task-by-id?taskid={}", reply["taskid"].as_str().expect("a created task has an id"));
     let (status, shown) = answer(router, Method::GET, &target, Vec::new()).await.unwrap();
-    let sent: Value = serde_json::from_slice(body).expect("what is taken is JSON");
+    let sent: Value = serde_json::from_slice(body).expect("an accepted body is JSON");
     assert_eq!((status, &shown["name"]), (200, &sent["name"]));
-    assert!(sent["dedup_key"].is_string() || shown["data"] == sent["data"], "{sent} is shown as {shown}");
+    assert!(sent["dedup_key"].is_string() || shown["data"] == sent["data"], "{sent} is stored as {shown}");
 }
 
 async fn entries(fixture: Box<dyn Fixture>, rounds: usize) {
     let shutdown = CancellationToken::new();
     let (state, _) = state(&*fixture, shutdown);
-    let fronts = Compat::default().all_on();
-    let router = router(state, LIMITS, Box::new(move |routes| mount(routes, &fronts)));
-    let mut taken = 0;
-    each("entries", rounds, async |input| taken += usize::from(checked(&router, &input).await)).await;
-    println!("{taken} requests were taken");
-    assert!(taken > 10, "hardly any request was taken");
+    let apis = Compat::default().all_on();
+    let router = router(state, LIMITS, Box::new(move |routes| mount(routes, &apis)));
+    let mut succeeded = 0;
+    each("entries", rounds, async |input| succeeded += usize::from(check(&router, &input).await)).await;
+    println!("{succeeded} requests succeeded");
+    assert!(succeeded > 10, "only {succeeded} requests succeeded");
     drop(router);
     fixture.close().await;
 }

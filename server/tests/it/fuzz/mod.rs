@@ -1,18 +1,18 @@
-//! Inputs that nobody thought of: samples from `corpus`, damaged by chance, for every decoder that reads what comes from outside.
+//! Random inputs for every decoder of external data: samples from `corpus` with random damage.
 //!
-//! A short run is part of the tests. The seed is printed; `TASKCENTER_TEST_FUZZ_SEED` repeats a run, and `TASKCENTER_TEST_FUZZ_TIMES`
-//! makes it that many times as long.
+//! The tests use fixed seeds; `cargo xtask fuzz` uses fresh ones. `TASKCENTER_TEST_FUZZ_SEED`
+//! repeats one seed, and `TASKCENTER_TEST_FUZZ_TIMES` multiplies the number of rounds.
 
 mod board;
 mod config;
 mod entries;
 mod mutate;
-mod people;
 mod records;
 mod rows;
+mod user_text;
 mod wire;
 
-/// The command line's reader of durations and moments, which no library exports.
-#[allow(dead_code, reason = "half of it writes tables")]
+/// Durations and moments of the command line. No library exports this module.
+#[allow(dead_code, reason = "the tables of the command line use the rest")]
 #[path = "../../../src/cli/when.rs"]
 mod when;

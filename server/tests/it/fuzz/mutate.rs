@@ -1,17 +1,24 @@
-//! Makes inputs that are nearly right: samples that are known to be interesting, with small damage.
+//! Inputs that are almost valid: samples of the corpus with small damage.
+//!
+//! The tests use fixed seeds, so that two runs of the same source check the same inputs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// The seed of a run that is to be repeated.
+/// Environment variable: the only seed to use, to repeat a run or to look for new failures.
 const SEED: &str = "TASKCENTER_TEST_FUZZ_SEED";
-/// How many times as many rounds as usual, for a long run.
+/// Environment variable: multiplies the number of rounds. Default: 1.
 const TIMES: &str = "TASKCENTER_TEST_FUZZ_TIMES";
+/// The seed of every target.
+const FIXED_SEED: u64 = 1;
+/// Seeds that once found a failure, by target. The inputs that failed are in
+/// `corpus/<target>/failed`.
+const FAILED_SEEDS: [(&str, u64); 1] = [("entries", 4_772_329_409_565_764_248)];
 
-/// What decoders stumble over.
+/// Text that decoders often handle wrongly.
 const TOKENS: &[&str] = &[
     "",
     "\u{0}",
@@ -91,6 +98,7 @@ const TOKENS: &[&str] = &[
     "\u{3000}",
 ];
 
+/// JSON values that decoders often handle wrongly.
 fn values() -> Vec<Value> {
     vec![
         Value::Null,
@@ -122,62 +130,93 @@ fn values() -> Vec<Value> {
     ]
 }
 
-fn seed() -> u64 {
+fn seeds(target: &str) -> Vec<u64> {
     match std::env::var(SEED) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEED} should be a whole number")),
-        Err(_) => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), SEED),
-    }
-}
-
-/// The samples of a target, by name.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fuzz/corpus").join(target);
-    let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 3, "{} is no corpus", dir.display());
-    paths.iter().map(|path| fs::read(path).unwrap()).collect()
-}
-
-/// Tells how to have the same again, where the test ends by a panic.
-struct Told {
-    target: &'static str,
-    seed: u64,
-    input: Vec<u8>,
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let input = self.input.escape_ascii();
-            println!("{}, {SEED}={}, with {} bytes: {input:.2000}", self.target, self.seed, self.input.len());
+        Ok(text) => vec![text.parse().unwrap_or_else(|_| panic!("{SEED}: {text:?} is not a whole number"))],
+        Err(_) => {
+            let failed = FAILED_SEEDS.iter().filter(|(of, _)| *of == target).map(|(_, seed)| *seed);
+            std::iter::once(FIXED_SEED).chain(failed).collect()
         }
     }
 }
 
-/// Checks every sample, and then so many inputs that are made of them.
-pub async fn each(target: &'static str, rounds: usize, mut check: impl AsyncFnMut(Vec<u8>)) {
-    let (seed, samples) = (seed(), corpus(target));
-    let times: usize = std::env::var(TIMES).map_or(1, |text| text.parse().expect("a whole number"));
-    println!("{target}: {} samples, {} rounds, {SEED}={seed}", samples.len(), rounds * times);
-    for sample in &samples {
-        let _told = Told { target, seed, input: sample.clone() };
-        check(sample.clone()).await;
-    }
-    let mut rng = Rng::with_seed(seed);
-    for _ in 0..rounds * times {
-        let input = made(&mut rng, &samples);
-        let _told = Told { target, seed, input: input.clone() };
-        check(input).await;
+fn times() -> usize {
+    std::env::var(TIMES).map_or(1, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{TIMES}: {text:?} is not a whole number"))
+    })
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fuzz/corpus").join(target)
+}
+
+/// The files of a directory in the order of their names.
+fn files(dir: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// An input under test. If the test panics, writes the input to a file and prints how to repeat the
+/// run.
+struct Input {
+    target: &'static str,
+    seed: u64,
+    bytes: Vec<u8>,
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Self { target, seed, bytes } = self;
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+        let file = dir.join(format!("{target}-{seed}"));
+        let is_written = fs::create_dir_all(&dir).and_then(|()| fs::write(&file, &bytes)).is_ok();
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("fuzz::");
+        println!("fuzz target {target} failed with {} bytes: {:.2000}", bytes.len(), bytes.escape_ascii());
+        println!("repeat: {SEED}={seed} cargo test -p taskcenter-server --test it {test}");
+        if is_written {
+            println!(
+                "keep: copy {} to server/tests/it/fuzz/corpus/{target}/failed/, and add the seed to FAILED_SEEDS in mutate.rs",
+                file.display()
+            );
+        }
     }
 }
 
-fn made(rng: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
+/// Calls `check` with every file of the corpus, and with `rounds` damaged samples of each seed.
+///
+/// Files in `failed` are checked unchanged and not mutated: a new one does not change what a seed
+/// generates.
+pub async fn each(target: &'static str, rounds: usize, mut check: impl AsyncFnMut(Vec<u8>)) {
+    let dir = corpus(target);
+    let (samples, failed) = (files(&dir), files(&dir.join("failed")));
+    assert!(samples.len() >= 3, "{}: expected at least 3 samples, found {}", dir.display(), samples.len());
+    let (seeds, rounds) = (seeds(target), rounds * times());
+    println!("{target}: {} files, {rounds} rounds of each of the seeds {seeds:?}", samples.len() + failed.len());
+    for bytes in samples.iter().chain(&failed) {
+        let input = Input { target, seed: seeds[0], bytes: bytes.clone() };
+        check(input.bytes.clone()).await;
+    }
+    for seed in seeds {
+        let mut rng = Rng::with_seed(seed);
+        for _ in 0..rounds {
+            let input = Input { target, seed, bytes: damaged(&mut rng, &samples) };
+            check(input.bytes.clone()).await;
+        }
+    }
+}
+
+fn damaged(rng: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
     let mut input = rng.choice(samples).cloned().unwrap_or_default();
     if rng.bool()
-        && let Some(changed) = another_value(rng, &input)
+        && let Some(replaced) = with_other_values(rng, &input)
     {
-        return changed;
+        return replaced;
     }
     for _ in 0..rng.usize(1..=4) {
         damage(rng, &mut input, samples);
@@ -185,8 +224,9 @@ fn made(rng: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
-/// One value of the JSON at the end of the input, exchanged for another.
-fn another_value(rng: &mut Rng, input: &[u8]) -> Option<Vec<u8>> {
+/// Replaces one or two values of the JSON document that ends the input. `None` if the input has
+/// none.
+fn with_other_values(rng: &mut Rng, input: &[u8]) -> Option<Vec<u8>> {
     let begin = input.iter().position(|byte| b"{[".contains(byte))?;
     let mut document: Value = serde_json::from_slice(&input[begin..]).ok()?;
     let values = values();
@@ -198,6 +238,7 @@ fn another_value(rng: &mut Rng, input: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
+/// A random value within `value`, or `value` itself.
 fn node<'a>(rng: &mut Rng, value: &'a mut Value) -> &'a mut Value {
     let inner = match value {
         Value::Array(items) if !items.is_empty() => items.len(),
@@ -210,11 +251,12 @@ fn node<'a>(rng: &mut Rng, value: &'a mut Value) -> &'a mut Value {
     let nth = rng.usize(..inner);
     match value {
         Value::Array(items) => node(rng, &mut items[nth]),
-        Value::Object(members) => node(rng, members.values_mut().nth(nth).expect("it is within")),
-        _ => unreachable!("it has inner values"),
+        Value::Object(members) => node(rng, members.values_mut().nth(nth).expect("nth is within the object")),
+        _ => unreachable!("checked above: the value has inner values"),
     }
 }
 
+/// Changes a few bytes: flips a bit, inserts, deletes, repeats, truncates, or splices.
 fn damage(rng: &mut Rng, input: &mut Vec<u8>, samples: &[Vec<u8>]) {
     let at = rng.usize(..=input.len());
     let end = (at + rng.usize(..=8)).min(input.len());

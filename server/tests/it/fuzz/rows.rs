@@ -1,4 +1,5 @@
-//! Stored rows: whatever stands in one, it is read or said to be corrupt, nobody stumbles, and the rows beside it are read as ever.
+//! Damaged rows in a store: the store reads a row or reports it as corrupt, and other rows stay
+//! readable.
 
 use async_trait::async_trait;
 #[cfg(feature = "cluster")]
@@ -17,17 +18,17 @@ use crate::store::mongo::MongoFixture;
 use crate::store::samples::{PAST, full_run, full_task, run, task};
 use crate::store::sqlite::SqliteFixture;
 
-/// Whoever can write into a store behind its back.
+/// Writes to a store without the checks of its adapter.
 #[async_trait]
 trait Damage: Fixture {
-    /// Sets a field of the row with this id to a value, as far as the store lets it stand there.
+    /// Sets a field of the row with this id, unless a constraint of the store refuses the value.
     async fn damage(&self, table: &str, id: &str, field: &str, value: &Value);
 }
 
-/// One of these, whatever was written.
-fn chosen<'a>(written: &str, names: &'a [String]) -> &'a str {
-    let known = names.iter().position(|name| name == written);
-    let sum = written.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+/// Returns the name that equals `input`, or one that depends on `input` only.
+fn choose<'a>(input: &str, names: &'a [String]) -> &'a str {
+    let known = names.iter().position(|name| name == input);
+    let sum = input.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     &names[known.unwrap_or(sum % names.len())]
 }
 
@@ -42,10 +43,10 @@ impl Damage for SqliteFixture {
             db.query_row(&format!("SELECT doc FROM {table} WHERE id = ?1"), [id], |row| row.get(0)).unwrap();
         let mut document: Value = serde_json::from_str(&document).unwrap();
         let members: Vec<String> = document.as_object().unwrap().keys().cloned().collect();
-        // Half of the damage is to the document, half to what stands beside it.
+        // Damages the document or one of the other columns.
         let (column, cell) = if members.iter().any(|member| member == field) || field.len().is_multiple_of(2)
         {
-            document[chosen(field, &members)] = value.clone();
+            document[choose(field, &members)] = value.clone();
             ("doc", Cell::Text(document.to_string()))
         } else {
             let cell = match value {
@@ -54,9 +55,9 @@ impl Damage for SqliteFixture {
                 Value::String(text) => Cell::Text(text.clone()),
                 other => Cell::Blob(other.to_string().into_bytes()),
             };
-            (chosen(field, &columns), cell)
+            (choose(field, &columns), cell)
         };
-        // The table refuses what is not of a column's type.
+        // The table refuses a value of the wrong type.
         let set = format!("UPDATE {table} SET {column} = ?2 WHERE id = ?1");
         let _ = db.execute(&set, rusqlite::params![id, cell]);
     }
@@ -70,25 +71,25 @@ impl Damage for MongoFixture {
         let row = rows.find_one(doc! { "_id": id }).await.unwrap().unwrap();
         let fields: Vec<String> = row.keys().filter(|name| *name != "_id").cloned().collect();
         let change = match value {
-            Value::Null => doc! { "$unset": { chosen(field, &fields): "" } },
-            // Moments are dates here.
+            Value::Null => doc! { "$unset": { choose(field, &fields): "" } },
+            // MongoDB stores moments as dates.
             Value::Number(number) if number.is_i64() && field.ends_with("_at") => {
                 let date = DateTime::from_millis(number.as_i64().unwrap());
-                doc! { "$set": { chosen(field, &fields): date } }
+                doc! { "$set": { choose(field, &fields): date } }
             }
             other => {
-                // A number that BSON does not have.
+                // BSON has no such number.
                 let Ok(other) = serialize_to_bson(other) else { return };
-                doc! { "$set": { chosen(field, &fields): other } }
+                doc! { "$set": { choose(field, &fields): other } }
             }
         };
-        // An index refuses some of it.
+        // A unique index may refuse the value.
         let _ = rows.update_one(doc! { "_id": id }, change).await;
     }
 }
 
-/// Read as something, or corrupt; whether it was read.
-fn read<T>(answer: Result<T, PortError>) -> bool {
+/// Returns whether a row was readable. Fails on any error other than a corrupt row.
+fn is_readable<T>(answer: Result<T, PortError>) -> bool {
     match answer {
         Ok(_) => true,
         Err(PortError::Corrupt(..)) => false,
@@ -96,25 +97,25 @@ fn read<T>(answer: Result<T, PortError>) -> bool {
     }
 }
 
-/// Every walk comes to its end.
-async fn walk(store: &dyn Store) {
+/// Calls every method that reads many rows.
+async fn read_all(store: &dyn Store) {
     let shards: Vec<u16> = (0..SHARDS).collect();
     let far = Moment::from_ms(i64::MAX);
-    read(store.due_tasks(&shards, far, 1_000).await);
-    read(store.runs_needing_attention(&shards, far, 1_000, false).await);
-    read(store.list_tasks(&TaskFilter::default(), &Page { limit: 1_000, before: None }).await);
-    read(store.list_runs(&RunFilter::default(), &RunPage { limit: 1_000, before: None }).await);
-    read(store.ready_runs(&[], 1_000).await);
-    read(store.queues().await);
-    read(store.backlog(far).await);
+    is_readable(store.due_tasks(&shards, far, 1_000).await);
+    is_readable(store.runs_needing_attention(&shards, far, 1_000, false).await);
+    is_readable(store.list_tasks(&TaskFilter::default(), &Page { limit: 1_000, before: None }).await);
+    is_readable(store.list_runs(&RunFilter::default(), &RunPage { limit: 1_000, before: None }).await);
+    is_readable(store.ready_runs(&[], 1_000).await);
+    is_readable(store.queues().await);
+    is_readable(store.backlog(far).await);
 }
 
 async fn rows(fixture: &dyn Damage, rounds: usize) {
     let store = fixture.one();
-    let (beside_task, beside_run) = (task(), run());
-    assert!(store.insert_tasks(vec![beside_task.clone()]).await.into_iter().all(|answer| answer.is_ok()));
-    store.insert_runs(std::slice::from_ref(&beside_run)).await.unwrap();
-    let (mut whole, mut corrupt) = (0, 0);
+    let (other_task, other_run) = (task(), run());
+    assert!(store.insert_tasks(vec![other_task.clone()]).await.into_iter().all(|answer| answer.is_ok()));
+    store.insert_runs(std::slice::from_ref(&other_run)).await.unwrap();
+    let (mut readable, mut corrupt) = (0, 0);
     each("rows", rounds, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
         let (field, value) = text.split_once(' ').unwrap_or((&text, "null"));
@@ -125,16 +126,16 @@ async fn rows(fixture: &dyn Damage, rounds: usize) {
         store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
         fixture.damage("tasks", task.id.as_str(), field, &value).await;
         fixture.damage("runs", run.id.as_str(), field, &value).await;
-        for read in [read(store.task(&task.id).await), read(store.run(&run.id).await)] {
-            *(if read { &mut whole } else { &mut corrupt }) += 1;
+        for row in [is_readable(store.task(&task.id).await), is_readable(store.run(&run.id).await)] {
+            *(if row { &mut readable } else { &mut corrupt }) += 1;
         }
-        walk(&*store).await;
-        assert_eq!(store.task(&beside_task.id).await.unwrap(), Some(beside_task.clone()));
-        assert_eq!(store.run(&beside_run.id).await.unwrap(), Some(beside_run.clone()));
+        read_all(&*store).await;
+        assert_eq!(store.task(&other_task.id).await.unwrap(), Some(other_task.clone()));
+        assert_eq!(store.run(&other_run.id).await.unwrap(), Some(other_run.clone()));
     })
     .await;
-    println!("{whole} rows were read, {corrupt} were corrupt");
-    assert!(whole > 10 && corrupt > 10, "{whole} read and {corrupt} corrupt prove little");
+    println!("{readable} rows were readable, {corrupt} were corrupt");
+    assert!(readable > 10 && corrupt > 10, "only {readable} readable and {corrupt} corrupt rows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

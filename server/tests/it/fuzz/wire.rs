@@ -1,4 +1,5 @@
-//! What comes over a wire: a message's properties, the answers that the SDK reads, bytes on the server's port.
+//! Data from the network: message properties, answers that the SDK reads, bytes on the server's
+//! port.
 
 use std::fmt::Debug;
 
@@ -16,20 +17,20 @@ use super::mutate::each;
 use crate::hostile::{Front, rest};
 use crate::http::{LIMITS, SHORT};
 
-/// What is read is read the same after it was written.
+/// Checks that a value survives writing and reading. Returns 1 if the bytes are a valid `T`.
 fn assert_stable<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) -> usize {
     let Ok(read) = serde_json::from_slice::<T>(bytes) else { return 0 };
-    let written = serde_json::to_vec(&read).expect("what was read can be written");
-    let again: T = serde_json::from_slice(&written).expect("what was written can be read");
+    let written = serde_json::to_vec(&read).expect("a decoded value can be encoded");
+    let again: T = serde_json::from_slice(&written).expect("an encoded value can be decoded");
     assert_eq!(again, read);
     1
 }
 
 #[tokio::test]
 async fn answers_that_the_sdk_reads() {
-    let mut taken = 0;
+    let mut valid = 0;
     each("answers", 3_000, async |input| {
-        taken += assert_stable::<LeasedRuns>(&input)
+        valid += assert_stable::<LeasedRuns>(&input)
             + assert_stable::<LeaseRequest>(&input)
             + assert_stable::<RenewRequest>(&input)
             + assert_stable::<SettleRequest>(&input)
@@ -48,20 +49,20 @@ async fn answers_that_the_sdk_reads() {
             + assert_stable::<OutcomeReport>(&input);
     })
     .await;
-    assert!(taken > 100, "hardly any input was read: {taken}");
+    assert!(valid > 100, "only {valid} inputs were valid");
 }
 
-/// Tells whatever a handler can ask for.
-async fn look(context: Context, _: serde_json::Value) -> Result<(), HandlerError> {
+/// Handler that calls every getter of the context.
+async fn read_context(context: Context, _: serde_json::Value) -> Result<(), HandlerError> {
     let _ = (context.lateness(), context.scheduled_at_ms(), context.claim(), context.attempt());
     let _ = (context.run_id().map(str::len), context.property("RUN_ID"), context.tag().len());
     Ok(())
 }
 
-/// `name=value` a line; what follows an empty line is the body.
+/// Input: `name=value` lines, an empty line, the body.
 #[tokio::test]
 async fn messages() {
-    let harness = Consumer::builder().on("*", look).harness().unwrap();
+    let harness = Consumer::builder().on("*", read_context).harness().unwrap();
     let mut handled = 0;
     each("messages", 1_500, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
@@ -74,7 +75,7 @@ async fn messages() {
         handled += usize::from(delivered.outcome == taskcenter_client::Outcome::Succeeded);
     })
     .await;
-    assert!(handled > 20, "hardly any message reached the handler: {handled}");
+    assert!(handled > 20, "only {handled} messages reached the handler");
 }
 
 #[tokio::test]
@@ -83,7 +84,7 @@ async fn bytes_on_the_servers_port() {
     let front = Front::in_memory(limits).await;
     each("bytes", 250, async |input| {
         let mut stream = front.connect().await;
-        // The server may have seen enough before it has all.
+        // The server may close the connection before it has read all bytes.
         let _ = stream.write_all(&input).await;
         let _ = stream.shutdown().await;
         let answers = rest(&mut stream).await;

@@ -4,6 +4,7 @@
 mod flood;
 mod fronts;
 mod inject;
+mod shapes;
 mod sizes;
 mod wire;
 

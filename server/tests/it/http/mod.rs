@@ -4,7 +4,7 @@ mod access;
 mod cluster;
 mod contract;
 mod faulty;
-mod front_routes;
+pub mod front_routes;
 mod limits;
 mod malformed;
 mod openapi;

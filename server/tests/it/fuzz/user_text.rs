@@ -1,4 +1,5 @@
-//! What people write: cron expressions, durations, moments, tag expressions, connection strings.
+//! Text that users write: cron expressions, durations, moments, tag expressions, connection
+//! strings.
 
 use jiff::Timestamp;
 use taskcenter_client::tag::Subscription;
@@ -10,7 +11,7 @@ use taskcenter_server::core::{Moment, Schedule, TaskId, tag};
 use super::mutate::each;
 use super::when;
 
-/// Ordinary days, the ends of the calendar, a changed clock, a day that never was.
+/// Ordinary days, both ends of the calendar, a clock change, and a day that Apia skipped.
 const ANCHORS: [i64; 7] = [
     0,
     2_000_000_000_000,
@@ -37,7 +38,7 @@ fn assert_strictly_later(expression: &str, anchor: Moment) {
 
 #[tokio::test]
 async fn cron() {
-    let mut taken = 0_usize;
+    let mut valid = 0_usize;
     each("cron", 400, async |input| {
         let expression = String::from_utf8_lossy(&input).into_owned();
         if let Err(error) = CronRule::parse(&expression, "Pacific/Apia") {
@@ -45,7 +46,7 @@ async fn cron() {
             assert!(!why.is_empty() && why.len() < 500, "{why}");
             return;
         }
-        taken += 1;
+        valid += 1;
         for anchor in ANCHORS {
             assert_strictly_later(&expression, Moment::from_ms(anchor));
         }
@@ -56,8 +57,8 @@ async fn cron() {
         assert!(task.is_err() || task.unwrap().next_due_at >= Some(now), "{expression:?}");
     })
     .await;
-    println!("{taken} expressions were taken");
-    assert!(taken > 12, "hardly any input reached the schedule");
+    println!("{valid} expressions were valid");
+    assert!(valid > 12, "only {valid} expressions were valid");
 }
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn durations_and_moments() {
         let text = String::from_utf8_lossy(&input).into_owned();
         match when::duration_ms(&text) {
             Ok(ms) => {
-                let ms = i64::try_from(ms).expect("a duration is no longer than the calendar");
+                let ms = i64::try_from(ms).expect("a duration fits the calendar");
                 let again = when::exactly(ms);
                 assert_eq!(when::duration_ms(&again), Ok(ms as u64), "{text:?} is written {again:?}");
                 assert!(!when::length(ms).is_empty());
@@ -92,18 +93,18 @@ async fn durations_and_moments() {
 async fn tags() {
     each("tags", 3_000, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
-        // The server's rule, and that of the SDK, which knows no length.
-        let (ours, theirs) = (tag::check(&text), taskcenter_client::tag::validate(&text));
-        assert!(ours.is_ok() == theirs.is_ok() || text.len() > tag::MAX_TAG_BYTES, "{text:?}");
+        // Server and SDK have the same rule; the SDK does not limit the length.
+        let (server, sdk) = (tag::check(&text), taskcenter_client::tag::validate(&text));
+        assert!(server.is_ok() == sdk.is_ok() || text.len() > tag::MAX_TAG_BYTES, "{text:?}");
         let Ok(subscription) = text.parse::<Subscription>() else { return };
         let written = subscription.to_string();
         assert_eq!(written.parse(), Ok(subscription.clone()), "{text:?} is written {written:?}");
-        assert!(ours.is_err() || subscription.matches(&text), "{text:?} matches itself");
+        assert!(server.is_err() || subscription.matches(&text), "{text:?} does not match itself");
     })
     .await;
 }
 
-async fn nothing(_: Context, _: serde_json::Value) -> Result<(), HandlerError> {
+async fn do_nothing(_: Context, _: serde_json::Value) -> Result<(), HandlerError> {
     Ok(())
 }
 
@@ -111,11 +112,11 @@ async fn nothing(_: Context, _: serde_json::Value) -> Result<(), HandlerError> {
 async fn connection_strings() {
     each("connections", 100, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
-        if let Err(error) = Consumer::builder().on("a", nothing).connect(&text) {
+        if let Err(error) = Consumer::builder().on("a", do_nothing).connect(&text) {
             let why = error.to_string();
             assert!(
                 !why.is_empty() && !why.contains("canary"),
-                "what is wrong is told without the secret: {why}"
+                "the message is empty or contains the secret: {why}"
             );
         }
     })
