@@ -1,4 +1,4 @@
-//! Which services there are, on which ports, and in which order they start.
+//! The services, their ports, and the order in which they start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,26 +9,26 @@ use crate::process::Home;
 use crate::remoting::Credentials;
 use crate::{mongo, redis, rocketmq};
 
-/// The user of the broker with access control.
+/// User of the broker with access control.
 pub const ACL_USER: Credentials = Credentials { access_key: "tcadmin", secret_key: "tcsecret12345" };
 
-/// What a service is.
+/// Kind of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// A MongoDB replica set of one node.
+    /// MongoDB replica set of one node.
     Mongo,
-    /// A Redis.
+    /// Redis server.
     Redis,
-    /// A RocketMQ name server.
+    /// RocketMQ name server.
     Namesrv(Security),
-    /// A RocketMQ broker, and the port of its name server.
+    /// RocketMQ broker, with the port of its name server.
     Broker(Security, u16),
 }
 
-/// What a RocketMQ server demands of its clients.
+/// What a RocketMQ server requires from its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Security {
-    /// Nothing.
+    /// Nothing: plain connections, unsigned requests.
     Open,
     /// Signed requests.
     Acl,
@@ -36,29 +36,30 @@ pub enum Security {
     Tls,
 }
 
-/// A set of services that start together.
+/// Set of services that start together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Profile {
     /// MongoDB, Redis, a RocketMQ name server and broker
     Plain,
-    /// Two more RocketMQ pairs: one with access control, one that enforces TLS
+    /// Also two more RocketMQ pairs: one with access control, one that requires TLS
     Secure,
 }
 
 /// One service of this checkout.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Its name on the command line, and of its directory.
+    /// Name on the command line, and name of the directory.
     pub name: &'static str,
-    /// The port it serves on the loopback interface.
+    /// Port on the loopback interface.
     pub port: u16,
-    /// What it is.
+    /// Kind of the service.
     pub kind: Kind,
     profile: Profile,
     root: PathBuf,
 }
 
-/// The fixed ports are none of the products' defaults, so that a developer's own servers are never touched.
+/// The ports differ from the defaults of the products, so that a developer's own servers stay
+/// untouched.
 const ALL: [(&str, u16, Kind, Profile); 8] = [
     ("mongo", 27117, Kind::Mongo, Profile::Plain),
     ("redis", 16379, Kind::Redis, Profile::Plain),
@@ -70,7 +71,7 @@ const ALL: [(&str, u16, Kind, Profile); 8] = [
     ("tls-broker", 22911, Kind::Broker(Security::Tls, 19878), Profile::Secure),
 ];
 
-/// Every service; their directories are below `root`.
+/// Returns all services. Their directories are below `root`.
 pub fn all(root: &Path) -> Vec<Service> {
     let service =
         |(name, port, kind, profile)| Service { name, port, kind, profile, root: root.to_path_buf() };
@@ -78,27 +79,28 @@ pub fn all(root: &Path) -> Vec<Service> {
 }
 
 impl Service {
-    /// The directory below which all services and downloads live.
+    /// Returns the directory of all services and downloads.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Its own directory and process.
+    /// Returns the directory and the process of this service.
     pub fn home(&self) -> Home {
         Home::new(self.root.join(self.name))
     }
 
-    /// Whether `up` with this profile starts it; the secure one comes on top of the plain one.
+    /// Returns whether `up` with this profile starts the service. `Secure` includes `Plain`.
     pub fn belongs_to(&self, profile: Profile) -> bool {
         self.profile == Profile::Plain || self.profile == profile
     }
 
-    /// Brokers start after, and stop before, the name servers that they register with.
+    /// Returns whether this is a broker. Brokers start after their name servers and stop before
+    /// them.
     pub fn is_broker(&self) -> bool {
         matches!(self.kind, Kind::Broker(..))
     }
 
-    /// Where clients find it.
+    /// Returns the address for clients.
     pub fn address(&self) -> String {
         match self.kind {
             Kind::Mongo => format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", self.port),
@@ -106,7 +108,8 @@ impl Service {
         }
     }
 
-    /// The variable by which tests learn the address; brokers are found by their name server.
+    /// Returns the environment variable that gives tests the address. Clients find brokers by their
+    /// name server.
     pub fn variable(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Mongo => Some("TASKCENTER_TEST_MONGODB_URI"),
@@ -118,7 +121,7 @@ impl Service {
         }
     }
 
-    /// The command that runs it in the foreground; downloads what that needs.
+    /// Returns the command that runs the service in the foreground. Downloads missing programs.
     pub fn command(&self) -> Result<Command> {
         match self.kind {
             Kind::Mongo => mongo::command(self),
@@ -128,7 +131,7 @@ impl Service {
         }
     }
 
-    /// Whether it does its work, not just listens.
+    /// Fails if the service does not work, even if it listens.
     pub fn probe(&self) -> Result<()> {
         match self.kind {
             Kind::Mongo => mongo::probe(self),
@@ -146,12 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_services_share_a_name_or_a_port() {
+    fn names_and_ports_are_unique() {
         let mut names = BTreeSet::new();
         let mut ports = BTreeSet::new();
         for service in all(Path::new("/services")) {
             assert!(names.insert(service.name));
-            // A broker also takes the port after its own, and the second before.
+            // A broker also listens on `port + 1` and `port - 2`.
             let taken = if service.is_broker() { &[-2, 0, 1][..] } else { &[0][..] };
             for offset in taken {
                 assert!(ports.insert(i32::from(service.port) + offset), "{} collides", service.name);
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broker_has_its_name_server_before_it_in_the_same_profile() {
+    fn every_broker_follows_its_name_server_in_the_same_profile() {
         let services = all(Path::new("/services"));
         for (index, service) in services.iter().enumerate() {
             if let Kind::Broker(security, port) = service.kind {
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_are_those_that_tests_assume() {
+    fn addresses_equal_the_defaults_of_the_tests() {
         let services = all(Path::new("/services"));
         let address = |name: &str| services.iter().find(|s| s.name == name).unwrap().address();
         assert_eq!(address("mongo"), "mongodb://127.0.0.1:27117/?replicaSet=rs0");

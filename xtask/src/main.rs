@@ -1,12 +1,14 @@
-//! Developer chores: `cargo xtask --help`.
-#![allow(clippy::disallowed_methods, reason = "a developer's chore measures real time")]
+//! Developer commands: `cargo xtask --help`.
+#![allow(clippy::disallowed_methods, reason = "developer commands measure real time")]
 
 mod cargo;
 mod catalog;
+mod check;
 mod deny;
 mod docker;
 mod download;
 mod faults;
+mod fuzz;
 mod mongo;
 mod net;
 mod process;
@@ -14,10 +16,10 @@ mod redis;
 mod remoting;
 mod rocketmq;
 mod services;
+mod steps;
 mod test;
 mod tls;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,47 +30,63 @@ use crate::catalog::Profile;
 use crate::process::Ending;
 use crate::services::Services;
 
-/// Developer chores of the task center.
+/// Developer commands of taskcenter
 ///
-/// Start with `cargo xtask test`: it starts the real back-ends, runs every check, and cleans up.
+/// While you work:      cargo xtask check      three minutes, no services needed
+/// Before you hand in:  cargo xtask test       everything, with real back ends
+/// Looking for bugs:    cargo xtask fuzz       fresh seeds until you stop it
+///                      cargo xtask faults     an hour of faults on a running system
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
 struct Arguments {
     #[command(subcommand)]
-    chore: Chore,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Chore {
-    /// Measure, with a release build
+enum Command {
+    /// Measure speed and memory with a release build
     Bench {
         #[command(subcommand)]
         benchmark: Benchmark,
     },
-    /// Check licences, banned crates and sources of everything that comes from outside, as deny.toml says
+    /// Check format, lints, unit tests, and all tests that need no services
+    ///
+    /// The store and HTTP tests run in memory and on SQLite. MongoDB, Redis and RocketMQ are not
+    /// compiled into these tests (no `cluster` feature).
+    Check,
+    /// Check licences, banned crates and sources of all dependencies, as deny.toml defines them
     Deny,
-    /// Break a running system in every way, and check that nothing was lost, doubled, early or late
+    /// Inject faults into a running system, and check that nothing is lost, doubled, early or late
     ///
-    /// Real servers on a MongoDB replica set of three, Redis and RocketMQ of their own, all below target/faults. Shows and keeps
-    /// figures for each scenario; docs/reliability.md explains them.
+    /// Starts real servers, a MongoDB replica set of three, Redis and RocketMQ below target/faults.
+    /// Prints and stores figures for each scenario; docs/reliability.md explains them.
     Faults(faults::Faults),
-    /// Start, stop and inspect the real MongoDB, Redis and RocketMQ that tests run against
+    /// Run the fuzz targets and the simulator with fresh seeds
     ///
-    /// They listen on the loopback interface only, on ports that are no product's default, and keep their logs and data
-    /// below target/services. One exception: a RocketMQ broker's replication port, the one after its own, cannot be
-    /// bound to an interface.
+    /// `cargo xtask test` uses fixed seeds, so that it is deterministic. This command draws a seed
+    /// for each round and prints it with the command that repeats the round. It ends at the first
+    /// failure; CONTRIBUTING.md says how to keep a seed that failed.
+    Fuzz(fuzz::Fuzz),
+    /// Start, stop and inspect the MongoDB, Redis and RocketMQ servers that the tests use
     ///
-    /// Programs are downloaded once, in pinned versions; redis-server, Java, Maven and pip come from the system (root on
-    /// Debian gets missing ones installed). Linux only.
+    /// The servers listen on the loopback interface, on ports that differ from the defaults of the
+    /// products, and keep logs and data below target/services. One exception: the replication port
+    /// of a RocketMQ broker, the one after its own, cannot be bound to an interface.
+    ///
+    /// Pinned programs are downloaded once. redis-server, Java, Maven and pip come from the system;
+    /// as root on Debian, missing ones are installed. Linux only.
     Services {
         #[command(subcommand)]
         action: Action,
     },
-    /// Run every check: services up, format, lint, all tests, services down, `faults --quick`
+    /// Run every check: licences, format, lints, all tests with services, and `faults --quick`
     ///
-    /// Services that ran before are left running. Tests find the services by TASKCENTER_TEST_* variables.
+    /// Starts the services that do not run and stops these at the end. Tests find the services by
+    /// TASKCENTER_TEST_* variables. Builds and tests the product also without the `cluster`
+    /// feature. Prints the time of each step and the ten slowest tests.
     Test {
-        /// Leave the services running afterwards, for a quick next time
+        /// Keep the services running afterwards: the next run starts faster
         #[arg(long)]
         keep: bool,
     },
@@ -76,9 +94,10 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// The embedded node: memory with many pending tasks, start-up with them, rates beside SQLite alone
+    /// Embedded server: memory and start-up time with many pending tasks, and rates compared with
+    /// plain SQLite
     Embedded {
-        /// Pending tasks
+        /// Number of pending tasks
         #[arg(long, default_value_t = 1_000_000)]
         tasks: usize,
     },
@@ -86,47 +105,48 @@ enum Benchmark {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Start what does not run, restart what does not answer, return when all work
+    /// Start missing services, restart those that do not answer, and wait until all work
     ///
-    /// Working means: a majority write in MongoDB, a write in Redis, a message sent to and pulled from RocketMQ.
-    /// The addresses are printed and written to target/services/env.
+    /// A service works when it completes a majority write (MongoDB), a write (Redis), or a send and
+    /// a pull of one message (RocketMQ). Prints the addresses and writes them to
+    /// target/services/env.
     Up {
-        /// Which services
+        /// Set of services
         #[arg(long, value_enum, default_value = "plain")]
         profile: Profile,
         /// Use Docker and config/compose.yaml (plain profile) instead of local processes
         #[arg(long, conflicts_with = "profile")]
         docker: bool,
     },
-    /// Stop what `up` started, and nothing else
+    /// Stop the services that `up` started
     Down {
-        /// Also delete data and logs; downloads stay
+        /// Also delete data and logs. Downloads stay
         #[arg(long)]
         wipe: bool,
         /// Stop the containers that `up --docker` started
         #[arg(long)]
         docker: bool,
     },
-    /// Show each service, its address and whether it works
+    /// List the services with address and state
     Status,
     /// Start one service and wait until it works
     Start {
-        /// The service's name, as `status` shows it
+        /// Name of the service, as `status` lists it
         name: String,
     },
-    /// Stop one service, e.g. to see what its users do without it
+    /// Stop one service
     Stop {
-        /// The service's name, as `status` shows it
+        /// Name of the service, as `status` lists it
         name: String,
-        /// A crash (SIGKILL) instead of a clean end
+        /// Crash the service (SIGKILL) instead of a clean stop
         #[arg(long)]
         kill: bool,
     },
     /// Stop one service and start it again
     RestartOne {
-        /// The service's name, as `status` shows it
+        /// Name of the service, as `status` lists it
         name: String,
-        /// A crash (SIGKILL) instead of a clean end
+        /// Crash the service (SIGKILL) instead of a clean stop
         #[arg(long)]
         kill: bool,
     },
@@ -134,24 +154,27 @@ enum Action {
 
 fn main() -> ExitCode {
     let Err(error) = run() else { return ExitCode::SUCCESS };
-    // One line: what failed, then why.
+    // On one line: the failure, then its causes.
     eprintln!("error: {error:#}");
     ExitCode::FAILURE
 }
 
 fn run() -> Result<()> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace directory is missing")?;
     let services = Services::new(&workspace.join("target/services"));
-    match Arguments::parse().chore {
-        Chore::Services { action } => act(action, &services, workspace),
-        Chore::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
-        Chore::Deny => deny::run(workspace, &workspace.join("target/services")),
-        Chore::Faults(faults) => faults::run(workspace, &faults),
-        Chore::Test { keep } => test::run(workspace, &services, keep),
+    match Arguments::parse().command {
+        Command::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
+        Command::Check => check::run(workspace),
+        Command::Deny => deny::run(workspace, &workspace.join("target/services")),
+        Command::Faults(faults) => faults::run(workspace, &faults),
+        Command::Fuzz(fuzz) => fuzz::run(workspace, &services, &fuzz),
+        Command::Services { action } => run_action(action, &services, workspace),
+        Command::Test { keep } => test::run(workspace, &services, keep),
     }
 }
 
-fn act(action: Action, services: &Services, workspace: &Path) -> Result<()> {
+fn run_action(action: Action, services: &Services, workspace: &Path) -> Result<()> {
     match action {
         Action::Up { docker: true, .. } => docker::up(workspace).and_then(|()| services.wait_for_plain()),
         Action::Up { profile, .. } => services.up(profile),
@@ -183,7 +206,7 @@ fn bench_embedded(workspace: &Path, tasks: usize) -> Result<()> {
         "--tasks",
         &tasks,
     ];
-    cargo::cargo(workspace, &BTreeMap::new(), &bench)
+    cargo::cargo(workspace, &cargo::Environment::new(), &bench)
 }
 
 fn ending(kill: bool) -> Ending {

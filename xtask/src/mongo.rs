@@ -1,6 +1,7 @@
-//! MongoDB: a one-node replica set, and the probe that a majority write works.
+//! MongoDB: the command of a one-node replica set, and a probe that makes a majority write.
 //!
-//! The probe speaks the wire protocol itself (one `OP_MSG` each way): the driver would make this crate slow to build.
+//! The probe implements the wire protocol (one `OP_MSG` each way): the driver takes minutes to
+//! build.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,11 +18,12 @@ use crate::net;
 const REPLICA_SET: &str = "rs0";
 const OP_MSG: i32 = 2013;
 const HEADER: usize = 16;
-/// An answer to the few commands used here has some hundred bytes; a foreign protocol would claim anything.
+/// Maximum length of an answer in bytes. Answers have some hundred bytes; another protocol may
+/// claim any length.
 const MAX_ANSWER: usize = 1 << 20;
 const ALREADY_INITIALIZED: i32 = 23;
 
-/// A mongod with a small cache, which does not linger when it is asked to stop.
+/// Returns the command of a mongod with a small cache and a fast stop.
 pub fn command(service: &Service) -> Result<Command> {
     let dir = service.home().dir().to_path_buf();
     let data = dir.join("data");
@@ -29,13 +31,15 @@ pub fn command(service: &Service) -> Result<Command> {
     let mut command = Command::new(download::mongod(service.root())?);
     command.args(["--bind_ip", "127.0.0.1", "--port", &service.port.to_string()]);
     command.args(["--replSet", REPLICA_SET, "--wiredTigerCacheSizeGB", "0.5", "--nounixsocket"]);
-    // On SIGTERM a primary waits this long for a successor, which a set of one never has (default 15 s).
+    // On SIGTERM a primary waits this long for a successor (default 15 s). A set of one has no
+    // successor.
     command.args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]);
     command.arg("--dbpath").arg(data);
     Ok(command)
 }
 
-/// The replica set has a writable primary, and a majority write is acknowledged. A fresh node is initiated on the way.
+/// Fails unless the replica set has a writable primary and acknowledges a majority write. Initiates
+/// a new node.
 pub fn probe(service: &Service) -> Result<()> {
     let mut stream = net::connect(service.port)?;
     let hello = run(&mut stream, &doc! { "hello": 1, "$db": "admin" })?;
@@ -54,7 +58,10 @@ pub fn probe(service: &Service) -> Result<()> {
     };
     let answer = run(&mut stream, &write)?;
     succeeded(&answer)?;
-    ensure!(!answer.contains_key("writeConcernError"), "no majority acknowledged a write: {answer}");
+    ensure!(
+        !answer.contains_key("writeConcernError"),
+        "MongoDB did not acknowledge a majority write: {answer}"
+    );
     Ok(())
 }
 
@@ -70,24 +77,25 @@ fn initiate(stream: &mut TcpStream, port: u16) -> Result<()> {
 
 fn succeeded(answer: &Document) -> Result<()> {
     let ok = answer.get_f64("ok").is_ok_and(|ok| ok > 0.0) && !answer.contains_key("writeErrors");
-    ensure!(ok, "MongoDB answers {answer}");
+    ensure!(ok, "MongoDB answered {answer}");
     Ok(())
 }
 
 fn run(stream: &mut TcpStream, command: &Document) -> Result<Document> {
     stream.write_all(&encode(command)?)?;
     let mut header = [0; HEADER];
-    stream.read_exact(&mut header).context("MongoDB does not answer")?;
+    stream.read_exact(&mut header).context("MongoDB did not answer")?;
     let length = int(&header, 0) as usize;
     if !(HEADER..MAX_ANSWER).contains(&length) || int(&header, 12) != OP_MSG {
-        bail!("the answer is not MongoDB's");
+        bail!("the answer is not in the protocol of MongoDB");
     }
     let mut body = vec![0; length - HEADER];
     stream.read_exact(&mut body)?;
     decode(&body)
 }
 
-/// Header (length, request id, response to, opcode), flags, section kind 0, one document.
+/// Encodes header (length, request id, response to, opcode), flags, section kind 0, and one
+/// document.
 fn encode(command: &Document) -> Result<Vec<u8>> {
     let document = command.to_vec()?;
     let length = HEADER + 5 + document.len();
@@ -114,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_states_its_own_length_and_carries_the_command() {
+    fn a_message_contains_its_length_and_the_command() {
         let command = doc! { "hello": 1, "$db": "admin" };
         let message = encode(&command).unwrap();
         assert_eq!(int(&message, 0) as usize, message.len());
@@ -130,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_answer_is_an_error_and_not_a_panic() {
+    fn a_truncated_answer_is_an_error() {
         assert!(decode(&[0, 0]).is_err());
         assert!(decode(&[0; 9]).is_err());
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// A frozen service accepts connections and never answers, so reads have a limit; a busy machine is slow, so the limit is
-/// generous: a service that others use must not be restarted for being slow.
+/// Timeout of reads and writes. A frozen service accepts connections and never answers. The timeout
+/// is long: a service that is slow on a busy machine must not be restarted.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connects to a port of this machine.
+/// Connects to a port on the loopback interface.
 pub fn connect(port: u16) -> Result<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))
@@ -20,7 +20,7 @@ pub fn connect(port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether anything accepts connections on a port of this machine.
+/// Returns whether a process accepts connections on this port of the loopback interface.
 pub fn is_taken(port: u16) -> bool {
     connect(port).is_ok()
 }

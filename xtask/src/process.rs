@@ -1,4 +1,4 @@
-//! Detached child processes, their pid files, and how to end exactly what was started here.
+//! Detached child processes and their pid files. Only processes that were started here are stopped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,36 +10,36 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::CommandExt;
 
-/// How a process is asked to end.
+/// How to stop a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// SIGTERM, then SIGKILL after a patience.
+    /// SIGTERM, then SIGKILL after [`STOP_TIMEOUT`].
     Graceful,
-    /// SIGKILL at once: a crash.
+    /// SIGKILL at once, as a crash.
     Kill,
 }
 
-/// A broker takes up to 20 s on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Maximum time of a stop. A broker takes up to 20 s on a busy machine.
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The directory of one service: pid file, log and data.
+/// Directory of one service with pid file, log and data.
 #[derive(Clone, Debug)]
 pub struct Home {
     dir: PathBuf,
 }
 
 impl Home {
-    /// The home at `dir`, which need not exist yet.
+    /// Creates a home at `dir`. The directory may be missing.
     pub fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// The directory itself.
+    /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Where the service's output goes.
+    /// Returns the file with the output of the service.
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -48,11 +48,12 @@ impl Home {
         self.dir.join("pid")
     }
 
-    /// Starts `command` so that it outlives this program, and remembers its pid.
+    /// Starts `command` as a detached process and writes its pid file.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         fs::create_dir_all(&self.dir)?;
         let log = File::create(self.log())?;
-        // Its own process group: Ctrl-C at the terminal, or the end of a CI step, is not for the services.
+        // Own process group: Ctrl-C at the terminal, or the end of a CI step, must not stop the
+        // services.
         let mut child = command
             .current_dir(&self.dir)
             .stdin(Stdio::null())
@@ -62,7 +63,7 @@ impl Home {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         fs::write(self.pid_file(), child.id().to_string())?;
-        // For an instant after its start a process has no command line, and could not be recognised.
+        // Right after its start a process has no command line, and `running` cannot recognise it.
         let start = Instant::now();
         while self.running().is_none()
             && child.try_wait()?.is_none()
@@ -73,29 +74,29 @@ impl Home {
         Ok(child)
     }
 
-    /// The pid of the running process that was started here, if there is one.
+    /// Returns the pid of the process that was started here, if it runs.
     pub fn running(&self) -> Option<Pid> {
         let pid: i32 = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
         owns(&self.dir, pid).then(|| Pid::from_raw(pid))?
     }
 
-    /// Ends the process that was started here; `false` if there was none.
+    /// Stops the process that was started here. Returns `false` if none runs.
     pub fn stop(&self, ending: Ending) -> Result<bool> {
         let Some(pid) = self.running() else { return Ok(false) };
         if ending == Ending::Graceful {
             signal(pid, Signal::TERM)?;
         }
-        if ending == Ending::Kill || !self.ends_within(PATIENCE) {
+        if ending == Ending::Kill || !self.ends_within(STOP_TIMEOUT) {
             signal(pid, Signal::KILL)?;
         }
-        if !self.ends_within(PATIENCE) {
-            bail!("process {} in {} does not end", pid, self.dir.display());
+        if !self.ends_within(STOP_TIMEOUT) {
+            bail!("process {} in {} does not end after SIGKILL", pid, self.dir.display());
         }
         fs::remove_file(self.pid_file())?;
         Ok(true)
     }
 
-    /// The last lines of the log, for an error message.
+    /// Returns the last lines of the log, for an error message.
     pub fn log_tail(&self) -> String {
         let text = fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -103,9 +104,9 @@ impl Home {
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
 
-    fn ends_within(&self, patience: Duration) -> bool {
+    fn ends_within(&self, timeout: Duration) -> bool {
         let start = Instant::now();
-        while start.elapsed() < patience {
+        while start.elapsed() < timeout {
             if self.running().is_none() {
                 return true;
             }
@@ -117,14 +118,15 @@ impl Home {
 
 fn signal(pid: Pid, signal: Signal) -> Result<()> {
     match kill_process(pid, signal) {
-        // It ended between the look and the signal.
+        // The process ended before the signal.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
     }
 }
 
-/// Whether `pid` still is the process started in `dir`. Pids are reused, so both its working directory and its
-/// command line must point there. A zombie has neither, and counts as ended.
+/// Returns whether `pid` is the process that was started in `dir`. Pids are reused, so both the
+/// working directory and the command line must contain `dir`. A zombie has neither and counts as
+/// ended.
 fn owns(dir: &Path, pid: i32) -> bool {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let Ok(cwd) = fs::read_link(proc.join("cwd")) else { return false };
@@ -138,7 +140,7 @@ mod tests {
 
     fn sleeper(home: &Home) -> Command {
         let mut command = Command::new("sh");
-        // The directory as `$0` puts it on the command line, as each real service does.
+        // `$0` puts the directory on the command line, as each real service does.
         command.args(["-c", "sleep 60; :"]).arg(home.dir());
         command
     }
@@ -150,39 +152,39 @@ mod tests {
     }
 
     #[test]
-    fn starts_finds_and_ends_its_own_process() {
+    fn starts_finds_and_stops_its_own_process() {
         let (_dir, home) = home();
         let mut child = home.spawn(&mut sleeper(&home)).unwrap();
         assert!(home.running().is_some());
         assert!(home.stop(Ending::Kill).unwrap());
         child.wait().unwrap();
         assert!(home.running().is_none());
-        assert!(!home.stop(Ending::Kill).unwrap(), "nothing is left to stop");
+        assert!(!home.stop(Ending::Kill).unwrap(), "no process is left");
     }
 
     #[test]
-    fn a_reused_pid_is_not_ours() {
+    fn a_reused_pid_is_not_recognised() {
         let (_dir, home) = home();
-        let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
-        fs::write(home.dir().join("pid"), stranger.id().to_string()).unwrap();
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        fs::write(home.dir().join("pid"), other.id().to_string()).unwrap();
         assert!(home.running().is_none());
         assert!(!home.stop(Ending::Graceful).unwrap());
-        assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives");
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
+        assert!(other.try_wait().unwrap().is_none(), "the other process still runs");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]
-    fn a_stranger_that_works_in_our_directory_is_not_ours() {
+    fn another_process_in_the_directory_is_not_recognised() {
         let (_dir, home) = home();
-        let mut stranger = Command::new("sleep").arg("60").current_dir(home.dir()).spawn().unwrap();
-        assert!(!owns(home.dir(), stranger.id() as i32));
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
+        let mut other = Command::new("sleep").arg("60").current_dir(home.dir()).spawn().unwrap();
+        assert!(!owns(home.dir(), other.id() as i32));
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]
-    fn a_missing_or_broken_pid_file_means_nothing_runs() {
+    fn a_missing_or_invalid_pid_file_means_that_no_process_runs() {
         let (_dir, home) = home();
         assert!(home.running().is_none());
         fs::write(home.dir().join("pid"), "not a number").unwrap();
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_tail_is_short() {
+    fn the_log_tail_has_eight_lines() {
         let (_dir, home) = home();
         let lines: Vec<String> = (0..100).map(|i| i.to_string()).collect();
         fs::write(home.log(), lines.join("\n")).unwrap();

@@ -1,7 +1,8 @@
-//! The little of RocketMQ's remoting protocol that a probe needs.
+//! The part of the remoting protocol of RocketMQ that a probe needs.
 //!
-//! A frame is: its length, the header's length (the top byte names the header's encoding, 0 for JSON), the JSON header,
-//! the body. An `mqadmin` call would ask the same, but starts a JVM for seconds each time.
+//! A frame has: its length, the length of the header (the top byte is the encoding, 0 for JSON),
+//! the JSON header, the body. `mqadmin` could send these requests, but each call starts a JVM for
+//! seconds.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,33 +14,34 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha1::Sha1;
 
-/// The request codes used by the probes.
+/// Codes of requests and answers.
 pub mod code {
-    /// Store one message.
+    /// Stores one message.
     pub const SEND_MESSAGE: i64 = 10;
-    /// Read messages from one queue.
+    /// Reads messages from one queue.
     pub const PULL_MESSAGE: i64 = 11;
-    /// Change a broker's settings.
+    /// Changes settings of a broker.
     pub const UPDATE_BROKER_CONFIG: i64 = 25;
-    /// Which brokers serve a topic.
+    /// Returns the brokers of a topic.
     pub const GET_ROUTE: i64 = 105;
-    /// Which brokers there are.
+    /// Returns all brokers.
     pub const GET_CLUSTER: i64 = 106;
-    /// The answer when all went well.
+    /// Answer: the request succeeded.
     pub const SUCCESS: i64 = 0;
-    /// The answer of a broker with access control to a caller it does not know.
+    /// Answer of a broker with access control to an unknown caller.
     pub const NO_PERMISSION: i64 = 16;
 }
 
-/// An answer has some hundred bytes; a foreign protocol would claim anything.
+/// Maximum length of a frame in bytes. Answers have some hundred bytes; another protocol may claim
+/// any length.
 const MAX_FRAME: usize = 16 << 20;
 
-/// Who asks, where access control is on.
+/// User of a broker with access control.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials {
-    /// The user's name.
+    /// Name of the user.
     pub access_key: &'static str,
-    /// The user's password.
+    /// Password of the user.
     pub secret_key: &'static str,
 }
 
@@ -51,24 +53,25 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with its header fields and no body.
+    /// Creates a request with header fields and without a body.
     pub fn new<const N: usize>(code: i64, fields: [(&'static str, &str); N]) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         Self { code, fields, body: Vec::new() }
     }
 
-    /// The same with a body.
+    /// Sets the body.
     pub fn body(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         self
     }
 
-    /// The same, signed: HMAC-SHA1 over the fields' values in the order of their names, then the body.
+    /// Signs the request: HMAC-SHA1 over the values of the fields in the order of their names, then
+    /// the body.
     pub fn signed(mut self, credentials: Option<Credentials>) -> Self {
         let Some(Credentials { access_key, secret_key }) = credentials else { return self };
         self.fields.insert("AccessKey", access_key.to_owned());
         let mut mac =
-            Hmac::<Sha1>::new_from_slice(secret_key.as_bytes()).expect("a key of any length will do");
+            Hmac::<Sha1>::new_from_slice(secret_key.as_bytes()).expect("HMAC accepts a key of any length");
         self.fields.values().for_each(|value| mac.update(value.as_bytes()));
         mac.update(&self.body);
         self.fields.insert("Signature", STANDARD.encode(mac.finalize().into_bytes()));
@@ -94,25 +97,25 @@ impl Request {
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Zero for success.
+    /// Code; [`code::SUCCESS`] is 0.
     pub code: i64,
-    /// The header fields.
+    /// Header fields.
     pub fields: Value,
-    /// What went wrong, in words.
+    /// Error message.
     pub remark: String,
-    /// The body as text: bodies read here are JSON or a message whose text is searched for.
+    /// Body as text: JSON, or messages in which a probe searches for a text.
     pub body: String,
 }
 
 impl Answer {
-    /// One header field, empty if absent.
+    /// Returns a header field, or an empty text.
     pub fn field(&self, name: &str) -> &str {
         self.fields[name].as_str().unwrap_or_default()
     }
 
-    /// This answer, if it reports success.
+    /// Returns this answer if its code is [`code::SUCCESS`].
     pub fn success(self) -> Result<Self> {
-        ensure!(self.code == code::SUCCESS, "RocketMQ answers {}: {}", self.code, self.remark);
+        ensure!(self.code == code::SUCCESS, "RocketMQ answered {}: {}", self.code, self.remark);
         Ok(self)
     }
 }
@@ -122,9 +125,9 @@ pub fn call(stream: &mut (impl Read + Write), request: &Request) -> Result<Answe
     stream.write_all(&request.encode())?;
     stream.flush()?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length).context("RocketMQ does not answer")?;
+    stream.read_exact(&mut length).context("RocketMQ did not answer")?;
     let length = u32::from_be_bytes(length) as usize;
-    ensure!((4..MAX_FRAME).contains(&length), "the answer is not RocketMQ's");
+    ensure!((4..MAX_FRAME).contains(&length), "the answer is not in the protocol of RocketMQ");
     let mut frame = vec![0; length];
     stream.read_exact(&mut frame)?;
     decode(&frame)
@@ -132,7 +135,7 @@ pub fn call(stream: &mut (impl Read + Write), request: &Request) -> Result<Answe
 
 fn decode(frame: &[u8]) -> Result<Answer> {
     let mark = frame.first_chunk::<4>().context("the answer is too short")?;
-    // The top byte is the encoding; a JSON request is answered in JSON.
+    // The top byte is the encoding. The answer to a JSON request is JSON.
     let header_length = (u32::from_be_bytes(*mark) & 0x00FF_FFFF) as usize;
     let header = frame.get(4..4 + header_length).context("the answer is too short")?;
     let header: Value = serde_json::from_slice(header).context("the answer's header is not JSON")?;
@@ -149,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_states_both_lengths_and_ends_with_the_body() {
+    fn a_frame_contains_both_lengths_and_ends_with_the_body() {
         let frame = Request::new(code::SEND_MESSAGE, [("topic", "t")]).body(b"hello").encode();
         let total = u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize;
         assert_eq!(total, frame.len() - 4);
@@ -172,23 +175,23 @@ mod tests {
     }
 
     #[test]
-    fn without_credentials_nothing_is_added() {
+    fn without_credentials_a_request_is_not_signed() {
         assert_eq!(Request::new(1, [("topic", "t")]).signed(None).fields.len(), 1);
     }
 
     #[test]
-    fn a_broken_answer_is_an_error_and_not_a_panic() {
+    fn an_invalid_answer_is_an_error() {
         assert!(decode(&[]).is_err());
         assert!(decode(&[0, 0, 0, 9, b'{']).is_err());
         assert!(decode(&[0, 0, 0, 2, b'{', b'}']).is_err());
     }
 
     #[test]
-    fn an_answer_that_reports_failure_is_an_error_with_its_words() {
+    fn a_failure_is_an_error_with_the_remark() {
         let header = br#"{"code":17,"remark":"No topic"}"#;
         let mut frame = (header.len() as u32).to_be_bytes().to_vec();
         frame.extend(header);
         let error = decode(&frame).unwrap().success().unwrap_err();
-        assert_eq!(error.to_string(), "RocketMQ answers 17: No topic");
+        assert_eq!(error.to_string(), "RocketMQ answered 17: No topic");
     }
 }

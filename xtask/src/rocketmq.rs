@@ -1,4 +1,5 @@
-//! RocketMQ: the name server's and the broker's configuration, and the probes that a message really goes through.
+//! RocketMQ: commands and configuration of name server and broker, and a probe that sends and pulls
+//! a message.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,12 +17,13 @@ use crate::remoting::{Answer, Credentials, Request, call, code};
 use crate::tls;
 
 const PROBE_TOPIC: &str = "xtask_probe";
-/// The broker's own topic, after which it models topics that are created on first use.
+/// Topic that the broker copies when it creates a topic on first use.
 const TEMPLATE_TOPIC: &str = "TBW102";
-/// A message becomes visible to a pull a few milliseconds after its send is answered.
-const PULLS: usize = 50;
+/// Maximum number of pulls of the probe. A message is visible a few milliseconds after the answer
+/// to its send.
+const MAX_PULLS: usize = 50;
 
-/// The command of a name server.
+/// Returns the command of a name server.
 pub fn namesrv(service: &Service, security: Security) -> Result<Command> {
     let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", service.port);
     let mut command = java(service, security, &["-Xms64m", "-Xmx256m"])?;
@@ -29,7 +31,7 @@ pub fn namesrv(service: &Service, security: Security) -> Result<Command> {
     configure(service, command, &config)
 }
 
-/// The command of a broker that registers with the name server on port `namesrv`.
+/// Returns the command of a broker that registers with the name server on port `namesrv`.
 pub fn broker(service: &Service, security: Security, namesrv: u16) -> Result<Command> {
     let config = broker_config(service.home().dir(), service.port, security, namesrv);
     let mut command = java(service, security, &["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"])?;
@@ -49,13 +51,13 @@ fn java(service: &Service, security: Security, memory: &[&str]) -> Result<Comman
     let jars = download::rocketmq(service.root())?;
     let home = service.home();
     let mut command = Command::new("java");
-    // JDK 17 closes what the broker's mapped files reach into.
+    // The mapped files of the broker use internals that JDK 17 does not export.
     command.args([
         "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
         "--add-opens=java.base/java.nio=ALL-UNNAMED",
     ]);
     command.args(memory);
-    // Logs, and whatever no setting moves elsewhere, go below the home directory.
+    // Logs, and all files without a setting for their place, are written below `user.home`.
     command.arg(format!("-Duser.home={}", home.dir().display()));
     if security == Security::Tls {
         command.args(tls::server_properties(service.root())?);
@@ -74,12 +76,12 @@ fn broker_config(dir: &Path, port: u16, security: Security, namesrv: u16) -> Str
          storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
          autoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\nenableMixedMessageType=true\n"
     );
-    // The shortest period there is: a restarted name server knows the broker again after 10 s, not 30.
+    // Minimum: a restarted name server knows the broker after 10 s instead of 30 s.
     config += "registerNameServerPeriod=10000\n";
-    // Small files: a test broker starts fast and stays small.
+    // Small files: a test broker starts fast and uses little disk space.
     config += "mappedFileSizeCommitLog=134217728\nmappedFileSizeConsumeQueue=600000\nmaxHashSlotNum=100000\n\
                maxIndexNum=400000\nmappedFileSizeTimerLog=1048576\n";
-    // A developer's disk may be fuller than a server's should be.
+    // The defaults stop the broker on a disk that is 90 % full.
     config += "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=98\ndiskSpaceWarningLevelRatio=99\n";
     if security == Security::Acl {
         config += &acl_config();
@@ -102,41 +104,42 @@ fn acl_config() -> String {
     )
 }
 
-/// The name server answers which brokers there are; none is a healthy answer too.
+/// Fails unless the name server answers. An empty list of brokers is a valid answer.
 pub fn probe_namesrv(service: &Service, security: Security) -> Result<()> {
-    ask(service, service.port, security, &Request::new(code::GET_CLUSTER, []))?.success()?;
+    call_port(service, service.port, security, &Request::new(code::GET_CLUSTER, []))?.success()?;
     Ok(())
 }
 
-/// The name server routes to the broker, and a message sent to the broker can be pulled from it.
+/// Fails unless the name server knows the broker, and the broker stores a message and returns it.
 pub fn probe_broker(service: &Service, security: Security, namesrv: u16) -> Result<()> {
     let route =
         Request::new(code::GET_ROUTE, [("topic", TEMPLATE_TOPIC), ("acceptStandardJsonOnly", "true")]);
-    let route = ask(service, namesrv, security, &route)?;
+    let route = call_port(service, namesrv, security, &route)?;
     let credentials = (security == Security::Acl).then_some(ACL_USER);
     if !route.body.contains(&service.address()) {
-        ask(service, service.port, security, &register().signed(credentials))?.success()?;
+        call_port(service, service.port, security, &register().signed(credentials))?.success()?;
         bail!("the name server does not know the broker yet");
     }
     if security == Security::Acl {
-        let unsigned = ask(service, service.port, security, &send())?;
+        let unsigned = call_port(service, service.port, security, &send())?;
         ensure!(unsigned.code == code::NO_PERMISSION, "the broker accepts an unsigned message");
     }
-    let sent = ask(service, service.port, security, &send().signed(credentials))?.success()?;
+    let sent = call_port(service, service.port, security, &send().signed(credentials))?.success()?;
     let offset = sent.field("queueOffset");
-    for _ in 0..PULLS {
-        let pulled = ask(service, service.port, security, &pull(offset).signed(credentials))?;
+    for _ in 0..MAX_PULLS {
+        let pulled = call_port(service, service.port, security, &pull(offset).signed(credentials))?;
         if pulled.code == code::SUCCESS && pulled.body.contains(PROBE_TOPIC) {
             return Ok(());
         }
         ensure!(pulled.code != code::NO_PERMISSION, "the broker refuses a pull: {}", pulled.remark);
         sleep(Duration::from_millis(20));
     }
-    bail!("the broker does not return the message it accepted");
+    bail!("the broker did not return a message that it has stored");
 }
 
-/// Makes a broker register now. It does so by itself when it starts, but often before it has found its name server, and
-/// then again only after its period. Writing its (default) permission has this effect and no other.
+/// Request that makes a broker register at once. A broker registers at its start, often before it
+/// finds its name server, and then after its period. A write of its (default) permission triggers a
+/// registration and changes nothing.
 fn register() -> Request {
     Request::new(code::UPDATE_BROKER_CONFIG, []).body(b"brokerPermission=6")
 }
@@ -163,7 +166,7 @@ fn pull(offset: &str) -> Request {
         ("queueId", "0"),
         ("queueOffset", offset),
         ("maxMsgNums", "1"),
-        // The subscription comes with the request: no consumer is registered.
+        // The request contains the subscription: no consumer is registered.
         ("sysFlag", "4"),
         ("subscription", "*"),
         ("subVersion", "0"),
@@ -173,7 +176,7 @@ fn pull(offset: &str) -> Request {
     Request::new(code::PULL_MESSAGE, fields)
 }
 
-fn ask(service: &Service, port: u16, security: Security, request: &Request) -> Result<Answer> {
+fn call_port(service: &Service, port: u16, security: Security, request: &Request) -> Result<Answer> {
     let mut stream = open(service.root(), port, security)?;
     call(&mut stream, request).with_context(|| format!("on port {port}"))
 }
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_stays_on_the_loopback_interface_and_in_its_directory() {
+    fn a_broker_uses_only_the_loopback_interface_and_its_directory() {
         let config = broker_config(Path::new("/services/broker"), 20911, Security::Open, 19876);
         for line in
             ["bindAddress=127.0.0.1", "brokerIP1=127.0.0.1", "storePathRootDir=/services/broker/store"]

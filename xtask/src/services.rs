@@ -1,4 +1,4 @@
-//! Start, stop and look at the services, however they were left.
+//! Starts, stops and inspects the services, also after a crash.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,10 +13,12 @@ use crate::catalog::{ACL_USER, Profile, Service, all};
 use crate::process::Ending;
 use crate::{net, tls};
 
-/// A cold JVM on a busy machine takes several seconds, a mongod's recovery more.
-const READY_WITHIN: Duration = Duration::from_mins(2);
-/// Longer than a broker's period of registration.
-const REPAIR_AFTER: Duration = Duration::from_secs(12);
+/// Maximum time of a start. A JVM on a busy machine takes several seconds, a recovery of mongod
+/// longer.
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
+/// Time after which a service that does not answer is restarted. Longer than the registration
+/// period of a broker.
+const RESTART_AFTER: Duration = Duration::from_secs(12);
 
 /// The services of one checkout.
 pub struct Services {
@@ -25,12 +27,13 @@ pub struct Services {
 }
 
 impl Services {
-    /// The services whose files live below `root`.
+    /// Services whose files are below `root`.
     pub fn new(root: &Path) -> Self {
         Self { all: all(root), root: root.to_path_buf() }
     }
 
-    /// Starts what does not run, repairs what does not answer, and returns when all of the profile work.
+    /// Starts missing services of a profile, restarts those that do not answer, and waits until all
+    /// work.
     pub fn up(&self, profile: Profile) -> Result<()> {
         let _lock = self.lock()?;
         let wanted: Vec<&Service> = self.all.iter().filter(|service| service.belongs_to(profile)).collect();
@@ -40,7 +43,7 @@ impl Services {
         self.write_environment()
     }
 
-    /// Waits for services that something else starts.
+    /// Waits for plain services that another program starts.
     pub fn wait_for_plain(&self) -> Result<()> {
         for service in self.all.iter().filter(|service| service.belongs_to(Profile::Plain)) {
             wait_until_ready(service, Instant::now(), &mut || true)?;
@@ -48,13 +51,13 @@ impl Services {
         self.write_environment()
     }
 
-    /// Stops what was started here; `wipe` also deletes its data.
+    /// Stops all services that were started here. `wipe` also deletes their data.
     pub fn down(&self, wipe: bool) -> Result<()> {
         let names: Vec<&str> = self.all.iter().map(|service| service.name).collect();
         self.stop_all(&names, wipe)
     }
 
-    /// The names of the services that were started here and run.
+    /// Returns the names of running services that were started here.
     pub fn running(&self) -> Vec<&'static str> {
         self.all
             .iter()
@@ -72,7 +75,7 @@ impl Services {
         stop_together(&rest, wipe)
     }
 
-    /// Starts one service, or leaves it as it is if it works.
+    /// Starts one service, unless it works.
     pub fn start(&self, name: &str) -> Result<()> {
         let _lock = self.lock()?;
         start_all(&[self.find(name)?])
@@ -91,12 +94,13 @@ impl Services {
         }
     }
 
-    /// What tests need to find the services; the secure ones only while they run.
+    /// Returns the variables by which tests find the services. Includes secure services only while
+    /// they run.
     pub fn environment(&self) -> BTreeMap<&'static str, String> {
         let mut variables = BTreeMap::new();
         for service in &self.all {
-            let there = service.belongs_to(Profile::Plain) || service.home().running().is_some();
-            if let Some(name) = service.variable().filter(|_| there) {
+            let is_listed = service.belongs_to(Profile::Plain) || service.home().running().is_some();
+            if let Some(name) = service.variable().filter(|_| is_listed) {
                 variables.insert(name, service.address());
             }
         }
@@ -116,18 +120,19 @@ impl Services {
             self.environment().into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let file = self.root.join("env");
         fs::write(&file, lines.concat())?;
-        eprintln!("The addresses, also in {}:", file.display());
+        eprintln!("Addresses (written to {}):", file.display());
         print!("{}", lines.concat());
         Ok(())
     }
 
     fn find(&self, name: &str) -> Result<&Service> {
         let names: Vec<&str> = self.all.iter().map(|service| service.name).collect();
-        let unknown = || anyhow!("no service {name:?}; there are: {}", names.join(", "));
+        let unknown = || anyhow!("unknown service {name:?}: use one of {}", names.join(", "));
         self.all.iter().find(|service| service.name == name).ok_or_else(unknown)
     }
 
-    /// Two commands at a time would repair each other's half-started services. The lock ends with the file's handle.
+    /// Locks the directory: two commands at once would restart each other's services. The lock ends
+    /// with the handle.
     fn lock(&self) -> Result<File> {
         fs::create_dir_all(&self.root)?;
         let file = File::create(self.root.join("lock"))?;
@@ -136,7 +141,7 @@ impl Services {
     }
 }
 
-/// Starts them all first, then waits for each: the waits overlap.
+/// Starts all services, then waits for each, so that the waits overlap.
 fn start_all(services: &[&Service]) -> Result<()> {
     let start = Instant::now();
     let mut started = Vec::new();
@@ -159,11 +164,12 @@ fn start_all(services: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-/// A process that is there but does not work gets some time: a broker needs it to find a name server that came back.
+/// Returns whether a service works. Waits up to [`RESTART_AFTER`] for a running process: a broker
+/// needs time to find a restarted name server.
 fn works(service: &Service) -> bool {
     let start = Instant::now();
     while service.probe().is_err() {
-        if service.home().running().is_none() || start.elapsed() > REPAIR_AFTER {
+        if service.home().running().is_none() || start.elapsed() > RESTART_AFTER {
             return false;
         }
         sleep(Duration::from_millis(100));
@@ -171,15 +177,15 @@ fn works(service: &Service) -> bool {
     true
 }
 
-/// Starts a service that does not work, after ending what is left of it.
+/// Starts a service. Kills a process of the service that does not work.
 fn spawn(service: &Service) -> Result<Child> {
     let home = service.home();
-    // It had its time to answer, so a polite request would only cost more of it.
+    // The process did not answer for `RESTART_AFTER`: a graceful stop would take longer.
     if end(service, Ending::Kill)? {
-        eprintln!("{:12} did not answer: restarting it", service.name);
+        eprintln!("{:12} did not answer; restarting", service.name);
     }
     if net::is_taken(service.port) {
-        bail!("{}: port {} belongs to a process that was not started here", service.name, service.port);
+        bail!("{}: port {} is in use by another process: stop that process", service.name, service.port);
     }
     home.spawn(&mut service.command()?)
 }
@@ -189,9 +195,14 @@ fn wait_until_ready(service: &Service, start: Instant, alive: &mut dyn FnMut() -
         let Err(error) = service.probe() else { return Ok(()) };
         let home = service.home();
         if !alive() {
-            bail!("{} ended while it started; {}:\n{}", service.name, home.log().display(), home.log_tail());
+            bail!(
+                "{} ended during its start; last lines of {}:\n{}",
+                service.name,
+                home.log().display(),
+                home.log_tail()
+            );
         }
-        if start.elapsed() > READY_WITHIN {
+        if start.elapsed() > READY_TIMEOUT {
             return Err(error.context(format!(
                 "{} is not ready; see {}",
                 service.name,
@@ -206,7 +217,7 @@ fn stop_together(services: &[&Service], wipe: bool) -> Result<()> {
     let stops = std::thread::scope(|scope| {
         let stops: Vec<_> =
             services.iter().map(|service| scope.spawn(|| stop(service, Ending::Graceful, wipe))).collect();
-        stops.into_iter().map(|handle| handle.join().expect("a stop does not panic")).collect::<Vec<_>>()
+        stops.into_iter().map(|handle| handle.join().expect("a stop never panics")).collect::<Vec<_>>()
     });
     stops.into_iter().collect()
 }
@@ -222,7 +233,8 @@ fn stop(service: &Service, ending: Ending, wipe: bool) -> Result<()> {
     Ok(())
 }
 
-/// Ends the process, and waits until its port is free: a killed process closes its files after it is gone for `/proc`.
+/// Stops the process and waits until its port is free: a killed process closes its sockets after it
+/// has left `/proc`.
 fn end(service: &Service, ending: Ending) -> Result<bool> {
     let ended = service.home().stop(ending)?;
     let start = Instant::now();
@@ -235,13 +247,16 @@ fn end(service: &Service, ending: Ending) -> Result<bool> {
 fn state(service: &Service) -> String {
     match (service.probe(), service.home().running()) {
         (Ok(()), _) => state_when_up(service),
-        (Err(error), Some(pid)) => format!("pid {pid} does not work: {error:#}"),
+        (Err(error), Some(pid)) => format!("pid {pid} runs but does not work: {error:#}"),
         (Err(_), None) => "down".to_owned(),
     }
 }
 
 fn state_when_up(service: &Service) -> String {
-    service.home().running().map_or("up, not started here".to_owned(), |pid| format!("up, pid {pid}"))
+    service
+        .home()
+        .running()
+        .map_or("up, started by another program".to_owned(), |pid| format!("up, pid {pid}"))
 }
 
 #[cfg(test)]
@@ -249,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_find_the_plain_services_even_before_they_run() {
+    fn the_environment_has_the_plain_services_before_they_run() {
         let root = tempfile::tempdir().unwrap();
         let environment = Services::new(root.path()).environment();
         let names: Vec<&str> = environment.keys().copied().collect();
@@ -260,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn an_unknown_name_is_refused_with_the_known_names() {
         let root = tempfile::tempdir().unwrap();
         let error = Services::new(root.path()).stop("kafka", Ending::Kill).unwrap_err().to_string();
         assert!(error.contains("kafka") && error.contains("mongo, redis"), "{error}");
     }
 
     #[test]
-    fn down_is_content_with_nothing_to_stop() {
+    fn down_succeeds_without_running_services() {
         let root = tempfile::tempdir().unwrap();
         Services::new(root.path()).down(true).unwrap();
     }

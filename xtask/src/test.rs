@@ -1,76 +1,67 @@
-//! Everything a change must pass, in one command.
+//! `cargo xtask test`: everything that a change must pass.
 
 use std::path::Path;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::cargo::cargo;
 use crate::catalog::Profile;
 use crate::deny;
 use crate::faults::{self, Faults};
 use crate::services::Services;
+use crate::steps::Steps;
 
-/// The checks, after the services are up.
-const STEPS: [(&str, &[&str]); 4] = [
-    ("format", &["fmt", "--all", "--check"]),
-    ("lint", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-    // No test of its own: all targets are not all of them.
-    (
-        "lint the faults",
-        &["clippy", "--package", "taskcenter-server", "--test", "faults", "--locked", "--", "-D", "warnings"],
-    ),
-    // One run tells of every failure.
-    ("tests", &["test", "--workspace", "--locked", "--no-fail-fast"]),
-];
+/// Arguments of clippy after `--`: every warning is an error.
+pub const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
-/// The checks on services, then the faults on back ends of their own.
+/// Runs every check and prints the time of each step, also after a failure.
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
-    timed("deny", || deny::run(workspace, &workspace.join("target/services")))?;
-    on_services(workspace, services, keep)?;
-    timed("faults", || faults::run(workspace, &Faults::short()))
+    let mut steps = Steps::new(workspace);
+    let result = run_steps(&mut steps, workspace, services, keep);
+    steps.print_summary();
+    result
 }
 
-/// Services up, the checks, services down. What ran before keeps running, and with `keep` so does the rest.
-fn on_services(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
+fn run_steps(steps: &mut Steps<'_>, workspace: &Path, services: &Services, keep: bool) -> Result<()> {
+    steps.run("deny", || deny::run(workspace, &workspace.join("target/services")))?;
+    lint(steps)?;
+    on_services(steps, services, keep)?;
+    steps.run("faults", || faults::run(workspace, &Faults::short()))
+}
+
+fn lint(steps: &mut Steps<'_>) -> Result<()> {
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.cargo("lint", &clippy(&["--workspace", "--all-targets"]))?;
+    // `--all-targets` leaves out a target with `test = false`.
+    steps.cargo("lint the fault harness", &clippy(&["--package", "taskcenter-server", "--test", "faults"]))
+}
+
+/// Arguments of clippy on these targets.
+pub fn clippy<'a>(targets: &[&'a str]) -> Vec<&'a str> {
+    [&["clippy", "--locked"][..], targets, &DENY_WARNINGS].concat()
+}
+
+/// Starts the services, runs the tests, and stops the services that did not run before. With `keep`
+/// all services continue to run.
+fn on_services(steps: &mut Steps<'_>, services: &Services, keep: bool) -> Result<()> {
     let before = services.running();
-    let result =
-        timed("services up", || services.up(Profile::Secure)).and_then(|()| check(workspace, services));
+    let result = steps.run("services up", || services.up(Profile::Secure)).and_then(|()| {
+        steps.environment = services.environment();
+        test(steps)
+    });
     if keep {
         return result;
     }
     let mut started = services.running();
     started.retain(|name| !before.contains(name));
-    let stopped = timed("services down", || services.stop_all(&started, false));
+    let stopped = steps.run("services down", || services.stop_all(&started, false));
     // The first failure is the one to report.
     result.and(stopped)
 }
 
-fn check(workspace: &Path, services: &Services) -> Result<()> {
-    for (name, arguments) in STEPS {
-        timed(name, || cargo(workspace, &services.environment(), arguments))?;
-    }
-    Ok(())
-}
-
-fn timed(name: &str, step: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("== {name}");
-    let start = Instant::now();
-    let result = step();
-    let verdict = if result.is_ok() { "passed" } else { "FAILED" };
-    println!("== {name} {verdict} after {:.1} s", start.elapsed().as_secs_f32());
-    result.with_context(|| format!("the step \"{name}\" failed"))
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::bail;
-
-    use super::*;
-
-    #[test]
-    fn a_failure_names_its_step_and_keeps_its_cause() {
-        let error = timed("lint", || bail!("3 warnings")).unwrap_err();
-        assert_eq!(format!("{error:#}"), "the step \"lint\" failed: 3 warnings");
-    }
+fn test(steps: &mut Steps<'_>) -> Result<()> {
+    // `--no-fail-fast`: one run reports every failure.
+    let targets = ["--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"];
+    let tests = steps.tests("tests", &targets);
+    let doc_tests = steps.cargo("doc tests", &["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
+    tests.and(doc_tests)
 }

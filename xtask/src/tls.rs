@@ -1,6 +1,7 @@
-//! The test certificates, and an encrypted connection for the probes.
+//! Test certificates, and an encrypted connection for the probes.
 //!
-//! Both lean on the `openssl` program: a TLS library would double this crate's build time for one probe.
+//! Both use the `openssl` program: a TLS library would double the build time of this crate for one
+//! probe.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,12 +13,13 @@ use anyhow::{Context, Result};
 use crate::download;
 use crate::net::ANSWER_LIMIT;
 
-/// The certificate authority that a client of the TLS services must trust.
+/// Returns the file of the certificate authority that a client of the TLS services must trust.
 pub fn authority(root: &Path) -> PathBuf {
     root.join("tls/ca.pem")
 }
 
-/// The JVM properties of a server that accepts encrypted connections only, and reaches its name server by one.
+/// Returns the JVM properties of a server that accepts only encrypted connections, and connects to
+/// its name server by TLS.
 pub fn server_properties(root: &Path) -> Result<Vec<String>> {
     let dir = root.join("tls");
     if !authority(root).is_file() {
@@ -37,7 +39,7 @@ pub fn server_properties(root: &Path) -> Result<Vec<String>> {
     ])
 }
 
-/// An authority and a server certificate signed by it: Rust's TLS refuses one certificate that is both.
+/// Creates an authority and a server certificate. rustls refuses one certificate that is both.
 fn create_certificates(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     let key = ["-newkey", "rsa:2048", "-nodes", "-days", "3650", "-keyout"];
@@ -47,7 +49,7 @@ fn create_certificates(dir: &Path) -> Result<()> {
     let names =
         ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
     openssl(dir, &[&["req", "-x509"][..], &key, &["server.key"], &server, &names].concat())?;
-    // Last, so that its presence means that all is there.
+    // Last: if `ca.pem` exists, all files exist.
     fs::rename(dir.join("new-ca.pem"), dir.join("ca.pem"))?;
     Ok(())
 }
@@ -55,12 +57,12 @@ fn create_certificates(dir: &Path) -> Result<()> {
 fn openssl(dir: &Path, arguments: &[&str]) -> Result<()> {
     let program = download::program("openssl", "openssl")?;
     download::run(Command::new(program).args(arguments).current_dir(dir))
-        .context("cannot make test certificates")
+        .context("cannot create test certificates")
 }
 
-/// An encrypted connection to a port of this machine, whose certificate is checked.
+/// Opens an encrypted connection to a port on the loopback interface. Checks the certificate.
 pub fn connect(root: &Path, port: u16) -> Result<Connection> {
-    // `timeout` bounds what a socket's own limits bound elsewhere: a frozen server must not block the probe.
+    // A frozen server must not block the probe, and pipes have no timeout.
     let mut child = Command::new("timeout")
         .arg(ANSWER_LIMIT.as_secs().to_string())
         .args(["openssl", "s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-CAfile"])
@@ -71,12 +73,12 @@ pub fn connect(root: &Path, port: u16) -> Result<Connection> {
         .stderr(Stdio::null())
         .spawn()
         .context("cannot run openssl")?;
-    let input = child.stdin.take().context("no pipe to openssl")?;
-    let output = child.stdout.take().context("no pipe from openssl")?;
+    let input = child.stdin.take().context("openssl has no standard input")?;
+    let output = child.stdout.take().context("openssl has no standard output")?;
     Ok(Connection { child, input: Some(input), output })
 }
 
-/// An encrypted connection, held by a child process.
+/// Encrypted connection through a child process.
 pub struct Connection {
     child: Child,
     input: Option<ChildStdin>,
@@ -101,7 +103,7 @@ impl Write for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The end of its input ends `openssl`; a signal would reach `timeout` only and leave `openssl` behind.
+        // The end of its input ends `openssl`. A signal would reach only `timeout`.
         drop(self.input.take());
         let _ = self.child.wait();
     }

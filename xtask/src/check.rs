@@ -1,0 +1,49 @@
+//! `cargo xtask check`: the part of the gate that needs no services.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::catalog;
+use crate::steps::Steps;
+use crate::test::clippy;
+
+/// Nothing listens there: a test that needs a service fails here also where services run.
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// Tests of the product without the `cluster` feature: no test that needs a service is compiled in.
+const TESTS: [&str; 12] = [
+    "--package",
+    "taskcenter-server",
+    "--package",
+    "taskcenter-client",
+    "--package",
+    "xtask",
+    "--no-default-features",
+    "--locked",
+    "--no-fail-fast",
+    "--lib",
+    "--bins",
+    "--test=it",
+];
+
+/// Runs the checks and prints the time of each step, also after a failure.
+pub fn run(workspace: &Path) -> Result<()> {
+    let mut steps = Steps::new(workspace);
+    for variable in catalog::all(workspace).iter().filter_map(catalog::Service::variable) {
+        steps.environment.insert(variable, NOWHERE.to_owned());
+    }
+    let result = run_steps(&mut steps);
+    steps.print_summary();
+    println!(
+        "Not included: MongoDB, Redis, RocketMQ, crashes of real processes, simulator, failpoints, faults,"
+    );
+    println!("licences. They need services or more time: cargo xtask test");
+    result
+}
+
+fn run_steps(steps: &mut Steps<'_>) -> Result<()> {
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.cargo("lint", &clippy(&["--workspace", "--all-targets"]))?;
+    steps.tests("tests without services", &TESTS)
+}
