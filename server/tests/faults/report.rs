@@ -90,7 +90,7 @@ fn result(verdict: &Verdict) -> String {
     found.join(", ")
 }
 
-const HEAD: &str = "| scenario | faults, and how often | checked | result | copies | latest: quiet / healed / at all, ms |\n|---|---|---|---|---|---|\n";
+const HEAD: &str = "| scenario | faults, and their number | checked | result | duplicates | latest: no fault / recovered / all, ms |\n|---|---|---|---|---|---|\n";
 
 /// Prints everything once more in short; whether all was well.
 pub fn sum_up(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {

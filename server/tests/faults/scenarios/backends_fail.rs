@@ -70,7 +70,7 @@ async fn unseated(mongo: &mut Mongo, recorder: &Recorder) -> Result<()> {
     let now = time::now_ms();
     mongo.step_down(primary).await?;
     mongo.until_writable(60_000).await?;
-    told("unseated", recorder, now);
+    told("asked to step down", recorder, now);
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evi
         std::fs::write(&file, format!("{offset}\n"))?;
         // The others take over what such a server had in its hands, as they do from a dead one: it need not be mended for that.
         stage.recorder.fault(
-            &format!("a server's clock is set by {offset} s and, later, right"),
+            &format!("a server's clock is set by {offset} s and later corrected"),
             now,
             now + RUN_LEASE_MS,
         );

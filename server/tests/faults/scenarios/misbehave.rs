@@ -58,7 +58,7 @@ async fn one(
         queue: queue.map(str::to_owned),
         ends,
     };
-    stage.recorder.harmless_fault(&format!("a task whose handler or data is \"{name}\""));
+    stage.recorder.harmless_fault(&format!("a task with the handler or data \"{name}\""));
     Caller::new(&stage.front, &stage.recorder)?.create(wanted).await;
     Ok(())
 }

@@ -63,9 +63,9 @@ pub async fn rolling(house: &mut House) -> Result<Evidence> {
             break;
         }
         let (binary, what) = if round.is_multiple_of(2) {
-            (&new, "an old server makes way for a new one")
+            (&new, "an old server is replaced by a new one")
         } else {
-            (&old, "a new server makes way for an old one")
+            (&old, "a new server is replaced by an old one")
         };
         stage.recorder.harmless_fault(what);
         stage.nodes[place].replace(binary).await?;

@@ -21,9 +21,9 @@ pub enum End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Mongo => "each server's wire to MongoDB",
-            Self::Redis => "each server's wire to Redis",
-            Self::Bus => "everybody's wire to the broker",
+            Self::Mongo => "each server's connection to MongoDB",
+            Self::Redis => "each server's connection to Redis",
+            Self::Bus => "every connection to the broker",
         })
     }
 }
