@@ -203,9 +203,15 @@ mod tests {
     fn a_fast_node_waits_for_the_store_and_a_slow_one_for_itself() {
         let skew = Skew::default();
         skew.set(-40, 2_000, 0);
-        assert_eq!((skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(60), 40));
+        assert_eq!(
+            (skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()),
+            (Moment::from_ms(60), 40)
+        );
         skew.set(40, 2_000, 0);
-        assert_eq!((skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()), (Moment::from_ms(100), 0));
+        assert_eq!(
+            (skew.earliest_now(Moment::from_ms(100)), skew.node_ahead_ms()),
+            (Moment::from_ms(100), 0)
+        );
     }
 
     #[test]
@@ -255,7 +261,11 @@ mod tests {
         assert_eq!(skew.best_now(&Ahead(5_000)), Moment::from_ms(5_000), "fit");
         assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_030), "it was set by an hour");
         skew.set(-3_600_000, 2_000, 3_605_000);
-        assert_eq!(skew.best_now(&Ahead(3_605_000)), Moment::from_ms(5_000), "measured, and wrong by an hour");
+        assert_eq!(
+            skew.best_now(&Ahead(3_605_000)),
+            Moment::from_ms(5_000),
+            "measured, and wrong by an hour"
+        );
     }
 
     #[test]

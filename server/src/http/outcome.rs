@@ -7,8 +7,8 @@ use taskcenter_client::wire::ReportedOutcome;
 
 use super::error::ApiError;
 use crate::core::RunId;
-use crate::core::run::Outcome;
 use crate::engine::service::{Confirmation, Report};
+use crate::wire;
 
 /// Longer messages are cut: an outcome must not get lost because its reason is long.
 const MAX_MESSAGE_BYTES: usize = 32 * 1024;
@@ -126,6 +126,7 @@ mod tests {
 
     use super::super::decode::typed;
     use super::*;
+    use crate::core::run::Outcome;
 
     fn read(changes: &Value) -> Result<Report, ApiError> {
         let mut body = json!({"attempt": 1, "token": "t", "outcome": "succeeded"});

@@ -6,10 +6,11 @@ use taskcenter_client::resources::NextMoments;
 
 use super::error::ApiError;
 use super::query::Query;
-use super::{spec, view};
+use super::spec;
 use crate::core::Moment;
 use crate::core::cron::CronRule;
 use crate::engine::service::Service;
+use crate::wire;
 
 const DEFAULT_COUNT: u32 = 5;
 const MAX_COUNT: u32 = 100;

@@ -8,6 +8,7 @@ use super::view;
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
+use crate::wire;
 
 /// Longest `delay_ms`: a hundred years.
 pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;

@@ -8,10 +8,11 @@ use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResour
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use super::{spec, view};
+use super::spec;
 use crate::core::Moment;
 use crate::core::access::{Grant, Scope};
 use crate::engine::service::{Service, Token};
+use crate::wire;
 
 /// Makes a token. The answer has its text, which is told this once.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "issueToken", tag = "tokens",

@@ -9,11 +9,11 @@ use taskcenter_client::resources::{
     EVERY_QUEUE, LeaseRequest, LeasedRuns, MAX_BATCH, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
 };
 
+use super::Context;
 use super::batch::Batch;
 use super::decode::{Body, bounded};
 use super::error::ApiError;
 use super::outcome::{Reported, Settled};
-use super::Context;
 use crate::core::submission::InvalidSubmission;
 use crate::core::{Run, RunId, tag};
 use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Service};

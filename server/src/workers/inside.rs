@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskcenter_client::Timestamp;
 use taskcenter_client::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers,
-    SettleRequest, Settlement,
+    EVERY_QUEUE, LeaseRequest, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
+    Settlement,
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
-use taskcenter_client::wire::ReportedOutcome;
 
-use crate::core::run::Outcome;
 use crate::core::{Moment, Run, RunId};
 use crate::engine::service::{Caller, Held, LeaseTerms, Report, Service, ServiceError};
+use crate::wire;
 
 /// The commands, as a worker calls them.
 #[derive(Clone)]

@@ -118,7 +118,12 @@ impl Stage {
         let bus: Arc<dyn Bus> = Arc::new(Faulty::new(post, life.clone()));
         let clock: Arc<dyn Clock> = self.clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(clock.clone()));
-        let node = Arc::new(Node::new(format!("node-{:x}", self.lots.u64(..)), NodePorts { store: store.clone(), bus, lock: lock.clone(), clock: clock.clone() }, Arc::new(Ids::new(self.lots.u64(..))), self.settings.clone()));
+        let node = Arc::new(Node::new(
+            format!("node-{:x}", self.lots.u64(..)),
+            NodePorts { store: store.clone(), bus, lock: lock.clone(), clock: clock.clone() },
+            Arc::new(Ids::new(self.lots.u64(..))),
+            self.settings.clone(),
+        ));
         let ports = Ports { store, lock, records, clock, has_bus: true };
         let (ids, hints, settings) = (node.ids.clone(), node.hints.clone(), node.settings.clone());
         let service =

@@ -261,7 +261,15 @@ fn terms() -> LeaseTerms {
     }
 }
 
-fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node::new("node", NodePorts { store, bus: Arc::new(NoBus), lock, clock }, Arc::new(Ids::new(1)), Settings::default())
+fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node {
+    let clock: Arc<dyn Clock> = clock.clone();
+    let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&clock)));
+    Node::new(
+        "node",
+        NodePorts { store, bus: Arc::new(NoBus), lock, clock },
+        Arc::new(Ids::new(1)),
+        Settings::default(),
+    )
 }
 
 /// One turn of the loops that fire and that look after runs.

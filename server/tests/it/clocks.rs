@@ -23,7 +23,13 @@ pub const NOW: Moment = Moment::from_sec(1_800_000_000);
 /// Beyond what a node may be off.
 const FAR_MS: i64 = 5_000;
 
-pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node::new(name, NodePorts { store: store.clone(), bus: Arc::new(NoBus), lock, clock }, Arc::new(Ids::new(1)), Settings::default())
+pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node {
+    Node::new(
+        name,
+        NodePorts { store: store.clone(), bus: Arc::new(NoBus), lock, clock },
+        Arc::new(Ids::new(1)),
+        Settings::default(),
+    )
 }
 
 /// A node on a ledger of its own that shares its clock.

@@ -54,7 +54,18 @@ impl Bus for Choosy {
     async fn close(&self) {}
 }
 
-fn node(store: &Arc<MongoStore>) -> Node::new("node", NodePorts { store, bus: Arc::new(Choosy), lock, clock: Arc::new(ManualClock::new(NOW)) }, Arc::new(Ids::new(1)), Settings::default())
+fn node(store: &Arc<MongoStore>) -> Node {
+    let redis = std::env::var("TASKCENTER_TEST_REDIS_ADDR").unwrap_or_else(|_| "127.0.0.1:16379".to_owned());
+    node_on(store.clone(), Arc::new(RedisLock::new(&redis, &format!("it{:032x}", unique())).unwrap()))
+}
+
+fn node_on(store: Arc<dyn Store>, lock: Arc<dyn Lock>) -> Node {
+    Node::new(
+        "node",
+        NodePorts { store, bus: Arc::new(Choosy), lock, clock: Arc::new(ManualClock::new(NOW)) },
+        Arc::new(Ids::new(1)),
+        Settings::default(),
+    )
 }
 
 /// A run about to be published, of a task with this tag.

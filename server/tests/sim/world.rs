@@ -182,8 +182,7 @@ impl World {
         };
         let (ids, hints, shutdown) = (Arc::clone(&node.ids), Arc::clone(&node.hints), node.shutdown.clone());
         let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
-        let service =
-            service.with_lease_clock(node.lease_clock()).for_caller(Caller::node());
+        let service = service.with_lease_clock(node.lease_clock()).for_caller(Caller::node());
         let (store, bus, metrics) =
             (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
         let backlog = Backlog::new(store, bus, metrics, NO_ALERTS, Vec::new());
@@ -191,7 +190,27 @@ impl World {
         (Arc::new(Running { life, service, shutdown }), engine)
     }
 
-    fn node(&self, life: &Arc<Life>, seed: u64) -> Node::new(life.name.clone(), NodePorts { store: Arc::new(Faulty::new(Arc::clone(&self.store), plan("store", profile.store))), bus: Arc::new(Faulty::new(bus, plan("bus", profile.bus))), lock: Arc::new(Faulty::new(lock, plan("lock", profile.lock))), clock: Arc::new(life.clock.clone()) }, Arc::new(Ids::new(seed)), profile.settings.clone())
+    fn node(&self, life: &Arc<Life>, seed: u64) -> Node {
+        let plan =
+            |port: &'static str, rates: Rates| Arc::new(LifePlan { life: Arc::clone(life), port, rates });
+        let profile = &self.weather.profile;
+        let bus: Arc<dyn Bus> = Arc::new(WitnessBus {
+            inner: self.bus.clone(),
+            life: Arc::clone(life),
+            checker: Arc::clone(&self.checker),
+        });
+        let lock: Arc<dyn Lock> = self.locks.handle();
+        Node::new(
+            life.name.clone(),
+            NodePorts {
+                store: Arc::new(Faulty::new(Arc::clone(&self.store), plan("store", profile.store))),
+                bus: Arc::new(Faulty::new(bus, plan("bus", profile.bus))),
+                lock: Arc::new(Faulty::new(lock, plan("lock", profile.lock))),
+                clock: Arc::new(life.clock.clone()),
+            },
+            Arc::new(Ids::new(seed)),
+            profile.settings.clone(),
+        )
     }
 }
 

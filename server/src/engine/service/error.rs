@@ -1,11 +1,11 @@
 //! The errors of the commands.
 
 use super::PortError;
+use crate::core::RunState;
 use crate::core::access::{InvalidToken, Scope};
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
 use crate::core::task_change::CannotChange;
-use crate::core::RunState;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +78,7 @@ pub enum TaskOver {
 pub enum Stale {
     /// The current attempt is another one, or has another token.
     #[error("attempt {current} is the current one, with another token")]
-    Attempt {
-        current: u32,
-    },
+    Attempt { current: u32 },
     /// The run is no longer in the worker's hands.
     #[error("the run is {}", .0.as_str())]
     Run(RunState),

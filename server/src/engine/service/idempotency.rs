@@ -66,7 +66,8 @@ impl Service {
         fresh: impl FnOnce() -> Vec<String>,
     ) -> Result<Vec<String>> {
         let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(fresh()) };
-        let request = IdempotencyRecord { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at: self.now() };
+        let request =
+            IdempotencyRecord { key: format!("{kind}:{key}"), fingerprint, ids: fresh(), at: self.now() };
         crate::failpoint!("submit::before_remember");
         let first = self.shared.ports.store.insert_idempotency_record(&request).await?;
         if first.fingerprint == request.fingerprint { Ok(first.ids) } else { Err(ServiceError::KeyReused) }

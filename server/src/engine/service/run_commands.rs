@@ -84,7 +84,8 @@ impl Service {
             crate::failpoint!("confirm::before_update");
             let confirmed = if was_dead && !succeeded {
                 // The outcome has been counted before.
-                let updated = self.shared.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
+                let updated =
+                    self.shared.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
                 updated.then(|| run.next_version())
             } else {
                 self.replace_runs(vec![run]).await?.pop()

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::audit::{self, AuditAction};
 use super::{PortError, Result, Service};
+use crate::core::Moment;
 use crate::core::access::Scope;
 use crate::core::submission::Submission;
 use crate::core::task::{Task, TaskId};
-use crate::core::Moment;
 use crate::ports::InsertedTask;
 
 /// The answer to a submission.

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::audit::{self, AuditAction};
 use super::{IdempotencyKey, Page, Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
-use crate::core::run::{SUPERSEDED, OpenRun};
+use crate::core::run::{OpenRun, SUPERSEDED};
 use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
@@ -296,7 +296,8 @@ impl Service {
     /// unfired.
     async fn cancel_overtaken(&self, run: Run) -> Result<Option<Run>> {
         let mut cancelled = run.clone();
-        if cancelled.cancel(SUPERSEDED, self.now()).is_ok() && !self.replace_runs(vec![cancelled]).await?.is_empty()
+        if cancelled.cancel(SUPERSEDED, self.now()).is_ok()
+            && !self.replace_runs(vec![cancelled]).await?.is_empty()
         {
             crate::failpoint!("trigger::called_off");
             return Ok(None);

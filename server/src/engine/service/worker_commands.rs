@@ -115,9 +115,7 @@ impl Service {
         let now = self.now();
         let lease_until = self.shared.lease_clock.now().plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
-        runs.retain_mut(|run| {
-            run.lease(&terms.worker, self.shared.ids.token(now), lease_until).is_ok()
-        });
+        runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), lease_until).is_ok());
         crate::failpoint!("lease::before_update");
         let leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");

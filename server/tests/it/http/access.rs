@@ -249,11 +249,8 @@ async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_d
         Setup { access, ..Setup::default() }
             .with_server(async |server| {
                 let fronts = Compat::default().all_on();
-                let routes = router(
-                    server.state.clone(),
-                    LIMITS,
-                    Box::new(move |routes| mount(routes, &fronts)),
-                );
+                let routes =
+                    router(server.state.clone(), LIMITS, Box::new(move |routes| mount(routes, &fronts)));
                 let mut asked = 0;
                 for Route { method, path, .. } in front_routes() {
                     let request = Request::builder().method(&method).uri(&path);

@@ -54,7 +54,17 @@ impl Stage {
         let of_node: Arc<dyn Clock> = clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
         let ids = Arc::new(Ids::new(unique() as u64));
-        let node = Node::new("node", NodePorts { store: Arc::clone(&store), bus: Arc::new(NoBus), lock: Arc::clone(&lock), clock: Arc::clone(&of_node) }, Arc::clone(&ids), settings.clone());
+        let node = Node::new(
+            "node",
+            NodePorts {
+                store: Arc::clone(&store),
+                bus: Arc::new(NoBus),
+                lock: Arc::clone(&lock),
+                clock: Arc::clone(&of_node),
+            },
+            Arc::clone(&ids),
+            settings.clone(),
+        );
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), settings, shutdown);

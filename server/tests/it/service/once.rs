@@ -44,7 +44,8 @@ pub async fn a_request_that_broke_off_is_completed(on: &Stage) {
         at: NOW,
     };
     on.store.insert_idempotency_record(&begun).await.unwrap();
-    let answers = on.service.submit_idempotent(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
+    let answers =
+        on.service.submit_idempotent(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
     assert_eq!(ids(answers), promised);
     assert_eq!(on.store.task(&promised[1]).await.unwrap().unwrap().data, "b");
 }

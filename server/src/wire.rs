@@ -1,0 +1,60 @@
+//! Conversions between the server's types and the SDK's types, for HTTP and for the built-in workers.
+
+use jiff::Timestamp;
+use taskcenter_client::resources::{self, LeasedRun};
+use taskcenter_client::wire::ReportedOutcome;
+
+use crate::core::run::Outcome;
+use crate::core::{Moment, Run, RunId};
+use crate::engine::service::Held;
+
+/// Returns the instant of a moment. A moment beyond the calendar becomes the end of the calendar.
+pub fn timestamp(at: Moment) -> Timestamp {
+    let end = if at.ms() < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(at.ms()).unwrap_or(end)
+}
+
+/// Returns a leased run as its worker gets it.
+pub fn leased_run(run: Run) -> LeasedRun {
+    LeasedRun {
+        run_id: run.id.to_string(),
+        task_id: run.task_id.to_string(),
+        queue: run.queue.unwrap_or_else(|| run.tag.clone()),
+        tag: run.tag,
+        data: run.data,
+        scheduled_at: timestamp(run.scheduled_at),
+        number: run.number,
+        attempt: run.attempt,
+        claim: run.claim,
+        token: run.token,
+        lease_until: timestamp(run.attention_at.unwrap_or(Moment::NEVER)),
+    }
+}
+
+/// Returns the attempt that a worker names.
+pub fn held(held: resources::Held) -> Held {
+    Held { run_id: RunId::from_text(held.run_id), attempt: held.attempt, token: held.token }
+}
+
+/// Returns the outcome of a report. `result` counts for a success, `retry_after_ms` for a failure.
+pub fn outcome(reported: ReportedOutcome, result: Option<String>, retry_after_ms: Option<u64>) -> Outcome {
+    match reported {
+        ReportedOutcome::Succeeded => Outcome::Succeeded { result },
+        ReportedOutcome::Failed => Outcome::Failed { retry_after_ms },
+        ReportedOutcome::Dead => Outcome::Dead,
+        ReportedOutcome::Skipped => Outcome::Skipped,
+        ReportedOutcome::Released => Outcome::Released,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_beyond_the_calendar_becomes_its_end() {
+        assert_eq!(timestamp(Moment::from_ms(i64::MAX)), Timestamp::MAX);
+        assert_eq!(timestamp(Moment::from_ms(i64::MIN)), Timestamp::MIN);
+        assert_eq!(timestamp(Moment::from_ms(1_500)).to_string(), "1970-01-01T00:00:01.5Z");
+    }
+}
