@@ -1,28 +1,31 @@
-//! Places where a test can make the process die, hang or fail. In a release build each is nothing.
+//! Places where a test can make the process crash, wait or fail. A release build contains none of
+//! them.
 
-/// Marks a place by name. In a debug build the environment variable `FAILPOINTS` says what happens there, in the `fail` crate's
-/// grammar: `fire::inserted=3*off->return(abort)` lets three pass and then ends the process.
+/// Marks a named place in the code. In a debug build, the environment variable `FAILPOINTS` defines
+/// what happens there, in the syntax of the `fail` crate: `fire::inserted=3*off->return(abort)`
+/// continues three times and then ends the process.
 #[macro_export]
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(debug_assertions)]
-        $crate::failpoint::reach($name);
+        $crate::failpoint::execute($name);
     };
 }
 
-/// Does what was set for a place: the `fail` crate's actions, and `return(abort)`, which ends the process at once as a crash would.
+/// Executes the action of a place: an action of the `fail` crate, or `return(abort)`, which ends the
+/// process immediately, like a crash.
 #[cfg(debug_assertions)]
-pub fn reach(name: &'static str) {
-    let told = || -> Option<String> {
+pub fn execute(name: &'static str) {
+    let argument = || -> Option<String> {
         fail::fail_point!(name, |argument| argument);
         None
     };
-    if told().as_deref() == Some("abort") {
+    if argument().as_deref() == Some("abort") {
         std::process::abort();
     }
 }
 
-/// A constant cannot hold a call: a release build in which a place were more than nothing would not compile.
+/// Proves that a release build contains no failpoint: a constant cannot contain a call.
 #[cfg(not(debug_assertions))]
 const _: () = {
     crate::failpoint!("nothing");

@@ -1,9 +1,9 @@
-//! The log: one line an event, on standard error, so that standard output belongs to the verbs.
+//! Log: one line per event on standard error. Standard output is reserved for results.
 
 use taskcenter_server::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// Starts it. The level has been checked with the configuration.
+/// Starts logging. The configuration has already validated the level.
 pub fn start(log: &Log) {
     let lines = tracing_subscriber::fmt().with_env_filter(filter(&log.level)).with_writer(std::io::stderr);
     match log.format {
@@ -14,9 +14,9 @@ pub fn start(log: &Log) {
     }
 }
 
-/// The RocketMQ client tells its whole life at `info`, and each failure at `warn`, which this program tells in its own words. A
-/// level that names it is taken as it is.
+/// The RocketMQ client logs its internals at `info`, and at `warn` the failures that this program
+/// logs itself. Only its errors are kept, unless the level names the client.
 fn filter(level: &str) -> EnvFilter {
-    let quiet = if level.contains("rocketmq") { level.to_owned() } else { format!("{level},rocketmq=error") };
-    EnvFilter::new(quiet)
+    let level = if level.contains("rocketmq") { level.to_owned() } else { format!("{level},rocketmq=error") };
+    EnvFilter::new(level)
 }

@@ -1,38 +1,44 @@
-//! `config`: what a node would be told.
+//! `config`: checks or prints the configuration of a node.
 
 use clap::Subcommand;
 use taskcenter_server::config::{Config, StoreKind};
 
 use super::exit::Failure;
-use super::out;
-use super::serve::Source;
+use super::output;
+use super::serve::ConfigSource;
 
 pub const EXAMPLES: &str = "\
 Examples:
   taskcenter config check --config config/cluster.toml
-  taskcenter config print";
+  taskcenter config print
+  TASKCENTER__SERVER__LISTEN=0.0.0.0:8275 taskcenter config print";
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigVerb {
-    /// Say whether it is valid, and what is wrong if not.
+pub enum ConfigCommand {
+    /// Validate the configuration and report the first error.
     #[command(after_help = EXAMPLES)]
-    Check(Source),
-    /// Print it as it is in effect, defaults and environment included, secrets left out.
+    Check(ConfigSource),
+    /// Print the effective configuration as TOML: file, environment and defaults; secrets are hidden.
     #[command(after_help = EXAMPLES)]
-    Print(Source),
+    Print(ConfigSource),
 }
 
-impl ConfigVerb {
+impl ConfigCommand {
     pub fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Check(source) => source.load().and_then(|_| out::line("the configuration is valid")),
-            Self::Print(source) => source.load().and_then(|config| out::line(printed(config).trim_end())),
+            Self::Check(source) => {
+                source.load().and_then(|_| output::print_line("the configuration is valid"))
+            }
+            Self::Print(source) => {
+                source.load().and_then(|config| output::print_line(to_toml(config).trim_end()))
+            }
         }
     }
 }
 
-/// Replaces settings that are left empty by the values in effect. Serialization redacts secrets: see `config::Secret`.
-fn printed(mut config: Config) -> String {
+/// Serializes the configuration without secrets (see `config::Secret`). Absent settings get the
+/// values that the node would use.
+fn to_toml(mut config: Config) -> String {
     let back_ends = config.back_ends();
     config.server.store = Some(back_ends.store);
     config.server.bus = Some(back_ends.bus);
@@ -42,7 +48,8 @@ fn printed(mut config: Config) -> String {
     {
         config.embedded.data_dir = directory.display().to_string();
     }
-    toml::to_string(&config).unwrap_or_else(|error| unreachable!("a configuration is TOML: {error}"))
+    toml::to_string(&config)
+        .unwrap_or_else(|error| unreachable!("a configuration can be written as TOML: {error}"))
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
         config.redis.password = Secret::new("canary-7f3a");
         config.rocketmq.secret_key = Secret::new("canary-7f3a");
         config.mongodb.uri = MongoUri::new("mongodb://app:canary-7f3a@db/");
-        let printed = printed(config);
+        let printed = to_toml(config);
         assert!(!printed.contains("canary-7f3a"), "{printed}");
         for section in
             ["[server]", "[embedded]", "[mongodb]", "[redis]", "[rocketmq]", "[engine]", "[alerts]", "[log]"]
@@ -69,7 +76,7 @@ mod tests {
     fn print_shows_the_effective_back_ends_and_the_data_directory() {
         let mut config = Config::default();
         "somewhere".clone_into(&mut config.embedded.data_dir);
-        let printed = printed(config);
+        let printed = to_toml(config);
         assert!(
             printed.contains("mode = \"embedded\"") && printed.contains("data_dir = \"somewhere\""),
             "{printed}"

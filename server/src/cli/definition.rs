@@ -1,4 +1,4 @@
-//! The options that say what a task is, for a new one and for a change.
+//! Options that define a task, for `task add` and `task edit`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,84 +9,124 @@ use taskcenter_client::resources::{Retry, TaskResource, TaskSpec};
 use taskcenter_server::config::Config;
 
 use super::exit::Failure;
-use super::when;
+use super::time;
 
-/// Stands for standard input in `--data-file`.
+/// Value of `--data-file` for standard input.
 const STDIN: &str = "-";
+const SCHEDULE: &str = "Schedule";
+const DELIVERY: &str = "Delivery";
+const RETRIES: &str = "Retries";
 
-/// What a task is.
+/// Definition of a task.
 #[derive(Debug, Default, Args)]
 pub struct Definition {
-    /// What is delivered.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    data: Option<String>,
-    /// What is delivered, from a file, byte for byte; `-`: standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
-    data_file: Option<PathBuf>,
-    /// Not before this: RFC 3339, or without an offset in this machine's time zone.
-    #[arg(long, value_name = "TIME", value_parser = when::instant, conflicts_with = "delay_ms")]
+    /// Earliest time of the first fire, such as 2030-01-31T08:00:00Z. A time without an offset is
+    /// local time. Default: now.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = time::parse_instant,
+        conflicts_with = "delay_ms",
+        help_heading = SCHEDULE
+    )]
     at: Option<Timestamp>,
-    /// Not before so long from now: 10s, 5m, 2h, 1d.
-    #[arg(long = "in", value_name = "DURATION", value_parser = when::duration_ms)]
+    /// Delay before the first fire, such as 500ms, 10s, 5m, 2h or 1d; at most 100 years. Default: 0.
+    #[arg(
+        long = "in",
+        value_name = "DURATION",
+        value_parser = time::parse_duration_ms,
+        help_heading = SCHEDULE
+    )]
     delay_ms: Option<u64>,
-    /// Again and again, this far apart.
-    #[arg(long, value_name = "DURATION", value_parser = when::duration_ms, conflicts_with_all = ["cron", "zone"])]
+    /// Period of a repeating task, at least 1ms. Default: fire once.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = time::parse_duration_ms,
+        conflicts_with_all = ["cron", "zone"],
+        help_heading = SCHEDULE
+    )]
     every: Option<u64>,
-    /// At each match of a cron expression: 5 fields, 6 with leading seconds, @daily and its kin.
-    #[arg(long, value_name = "EXPR")]
+    /// Cron expression of a repeating task, in quotes: 5 fields, 6 with seconds first, 7
+    /// with years last, or a name such as @daily.
+    #[arg(long, value_name = "EXPR", help_heading = SCHEDULE)]
     cron: Option<String>,
-    /// Time zone of --cron, such as Asia/Shanghai; left out: the server's.
-    #[arg(long, value_name = "ZONE")]
+    /// Time zone of --cron, as an IANA name such as Asia/Shanghai. Default: engine.time_zone of the
+    /// server.
+    #[arg(long, value_name = "ZONE", help_heading = SCHEDULE)]
     zone: Option<String>,
-    /// Not after this; written as --at.
-    #[arg(long, value_name = "TIME", value_parser = when::instant)]
+    /// Latest time of a fire, in the format of --at. Default: unlimited.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_instant, help_heading = SCHEDULE)]
     until: Option<Timestamp>,
-    /// Fires in all.
-    #[arg(long, value_name = "N")]
+    /// Maximum number of fires, at least 1. Default: unlimited.
+    #[arg(long, value_name = "N", help_heading = SCHEDULE)]
     times: Option<u64>,
-    /// The queue that its runs wait in for workers; left out: the bus, or without one the queue with the task's name.
-    #[arg(long, value_name = "QUEUE")]
+    /// Data to deliver, at most 4,128,768 bytes. Default: empty.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = DELIVERY)]
+    data: Option<String>,
+    /// File with the data to deliver, in UTF-8; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "data", help_heading = DELIVERY)]
+    data_file: Option<PathBuf>,
+    /// Queue in which the runs wait for workers, 1 to 128 bytes. Default: the message bus; without a
+    /// bus, the queue with the name of the task.
+    #[arg(long, value_name = "QUEUE", help_heading = DELIVERY)]
     queue: Option<String>,
-    /// Wait for an outcome of what is published on the bus; in a queue that is always so. --ack=false takes it back.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Wait for an outcome report after delivery over the message bus. Runs in a queue always wait.
+    /// Default: false.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = DELIVERY
+    )]
     ack: Option<bool>,
-    /// How long to wait for one, in whole seconds: 90s, 5m.
-    #[arg(long, value_name = "DURATION", value_parser = when::duration_sec)]
+    /// Time to wait for the report with --ack, in whole seconds: 1s to 366d. Default: 60s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = time::parse_duration_sec,
+        help_heading = DELIVERY
+    )]
     max_runtime: Option<u64>,
-    /// Of the live tasks of a name with the same key there is one.
-    #[arg(long, value_name = "KEY")]
+    /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
+    /// deduplication.
+    #[arg(long, value_name = "KEY", help_heading = DELIVERY)]
     dedup_key: Option<String>,
-    /// Attempts in all before a run is dead. What is left out of these three is as a server's defaults have it.
-    #[arg(long, value_name = "N")]
+    /// Maximum number of attempts of a run, including the first, 1 to 1,000. Without any of these
+    /// three options, engine.retry of the server applies. Default: 17.
+    #[arg(long, value_name = "N", help_heading = RETRIES)]
     max_attempts: Option<u32>,
-    /// Pause after the first failure; each further one doubles it.
-    #[arg(long, value_name = "DURATION", value_parser = when::duration_ms)]
+    /// Pause after the first failed attempt, at most 366d; each further failure doubles the pause.
+    /// Default: 10s.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, help_heading = RETRIES)]
     backoff: Option<u64>,
-    /// Longest pause.
-    #[arg(long, value_name = "DURATION", value_parser = when::duration_ms)]
+    /// Maximum pause between attempts, at most 366d. Default: 2h.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, help_heading = RETRIES)]
     max_backoff: Option<u64>,
 }
 
-/// What can be taken away from a task.
+/// Fields of a task that an edit can reset to their defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Clear {
-    /// The data: empty.
+    /// Empty data.
     Data,
-    /// The schedule: once.
+    /// Fire once.
     Schedule,
-    /// --at and --in.
+    /// Start now (--at, --in).
     At,
-    /// --until.
+    /// No end (--until).
     Until,
-    /// --times.
+    /// Unlimited fires (--times).
     Times,
-    /// --queue.
+    /// Default queue or bus (--queue).
     Queue,
-    /// --max-runtime.
+    /// Default time for the report (--max-runtime).
     MaxRuntime,
-    /// --dedup-key.
+    /// No deduplication (--dedup-key).
     DedupKey,
-    /// --max-attempts, --backoff and --max-backoff.
+    /// Retry policy of the server (--max-attempts, --backoff, --max-backoff).
     Retry,
 }
 
@@ -107,19 +147,19 @@ impl Clear {
 }
 
 impl Definition {
-    /// A new task.
-    pub fn spec(self, name: String) -> Result<TaskSpec, Failure> {
+    /// Converts the options to a new task.
+    pub fn into_spec(self, name: String) -> Result<TaskSpec, Failure> {
         if self.zone.is_some() && self.cron.is_none() {
-            return Err(Failure::Misused("--zone belongs to --cron, which is missing".to_owned()));
+            return Err(Failure::Misused("--zone needs a cron expression: add --cron".to_owned()));
         }
         let mut fields = self.fields(None)?;
         fields.insert("name".to_owned(), name.into());
         let spec = serde_json::from_value(Value::Object(fields));
-        spec.map_err(|error| Failure::Misused(format!("these options make no task: {error}")))
+        spec.map_err(|error| Failure::Misused(format!("invalid task: {error}")))
     }
 
-    /// What changes of `task`, as a merge patch.
-    pub fn patch(
+    /// Converts the options to a merge patch of `task`.
+    pub fn into_patch(
         self,
         name: Option<String>,
         task: &TaskResource,
@@ -128,20 +168,23 @@ impl Definition {
         let mut fields = self.fields(task.retry)?;
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
         for cleared in clear {
-            if fields.insert(cleared.field().to_owned(), Value::Null).is_some() {
-                let field = cleared.field();
-                return Err(Failure::Misused(format!("{field} cannot both be set and be cleared")));
+            let field = cleared.field();
+            if fields.insert(field.to_owned(), Value::Null).is_some() {
+                return Err(Failure::Misused(format!(
+                    "{field} is both set and cleared: use either the option or --clear"
+                )));
             }
         }
         if fields.is_empty() {
             return Err(Failure::Misused(
-                "nothing to change: name what should be different, see --help".to_owned(),
+                "no change given: use at least one option of `taskcenter task edit --help`".to_owned(),
             ));
         }
         Ok(fields)
     }
 
-    /// The fields of the API that the options stand for. Those of a retry come together, the rest of them from `retry`.
+    /// Returns the fields of the API that the options set. A retry policy is always complete: options
+    /// that are absent take their values from `retry`, or else from the default configuration.
     fn fields(self, retry: Option<Retry>) -> Result<Map<String, Value>, Failure> {
         let fields = [
             ("schedule", self.schedule()),
@@ -152,7 +195,7 @@ impl Definition {
             ("max_fires", self.times.map(Value::from)),
             ("ack", self.ack.map(Value::from)),
             ("max_runtime_sec", self.max_runtime.map(Value::from)),
-            ("data", self.text()?.map(Value::from)),
+            ("data", self.data()?.map(Value::from)),
             ("queue", self.queue.map(Value::from)),
             ("dedup_key", self.dedup_key.map(Value::from)),
         ];
@@ -183,11 +226,11 @@ impl Definition {
         if self.max_attempts.is_none() && self.backoff.is_none() && self.max_backoff.is_none() {
             return None;
         }
-        let usual = Config::default().engine.retry;
+        let default = Config::default().engine.retry;
         let base = base.unwrap_or(Retry {
-            max_attempts: usual.max_attempts,
-            backoff_ms: usual.backoff_ms,
-            max_backoff_ms: usual.max_backoff_ms,
+            max_attempts: default.max_attempts,
+            backoff_ms: default.backoff_ms,
+            max_backoff_ms: default.max_backoff_ms,
         });
         Some(Retry {
             max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
@@ -196,17 +239,17 @@ impl Definition {
         })
     }
 
-    fn text(&self) -> Result<Option<String>, Failure> {
+    fn data(&self) -> Result<Option<String>, Failure> {
         match &self.data_file {
             None => Ok(self.data.clone()),
-            Some(file) => read(file)
+            Some(file) => read_text(file)
                 .map(Some)
                 .map_err(|error| Failure::Misused(format!("--data-file {}: {error}", file.display()))),
         }
     }
 }
 
-fn read(file: &Path) -> std::io::Result<String> {
+fn read_text(file: &Path) -> std::io::Result<String> {
     if file.as_os_str() == STDIN {
         return std::io::read_to_string(std::io::stdin());
     }
@@ -231,14 +274,14 @@ mod tests {
     }
 
     fn spec(options: &str) -> Result<TaskSpec, Failure> {
-        parse(options).spec("n".to_owned())
+        parse(options).into_spec("n".to_owned())
     }
 
     #[test]
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
                    --max-runtime 2m --dedup-key k --max-attempts 4";
-        let wanted = TaskSpec {
+        let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
             schedule: ScheduleSpec::Every { period_ms: 1_500 },
@@ -252,14 +295,14 @@ mod tests {
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };
-        assert_eq!(spec(all), Ok(wanted));
+        assert_eq!(spec(all), Ok(expected));
         assert_eq!(spec(""), Ok(TaskSpec { name: "n".into(), ..TaskSpec::default() }));
         let cron = ScheduleSpec::Cron { cron: "@daily".into(), zone: Some("Asia/Shanghai".into()) };
         assert_eq!(spec("--cron @daily --zone Asia/Shanghai").unwrap().schedule, cron);
     }
 
     #[test]
-    fn options_that_make_no_sense_together_are_refused() {
+    fn conflicting_options_are_refused() {
         assert_eq!(spec("--zone UTC").unwrap_err().code(), 2);
         for options in
             ["--every 1s --cron @daily", "--at 2030-01-01T00:00:00Z --in 1s", "--data x --data-file y"]
@@ -270,16 +313,16 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_holds_what_changes_and_keeps_the_rest_of_a_retry() {
+    fn a_patch_has_only_changed_fields_and_a_complete_retry_policy() {
         let retry = Retry { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 };
         let task = json!({
             "id": "i", "name": "n", "data": "", "schedule": {"kind": "once"}, "ack": false, "state": "active", "rev": 1,
             "created_at": "2030-01-01T00:00:00Z", "fired_count": 0, "retry": retry,
         });
         let task: TaskResource = serde_json::from_value(task).unwrap();
-        let patch = |options, clear: &[_]| parse(options).patch(None, &task, clear).map(Value::Object);
-        let wanted = json!({"retry": {"max_attempts": 3, "backoff_ms": 5_000, "max_backoff_ms": 2}});
-        assert_eq!(patch("--backoff 5s", &[]), Ok(wanted));
+        let patch = |options, clear: &[_]| parse(options).into_patch(None, &task, clear).map(Value::Object);
+        let expected = json!({"retry": {"max_attempts": 3, "backoff_ms": 5_000, "max_backoff_ms": 2}});
+        assert_eq!(patch("--backoff 5s", &[]), Ok(expected));
         assert_eq!(patch("--zone UTC", &[]), Ok(json!({"schedule": {"zone": "UTC"}})));
         assert_eq!(patch("--ack=false", &[Clear::Until]), Ok(json!({"ack": false, "end_at": null})));
         assert_eq!(patch("", &[]).unwrap_err().code(), 2);

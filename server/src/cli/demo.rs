@@ -1,49 +1,52 @@
-//! `dev --demo`: something to look at.
+//! Tasks and consumer of `dev --demo`.
 
 use std::time::Duration;
 
 use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
 
-use super::exit::{Failure, chain};
-use super::{out, table, when};
+use super::exit::{Failure, error_chain};
+use super::{output, table, time};
 
 const ONCE: &str = "demo.once";
 const LOOP: &str = "demo.loop";
 const CRON: &str = "demo.cron";
-const ONCE_AFTER_MS: u64 = 3_000;
+const ONCE_DELAY_MS: u64 = 3_000;
 const LOOP_PERIOD_MS: i64 = 2_000;
-const LOOP_TIMES: u64 = 10;
+const LOOP_FIRES: u64 = 10;
 const CRON_EXPRESSION: &str = "*/5 * * * * *";
-/// The cron task stays when the demo ends. It is not to fire for ever where nobody looks.
-const CRON_TIMES: u64 = 120;
-/// How long a delivery that is being printed may take when the demo ends.
+/// The cron task outlives the demo, so its fires are limited.
+const CRON_FIRES: u64 = 120;
+/// Maximum time for a delivery in progress when the demo stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Consumes and prints what the demo's tasks deliver.
-pub fn consume(address: &str) -> Result<Consumer, Failure> {
-    let failed = |error: &(dyn std::error::Error + 'static)| Failure::Failed(chain(error));
+/// Starts a consumer that prints each delivery of the demo tasks.
+pub fn start_consumer(address: &str) -> Result<Consumer, Failure> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::Failed(error_chain(error));
     let consumer = Consumer::builder()
-        .on_text(&[ONCE, LOOP, CRON].join(" || "), print)
+        .on_text(&[ONCE, LOOP, CRON].join(" || "), print_delivery)
         .drain_for(DRAIN)
         .connect(&format!("{address}?worker=demo"))
         .map_err(|error| failed(&error))?;
     consumer.start().map_err(|error| failed(&error))
 }
 
-async fn print(delivery: Context, data: String) -> Result<(), HandlerError> {
+async fn print_delivery(delivery: Context, data: String) -> Result<(), HandlerError> {
     let late = delivery.lateness().unwrap_or_default().as_millis();
-    let (at, tag) = (when::local_time(when::now()), delivery.tag());
-    // A terminal that is gone is no reason to deliver again.
-    let _ = out::line(format_args!("{at}  delivered {tag:9}  {late:>3} ms late  {}", table::short(&data)));
+    let (at, tag) = (time::format_time_of_day(time::now()), delivery.tag());
+    // A closed terminal is no reason to deliver the run again.
+    let _ = output::print_line(format_args!(
+        "{at}  delivered {tag:9}  {late:>3} ms late  {}",
+        table::truncate(&data)
+    ));
     Ok(())
 }
 
-/// Creates the demo's tasks, unless those of an earlier start are still live.
-pub async fn create(calls: &TaskCenter, address: &str) -> Result<(), Failure> {
+/// Creates the demo tasks. Live tasks of an earlier start are found by their dedup keys.
+pub async fn create_tasks(api: &TaskCenter, address: &str) -> Result<(), Failure> {
     for task in tasks() {
-        let created = calls.create_task(&task).await.map_err(|error| Failure::of_call(&error, address))?;
-        out::line(format_args!("demo: task {} is {}", created.name, created.id))?;
+        let task = api.create_task(&task).await.map_err(|error| Failure::from_call(&error, address))?;
+        output::print_line(format_args!("created {}  {}", task.name, task.id))?;
     }
     Ok(())
 }
@@ -55,15 +58,12 @@ fn tasks() -> [TaskSpec; 3] {
         dedup_key: Some(name.to_owned()),
         ..TaskSpec::default()
     };
-    let once = TaskSpec { delay_ms: Some(ONCE_AFTER_MS), ..task(ONCE, "once, after three seconds") };
+    let once = TaskSpec { delay_ms: Some(ONCE_DELAY_MS), ..task(ONCE, "once, after 3 seconds") };
     let every = ScheduleSpec::Every { period_ms: LOOP_PERIOD_MS };
-    let every = TaskSpec {
-        schedule: every,
-        max_fires: Some(LOOP_TIMES),
-        ..task(LOOP, "every two seconds, ten times")
-    };
+    let every =
+        TaskSpec { schedule: every, max_fires: Some(LOOP_FIRES), ..task(LOOP, "every 2 seconds, 10 times") };
     let cron = ScheduleSpec::Cron { cron: CRON_EXPRESSION.to_owned(), zone: None };
     let cron =
-        TaskSpec { schedule: cron, max_fires: Some(CRON_TIMES), ..task(CRON, "by cron, every five seconds") };
+        TaskSpec { schedule: cron, max_fires: Some(CRON_FIRES), ..task(CRON, "by cron, every 5 seconds") };
     [once, every, cron]
 }

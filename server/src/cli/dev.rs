@@ -1,8 +1,8 @@
-//! `dev`: a server on this machine that needs nothing else.
+//! `dev`: runs a local server for development.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,50 +13,54 @@ use tokio::task::JoinHandle;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::{Failure, chain};
-use super::{demo, out, serve, signals};
+use super::exit::{Failure, error_chain};
+use super::{demo, output, serve, signals};
 use crate::logging;
 
-const EXAMPLES: &str = "\
+const NOTES: &str = "\
+The server stores its data in SQLite. It accepts calls from this machine only,
+without a token, and serves all legacy APIs. Use `taskcenter serve` for a server
+that other machines can reach.
+
+Environment variables such as TASKCENTER__ENGINE__KEEP_HOURS apply here too.
+
 Examples:
   taskcenter dev
   taskcenter dev --demo
-  taskcenter dev --listen 127.0.0.1:9000 --data-dir /tmp/taskcenter --log info
+  taskcenter dev --listen 127.0.0.1:9000 --data-dir /tmp/taskcenter --log info";
 
-Every key of the configuration can be set by the environment; the mode is always embedded.
-For other machines to reach it, run `taskcenter serve`.";
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8275";
+const READY_POLL: Duration = Duration::from_millis(20);
 
-const ADDRESS: &str = "127.0.0.1:8275";
-/// How often the server is asked whether it answers by now.
-const ASK: Duration = Duration::from_millis(20);
-
-/// What differs from the defaults.
+/// Options of `dev`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = NOTES)]
 pub struct Dev {
-    /// Address and port to listen on, of this machine alone; port 0: a free one. Left out: 127.0.0.1:8275.
+    /// Loopback address and port to listen on; port 0 selects a free port. Default: server.listen,
+    /// which is 127.0.0.1:8275 unless configured.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where the data lies; left out: a folder under the user's data directory.
+    /// Directory for the data, created if missing. Default: `taskcenter` in the data directory of
+    /// the user, such as ~/.local/share/taskcenter.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Create a few tasks, and print each delivery with its lateness.
+    /// Create three demo tasks, and print each delivery with its lateness.
     #[arg(long)]
     demo: bool,
-    /// What is logged: error, warn, info, debug, trace. Left out: warn.
+    /// Log level: error, warn, info, debug or trace. The log goes to standard error. Default: warn.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
 }
 
 impl Dev {
-    /// Runs it until it is told to stop.
+    /// Runs the server until a shutdown signal.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         logging::start(&config.log);
-        serve::threads()?.block_on(dev(config, self.demo))
+        serve::start_runtime()?.block_on(run_server(config, self.demo))
     }
 
-    /// Options win over the environment, which wins over what suits a terminal.
+    /// Options override environment variables, which override the defaults of `dev`.
     fn config(&self) -> Result<Config, Failure> {
         let variable = |key: &str| format!("{ENV_PREFIX}{key}");
         let mut variables = BTreeMap::from([
@@ -65,19 +69,19 @@ impl Dev {
         ]);
         variables.extend(serve::environment());
         variables.insert(variable("SERVER__MODE"), "embedded".into());
-        // It listens to this machine alone.
+        // Only loopback callers exist, so no call needs a token.
         variables.insert(variable("ACCESS__REQUIRED"), "off-loopback".into());
         if let Some(listen) = &self.listen {
             variables.insert(variable("SERVER__LISTEN"), listen.clone());
             variables.insert(variable("TASK_CENTER__PORT"), "0".into());
         }
         variables.extend(self.log.clone().map(|level| (variable("LOG__LEVEL"), level)));
-        let config = Config::load(None, variables).map_err(|error| serve::misconfigured(&error))?;
-        Ok(self.at_directory(Config { compat: config.compat.clone().all_on(), ..config }))
+        let config = Config::load(None, variables).map_err(|error| serve::invalid_config(&error))?;
+        Ok(self.adapt(Config { compat: config.compat.clone().all_on(), ..config }))
     }
 
-    fn at_directory(&self, mut config: Config) -> Config {
-        // What listens to this machine alone may call it.
+    fn adapt(&self, mut config: Config) -> Config {
+        // Callbacks to this machine are safe where only this machine can create tasks.
         config.callback.allow.extend(["127.0.0.0/8".to_owned(), "::1/128".to_owned()]);
         if let Some(dir) = &self.data_dir {
             config.embedded.data_dir = dir.display().to_string();
@@ -86,146 +90,178 @@ impl Dev {
     }
 }
 
-async fn dev(config: Config, with_demo: bool) -> Result<(), Failure> {
+async fn run_server(config: Config, with_demo: bool) -> Result<(), Failure> {
     debug_assert_eq!(config.server.mode, Mode::Embedded);
-    let data = config.embedded.directory();
-    let data = data
-        .ok_or_else(|| Failure::Misused("this user has no data directory: name one by --data-dir".into()))?;
+    let data_dir = config.embedded.directory().ok_or_else(|| {
+        Failure::Misused("this user has no data directory: choose one with --data-dir".into())
+    })?;
     let listener = listen(&config.listen()).await?;
-    let address = listener.local_addr().map_err(|error| Failure::Failed(chain(&error)))?;
-    let asked = CancellationToken::new();
-    let watched = signals::watch(asked.clone()).map_err(|error| Failure::Failed(chain(&error)))?;
-    tokio::spawn(watched);
-    let data = data.display().to_string();
+    let address = listener.local_addr().map_err(|error| Failure::Failed(error_chain(&error)))?;
+    let stop = CancellationToken::new();
+    let signals = signals::watch(stop.clone()).map_err(|error| Failure::Failed(error_chain(&error)))?;
+    tokio::spawn(signals);
+    let data_dir = data_dir.display().to_string();
     let shutdown = CancellationToken::new();
     let server = Server {
         running: tokio::spawn(taskcenter_server::run(config, listener, shutdown.clone())),
         shutdown,
-        url: format!("http://{address}"),
-        data,
+        address,
+        data_dir,
     };
-    server.attend(&asked, address, with_demo).await
+    server.run(&stop, with_demo).await
 }
 
-/// A server inside this process.
+/// Server inside this process.
 struct Server {
     running: JoinHandle<anyhow::Result<()>>,
     shutdown: CancellationToken,
-    url: String,
-    data: String,
+    address: SocketAddr,
+    data_dir: String,
 }
 
 impl Server {
-    async fn attend(
-        mut self,
-        asked: &CancellationToken,
-        address: SocketAddr,
-        with_demo: bool,
-    ) -> Result<(), Failure> {
-        let calls = TaskCenter::builder(&self.url).retries(0, ASK).build();
-        let calls = calls.map_err(|error| Failure::of_call(&error, &self.url))?;
+    /// Runs until `stop` is cancelled, then shuts down the demo and the server.
+    async fn run(mut self, stop: &CancellationToken, with_demo: bool) -> Result<(), Failure> {
+        let url = self.url();
+        let api = TaskCenter::builder(&url).retries(0, READY_POLL).build();
+        let api = api.map_err(|error| Failure::from_call(&error, &url))?;
         tokio::select! {
-            ended = &mut self.running => return self.ended_early(ended),
-            () = answers(&calls) => {}
-            () = asked.cancelled() => return self.stop().await,
+            exit = &mut self.running => return self.unexpected_exit(exit),
+            () = wait_until_ready(&api) => {}
+            () = stop.cancelled() => return self.stop().await,
         }
-        welcome(&self.url, address, &self.data)?;
-        let consumer = if with_demo { Some(demonstrate(&calls, &self.url).await?) } else { None };
+        output::print_line(self.banner(&program()))?;
+        let consumer = if with_demo { Some(start_demo(&api, &url).await?) } else { None };
         tokio::select! {
-            ended = &mut self.running => return self.ended_early(ended),
-            () = asked.cancelled() => {}
+            exit = &mut self.running => return self.unexpected_exit(exit),
+            () = stop.cancelled() => {}
         }
-        let _ = out::line("stopping; Ctrl-C again ends it at once");
+        let _ = output::print_line("stopping; press Ctrl-C again to stop immediately");
         if let Some(consumer) = consumer {
-            consumer.shutdown().await.map_err(|error| Failure::Failed(chain(&error)))?;
+            consumer.shutdown().await.map_err(|error| Failure::Failed(error_chain(&error)))?;
         }
         self.stop().await?;
-        out::line("stopped")
+        output::print_line("stopped")
     }
 
     async fn stop(mut self) -> Result<(), Failure> {
         self.shutdown.cancel();
-        let ended = (&mut self.running).await;
-        self.ended(ended)
+        let exit = (&mut self.running).await;
+        self.check_exit(exit)
     }
 
-    fn ended(&self, ended: Ended) -> Result<(), Failure> {
-        match ended {
+    fn check_exit(&self, exit: ServerExit) -> Result<(), Failure> {
+        match exit {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::Failed(self.sentence(&error))),
-            Err(error) => Err(Failure::Failed(format!("the server broke: {error}"))),
+            Ok(Err(error)) => Err(Failure::Failed(self.error_message(&error))),
+            Err(error) => Err(Failure::Failed(format!("the server crashed: {error}"))),
         }
     }
 
-    fn ended_early(&self, ended: Ended) -> Result<(), Failure> {
-        self.ended(ended)?;
-        Err(Failure::Failed("the server ended although nobody asked it to".to_owned()))
+    fn unexpected_exit(&self, exit: ServerExit) -> Result<(), Failure> {
+        self.check_exit(exit)?;
+        Err(Failure::Failed("the server stopped unexpectedly: run it with --log info to see why".to_owned()))
     }
 
-    /// A cause that names the data directory says all there is to say. Any other is told in full, and where that was.
-    fn sentence(&self, error: &anyhow::Error) -> String {
+    /// A root cause that names the data directory is a complete message. Any other error is printed
+    /// with its causes and the data directory.
+    fn error_message(&self, error: &anyhow::Error) -> String {
         let cause = error.root_cause().to_string();
-        if cause.contains(&self.data) { cause } else { format!("{error:#} (the data lies in {})", self.data) }
+        if cause.contains(&self.data_dir) {
+            cause
+        } else {
+            format!("{error:#} (data directory: {})", self.data_dir)
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// First steps, as commands to paste into a second terminal.
+    fn banner(&self, program: &str) -> String {
+        let (url, data_dir) = (self.url(), &self.data_dir);
+        let is_default = self.address.to_string() == DEFAULT_ADDRESS;
+        let server = if is_default { String::new() } else { format!(" --server {url}") };
+        let version = env!("CARGO_PKG_VERSION");
+        format!(
+            "\
+taskcenter {version} is ready
+
+  address   {url}
+  API docs  {url}/docs
+  data      {data_dir}
+
+Run these commands in a second terminal.
+
+Create a task that fires in 5 seconds:
+  curl -d '{{\"name\":\"hello\",\"data\":\"world\",\"delay_ms\":5000}}' \\
+    {url}/v1/tasks
+
+Watch the task fire. Its run then waits in the queue \"hello\" for a worker:
+  {program} tail{server}
+
+Press Ctrl-C to stop.
+"
+        )
     }
 }
 
-type Ended = Result<anyhow::Result<()>, tokio::task::JoinError>;
+type ServerExit = Result<anyhow::Result<()>, tokio::task::JoinError>;
 
-/// A server for trying out has no guard: only this machine is to reach it.
+/// Returns the command that starts this program from any directory.
+fn program() -> String {
+    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    // A bare name was found in PATH, and a second terminal finds it there too.
+    let is_bare = name.parent() == Some(Path::new(""));
+    let path = if is_bare { name } else { std::env::current_exe().unwrap_or(name) };
+    quote(&path.display().to_string())
+}
+
+/// Quotes a word for a POSIX shell, where it needs quotes.
+fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// Binds the address. `dev` requires no token, so that it accepts loopback addresses only.
 async fn listen(address: &str) -> Result<TcpListener, Failure> {
     let resolved: Vec<SocketAddr> = match lookup_host(address).await {
         Ok(resolved) => resolved.collect(),
-        Err(error) => return Err(Failure::Misused(format!("--listen {address}: {error}"))),
+        Err(error) => {
+            return Err(Failure::Misused(format!(
+                "cannot listen on {address}: {error}; use an address such as {DEFAULT_ADDRESS}"
+            )));
+        }
     };
     if !resolved.iter().all(|address| address.ip().is_loopback()) {
         return Err(Failure::Misused(format!(
-            "dev listens to this machine alone, and {address} can be reached from others: use `taskcenter serve --listen {address}`, \
-             or an address such as {ADDRESS}"
+            "other machines can reach {address}, and dev requires no token: use `taskcenter serve --listen {address}`, \
+             or a loopback address such as {DEFAULT_ADDRESS}"
         )));
     }
     TcpListener::bind(&*resolved).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::Failed(format!(
-            "{address} is in use, perhaps by another taskcenter: stop that one, or choose a free port with `--listen 127.0.0.1:0`"
+            "{address} is in use, perhaps by another taskcenter: stop that program, or use a free port with `--listen 127.0.0.1:0`"
         )),
         _ => Failure::Failed(format!("cannot listen on {address}: {error}")),
     })
 }
 
-async fn answers(calls: &TaskCenter) {
-    let mut ticks = interval(ASK);
+async fn wait_until_ready(api: &TaskCenter) {
+    let mut ticks = interval(READY_POLL);
     loop {
         ticks.tick().await;
-        if calls.statistics().await.is_ok() {
+        if api.statistics().await.is_ok() {
             return;
         }
     }
 }
 
-fn welcome(url: &str, address: SocketAddr, data: &str) -> Result<(), Failure> {
-    let server = if address.to_string() == ADDRESS { String::new() } else { format!(" --server {url}") };
-    out::line(format_args!(
-        "\
-taskcenter {version} is ready
-
-  address   {url}
-  data      {data}
-  API docs  {url}/docs
-
-Create a task that is due in 5 seconds:
-  curl -d '{{\"name\":\"hello\",\"data\":\"world\",\"delay_ms\":5000}}' {url}/v1/tasks
-Watch it fire, and wait in the queue hello for a worker:
-  taskcenter tail{server}
-
-Ctrl-C stops it.
-",
-        version = env!("CARGO_PKG_VERSION"),
-    ))
-}
-
-/// The consumer comes first, so that the first delivery finds it there.
-async fn demonstrate(calls: &TaskCenter, url: &str) -> Result<Consumer, Failure> {
-    let consumer = demo::consume(url)?;
-    demo::create(calls, url).await?;
+/// Starts the consumer before it creates the tasks, so that the first delivery is not late.
+async fn start_demo(api: &TaskCenter, url: &str) -> Result<Consumer, Failure> {
+    let consumer = demo::start_consumer(url)?;
+    demo::create_tasks(api, url).await?;
     Ok(consumer)
 }
 
@@ -234,12 +270,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_this_machine_is_listened_to() {
+    async fn dev_listens_on_loopback_only() {
         assert!(listen("127.0.0.1:0").await.is_ok());
         let refused = listen("0.0.0.0:0").await.unwrap_err();
         assert!(matches!(&refused, Failure::Misused(why) if why.contains("taskcenter serve")), "{refused:?}");
         let taken = listen("127.0.0.1:0").await.unwrap();
         let again = listen(&taken.local_addr().unwrap().to_string()).await.unwrap_err();
         assert!(matches!(&again, Failure::Failed(why) if why.contains("is in use")), "{again:?}");
+    }
+
+    #[test]
+    fn the_program_is_quoted_for_a_shell() {
+        for (word, quoted) in [
+            ("taskcenter", "taskcenter"),
+            ("/opt/任务/taskcenter", "/opt/任务/taskcenter"),
+            ("/my tools/it's", r"'/my tools/it'\''s'"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
     }
 }

@@ -1,117 +1,126 @@
-//! How a verb can fail, and what the shell is told.
+//! Failures of a command, their messages and exit codes.
 
 use taskcenter_client::Error;
 
-/// Why a verb did not do what was asked, in words that say what to do next.
+/// Reason why a command failed. The message says what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Not the caller's fault.
+    /// The arguments are valid, but the command failed.
     Failed(String),
     /// Wrong arguments or configuration.
     Misused(String),
-    /// There is no such thing.
     NotFound(String),
-    /// The server said no.
+    /// The server refused the request.
     Refused(String),
-    /// It has been said already, item by item; the code is the first one's.
-    Told(u8),
-    /// Nobody reads on, as when `head` has seen enough.
-    Unread,
+    /// The messages have been printed already; holds the exit code.
+    Printed(u8),
+    /// The reader of standard output is gone, as after `| head`.
+    OutputClosed,
 }
 
 impl Failure {
-    /// What a shell can tell it by.
+    /// Returns the exit code of the process.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Unread => 0,
+            Self::OutputClosed => 0,
             Self::Failed(_) => 1,
             Self::Misused(_) => 2,
             Self::NotFound(_) => 3,
             Self::Refused(_) => 4,
-            Self::Told(code) => *code,
+            Self::Printed(code) => *code,
         }
     }
 
-    /// The same, of one of several things.
-    pub fn of(self, what: &str) -> Self {
+    /// Puts the id at fault before the message.
+    pub fn prefixed(self, id: &str) -> Self {
         match self {
-            Self::NotFound(why) => Self::NotFound(format!("{what}: {why}")),
-            Self::Refused(why) => Self::Refused(format!("{what}: {why}")),
+            Self::NotFound(message) => Self::NotFound(format!("{id}: {message}")),
+            Self::Refused(message) => Self::Refused(format!("{id}: {message}")),
             other => other,
         }
     }
 
-    /// Says it on standard error.
-    pub fn tell(&self) {
+    /// Prints the message on standard error.
+    pub fn print(&self) {
         match self {
-            Self::Failed(why) | Self::Misused(why) | Self::NotFound(why) | Self::Refused(why) => {
-                eprintln!("error: {why}");
+            Self::Failed(message)
+            | Self::Misused(message)
+            | Self::NotFound(message)
+            | Self::Refused(message) => {
+                eprintln!("error: {message}");
             }
-            Self::Told(_) | Self::Unread => {}
+            Self::Printed(_) | Self::OutputClosed => {}
         }
     }
 
-    /// Ends the process at once.
-    pub fn end(&self) -> ! {
-        self.tell();
+    /// Prints the message and ends the process.
+    pub fn exit(&self) -> ! {
+        self.print();
         std::process::exit(i32::from(self.code()))
     }
 
-    /// What a call to the server at `address` that failed means here.
-    pub fn of_call(error: &Error, address: &str) -> Self {
+    /// Converts the error of a call to the server at `address`.
+    pub fn from_call(error: &Error, address: &str) -> Self {
         match error {
-            Error::Address(_) => Self::Misused(format!("{error}: give --server as http://127.0.0.1:8275")),
-            Error::Token => Self::Misused(format!("{error}: look at --token and TASKCENTER_TOKEN")),
+            Error::Address(_) => Self::Misused(format!(
+                "invalid server address {address:?}: use a URL such as http://127.0.0.1:8275"
+            )),
+            Error::Token => Self::Misused(
+                "invalid token: it contains characters that no token has; check --token or TASKCENTER_TOKEN"
+                    .to_owned(),
+            ),
             Error::Authority(..) => Self::Misused(format!("--ca: {error}")),
             Error::Unanswered(cause) if cause.is_connect() => Self::Failed(format!(
-                "cannot reach {address}: is the server running? start one with `taskcenter dev`, or name another by --server"
+                "cannot reach {address}: start a server with `taskcenter dev`, or select another one with --server"
             )),
             Error::Unanswered(cause) if cause.is_timeout() => Self::Failed(format!(
-                "{address} did not answer in time: it may or may not have been done; look before you repeat it, or give a task that you \
-                 add a --dedup-key, with which it is added once"
+                "no answer from {address} in time; the request may have succeeded: check the result before \
+                 you repeat it, and use `task add --dedup-key` so that a repeat creates no second task"
             )),
             Error::Refused { code: Some(code), .. } if code == "no_such_route" => Self::Failed(format!(
-                "{address} does not know this call: is it a task center of this version?"
+                "{address} does not know this request: check that it is a taskcenter server of version {}",
+                env!("CARGO_PKG_VERSION")
             )),
             Error::Refused { status: 404, message, .. } => Self::NotFound(message.clone()),
-            Error::Refused { status: 400..=499, .. } => Self::Refused(refusal(error)),
+            Error::Refused { status: 400..=499, .. } => Self::Refused(refusal_message(error)),
             Error::Refused { status, message, .. } => {
                 Self::Failed(format!("{address} answered {status}: {message}"))
             }
-            Error::Answer(_) => Self::Failed(format!("{error}: is {address} a task center?")),
-            error => Self::Failed(chain(error)),
+            Error::Answer(_) => Self::Failed(format!("{error}: check that {address} is a taskcenter server")),
+            error => Self::Failed(error_chain(error)),
         }
     }
 }
 
-/// An error with its causes, in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// Joins an error and its causes into one line.
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What the server says, the field, and the option that the field was given by.
-fn refusal(error: &Error) -> String {
+/// Combines the server's message, the field at fault and the option that sets the field.
+fn refusal_message(error: &Error) -> String {
     let Error::Refused { status, message, detail, field, .. } = error else { return error.to_string() };
     let mut text = message.clone();
     if let Some(detail) = detail {
         text = format!("{text}: {detail}");
     }
-    match field.as_deref().map(|field| (field, option(field))) {
-        Some((field, Some(option))) => text = format!("{text} (field {field}, given by {option})"),
+    match field.as_deref().map(|field| (field, option_of(field))) {
+        Some((field, Some(option))) => text = format!("{text} (field {field}, set by {option})"),
         Some((field, None)) => text = format!("{text} (field {field})"),
         None => {}
     }
     if *status == 401 {
-        text.push_str("; give one by --token or TASKCENTER_TOKEN");
+        text.push_str("; set TASKCENTER_TOKEN or --token");
     }
     if *status == 412 {
-        text.push_str("; somebody else changed it meanwhile: look at it, and try again");
+        text.push_str("; another client changed the task: get it again, then repeat the command");
     }
     text
 }
 
-fn option(field: &str) -> Option<&'static str> {
+/// Returns the argument that sets a field of the API.
+fn option_of(field: &str) -> Option<&'static str> {
     Some(match field {
         "name" => "NAME",
         "data" => "--data",
@@ -145,11 +154,11 @@ mod tests {
     fn refused(status: u16, code: &str, field: Option<&str>) -> Failure {
         let (message, code) = ("no".to_owned(), Some(code.to_owned()));
         let error = Error::Refused { status, message, field: field.map(Into::into), detail: None, code };
-        Failure::of_call(&error, "http://h")
+        Failure::from_call(&error, "http://h")
     }
 
     #[test]
-    fn each_refusal_has_its_code() {
+    fn each_status_has_its_exit_code() {
         assert_eq!(refused(404, "not_found", None).code(), 3);
         assert_eq!(refused(404, "no_such_route", None).code(), 1);
         assert_eq!(refused(400, "invalid_field", None).code(), 4);
@@ -158,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_told_by_the_option_that_gave_it() {
-        let told = refused(400, "invalid_field", Some("delay_ms"));
-        assert_eq!(told, Failure::Refused("no (field delay_ms, given by --in)".into()));
+    fn a_refused_field_is_shown_with_its_option() {
+        let failure = refused(400, "invalid_field", Some("delay_ms"));
+        assert_eq!(failure, Failure::Refused("no (field delay_ms, set by --in)".into()));
         assert_eq!(refused(400, "x", Some("state")), Failure::Refused("no (field state)".into()));
     }
 }

@@ -1,4 +1,5 @@
-//! `launch`: becomes a script, within limits. The script worker starts its programs by this.
+//! `launch`: sets resource limits and becomes a program. The script worker starts its programs
+//! with this command.
 
 use std::ffi::OsString;
 
@@ -7,36 +8,38 @@ use taskcenter_server::workers::limits::{Limits, become_program};
 
 use super::exit::Failure;
 
-const EXAMPLES: &str = "\
+const NOTES: &str = "\
+A limit of 0 means unlimited.
+
 Examples:
   taskcenter launch --cpu-sec 10 --memory-bytes 1000000000 -- /bin/echo hello";
 
-/// Limits, 0 for none, and a program.
+/// Options of `launch`. A limit of 0 means unlimited.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = NOTES)]
 pub struct Launch {
-    /// Processor time, in seconds.
-    #[arg(long, default_value_t = 0)]
+    /// Maximum processor time in seconds.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     cpu_sec: u64,
-    /// Address space.
-    #[arg(long, default_value_t = 0)]
+    /// Maximum address space in bytes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     memory_bytes: u64,
-    /// The largest file that it can write.
-    #[arg(long, default_value_t = 0)]
+    /// Maximum size of a file that the program writes, in bytes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     file_bytes: u64,
-    /// Open files.
-    #[arg(long, default_value_t = 0)]
+    /// Maximum number of open files.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     open_files: u64,
-    /// Processes of the user.
-    #[arg(long, default_value_t = 0)]
+    /// Maximum number of processes of the user.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     processes: u64,
-    /// The program with its arguments.
+    /// Program with its arguments.
     #[arg(last = true, required = true)]
     program: Vec<OsString>,
 }
 
 impl Launch {
-    /// Comes back only where it fails.
+    /// Replaces this process with the program. Returns only on failure.
     pub fn run(self) -> Result<(), Failure> {
         let limits = Limits {
             cpu_sec: self.cpu_sec,

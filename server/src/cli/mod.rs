@@ -1,15 +1,15 @@
-//! The command line: one file a verb, and beside them what they share.
+//! Command line: one file per command, and the parts that the commands share.
 
+mod client;
 mod config;
 mod definition;
 mod demo;
 mod dev;
 mod exit;
 mod launch;
-mod out;
+mod output;
 mod paging;
 mod queue;
-mod remote;
 mod run;
 mod serve;
 mod signals;
@@ -17,17 +17,17 @@ mod stat;
 mod table;
 mod tail;
 mod task;
+mod time;
 mod token;
 mod user;
-mod when;
 mod worker;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use client::ServerOptions;
 use exit::Failure;
-use remote::Remote;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,125 +37,128 @@ Examples:
   taskcenter tail
   taskcenter serve --config config/cluster.toml
 
-  curl -d '{\"name\":\"order.close\",\"data\":\"42\"}' http://127.0.0.1:8275/v1/tasks
+  curl -d '{\"name\":\"order.close\",\"data\":\"42\"}' \\
+    http://127.0.0.1:8275/v1/tasks
 
-Every key of the configuration can be set by the environment: server.listen is TASKCENTER__SERVER__LISTEN.
+Configuration:
+  Every configuration key has an environment variable. For example,
+  TASKCENTER__SERVER__LISTEN sets server.listen.
 
 Exit codes:
   0  done
-  1  failed: the server cannot be reached, or stopped by an error
+  1  failed: the server cannot be reached, or an error stopped the command
   2  wrong arguments or configuration
   3  not found
   4  refused by the server: a field is invalid, or the state does not allow it";
 
-/// Delivers tasks when they are due: once, in a loop or by cron.
+/// Delayed and scheduled task delivery: once, at a fixed period or by cron.
 #[derive(Debug, Parser)]
-#[command(name = "taskcenter", version, after_help = EXAMPLES)]
+#[command(name = "taskcenter", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Try it out: a server on this machine that needs nothing else.
+enum Command {
+    /// Run a local server to try the product; it needs no other program.
     Dev(dev::Dev),
-    /// Run a node until SIGTERM or SIGINT; a second signal ends it at once.
+    /// Run a server node until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Run the built-in workers for a server on another machine, until SIGTERM or SIGINT.
+    /// Run the built-in workers for a server on another machine.
     Worker(worker::Worker),
-    /// Become a program, within limits: how the script worker starts its scripts.
+    /// Set resource limits, then become a program; for the built-in worker `script`.
     #[command(hide = true)]
     Launch(launch::Launch),
-    /// Look at the configuration without starting anything.
+    /// Check or print the configuration of a server.
     #[command(subcommand, after_help = config::EXAMPLES)]
-    Config(config::ConfigVerb),
-    /// Add, list and change tasks.
+    Config(config::ConfigCommand),
+    /// Create, list, edit and control tasks.
     #[command(after_help = task::EXAMPLES)]
     Task {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(subcommand)]
-        verb: task::TaskVerb,
+        command: task::TaskCommand,
     },
-    /// Look at runs, retry them, call them off.
+    /// List, show, retry and cancel runs.
     #[command(after_help = run::EXAMPLES)]
     Run {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(subcommand)]
-        verb: run::RunVerb,
+        command: run::RunCommand,
     },
-    /// Look at what waits for workers.
+    /// List the queues in which runs wait for workers.
     #[command(after_help = queue::EXAMPLES)]
     Queue {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(subcommand)]
-        verb: queue::QueueVerb,
+        command: queue::QueueCommand,
     },
-    /// Look after the people who sign in to the fronts for older systems' clients.
+    /// Manage users of the legacy APIs.
     #[command(after_help = user::EXAMPLES)]
     User {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(subcommand)]
-        verb: user::UserVerb,
+        command: user::UserCommand,
     },
-    /// Print each run as it appears and as its state changes, until Ctrl-C.
+    /// Print each new run and each change of its state, until Ctrl-C.
     #[command(after_help = tail::EXAMPLES)]
     Tail {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(flatten)]
         tail: tail::Tail,
     },
-    /// Count what fires and what waits, by tag and by queue.
+    /// Show fires and backlog by tag and by queue.
     #[command(after_help = stat::EXAMPLES)]
     Stat {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(flatten)]
         stat: stat::Stat,
     },
-    /// Make, list and revoke tokens, which calls from other machines need.
+    /// Create, list and revoke the tokens that calls from other machines need.
     #[command(after_help = token::EXAMPLES)]
     Token {
         #[command(flatten)]
-        remote: Remote,
+        server: ServerOptions,
         #[command(subcommand)]
-        verb: token::TokenVerb,
+        command: token::TokenCommand,
     },
 }
 
 impl Cli {
-    /// Does what was asked, and says on standard error what could not be done.
+    /// Runs the command, and prints a failure on standard error.
     pub fn run(self) -> ExitCode {
-        match self.verb.run() {
+        match self.command.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                failure.tell();
+                failure.print();
                 failure.code().into()
             }
         }
     }
 }
 
-impl Verb {
+impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Worker(worker) => worker.run(),
             Self::Launch(launch) => launch.run(),
-            Self::Config(verb) => verb.run(),
-            Self::Task { remote, verb } => remote.run(async |center| verb.run(&center).await),
-            Self::Run { remote, verb } => remote.run(async |center| verb.run(&center).await),
-            Self::Queue { remote, verb } => remote.run(async |center| verb.run(&center).await),
-            Self::User { remote, verb } => remote.run(async |center| verb.run(&center).await),
-            Self::Tail { remote, tail } => remote.run(async |center| tail.run(&center).await),
-            Self::Stat { remote, stat } => remote.run(async |center| stat.run(&center).await),
-            Self::Token { remote, verb } => verb.run(remote),
+            Self::Config(command) => command.run(),
+            Self::Task { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Run { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
+            Self::User { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
+            Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),
+            Self::Token { server, command } => command.run(server),
         }
     }
 }
@@ -163,45 +166,56 @@ impl Verb {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{Command, CommandFactory};
+    use clap::CommandFactory;
 
-    /// Every verb that can be run, with the words that lead to it.
-    fn leaves(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
-        let path = format!("{path}{}", command.get_name());
+    /// Collects every command without subcommands, with its full name.
+    fn collect_leaves(command: &clap::Command, parent: &str, found: &mut Vec<(String, clap::Command)>) {
+        let path = format!("{parent}{}", command.get_name());
         if !command.has_subcommands() {
             found.push((path, command.clone()));
             return;
         }
-        for verb in command.get_subcommands() {
-            leaves(verb, &format!("{path} "), found);
+        for subcommand in command.get_subcommands() {
+            collect_leaves(subcommand, &format!("{path} "), found);
         }
     }
 
-    fn verbs() -> Vec<(String, Command)> {
+    fn leaf_commands() -> Vec<(String, clap::Command)> {
         let mut found = Vec::new();
-        leaves(&Cli::command(), "", &mut found);
-        assert!(found.len() > 15, "{} are not all verbs", found.len());
+        collect_leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 15, "found only {} commands", found.len());
         found
     }
 
     #[test]
-    fn the_arguments_make_sense() {
+    fn argument_definitions_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_help_of_every_verb_has_an_example_of_it() {
-        for (path, command) in verbs() {
+    fn the_help_of_every_command_has_an_example() {
+        for (path, command) in leaf_commands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("  {path}")), "no example of `{path}` in its help: {help:?}");
         }
     }
 
+    /// A longer line would wrap on a terminal of 80 columns, and could not be pasted.
     #[test]
-    fn the_guide_names_every_verb_and_every_option() {
+    fn examples_fit_80_columns() {
+        for (path, command) in leaf_commands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "too long in the help of `{path}`: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_guide_names_every_command_and_every_option() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
-        let page = std::fs::read_to_string(page).expect("the page is there");
-        for (path, command) in verbs() {
+        let page = std::fs::read_to_string(page).expect("docs/cli.md exists");
+        for (path, command) in leaf_commands() {
             assert!(page.contains(&path), "docs/cli.md does not name `{path}`");
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(

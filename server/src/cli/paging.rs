@@ -1,59 +1,59 @@
-//! Lists longer than one answer.
+//! Lists of more than one page.
 
 use clap::Args;
 
 use super::exit::Failure;
 
-/// Most rows of one answer.
+/// Maximum number of rows that the server returns in one page.
 const PAGE: u32 = 1_000;
 
-/// How much of a list is wanted.
+/// Number of rows to list.
 #[derive(Debug, Args)]
 pub struct Paging {
-    /// Rows at most.
+    /// Maximum number of rows, at least 1.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// All of them, however many.
+    /// List all rows, without a limit.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
 
-/// What a page held: its rows, and where the next one begins.
-pub type Shown = (usize, Option<String>);
+/// A printed page: number of rows, and the cursor of the next page.
+pub type PrintedPage = (usize, Option<String>);
 
 impl Paging {
-    /// Shows page after page, as many as are wanted: `show` is told how many rows, and where they begin.
-    pub async fn walk(
+    /// Calls `print_page` with a row limit and a cursor until enough rows are printed.
+    pub async fn print_pages(
         &self,
-        mut show: impl AsyncFnMut(u32, Option<String>) -> Result<Shown, Failure>,
-    ) -> Result<Walked, Failure> {
+        mut print_page: impl AsyncFnMut(u32, Option<String>) -> Result<PrintedPage, Failure>,
+    ) -> Result<Listed, Failure> {
         let (mut left, mut cursor, mut rows) = (if self.all { u32::MAX } else { self.limit }, None, 0);
         loop {
-            let (shown, next) = show(left.min(PAGE), cursor).await?;
-            rows += shown;
-            // Someone who wants all of them can have more than can be counted down.
-            left = if self.all { left } else { left.saturating_sub(shown as u32) };
+            let (printed, next) = print_page(left.min(PAGE), cursor).await?;
+            rows += printed;
+            // With --all there may be more than u32::MAX rows, so nothing is subtracted.
+            left = if self.all { left } else { left.saturating_sub(printed as u32) };
             match next {
                 Some(next) if left > 0 => cursor = Some(next),
-                next => return Ok(Walked { rows, has_more: next.is_some() }),
+                next => return Ok(Listed { rows, has_more: next.is_some() }),
             }
         }
     }
 }
 
-/// What was shown.
-pub struct Walked {
+/// Summary of the pages that were printed.
+pub struct Listed {
     rows: usize,
     has_more: bool,
 }
 
-impl Walked {
-    /// Says on standard error what a table cannot: that it is empty, or not all.
-    pub fn tell(&self, what: &str) {
+impl Listed {
+    /// Prints on standard error that the list of `what` is empty or incomplete.
+    pub fn print_note(&self, what: &str) {
         if self.rows == 0 {
             eprintln!("no {what}");
         } else if self.has_more {
-            eprintln!("there are more {what}: --limit N or --all shows them");
+            eprintln!("there are more {what}: use --limit N or --all to see them");
         }
     }
 }

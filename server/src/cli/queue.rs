@@ -1,44 +1,49 @@
-//! `queue`: what waits for workers.
+//! `queue`: queues and their backlog.
 
 use clap::Subcommand;
 use taskcenter_client::resources::QueueResource;
 
+use super::client::Client;
 use super::exit::Failure;
-use super::out;
-use super::remote::Center;
+use super::output;
 use super::table::{self, Table};
 
 pub const EXAMPLES: &str = "\
+Columns:
+  READY     runs that wait for a worker
+  LEASED    runs that a worker has leased
+  RETRYING  failed runs that wait for their next attempt
+
 Examples:
   taskcenter queue list
   taskcenter queue list --json";
 
 #[derive(Debug, Subcommand)]
-pub enum QueueVerb {
-    /// List the queues that hold anything.
+pub enum QueueCommand {
+    /// List the queues that have open runs.
     #[command(after_help = EXAMPLES)]
     List,
 }
 
-impl QueueVerb {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
+impl QueueCommand {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let Self::List = self;
-        let list = center.ask(center.calls.queues()).await?;
-        if center.json {
-            return out::json(&list);
+        let list = client.call(client.api.queues()).await?;
+        if client.json {
+            return output::print_json(&list);
         }
         if list.queues.is_empty() {
-            eprintln!("no queue holds anything");
+            eprintln!("no queue has open runs");
         }
-        print(&list.queues)
+        print_table(&list.queues)
     }
 }
 
-/// Queues in columns.
-pub fn print(queues: &[QueueResource]) -> Result<(), Failure> {
+/// Prints the queues as a table.
+pub fn print_table(queues: &[QueueResource]) -> Result<(), Failure> {
     let row = |queue: &QueueResource| {
         let counts = [queue.ready, queue.leased, queue.retrying].map(|count| count.to_string());
-        [table::short(&queue.queue)].into_iter().chain(counts).collect()
+        [table::truncate(&queue.queue)].into_iter().chain(counts).collect()
     };
     Table::new(&["QUEUE", "READY", "LEASED", "RETRYING"]).print(&queues.iter().map(row).collect::<Vec<_>>())
 }

@@ -1,14 +1,14 @@
-//! `run`: what became of due moments.
+//! `run`: runs of tasks.
 
 use clap::Subcommand;
 use taskcenter_client::RunQuery;
 use taskcenter_client::resources::RunResource;
 
+use super::client::{Client, for_each_id};
 use super::exit::Failure;
-use super::paging::{Paging, Shown};
-use super::remote::{Center, each};
+use super::paging::{Paging, PrintedPage};
 use super::table::{self, Table};
-use super::{out, when};
+use super::{output, time};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -21,93 +21,109 @@ Examples:
   taskcenter run list --tag order.close --state dead
   taskcenter run list --task 019aa4c81b7a7c3e8a51f3d6c2b90417 --all --json";
 
+const RETRY: &str = "\
+A dead run gets one more attempt. A retrying run starts its next attempt without
+the rest of its pause.
+
+Example:
+  taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000";
+const CANCEL: &str = "\
+A handler that already works on a run continues, but the server refuses its
+outcome report.
+
+Example:
+  taskcenter run cancel 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000";
+
+/// State names of the API, for `--state`.
+const STATES: [&str; 9] =
+    ["firing", "fired", "ready", "leased", "retrying", "succeeded", "dead", "skipped", "cancelled"];
+
 #[derive(Debug, Subcommand)]
-pub enum RunVerb {
-    /// List runs, latest moment first.
+pub enum RunCommand {
+    /// List runs, latest scheduled time first.
     #[command(after_help = LIST)]
     List {
-        /// Only those of this task.
+        /// Only runs of the task with this id.
         #[arg(long, value_name = "ID")]
         task: Option<String>,
-        /// Only those of tasks with this name.
-        #[arg(long)]
+        /// Only runs of tasks with this name.
+        #[arg(long, value_name = "TAG")]
         tag: Option<String>,
-        /// Only those in this state.
-        #[arg(long, value_parser = [
-            "firing", "fired", "ready", "leased", "retrying", "succeeded", "dead", "skipped", "cancelled",
-        ])]
+        /// Only runs in this state.
+        #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show a run in full.
+    /// Show all fields of a run.
     #[command(after_help = "Example:\n  taskcenter run get 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000")]
     Get {
-        /// The run.
+        /// Id of the run.
         id: String,
     },
-    /// Bring dead runs back, or have the next attempt of those that wait for it begin now.
-    #[command(
-        after_help = "Example:\n  taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000"
-    )]
+    /// Start the next attempt of dead or retrying runs now.
+    #[command(after_help = RETRY)]
     Retry {
-        /// The runs.
+        /// Ids of the runs.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Call runs off. What a handler has begun goes on, and its outcome is refused.
-    #[command(
-        after_help = "Example:\n  taskcenter run cancel 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000"
-    )]
+    /// Cancel runs that have not ended.
+    #[command(after_help = CANCEL)]
     Cancel {
-        /// The runs.
+        /// Ids of the runs.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
 }
 
-impl RunVerb {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
-        let calls = &center.calls;
+impl RunCommand {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
+        let api = &client.api;
         match self {
             Self::List { task, tag, state, paging } => {
-                list(center, &RunQuery { task_id: task, tag, state, ..RunQuery::default() }, &paging).await
+                list(client, &RunQuery { task_id: task, tag, state, ..RunQuery::default() }, &paging).await
             }
-            Self::Get { id } => get(center, &id).await,
+            Self::Get { id } => get(client, &id).await,
             Self::Retry { ids } => {
-                each(&ids, async |id| told(center, "retried", &center.ask(calls.retry_run(id)).await?)).await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "retried", &client.call(api.retry_run(id)).await?)
+                })
+                .await
             }
             Self::Cancel { ids } => {
-                each(&ids, async |id| told(center, "cancelled", &center.ask(calls.cancel_run(id)).await?))
-                    .await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "cancelled", &client.call(api.cancel_run(id)).await?)
+                })
+                .await
             }
         }
     }
 }
 
-/// Says what became of a run.
-pub fn told(center: &Center, what: &str, run: &RunResource) -> Result<(), Failure> {
-    if center.json {
-        return out::json(run);
+/// Prints what a command did to a run, and the new state of the run.
+pub fn print_change(client: &Client, verb: &str, run: &RunResource) -> Result<(), Failure> {
+    if client.json {
+        return output::print_json(run);
     }
-    out::line(format_args!("{what} {} {}, now {}", run.run_id, table::clean(&run.tag), run.state))
+    output::print_line(format_args!("{verb} {} {}, state {}", run.run_id, table::escape(&run.tag), run.state))
 }
 
-async fn list(center: &Center, query: &RunQuery, paging: &Paging) -> Result<(), Failure> {
-    let mut table = Table::new(&["RUN", "TAG", "STATE", "DUE", "LATE", "ATTEMPT", "REASON"]);
-    let walked = paging.walk(async |limit, cursor| {
+async fn list(client: &Client, query: &RunQuery, paging: &Paging) -> Result<(), Failure> {
+    let mut table = Table::new(&["ID", "TAG", "STATE", "DUE", "LATE", "ATTEMPT", "REASON"]);
+    let listed = paging.print_pages(async |limit, cursor| {
         let query = RunQuery { limit: Some(limit), cursor, ..query.clone() };
-        let page = center.ask(center.calls.list_runs(&query)).await?;
-        if center.json {
-            out::json(&page)?;
+        let page = client.call(client.api.list_runs(&query)).await?;
+        if client.json {
+            output::print_json(&page)?;
         } else {
             table.print(&page.runs.iter().map(row).collect::<Vec<_>>())?;
         }
-        Ok::<Shown, _>((page.runs.len(), page.next_cursor))
+        Ok::<PrintedPage, _>((page.runs.len(), page.next_cursor))
     });
-    let walked = walked.await?;
-    if !center.json {
-        walked.tell("runs");
+    let listed = listed.await?;
+    if !client.json {
+        listed.print_note("runs");
     }
     Ok(())
 }
@@ -115,43 +131,44 @@ async fn list(center: &Center, query: &RunQuery, paging: &Paging) -> Result<(), 
 fn row(run: &RunResource) -> Vec<String> {
     vec![
         run.run_id.clone(),
-        table::short(&run.tag),
+        table::truncate(&run.tag),
         run.state.clone(),
-        when::both(run.scheduled_at, when::now()),
-        table::or_dash(late(run)),
+        time::format_with_distance(run.scheduled_at, time::now()),
+        table::or_dash(format_lateness(run)),
         run.attempt.to_string(),
-        table::short(run.reason.as_deref().unwrap_or_default()),
+        table::truncate(run.reason.as_deref().unwrap_or_default()),
     ]
 }
 
-/// How long after its moment it was handed over. A later attempt is late on purpose.
-pub fn late(run: &RunResource) -> Option<String> {
+/// Formats the delay between the scheduled time and the first attempt. Returns `None` for a later
+/// attempt, which is late on purpose.
+pub fn format_lateness(run: &RunResource) -> Option<String> {
     let first = run.fired_at.filter(|_| run.attempt == 1)?;
-    Some(when::length((first.as_millisecond() - run.scheduled_at.as_millisecond()).max(0)))
+    Some(time::format_duration((first.as_millisecond() - run.scheduled_at.as_millisecond()).max(0)))
 }
 
-async fn get(center: &Center, id: &str) -> Result<(), Failure> {
-    let found = center.ask(center.calls.get_run(id)).await?;
+async fn get(client: &Client, id: &str) -> Result<(), Failure> {
+    let found = client.call(client.api.get_run(id)).await?;
     let run = found.ok_or_else(|| {
-        Failure::NotFound(format!("there is no run {id}: `taskcenter run list` shows those there are"))
+        Failure::NotFound(format!("no run has the id {id:?}: `taskcenter run list` shows the runs"))
     })?;
-    if center.json { out::json(&run) } else { show(&run) }
+    if client.json { output::print_json(&run) } else { show(&run) }
 }
 
 fn show(run: &RunResource) -> Result<(), Failure> {
-    let now = when::now();
-    let time = |at: Option<_>| table::or_dash(at.map(|at| when::both(at, now)));
-    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::clean));
-    table::facts(&[
+    let now = time::now();
+    let time = |at: Option<_>| table::or_dash(at.map(|at| time::format_with_distance(at, now)));
+    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
+    table::print_fields(&[
         ("run", run.run_id.clone()),
         ("task", run.task_id.clone()),
-        ("tag", table::clean(&run.tag)),
+        ("tag", table::escape(&run.tag)),
         ("state", run.state.clone()),
         ("reason", text(&run.reason)),
         ("due", time(Some(run.scheduled_at))),
-        ("fired by hand", if run.triggered { "yes" } else { "no" }.to_owned()),
-        ("handed over", time(run.fired_at)),
-        ("late", table::or_dash(late(run))),
+        ("triggered", if run.triggered { "yes" } else { "no" }.to_owned()),
+        ("fired", time(run.fired_at)),
+        ("late", table::or_dash(format_lateness(run))),
         ("ended", time(run.ended_at)),
         ("attempt", run.attempt.to_string()),
         ("claim", run.claim.to_string()),
@@ -159,10 +176,10 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("worker", text(&run.worker)),
         ("waits until", time(run.attention_at)),
         ("skipped", table::or_dash(skipped(run))),
-        ("result", table::or_dash(run.result.as_ref().map(|result| table::clean(&result.to_string())))),
+        ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),
     ])
 }
 
 fn skipped(run: &RunResource) -> Option<String> {
-    Some(format!("{} moments up to {}", run.skipped_count?, when::local(run.skipped_to?)))
+    Some(format!("{} moments until {}", run.skipped_count?, time::format_local(run.skipped_to?)))
 }

@@ -1,4 +1,4 @@
-//! `serve`: a node.
+//! `serve`: runs a server node.
 
 use std::path::PathBuf;
 
@@ -12,63 +12,71 @@ use super::exit::Failure;
 use super::signals;
 use crate::logging;
 
-const EXAMPLES: &str = "\
+const NOTES: &str = "\
+Environment variables override the configuration file; --listen overrides both.
+`taskcenter config print` shows the result.
+
+The first signal stops the node after the requests in progress, at most
+server.shutdown_grace_ms later. A second signal ends the process immediately.
+
 Examples:
   taskcenter serve
+  taskcenter serve --listen 0.0.0.0:8275
   taskcenter serve --config config/cluster.toml
-  TASKCENTER__SERVER__LISTEN=0.0.0.0:8275 taskcenter serve --config config/cluster.toml";
+  TASKCENTER__LOG__LEVEL=debug taskcenter serve --config config/cluster.toml";
 
-/// What a node is told.
+/// Options of `serve`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = NOTES)]
 pub struct Serve {
     #[command(flatten)]
-    source: Source,
-    /// Address and port to listen on, in place of server.listen.
+    source: ConfigSource,
+    /// Address and port to listen on, such as 0.0.0.0:8275. Overrides server.listen, which is
+    /// 127.0.0.1:8275 by default.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 }
 
-/// Where the configuration comes from.
+/// Source of the configuration.
 #[derive(Debug, Args)]
-pub struct Source {
-    /// Configuration file (TOML); without one the defaults and the environment hold.
-    #[arg(long, value_name = "FILE", env = "TASKCENTER_CONFIG")]
+pub struct ConfigSource {
+    /// Configuration file (TOML). Default: no file, only defaults and environment variables.
+    #[arg(long, value_name = "FILE", env = "TASKCENTER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 
-impl Source {
-    /// Reads it.
+impl ConfigSource {
+    /// Loads and validates the configuration.
     pub fn load(&self) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref(), environment()).map_err(|error| misconfigured(&error))
+        Config::load(self.config.as_deref(), environment()).map_err(|error| invalid_config(&error))
     }
 }
 
-/// The variables that can be ours: those that are text.
+/// Returns the environment variables that are valid Unicode.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// A configuration that cannot be used.
-pub fn misconfigured(error: &ConfigError) -> Failure {
+/// Converts a configuration error.
+pub fn invalid_config(error: &ConfigError) -> Failure {
     Failure::Misused(error.to_string())
 }
 
-/// Threads for a server.
-pub fn threads() -> Result<tokio::runtime::Runtime, Failure> {
+/// Starts the async runtime of a server or worker.
+pub fn start_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Failed(format!("no threads to run on: {error}")))
+    runtime.map_err(|error| Failure::Failed(format!("cannot start the async runtime: {error}")))
 }
 
 impl Serve {
-    /// Runs the node until it is told to stop.
+    /// Runs the node until a shutdown signal.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         logging::start(&config.log);
-        threads()?.block_on(serve(config)).map_err(|error| {
+        start_runtime()?.block_on(serve(config)).map_err(|error| {
             let error = format!("{error:#}");
-            tracing::error!(error, "stopped");
+            tracing::error!(error, "server failed");
             Failure::Failed(error)
         })
     }
@@ -78,7 +86,7 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.server.listen = listen;
             config.task_center.port = 0;
-            config.validate().map_err(|error| misconfigured(&error))?;
+            config.validate().map_err(|error| invalid_config(&error))?;
         }
         Ok(config)
     }

@@ -1,4 +1,4 @@
-//! `stat`: what fires and what waits.
+//! `stat`: fires and backlog.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -7,69 +7,80 @@ use clap::Args;
 use taskcenter_client::resources::TagStat;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::client::Client;
 use super::exit::Failure;
-use super::remote::Center;
 use super::table::{self, Table};
-use super::{out, queue, when};
+use super::{output, queue, time};
 
 pub const EXAMPLES: &str = "\
+Columns by tag:
+  FIRES THIS MINUTE  fires since the start of the current minute
+  DUE                moments that are due and have not fired yet
+  UNREPORTED         runs that have fired and wait for an outcome report
+
+Columns by queue:
+  READY     runs that wait for a worker
+  LEASED    runs that a worker has leased
+  RETRYING  failed runs that wait for their next attempt
+
 Examples:
   taskcenter stat
   taskcenter stat --watch";
 
-const EVERY: Duration = Duration::from_secs(2);
-/// Clears a terminal and goes to its first line.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Clears a terminal and moves the cursor to the first line.
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Stat {
-    /// Again every two seconds, until Ctrl-C.
+    /// Repeat every 2 seconds until Ctrl-C.
     #[arg(long)]
     watch: bool,
 }
 
 impl Stat {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
         if !self.watch {
-            return once(center).await;
+            return print(client).await;
         }
         tokio::select! {
-            ended = again_and_again(center) => ended,
+            result = print_repeatedly(client) => result,
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     }
 }
 
-async fn again_and_again(center: &Center) -> Result<(), Failure> {
-    let clears = std::io::stdout().is_terminal() && !center.json;
-    let mut ticks = interval(EVERY);
+async fn print_repeatedly(client: &Client) -> Result<(), Failure> {
+    let clears = std::io::stdout().is_terminal() && !client.json;
+    let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if clears {
-            out::line(format_args!("{CLEAR}{}  {}", when::local(when::now()), center.address))?;
+            let now = time::format_local(time::now());
+            output::print_line(format_args!("{CLEAR}{now}  {}", client.address))?;
         }
-        once(center).await?;
+        print(client).await?;
     }
 }
 
-async fn once(center: &Center) -> Result<(), Failure> {
-    let stat = center.ask(center.calls.statistics()).await?;
-    if center.json {
-        return out::json(&stat);
+async fn print(client: &Client) -> Result<(), Failure> {
+    let stat = client.call(client.api.statistics()).await?;
+    if client.json {
+        return output::print_json(&stat);
     }
     if stat.tags.is_empty() && stat.queues.is_empty() {
-        eprintln!("nothing fires and nothing waits");
+        eprintln!("no recent fires and no backlog");
     }
     let row = |stat: &TagStat| {
         let counts = [stat.fires_this_minute, stat.due, stat.unreported].map(|count| count.to_string());
-        [table::short(&stat.tag)].into_iter().chain(counts).collect()
+        [table::truncate(&stat.tag)].into_iter().chain(counts).collect()
     };
     let rows: Vec<_> = stat.tags.iter().map(row).collect();
     Table::new(&["TAG", "FIRES THIS MINUTE", "DUE", "UNREPORTED"]).print(&rows)?;
     if !stat.tags.is_empty() && !stat.queues.is_empty() {
-        out::line("")?;
+        output::print_line("")?;
     }
-    queue::print(&stat.queues)
+    queue::print_table(&stat.queues)
 }

@@ -1,33 +1,33 @@
-//! Columns for people.
+//! Tables and field lists on standard output.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::exit::Failure;
-use super::out;
+use super::output;
 
 const GAP: &str = "  ";
-/// Widest column of free text; what is longer is shown in full by `get` and `--json`.
-pub const WIDEST: usize = 40;
+/// Maximum width of a column of free text; `get` and `--json` print the full text.
+pub const MAX_WIDTH: usize = 40;
 
-/// A table that is printed page by page: columns only ever grow wider.
+/// Table that is printed in several parts. A column can only become wider from part to part.
 pub struct Table {
     header: Vec<String>,
     widths: Vec<usize>,
-    is_begun: bool,
+    is_header_printed: bool,
 }
 
 impl Table {
-    /// An empty one.
+    /// Creates an empty table.
     pub fn new(header: &[&str]) -> Self {
         let header: Vec<String> = header.iter().map(ToString::to_string).collect();
         let widths = header.iter().map(|cell| cell.width()).collect();
-        Self { header, widths, is_begun: false }
+        Self { header, widths, is_header_printed: false }
     }
 
-    /// Prints further rows, under the header if they are the first.
+    /// Prints more rows; the header precedes the first row.
     pub fn print(&mut self, rows: &[Vec<String>]) -> Result<(), Failure> {
         for line in self.lines(rows) {
-            out::line(line)?;
+            output::print_line(line)?;
         }
         Ok(())
     }
@@ -38,9 +38,9 @@ impl Table {
                 *width = cell.width().max(*width);
             }
         }
-        let header = (!self.is_begun && !rows.is_empty()).then_some(&self.header);
+        let header = (!self.is_header_printed && !rows.is_empty()).then_some(&self.header);
         let lines = header.into_iter().chain(rows).map(|row| self.line(row)).collect();
-        self.is_begun |= !rows.is_empty();
+        self.is_header_printed |= !rows.is_empty();
         lines
     }
 
@@ -51,35 +51,36 @@ impl Table {
     }
 }
 
-/// Prints names and what stands behind them.
-pub fn facts(facts: &[(&str, String)]) -> Result<(), Failure> {
-    let widest = facts.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
-    for (name, fact) in facts {
-        out::line(format_args!("{name:widest$}{GAP}{fact}"))?;
+/// Prints one `name  value` line per field.
+pub fn print_fields(fields: &[(&str, String)]) -> Result<(), Failure> {
+    let widest = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
+    for (name, value) in fields {
+        output::print_line(format_args!("{name:widest$}{GAP}{value}"))?;
     }
     Ok(())
 }
 
-/// Text of unknown origin: it can neither break the line nor command the terminal.
-pub fn clean(text: &str) -> String {
+/// Escapes control characters, so that text from the server can neither break the line nor control
+/// the terminal.
+pub fn escape(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }
 
-/// The same, cut to the widest that a column may be.
-pub fn short(text: &str) -> String {
+/// Escapes control characters and truncates the text to [`MAX_WIDTH`] columns.
+pub fn truncate(text: &str) -> String {
     let mut width = 0;
-    // What is cut off need not be looked at, and may be megabytes.
-    let head: String = text.chars().take(WIDEST + 1).collect();
-    let text = clean(&head);
+    // The text may have megabytes; only the part that can be visible is escaped.
+    let head: String = text.chars().take(MAX_WIDTH + 1).collect();
+    let text = escape(&head);
     let fits = |c: &char| {
         width += c.width().unwrap_or(0);
-        width < WIDEST
+        width < MAX_WIDTH
     };
-    if text.width() <= WIDEST { text } else { text.chars().take_while(fits).chain(['…']).collect() }
+    if text.width() <= MAX_WIDTH { text } else { text.chars().take_while(fits).chain(['…']).collect() }
 }
 
-/// What is not there.
+/// Returns the text, or `-` for an absent value.
 pub fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_by_what_is_seen() {
+    fn columns_are_aligned_by_display_width() {
         let mut table = Table::new(&["A", "B"]);
         let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
         assert_eq!(table.lines(&[row("任务", "x"), row("ab", "")]), ["A     B", "任务  x", "ab"]);
@@ -98,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn free_text_is_cut_and_cannot_command_the_terminal() {
-        assert_eq!(short("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
-        assert_eq!(short(&"x".repeat(40)), "x".repeat(40));
-        assert_eq!(short(&"x".repeat(1_000)), format!("{}…", "x".repeat(39)));
-        assert!(short(&"任".repeat(1_000)).width() <= WIDEST);
+    fn free_text_is_truncated_and_cannot_control_the_terminal() {
+        assert_eq!(truncate("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
+        assert_eq!(truncate(&"x".repeat(40)), "x".repeat(40));
+        assert_eq!(truncate(&"x".repeat(1_000)), format!("{}…", "x".repeat(39)));
+        assert!(truncate(&"任".repeat(1_000)).width() <= MAX_WIDTH);
     }
 }

@@ -1,4 +1,4 @@
-//! `tail`: runs as they come and go.
+//! `tail`: follows runs.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -8,74 +8,77 @@ use taskcenter_client::resources::{RunList, RunResource};
 use taskcenter_client::{Error, RunQuery};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::client::Client;
 use super::exit::Failure;
-use super::remote::Center;
-use super::{out, run, table, when};
+use super::{output, run, table, time};
 
 pub const EXAMPLES: &str = "\
+Each line has the time, the state, the tag and the id of a run, then the
+lateness, the attempt (from 2 on), the worker and the reason, if any.
+
 Examples:
   taskcenter tail
   taskcenter tail --tag order.close --last 0
   taskcenter tail --json | jq -r 'select(.state == \"dead\") | .run_id'";
 
-const EVERY: Duration = Duration::from_secs(1);
-/// Runs in one answer, and answers in one turn: more than that in a second is more than a person reads.
+const POLL_PERIOD: Duration = Duration::from_secs(1);
+/// Runs per page, and pages per poll. Nobody can read more lines per second.
 const PAGE: u32 = 200;
 const PAGES: usize = 5;
-/// Runs that are remembered: more than a turn shows, so that none is taken for a new one.
+/// Maximum number of runs in memory: more than one poll lists, so that no run is printed twice.
 const REMEMBERED: usize = 4 * PAGE as usize * PAGES;
-/// Runs that have not ended and that have sunk below what a turn looks at; so many of them are looked up each turn.
-const LOOKED_UP: usize = 20;
+/// Open runs that the list no longer contains: maximum number to look up in each poll.
+const LOOKUPS: usize = 20;
 
-/// Which runs.
+/// Filter of the runs to follow.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Tail {
-    /// Only those of this task.
+    /// Only runs of the task with this id.
     #[arg(long, value_name = "ID")]
     task: Option<String>,
-    /// Only those of tasks with this name.
-    #[arg(long)]
+    /// Only runs of tasks with this name.
+    #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// Begin with so many of the latest runs.
+    /// Number of earlier runs to print first, at most 200.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
     last: usize,
 }
 
 impl Tail {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
         tokio::select! {
-            ended = self.follow(center) => ended,
+            result = self.follow(client) => result,
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     }
 
-    async fn follow(self, center: &Center) -> Result<(), Failure> {
+    async fn follow(self, client: &Client) -> Result<(), Failure> {
         let query = RunQuery { task_id: self.task, tag: self.tag, limit: Some(PAGE), ..RunQuery::default() };
-        let mut memory = Memory::default();
-        let mut latest = memory.take_in(center.ask(center.calls.list_runs(&query)).await?.runs);
+        let mut printed = PrintedRuns::default();
+        let mut latest = printed.take_changed(client.call(client.api.list_runs(&query)).await?.runs);
         latest.drain(..latest.len().saturating_sub(self.last));
-        print(center, &latest)?;
-        let mut ticks = interval(EVERY);
+        print(client, &latest)?;
+        let mut ticks = interval(POLL_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_lost = false;
+        let mut is_disconnected = false;
         loop {
             ticks.tick().await;
-            match turn(center, &query, &mut memory).await {
+            match poll(client, &query, &mut printed).await {
                 Ok(runs) => {
-                    if std::mem::take(&mut is_lost) {
-                        eprintln!("{} answers again", center.address);
+                    if std::mem::take(&mut is_disconnected) {
+                        eprintln!("reconnected to {}", client.address);
                     }
-                    print(center, &runs)?;
+                    print(client, &runs)?;
                 }
                 Err(error) => {
-                    let failure = Failure::of_call(&error, &center.address);
+                    let failure = Failure::from_call(&error, &client.address);
                     if !matches!(failure, Failure::Failed(_)) {
                         return Err(failure);
                     }
-                    // A server that starts again is waited for, and that is said once.
-                    if !std::mem::replace(&mut is_lost, true) {
-                        failure.tell();
+                    // The server may be restarting: keep polling, and print the failure only once.
+                    if !std::mem::replace(&mut is_disconnected, true) {
+                        failure.print();
                     }
                 }
             }
@@ -83,114 +86,124 @@ impl Tail {
     }
 }
 
-/// What has changed since the last turn, oldest first.
-async fn turn(center: &Center, query: &RunQuery, memory: &mut Memory) -> Result<Vec<RunResource>, Error> {
-    let mut runs = listed(center, query, memory).await?;
-    for id in memory.sunk(&runs) {
-        match center.calls.get_run(&id).await? {
+/// Returns the runs that have changed since the last poll, oldest first.
+async fn poll(
+    client: &Client,
+    query: &RunQuery,
+    printed: &mut PrintedRuns,
+) -> Result<Vec<RunResource>, Error> {
+    let mut runs = list_new(client, query, printed).await?;
+    for id in printed.next_lookups(&runs) {
+        match client.api.get_run(&id).await? {
             Some(run) => runs.push(run),
-            None => memory.close(&id),
+            None => printed.close(&id),
         }
     }
-    Ok(memory.take_in(runs))
+    Ok(printed.take_changed(runs))
 }
 
-/// The latest runs, back to one that is known.
-async fn listed(center: &Center, query: &RunQuery, memory: &Memory) -> Result<Vec<RunResource>, Error> {
+/// Lists the latest runs, page by page, until a page contains a run that was printed before.
+async fn list_new(
+    client: &Client,
+    query: &RunQuery,
+    printed: &PrintedRuns,
+) -> Result<Vec<RunResource>, Error> {
     let (mut runs, mut cursor) = (Vec::new(), None);
     for _ in 0..PAGES {
-        let page: RunList = center.calls.list_runs(&RunQuery { cursor, ..query.clone() }).await?;
-        let reaches_back = page.runs.iter().any(|run| memory.seen.contains_key(&run.run_id));
+        let page: RunList = client.api.list_runs(&RunQuery { cursor, ..query.clone() }).await?;
+        let has_printed = page.runs.iter().any(|run| printed.states.contains_key(&run.run_id));
         runs.extend(page.runs);
         cursor = page.next_cursor;
-        if reaches_back || cursor.is_none() {
+        if has_printed || cursor.is_none() {
             return Ok(runs);
         }
     }
-    eprintln!("there are more runs than can be shown; `taskcenter run list` has them all");
+    eprintln!("too many new runs, some are not printed: `taskcenter run list --all` lists all runs");
     Ok(runs)
 }
 
-fn print(center: &Center, runs: &[RunResource]) -> Result<(), Failure> {
+fn print(client: &Client, runs: &[RunResource]) -> Result<(), Failure> {
     for run in runs {
-        if center.json {
-            out::json(run)?;
+        if client.json {
+            output::print_json(run)?;
         } else {
-            out::line(line(run))?;
+            output::print_line(format_line(run))?;
         }
     }
     Ok(())
 }
 
-fn line(run: &RunResource) -> String {
+fn format_line(run: &RunResource) -> String {
     let at = run.ended_at.or(run.fired_at).unwrap_or(run.scheduled_at);
-    let mut line =
-        format!("{}  {:9}  {}  {}", when::local_time(at), run.state, table::short(&run.tag), run.run_id);
-    let late = run::late(run).map(|late| format!("late {late}"));
+    let (at, tag) = (time::format_time_of_day(at), table::truncate(&run.tag));
+    let mut line = format!("{at}  {:9}  {tag}  {}", run.state, run.run_id);
+    let late = run::format_lateness(run).map(|late| format!("late {late}"));
     let attempt = (run.attempt > 1).then(|| format!("attempt {}", run.attempt));
-    let worker = run.worker.as_deref().map(|worker| format!("at {}", table::short(worker)));
-    let reason = run.reason.as_deref().map(table::short);
-    for more in [late, attempt, worker, reason].into_iter().flatten() {
+    let worker = run.worker.as_deref().map(|worker| format!("worker {}", table::truncate(worker)));
+    let reason = run.reason.as_deref().map(table::truncate);
+    for part in [late, attempt, worker, reason].into_iter().flatten() {
         line.push_str("  ");
-        line.push_str(&more);
+        line.push_str(&part);
     }
     line
 }
 
-/// What has been shown of a run.
-struct Seen {
+/// Last printed state of a run.
+struct PrintedState {
     state: String,
     attempt: u32,
     is_open: bool,
 }
 
-/// The runs that have been shown, as many as are remembered.
+/// Runs that have been printed, at most [`REMEMBERED`].
 #[derive(Default)]
-struct Memory {
-    seen: HashMap<String, Seen>,
-    /// As they came.
+struct PrintedRuns {
+    states: HashMap<String, PrintedState>,
+    /// Ids of the runs, first printed first.
     order: VecDeque<String>,
-    /// How many have been looked up, so that each has its turn.
-    looked_up: usize,
+    /// Position of the next lookup among the unlisted open runs, so that each of them has its turn.
+    next_lookup: usize,
 }
 
-impl Memory {
-    /// Those that are new or have changed, earliest moment first.
-    fn take_in(&mut self, mut runs: Vec<RunResource>) -> Vec<RunResource> {
+impl PrintedRuns {
+    /// Keeps the runs that are new or have changed, and sorts them by their scheduled time.
+    fn take_changed(&mut self, mut runs: Vec<RunResource>) -> Vec<RunResource> {
         runs.sort_by_key(|run| run.scheduled_at);
-        runs.retain(|run| self.is_news(run));
+        runs.retain(|run| self.record(run));
         while self.order.len() > REMEMBERED {
             let oldest = self.order.pop_front();
-            oldest.and_then(|id| self.seen.remove(&id));
+            oldest.and_then(|id| self.states.remove(&id));
         }
         runs
     }
 
-    fn is_news(&mut self, run: &RunResource) -> bool {
-        let now = Seen { state: run.state.clone(), attempt: run.attempt, is_open: run.ended_at.is_none() };
-        let news = (now.state.clone(), now.attempt);
-        if let Some(before) = self.seen.insert(run.run_id.clone(), now) {
-            return (before.state, before.attempt) != news;
+    /// Records the state of a run, and returns whether it differs from the printed one.
+    fn record(&mut self, run: &RunResource) -> bool {
+        let state =
+            PrintedState { state: run.state.clone(), attempt: run.attempt, is_open: run.ended_at.is_none() };
+        if let Some(before) = self.states.insert(run.run_id.clone(), state) {
+            return before.state != run.state || before.attempt != run.attempt;
         }
         self.order.push_back(run.run_id.clone());
         true
     }
 
-    /// Runs that may still change and are not among those listed, some at a time.
-    fn sunk(&mut self, listed: &[RunResource]) -> Vec<String> {
+    /// Returns the ids of the next [`LOOKUPS`] open runs that are not among `listed`.
+    fn next_lookups(&mut self, listed: &[RunResource]) -> Vec<String> {
         let listed: HashSet<&str> = listed.iter().map(|run| run.run_id.as_str()).collect();
-        let is_open = |id: &&String| self.seen.get(*id).is_some_and(|seen| seen.is_open);
-        let sunk: Vec<&String> =
+        let is_open = |id: &&String| self.states.get(*id).is_some_and(|printed| printed.is_open);
+        let unlisted: Vec<&String> =
             self.order.iter().filter(|id| !listed.contains(id.as_str())).filter(is_open).collect();
-        let from = self.looked_up.checked_rem(sunk.len()).unwrap_or(0);
-        self.looked_up = from + LOOKED_UP;
-        sunk.iter().cycle().skip(from).take(LOOKED_UP.min(sunk.len())).map(ToString::to_string).collect()
+        let from = self.next_lookup.checked_rem(unlisted.len()).unwrap_or(0);
+        self.next_lookup = from + LOOKUPS;
+        let ids = unlisted.iter().cycle().skip(from).take(LOOKUPS.min(unlisted.len()));
+        ids.map(ToString::to_string).collect()
     }
 
-    /// A run that there is no more.
+    /// Marks a run as closed that the server no longer has.
     fn close(&mut self, id: &str) {
-        if let Some(seen) = self.seen.get_mut(id) {
-            seen.is_open = false;
+        if let Some(printed) = self.states.get_mut(id) {
+            printed.is_open = false;
         }
     }
 }
@@ -215,41 +228,41 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_news_once_a_state_and_earlier_moments_come_first() {
-        let mut memory = Memory::default();
-        let news = memory.take_in(vec![run(2, "ready", true), run(1, "ready", true)]);
-        assert_eq!(ids(&news), ["r1", "r2"]);
-        let news = memory.take_in(vec![run(2, "leased", true), run(1, "ready", true)]);
-        assert_eq!(ids(&news), ["r2"]);
+    fn a_run_is_printed_once_per_state_in_order_of_its_moment() {
+        let mut printed = PrintedRuns::default();
+        let changed = printed.take_changed(vec![run(2, "ready", true), run(1, "ready", true)]);
+        assert_eq!(ids(&changed), ["r1", "r2"]);
+        let changed = printed.take_changed(vec![run(2, "leased", true), run(1, "ready", true)]);
+        assert_eq!(ids(&changed), ["r2"]);
     }
 
     #[test]
-    fn open_runs_that_are_not_listed_are_looked_up_in_turn() {
-        let mut memory = Memory::default();
-        let _ = memory.take_in((0..30).map(|number| run(number, "ready", number > 0)).collect());
+    fn unlisted_open_runs_are_looked_up_in_turn() {
+        let mut printed = PrintedRuns::default();
+        let _ = printed.take_changed((0..30).map(|number| run(number, "ready", number > 0)).collect());
         let listed = [run(29, "ready", true)];
-        let mut looked_up: Vec<String> = memory.sunk(&listed);
-        assert_eq!(looked_up.len(), LOOKED_UP);
-        looked_up.extend(memory.sunk(&listed));
-        looked_up.sort_unstable();
-        looked_up.dedup();
-        assert_eq!(looked_up.len(), 28);
-        memory.close("r1");
-        assert!(!(0..2).any(|_| memory.sunk(&listed).contains(&"r1".to_owned())));
+        let mut lookups: Vec<String> = printed.next_lookups(&listed);
+        assert_eq!(lookups.len(), LOOKUPS);
+        lookups.extend(printed.next_lookups(&listed));
+        lookups.sort_unstable();
+        lookups.dedup();
+        assert_eq!(lookups.len(), 28);
+        printed.close("r1");
+        assert!(!(0..2).any(|_| printed.next_lookups(&listed).contains(&"r1".to_owned())));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut memory = Memory::default();
+    fn memory_is_bounded() {
+        let mut printed = PrintedRuns::default();
         for number in 0..2 * REMEMBERED {
-            let _ = memory.take_in(vec![run(number, "ready", true)]);
+            let _ = printed.take_changed(vec![run(number, "ready", true)]);
         }
-        assert_eq!((memory.seen.len(), memory.order.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((printed.states.len(), printed.order.len()), (REMEMBERED, REMEMBERED));
     }
 
     #[test]
-    fn a_line_tells_the_lateness_and_nothing_that_is_not_there() {
-        let line = line(&run(1, "succeeded", false));
+    fn a_line_has_the_lateness_and_no_absent_field() {
+        let line = format_line(&run(1, "succeeded", false));
         assert!(line.ends_with("succeeded  n  r1  late 0ms"), "{line}");
     }
 }

@@ -1,16 +1,16 @@
-//! `task`: definitions.
+//! `task`: definitions of tasks.
 
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 use taskcenter_client::TaskQuery;
 use taskcenter_client::resources::{ChangedTask, Retry, ScheduleSpec, TaskResource};
 
+use super::client::{Client, for_each_id};
 use super::definition::{Clear, Definition};
 use super::exit::Failure;
-use super::paging::{Paging, Shown};
-use super::remote::{Center, each};
+use super::paging::{Paging, PrintedPage};
 use super::table::{self, Table};
-use super::{out, run, when};
+use super::{output, run, time};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -19,15 +19,25 @@ Examples:
   taskcenter task pause 019aa4c81b7a7c3e8a51f3d6c2b90417";
 
 const ADD: &str = "\
+Without --every or --cron, the task fires once: now, or at the time of --at or
+--in.
+
 Examples:
   taskcenter task add order.close --data 42 --in 30m
   taskcenter task add ping --every 10s --times 6
-  taskcenter task add report --cron '0 9 * * MON-FRI' --zone Asia/Shanghai --data-file report.json
-  id=$(taskcenter task add mail --at 2030-01-31T08:00:00Z --dedup-key mail-7 --quiet)";
+  taskcenter task add report --cron '0 9 * * MON-FRI' --zone Asia/Shanghai \\
+    --data-file report.json
+  id=$(taskcenter task add mail --at 2030-01-31T08:00:00Z \\
+    --dedup-key mail-7 --quiet)";
 const EDIT: &str = "\
+A field without an option keeps its value; the defaults above apply to new
+tasks. If another client has changed the task in the meantime, the server
+refuses the edit: exit code 4.
+
 Examples:
   taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 --every 30s --data new
-  taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 --clear until --clear times";
+  taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 \\
+    --clear until --clear times";
 const LIST: &str = "\
 Examples:
   taskcenter task list
@@ -38,270 +48,311 @@ Examples:
   taskcenter task next '0 9 * * MON-FRI' --zone Asia/Shanghai
   taskcenter task next '*/5 * * * * *' --count 3";
 
+const DELETE: &str = "\
+Runs that wait in a queue are cancelled. Runs that a consumer has already
+received continue.
+
+Example:
+  taskcenter task delete 019aa4c81b7a7c3e8a51f3d6c2b90417";
+const CANCEL: &str = "\
+Runs that wait in a queue are cancelled. Runs that a consumer has already
+received continue.
+
+Example:
+  taskcenter task cancel 019aa4c81b7a7c3e8a51f3d6c2b90417";
+const RESUME: &str = "\
+The missed moments of the pause become one skipped run. An overdue one-shot task
+fires immediately.
+
+Example:
+  taskcenter task resume 019aa4c81b7a7c3e8a51f3d6c2b90417";
+
 #[derive(Debug, Subcommand)]
-pub enum TaskVerb {
+pub enum TaskCommand {
     /// Create a task.
     #[command(after_help = ADD)]
     Add {
-        /// Its name, which is the tag of its runs.
+        /// Name of the task and tag of its runs: 1 to 128 bytes, without `|`, `*`, control
+        /// characters, or leading or trailing blanks.
         name: String,
         #[command(flatten)]
         definition: Box<Definition>,
-        /// Print the id alone.
+        /// Print only the id of the task.
         #[arg(long, short, conflicts_with = "json")]
         quiet: bool,
     },
-    /// Show a task in full.
+    /// Show all fields of a task.
     #[command(after_help = "Example:\n  taskcenter task get 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Get {
-        /// The task.
+        /// Id of the task.
         id: String,
     },
-    /// List tasks, newest first.
+    /// List tasks, newest first; cancelled tasks only with --state cancelled.
     #[command(after_help = LIST)]
     List {
-        /// Only those of this name.
-        #[arg(long)]
+        /// Only tasks with this name.
+        #[arg(long, value_name = "NAME")]
         name: Option<String>,
-        /// Only those in this state.
-        #[arg(long, value_parser = ["active", "paused", "finished", "cancelled"])]
+        /// Only tasks in this state.
+        #[arg(long, value_name = "STATE", value_parser = ["active", "paused", "finished", "cancelled"])]
         state: Option<String>,
         #[command(flatten)]
         paging: Paging,
     },
-    /// Change a task: what is named changes, everything else stays.
+    /// Change the given fields of a task.
     #[command(after_help = EDIT)]
     Edit {
-        /// The task.
+        /// Id of the task.
         id: String,
-        /// Another name.
-        #[arg(long)]
+        /// New name of the task.
+        #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
         definition: Box<Definition>,
-        /// Take something away; can be given several times.
-        #[arg(long, value_name = "WHAT")]
+        /// Field to reset to its default: data, schedule, at, until, times, queue, max-runtime,
+        /// dedup-key or retry; can be repeated.
+        #[arg(long, value_name = "FIELD", hide_possible_values = true)]
         clear: Vec<Clear>,
     },
-    /// Delete tasks. Runs that a consumer already has go on; those that still wait are called off.
-    #[command(after_help = "Example:\n  taskcenter task delete 019aa4c81b7a7c3e8a51f3d6c2b90417")]
+    /// Cancel tasks and hide them.
+    #[command(after_help = DELETE)]
     Delete {
-        /// The tasks.
+        /// Ids of the tasks.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// End tasks for good; they can still be looked at.
-    #[command(after_help = "Example:\n  taskcenter task cancel 019aa4c81b7a7c3e8a51f3d6c2b90417")]
+    /// End tasks permanently; they stay visible.
+    #[command(after_help = CANCEL)]
     Cancel {
-        /// The tasks.
+        /// Ids of the tasks.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Stop the fires of tasks until they are resumed.
     #[command(after_help = "Example:\n  taskcenter task pause 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Pause {
-        /// The tasks.
+        /// Ids of the tasks.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Let paused tasks fire again.
-    #[command(after_help = "Example:\n  taskcenter task resume 019aa4c81b7a7c3e8a51f3d6c2b90417")]
+    #[command(after_help = RESUME)]
     Resume {
-        /// The tasks.
+        /// Ids of the tasks.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Fire tasks now, beside their schedules.
+    /// Fire tasks now, outside their schedules, even if paused or finished.
     #[command(after_help = "Example:\n  taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Trigger {
-        /// The tasks.
+        /// Ids of the tasks.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Tell when a cron expression fires next.
+    /// Show the next matches of a cron expression.
     #[command(after_help = NEXT)]
     Next {
-        /// The cron expression, in quotes.
+        /// Cron expression, in quotes: 5 fields, 6 with seconds first, 7 with years last, or a name such as @daily.
         #[arg(value_name = "EXPR")]
         cron: String,
-        /// Its time zone; left out: the server's, and the moments are shown in this machine's.
-        #[arg(long)]
+        /// Time zone of the expression, as an IANA name such as Asia/Shanghai. Default:
+        /// engine.time_zone of the server; the times are then shown in local time.
+        #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
-        /// How many moments.
+        /// Number of matches, 1 to 100.
         #[arg(long, value_name = "N", default_value_t = 5)]
         count: u32,
     },
 }
 
-impl TaskVerb {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
-        let calls = &center.calls;
+impl TaskCommand {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
+        let api = &client.api;
         match self {
-            Self::Add { name, definition, quiet } => add(center, name, *definition, quiet).await,
-            Self::Get { id } => show(center, &find(center, &id).await?),
-            Self::List { name, state, paging } => list(center, name, state, &paging).await,
-            Self::Edit { id, name, definition, clear } => edit(center, &id, name, *definition, &clear).await,
+            Self::Add { name, definition, quiet } => add(client, name, *definition, quiet).await,
+            Self::Get { id } => print_task(client, &get(client, &id).await?),
+            Self::List { name, state, paging } => list(client, name, state, &paging).await,
+            Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
             Self::Delete { ids } => {
-                each(&ids, async |id| done(center, "deleted", &center.ask(calls.delete_task(id)).await?))
-                    .await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "deleted", &client.call(api.delete_task(id)).await?)
+                })
+                .await
             }
             Self::Cancel { ids } => {
-                each(&ids, async |id| done(center, "cancelled", &center.ask(calls.cancel_task(id)).await?))
-                    .await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "cancelled", &client.call(api.cancel_task(id)).await?)
+                })
+                .await
             }
             Self::Pause { ids } => {
-                each(&ids, async |id| done(center, "paused", &center.ask(calls.pause_task(id)).await?)).await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "paused", &client.call(api.pause_task(id)).await?)
+                })
+                .await
             }
             Self::Resume { ids } => {
-                each(&ids, async |id| done(center, "resumed", &center.ask(calls.resume_task(id)).await?))
-                    .await
+                for_each_id(&ids, async |id| {
+                    print_change(client, "resumed", &client.call(api.resume_task(id)).await?)
+                })
+                .await
             }
             Self::Trigger { ids } => {
-                each(&ids, async |id| run::told(center, "fired", &center.ask(calls.trigger_task(id)).await?))
-                    .await
+                for_each_id(&ids, async |id| {
+                    run::print_change(client, "triggered", &client.call(api.trigger_task(id)).await?)
+                })
+                .await
             }
-            Self::Next { cron, zone, count } => next(center, &cron, zone.as_deref(), count).await,
+            Self::Next { cron, zone, count } => next(client, &cron, zone.as_deref(), count).await,
         }
     }
 }
 
-async fn add(center: &Center, name: String, definition: Definition, quiet: bool) -> Result<(), Failure> {
-    let task = center.ask(center.calls.create_task(&definition.spec(name)?)).await?;
+async fn add(client: &Client, name: String, definition: Definition, quiet: bool) -> Result<(), Failure> {
+    let task = client.call(client.api.create_task(&definition.into_spec(name)?)).await?;
     if quiet {
-        return out::line(task.id);
+        return output::print_line(task.id);
     }
-    if center.json {
-        return out::json(&task);
+    if client.json {
+        return output::print_json(&task);
     }
-    let next = task
-        .next_due_at
-        .map_or_else(|| "it has fired".to_owned(), |at| format!("due {}", when::both(at, when::now())));
-    out::line(format_args!("added {} {}, {next}", task.id, table::clean(&task.name)))
+    let next = task.next_due_at.map_or_else(
+        || "has fired".to_owned(),
+        |at| format!("fires at {}", time::format_with_distance(at, time::now())),
+    );
+    output::print_line(format_args!("created {} {}, {next}", task.id, table::escape(&task.name)))
 }
 
-async fn find(center: &Center, id: &str) -> Result<TaskResource, Failure> {
-    let found = center.ask(center.calls.get_task(id)).await?;
+async fn get(client: &Client, id: &str) -> Result<TaskResource, Failure> {
+    let found = client.call(client.api.get_task(id)).await?;
     found.ok_or_else(|| {
-        Failure::NotFound(format!("there is no task {id}: `taskcenter task list` shows those there are"))
+        Failure::NotFound(format!("no task has the id {id:?}: `taskcenter task list` shows the tasks"))
     })
 }
 
 async fn list(
-    center: &Center,
+    client: &Client,
     name: Option<String>,
     state: Option<String>,
     paging: &Paging,
 ) -> Result<(), Failure> {
-    let mut table = Table::new(&["ID", "NAME", "STATE", "SCHEDULE", "NEXT", "FIRED", "DATA"]);
-    let walked = paging.walk(async |limit, cursor| {
+    let mut table = Table::new(&["ID", "NAME", "STATE", "SCHEDULE", "NEXT FIRE", "FIRES", "DATA"]);
+    let listed = paging.print_pages(async |limit, cursor| {
         let query = TaskQuery { name: name.clone(), state: state.clone(), limit: Some(limit), cursor };
-        let page = center.ask(center.calls.list_tasks(&query)).await?;
-        if center.json {
-            out::json(&page)?;
+        let page = client.call(client.api.list_tasks(&query)).await?;
+        if client.json {
+            output::print_json(&page)?;
         } else {
             table.print(&page.tasks.iter().map(row).collect::<Vec<_>>())?;
         }
-        Ok::<Shown, _>((page.tasks.len(), page.next_cursor))
+        Ok::<PrintedPage, _>((page.tasks.len(), page.next_cursor))
     });
-    let walked = walked.await?;
-    if !center.json {
-        walked.tell("tasks");
+    let listed = listed.await?;
+    if !client.json {
+        listed.print_note("tasks");
     }
     Ok(())
 }
 
 fn row(task: &TaskResource) -> Vec<String> {
-    let next = task.next_due_at.map(|at| when::both(at, when::now()));
+    let next = task.next_due_at.map(|at| time::format_with_distance(at, time::now()));
     vec![
         task.id.clone(),
-        table::short(&task.name),
+        table::truncate(&task.name),
         task.state.clone(),
-        table::short(&schedule(&task.schedule)),
+        table::truncate(&format_schedule(&task.schedule)),
         table::or_dash(next),
         task.fired_count.to_string(),
-        table::short(&task.data),
+        table::truncate(&task.data),
     ]
 }
 
-fn schedule(schedule: &ScheduleSpec) -> String {
+fn format_schedule(schedule: &ScheduleSpec) -> String {
     match schedule {
         ScheduleSpec::Once {} => "once".to_owned(),
-        ScheduleSpec::Every { period_ms } => format!("every {}", when::exactly(*period_ms)),
+        ScheduleSpec::Every { period_ms } => format!("every {}", time::format_exact_duration(*period_ms)),
         ScheduleSpec::Cron { cron, zone: None } => cron.clone(),
         ScheduleSpec::Cron { cron, zone: Some(zone) } => format!("{cron} {zone}"),
     }
 }
 
-fn show(center: &Center, task: &TaskResource) -> Result<(), Failure> {
-    if center.json {
-        return out::json(task);
+fn print_task(client: &Client, task: &TaskResource) -> Result<(), Failure> {
+    if client.json {
+        return output::print_json(task);
     }
-    let now = when::now();
-    let time = |at: Option<_>| table::or_dash(at.map(|at| when::both(at, now)));
-    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::clean));
-    table::facts(&[
+    let now = time::now();
+    let instant = |at: Option<_>| table::or_dash(at.map(|at| time::format_with_distance(at, now)));
+    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
+    table::print_fields(&[
         ("id", task.id.clone()),
-        ("name", table::clean(&task.name)),
+        ("name", table::escape(&task.name)),
         ("state", task.state.clone()),
-        ("schedule", table::clean(&schedule(&task.schedule))),
-        ("next", time(task.next_due_at)),
-        ("last", time(task.last_due_at)),
-        ("fired", task.fired_count.to_string()),
-        ("at", time(task.start_at)),
-        ("until", time(task.end_at)),
-        ("times", table::or_dash(task.max_fires.map(|fires| fires.to_string()))),
+        ("schedule", table::escape(&format_schedule(&task.schedule))),
+        ("next fire", instant(task.next_due_at)),
+        ("last fire", instant(task.last_due_at)),
+        ("fires", task.fired_count.to_string()),
+        ("start at", instant(task.start_at)),
+        ("end at", instant(task.end_at)),
+        ("max fires", table::or_dash(task.max_fires.map(|fires| fires.to_string()))),
         ("queue", text(&task.queue)),
         ("ack", task.ack.to_string()),
-        ("max runtime", table::or_dash(task.max_runtime_sec.map(|sec| when::length(sec as i64 * 1_000)))),
-        ("retry", table::or_dash(task.retry.map(retry))),
+        (
+            "max runtime",
+            table::or_dash(task.max_runtime_sec.map(|sec| time::format_duration(sec as i64 * 1_000))),
+        ),
+        ("retry", table::or_dash(task.retry.map(format_retry))),
         ("dedup key", text(&task.dedup_key)),
-        ("created", time(Some(task.created_at))),
+        ("created", instant(Some(task.created_at))),
         ("revision", task.rev.to_string()),
-        ("data", table::clean(&task.data)),
+        ("data", table::escape(&task.data)),
     ])
 }
 
-fn retry(retry: Retry) -> String {
-    let (first, longest) = (when::length(retry.backoff_ms as i64), when::length(retry.max_backoff_ms as i64));
-    format!("{} attempts, {first} to {longest} apart", retry.max_attempts)
+fn format_retry(retry: Retry) -> String {
+    let (first, longest) =
+        (time::format_duration(retry.backoff_ms as i64), time::format_duration(retry.max_backoff_ms as i64));
+    format!("{} attempts, pauses of {first} to {longest}", retry.max_attempts)
 }
 
 async fn edit(
-    center: &Center,
+    client: &Client,
     id: &str,
     name: Option<String>,
     definition: Definition,
     clear: &[Clear],
 ) -> Result<(), Failure> {
-    let task = find(center, id).await?;
-    let patch = definition.patch(name, &task, clear)?;
-    done(center, "changed", &center.ask(center.calls.edit_task(id, task.rev, &patch)).await?)
+    let task = get(client, id).await?;
+    let patch = definition.into_patch(name, &task, clear)?;
+    print_change(client, "edited", &client.call(client.api.edit_task(id, task.rev, &patch)).await?)
 }
 
-/// Says what became of a task, and which runs the change came too late for.
-fn done(center: &Center, what: &str, changed: &ChangedTask) -> Result<(), Failure> {
-    if center.json {
-        return out::json(changed);
+/// Prints what a command did to a task, and the open runs that fired before the change.
+fn print_change(client: &Client, verb: &str, changed: &ChangedTask) -> Result<(), Failure> {
+    if client.json {
+        return output::print_json(changed);
     }
-    out::line(format_args!("{what} {} {}", changed.task.id, table::clean(&changed.task.name)))?;
+    output::print_line(format_args!("{verb} {} {}", changed.task.id, table::escape(&changed.task.name)))?;
     if !changed.open_runs.is_empty() {
-        out::line("  these runs had fired before, and go on; `taskcenter run cancel` calls them off:")?;
+        output::print_line("  These runs fired before and continue. `taskcenter run cancel` cancels them:")?;
     }
-    changed.open_runs.iter().try_for_each(|run| out::line(format_args!("  {run}")))?;
+    changed.open_runs.iter().try_for_each(|run| output::print_line(format_args!("  {run}")))?;
     if changed.more_open_runs {
-        out::line(format_args!("  and more: `taskcenter run list --task {}` shows them", changed.task.id))?;
+        output::print_line(format_args!(
+            "  There are more: `taskcenter run list --task {}` shows them.",
+            changed.task.id
+        ))?;
     }
     Ok(())
 }
 
-async fn next(center: &Center, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
-    let next = center.ask(center.calls.next_moments(cron, zone, Some(count), None)).await?;
-    if center.json {
-        return out::json(&next);
+async fn next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
+    let next = client.call(client.api.next_moments(cron, zone, Some(count), None)).await?;
+    if client.json {
+        return output::print_json(&next);
     }
     let shown_in = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or_else(TimeZone::system);
-    let now = when::now();
-    let mut table = Table::new(&["AT", "FROM NOW"]);
-    let row = |at| vec![when::in_zone(at, &shown_in), when::relative(at, now)];
+    let now = time::now();
+    let mut table = Table::new(&["TIME", "FROM NOW"]);
+    let row = |at| vec![time::format_in_zone(at, &shown_in), time::format_distance(at, now)];
     table.print(&next.moments.into_iter().map(row).collect::<Vec<_>>())
 }

@@ -1,4 +1,4 @@
-//! `token`: who gets in.
+//! `token`: access tokens.
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -6,67 +6,69 @@ use taskcenter_client::resources::{IssuedToken, NewToken, TokenResource};
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::engine::service::generate_token;
 
+use super::client::{Client, ServerOptions, for_each_id};
 use super::exit::Failure;
-use super::out;
-use super::remote::{Center, Remote, each};
+use super::output;
 use super::table::{self, Table};
-use super::when;
+use super::time;
 
 pub const EXAMPLES: &str = "\
+Calls from the machine of the server need no token, unless access.required is
+\"always\". Where no such call is possible, for example in a container, create
+the first token with `taskcenter token draw`.
+
 Examples:
   taskcenter token add ci --scope task:write
-  taskcenter token add shop-worker --scope run:pull --tag order.close --tag mail --expires-in 90d
+  taskcenter token add shop --scope run:pull --tag order.close --expires-in 90d
   taskcenter token list
   taskcenter token revoke 5f0c1d2e3a4b5c6d
-  taskcenter token draw
-
-On the server's own machine these verbs need no token, unless access.required is \"always\". To begin with elsewhere,
-`token draw` makes one without a server, with the key access.admin_token_sha256 for its configuration.";
+  taskcenter token draw";
 
 #[derive(Debug, Subcommand)]
-pub enum TokenVerb {
-    /// Make a token; its text is told this once.
+pub enum TokenCommand {
+    /// Create a token and print it once.
     #[command(after_help = EXAMPLES)]
     Add(Add),
-    /// List the tokens, without their secrets.
+    /// List tokens without their secrets.
     #[command(after_help = EXAMPLES)]
     List,
-    /// End tokens, on every node within two seconds.
+    /// Revoke tokens; every node refuses them within 2 seconds.
     #[command(after_help = EXAMPLES)]
     Revoke {
-        /// The tokens.
+        /// Ids of the tokens.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Draw a token that allows everything, without asking a server, and the key that makes one know it.
+    /// Create a first admin token without a server, and the configuration that makes it valid.
     #[command(after_help = EXAMPLES)]
     Draw,
 }
 
-/// A token to make.
+/// Create a token and print it once.
 #[derive(Debug, Args)]
 pub struct Add {
-    /// Who or what it is for.
+    /// Name that identifies the holder of the token in lists and in the audit log, 1 to 128 bytes.
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it allows: task:read, task:write, run:pull or admin; may be repeated.
+    /// Permission of the token: task:read, task:write, run:pull or admin; can be repeated.
     #[arg(long = "scope", required = true, value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// Only for tasks, runs and queues of this name; may be repeated. Left out: for all.
+    /// Limit the token to tasks, runs and queues with this name; can be repeated, at most 64 times.
+    /// Default: no limit.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// From when on it holds no more.
-    #[arg(long, value_name = "TIME", value_parser = when::instant, conflicts_with = "expires_in")]
+    /// Time at which the token expires, such as 2030-01-31T08:00:00Z. Default: never.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_instant, conflicts_with = "expires_in")]
     until: Option<Timestamp>,
-    /// How long it holds.
-    #[arg(long, value_name = "DURATION", value_parser = when::duration_ms)]
+    /// Time until the token expires, such as 12h or 90d. Default: never.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms)]
     expires_in: Option<u64>,
 }
 
 impl Add {
     fn new_token(self) -> NewToken {
         let after = |ms: u64| {
-            let end = when::now().as_millisecond().saturating_add_unsigned(ms);
+            let end = time::now().as_millisecond().saturating_add_unsigned(ms);
             Timestamp::from_millisecond(end).unwrap_or(Timestamp::MAX)
         };
         let expires_at = self.until.or(self.expires_in.map(after));
@@ -74,15 +76,15 @@ impl Add {
     }
 }
 
-impl TokenVerb {
-    /// Does it; all but one ask the server.
-    pub fn run(self, remote: Remote) -> Result<(), Failure> {
+impl TokenCommand {
+    /// Runs the command. Only `draw` does not call the server.
+    pub fn run(self, server: ServerOptions) -> Result<(), Failure> {
         match self {
             Self::Draw => draw(),
-            Self::Add(add) => remote.run(async |center| issue(&center, &add.new_token()).await),
-            Self::List => remote.run(async |center| list(&center).await),
+            Self::Add(add) => server.run(async |client| issue(&client, &add.new_token()).await),
+            Self::List => server.run(async |client| list(&client).await),
             Self::Revoke { ids } => {
-                remote.run(async |center| each(&ids, async |id| revoke(&center, id).await).await)
+                server.run(async |client| for_each_id(&ids, async |id| revoke(&client, id).await).await)
             }
         }
     }
@@ -91,49 +93,51 @@ impl TokenVerb {
 fn draw() -> Result<(), Failure> {
     let (text, sha256) = generate_token(entropy::fill).map_err(|error| Failure::Failed(error.to_string()))?;
     eprintln!(
-        "Keep the first line: it is the token. Give the second to the server, as a variable or in its file, and start it."
+        "Line 1 is the token: keep it secret. Line 2 is for the server: set it as an environment\n\
+         variable, or as access.admin_token_sha256 in the configuration file, and restart the server."
     );
-    out::line(&text)?;
-    out::line(format_args!("TASKCENTER__ACCESS__ADMIN_TOKEN_SHA256={sha256}"))
+    output::print_line(&text)?;
+    output::print_line(format_args!("TASKCENTER__ACCESS__ADMIN_TOKEN_SHA256={sha256}"))
 }
 
-async fn issue(center: &Center, new: &NewToken) -> Result<(), Failure> {
-    let issued: IssuedToken = center.ask(center.calls.issue_token(new)).await?;
-    if center.json {
-        return out::json(&issued);
+async fn issue(client: &Client, new: &NewToken) -> Result<(), Failure> {
+    let issued: IssuedToken = client.call(client.api.issue_token(new)).await?;
+    if client.json {
+        return output::print_json(&issued);
     }
-    eprintln!("token {} for {}; it is shown this once:", issued.about.id, table::clean(&issued.about.name));
-    out::line(&issued.token)
+    let (id, name) = (&issued.about.id, table::escape(&issued.about.name));
+    eprintln!("created token {id} for {name}; store it now, it is not shown again:");
+    output::print_line(&issued.token)
 }
 
-async fn list(center: &Center) -> Result<(), Failure> {
-    let list = center.ask(center.calls.tokens()).await?;
-    if center.json {
-        return out::json(&list);
+async fn list(client: &Client) -> Result<(), Failure> {
+    let list = client.call(client.api.tokens()).await?;
+    if client.json {
+        return output::print_json(&list);
     }
     if list.tokens.is_empty() {
         eprintln!("no tokens");
     }
     let rows: Vec<_> = list.tokens.iter().map(row).collect();
-    Table::new(&["ID", "NAME", "SCOPES", "TAGS", "MADE", "HOLDS UNTIL"]).print(&rows)
+    Table::new(&["ID", "NAME", "SCOPES", "TAGS", "CREATED", "EXPIRES"]).print(&rows)
 }
 
 fn row(token: &TokenResource) -> Vec<String> {
-    let now = when::now();
+    let now = time::now();
     vec![
         token.id.clone(),
-        table::short(&token.name),
+        table::truncate(&token.name),
         token.scopes.join(" "),
-        if token.tags.is_empty() { "all".to_owned() } else { table::short(&token.tags.join(" ")) },
-        when::both(token.created_at, now),
-        table::or_dash(token.expires_at.map(|end| when::both(end, now))),
+        if token.tags.is_empty() { "all".to_owned() } else { table::truncate(&token.tags.join(" ")) },
+        time::format_with_distance(token.created_at, now),
+        table::or_dash(token.expires_at.map(|end| time::format_with_distance(end, now))),
     ]
 }
 
-async fn revoke(center: &Center, id: &str) -> Result<(), Failure> {
-    let token = center.ask(center.calls.revoke_token(id)).await?;
-    if center.json {
-        return out::json(&token);
+async fn revoke(client: &Client, id: &str) -> Result<(), Failure> {
+    let token = client.call(client.api.revoke_token(id)).await?;
+    if client.json {
+        return output::print_json(&token);
     }
-    out::line(format_args!("revoked {} {}", token.id, table::clean(&token.name)))
+    output::print_line(format_args!("revoked {} {}", token.id, table::escape(&token.name)))
 }

@@ -1,4 +1,4 @@
-//! `user`: people who sign in to the fronts for older systems' clients.
+//! `user`: users of the legacy APIs.
 
 use std::io::{IsTerminal, Write as _, stdin};
 
@@ -6,76 +6,84 @@ use clap::Subcommand;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use taskcenter_client::resources::{UserResource, UserSpec};
 
+use super::client::{Client, for_each_id};
 use super::exit::Failure;
-use super::out;
-use super::remote::{Center, each};
+use super::output;
 use super::table::{self, Table};
 
 pub const EXAMPLES: &str = "\
+`user add` prompts for the password. Without a terminal, it reads the first line
+of standard input. A password has 6 to 1,024 bytes and is never an argument.
+
 Examples:
   taskcenter user add li
   taskcenter user add chief --senior < password.txt
   taskcenter user list
-  taskcenter user remove li
-
-The password is asked for, or is the first line of standard input; it never stands in the arguments.";
+  taskcenter user remove li";
 
 #[derive(Debug, Subcommand)]
-pub enum UserVerb {
-    /// Add a person, or give one another password.
+pub enum UserCommand {
+    /// Create a user, or replace a user's password and end the user's sessions.
     #[command(after_help = EXAMPLES)]
     Add {
-        /// What the person signs in as.
+        /// Login name, 1 to 128 bytes.
         name: String,
-        /// May assign tasks of the claim board to others.
+        /// Allow the user to assign tasks of the claim board to other users.
         #[arg(long)]
         senior: bool,
     },
-    /// List everybody.
+    /// List all users.
     #[command(after_help = EXAMPLES)]
     List,
-    /// Remove people; they are signed out everywhere.
+    /// Delete users and end their sessions.
     #[command(after_help = EXAMPLES)]
     Remove {
-        /// Who.
-        #[arg(required = true)]
+        /// Login names.
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
 }
 
-impl UserVerb {
-    pub async fn run(self, center: &Center) -> Result<(), Failure> {
+impl UserCommand {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
             Self::Add { name, senior } => {
-                let spec = UserSpec { password: password(&name)?, name, senior };
-                show(center, &center.ask(center.calls.set_user(&spec)).await?)
+                let spec = UserSpec { password: read_password(&name)?, name, senior };
+                print_user(client, &client.call(client.api.set_user(&spec)).await?)
             }
             Self::List => {
-                let list = center.ask(center.calls.users()).await?;
-                if center.json { out::json(&list) } else { print(&list.users) }
+                let list = client.call(client.api.users()).await?;
+                if client.json {
+                    return output::print_json(&list);
+                }
+                if list.users.is_empty() {
+                    eprintln!("no users");
+                }
+                print_table(&list.users)
             }
             Self::Remove { names } => {
-                each(&names, async |name| show(center, &center.ask(center.calls.delete_user(name)).await?))
-                    .await
+                for_each_id(&names, async |name| {
+                    print_user(client, &client.call(client.api.delete_user(name)).await?)
+                })
+                .await
             }
         }
     }
 }
 
-fn show(center: &Center, user: &UserResource) -> Result<(), Failure> {
-    if center.json { out::json(user) } else { print(std::slice::from_ref(user)) }
+fn print_user(client: &Client, user: &UserResource) -> Result<(), Failure> {
+    if client.json { output::print_json(user) } else { print_table(std::slice::from_ref(user)) }
 }
 
-fn print(users: &[UserResource]) -> Result<(), Failure> {
-    let senior = |user: &UserResource| if user.senior { "senior" } else { "" }.to_owned();
-    let row = |user: &UserResource| vec![table::short(&user.name), senior(user)];
-    Table::new(&["NAME", "RANK"]).print(&users.iter().map(row).collect::<Vec<_>>())
+fn print_table(users: &[UserResource]) -> Result<(), Failure> {
+    let senior = |user: &UserResource| if user.senior { "yes" } else { "no" }.to_owned();
+    let row = |user: &UserResource| vec![table::truncate(&user.name), senior(user)];
+    Table::new(&["NAME", "SENIOR"]).print(&users.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The first line of standard input. At a terminal it is asked for, and not shown while it is typed.
-fn password(name: &str) -> Result<String, Failure> {
-    let unreadable =
-        |error: std::io::Error| Failure::Misused(format!("the password cannot be read: {error}"));
+/// Reads the first line of standard input. On a terminal, prompts first and hides the input.
+fn read_password(name: &str) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| Failure::Misused(format!("cannot read the password: {error}"));
     let mut line = String::new();
     if stdin().is_terminal() {
         let mut prompt = std::io::stderr();

@@ -1,4 +1,4 @@
-//! `worker`: the built-in workers, on another machine than the server.
+//! `worker`: runs the built-in workers for a server on another machine.
 
 use clap::Args;
 use taskcenter_client::TaskCenter;
@@ -6,28 +6,31 @@ use taskcenter_server::workers::directory::Elsewhere;
 use taskcenter_server::workers::{Builder, QUEUES};
 use tokio_util::sync::CancellationToken;
 
+use super::client::strip_credentials;
 use super::exit::Failure;
-use super::serve::{self, Source};
+use super::serve::{self, ConfigSource};
 use super::signals;
 use crate::logging;
 
-const EXAMPLES: &str = "\
+const NOTES: &str = "\
+The workers lease runs from the server until SIGTERM or SIGINT. The
+configuration sections [script], [callback] and [workers] define which programs
+they may run and which addresses they may call.
+
 Examples:
   taskcenter worker --queues callback,rpc --server http://task.example:8275
-  taskcenter worker --queues script --config worker.toml
+  taskcenter worker --queues script --config worker.toml";
 
-What it may run and call is in the sections script, callback and workers of the configuration.";
-
-/// What a worker is told.
+/// Options of `worker`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = NOTES)]
 pub struct Worker {
     #[command(flatten)]
-    source: Source,
-    /// Which queues, with commas between: callback, rpc, script.
+    source: ConfigSource,
+    /// Queues to work on, separated by commas: callback, rpc, script.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "callback,rpc,script")]
     queues: Vec<String>,
-    /// The server to work for.
+    /// URL of the server.
     #[arg(
         long,
         value_name = "URL",
@@ -36,41 +39,44 @@ pub struct Worker {
         default_value = "http://127.0.0.1:8275"
     )]
     server: String,
-    /// The token to show there.
+    /// Access token with the scope run:pull, and task:read for callbacks. Prefer TASKCENTER_TOKEN:
+    /// other users of this machine can read program arguments.
     #[arg(long, value_name = "TOKEN", env = "TASKCENTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
 impl Worker {
-    /// Works until it is told to stop.
+    /// Runs the workers until a shutdown signal.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.source.load()?;
         if let Some(unknown) = self.queues.iter().find(|queue| !QUEUES.contains(&queue.as_str())) {
-            return Err(Failure::Misused(format!("--queues: {unknown:?} is none of {}", QUEUES.join(", "))));
+            return Err(Failure::Misused(format!(
+                "unknown queue {unknown:?} in --queues: use {}",
+                QUEUES.join(", ")
+            )));
         }
         logging::start(&config.log);
-        let center = self.center()?;
+        let client = self.client()?;
         let mut settings = config.workers();
         settings.workers.queues = self.queues;
-        serve::threads()?.block_on(async {
-            let asked = CancellationToken::new();
-            let watched =
-                signals::watch(asked.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
-            tokio::spawn(watched);
-            let directory = Elsewhere::new(center.clone(), &settings.callback.secrets_dir);
-            let workers = Builder::new(center, directory, settings).start();
+        serve::start_runtime()?.block_on(async {
+            let stop = CancellationToken::new();
+            let signals = signals::watch(stop.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
+            tokio::spawn(signals);
+            let directory = Elsewhere::new(client.clone(), &settings.callback.secrets_dir);
+            let workers = Builder::new(client, directory, settings).start();
             let workers = workers.map_err(|error| Failure::Misused(error.to_string()))?;
-            tracing::info!("working");
-            workers.run_until(asked).await;
+            tracing::info!(server = strip_credentials(&self.server), "worker started");
+            workers.run_until(stop).await;
             Ok(())
         })
     }
 
-    fn center(&self) -> Result<TaskCenter, Failure> {
-        let mut center = TaskCenter::builder(&self.server);
+    fn client(&self) -> Result<TaskCenter, Failure> {
+        let mut client = TaskCenter::builder(&self.server);
         if let Some(token) = &self.token {
-            center = center.token(token);
+            client = client.token(token);
         }
-        center.build().map_err(|error| Failure::of_call(&error, &self.server))
+        client.build().map_err(|error| Failure::from_call(&error, &strip_credentials(&self.server)))
     }
 }

@@ -1,6 +1,6 @@
-//! The program as a person runs it.
+//! Runs the program as a user does, and checks exit codes and output.
 
-mod chores;
+mod commands;
 mod dev;
 mod help;
 mod program;
@@ -12,8 +12,8 @@ fn taskcenter(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String)
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskcenter"));
     let Output { status, stdout, stderr } =
         command.args(arguments).envs(env.iter().copied()).output().expect("the program starts");
-    let text = |bytes| String::from_utf8(bytes).expect("it prints text");
-    (status.code().expect("it ends by itself"), text(stdout), text(stderr))
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    (status.code().expect("it exits without a signal"), text(stdout), text(stderr))
 }
 
 fn shipped(name: &str) -> String {
@@ -21,7 +21,7 @@ fn shipped(name: &str) -> String {
 }
 
 #[test]
-fn a_valid_configuration_is_said_to_be_valid() {
+fn check_accepts_a_valid_configuration() {
     for name in ["default.toml", "cluster.toml"] {
         let (code, out, _) = taskcenter(&["config", "check", "--config", &shipped(name)], &[]);
         assert_eq!((code, out.as_str()), (0, "the configuration is valid\n"));
@@ -29,10 +29,10 @@ fn a_valid_configuration_is_said_to_be_valid() {
 }
 
 #[test]
-fn a_broken_configuration_ends_with_2_and_names_the_key() {
+fn an_invalid_configuration_ends_with_2_and_names_the_key() {
     let env = [("TASKCENTER__SERVER__LISEN", "x")];
-    for verb in [&["config", "check"][..], &["config", "print"], &["serve"]] {
-        let (code, out, err) = taskcenter(verb, &env);
+    for command in [&["config", "check"][..], &["config", "print"], &["serve"]] {
+        let (code, out, err) = taskcenter(command, &env);
         assert_eq!((code, out.as_str()), (2, ""));
         assert!(err.contains("`server.lisen`") && err.contains("TASKCENTER__SERVER__LISEN"), "{err}");
     }
@@ -50,7 +50,7 @@ fn wrong_arguments_end_with_2() {
 
 #[cfg(feature = "cluster")]
 #[test]
-fn what_is_printed_holds_no_secret_and_can_be_read_again() {
+fn print_shows_effective_values_and_no_secret() {
     let env = [
         ("TASKCENTER__REDIS__PASSWORD", "canary-7f3a"),
         ("TASKCENTER__MONGODB__URI", "mongodb://app:canary-7f3a@db/"),
@@ -65,7 +65,7 @@ fn what_is_printed_holds_no_secret_and_can_be_read_again() {
 }
 
 #[test]
-fn what_is_printed_tells_the_mode_and_where_the_data_lies() {
+fn print_shows_the_mode_and_the_data_directory() {
     let (code, out, _) = taskcenter(&["config", "print"], &[("TASKCENTER__EMBEDDED__DATA_DIR", "somewhere")]);
     assert_eq!(code, 0);
     assert!(out.contains("mode = \"embedded\"") && out.contains("data_dir = \"somewhere\""), "{out}");
@@ -80,7 +80,7 @@ fn an_address_in_use_ends_with_1() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn version_is_printed() {
     let (code, out, _) = taskcenter(&["--version"], &[]);
     assert_eq!((code, out.trim()), (0, concat!("taskcenter ", env!("CARGO_PKG_VERSION"))));
 }

@@ -1,12 +1,12 @@
-//! `taskcenter dev`: the first minute of a new user.
+//! `taskcenter dev`, as a new user runs it.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::program::{Dev, data_dir, taskcenter};
 
-/// One sentence for a person: no stack of causes, no debug output.
-fn assert_sentence(err: &str, word: &str) {
+/// Asserts that the error is one line for a user, without debug output.
+fn assert_one_line_error(err: &str, word: &str) {
     assert!(err.starts_with("error: ") && err.contains(word), "{err}");
     assert_eq!(err.lines().count(), 1, "{err}");
     for debug in ["Error {", "Os {", "Custom", "panicked", "RUST_BACKTRACE"] {
@@ -15,18 +15,20 @@ fn assert_sentence(err: &str, word: &str) {
 }
 
 #[tokio::test]
-async fn it_says_where_it_is_and_how_to_begin_and_that_works() {
+async fn the_commands_of_the_banner_work() {
     let data = data_dir();
     let mut dev = Dev::start(data.path(), &[]).await;
-    let line = dev.running.until("  data ").await;
-    assert!(line.ends_with(data.path().to_str().unwrap()), "{line}");
     let docs = dev.running.until("API docs").await;
     let docs = docs.split_whitespace().last().unwrap();
     assert!(reqwest::get(docs).await.unwrap().status().is_success(), "{docs}");
+    let line = dev.running.until("  data ").await;
+    assert!(line.ends_with(data.path().to_str().unwrap()), "{line}");
 
     let curl = dev.running.until("curl ").await;
-    let (body, url) = (curl.split('\'').nth(1).unwrap(), curl.split_whitespace().last().unwrap());
-    let form = "application/x-www-form-urlencoded"; // what curl says it is
+    assert!(curl.ends_with(" \\"), "{curl}");
+    let (body, url) = (curl.split('\'').nth(1).unwrap(), dev.running.until("/v1/tasks").await);
+    let url = url.trim();
+    let form = "application/x-www-form-urlencoded"; // the default of curl
     let request = reqwest::Client::new().post(url).header("content-type", form).body(body.to_owned());
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 201);
@@ -34,26 +36,27 @@ async fn it_says_where_it_is_and_how_to_begin_and_that_works() {
     assert_eq!(tasks["tasks"][0]["name"], "hello");
 
     let hint = dev.running.until("taskcenter tail").await;
-    assert_eq!(hint.trim(), format!("taskcenter tail --server {}", dev.url));
+    let program = env!("CARGO_BIN_EXE_taskcenter");
+    assert_eq!(hint.trim(), format!("{program} tail --server {}", dev.url));
     dev.running.interrupt();
     dev.running.until("stopping").await;
     dev.running.until("stopped").await;
-    assert_eq!(dev.running.ended().await, 0);
+    assert_eq!(dev.running.wait().await, 0);
 }
 
 #[tokio::test]
-async fn what_is_in_its_way_is_said_in_a_sentence() {
+async fn a_start_that_fails_prints_one_line() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let path = data.path().to_str().unwrap();
     let (code, out, err) = taskcenter(&["dev", "--listen", "127.0.0.1:0", "--data-dir", path]).await;
     assert_eq!((code, out.as_str()), (1, ""));
-    assert_sentence(&err, &format!("{path} is in use by another taskcenter"));
+    assert_one_line_error(&err, &format!("{path} is in use by another taskcenter"));
 
     let port = dev.url.trim_start_matches("http://");
     let (code, _, err) = taskcenter(&["dev", "--listen", port]).await;
     assert_eq!(code, 1);
-    assert_sentence(&err, &format!("{port} is in use"));
+    assert_one_line_error(&err, &format!("{port} is in use"));
     assert_eq!(dev.running.stop().await, 0);
 
     let file = data.path().join("file");
@@ -62,21 +65,21 @@ async fn what_is_in_its_way_is_said_in_a_sentence() {
     let below = below.to_str().unwrap();
     let (code, _, err) = taskcenter(&["dev", "--listen", "127.0.0.1:0", "--data-dir", below]).await;
     assert_eq!(code, 1);
-    assert_sentence(&err, below);
+    assert_one_line_error(&err, below);
 }
 
 #[tokio::test]
-async fn other_machines_are_the_business_of_serve() {
+async fn dev_refuses_addresses_beyond_loopback() {
     let (code, out, err) = taskcenter(&["dev", "--listen", "0.0.0.0:0"]).await;
     assert_eq!((code, out.as_str()), (2, ""));
-    assert_sentence(&err, "taskcenter serve --listen 0.0.0.0:0");
+    assert_one_line_error(&err, "taskcenter serve --listen 0.0.0.0:0");
     let (code, _, err) = taskcenter(&["dev", "--log", "="]).await;
     assert_eq!(code, 2);
-    assert_sentence(&err, "log.level");
+    assert_one_line_error(&err, "log.level");
 }
 
 #[tokio::test]
-async fn the_demo_delivers_and_is_not_doubled_by_a_second_start() {
+async fn the_demo_delivers_and_a_second_start_creates_no_duplicates() {
     let data = data_dir();
     for _ in 0..2 {
         let mut dev = Dev::start(data.path(), &["--demo"]).await;
@@ -90,15 +93,16 @@ async fn the_demo_delivers_and_is_not_doubled_by_a_second_start() {
         assert_eq!(tasks["tasks"].as_array().unwrap().len(), 1);
         dev.running.interrupt();
         dev.running.until("stopped").await;
-        assert_eq!(dev.running.ended().await, 0);
+        assert_eq!(dev.running.wait().await, 0);
     }
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_process() {
     let data = data_dir();
     let mut dev = Dev::start(data.path(), &[]).await;
-    // A request whose body does not come is waited for. The server asks for the body once it works on the request.
+    // The shutdown waits for a request whose body is missing. The server asks for the body when it
+    // has started to process the request.
     let mut slow = TcpStream::connect(dev.url.trim_start_matches("http://")).await.unwrap();
     let head = "POST /v1/tasks HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -106,11 +110,11 @@ async fn a_second_signal_ends_it_at_once() {
     dev.running.interrupt();
     dev.running.until("stopping").await;
     dev.running.interrupt();
-    assert_eq!(dev.running.ended().await, 1);
+    assert_eq!(dev.running.wait().await, 1);
 }
 
 #[tokio::test]
-async fn clients_of_kingtask_and_easytask_are_answered() {
+async fn the_kingtask_and_easytask_apis_answer() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let post = async |path: &str, body: &'static str| {

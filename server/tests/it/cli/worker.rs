@@ -10,21 +10,23 @@ use taskcenter_client::resources::TaskSpec;
 
 use super::program::{Dev, Running, data_dir, taskcenter};
 
-fn program(at: &std::path::Path, text: &str) {
-    let mut write = Command::new("/bin/sh");
-    write.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(at).stdin(Stdio::piped());
-    let mut write = write.spawn().unwrap();
-    write.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(write.wait().unwrap().success());
+/// Writes through a shell: a child that another test forks meanwhile would keep the file open, and a
+/// program that is open for writing cannot be executed.
+fn write_program(at: &std::path::Path, text: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(at).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
 }
 
 #[tokio::test]
-async fn a_worker_elsewhere_runs_the_servers_scripts() {
-    let (data, shelf) = (data_dir(), data_dir());
+async fn a_remote_worker_runs_scripts_of_the_server() {
+    let (data, scripts) = (data_dir(), data_dir());
     let dev = Dev::start(data.path(), &[]).await;
-    program(&shelf.path().join("sum"), "#!/bin/sh\necho $(($1 + $2))\n");
-    let config = shelf.path().join("worker.toml");
-    let bin_path = shelf.path().display();
+    write_program(&scripts.path().join("sum"), "#!/bin/sh\necho $(($1 + $2))\n");
+    let config = scripts.path().join("worker.toml");
+    let bin_path = scripts.path().display();
     std::fs::write(
         &config,
         format!("[script]\nenabled = true\nbin_path = \"{bin_path}\"\n[log]\nformat = \"text\"\n"),
@@ -36,17 +38,17 @@ async fn a_worker_elsewhere_runs_the_servers_scripts() {
     let data = json!({"bin_name": "sum", "args": ["12", "34"]}).to_string();
     let spec = TaskSpec { name: "sum".into(), queue: Some("script".into()), data, ..TaskSpec::default() };
     center.create_task(&spec).await.unwrap();
-    let mut turn = tokio::time::interval(Duration::from_millis(20));
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let ended = async {
         loop {
-            turn.tick().await;
+            ticks.tick().await;
             let runs = center.list_runs(&taskcenter_client::RunQuery::default()).await.unwrap().runs;
             if let Some(run) = runs.into_iter().find(|run| run.ended_at.is_some()) {
                 return run;
             }
         }
     };
-    let run = tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it is worked on");
+    let run = tokio::time::timeout(Duration::from_mins(1), ended).await.expect("the run ends in time");
     assert_eq!(
         (run.state.as_str(), run.result),
         ("succeeded", Some(json!({"message": "46"}))),
@@ -57,7 +59,7 @@ async fn a_worker_elsewhere_runs_the_servers_scripts() {
 }
 
 #[tokio::test]
-async fn a_worker_says_what_keeps_it_from_working() {
+async fn a_worker_that_cannot_start_says_why() {
     let (code, _, err) = taskcenter(&["worker", "--queues", "mail"]).await;
     assert!(code == 2 && err.contains("mail") && err.contains("callback"), "{err}");
     let (code, _, err) = taskcenter(&["worker", "--queues", "script"]).await;

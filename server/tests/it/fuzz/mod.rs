@@ -14,5 +14,5 @@ mod wire;
 
 /// Durations and moments of the command line. No library exports this module.
 #[allow(dead_code, reason = "the tables of the command line use the rest")]
-#[path = "../../../src/cli/when.rs"]
-mod when;
+#[path = "../../../src/cli/time.rs"]
+mod time;

@@ -9,7 +9,7 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Schedule, TaskId, tag};
 
 use super::mutate::each;
-use super::when;
+use super::time;
 
 /// Ordinary days, both ends of the calendar, a clock change, and a day that Apia skipped.
 const ANCHORS: [i64; 7] = [
@@ -66,22 +66,25 @@ async fn durations_and_moments() {
     let now: Timestamp = "2030-01-31T08:00:00Z".parse().unwrap();
     each("when", 3_000, async |input| {
         let text = String::from_utf8_lossy(&input).into_owned();
-        match when::duration_ms(&text) {
+        match time::parse_duration_ms(&text) {
             Ok(ms) => {
-                let ms = i64::try_from(ms).expect("a duration fits the calendar");
-                let again = when::exactly(ms);
-                assert_eq!(when::duration_ms(&again), Ok(ms as u64), "{text:?} is written {again:?}");
-                assert!(!when::length(ms).is_empty());
+                let ms = i64::try_from(ms).expect("a duration is no longer than the calendar");
+                let again = time::format_exact_duration(ms);
+                assert_eq!(time::parse_duration_ms(&again), Ok(ms as u64), "{text:?} is written {again:?}");
+                assert!(!time::format_duration(ms).is_empty());
             }
             Err(why) => assert!(!why.is_empty()),
         }
-        if let Ok(seconds) = when::duration_sec(&text) {
-            assert_eq!(when::duration_ms(&text), Ok(seconds * 1_000));
+        if let Ok(seconds) = time::parse_duration_sec(&text) {
+            assert_eq!(time::parse_duration_ms(&text), Ok(seconds * 1_000));
         }
-        match when::instant(&text) {
+        match time::parse_instant(&text) {
             Ok(at) => {
-                assert_eq!(when::instant(&at.to_string()), Ok(at), "{text:?}");
-                assert!(!when::both(at, now).is_empty() && !when::local_time(at).is_empty());
+                assert_eq!(time::parse_instant(&at.to_string()), Ok(at), "{text:?}");
+                assert!(
+                    !time::format_with_distance(at, now).is_empty()
+                        && !time::format_time_of_day(at).is_empty()
+                );
             }
             Err(why) => assert!(!why.is_empty()),
         }

@@ -1,15 +1,15 @@
-//! The verbs that talk to a server.
+//! Commands that call a server.
 
 use serde_json::Value;
 
-use super::program::{Dev, Running, data_dir, taskcenter, taskcenter_reading};
+use super::program::{Dev, Running, data_dir, taskcenter, taskcenter_with_input};
 
 fn text<'a>(document: &'a Value, field: &str) -> &'a str {
     document[field].as_str().unwrap_or_else(|| panic!("{document} has no {field}"))
 }
 
 #[tokio::test]
-async fn a_task_goes_all_its_ways() {
+async fn a_task_can_be_created_edited_and_ended() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let task = dev
@@ -43,14 +43,14 @@ async fn a_task_goes_all_its_ways() {
 }
 
 #[tokio::test]
-async fn people_get_tables_and_scripts_get_ids() {
+async fn lists_are_tables_and_quiet_prints_ids() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let (code, out, err) = dev.run(&["task", "list"]).await;
     assert_eq!((code, out.as_str(), err.as_str()), (0, "", "no tasks\n"));
     let server = &["--server", &dev.url];
-    let words = ["task", "add", "mail", "--data-file", "-", "--at", "2100-01-01T00:00:00Z", "--quiet"];
-    let (code, id, _) = taskcenter_reading(&[&words[..], server].concat(), "two\nlines").await;
+    let add = ["task", "add", "mail", "--data-file", "-", "--at", "2100-01-01T00:00:00Z", "--quiet"];
+    let (code, id, _) = taskcenter_with_input(&[&add[..], server].concat(), "two\nlines").await;
     let id = id.trim();
     assert_eq!((code, id.len()), (0, 32));
     assert_eq!(text(&dev.json(&["task", "get", id]).await, "data"), "two\nlines");
@@ -78,39 +78,40 @@ async fn people_get_tables_and_scripts_get_ids() {
 }
 
 #[tokio::test]
-async fn tail_shows_a_run_as_it_comes_and_goes() {
+async fn tail_prints_a_run_and_its_state_changes() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
-    let mut people = Running::start(&["tail", "--tag", "mail", "--server", &dev.url]);
-    let mut programs = Running::start(&["tail", "--json", "--server", &dev.url]);
+    let mut text_tail = Running::start(&["tail", "--tag", "mail", "--server", &dev.url]);
+    let mut json_tail = Running::start(&["tail", "--json", "--server", &dev.url]);
     let (_, id, _) = dev.run(&["task", "add", "mail", "-q"]).await;
     let id = id.trim();
-    let line = people.until("  ready ").await;
+    let line = text_tail.until("  ready ").await;
     assert!(line.contains(id) && line.contains("  mail  ") && line.contains("  late "), "{line}");
-    let run: Value = serde_json::from_str(&programs.until("\"ready\"").await).expect("a line is a document");
+    let run: Value =
+        serde_json::from_str(&json_tail.until("\"ready\"").await).expect("each line is a JSON document");
     let run_id = text(&run, "run_id").to_owned();
     assert_eq!(text(&run, "task_id"), id);
     assert_eq!(dev.run(&["run", "cancel", &run_id]).await.0, 0);
-    people.until("  cancelled  mail  ").await;
-    programs.until("\"cancelled\"").await;
-    assert_eq!((people.stop().await, programs.stop().await), (0, 0));
+    text_tail.until("  cancelled  mail  ").await;
+    json_tail.until("\"cancelled\"").await;
+    assert_eq!((text_tail.stop().await, json_tail.stop().await), (0, 0));
 }
 
 #[tokio::test]
-async fn the_shell_is_told_what_went_wrong() {
+async fn failures_have_exit_codes_and_messages() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let (code, out, err) = dev.run(&["task", "add", "mail", "--cron", "61 * * * *"]).await;
     assert_eq!((code, out.as_str()), (4, ""));
-    assert!(err.contains("field schedule.cron, given by --cron"), "{err}");
+    assert!(err.contains("field schedule.cron, set by --cron"), "{err}");
     let (code, out, err) = dev.run(&["run", "retry", "one", "two"]).await;
     assert_eq!((code, out.as_str()), (3, ""));
     assert!(err.contains("error: one: ") && err.contains("error: two: "), "{err}");
 
     let (_, id, _) = dev.run(&["task", "add", "mail", "-q", "--in", "1h"]).await;
     let id = id.trim();
-    // What can be done is done.
-    let (code, out, _) = dev.run(&["task", "cancel", "nobody", id]).await;
+    // A failure for one id does not stop the others.
+    let (code, out, _) = dev.run(&["task", "cancel", "unknown", id]).await;
     assert!(code == 3 && out.contains(id), "{out}");
     let (code, _, err) = dev.run(&["task", "pause", id]).await;
     assert!(code == 4 && err.contains(id), "{err}");
@@ -120,15 +121,12 @@ async fn the_shell_is_told_what_went_wrong() {
     assert_eq!(dev.running.stop().await, 0);
     let (code, _, err) = taskcenter(&["stat", "--server", &url]).await;
     assert_eq!(code, 1);
-    assert!(
-        err.contains(&format!("cannot reach {url}: is the server running? start one with `taskcenter dev`")),
-        "{err}"
-    );
+    assert!(err.contains(&format!("cannot reach {url}: start a server with `taskcenter dev`")), "{err}");
 }
 
 #[tokio::test]
-async fn wrong_options_end_with_2_before_anything_is_sent() {
-    for words in [
+async fn invalid_options_end_with_2_before_any_request() {
+    for command in [
         &["task", "add"][..],
         &["task", "add", "n", "--every", "10"],
         &["task", "add", "n", "--every", "1s", "--cron", "@daily"],
@@ -144,35 +142,35 @@ async fn wrong_options_end_with_2_before_anything_is_sent() {
         &["stat", "--server", "localhost:8275"],
         &["tail", "--nothing"],
     ] {
-        let (code, out, err) = taskcenter(words).await;
-        assert_eq!((code, out.as_str()), (2, ""), "{words:?}: {err}");
-        assert!(err.starts_with("error: "), "{words:?}: {err}");
+        let (code, out, err) = taskcenter(command).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{command:?}: {err}");
+        assert!(err.starts_with("error: "), "{command:?}: {err}");
     }
 }
 
 #[tokio::test]
-async fn people_are_added_without_their_password_in_an_argument_and_sign_in_to_the_fronts() {
+async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;
     let add = ["user", "add", "li", "--senior", "--json", "--server", &dev.url];
-    let (code, out, err) = taskcenter_reading(&add, "correct horse\nsecond line").await;
+    let (code, out, err) = taskcenter_with_input(&add, "correct horse\nsecond line").await;
     assert_eq!((code, err.as_str()), (0, ""));
     let li = serde_json::json!({"name": "li", "senior": true});
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), li);
     assert_eq!(dev.json(&["user", "list"]).await, serde_json::json!({ "users": [li] }));
-    let (code, _, err) = taskcenter_reading(&add, "short").await;
+    let (code, _, err) = taskcenter_with_input(&add, "short").await;
     assert!(code == 4 && err.contains("password"), "{code} {err}");
 
-    // The fronts are on in dev.
+    // In dev, all legacy APIs are on.
     let form = "operation=userLogin&username=li&password=correct+horse";
-    let entered =
+    let login =
         reqwest::Client::new().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
-    assert_eq!(entered.text().await.unwrap(), "success");
-    let greeted = reqwest::get(format!("{}/newtype?name=download", dev.url)).await.unwrap();
-    assert_eq!(greeted.text().await.unwrap(), "OK");
+    assert_eq!(login.text().await.unwrap(), "success");
+    let download = reqwest::get(format!("{}/newtype?name=download", dev.url)).await.unwrap();
+    assert_eq!(download.text().await.unwrap(), "OK");
 
     let (code, out, _) = dev.run(&["user", "remove", "li"]).await;
-    assert!(code == 0 && out.contains("senior"), "{out}");
+    assert!(code == 0 && out.contains("SENIOR") && out.contains("li    yes"), "{out}");
     assert_eq!(dev.run(&["user", "remove", "li"]).await.0, 3);
     assert_eq!(dev.running.stop().await, 0);
 }
