@@ -39,9 +39,8 @@ pub struct Unmatched {
 
 impl Unmatched {
     fn covers(&self, path: &str) -> bool {
-        let is_below = |own: &&str| {
-            path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let is_below =
+            |own: &&str| path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.paths.iter().any(is_below)
     }
 }

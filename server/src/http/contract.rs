@@ -140,7 +140,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        let axum::extract::Query(params) = query.map_err(|error| ApiError::format("query", error.body_text()))?;
+        let axum::extract::Query(params) =
+            query.map_err(|error| ApiError::format("query", error.body_text()))?;
         Ok(Self(params))
     }
 }

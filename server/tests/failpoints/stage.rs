@@ -17,7 +17,6 @@ use taskcenter_server::engine::service::{Caller, Ports, Service, ServiceError};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{dispatch, rescue, scan};
 use taskcenter_server::ports::{Bus, Clock, Lock, PortError, Records, RunFilter, RunPage, Store};
-use tokio_util::sync::CancellationToken;
 
 use crate::back_end::{BackEnd, Kind};
 use crate::bus::Post;

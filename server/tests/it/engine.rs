@@ -19,7 +19,6 @@ use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::ports::{AlertSink, Bus, BusMessage, Clock, Lock, PortError, Result, Store};
-use tokio_util::sync::CancellationToken;
 
 use crate::http::mongodb_uri;
 use crate::store::samples::unique;

@@ -21,7 +21,8 @@ pub async fn read(request: Request) -> Result<Params> {
 
 #[allow(clippy::disallowed_types, reason = "the rejection is handled here")]
 async fn multipart(request: Request) -> Result<Params> {
-    let mut form = axum::extract::Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
+    let mut form =
+        axum::extract::Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
     let mut params = Params::default();
     while let Some(field) = form.next_field().await.map_err(|_| Refused::Request)? {
         let Some(name) = field.name().map(str::to_owned) else { continue };

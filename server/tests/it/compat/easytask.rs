@@ -522,20 +522,20 @@ pub async fn a_service_of_the_native_api_is_not_the_fronts_to_change(on: &dyn Fi
         secret: SigningSecret::new("a secret of sixteen bytes and more"),
         ..CallbackService::default()
     };
-    on.stage.service.put_callee(&signed, false).await.unwrap();
+    on.stage.service.put_callback_service(&signed, false).await.unwrap();
     for port in [8080, 9999] {
         let body = post(&on, "/add_task_server", &node(port)).await;
         is_refused(&body, 10_001, "name is that of a service of /v1/services");
     }
     is_refused(&post(&on, "/del_task_server", &node(8080)).await, 10_003, "task callback server not found");
-    assert_eq!(on.stage.service.callee("srv").await.unwrap(), Some(signed.clone()));
+    assert_eq!(on.stage.service.callback_service("srv").await.unwrap(), Some(signed.clone()));
 
     // An admin may put a native service in the place of the front's; from then on it is native.
     let other = |port: u16| with(node(port), "name", json!("other"));
     assert_eq!(post(&on, "/add_task_server", &other(8080)).await, DONE);
     on.stage
         .service
-        .put_callee(&CallbackService { name: "other".to_owned(), ..signed }, false)
+        .put_callback_service(&CallbackService { name: "other".to_owned(), ..signed }, false)
         .await
         .unwrap();
     is_refused(

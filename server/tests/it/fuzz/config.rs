@@ -18,7 +18,10 @@ fn assert_names_the_fault(error: &ConfigError) {
         ConfigError::Read(..) => true,
     };
     assert!(is_named, "{error}");
-    assert!(!error.to_string().contains("canary"), "the message contains a value, which may be a secret: {error}");
+    assert!(
+        !error.to_string().contains("canary"),
+        "the message contains a value, which may be a secret: {error}"
+    );
 }
 
 #[tokio::test]

@@ -82,12 +82,17 @@ async fn assert_task_is_stored(router: &Router, body: &[u8], task: &Value) {
     for field in fields.iter().filter(|field| !sent[**field].is_null()) {
         assert_eq!(sent[*field], task[*field], "{field} of {sent}");
     }
-    assert!(task["next_due_at"].is_string() || task["dedup_key"].is_string(), "a new task has a next moment: {task}");
+    assert!(
+        task["next_due_at"].is_string() || task["dedup_key"].is_string(),
+        "a new task has a next moment: {task}"
+    );
 }
 
 async fn assert_contract_task_is_stored(router: &Router, body: &[u8], reply: &Value) {
-    let target =
-        format!("/v1/api/query-task-by-id?taskid={}", reply["taskid"].as_str().expect("a created task has an id"));
+    let target = format!(
+        "/v1/api/query-task-by-id?taskid={}",
+        reply["taskid"].as_str().expect("a created task has an id")
+    );
     let (status, shown) = answer(router, Method::GET, &target, Vec::new()).await.unwrap();
     let sent: Value = serde_json::from_slice(body).expect("an accepted body is JSON");
     assert_eq!((status, &shown["name"]), (200, &sent["name"]));

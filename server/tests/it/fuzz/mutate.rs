@@ -141,9 +141,8 @@ fn seeds(target: &str) -> Vec<u64> {
 }
 
 fn times() -> usize {
-    std::env::var(TIMES).map_or(1, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{TIMES}: {text:?} is not a whole number"))
-    })
+    std::env::var(TIMES)
+        .map_or(1, |text| text.parse().unwrap_or_else(|_| panic!("{TIMES}: {text:?} is not a whole number")))
 }
 
 fn corpus(target: &str) -> PathBuf {
@@ -153,7 +152,8 @@ fn corpus(target: &str) -> PathBuf {
 /// The files of a directory in the order of their names.
 fn files(dir: &Path) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let mut paths: Vec<_> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     paths.sort();
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
@@ -197,7 +197,10 @@ pub async fn each(target: &'static str, rounds: usize, mut check: impl AsyncFnMu
     let (samples, failed) = (files(&dir), files(&dir.join("failed")));
     assert!(samples.len() >= 3, "{}: expected at least 3 samples, found {}", dir.display(), samples.len());
     let (seeds, rounds) = (seeds(target), rounds * times());
-    println!("{target}: {} files, {rounds} rounds of each of the seeds {seeds:?}", samples.len() + failed.len());
+    println!(
+        "{target}: {} files, {rounds} rounds of each of the seeds {seeds:?}",
+        samples.len() + failed.len()
+    );
     for bytes in samples.iter().chain(&failed) {
         let input = Input { target, seed: seeds[0], bytes: bytes.clone() };
         check(input.bytes.clone()).await;

@@ -249,8 +249,8 @@ fn broken_off() -> Body {
 async fn every_refusal_has_the_shape_of_its_api() {
     let fixture = MemoryFixture::open().await;
     let (state, _) = state(&fixture, CancellationToken::new());
-    let (commands, apis) = (Arc::clone(&state.service), Compat::default().all_on());
-    let routes = router(state, LIMITS, Box::new(move |routes| mount(routes, &commands, &apis)));
+    let apis = Compat::default().all_on();
+    let routes = router(state, LIMITS, Box::new(move |routes| mount(routes, &apis)));
     let mut target = Target { routes, faults: Vec::new(), requests: 0 };
     let all = every_route(&target).await;
     let patterns: BTreeSet<&String> = all.iter().map(|(_, path)| path).collect();

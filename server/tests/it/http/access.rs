@@ -1,7 +1,5 @@
 //! Who gets in: every route by every kind of token, limits to tags, and the end of tokens.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::Request;
 use reqwest::Method;

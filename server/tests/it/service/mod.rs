@@ -24,7 +24,6 @@ use taskcenter_server::engine::service::{AccessSettings, Caller, Changed, Ports,
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{publish, rescue};
 use taskcenter_server::ports::{Advance, Clock, Lock, Records, Store};
-use tokio_util::sync::CancellationToken;
 
 use crate::store::samples::unique;
 

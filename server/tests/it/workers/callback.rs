@@ -29,7 +29,7 @@ fn service(nodes: &[&Callee]) -> Service {
 }
 
 async fn put(bench: &Bench, service: &Service) {
-    bench.stage.service.put_callee(service, false).await.unwrap();
+    bench.stage.service.put_callback_service(service, false).await.unwrap();
 }
 
 fn job(changes: &Value) -> Value {
