@@ -1,4 +1,5 @@
 //! The HTTP client against a real server in the process.
+#![allow(clippy::disallowed_types, reason = "a test server, not an API of the product")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -113,13 +113,11 @@ impl Ledger {
 
     /// Stores a run, unless its id is already stored.
     pub fn insert_run(&mut self, run: &Run) -> InsertedRun {
-        match self.runs.get(&run.id) {
-            Some(stored) => InsertedRun::from_stored(stored.clone(), run),
-            None => {
-                self.put_run(run.clone());
-                InsertedRun::New
-            }
+        if let Some(stored) = self.runs.get(&run.id) {
+            return InsertedRun::from_stored(stored.clone(), run);
         }
+        self.put_run(run.clone());
+        InsertedRun::New
     }
 
     /// Replaces a run, if the stored run has the same version.

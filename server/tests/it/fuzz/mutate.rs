@@ -131,13 +131,11 @@ fn values() -> Vec<Value> {
 }
 
 fn seeds(target: &str) -> Vec<u64> {
-    match std::env::var(SEED) {
-        Ok(text) => vec![text.parse().unwrap_or_else(|_| panic!("{SEED}: {text:?} is not a whole number"))],
-        Err(_) => {
-            let failed = FAILED_SEEDS.iter().filter(|(of, _)| *of == target).map(|(_, seed)| *seed);
-            std::iter::once(FIXED_SEED).chain(failed).collect()
-        }
+    if let Ok(text) = std::env::var(SEED) {
+        return vec![text.parse().unwrap_or_else(|_| panic!("{SEED}: {text:?} is not a whole number"))];
     }
+    let failed = FAILED_SEEDS.iter().filter(|(of, _)| *of == target).map(|(_, seed)| *seed);
+    std::iter::once(FIXED_SEED).chain(failed).collect()
 }
 
 fn times() -> usize {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -69,6 +69,7 @@ fn shop() -> CallbackService {
 
 type Put = (Option<(Value, Option<String>)>, ());
 
+#[allow(clippy::unnecessary_wraps, reason = "the command takes a decision that may refuse")]
 fn put(_: Option<Value>) -> Result<Put, ServiceError> {
     Ok((Some((json!("document"), None)), ()))
 }
