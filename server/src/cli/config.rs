@@ -18,7 +18,7 @@ pub enum ConfigCommand {
     /// Validate the configuration and report the first error.
     #[command(after_help = EXAMPLES)]
     Check(ConfigSource),
-    /// Print the effective configuration as TOML: file, environment and defaults; secrets are hidden.
+    /// Print the effective configuration as TOML, without secrets.
     #[command(after_help = EXAMPLES)]
     Print(ConfigSource),
 }

@@ -5,7 +5,7 @@ use super::taskcenter;
 /// Returns the subcommands that a help text lists.
 fn subcommands(help: &str) -> Vec<String> {
     let listed = help.split_once("\nCommands:\n").map(|(_, listed)| listed).unwrap_or_default();
-    let names = listed.lines().take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  "));
+    let names = listed.lines().take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
     let names = names.filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
