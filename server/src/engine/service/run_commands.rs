@@ -25,7 +25,7 @@ impl Service {
     /// ended, or a port's error.
     pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
         let now = self.now();
-        let answer = self.change_run(id, |run| run.cancel("called off by hand", now)).await;
+        let answer = self.change_run(id, |run| run.cancel("cancelled by hand", now)).await;
         audit::record(&self.caller, AuditAction::RunCancel, [id.as_str()], &answer);
         answer
     }

@@ -5,7 +5,7 @@ use taskcenter_server::core::{Moment, RunId, RunState, Task, TaskId, TaskState};
 use super::{Book, Checker, TaskStory, model};
 
 /// What a run's end says that a person called off.
-const BY_HAND: &str = "called off by hand";
+const BY_HAND: &str = "cancelled by hand";
 
 impl Checker {
     /// A write has turned the rows `before` into `after`.
