@@ -77,7 +77,7 @@ async fn tasks_of(node: &Node, runs: &[Run]) -> Result<HashMap<TaskId, Task>> {
 fn next_state(node: &Node, mut run: Run, tasks: &HashMap<TaskId, Task>, now: Moment) -> Option<Run> {
     let is_deleted = tasks.get(&run.task_id).is_none_or(|task| task.state == TaskState::Cancelled);
     if let Err(IllegalTransition { state, event }) = rescue(node, &mut run, is_deleted, now) {
-        tracing::error!(run = %run.id, ?state, ?event, "illegal run state transition");
+        tracing::error!(run = %run.id, %state, ?event, "illegal run state transition");
         return None;
     }
     Some(run)

@@ -1,11 +1,13 @@
-//! Who gets in, and what each route takes. It stands before every handler, those of mounted fronts included: a route that the table
-//! does not name takes a token for writing, without limits.
+//! Access: what each route requires, and who sends a request.
+//!
+//! The check runs before every handler, also before those of legacy APIs. A route that the table does not
+//! name requires `task:write` without limits.
 
 use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::PathItem;
@@ -13,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 
 use super::Context;
 use super::error::ApiError;
-use super::layers::RequestId;
+use super::extensions::{CallerId, Peer, RequestId};
 use crate::core::Moment;
 use crate::core::access::Scope;
 use crate::engine::service::{Caller, Denied, Origin, Service};
@@ -21,18 +23,19 @@ use crate::engine::service::{Caller, Denied, Origin, Service};
 use Need::{Limited, Nothing, Whole};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
 
-/// What a route takes.
+/// What a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Nothing: anybody may ask.
+    /// Nothing: every caller may use the route.
     Nothing,
-    /// This scope; the commands see to the limits of its bearer.
+    /// This scope. The commands apply the caller's limits.
     Limited(Scope),
-    /// This scope, and no limits: what the route does or tells cannot be taken apart by tags.
+    /// This scope and a caller without limits, because the effect or the answer of the route cannot be
+    /// divided by tag.
     Whole(Scope),
 }
 
-/// The one table of what the routes take.
+/// What each route requires.
 const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/livez", Nothing),
     ("GET", "/readyz", Nothing),
@@ -93,15 +96,7 @@ fn need(method: &Method, route: &str) -> Need {
     row.map_or(Whole(TaskWrite), |(_, _, need)| *need)
 }
 
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
-
-/// Who asked, kept with the answer for the log.
-#[derive(Debug, Clone)]
-pub struct Who(pub String);
-
-/// What the reverse proxies add that forward for others.
+/// Headers that reverse proxies add when they forward a request.
 const FORWARDED: [HeaderName; 4] = [
     header::FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
@@ -109,12 +104,12 @@ const FORWARDED: [HeaderName; 4] = [
     header::VIA,
 ];
 
-/// The routes of the board's page, which may stand on another host. Browsers of a trusted network are believed there whatever page they show;
-/// a browser of this machine is not, for nobody has said that it may.
-const OF_ANY_PAGE: [&str; 2] = ["/rget/task", "/rpost/task"];
+/// Routes of the claim board, whose page may be on another host. They accept browsers of a trusted network
+/// with any page. They accept a browser on this machine with a page of this server only.
+const FOR_ANY_PAGE: [&str; 2] = ["/rget/task", "/rpost/task"];
 
-/// The commands without a caller: admits requests and reads the clock. Handlers cannot take commands
-/// from it; they take a [`Service`] that is bound to the request's caller.
+/// The commands without a caller: admits requests and reads the clock. Handlers cannot get commands from
+/// it; they take a [`Service`] that is bound to the request's caller.
 #[derive(Clone)]
 pub struct Gate(Service);
 
@@ -138,71 +133,71 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
     }
 }
 
-/// Admits a request and binds the commands to its caller, or refuses it.
+/// Admits a request and binds the commands to its caller, or refuses the request.
 pub async fn admit(State(context): State<Context>, mut request: Request, next: Next) -> Response {
-    let knock = Knock::of(&request);
-    match knock.admitted(&context.gate).await {
+    let admission = AdmissionRequest::of(&request);
+    match admission.admit(&context.gate).await {
         Ok(caller) => {
-            let who = Who(caller.id.clone());
+            let caller_id = CallerId(caller.id.clone());
             request.extensions_mut().insert(context.gate.0.for_caller(caller));
             let mut response = next.run(request).await;
-            response.extensions_mut().insert(who);
+            response.extensions_mut().insert(caller_id);
             response
         }
-        Err((who, error)) => {
-            tell(&who, &request, &error);
+        Err((caller_id, error)) => {
+            audit_refusal(&caller_id, &request, &error);
             let mut response = error.into_response();
-            response.extensions_mut().insert(Who(who));
+            response.extensions_mut().insert(CallerId(caller_id));
             response
         }
     }
 }
 
-/// What of a request decides whether it gets in.
-struct Knock {
+/// The parts of a request that decide on its admission.
+struct AdmissionRequest {
     need: Need,
-    asker: Option<IpAddr>,
-    /// Whose browser shows another's page, where such a page may ask.
-    shows: Option<IpAddr>,
+    /// The address of the caller, if the request comes directly from it.
+    address: Option<IpAddr>,
+    /// The address of a browser that shows any page, on a route that allows this.
+    browser: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
 }
 
-impl Knock {
+impl AdmissionRequest {
     fn of(request: &Request) -> Self {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self {
             need: need(request.method(), route),
-            asker: asker(request),
-            shows: straight(request).filter(|_| OF_ANY_PAGE.contains(&route)),
+            address: caller_address(request),
+            browser: direct_peer(request).filter(|_| FOR_ANY_PAGE.contains(&route)),
             token: bearer(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
         }
     }
 
-    /// The caller; or who it was, as far as that is known, with what they lack.
-    async fn admitted(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
+    /// Returns the caller, or the caller's id, if known, with the refusal.
+    async fn admit(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
         if self.need == Nothing {
-            // Nobody is asked who they are, and nothing is done on their behalf.
             return Ok(Caller::nobody());
         }
-        let nobody = |error| (String::new(), error);
-        let token = self.token.map_err(nobody)?;
+        let unknown = |error| (String::new(), error);
+        let token = self.token.map_err(unknown)?;
         let service = &gate.0;
         let is_trusted = |address: &IpAddr| service.origin(*address) == Origin::Trusted;
-        let asker = self.asker.or_else(|| self.shows.filter(is_trusted));
-        let origin = asker.map_or(Origin::Elsewhere, |address| service.origin(address));
+        let address = self.address.or_else(|| self.browser.filter(is_trusted));
+        let origin = address.map_or(Origin::Elsewhere, |address| service.origin(address));
         let admitted = service.admit(token.as_deref(), origin).await;
-        let caller = admitted.map_err(|denied| nobody(ApiError::Unauthorized(denied)))?;
-        match lack(&caller, self.need) {
-            Some(lack) => Err((caller.id, ApiError::Forbidden(lack))),
+        let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
+        match missing_right(&caller, self.need) {
+            Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
             None => Ok(Caller { request_id: self.request_id, ..caller }),
         }
     }
 }
 
-/// What the caller's token would have to allow and does not.
-fn lack(caller: &Caller, need: Need) -> Option<&'static str> {
+/// Returns the right that the route requires and the caller lacks.
+fn missing_right(caller: &Caller, need: Need) -> Option<&'static str> {
     match need {
         Limited(scope) | Whole(scope) if !caller.grant.allows(scope) => Some(match scope {
             TaskRead => "the scope task:read",
@@ -215,7 +210,7 @@ fn lack(caller: &Caller, need: Need) -> Option<&'static str> {
     }
 }
 
-/// The token of a request.
+/// Returns the token of a request.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
@@ -224,32 +219,35 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
 }
 
-/// The address that asks for itself; none where somebody else may be behind it: a browser lends its place to the pages of others.
-fn asker(request: &Request) -> Option<IpAddr> {
+/// Returns the address of the caller. `None` if the request may come from another caller: through a proxy,
+/// or from a page of another site in a browser.
+fn caller_address(request: &Request) -> Option<IpAddr> {
     let headers = request.headers();
     let host = text(headers, &header::HOST).unwrap_or_default();
-    straight(request).filter(|_| !is_of_a_foreign_page(headers, host))
+    direct_peer(request).filter(|_| !is_from_another_site(headers, host))
 }
 
-/// The address that a request comes straight from. A proxy on a machine makes everybody come from that machine.
-fn straight(request: &Request) -> Option<IpAddr> {
+/// Returns the peer's address if no proxy is in between. All callers behind a proxy on this machine have
+/// its loopback address.
+fn direct_peer(request: &Request) -> Option<IpAddr> {
     let Peer(address) = request.extensions().get::<Peer>()?;
     let (address, headers) = (address.to_canonical(), request.headers());
     let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
     let host = text(headers, &header::HOST).unwrap_or_default();
-    // A page that had its own name point here, to look like ours, sends that name. Such names are of the public DNS, so they have a dot.
-    let is_renamed = address.is_loopback() && is_public(host);
-    (!is_forwarded && !is_renamed).then_some(address)
+    // DNS rebinding: a page whose own name points to this machine sends that name. Such names are in the
+    // public DNS, so they contain a dot.
+    let is_rebound = address.is_loopback() && is_public(host);
+    (!is_forwarded && !is_rebound).then_some(address)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("."))
 }
 
-/// A page from elsewhere sends its `Origin`.
-fn is_of_a_foreign_page(headers: &HeaderMap, host: &str) -> bool {
-    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
-    text(headers, &header::ORIGIN).is_some_and(|origin| !is_own(origin))
+/// Returns whether a page of another site sends the request. Browsers then send its `Origin`.
+fn is_from_another_site(headers: &HeaderMap, host: &str) -> bool {
+    let is_same_site = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
+    text(headers, &header::ORIGIN).is_some_and(|origin| !is_same_site(origin))
 }
 
 fn is_public(host: &str) -> bool {
@@ -262,44 +260,17 @@ fn is_public(host: &str) -> bool {
     }
 }
 
-/// What somebody who does not get in is told.
-pub fn how_to_get_in(denied: &Denied) -> &'static str {
-    match denied {
-        Denied::Missing => {
-            "a token is needed, for the call does not come straight from this machine (or one is always demanded): make one with \
-             `taskcenter token add NAME --scope ...` and send it as `Authorization: Bearer TOKEN`"
-        }
-        Denied::Expired => "the token has expired: make another with `taskcenter token add`",
-        Denied::Unknown | Denied::Unchecked(_) => {
-            "the token is not known: it is mistyped or revoked; `taskcenter token list` shows those that hold"
-        }
-    }
-}
-
-/// The `WWW-Authenticate` of a refusal (RFC 6750).
-pub fn challenge(error: &ApiError) -> Option<HeaderValue> {
-    let challenge = match error {
-        ApiError::Unauthorized(Denied::Missing) => "Bearer realm=\"taskcenter\"",
-        ApiError::Unauthorized(Denied::Unknown | Denied::Expired) => {
-            "Bearer realm=\"taskcenter\", error=\"invalid_token\""
-        }
-        ApiError::Forbidden(_) => "Bearer realm=\"taskcenter\", error=\"insufficient_scope\"",
-        _ => return None,
-    };
-    Some(HeaderValue::from_static(challenge))
-}
-
-/// A line in the audit log, for who tries doors.
-fn tell(who: &str, request: &Request, error: &ApiError) {
+/// Writes a refused request into the audit log.
+fn audit_refusal(caller_id: &str, request: &Request, error: &ApiError) {
     let outcome = match error {
         ApiError::Unauthorized(denied) => denied.to_string(),
-        ApiError::Forbidden(lack) => format!("lacks {lack}"),
+        ApiError::Forbidden(missing) => format!("lacks {missing}"),
         _ => "refused".to_owned(),
     };
     let (parts, peer) = (request.extensions(), request.extensions().get::<Peer>());
     tracing::warn!(
         target: "audit",
-        caller = who,
+        caller = caller_id,
         peer = peer.map(|Peer(ip)| ip.to_string()),
         request_id = parts.get::<RequestId>().map(|id| id.0.as_str()),
         method = %request.method(),
@@ -311,11 +282,11 @@ fn tell(who: &str, request: &Request, error: &ApiError) {
 
 const SCHEME: &str = "token";
 
-/// Writes into the document what each operation takes.
+/// Adds to the document what each operation requires.
 pub fn describe(document: &mut utoipa::openapi::OpenApi) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("Needed where the call does not come straight from the server's own machine."));
+        .description(Some("Required unless the request comes directly from the server's machine."));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme.build()));
     for (path, item) in &mut document.paths.paths {

@@ -1,4 +1,4 @@
-//! The table of what the routes take, against the routes; and who counts as local.
+//! The table of required rights against the routes, and which requests count as local.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use axum::body::Body;
 use super::*;
 use crate::http::openapi;
 
-/// What the source of the routes that are in no document says: path and method of each `.route(`, under each `.nest(` prefix.
+/// Method and path of each `.route(` in the source, below each `.nest(` prefix. The OpenAPI document does not
+/// have these routes.
 fn routed() -> BTreeSet<(String, String)> {
     let source = include_str!("mod.rs");
     let (outer, v1) = source.split_once("fn v1()").expect("the v1 routes have a function of their own");
@@ -41,15 +42,15 @@ fn documented() -> BTreeSet<(String, String)> {
 #[test]
 fn the_table_has_every_route_and_no_other() {
     let routes: BTreeSet<_> = routed().into_iter().chain(documented()).collect();
-    assert!(routes.len() > 40, "{routes:?} are not all");
+    assert!(routes.len() > 40, "only {routes:?}");
     let row = |(method, path, _): &(&str, &str, Need)| ((*method).to_owned(), (*path).to_owned());
     let table: BTreeSet<_> = NEEDS.iter().map(row).collect();
-    assert_eq!(table.len(), NEEDS.len(), "a route stands twice");
+    assert_eq!(table.len(), NEEDS.len(), "a route is in the table twice");
     assert_eq!(table, routes);
 }
 
 #[test]
-fn nothing_but_the_probes_is_open_and_what_is_not_named_takes_most() {
+fn only_the_probes_are_open_and_other_routes_require_task_write() {
     let open: Vec<_> = NEEDS.iter().filter(|(.., need)| *need == Nothing).map(|(_, path, _)| *path).collect();
     assert_eq!(open, ["/livez", "/readyz"]);
     assert_eq!(need(&Method::POST, "/rpost/anything"), Whole(TaskWrite));
@@ -76,19 +77,21 @@ fn http_peer(peer: Option<&str>) -> axum::http::Extensions {
 }
 
 fn is_local(request: &Request) -> bool {
-    asker(request).is_some_and(|address| address.is_loopback())
+    caller_address(request).is_some_and(|address| address.is_loopback())
 }
 
 #[test]
-fn a_name_of_the_own_network_makes_nobody_another() {
-    let at = |headers: &[(&str, &str)]| asker(&request(Some("10.0.0.1"), headers)).map(|ip| ip.to_string());
+fn an_internal_host_name_does_not_hide_the_callers_address() {
+    let at = |headers: &[(&str, &str)]| {
+        caller_address(&request(Some("10.0.0.1"), headers)).map(|ip| ip.to_string())
+    };
     assert_eq!(at(&[("host", "tasks.corp.example:8275")]).as_deref(), Some("10.0.0.1"));
     assert_eq!(at(&[("x-forwarded-for", "10.0.0.2")]), None);
     assert_eq!(at(&[("host", "tasks.corp.example"), ("origin", "http://elsewhere.example")]), None);
 }
 
 #[test]
-fn only_this_machine_itself_is_local() {
+fn only_a_direct_request_from_this_machine_is_local() {
     for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
         for host in ["", "127.0.0.1:8275", "[::1]:8275", "localhost:8275", "x", "my.localhost"] {
             assert!(is_local(&request(Some(peer), &[("host", host)])), "{peer} {host}");
@@ -100,7 +103,7 @@ fn only_this_machine_itself_is_local() {
 }
 
 #[test]
-fn what_came_through_a_proxy_or_from_a_foreign_page_is_not_local() {
+fn a_request_through_a_proxy_or_from_another_site_is_not_local() {
     for (name, value) in [
         ("x-forwarded-for", "127.0.0.1"),
         ("forwarded", "for=127.0.0.1"),
@@ -115,7 +118,7 @@ fn what_came_through_a_proxy_or_from_a_foreign_page_is_not_local() {
         assert!(!is_local(&request(Some("127.0.0.1"), &[(name, value)])), "{name}: {value}");
     }
     let own = [("host", "127.0.0.1:8275"), ("origin", "http://127.0.0.1:8275")];
-    assert!(is_local(&request(Some("127.0.0.1"), &own)), "a page of our own");
+    assert!(is_local(&request(Some("127.0.0.1"), &own)), "a page of this server");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
-use super::{access, rules};
+use super::rules;
 use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{Denied, PortError, ServiceError};
 
@@ -175,7 +175,7 @@ impl ApiError {
             Self::TooManyRequests { .. } => "too many requests from this address; nothing was done".into(),
             Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
             Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => sentence_of(error),
-            Self::Unauthorized(denied) => access::how_to_get_in(denied).into(),
+            Self::Unauthorized(denied) => unauthorized(denied).into(),
             Self::Internal(_) => "internal error".into(),
         }
     }
@@ -276,6 +276,34 @@ fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
     }
 }
 
+/// What a caller that is not admitted can do.
+fn unauthorized(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::Missing => {
+            "a token is required: the request does not come directly from the server's machine, or `access.required` \
+             is \"always\". Create a token with `taskcenter token add NAME --scope ...` and send it as \
+             `Authorization: Bearer TOKEN`"
+        }
+        Denied::Expired => "the token has expired: create another one with `taskcenter token add`",
+        Denied::Unknown | Denied::Unchecked(_) => {
+            "unknown token: it is mistyped or revoked; `taskcenter token list` shows the valid tokens"
+        }
+    }
+}
+
+/// Returns the `WWW-Authenticate` header of a refusal (RFC 6750).
+fn challenge(error: &ApiError) -> Option<HeaderValue> {
+    let challenge = match error {
+        ApiError::Unauthorized(Denied::Missing) => "Bearer realm=\"taskcenter\"",
+        ApiError::Unauthorized(Denied::Unknown | Denied::Expired) => {
+            "Bearer realm=\"taskcenter\", error=\"invalid_token\""
+        }
+        ApiError::Forbidden(_) => "Bearer realm=\"taskcenter\", error=\"insufficient_scope\"",
+        _ => return None,
+    };
+    Some(HeaderValue::from_static(challenge))
+}
+
 /// An error and all that caused it, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -307,7 +335,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after_sec(status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(challenge) = access::challenge(&self) {
+        if let Some(challenge) = challenge(&self) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {

@@ -11,9 +11,9 @@ use axum::response::IntoResponse;
 use tracing::Span;
 
 use super::Context;
-use super::access::Who;
 use super::body::BodyArrives;
 use super::error::{self, ApiError};
+use super::extensions::{CallerId, RequestId};
 use crate::engine::service::Metrics;
 
 /// Carries the id that ties a request, its answer and its log lines together.
@@ -28,10 +28,6 @@ struct Asked {
     route: String,
     request_id: String,
 }
-
-/// The id of a request, for who looks at it further inside.
-#[derive(Debug, Clone, Default)]
-pub struct RequestId(pub String);
 
 /// Gives the request its id, and the answer what the log wants to know.
 pub async fn identify(
@@ -114,7 +110,7 @@ pub fn answered(metrics: &Metrics, response: &axum::response::Response, latency:
         latency_ms = latency.as_secs_f64() * 1_000.0,
         bytes = response.body().size_hint().exact(),
         request_id = asked.request_id,
-        caller = response.extensions().get::<Who>().map_or("", |who| who.0.as_str()),
+        caller = response.extensions().get::<CallerId>().map_or("", |caller| caller.0.as_str()),
         "answered"
     );
 }

@@ -10,6 +10,7 @@ mod contract;
 mod decode;
 mod descriptors;
 mod error;
+mod extensions;
 mod headers;
 mod layers;
 mod openapi;
@@ -46,7 +47,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-pub use access::Peer;
+pub use extensions::Peer;
 pub use serve::{serve, serve_over};
 pub use tls::tls;
 

@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Context;
-use super::access::Peer;
 use super::error::ApiError;
+use super::extensions::Peer;
 use super::peers::Network;
 use crate::core::Moment;
 

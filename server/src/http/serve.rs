@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::access::Peer;
+use super::extensions::Peer;
 use super::patience::Patient;
 use super::peers::{Place, Places};
 use super::{HttpLimits, HttpState, Mount, descriptors, router};

@@ -26,7 +26,7 @@ const WIRING: &str = "lib";
 /// Every layer may stand on this.
 const EVERYWHERE: &[&str] = &["failpoint"];
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
+pub fn sources(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut files = Vec::new();
     for entry in entries {
@@ -59,7 +59,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 /// Notes the path at the head of the text, behind `before`, or the paths of the list in braces there; what follows them.
-fn read_path<'a>(text: &'a str, before: &str, names: &mut BTreeSet<String>) -> &'a str {
+pub fn read_path<'a>(text: &'a str, before: &str, names: &mut BTreeSet<String>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut list) = text.strip_prefix('{') {
         while !list.trim_start().starts_with('}') {

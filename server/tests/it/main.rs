@@ -5,6 +5,7 @@ mod on_every_store;
 
 mod access;
 mod bus;
+mod circles;
 mod cli;
 mod clock;
 mod clocks;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::asked::{self, Confirmed, Fields};
 use super::envelope::Refused;
+use super::requests::{self, Confirmed, Fields};
 use super::trace::Trace;
 use super::{Front, Result, services};
 use crate::core::submission::{Dedup, Submission};
@@ -73,9 +73,9 @@ fn extra(run: &Run) -> String {
 
 impl Front {
     /// The runs of a task.
-    pub(super) async fn log(&self, asked: &Fields) -> Result<Log> {
-        let task = self.task(&asked.required("task_id")?).await?;
-        let page = asked::log_page(asked)?;
+    pub(super) async fn log(&self, fields: &Fields) -> Result<Log> {
+        let task = self.task(&fields.required("task_id")?).await?;
+        let page = requests::log_page(fields)?;
         let before = match page.before {
             Some(id) => Some((self.service.run(&id).await?.scheduled_at, id)),
             None => None,
@@ -86,13 +86,13 @@ impl Front {
     }
 
     /// Takes a callback service's word on a run, also after its time was over.
-    pub(super) async fn confirm(&self, asked: &Confirmed) -> Result<()> {
-        let task = self.task(&asked.task_id).await?;
-        let run = self.run(&task, asked.run_times).await?;
+    pub(super) async fn confirm(&self, confirmed: &Confirmed) -> Result<()> {
+        let task = self.task(&confirmed.task_id).await?;
+        let run = self.run(&task, confirmed.run_times).await?;
         let word = Confirmation {
-            succeeded: asked.is_success,
-            message: Some(asked.extra.clone()).filter(|extra| !extra.is_empty()),
-            result: asked.is_success.then(|| json!({ "message": asked.extra }).to_string()),
+            succeeded: confirmed.is_success,
+            message: Some(confirmed.extra.clone()).filter(|extra| !extra.is_empty()),
+            result: confirmed.is_success.then(|| json!({ "message": confirmed.extra }).to_string()),
         };
         let run = self.service.confirm(&run, &word).await?;
         if run.state == RunState::Cancelled { Err(Refused::Stopped) } else { Ok(()) }
@@ -156,7 +156,7 @@ impl Front {
     /// Tells the service that a run is not wanted any more, once for each time that it was taken. Which node has it is known to the worker
     /// alone, and that one may be gone: each node is told.
     async fn call_off(&self, run: &Run, trace: &Trace) -> Result<()> {
-        let job = asked::job(&run.data);
+        let job = requests::job(&run.data);
         let name = job["service"].as_str().unwrap_or_default();
         let Some(callee) = services::find(&self.service, name).await? else { return Ok(()) };
         let body = json!({

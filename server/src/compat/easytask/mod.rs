@@ -3,9 +3,9 @@
 //! A task has the queue `callback`; the built-in workers make the calls, look after the services' health, and wait for confirmations. A
 //! service is a record. Every answer has the status 200 and says in its `code` what became of the request.
 
-mod asked;
 mod envelope;
 mod history;
+mod requests;
 mod services;
 mod trace;
 
@@ -22,8 +22,8 @@ use super::settings::Easytask;
 use crate::core::submission::Submission;
 use crate::core::{Task, TaskId};
 use crate::engine::service::{Service, ServiceError};
-use asked::Fields;
 use envelope::{Nothing, Refused};
+use requests::Fields;
 use trace::Trace;
 
 /// Longest request body.
@@ -63,14 +63,14 @@ pub fn mount(routes: Router, settings: &Easytask) -> Router {
 }
 
 async fn add_task_server(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
-    let done = async { services::add(&front.service, &asked::node(&asked?)?, &front.settings).await };
+    let (trace, fields) = front.open(request).await;
+    let done = async { services::add(&front.service, &requests::node(&fields?)?, &front.settings).await };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn del_task_server(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
-    let done = async { services::remove(&front.service, &asked::node(&asked?)?).await };
+    let (trace, fields) = front.open(request).await;
+    let done = async { services::remove(&front.service, &requests::node(&fields?)?).await };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
@@ -81,34 +81,34 @@ struct AddedTask {
 }
 
 async fn add_task(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
-    let added = async { front.add_task(&asked?, &trace).await }.await;
+    let (trace, fields) = front.open(request).await;
+    let added = async { front.add_task(&fields?, &trace).await }.await;
     let added = added.map(|id| AddedTask { task_id: id.to_string() });
     trace.answer_with_id(&added, |added| &added.task_id)
 }
 
 /// The document prints stop under this path too: with a `task_id` alone it is one.
 async fn confirm_task(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
+    let (trace, fields) = front.open(request).await;
     let done = async {
-        let asked = asked?;
-        match asked::confirmation(&asked)? {
+        let fields = fields?;
+        match requests::confirmation(&fields)? {
             Some(confirmation) => front.confirm(&confirmation).await,
-            None => front.stop(&asked.required("task_id")?, &trace).await,
+            None => front.stop(&fields.required("task_id")?, &trace).await,
         }
     };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn stop_task(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
-    let done = async { front.stop(&asked?.required("task_id")?, &trace).await };
+    let (trace, fields) = front.open(request).await;
+    let done = async { front.stop(&fields?.required("task_id")?, &trace).await };
     trace.answer(&done.await.map(|()| Nothing {}))
 }
 
 async fn task_log(front: Front, request: Request) -> Response {
-    let (trace, asked) = front.open(request).await;
-    let log = async { front.log(&asked?).await };
+    let (trace, fields) = front.open(request).await;
+    let log = async { front.log(&fields?).await };
     trace.answer(&log.await)
 }
 
@@ -131,8 +131,8 @@ impl Front {
         Fields::read(&body.map_err(|_| Refused::unreadable())?)
     }
 
-    async fn add_task(&self, asked: &Fields, trace: &Trace) -> Result<TaskId> {
-        let wanted = asked::task(asked, &self.service)?;
+    async fn add_task(&self, fields: &Fields, trace: &Trace) -> Result<TaskId> {
+        let wanted = requests::task(fields, &self.service)?;
         let callee = services::find(&self.service, &wanted.service).await?.ok_or(Refused::NoServer)?;
         let definition = wanted.definition(&callee, &self.settings, trace);
         self.upsert(&definition).await
@@ -155,7 +155,7 @@ impl Front {
 
     async fn redefine(&self, id: &TaskId, definition: Submission) -> std::result::Result<(), ServiceError> {
         let task = self.service.shown_task(id).await?;
-        let definition = asked::keeping_its_place(&task, definition);
+        let definition = requests::keeping_its_place(&task, definition);
         self.service.edit(id, task.rev, definition).await.map(drop)
     }
 
@@ -163,6 +163,6 @@ impl Front {
     async fn task(&self, id: &str) -> Result<Task> {
         let id = TaskId::parse(id).ok_or(Refused::NoTask)?;
         let task = self.service.shown_task(&id).await?;
-        if asked::is_ours(&task) { Ok(task) } else { Err(Refused::NoTask) }
+        if requests::is_ours(&task) { Ok(task) } else { Err(Refused::NoTask) }
     }
 }

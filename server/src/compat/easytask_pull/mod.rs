@@ -5,8 +5,9 @@
 //! which task has which number.
 
 mod answer;
-mod asked;
 mod numbers;
+mod payload;
+mod requests;
 mod rows;
 mod settle;
 mod workers;
@@ -30,9 +31,9 @@ use super::settings::EasytaskPull;
 use crate::core::{Moment, tag};
 use crate::engine::service::{Page, Service};
 use answer::Refused;
-use asked::Put;
 use numbers::Numbers;
-use rows::View;
+use requests::Put;
+use rows::{Row, View};
 
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -46,6 +47,8 @@ const MAX_PAGE: u64 = 100;
 /// Tasks of a name that are looked at before it becomes a type.
 const LOOKED_AT: u32 = 100;
 const MAX_WORKER_BYTES: usize = 128;
+/// Silence after which a worker loses its tasks, in milliseconds.
+const LEASE_MS: i64 = 60_000;
 
 /// Paths with segments of their own.
 pub const UNMATCHED: Unmatched = Unmatched { paths: &["/addtask", "/putask", "/api/putask"], refuse };
@@ -252,7 +255,7 @@ impl Front {
         self.demand_type(&asked.kind).await?;
         let number = self.numbers.next(&self.service).await?;
         let task = self.service.submit(asked.submission(number)).await?.id;
-        self.keep(number, &asked.row(task, self.service.now())).await?;
+        self.keep(number, &Row::of(&asked, task, self.service.now())).await?;
         Ok(number)
     }
 

@@ -6,9 +6,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asked::Data;
-use super::workers::LEASE_MS;
-use super::{Front, Result};
+use super::payload::Payload;
+use super::requests::Put;
+use super::{Front, LEASE_MS, Result};
 use crate::core::{Moment, Run, RunState, TaskId};
 use crate::engine::service::{RunFilter, RunPage, ServiceError};
 
@@ -33,6 +33,14 @@ pub struct Row {
     pub added_at: Moment,
     /// What a worker said while it worked; what it said at the end is with the run.
     pub remark: String,
+}
+
+impl Row {
+    /// Returns the row of a task that a client has put.
+    pub fn of(put: &Put, task: TaskId, now: Moment) -> Self {
+        let Put { kind, tid, rid, info: _, callback } = put.clone();
+        Self { task, tid, rid, kind, callback, added_at: now, remark: String::new() }
+    }
 }
 
 /// A task as it is shown.
@@ -159,7 +167,7 @@ impl Front {
             Err(error) => return Err(error.into()),
         };
         let run = self.run_of(&row).await?;
-        let info = Data::read(&task.data).map(|data| data.task_info).unwrap_or_default();
+        let info = Payload::read(&task.data).map(|data| data.task_info).unwrap_or_default();
         Ok(Some(View::of(number, row, info, run.as_ref())))
     }
 

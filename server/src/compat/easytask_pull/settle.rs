@@ -4,10 +4,9 @@ use axum::body::Body;
 use serde_json::json;
 
 use super::answer::Refused;
-use super::asked::Update;
+use super::requests::Update;
 use super::rows::Row;
-use super::workers::LEASE_MS;
-use super::{Front, Result, whole};
+use super::{Front, LEASE_MS, Result, whole};
 use crate::core::retry::RetryPolicy;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};

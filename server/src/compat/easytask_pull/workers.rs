@@ -5,18 +5,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Refused;
-use super::asked::Data;
+use super::payload::Payload;
 use super::query_of_worker;
-use super::rows::View;
-use super::{Front, Params, Result};
+use super::requests::Put;
+use super::rows::{Row, View};
+use super::{Front, LEASE_MS, Params, Result};
 use crate::core::run::Outcome;
 use crate::core::{Moment, Run, RunId};
 use crate::engine::service::{Held, LeaseTerms, Report};
 
 const WORKER: &str = "easytask_pull.worker";
 const CLAIM: &str = "easytask_pull.claim";
-/// Silence after which a worker is dropped, and its tasks are another's.
-pub const LEASE_MS: i64 = 60_000;
 /// A claim renews what its worker holds, unless that was done so shortly before: who claims all the time renews no more often than with its
 /// beats, which come twelve times a lease.
 const RENEWED_MS: i64 = LEASE_MS / 12;
@@ -187,12 +186,12 @@ impl Front {
 
     /// A task's row; one whose number was not kept, because its node died, is remembered now.
     async fn claimed(&self, run: &Run) -> Result<Option<View>> {
-        let Some(data) = Data::read(&run.data) else { return Ok(None) };
-        let (number, info) = (data.id, data.task_info.clone());
+        let Some(payload) = Payload::read(&run.data) else { return Ok(None) };
+        let (number, info) = (payload.id, payload.task_info.clone());
         let row = if let Some(row) = self.row(number).await? {
             row
         } else {
-            let row = data.put().row(run.task_id.clone(), run.scheduled_at);
+            let row = Row::of(&Put::of(payload), run.task_id.clone(), run.scheduled_at);
             self.keep(number, &row).await?;
             row
         };
@@ -202,5 +201,5 @@ impl Front {
 
 /// Whether this front put it into the queue.
 fn is_ours(run: &Run, kind: &str) -> bool {
-    run.tag == kind && Data::read(&run.data).is_some_and(|data| data.task_type == kind)
+    run.tag == kind && Payload::read(&run.data).is_some_and(|payload| payload.task_type == kind)
 }

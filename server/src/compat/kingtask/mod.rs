@@ -4,8 +4,8 @@
 //! with a JSON string.
 
 mod answer;
-mod asked;
 mod either;
+mod requests;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -85,20 +85,20 @@ async fn share(front: Front, request: Request, next: Next) -> Response {
     }
     let (head, body) = request.into_parts();
     let (start, rest) = either::read(body, MAX_BODY_BYTES).await;
-    if rest.is_none() && asked::names_a_script(&start) {
-        return answer::to(front.submit(asked::script(&start, &front.settings)).await);
+    if rest.is_none() && requests::names_a_script(&start) {
+        return answer::to(front.submit(requests::script(&start, &front.settings)).await);
     }
     next.run(Request::from_parts(head, either::again(start, rest))).await
 }
 
 async fn script(front: Front, body: Body) -> Response {
-    let asked = whole(body).await.and_then(|body| asked::script(&body, &front.settings));
-    answer::to(front.submit(asked).await)
+    let submission = whole(body).await.and_then(|body| requests::script(&body, &front.settings));
+    answer::to(front.submit(submission).await)
 }
 
 async fn rpc(front: Front, body: Body) -> Response {
-    let asked = whole(body).await.and_then(|body| asked::rpc(&body, &front.settings));
-    answer::to(front.submit(asked).await)
+    let submission = whole(body).await.and_then(|body| requests::rpc(&body, &front.settings));
+    answer::to(front.submit(submission).await)
 }
 
 async fn whole(body: Body) -> Result<Bytes> {
@@ -127,8 +127,8 @@ fn known(Segment(segment): Segment) -> Result<String> {
 
 impl Front {
     /// Stores the task; its id, as a UUID is usually written.
-    async fn submit(&self, asked: Result<Submission>) -> Result<String> {
-        let id = self.service.submit(asked?).await?.id;
+    async fn submit(&self, submission: Result<Submission>) -> Result<String> {
+        let id = self.service.submit(submission?).await?.id;
         Ok(answer::uuid(&id))
     }
 

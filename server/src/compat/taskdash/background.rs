@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ask::{self, QUESTION, Reply};
+use super::fetch::{self, QUESTION, Reply};
 use super::messages::{TOPICS, Taken, take};
 use crate::compat::background::{Outside, Received, Topic};
 use crate::compat::settings::Taskdash;
@@ -22,7 +22,7 @@ pub fn start(
 ) {
     let Outside { post_form, read_topic } = outside;
     let reply: Reply = Arc::new(move |url| post_form(url, QUESTION));
-    tasks.spawn(ask::run(service.for_caller(Caller::node()), reply, shutdown.clone()));
+    tasks.spawn(fetch::run(service.for_caller(Caller::node()), reply, shutdown.clone()));
     let Some(read_topic) = read_topic else { return };
     for topic in TOPICS {
         tasks.spawn(read_topic(source(service, settings, topic), shutdown.clone()));

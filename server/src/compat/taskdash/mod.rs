@@ -5,9 +5,10 @@
 //! queue with the engine's retries.
 
 mod answer;
-mod ask;
 mod background;
 mod board;
+mod fetch;
+mod fields;
 mod form;
 mod messages;
 mod services;
@@ -20,8 +21,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-pub use ask::{Reply, ask_waiting, run};
 pub use background::start;
+pub use fetch::{Reply, ask_waiting, run};
 pub use messages::{TOPICS, Taken, take};
 
 use super::query::Params;

@@ -55,7 +55,7 @@ pub enum Forbidden {
     #[error("the caller lacks the scope {}", .0.as_str())]
     Scope(Scope),
     /// A tag outside of the caller's limits.
-    #[error("the token is limited to other tags than \"{0}\"")]
+    #[error("the token is limited to other tags than {0:?}")]
     Tag(String),
     /// The caller is limited to tags, and the command cannot apply the limit.
     #[error("the command needs a token that is not limited to tags")]

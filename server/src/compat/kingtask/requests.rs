@@ -126,8 +126,8 @@ impl Fields {
 mod tests {
     use super::*;
 
-    fn job(asked: Result<Submission>) -> Value {
-        serde_json::from_str(&asked.unwrap().data).unwrap()
+    fn job(submission: Result<Submission>) -> Value {
+        serde_json::from_str(&submission.unwrap().data).unwrap()
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn every_interval_of_the_list_is_one_more_attempt() {
         let body = json!({"bin_name": "b", "time_interval": "60 600 3600"}).to_string();
-        let asked = script(body.as_bytes(), &Kingtask::default()).unwrap();
-        assert_eq!(asked.retry.unwrap().max_attempts, 4 + LOST_ATTEMPTS);
-        assert_eq!(job(Ok(asked))["retry_after_ms"], json!([60_000, 600_000, 3_600_000]));
+        let submission = script(body.as_bytes(), &Kingtask::default()).unwrap();
+        assert_eq!(submission.retry.unwrap().max_attempts, 4 + LOST_ATTEMPTS);
+        assert_eq!(job(Ok(submission))["retry_after_ms"], json!([60_000, 600_000, 3_600_000]));
     }
 }

@@ -1,5 +1,5 @@
-//! Asks task services for their tasks. Each question is a task on a queue: whichever node takes it asks, and asks again as the engine's
-//! retries have it.
+//! Fetches tasks from task services. Each fetch is a task in a queue: the node that leases it makes the call,
+//! and the engine retries it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::{board, messages, services};
+use super::{board, fields, services};
 use crate::core::Run;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};
@@ -15,50 +15,50 @@ use crate::engine::service::{LeaseTerms, Report, Service, ServiceError};
 
 /// The queue, and the name of its tasks.
 const QUEUE: &str = "taskdash.ask";
-/// What a service is asked, as a form.
+/// The form that is posted to a service.
 pub const QUESTION: &str = "operation=GetNewTasks&increment=0";
 const LEASE_MS: i64 = 60_000;
-/// Questions asked one after the other under one lease.
+/// Maximum number of services called under one lease.
 const AT_ONCE: u32 = 4;
 const WAIT: Duration = Duration::from_secs(20);
-/// After an error that concerns the store, asking it again at once would spin.
+/// Pause after an error of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Posts a service the question for its tasks; its reply's body, or why there is none.
+/// Posts the form to a service. Returns the body of its reply, or why there is none.
 pub type Reply = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync>;
 
-/// Sets out to ask a service. While a question to it is not handed over, another one is the same.
+/// Creates a fetch from a service, unless one is live.
 pub async fn submit(service: &Service, url: &str) -> Result<(), ServiceError> {
     let dedup = Dedup::Key(super::board::digest(url));
     let queue = Some(QUEUE.to_owned());
     service.submit(Submission { queue, dedup, ..Submission::named(QUEUE, url) }).await.map(drop)
 }
 
-/// Asks every service at the start, and from then on those that register, until `shutdown`.
+/// Fetches from every service at the start, and then from those that register, until `shutdown`.
 pub async fn run(service: Service, reply: Reply, shutdown: CancellationToken) {
-    let mut greeted = false;
+    let mut is_started = false;
     while !shutdown.is_cancelled() {
         let turn = async {
-            if !greeted {
+            if !is_started {
                 for url in services::addresses(&service).await? {
                     submit(&service, &url).await?;
                 }
-                greeted = true;
+                is_started = true;
             }
             ask_waiting(&service, &reply, WAIT).await
         };
         let turned: Option<Result<usize, ServiceError>> = shutdown.run_until_cancelled(turn).await;
         if let Some(Err(error)) = turned {
-            tracing::warn!(%error, "task services could not be asked; it goes on in a moment");
+            tracing::warn!(%error, "task services were not called; retrying");
             shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
         }
     }
 }
 
-/// Asks the services whose turn it is, and waits for the first such one; how many there were.
+/// Makes the fetches that are ready, and waits for the first one. Returns their number.
 ///
 /// # Errors
-/// A port's error. What was taken and not settled comes back when its lease has run out.
+/// A port's error. A fetch that was leased and not settled is ready again when its lease has expired.
 pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Result<usize, ServiceError> {
     let terms = LeaseTerms {
         worker: QUEUE.to_owned(),
@@ -69,7 +69,7 @@ pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Re
     };
     let runs = service.lease(&terms).await?;
     for run in &runs {
-        let (outcome, message) = match asked(service, reply, run).await? {
+        let (outcome, message) = match fetch(service, reply, run).await? {
             Ok(said) => (Outcome::Succeeded { result: None }, said),
             Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
         };
@@ -83,18 +83,18 @@ pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Re
     Ok(runs.len())
 }
 
-/// Puts the tasks of one service on the board: how many, or why none.
-async fn asked(service: &Service, reply: &Reply, run: &Run) -> Result<Result<String, String>, ServiceError> {
+/// Puts the tasks of one service on the board. Returns a text for the run's history.
+async fn fetch(service: &Service, reply: &Reply, run: &Run) -> Result<Result<String, String>, ServiceError> {
     let reply = match reply(run.data.clone()).await {
         Ok(reply) => reply,
         Err(why) => return Ok(Err(why)),
     };
-    let (rows, none) = match messages::tasks(&reply) {
+    let (rows, none) = match fields::tasks(&reply) {
         Ok(read) => read,
         Err(why) => return Ok(Err(why)),
     };
     for row in &rows {
         board::register(service, row).await?;
     }
-    Ok(Ok(format!("{} tasks; {none} elements were none", rows.len())))
+    Ok(Ok(format!("{} tasks; {none} elements were not tasks", rows.len())))
 }

@@ -1,9 +1,9 @@
-//! What a client asks for, read field by field.
+//! The requests of clients, read field by field.
 
 use serde_json::{Map, Value, json};
 
 use super::envelope::Refused;
-use super::services::Callee;
+use super::services::{NodeRegistration, ServiceForm};
 use super::trace::Trace;
 use super::{CALLBACKS, Result};
 use crate::compat::settings::Easytask;
@@ -21,20 +21,8 @@ const ATTEMPTS: u32 = 2;
 /// What begins the dedup keys of this front.
 const KEY: &str = "easytask:";
 
-/// A node of a service, as it is registered.
-pub struct Node {
-    /// The service.
-    pub service: String,
-    /// Where it answers.
-    pub url: String,
-    /// How long a callback may take.
-    pub timeout_ms: Option<u64>,
-    /// Whether it is asked for its heartbeat.
-    pub health_check: bool,
-}
-
 /// Reads a node.
-pub fn node(fields: &Fields) -> Result<Node> {
+pub fn node(fields: &Fields) -> Result<NodeRegistration> {
     let (service, schema) = (fields.required("name")?, fields.required("schema")?);
     let (host, port) = (fields.required("host")?, fields.number("port")?);
     if !matches!(schema.as_str(), "http" | "https") {
@@ -46,7 +34,7 @@ pub fn node(fields: &Fields) -> Result<Node> {
     if service.len() > MAX_NAME_BYTES || timeout_sec.is_some_and(|sec| sec > MAX_RUNTIME_SEC) {
         return Err(Refused::unreadable());
     }
-    Ok(Node {
+    Ok(NodeRegistration {
         service,
         url: url(&schema, &host, port)?,
         timeout_ms: timeout_sec.map(|sec| sec * 1_000),
@@ -124,12 +112,12 @@ fn schedule(fields: &Fields, service: &Service) -> Result<(Schedule, Option<Mome
 
 impl Wanted {
     /// The task to store. `task_id` and `run_times` are added to the body by the worker, for each run.
-    pub fn definition(self, callee: &Callee, settings: &Easytask, trace: &Trace) -> Submission {
+    pub fn definition(self, service: &ServiceForm, settings: &Easytask, trace: &Trace) -> Submission {
         let body = json!({
             "cmd": u8::from(!settings.swap_cmd), "task_name": self.name, "arg": self.arg, "biz_id": self.biz_id,
         });
         let job = json!({
-            "service": self.service, "path": self.path, "body": body.to_string(), "timeout_ms": callee.timeout_ms(settings),
+            "service": self.service, "path": self.path, "body": body.to_string(), "timeout_ms": service.timeout_ms(settings),
             "routing": "round_robin", "mode": "sync", "reply": REPLY, "headers": trace.forwarded(),
             "retry_after_ms": [],
         });

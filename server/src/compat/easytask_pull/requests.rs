@@ -1,16 +1,14 @@
-//! What is asked for, read from a request's body.
+//! The requests of clients, read from their bodies.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::Refused;
-use super::rows::Row;
+use super::payload::Payload;
 use super::{NOT_TYPES, Result};
 use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
 use crate::core::submission::{Dedup, Submission};
-use crate::core::{Moment, TaskId};
 
 const MAX_TEXT_BYTES: usize = 256;
 const MAX_URL_BYTES: usize = 2_048;
@@ -37,6 +35,13 @@ fn text(value: &Value) -> Result<String> {
 }
 
 impl Put {
+    /// Returns the request that created a task with this payload.
+    pub fn of(payload: Payload) -> Self {
+        let Payload { id: _, tid, rid, task_type, task_info } = payload;
+        let callback = callback(&task_info).unwrap_or_default();
+        Self { kind: task_type, tid, rid, info: task_info, callback }
+    }
+
     /// The body's type wins over the address's, which is how the document's own example has it.
     pub fn read(kind: Option<String>, body: &[u8]) -> Result<Self> {
         let body: Value = serde_json::from_slice(body).map_err(|_| Refused::Arguments)?;
@@ -52,56 +57,20 @@ impl Put {
 
     /// The task of the engine. However many workers die over it, the next one gets it.
     pub fn submission(&self, number: i64) -> Submission {
-        let data = Data {
+        let payload = Payload {
             id: number,
             tid: self.tid.clone(),
             rid: self.rid.clone(),
             task_type: self.kind.clone(),
             task_info: self.info.clone(),
         };
-        let data = serde_json::to_string(&data).unwrap_or_default();
+        let data = serde_json::to_string(&payload).unwrap_or_default();
         Submission {
             queue: Some(self.kind.clone()),
             retry: Some(RetryPolicy { max_attempts: MAX_ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
             dedup: Dedup::Nothing,
             ..Submission::named(&*self.kind, data)
         }
-    }
-
-    /// What is remembered of it.
-    pub fn row(&self, task: TaskId, now: Moment) -> Row {
-        Row {
-            task,
-            tid: self.tid.clone(),
-            rid: self.rid.clone(),
-            kind: self.kind.clone(),
-            callback: self.callback.clone(),
-            added_at: now,
-            remark: String::new(),
-        }
-    }
-}
-
-/// What a task of this front carries.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Data {
-    pub id: i64,
-    pub tid: String,
-    pub rid: String,
-    pub task_type: String,
-    pub task_info: Value,
-}
-
-impl Data {
-    /// What a run carries; `None`: somebody else put it into this queue.
-    pub fn read(data: &str) -> Option<Self> {
-        serde_json::from_str(data).ok()
-    }
-
-    /// What was put, read back.
-    pub fn put(self) -> Put {
-        let callback = callback(&self.task_info).unwrap_or_default();
-        Put { kind: self.task_type, tid: self.tid, rid: self.rid, info: self.task_info, callback }
     }
 }
 
