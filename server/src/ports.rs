@@ -204,6 +204,14 @@ pub struct Page {
     pub before: Option<TaskId>,
 }
 
+/// Size at which a store ends a result, in bytes: thousands of rows of 4 MiB would not fit into
+/// memory. Callers request the rest with another call.
+pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
+/// How long a store keeps counters of minutes, in milliseconds: 2 days.
+pub const MINUTES_KEPT_MS: i64 = 2 * 86_400_000;
+/// How long a store keeps counters of days, in milliseconds: 400 days.
+pub const DAYS_KEPT_MS: i64 = 400 * 86_400_000;
+
 /// The ledger: tasks, runs and counters. A write that returns is durable, and acknowledged by a
 /// majority of the replicas.
 #[async_trait]

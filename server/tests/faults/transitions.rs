@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::evidence::{Evidence, RunRow, Step};
-use crate::steps::{self, Stand};
+use crate::steps::{self, RunFields};
 use crate::verdict::{Kind, Verdict};
 
 /// Finds steps that cannot be, and versions that were not seen.
@@ -35,7 +35,7 @@ fn first(step: &Step, verdict: &mut Verdict) {
         return verdict
             .find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
     }
-    let why = stand(step).map_or(Some("there is no such state"), |stand| steps::wrong_begin(&stand));
+    let why = fields_of(step).map_or(Some("there is no such state"), |fields| steps::wrong_begin(&fields));
     if let Some(why) = why {
         verdict.find(Kind::Illegal, format!("run {run_id} begins as {state}: {why}"));
     }
@@ -48,7 +48,7 @@ fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
         let what = format!("run {run_id}: what stood between version {from} ({was}) and {version} ({state})");
         return verdict.find(Kind::Unseen, what);
     }
-    let why = match (stand(before), stand(after)) {
+    let why = match (fields_of(before), fields_of(after)) {
         (Some(before), Some(after)) => steps::wrong_step(&before, &after),
         _ => Some("there is no such state"),
     };
@@ -63,9 +63,9 @@ fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
     }
 }
 
-fn stand(step: &Step) -> Option<Stand> {
+fn fields_of(step: &Step) -> Option<RunFields> {
     let Step { state, attempt, claim, version, attention_at, .. } = step;
     let state = serde_json::from_value(state.as_str().into()).ok()?;
     let (attempt, claim, version, attention_at) = (*attempt, *claim, *version, *attention_at);
-    Some(Stand { state, attempt, claim, version, attention_at })
+    Some(RunFields { state, attempt, claim, version, attention_at })
 }

@@ -13,7 +13,7 @@ pub const ENDS: &str = "a wrong attention_at";
 
 /// The fields of a run that the checks need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stand {
+pub struct RunFields {
     pub state: RunState,
     pub attempt: i64,
     pub claim: i64,
@@ -33,8 +33,8 @@ const fn moves(event: RunEvent) -> (i64, i64) {
 }
 
 /// Returns the error of a new row, if any.
-pub fn wrong_begin(row: &Stand) -> Option<&'static str> {
-    let Stand { state, attempt, claim, version, .. } = *row;
+pub fn wrong_begin(row: &RunFields) -> Option<&'static str> {
+    let RunFields { state, attempt, claim, version, .. } = *row;
     if !matches!(state, RunState::Firing | RunState::Skipped) {
         return Some(NO_LINE);
     }
@@ -45,7 +45,7 @@ pub fn wrong_begin(row: &Stand) -> Option<&'static str> {
 }
 
 /// Returns the error of a write that changed `before` to `after`, if any.
-pub fn wrong_step(before: &Stand, after: &Stand) -> Option<&'static str> {
+pub fn wrong_step(before: &RunFields, after: &RunFields) -> Option<&'static str> {
     let lines = lines(before, after);
     if lines.is_empty() {
         return Some(NO_LINE);
@@ -58,7 +58,7 @@ pub fn wrong_step(before: &Stand, after: &Stand) -> Option<&'static str> {
 }
 
 /// Returns the changes of attempt and claim by every legal write from `before` to `after`.
-fn lines(before: &Stand, after: &Stand) -> Vec<(i64, i64)> {
+fn lines(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
     use RunState::{Dead, Fired, Firing, Leased, Ready};
     // `fired` is final for a run without outcome reports, which the state alone does not show.
     if before.attention_at.is_none() && before.state != Dead {
@@ -81,7 +81,7 @@ fn lines(before: &Stand, after: &Stand) -> Vec<(i64, i64)> {
 }
 
 /// Returns whether `attention_at` fits the state. `fired` may be final or not.
-fn has_right_attention(row: &Stand) -> bool {
+fn has_right_attention(row: &RunFields) -> bool {
     match row.state {
         RunState::Fired => true,
         RunState::Firing | RunState::Ready | RunState::Leased | RunState::Retrying => {

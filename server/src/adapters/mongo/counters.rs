@@ -1,8 +1,6 @@
 //! Counters of fires and outcomes per tag: one document per minute and per day, so that no query
 //! counts history.
 
-use std::time::Duration;
-
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use serde::Deserialize;
@@ -11,18 +9,14 @@ use super::Ledger;
 use super::errors::{bounded, corrupt};
 use super::updates;
 use crate::core::{Moment, RunState};
-use crate::ports::{OutcomeCount, Result};
-
-const DAY: Duration = Duration::from_hours(24);
-const KEEP_MINUTES: Duration = DAY.saturating_mul(2);
-const KEEP_DAYS: Duration = DAY.saturating_mul(400);
+use crate::ports::{DAYS_KEPT_MS, MINUTES_KEPT_MS, OutcomeCount, Result};
 
 /// Adds fires to the counters of the minute and of the UTC day of `at`. Not repeated after a lost
 /// answer: a counter that misses some fires is better than one that counts some twice.
 pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Result<()> {
     let (minute, day) = (minute_prefix(at), day_prefix(at));
     let both = fires.iter().flat_map(|(tag, n)| {
-        [increment(&minute, tag, *n, at, KEEP_MINUTES), increment(&day, tag, *n, at, KEEP_DAYS)]
+        [increment(&minute, tag, *n, at, MINUTES_KEPT_MS), increment(&day, tag, *n, at, DAYS_KEPT_MS)]
     });
     let statements: Vec<Document> = both.collect();
     updates::apply(ledger, "counters", &statements).await.map(drop)
@@ -31,7 +25,7 @@ pub async fn count(ledger: &Ledger, at: Moment, fires: &[(String, u64)]) -> Resu
 /// Adds ended runs to the counters of a day. Not repeated after a lost answer, like [`count`].
 pub async fn count_outcomes(ledger: &Ledger, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
     let statement = |row: &OutcomeCount| {
-        let mut add = increment(&outcome_prefix(day, row.state), &row.tag, row.runs, day, KEEP_DAYS);
+        let mut add = increment(&outcome_prefix(day, row.state), &row.tag, row.runs, day, DAYS_KEPT_MS);
         if let Ok(set) = add.get_document_mut("u").and_then(|update| update.get_document_mut("$setOnInsert"))
         {
             set.insert("state", row.state.as_str());
@@ -42,8 +36,8 @@ pub async fn count_outcomes(ledger: &Ledger, day: Moment, counts: &[OutcomeCount
     updates::apply(ledger, "counters", &statements).await.map(drop)
 }
 
-fn increment(prefix: &str, tag: &str, fires: u64, at: Moment, keep: Duration) -> Document {
-    let expire_at = DateTime::from_millis(at.plus_ms(keep.as_millis() as i64).ms());
+fn increment(prefix: &str, tag: &str, fires: u64, at: Moment, kept_ms: i64) -> Document {
+    let expire_at = DateTime::from_millis(at.plus_ms(kept_ms).ms());
     let update =
         doc! { "$inc": { "fires": fires as i64 }, "$setOnInsert": { "tag": tag, "expire_at": expire_at } };
     doc! { "q": { "_id": format!("{prefix}{tag}") }, "u": update, "upsert": true }

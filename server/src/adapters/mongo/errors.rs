@@ -72,10 +72,14 @@ pub fn corrupt(cause: impl Into<BoxError>) -> PortError {
 
 /// Runs one operation of the driver, with a timeout.
 pub async fn bounded<T>(operation: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
-        Ok(answer) => answer.map_err(port_error),
-        Err(elapsed) => Err(unavailable(elapsed)),
-    }
+    timed(operation).await?.map_err(port_error)
+}
+
+/// Same as [`bounded`], for callers that need the driver's error.
+pub async fn timed<T>(
+    operation: impl Future<Output = mongodb::error::Result<T>>,
+) -> Result<mongodb::error::Result<T>> {
+    tokio::time::timeout(OPERATION_TIMEOUT, operation).await.map_err(unavailable)
 }
 
 /// Repeats a write, a limited number of times, while it is unknown whether it happened.
@@ -91,12 +95,9 @@ pub async fn with_retries<T, F: Future<Output = Result<T>>>(mut write: impl FnMu
 
 /// Runs an insert of one row. Returns `false` if its key already exists.
 pub async fn is_inserted<T>(insert: impl Future<Output = mongodb::error::Result<T>>) -> Result<bool> {
-    let inserted = bounded(async {
-        match insert.await {
-            Ok(_) => Ok(Ok(true)),
-            Err(error) if is_duplicate(&error) => Ok(Ok(false)),
-            Err(error) => Ok(Err(port_error(error))),
-        }
-    });
-    inserted.await?
+    match timed(insert).await? {
+        Ok(_) => Ok(true),
+        Err(error) if is_duplicate(&error) => Ok(false),
+        Err(error) => Err(port_error(error)),
+    }
 }

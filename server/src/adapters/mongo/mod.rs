@@ -8,6 +8,7 @@ mod errors;
 #[doc(hidden)]
 pub mod explained;
 mod idempotency;
+mod keys;
 mod lists;
 mod prune;
 mod records;

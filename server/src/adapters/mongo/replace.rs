@@ -1,22 +1,16 @@
 //! Replaces a task by compare-and-set, after a change by a user.
 
 use mongodb::bson::{Document, doc};
-use mongodb::options::Hint;
-use serde::Deserialize;
 
-use super::errors::{bounded, corrupt, is_duplicate, port_error, unavailable, with_retries};
+use super::errors::{corrupt, is_duplicate, port_error, timed, with_retries};
 use super::rows::{TaskRow, date};
 use super::updates::by_id_hint;
-use super::{Ledger, tasks};
+use super::{Ledger, keys, tasks};
 use crate::core::{Task, TaskId};
 use crate::ports::{ReplacedTask, Result};
 
-/// Attempts of a change whose deduplication key belonged to a task that vanished before it was
-/// read.
-const HOLDER_TRIES: usize = 5;
-
 pub async fn task(ledger: &Ledger, read: &Task, task: &Task) -> Result<ReplacedTask> {
-    for _ in 0..HOLDER_TRIES {
+    for _ in 0..keys::ATTEMPTS {
         crate::failpoint!("mongo::before_replace");
         let attempt = with_retries(|| replace(ledger, read, task)).await?;
         crate::failpoint!("mongo::replaced");
@@ -29,7 +23,7 @@ pub async fn task(ledger: &Ledger, read: &Task, task: &Task) -> Result<ReplacedT
             return Ok(ReplacedTask::KeyHeld(holder));
         }
     }
-    Err(unavailable("the owner of the deduplication key keeps changing"))
+    Err(keys::contended())
 }
 
 enum Attempt {
@@ -41,16 +35,12 @@ enum Attempt {
 async fn replace(ledger: &Ledger, read: &Task, task: &Task) -> Result<Attempt> {
     let replacement = TaskRow::from(task);
     let replace = ledger.tasks.replace_one(at_position(read), &replacement).hint(by_id_hint());
-    // `bounded` alone would turn a duplicate key, which is a result, into an error.
-    let attempt = bounded(async {
-        match replace.await {
-            Ok(answer) if answer.matched_count == 1 => Ok(Ok(Attempt::Replaced)),
-            Ok(_) => Ok(Ok(Attempt::Moved)),
-            Err(error) if is_duplicate(&error) => Ok(Ok(Attempt::KeyHeld)),
-            Err(error) => Ok(Err(port_error(error))),
-        }
-    });
-    attempt.await?
+    match timed(replace.into_future()).await? {
+        Ok(answer) if answer.matched_count == 1 => Ok(Attempt::Replaced),
+        Ok(_) => Ok(Attempt::Moved),
+        Err(error) if is_duplicate(&error) => Ok(Attempt::KeyHeld),
+        Err(error) => Err(port_error(error)),
+    }
 }
 
 /// Returns the filter for the position at which the task was read: see [`Task::position`].
@@ -66,20 +56,9 @@ async fn moved_or_done(ledger: &Ledger, task: &Task) -> Result<ReplacedTask> {
     Ok(ReplacedTask::from_stored(stored.as_ref(), task))
 }
 
-#[derive(Deserialize)]
-struct KeyHolder {
-    #[serde(rename = "_id")]
-    id: TaskId,
-}
-
 async fn key_holder(ledger: &Ledger, task: &Task) -> Result<Option<TaskId>> {
     let Some(key) = &task.dedup_key else {
         return Err(corrupt("duplicate key of a task without a deduplication key"));
     };
-    let find = ledger.tasks.clone_with_type::<KeyHolder>();
-    let find = find
-        .find_one(doc! { "dedup_key": { "$eq": key, "$exists": true } })
-        .hint(Hint::Keys(doc! { "dedup_key": 1 }))
-        .projection(doc! { "_id": 1 });
-    Ok(bounded(find.into_future()).await?.map(|holder| holder.id).filter(|id| *id != task.id))
+    Ok(keys::owners(ledger, &[key]).await?.remove(key).filter(|owner| *owner != task.id))
 }

@@ -9,7 +9,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, port_error, unavailable, with_retries};
+use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, port_error, timed, unavailable, with_retries};
 use super::rows::{RunRow, date, moment, run_update, shard_numbers};
 use super::updates::{self, find_by_id, within_bytes};
 use super::{CHUNK, Ledger, schema};
@@ -45,13 +45,10 @@ async fn insert_chunk(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>>
 /// Inserts rows. Returns the positions of rows whose ids already exist.
 async fn insert_rows(ledger: &Ledger, rows: &[RunRow]) -> Result<Vec<usize>> {
     let insert = ledger.runs.insert_many(rows).ordered(false);
-    let answered = bounded(async {
-        match insert.await {
-            Ok(_) => Ok(Ok(Vec::new())),
-            Err(error) => Ok(duplicates(error)),
-        }
-    });
-    answered.await?
+    match timed(insert.into_future()).await? {
+        Ok(_) => Ok(Vec::new()),
+        Err(error) => duplicates(error),
+    }
 }
 
 fn duplicates(error: mongodb::error::Error) -> Result<Vec<usize>> {

@@ -2,23 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, unavailable, with_retries};
+use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, timed, unavailable, with_retries};
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id, within_bytes};
-use super::{CHUNK, Ledger, schema};
+use super::{CHUNK, Ledger, keys, schema};
 use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, InsertedTask, PortError, Result};
-
-/// Attempts of an insert whose deduplication key belonged to a task that vanished before it was
-/// read.
-const HOLDER_TRIES: usize = 5;
 
 /// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
 #[derive(Debug, Default, Clone)]
@@ -31,7 +26,7 @@ struct Collisions {
 pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
     let mut answers: Vec<Option<Result<InsertedTask>>> = tasks.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..tasks.len()).collect();
-    for _ in 0..HOLDER_TRIES {
+    for _ in 0..keys::ATTEMPTS {
         let batch: Vec<&Task> = open.iter().map(|at| &tasks[*at]).collect();
         let found = match try_insert(ledger, &batch).await {
             Ok(found) => found,
@@ -45,7 +40,7 @@ pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTas
             break;
         }
     }
-    fill(answers, &unavailable("the owner of the deduplication key keeps changing"))
+    fill(answers, &keys::contended())
 }
 
 /// Returns the error for every task without a result.
@@ -73,14 +68,10 @@ async fn try_insert(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Resul
 
 async fn insert_rows(ledger: &Ledger, rows: &[TaskRow]) -> Result<Collisions> {
     let insert = ledger.tasks.insert_many(rows).ordered(false);
-    // `bounded` alone would hide the driver's error, which has the positions of the failed rows.
-    let inserted = bounded(async {
-        match insert.await {
-            Ok(_) => Ok(Ok(Collisions::default())),
-            Err(error) => Ok(collisions(error)),
-        }
-    });
-    inserted.await?
+    match timed(insert.into_future()).await? {
+        Ok(_) => Ok(Collisions::default()),
+        Err(error) => collisions(error),
+    }
 }
 
 /// Returns the failed rows. An error that concerns the whole batch stays an error.
@@ -104,7 +95,7 @@ fn collisions(error: mongodb::error::Error) -> Result<Collisions> {
 #[derive(Default)]
 struct Conflicts {
     ids: HashSet<TaskId>,
-    holders: HashMap<String, TaskId>,
+    owners: HashMap<String, TaskId>,
 }
 
 impl Conflicts {
@@ -113,35 +104,27 @@ impl Conflicts {
         if self.ids.contains(&task.id) {
             return Some(InsertedTask::New);
         }
-        let holder = self.holders.get(task.dedup_key.as_ref()?)?;
-        Some(InsertedTask::Existing(holder.clone()))
+        let owner = self.owners.get(task.dedup_key.as_ref()?)?;
+        Some(InsertedTask::Existing(owner.clone()))
     }
 }
 
 #[derive(Deserialize)]
-struct Holder {
+struct Id {
     #[serde(rename = "_id")]
     id: TaskId,
-    dedup_key: Option<String>,
 }
 
 async fn find_conflicts(ledger: &Ledger, tasks: &[&Task]) -> Result<Conflicts> {
     if tasks.is_empty() {
         return Ok(Conflicts::default());
     }
-    let projection = doc! { "dedup_key": 1 };
     let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
-    let own: Vec<Holder> = find_by_id(&ledger.tasks, &ids, Document::new(), Some(projection.clone())).await?;
+    let stored: Vec<Id> = find_by_id(&ledger.tasks, &ids, Document::new(), Some(doc! { "_id": 1 })).await?;
     let keys: Vec<&str> = tasks.iter().filter_map(|task| task.dedup_key.as_deref()).collect();
-    let find = ledger.tasks.clone_with_type::<Holder>();
-    let find = find
-        .find(doc! { "dedup_key": { "$in": keys, "$exists": true } })
-        .hint(Hint::Keys(doc! { "dedup_key": 1 }))
-        .projection(projection);
-    let holders: Vec<Holder> = bounded(async { find.await?.try_collect().await }).await?;
     Ok(Conflicts {
-        ids: own.into_iter().map(|row| row.id).collect(),
-        holders: holders.into_iter().filter_map(|row| Some((row.dedup_key?, row.id))).collect(),
+        ids: stored.into_iter().map(|row| row.id).collect(),
+        owners: keys::owners(ledger, &keys).await?,
     })
 }
 
@@ -278,7 +261,7 @@ async fn cancel_chunk(
         crate::failpoint!("mongo::hidden");
     }
     let tombstones = at_rev(doc! { "state": "cancelled" }, rev);
-    let found: Vec<Holder> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
+    let found: Vec<Id> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
     Ok(found.into_iter().map(|row| row.id).collect())
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, is_unavailable, refused, unavailable};
 use super::{CHUNK, Ledger};
 use crate::adapters::unreadable;
-use crate::ports::{PortError, Result};
+use crate::ports::{MAX_RESULT_BYTES, PortError, Result};
 
 /// Returns the hint for queries by id. Without it, the planner may use the index on `state` and
 /// read all of it.
@@ -96,11 +96,7 @@ where
     Ok(found)
 }
 
-/// Maximum size of one result, in bytes: thousands of rows of 4 MiB would not fit into memory.
-/// Callers request the rest with another call.
-const READ_BYTES: usize = 64 * 1024 * 1024;
-
-/// Returns the cursor's rows. Stops after the row that exceeds [`READ_BYTES`]; skips unreadable
+/// Returns the cursor's rows. Stops after the row that exceeds [`MAX_RESULT_BYTES`]; skips unreadable
 /// rows.
 pub async fn within_bytes<R, T>(rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
 where
@@ -136,7 +132,7 @@ where
     T: TryFrom<R, Error: Display>,
 {
     let (mut documents, mut bytes, mut unreadable) = (Vec::new(), 0, 0);
-    while bytes <= READ_BYTES && documents.len() < limit && rows.advance().await? {
+    while bytes <= MAX_RESULT_BYTES && documents.len() < limit && rows.advance().await? {
         let row = rows.deserialize_current().map_err(|error| error.to_string());
         match row.and_then(|row| T::try_from(row).map_err(|error| error.to_string())) {
             Ok(row) => {

@@ -5,12 +5,10 @@ use rusqlite::{Connection, params};
 
 use super::errors::corrupt;
 use crate::core::{Moment, RunState};
-use crate::ports::{OutcomeCount, Result};
+use crate::ports::{DAYS_KEPT_MS, MINUTES_KEPT_MS, OutcomeCount, Result};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
-const KEEP_MINUTES_MS: i64 = 2 * DAY_MS;
-const KEEP_DAYS_MS: i64 = 400 * DAY_MS;
 
 const ADD: &str = "INSERT INTO fires (period, starts_at, tag, fires) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET fires = fires + excluded.fires";
@@ -68,11 +66,11 @@ pub fn outcomes_on(db: &Connection, day: Moment) -> Result<Vec<OutcomeCount>> {
     Ok(rows)
 }
 
-/// Removes minutes after 2 days, and days after 400 days.
+/// Removes counters that are older than [`MINUTES_KEPT_MS`] and [`DAYS_KEPT_MS`].
 pub fn expire(db: &Connection, now: Moment) -> Result<()> {
     let mut expire = db.prepare_cached(EXPIRE)?;
-    expire.execute(params!["minute", now.plus_ms(-KEEP_MINUTES_MS).ms()])?;
-    let days = now.plus_ms(-KEEP_DAYS_MS).ms();
+    expire.execute(params!["minute", now.plus_ms(-MINUTES_KEPT_MS).ms()])?;
+    let days = now.plus_ms(-DAYS_KEPT_MS).ms();
     for period in ["day"].into_iter().chain(RunState::TERMINAL.map(RunState::as_str)) {
         expire.execute(params![period, days])?;
     }

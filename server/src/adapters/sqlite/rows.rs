@@ -9,11 +9,7 @@ use super::errors::{corrupt, refused};
 use crate::adapters::unreadable;
 use crate::core::task::SHARDS;
 use crate::core::{Moment, Run, Task, TaskState};
-use crate::ports::Result;
-
-/// Maximum size of one result, in bytes: thousands of rows of 4 MiB would not fit into memory.
-/// Callers request the rest with another call.
-const READ_BYTES: usize = 64 * 1024 * 1024;
+use crate::ports::{MAX_RESULT_BYTES, Result};
 
 /// A row of `tasks`, without the column `ended_at`, which is not part of the task.
 #[derive(Debug, PartialEq, Eq)]
@@ -243,7 +239,7 @@ fn parse_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<(T, usize)> {
 }
 
 /// Returns the documents in the rows' first column. Stops after the document that exceeds
-/// [`READ_BYTES`]; skips unreadable rows.
+/// [`MAX_RESULT_BYTES`]; skips unreadable rows.
 ///
 /// # Errors
 /// Errors of the database.
@@ -258,7 +254,7 @@ pub fn within_bytes<T: DeserializeOwned>(rows: Rows<'_>) -> Result<Vec<T>> {
 /// Errors of the database.
 pub fn page<T: DeserializeOwned>(mut rows: Rows<'_>, limit: u32) -> Result<Vec<T>> {
     let (mut documents, mut bytes) = (Vec::new(), 0);
-    while bytes <= READ_BYTES
+    while bytes <= MAX_RESULT_BYTES
         && documents.len() < limit as usize
         && let Some(row) = rows.next()?
     {

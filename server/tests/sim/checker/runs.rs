@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
 use super::{Book, Checker, RunStory};
-use crate::steps::{self, Stand};
+use crate::steps::{self, RunFields};
 
 /// What a rescue says of a run whose moment never came to be decided.
 const UNDECIDED: &str = "its task was deleted or changed before the moment fired";
@@ -33,7 +33,7 @@ impl Checker {
         }
         let is_derived = run.triggered || run.id == RunId::derive(&run.task_id, run.rev, run.scheduled_at);
         let is_skipped = run.state == RunState::Skipped;
-        let begins = steps::wrong_begin(&stand(&run)).is_none()
+        let begins = steps::wrong_begin(&fields_of(&run)).is_none()
             && is_skipped == run.stretch.is_some()
             && is_skipped == run.reason.is_some();
         if !is_derived || !begins || !book.tasks.contains_key(&run.task_id) {
@@ -66,7 +66,7 @@ impl Checker {
         let Some(story) = book.runs.get(&after.id) else {
             return self.wrong(book, "a run came from nowhere", &after.id);
         };
-        let step = steps::wrong_step(&stand(before), &stand(&after));
+        let step = steps::wrong_step(&fields_of(before), &fields_of(&after));
         for (rule, broken) in [
             (step.unwrap_or_default(), step.is_some()),
             ("a run's definition changed", !is_same(before, &after)),
@@ -116,8 +116,8 @@ impl Checker {
     }
 }
 
-fn stand(run: &Run) -> Stand {
-    Stand {
+fn fields_of(run: &Run) -> RunFields {
+    RunFields {
         state: run.state,
         attempt: run.attempt.into(),
         claim: run.claim.into(),
