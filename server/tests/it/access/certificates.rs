@@ -9,6 +9,7 @@ pub struct Certificates {
     pub cert: PathBuf,
     pub key: PathBuf,
     /// Certificate and key in one file, as MongoDB wants them.
+    #[cfg(feature = "cluster")]
     pub both: PathBuf,
 }
 
@@ -27,6 +28,7 @@ pub fn make(dir: &Path) -> Certificates {
         authority: dir.join("ca.pem"),
         cert: dir.join("server.pem"),
         key: dir.join("server.key"),
+        #[cfg(feature = "cluster")]
         both: dir.join("both.pem"),
     }
 }

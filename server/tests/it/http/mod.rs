@@ -1,6 +1,7 @@
 //! The HTTP front over the real ledger and leases: a server on a port of its own and a database a test.
 
 mod access;
+#[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
 mod faulty;
@@ -47,6 +48,7 @@ pub const LIMITS: HttpLimits = HttpLimits {
 };
 pub const SHORT: Duration = Duration::from_millis(100);
 
+#[cfg(feature = "cluster")]
 pub fn mongodb_uri() -> String {
     std::env::var("TASKCENTER_TEST_MONGODB_URI")
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
@@ -64,6 +66,7 @@ macro_rules! on_embedded_and_cluster {
             )*)*
         }
 
+        #[cfg(feature = "cluster")]
         mod on_cluster {
             $($(
                 #[tokio::test]
