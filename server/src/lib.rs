@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,16 @@ use crate::workers::{Workers, WorkersError};
 ///
 /// # Errors
 /// When an address in the configuration is invalid, the data directory cannot be opened, or the listener fails.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    // Boxed, so that the whole server is compiled once and not again in each caller.
+    serve(config, listener, shutdown).boxed()
+}
+
+async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     // rustls needs one provider for the process. Another part of the process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = http::tls(&config.server.tls.cert, &config.server.tls.key)?;

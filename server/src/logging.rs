@@ -1,22 +1,26 @@
 //! Log: one line per event on standard error. Standard output is reserved for results.
 
 use taskcenter_server::config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// Starts logging. The configuration has already validated the level.
 pub fn start(log: &Log) {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(&log.level)).with_writer(std::io::stderr);
+    let filter = filter(&log.level);
+    // The filter decides; by itself the formatter would drop everything below `info`.
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            lines.finish().with(filter).init();
         }
-        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Text => lines.with_ansi(false).finish().with(filter).init(),
     }
 }
 
 /// The RocketMQ client logs its internals at `info`, and at `warn` the failures that this program
 /// logs itself. Only its errors are kept, unless the level names the client.
-fn filter(level: &str) -> EnvFilter {
-    let level = if level.contains("rocketmq") { level.to_owned() } else { format!("{level},rocketmq=error") };
-    EnvFilter::new(level)
+fn filter(level: &str) -> Targets {
+    let targets: Targets = level.parse().unwrap_or_default();
+    if level.contains("rocketmq") { targets } else { targets.with_target("rocketmq", LevelFilter::ERROR) }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use taskcenter_client::{Error, TaskCenter};
 use taskcenter_server::config::Secret;
 
@@ -70,7 +71,8 @@ impl ServerOptions {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| Failure::Failed(format!("cannot start the async runtime: {error}")))?;
-        runtime.block_on(command(client))
+        // Boxed, so that the runtime is compiled once and not once per command.
+        runtime.block_on(command(client).boxed_local())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use taskcenter_client::{Consumer, TaskCenter};
 use taskcenter_server::config::{Config, ENV_PREFIX, Mode};
 use tokio::net::{TcpListener, lookup_host};
@@ -57,7 +58,7 @@ impl Dev {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         logging::start(&config.log);
-        serve::start_runtime()?.block_on(run_server(config, self.demo))
+        serve::start_runtime()?.block_on(run_server(config, self.demo).boxed_local())
     }
 
     /// Options override environment variables, which override the defaults of `dev`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use futures_util::FutureExt as _;
 use taskcenter_server::config::{Config, ConfigError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +75,7 @@ impl Serve {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         logging::start(&config.log);
-        start_runtime()?.block_on(serve(config)).map_err(|error| {
+        start_runtime()?.block_on(serve(config).boxed_local()).map_err(|error| {
             let error = format!("{error:#}");
             tracing::error!(error, "server failed");
             Failure::Failed(error)

@@ -1,6 +1,7 @@
 //! `worker`: runs the built-in workers for a server on another machine.
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use taskcenter_client::TaskCenter;
 use taskcenter_server::workers::directory::Elsewhere;
 use taskcenter_server::workers::{Builder, QUEUES};
@@ -59,7 +60,7 @@ impl Worker {
         let client = self.client()?;
         let mut settings = config.workers();
         settings.workers.queues = self.queues;
-        serve::start_runtime()?.block_on(async {
+        let work = async {
             let stop = CancellationToken::new();
             let signals = signals::watch(stop.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
             tokio::spawn(signals);
@@ -69,7 +70,8 @@ impl Worker {
             tracing::info!(server = strip_credentials(&self.server), "worker started");
             workers.run_until(stop).await;
             Ok(())
-        })
+        };
+        serve::start_runtime()?.block_on(work.boxed_local())
     }
 
     fn client(&self) -> Result<TaskCenter, Failure> {

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use tracing_subscriber::filter::Targets;
+
 use super::{BackEnds, BusKind, Config, ConfigError, LockKind, StoreKind};
 use crate::core::net::Net;
 use crate::core::submission::MAX_RUNTIME_SEC;
@@ -27,7 +29,7 @@ impl Config {
         self.validate_workers()?;
         self.validate_compat()?;
         let level = &self.log.level;
-        let known = !level.is_empty() && tracing_subscriber::EnvFilter::try_new(level).is_ok();
+        let known = !level.is_empty() && level.parse::<Targets>().is_ok();
         let levels = "error, warn, info, debug, trace, or a list such as \"info,taskcenter_server=debug\"";
         demand_text(known, "log.level", level, levels)
     }
