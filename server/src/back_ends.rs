@@ -1,4 +1,5 @@
-//! Opens the back ends that the configuration selects. To add an adapter, add its arm to the match of its port.
+//! Opens the back ends that the configuration selects. To add an adapter, add its arm to the match
+//! of its port.
 
 #[cfg(feature = "cluster")]
 mod cluster;

@@ -1,7 +1,7 @@
 //! The configuration of a node and its defaults.
 //!
-//! Every key has a value: an empty or zero value stands for "not set". Therefore the defaults name all keys, and every other key is
-//! unknown.
+//! Every key has a value: an empty or zero value stands for "not set". Therefore the defaults name
+//! all keys, and every other key is unknown.
 
 mod back_ends;
 mod load;
@@ -62,8 +62,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Preset for `store`, `bus` and `lock`. Not set: `cluster` when `mongodb`, `redis` or `rocketmq` has a key, otherwise
-    /// `embedded`.
+    /// Preset for `store`, `bus` and `lock`. Not set: `cluster` when `mongodb`, `redis` or
+    /// `rocketmq` has a key, otherwise `embedded`.
     pub mode: Mode,
     /// The store. `None`: as `mode` says.
     #[serde(with = "back_ends::word_or_empty")]
@@ -88,9 +88,11 @@ pub struct Server {
     pub write_timeout_ms: u64,
     /// Maximum number of open connections; further connections wait.
     pub max_connections: usize,
-    /// Maximum number of open connections from one address (IPv6: one /64); further connections are closed.
+    /// Maximum number of open connections from one address (IPv6: one /64); further connections are
+    /// closed.
     pub max_connections_per_peer: usize,
-    /// Maximum number of requests a second from one address; further requests get 429. 0: unlimited.
+    /// Maximum number of requests a second from one address; further requests get 429. 0:
+    /// unlimited.
     pub peer_requests_per_sec: u32,
     /// Longest time for running requests to finish at shutdown.
     pub shutdown_grace_ms: u64,
@@ -162,7 +164,8 @@ pub struct Alerts {
     pub clear_ratio: f64,
     /// Minutes after which an active alert is sent again. 0: never.
     pub remind_min: u64,
-    /// URL that receives alerts as JSON. Empty: none. Secret, because such URLs often contain a token.
+    /// URL that receives alerts as JSON. Empty: none. Secret, because such URLs often contain a
+    /// token.
     pub webhook_url: Secret,
     /// Longest time for one request to the webhook.
     pub webhook_timeout_ms: u64,
@@ -215,7 +218,8 @@ impl Default for Log {
 }
 
 impl Config {
-    /// The address to listen on: `server.listen`, with the port of `task_center.port` if that is set.
+    /// The address to listen on: `server.listen`, with the port of `task_center.port` if that is
+    /// set.
     pub fn listen(&self) -> String {
         match (self.task_center.port, self.server.listen.rsplit_once(':')) {
             (1.., Some((host, _))) => format!("{host}:{}", self.task_center.port),

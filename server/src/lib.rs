@@ -1,4 +1,5 @@
-//! The task center: creates one run for each due moment of each task, delivers the run, and records its outcome.
+//! The task center: creates one run for each due moment of each task, delivers the run, and records
+//! its outcome.
 
 // The types of the RocketMQ client exceed the compiler's default nesting limit.
 #![recursion_limit = "256"]
@@ -43,10 +44,11 @@ use crate::workers::{Workers, WorkersError};
 
 /// Runs a node on `listener` until `shutdown`, then drains it.
 ///
-/// Back ends need not be reachable: `/readyz` reports them, and the node continues as soon as they answer.
+/// Back ends need not be reachable: `/readyz` reports them, and the node continues as soon as they
+/// answer.
 ///
-/// # Errors
-/// When an address in the configuration is invalid, the data directory cannot be opened, or the listener fails.
+/// # Errors When an address in the configuration is invalid, the data directory cannot be opened,
+/// or the listener fails.
 pub fn run(
     config: Config,
     listener: TcpListener,
@@ -57,7 +59,8 @@ pub fn run(
 }
 
 async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    // rustls needs one provider for the process. Another part of the process may have installed it already.
+    // rustls needs one provider for the process. Another part of the process may have installed it
+    // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = http::tls(&config.server.tls.cert, &config.server.tls.key)?;
     warn_of_plain_http(&config, &listener, tls.is_some())?;

@@ -1,4 +1,4 @@
-//! The task center's program: arguments, log, signals; nothing else.
+//! The program `taskcenter`: parses the arguments and runs the command.
 
 mod cli;
 mod logging;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Kept alive to the end: a test sets failpoints by the environment variable FAILPOINTS.
+    // Must live as long as the process. Tests set failpoints by the environment variable FAILPOINTS.
     #[cfg(debug_assertions)]
     let _failpoints = fail::FailScenario::setup();
     cli::Cli::parse().run()

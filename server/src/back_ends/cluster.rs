@@ -1,4 +1,5 @@
-//! The back ends of a cluster, from the sections `mongodb`, `redis` and `rocketmq` of the configuration.
+//! The back ends of a cluster, from the sections `mongodb`, `redis` and `rocketmq` of the
+//! configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,8 @@ pub fn read_topic(config: &Config) -> ReadTopic {
     let base = client(config);
     Arc::new(move |topic: Topic, shutdown| {
         let mut client = base.clone();
-        // All members of a consumer group must read the same topics, so each topic has its own group.
+        // All members of a consumer group must read the same topics, so each topic has its own
+        // group.
         client.group = format!("{}_{}", client.group, topic.group_suffix);
         client.topic = topic.name;
         client.max_in_flight = TOPIC_IN_FLIGHT;

@@ -16,7 +16,8 @@ pub const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest part of a service's response that is read, in bytes.
 pub const SERVICE_REPLY_BYTES: usize = 8 * 1024 * 1024;
 
-/// Posts a form to a URL and returns the body of the response, or why there is none. Arguments: URL, form.
+/// Posts a form to a URL and returns the body of the response, or why there is none. Arguments:
+/// URL, form.
 pub type PostForm =
     Arc<dyn Fn(String, &'static str) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync>;
 
@@ -52,7 +53,8 @@ pub struct Outside {
     pub read_topic: Option<ReadTopic>,
 }
 
-/// Starts the background work of the enabled legacy APIs. It ends after `shutdown`; wait for the tracker.
+/// Starts the background work of the enabled legacy APIs. It ends after `shutdown`; wait for the
+/// tracker.
 ///
 /// # Errors
 /// An error of `outside`, which is called only when there is background work.

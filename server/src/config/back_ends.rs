@@ -128,7 +128,8 @@ pub struct Redis {
     pub key_prefix: String,
     /// Whether to connect with TLS.
     pub tls: bool,
-    /// PEM file of the authority that signed the server's certificate. Empty: the authorities that the system trusts.
+    /// PEM file of the authority that signed the server's certificate. Empty: the authorities that
+    /// the system trusts.
     pub tls_ca_file: String,
 }
 
@@ -178,7 +179,8 @@ pub struct Rocketmq {
     pub secret_key: Secret,
     /// Whether to connect to name servers and brokers with TLS.
     pub tls: bool,
-    /// PEM file of the authority that signed the servers' certificates. Empty: any certificate is accepted.
+    /// PEM file of the authority that signed the servers' certificates. Empty: any certificate is
+    /// accepted.
     pub tls_ca_file: String,
     /// Longest time until the broker must confirm a send.
     pub send_timeout_ms: u64,
@@ -201,7 +203,8 @@ impl Default for Rocketmq {
 }
 
 impl Config {
-    /// The back ends in effect: `server.store`, `server.bus` and `server.lock`, where empty the preset of `server.mode`.
+    /// The back ends in effect: `server.store`, `server.bus` and `server.lock`, where empty the
+    /// preset of `server.mode`.
     pub fn back_ends(&self) -> BackEnds {
         let (server, preset) = (&self.server, self.server.mode.back_ends());
         BackEnds {

@@ -1,4 +1,5 @@
-//! Reads a TOML file, then environment variables, which override the file. Every error names the key and its origin.
+//! Reads a TOML file, then environment variables, which override the file. Every error names the
+//! key and its origin.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +7,16 @@ use toml::{Table, Value};
 
 use super::{Config, Mode};
 
-/// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is `server.listen`.
+/// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is
+/// `server.listen`.
 pub const ENV_PREFIX: &str = "TASKCENTER__";
 
-/// Sections whose presence selects the mode `cluster` when `server.mode` is not set, as in configurations of the Go predecessor.
+/// Sections whose presence selects the mode `cluster` when `server.mode` is not set, as in
+/// configurations of the Go predecessor.
 const CLUSTER_SECTIONS: [&str; 3] = ["mongodb", "redis", "rocketmq"];
 
-/// Settings that select a back end of a cluster: key, value, and a value that works without the feature `cluster`.
+/// Settings that select a back end of a cluster: key, value, and a value that works without the
+/// feature `cluster`.
 const CLUSTER_CHOICES: [(&str, &str, &str); 4] = [
     ("mode", "cluster", "embedded"),
     ("store", "mongodb", "sqlite"),
@@ -86,7 +90,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the optional file, then the variables whose names begin with [`ENV_PREFIX`], and validates every value.
+    /// Reads the optional file, then the variables whose names begin with [`ENV_PREFIX`], and
+    /// validates every value.
     ///
     /// # Errors
     /// The first problem found.
@@ -119,7 +124,8 @@ impl Config {
     }
 }
 
-/// The first key of a section that selects the mode `cluster`. `None` when there is none or `server.mode` is set.
+/// The first key of a section that selects the mode `cluster`. `None` when there is none or
+/// `server.mode` is set.
 fn cluster_section(table: &Table) -> Option<String> {
     if table.get("server").is_some_and(|server| server.get("mode").is_some()) {
         return None;
@@ -212,8 +218,8 @@ fn set_from_env(table: &mut Table, reference: &Table, name: &str, text: &str) ->
     }
 }
 
-/// Converts text to a value of the expected type. Items of a list are separated by `;` or `,`, as in configurations of the Go
-/// predecessor.
+/// Converts text to a value of the expected type. Items of a list are separated by `;` or `,`, as
+/// in configurations of the Go predecessor.
 fn from_text(text: &str, expected: &Value, key: &str, origin: &str) -> Result<Value, ConfigError> {
     let trimmed = text.trim();
     let value = match expected {
@@ -257,7 +263,8 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Converts the errors that only deserialization finds: an integer out of range, or an unknown word. The error names the key.
+/// Converts the errors that only deserialization finds: an integer out of range, or an unknown
+/// word. The error names the key.
 fn from_serde(error: &toml::de::Error) -> ConfigError {
     let text = error.to_string();
     let mut lines = text.lines();

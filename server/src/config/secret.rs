@@ -46,7 +46,8 @@ impl MongoUri {
         &self.0
     }
 
-    /// Hides everything up to the last `@`, so that a password with an unescaped `@` is hidden as well.
+    /// Hides everything up to the last `@`, so that a password with an unescaped `@` is hidden as
+    /// well.
     fn shown(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return REDACTED.to_owned() };
         let Some((login, hosts)) = rest.rsplit_once('@') else { return self.0.clone() };

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// `server.mode` for keys of cluster sections, so that they are valid in a build without cluster support.
+/// `server.mode` for keys of cluster sections, so that they are valid in a build without cluster
+/// support.
 const EMBEDDED: &str = "server.mode = \"embedded\"\n";
 const CANARY: &str = "canary-7f3a";
 

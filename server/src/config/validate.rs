@@ -63,7 +63,8 @@ impl Config {
     /// Refuses combinations of store, bus and lock that lose liveness.
     fn validate_combination(&self) -> Result<(), ConfigError> {
         let BackEnds { store, bus, lock } = self.back_ends();
-        // A node fires the tasks of the shards that it holds. Redis would give shards of this node's store to nodes that cannot read it.
+        // A node fires the tasks of the shards that it holds. Redis would give shards of this
+        // node's store to nodes that cannot read it.
         let readable = store != StoreKind::Sqlite || lock != LockKind::Redis;
         let remedy = "a node with server.store = \"sqlite\" shares its store with no other node; use server.lock = \"local\", or \
                       server.store = \"mongodb\"";
@@ -118,7 +119,8 @@ impl Config {
         within("engine.run_lease_ms", engine.run_lease_ms, 1_000..=HOUR_MS)?;
         within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
         within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;
-        // A repeated request must find the task and the run that the first request created, or it would create them again.
+        // A repeated request must find the task and the run that the first request created, or it
+        // would create them again.
         let outlives = (REMEMBER_HOURS..=87_600).contains(&engine.keep_hours);
         let remedy = format!(
             "use a value between {REMEMBER_HOURS} and 87600: idempotency keys are valid for {REMEMBER_HOURS} hours, and the tasks and \
@@ -190,7 +192,8 @@ impl Config {
         let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);
         within("compat.easytask_pull.session_hours", pull, 1..=YEAR_HOURS)?;
         within("compat.taskdash.session_hours", board, 1..=YEAR_HOURS)?;
-        // RocketMQ limits the whole name, and the longest of the four topic names follows the prefix.
+        // RocketMQ limits the whole name, and the longest of the four topic names follows the
+        // prefix.
         let prefix = &compat.taskdash.topic_prefix;
         let valid = prefix.is_empty() || is_mq_name(prefix, 100);
         demand_text(valid, "compat.taskdash.topic_prefix", prefix, "up to 100 letters, digits, _ - % or |")

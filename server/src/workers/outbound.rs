@@ -1,5 +1,6 @@
-//! Calls to the outside, past the guard: every address is checked where the connection is made, no redirect is followed, no proxy of the
-//! environment is used, and what comes back is bounded in size and time.
+//! Calls to the outside, past the guard: every address is checked where the connection is made, no
+//! redirect is followed, no proxy of the environment is used, and what comes back is bounded in
+//! size and time.
 
 use std::error::Error;
 use std::io;
@@ -158,8 +159,8 @@ impl Outbound {
         }
     }
 
-    /// A URL reads an address in each of its forms (decimal, octal, short) as the address it is. The client asks no resolver for one, so
-    /// it is checked here.
+    /// A URL reads an address in each of its forms (decimal, octal, short) as the address it is.
+    /// The client asks no resolver for one, so it is checked here.
     fn checked(&self, text: &str) -> Result<Url, CallError> {
         let refused = |why: &str| CallError::Refused(why.to_owned());
         let url =
