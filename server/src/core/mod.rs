@@ -16,6 +16,7 @@ pub mod submission;
 pub mod tag;
 pub mod task;
 pub mod task_change;
+pub mod zone;
 
 pub use moment::Moment;
 pub use run::{Run, RunId, RunState};

@@ -43,7 +43,7 @@ impl Moment {
     #[must_use]
     pub fn day_in(self, zone: &str) -> Self {
         let Ok(at) = jiff::Timestamp::from_millisecond(self.0) else { return self };
-        let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let zone = super::zone::find(zone).unwrap_or(jiff::tz::TimeZone::UTC);
         let midnight = at.to_zoned(zone).date().to_zoned(jiff::tz::TimeZone::UTC);
         midnight.map_or(self, |midnight| Self(midnight.timestamp().as_millisecond()))
     }

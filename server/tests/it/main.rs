@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod clocks;
 mod compat;
+mod cron;
 mod directions;
 mod dispatch;
 mod docs;

@@ -1,0 +1,30 @@
+//! The examples of docs/cron.md.
+
+use jiff::Timestamp;
+use taskcenter_server::core::{Moment, zone};
+
+use super::moments_after;
+
+/// The cells of a table row that holds an example: expression, zone, start, expected moments.
+fn example(line: &str) -> Option<(&str, &str, Timestamp, Vec<Timestamp>)> {
+    let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+    let [cron, zone, after, next] = cells[..] else { return None };
+    let next = next.split(", ").map(|at| at.parse().ok()).collect::<Option<_>>()?;
+    Some((cron.trim_matches('`'), zone, after.parse().ok()?, next))
+}
+
+#[test]
+fn the_examples_of_the_cron_page_are_true() {
+    let page = include_str!("../../../../docs/cron.md");
+    let examples: Vec<_> = page.lines().filter_map(example).collect();
+    assert!(examples.len() > 20, "{} examples", examples.len());
+    for (cron, name, after, next) in examples {
+        let expected: Vec<Moment> = next.iter().map(|at| Moment::from_ms(at.as_millisecond())).collect();
+        let zone = zone::find(name).expect("a zone");
+        assert_eq!(
+            moments_after(cron, zone, after, expected.len()),
+            expected,
+            "{cron} in {name} after {after}"
+        );
+    }
+}
