@@ -26,7 +26,8 @@ NAMES = {
     4: "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(),
     5: "SUN MON TUE WED THU FRI SAT".split(),
 }
-HALF_HOUR_CHANGES = ["Australia/Lord_Howe", "Australia/LHI"]
+# Zones whose clock changes by half an hour, or at a quarter to three.
+ODD_CHANGES = ["Australia/Lord_Howe", "Australia/LHI", "Pacific/Chatham", "NZ-CHAT"]
 BOUNDS = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
 
 
@@ -66,10 +67,10 @@ def is_interval(parts):
 
 
 def interval(parts, zone, after):
-    """Follows real time. cronsim walks whole hours, so half-hour changes are walked minute by minute here."""
+    """Follows real time. cronsim walks whole hours, so zones with odd changes are walked minute by minute here."""
     sim = CronSim(" ".join(parts), after)
     sim.fixup_tz, sim.dt = None, after
-    if str(zone) not in HALF_HOUR_CHANGES:
+    if str(zone) not in ODD_CHANGES:
         while True:
             yield int(next(sim).timestamp())
     start = int(after.timestamp())
