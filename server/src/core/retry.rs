@@ -41,7 +41,7 @@ impl RetryPolicy {
         if attempt >= self.max_attempts {
             return None;
         }
-        let doublings = attempt.saturating_sub(1).min(32);
+        let doublings = attempt.saturating_sub(1).min(63);
         Some(self.backoff_ms.saturating_mul(1 << doublings).min(self.max_backoff_ms))
     }
 }
@@ -55,6 +55,13 @@ mod tests {
         let policy = RetryPolicy { max_attempts: 4, backoff_ms: 100, max_backoff_ms: 250 };
         let pauses: Vec<_> = (1..=4).map(|attempt| policy.pause_after(attempt)).collect();
         assert_eq!(pauses, [Some(100), Some(200), Some(250), None]);
+    }
+
+    #[test]
+    fn a_pause_reaches_the_largest_maximum() {
+        let policy = RetryPolicy { max_attempts: 1_000, backoff_ms: 1, max_backoff_ms: MAX_PAUSE_MS };
+        assert!(policy.is_valid());
+        assert_eq!(policy.pause_after(36), Some(MAX_PAUSE_MS));
     }
 
     #[test]

@@ -27,12 +27,15 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Returns the first moment at or after `anchor`, if any.
-    pub fn first(&self, anchor: Moment) -> Option<Moment> {
+    /// Returns the first moment from `now` on. A schedule begins at `start_at`, or at `now` without one;
+    /// the grid of `every` begins there too, even if `start_at` is in the past. `None`: no moment exists.
+    pub fn first(&self, start_at: Option<Moment>, now: Moment) -> Option<Moment> {
+        let start = start_at.unwrap_or(now);
         match self {
-            Self::Once | Self::Every { .. } => Some(anchor),
+            Self::Once => Some(start.max(now)),
+            Self::Every { period_ms } => within_calendar(on_grid(start, *period_ms, now)),
             Self::Cron { expression, zone } => {
-                within_calendar(CronRule::parse(expression, zone).ok()?.first(anchor)?)
+                within_calendar(CronRule::parse(expression, zone).ok()?.first(start.max(now))?)
             }
         }
     }
@@ -64,7 +67,30 @@ impl Rule {
     }
 }
 
+/// Returns the first moment at or after `now` of the grid that begins at `origin`.
+pub fn on_grid(origin: Moment, period_ms: i64, now: Moment) -> Moment {
+    let passed_ms = now.since(origin).max(0);
+    let periods = passed_ms / period_ms + i64::from(passed_ms % period_ms > 0);
+    origin.plus_ms(periods.saturating_mul(period_ms))
+}
+
 /// Removes moments after the year 9999: not every store and client can represent them.
 fn within_calendar(moment: Moment) -> Option<Moment> {
     (moment <= Moment::NEVER).then_some(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_rate_keeps_the_grid_of_a_start_in_the_past() {
+        let every = Schedule::Every { period_ms: 900_000 };
+        let at = |ms| Moment::from_ms(ms);
+        assert_eq!(every.first(Some(at(180_000)), at(6_210_000)), Some(at(6_480_000)));
+        assert_eq!(every.first(Some(at(180_000)), at(1_080_000)), Some(at(1_080_000)), "on the grid");
+        assert_eq!(every.first(Some(at(180_000)), at(0)), Some(at(180_000)), "the start is ahead");
+        assert_eq!(every.first(None, at(77)), Some(at(77)));
+        assert_eq!(every.first(Some(at(0)), Moment::from_ms(i64::MAX)), None, "beyond the calendar");
+    }
 }

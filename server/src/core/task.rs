@@ -138,14 +138,9 @@ pub struct PastRev {
 }
 
 impl Task {
-    /// Returns the moment at which the schedule starts: the later of `start_at` and `anchored_at`.
-    pub fn anchor(&self) -> Moment {
-        self.start_at.map_or(self.anchored_at, |start| start.max(self.anchored_at))
-    }
-
     /// Returns the first moment, if one exists before the end.
     pub fn first_due(&self) -> Option<Moment> {
-        self.within_end(self.schedule.first(self.anchor()))
+        self.within_end(self.schedule.first(self.start_at, self.anchored_at))
     }
 
     /// Returns the moment after `due`, after a total of `fired` fires.

@@ -2,6 +2,7 @@
 
 use super::misfire::{Misfire, MisfirePolicy, Step};
 use super::run::Stretch;
+use super::schedule::on_grid;
 use super::submission::{InvalidSubmission, Submission};
 use super::{Moment, Schedule, Task, TaskState};
 
@@ -90,8 +91,9 @@ fn missed(task: &Task, now: Moment) -> Option<Missed> {
     }
 }
 
-/// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged,
-/// the task keeps its next moment; otherwise its schedule starts again at `now`.
+/// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged, the task
+/// keeps its next moment. If only the period of a task that has fired changes, the new period counts from
+/// the last moment. Otherwise the schedule starts again, at `start_at` or `now`.
 ///
 /// # Errors
 /// [`CannotChange::Over`] for a finished or cancelled task, [`CannotChange::Invalid`] for a
@@ -135,7 +137,37 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
     if max_fires.is_some_and(|max| next.fired_count >= max) {
         return Err(InvalidSubmission::MaxFiresReached(next.fired_count).into());
     }
-    Ok(Task { schedule, start_at, end_at, max_fires, anchored_at, next_due_at, ..next })
+    let edited = Task { schedule, start_at, end_at, max_fires, anchored_at, next_due_at, ..next };
+    Ok(match new_period(task, &edited) {
+        Some((last, period_ms)) => {
+            Task { next_due_at: next_of_period(&edited, last, period_ms, now)?, ..edited }
+        }
+        None => edited,
+    })
+}
+
+/// Returns the last moment of the task and the new period, where an edit gives a task that has fired another
+/// period and leaves its start.
+fn new_period(task: &Task, edited: &Task) -> Option<(Moment, i64)> {
+    match (&task.schedule, &edited.schedule) {
+        (Schedule::Every { .. }, Schedule::Every { period_ms }) if task.start_at == edited.start_at => {
+            Some((task.last_due_at?, *period_ms))
+        }
+        _ => None,
+    }
+}
+
+fn next_of_period(
+    edited: &Task,
+    last: Moment,
+    period_ms: i64,
+    now: Moment,
+) -> Result<Option<Moment>, InvalidSubmission> {
+    let next = on_grid(last, period_ms, now.max(last.plus_ms(1)));
+    match edited.end_at {
+        Some(end) if next > end => Err(InvalidSubmission::NeverDue),
+        _ => Ok(Some(next)),
+    }
 }
 
 type Times<'a> = (&'a Schedule, Option<Moment>, Option<Moment>, Option<u64>);
@@ -158,6 +190,20 @@ mod tests {
     fn every_second() -> Task {
         let definition = definition(Schedule::Every { period_ms: 1_000 });
         definition.accept(TaskId::new(uuid::Uuid::nil()), NOW).unwrap()
+    }
+
+    #[test]
+    fn another_period_counts_from_the_last_moment() {
+        let fired = Task { last_due_at: Some(NOW), next_due_at: Some(NOW.plus_ms(1_000)), ..every_second() };
+        let edit_at = |after_ms, period_ms| {
+            let definition = definition(Schedule::Every { period_ms });
+            edit(&fired, definition, &[], NOW.plus_ms(after_ms)).unwrap().next_due_at
+        };
+        assert_eq!(edit_at(300, 2_000), Some(NOW.plus_ms(2_000)));
+        assert_eq!(edit_at(900, 200), Some(NOW.plus_ms(1_000)), "moments in the past do not fire");
+        let unfired =
+            edit(&every_second(), definition(Schedule::Every { period_ms: 5 }), &[], NOW.plus_ms(3));
+        assert_eq!(unfired.unwrap().next_due_at, Some(NOW.plus_ms(3)), "a new schedule starts now");
     }
 
     #[test]

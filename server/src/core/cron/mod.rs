@@ -47,7 +47,7 @@ impl CronRule {
     pub fn parse(expression: &str, default_zone: &str) -> Result<Self, InvalidCron> {
         if expression.len() > MAX_BYTES {
             return refuse(format!(
-                "the expression has {} bytes; at most {MAX_BYTES} are allowed",
+                "the cron expression has {} bytes: shorten it to at most {MAX_BYTES}",
                 expression.len()
             ));
         }
@@ -115,20 +115,26 @@ fn split_zone<'a>(expression: &'a str, default_zone: &'a str) -> Result<(&'a str
     };
     match prefixed.split_once(char::is_whitespace) {
         Some((zone, rest)) => Ok((zone, rest.trim())),
-        None => refuse("nothing follows the time zone: add the fields, such as \"0 9 * * *\""),
+        None => refuse("no fields follow the time zone: write TZ=Area/City and then the fields"),
     }
 }
 
 fn find_zone(name: &str) -> Result<TimeZone, InvalidCron> {
-    TimeZone::get(name).or_else(|_| {
-        refuse(format!("unknown time zone {:?}: use an IANA name such as \"Asia/Shanghai\"", shorten(name)))
-    })
+    zone::find(name).map_or_else(
+        || {
+            refuse(format!(
+                "unknown time zone {:?}: use an IANA name such as \"Asia/Shanghai\"",
+                shorten(name)
+            ))
+        },
+        Ok,
+    )
 }
 
 /// Splits an expression into its fields, seconds first.
 fn split_fields(text: &str) -> Result<Vec<&str>, InvalidCron> {
     let fields = match text.to_ascii_lowercase().as_str() {
-        "" => return refuse("the expression is empty: write 5 fields, such as \"0 9 * * *\""),
+        "" => return refuse("the cron expression is empty: write 5 fields such as 0 9 * * *"),
         "@yearly" | "@annually" => "0 0 1 1 *",
         "@monthly" => "0 0 1 * *",
         "@weekly" => "0 0 * * 0",
@@ -136,7 +142,7 @@ fn split_fields(text: &str) -> Result<Vec<&str>, InvalidCron> {
         "@hourly" => "0 * * * *",
         nickname if nickname.starts_with('@') => {
             return refuse(format!(
-                "unknown nickname {:?}: use @yearly, @monthly, @weekly, @daily, @hourly or @every 1h30m",
+                "unknown nickname {}: use @yearly, @monthly, @weekly, @daily, @hourly or @every",
                 shorten(text)
             ));
         }
@@ -148,20 +154,25 @@ fn split_fields(text: &str) -> Result<Vec<&str>, InvalidCron> {
         6 | MOST_FIELDS => {}
         n => {
             return refuse(format!(
-                "{n} fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
+                "{n} fields: write 5, or 6 with leading seconds, or 7 with trailing years"
             ));
         }
     }
     Ok(fields)
 }
 
-/// Go's duration grammar (`1h30m`, `90s`, `1.5h`), which the old server's clients write. At least one second, and whole ones.
+/// Parses a Go duration (`1h30m`, `90s`, `1.5h`), the format of v1 clients. Rounds to whole
+/// seconds, at least one.
 fn parse_period(text: &str) -> Result<i64, InvalidCron> {
-    let bad = || InvalidCron(format!("@every {text:?} is not a duration such as 1h30m"));
+    let invalid = || {
+        InvalidCron(format!(
+            "@every {text:?} is not a duration: write hours, minutes and seconds such as 1h30m"
+        ))
+    };
     let (mut rest, mut total_ms) = (text, 0.0);
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         let unit_len =
             rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
         let unit_ms = match &rest[digits..digits + unit_len] {
@@ -169,15 +180,17 @@ fn parse_period(text: &str) -> Result<i64, InvalidCron> {
             "m" => 60_000.0,
             "s" => 1_000.0,
             "ms" => 1.0,
-            _ => return Err(bad()),
+            _ => return Err(invalid()),
         };
         total_ms += number * unit_ms;
         rest = &rest[digits + unit_len..];
     }
     let seconds = (total_ms / 1000.0).round() as i64;
     match seconds {
-        ..1 => refuse("@every needs at least 1s"),
-        _ if seconds >= Moment::NEVER.sec() => refuse("@every is longer than any calendar"),
+        ..1 => refuse("@every is shorter than one second: write at least 1s"),
+        _ if seconds >= Moment::NEVER.sec() => {
+            refuse("@every reaches beyond the year 9999: write a shorter duration")
+        }
         _ => Ok(seconds * 1_000),
     }
 }
