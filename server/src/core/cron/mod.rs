@@ -391,10 +391,7 @@ mod tests {
         assert_eq!(error("0 25 * * *"), "hour: \"25\" is not between 0 and 23");
         assert_eq!(error(", * * * *"), "minute: the list \",\" has an empty item: remove the extra comma");
         assert_eq!(error("0 9 * MON *"), "month: \"MON\" is not between 1 and 12, or a name from JAN to DEC");
-        assert_eq!(
-            error("* * *"),
-            "3 fields; 5 are needed, or 6 with leading seconds, or 7 with years as well"
-        );
+        assert_eq!(error("* * *"), "3 fields: write 5, or 6 with leading seconds, or 7 with trailing years");
     }
 
     #[test]
