@@ -9,7 +9,7 @@ use taskcenter_server::compat::Compat;
 use taskcenter_server::compat::taskdash::{Reply, Taken, ask_waiting, take};
 
 use super::mutate::each;
-use crate::compat::Desk;
+use crate::compat::TestServer;
 use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
 
@@ -17,7 +17,7 @@ use crate::store::memory::MemoryFixture;
 #[tokio::test]
 async fn messages_of_the_board() {
     let fixture = MemoryFixture::open().await;
-    let desk = Desk::on(&fixture, Compat::default().all_on());
+    let desk = TestServer::new(&fixture, Compat::default().all_on());
     let mut accepted = 0;
     each("board", 1_500, async |input| {
         let (topic, body) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(0));
@@ -43,7 +43,7 @@ async fn messages_of_the_board() {
 async fn replies_of_task_services() {
     const SERVICE: &[u8] = br#"{"URL":"http://a.example:8080","Name":"n"}"#;
     let fixture = MemoryFixture::open().await;
-    let desk = Desk::on(&fixture, Compat::default().all_on());
+    let desk = TestServer::new(&fixture, Compat::default().all_on());
     let service = &desk.stage.service;
     let replies = Arc::new(AtomicUsize::new(0));
     each("replies", 400, async |input| {

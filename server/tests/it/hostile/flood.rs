@@ -164,7 +164,7 @@ async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
     let refused = front.send(Method::GET, "/v1/tasks", &[], "").await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
     assert_eq!(
-        crate::http::told(crate::http::answer(refused).await),
+        crate::http::parse_problem(crate::http::status_and_body(refused).await),
         crate::http::refusal(429, "too_many_requests")
     );
     for prefix in PREFIXES {

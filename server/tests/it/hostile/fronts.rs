@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::inject::{WORDS, path, structures};
 use super::{AS_SHIPPED, Front};
-use crate::http::with;
+use crate::http::with_changes as with;
 use crate::store::Fixture;
 
 /// An entry, a body that it takes, and what its refusal of a field holds.

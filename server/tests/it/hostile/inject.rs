@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{AS_SHIPPED, Front};
-use crate::http::{NOW_SEC, once, with};
+use crate::http::{NOW_SEC, one_shot as once, with_changes as with};
 use crate::store::Fixture;
 
 /// Text that means something to a query language, and nothing here.

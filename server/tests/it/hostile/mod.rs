@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{LIMITS, NOW, Server, Setup, answer};
+use crate::http::{LIMITS, NOW, Server, Setup, status_and_body as answer};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
 

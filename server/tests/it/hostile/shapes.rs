@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::state;
-use crate::http::front_routes::every_front_route;
+use crate::http::legacy_routes::every_legacy_route;
 use crate::http::{LIMITS, PREFIXES};
 use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
@@ -170,7 +170,7 @@ async fn every_route(target: &Target) -> Vec<(Method, String)> {
     let peer = Peer(Ipv4Addr::LOCALHOST.into());
     let request = Request::builder().uri("/v1/openapi.json").extension(peer).body(Body::empty()).unwrap();
     let document = target.answer(request).await.json();
-    let mut all = every_front_route();
+    let mut all = every_legacy_route();
     for (path, item) in document["paths"].as_object().expect("the document has paths") {
         let methods = item.as_object().unwrap().keys();
         all.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));

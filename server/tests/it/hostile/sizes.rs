@@ -6,7 +6,9 @@ use taskcenter_server::core::submission::MAX_DATA_BYTES;
 use tokio::io::AsyncWriteExt;
 
 use super::{AS_SHIPPED, ENTRIES, FRONT_ENTRIES, Front, exchange, rest, statuses};
-use crate::http::{LIMITS, NOW_SEC, field, once, told, with};
+use crate::http::{
+    LIMITS, NOW_SEC, invalid_field as field, one_shot as once, parse_problem as told, with_changes as with,
+};
 use crate::store::Fixture;
 
 /// The field that a refusal names, in either shape.

@@ -1,4 +1,4 @@
-//! Who gets in: every route by every kind of token, limits to tags, and the end of tokens.
+//! Access control: every route with every kind of token, tokens limited to tags, and expiry.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -10,34 +10,40 @@ use taskcenter_server::engine::service::{AccessSettings, Required};
 use taskcenter_server::http::{Peer, router};
 use tower::ServiceExt as _;
 
-use super::front_routes::every_front_route;
-use super::{LIMITS, NOW, PREFIXES, Server, Setup, answer, told, with_server};
+use super::legacy_routes::every_legacy_route;
+use super::{LIMITS, NOW, PREFIXES, Server, Setup, parse_problem, status_and_body, with_server};
 
-/// A call with it comes from somebody else than the peer, as far as the server can tell.
+/// A request with this header counts as forwarded: the peer is not the client.
 const FORWARDED: (&str, &str) = ("x-forwarded-for", "203.0.113.9");
 const SCOPES: [&str; 4] = ["task:read", "task:write", "run:pull", "admin"];
 
-/// Makes a token; its text.
+/// Creates a token and returns its text.
 async fn issue(server: &Server, body: &Value) -> String {
     let (status, issued) = server.post("/v1/tokens", body).await;
     assert_eq!(status, 201, "{issued}");
-    issued["token"].as_str().expect("it has a text").to_owned()
+    issued["token"].as_str().expect("the answer holds the token").to_owned()
 }
 
-async fn ask(server: &Server, method: Method, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+async fn request_from_elsewhere(
+    server: &Server,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: &Value,
+) -> (u16, Value) {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![FORWARDED];
     headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
-    server.ask(method, path, &headers, body).await
+    server.request(method, path, &headers, body).await
 }
 
-/// A route with the scope that it takes, by the rule that the manual tells.
+/// A route and the scope that it requires, as the manual documents it.
 struct Route {
     method: Method,
     path: String,
     scope: &'static str,
-    /// A front for older systems' clients, which answers in a way of its own and takes no limited token.
-    is_front: bool,
+    /// A route of a legacy API. Its errors have a format of their own, and it refuses limited tokens.
+    is_legacy: bool,
 }
 
 fn scope_of(method: &Method, path: &str) -> &'static str {
@@ -51,8 +57,8 @@ fn scope_of(method: &Method, path: &str) -> &'static str {
     }
 }
 
-/// A path of this pattern, of something that is not there.
-fn filled(pattern: &str) -> String {
+/// Fills the parameters of a path pattern with ids that do not exist.
+fn fill_in(pattern: &str) -> String {
     let ids = pattern.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r");
     let parts = ids.split('/').map(|part| if part.starts_with('{') { "n" } else { part });
     parts.collect::<Vec<_>>().join("/")
@@ -76,33 +82,34 @@ async fn routes(server: &Server) -> Vec<Route> {
     all.extend(["/metrics", "/docs", "/docs/", "/docs/index.css"].map(|path| (Method::GET, path.to_owned())));
     let own = all.into_iter().map(|(method, path)| {
         let scope = scope_of(&method, &path);
-        Route { method, path: filled(&path), scope, is_front: false }
+        Route { method, path: fill_in(&path), scope, is_legacy: false }
     });
-    own.chain(front_routes()).collect()
+    own.chain(legacy_routes()).collect()
 }
 
-fn front_routes() -> impl Iterator<Item = Route> {
-    let front = |(method, path): (Method, String)| Route {
+fn legacy_routes() -> impl Iterator<Item = Route> {
+    let legacy = |(method, path): (Method, String)| Route {
         method,
-        path: filled(&path),
+        path: fill_in(&path),
         scope: "task:write",
-        is_front: true,
+        is_legacy: true,
     };
-    every_front_route().into_iter().map(front)
+    every_legacy_route().into_iter().map(legacy)
 }
 
-/// What [`status`] says of a front that was reached, whatever it answered.
+/// Returned by [`status`] when a legacy API answered, whatever the answer.
 const REACHED: u16 = 200;
 
-/// The status, when a token is sent from elsewhere; a refusal is whole and in the shape of its family.
+/// Sends a request with this token from another host and returns the status. Asserts that a refusal
+/// has the format of its API.
 async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![FORWARDED];
     headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
     let response = server.send_with(route.method.clone(), &route.path, &headers, &json!({})).await;
     let status = response.status().as_u16();
-    if route.is_front && !response.headers().contains_key("www-authenticate") {
-        // Only the server's own refusals are problems: this one is the front's word, which may be a 403 as well.
+    if route.is_legacy && !response.headers().contains_key("www-authenticate") {
+        // The legacy API itself answered, possibly with a 403. Its answers are never problems.
         let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap());
         assert_ne!(kind, Some("application/problem+json"), "{} {}: {status}", route.method, route.path);
         return REACHED;
@@ -110,19 +117,19 @@ async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
     if status == 401 || status == 403 {
         assert!(response.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer "));
         let legacy = PREFIXES.iter().any(|prefix| route.path.starts_with(prefix));
-        let (_, body) = answer(response).await;
+        let (_, body) = status_and_body(response).await;
         assert!(legacy == (body["err"] == status), "{body}");
         assert!(token.is_none_or(|token| !body.to_string().contains(token)), "{body}");
     }
     status
 }
 
-fn covers(held: &str, needed: &str) -> bool {
-    held == needed || held == "admin" || (held, needed) == ("task:write", "task:read")
+fn covers(granted: &str, required: &str) -> bool {
+    granted == required || granted == "admin" || (granted, required) == ("task:write", "task:read")
 }
 
 #[tokio::test]
-async fn every_route_refuses_no_token_a_bad_one_an_expired_one_and_one_of_another_scope() {
+async fn every_route_refuses_missing_invalid_expired_and_out_of_scope_tokens() {
     Setup { legacy_apis: Compat::default().all_on(), ..Setup::default() }
         .with_server(async |server| {
             let mut by_scope = Vec::new();
@@ -139,8 +146,8 @@ async fn every_route_refuses_no_token_a_bad_one_an_expired_one_and_one_of_anothe
             let unknown = format!("tc_{}_{}", "0".repeat(16), "0".repeat(64));
 
             let routes = routes(server).await;
-            assert!(routes.len() >= 80, "{} are not all routes", routes.len());
-            let mut asked = 0;
+            assert!(routes.len() >= 80, "{} routes are fewer than the API has", routes.len());
+            let mut requests = 0;
             for route in &routes {
                 let at = format!("{} {}", route.method, route.path);
                 for bad in [None, Some("nonsense"), Some(&*unknown), Some(&*forged), Some(&*expired)] {
@@ -152,24 +159,25 @@ async fn every_route_refuses_no_token_a_bad_one_an_expired_one_and_one_of_anothe
                     assert_eq!(status != 403, allowed, "{at} with {scope}: {status}");
                     assert_ne!(status, 401, "{at} with {scope}");
                 }
-                if route.is_front {
+                if route.is_legacy {
                     assert_eq!(status(server, route, Some(&limited)).await, 403, "{at} with a limited token");
                 }
-                asked += 5 + by_scope.len();
+                requests += 5 + by_scope.len();
             }
-            println!("{} routes, {asked} calls", routes.len());
+            println!("{} routes, {requests} requests", routes.len());
         })
         .await;
 }
 
 #[tokio::test]
-async fn the_probes_are_open_and_what_is_not_there_is_told_to_nobody() {
+async fn probes_need_no_token_and_unknown_routes_need_one() {
     with_server(async |server| {
         for path in ["/livez", "/readyz"] {
             let response = server.send_with(Method::GET, path, &[FORWARDED], &json!({})).await;
             assert_ne!(response.status(), 401, "{path}");
         }
-        let (status, _) = ask(server, Method::GET, "/no/such/route", None, &json!({})).await;
+        let (status, _) =
+            request_from_elsewhere(server, Method::GET, "/no/such/route", None, &json!({})).await;
         assert_eq!(status, 401);
         assert_eq!(server.get("/no/such/route").await.0, 404);
     })
@@ -177,14 +185,15 @@ async fn the_probes_are_open_and_what_is_not_there_is_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn on_this_machine_a_token_is_not_needed_but_one_that_is_brought_must_hold() {
+async fn a_token_is_optional_on_loopback_but_must_be_valid_if_sent() {
     with_server(async |server| {
         assert_eq!(server.get("/v1/tasks").await.0, 200);
         let bad = [("authorization", "Bearer nonsense")];
-        let (status, code, _) = told(server.ask(Method::GET, "/v1/tasks", &bad, &json!({})).await);
+        let (status, code, _) =
+            parse_problem(server.request(Method::GET, "/v1/tasks", &bad, &json!({})).await);
         assert_eq!((status, code.as_str()), (401, "unauthorized"));
         for header in [("forwarded", "for=x"), ("origin", "http://elsewhere.example"), ("x-real-ip", "x")] {
-            let (status, problem) = server.ask(Method::GET, "/v1/tasks", &[header], &json!({})).await;
+            let (status, problem) = server.request(Method::GET, "/v1/tasks", &[header], &json!({})).await;
             assert_eq!(status, 401, "{header:?}");
             assert!(problem["detail"].as_str().unwrap().contains("taskcenter token add"), "{problem}");
         }
@@ -192,15 +201,15 @@ async fn on_this_machine_a_token_is_not_needed_but_one_that_is_brought_must_hold
     .await;
 }
 
-/// What a caller from `peer` hears who brings no token.
-async fn from(server: &Server, peer: &str, method: Method, path: &str) -> u16 {
+/// Returns the status of a request from `peer` without a token.
+async fn status_from(server: &Server, peer: &str, method: Method, path: &str) -> u16 {
     let routes = router(server.state.clone(), LIMITS, Box::new(|routes| routes));
     let request = Request::builder().method(method).uri(path).extension(Peer(peer.parse().unwrap()));
     routes.oneshot(request.body(Body::from("{}")).unwrap()).await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
-async fn a_trusted_network_needs_no_token_and_is_no_admin() {
+async fn a_trusted_network_needs_no_token_but_has_no_admin_scope() {
     let trusting = |required| AccessSettings {
         required,
         trusted: vec!["10.1.0.0/16".to_owned()],
@@ -218,7 +227,7 @@ async fn a_trusted_network_needs_no_token_and_is_no_admin() {
                 ("127.0.0.1", Method::GET, "/v1/tokens", 200),
             ] {
                 assert_eq!(
-                    from(server, peer, method.clone(), path).await,
+                    status_from(server, peer, method.clone(), path).await,
                     status,
                     "{method} {path} from {peer}"
                 );
@@ -227,13 +236,13 @@ async fn a_trusted_network_needs_no_token_and_is_no_admin() {
         .await;
     Setup { access: trusting(Required::Always), ..Setup::default() }
         .with_server(async |server| {
-            assert_eq!(from(server, "10.1.2.3", Method::GET, "/v1/tasks").await, 401);
+            assert_eq!(status_from(server, "10.1.2.3", Method::GET, "/v1/tasks").await, 401);
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_does() {
+async fn only_a_trusted_network_uses_the_legacy_apis_without_a_token() {
     for (required, peer, reached) in [
         (Required::OffLoopback, "10.1.2.3", true),
         (Required::OffLoopback, "127.0.0.1", true),
@@ -249,8 +258,8 @@ async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_d
                 let fronts = Compat::default().all_on();
                 let routes =
                     router(server.state.clone(), LIMITS, Box::new(move |routes| mount(routes, &fronts)));
-                let mut asked = 0;
-                for Route { method, path, .. } in front_routes() {
+                let mut requests = 0;
+                for Route { method, path, .. } in legacy_routes() {
                     let request = Request::builder().method(&method).uri(&path);
                     let request =
                         request.extension(Peer(peer.parse().unwrap())).body(Body::from("{}")).unwrap();
@@ -262,16 +271,16 @@ async fn a_trusted_network_reaches_every_front_without_a_token_and_nobody_else_d
                         !reached,
                         "{method} {path} from {peer}, {required:?}"
                     );
-                    asked += 1;
+                    requests += 1;
                 }
-                assert!(asked >= 33, "{asked}");
+                assert!(requests >= 33, "{requests}");
             })
             .await;
     }
 }
 
 #[tokio::test]
-async fn where_one_is_always_demanded_the_configured_one_is_the_first() {
+async fn if_tokens_are_always_required_the_configured_one_creates_the_first() {
     let token = "any text can be the token of a configuration";
     // printf %s "$token" | sha256sum
     let sha256 = "be0ae88123f34714b2667a14a6314cd85548c6b9eaf197d417892d340ad6e78e";
@@ -283,7 +292,7 @@ async fn where_one_is_always_demanded_the_configured_one_is_the_first() {
     Setup { access, ..Setup::default() }
         .with_server(async |server| {
             assert_eq!(server.get("/v1/tasks").await.0, 401);
-            let (status, issued) = ask(
+            let (status, issued) = request_from_elsewhere(
                 server,
                 Method::POST,
                 "/v1/tokens",
@@ -293,8 +302,16 @@ async fn where_one_is_always_demanded_the_configured_one_is_the_first() {
             .await;
             assert_eq!(status, 201, "{issued}");
             let text = issued["token"].as_str().unwrap();
-            assert_eq!(ask(server, Method::GET, "/v1/tasks", Some(text), &json!({})).await.0, 200);
-            assert_eq!(ask(server, Method::GET, "/v1/tasks", Some("any text"), &json!({})).await.0, 401);
+            assert_eq!(
+                request_from_elsewhere(server, Method::GET, "/v1/tasks", Some(text), &json!({})).await.0,
+                200
+            );
+            assert_eq!(
+                request_from_elsewhere(server, Method::GET, "/v1/tasks", Some("any text"), &json!({}))
+                    .await
+                    .0,
+                401
+            );
         })
         .await;
 }
@@ -305,7 +322,7 @@ fn digest(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_kept_as_a_digest_and_listed_without_its_secret() {
+async fn a_token_is_stored_as_a_digest_and_listed_without_its_secret() {
     with_server(async |server| {
         let body =
             json!({"name": "shop", "scopes": ["run:pull", "task:read", "run:pull"], "tags": ["b", "a"]});
@@ -331,7 +348,7 @@ async fn a_token_is_kept_as_a_digest_and_listed_without_its_secret() {
 }
 
 #[tokio::test]
-async fn a_token_that_makes_no_sense_is_refused_by_its_field() {
+async fn an_invalid_token_request_is_refused_with_the_name_of_the_field() {
     with_server(async |server| {
         for (body, field) in [
             (json!({"name": "", "scopes": ["admin"]}), "name"),
@@ -342,26 +359,31 @@ async fn a_token_that_makes_no_sense_is_refused_by_its_field() {
             (json!({"name": "n", "scopes": ["admin"], "expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
             (json!({"name": "n", "scopes": ["admin"], "secret": "mine"}), "secret"),
         ] {
-            assert_eq!(told(server.post("/v1/tokens", &body).await), super::field(field), "{body}");
+            assert_eq!(
+                parse_problem(server.post("/v1/tokens", &body).await),
+                super::invalid_field(field),
+                "{body}"
+            );
         }
         assert_eq!(server.get("/v1/tokens").await.1, json!({"tokens": []}));
     })
     .await;
 }
 
-pub async fn a_revoked_token_is_refused_here_at_once_and_on_other_nodes_within_two_seconds(here: &Server) {
+pub async fn a_revoked_token_is_refused_at_once_and_by_other_nodes_within_two_seconds(here: &Server) {
     let there = Setup::default().start(here.store.clone(), here.records.clone()).await;
     let text = issue(here, &json!({"name": "n", "scopes": ["task:read"]})).await;
-    let asked =
-        async |server: &Server| ask(server, Method::GET, "/v1/tasks", Some(&text), &json!({})).await.0;
-    assert_eq!((asked(here).await, asked(&there).await), (200, 200));
+    let status_of = async |server: &Server| {
+        request_from_elsewhere(server, Method::GET, "/v1/tasks", Some(&text), &json!({})).await.0
+    };
+    assert_eq!((status_of(here).await, status_of(&there).await), (200, 200));
     let (_, list) = here.get("/v1/tokens").await;
     let path = format!("/v1/tokens/{}", list["tokens"][0]["id"].as_str().unwrap());
-    assert_eq!(here.ask(Method::DELETE, &path, &[], &json!({})).await.0, 200);
-    assert_eq!(asked(here).await, 401);
+    assert_eq!(here.request(Method::DELETE, &path, &[], &json!({})).await.0, 200);
+    assert_eq!(status_of(here).await, 401);
     there.clock.set(NOW.plus_ms(2_000));
-    assert_eq!(asked(&there).await, 401);
-    assert_eq!(here.ask(Method::DELETE, &path, &[], &json!({})).await.0, 404);
+    assert_eq!(status_of(&there).await, 401);
+    assert_eq!(here.request(Method::DELETE, &path, &[], &json!({})).await.0, 404);
     there.stop().await;
 }
 
@@ -382,7 +404,7 @@ async fn with_limited_token(test: impl AsyncFnOnce(&Server, &str)) {
     .await;
 }
 
-/// In alphabetical order: what is made in one millisecond lies in any.
+/// Returns the names in alphabetical order: tasks of the same millisecond have no order.
 fn names(list: &Value) -> Vec<&str> {
     let tasks = list["tasks"].as_array().unwrap().iter();
     let mut names: Vec<_> = tasks.map(|task| task["name"].as_str().unwrap()).collect();
@@ -391,9 +413,11 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_limited_token_lists_what_it_reaches_page_by_page() {
+async fn a_limited_token_lists_the_tasks_of_its_tags_page_by_page() {
     with_limited_token(async |server, token| {
-        let get = async |path: &str| ask(server, Method::GET, path, Some(token), &json!({})).await;
+        let get = async |path: &str| {
+            request_from_elsewhere(server, Method::GET, path, Some(token), &json!({})).await
+        };
         let (_, all) = get("/v1/tasks").await;
         assert_eq!(names(&all), ["mail", "mail", "order", "order"]);
         let (_, first) = get("/v1/tasks?limit=3").await;
@@ -405,16 +429,16 @@ async fn a_limited_token_lists_what_it_reaches_page_by_page() {
         assert_eq!((ids(&first).len(), rest["next_cursor"].is_null()), (3, true));
         assert_eq!([ids(&first), ids(&rest)].concat(), ids(&all), "newest first");
         assert_eq!(names(&get("/v1/tasks?name=mail").await.1), ["mail", "mail"]);
-        assert_eq!(told(get("/v1/tasks?name=secret").await).1, "forbidden");
-        assert_eq!(told(get("/v1/runs?tag=secret").await).1, "forbidden");
+        assert_eq!(parse_problem(get("/v1/tasks?name=secret").await).1, "forbidden");
+        assert_eq!(parse_problem(get("/v1/runs?tag=secret").await).1, "forbidden");
         assert_eq!(get("/v1/api/query-task-by-name?name=secret").await.0, 403);
-        assert_eq!(told(get("/metrics").await).1, "forbidden");
+        assert_eq!(parse_problem(get("/metrics").await).1, "forbidden");
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
+async fn a_limited_token_does_not_find_tasks_of_other_tags() {
     with_limited_token(async |server, token| {
         let (_, list) = server.get("/v1/tasks?name=secret").await;
         let id = list["tasks"][0]["id"].as_str().unwrap().to_owned();
@@ -422,7 +446,7 @@ async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
             let headers = [("authorization", format!("Bearer {token}")), ("if-match", "*".to_owned())];
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            server.ask(method, path, &headers, body).await
+            server.request(method, path, &headers, body).await
         };
         let of = |end: &str| format!("/v1/tasks/{id}{end}");
         for (method, path) in [
@@ -434,7 +458,7 @@ async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
             (Method::POST, of("/cancel")),
             (Method::POST, of("/trigger")),
         ] {
-            let answer = told(call(method.clone(), &path, &json!({"data": "mine"})).await);
+            let answer = parse_problem(call(method.clone(), &path, &json!({"data": "mine"})).await);
             assert_eq!((answer.0, answer.1.as_str()), (404, "not_found"), "{method} {path}");
         }
         let (_, deleted) = call(Method::POST, "/v1/api/delete-task", &json!({"ids": [id]})).await;
@@ -447,19 +471,21 @@ async fn what_a_limited_token_does_not_reach_is_not_there_for_it() {
         assert_eq!(
             (task["state"].as_str(), task["rev"].as_u64()),
             (Some("active"), Some(1)),
-            "nothing came of it"
+            "the task is unchanged"
         );
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_limited_token_creates_and_renames_within_its_limits_only() {
+async fn a_limited_token_creates_and_renames_within_its_tags_only() {
     with_limited_token(async |server, token| {
-        let post = async |body: &Value| ask(server, Method::POST, "/v1/tasks", Some(token), body).await;
+        let post = async |body: &Value| {
+            request_from_elsewhere(server, Method::POST, "/v1/tasks", Some(token), body).await
+        };
         assert_eq!(post(&json!({"name": "mail"})).await.0, 201);
-        assert_eq!(told(post(&json!({"name": "secret"})).await).1, "forbidden");
-        assert_eq!(told(post(&json!({"name": "mail", "queue": "secret"})).await).1, "forbidden");
+        assert_eq!(parse_problem(post(&json!({"name": "secret"})).await).1, "forbidden");
+        assert_eq!(parse_problem(post(&json!({"name": "mail", "queue": "secret"})).await).1, "forbidden");
         let (_, several) = post(&json!({"tasks": [{"name": "order"}, {"name": "secret"}]})).await;
         let statuses: Vec<_> =
             several["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64()).collect();
@@ -468,9 +494,10 @@ async fn a_limited_token_creates_and_renames_within_its_limits_only() {
         let headers = [("authorization", format!("Bearer {token}")), ("if-match", "*".to_owned())];
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let renamed =
-            server.ask(Method::PATCH, &format!("/v1/tasks/{id}"), &headers, &json!({"name": "secret"})).await;
-        assert_eq!(told(renamed).1, "forbidden");
+        let renamed = server
+            .request(Method::PATCH, &format!("/v1/tasks/{id}"), &headers, &json!({"name": "secret"}))
+            .await;
+        assert_eq!(parse_problem(renamed).1, "forbidden");
     })
     .await;
 }
@@ -484,9 +511,9 @@ async fn a_limited_worker_pulls_from_its_queues_only() {
         let run = server.ready("data").await;
         let lease = |queue: &str| json!({"worker": "w", "queues": [queue], "limit": 1, "lease_ms": 60_000});
         let post = async |path: &str, token: &str, body: &Value| {
-            ask(server, Method::POST, path, Some(token), body).await
+            request_from_elsewhere(server, Method::POST, path, Some(token), body).await
         };
-        assert_eq!(told(post("/v1/runs/lease", &other, &lease("q")).await).1, "forbidden");
+        assert_eq!(parse_problem(post("/v1/runs/lease", &other, &lease("q")).await).1, "forbidden");
         assert_eq!(post("/v1/runs/lease", &other, &lease("*")).await.1["runs"], json!([]));
         let (_, leased) = post("/v1/runs/lease", &mine, &lease("q")).await;
         let leased = &leased["runs"][0];
@@ -509,7 +536,7 @@ async fn a_limited_worker_pulls_from_its_queues_only() {
 }
 
 #[test]
-fn the_tests_own_end_of_a_token_is_a_second_away() {
+fn the_expiry_that_the_tests_use_is_one_second_after_now() {
     let end: jiff::Timestamp = "2033-05-18T03:33:21Z".parse().unwrap();
     assert_eq!(Moment::from_ms(end.as_millisecond()), NOW.plus_ms(1_000));
 }

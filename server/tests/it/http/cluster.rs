@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::contract::{large_tasks_are_listed_page_by_page, setup_for_large_tasks};
 use super::faulty::CANARY;
-use super::{LIMITS, SHORT, Server, Setup, answer, once, refusal, told};
+use super::{LIMITS, SHORT, Server, Setup, one_shot, parse_problem, refusal, status_and_body};
 use crate::store::Fixture as _;
 use crate::store::mongo::MongoFixture;
 use crate::store::samples::unique;
@@ -41,7 +41,7 @@ async fn with_mongodb_at(uri: &str, limits: HttpLimits, test: impl AsyncFnOnce(&
 }
 
 #[tokio::test]
-async fn a_page_that_large_tasks_end_early_says_where_the_next_one_begins() {
+async fn a_page_cut_short_by_large_tasks_has_a_cursor() {
     with_server_as(setup_for_large_tasks(), large_tasks_are_listed_page_by_page).await;
 }
 
@@ -70,10 +70,10 @@ async fn a_mongodb_that_does_not_answer_is_answered_503_in_time() {
     with_mongodb_at(&uri, limits, async |server| {
         let response = server.send(Method::GET, "/v1/queues", "").await;
         assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(told(answer(response).await), refusal(503, "timeout"));
-        let response = server.send(Method::POST, "/v1/api/task", once().to_string()).await;
+        assert_eq!(parse_problem(status_and_body(response).await), refusal(503, "timeout"));
+        let response = server.send(Method::POST, "/v1/api/task", one_shot().to_string()).await;
         assert_eq!(response.headers()["retry-after"], "1");
-        let (status, reply) = answer(response).await;
+        let (status, reply) = status_and_body(response).await;
         assert_eq!((status, &reply["err"]), (503, &json!(503)));
     })
     .await;

@@ -1,4 +1,4 @@
-//! Section 1 of the contract, answer by answer, under both prefixes.
+//! The legacy task API, answer by answer, under both prefixes.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,10 +6,12 @@ use taskcenter_server::http::HttpLimits;
 
 use crate::store::lists::{LARGE, large_data};
 
-use super::{LIMITS, NOW, NOW_SEC, PREFIXES, Server, Setup, answer, once, with, with_server};
+use super::{
+    LIMITS, NOW, NOW_SEC, PREFIXES, Server, Setup, one_shot, status_and_body, with_changes, with_server,
+};
 
 #[tokio::test]
-async fn a_task_is_shown_as_it_was_handed_in() {
+async fn a_task_is_returned_as_it_was_created() {
     with_server(async |server| {
         let (start_time, end_time) = (NOW_SEC + 60, NOW_SEC + 6_000);
         let full = json!({
@@ -19,16 +21,16 @@ async fn a_task_is_shown_as_it_was_handed_in() {
         let cron =
             json!({"name": "订单", "type": 3, "data": "", "crontab": "TZ=Asia/Shanghai 1,5,3 * 1-10 * *"});
         for prefix in PREFIXES {
-            for task in [&full, &cron, &once()] {
+            for task in [&full, &cron, &one_shot()] {
                 let (status, reply) = server.post(&format!("{prefix}/task"), task).await;
-                let id = reply["taskid"].as_str().expect("the id is text").to_owned();
+                let id = reply["taskid"].as_str().expect("the id is a string").to_owned();
                 assert_eq!((status, &reply), (200, &json!({"taskid": id, "name": task["name"]})));
                 let absent = json!({
                     "_id": id, "crontab": "", "loop_time": 0, "loop_count": 0, "start_time": 0, "end_time": 0,
                     "max_runtime": 0, "ack": false, "created_at": NOW_SEC,
                 });
                 let shown = server.get(&format!("{prefix}/query-task-by-id?taskid={id}")).await;
-                assert_eq!(shown, (200, with(absent, task)));
+                assert_eq!(shown, (200, with_changes(absent, task)));
             }
         }
     })
@@ -36,7 +38,7 @@ async fn a_task_is_shown_as_it_was_handed_in() {
 }
 
 #[tokio::test]
-async fn the_grammar_of_the_contract_is_accepted() {
+async fn every_cron_syntax_of_the_contract_is_accepted() {
     with_server(async |server| {
         for crontab in [
             "1,5,3 * 1-10 * *",
@@ -53,16 +55,16 @@ async fn the_grammar_of_the_contract_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_second_live_task_with_name_and_data_is_the_first() {
+async fn a_second_live_task_with_the_same_name_and_data_returns_the_first() {
     with_server(async |server| {
-        let first = server.add(&once()).await;
-        assert_eq!(server.add(&with(once(), &json!({"start_time": NOW_SEC + 9}))).await, first);
-        let keyed = with(once(), &json!({"dedup_key": "k"}));
+        let first = server.add(&one_shot()).await;
+        assert_eq!(server.add(&with_changes(one_shot(), &json!({"start_time": NOW_SEC + 9}))).await, first);
+        let keyed = with_changes(one_shot(), &json!({"dedup_key": "k"}));
         let second = server.add(&keyed).await;
-        assert_ne!(second, first, "an explicit key takes the pair's place");
-        assert_eq!(server.add(&with(keyed, &json!({"data": "43"}))).await, second);
+        assert_ne!(second, first, "an explicit key replaces the pair of name and data");
+        assert_eq!(server.add(&with_changes(keyed, &json!({"data": "43"}))).await, second);
         server.post("/v1/api/delete-task", &json!({"ids": [first]})).await;
-        assert_ne!(server.add(&once()).await, first, "a deleted task frees its pair");
+        assert_ne!(server.add(&one_shot()).await, first, "a deleted task frees its pair of name and data");
     })
     .await;
 }
@@ -73,23 +75,23 @@ async fn the_content_type_does_not_matter() {
         for kind in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
             let request = server.client.post(format!("http://{}/v1/api/task", server.address));
             let response =
-                request.header("content-type", kind).body(once().to_string()).send().await.unwrap();
-            assert_eq!(answer(response).await.0, 200, "{kind}");
+                request.header("content-type", kind).body(one_shot().to_string()).send().await.unwrap();
+            assert_eq!(status_and_body(response).await.0, 200, "{kind}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn deleting_a_one_shot_reported_as_failed() {
+async fn deleting_a_one_shot_succeeds_also_when_repeated() {
     with_server(async |server| {
         for prefix in PREFIXES {
-            let id = server.add(&once()).await;
+            let id = server.add(&one_shot()).await;
             let ids = json!({"ids": [id, "0".repeat(32), "malformed", ""]});
             let deleted = server.post(&format!("{prefix}/delete-task"), &ids).await;
-            assert_eq!(deleted, (200, json!({"SucIds": [id]})), "unknown and malformed ids are left out");
+            assert_eq!(deleted, (200, json!({"SucIds": [id]})), "unknown and malformed ids are omitted");
             let again = server.post(&format!("{prefix}/delete-task"), &ids).await;
-            assert_eq!(again, (200, json!({"SucIds": [id]})), "the same again, had its answer been lost");
+            assert_eq!(again, (200, json!({"SucIds": [id]})), "a repeated delete returns the same answer");
             let shown = server.get(&format!("{prefix}/query-task-by-id?taskid={id}")).await;
             assert_eq!(shown, (404, json!({"err": 404, "msg": "not found"})));
         }
@@ -99,9 +101,9 @@ async fn deleting_a_one_shot_reported_as_failed() {
 
 pub async fn every_task_of_a_name_is_deleted(server: &Server) {
     for prefix in PREFIXES {
-        let first = server.add(&once()).await;
-        let second = server.add(&with(once(), &json!({"data": "43"}))).await;
-        server.add(&with(once(), &json!({"name": "another"}))).await;
+        let first = server.add(&one_shot()).await;
+        let second = server.add(&with_changes(one_shot(), &json!({"data": "43"}))).await;
+        server.add(&with_changes(one_shot(), &json!({"name": "another"}))).await;
         let path = format!("{prefix}/delete-task-by-name");
         let (status, reply) = server.post(&path, &json!({"name": "order.close"})).await;
         let mut ids: Vec<_> = reply["SucIds"].as_array().unwrap().clone();
@@ -114,12 +116,12 @@ pub async fn every_task_of_a_name_is_deleted(server: &Server) {
 }
 
 #[tokio::test]
-async fn no_paging() {
-    // The old server had none: it answered with every task of a name at once.
+async fn tasks_of_a_name_are_listed_page_by_page_or_all_at_once() {
+    // The old server had no pages: it returned every task of a name at once.
     with_server(async |server| {
         let mut ids = Vec::new();
         for n in 0..5 {
-            ids.push(server.add(&with(once(), &json!({"data": n.to_string()}))).await);
+            ids.push(server.add(&with_changes(one_shot(), &json!({"data": n.to_string()}))).await);
         }
         ids.sort_by(|one, other| other.cmp(one));
         for prefix in PREFIXES {
@@ -129,7 +131,7 @@ async fn no_paging() {
                 let response = server.send(Method::GET, &path, "").await;
                 let next =
                     response.headers().get("x-next-cursor").map(|next| next.to_str().unwrap().to_owned());
-                let (status, tasks) = answer(response).await;
+                let (status, tasks) = status_and_body(response).await;
                 assert_eq!(status, 200);
                 seen.extend(
                     tasks.as_array().unwrap().iter().map(|task| task["_id"].as_str().unwrap().to_owned()),
@@ -151,16 +153,17 @@ async fn no_paging() {
 }
 
 #[tokio::test]
-async fn more_tasks_than_are_read_at_a_time_are_one_page() {
+async fn a_page_may_hold_more_tasks_than_one_read_of_the_store() {
     with_server(async |server| {
-        let tasks: Vec<_> = (0..205).map(|n| with(once(), &json!({"data": n.to_string()}))).collect();
+        let tasks: Vec<_> =
+            (0..205).map(|n| with_changes(one_shot(), &json!({"data": n.to_string()}))).collect();
         for tasks in tasks.chunks(50) {
             futures_util::future::join_all(tasks.iter().map(|task| server.add(task))).await;
         }
         let response =
             server.send(Method::GET, "/v1/api/query-task-by-name?name=order.close&limit=203", "").await;
         assert!(response.headers().contains_key("x-next-cursor"));
-        let (_, tasks) = answer(response).await;
+        let (_, tasks) = status_and_body(response).await;
         let ids: std::collections::BTreeSet<_> =
             tasks.as_array().unwrap().iter().map(|task| task["_id"].to_string()).collect();
         assert_eq!(ids.len(), 203);
@@ -177,7 +180,7 @@ pub fn setup_for_large_tasks() -> Setup {
 pub async fn large_tasks_are_listed_page_by_page(server: &Server) {
     let [count, _] = LARGE;
     for n in 0..count {
-        server.add(&with(once(), &json!({"data": large_data(n)}))).await;
+        server.add(&with_changes(one_shot(), &json!({"data": large_data(n)}))).await;
     }
     let (mut cursor, mut seen) = (String::new(), 0);
     loop {
@@ -190,12 +193,12 @@ pub async fn large_tasks_are_listed_page_by_page(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_page_that_large_tasks_end_early_says_where_the_next_one_begins() {
+async fn a_page_cut_short_by_large_tasks_has_a_cursor() {
     setup_for_large_tasks().with_server(large_tasks_are_listed_page_by_page).await;
 }
 
 #[tokio::test]
-async fn loop_time_and_loop_count_swapped_in_storage() {
+async fn loop_time_and_loop_count_are_not_swapped_in_storage() {
     with_server(async |server| {
         let task = json!({"name": "n", "type": 2, "data": "d", "loop_time": 7, "loop_count": 3});
         let id = server.add(&task).await;

@@ -1,25 +1,26 @@
-//! What a caller can get wrong, and that the answer names it.
+//! Invalid requests to the legacy task API, and the field that each answer names.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{NOW_SEC, PREFIXES, Server, answer, once, with, with_server};
+use super::{NOW_SEC, PREFIXES, Server, one_shot, status_and_body, with_changes, with_server};
 
-/// Asks under both prefixes and compares status, message and field; there is nothing but those and a detail.
+/// Sends the request under both prefixes and compares status, message and field. Apart from a detail,
+/// the answer holds nothing else.
 async fn assert_refused(server: &Server, method: Method, path: &str, body: &str, msg: &str, field: &str) {
     for prefix in PREFIXES {
         let response = server.send(method.clone(), &format!("{prefix}{path}"), body.to_owned()).await;
-        let (status, mut reply) = answer(response).await;
+        let (status, mut reply) = status_and_body(response).await;
         reply.as_object_mut().unwrap().remove("detail");
         assert_eq!((status, reply), (400, json!({"err": 400, "msg": msg, "field": field})), "{path} {body}");
     }
 }
 
 #[tokio::test]
-async fn every_message_of_the_contract() {
+async fn every_message_of_the_contract_is_returned() {
     with_server(async |server| {
         let refused = async |changes: Value, msg: &str, field: &str| {
-            let body = with(once(), &changes).to_string();
+            let body = with_changes(one_shot(), &changes).to_string();
             assert_refused(server, Method::POST, "/task", &body, msg, field).await;
         };
         for kind in [json!(0), json!(4), json!(-1), json!(i64::MAX), Value::Null] {
@@ -66,7 +67,7 @@ async fn every_other_rule_names_its_field() {
             (json!({"dedup_key": ""}), "dedup_key"),
             (json!({"dedup_key": "x".repeat(257)}), "dedup_key"),
         ] {
-            let (status, reply) = server.post("/v1/api/task", &with(once(), &changes)).await;
+            let (status, reply) = server.post("/v1/api/task", &with_changes(one_shot(), &changes)).await;
             assert_eq!(
                 (status, &reply["err"], &reply["field"]),
                 (400, &json!(400), &json!(field)),
@@ -79,7 +80,7 @@ async fn every_other_rule_names_its_field() {
 }
 
 #[tokio::test]
-async fn every_field_of_the_wrong_kind_is_named() {
+async fn every_field_of_the_wrong_type_is_named() {
     with_server(async |server| {
         let kinds = [json!(true), json!(7), json!(1.5), json!("7"), json!([1]), json!({"a": 1})];
         let fields: [(&str, &[usize]); 11] = [
@@ -97,7 +98,8 @@ async fn every_field_of_the_wrong_kind_is_named() {
         ];
         for (field, right) in fields {
             for (nth, kind) in kinds.iter().enumerate().filter(|(nth, _)| !right.contains(nth)) {
-                let (status, reply) = server.post("/v1/api/task", &with(once(), &json!({field: kind}))).await;
+                let (status, reply) =
+                    server.post("/v1/api/task", &with_changes(one_shot(), &json!({field: kind}))).await;
                 let named = (status, reply["msg"].as_str().unwrap(), reply["field"].as_str().unwrap());
                 assert_eq!(named, (400, "request body format error", field), "kind {nth}: {reply}");
             }
@@ -115,8 +117,8 @@ async fn every_field_of_the_wrong_kind_is_named() {
 }
 
 #[tokio::test]
-async fn two_json_documents_in_one_error_answer() {
-    // `answer` refuses anything but one document; here are the bodies that made the old server write two.
+async fn an_error_answer_is_one_json_document() {
+    // For these bodies the old server wrote two documents. `status_and_body` accepts only one.
     with_server(async |server| {
         let deep = format!("{{\"a\":{}", "[".repeat(20_000));
         let msg = "request body format error";
@@ -129,13 +131,13 @@ async fn two_json_documents_in_one_error_answer() {
         }
         let bytes = b"{\"name\":\"\xff\xfe\"}".to_vec();
         let response = server.send(Method::POST, "/v1/api/task", bytes).await;
-        assert_eq!(answer(response).await.1["field"], "body");
+        assert_eq!(status_and_body(response).await.1["field"], "body");
     })
     .await;
 }
 
 #[tokio::test]
-async fn deletes_and_queries_name_what_they_miss() {
+async fn deletes_and_queries_name_the_missing_field() {
     with_server(async |server| {
         let get = async |path: &str, msg: &str, field: &str| {
             assert_refused(server, Method::GET, path, "", msg, field).await;

@@ -1,11 +1,11 @@
-//! The HTTP front over the real ledger and leases: a server on a port of its own and a database a test.
+//! The HTTP API, tested over the network. Each test has a server and a store of its own.
 
 mod access;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
 mod faulty;
-pub mod front_routes;
+pub mod legacy_routes;
 mod limits;
 mod malformed;
 mod openapi;
@@ -29,12 +29,12 @@ use taskcenter_server::http::HttpLimits;
 
 pub use server::{Server, Setup, with_server};
 
-/// What the server's clock shows.
+/// Initial time of the server's clock.
 pub const NOW_SEC: i64 = 2_000_000_000;
 pub const NOW: Moment = Moment::from_sec(NOW_SEC);
 pub const PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
 
-/// Long enough for a busy machine; tests that wait for a limit set a short one.
+/// Time limits that a busy machine does not reach. Tests that wait for a limit set a short one.
 pub const LIMITS: HttpLimits = HttpLimits {
     body_limit_bytes: 64 * 1024,
     request_timeout: Duration::from_mins(1),
@@ -80,39 +80,41 @@ macro_rules! on_embedded_and_cluster {
 
 on_embedded_and_cluster! {
     tasks_v1:
-        a_task_is_shown_as_it_was_handed_in
-        a_list_is_read_page_by_page
-        a_request_with_a_key_is_carried_out_once;
+        a_task_is_returned_as_it_was_created
+        tasks_are_listed_page_by_page
+        a_request_with_an_idempotency_key_is_executed_once;
     runs:
         runs_are_listed_page_by_page;
     work:
         a_run_is_leased_to_one_worker;
     queues:
-        the_numbers_are_by_tag_and_by_queue;
+        statistics_are_by_tag_and_by_queue;
     services:
-        a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown;
+        a_service_is_created_changed_and_deleted_without_showing_its_secret;
     users:
-        people_come_get_another_rank_and_go;
+        users_are_added_changed_and_removed;
     contract:
         every_task_of_a_name_is_deleted;
     access:
-        a_revoked_token_is_refused_here_at_once_and_on_other_nodes_within_two_seconds;
+        a_revoked_token_is_refused_at_once_and_by_other_nodes_within_two_seconds;
 }
 
-/// Status and body, which is exactly one JSON document, and says so: a refusal outside the legacy contract is a problem.
-pub async fn answer(response: Response) -> (u16, Value) {
+/// Returns status and body. Asserts that the body is one JSON document, and a problem if the request
+/// was refused outside the legacy task API.
+pub async fn status_and_body(response: Response) -> (u16, Value) {
     let (status, path) = (response.status().as_u16(), response.url().path().to_owned());
     let is_legacy = PREFIXES.iter().any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/")));
     let is_problem = status >= 400 && path != "/readyz" && !is_legacy;
     let kind = if is_problem { "application/problem+json" } else { "application/json" };
     assert_eq!(response.headers()["content-type"], kind);
     let text = response.text().await.unwrap();
-    let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
+    let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is not JSON: {error}"));
     (status, body)
 }
 
-/// Status, `code` and `field` of a problem that is complete and says nothing of our own affairs.
-pub fn told((status, problem): (u16, Value)) -> (u16, String, Option<String>) {
+/// Returns status, `code` and `field` of a problem. Asserts that the problem is complete, short, and
+/// without further members.
+pub fn parse_problem((status, problem): (u16, Value)) -> (u16, String, Option<String>) {
     let text = |member: &str| problem[member].as_str().map(str::to_owned);
     assert_eq!(
         (problem["status"].as_u64(), text("type")),
@@ -127,23 +129,23 @@ pub fn told((status, problem): (u16, Value)) -> (u16, String, Option<String>) {
     (status, text("code").expect("a problem has a code"), text("field"))
 }
 
-/// What [`told`] says of a refused field.
-pub fn field(name: &str) -> (u16, String, Option<String>) {
+/// Returned by [`parse_problem`] for an invalid field.
+pub fn invalid_field(name: &str) -> (u16, String, Option<String>) {
     (400, "invalid_field".to_owned(), Some(name.to_owned()))
 }
 
-/// What [`told`] says of any other refusal.
+/// Returned by [`parse_problem`] for every other error.
 pub fn refusal(status: u16, code: &str) -> (u16, String, Option<String>) {
     (status, code.to_owned(), None)
 }
 
-/// A task that is taken as it is.
-pub fn once() -> Value {
+/// A valid task for the legacy task API.
+pub fn one_shot() -> Value {
     serde_json::json!({"name": "order.close", "type": 1, "data": "42", "start_time": NOW_SEC + 3_600})
 }
 
-/// A task with some fields set otherwise; `null` takes one away.
-pub fn with(mut task: Value, changes: &Value) -> Value {
+/// Returns `task` with some fields changed. `null` removes a field.
+pub fn with_changes(mut task: Value, changes: &Value) -> Value {
     for (field, value) in changes.as_object().expect("changes are an object") {
         task[field] = value.clone();
     }

@@ -1,4 +1,4 @@
-//! The OpenAPI document: whole, as it was agreed on, and readable without the Internet.
+//! The OpenAPI document: complete, equal to the committed one, and readable without the Internet.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 }
 
 #[tokio::test]
-async fn the_document_is_the_one_that_was_agreed_on() {
+async fn the_document_equals_the_committed_one() {
     with_server(async |server| {
         let document = document(server).await;
         let snapshot = manifest("tests/it/http/openapi.json");
@@ -41,35 +41,36 @@ async fn the_document_is_the_one_that_was_agreed_on() {
             std::fs::write(&snapshot, text).unwrap();
         }
         let text = std::fs::read_to_string(&snapshot).unwrap_or_default();
-        let agreed: Value = serde_json::from_str(&text).unwrap_or_default();
+        let committed: Value = serde_json::from_str(&text).unwrap_or_default();
         assert!(
-            agreed == document,
-            "the API is not what openapi.json next to this test says. If it is meant to change, run this test with {RENEW}=1 and \
-             commit the file"
+            committed == document,
+            "the API differs from openapi.json next to this test. If the change is intended, run this test \
+             with {RENEW}=1 and commit the file"
         );
-    }).await;
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn every_documented_operation_is_routed_and_can_be_refused() {
+async fn every_documented_operation_has_a_route_and_a_problem_answer() {
     with_server(async |server| {
         let document = document(server).await;
         let operations = operations(&document);
-        assert!(operations.len() >= 22, "{} are not all", operations.len());
+        assert!(operations.len() >= 22, "only {} operations", operations.len());
         let mut ids = BTreeSet::new();
         for (method, path, operation) in operations {
-            let asked =
+            let request_path =
                 path.replace("{task_id}", &"0".repeat(32)).replace("{run_id}", "r").replace("{queue}", "q");
-            let response = server.send(method.clone(), &asked, "").await;
+            let response = server.send(method.clone(), &request_path, "").await;
             let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
             assert!(status != 405 && !text.contains("no_such_route"), "{method} {path}: {text}");
             let problem =
                 &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
             assert_eq!(problem, "#/components/schemas/Problem", "{method} {path}");
-            assert!(operation["summary"].is_string(), "{method} {path} says nothing of itself");
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
             assert!(
                 ids.insert(operation["operationId"].to_string()),
-                "{} stands twice",
+                "{} is not unique",
                 operation["operationId"]
             );
         }
@@ -78,7 +79,7 @@ async fn every_documented_operation_is_routed_and_can_be_refused() {
 }
 
 #[tokio::test]
-async fn every_reference_of_the_document_leads_somewhere() {
+async fn every_reference_of_the_document_resolves() {
     with_server(async |server| {
         let document = document(server).await;
         let text = document.to_string();
@@ -93,7 +94,7 @@ async fn every_reference_of_the_document_leads_somewhere() {
 }
 
 #[test]
-fn no_route_of_v1_is_routed_past_the_document() {
+fn every_route_of_v1_is_in_the_document() {
     let mut handlers = 0;
     let files = std::fs::read_dir(manifest("src/http")).unwrap().map(|entry| entry.unwrap().path());
     for file in files.filter(|path| path.is_file()) {
@@ -106,7 +107,7 @@ fn no_route_of_v1_is_routed_past_the_document() {
     let source = std::fs::read_to_string(manifest("src/http/openapi.rs")).unwrap();
     let lists = source.split("routes!(").skip(1).filter_map(|rest| rest.split(')').next());
     let listed: usize = lists.map(|list| list.split(',').count()).sum();
-    assert_eq!(listed, handlers, "every described handler is routed");
+    assert_eq!(listed, handlers, "every documented handler has a route");
 }
 
 #[tokio::test]
@@ -125,7 +126,7 @@ async fn every_operation_is_in_the_manual() {
 }
 
 #[tokio::test]
-async fn the_viewer_loads_nothing_from_elsewhere() {
+async fn the_viewer_loads_nothing_from_other_hosts() {
     with_server(async |server| {
         let read = async |path: &str| {
             let response = server.send(Method::GET, path, "").await;
@@ -143,7 +144,7 @@ async fn the_viewer_loads_nothing_from_elsewhere() {
             .collect();
         assert!(assets.len() >= 3, "{assets:?}");
         for asset in assets {
-            assert!(!asset.contains("//"), "{asset} is somewhere else");
+            assert!(!asset.contains("//"), "{asset} is on another host");
             if !asset.starts_with("../v1/") {
                 assert!(!read(&format!("/docs/{asset}")).await.is_empty());
             }

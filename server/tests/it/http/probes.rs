@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{once, with_server};
+use super::{one_shot, with_server};
 
 #[tokio::test]
 async fn readiness_follows_the_back_ends() {
@@ -24,11 +24,7 @@ async fn readiness_follows_the_back_ends() {
         assert_eq!(server.get("/readyz").await, (200, ready));
         health.store.down("MongoDB is unavailable");
         assert_eq!(server.get("/readyz").await.0, 503);
-        assert_eq!(
-            server.get("/livez").await,
-            (200, json!({"status": "alive"})),
-            "the process lives all along"
-        );
+        assert_eq!(server.get("/livez").await, (200, json!({"status": "alive"})), "the process is alive");
     })
     .await;
 }
@@ -36,8 +32,8 @@ async fn readiness_follows_the_back_ends() {
 #[tokio::test]
 async fn metrics_count_by_route_and_never_by_path() {
     with_server(async |server| {
-        let id = server.add(&once()).await;
-        server.add(&once()).await;
+        let id = server.add(&one_shot()).await;
+        server.add(&one_shot()).await;
         server.get(&format!("/v1/runs/{id}")).await;
         server.get("/nowhere/canary-7f3a").await;
         let response = server.send(Method::GET, "/metrics", "").await;
@@ -59,9 +55,9 @@ async fn metrics_count_by_route_and_never_by_path() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_or_made() {
+async fn a_request_id_is_echoed_or_generated() {
     with_server(async |server| {
-        let id_for = async |given: Option<&[u8]>| {
+        let request_id_for = async |given: Option<&[u8]>| {
             let mut request = server.client.get(format!("http://{}/livez", server.address));
             if let Some(given) = given {
                 request = request.header("x-request-id", given);
@@ -69,13 +65,13 @@ async fn a_request_id_is_echoed_or_made() {
             let response = request.send().await.unwrap();
             response.headers()["x-request-id"].to_str().unwrap().to_owned()
         };
-        assert_eq!(id_for(Some(b"order-42:a.b_c")).await, "order-42:a.b_c");
-        let made = id_for(None).await;
-        assert!(uuid::Uuid::parse_str(&made).is_ok(), "{made}");
-        assert_ne!(id_for(None).await, made);
-        for harmful in [&b"a b"[..], b"a\"b", b"{}", b"\xff", b"", &[b'x'; 129]] {
-            let made = id_for(Some(harmful)).await;
-            assert!(uuid::Uuid::parse_str(&made).is_ok(), "{harmful:?} was answered with {made}");
+        assert_eq!(request_id_for(Some(b"order-42:a.b_c")).await, "order-42:a.b_c");
+        let generated = request_id_for(None).await;
+        assert!(uuid::Uuid::parse_str(&generated).is_ok(), "{generated}");
+        assert_ne!(request_id_for(None).await, generated);
+        for invalid in [&b"a b"[..], b"a\"b", b"{}", b"\xff", b"", &[b'x'; 129]] {
+            let generated = request_id_for(Some(invalid)).await;
+            assert!(uuid::Uuid::parse_str(&generated).is_ok(), "{invalid:?} was answered with {generated}");
         }
     })
     .await;

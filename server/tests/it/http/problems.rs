@@ -1,4 +1,5 @@
-//! Refusals outside the legacy contract: problems, whatever went wrong. What goes wrong under its prefixes is in `malformed` and `limits`.
+//! Errors outside the legacy task API, all of them problems. The errors of the legacy task API are in
+//! `malformed` and `limits`.
 
 use std::sync::Arc;
 
@@ -9,14 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::faulty::{BrokenClock, CANARY, Silent, Unavailable, with_failing_store};
-use super::{LIMITS, SHORT, Server, Setup, answer, refusal, told, with_server};
+use super::{LIMITS, SHORT, Server, Setup, parse_problem, refusal, status_and_body, with_server};
 
-fn malformed() -> (u16, String, Option<String>) {
+fn malformed_body() -> (u16, String, Option<String>) {
     (400, "malformed_body".to_owned(), Some("body".to_owned()))
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_malformed() {
+async fn a_body_that_is_not_a_json_object_is_malformed() {
     with_server(async |server| {
         let nested = |levels: usize| format!("{{\"name\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         let (deep, unclosed) = (nested(1_000), format!("{{\"name\":{}", "{\"a\":".repeat(10_000)));
@@ -36,24 +37,28 @@ async fn a_body_that_cannot_be_read_is_malformed() {
             for path in
                 ["/v1/tasks", "/v1/runs/lease", "/v1/runs/renew", "/v1/runs/settle", "/v1/runs/x/report"]
             {
-                let refused = answer(server.send(Method::POST, path, body.to_owned()).await).await;
-                assert_eq!(told(refused), malformed(), "{path} {body:.40}");
+                let refused = status_and_body(server.send(Method::POST, path, body.to_owned()).await).await;
+                assert_eq!(parse_problem(refused), malformed_body(), "{path} {body:.40}");
             }
         }
         let bytes = b"{\"name\":\"\xff\xfe\"}".to_vec();
-        assert_eq!(told(answer(server.send(Method::POST, "/v1/tasks", bytes).await).await), malformed());
+        assert_eq!(
+            parse_problem(status_and_body(server.send(Method::POST, "/v1/tasks", bytes).await).await),
+            malformed_body()
+        );
     })
     .await;
 }
 
 #[tokio::test]
-async fn numbers_of_any_size_are_refused_by_name() {
+async fn numbers_out_of_range_are_refused_with_the_name_of_the_field() {
     with_server(async |server| {
         let huge = "9".repeat(400);
         for number in ["1e300", "-1e300", "99999999999999999999", "-1", "0.5", &huge] {
             for name in ["max_fires", "max_runtime_sec", "delay_ms"] {
                 let body = format!("{{\"name\":\"n\",\"{name}\":{number}}}");
-                let refused = told(answer(server.send(Method::POST, "/v1/tasks", body).await).await);
+                let refused =
+                    parse_problem(status_and_body(server.send(Method::POST, "/v1/tasks", body).await).await);
                 assert_eq!(refused.0, 400, "{name} {number:.30}");
                 assert!([Some(name), Some("body")].contains(&refused.2.as_deref()), "{refused:?}");
             }
@@ -63,7 +68,7 @@ async fn numbers_of_any_size_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_field_is_never_repeated_at_length() {
+async fn a_long_value_is_not_repeated_in_the_problem() {
     with_server(async |server| {
         let long = "x".repeat(10_000);
         for body in [
@@ -71,8 +76,8 @@ async fn a_field_is_never_repeated_at_length() {
             json!({"name": "n", "schedule": {"kind": long}}),
             json!({&long: 1}),
         ] {
-            // `told` holds every problem to a length.
-            assert_eq!(told(server.post("/v1/tasks", &body).await).0, 400);
+            // `parse_problem` asserts that the problem is short.
+            assert_eq!(parse_problem(server.post("/v1/tasks", &body).await).0, 400);
         }
     })
     .await;
@@ -84,7 +89,7 @@ async fn unknown_routes_and_methods_are_problems() {
         for path in
             ["/", "/v1", "/v1/", "/v1/task", "/v2/api/task", "/v1/tasks/", "/v1/apis", "/docs/nothing.js"]
         {
-            assert_eq!(told(server.get(path).await), refusal(404, "no_such_route"), "{path}");
+            assert_eq!(parse_problem(server.get(path).await), refusal(404, "no_such_route"), "{path}");
         }
         for (method, path, allow) in [
             (Method::PUT, "/v1/tasks", "POST,GET,HEAD"),
@@ -103,14 +108,18 @@ async fn unknown_routes_and_methods_are_problems() {
                 sorted(allow),
                 "{method} {path}"
             );
-            assert_eq!(told(answer(response).await), refusal(405, "method_not_allowed"), "{method} {path}");
+            assert_eq!(
+                parse_problem(status_and_body(response).await),
+                refusal(405, "method_not_allowed"),
+                "{method} {path}"
+            );
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_refused_head_has_no_body_and_the_length_that_get_has() {
+async fn a_refused_head_request_has_no_body_but_the_content_length_of_get() {
     with_server(async |server| {
         let path = format!("/v1/tasks/{}", "0".repeat(32));
         let get = server.send(Method::GET, &path, "").await;
@@ -124,13 +133,13 @@ async fn a_refused_head_has_no_body_and_the_length_that_get_has() {
     .await;
 }
 
-/// What comes over a raw connection until the server closes it: status and body.
-async fn raw(server: &Server, request: &str) -> (u16, Value) {
+/// Sends text over a raw connection and returns status and body of the response.
+async fn exchange(server: &Server, request: &str) -> (u16, Value) {
     let mut connection = TcpStream::connect(&server.address).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     connection.read_to_string(&mut text).await.unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?} is no answer"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?} is no response"));
     assert!(head.contains("application/problem+json"), "{head}");
     (head["HTTP/1.1 ".len()..][..3].parse().unwrap(), serde_json::from_str(body).unwrap())
 }
@@ -140,16 +149,16 @@ async fn a_body_that_is_too_large_or_too_slow_is_a_problem() {
     Setup { limits: HttpLimits { request_timeout: SHORT, ..LIMITS }, ..Setup::default() }
         .with_server(async |server| {
             let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length:";
-            let large = raw(server, &format!("{head} {}\r\n\r\n", LIMITS.body_limit_bytes + 1)).await;
-            assert_eq!(told(large), refusal(413, "body_too_large"));
-            let slow = raw(server, &format!("{head} 100\r\n\r\n{{")).await;
-            assert_eq!(told(slow), refusal(408, "body_timeout"));
+            let large = exchange(server, &format!("{head} {}\r\n\r\n", LIMITS.body_limit_bytes + 1)).await;
+            assert_eq!(parse_problem(large), refusal(413, "body_too_large"));
+            let slow = exchange(server, &format!("{head} 100\r\n\r\n{{")).await;
+            assert_eq!(parse_problem(slow), refusal(408, "body_timeout"));
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_a_problem_without_a_cause() {
+async fn an_unavailable_store_is_a_problem_without_a_cause() {
     with_failing_store(Setup::default(), Unavailable, async |server| {
         for (method, path, body) in [
             (Method::POST, "/v1/tasks", json!({"name": "n"})),
@@ -160,18 +169,18 @@ async fn a_store_that_is_away_is_a_problem_without_a_cause() {
         ] {
             let response = server.send_with(method, path, &[], &body).await;
             assert_eq!(response.headers()["retry-after"], "1", "{path}");
-            let (status, problem) = answer(response).await;
+            let (status, problem) = status_and_body(response).await;
             assert!(
                 !problem.to_string().contains("127.0.0.1") && !problem.to_string().contains(CANARY),
                 "{problem}"
             );
-            assert_eq!(told((status, problem)), refusal(503, "store_unavailable"), "{path}");
+            assert_eq!(parse_problem((status, problem)), refusal(503, "store_unavailable"), "{path}");
         }
         let several = json!({"tasks": [{"name": "n"}]});
         let (status, reply) = server.post("/v1/tasks", &several).await;
         let result = &reply["results"][0];
         assert_eq!(
-            (status, told((503, result["problem"].clone()))),
+            (status, parse_problem((503, result["problem"].clone()))),
             (200, refusal(503, "store_unavailable"))
         );
     })
@@ -179,12 +188,12 @@ async fn a_store_that_is_away_is_a_problem_without_a_cause() {
 }
 
 #[tokio::test]
-async fn work_that_takes_too_long_is_a_problem() {
+async fn a_request_that_takes_too_long_is_a_problem() {
     let limits = HttpLimits { request_timeout: SHORT, ..LIMITS };
     with_failing_store(Setup { limits, ..Setup::default() }, Silent, async |server| {
         let response = server.send(Method::GET, "/v1/queues", "").await;
         assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(told(answer(response).await), refusal(503, "timeout"));
+        assert_eq!(parse_problem(status_and_body(response).await), refusal(503, "timeout"));
     })
     .await;
 }
@@ -196,7 +205,7 @@ async fn a_handler_that_panics_is_a_problem() {
             let path = "/v1/schedule/next?cron=@daily";
             let response = server.send_with(Method::GET, path, &[("x-request-id", "mine")], &json!({})).await;
             assert_eq!(response.headers()["x-request-id"], "mine");
-            assert_eq!(told(answer(response).await), refusal(500, "internal"));
+            assert_eq!(parse_problem(status_and_body(response).await), refusal(500, "internal"));
         })
         .await;
 }

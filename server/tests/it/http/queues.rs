@@ -1,11 +1,11 @@
-//! Queues and numbers over HTTP.
+//! Queues and statistics.
 
 use serde_json::{Value, json};
 
-use super::{NOW, Server, field, told, with_server};
+use super::{NOW, Server, invalid_field, parse_problem, with_server};
 
 #[tokio::test]
-async fn queues_show_what_they_hold() {
+async fn queues_show_the_number_of_their_runs() {
     with_server(async |server| {
         assert_eq!(server.get("/v1/queues").await, (200, json!({"queues": []})));
         for n in 0..3 {
@@ -22,13 +22,16 @@ async fn queues_show_what_they_hold() {
         let empty = json!({"queue": "a/b 订单", "ready": 0, "leased": 0, "retrying": 0});
         assert_eq!(server.get("/v1/queues/a%2Fb%20%E8%AE%A2%E5%8D%95").await, (200, empty));
         for wrong in ["%2A", "a%7Cb", "%20a"] {
-            assert_eq!(told(server.get(&format!("/v1/queues/{wrong}")).await), field("queue"));
+            assert_eq!(
+                parse_problem(server.get(&format!("/v1/queues/{wrong}")).await),
+                invalid_field("queue")
+            );
         }
     })
     .await;
 }
 
-pub async fn the_numbers_are_by_tag_and_by_queue(server: &Server) {
+pub async fn statistics_are_by_tag_and_by_queue(server: &Server) {
     assert_eq!(server.get("/v1/stat").await, (200, json!({"tags": [], "queues": []})));
     server.store.count_fires(NOW, &[("total".to_owned(), 2), ("a".to_owned(), 1)]).await.unwrap();
     server.create(&json!({"name": "order.close"})).await;

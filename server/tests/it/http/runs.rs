@@ -1,16 +1,19 @@
-//! Runs over HTTP: shown, and reported on.
+//! Runs: reading, listing, reporting, confirming, retrying and cancelling.
 
 use serde_json::{Value, json};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, Stretch};
 use taskcenter_server::core::{Moment, Run, TaskId};
 
-use super::{LIMITS, NOW, NOW_SEC, Server, Setup, field, once, refusal, told, with, with_server};
+use super::{
+    LIMITS, NOW, NOW_SEC, Server, Setup, invalid_field, one_shot, parse_problem, refusal, with_changes,
+    with_server,
+};
 use taskcenter_server::http::HttpLimits;
 
-/// A run that waits for its outcome, with the token `secret-token`.
-async fn a_fired_run(server: &Server) -> Run {
-    let id = server.add(&with(once(), &json!({"ack": true, "max_runtime": 30}))).await;
+/// Stores a run in the state `fired` with the attempt token `secret-token`.
+async fn fired_run(server: &Server) -> Run {
+    let id = server.add(&with_changes(one_shot(), &json!({"ack": true, "max_runtime": 30}))).await;
     let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
     let due = task.next_due_at.unwrap();
     let mut run = Run::firing(&task, due, "node", "secret-token".to_owned(), NOW.plus_ms(10_000));
@@ -24,9 +27,9 @@ fn report(outcome: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_run_is_shown_without_its_token() {
+async fn a_run_is_returned_without_its_token() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let shown = server.get(&format!("/v1/runs/{}", run.id)).await;
         let wanted = json!({
             "run_id": run.id, "task_id": run.task_id, "tag": "order.close", "queue": null,
@@ -36,33 +39,37 @@ async fn a_run_is_shown_without_its_token() {
         });
         assert_eq!(shown, (200, wanted));
         for id in ["nobody", "%00"] {
-            assert_eq!(told(server.get(&format!("/v1/runs/{id}")).await), refusal(404, "not_found"), "{id}");
+            let unknown = server.get(&format!("/v1/runs/{id}")).await;
+            assert_eq!(parse_problem(unknown), refusal(404, "not_found"), "{id}");
         }
-        assert_eq!(told(server.get("/v1/runs/%ff").await), field("run_id"));
+        assert_eq!(parse_problem(server.get("/v1/runs/%ff").await), invalid_field("run_id"));
     }).await;
 }
 
 #[tokio::test]
-async fn a_skipped_stretch_is_shown_as_one() {
+async fn skipped_moments_are_one_run() {
     with_server(async |server| {
-        let fired = a_fired_run(server).await;
+        let fired = fired_run(server).await;
         let task = server.state.service.task(&fired.task_id).await.unwrap();
         let stretch = Stretch { to: NOW.plus_ms(5_000), count: 6 };
         let run = Run::skipped(&task, NOW, stretch, "too late".into(), "", NOW);
         server.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
         let (_, shown) = server.get(&format!("/v1/runs/{}", run.id)).await;
-        let told = (&shown["state"], &shown["reason"], &shown["skipped_to"], &shown["skipped_count"]);
-        assert_eq!(told, (&json!("skipped"), &json!("too late"), &json!("2033-05-18T03:33:25Z"), &json!(6)));
+        let fields = (&shown["state"], &shown["reason"], &shown["skipped_to"], &shown["skipped_count"]);
+        assert_eq!(
+            fields,
+            (&json!("skipped"), &json!("too late"), &json!("2033-05-18T03:33:25Z"), &json!(6))
+        );
     })
     .await;
 }
 
 pub async fn runs_are_listed_page_by_page(server: &Server) {
-    let first = a_fired_run(server).await;
+    let first = fired_run(server).await;
     let task = server.state.service.task(&first.task_id).await.unwrap();
     let mut runs = vec![first];
     for n in 1..=4 {
-        // Two of a moment, of which the id decides.
+        // Two runs share each moment, so the id decides their order.
         let at = NOW.plus_ms((n / 2) * 1_000);
         let mut run = Run::triggered(&task, &format!("mark{n}"), "t".into(), at);
         run.mark_fired(at).unwrap();
@@ -97,7 +104,7 @@ pub async fn runs_are_listed_page_by_page(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_list_says_what_it_does_not_take() {
+async fn an_invalid_list_parameter_is_named() {
     with_server(async |server| {
         for (query, name) in [
             ("limit=0", "limit"),
@@ -108,19 +115,27 @@ async fn a_list_says_what_it_does_not_take() {
             ("cursor=99999999999999999999~a", "cursor"),
             ("queue=q", "queue"),
         ] {
-            assert_eq!(told(server.get(&format!("/v1/runs?{query}")).await), field(name), "{query}");
+            assert_eq!(
+                parse_problem(server.get(&format!("/v1/runs?{query}")).await),
+                invalid_field(name),
+                "{query}"
+            );
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_dead_run_is_brought_back_and_called_off() {
+async fn a_dead_run_is_retried_and_cancelled() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let post =
             async |action: &str| server.post(&format!("/v1/runs/{}/{action}", run.id), &json!({})).await;
-        assert_eq!(told(post("retry").await), refusal(409, "run_state"), "it waits for its outcome");
+        assert_eq!(
+            parse_problem(post("retry").await),
+            refusal(409, "run_state"),
+            "the run still waits for its outcome"
+        );
         server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
         let (status, shown) = post("retry").await;
         assert_eq!((status, &shown["state"], &shown["run_id"]), (200, &json!("retrying"), &json!(run.id)));
@@ -131,28 +146,28 @@ async fn a_dead_run_is_brought_back_and_called_off() {
         );
         let (status, problem) = post("cancel").await;
         assert_eq!(problem["detail"], "the run is cancelled");
-        assert_eq!(told((status, problem)), refusal(409, "run_state"));
+        assert_eq!(parse_problem((status, problem)), refusal(409, "run_state"));
         server.post("/v1/api/delete-task", &json!({"ids": [run.task_id]})).await;
-        assert_eq!(told(post("retry").await), refusal(409, "task_over"));
+        assert_eq!(parse_problem(post("retry").await), refusal(409, "task_over"));
         for action in ["retry", "cancel"] {
             let unknown = server.post(&format!("/v1/runs/nobody/{action}"), &json!({})).await;
-            assert_eq!(told(unknown), refusal(404, "not_found"));
+            assert_eq!(parse_problem(unknown), refusal(404, "not_found"));
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_a_handler_gives_back_is_shown() {
+async fn the_result_of_a_handler_is_returned() {
     Setup { limits: HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS }, ..Setup::default() }
         .with_server(async |server| {
-            let run = a_fired_run(server).await;
+            let run = fired_run(server).await;
             let path = format!("/v1/runs/{}/report", run.id);
-            let too_large = with(report("succeeded"), &json!({"result": "x".repeat(64 * 1024 - 1)}));
-            assert_eq!(told(server.post(&path, &too_large).await), field("result"));
+            let too_large = with_changes(report("succeeded"), &json!({"result": "x".repeat(64 * 1024 - 1)}));
+            assert_eq!(parse_problem(server.post(&path, &too_large).await), invalid_field("result"));
             let result = json!({"total": 42, "parts": [1.5, null, "é"]});
             let (status, reply) =
-                server.post(&path, &with(report("succeeded"), &json!({"result": result}))).await;
+                server.post(&path, &with_changes(report("succeeded"), &json!({"result": result}))).await;
             assert_eq!((status, &reply["state"]), (200, &json!("succeeded")));
             assert_eq!(server.get(&format!("/v1/runs/{}", run.id)).await.1["result"], result);
             assert_eq!(server.get("/v1/runs").await.1["runs"][0]["result"], result);
@@ -161,25 +176,25 @@ async fn what_a_handler_gives_back_is_shown() {
 }
 
 #[tokio::test]
-async fn what_came_over_the_bus_cannot_be_released() {
+async fn a_run_delivered_over_the_bus_cannot_be_released() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let refused = server.post(&format!("/v1/runs/{}/report", run.id), &report("released")).await;
-        assert_eq!(told(refused), refusal(409, "stale"));
+        assert_eq!(parse_problem(refused), refusal(409, "stale"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_outcome_is_taken_and_the_same_again_is_answered_alike() {
+async fn a_repeated_report_returns_the_same_answer() {
     with_server(async |server| {
         for (outcome, state) in
             [("succeeded", "succeeded"), ("dead", "dead"), ("skipped", "skipped"), ("failed", "retrying")]
         {
-            let run = a_fired_run(server).await;
+            let run = fired_run(server).await;
             let path = format!("/v1/runs/{}/report", run.id);
             let wanted = (200, json!({"run_id": run.id, "state": state}));
-            let body = with(report(outcome), &json!({"message": "why", "retry_after_ms": 5_000}));
+            let body = with_changes(report(outcome), &json!({"message": "why", "retry_after_ms": 5_000}));
             assert_eq!(server.post(&path, &body).await, wanted);
             assert_eq!(server.post(&path, &body).await, wanted);
             let stored = server.state.service.run(&run.id).await.unwrap();
@@ -196,26 +211,30 @@ async fn an_outcome_is_taken_and_the_same_again_is_answered_alike() {
 #[tokio::test]
 async fn a_stale_report_is_refused_and_changes_nothing() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let path = format!("/v1/runs/{}/report", run.id);
         for stale in [json!({"attempt": 2}), json!({"token": "another"})] {
-            let (status, reply) = server.post(&path, &with(report("succeeded"), &stale)).await;
+            let (status, reply) = server.post(&path, &with_changes(report("succeeded"), &stale)).await;
             assert!(!reply.to_string().contains("secret-token"), "{reply}");
-            assert_eq!(told((status, reply)), refusal(409, "stale"));
+            assert_eq!(parse_problem((status, reply)), refusal(409, "stale"));
         }
         assert_eq!(server.state.service.run(&run.id).await.unwrap().state, run.state);
         server.post(&path, &report("dead")).await;
-        assert_eq!(server.post(&path, &report("succeeded")).await.0, 409, "it has ended otherwise");
+        assert_eq!(
+            server.post(&path, &report("succeeded")).await.0,
+            409,
+            "the run has ended with another outcome"
+        );
         let unknown = server.post("/v1/runs/nobody/report", &report("dead")).await;
-        assert_eq!(told(unknown), refusal(404, "not_found"));
+        assert_eq!(parse_problem(unknown), refusal(404, "not_found"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_confirmation_needs_no_token_and_is_accepted_after_the_run_was_given_up() {
+async fn a_confirmation_needs_no_attempt_token_and_is_accepted_for_a_dead_run() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let path = format!("/v1/runs/{}/confirm", run.id);
         server.post(&format!("/v1/runs/{}/report", run.id), &report("dead")).await;
         let done = json!({"succeeded": true, "message": "by hand", "result": {"order": 7}});
@@ -226,10 +245,10 @@ async fn a_confirmation_needs_no_token_and_is_accepted_after_the_run_was_given_u
         );
         assert_eq!(shown["result"], json!({"order": 7}));
         let (status, again) = server.post(&path, &json!({"succeeded": false})).await;
-        assert_eq!((status, &again["state"]), (200, &json!("succeeded")), "what has succeeded stays so");
+        assert_eq!((status, &again["state"]), (200, &json!("succeeded")), "a succeeded run stays succeeded");
 
         let unknown = server.post("/v1/runs/nobody/confirm", &done).await;
-        assert_eq!(told(unknown), refusal(404, "not_found"));
+        assert_eq!(parse_problem(unknown), refusal(404, "not_found"));
         for (body, name) in [
             (json!({}), "succeeded"),
             (json!({"succeeded": "yes"}), "succeeded"),
@@ -239,16 +258,16 @@ async fn a_confirmation_needs_no_token_and_is_accepted_after_the_run_was_given_u
                 "result",
             ),
         ] {
-            assert_eq!(told(server.post(&path, &body).await), field(name));
+            assert_eq!(parse_problem(server.post(&path, &body).await), invalid_field(name));
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_confirmation_that_it_failed_gives_the_run_up() {
+async fn a_confirmation_of_a_failure_makes_the_run_dead() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let (_, shown) =
             server.post(&format!("/v1/runs/{}/confirm", run.id), &json!({"succeeded": false})).await;
         assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("failed")));
@@ -256,11 +275,11 @@ async fn a_confirmation_that_it_failed_gives_the_run_up() {
     .await;
 }
 
-/// Its row stands before its moment is decided: a change of the task may still end it unfired.
+/// The row exists before its moment is decided: a change of the task may still end it without a fire.
 #[tokio::test]
-async fn a_run_whose_moment_is_not_decided_takes_no_confirmation() {
+async fn a_run_whose_moment_is_not_decided_refuses_a_confirmation() {
     with_server(async |server| {
-        let id = server.add(&with(once(), &json!({"ack": true}))).await;
+        let id = server.add(&with_changes(one_shot(), &json!({"ack": true}))).await;
         let task = server.state.service.task(&TaskId::parse(&id).unwrap()).await.unwrap();
         let run =
             Run::firing(&task, task.next_due_at.unwrap(), "node", "token".to_owned(), NOW.plus_ms(10_000));
@@ -268,17 +287,17 @@ async fn a_run_whose_moment_is_not_decided_takes_no_confirmation() {
         let path = format!("/v1/runs/{}/confirm", run.id);
         for succeeded in [true, false] {
             let answer = server.post(&path, &json!({"succeeded": succeeded})).await;
-            assert_eq!(told(answer), refusal(409, "run_state"));
+            assert_eq!(parse_problem(answer), refusal(409, "run_state"));
         }
-        assert_eq!(server.state.service.run(&run.id).await.unwrap(), run, "and nothing was changed");
+        assert_eq!(server.state.service.run(&run.id).await.unwrap(), run, "the run is unchanged");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_malformed_report_names_the_field() {
+async fn an_invalid_report_is_refused_with_the_name_of_the_field() {
     with_server(async |server| {
-        let run = a_fired_run(server).await;
+        let run = fired_run(server).await;
         let path = format!("/v1/runs/{}/report", run.id);
         for (change, name) in [
             (json!({"attempt": "1"}), "attempt"),
@@ -292,8 +311,8 @@ async fn a_malformed_report_names_the_field() {
             (json!({"run_id": "r"}), "run_id"),
             (json!({"tokn": "t"}), "tokn"),
         ] {
-            let refused = server.post(&path, &with(report("failed"), &change)).await;
-            assert_eq!(told(refused), field(name), "{change}");
+            let refused = server.post(&path, &with_changes(report("failed"), &change)).await;
+            assert_eq!(parse_problem(refused), invalid_field(name), "{change}");
         }
     })
     .await;

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMITS, NOW, answer};
+use super::{LIMITS, NOW, status_and_body};
 use crate::store::Fixture as _;
 use crate::store::samples::unique;
 use crate::store::sqlite::SqliteFixture;
@@ -145,12 +145,12 @@ impl Server {
 
     /// Sends a GET request. Returns status and body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        answer(self.send(Method::GET, path, "").await).await
+        status_and_body(self.send(Method::GET, path, "").await).await
     }
 
     /// Sends a POST request. Returns status and body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.send(Method::POST, path, body.to_string()).await).await
+        status_and_body(self.send(Method::POST, path, body.to_string()).await).await
     }
 
     pub async fn send_with(
@@ -168,14 +168,14 @@ impl Server {
     }
 
     /// Sends a request with headers. Returns status and body.
-    pub async fn ask(
+    pub async fn request(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: &Value,
     ) -> (u16, Value) {
-        answer(self.send_with(method, path, headers, body).await).await
+        status_and_body(self.send_with(method, path, headers, body).await).await
     }
 
     /// Creates a task over the resource API and returns it.

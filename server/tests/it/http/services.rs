@@ -1,9 +1,9 @@
-//! Services that are called back, over HTTP.
+//! Callback services.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Server, field, refusal, told, with, with_server};
+use super::{Server, invalid_field, parse_problem, refusal, with_changes, with_server};
 
 const SECRET: &str = "0123456789abcdef-secret";
 
@@ -11,7 +11,7 @@ fn shop() -> Value {
     json!({"name": "shop", "nodes": [{"url": "https://a.shop.example"}], "secret": SECRET})
 }
 
-pub async fn a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown(server: &Server) {
+pub async fn a_service_is_created_changed_and_deleted_without_showing_its_secret(server: &Server) {
     let shown = json!({
         "name": "shop", "nodes": [{"url": "https://a.shop.example", "weight": 1, "heartbeat": false}], "health": null,
         "heartbeat_body": "", "timeout_ms": null, "signed": true,
@@ -19,22 +19,22 @@ pub async fn a_service_comes_is_changed_and_goes_and_its_secret_is_never_shown(s
     assert_eq!(server.post("/v1/services", &shop()).await, (201, shown.clone()));
     assert_eq!(server.get("/v1/services").await, (200, json!({"services": [shown]})));
 
-    let mut changed = with(shop(), &json!({"timeout_ms": 5_000, "health": {"path": "/up"}}));
+    let mut changed = with_changes(shop(), &json!({"timeout_ms": 5_000, "health": {"path": "/up"}}));
     changed.as_object_mut().unwrap().remove("secret");
     let (status, kept) = server.post("/v1/services", &changed).await;
     assert_eq!((status, &kept["signed"], &kept["timeout_ms"]), (201, &json!(true), &json!(5_000)));
-    let (_, unsigned) = server.post("/v1/services", &with(changed, &json!({"secret": ""}))).await;
+    let (_, unsigned) = server.post("/v1/services", &with_changes(changed, &json!({"secret": ""}))).await;
     assert_eq!(unsigned["signed"], false);
     assert_eq!(server.get("/v1/services/shop").await, (200, unsigned.clone()));
 
-    let delete = async || server.ask(Method::DELETE, "/v1/services/shop", &[], &Value::Null).await;
+    let delete = async || server.request(Method::DELETE, "/v1/services/shop", &[], &Value::Null).await;
     assert_eq!(delete().await, (200, unsigned));
-    assert_eq!(told(delete().await), refusal(404, "not_found"));
-    assert_eq!(told(server.get("/v1/services/shop").await), refusal(404, "not_found"));
+    assert_eq!(parse_problem(delete().await), refusal(404, "not_found"));
+    assert_eq!(parse_problem(server.get("/v1/services/shop").await), refusal(404, "not_found"));
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_service_is_named_and_its_secret_is_not_repeated() {
+async fn an_invalid_service_is_refused_with_the_field_and_without_the_secret() {
     with_server(async |server| {
         for (change, name) in [
             (json!({"name": ""}), "name"),
@@ -46,9 +46,9 @@ async fn what_is_wrong_with_a_service_is_named_and_its_secret_is_not_repeated() 
             (json!({"timeout_ms": 0}), "timeout_ms"),
             (json!({"secret": "short"}), "secret"),
         ] {
-            let refused = server.post("/v1/services", &with(shop(), &change)).await;
+            let refused = server.post("/v1/services", &with_changes(shop(), &change)).await;
             assert!(!refused.1.to_string().contains(SECRET), "{refused:?}");
-            assert_eq!(told(refused), field(name), "{change}");
+            assert_eq!(parse_problem(refused), invalid_field(name), "{change}");
         }
         assert_eq!(server.get("/v1/services").await.1, json!({"services": []}));
     })

@@ -1,4 +1,4 @@
-//! Tasks as resources: created, listed, changed, called off.
+//! Tasks of the resource API: creating, listing, editing, pausing, cancelling, triggering.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,9 +6,12 @@ use taskcenter_server::core::submission::Dedup;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId};
 use taskcenter_server::engine::service::definition;
 
-use super::{NOW, NOW_SEC, Server, answer, field, once, refusal, told, with, with_server};
+use super::{
+    NOW, NOW_SEC, Server, invalid_field, one_shot, parse_problem, refusal, status_and_body, with_changes,
+    with_server,
+};
 
-/// What the clock shows, as the API writes it.
+/// [`NOW`] as the API writes it.
 const NOW_TEXT: &str = "2033-05-18T03:33:20Z";
 
 fn hourly() -> Value {
@@ -24,7 +27,7 @@ async fn stored(server: &Server, task: &Value) -> taskcenter_server::core::Task 
     server.store.task(&id).await.unwrap().unwrap()
 }
 
-pub async fn a_task_is_shown_as_it_was_handed_in(server: &Server) {
+pub async fn a_task_is_returned_as_it_was_created(server: &Server) {
     let full = json!({
         "name": "report", "data": "{\"id\":42}",
         "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
@@ -34,7 +37,7 @@ pub async fn a_task_is_shown_as_it_was_handed_in(server: &Server) {
     });
     let response = server.send_with(Method::POST, "/v1/tasks", &[], &full).await;
     let (location, etag) = (response.headers()["location"].clone(), response.headers()["etag"].clone());
-    let (status, task) = answer(response).await;
+    let (status, task) = status_and_body(response).await;
     assert_eq!(
         (status, location.to_str().unwrap(), etag),
         (201, path(&task).as_str(), "\"1\"".parse().unwrap())
@@ -48,11 +51,11 @@ pub async fn a_task_is_shown_as_it_was_handed_in(server: &Server) {
     assert_eq!(task, wanted);
     let response = server.send(Method::GET, location.to_str().unwrap(), "").await;
     assert_eq!(response.headers()["etag"], "\"1\"");
-    assert_eq!(answer(response).await, (200, wanted));
+    assert_eq!(status_and_body(response).await, (200, wanted));
 }
 
 #[tokio::test]
-async fn what_is_left_out_has_its_default() {
+async fn omitted_fields_have_their_default() {
     with_server(async |server| {
         let task = server.create(&json!({"name": "n"})).await;
         let wanted = json!({
@@ -70,20 +73,20 @@ async fn what_is_left_out_has_its_default() {
 }
 
 #[tokio::test]
-async fn without_a_dedup_key_every_task_is_another() {
+async fn without_a_dedup_key_every_task_is_new() {
     with_server(async |server| {
         let first = server.create(&hourly()).await;
         assert_ne!(server.create(&hourly()).await["id"], first["id"]);
-        let keyed = with(hourly(), &json!({"dedup_key": "k"}));
+        let keyed = with_changes(hourly(), &json!({"dedup_key": "k"}));
         let keyed_first = server.create(&keyed).await;
-        let (status, again) = server.post("/v1/tasks", &with(keyed, &json!({"data": "other"}))).await;
-        assert_eq!((status, again), (200, keyed_first), "the one that stands");
+        let (status, again) = server.post("/v1/tasks", &with_changes(keyed, &json!({"data": "other"}))).await;
+        assert_eq!((status, again), (200, keyed_first), "the live task with this key");
     })
     .await;
 }
 
 #[tokio::test]
-async fn every_broken_rule_names_its_field() {
+async fn every_invalid_field_is_named() {
     with_server(async |server| {
         let cron = |cron: &str, zone: &str| json!({"schedule": {"kind": "cron", "cron": cron, "zone": zone}});
         for (changes, name) in [
@@ -112,16 +115,16 @@ async fn every_broken_rule_names_its_field() {
             (json!({"dedup_key": ""}), "dedup_key"),
             (json!({"loop_time": 5}), "loop_time"),
         ] {
-            let refused = server.post("/v1/tasks", &with(hourly(), &changes)).await;
-            assert_eq!(told(refused), field(name), "{changes}");
+            let refused = server.post("/v1/tasks", &with_changes(hourly(), &changes)).await;
+            assert_eq!(parse_problem(refused), invalid_field(name), "{changes}");
         }
-        assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]), "nothing of it was stored");
+        assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]), "no task was stored");
     })
     .await;
 }
 
 #[tokio::test]
-async fn of_several_each_is_on_its_own() {
+async fn the_tasks_of_a_batch_succeed_or_fail_independently() {
     with_server(async |server| {
         let bad_cron = json!({"name": "n", "schedule": {"kind": "cron", "cron": "nonsense"}});
         let twice = json!({"name": "n", "delay_ms": 1, "start_at": "2033-06-01T00:00:00Z"});
@@ -133,7 +136,7 @@ async fn of_several_each_is_on_its_own() {
         assert_eq!((status, statuses), (200, vec![201, 400, 201, 400, 200, 201]));
         assert_eq!(results[2]["id"], results[4]["id"]);
         for (at, name) in [(1, "tasks[1].schedule.cron"), (3, "tasks[3].delay_ms")] {
-            assert_eq!(told((400, results[at]["problem"].clone())), field(name));
+            assert_eq!(parse_problem((400, results[at]["problem"].clone())), invalid_field(name));
             assert!(results[at].get("id").is_none());
         }
         for at in [0, 2, 5] {
@@ -145,7 +148,7 @@ async fn of_several_each_is_on_its_own() {
 }
 
 #[tokio::test]
-async fn several_that_cannot_be_read_are_refused_as_a_whole() {
+async fn a_malformed_batch_is_refused_as_a_whole() {
     with_server(async |server| {
         for (tasks, name) in [
             (json!([]), "tasks"),
@@ -159,21 +162,24 @@ async fn several_that_cannot_be_read_are_refused_as_a_whole() {
             ),
             (json!([hourly(), {"nam": "n"}]), "tasks[1].nam"),
         ] {
-            assert_eq!(told(server.post("/v1/tasks", &json!({"tasks": tasks})).await), field(name));
+            assert_eq!(
+                parse_problem(server.post("/v1/tasks", &json!({"tasks": tasks})).await),
+                invalid_field(name)
+            );
         }
         let more = json!({"tasks": [hourly()], "name": "n"});
-        assert_eq!(told(server.post("/v1/tasks", &more).await), field("name"));
+        assert_eq!(parse_problem(server.post("/v1/tasks", &more).await), invalid_field("name"));
         assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]));
     })
     .await;
 }
 
-pub async fn a_request_with_a_key_is_carried_out_once(server: &Server) {
+pub async fn a_request_with_an_idempotency_key_is_executed_once(server: &Server) {
     let post = async |key: &str, body: &Value| {
-        server.ask(Method::POST, "/v1/tasks", &[("Idempotency-Key", key)], body).await
+        server.request(Method::POST, "/v1/tasks", &[("Idempotency-Key", key)], body).await
     };
-    // The delay counts from the first time.
-    let delayed = with(hourly(), &json!({"delay_ms": 5_000}));
+    // The delay counts from the first request.
+    let delayed = with_changes(hourly(), &json!({"delay_ms": 5_000}));
     let (status, first) = post("k1", &delayed).await;
     assert_eq!(post("k1", &delayed).await, (status, first.clone()));
     assert_eq!(status, 201);
@@ -183,20 +189,23 @@ pub async fn a_request_with_a_key_is_carried_out_once(server: &Server) {
     assert_eq!(created.1["results"][1]["status"], 400);
     assert_eq!(post("k3", &several).await, created);
     let reused = refusal(422, "idempotency_key_reused");
-    assert_eq!(told(post("k1", &with(delayed.clone(), &json!({"data": "other"}))).await), reused);
-    assert_eq!(told(post("k3", &delayed).await), reused);
+    assert_eq!(
+        parse_problem(post("k1", &with_changes(delayed.clone(), &json!({"data": "other"}))).await),
+        reused
+    );
+    assert_eq!(parse_problem(post("k3", &delayed).await), reused);
     for key in ["", "a b", &"k".repeat(256)] {
-        assert_eq!(told(post(key, &delayed).await), field("Idempotency-Key"), "{key:?}");
+        assert_eq!(parse_problem(post(key, &delayed).await), invalid_field("Idempotency-Key"), "{key:?}");
     }
     assert_eq!(server.get("/v1/tasks").await.1["tasks"].as_array().unwrap().len(), 4);
 }
 
-pub async fn a_list_is_read_page_by_page(server: &Server) {
+pub async fn tasks_are_listed_page_by_page(server: &Server) {
     let mut tasks = Vec::new();
     for n in 0..5 {
         tasks.push(server.create(&json!({"name": format!("n{}", n % 2)})).await);
     }
-    // The clock stands still, so that the ids alone say which is newer.
+    // All tasks have the same creation time, so the id decides their order.
     tasks.sort_by_key(|task| std::cmp::Reverse(task["id"].to_string()));
     let ids: Vec<Value> = tasks.iter().map(|task| task["id"].clone()).collect();
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
@@ -229,12 +238,12 @@ pub async fn a_list_is_read_page_by_page(server: &Server) {
     assert_eq!(
         of("name=&state=").await,
         [ids[0].clone(), ids[3].clone(), ids[4].clone()],
-        "nothing is absent"
+        "empty filters select every task that is not hidden"
     );
 }
 
 #[tokio::test]
-async fn a_list_says_what_it_does_not_take() {
+async fn an_invalid_list_parameter_is_named() {
     with_server(async |server| {
         for (query, name) in [
             ("limit=0", "limit"),
@@ -245,35 +254,43 @@ async fn a_list_says_what_it_does_not_take() {
             ("sate=active", "sate"),
             ("name=a&name=b", "name"),
         ] {
-            assert_eq!(told(server.get(&format!("/v1/tasks?{query}")).await), field(name), "{query}");
+            assert_eq!(
+                parse_problem(server.get(&format!("/v1/tasks?{query}")).await),
+                invalid_field(name),
+                "{query}"
+            );
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_change_names_the_revision_that_it_is_of() {
+async fn an_edit_requires_the_current_revision() {
     with_server(async |server| {
         let task = server.create(&hourly()).await;
         let patch = async |headers: &[(&str, &str)]| {
-            server.ask(Method::PATCH, &path(&task), headers, &json!({"data": "other"})).await
+            server.request(Method::PATCH, &path(&task), headers, &json!({"data": "other"})).await
         };
         let absent = (428, "if_match_required".to_owned(), Some("If-Match".to_owned()));
-        assert_eq!(told(patch(&[]).await), absent);
+        assert_eq!(parse_problem(patch(&[]).await), absent);
         for wrong in ["1", "W/\"1\"", "\"x\"", "\"1\", \"2\""] {
-            assert_eq!(told(patch(&[("If-Match", wrong)]).await), field("If-Match"), "{wrong}");
+            assert_eq!(
+                parse_problem(patch(&[("If-Match", wrong)]).await),
+                invalid_field("If-Match"),
+                "{wrong}"
+            );
         }
         let response = server
             .send_with(Method::PATCH, &path(&task), &[("If-Match", "\"1\"")], &json!({"data": "new"}))
             .await;
         assert_eq!(response.headers()["etag"], "\"2\"");
-        let (status, changed) = answer(response).await;
+        let (status, changed) = status_and_body(response).await;
         assert_eq!(
             (status, &changed["task"]["data"], &changed["task"]["rev"]),
             (200, &json!("new"), &json!(2))
         );
         let moved = refusal(412, "revision_moved");
-        assert_eq!(told(patch(&[("If-Match", "\"1\"")]).await), moved);
+        assert_eq!(parse_problem(patch(&[("If-Match", "\"1\"")]).await), moved);
         assert_eq!(patch(&[("If-Match", "*")]).await.1["task"]["rev"], 3);
         for (method, action) in [
             (Method::POST, "/pause"),
@@ -282,12 +299,12 @@ async fn a_change_names_the_revision_that_it_is_of() {
             (Method::DELETE, ""),
         ] {
             let stale = server
-                .ask(method, &format!("{}{action}", path(&task)), &[("If-Match", "\"2\"")], &json!({}))
+                .request(method, &format!("{}{action}", path(&task)), &[("If-Match", "\"2\"")], &json!({}))
                 .await;
-            assert_eq!(told(stale), moved, "{action}");
+            assert_eq!(parse_problem(stale), moved, "{action}");
         }
         let (_, shown) = server.get(&path(&task)).await;
-        assert_eq!((&shown["rev"], &shown["state"]), (&json!(3), &json!("active")), "nothing of it was done");
+        assert_eq!((&shown["rev"], &shown["state"]), (&json!(3), &json!("active")), "the task is unchanged");
     })
     .await;
 }
@@ -295,7 +312,7 @@ async fn a_change_names_the_revision_that_it_is_of() {
 #[tokio::test]
 async fn every_field_can_be_changed_and_cleared() {
     with_server(async |server| {
-        let mut task = server.create(&with(hourly(), &json!({"dedup_key": "k"}))).await;
+        let mut task = server.create(&with_changes(hourly(), &json!({"dedup_key": "k"}))).await;
         let patches = [
             json!({"name": "other"}),
             json!({"data": "other"}),
@@ -314,7 +331,7 @@ async fn every_field_can_be_changed_and_cleared() {
             json!({"schedule": {"kind": "once"}, "data": "", "ack": false}),
         ];
         for (nth, patch) in patches.iter().enumerate() {
-            let (status, changed) = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
+            let (status, changed) = server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
             assert_eq!(status, 200, "{patch}: {changed}");
             let mut wanted = task.clone();
             wanted.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
@@ -325,23 +342,24 @@ async fn every_field_can_be_changed_and_cleared() {
             task = wanted;
         }
         let delayed =
-            server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &json!({"delay_ms": 1_000})).await;
+            server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], &json!({"delay_ms": 1_000})).await;
         assert_eq!(delayed.1["task"]["next_due_at"], "2033-05-18T03:33:21Z");
     }).await;
 }
 
 #[tokio::test]
-async fn an_edit_keeps_what_it_does_not_name() {
+async fn an_edit_keeps_omitted_fields() {
     with_server(async |server| {
-        let id = server.add(&once()).await;
+        let id = server.add(&one_shot()).await;
         let task = json!({"id": id});
-        let patch =
-            async |patch: Value| server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await;
+        let patch = async |patch: Value| {
+            server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await
+        };
         assert_eq!(patch(json!({"ack": true})).await.0, 200);
         assert_eq!(
             definition(&stored(server, &task).await).dedup,
             Dedup::Pair,
-            "it is still told by name and data"
+            "name and data still identify the task"
         );
         assert_eq!(patch(json!({"dedup_key": null})).await.0, 200);
         assert_eq!(definition(&stored(server, &task).await).dedup, Dedup::Nothing);
@@ -350,13 +368,13 @@ async fn an_edit_keeps_what_it_does_not_name() {
 }
 
 #[tokio::test]
-async fn an_edit_that_cannot_be_made_changes_nothing() {
+async fn a_refused_edit_changes_nothing() {
     with_server(async |server| {
-        let task = server.create(&with(hourly(), &json!({"dedup_key": "a"}))).await;
-        server.create(&with(hourly(), &json!({"dedup_key": "b"}))).await;
+        let task = server.create(&with_changes(hourly(), &json!({"dedup_key": "a"}))).await;
+        server.create(&with_changes(hourly(), &json!({"dedup_key": "b"}))).await;
         let patch = async |patch: &Value| {
-            let refused = server.ask(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
-            told(refused)
+            let refused = server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], patch).await;
+            parse_problem(refused)
         };
         for (changes, name) in [
             (json!({"nam": "n"}), "nam"),
@@ -369,7 +387,7 @@ async fn an_edit_that_cannot_be_made_changes_nothing() {
             (json!({"end_at": "2033-05-18T03:33:19Z"}), "end_at"),
             (json!({"retry": {"max_attempts": 3}}), "retry.backoff_ms"),
         ] {
-            assert_eq!(patch(&changes).await, field(name), "{changes}");
+            assert_eq!(patch(&changes).await, invalid_field(name), "{changes}");
         }
         assert_eq!(patch(&json!({"dedup_key": "b"})).await, refusal(409, "duplicate"));
         assert_eq!(server.get(&path(&task)).await.1, task);
@@ -380,24 +398,24 @@ async fn an_edit_that_cannot_be_made_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_task_is_held_and_goes_on() {
+async fn a_task_is_paused_and_resumed() {
     with_server(async |server| {
         let task = server.create(&hourly()).await;
         let post = async |action: &str| {
             let (status, changed) = server.post(&format!("{}/{action}", path(&task)), &json!({})).await;
             (status, changed["task"]["state"].clone(), changed["task"]["rev"].clone())
         };
-        let stands = |state: &str, rev: u32| (200, json!(state), json!(rev));
-        assert_eq!(post("pause").await, stands("paused", 2));
-        assert_eq!(post("pause").await, stands("paused", 2), "it is held already");
-        assert_eq!(post("resume").await, stands("active", 3));
-        assert_eq!(post("resume").await, stands("active", 3));
+        let answer_with = |state: &str, rev: u32| (200, json!(state), json!(rev));
+        assert_eq!(post("pause").await, answer_with("paused", 2));
+        assert_eq!(post("pause").await, answer_with("paused", 2), "the task is already paused");
+        assert_eq!(post("resume").await, answer_with("active", 3));
+        assert_eq!(post("resume").await, answer_with("active", 3));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_cancelled_task_is_shown_and_a_deleted_one_is_not() {
+async fn a_cancelled_task_is_visible_and_a_deleted_one_is_not() {
     with_server(async |server| {
         let waiting = server.ready("42").await;
         let task = json!({"id": waiting.task_id});
@@ -408,34 +426,30 @@ async fn a_cancelled_task_is_shown_and_a_deleted_one_is_not() {
 
         let (status, cancelled) = server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
         assert_eq!((status, &cancelled["task"]["state"]), (200, &json!("cancelled")));
-        assert_eq!(
-            cancelled["open_runs"],
-            json!([held.id]),
-            "the one that waited in its queue is called off"
-        );
+        assert_eq!(cancelled["open_runs"], json!([held.id]), "the run that waited in its queue is cancelled");
         assert_eq!(server.store.run(&waiting.id).await.unwrap().unwrap().state, RunState::Cancelled);
         assert_eq!(server.get(&path(&task)).await.0, 200);
         let paused = server.post(&format!("{}/pause", path(&task)), &json!({})).await;
-        assert_eq!(told(paused), refusal(409, "task_over"));
+        assert_eq!(parse_problem(paused), refusal(409, "task_over"));
 
-        let (status, deleted) = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
+        let (status, deleted) = server.request(Method::DELETE, &path(&task), &[], &json!({})).await;
         assert_eq!(
             (status, &deleted["task"], &deleted["open_runs"]),
             (200, &cancelled["task"], &json!([held.id]))
         );
-        assert_eq!(told(server.get(&path(&task)).await), refusal(404, "not_found"));
-        let again = server.ask(Method::DELETE, &path(&task), &[], &json!({})).await;
-        assert_eq!(told(again), refusal(404, "not_found"), "the task is gone from view");
+        assert_eq!(parse_problem(server.get(&path(&task)).await), refusal(404, "not_found"));
+        let again = server.request(Method::DELETE, &path(&task), &[], &json!({})).await;
+        assert_eq!(parse_problem(again), refusal(404, "not_found"), "the task is no longer visible");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_task_is_fired_by_hand() {
+async fn a_task_is_triggered() {
     with_server(async |server| {
         let task = server.create(&json!({"name": "n", "start_at": "2034-01-01T00:00:00Z"})).await;
         let trigger = async |headers: &[(&str, &str)]| {
-            server.ask(Method::POST, &format!("{}/trigger", path(&task)), headers, &json!({})).await
+            server.request(Method::POST, &format!("{}/trigger", path(&task)), headers, &json!({})).await
         };
         let (status, run) = trigger(&[]).await;
         let shown = (&run["state"], &run["triggered"], &run["scheduled_at"], &run["task_id"]);
@@ -446,28 +460,28 @@ async fn a_task_is_fired_by_hand() {
         let another = server.create(&json!({"name": "n"})).await;
         let path_of_another = format!("{}/trigger", path(&another));
         let reused =
-            server.ask(Method::POST, &path_of_another, &[("Idempotency-Key", "k")], &json!({})).await;
-        assert_eq!(told(reused), refusal(422, "idempotency_key_reused"));
+            server.request(Method::POST, &path_of_another, &[("Idempotency-Key", "k")], &json!({})).await;
+        assert_eq!(parse_problem(reused), refusal(422, "idempotency_key_reused"));
         assert_eq!(
             stored(server, &task).await.next_due_at,
             Some(Moment::from_sec(2_019_686_400)),
-            "its schedule stays"
+            "the schedule is unchanged"
         );
         server.post(&format!("{}/cancel", path(&task)), &json!({})).await;
-        assert_eq!(told(trigger(&[]).await), refusal(409, "task_over"));
+        assert_eq!(parse_problem(trigger(&[]).await), refusal(409, "task_over"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_and_malformed_ids_are_not_found() {
     with_server(async |server| {
         for (id, expected) in [
             (&*"0".repeat(32), refusal(404, "not_found")),
             ("7", refusal(404, "not_found")),
             ("%00", refusal(404, "not_found")),
             (&"a".repeat(3_000), refusal(404, "not_found")),
-            ("%ff", field("task_id")),
+            ("%ff", invalid_field("task_id")),
         ] {
             for (method, action) in [
                 (Method::GET, ""),
@@ -479,8 +493,8 @@ async fn what_is_not_there_is_not_found() {
                 (Method::POST, "/trigger"),
             ] {
                 let path = format!("/v1/tasks/{id}{action}");
-                let refused = server.ask(method.clone(), &path, &[("If-Match", "*")], &json!({})).await;
-                assert_eq!(told(refused), expected, "{method} {path}");
+                let refused = server.request(method.clone(), &path, &[("If-Match", "*")], &json!({})).await;
+                assert_eq!(parse_problem(refused), expected, "{method} {path}");
             }
         }
     })

@@ -1,4 +1,4 @@
-//! What workers do over HTTP: lease, renew, settle.
+//! The worker API: leasing, renewing and settling runs.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use taskcenter_server::core::RunState;
 use taskcenter_server::http::HttpLimits;
 
-use super::{LIMITS, SHORT, Server, Setup, field, refusal, told, with, with_server};
+use super::{LIMITS, SHORT, Server, Setup, invalid_field, parse_problem, refusal, with_changes, with_server};
 
-fn wanted(changes: &Value) -> Value {
-    with(json!({"worker": "w", "queues": ["q"], "limit": 10}), changes)
+fn lease_request(changes: &Value) -> Value {
+    with_changes(json!({"worker": "w", "queues": ["q"], "limit": 10}), changes)
 }
 
 async fn lease(server: &Server, changes: &Value) -> Vec<Value> {
-    let (status, reply) = server.post("/v1/runs/lease", &wanted(changes)).await;
+    let (status, reply) = server.post("/v1/runs/lease", &lease_request(changes)).await;
     assert_eq!(status, 200, "{reply}");
     reply["runs"].as_array().unwrap().clone()
 }
 
-/// What the worker that was given this run says of it.
+/// Outcome of a leased run, as its worker sends it.
 fn outcome(run: &Value, outcome: &str) -> Value {
     json!({"run_id": run["run_id"], "attempt": run["attempt"], "token": run["token"], "outcome": outcome})
 }
@@ -29,8 +29,8 @@ async fn settle(server: &Server, outcomes: &[Value]) -> Vec<Value> {
     reply["results"].as_array().unwrap().clone()
 }
 
-fn problem(result: &Value) -> (u16, String, Option<String>) {
-    told((result["status"].as_u64().unwrap() as u16, result["problem"].clone()))
+fn parse_result(result: &Value) -> (u16, String, Option<String>) {
+    parse_problem((result["status"].as_u64().unwrap() as u16, result["problem"].clone()))
 }
 
 pub async fn a_run_is_leased_to_one_worker(server: &Server) {
@@ -57,7 +57,7 @@ pub async fn a_run_is_leased_to_one_worker(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_lease_takes_as_many_as_it_asks_for_from_where_it_asks() {
+async fn a_lease_takes_at_most_the_limit_from_the_named_queues() {
     with_server(async |server| {
         for n in 0..5 {
             server.ready(&n.to_string()).await;
@@ -65,9 +65,9 @@ async fn a_lease_takes_as_many_as_it_asks_for_from_where_it_asks() {
         assert!(lease(server, &json!({"queues": ["another"]})).await.is_empty());
         assert!(
             lease(server, &json!({"queues": ["*"]})).await.is_empty(),
-            "the queue does not bear the tag's name"
+            "`*` means the queues named after their tag"
         );
-        assert_eq!(lease(server, &json!({"limit": null})).await.len(), 1, "one where it does not say");
+        assert_eq!(lease(server, &json!({"limit": null})).await.len(), 1, "the default limit is 1");
         assert_eq!(lease(server, &json!({"limit": 3, "queues": ["another", "q", "q"]})).await.len(), 3);
         assert_eq!(lease(server, &json!({})).await.len(), 1);
     })
@@ -75,7 +75,7 @@ async fn a_lease_takes_as_many_as_it_asks_for_from_where_it_asks() {
 }
 
 #[tokio::test]
-async fn a_worker_that_waits_is_woken() {
+async fn a_waiting_worker_is_woken() {
     with_server(async |server| {
         server.ready("42").await;
         let held = lease(server, &json!({})).await.remove(0);
@@ -86,12 +86,12 @@ async fn a_worker_that_waits_is_woken() {
             assert!(tokio::time::timeout(SHORT, &mut waiting).await.is_err(), "nothing is ready");
             let released = settle(server, &[outcome(&held, "released")]).await;
             assert_eq!(released[0]["state"], "ready");
-            tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it is woken")
+            tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the worker is woken")
         };
         assert_eq!(
             (&runs[0]["run_id"], &runs[0]["attempt"]),
             (&held["run_id"], &json!(1)),
-            "it did not count"
+            "a released attempt does not count"
         );
         assert_ne!(runs[0]["token"], held["token"]);
     })
@@ -99,22 +99,22 @@ async fn a_worker_that_waits_is_woken() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_before_the_requests_time_is_up() {
+async fn a_wait_ends_before_the_request_times_out() {
     let limits = HttpLimits { request_timeout: Duration::from_secs(2), ..LIMITS };
     Setup { limits, ..Setup::default() }
         .with_server(async |server| {
-            // The first request of all makes the ledger's indexes.
+            // The first request creates the indexes of the store.
             server.get("/v1/queues").await;
             assert!(
                 lease(server, &json!({"wait_ms": u64::MAX})).await.is_empty(),
-                "and is answered with 200"
+                "the answer is an empty 200"
             );
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_lease_names_the_field_that_is_wrong() {
+async fn an_invalid_lease_request_is_refused_with_the_name_of_the_field() {
     with_server(async |server| {
         for (changes, name) in [
             (json!({"worker": null}), "worker"),
@@ -134,15 +134,15 @@ async fn a_lease_names_the_field_that_is_wrong() {
             (json!({"wait_ms": -1}), "wait_ms"),
             (json!({"wait": 1}), "wait"),
         ] {
-            let refused = server.post("/v1/runs/lease", &wanted(&changes)).await;
-            assert_eq!(told(refused), field(name), "{changes}");
+            let refused = server.post("/v1/runs/lease", &lease_request(&changes)).await;
+            assert_eq!(parse_problem(refused), invalid_field(name), "{changes}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_by_who_holds_it() {
+async fn only_the_holder_of_a_lease_renews_it() {
     with_server(async |server| {
         server.ready("1").await;
         let held = lease(server, &json!({"lease_ms": 1_000})).await.remove(0);
@@ -153,8 +153,8 @@ async fn a_lease_is_renewed_by_who_holds_it() {
         let results = &reply["results"];
         let renewed = json!({"run_id": held["run_id"], "status": 200, "lease_until": "2033-05-18T03:34:20Z"});
         assert_eq!((status, &results[0]), (200, &renewed));
-        assert_eq!(problem(&results[1]), refusal(409, "stale"));
-        assert_eq!(problem(&results[2]), refusal(404, "not_found"));
+        assert_eq!(parse_result(&results[1]), refusal(409, "stale"));
+        assert_eq!(parse_result(&results[2]), refusal(404, "not_found"));
         assert_eq!(results[2]["run_id"], "nobody");
         assert!(!reply.to_string().contains(held["token"].as_str().unwrap()), "{reply}");
         for (body, name) in [
@@ -163,13 +163,13 @@ async fn a_lease_is_renewed_by_who_holds_it() {
             (json!({"runs": [{"run_id": "r", "attempt": "1", "token": "t"}]}), "runs[0].attempt"),
             (json!({"runs": [{"run_id": "r", "token": "t"}]}), "runs[0].attempt"),
         ] {
-            assert_eq!(told(server.post("/v1/runs/renew", &body).await), field(name), "{body}");
+            assert_eq!(parse_problem(server.post("/v1/runs/renew", &body).await), invalid_field(name), "{body}");
         }
     }).await;
 }
 
 #[tokio::test]
-async fn outcomes_are_settled_each_on_its_own() {
+async fn outcomes_are_settled_independently() {
     Setup { limits: HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS }, ..Setup::default() }
         .with_server(async |server| {
             for n in 0..6 {
@@ -187,31 +187,31 @@ async fn outcomes_are_settled_each_on_its_own() {
             outcomes[2]["message"] = json!("no such order");
             outcomes[5]["token"] = json!("stolen");
             outcomes.push(json!({"run_id": "nobody", "attempt": 1, "token": "t", "outcome": "dead"}));
-            outcomes.push(with(outcomes[5].clone(), &json!({"attempt": 0})));
-            outcomes.push(with(outcomes[5].clone(), &json!({"result": "x".repeat(65_535)})));
+            outcomes.push(with_changes(outcomes[5].clone(), &json!({"attempt": 0})));
+            outcomes.push(with_changes(outcomes[5].clone(), &json!({"result": "x".repeat(65_535)})));
             let results = settle(server, &outcomes).await;
             let states: Vec<_> =
                 results.iter().map(|result| result["state"].as_str().unwrap_or("-")).collect();
             assert_eq!(states, ["succeeded", "retrying", "dead", "skipped", "ready", "-", "-", "-", "-"]);
-            assert_eq!(problem(&results[5]), refusal(409, "stale"));
-            assert_eq!(problem(&results[6]), refusal(404, "not_found"));
-            assert_eq!(problem(&results[7]), field("outcomes[7].attempt"));
-            assert_eq!(problem(&results[8]), field("outcomes[8].result"));
+            assert_eq!(parse_result(&results[5]), refusal(409, "stale"));
+            assert_eq!(parse_result(&results[6]), refusal(404, "not_found"));
+            assert_eq!(parse_result(&results[7]), invalid_field("outcomes[7].attempt"));
+            assert_eq!(parse_result(&results[8]), invalid_field("outcomes[8].result"));
             let shown = async |at: usize| {
                 server.get(&format!("/v1/runs/{}", held[at]["run_id"].as_str().unwrap())).await.1
             };
             assert_eq!(shown(0).await["result"], json!({"total": 42}));
             assert_eq!(shown(1).await["attention_at"], "2033-05-18T03:33:25Z");
             assert_eq!(shown(2).await["reason"], "no such order");
-            assert_eq!(shown(5).await["state"], "leased", "a stranger's word changes nothing");
+            assert_eq!(shown(5).await["state"], "leased", "a report with another token changes nothing");
             let again = settle(server, &outcomes[..4]).await;
-            assert_eq!(again, results[..4], "the same again, had its answer been lost");
+            assert_eq!(again, results[..4], "repeated outcomes return the same answers");
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_settlement_that_cannot_be_read_is_refused_as_a_whole() {
+async fn a_malformed_settlement_is_refused_as_a_whole() {
     let limits = HttpLimits { body_limit_bytes: 1 << 20, ..LIMITS };
     Setup { limits, ..Setup::default() }.with_server(async |server| {
         let run = server.ready("1").await;
@@ -224,12 +224,12 @@ async fn a_settlement_that_cannot_be_read_is_refused_as_a_whole() {
             (json!({"outcome": "done"}), "outcomes[1].outcome"),
             (json!({"reslt": 1}), "outcomes[1].reslt"),
         ] {
-            let body = json!({"outcomes": [good.clone(), with(good.clone(), &changes)]});
-            assert_eq!(told(server.post("/v1/runs/settle", &body).await), field(name), "{changes}");
+            let body = json!({"outcomes": [good.clone(), with_changes(good.clone(), &changes)]});
+            assert_eq!(parse_problem(server.post("/v1/runs/settle", &body).await), invalid_field(name), "{changes}");
         }
         let many = json!({"outcomes": vec![json!({"run_id": "r", "attempt": 1, "token": "", "outcome": "dead"}); 1_001]});
         for body in [json!({"outcomes": []}), many] {
-            assert_eq!(told(server.post("/v1/runs/settle", &body).await), field("outcomes"));
+            assert_eq!(parse_problem(server.post("/v1/runs/settle", &body).await), invalid_field("outcomes"));
         }
         assert_eq!(server.state.service.run(&run.id).await.unwrap().state, RunState::Leased);
     }).await;

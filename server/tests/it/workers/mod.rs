@@ -1,7 +1,7 @@
-//! The built-in workers, on the commands and on real sockets and processes.
+//! The built-in workers, with real sockets and processes.
 
 mod callback;
-pub mod callee;
+pub mod endpoint;
 mod rpc;
 mod script;
 mod ssrf;
@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::Stage;
 
-/// Asks until it holds.
-pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
+/// Waits until a condition holds. Panics after a minute.
+pub async fn until<F: AsyncFnMut() -> bool>(condition: &str, mut holds: F) {
     let mut turn = tokio::time::interval(Duration::from_millis(10));
     let held = async {
         while !holds().await {
             turn.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_mins(1), held).await.is_ok(), "it never came true: {what}");
+    assert!(tokio::time::timeout(Duration::from_mins(1), held).await.is_ok(), "timeout: {condition}");
 }
 
-/// Workers that may call this machine.
+/// Settings of workers that may call loopback addresses.
 pub fn settings(queues: &[&str]) -> Settings {
     let mut settings = Settings::default();
     settings.workers.queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
@@ -40,7 +40,7 @@ pub fn settings(queues: &[&str]) -> Settings {
     settings
 }
 
-/// Commands with workers on them.
+/// A node with running built-in workers.
 pub struct Bench {
     pub stage: Stage,
     stop: CancellationToken,
@@ -53,7 +53,7 @@ impl Bench {
         Self::with(stage, settings, inside)
     }
 
-    /// Workers that find their services there.
+    /// Starts workers that look up services in `directory`.
     pub fn with(stage: Stage, settings: Settings, directory: impl Directory) -> Self {
         let inside = Inside::new(&stage.service);
         let builder = Builder::new(inside, directory, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
@@ -62,7 +62,7 @@ impl Bench {
         Self { stage, stop, working }
     }
 
-    /// A run of a task with this data.
+    /// Creates a task with this data and fires it.
     pub async fn fire(&self, queue: &str, data: &Value) -> Run {
         assert!(QUEUES.contains(&queue));
         let submission = Submission {
@@ -74,7 +74,7 @@ impl Bench {
         self.stage.fire(&id).await
     }
 
-    /// The run, once its attempt has an outcome.
+    /// Waits until the attempt has an outcome.
     pub async fn outcome(&self, run: &Run) -> Run {
         self.in_state(run, &[RunState::Succeeded, RunState::Dead, RunState::Retrying]).await
     }
@@ -93,11 +93,11 @@ impl Bench {
         self.outcome(&run).await
     }
 
-    /// Lets the time pass up to the run's next attempt, and makes it.
-    pub async fn again(&self, run: &Run) -> Run {
+    /// Advances the clock to the next attempt of a run and waits until the attempt ends.
+    pub async fn retry(&self, run: &Run) -> Run {
         self.stage.clock.set(run.attention_at.unwrap());
         self.stage.rescue().await;
-        until("the attempt is made", async || {
+        until("the attempt has ended", async || {
             let now = self.stage.run(run).await;
             now.attempt > run.attempt && !matches!(now.state, RunState::Ready | RunState::Leased)
         })
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// What a success gave back.
+/// Returns the message in the result of a succeeded run.
 pub fn message(run: &Run) -> String {
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.reason);
     let result: Value = serde_json::from_str(run.result.as_deref().unwrap()).unwrap();
@@ -128,17 +128,17 @@ pub async fn on_store(fixture: Box<dyn crate::store::Fixture>, case: impl AsyncF
 on_every_store! {
     suite workers;
     rpc:
-        a_call_is_made_and_its_answer_is_kept
-        a_list_of_pauses_is_used_up_and_then_there_is_an_end
-        an_outcome_after_the_lease_was_lost_changes_nothing;
+        a_call_is_made_and_its_answer_is_stored
+        a_run_is_dead_after_its_last_listed_retry
+        an_outcome_after_the_lease_expired_changes_nothing;
     callback:
-        a_callback_goes_round_the_nodes_of_its_service
+        callbacks_alternate_between_the_nodes_of_a_service
         a_callback_is_signed
         an_accepted_callback_is_confirmed_over_the_api
-        a_confirmation_after_its_time_is_refused_and_the_callback_made_again;
+        a_late_confirmation_is_refused_and_the_callback_is_repeated;
 }
 
-/// A stage in memory, for what no store matters to.
+/// A node on the in-memory store, for tests that do not depend on the store.
 pub async fn stage() -> Stage {
     use crate::store::Fixture as _;
     let fixture = crate::store::memory::MemoryFixture::open().await;

@@ -1,4 +1,4 @@
-//! Nothing leaves for an address that is denied, in whatever way it is named.
+//! No call reaches a denied address, whatever its notation.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,12 +13,12 @@ use taskcenter_server::workers::guard::Guard;
 use taskcenter_server::workers::outbound::{Answer, Call, CallError, Lookup, Outbound};
 use tokio::net::TcpListener;
 
-use super::callee::Callee;
+use super::endpoint::Endpoint;
 
-/// Counts whoever connects.
+/// A listener that counts connections.
 struct Canary {
     port: u16,
-    met: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Canary {
@@ -28,22 +28,22 @@ impl Canary {
 
     async fn at(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let (port, met) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&met);
+        let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&connections);
         tokio::spawn(async move {
             while listener.accept().await.is_ok() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
-        Self { port, met }
+        Self { port, connections }
     }
 
-    fn met(&self) -> usize {
-        self.met.load(Ordering::SeqCst)
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
-/// Gives one answer after the other; the last one stays.
+/// Returns one answer after the other, then the last one again and again.
 struct Answers(Mutex<VecDeque<Vec<IpAddr>>>);
 
 impl Answers {
@@ -75,7 +75,7 @@ async fn get(outbound: &Outbound, url: &str) -> Result<Answer, CallError> {
 }
 
 #[tokio::test]
-async fn no_packet_reaches_this_machine_or_its_network_however_it_is_written() {
+async fn no_call_reaches_a_private_address_in_any_notation() {
     let canary = Canary::start().await;
     let lookup = Answers::of(&[&["127.0.0.1"]]);
     let guarded = outbound(&[], lookup.clone());
@@ -124,17 +124,17 @@ async fn no_packet_reaches_this_machine_or_its_network_however_it_is_written() {
     {
         assert!(matches!(get(&guarded, url).await, Err(CallError::Refused(_))), "{url}");
     }
-    assert_eq!(canary.met(), 0);
-    // The canary sings where it may be heard.
+    assert_eq!(canary.connections(), 0);
+    // If loopback is allowed, the canary is reached.
     let open = outbound(&["127.0.0.0/8"], lookup);
     let url = format!("http://canary.example:{}/", canary.port);
     let called = tokio::spawn(async move { get(&open, &url).await });
-    super::until("it sings", async || canary.met() == 1).await;
+    super::until("the canary is reached", async || canary.connections() == 1).await;
     called.abort();
 }
 
 #[tokio::test]
-async fn a_name_with_one_denied_address_is_not_trusted_with_the_others() {
+async fn a_name_with_one_denied_address_is_refused() {
     let canary = Canary::start().await;
     for answer in [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "::ffff:127.0.0.1"]]
     {
@@ -142,30 +142,30 @@ async fn a_name_with_one_denied_address_is_not_trusted_with_the_others() {
         let answer = get(&guarded, &format!("http://two.example:{}/", canary.port)).await;
         assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
     }
-    assert_eq!(canary.met(), 0);
+    assert_eq!(canary.connections(), 0);
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_answer_is_checked_each_time_it_is_connected_to() {
+async fn the_address_of_a_name_is_checked_at_each_connection() {
     let canary = Canary::start().await;
-    let friend = Callee::at(&format!("127.0.0.2:{}", canary.port)).await;
+    let endpoint = Endpoint::at(&format!("127.0.0.2:{}", canary.port)).await;
     let guarded = outbound(&["127.0.0.2"], Answers::of(&[&["127.0.0.2"], &["127.0.0.1"]]));
     let url = format!("http://rebind.example:{}/", canary.port);
     assert_eq!(get(&guarded, &url).await.unwrap().body, "done");
-    // Its connection goes with it: the next call needs another.
-    drop(friend);
+    // Dropping the endpoint closes its connection: the next call needs another one.
+    drop(endpoint);
     let refused = async || matches!(get(&guarded, &url).await, Err(CallError::Refused(_)));
-    super::until("the second answer is looked at", refused).await;
-    assert_eq!(canary.met(), 0);
+    super::until("the second address is refused", refused).await;
+    assert_eq!(canary.connections(), 0);
 }
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
-    let (canary, friend) = (Canary::start().await, Callee::start().await);
+    let (canary, endpoint) = (Canary::start().await, Endpoint::start().await);
     let guarded = outbound(&["127.0.0.1"], Answers::of(&[&["127.0.0.1"]]));
     for status in [301, 302, 303, 307, 308] {
-        friend.redirects(status, "", &format!("http://127.0.0.1:{}/", canary.port));
-        assert_eq!(get(&guarded, &friend.url).await.unwrap().status, status);
+        endpoint.redirect(status, "", &format!("http://127.0.0.1:{}/", canary.port));
+        assert_eq!(get(&guarded, &endpoint.url).await.unwrap().status, status);
     }
-    assert_eq!(canary.met(), 0);
+    assert_eq!(canary.connections(), 0);
 }

@@ -1,4 +1,4 @@
-//! Every route of the fronts for older systems, read from their sources: one that is added is in the tests without being named there.
+//! Every route of the legacy APIs, read from their sources, so that the tests cover new routes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,21 +11,22 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
-/// What stands between the bracket that is open already and the one that closes it.
-fn bracketed(text: &str) -> &str {
+/// Returns the text up to the bracket that closes an already open one.
+fn until_closing_bracket(text: &str) -> &str {
     let mut open = 1;
     let end = text.find(|c| {
         open += i32::from(c == '(') - i32::from(c == ')');
         open == 0
     });
-    &text[..end.expect("the brackets are whole")]
+    &text[..end.expect("the brackets are balanced")]
 }
 
 fn quoted(text: &str) -> Vec<String> {
     text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The paths that a route's first argument stands for; `before` is the source up to it.
+/// Returns the paths that the first argument of a route yields. `before` is the source up to the
+/// argument.
 fn paths(argument: &str, before: &str) -> Vec<String> {
     if let Some(literal) = argument.strip_prefix('"') {
         return vec![literal.split('"').next().unwrap_or_default().to_owned()];
@@ -44,7 +45,7 @@ fn paths(argument: &str, before: &str) -> Vec<String> {
             made("{path}", quoted(values.unwrap_or_default()))
         }
         () if pattern.contains("{topic}") => made("{topic}", TOPICS.map(str::to_owned).to_vec()),
-        () => panic!("{argument}: this test does not know which paths that makes"),
+        () => panic!("{argument}: this test cannot derive the paths"),
     }
 }
 
@@ -64,19 +65,19 @@ fn methods(handlers: &str) -> Vec<Method> {
     };
     let methods: Vec<Method> =
         words.into_iter().filter(|(word, _)| begins(word)).map(|(_, method)| method).collect();
-    assert!(!methods.is_empty(), "{handlers}: this test knows no method of it");
+    assert!(!methods.is_empty(), "{handlers}: this test finds no method");
     methods
 }
 
-/// Method and pattern of each.
-pub fn every_front_route() -> Vec<(Method, String)> {
+/// Returns method and path pattern of each route.
+pub fn every_legacy_route() -> Vec<(Method, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compat");
     let mut all = Vec::new();
     for file in sources(&root) {
         let source = std::fs::read_to_string(&file).unwrap();
         for (at, mark) in source.match_indices(".route(") {
-            let arguments = bracketed(&source[at + mark.len()..]).trim();
-            // A path may hold a comma no more than a bracket that is not closed: the handlers come after the last one outside.
+            let arguments = until_closing_bracket(&source[at + mark.len()..]).trim();
+            // No path contains a comma, so the handlers follow the first one.
             let handlers = arguments.split_once(", ").expect("a route has a path and handlers").1;
             for path in paths(arguments, &source[..at]) {
                 all.extend(methods(handlers).into_iter().map(|method| (method, path.clone())));
@@ -88,9 +89,9 @@ pub fn every_front_route() -> Vec<(Method, String)> {
 }
 
 #[test]
-fn they_are_read_from_the_sources() {
+fn every_route_of_the_sources_is_found() {
     let all: Vec<String> =
-        every_front_route().iter().map(|(method, path)| format!("{method} {path}")).collect();
+        every_legacy_route().iter().map(|(method, path)| format!("{method} {path}")).collect();
     for known in [
         "POST /api/v1/task/script",
         "GET /api/v1/task/result/{uuid}",
@@ -104,5 +105,5 @@ fn they_are_read_from_the_sources() {
     ] {
         assert!(all.iter().any(|route| route == known), "{known} is missing from {all:?}");
     }
-    assert!(all.len() >= 33, "{} are not all: {all:?}", all.len());
+    assert!(all.len() >= 33, "only {} routes: {all:?}", all.len());
 }
