@@ -302,7 +302,7 @@ async fn a_handler_that_lasts_holds_up_no_message_after_an_outage() {
         turn.tick().await;
         misses += u32::from(watch.reach().await.is_err());
     }
-    wire.mend();
+    wire.restore();
     // It comes again, for nobody has acknowledged it: that is the new session, and the old handler still runs.
     timeout(DEADLINE, async { while came.recv().await.unwrap() != "long" {} }).await.expect("a new session");
     send(&producer, vec![message("t", "next")]).await;

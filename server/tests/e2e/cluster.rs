@@ -1,4 +1,4 @@
-//! Server processes on a set of back-end names of their own.
+//! Server processes, each test with databases, topics and directories of its own.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -8,12 +8,12 @@ use taskcenter_client::TaskCenter;
 
 use crate::wait;
 
-/// What the nodes of a test stand on.
+/// Back ends of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// MongoDB, Redis and RocketMQ; any number of nodes.
+    /// MongoDB, Redis and RocketMQ, with any number of nodes.
     Cluster,
-    /// A data directory; one node at a time, always at the same address.
+    /// A data directory. One node at a time, always with the same address.
     Embedded,
 }
 
@@ -36,25 +36,24 @@ macro_rules! in_both_modes {
 }
 pub(crate) use in_both_modes;
 
-/// The back ends of one test: nothing in them is shared with another test.
+/// The back ends of one test. Tests share nothing in them.
 pub struct Cluster {
-    /// Distinguishes this test's database, keys, topic and groups, or its data directory.
+    /// Name of the database, key prefix, topic, groups and data directory of this test.
     pub id: String,
-    /// What its nodes stand on.
     pub mode: Mode,
-    /// Where an embedded node keeps its files.
+    /// Data directory of an embedded node.
     pub data_dir: String,
-    /// Where an embedded node listens, at every start.
+    /// Port of an embedded node, the same after a restart.
     port: u16,
     /// More lines for the configuration file.
     pub extra: String,
-    /// What takes the place of the MongoDB address, where a test stands in between.
+    /// MongoDB URI, for example that of a [`crate::proxy::Proxy`].
     pub mongodb: String,
-    /// What takes the place of the Redis address.
+    /// Redis address.
     pub redis: String,
-    /// What is logged.
+    /// Log level.
     pub level: &'static str,
-    /// The broker's name server, and the key and secret it asks for.
+    /// Name server of the broker, and access key and secret key, if required.
     pub rocketmq: (String, Option<(&'static str, &'static str)>),
 }
 
@@ -74,7 +73,7 @@ pub fn namesrv() -> String {
     env("TASKCENTER_TEST_ROCKETMQ_NAMESRV", "127.0.0.1:19876")
 }
 
-/// The name server of the broker that asks for keys. Only one test uses it, and may stop it.
+/// Name server of the broker that requires keys. Only one test uses the broker and may stop it.
 pub fn guarded_namesrv() -> String {
     env("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV", "127.0.0.1:19877")
 }
@@ -116,17 +115,17 @@ impl Cluster {
         )
     }
 
-    /// From here on an embedded node listens elsewhere.
+    /// Changes the port of embedded nodes that start from now on.
     pub fn another_port(&mut self) {
         self.port = free_port();
     }
 
-    /// Where an embedded node listens.
+    /// URL of an embedded node.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A second node where there can be one.
+    /// Starts a second node, if the mode supports one.
     pub async fn another(&self) -> Option<Server> {
         match self.mode {
             Mode::Cluster => Some(self.start().await),
@@ -134,22 +133,22 @@ impl Cluster {
         }
     }
 
-    /// Whoever carries on: the second node, or the one that is started again.
-    pub async fn heir(&self, another: Option<Server>) -> Server {
+    /// Returns the node that continues: the second one, or a restarted one.
+    pub async fn next_node(&self, another: Option<Server>) -> Server {
         match another {
             Some(another) => another,
             None => self.start().await,
         }
     }
 
-    /// Starts a node and waits until it says that it is ready.
+    /// Starts a node and waits until it is ready.
     pub async fn start(&self) -> Server {
         let server = self.spawn("");
         server.until_status("ready").await;
         server
     }
 
-    /// Starts a node that dies where `failpoint` stands, and waits until it is ready.
+    /// Starts a node that aborts at `failpoint`, and waits until it is ready.
     pub async fn start_to_die_at(&self, failpoint: &str) -> Server {
         let server = self.spawn(&format!("{failpoint}=return(abort)"));
         server.until_status("ready").await;
@@ -184,24 +183,24 @@ impl Cluster {
 
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
+    listener.local_addr().expect("the listener has an address").port()
 }
 
-/// A running node. It is killed when it goes out of scope.
+/// A running node. Dropping it kills the process.
 pub struct Server {
     child: Mutex<Child>,
     pub url: String,
     pub log: String,
-    /// Keeps its connections to the node.
+    /// Reuses its connections to the node.
     pub http: reqwest::Client,
 }
 
 impl Server {
     pub fn client(&self) -> TaskCenter {
-        TaskCenter::new(&self.url).expect("the address is sound")
+        TaskCenter::new(&self.url).expect("the URL is valid")
     }
 
-    /// What `/readyz` says, or nothing when nobody answers.
+    /// Returns the status of `/readyz`, or `None` without an answer.
     pub async fn status(&self) -> Option<String> {
         let answer = self.http.get(format!("{}/readyz", self.url)).send().await.ok()?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
@@ -211,27 +210,27 @@ impl Server {
     pub async fn until_status(&self, wanted: &str) {
         let what = format!("{} is {wanted} (its log is {})", self.url, self.log);
         wait::until(&what, async || {
-            assert!(self.ended().is_none(), "it ended before {what}");
+            assert!(self.ended().is_none(), "the node ended before {what}");
             self.status().await.as_deref() == Some(wanted)
         })
         .await;
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
-        let child = self.child.get_mut().expect("nothing panics while it is held");
-        child.kill().expect("it is ours to kill");
+        let child = self.child.get_mut().expect("no thread panicked with the lock");
+        child.kill().expect("the process can be killed");
         child.wait().expect("it has ended");
     }
 
     /// Asks it to stop, and waits until it has; its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
-        let pid = self.child.get_mut().expect("nothing panics while it is held").id().to_string();
+        let pid = self.child.get_mut().expect("no thread panicked with the lock").id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         self.died().await
     }
 
-    /// Waits until it has ended by itself; its exit code.
+    /// Waits until the process has ended. Returns its exit code.
     pub async fn died(&mut self) -> Option<i32> {
         let what = format!("the node has ended (its log is {})", self.log);
         wait::until(&what, async || self.ended().is_some()).await;
@@ -239,8 +238,8 @@ impl Server {
     }
 
     fn ended(&self) -> Option<ExitStatus> {
-        let mut child = self.child.lock().expect("nothing panics while it is held");
-        child.try_wait().expect("it can be waited for")
+        let mut child = self.child.lock().expect("no thread panicked with the lock");
+        child.try_wait().expect("the process can be waited for")
     }
 }
 

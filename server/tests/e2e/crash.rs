@@ -1,4 +1,4 @@
-//! The process dies right after each write. Each test names the place; another node, or the same one started again, carries on.
+//! Crashes of the process at each write. Another node, or the same one after a restart, continues.
 
 use std::time::Duration;
 
@@ -12,27 +12,30 @@ use crate::{ledger, wait};
 
 const TASKS: usize = 20;
 
-fn impatient(mode: Mode, name: &str) -> Cluster {
+fn cluster_with_short_leases(mode: Mode, name: &str) -> Cluster {
     let mut cluster = Cluster::on(mode, name);
-    // Short leases: what a dead node had in its hands is taken over soon.
+    // Short leases: the work of a dead node is taken over soon.
     "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\nrescue_ms = 100\n".clone_into(&mut cluster.extra);
     cluster
 }
 
-/// One-shots that are due all at once in two seconds; their ids.
+/// Creates one-shots that are due together in two seconds. Returns their ids.
 async fn one_shots(node: &Server) -> Vec<String> {
     let at = wait::now_ms() / 1000 + 2;
     let client = node.client();
     let mut ids = Vec::new();
     for i in 0..TASKS {
         ids.push(
-            client.add_task(NewTask::once("crash", i.to_string()).at(at)).await.expect("it is accepted"),
+            client
+                .add_task(NewTask::once("crash", i.to_string()).at(at))
+                .await
+                .expect("the server accepts the request"),
         );
     }
     ids
 }
 
-/// Each task has one run, which is fired; each run was delivered, and none more than `copies` times.
+/// Asserts that each task has one run, which is handed over and delivered at most `copies` times.
 async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
     inbox.until_runs(TASKS).await;
     wait::until("every run is handed over", async || {
@@ -46,12 +49,12 @@ async fn all_fired_once(cluster: &Cluster, inbox: &Inbox, copies: usize) {
 }
 
 async fn dies_while_it_fires(mode: Mode, failpoint: &str, copies: usize) {
-    let cluster = impatient(mode, &failpoint.replace("::", "_"));
+    let cluster = cluster_with_short_leases(mode, &failpoint.replace("::", "_"));
     let mut node = cluster.start_to_die_at(failpoint).await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
-    assert_eq!(node.died().await, None, "it ended by a signal");
-    let _heir = cluster.start().await;
+    assert_eq!(node.died().await, None, "a signal ended the node");
+    let _next = cluster.start().await;
     all_fired_once(&cluster, &inbox, copies).await;
     inbox.close().await;
 }
@@ -64,11 +67,11 @@ in_both_modes! {
     before_a_rescuer_claims
     after_a_rescuer_has_claimed
     before_a_task_is_stored
-    after_a_task_is_stored_and_before_it_is_acknowledged
-    after_a_task_is_deleted_and_before_that_is_acknowledged
-    a_node_that_is_asked_to_stop_drains_and_loses_nothing
+    after_a_task_is_stored_and_before_the_acknowledgement
+    after_a_task_is_deleted_and_before_the_acknowledgement
+    a_node_that_stops_drains_and_loses_nothing
     a_batch_that_panics_is_fired_by_the_next_scan
-    before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged
+    before_and_after_a_report_is_stored
 }
 
 async fn after_the_runs_are_inserted(mode: Mode) {
@@ -85,7 +88,7 @@ async fn before_the_runs_are_handed_over(mode: Mode) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_messages_are_sent_which_alone_may_double_them() {
+async fn after_the_messages_are_sent_where_duplicates_are_allowed() {
     dies_while_it_fires(Mode::Cluster, "fire::published", 2).await;
 }
 
@@ -93,16 +96,16 @@ async fn after_the_runs_are_marked(mode: Mode) {
     dies_while_it_fires(mode, "fire::marked", 1).await;
 }
 
-/// The first node leaves rows behind, the second dies while it takes them over.
+/// The first node leaves rows behind. The second dies while it takes them over.
 async fn dies_while_it_rescues(mode: Mode, left_by: &str, failpoint: &str) {
-    let cluster = impatient(mode, &failpoint.replace("::", "_"));
+    let cluster = cluster_with_short_leases(mode, &failpoint.replace("::", "_"));
     let mut first = cluster.start_to_die_at(left_by).await;
     let inbox = Inbox::open(&cluster);
     one_shots(&first).await;
     first.died().await;
     let mut second = cluster.spawn(&format!("{failpoint}=return(abort)"));
-    assert_eq!(second.died().await, None, "it ended by a signal");
-    let _heir = cluster.start().await;
+    assert_eq!(second.died().await, None, "a signal ended the node");
+    let _next = cluster.start().await;
     all_fired_once(&cluster, &inbox, 1).await;
     inbox.close().await;
 }
@@ -115,21 +118,26 @@ async fn after_a_rescuer_has_claimed(mode: Mode) {
     dies_while_it_rescues(mode, "fire::advanced", "rescue::claimed").await;
 }
 
-/// Nothing was lost, or nothing was acknowledged: sent again to another node, the task stands once.
+/// The request was not acknowledged. Repeated on another node, it creates the task once.
 async fn dies_while_it_submits(mode: Mode, failpoint: &str) {
-    let cluster = impatient(mode, &failpoint.replace("::", "_"));
+    let cluster = cluster_with_short_leases(mode, &failpoint.replace("::", "_"));
     let mut node = cluster.start_to_die_at(failpoint).await;
     let inbox = Inbox::open(&cluster);
-    let hasty =
-        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let no_retry = TaskCenter::builder(&node.url)
+        .retries(0, Duration::from_millis(1))
+        .build()
+        .expect("the URL is valid");
     let at = wait::now_ms() / 1000 + 6;
     let task = || NewTask::once("crash", "once").at(at);
-    hasty.add_task(task()).await.expect_err("the node died over it");
+    no_retry.add_task(task()).await.expect_err("the node died during the request");
     node.died().await;
-    let heir = cluster.start().await;
-    let id = heir.client().add_task(task()).await.expect("it is accepted");
-    // A later task proves that the moment of a second copy would have come.
-    heir.client().add_task(NewTask::once("crash", "later").at(at + 1)).await.expect("it is accepted");
+    let next = cluster.start().await;
+    let id = next.client().add_task(task()).await.expect("the server accepts the request");
+    // A later task proves that the moment of a duplicate has passed.
+    next.client()
+        .add_task(NewTask::once("crash", "later").at(at + 1))
+        .await
+        .expect("the server accepts the request");
     inbox.until_runs(2).await;
     let of_task: Vec<_> = inbox.all().into_iter().filter(|received| received.data == "once").collect();
     assert_eq!(of_task.len(), 1, "{of_task:?}");
@@ -141,74 +149,83 @@ async fn before_a_task_is_stored(mode: Mode) {
     dies_while_it_submits(mode, "submit::before_insert").await;
 }
 
-async fn after_a_task_is_stored_and_before_it_is_acknowledged(mode: Mode) {
+async fn after_a_task_is_stored_and_before_the_acknowledgement(mode: Mode) {
     dies_while_it_submits(mode, "submit::inserted").await;
 }
 
-async fn after_a_task_is_deleted_and_before_that_is_acknowledged(mode: Mode) {
-    let cluster = impatient(mode, "delete");
+async fn after_a_task_is_deleted_and_before_the_acknowledgement(mode: Mode) {
+    let cluster = cluster_with_short_leases(mode, "delete");
     let mut node = cluster.start_to_die_at("delete::cancelled").await;
     let inbox = Inbox::open(&cluster);
     let at = wait::now_ms() / 1000 + 4;
-    let id = node.client().add_task(NewTask::once("crash", "never").at(at)).await.expect("it is accepted");
-    let hasty =
-        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
-    hasty.delete_tasks([id.clone()]).await.expect_err("the node died over it");
+    let id = node
+        .client()
+        .add_task(NewTask::once("crash", "never").at(at))
+        .await
+        .expect("the server accepts the request");
+    let no_retry = TaskCenter::builder(&node.url)
+        .retries(0, Duration::from_millis(1))
+        .build()
+        .expect("the URL is valid");
+    no_retry.delete_tasks([id.clone()]).await.expect_err("the node died during the request");
     node.died().await;
-    let heir = cluster.start().await;
-    let again = heir.client().delete_tasks([id.clone()]).await.expect("it is accepted");
-    assert_eq!(again, std::slice::from_ref(&id), "the answer that was lost");
-    // A later task proves that the moment of the deleted one has passed.
-    heir.client().add_task(NewTask::once("crash", "later").at(at + 1)).await.expect("it is accepted");
+    let next = cluster.start().await;
+    let again = next.client().delete_tasks([id.clone()]).await.expect("the server accepts the request");
+    assert_eq!(again, std::slice::from_ref(&id), "the repeated request succeeds");
+    // A later task proves that the moment of the deleted task has passed.
+    next.client()
+        .add_task(NewTask::once("crash", "later").at(at + 1))
+        .await
+        .expect("the server accepts the request");
     inbox.until_runs(1).await;
     assert!(inbox.all().iter().all(|received| received.data == "later"));
     assert_eq!(ledger::runs_of(&cluster, &id).await, []);
     inbox.close().await;
 }
 
-/// It is asked in the middle of a batch: the runs stand in the ledger, and none of them is handed over yet.
-async fn a_node_that_is_asked_to_stop_drains_and_loses_nothing(mode: Mode) {
+/// The node stops in the middle of a batch: the runs are stored and not yet handed over.
+async fn a_node_that_stops_drains_and_loses_nothing(mode: Mode) {
     let mut cluster = Cluster::on(mode, "drain");
-    // Nobody takes over what is only slow.
+    // Long leases: a slow node keeps its runs.
     "[engine]\nrun_lease_ms = 20000\nshard_lease_ms = 1500\n".clone_into(&mut cluster.extra);
     let mut node = cluster.spawn("fire::inserted=sleep(3000)");
     node.until_status("ready").await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
-    let under_way = async || {
+    let firing = async || {
         let rows = ledger::runs(&cluster).await;
         rows.into_iter().filter(|row| row.state == "firing").map(|row| row.run_id).collect::<Vec<_>>()
     };
-    wait::until("runs are under way", async || !under_way().await.is_empty()).await;
-    assert_eq!(node.stop().await, Some(0), "it ends in order");
-    assert_eq!(under_way().await, [""; 0], "what was under way was handed over before it ended");
+    wait::until("runs are in progress", async || !firing().await.is_empty()).await;
+    assert_eq!(node.stop().await, Some(0), "the node stops with exit status 0");
+    assert_eq!(firing().await, [""; 0], "runs in progress are handed over before the node ends");
     let handed_over = ledger::runs(&cluster).await.len();
     assert!(handed_over > 0);
-    let _heir = cluster.start().await;
+    let _next = cluster.start().await;
     all_fired_once(&cluster, &inbox, 1).await;
     inbox.close().await;
 }
 
-/// An attempt of a run that waits for its outcome: its id and its token.
+/// Creates a run that waits for its outcome. Returns run id and attempt token.
 async fn handed_over(cluster: &Cluster, node: &Server) -> (String, String) {
     let client = node.client();
-    let ask = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
-    let id = client.add_task(ask).await.expect("it is accepted");
+    let task = NewTask::once("crash", "reported").ack(Duration::from_mins(1));
+    let id = client.add_task(task).await.expect("the server accepts the request");
     if cluster.mode == Mode::Embedded {
         let (worker, queues) = ("worker".to_owned(), vec!["crash".to_owned()]);
-        let ask = LeaseRequest { worker, queues, limit: 1, lease_ms: 60_000, wait_ms: 20_000 };
-        let run = client.lease(&ask).await.expect("it answers").runs.remove(0);
+        let request = LeaseRequest { worker, queues, limit: 1, lease_ms: 60_000, wait_ms: 20_000 };
+        let run = client.lease(&request).await.expect("the server answers").runs.remove(0);
         return (run.run_id, run.token);
     }
     let fired = async || ledger::runs_of(cluster, &id).await.into_iter().find(|row| row.state == "fired");
     wait::until("the run is fired", async || fired().await.is_some()).await;
-    let run = fired().await.expect("it is fired");
+    let run = fired().await.expect("the run is fired");
     (run.run_id, run.token)
 }
 
-async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(mode: Mode) {
+async fn before_and_after_a_report_is_stored(mode: Mode) {
     for failpoint in ["report::before_update", "report::updated"] {
-        let cluster = impatient(mode, &failpoint.replace("::", "_"));
+        let cluster = cluster_with_short_leases(mode, &failpoint.replace("::", "_"));
         let mut node = cluster.start_to_die_at(failpoint).await;
         let (run_id, token) = handed_over(&cluster, &node).await;
         let report = OutcomeReport {
@@ -219,29 +236,31 @@ async fn before_a_report_is_stored_and_after_it_and_before_that_is_acknowledged(
             retry_after_ms: None,
             result: None,
         };
-        let hasty =
-            TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
-        hasty.report(&run_id, &report).await.expect_err("the node died over it");
-        assert_eq!(node.died().await, None, "it ended by a signal");
-        let heir = cluster.start().await;
-        let again = heir.client().report(&run_id, &report).await.expect("the answer that was lost");
+        let no_retry = TaskCenter::builder(&node.url)
+            .retries(0, Duration::from_millis(1))
+            .build()
+            .expect("the URL is valid");
+        no_retry.report(&run_id, &report).await.expect_err("the node died during the request");
+        assert_eq!(node.died().await, None, "a signal ended the node");
+        let next = cluster.start().await;
+        let again = next.client().report(&run_id, &report).await.expect("the repeated request succeeds");
         assert_eq!(again.state, "succeeded");
         let stale = OutcomeReport { token: "another".to_owned(), ..report };
         let refused =
-            heir.client().report(&run_id, &stale).await.expect_err("it is not this attempt's token");
+            next.client().report(&run_id, &stale).await.expect_err("the token is not that of the attempt");
         assert_eq!(refused.status(), Some(409));
     }
 }
 
-/// Not the process, only one batch: its tasks are fired by the same node all the same.
+/// Only the batch fails. The same node fires its tasks.
 async fn a_batch_that_panics_is_fired_by_the_next_scan(mode: Mode) {
-    let cluster = impatient(mode, "panic");
+    let cluster = cluster_with_short_leases(mode, "panic");
     let node = cluster.spawn("fire::inserted=1*panic");
     node.until_status("ready").await;
     let inbox = Inbox::open(&cluster);
     one_shots(&node).await;
     all_fired_once(&cluster, &inbox, 1).await;
-    let log = std::fs::read_to_string(&node.log).expect("the log is there");
-    assert!(log.contains("a batch panicked"), "it did panic");
+    let log = std::fs::read_to_string(&node.log).expect("the log exists");
+    assert!(log.contains("a batch panicked"), "the batch panicked");
     inbox.close().await;
 }

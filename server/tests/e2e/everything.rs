@@ -1,4 +1,5 @@
-//! The promise as a whole: two nodes, one of them killed half-way (or one node, killed and started again), and every nominal moment accounted for.
+//! The whole promise: two nodes, one of them killed (or one node, killed and restarted), and every nominal
+//! moment has a run and a delivery.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -18,25 +19,25 @@ const LOOP_FIRES: i64 = 4;
 const CRONS: i64 = 20;
 const CRON_SECONDS: i64 = 7;
 
-/// A nominal moment: the task and when, in milliseconds.
+/// A nominal moment: task id and milliseconds since the epoch.
 type Moment = (String, i64);
 
-in_both_modes! { every_nominal_moment_has_one_run_and_reaches_its_handler_though_a_node_is_killed }
+in_both_modes! { every_nominal_moment_has_one_run_and_is_delivered_although_a_node_is_killed }
 
-async fn every_nominal_moment_has_one_run_and_reaches_its_handler_though_a_node_is_killed(mode: Mode) {
+async fn every_nominal_moment_has_one_run_and_is_delivered_although_a_node_is_killed(mode: Mode) {
     let cluster = Cluster::on(mode, "everything");
-    let mut doomed = cluster.start().await;
+    let mut killed = cluster.start().await;
     let survivor = cluster.another().await;
     let inbox = Inbox::open(&cluster);
 
     let start_sec = wait::now_ms() / 1000 + 8;
-    let other = survivor.as_ref().unwrap_or(&doomed).client();
-    let expected = submit_all([doomed.client(), other], start_sec).await;
+    let other = survivor.as_ref().unwrap_or(&killed).client();
+    let expected = submit_all([killed.client(), other], start_sec).await;
     assert!(wait::now_ms() < start_sec * 1000, "submitting took longer than the head start");
 
     wait::moment(start_sec * 1000 + 2_500).await;
-    doomed.kill();
-    let _heir = cluster.heir(survivor).await;
+    killed.kill();
+    let _next = cluster.next_node(survivor).await;
 
     inbox.until_runs(expected.len()).await;
     let rows = settled(&cluster, expected.len()).await;
@@ -47,7 +48,7 @@ async fn every_nominal_moment_has_one_run_and_reaches_its_handler_though_a_node_
     inbox.close().await;
 }
 
-/// Hands everything in, over both nodes; the nominal moments that must come of it.
+/// Submits all tasks over both nodes. Returns the expected nominal moments.
 async fn submit_all(nodes: [TaskCenter; 2], start_sec: i64) -> BTreeSet<Moment> {
     let one_shots = (0..ONE_SHOTS).map(|i| {
         let at = start_sec + i % 5;
@@ -99,7 +100,7 @@ fn check_ledger(rows: &[Row], expected: &BTreeSet<Moment>) {
     assert_eq!(&distinct, expected, "the moments recorded are not the nominal ones");
 }
 
-/// Whether more than one took the run on. The lease of the worker that handles it is a claim of its own.
+/// Whether more than one node claimed the run. The lease of a worker counts as a claim.
 fn was_taken_over(row: &Row, mode: Mode) -> bool {
     row.claim > if mode == Mode::Cluster { 1 } else { 2 }
 }
@@ -114,7 +115,7 @@ fn check_deliveries(rows: &[Row], received: &[Received], mode: Mode) {
     for row in rows {
         let times = times.remove(row.run_id.as_str()).unwrap_or_default();
         assert!(times > 0, "never delivered: {row:?}");
-        // A second copy is allowed only where a node took over what the killed one had in its hands.
+        // A duplicate is allowed only if a node took over the run from the killed one.
         assert!(times == 1 || was_taken_over(row, mode), "delivered {times} times without a rescue: {row:?}");
     }
     assert!(times.is_empty(), "delivered without a run: {times:?}");
@@ -129,7 +130,7 @@ fn report(rows: &[Row], received: &[Received], mode: Mode) {
     let mut lateness: Vec<i64> = first.into_values().collect();
     lateness.sort_unstable();
     let percentile = |p: usize| lateness[(lateness.len() - 1) * p / 100];
-    // Past the capture of passing tests: these figures are what the test is for.
+    // Written past the output capture of passing tests: the figures are the purpose of the test.
     let _ = writeln!(
         std::io::stderr(),
         "{mode:?}: moments {} | runs {} | deliveries {} | copies {} | rescued {} | early 0 | lateness p50 {} ms, p99 {} ms, max {} ms",

@@ -1,4 +1,4 @@
-//! A consumer that keeps what it gets.
+//! A consumer that records its deliveries.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,15 +22,15 @@ pub struct Received {
 }
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Received>>>);
+struct Deliveries(Arc<Mutex<Vec<Received>>>);
 
 /// A running consumer of every tag.
 pub struct Inbox {
-    received: Kept,
+    received: Deliveries,
     consumer: Consumer,
 }
 
-/// How this test's consumers reach the broker.
+/// Transport of a consumer of this test.
 pub fn transport(cluster: &Cluster, group: &str) -> RocketMq {
     let (namesrv, keys) = &cluster.rocketmq;
     let mut config = RocketMqConfig::new(namesrv, &cluster.id, format!("{}_{group}", cluster.id));
@@ -41,7 +41,7 @@ pub fn transport(cluster: &Cluster, group: &str) -> RocketMq {
     RocketMq::new(config)
 }
 
-async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
+async fn record(ctx: Context<Deliveries>, data: String) -> Result<(), HandlerError> {
     let received = Received {
         run_id: ctx.run_id().unwrap_or_default().to_owned(),
         task_id: ctx.task_id().to_owned(),
@@ -50,32 +50,32 @@ async fn keep(ctx: Context<Kept>, data: String) -> Result<(), HandlerError> {
         scheduled_at: ctx.scheduled_at_ms().unwrap_or_default(),
         arrived_at: wait::now_ms(),
     };
-    ctx.state().0.lock().expect("nothing panics while it is held").push(received);
+    ctx.state().0.lock().expect("no thread panicked with the lock").push(received);
     Ok(())
 }
 
 impl Inbox {
-    /// Starts to receive everything that the cluster hands over.
+    /// Starts a consumer of every delivery of the cluster.
     pub fn open(cluster: &Cluster) -> Self {
-        let received = Kept::default();
+        let received = Deliveries::default();
         let builder = Consumer::builder()
             .state(received.clone())
-            .on_text("*", keep)
+            .on_text("*", record)
             .concurrency(64)
             .drain_for(Duration::from_secs(10));
         let builder = match cluster.mode {
             Mode::Cluster => builder.transport(transport(cluster, "inbox")),
-            Mode::Embedded => builder.connect(&cluster.url()).expect("the address is sound"),
+            Mode::Embedded => builder.connect(&cluster.url()).expect("the URL is valid"),
         };
         let consumer = builder.start().expect("the consumer starts");
         Self { received, consumer }
     }
 
     pub fn all(&self) -> Vec<Received> {
-        self.received.0.lock().expect("nothing panics while it is held").clone()
+        self.received.0.lock().expect("no thread panicked with the lock").clone()
     }
 
-    /// How often each run was delivered.
+    /// Number of deliveries of each run.
     pub fn by_run(&self) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
         for received in self.all() {
@@ -84,12 +84,12 @@ impl Inbox {
         times
     }
 
-    /// Waits until this many different runs have come.
+    /// Waits until this number of different runs are delivered.
     pub async fn until_runs(&self, count: usize) {
         wait::until(&format!("{count} runs are delivered"), async || self.by_run().len() >= count).await;
     }
 
     pub async fn close(self) {
-        self.consumer.shutdown().await.expect("it ends in order");
+        self.consumer.shutdown().await.expect("the consumer stops");
     }
 }

@@ -1,4 +1,4 @@
-//! The store's own word on what happened, read past the product.
+//! The rows of the store, read without the product.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Mode, mongodb_uri};
 
-/// One row of the ledger.
+/// A run as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub run_id: String,
@@ -20,30 +20,33 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it has reached a consumer, as far as the ledger can know: nobody reports on a message, and a worker always does.
+    /// Whether the run has reached a consumer, as far as the store shows: a message is not reported, a leased
+    /// run always is.
     pub fn is_handed_over(&self) -> bool {
         matches!(self.state.as_str(), "fired" | "succeeded")
     }
 }
 
 async fn documents(cluster: &Cluster, collection: &str) -> Vec<Document> {
-    let client = mongodb::Client::with_uri_str(mongodb_uri()).await.expect("MongoDB's address is sound");
+    let client = mongodb::Client::with_uri_str(mongodb_uri()).await.expect("the URI is valid");
     let cursor = client.database(&cluster.id).collection::<Document>(collection).find(doc! {}).await;
     cursor.expect("MongoDB answers").try_collect().await.expect("MongoDB answers")
 }
 
-/// The rows of a table of the data directory; none while there is no such file.
+/// Returns the rows of a table in the data directory, or none if the file does not exist.
 fn rows(cluster: &Cluster, table: &str) -> Vec<Value> {
     let file = format!("{}/taskcenter.db", cluster.data_dir);
     let Ok(ledger) = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
         return Vec::new();
     };
-    let mut select = ledger.prepare(&format!("SELECT doc FROM {table}")).expect("the table is there");
-    let documents = select.query_map([], |row| row.get::<_, String>(0)).expect("it is read");
-    documents.map(|text| serde_json::from_str(&text.expect("it is text")).expect("it is JSON")).collect()
+    let mut select = ledger.prepare(&format!("SELECT doc FROM {table}")).expect("the table exists");
+    let documents = select.query_map([], |row| row.get::<_, String>(0)).expect("the table is readable");
+    documents
+        .map(|text| serde_json::from_str(&text.expect("the value is a string")).expect("the text is JSON"))
+        .collect()
 }
 
-/// Every run of the ledger.
+/// Returns every run.
 pub async fn runs(cluster: &Cluster) -> Vec<Row> {
     match cluster.mode {
         Mode::Cluster => documents(cluster, "runs").await.iter().map(of_document).collect(),
@@ -51,12 +54,12 @@ pub async fn runs(cluster: &Cluster) -> Vec<Row> {
     }
 }
 
-/// The runs of one task.
+/// Returns the runs of a task.
 pub async fn runs_of(cluster: &Cluster, task_id: &str) -> Vec<Row> {
     runs(cluster).await.into_iter().filter(|run| run.task_id == task_id).collect()
 }
 
-/// The state of a task, if it is stored.
+/// Returns the state of a task, if stored.
 pub async fn task_state(cluster: &Cluster, task_id: &str) -> Option<String> {
     match cluster.mode {
         Mode::Cluster => {
@@ -73,8 +76,8 @@ pub async fn task_state(cluster: &Cluster, task_id: &str) -> Option<String> {
 }
 
 fn of_json(run: &Value) -> Row {
-    let text = |key: &str| run[key].as_str().expect("it is text").to_owned();
-    let number = |key: &str| run[key].as_i64().expect("it is a number");
+    let text = |key: &str| run[key].as_str().expect("the value is a string").to_owned();
+    let number = |key: &str| run[key].as_i64().expect("the value is a number");
     Row {
         run_id: text("id"),
         task_id: text("task_id"),
@@ -89,13 +92,13 @@ fn of_json(run: &Value) -> Row {
 fn of_document(run: &Document) -> Row {
     let text = |key: &str| run.get_str(key).unwrap_or_default().to_owned();
     let number = |key: &str| {
-        let value = run.get(key).expect("the field is there");
-        value.as_i64().or_else(|| value.as_i32().map(i64::from)).expect("it is a number")
+        let value = run.get(key).expect("the field exists");
+        value.as_i64().or_else(|| value.as_i32().map(i64::from)).expect("the value is a number")
     };
     Row {
         run_id: text("_id"),
         task_id: text("task_id"),
-        scheduled_at: run.get_datetime("scheduled_at").expect("every run has its moment").timestamp_millis(),
+        scheduled_at: run.get_datetime("scheduled_at").expect("every run has a moment").timestamp_millis(),
         state: text("state"),
         attempt: number("attempt"),
         claim: number("claim"),

@@ -1,6 +1,6 @@
-//! The whole product as its users run it: the built binary on the real MongoDB, Redis and RocketMQ, driven by the SDK.
+//! End-to-end tests: the built binary on real MongoDB, Redis and RocketMQ, driven by the SDK.
 //!
-//! `cargo xtask services up` starts what they need. Without it they fail.
+//! `cargo xtask services up` starts the back ends. Without them the tests fail.
 
 mod alerts;
 mod board;
@@ -10,9 +10,9 @@ mod defects;
 mod embedded;
 mod everything;
 mod examples;
-mod fronts;
 mod inbox;
 mod ledger;
+mod legacy_apis;
 mod log;
 mod outage;
 mod proxy;

@@ -1,4 +1,4 @@
-//! Back ends that go away and come back.
+//! Outages of back ends.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -14,9 +14,9 @@ fn after(sec: i64) -> i64 {
     wait::now_ms() / 1000 + sec
 }
 
-/// The old server's defect "Redis down = silently no scheduling".
+/// Known defect of the old server: "Redis down = silently no scheduling".
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_down_means_silently_no_scheduling() {
+async fn without_redis_tasks_still_fire_once() {
     let proxy = Proxy::to(&redis_addr()).await;
     let mut cluster = Cluster::new("redis_down");
     cluster.redis.clone_from(&proxy.addr);
@@ -33,62 +33,71 @@ async fn redis_down_means_silently_no_scheduling() {
     }
     inbox.until_runs(60).await;
 
-    proxy.mend();
+    proxy.restore();
     nodes[0].until_status("ready").await;
     assert!(
         inbox.by_run().values().all(|times| *times == 1),
-        "two nodes, no locks, and still one message each"
+        "two nodes without locks send one message for each run"
     );
     assert_eq!(ledger::runs(&cluster).await.len(), 60);
     inbox.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mongodb_down_answers_503_and_loses_nothing_that_was_acknowledged() {
+async fn without_mongodb_requests_get_503_and_no_acknowledged_task_is_lost() {
     let hosts = mongodb_uri().replace("mongodb://", "");
     let proxy = Proxy::to(hosts.split('/').next().expect("the address has a host")).await;
     let mut cluster = Cluster::new("mongodb_down");
-    // A replica set names its own members to the driver; a direct connection keeps to the wire that can be cut.
+    // A replica set tells the driver the addresses of its members. A direct connection stays on the proxy.
     cluster.mongodb =
         format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=1000", proxy.addr);
     let node = cluster.start().await;
     let inbox = Inbox::open(&cluster);
-    let hasty =
-        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
-    hasty.add_task(NewTask::once("down", "acknowledged").at(after(3))).await.expect("it is accepted");
+    let no_retry = TaskCenter::builder(&node.url)
+        .retries(0, Duration::from_millis(1))
+        .build()
+        .expect("the URL is valid");
+    no_retry
+        .add_task(NewTask::once("down", "acknowledged").at(after(3)))
+        .await
+        .expect("the server accepts the request");
 
     proxy.cut();
     node.until_status("unready").await;
     let refused =
-        hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+        no_retry.add_task(NewTask::once("down", "refused")).await.expect_err("the store is unavailable");
     assert_eq!(refused.status(), Some(503));
-    let refused = hasty.query_tasks_by_name("down", None, None).await.expect_err("there is nowhere to look");
+    let refused =
+        no_retry.query_tasks_by_name("down", None, None).await.expect_err("the store is unavailable");
     assert_eq!(refused.status(), Some(503));
     wait::moment(after(3) * 1000).await;
 
-    proxy.mend();
+    proxy.restore();
     node.until_status("ready").await;
     inbox.until_runs(1).await;
-    assert!(inbox.all().iter().any(|received| received.data == "acknowledged"), "late, and not lost");
+    assert!(
+        inbox.all().iter().any(|received| received.data == "acknowledged"),
+        "the acknowledged task is delivered late"
+    );
     inbox.close().await;
 }
 
-/// A chore of the workspace: `cargo xtask services stop acl-broker`.
+/// Runs `cargo xtask services` with these arguments.
 async fn services(args: &[&str]) {
-    let chore = ["run", "--quiet", "--locked", "--package", "xtask", "--", "services"];
-    let status = tokio::process::Command::new(env!("CARGO")).args(chore).args(args).status().await;
+    let command = ["run", "--quiet", "--locked", "--package", "xtask", "--", "services"];
+    let status = tokio::process::Command::new(env!("CARGO")).args(command).args(args).status().await;
     assert!(status.expect("cargo runs").success(), "services {args:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rocketmq_down_makes_runs_wait_and_they_go_out_when_it_is_back() {
+async fn without_rocketmq_runs_wait_until_it_is_back() {
     let mut cluster = Cluster::new("rocketmq_down");
     cluster.rocketmq = (guarded_namesrv(), Some(("tcadmin", "tcsecret12345")));
     cluster.extra = "[engine]\nrun_lease_ms = 2000\n".to_owned();
     let node = cluster.start().await;
     let inbox = Inbox::open(&cluster);
     let client = node.client();
-    client.add_task(NewTask::once("down", "before")).await.expect("it is accepted");
+    client.add_task(NewTask::once("down", "before")).await.expect("the server accepts the request");
     inbox.until_runs(1).await;
 
     services(&["stop", "acl-broker", "--kill"]).await;
@@ -100,7 +109,7 @@ async fn rocketmq_down_makes_runs_wait_and_they_go_out_when_it_is_back() {
     }
     wait::until("every moment has its run", async || ledger::runs(&cluster).await.len() == 31).await;
     let waiting = ledger::runs(&cluster).await.iter().filter(|row| row.state == "firing").count();
-    assert_eq!(waiting, 30, "nothing is called fired that the broker has not confirmed");
+    assert_eq!(waiting, 30, "no run is `fired` before the broker confirms");
 
     services(&["start", "acl-broker"]).await;
     let back_at = wait::now_ms();
@@ -116,7 +125,7 @@ async fn rocketmq_down_makes_runs_wait_and_they_go_out_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_starts_with_everything_absent_and_says_so() {
+async fn a_node_starts_without_back_ends_and_is_unready() {
     let absent = Proxy::to("127.0.0.1:9").await;
     absent.cut();
     let mut cluster = Cluster::new("absent");
@@ -126,10 +135,12 @@ async fn a_node_starts_with_everything_absent_and_says_so() {
     cluster.rocketmq.0.clone_from(&absent.addr);
     let mut node = cluster.spawn("");
     node.until_status("unready").await;
-    let hasty =
-        TaskCenter::builder(&node.url).retries(0, Duration::from_millis(1)).build().expect("it is sound");
+    let no_retry = TaskCenter::builder(&node.url)
+        .retries(0, Duration::from_millis(1))
+        .build()
+        .expect("the URL is valid");
     let refused =
-        hasty.add_task(NewTask::once("down", "refused")).await.expect_err("there is nowhere to keep it");
+        no_retry.add_task(NewTask::once("down", "refused")).await.expect_err("the store is unavailable");
     assert_eq!(refused.status(), Some(503));
-    assert_eq!(node.stop().await, Some(0), "and it stops in order");
+    assert_eq!(node.stop().await, Some(0), "the node stops with exit status 0");
 }

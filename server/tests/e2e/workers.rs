@@ -1,4 +1,4 @@
-//! `taskcenter worker` in a process of its own, killed in mid-task: what it had in its hands is another's.
+//! `taskcenter worker` as a process that is killed: another worker takes over its runs.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
@@ -14,10 +14,10 @@ use crate::cluster::{Cluster, Mode, Server, in_both_modes};
 use crate::wait;
 
 in_both_modes! {
-    a_worker_that_is_killed_in_mid_task_loses_nothing
+    a_killed_worker_loses_no_run
 }
 
-/// A worker process; it is killed when it goes out of scope.
+/// A worker process. Dropping it kills the process.
 struct Worker {
     child: Child,
     log: String,
@@ -44,17 +44,14 @@ impl Worker {
         Self { child, log }
     }
 
-    /// As a power cut would.
+    /// Kills the process with SIGKILL.
     fn kill(&mut self) {
-        self.child.kill().expect("it is ours to kill");
-        self.child.wait().expect("it has ended");
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process has ended");
     }
 
     fn logged(&self, wanted: &str) -> bool {
-        std::fs::read_to_string(&self.log)
-            .expect("the log is there")
-            .lines()
-            .any(|line| line.contains(wanted))
+        std::fs::read_to_string(&self.log).expect("the log exists").lines().any(|line| line.contains(wanted))
     }
 }
 
@@ -65,21 +62,23 @@ impl Drop for Worker {
     }
 }
 
-/// A program that tells its process id and stays, the first time; the next time it is done at once.
-fn shelf(cluster: &Cluster) -> String {
-    let directory = format!("{}/{}.shelf", env!("CARGO_TARGET_TMPDIR"), cluster.id);
-    std::fs::create_dir_all(format!("{directory}/bin")).expect("the directory is made");
+/// Writes a script that the first time stores its process id and sleeps, and the next time ends at once.
+/// Returns the directory.
+fn script_dir(cluster: &Cluster) -> String {
+    let directory = format!("{}/{}.scripts", env!("CARGO_TARGET_TMPDIR"), cluster.id);
+    std::fs::create_dir_all(format!("{directory}/bin")).expect("the directory is created");
     let program = format!("{directory}/bin/stays");
     let text = format!(
         "#!/bin/sh\nif [ -e {directory}/pid ]; then echo done at last; else echo a line of the log; echo $$ > \
          {directory}/pid.new; mv {directory}/pid.new {directory}/pid; exec sleep 600; fi\n"
     );
     std::fs::write(&program, text).expect("the program is written");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        .expect("the script is executable");
     directory
 }
 
-/// A service that hears of the first callback and never answers it; its port, and how often it was called.
+/// A service that never answers the first callback. Returns its port and the number of calls.
 async fn service() -> (u16, Arc<AtomicUsize>) {
     let called = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&called);
@@ -90,7 +89,7 @@ async fn service() -> (u16, Arc<AtomicUsize>) {
         "done at last"
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let port = listener.local_addr().expect("it has an address").port();
+    let port = listener.local_addr().expect("the listener has an address").port();
     let routes = Router::new().route("/", post(answer));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     (port, called)
@@ -98,18 +97,19 @@ async fn service() -> (u16, Arc<AtomicUsize>) {
 
 async fn create(server: &Server, path: &str, body: Value) -> Value {
     let answer = server.http.post(format!("{}{path}", server.url)).body(body.to_string()).send();
-    let answer = answer.await.expect("the node answers").bytes().await.expect("to the end");
-    serde_json::from_slice(&answer).expect("it is JSON")
+    let answer = answer.await.expect("the node answers").bytes().await.expect("the body is complete");
+    serde_json::from_slice(&answer).expect("the text is JSON")
 }
 
-/// The runs that have ended, by their queues.
+/// Returns the ended runs, ordered by queue.
 async fn ended(server: &Server) -> Vec<(String, String, Value, u64)> {
     let answer = server.http.get(format!("{}/v1/runs", server.url)).send().await.expect("the node answers");
-    let list: Value = serde_json::from_slice(&answer.bytes().await.expect("to the end")).expect("it is JSON");
+    let list: Value = serde_json::from_slice(&answer.bytes().await.expect("the body is complete"))
+        .expect("the text is JSON");
     let text = |run: &Value, name: &str| run[name].as_str().unwrap_or_default().to_owned();
     let mut ended: Vec<_> = list["runs"]
         .as_array()
-        .expect("it is a list")
+        .expect("the value is a list")
         .iter()
         .filter(|run| !run["ended_at"].is_null())
         .map(|run| {
@@ -121,10 +121,10 @@ async fn ended(server: &Server) -> Vec<(String, String, Value, u64)> {
     ended
 }
 
-async fn a_worker_that_is_killed_in_mid_task_loses_nothing(mode: Mode) {
+async fn a_killed_worker_loses_no_run(mode: Mode) {
     let mut cluster = Cluster::on(mode, "worker");
     "[workers]\nqueues = []\n[engine]\nrescue_ms = 100\n".clone_into(&mut cluster.extra);
-    let (directory, (port, called)) = (shelf(&cluster), service().await);
+    let (directory, (port, called)) = (script_dir(&cluster), service().await);
     let server = cluster.start().await;
     let mut first = Worker::start(&server, &directory);
     let nodes = json!([{"url": format!("http://127.0.0.1:{port}")}]);
@@ -134,24 +134,24 @@ async fn a_worker_that_is_killed_in_mid_task_loses_nothing(mode: Mode) {
     let script = json!({"bin_name": "stays", "timeout_ms": 600_000}).to_string();
     create(&server, "/v1/tasks", json!({"name": "run", "queue": "script", "data": script})).await;
     let pid = format!("{directory}/pid");
-    wait::until("both are under way", async || {
-        called.load(Ordering::SeqCst) == 1 && std::fs::exists(&pid).is_ok_and(|is_there| is_there)
+    wait::until("both runs are in progress", async || {
+        called.load(Ordering::SeqCst) == 1 && std::fs::exists(&pid).is_ok_and(|exists| exists)
     })
     .await;
     wait::until("the program's output is in the worker's log", async || first.logged("a line of the log"))
         .await;
     first.kill();
-    assert_eq!(ended(&server).await, [], "nobody has said how they ended");
+    assert_eq!(ended(&server).await, [], "no run has an outcome");
 
     let second = Worker::start(&server, &directory);
     let done = |queue: &str| (queue.to_owned(), "succeeded".to_owned(), json!("done at last"), 2);
-    wait::until("the other worker has done both", async || {
+    wait::until("the other worker has run both", async || {
         ended(&server).await == [done("callback"), done("script")]
     })
     .await;
-    assert!(second.logged("done at last"), "its output is in its log");
+    assert!(second.logged("done at last"), "the output of the script is in the log of the worker");
     assert_eq!(called.load(Ordering::SeqCst), 2);
-    // A worker that is killed cannot kill what it has started.
-    let pid = std::fs::read_to_string(pid).expect("it has told its number");
+    // A killed worker cannot kill its script.
+    let pid = std::fs::read_to_string(pid).expect("the script has stored its process id");
     Command::new("kill").args(["-KILL", pid.trim()]).status().expect("kill runs");
 }
