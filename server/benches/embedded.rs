@@ -1,4 +1,4 @@
-//! What the embedded node holds and how fast it is, as its users meet it: the release binary, over HTTP.
+//! Capacity and speed of the embedded node: the release binary, called over HTTP.
 //!
 //! `cargo xtask bench embedded` or `cargo bench -p taskcenter-server --bench embedded -- --tasks 1000000`
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -16,15 +16,15 @@ use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 
 const BATCH: usize = 1_000;
 const BATCHES_AT_ONCE: usize = 4;
-/// Runs that are fired and worked off.
-const WORKED: usize = 20_000;
+/// Number of runs to fire and settle.
+const RUNS: usize = 20_000;
 
 fn main() -> Result<()> {
     // Cargo itself adds `--bench`.
     let arguments: Vec<String> = std::env::args().collect();
     let tasks =
         arguments.iter().position(|argument| argument == "--tasks").map(|at| arguments[at + 1].parse());
-    let tasks: usize = tasks.transpose().context("--tasks takes a number")?.unwrap_or(100_000);
+    let tasks: usize = tasks.transpose().context("--tasks needs a number")?.unwrap_or(100_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(tasks))
 }
@@ -32,37 +32,41 @@ fn main() -> Result<()> {
 async fn measure(tasks: usize) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let raw = raw_inserts(&dir.path().join("raw.db"), tasks.min(200_000))?;
-    println!("SQLite alone, the same rows in transactions of {BATCH}: {raw:.0} rows/s");
+    println!("SQLite alone, rows of the same size in transactions of {BATCH}: {raw:.0} rows/s");
 
     let node = Node::start(dir.path()).await?;
-    println!("empty: {} resident, {} to ready", node.resident()?, millis(node.took));
-    let begun = Instant::now();
-    let far = Timestamp::now() + jiff::SignedDuration::from_hours(240);
-    create(&node.client, tasks, Some(far)).await?;
-    let rate = tasks as f64 / begun.elapsed().as_secs_f64();
+    println!("empty: {} resident, {} to ready", node.resident()?, format_ms(node.start_time));
+    let started = Instant::now();
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(240);
+    create(&node.client, tasks, Some(later)).await?;
+    let rate = tasks as f64 / started.elapsed().as_secs_f64();
     println!(
-        "{tasks} tasks created in batches of {BATCH}: {rate:.0} tasks/s, {:.2} of SQLite alone",
+        "{tasks} tasks created in batches of {BATCH}: {rate:.0} tasks/s, {:.2} times SQLite alone",
         rate / raw
     );
-    println!("{tasks} pending: {} resident", node.resident()?);
+    println!("{tasks} pending tasks: {} resident", node.resident()?);
     drop(node);
 
     let node = Node::start(dir.path()).await?;
-    println!("started again after kill -9: {} to ready, {} resident", millis(node.took), node.resident()?);
-    let fired = fire_and_work(&node.client).await?;
-    println!("{WORKED} one-shots due at once, created, fired, leased and settled: {fired:.0} runs/s");
-    println!("after it: {} resident", node.resident()?);
+    println!(
+        "restarted after kill -9: {} to ready, {} resident",
+        format_ms(node.start_time),
+        node.resident()?
+    );
+    let fired = fire_and_settle(&node.client).await?;
+    println!("{RUNS} tasks due at once, created, fired, leased and settled: {fired:.0} runs/s");
+    println!("afterwards: {} resident", node.resident()?);
     Ok(())
 }
 
-/// What the disk and SQLite give here and now: rows of the size of a task's, in durable transactions.
+/// Measures SQLite alone on this disk: rows of the size of a task, in durable transactions.
 fn raw_inserts(file: &Path, rows: usize) -> Result<f64> {
     let mut db = rusqlite::Connection::open(file)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.execute_batch("CREATE TABLE t (id TEXT PRIMARY KEY, due INTEGER, doc TEXT) WITHOUT ROWID; CREATE INDEX d ON t (due);")?;
     let doc = "x".repeat(500);
-    let begun = Instant::now();
+    let started = Instant::now();
     for batch in 0..rows.div_ceil(BATCH) {
         let transaction = db.transaction()?;
         for row in 0..BATCH {
@@ -71,10 +75,10 @@ fn raw_inserts(file: &Path, rows: usize) -> Result<f64> {
         }
         transaction.commit()?;
     }
-    Ok(rows as f64 / begun.elapsed().as_secs_f64())
+    Ok(rows as f64 / started.elapsed().as_secs_f64())
 }
 
-fn millis(time: Duration) -> String {
+fn format_ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
 
@@ -96,16 +100,16 @@ async fn create(client: &TaskCenter, tasks: usize, start_at: Option<Timestamp>) 
     stream::iter(batches).buffer_unordered(BATCHES_AT_ONCE).try_collect().await
 }
 
-async fn fire_and_work(client: &TaskCenter) -> Result<f64> {
-    let begun = Instant::now();
-    let (created, worked) = tokio::join!(create(client, WORKED, None), work(client));
+async fn fire_and_settle(client: &TaskCenter) -> Result<f64> {
+    let started = Instant::now();
+    let (created, settled) = tokio::join!(create(client, RUNS, None), settle_all(client));
     created?;
-    worked?;
-    Ok(WORKED as f64 / begun.elapsed().as_secs_f64())
+    settled?;
+    Ok(RUNS as f64 / started.elapsed().as_secs_f64())
 }
 
-async fn work(client: &TaskCenter) -> Result<()> {
-    let ask = LeaseRequest {
+async fn settle_all(client: &TaskCenter) -> Result<()> {
+    let request = LeaseRequest {
         worker: "bench".to_owned(),
         queues: vec!["bench".to_owned()],
         limit: BATCH as u32,
@@ -113,9 +117,9 @@ async fn work(client: &TaskCenter) -> Result<()> {
         wait_ms: 5_000,
     };
     let mut settled = 0;
-    while settled < WORKED {
-        let runs = client.lease(&ask).await?.runs;
-        ensure!(!runs.is_empty(), "{settled} of {WORKED} runs came");
+    while settled < RUNS {
+        let runs = client.lease(&request).await?.runs;
+        ensure!(!runs.is_empty(), "only {settled} of {RUNS} runs became ready");
         let outcomes = runs.into_iter().map(|run| Settlement {
             run_id: run.run_id,
             report: OutcomeReport {
@@ -137,13 +141,13 @@ async fn work(client: &TaskCenter) -> Result<()> {
 struct Node {
     child: Child,
     client: TaskCenter,
-    took: Duration,
+    start_time: Duration,
 }
 
 impl Node {
     async fn start(dir: &Path) -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let begun = Instant::now();
+        let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_taskcenter"))
             .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
             .env("TASKCENTER__EMBEDDED__DATA_DIR", dir.join("data"))
@@ -153,17 +157,17 @@ impl Node {
             .spawn()?;
         let url = format!("http://127.0.0.1:{port}");
         let client = TaskCenter::builder(&url).timeout(Duration::from_mins(2)).build()?;
-        let mut node = Self { child, client, took: Duration::ZERO };
+        let mut node = Self { child, client, start_time: Duration::ZERO };
         let mut pause = tokio::time::interval(Duration::from_millis(5));
         while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-            ensure!(begun.elapsed() < Duration::from_mins(1), "the node is not ready after a minute");
+            ensure!(started.elapsed() < Duration::from_mins(1), "the node is not ready after a minute");
             pause.tick().await;
         }
-        node.took = begun.elapsed();
+        node.start_time = started.elapsed();
         Ok(node)
     }
 
-    /// Resident memory, from Linux's own account of the process.
+    /// Returns the resident memory of the process, from /proc.
     fn resident(&self) -> Result<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
