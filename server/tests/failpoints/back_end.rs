@@ -1,4 +1,4 @@
-//! The ledgers that outlive a node, as seen from beside it.
+//! Ledgers that outlive a node.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use taskcenter_server::adapters::sqlite::SqliteStore;
 use taskcenter_server::ports::{Records, Store};
 use tempfile::TempDir;
 
-/// Where the ledger lies.
+/// Back end of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Memory,
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// Whether a failpoint can be reached there.
+    /// Returns whether this back end can reach a failpoint.
     pub fn has(self, point: &str) -> bool {
         match point.split_once("::").map(|(part, _)| part) {
             Some("sqlite") => self == Self::Sqlite,
@@ -39,7 +39,7 @@ impl Kind {
 
 pub enum BackEnd {
     Memory(Arc<MemoryStore>, Arc<MemoryRecords>),
-    /// Opened anew by every life: its writing thread ends with the life.
+    /// Every life opens the file again: the writer thread ends with the life.
     Sqlite(TempDir, Option<Arc<SqliteStore>>),
     Mongo(Arc<MongoStore>),
 }
@@ -49,7 +49,8 @@ fn mongodb_uri() -> String {
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
 }
 
-/// The indexes of many databases at once may take a busy machine longer than one call waits.
+/// Waits for the indexes. On a busy machine, many new databases take longer than the time limit of one
+/// call.
 async fn prepare(store: &MongoStore) {
     const TRIES: usize = 12;
     for _ in 1..TRIES {
@@ -60,8 +61,8 @@ async fn prepare(store: &MongoStore) {
     store.now().await.expect("the store answers");
 }
 
-/// In memory where the system offers that: a process that dies takes nothing from the kernel, and a hundred thousand flushes of a disk
-/// would prove nothing more.
+/// Returns a directory in memory, if the system has one. The death of a process does not lose data in
+/// the kernel, so flushes to a disk would prove nothing more.
 fn directory() -> std::io::Result<TempDir> {
     let in_memory = Path::new("/dev/shm");
     if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() }
@@ -71,16 +72,16 @@ impl BackEnd {
     pub async fn new(kind: Kind, clock: &Arc<ManualClock>, name: &str) -> Self {
         match kind {
             Kind::Memory => Self::Memory(Arc::new(MemoryStore::new(clock.clone())), Arc::default()),
-            Kind::Sqlite => Self::Sqlite(directory().expect("there is room for a directory"), None),
+            Kind::Sqlite => Self::Sqlite(directory().expect("a temporary directory"), None),
             Kind::Mongo => {
-                let store = MongoStore::new(&mongodb_uri(), name).await.expect("the address is sound");
+                let store = MongoStore::new(&mongodb_uri(), name).await.expect("the address is valid");
                 prepare(&store).await;
                 Self::Mongo(Arc::new(store))
             }
         }
     }
 
-    /// Lets go of what a life had opened, once nothing of that life holds it any more, and opens it again.
+    /// Closes the file when no code of the previous life uses it any more, and opens it again.
     pub async fn reopen(&mut self, clock: &Arc<ManualClock>) {
         let Self::Sqlite(dir, store) = self else { return };
         if let Some(store) = store.take() {
@@ -88,13 +89,13 @@ impl BackEnd {
                 tokio::task::yield_now().await;
             }
         }
-        *store = Some(Arc::new(SqliteStore::open(dir.path(), clock.clone()).expect("it opens again")));
+        *store = Some(Arc::new(SqliteStore::open(dir.path(), clock.clone()).expect("the file opens again")));
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store, _) => store.clone(),
-            Self::Sqlite(_, store) => store.clone().expect("it is open"),
+            Self::Sqlite(_, store) => store.clone().expect("the file is open"),
             Self::Mongo(store) => store.clone(),
         }
     }
@@ -102,7 +103,7 @@ impl BackEnd {
     pub fn records(&self) -> Arc<dyn Records> {
         match self {
             Self::Memory(_, records) => records.clone(),
-            Self::Sqlite(_, store) => store.clone().expect("it is open"),
+            Self::Sqlite(_, store) => store.clone().expect("the file is open"),
             Self::Mongo(store) => store.clone(),
         }
     }

@@ -1,4 +1,4 @@
-//! A broker that keeps what it is sent, and refuses the first attempt of what is named so.
+//! Broker that records its messages. It refuses first attempts with the tag [`REFUSED`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +8,10 @@ use taskcenter_server::core::{Moment, RunId};
 use taskcenter_server::engine::publish::property;
 use taskcenter_server::ports::{Bus, BusMessage, Clock, PortError, Result};
 
-/// The tag whose first attempts it refuses.
+/// Tag of messages whose first attempt the broker refuses.
 pub const REFUSED: &str = "refused";
 
-/// A message that it has confirmed.
+/// A confirmed message.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub run: RunId,
@@ -22,29 +22,29 @@ pub struct Sent {
     pub scheduled_at: Moment,
 }
 
-pub struct Post {
+pub struct RecordingBus {
     clock: Arc<ManualClock>,
     sent: Mutex<Vec<Sent>>,
 }
 
-impl Post {
+impl RecordingBus {
     pub fn new(clock: Arc<ManualClock>) -> Self {
         Self { clock, sent: Mutex::default() }
     }
 
-    /// What it was sent, in order.
+    /// Returns the confirmed messages in order.
     pub fn sent(&self) -> MutexGuard<'_, Vec<Sent>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, message: &BusMessage) -> Result<()> {
+    fn accept(&self, message: &BusMessage) -> Result<()> {
         let read = |name: &str| {
             let found = message.properties.iter().find(|(key, _)| key == name);
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
         let attempt = read(property::ATTEMPT).parse().expect("an attempt is a number");
         if message.tag == REFUSED && attempt == 1 {
-            return Err(PortError::Refused("broker", "as the test wants it".into()));
+            return Err(PortError::Refused("broker", "refused by the test".into()));
         }
         let scheduled_at = read(property::SCHEDULED_AT).parse().expect("a moment is a number");
         self.sent().push(Sent {
@@ -60,9 +60,9 @@ impl Post {
 }
 
 #[async_trait]
-impl Bus for Post {
+impl Bus for RecordingBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
-        messages.iter().map(|message| self.take(message)).collect()
+        messages.iter().map(|message| self.accept(message)).collect()
     }
 
     async fn lag(&self) -> Result<Vec<(String, u64)>> {

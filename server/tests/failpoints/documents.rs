@@ -1,4 +1,4 @@
-//! Documents beside the ledger, and what goes because it ended long ago.
+//! Stories: records beside the ledger, and the removal of old tasks and runs.
 
 use taskcenter_server::engine::prune;
 use taskcenter_server::engine::service::ServiceError;
@@ -15,31 +15,33 @@ pub async fn play(stage: &mut Stage) {
 }
 
 async fn one_document(stage: &mut Stage) {
-    let key = format!("{:x}", stage.lots.u128(..));
+    let key = format!("{:x}", stage.rng.u128(..));
     for value in 1..=2_u64 {
         put(stage, &key, value).await;
         if stored(stage, &key).await != Some(value) {
-            stage.book.wrong(format!("an acknowledged document is lost: {key} {value}"));
+            stage.book.violation(format!("an acknowledged document is lost: {key} {value}"));
         }
     }
     let remove = async |running: &Running| running.service.remove_record(KIND, &key).await;
-    stage.ask(remove).await.expect("the store answers");
+    stage.call(remove).await.expect("the store answers");
     if stored(stage, &key).await.is_some() {
-        stage.book.wrong(format!("a removed document is there: {key}"));
+        stage.book.violation(format!("a removed document still exists: {key}"));
     }
-    remove_where_it_fits(stage, &key).await;
+    remove_conditionally(stage, &key).await;
 }
 
-/// A condition that does not hold keeps the document, one that holds removes it.
-async fn remove_where_it_fits(stage: &mut Stage, key: &str) {
+/// A conditional remove keeps the document if the condition is false, and removes it otherwise.
+async fn remove_conditionally(stage: &mut Stage, key: &str) {
     put(stage, key, 1).await;
-    for (wanted, stays) in [(2, true), (1, false)] {
+    for (condition, stays) in [(2, true), (1, false)] {
         let remove = async |running: &Running| {
-            running.service.remove_record_if(KIND, key, |value: &u64| *value == wanted).await
+            running.service.remove_record_if(KIND, key, |value: &u64| *value == condition).await
         };
-        stage.ask(remove).await.expect("the store answers");
+        stage.call(remove).await.expect("the store answers");
         if stored(stage, key).await.is_some() != stays {
-            stage.book.wrong(format!("a document that is 1 was to go where it is {wanted}: {key}"));
+            stage.book.violation(format!(
+                "wrong result of a conditional remove: value 1, condition {condition}, key {key}"
+            ));
         }
     }
 }
@@ -49,33 +51,33 @@ async fn put(stage: &mut Stage, key: &str, value: u64) {
         let change = |_: Option<u64>| Ok::<_, ServiceError>((Some((value, None)), ()));
         running.service.change_record(KIND, key, change).await
     };
-    stage.ask(put).await.expect("the store answers");
+    stage.call(put).await.expect("the store answers");
 }
 
 async fn stored(stage: &Stage, key: &str) -> Option<u64> {
     let record = stage.back_end.records().record(KIND, key).await.expect("the store answers");
-    record.map(|record| record.doc.parse().expect("it is a number"))
+    record.map(|record| record.doc.parse().expect("the document is a number"))
 }
 
-/// What is open or live stays, whatever its age.
+/// Open runs and live tasks stay, whatever their age.
 pub async fn prunes(stage: &mut Stage) {
     const HOURS_2_MS: i64 = 7_200_000;
-    let (over, open) = (one_shot(stage, "bus"), queued(one_shot(stage, "queue")));
-    let over = submit(stage, over, None).await;
+    let (ended, open) = (one_shot(stage, "bus"), queued(one_shot(stage, "queue")));
+    let ended = submit(stage, ended, None).await;
     let open = submit(stage, open, Some(1)).await;
     stage.pass(500).await;
     stage.pass(1_000).await;
     stage.clock.advance_ms(HOURS_2_MS);
     for _ in 0..4 {
         let prune = async |running: &Running| prune::run_once(&running.node, running.node.clock.now()).await;
-        stage.ask(prune).await.expect("the store answers");
+        stage.call(prune).await.expect("the store answers");
     }
-    if !stage.runs(&over).await.is_empty() {
-        stage.book.wrong(format!("what ended long ago is there: {over}"));
+    if !stage.runs(&ended).await.is_empty() {
+        stage.book.violation(format!("an old run still exists: {ended}"));
     }
-    stage.book.forget(&over);
+    stage.book.forget(&ended);
     if stage.runs(&open).await.len() != 1 {
-        stage.book.wrong(format!("an open run is gone: {open}"));
+        stage.book.violation(format!("an open run is gone: {open}"));
     }
     wind_up(stage, Consumer::default()).await;
 }

@@ -1,34 +1,34 @@
-//! What was promised in a story, and whether the ledger and the messages keep it.
+//! Records the promises of a story, and checks the ledger and the messages against them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::Store;
 
-use crate::bus::{Post, Sent};
+use crate::bus::{RecordingBus, Sent};
 use crate::stage::runs_of;
 
-/// What a rescue says of a row whose moment never came to be decided.
+/// Reason that a rescue writes into a run whose moment was never decided.
 const UNDECIDED: &str = "its task was deleted or changed before the moment fired";
 
-/// What users, workers and consumers were told.
+/// Answers to users, workers and consumers.
 #[derive(Default)]
 pub struct Book {
-    /// Tasks whose submit was acknowledged, and how many moments of theirs must have come to be decided, where that is known.
+    /// Acknowledged tasks, with the number of moments that must fire, if it is known.
     tasks: BTreeMap<TaskId, Option<usize>>,
     /// The last acknowledged outcome of each run.
     settled: BTreeMap<RunId, Run>,
-    /// How often a claim was given out to a worker.
-    handed: BTreeMap<(RunId, u32), u32>,
-    /// Messages that a dead node had sent and not written down: how often that happened.
+    /// Number of times that each claim was leased to a worker.
+    leased: BTreeMap<(RunId, u32), u32>,
+    /// Number of deaths between the send of a message and its record.
     unmarked: BTreeMap<(RunId, u32), usize>,
-    /// Runs that must not be handed over any more, by an acknowledged change.
+    /// Runs that an acknowledged change has stopped: they must not be handed over.
     stopped: BTreeSet<RunId>,
-    /// Whatever else was wrong.
-    wrong: Vec<String>,
+    /// Violations that were found during the story.
+    violations: Vec<String>,
 }
 
-/// What a story came to.
+/// Result of a story.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub doubled: usize,
@@ -36,22 +36,22 @@ pub struct Verdict {
 }
 
 impl Book {
-    /// A submit was acknowledged.
+    /// Records an acknowledged submit.
     pub fn submitted(&mut self, task: &TaskId, moments: Option<usize>) {
         self.tasks.insert(task.clone(), moments);
     }
 
-    /// A task may go.
+    /// Allows a task to disappear.
     pub fn forget(&mut self, task: &TaskId) {
         self.tasks.remove(task);
     }
 
-    /// The tasks that were acknowledged.
+    /// Returns the acknowledged tasks.
     pub fn tasks(&self) -> Vec<TaskId> {
         self.tasks.keys().cloned().collect()
     }
 
-    /// An outcome was acknowledged, whatever it was: the row that was answered must stand, or one that came after it.
+    /// Records an acknowledged outcome. The ledger must keep the answered row, or a later version of it.
     pub fn settled(&mut self, run: &Run) {
         let last = self.settled.entry(run.id.clone()).or_insert_with(|| run.clone());
         if last.version < run.version {
@@ -59,31 +59,31 @@ impl Book {
         }
     }
 
-    /// A run that has ended may have been brought back: how it stood before holds no more.
+    /// Records that an ended run may be open again.
     pub fn reopened(&mut self, run: &RunId) {
         self.settled.remove(run);
     }
 
-    /// A worker got a run.
-    pub fn handed(&mut self, run: &Run) {
-        *self.handed.entry((run.id.clone(), run.claim)).or_default() += 1;
+    /// Records the lease of a run.
+    pub fn leased(&mut self, run: &Run) {
+        *self.leased.entry((run.id.clone(), run.claim)).or_default() += 1;
     }
 
-    /// A pause, an edit, a cancel or a delete was acknowledged: of what belongs to revisions up to `rev` only the runs that the answer
-    /// lists, and those that were handed over before, may be handed over.
+    /// Records an acknowledged pause, edit, cancel or delete. Of the runs of revisions up to `rev`, only
+    /// listed runs and runs that were handed over before may be handed over.
     pub fn stopped(&mut self, runs: &[Run], rev: u32, listed: &[RunId]) {
         let not_yet = |run: &&Run| run.rev <= rev && run.fired_at.is_none() && !listed.contains(&run.id);
         self.stopped.extend(runs.iter().filter(not_yet).map(|run| run.id.clone()));
     }
 
-    /// Something is not as it was promised.
-    pub fn wrong(&mut self, what: String) {
-        self.wrong.push(what);
+    /// Records a violation.
+    pub fn violation(&mut self, what: String) {
+        self.violations.push(what);
     }
 
-    /// A node has died: messages that it had sent are in doubt where their runs still stand as if they had not been.
-    pub async fn note_unmarked(&mut self, store: &dyn Store, post: &Post) {
-        let sent: Vec<Sent> = post.sent().clone();
+    /// Records the messages in doubt after the death of a node: sent, but their runs are still `firing`.
+    pub async fn note_unmarked(&mut self, store: &dyn Store, broker: &RecordingBus) {
+        let sent: Vec<Sent> = broker.sent().clone();
         let ids: Vec<RunId> = sent.iter().map(|sent| sent.run.clone()).collect();
         if ids.is_empty() {
             return;
@@ -96,32 +96,32 @@ impl Book {
         }
     }
 
-    /// Judges the story.
-    pub async fn judge(self, store: &dyn Store, post: &Post) -> Verdict {
-        let mut verdict = Verdict { doubled: 0, wrong: self.wrong.clone() };
-        let sent = std::mem::take(&mut *post.sent());
+    /// Checks the story.
+    pub async fn check(self, store: &dyn Store, broker: &RecordingBus) -> Verdict {
+        let mut verdict = Verdict { doubled: 0, wrong: self.violations.clone() };
+        let sent = std::mem::take(&mut *broker.sent());
         let mut runs = BTreeMap::new();
         for (id, moments) in &self.tasks {
             let rows = runs_of(store, id).await;
             match store.task(id).await.expect("the store answers") {
-                Some(task) => judge_task(&task, &rows, *moments, &mut verdict.wrong),
+                Some(task) => check_task(&task, &rows, *moments, &mut verdict.wrong),
                 None => verdict.wrong.push(format!("an acknowledged task is lost: {id}")),
             }
             runs.extend(rows.into_iter().map(|run| (run.id.clone(), run)));
         }
-        self.judge_runs(&runs, &sent, &mut verdict.wrong);
-        self.judge_messages(&runs, &sent, &mut verdict);
+        self.check_runs(&runs, &sent, &mut verdict.wrong);
+        self.check_messages(&runs, &sent, &mut verdict);
         verdict
     }
 
-    fn judge_runs(&self, runs: &BTreeMap<RunId, Run>, sent: &[Sent], wrong: &mut Vec<String>) {
+    fn check_runs(&self, runs: &BTreeMap<RunId, Run>, sent: &[Sent], wrong: &mut Vec<String>) {
         for (id, settled) in &self.settled {
             if runs.get(id).is_none_or(|run| !follows(run, settled)) {
                 wrong.push(format!("an acknowledged outcome is lost: {settled:?} of {:?}", runs.get(id)));
             }
         }
-        for (run, times) in self.handed.iter().filter(|(_, times)| **times > 1) {
-            wrong.push(format!("a claim was given out {times} times: {run:?}"));
+        for (run, times) in self.leased.iter().filter(|(_, times)| **times > 1) {
+            wrong.push(format!("a claim was leased {times} times: {run:?}"));
         }
         for id in &self.stopped {
             let fired = runs.get(id).is_some_and(|run| run.fired_at.is_some());
@@ -131,12 +131,12 @@ impl Book {
         }
     }
 
-    fn judge_messages(&self, runs: &BTreeMap<RunId, Run>, sent: &[Sent], verdict: &mut Verdict) {
+    fn check_messages(&self, runs: &BTreeMap<RunId, Run>, sent: &[Sent], verdict: &mut Verdict) {
         let mut copies: BTreeMap<(&RunId, u32), usize> = BTreeMap::new();
         for message in sent {
             *copies.entry((&message.run, message.attempt)).or_default() += 1;
             if message.at < message.scheduled_at {
-                verdict.wrong.push(format!("early: {message:?}"));
+                verdict.wrong.push(format!("an early message: {message:?}"));
             }
         }
         for ((run, attempt), copies) in copies {
@@ -145,41 +145,42 @@ impl Book {
             if copies > 1 + in_doubt {
                 verdict
                     .wrong
-                    .push(format!("doubled without a cause: {run} attempt {attempt}, {copies} copies"));
+                    .push(format!("duplicates without a cause: {run} attempt {attempt}, {copies} copies"));
             }
         }
         for run in runs.values().filter(|run| run.state == RunState::Fired) {
             if !sent.iter().any(|sent| sent.run == run.id && sent.attempt == run.attempt) {
-                verdict.wrong.push(format!("lost: never sent, and marked as fired: {run:?}"));
+                verdict.wrong.push(format!("a fired run without a message: {run:?}"));
             }
         }
     }
 }
 
-/// Whether a row may stand where `settled` was answered: what had ended stays, and a failure or a return goes on from there.
+/// Returns whether a row may follow the answer `settled`. An ended run does not change; an open run may
+/// change further.
 fn follows(run: &Run, settled: &Run) -> bool {
     let has_moved = run.version > settled.version;
-    let stands = run.version == settled.version && run.state == settled.state;
-    if settled.has_ended() { stands } else { stands || has_moved }
+    let is_same = run.version == settled.version && run.state == settled.state;
+    if settled.has_ended() { is_same } else { is_same || has_moved }
 }
 
 fn is_orphan(run: &Run) -> bool {
     run.state == RunState::Cancelled && run.reason.as_deref() == Some(UNDECIDED)
 }
 
-/// One row a moment, each with an end and a reason, none left out, and counted.
-fn judge_task(task: &Task, rows: &[Run], moments: Option<usize>, wrong: &mut Vec<String>) {
+/// Checks the runs of a task: one per moment, ended with a reason, without a gap, and counted.
+fn check_task(task: &Task, rows: &[Run], moments: Option<usize>, wrong: &mut Vec<String>) {
     let mut of_moments: BTreeMap<(u32, Moment), usize> = BTreeMap::new();
     for run in rows {
         if !run.triggered {
             *of_moments.entry((run.rev, run.scheduled_at)).or_default() += 1;
         }
         if !run.has_ended() {
-            wrong.push(format!("a run does not come to its end: {run:?}"));
+            wrong.push(format!("a run did not end: {run:?}"));
         }
-        let asks = matches!(run.state, RunState::Dead | RunState::Skipped | RunState::Cancelled);
-        if asks && run.reason.is_none() {
-            wrong.push(format!("an end without its reason: {run:?}"));
+        let needs_reason = matches!(run.state, RunState::Dead | RunState::Skipped | RunState::Cancelled);
+        if needs_reason && run.reason.is_none() {
+            wrong.push(format!("an ended run without its reason: {run:?}"));
         }
     }
     if of_moments.values().any(|rows| *rows != 1) {

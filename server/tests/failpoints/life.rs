@@ -1,7 +1,8 @@
-//! One life of a node in this process: it ends at a failpoint as a process would, between two statements.
+//! One life of a node in this process. It ends at a failpoint between two statements, as a process
+//! would.
 //!
-//! What runs when the point is reached unwinds, and so does whatever else of that life comes to a failpoint or calls a port afterwards:
-//! nothing of it has any further effect.
+//! The code that reaches the failpoint unwinds. Afterwards, all code of that life unwinds at its next
+//! failpoint or port call, so that the life has no further effect.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,28 +15,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::points::POINTS;
 
-/// What a life's end unwinds with.
+/// Panic payload of a simulated death.
 pub struct Crash;
 
-/// Where lives end, and how often they did.
+/// Failpoint at which lives end, with its counters.
 pub struct Armed {
     pub point: &'static str,
     pub hits: AtomicU32,
-    lots: Mutex<fastrand::Rng>,
-    /// Lives that may end still in this story.
+    rng: Mutex<fastrand::Rng>,
+    /// Remaining deaths in this story.
     left: AtomicU32,
 }
 
-/// Lives that end in one story at most: a node that dies at each of its writes never catches up with a loop.
-const MOST: u32 = 40;
+/// Maximum number of deaths in one story: a node that dies at every write would never finish.
+const MAX_DEATHS: u32 = 40;
 
 impl Armed {
     pub fn at(point: &'static str, seed: u64) -> Self {
         Self {
             point,
             hits: AtomicU32::new(0),
-            lots: Mutex::new(fastrand::Rng::with_seed(seed)),
-            left: AtomicU32::new(MOST),
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
+            left: AtomicU32::new(MAX_DEATHS),
         }
     }
 
@@ -43,88 +44,89 @@ impl Armed {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Another story begins.
-    pub fn set(&self) {
-        self.left.store(MOST, Ordering::Relaxed);
+    /// Resets the remaining deaths for the next story.
+    pub fn rearm(&self) {
+        self.left.store(MAX_DEATHS, Ordering::Relaxed);
     }
 
-    /// Lives end there no more.
+    /// Prevents further deaths.
     pub fn disarm(&self) {
         self.left.store(0, Ordering::Relaxed);
     }
 
-    /// Not at each visit: so every one of a story's visits is the last one at some time.
-    fn falls(&self, name: &str) -> bool {
+    /// Draws whether a life ends here. It does at two of three visits, so that each visit of a story is
+    /// sometimes the last one.
+    fn should_die(&self, name: &str) -> bool {
         let left = self.left.load(Ordering::Relaxed);
-        let falls = name == self.point && left > 0 && guard(&self.lots).u32(..3) < 2;
-        self.left.store(left.saturating_sub(u32::from(falls)), Ordering::Relaxed);
-        self.hits.fetch_add(u32::from(falls), Ordering::Relaxed);
-        falls
+        let dies = name == self.point && left > 0 && guard(&self.rng).u32(..3) < 2;
+        self.left.store(left.saturating_sub(u32::from(dies)), Ordering::Relaxed);
+        self.hits.fetch_add(u32::from(dies), Ordering::Relaxed);
+        dies
     }
 }
 
-/// A node's life.
+/// One life of a node.
 pub struct Life {
     pub dead: CancellationToken,
     armed: Arc<Armed>,
-    overtaken: Arc<Overtaken>,
+    interleaving: Arc<Interleaving>,
 }
 
-/// Lets somebody else's change come between a trigger's row and its second look at the task.
+/// Interleaves a change of another node between the row of a trigger and its second read of the task.
 #[derive(Default)]
-pub struct Overtaken {
-    pub is_wanted: AtomicBool,
-    pub is_held: AtomicBool,
+pub struct Interleaving {
+    pub is_requested: AtomicBool,
+    pub is_blocked: AtomicBool,
 }
 
-impl Overtaken {
-    fn reached(&self, name: &str) {
-        if name == "trigger::inserted" && self.is_wanted.swap(false, Ordering::Relaxed) {
-            self.is_held.store(true, Ordering::Relaxed);
+impl Interleaving {
+    fn on_reached(&self, name: &str) {
+        if name == "trigger::inserted" && self.is_requested.swap(false, Ordering::Relaxed) {
+            self.is_blocked.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Life {
-    pub fn new(armed: Arc<Armed>, overtaken: Arc<Overtaken>) -> Self {
-        Self { dead: CancellationToken::new(), armed, overtaken }
+    pub fn new(armed: Arc<Armed>, interleaving: Arc<Interleaving>) -> Self {
+        Self { dead: CancellationToken::new(), armed, interleaving }
     }
 
-    fn reached(&self, name: &str) {
+    fn on_reached(&self, name: &str) {
         if self.dead.is_cancelled() {
-            end();
+            die();
         }
-        self.overtaken.reached(name);
-        if self.armed.falls(name) {
+        self.interleaving.on_reached(name);
+        if self.armed.should_die(name) {
             self.dead.cancel();
-            end();
+            die();
         }
     }
 
-    async fn turn(&self) {
-        while self.overtaken.is_held.load(Ordering::Relaxed) {
+    async fn wait_for_turn(&self) {
+        while self.interleaving.is_blocked.load(Ordering::Relaxed) {
             tokio::task::yield_now().await;
         }
         if self.dead.is_cancelled() {
-            end();
+            die();
         }
     }
 }
 
-fn end() -> ! {
+fn die() -> ! {
     std::panic::resume_unwind(Box::new(Crash))
 }
 
-/// The gate at every port of a life.
+/// Every port call of a dead life unwinds.
 #[async_trait]
 impl Plan for Life {
     async fn request(&self, _: &'static str) -> Result<()> {
-        self.turn().await;
+        self.wait_for_turn().await;
         Ok(())
     }
 
     async fn answer(&self, _: &'static str) -> Result<()> {
-        self.turn().await;
+        self.wait_for_turn().await;
         Ok(())
     }
 
@@ -134,39 +136,39 @@ impl Plan for Life {
 }
 
 thread_local! {
-    /// Whose code runs on this thread: each history has a thread of its own.
+    /// Life whose code runs on this thread. Each ledger has its own thread.
     static HERE: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
 }
-/// Whose code the writing thread of SQLite runs: there is one such history.
-static WRITING: Mutex<Option<Arc<Life>>> = Mutex::new(None);
+/// Life whose code runs on SQLite's writer thread. Only one ledger uses SQLite at a time.
+static WRITER: Mutex<Option<Arc<Life>>> = Mutex::new(None);
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From here on this thread runs that life's code, and with `writes` SQLite's thread does.
+/// Assigns this thread to a life, and with `writes` also SQLite's writer thread.
 pub fn begin(life: &Arc<Life>, writes: bool) {
     HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(life)));
     if writes {
-        *guard(&WRITING) = Some(Arc::clone(life));
+        *guard(&WRITER) = Some(Arc::clone(life));
     }
 }
 
-/// Sets every failpoint to ask the life that reaches it.
+/// Connects every failpoint to the life that reaches it.
 pub fn watch_failpoints() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for point in POINTS {
             let name = point.name;
-            fail::cfg_callback(name, move || reached(name)).expect("the failpoint can be set");
+            fail::cfg_callback(name, move || on_reached(name)).expect("the failpoint is set");
         }
     });
 }
 
-fn reached(name: &'static str) {
+fn on_reached(name: &'static str) {
     let here = HERE.with(|here| here.borrow().clone());
-    let life = here.or_else(|| name.starts_with("sqlite::").then(|| guard(&WRITING).clone()).flatten());
+    let life = here.or_else(|| name.starts_with("sqlite::").then(|| guard(&WRITER).clone()).flatten());
     if let Some(life) = life {
-        life.reached(name);
+        life.on_reached(name);
     }
 }

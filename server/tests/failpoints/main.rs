@@ -1,6 +1,6 @@
-//! A node dies at every failpoint, a hundred times at each and on each store, and the next one carries on.
+//! A node dies 100 times at every failpoint, on each store, and the next node continues.
 //!
-//! `docs/reliability.md` and `docs/simulator.md` say what else is done to it.
+//! `docs/simulator.md` explains these tests.
 
 mod back_end;
 mod bus;
@@ -23,12 +23,12 @@ use points::{POINTS, Point};
 use stage::Stage;
 use taskcenter_server::core::{Run, RunState};
 
-/// How often a node dies at each failpoint.
+/// Required number of deaths at each failpoint.
 const HITS: u32 = 100;
-/// Stories after which a point that is not reached is given up.
-const STORIES: u64 = 1_000;
+/// Maximum number of stories for a point.
+const MAX_STORIES: u64 = 1_000;
 
-/// What became of one failpoint on one store.
+/// Result of one failpoint on one store.
 struct Row {
     point: &'static str,
     hits: u32,
@@ -53,25 +53,25 @@ impl Row {
     }
 }
 
-/// Distinct in every run of the tests.
-#[allow(clippy::disallowed_methods, reason = "a database must not be one of an earlier run")]
+/// Returns a number that is unique over all test runs.
+#[allow(clippy::disallowed_methods, reason = "each run needs a new database")]
 fn unique() -> u128 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_nanos() << 16 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
 }
 
-/// The points that a store has; with `FAILPOINT` set only those whose names begin so.
+/// Returns the points that a store can reach; `FAILPOINT` selects those with a prefix.
 fn points_on(kind: Kind) -> Vec<&'static Point> {
     let prefix = std::env::var("FAILPOINT").unwrap_or_default();
     POINTS.iter().filter(|point| kind.has(point.name) && point.name.starts_with(&prefix)).collect()
 }
 
 async fn die_at(stage: &mut Stage, point: &Point) -> Row {
-    let armed = Arc::new(Armed::at(point.name, stage.lots.u64(..)));
+    let armed = Arc::new(Armed::at(point.name, stage.rng.u64(..)));
     let mut row = Row { point: point.name, hits: 0, stories: 0, doubled: 0, wrong: Vec::new() };
-    while row.hits < HITS && row.stories < STORIES && row.wrong.is_empty() {
-        armed.set();
+    while row.hits < HITS && row.stories < MAX_STORIES && row.wrong.is_empty() {
+        armed.rearm();
         stage.arm(&armed).await;
         let verdict = stories::play(stage, point.story).await;
         row.hits = armed.hits();
@@ -82,16 +82,16 @@ async fn die_at(stage: &mut Stage, point: &Point) -> Row {
     row
 }
 
-/// One history after another on one ledger, until every point has been looked at by this or another thread.
-fn histories(kind: Kind, seed: u64, next: &AtomicUsize, rows: &Mutex<Vec<(usize, Row)>>) {
+/// Tests one point after another, until the threads together have tested all points.
+fn test_points(kind: Kind, seed: u64, next: &AtomicUsize, rows: &Mutex<Vec<(usize, Row)>>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime starts").block_on(async {
+    runtime.expect("the runtime starts").block_on(async {
         let mut stage = Stage::new(kind, &format!("fp{:032x}", unique()), seed).await;
         let points = points_on(kind);
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(point) = points.get(at) else { break };
-            // A ledger that is small is quick; one in MongoDB has its indexes, and takes longer to make.
+            // A small ledger is fast. In MongoDB, a new database would take longer than it saves.
             if kind != Kind::Mongo {
                 stage = Stage::new(kind, "", seed + at as u64).await;
             }
@@ -109,7 +109,7 @@ fn die_everywhere(kind: Kind, threads: u64) {
     std::thread::scope(|scope| {
         for seed in 0..threads {
             let (next, rows) = (&next, &rows);
-            scope.spawn(move || histories(kind, seed, next, rows));
+            scope.spawn(move || test_points(kind, seed, next, rows));
         }
     });
     let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ fn die_everywhere(kind: Kind, threads: u64) {
     println!("{}", table(kind, &rows));
     let bad: Vec<&str> = rows.iter().filter(|(_, row)| !row.is_good()).map(|(_, row)| row.point).collect();
     assert!(bad.is_empty(), "{}: {bad:?}", kind.name());
-    assert_eq!(rows.len(), points_on(kind).len(), "every point has its row");
+    assert_eq!(rows.len(), points_on(kind).len(), "every point has a row");
 }
 
 fn table(kind: Kind, rows: &[(usize, Row)]) -> String {
@@ -125,21 +125,21 @@ fn table(kind: Kind, rows: &[(usize, Row)]) -> String {
     std::iter::once(head).chain(rows.iter().map(|(_, row)| row.line())).collect::<Vec<_>>().join("\n")
 }
 
-/// The judge is judged: an outcome that was acknowledged and not written is found, whatever it was.
+/// Tests the check itself: it finds every acknowledged outcome that is not stored.
 #[test]
-fn an_outcome_that_was_not_written_is_found() {
+fn an_acknowledged_outcome_that_is_not_stored_is_found() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime starts").block_on(async {
+    runtime.expect("the runtime starts").block_on(async {
         for state in [RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Retrying] {
             let mut stage = Stage::new(Kind::Memory, "", 1).await;
             let submission = stories::queued(stories::one_shot(&mut stage, "queue"));
             stories::submit(&mut stage, submission, Some(1)).await;
             stage.pass(1_000).await;
-            let run = stories::lease(&mut stage).await.pop().expect("it is ready");
+            let run = stories::lease(&mut stage).await.pop().expect("the run is ready");
             let attention_at = run.attention_at.filter(|_| state == RunState::Retrying);
             stage.book.settled(&Run { state, attention_at, version: run.version + 1, ..run });
             let book = std::mem::take(&mut stage.book);
-            let wrong = book.judge(&*stage.back_end.store(), &stage.post).await.wrong;
+            let wrong = book.check(&*stage.back_end.store(), &stage.broker).await.wrong;
             assert!(
                 wrong.iter().any(|line| line.contains("an acknowledged outcome is lost")),
                 "{state:?}: {wrong:?}"
@@ -153,13 +153,13 @@ fn a_node_dies_at_every_failpoint_in_memory() {
     die_everywhere(Kind::Memory, 1);
 }
 
-/// SQLite's thread belongs to the one history that there is.
+/// One thread: all SQLite stories share the writer thread's failpoints.
 #[test]
 fn a_node_dies_at_every_failpoint_on_sqlite() {
     die_everywhere(Kind::Sqlite, 1);
 }
 
-/// MongoDB's answers take their time, and histories wait for them side by side.
+/// Many threads, because they mostly wait for MongoDB.
 #[test]
 fn a_node_dies_at_every_failpoint_on_mongodb() {
     die_everywhere(Kind::Mongo, 16);

@@ -1,8 +1,7 @@
-//! Every failpoint of the source, and the story that passes it.
+//! Every failpoint of the source, with the story that passes it.
 
 use crate::stories::Story;
 
-/// A failpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Point {
     pub name: &'static str,
@@ -13,7 +12,7 @@ const fn at(name: &'static str, story: Story) -> Point {
     Point { name, story }
 }
 
-/// All of them, in the order of a run's life.
+/// All failpoints, in the order of the life of a run.
 pub const POINTS: &[Point] = &[
     at("submit::before_remember", Story::Fires),
     at("submit::remembered", Story::Fires),

@@ -1,4 +1,4 @@
-//! The source's failpoints are those of the list, and a release build has none.
+//! The list contains every failpoint of the source, and a release build contains none.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ fn every_failpoint_of_the_source_is_in_the_list() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeSet::new();
     for path in sources(&root).into_iter().filter(|path| !path.ends_with("failpoint.rs")) {
-        let text = std::fs::read_to_string(&path).expect("the source is text");
+        let text = std::fs::read_to_string(&path).expect("the source is UTF-8");
         let name = |rest: &str| rest.split('"').next().unwrap_or_default().to_owned();
         found.extend(text.split("failpoint!(\"").skip(1).map(name));
     }
     let listed: BTreeSet<String> = POINTS.iter().map(|point| point.name.to_owned()).collect();
-    assert_eq!(listed.len(), POINTS.len(), "each stands there once");
+    assert_eq!(listed.len(), POINTS.len(), "the list has no duplicates");
     assert_eq!(found, listed);
 }
 
-/// Compiles the macro's own file, and a constant that holds a failpoint.
+/// Compiles the file of the macro, and a constant that contains a failpoint.
 fn compile(dir: &Path, debug_assertions: &str) -> Output {
     let macro_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/failpoint.rs");
     let source = format!(
         "#[macro_use] #[path = {:?}] pub mod failpoint;\npub const PASSED: () = {{ failpoint!(\"a\"); }};\n",
         macro_file.display().to_string()
     );
-    std::fs::write(dir.join("lib.rs"), source).expect("there is room for a file");
+    std::fs::write(dir.join("lib.rs"), source).expect("the file is written");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(rustc);
     compile.args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata"]);
@@ -41,16 +41,17 @@ fn compile(dir: &Path, debug_assertions: &str) -> Output {
     compile.arg("--out-dir").arg(dir).arg(dir.join("lib.rs")).output().expect("the compiler runs")
 }
 
-/// A constant can hold no call, and there is no crate `fail` beside the file: it compiles only where the macro is nothing at all.
+/// A constant cannot contain a call, and the crate `fail` is not available here. So the code compiles
+/// only if the macro expands to nothing.
 #[test]
 fn a_release_build_has_no_failpoint() {
-    let dir = tempfile::TempDir::new().expect("there is room for a directory");
+    let dir = tempfile::TempDir::new().expect("a temporary directory");
     let release = compile(dir.path(), "off");
     assert!(release.status.success(), "{}", String::from_utf8_lossy(&release.stderr));
     let debug = compile(dir.path(), "on");
-    let said = String::from_utf8_lossy(&debug.stderr).into_owned();
+    let errors = String::from_utf8_lossy(&debug.stderr).into_owned();
     assert!(
-        !debug.status.success() && said.contains("fail"),
-        "the check sees a failpoint that is there: {said}"
+        !debug.status.success() && errors.contains("fail"),
+        "the check does not detect a failpoint: {errors}"
     );
 }

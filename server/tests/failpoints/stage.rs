@@ -1,5 +1,5 @@
-//! A node that dies and comes back on the same ledger, on a clock that is turned by hand, and those who ask it for something until
-//! they have an answer.
+//! A node that dies and restarts on the same ledger, on a manual clock, and clients that repeat each
+//! call until they get an answer.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,18 +19,19 @@ use taskcenter_server::engine::{dispatch, rescue, scan};
 use taskcenter_server::ports::{Bus, Clock, Lock, PortError, Records, RunFilter, RunPage, Store};
 
 use crate::back_end::{BackEnd, Kind};
-use crate::bus::Post;
+use crate::bus::RecordingBus;
 use crate::judge::Book;
-use crate::life::{self, Armed, Crash, Life, Overtaken};
+use crate::life::{self, Armed, Crash, Interleaving, Life};
 
-/// Long past for MongoDB's clock, so that whatever is due here is due for it.
+/// Long past for MongoDB's own clock, so that all moments of the tests are due there.
 const BEGIN: Moment = Moment::from_sec(1_000_000_000);
-/// What passes between a node's death and the next one's start, in milliseconds.
-const DEAD_MS: i64 = 1_300;
+/// Time between the death of a node and the start of the next one, in milliseconds.
+const RESTART_MS: i64 = 1_300;
 
-/// What a node answers.
+/// Answer of a node.
 pub trait Answer {
-    /// Whether it says what happened. A machine that is busy with other things may keep a store from answering in time.
+    /// Returns whether the answer says what happened. On a busy machine, the store may not answer in
+    /// time.
     fn is_known(&self) -> bool;
 }
 
@@ -52,7 +53,7 @@ impl<T> Answer for Result<T, PortError> {
     }
 }
 
-/// A node in one of its lives.
+/// Node in one of its lives.
 pub struct Running {
     pub life: Arc<Life>,
     pub node: Arc<Node>,
@@ -62,10 +63,10 @@ pub struct Running {
 pub struct Stage {
     pub back_end: BackEnd,
     pub clock: Arc<ManualClock>,
-    pub post: Arc<Post>,
+    pub broker: Arc<RecordingBus>,
     pub book: Book,
-    pub overtaken: Arc<Overtaken>,
-    pub lots: fastrand::Rng,
+    pub interleaving: Arc<Interleaving>,
+    pub rng: fastrand::Rng,
     pub settings: Settings,
     armed: Arc<Armed>,
     running: Option<Arc<Running>>,
@@ -78,11 +79,11 @@ impl Stage {
         let settings = Settings { run_lease_ms: 2_000, keep_hours: 1, ..Settings::default() };
         let mut stage = Self {
             back_end: BackEnd::new(kind, &clock, name).await,
-            post: Arc::new(Post::new(clock.clone())),
+            broker: Arc::new(RecordingBus::new(clock.clone())),
             clock,
             book: Book::default(),
-            overtaken: Arc::default(),
-            lots: fastrand::Rng::with_seed(seed),
+            interleaving: Arc::default(),
+            rng: fastrand::Rng::with_seed(seed),
             settings,
             armed: Arc::new(Armed::at("", 0)),
             running: None,
@@ -92,35 +93,36 @@ impl Stage {
         stage
     }
 
-    /// From here on lives end at that point.
+    /// Ends all further lives at this point.
     pub async fn arm(&mut self, armed: &Arc<Armed>) {
         self.armed = Arc::clone(armed);
         self.restart().await;
     }
 
-    /// The next life. What the last one had sent and not yet written down may be sent again, and nothing else.
+    /// Starts the next life. It may repeat a message only if the previous life sent it without
+    /// recording it.
     pub async fn restart(&mut self) {
         self.running = None;
         self.back_end.reopen(&self.clock).await;
-        self.book.note_unmarked(&*self.back_end.store(), &self.post).await;
-        self.clock.advance_ms(DEAD_MS);
-        let life = Arc::new(Life::new(Arc::clone(&self.armed), Arc::clone(&self.overtaken)));
+        self.book.note_unmarked(&*self.back_end.store(), &self.broker).await;
+        self.clock.advance_ms(RESTART_MS);
+        let life = Arc::new(Life::new(Arc::clone(&self.armed), Arc::clone(&self.interleaving)));
         life::begin(&life, self.kind == Kind::Sqlite);
-        self.overtaken.is_held.store(false, Ordering::Relaxed);
+        self.interleaving.is_held.store(false, Ordering::Relaxed);
         self.running = Some(Arc::new(self.start(life)));
     }
 
     fn start(&mut self, life: Arc<Life>) -> Running {
         let store: Arc<dyn Store> = Arc::new(Faulty::new(self.back_end.store(), life.clone()));
         let records: Arc<dyn Records> = Arc::new(Faulty::new(self.back_end.records(), life.clone()));
-        let post: Arc<dyn Bus> = self.post.clone();
-        let bus: Arc<dyn Bus> = Arc::new(Faulty::new(post, life.clone()));
+        let broker: Arc<dyn Bus> = self.broker.clone();
+        let bus: Arc<dyn Bus> = Arc::new(Faulty::new(broker, life.clone()));
         let clock: Arc<dyn Clock> = self.clock.clone();
         let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(clock.clone()));
         let node = Arc::new(Node::new(
-            format!("node-{:x}", self.lots.u64(..)),
+            format!("node-{:x}", self.rng.u64(..)),
             NodePorts { store: store.clone(), bus, lock: lock.clone(), clock: clock.clone() },
-            Arc::new(Ids::new(self.lots.u64(..))),
+            Arc::new(Ids::new(self.rng.u64(..))),
             self.settings.clone(),
         ));
         let ports = Ports { store, lock, records, clock, has_bus: true };
@@ -130,11 +132,11 @@ impl Stage {
         Running { life, node, service }
     }
 
-    /// Asks until there is an answer, as a client does whose server died over its question or could not reach its store.
-    pub async fn ask<T: Answer>(&mut self, question: impl AsyncFn(&Running) -> T) -> T {
+    /// Repeats a call until it has an answer, as a client does after a crash or an unavailable store.
+    pub async fn call<T: Answer>(&mut self, request: impl AsyncFn(&Running) -> T) -> T {
         loop {
-            let running = self.running.clone().expect("a node runs");
-            let answer = unless_it_dies(&running.life, question(&running)).await;
+            let running = self.running.clone().expect("a node is running");
+            let answer = until_death(&running.life, request(&running)).await;
             drop(running);
             match answer {
                 Some(answer) if answer.is_known() => return answer,
@@ -144,20 +146,20 @@ impl Stage {
         }
     }
 
-    /// Lets time pass, and the loops turn once.
+    /// Advances the clock, and runs each loop once.
     pub async fn pass(&mut self, ms: i64) {
         self.clock.advance_ms(ms);
-        self.ask(async |running| turn(&running.node).await).await.expect("the store answers");
+        self.call(async |running| run_loops(&running.node).await).await.expect("the store answers");
     }
 
-    /// The same, while something else happens beside it that no node does.
-    pub async fn ask_beside<T>(
+    /// Repeats a call until it has an answer, while `beside` runs in parallel outside the node.
+    pub async fn call_beside<T>(
         &mut self,
-        question: impl AsyncFn(&Running) -> T,
+        request: impl AsyncFn(&Running) -> T,
         beside: impl AsyncFn(&dyn Store),
     ) -> T {
         loop {
-            let (running, store) = (self.running.clone().expect("a node runs"), self.back_end.store());
+            let (running, store) = (self.running.clone().expect("a node is running"), self.back_end.store());
             let both = async {
                 let never = async {
                     beside(&*store).await;
@@ -165,11 +167,11 @@ impl Stage {
                 };
                 tokio::select! {
                     biased;
-                    answer = question(&running) => answer,
+                    answer = request(&running) => answer,
                     answer = never => answer,
                 }
             };
-            let answer = unless_it_dies(&running.life, both).await;
+            let answer = until_death(&running.life, both).await;
             drop((running, store));
             match answer {
                 Some(answer) => return answer,
@@ -178,7 +180,7 @@ impl Stage {
         }
     }
 
-    /// Whether these tasks have no run that is open, and no moment to come within the hour.
+    /// Returns whether these tasks have no open run and no moment within the next half hour.
     pub async fn are_over(&self, tasks: &[TaskId]) -> bool {
         let (store, soon) = (self.back_end.store(), self.clock.now().plus_ms(1_800_000));
         let stored = store.tasks(tasks).await.expect("the store answers");
@@ -194,31 +196,31 @@ impl Stage {
         true
     }
 
-    /// A task as it is stored.
+    /// Returns a stored task.
     pub async fn task(&self, id: &TaskId) -> Task {
         let task = self.back_end.store().task(id).await.expect("the store answers");
         task.unwrap_or_else(|| panic!("an acknowledged task is lost: {id}"))
     }
 
-    /// A task's runs as they are stored, earliest first.
+    /// Returns the stored runs of a task, earliest first.
     pub async fn runs(&self, task: &TaskId) -> Vec<Run> {
         runs_of(&*self.back_end.store(), task).await
     }
 
-    /// Nothing of it is left.
+    /// Drops the node and its database.
     pub async fn close(mut self) {
         self.running = None;
         self.back_end.close().await;
     }
 
-    /// The story is over: nobody dies any more.
-    pub async fn calm(&mut self) {
+    /// Prevents further deaths, at the end of a story.
+    pub async fn disarm(&mut self) {
         self.armed.disarm();
-        self.ask(async |_| ()).await;
+        self.call(async |_| ()).await;
     }
 }
 
-/// A task's runs as they are stored, earliest first.
+/// Returns the stored runs of a task, earliest first.
 pub async fn runs_of(store: &dyn Store, task: &TaskId) -> Vec<Run> {
     let filter = RunFilter { task_id: Some(task.clone()), ..RunFilter::default() };
     let page = RunPage { limit: 1_000, before: None };
@@ -227,22 +229,22 @@ pub async fn runs_of(store: &dyn Store, task: &TaskId) -> Vec<Run> {
     runs
 }
 
-/// `None`: the life ended over it.
-async fn unless_it_dies<T>(life: &Life, work: impl Future<Output = T>) -> Option<T> {
-    let answered = tokio::select! {
+/// Runs `work` in a life; `None` if the life ends during the work.
+async fn until_death<T>(life: &Life, work: impl Future<Output = T>) -> Option<T> {
+    let result = tokio::select! {
         biased;
         () = life.dead.cancelled() => return None,
-        answered = AssertUnwindSafe(work).catch_unwind() => answered,
+        result = AssertUnwindSafe(work).catch_unwind() => result,
     };
-    match answered {
+    match result {
         Ok(answer) => Some(answer),
         Err(cause) if cause.is::<Crash>() => None,
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-/// One turn of the loops that fire and that look after runs.
-async fn turn(node: &Arc<Node>) -> Result<(), PortError> {
+/// Runs the scan, dispatch and rescue loops once.
+async fn run_loops(node: &Arc<Node>) -> Result<(), PortError> {
     let now = node.clock.now();
     let shards: Vec<u16> = (0..SHARDS).collect();
     scan::run_once(node, &shards, now).await?;

@@ -1,4 +1,4 @@
-//! What happens on the stage: each story passes a part of the failpoints, at each of which its node may die.
+//! Stories: each one passes some of the failpoints, and its node may die at any of them.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::judge::Verdict;
 use crate::stage::{Running, Stage};
 use crate::{changes, documents, rescues};
 
-/// A story.
+/// Scenario that passes a group of failpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Story {
     /// Tasks are submitted and fire, over the bus and into a queue.
     Fires,
-    /// Attempts fail, lapse, are given back and refused, until they succeed.
+    /// Attempts fail, expire, are released and refused, until they succeed.
     Retries,
-    /// A node has left rows behind at each step of a fire.
+    /// A node died after each step of a fire, and another one rescues the rows.
     Rescues,
-    /// People change tasks and runs.
+    /// Users change tasks and runs.
     Changes,
-    /// Documents beside the ledger.
+    /// Records beside the ledger.
     Documents,
-    /// What ended long ago goes.
+    /// Old tasks and runs are removed.
     Prunes,
 }
 
-/// Plays a story to its end, and judges it.
+/// Plays a story to its end, and checks it.
 pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
     match story {
         Story::Fires => fires(stage).await,
@@ -40,13 +40,13 @@ pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
         Story::Documents => documents::play(stage).await,
         Story::Prunes => documents::prunes(stage).await,
     }
-    stage.calm().await;
+    stage.disarm().await;
     let book = std::mem::take(&mut stage.book);
-    book.judge(&*stage.back_end.store(), &stage.post).await
+    book.check(&*stage.back_end.store(), &stage.broker).await
 }
 
-/// A loop that ends by itself.
-pub fn looped(stage: &mut Stage, name: &str, period_ms: i64, fires: u64) -> Submission {
+/// Returns a repeating task with a limited number of fires.
+pub fn repeating(stage: &mut Stage, name: &str, period_ms: i64, fires: u64) -> Submission {
     Submission {
         schedule: Schedule::Every { period_ms },
         max_fires: Some(fires),
@@ -55,10 +55,10 @@ pub fn looped(stage: &mut Stage, name: &str, period_ms: i64, fires: u64) -> Subm
     }
 }
 
-/// A one-shot with data of its own.
+/// Returns a one-shot task with unique data.
 pub fn one_shot(stage: &mut Stage, name: &str) -> Submission {
-    let data = format!("{:x}", stage.lots.u64(..));
-    // Often, and soon again.
+    let data = format!("{:x}", stage.rng.u64(..));
+    // Many attempts with short pauses, because every death may cost an attempt.
     let retry = RetryPolicy { max_attempts: 40, backoff_ms: 200, max_backoff_ms: 400 };
     Submission { retry: Some(retry), max_runtime_sec: Some(2), ..Submission::named(name, data) }
 }
@@ -67,30 +67,31 @@ pub fn queued(submission: Submission) -> Submission {
     Submission { queue: Some("queue".to_owned()), ..submission }
 }
 
-/// Submits a task; `moments` of it must have fired in the end. Where it stands already, an earlier try of this call has stored it.
+/// Submits a task of which `moments` must have fired in the end. If the task exists already, an earlier
+/// try of this call has stored it.
 pub async fn submit(stage: &mut Stage, submission: Submission, moments: Option<usize>) -> TaskId {
-    let ask = async |running: &Running| running.service.submit(submission.clone()).await;
-    let id = stage.ask(ask).await.expect("it is accepted").id;
+    let submit = async |running: &Running| running.service.submit(submission.clone()).await;
+    let id = stage.call(submit).await.expect("the task is accepted").id;
     stage.book.submitted(&id, moments);
     id
 }
 
 pub fn key(stage: &mut Stage) -> IdempotencyKey {
-    IdempotencyKey { key: format!("{:x}", stage.lots.u128(..)), fingerprint: "f".to_owned() }
+    IdempotencyKey { key: format!("{:x}", stage.rng.u128(..)), fingerprint: "f".to_owned() }
 }
 
 async fn fires(stage: &mut Stage) {
     let batch = vec![
         one_shot(stage, "bus"),
-        Submission { ack: true, ..looped(stage, "bus", 1_000, 3) },
-        queued(looped(stage, "queue", 700, 2)),
+        Submission { ack: true, ..repeating(stage, "bus", 1_000, 3) },
+        queued(repeating(stage, "queue", 700, 2)),
     ];
     let key = key(stage);
-    let ask = async |running: &Running| {
+    let submit = async |running: &Running| {
         let answers = running.service.submit_idempotent(batch.clone(), Some(key.clone())).await?;
         answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
     };
-    let answers = stage.ask(ask).await.expect("all of them are accepted");
+    let answers = stage.call(submit).await.expect("all tasks are accepted");
     for (answer, moments) in answers.into_iter().zip([1, 3, 2]) {
         stage.book.submitted(&answer.id, Some(moments));
     }
@@ -111,7 +112,7 @@ async fn retries(stage: &mut Stage) {
     for submission in [bus, queue] {
         submit(stage, submission, Some(1)).await;
     }
-    let refused = looped(stage, REFUSED, 1_100, 3);
+    let refused = repeating(stage, REFUSED, 1_100, 3);
     submit(stage, refused, Some(3)).await;
     let mut consumer = Consumer::default();
     for _ in 0..6 {
@@ -122,7 +123,7 @@ async fn retries(stage: &mut Stage) {
     wind_up(stage, consumer).await;
 }
 
-/// Everybody does well until every run has come to its end.
+/// Lets all handlers succeed until every run has ended.
 pub async fn wind_up(stage: &mut Stage, mut consumer: Consumer) {
     const ROUNDS: usize = 40;
     let tasks = stage.book.tasks();
@@ -136,17 +137,17 @@ pub async fn wind_up(stage: &mut Stage, mut consumer: Consumer) {
     }
 }
 
-/// A consumer of the bus, and how far it has read.
+/// Consumer of the bus, with the number of messages that it has read.
 #[derive(Default)]
 pub struct Consumer(usize);
 
 impl Consumer {
-    /// Reports on what has come; a good one reports on all, and that it went well.
+    /// Reports outcomes of the new messages; with `is_good`, a success for each.
     pub async fn consume(&mut self, stage: &mut Stage, is_good: bool) {
-        let come: Vec<_> = stage.post.sent().iter().skip(self.0).cloned().collect();
-        self.0 += come.len();
-        for sent in come.into_iter().filter(|sent| sent.awaits_outcome) {
-            let outcome = match stage.lots.u32(..3) {
+        let messages: Vec<_> = stage.broker.sent().iter().skip(self.0).cloned().collect();
+        self.0 += messages.len();
+        for sent in messages.into_iter().filter(|sent| sent.awaits_outcome) {
+            let outcome = match stage.rng.u32(..3) {
                 _ if is_good => Outcome::Succeeded { result: None },
                 0 => Outcome::Failed { retry_after_ms: None },
                 1 => continue,
@@ -157,13 +158,13 @@ impl Consumer {
     }
 }
 
-/// A worker takes what there is, and settles it; a good one settles all, and that it went well.
+/// Leases runs and settles them; with `is_good`, each with a success.
 pub async fn work(stage: &mut Stage, is_good: bool) {
     for run in lease(stage).await {
-        if stage.lots.bool() {
+        if stage.rng.bool() {
             renew(stage, &run).await;
         }
-        let outcome = match stage.lots.u32(..4) {
+        let outcome = match stage.rng.u32(..4) {
             _ if is_good => Outcome::Succeeded { result: None },
             0 => Outcome::Failed { retry_after_ms: None },
             1 => Outcome::Released,
@@ -176,46 +177,46 @@ pub async fn work(stage: &mut Stage, is_good: bool) {
 
 pub async fn lease(stage: &mut Stage) -> Vec<Run> {
     let terms = LeaseTerms {
-        worker: format!("worker-{}", stage.lots.u32(..)),
+        worker: format!("worker-{}", stage.rng.u32(..)),
         queues: vec!["queue".to_owned()],
         limit: 3,
         lease_ms: 1_500,
         wait: Duration::ZERO,
     };
-    let runs = stage.ask(async |running| running.service.lease(&terms).await).await;
+    let runs = stage.call(async |running| running.service.lease(&terms).await).await;
     let runs = runs.expect("the store answers");
-    runs.iter().for_each(|run| stage.book.handed(run));
+    runs.iter().for_each(|run| stage.book.leased(run));
     runs
 }
 
 async fn renew(stage: &mut Stage, run: &Run) {
     let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
-    let ask = async |running: &Running| running.service.renew(std::slice::from_ref(&held), 2_500).await;
-    let answers = stage.ask(ask).await.expect("the store answers");
+    let renew = async |running: &Running| running.service.renew(std::slice::from_ref(&held), 2_500).await;
+    let answers = stage.call(renew).await.expect("the store answers");
     if let [Err(error)] = answers.as_slice()
         && !matches!(error, ServiceError::Stale(_))
     {
-        stage.book.wrong(format!("a lease could not be renewed: {error}"));
+        stage.book.violation(format!("a lease could not be renewed: {error}"));
     }
 }
 
 async fn report(stage: &mut Stage, id: &RunId, attempt: u32, token: &str, outcome: Outcome) {
     let report = Report { attempt, token: token.to_owned(), outcome, message: None };
-    match stage.ask(async |running| running.service.report(id, &report).await).await {
+    match stage.call(async |running| running.service.report(id, &report).await).await {
         Ok(run) => stage.book.settled(&run),
-        // While it was told again and again, somebody else has taken over.
+        // During the repeated calls, another worker has taken over the run.
         Err(ServiceError::Stale(_)) => {}
-        Err(error) => stage.book.wrong(format!("a report on {id} was refused: {error}")),
+        Err(error) => stage.book.violation(format!("a report on {id} was refused: {error}")),
     }
 }
 
-/// Notes what an acknowledged change of a task has stopped.
+/// Records the runs that an acknowledged change of a task has stopped.
 pub async fn note_stopped(stage: &mut Stage, task: &TaskId, rev: u32, listed: &[RunId]) {
     let runs = stage.runs(task).await;
     stage.book.stopped(&runs, rev, listed);
 }
 
-/// A run in that state, if the task has one.
-pub async fn run_in(stage: &Stage, task: &TaskId, wanted: RunState) -> Option<Run> {
-    stage.runs(task).await.into_iter().rfind(|run| run.state == wanted)
+/// Returns the latest run of the task in this state.
+pub async fn run_in(stage: &Stage, task: &TaskId, state: RunState) -> Option<Run> {
+    stage.runs(task).await.into_iter().rfind(|run| run.state == state)
 }

@@ -1,4 +1,4 @@
-//! Stores that are wrong on purpose: the checker is checked by them.
+//! Stores with a deliberate defect, to test the checker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,47 +11,47 @@ use taskcenter_server::ports::{
     ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
 };
 
-/// What is wrong.
+/// Deliberate defect of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
-    /// A task that was acknowledged is not stored.
+    /// An acknowledged task is not stored.
     DropsATask,
     /// A moment has a second row.
     DoublesARow,
-    /// The store's clock lets moments pass that have not come.
+    /// The store's clock is ahead, so that runs fire early.
     FiresEarly,
-    /// A run that has ended is brought back.
+    /// An ended run becomes open again.
     ForcesATransition,
-    /// A step is made whatever revision it was decided at.
+    /// A task advances without a check of its revision.
     IgnoresTheRevision,
-    /// A write is made whatever version it was decided at.
+    /// A run is written without a check of its version.
     IgnoresTheVersion,
-    /// A write is acknowledged that was not made.
+    /// A write is acknowledged but not made.
     LosesAWrite,
-    /// A success is acknowledged that was not written.
+    /// A success is acknowledged but not stored.
     LosesAnOutcome,
-    /// It panics in the middle of a loop's turn.
+    /// The store panics inside a loop.
     Panics,
-    /// A step counts no fire.
+    /// A fire is not counted.
     MiscountsAFire,
-    /// A task that is due is never found.
+    /// A due task is never found.
     ForgetsATask,
 }
 
-/// How far the store's clock is ahead.
+/// Returns how far the store's clock is ahead.
 pub fn store_ahead_ms(defect: Option<Defect>) -> i64 {
     if defect == Some(Defect::FiresEarly) { 1_500 } else { 0 }
 }
 
-/// `store`, with the defect.
-pub fn store(defect: Option<Defect>, store: Arc<dyn Store>) -> Arc<dyn Store> {
+/// Adds the defect to a store.
+pub fn break_store(defect: Option<Defect>, store: Arc<dyn Store>) -> Arc<dyn Store> {
     match defect {
         Some(defect) => Arc::new(Broken { defect, calls: AtomicUsize::new(0), inner: store }),
         None => store,
     }
 }
 
-/// The defect shows at each such call.
+/// The defect shows at every 25th call.
 const EVERY: usize = 25;
 
 struct Broken {
@@ -65,26 +65,28 @@ impl Broken {
         self.defect == defect && self.calls.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
     }
 
-    /// The runs as they would have to be for their writes to be made.
-    async fn at_any_version(&self, runs: &[Run]) -> Result<Vec<Run>> {
-        let mut at_any = Vec::with_capacity(runs.len());
+    /// Sets each run to its stored version, so that every write succeeds.
+    async fn with_stored_versions(&self, runs: &[Run]) -> Result<Vec<Run>> {
+        let mut current = Vec::with_capacity(runs.len());
         for run in runs {
             let stored = self.inner.run(&run.id).await?;
-            at_any.push(Run { version: stored.map_or(run.version, |stored| stored.version), ..run.clone() });
+            current.push(Run { version: stored.map_or(run.version, |stored| stored.version), ..run.clone() });
         }
-        Ok(at_any)
+        Ok(current)
     }
 
-    async fn at_any_revision(&self, advances: &[Advance]) -> Result<Vec<Advance>> {
-        let mut at_any = Vec::with_capacity(advances.len());
+    /// Sets each advance to the stored revision, so that every advance succeeds.
+    async fn with_stored_revisions(&self, advances: &[Advance]) -> Result<Vec<Advance>> {
+        let mut current = Vec::with_capacity(advances.len());
         for advance in advances {
             let stored = self.inner.task(&advance.task_id).await?;
             let rev = stored.map_or(advance.rev, |stored| stored.rev);
-            at_any.push(Advance { rev, ..advance.clone() });
+            current.push(Advance { rev, ..advance.clone() });
         }
-        Ok(at_any)
+        Ok(current)
     }
 
+    /// Reopens an ended run of the task.
     async fn force(&self, task_id: &TaskId) {
         let filter =
             RunFilter { task_id: Some(task_id.clone()), state: Some(RunState::Succeeded), tag: None };
@@ -154,7 +156,7 @@ impl Store for Broken {
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
         let mut advances = advances.to_vec();
         if self.defect == Defect::IgnoresTheRevision {
-            advances = self.at_any_revision(&advances).await?;
+            advances = self.with_stored_revisions(&advances).await?;
         }
         if self.shows(Defect::MiscountsAFire) {
             advances.iter_mut().for_each(|advance| advance.fires = false);
@@ -190,15 +192,15 @@ impl Store for Broken {
         if self.shows(Defect::LosesAWrite) {
             return Ok(vec![true; runs.len()]);
         }
-        let is_done = runs.iter().any(|run| run.state == RunState::Succeeded);
-        if is_done && self.shows(Defect::LosesAnOutcome) {
+        let has_success = runs.iter().any(|run| run.state == RunState::Succeeded);
+        if has_success && self.shows(Defect::LosesAnOutcome) {
             return Ok(vec![true; runs.len()]);
         }
         if self.shows(Defect::ForcesATransition) {
             self.force(&runs[0].task_id).await;
         }
         if self.defect == Defect::IgnoresTheVersion {
-            return self.inner.update_runs(&self.at_any_version(runs).await?).await;
+            return self.inner.update_runs(&self.with_stored_versions(runs).await?).await;
         }
         self.inner.update_runs(runs).await
     }
@@ -210,7 +212,7 @@ impl Store for Broken {
         limit: u32,
         queued_only: bool,
     ) -> Result<Vec<Run>> {
-        assert!(!self.shows(Defect::Panics), "as the defect wants it");
+        assert!(!self.shows(Defect::Panics), "the defect panics");
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
     }
 
@@ -226,8 +228,8 @@ impl Store for Broken {
         self.inner.fires_in_minute(at).await
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        self.inner.count_outcomes(day, ends).await
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        self.inner.count_outcomes(day, counts).await
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {

@@ -1,17 +1,18 @@
-//! Where every actor waits at each call of a port, until the scheduler lets it through: one at a time, in an order that is drawn.
+//! Gate at which every actor waits at each port call. The gate releases one actor at a time, in
+//! random order.
 //!
-//! The runtime asks for a turn whenever nothing else can run ([`Gate::turn`]). As long as somebody waits here the time stands still;
-//! only when nobody does, tokio's paused clock jumps to its next timer.
+//! The runtime calls [`Gate::release_one`] whenever no task can run. The time stands still while an
+//! actor waits here. Otherwise, tokio's paused clock jumps to the next timer.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The one place where a simulated history is decided.
+/// Scheduler of a history, and its only source of order.
 pub struct Gate(Mutex<Inner>);
 
 struct Inner {
-    lots: fastrand::Rng,
+    rng: fastrand::Rng,
     waiting: Vec<(u64, u64, Waker)>,
     next: u64,
     steps: u64,
@@ -19,29 +20,29 @@ struct Inner {
 }
 
 impl Gate {
-    /// A gate that draws by `seed`.
+    /// Creates a gate that draws the order from `seed`.
     pub fn new(seed: u64) -> Self {
-        let lots = fastrand::Rng::with_seed(seed);
-        Self(Mutex::new(Inner { lots, waiting: Vec::new(), next: 0, steps: 0, hash: seed }))
+        let rng = fastrand::Rng::with_seed(seed);
+        Self(Mutex::new(Inner { rng, waiting: Vec::new(), next: 0, steps: 0, hash: seed }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for its turn. `what` goes into the history's hash.
+    /// Waits for its turn. `what` becomes part of the history's hash.
     pub fn pass(&self, what: u64) -> Pass<'_> {
         Pass { gate: self, what, place: None }
     }
 
-    /// Lets one of those who wait through.
-    pub fn turn(&self) {
+    /// Releases one of the waiting actors.
+    pub fn release_one(&self) {
         let mut inner = self.inner();
         if inner.waiting.is_empty() {
             return;
         }
         let waiting = inner.waiting.len();
-        let chosen = inner.lots.usize(..waiting);
+        let chosen = inner.rng.usize(..waiting);
         let (_, what, waker) = inner.waiting.swap_remove(chosen);
         inner.steps += 1;
         inner.mix(what);
@@ -49,17 +50,17 @@ impl Gate {
         waker.wake();
     }
 
-    /// Writes something into the history's hash.
+    /// Adds `what` to the history's hash.
     pub fn note(&self, what: u64) {
         self.inner().mix(what);
     }
 
-    /// How often somebody was let through: each is one poll of a future between two halves of a port's call.
+    /// Returns the number of steps: polls of an actor between two halves of a port call.
     pub fn steps(&self) -> u64 {
         self.inner().steps
     }
 
-    /// What was let through, in its order.
+    /// Returns the hash of all steps in their order.
     pub fn hash(&self) -> u64 {
         self.inner().hash
     }
@@ -72,7 +73,7 @@ impl Inner {
     }
 }
 
-/// One wait at the gate.
+/// One actor at the gate.
 pub struct Pass<'a> {
     gate: &'a Gate,
     what: u64,

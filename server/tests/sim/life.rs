@@ -1,4 +1,4 @@
-//! One life of a node: from its start to its crash, with the faults that happen at its calls.
+//! One life of a node: one process from its start to its crash, with the faults at its calls.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,102 +14,102 @@ use super::gate::Gate;
 use super::profile::{Profile, Rates};
 use super::time::{OffClock, Time, sleep_ms};
 
-/// A delay of this many milliseconds is a fault worth remembering: leases may run out by it.
+/// A longer delay, in milliseconds, can make a lease expire, and justifies a duplicate message.
 const LONG_DELAY_MS: u64 = 500;
 
-/// The calls whose failure makes somebody send a message again.
+/// Returns whether the failure of this call can cause a duplicate message.
 fn hands_over(call: &str) -> bool {
     matches!(call, "publish" | "update_runs")
 }
 
-/// What all lives share.
-pub struct Weather {
+/// State that all lives share.
+pub struct Environment {
     pub gate: Arc<Gate>,
     pub time: Time,
     pub profile: Profile,
-    /// Faults happen until this moment, in milliseconds.
+    /// End of the faults, in milliseconds.
     pub until_ms: AtomicI64,
-    /// The broker is out of reach.
+    /// Whether the broker is unreachable.
     pub bus_down: std::sync::atomic::AtomicBool,
-    /// How many lives have ended by a crash, and how many were frozen.
+    /// Numbers of crashes and freezes.
     pub crashes: AtomicUsize,
     pub freezes: AtomicUsize,
 }
 
-impl Weather {
-    /// Whether faults may happen still.
-    pub fn is_rough(&self) -> bool {
+impl Environment {
+    /// Returns whether faults still happen.
+    pub fn has_faults(&self) -> bool {
         self.time.now().ms() < self.until_ms.load(Ordering::Relaxed)
     }
 }
 
-/// A life of a node.
+/// One life of a node.
 pub struct Life {
     pub name: String,
     pub clock: OffClock,
     pub dead: CancellationToken,
-    weather: Arc<Weather>,
-    lots: Mutex<fastrand::Rng>,
+    environment: Arc<Environment>,
+    rng: Mutex<fastrand::Rng>,
     frozen_until: AtomicI64,
     troubles: Mutex<Vec<Moment>>,
 }
 
 impl Life {
-    pub fn new(name: String, clock: OffClock, weather: Arc<Weather>, seed: u64) -> Self {
+    pub fn new(name: String, clock: OffClock, environment: Arc<Environment>, seed: u64) -> Self {
         Self {
             name,
             clock,
             dead: CancellationToken::new(),
-            weather,
-            lots: Mutex::new(fastrand::Rng::with_seed(seed)),
+            environment,
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             frozen_until: AtomicI64::new(0),
             troubles: Mutex::default(),
         }
     }
 
-    fn lots(&self) -> MutexGuard<'_, fastrand::Rng> {
-        self.lots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something happens whose chance is so many in a hundred thousand.
-    fn falls(&self, chance: u32) -> bool {
-        self.weather.is_rough() && self.lots().u32(..100_000) < chance
+    /// Draws whether a fault happens; `chance` is in 1/100,000.
+    fn draws_fault(&self, chance: u32) -> bool {
+        self.environment.has_faults() && self.rng().u32(..100_000) < chance
     }
 
-    /// Something went wrong with it now, that others may have to make up for.
-    pub fn trouble(&self) {
-        let now = self.weather.time.now();
+    /// Records a fault of this life, which may cause a duplicate message.
+    pub fn record_trouble(&self) {
+        let now = self.environment.time.now();
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(now);
     }
 
-    /// Whether something went wrong with it since then.
-    pub fn was_troubled_since(&self, then: Moment) -> bool {
+    /// Returns whether this life had a fault since `then`.
+    pub fn had_trouble_since(&self, then: Moment) -> bool {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.last().is_some_and(|last| *last >= then)
     }
 
-    /// Its process ends here.
+    /// Ends the process of this life.
     pub fn crash(&self) {
-        self.trouble();
-        self.weather.crashes.fetch_add(1, Ordering::Relaxed);
+        self.record_trouble();
+        self.environment.crashes.fetch_add(1, Ordering::Relaxed);
         self.dead.cancel();
     }
 
     fn freeze(&self) {
-        self.trouble();
-        self.weather.freezes.fetch_add(1, Ordering::Relaxed);
-        let ms = self.lots().i64(500..self.weather.profile.longest_freeze_ms);
-        self.frozen_until.store(self.weather.time.now().plus_ms(ms).ms(), Ordering::Relaxed);
+        self.record_trouble();
+        self.environment.freezes.fetch_add(1, Ordering::Relaxed);
+        let ms = self.rng().i64(500..self.environment.profile.max_freeze_ms);
+        self.frozen_until.store(self.environment.time.now().plus_ms(ms).ms(), Ordering::Relaxed);
     }
 
-    /// Waits for its turn; for ever where the process has ended, and for as long as it is frozen.
-    async fn turn(&self, what: u64) {
+    /// Waits for its turn and for the end of a freeze; blocks forever after a crash.
+    async fn wait_for_turn(&self, what: u64) {
         loop {
-            self.weather.gate.pass(what).await;
-            let left = self.frozen_until.load(Ordering::Relaxed) - self.weather.time.now().ms();
+            self.environment.gate.pass(what).await;
+            let left = self.frozen_until.load(Ordering::Relaxed) - self.environment.time.now().ms();
             if left > 0 {
                 sleep_ms(left as u64).await;
-                self.trouble();
+                self.record_trouble();
                 continue;
             }
             if self.dead.is_cancelled() {
@@ -119,36 +119,36 @@ impl Life {
         }
     }
 
-    /// The process may end or freeze wherever it calls a port.
-    async fn may_stop(&self, what: u64) {
-        if self.falls(self.weather.profile.crashes) {
+    /// Crashes or freezes the process with the rates of the profile.
+    async fn maybe_stop(&self, what: u64) {
+        if self.draws_fault(self.environment.profile.crashes) {
             self.crash();
             std::future::pending::<()>().await;
         }
-        if self.falls(self.weather.profile.freezes) {
+        if self.draws_fault(self.environment.profile.freezes) {
             self.freeze();
-            self.turn(what).await;
+            self.wait_for_turn(what).await;
         }
     }
 
-    async fn may_be_late(&self, rates: &Rates, call: &'static str, what: u64) {
-        if self.falls(rates.delays) {
-            let ms = self.lots().u64(1..rates.longest_delay_ms);
-            let is_felt = ms > LONG_DELAY_MS && hands_over(call);
-            // Its lease may run out during the delay as well as after it.
-            if is_felt {
-                self.trouble();
+    async fn maybe_delay(&self, rates: &Rates, call: &'static str, what: u64) {
+        if self.draws_fault(rates.delays) {
+            let ms = self.rng().u64(1..rates.max_delay_ms);
+            let is_trouble = ms > LONG_DELAY_MS && hands_over(call);
+            // The lease may expire during the delay, or after it.
+            if is_trouble {
+                self.record_trouble();
             }
             sleep_ms(ms).await;
-            if is_felt {
-                self.trouble();
+            if is_trouble {
+                self.record_trouble();
             }
-            self.turn(what).await;
+            self.wait_for_turn(what).await;
         }
     }
 }
 
-/// The plan for one port of one life.
+/// Fault plan for one port of one life.
 pub struct LifePlan {
     pub life: Arc<Life>,
     pub port: &'static str,
@@ -162,13 +162,13 @@ impl LifePlan {
 
     fn unavailable(&self, call: &'static str, what: &'static str) -> PortError {
         if hands_over(call) {
-            self.life.trouble();
+            self.life.record_trouble();
         }
         PortError::Unavailable(self.port, what.into())
     }
 
     fn bus_is_down(&self) -> bool {
-        self.port == "bus" && self.life.weather.bus_down.load(Ordering::Relaxed)
+        self.port == "bus" && self.life.environment.bus_down.load(Ordering::Relaxed)
     }
 }
 
@@ -176,31 +176,31 @@ impl LifePlan {
 impl Plan for LifePlan {
     async fn request(&self, call: &'static str) -> Result<()> {
         let label = self.label(call, 1);
-        self.life.turn(label).await;
-        self.life.may_stop(label).await;
-        self.life.may_be_late(&self.rates, call, label).await;
-        if self.bus_is_down() || self.life.falls(self.rates.lost_requests) {
+        self.life.wait_for_turn(label).await;
+        self.life.maybe_stop(label).await;
+        self.life.maybe_delay(&self.rates, call, label).await;
+        if self.bus_is_down() || self.life.draws_fault(self.rates.lost_requests) {
             return Err(self.unavailable(call, "the request was lost"));
         }
-        if call == "publish" && self.life.falls(self.rates.refusals) {
-            return Err(PortError::Refused(self.port, "it is in a mood".into()));
+        if call == "publish" && self.life.draws_fault(self.rates.refusals) {
+            return Err(PortError::Refused(self.port, "the broker refuses the message".into()));
         }
         Ok(())
     }
 
     async fn answer(&self, call: &'static str) -> Result<()> {
         let label = self.label(call, 2);
-        self.life.turn(label).await;
-        self.life.may_stop(label).await;
-        self.life.may_be_late(&self.rates, call, label).await;
-        if self.life.falls(self.rates.lost_answers) {
+        self.life.wait_for_turn(label).await;
+        self.life.maybe_stop(label).await;
+        self.life.maybe_delay(&self.rates, call, label).await;
+        if self.life.draws_fault(self.rates.lost_answers) {
             return Err(self.unavailable(call, "the answer was lost"));
         }
         Ok(())
     }
 
     fn portion(&self, rows: usize) -> usize {
-        let parts = self.life.weather.is_rough() && self.life.lots().bool();
-        if parts { self.life.lots().usize(1..=rows.max(1)) } else { rows }
+        let is_partial = self.life.environment.has_faults() && self.life.rng().bool();
+        if is_partial { self.life.rng().usize(1..=rows.max(1)) } else { rows }
     }
 }

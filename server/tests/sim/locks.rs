@@ -1,4 +1,4 @@
-//! Leases that can be lost as a whole, as a flushed Redis loses them.
+//! Leases that can all be lost at once, as after a flush of Redis.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::ports::{Clock, Lock, Result};
 
-/// All nodes' leases.
+/// Leases of all nodes.
 pub struct Locks {
     clock: Arc<dyn Clock>,
     shared: Mutex<Shared>,
@@ -17,11 +17,11 @@ struct Shared {
     handles: Vec<Arc<Handle>>,
 }
 
-/// One node's handle. After a flush it stands for other leases.
+/// Handle of one node. A flush gives it an empty set of leases.
 pub struct Handle(Mutex<Arc<LocalLock>>);
 
 impl Locks {
-    /// Leases that nobody holds yet; they run out by `clock`.
+    /// Creates an empty set of leases that expire by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let leases = LocalLock::new(Arc::clone(&clock));
         Self { clock, shared: Mutex::new(Shared { leases, handles: Vec::new() }) }
@@ -31,7 +31,7 @@ impl Locks {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A handle for one more node.
+    /// Returns a handle for another node.
     pub fn handle(&self) -> Arc<Handle> {
         let mut shared = self.shared();
         let handle = Arc::new(Handle(Mutex::new(Arc::new(shared.leases.another()))));
@@ -39,7 +39,8 @@ impl Locks {
         handle
     }
 
-    /// Every lease and every announcement is lost. Who waits for hints waits in vain until it asks again.
+    /// Drops every lease and every membership. A node that waits for hints gets none until its next
+    /// call.
     pub fn flush(&self) {
         let mut shared = self.shared();
         shared.leases = LocalLock::new(Arc::clone(&self.clock));

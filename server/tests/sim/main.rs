@@ -1,6 +1,7 @@
-//! The simulator: the engine on a clock that is turned by hand, with back ends in memory that fail, under a seed.
+//! Simulator: whole nodes in one process, on a simulated clock, with in-memory back ends that fail.
+//! A seed determines everything.
 //!
-//! `docs/simulator.md` says how it works and how a seed is played again.
+//! `docs/simulator.md` explains the simulator, and how to repeat a seed.
 
 mod broken;
 mod checker;
@@ -10,12 +11,12 @@ mod life;
 mod locks;
 mod panics;
 mod profile;
+mod random_input;
 #[path = "../rules/steps.rs"]
 mod steps;
 mod time;
 mod users;
 mod witness;
-mod words;
 mod workers;
 mod world;
 
@@ -27,7 +28,7 @@ use world::{Outcome, play};
 
 /// Minimum number of steps of a test run. `SIM_STEPS` overrides it.
 const STEPS: u64 = 1_000_000;
-/// Histories that are played at the same time.
+/// Number of histories that are played in parallel.
 const THREADS: usize = 2;
 /// First of the fixed seeds.
 const FIRST_SEED: u64 = 0x7461_736b_0000_0000;
@@ -38,14 +39,14 @@ const FAILED_SEEDS: [u64; 1] = [8_387_906_143_684_671_136];
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} should be a number, not {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: use a number")))
 }
 
-fn told(outcome: &Outcome) -> String {
+fn report(outcome: &Outcome) -> String {
     let Outcome { seed, violations, .. } = outcome;
     let name = "a_million_steps_break_no_invariant";
     format!(
-        "the history of seed {seed} breaks the invariants:\n  {}\nplay it again: SIM_SEED={seed} SIM_STEPS=1 cargo test -p taskcenter-server --test sim {name}",
+        "the history of seed {seed} breaks invariants:\n  {}\nrepeat it: SIM_SEED={seed} SIM_STEPS=1 cargo test -p taskcenter-server --test sim {name}",
         violations.join("\n  ")
     )
 }
@@ -97,7 +98,7 @@ fn a_million_steps_break_no_invariant() {
         sum(|outcome| outcome.freezes as u64),
     );
     let wrong: Vec<String> =
-        outcomes.iter().filter(|outcome| !outcome.violations.is_empty()).map(told).collect();
+        outcomes.iter().filter(|outcome| !outcome.violations.is_empty()).map(report).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let steps = sum(|outcome| outcome.steps);
     assert!(number("SIM_STEPS").is_some() || steps >= STEPS, "{steps} steps: raise HISTORIES");
@@ -108,56 +109,56 @@ fn a_seed_is_a_history() {
     const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
     let mut hashes: Vec<u64> = SEEDS
         .map(|seed| {
-            let (once, again) = (play(seed, None), play(seed, None));
-            assert_eq!((once.steps, once.hash), (again.steps, again.hash), "seed {seed}");
-            once.hash
+            let (first, second) = (play(seed, None), play(seed, None));
+            assert_eq!((first.steps, first.hash), (second.steps, second.hash), "seed {seed}");
+            first.hash
         })
         .collect();
     hashes.dedup();
-    assert_eq!(hashes.len(), SEEDS.count(), "each is a history of its own");
+    assert_eq!(hashes.len(), SEEDS.count(), "different seeds play different histories");
 }
 
-/// Plays histories with a defect until the checker speaks of it.
-fn is_caught(defect: Defect, rules: &[&str]) {
+/// Plays histories with a defect until the checker reports one of the rules.
+fn assert_caught(defect: Defect, rules: &[&str]) {
     const SEEDS: u64 = 100;
-    let mut said = Vec::new();
+    let mut violations = Vec::new();
     for seed in 1..=SEEDS {
-        said = play(seed, Some(defect)).violations;
-        if said.iter().any(|line| rules.iter().any(|rule| line.contains(rule))) {
+        violations = play(seed, Some(defect)).violations;
+        if violations.iter().any(|line| rules.iter().any(|rule| line.contains(rule))) {
             return;
         }
     }
-    panic!("{defect:?} was not caught; the last history: {said:#?}");
+    panic!("{defect:?} was not caught; violations of the last history: {violations:#?}");
 }
 
 #[test]
 fn an_acknowledged_task_that_is_dropped_is_caught() {
-    is_caught(Defect::DropsATask, &["an acknowledged task is not there"]);
+    assert_caught(Defect::DropsATask, &["an acknowledged task is missing"]);
 }
 
 #[test]
-fn a_doubled_row_is_caught() {
-    is_caught(Defect::DoublesARow, &["a moment has two rows"]);
+fn a_duplicate_row_is_caught() {
+    assert_caught(Defect::DoublesARow, &["a moment has two rows"]);
 }
 
 #[test]
 fn an_early_message_is_caught() {
-    is_caught(Defect::FiresEarly, &["a run was handed over before its moment"]);
+    assert_caught(Defect::FiresEarly, &["a run was handed over before its moment"]);
 }
 
 #[test]
 fn a_forced_transition_is_caught() {
-    is_caught(Defect::ForcesATransition, &["a transition that is not in the table"]);
+    assert_caught(Defect::ForcesATransition, &["a transition that is not in the table"]);
 }
 
 #[test]
-fn a_step_of_another_revision_is_caught() {
-    is_caught(Defect::IgnoresTheRevision, &["a moment has no run"]);
+fn a_write_without_a_revision_check_is_caught() {
+    assert_caught(Defect::IgnoresTheRevision, &["a moment has no run"]);
 }
 
 #[test]
-fn a_write_of_another_version_is_caught() {
-    is_caught(
+fn a_write_without_a_version_check_is_caught() {
+    assert_caught(
         Defect::IgnoresTheVersion,
         &["a transition that is not in the table", "a run's numbers are wrong"],
     );
@@ -165,25 +166,28 @@ fn a_write_of_another_version_is_caught() {
 
 #[test]
 fn a_lost_write_is_caught() {
-    is_caught(Defect::LosesAWrite, &["a run was given to one who does not hold it", "an answer names a run"]);
+    assert_caught(
+        Defect::LosesAWrite,
+        &["a worker received a run that it does not hold", "an answer contains a run"],
+    );
 }
 
 #[test]
 fn a_lost_outcome_is_caught() {
-    is_caught(Defect::LosesAnOutcome, &["an acknowledged outcome is not there"]);
+    assert_caught(Defect::LosesAnOutcome, &["an acknowledged outcome is missing"]);
 }
 
 #[test]
 fn a_panic_of_a_loop_is_caught() {
-    is_caught(Defect::Panics, &["a panic: "]);
+    assert_caught(Defect::Panics, &["a panic: "]);
 }
 
 #[test]
 fn a_miscounted_fire_is_caught() {
-    is_caught(Defect::MiscountsAFire, &["a row does not say what was decided"]);
+    assert_caught(Defect::MiscountsAFire, &["a row does not match the decision"]);
 }
 
 #[test]
 fn a_forgotten_task_is_caught() {
-    is_caught(Defect::ForgetsATask, &["a due moment was never looked at"]);
+    assert_caught(Defect::ForgetsATask, &["a due moment was never processed"]);
 }

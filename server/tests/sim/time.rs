@@ -1,4 +1,4 @@
-//! True time, and the clocks that are wrong about it.
+//! Simulated time, and clocks that deviate from it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,29 +9,28 @@ use taskcenter_server::core::Moment;
 use taskcenter_server::ports::Clock;
 use tokio::time::Instant;
 
-/// When every history begins.
+/// Start of every history.
 const BEGIN: Moment = Moment::from_sec(1_800_000_000);
-/// How long a sleep trusts that its clock was not set.
-const LONGEST_NAP_MS: i64 = 500;
+/// Maximum time of a sleep before it reads its clock again, in milliseconds.
+const MAX_NAP_MS: i64 = 500;
 
-/// The time that is: tokio's paused clock, counted from a fixed moment.
+/// True time: tokio's paused clock, counted from a fixed moment.
 #[derive(Clone, Copy)]
 pub struct Time(Instant);
 
 impl Time {
-    /// It begins.
-    #[allow(clippy::disallowed_methods, reason = "the paused clock is the injected one here")]
-    pub fn begin() -> Self {
+    /// Starts the time of a history.
+    #[allow(clippy::disallowed_methods, reason = "here the paused clock is the injected clock")]
+    pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// Now.
     pub fn now(self) -> Moment {
         BEGIN.plus_ms(self.0.elapsed().as_millis() as i64)
     }
 }
 
-/// A clock that is some milliseconds off, and can be set while it runs.
+/// Clock that deviates from true time, and can be set while it runs.
 #[derive(Clone)]
 pub struct OffClock {
     time: Time,
@@ -39,12 +38,12 @@ pub struct OffClock {
 }
 
 impl OffClock {
-    /// A clock that is `ahead_ms` ahead of the time.
+    /// Creates a clock that is `ahead_ms` ahead of true time.
     pub fn new(time: Time, ahead_ms: i64) -> Self {
         Self { time, ahead_ms: Arc::new(AtomicI64::new(ahead_ms)) }
     }
 
-    /// Sets it.
+    /// Sets the deviation.
     pub fn set_ahead(&self, ms: i64) {
         self.ahead_ms.store(ms, Ordering::Relaxed);
     }
@@ -66,12 +65,12 @@ impl Clock for OffClock {
             if left <= 0 {
                 return;
             }
-            sleep_ms(left.min(LONGEST_NAP_MS) as u64).await;
+            sleep_ms(left.min(MAX_NAP_MS) as u64).await;
         }
     }
 }
 
-/// Lets simulated time pass.
+/// Waits for simulated time.
 pub async fn sleep_ms(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }

@@ -1,4 +1,5 @@
-//! Stands between the nodes and the back ends, and tells the checker of every change where it happens.
+//! Decorators between the nodes and the back ends: they report every change to the checker when it
+//! happens.
 
 use std::sync::Arc;
 
@@ -13,14 +14,15 @@ use taskcenter_server::ports::{
 use super::checker::Checker;
 use super::life::Life;
 
-/// A store that is watched. The one behind it answers at once, so that nothing comes between a change and its record.
+/// Observed store. The inner store answers immediately, so that no other actor runs between a change
+/// and its record.
 pub struct WitnessStore {
     pub inner: Arc<dyn Store>,
     pub checker: Arc<Checker>,
 }
 
 impl WitnessStore {
-    async fn tasks_around<T>(&self, ids: &[TaskId], change: impl Future<Output = T>) -> T {
+    async fn observe_tasks<T>(&self, ids: &[TaskId], change: impl Future<Output = T>) -> T {
         let before = self.inner.tasks(ids).await.unwrap_or_default();
         let answer = change.await;
         let after = self.inner.tasks(ids).await.unwrap_or_default();
@@ -28,7 +30,7 @@ impl WitnessStore {
         answer
     }
 
-    async fn runs_around<T>(&self, runs: &[Run], change: impl Future<Output = T>) -> T {
+    async fn observe_runs<T>(&self, runs: &[Run], change: impl Future<Output = T>) -> T {
         let ids: Vec<RunId> = runs.iter().map(|run| run.id.clone()).collect();
         let before = self.inner.runs(&ids).await.unwrap_or_default();
         let answer = change.await;
@@ -42,7 +44,7 @@ impl WitnessStore {
 impl Store for WitnessStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
-        self.tasks_around(&ids, self.inner.insert_tasks(tasks)).await
+        self.observe_tasks(&ids, self.inner.insert_tasks(tasks)).await
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -58,7 +60,7 @@ impl Store for WitnessStore {
     }
 
     async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
-        self.tasks_around(std::slice::from_ref(&task.id), self.inner.replace_task(read, task)).await
+        self.observe_tasks(std::slice::from_ref(&task.id), self.inner.replace_task(read, task)).await
     }
 
     async fn cancel_tasks(
@@ -68,7 +70,7 @@ impl Store for WitnessStore {
         hide: bool,
         now: Moment,
     ) -> Result<Vec<TaskId>> {
-        self.tasks_around(ids, self.inner.cancel_tasks(ids, rev, hide, now)).await
+        self.observe_tasks(ids, self.inner.cancel_tasks(ids, rev, hide, now)).await
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
@@ -76,12 +78,12 @@ impl Store for WitnessStore {
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
-        self.runs_around(runs, self.inner.insert_runs(runs)).await
+        self.observe_runs(runs, self.inner.insert_runs(runs)).await
     }
 
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
         let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
-        self.tasks_around(&ids, self.inner.advance_tasks(advances)).await
+        self.observe_tasks(&ids, self.inner.advance_tasks(advances)).await
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {
@@ -109,7 +111,7 @@ impl Store for WitnessStore {
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
-        self.runs_around(runs, self.inner.update_runs(runs)).await
+        self.observe_runs(runs, self.inner.update_runs(runs)).await
     }
 
     async fn runs_needing_attention(
@@ -134,8 +136,8 @@ impl Store for WitnessStore {
         self.inner.fires_in_minute(at).await
     }
 
-    async fn count_outcomes(&self, day: Moment, ends: &[OutcomeCount]) -> Result<()> {
-        self.inner.count_outcomes(day, ends).await
+    async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
+        self.inner.count_outcomes(day, counts).await
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
@@ -155,7 +157,7 @@ impl Store for WitnessStore {
     }
 }
 
-/// A broker that is watched, as one life of a node sees it.
+/// Observed broker, for one life of a node.
 pub struct WitnessBus {
     pub inner: Arc<dyn Bus>,
     pub life: Arc<Life>,

@@ -1,4 +1,4 @@
-//! Workers on queues: they take runs, keep them, settle them, give them back, and vanish.
+//! Workers on queues: they lease, renew, settle and release runs, and some die.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,91 +7,91 @@ use taskcenter_server::core::Run;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::engine::service::{Held, LeaseTerms, Report};
 
+use super::random_input::{self, one_in};
 use super::time::sleep_ms;
-use super::users::ask;
-use super::words::{self, once_in};
+use super::users::call;
 use super::world::World;
 
-/// Tries to hand an outcome in.
+/// Maximum number of tries to report an outcome.
 const TRIES: u32 = 12;
 
-/// One worker, to the end of the history.
-pub async fn live(world: Arc<World>, name: String) {
-    let mut lots = world.lots();
+/// Runs one worker until the end of the history.
+pub async fn run(world: Arc<World>, name: String) {
+    let mut rng = world.fork_rng();
     loop {
-        sleep_ms(lots.u64(1..if world.is_rough() { 400 } else { 50 })).await;
-        let Some(node) = world.any_node(&mut lots) else { continue };
-        let terms = terms(&mut lots, &name);
-        let Some(Ok(runs)) = ask(&node, node.service.lease(&terms)).await else { continue };
+        sleep_ms(rng.u64(1..if world.has_faults() { 400 } else { 50 })).await;
+        let Some(node) = world.any_node(&mut rng) else { continue };
+        let terms = terms(&mut rng, &name);
+        let Some(Ok(runs)) = call(&node, node.service.lease(&terms)).await else { continue };
         for run in &runs {
-            world.checker.log(|| format!("{name} takes {} claim {}", run.id, run.claim));
+            world.checker.log(|| format!("{name} leases {} claim {}", run.id, run.claim));
             world.checker.leased(&name, run);
         }
         for run in runs {
-            tokio::spawn(handle(Arc::clone(&world), run, lots.fork()));
+            tokio::spawn(handle(Arc::clone(&world), run, rng.fork()));
         }
-        if lots.bool() {
-            sleep_ms(lots.u64(..if world.is_rough() { 1_000 } else { 1 })).await;
+        if rng.bool() {
+            sleep_ms(rng.u64(..if world.has_faults() { 1_000 } else { 1 })).await;
         }
     }
 }
 
-fn terms(lots: &mut fastrand::Rng, name: &str) -> LeaseTerms {
-    let queues = if once_in(lots, 4) { Vec::new() } else { words::queues() };
+fn terms(rng: &mut fastrand::Rng, name: &str) -> LeaseTerms {
+    let queues = if one_in(rng, 4) { Vec::new() } else { random_input::queues() };
     LeaseTerms {
         worker: name.to_owned(),
         queues,
-        limit: lots.u32(1..6),
-        lease_ms: lots.i64(1_000..6_000),
-        wait: Duration::from_millis(lots.u64(..2_000)),
+        limit: rng.u32(1..6),
+        lease_ms: rng.i64(1_000..6_000),
+        wait: Duration::from_millis(rng.u64(..2_000)),
     }
 }
 
-async fn handle(world: Arc<World>, run: Run, mut lots: fastrand::Rng) {
-    let calm = !world.is_rough();
-    if !calm && once_in(&mut lots, 15) {
-        // It died with the run in its hands.
+async fn handle(world: Arc<World>, run: Run, mut rng: fastrand::Rng) {
+    let faultless = !world.has_faults();
+    if !faultless && one_in(&mut rng, 15) {
+        // The worker dies while it holds the run.
         return;
     }
-    sleep_ms(lots.u64(..if calm { 200 } else { 3_000 })).await;
-    if lots.bool() {
-        renew(&world, &run, &mut lots).await;
-        sleep_ms(lots.u64(..if calm { 100 } else { 6_000 })).await;
+    sleep_ms(rng.u64(..if faultless { 200 } else { 3_000 })).await;
+    if rng.bool() {
+        renew(&world, &run, &mut rng).await;
+        sleep_ms(rng.u64(..if faultless { 100 } else { 6_000 })).await;
     }
-    let outcome = words::outcome(&mut lots, calm, true);
-    settle(&world, &run, outcome, &mut lots).await;
+    let outcome = random_input::outcome(&mut rng, faultless, true);
+    settle(&world, &run, outcome, &mut rng).await;
 }
 
-async fn renew(world: &World, run: &Run, lots: &mut fastrand::Rng) {
-    let Some(node) = world.any_node(lots) else { return };
+async fn renew(world: &World, run: &Run, rng: &mut fastrand::Rng) {
+    let Some(node) = world.any_node(rng) else { return };
     let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
-    let _ = ask(&node, node.service.renew(&[held], lots.i64(1_000..6_000))).await;
+    let _ = call(&node, node.service.renew(&[held], rng.i64(1_000..6_000))).await;
 }
 
-/// Hands an outcome in until there is an answer, and at times once more.
-pub async fn settle(world: &World, run: &Run, outcome: Outcome, lots: &mut fastrand::Rng) {
-    let message = lots.bool().then(|| "so it said".to_owned());
+/// Reports an outcome until an answer arrives, and sometimes once more.
+pub async fn settle(world: &World, run: &Run, outcome: Outcome, rng: &mut fastrand::Rng) {
+    let message = rng.bool().then(|| "message of the handler".to_owned());
     let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message };
-    let mut again = once_in(lots, 10);
+    let mut repeats = one_in(rng, 10);
     for _ in 0..TRIES {
-        let answer = match world.any_node(lots) {
+        let answer = match world.any_node(rng) {
             Some(node) => {
                 world.checker.about_to_report(&run.id, &report);
-                ask(&node, node.service.report(&run.id, &report)).await
+                call(&node, node.service.report(&run.id, &report)).await
             }
             None => None,
         };
         match answer {
-            Some(Ok(taken)) => world.checker.report_taken(&run.id, &report, &taken),
+            Some(Ok(accepted)) => world.checker.report_accepted(&run.id, &report, &accepted),
             Some(Err(taskcenter_server::engine::service::ServiceError::Port(_))) | None => {
-                sleep_ms(lots.u64(50..1_000)).await;
+                sleep_ms(rng.u64(50..1_000)).await;
                 continue;
             }
             Some(Err(refused)) => world.checker.log(|| format!("{}: {refused}", run.id)),
         }
-        if !std::mem::take(&mut again) {
+        if !std::mem::take(&mut repeats) {
             return;
         }
-        sleep_ms(lots.u64(..3_000)).await;
+        sleep_ms(rng.u64(..3_000)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Everything of one history: the back ends, the nodes with their lives, and the order in which things go wrong.
+//! World of one history: the back ends, the nodes with their lives, and the faults by time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -18,21 +18,21 @@ use tokio_util::sync::CancellationToken;
 use super::broken::{self, Defect};
 use super::checker::Checker;
 use super::gate::Gate;
-use super::life::{Life, LifePlan, Weather};
+use super::life::{Environment, Life, LifePlan};
 use super::locks::Locks;
 use super::profile::{Profile, Rates};
 use super::time::{OffClock, Time, sleep_ms};
 use super::witness::{WitnessBus, WitnessStore};
 use super::{consumers, panics, users, workers};
 
-/// How long everything is well before the last judgement, in milliseconds.
+/// Time without faults before the final check, in milliseconds.
 const QUIET_MS: u64 = 130_000;
 
-/// The backlog is counted, and nobody is told of it.
+/// The backlog is counted, but no alert fires.
 const NO_ALERTS: Limits =
     Limits { fires: (0, 0), due: (0, 0), unreported: (0, 0), lag: (0, 0), clear_ratio: 0.8, remind_ms: None };
 
-/// What a history came to.
+/// Summary of a history.
 #[derive(Debug)]
 pub struct Outcome {
     pub seed: u64,
@@ -45,57 +45,57 @@ pub struct Outcome {
     pub violations: Vec<String>,
 }
 
-/// One history under way.
+/// One history in progress.
 pub struct World {
-    pub weather: Arc<Weather>,
+    pub environment: Arc<Environment>,
     pub checker: Arc<Checker>,
     pub store: Arc<dyn Store>,
     pub bus: Arc<MemoryBus>,
-    lots: Mutex<fastrand::Rng>,
+    rng: Mutex<fastrand::Rng>,
     locks: Locks,
     lives: Mutex<Vec<Option<Arc<Running>>>>,
-    born: AtomicUsize,
+    started: AtomicUsize,
 }
 
-/// A life of a node with what runs in it.
+/// A running life of a node, with its service.
 pub struct Running {
     pub life: Arc<Life>,
     pub service: Service,
     shutdown: CancellationToken,
 }
 
-/// Plays a seed's history from its beginning to its judgement.
+/// Plays the history of a seed, and checks it.
 pub fn play(seed: u64, defect: Option<Defect>) -> Outcome {
     let gate = Arc::new(Gate::new(seed));
     let turns = Arc::clone(&gate);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
-        .on_thread_park(move || turns.turn())
+        .on_thread_park(move || turns.release_one())
         .build()
-        .expect("a runtime without I/O needs nothing");
-    panics::begin();
+        .expect("a runtime without I/O always starts");
+    panics::start_recording();
     let world = runtime.block_on(async { World::new(seed, gate, defect) });
-    // One of the history itself is kept like any other.
+    // A panic of the history itself is recorded like any other panic.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(world.run())));
     runtime.block_on(async {
-        panics::end().iter().for_each(|panic| world.checker.panicked(panic));
+        panics::take_recorded().iter().for_each(|panic| world.checker.panicked(panic));
         world.outcome(seed)
     })
 }
 
 impl World {
     fn new(seed: u64, gate: Arc<Gate>, defect: Option<Defect>) -> Arc<Self> {
-        let mut lots = fastrand::Rng::with_seed(seed);
-        let (time, profile) = (Time::begin(), Profile::draw(&mut lots));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (time, profile) = (Time::start(), Profile::draw(&mut rng));
         let checker = Arc::new(Checker::new(time, Arc::clone(&gate), 2 * profile.skew_ms + 2));
         checker.log(|| format!("{profile:?}"));
         let clock: Arc<dyn Clock> = Arc::new(OffClock::new(time, broken::store_ahead_ms(defect)));
-        let memory = broken::store(defect, Arc::new(MemoryStore::new(Arc::clone(&clock))));
+        let memory = broken::break_store(defect, Arc::new(MemoryStore::new(Arc::clone(&clock))));
         let store = WitnessStore { inner: memory, checker: Arc::clone(&checker) };
-        let until_ms = AtomicI64::new(time.now().plus_ms(profile.rough_ms).ms());
+        let until_ms = AtomicI64::new(time.now().plus_ms(profile.faults_ms).ms());
         let nodes = profile.nodes;
-        let weather = Weather {
+        let environment = Environment {
             gate,
             time,
             profile,
@@ -105,74 +105,73 @@ impl World {
             freezes: AtomicUsize::new(0),
         };
         Arc::new(Self {
-            weather: Arc::new(weather),
+            environment: Arc::new(environment),
             checker,
             store: Arc::new(store),
             bus: Arc::default(),
-            lots: Mutex::new(lots),
+            rng: Mutex::new(rng),
             locks: Locks::new(clock),
             lives: Mutex::new(vec![None; nodes]),
-            born: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
         })
     }
 
-    /// Now.
     pub fn now(&self) -> Moment {
-        self.weather.time.now()
+        self.environment.time.now()
     }
 
-    /// Whether things go wrong still, and users act.
-    pub fn is_rough(&self) -> bool {
-        self.weather.is_rough()
+    /// Returns whether faults still happen and users still act.
+    pub fn has_faults(&self) -> bool {
+        self.environment.has_faults()
     }
 
-    /// A source of lots for one actor.
-    pub fn lots(&self) -> fastrand::Rng {
-        self.lots.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    /// Returns a random number generator for one actor.
+    pub fn fork_rng(&self) -> fastrand::Rng {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
     fn lives(&self) -> MutexGuard<'_, Vec<Option<Arc<Running>>>> {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of the nodes that are up.
-    pub fn any_node(&self, lots: &mut fastrand::Rng) -> Option<Arc<Running>> {
+    /// Returns one of the running nodes.
+    pub fn any_node(&self, rng: &mut fastrand::Rng) -> Option<Arc<Running>> {
         let up: Vec<Arc<Running>> = self.lives().iter().flatten().cloned().collect();
-        (!up.is_empty()).then(|| Arc::clone(&up[lots.usize(..up.len())]))
+        (!up.is_empty()).then(|| Arc::clone(&up[rng.usize(..up.len())]))
     }
 
     async fn run(self: &Arc<Self>) {
-        for slot in 0..self.weather.profile.nodes {
+        for slot in 0..self.environment.profile.nodes {
             tokio::spawn(keep_alive(Arc::clone(self), slot));
         }
-        for _ in 0..self.weather.profile.users {
-            tokio::spawn(users::live(Arc::clone(self)));
+        for _ in 0..self.environment.profile.users {
+            tokio::spawn(users::run(Arc::clone(self)));
         }
-        for n in 0..self.weather.profile.workers {
-            tokio::spawn(workers::live(Arc::clone(self), format!("worker-{n}")));
+        for n in 0..self.environment.profile.workers {
+            tokio::spawn(workers::run(Arc::clone(self), format!("worker-{n}")));
         }
-        tokio::spawn(consumers::live(Arc::clone(self)));
-        tokio::spawn(storm(Arc::clone(self)));
-        sleep_ms(self.weather.profile.rough_ms as u64 + QUIET_MS).await;
+        tokio::spawn(consumers::run(Arc::clone(self)));
+        tokio::spawn(disturb(Arc::clone(self)));
+        sleep_ms(self.environment.profile.faults_ms as u64 + QUIET_MS).await;
         self.checker.finish(&*self.store).await;
     }
 
     fn outcome(&self, seed: u64) -> Outcome {
         let (tasks, runs) = self.checker.size();
-        let (steps, hash) = (self.weather.gate.steps(), self.weather.gate.hash());
-        let (crashes, freezes) = (&self.weather.crashes, &self.weather.freezes);
+        let (steps, hash) = (self.environment.gate.steps(), self.environment.gate.hash());
+        let (crashes, freezes) = (&self.environment.crashes, &self.environment.freezes);
         let (crashes, freezes) = (crashes.load(Ordering::Relaxed), freezes.load(Ordering::Relaxed));
         Outcome { seed, steps, hash, tasks, runs, crashes, freezes, violations: self.checker.violations() }
     }
 
-    /// Starts a node under a new name.
-    fn start(self: &Arc<Self>, lots: &mut fastrand::Rng) -> (Arc<Running>, tokio::task::JoinHandle<()>) {
-        let name = format!("node-{}", self.born.fetch_add(1, Ordering::Relaxed));
+    /// Starts a node with a new name.
+    fn start(self: &Arc<Self>, rng: &mut fastrand::Rng) -> (Arc<Running>, tokio::task::JoinHandle<()>) {
+        let name = format!("node-{}", self.started.fetch_add(1, Ordering::Relaxed));
         self.checker.log(|| format!("{name} starts"));
-        let skew_ms = if self.is_rough() { self.weather.profile.skew_ms } else { 0 };
-        let clock = OffClock::new(self.weather.time, lots.i64(-skew_ms..=skew_ms));
-        let life = Arc::new(Life::new(name, clock, Arc::clone(&self.weather), lots.u64(..)));
-        let node = Arc::new(self.node(&life, lots.u64(..)));
+        let skew_ms = if self.has_faults() { self.environment.profile.skew_ms } else { 0 };
+        let clock = OffClock::new(self.environment.time, rng.i64(-skew_ms..=skew_ms));
+        let life = Arc::new(Life::new(name, clock, Arc::clone(&self.environment), rng.u64(..)));
+        let node = Arc::new(self.node(&life, rng.u64(..)));
         let ports = Ports {
             store: Arc::clone(&node.store),
             lock: Arc::clone(&node.lock),
@@ -193,7 +192,7 @@ impl World {
     fn node(&self, life: &Arc<Life>, seed: u64) -> Node {
         let plan =
             |port: &'static str, rates: Rates| Arc::new(LifePlan { life: Arc::clone(life), port, rates });
-        let profile = &self.weather.profile;
+        let profile = &self.environment.profile;
         let bus: Arc<dyn Bus> = Arc::new(WitnessBus {
             inner: self.bus.clone(),
             life: Arc::clone(life),
@@ -214,20 +213,20 @@ impl World {
     }
 }
 
-/// A node's lives, one after the other.
+/// Runs the lives of a node, one after the other.
 async fn keep_alive(world: Arc<World>, slot: usize) {
-    let mut lots = world.lots();
+    let mut rng = world.fork_rng();
     loop {
-        let (running, engine) = world.start(&mut lots);
+        let (running, engine) = world.start(&mut rng);
         world.lives()[slot] = Some(Arc::clone(&running));
-        let stays_ms = lots.u64(20_000..200_000);
+        let lifetime_ms = rng.u64(20_000..200_000);
         let is_stopped = tokio::select! {
             biased;
             () = running.life.dead.cancelled() => false,
-            () = sleep_ms(stays_ms) => world.is_rough(),
+            () = sleep_ms(lifetime_ms) => world.has_faults(),
         };
         if is_stopped {
-            // In order: what is under way is finished.
+            // A graceful shutdown: the work in progress is finished.
             running.shutdown.cancel();
             let _ = tokio::time::timeout(std::time::Duration::from_secs(20), engine).await;
         } else if !running.life.dead.is_cancelled() {
@@ -235,36 +234,36 @@ async fn keep_alive(world: Arc<World>, slot: usize) {
         }
         world.checker.log(|| format!("{} ends", running.life.name));
         world.lives()[slot] = None;
-        // Whatever is left of it waits for ever at its next call, or sees that it is over.
+        // The remaining actors of this life block at their next call, or see the shutdown.
         running.life.dead.cancel();
         running.shutdown.cancel();
-        sleep_ms(lots.u64(100..15_000)).await;
+        sleep_ms(rng.u64(100..15_000)).await;
     }
 }
 
-/// What goes wrong by the clock and not by the call.
-async fn storm(world: Arc<World>) {
-    let mut lots = world.lots();
-    let weather = &world.weather;
-    while world.is_rough() {
-        sleep_ms(lots.u64(500..15_000)).await;
-        let Some(running) = world.any_node(&mut lots) else { continue };
-        let skew_ms = weather.profile.skew_ms;
-        match lots.u32(..4) {
-            0 if weather.profile.bus_outages => {
-                weather.bus_down.store(true, Ordering::Relaxed);
-                sleep_ms(lots.u64(500..20_000)).await;
-                weather.bus_down.store(false, Ordering::Relaxed);
+/// Causes the faults that depend on time and not on a call.
+async fn disturb(world: Arc<World>) {
+    let mut rng = world.fork_rng();
+    let environment = &world.environment;
+    while world.has_faults() {
+        sleep_ms(rng.u64(500..15_000)).await;
+        let Some(running) = world.any_node(&mut rng) else { continue };
+        let skew_ms = environment.profile.skew_ms;
+        match rng.u32(..4) {
+            0 if environment.profile.bus_outages => {
+                environment.bus_down.store(true, Ordering::Relaxed);
+                sleep_ms(rng.u64(500..20_000)).await;
+                environment.bus_down.store(false, Ordering::Relaxed);
             }
-            1 if weather.profile.lock_flushes => world.locks.flush(),
+            1 if environment.profile.lock_flushes => world.locks.flush(),
             2 if skew_ms > 0 => {
-                running.life.trouble();
-                running.life.clock.set_ahead(lots.i64(-skew_ms..=skew_ms));
+                running.life.record_trouble();
+                running.life.clock.set_ahead(rng.i64(-skew_ms..=skew_ms));
             }
             _ => {}
         }
     }
-    weather.bus_down.store(false, Ordering::Relaxed);
+    environment.bus_down.store(false, Ordering::Relaxed);
     for running in world.lives().iter().flatten() {
         running.life.clock.set_ahead(0);
     }

@@ -1,4 +1,4 @@
-//! What users and workers were told.
+//! Checks of the answers to users and workers.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use taskcenter_server::core::{Run, RunId, RunState, Task, TaskId, TaskState};
 use taskcenter_server::engine::service::{Changed, Confirmation, Deleted, Report, definition};
 
 use super::{Book, Checker, Promise};
-use crate::words::word;
+use crate::random_input::outcome_name;
 
-/// An acknowledged change.
+/// Kind of an acknowledged change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Pause,
@@ -19,51 +19,59 @@ pub enum Kind {
     Delete,
 }
 
-/// Whether a run that was answered stands in the ledger, or has stood there.
-fn stood_so(book: &Book, run: &Run) -> bool {
+/// Returns whether the ledger contains, or has contained, the run as it was answered.
+fn was_stored(book: &Book, run: &Run) -> bool {
     book.runs.get(&run.id).is_some_and(|story| {
         let stored = &story.run;
         stored.version > run.version || (stored.version == run.version && stored.state == run.state)
     })
 }
 
-fn confirmed_state(word: &Confirmation) -> RunState {
-    if word.succeeded { RunState::Succeeded } else { RunState::Dead }
+fn confirmed_state(confirmation: &Confirmation) -> RunState {
+    if confirmation.succeeded { RunState::Succeeded } else { RunState::Dead }
 }
 
 impl Checker {
-    /// A submit was acknowledged as a new task.
-    pub fn submitted(&self, id: &TaskId, asked: &Submission) {
+    /// Checks an acknowledged submit of a new task.
+    pub fn submitted(&self, id: &TaskId, submission: &Submission) {
         let mut book = self.book();
         let Some(story) = book.tasks.get_mut(id) else {
-            return self.wrong(&mut book, "an acknowledged task is not there", id);
+            return self.violation(&mut book, "an acknowledged task is missing", id);
         };
         story.acknowledged = true;
         let is_untouched = story.task.rev == 1 && story.task.state == TaskState::Active;
-        let stored = Submission { dedup: asked.dedup.clone(), ..definition(&story.task) };
-        if is_untouched && stored != *asked {
-            self.wrong(&mut book, "a task is not as it was submitted", format!("{stored:?}, not {asked:?}"));
+        let stored = Submission { dedup: submission.dedup.clone(), ..definition(&story.task) };
+        if is_untouched && stored != *submission {
+            self.violation(
+                &mut book,
+                "a task differs from its submission",
+                format!("{stored:?}, not {submission:?}"),
+            );
         }
     }
 
-    /// A submit was answered with a task that stands already.
+    /// Checks an answer with an existing task.
     pub fn existing(&self, id: &TaskId) {
         let mut book = self.book();
         if !book.tasks.contains_key(id) {
-            self.wrong(&mut book, "an answer names a task that never was", id);
+            self.violation(&mut book, "an answer contains a task that never existed", id);
         }
     }
 
-    /// A request with an idempotency key was answered with these tasks.
-    pub fn answered_once(&self, key: &str, ids: &[TaskId]) {
+    /// Checks the answer to a request with an idempotency key.
+    pub fn answered_idempotent(&self, key: &str, ids: &[TaskId]) {
         let mut book = self.book();
         let first = book.requests.entry(key.to_owned()).or_insert_with(|| ids.to_vec()).clone();
         if first != ids {
-            self.wrong(&mut book, "a request was carried out twice", format!("{key}: {first:?} and {ids:?}"));
+            self.violation(
+                &mut book,
+                "a request was executed twice",
+                format!("{key}: {first:?} and {ids:?}"),
+            );
         }
     }
 
-    /// A pause, a resume, an edit or a cancel was acknowledged.
+    /// Checks an acknowledged pause, resume, edit or cancel.
     pub fn changed(&self, kind: Kind, answer: &Changed) {
         let (task, rev) = (&answer.task, answer.task.rev);
         let (rev, triggered_rev) = match kind {
@@ -79,9 +87,9 @@ impl Checker {
         };
         let mut book = self.book();
         if state.is_some_and(|state| task.state != state) {
-            self.wrong(
+            self.violation(
                 &mut book,
-                "a change was acknowledged that was not made",
+                "a change was acknowledged but not made",
                 format!("{kind:?}: {task:?}"),
             );
         }
@@ -92,7 +100,7 @@ impl Checker {
         );
     }
 
-    /// A delete was acknowledged.
+    /// Checks an acknowledged delete.
     pub fn deleted(&self, answer: &Deleted) {
         let listed: BTreeSet<RunId> = answer.open_runs.iter().cloned().collect();
         let promise = Promise { kind: Kind::Delete, rev: u32::MAX, triggered_rev: u32::MAX, listed };
@@ -101,86 +109,98 @@ impl Checker {
 
     fn promise(&self, book: &mut Book, id: &TaskId, promise: Promise) {
         let Some(story) = book.tasks.get_mut(id) else {
-            return self.wrong(book, "a change of a task that never was", id);
+            return self.violation(book, "a change of a task that never existed", id);
         };
         let is_gone = story.task.state == TaskState::Cancelled;
-        let came = is_gone || story.task.rev >= promise.rev;
+        let is_made = is_gone || story.task.rev >= promise.rev;
         if matches!(promise.kind, Kind::Cancel | Kind::Delete) && !is_gone {
-            return self.wrong(book, "an acknowledged delete is not there", id);
+            return self.violation(book, "an acknowledged delete is missing", id);
         }
-        if !came && !matches!(promise.kind, Kind::Cancel | Kind::Delete) {
-            return self.wrong(book, "an acknowledged change is not there", id);
+        if !is_made && !matches!(promise.kind, Kind::Cancel | Kind::Delete) {
+            return self.violation(book, "an acknowledged change is missing", id);
         }
         story.promises.push(promise);
     }
 
-    /// A task that was read.
+    /// Checks a task that was read.
     pub fn seen(&self, task: &Task) {
         let mut book = self.book();
         if book.tasks.get(&task.id).is_none_or(|story| story.task.rev < task.rev) {
-            self.wrong(&mut book, "a task was read that never stood so", format!("{task:?}"));
+            self.violation(&mut book, "a task was read that was never stored like this", format!("{task:?}"));
         }
     }
 
-    /// A run was acknowledged to a user: triggered, brought back, called off.
+    /// Checks the run in the answer to a user: triggered, retried or cancelled.
     pub fn acknowledged_run(&self, run: &Run) {
         let mut book = self.book();
-        if !stood_so(&book, run) {
-            self.wrong(&mut book, "an answer names a run that never stood so", format!("{run:?}"));
+        if !was_stored(&book, run) {
+            self.violation(
+                &mut book,
+                "an answer contains a run that was never stored like this",
+                format!("{run:?}"),
+            );
         }
     }
 
-    /// A worker was handed a run.
+    /// Checks a run that a worker leased.
     pub fn leased(&self, worker: &str, run: &Run) {
         let mut book = self.book();
         let holder = book.runs.get(&run.id).and_then(|story| story.holders.get(&run.claim).cloned());
         if holder.as_deref() != Some(worker) {
-            self.wrong(
+            self.violation(
                 &mut book,
-                "a run was given to one who does not hold it",
+                "a worker received a run that it does not hold",
                 format!("{worker}: {run:?}, but {holder:?}"),
             );
         }
     }
 
-    /// Somebody is about to report on an attempt.
+    /// Records a report before it is sent.
     pub fn about_to_report(&self, id: &RunId, report: &Report) {
         if let Some(story) = self.book().runs.get_mut(id) {
-            story.reports.insert((report.attempt, report.token.clone(), word(&report.outcome)));
+            story.reports.insert((report.attempt, report.token.clone(), outcome_name(&report.outcome)));
         }
     }
 
-    /// A report was taken.
-    pub fn report_taken(&self, id: &RunId, report: &Report, run: &Run) {
+    /// Checks an accepted report.
+    pub fn report_accepted(&self, id: &RunId, report: &Report, run: &Run) {
         let mut book = self.book();
         if run.token != report.token || run.attempt != report.attempt {
-            self.wrong(&mut book, "a stale report was taken", format!("{id}: {report:?}, {run:?}"));
+            self.violation(&mut book, "a stale report was accepted", format!("{id}: {report:?}, {run:?}"));
         }
-        if !stood_so(&book, run) {
-            self.wrong(
+        if !was_stored(&book, run) {
+            self.violation(
                 &mut book,
-                "an acknowledged outcome is not there",
+                "an acknowledged outcome is missing",
                 format!("{id}: {report:?}, {run:?}"),
             );
         }
     }
 
-    /// Somebody is about to put a run's outcome on record, without a token.
-    pub fn about_to_confirm(&self, id: &RunId, word: &Confirmation) {
+    /// Records a confirmation before it is sent.
+    pub fn about_to_confirm(&self, id: &RunId, confirmation: &Confirmation) {
         if let Some(story) = self.book().runs.get_mut(id) {
-            story.confirmed.insert(confirmed_state(word));
+            story.confirmed.insert(confirmed_state(confirmation));
         }
     }
 
-    /// That was taken. What had succeeded, was left out or called off stays as it is.
-    pub fn confirmation_taken(&self, word: &Confirmation, run: &Run) {
+    /// Checks an accepted confirmation. A succeeded, skipped or cancelled run stays unchanged.
+    pub fn confirmation_accepted(&self, confirmation: &Confirmation, run: &Run) {
         let mut book = self.book();
-        let stays = matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled);
-        if !stays && run.state != confirmed_state(word) {
-            self.wrong(&mut book, "a confirmation was taken and not heeded", format!("{word:?}: {run:?}"));
+        let is_final = matches!(run.state, RunState::Succeeded | RunState::Skipped | RunState::Cancelled);
+        if !is_final && run.state != confirmed_state(confirmation) {
+            self.violation(
+                &mut book,
+                "a confirmation was accepted without effect",
+                format!("{confirmation:?}: {run:?}"),
+            );
         }
-        if !stood_so(&book, run) {
-            self.wrong(&mut book, "an acknowledged outcome is not there", format!("{word:?}: {run:?}"));
+        if !was_stored(&book, run) {
+            self.violation(
+                &mut book,
+                "an acknowledged outcome is missing",
+                format!("{confirmation:?}: {run:?}"),
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The last judgement: after everything is well again, and a quiet time.
+//! Final check, after a time without faults.
 
 use std::collections::BTreeMap;
 
@@ -7,54 +7,55 @@ use taskcenter_server::ports::{Page, RunFilter, RunPage, Store, TaskFilter};
 
 use super::{Book, Checker};
 
-/// What is older than this must have come to its end, in milliseconds: leases, pauses and deadlines of a history are far shorter.
-const LONG_MS: i64 = 60_000;
-/// How late an idle node may be, in milliseconds.
-const SLACK_MS: i64 = 2_500;
+/// Age at which every run must have ended, in milliseconds. Leases, pauses and deadlines of a history
+/// are far shorter.
+const MAX_AGE_MS: i64 = 60_000;
+/// Maximum lateness of an idle node, in milliseconds.
+const MAX_LATE_MS: i64 = 2_500;
 
 impl Checker {
-    /// Judges what is stored.
+    /// Checks the stored tasks and runs.
     pub async fn finish(&self, store: &dyn Store) {
         let runs = every_run(store).await;
         let tasks = every_task(store).await;
         let mut book = self.book();
-        self.all_tasks(&mut book, &tasks);
-        self.all_runs(&mut book, &runs);
+        self.check_tasks(&mut book, &tasks);
+        self.check_runs(&mut book, &runs);
     }
 
-    fn all_tasks(&self, book: &mut Book, tasks: &[Task]) {
+    fn check_tasks(&self, book: &mut Book, tasks: &[Task]) {
         let stored: BTreeMap<_, _> = tasks.iter().map(|task| (&task.id, task)).collect();
         let mut found = Vec::new();
         for (id, story) in &book.tasks {
-            // A hidden one is in no list.
+            // Lists do not contain hidden tasks.
             match stored.get(id) {
                 None if story.task.hidden => {}
                 None => found.push(("a task is gone", format!("{:?}", story.task))),
                 Some(task) if **task != story.task => {
-                    found.push(("a task has changed in silence", format!("{task:?}")));
+                    found.push(("a task changed without a record", format!("{task:?}")));
                 }
                 Some(_) => {}
             }
             if story.task.fired_count != story.fires || story.fires != decided_fires(book, &story.task) {
                 found.push((
-                    "fires are not counted exactly",
+                    "the number of fires is wrong",
                     format!("{}: {} in {:?}", id, story.fires, story.task),
                 ));
             }
-            let overdue = story.task.next_due_at.filter(|due| self.now().since(*due) > SLACK_MS);
+            let overdue = story.task.next_due_at.filter(|due| self.now().since(*due) > MAX_LATE_MS);
             if story.task.state == TaskState::Active && overdue.is_some() {
-                found.push(("a due moment was never looked at", format!("{:?}", story.task)));
+                found.push(("a due moment was never processed", format!("{:?}", story.task)));
             }
         }
         for task in tasks {
             if !book.tasks.contains_key(&task.id) {
-                found.push(("a task that nobody stored", format!("{task:?}")));
+                found.push(("a task without a record", format!("{task:?}")));
             }
         }
-        self.all_wrong(book, found);
+        self.violations_found(book, found);
     }
 
-    fn all_runs(&self, book: &mut Book, runs: &[Run]) {
+    fn check_runs(&self, book: &mut Book, runs: &[Run]) {
         let mut found = Vec::new();
         let mut moments = BTreeMap::new();
         for run in runs {
@@ -63,9 +64,9 @@ impl Checker {
                 found.push(("a moment has two rows", format!("{run:?}")));
             }
             match book.runs.get(&run.id) {
-                None => found.push(("a run that nobody stored", format!("{run:?}"))),
+                None => found.push(("a run without a record", format!("{run:?}"))),
                 Some(story) if story.run != *run => {
-                    found.push(("a run has changed in silence", format!("{run:?}")));
+                    found.push(("a run changed without a record", format!("{run:?}")));
                 }
                 Some(_) => {}
             }
@@ -75,21 +76,22 @@ impl Checker {
         }
         for story in book.runs.values() {
             let run = &story.run;
-            if !run.has_ended() && self.now().since(story.begun) > LONG_MS {
-                found.push(("a run does not come to its end", format!("{run:?}")));
+            if !run.has_ended() && self.now().since(story.begun) > MAX_AGE_MS {
+                found.push(("a run does not end", format!("{run:?}")));
             }
-            // A skipped row whose task was changed before it stepped over the stretch stays as it was written.
+            // A skipped row remains if its task was changed before it advanced past the skipped
+            // moments.
             let is_orphan = run.has_ended() && !story.decided && !run.triggered;
             if is_orphan && !matches!(run.state, RunState::Cancelled | RunState::Skipped) {
-                found.push(("a run ended that was never decided", format!("{run:?}")));
+                found.push(("a run ended without a decision", format!("{run:?}")));
             }
         }
-        self.all_wrong(book, found);
+        self.violations_found(book, found);
     }
 
-    fn all_wrong(&self, book: &mut Book, found: Vec<(&'static str, String)>) {
+    fn violations_found(&self, book: &mut Book, found: Vec<(&'static str, String)>) {
         for (rule, what) in found {
-            self.wrong(book, rule, what);
+            self.violation(book, rule, what);
         }
     }
 }

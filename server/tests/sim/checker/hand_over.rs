@@ -1,4 +1,4 @@
-//! Hand-overs: messages on the bus, and runs that enter their queues.
+//! Checks of hand-overs: messages on the bus, and runs that enter their queues.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Book, Checker, RunStory};
 use crate::life::Life;
 
 impl Checker {
-    /// A life of a node sends a message.
+    /// Checks a message that a node sends.
     pub fn published(&self, message: &BusMessage, life: &Arc<Life>) {
         let mut book = self.book();
         let read = |name: &str| {
@@ -21,22 +21,22 @@ impl Checker {
         let attempt = read(property::ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.log(|| format!("{} sends {id} attempt {attempt}", life.name));
         let Some(story) = book.runs.get(&id) else {
-            return self.wrong(&mut book, "a message without a run", &id);
+            return self.violation(&mut book, "a message without a run", &id);
         };
         let run = story.run.clone();
-        let fits = message.body == run.data.as_bytes()
+        let matches = message.body == run.data.as_bytes()
             && message.tag == run.tag
             && message.key == run.task_id.as_str();
         let known = token
             .is_some_and(|token| story.tokens.get(&attempt).is_some_and(|tokens| tokens.contains(&token)));
-        let doubled = is_doubled_without_cause(story, attempt, life);
-        if !fits || !known {
-            self.wrong(&mut book, "a message that does not fit its run", format!("{message:?} for {run:?}"));
+        let is_duplicate = is_duplicate_without_cause(story, attempt, life);
+        if !matches || !known {
+            self.violation(&mut book, "a message does not match its run", format!("{message:?} for {run:?}"));
         }
-        if doubled {
-            self.wrong(
+        if is_duplicate {
+            self.violation(
                 &mut book,
-                "a message was doubled without a cause",
+                "a duplicate message without a cause",
                 format!("{id} attempt {attempt} by {}", life.name),
             );
         }
@@ -48,16 +48,16 @@ impl Checker {
         }
     }
 
-    /// A run's first attempt is handed over.
+    /// Checks the hand-over of a first attempt.
     pub(super) fn handed_over(&self, book: &mut Book, run: &Run) {
         if run.scheduled_at > self.now().plus_ms(1 + if run.triggered { self.skew_ms } else { 0 }) {
-            self.wrong(book, "a run was handed over before its moment", format!("{run:?}"));
+            self.violation(book, "a run was handed over before its moment", format!("{run:?}"));
         }
         let Some(story) = book.runs.get_mut(&run.id) else { return };
         let (again, undecided) = (story.handed_over, !story.decided && !run.triggered);
         story.handed_over = true;
         if undecided && run.attempt == 1 {
-            self.wrong(book, "a run was handed over that was not decided", format!("{run:?}"));
+            self.violation(book, "a run was handed over before its decision", format!("{run:?}"));
         }
         let promises = book.tasks.get(&run.task_id).map(|task| &task.promises).into_iter().flatten();
         let broken = promises.filter(|promise| {
@@ -66,23 +66,24 @@ impl Checker {
         });
         let broken: Vec<_> = broken.map(|promise| promise.kind).collect();
         if let Some(kind) = broken.first().filter(|_| !again) {
-            self.wrong(book, "a fire after an acknowledged change", format!("{kind:?}, but {run:?}"));
+            self.violation(book, "a fire after an acknowledged change", format!("{kind:?}, but {run:?}"));
         }
     }
 
-    /// A run is marked as fired.
-    pub(super) fn confirmed(&self, book: &mut Book, run: &Run) {
+    /// Checks a run that becomes `fired`.
+    pub(super) fn marked_fired(&self, book: &mut Book, run: &Run) {
         let was_sent = |story: &RunStory| story.sent.iter().any(|(attempt, ..)| *attempt == run.attempt);
         if !book.runs.get(&run.id).is_some_and(was_sent) {
-            self.wrong(book, "a run was marked that was not sent", format!("{run:?}"));
+            self.violation(book, "a run became fired without a message", format!("{run:?}"));
         }
     }
 }
 
-/// One of the two senders died, froze, lost an answer or has a clock that was set.
-fn is_doubled_without_cause(story: &RunStory, attempt: u32, by: &Arc<Life>) -> bool {
-    let before = |(earlier, ..): &&(u32, Arc<Life>, _)| *earlier == attempt;
-    let Some((_, first, at)) = story.sent.iter().rfind(before) else { return false };
+/// Returns whether the attempt was sent before, although neither sender crashed, froze, lost an
+/// answer or had its clock set.
+fn is_duplicate_without_cause(story: &RunStory, attempt: u32, by: &Arc<Life>) -> bool {
+    let same_attempt = |(earlier, ..): &&(u32, Arc<Life>, _)| *earlier == attempt;
+    let Some((_, first, at)) = story.sent.iter().rfind(same_attempt) else { return false };
     let since = at.plus_ms(-1_000);
-    !first.was_troubled_since(since) && !by.was_troubled_since(since)
+    !first.had_trouble_since(since) && !by.had_trouble_since(since)
 }

@@ -1,4 +1,5 @@
-//! Judges a history by the invariants of the design: each change where it happens, each answer when it comes, and the whole at its end.
+//! Checks a history against the invariants of the design: each change when it happens, each answer
+//! when it arrives, and the whole history at its end.
 
 mod answers;
 mod finish;
@@ -19,16 +20,16 @@ use super::time::Time;
 
 pub use answers::Kind;
 
-/// Violations of a rule that are kept; what follows from the first ones says little.
-const KEPT: usize = 5;
+/// Maximum number of recorded violations per rule: later ones often follow from the first.
+const MAX_VIOLATIONS: usize = 5;
 
-/// What is known of a history, and what was wrong with it.
+/// Records of a history, and its violations.
 pub struct Checker {
     time: Time,
     gate: Arc<Gate>,
-    /// How far any clock may be off.
+    /// Maximum deviation of a clock.
     skew_ms: i64,
-    told: bool,
+    prints: bool,
     book: Mutex<Book>,
 }
 
@@ -39,55 +40,57 @@ struct Book {
     keys: BTreeMap<String, TaskId>,
     requests: BTreeMap<String, Vec<TaskId>>,
     violations: Vec<String>,
-    /// How often each rule was broken.
-    told: BTreeMap<String, usize>,
+    /// Number of violations of each rule.
+    counts: BTreeMap<String, usize>,
 }
 
-/// What became of a task.
+/// Records of one task.
 struct TaskStory {
     task: Task,
-    /// Fires that its steps have counted, over all revisions.
+    /// Fires of all revisions, counted by the advances of the task.
     fires: u64,
-    /// Acknowledged to the one who submitted it.
+    /// Whether the submit was acknowledged.
     acknowledged: bool,
     promises: Vec<Promise>,
 }
 
-/// An acknowledged delete, pause or edit: what it says must not fire any more, unless it is listed or was handed over before.
+/// An acknowledged delete, pause or edit. Runs of the old definition must not fire any more, unless
+/// the answer lists them or they were handed over before.
 struct Promise {
     kind: Kind,
-    /// Runs of revisions up to this one, and triggered ones up to the other.
+    /// Last revision whose scheduled runs must not fire.
     rev: u32,
+    /// Last revision whose triggered runs must not fire.
     triggered_rev: u32,
     listed: BTreeSet<RunId>,
 }
 
-/// What became of a run.
+/// Records of one run.
 struct RunStory {
     run: Run,
-    /// The task has passed its moment because of this row.
+    /// Whether the task has advanced past the moment because of this row.
     decided: bool,
-    /// First time that it was sent or put into its queue.
+    /// Whether the run was sent, or put into its queue.
     handed_over: bool,
-    /// Every message: the attempt, by whom, when.
+    /// Every message: attempt, sender and time.
     sent: Vec<(u32, Arc<Life>, Moment)>,
-    /// Who held it, by claim.
+    /// Holder of each claim.
     holders: BTreeMap<u32, String>,
-    /// What was reported on it: attempt, token, and the state that it asks for.
+    /// Reports: attempt, token and outcome.
     reports: BTreeSet<(u32, String, &'static str)>,
-    /// What somebody has put on record without a token.
+    /// States that confirmations without a token requested.
     confirmed: HashSet<RunState>,
     tokens: BTreeMap<u32, BTreeSet<String>>,
     redriven: u32,
-    /// When it came, or was brought back.
+    /// Time of the insert, or of the last redrive.
     begun: Moment,
 }
 
 impl Checker {
-    /// A checker of a history that begins now, in which no clock is further off than `skew_ms`.
+    /// Creates the checker of a history that starts now. No clock deviates by more than `skew_ms`.
     pub fn new(time: Time, gate: Arc<Gate>, skew_ms: i64) -> Self {
-        let told = std::env::var("SIM_LOG").is_ok();
-        Self { time, gate, skew_ms, told, book: Mutex::default() }
+        let prints = std::env::var("SIM_LOG").is_ok();
+        Self { time, gate, skew_ms, prints, book: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -98,39 +101,39 @@ impl Checker {
         self.time.now()
     }
 
-    /// What was wrong.
+    /// Returns the recorded violations.
     pub fn violations(&self) -> Vec<String> {
         self.book().violations.clone()
     }
 
-    /// Tasks and runs that the history knows.
+    /// Returns the numbers of tasks and runs.
     pub fn size(&self) -> (usize, usize) {
         let book = self.book();
         (book.tasks.len(), book.runs.len())
     }
 
-    /// Writes a line of the history: into its hash, and where `SIM_LOG` is set to the standard output.
+    /// Adds a line to the history's hash, and prints it if `SIM_LOG` is set.
     pub fn log(&self, line: impl FnOnce() -> String) {
         let line = line();
         self.gate.note(stable_hash(line.as_bytes()));
-        if self.told {
+        if self.prints {
             println!("{} {line}", self.now());
         }
     }
 
-    /// Somebody's code panicked.
+    /// Records a panic.
     pub fn panicked(&self, what: &str) {
-        self.wrong(&mut self.book(), "a panic", what);
+        self.violation(&mut self.book(), "a panic", what);
     }
 
-    fn wrong(&self, book: &mut Book, rule: &str, what: impl std::fmt::Display) {
+    fn violation(&self, book: &mut Book, rule: &str, what: impl std::fmt::Display) {
         let line = format!("{} {rule}: {what}", self.now());
-        if self.told {
+        if self.prints {
             println!("!!! {line}");
         }
-        let told = book.told.entry(rule.to_owned()).or_insert(0_usize);
-        *told += 1;
-        if *told <= KEPT {
+        let count = book.counts.entry(rule.to_owned()).or_insert(0_usize);
+        *count += 1;
+        if *count <= MAX_VIOLATIONS {
             book.violations.push(line);
         }
     }

@@ -1,11 +1,12 @@
-//! The checker's own idea of when a task is due, written without a look at the engine's.
+//! The checker's own model of due moments. It shares no code with the engine.
 
 use taskcenter_server::core::{Moment, Schedule, Task};
 
-/// More moments than any stretch in a history holds.
-const MANY: u64 = 100_000;
+/// Upper bound of the skipped moments of one run.
+const MAX_MOMENTS: u64 = 100_000;
 
-/// The seconds of a minute at which an expression fires. The simulator writes no expression that says more than that.
+/// Returns whether an expression fires at a second of a minute. The simulator uses no other
+/// expressions.
 fn fires_at(expression: &str, second: i64) -> bool {
     let fields: Vec<&str> = expression.split(' ').collect();
     let [seconds, ..] = fields.as_slice() else { return false };
@@ -23,7 +24,7 @@ fn period_ms(expression: &str) -> Option<i64> {
     seconds.parse::<i64>().ok().map(|seconds| seconds * 1_000)
 }
 
-/// The first full second from `from_ms` on at which a cron expression fires.
+/// Returns the first full second, from `from_ms` on, at which a cron expression fires.
 fn cron_from(expression: &str, from_ms: i64) -> Option<Moment> {
     let first = (from_ms + 999).div_euclid(1_000);
     let found = (first..first + 61).find(|second| fires_at(expression, second.rem_euclid(60)));
@@ -34,7 +35,7 @@ fn within(task: &Task, moment: Option<Moment>) -> Option<Moment> {
     moment.filter(|moment| task.end_at.is_none_or(|end| moment.ms() <= end.ms()))
 }
 
-/// The first moment of a task whose schedule was accepted at `task.anchored_at`.
+/// Returns the first moment of a task whose schedule was accepted at `task.anchored_at`.
 pub fn first(task: &Task) -> Option<Moment> {
     let begin = task.start_at.map_or(task.anchored_at.ms(), |start| start.ms().max(task.anchored_at.ms()));
     let moment = match &task.schedule {
@@ -47,7 +48,7 @@ pub fn first(task: &Task) -> Option<Moment> {
     within(task, moment)
 }
 
-/// The moment after `moment`, when so many have fired.
+/// Returns the moment after `moment`, if `fired` moments have fired.
 pub fn after(task: &Task, moment: Moment, fired: u64) -> Option<Moment> {
     if task.max_fires.is_some_and(|max| fired >= max) {
         return None;
@@ -63,10 +64,10 @@ pub fn after(task: &Task, moment: Moment, fired: u64) -> Option<Moment> {
     within(task, next)
 }
 
-/// How many moments lie from `from` to `to`; `None` where `to` is none of them.
+/// Returns the number of moments from `from` to `to`, both included; `None` if `to` is no moment.
 pub fn count(task: &Task, from: Moment, to: Moment) -> Option<u64> {
     let mut moment = from;
-    for count in 1..MANY {
+    for count in 1..MAX_MOMENTS {
         if moment == to {
             return Some(count);
         }
