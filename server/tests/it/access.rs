@@ -1,4 +1,4 @@
-//! Access, as a whole program has it: the audit log, TLS on every side, and secrets that nobody sees.
+//! Access of the whole program: audit log, TLS, and secrets.
 
 mod audit;
 mod canary;

@@ -1,4 +1,4 @@
-//! A node whose clock is off, among others whose clocks are right.
+//! A node with a wrong clock, among nodes with correct clocks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::store::samples::{run_until, task};
 
 pub const NOW: Moment = Moment::from_sec(1_800_000_000);
-/// Beyond what a node may be off.
-const FAR_MS: i64 = 5_000;
+/// More than the maximum deviation of a node, in milliseconds.
+const TOO_FAR_MS: i64 = 5_000;
 
 pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: Arc<ManualClock>) -> Node {
     Node::new(
@@ -32,14 +32,14 @@ pub fn node(name: &str, store: &Arc<MemoryStore>, lock: Arc<LocalLock>, clock: A
     )
 }
 
-/// A node on a ledger of its own that shares its clock.
+/// Returns a node with its own store; both use `clock`.
 pub fn lone_node(clock: Arc<ManualClock>) -> Node {
     let store = Arc::new(MemoryStore::new(clock.clone()));
     node("lone", &store, Arc::new(LocalLock::new(clock.clone())), clock)
 }
 
 #[tokio::test]
-async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
+async fn a_short_lease_of_a_slow_node_is_not_taken_over_early() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let lock = Arc::new(LocalLock::new(clock.clone()));
@@ -78,45 +78,45 @@ async fn a_short_lease_from_a_slow_node_is_not_taken_over_before_its_time() {
         clock.advance_ms(MIN_LEASE_MS - 1);
         rescue::run_once(&right, clock.now()).await.unwrap();
         assert_eq!(state().await, RunState::Leased);
-        // The slow clock goes on as well, and so does its lease.
+        // The slow clock advances too, and the lease is renewed.
         slow.advance_ms(MIN_LEASE_MS - 1);
         let held = Held { run_id: leased.id.clone(), attempt: leased.attempt, token: leased.token.clone() };
         service.renew(&[held], MIN_LEASE_MS).await.unwrap().pop().unwrap().unwrap();
     }
     clock.advance_ms(MIN_LEASE_MS);
     rescue::run_once(&right, clock.now()).await.unwrap();
-    assert_ne!(state().await, RunState::Leased, "and no later");
+    assert_ne!(state().await, RunState::Leased, "the expired lease is taken over");
 }
 
-async fn held(node: &Node) -> usize {
+async fn count_shards(node: &Node) -> usize {
     membership::run_once(node, node.clock.now()).await.unwrap();
     let watch = node.shards.watch(node.clock.now());
     if watch.alone { watch.shards.len() } else { 0 }
 }
 
 #[tokio::test]
-async fn a_node_that_is_too_far_off_gives_its_shards_to_the_others_until_it_is_mended() {
+async fn a_node_with_too_much_skew_gives_up_its_shards_until_its_clock_is_right() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let lock = Arc::new(LocalLock::new(clock.clone()));
     let wrong = Arc::new(ManualClock::new(NOW));
     let right = node("right", &store, Arc::new(lock.another()), clock.clone());
     let off = node("off", &store, lock.clone(), wrong.clone());
-    assert!(!off.is_fit(), "it has not asked the store yet");
+    assert!(!off.is_fit(), "the skew is not measured yet");
     probe::measure_skew(&off).await.unwrap();
     assert!(off.is_fit());
-    assert_eq!(held(&off).await, usize::from(SHARDS));
+    assert_eq!(count_shards(&off).await, usize::from(SHARDS));
 
-    wrong.advance_ms(FAR_MS);
+    wrong.advance_ms(TOO_FAR_MS);
     probe::measure_skew(&off).await.unwrap();
-    assert!(!off.is_fit(), "it neither fires nor rescues");
-    assert_eq!(held(&off).await, 0);
+    assert!(!off.is_fit(), "the node neither fires nor rescues");
+    assert_eq!(count_shards(&off).await, 0);
     probe::measure_skew(&right).await.unwrap();
-    assert_eq!(held(&right).await, usize::from(SHARDS), "nobody waits for its leases to run out");
+    assert_eq!(count_shards(&right).await, usize::from(SHARDS), "the other node takes over immediately");
 
     wrong.set(NOW);
     probe::measure_skew(&off).await.unwrap();
     assert!(off.is_fit());
     let nodes = lock.join("off", 3_000).await.unwrap();
-    assert_eq!(nodes.len(), 2, "it is one of them again");
+    assert_eq!(nodes.len(), 2, "the node is a member again");
 }

@@ -1,4 +1,4 @@
-//! The dispatcher on a store that reads and does not write.
+//! The dispatcher on a store that accepts no writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +20,19 @@ use crate::store::samples::task;
 
 const NOW: Moment = Moment::from_sec(1_800_000_000);
 
-/// Refuses every run, and tells when it was asked.
-struct Full(mpsc::UnboundedSender<Instant>);
+/// Refuses every insert of runs, and sends the time of each try.
+struct FullStore(mpsc::UnboundedSender<Instant>);
 
 #[async_trait]
-impl Plan for Full {
+impl Plan for FullStore {
     async fn request(&self, call: &'static str) -> Result<()> {
         if call != "insert_runs" {
             return Ok(());
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the runtime's own clock, which stands still but for what sleeps"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the runtime's paused clock")]
         let now = Instant::now();
-        self.0.send(now).expect("the test listens");
-        Err(PortError::Unavailable("store", "it has no room".into()))
+        self.0.send(now).expect("the test receives");
+        Err(PortError::Unavailable("store", "the store is full".into()))
     }
 
     async fn answer(&self, _: &'static str) -> Result<()> {
@@ -47,8 +44,8 @@ impl Plan for Full {
     }
 }
 
-/// The old server asked again at once after an error of its database, without a pause. Here the scan still finds the task due, and
-/// hands it to the dispatcher again and again.
+/// The old server retried immediately after a database error, in a hot loop. Here too, the scan keeps
+/// handing the due task to the dispatcher, but the dispatcher pauses.
 #[tokio::test(start_paused = true)]
 async fn mongo_error_hot_loop() {
     const PAUSES_MS: [u64; 8] = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000];
@@ -56,10 +53,10 @@ async fn mongo_error_hot_loop() {
     let store = Arc::new(MemoryStore::new(clock.clone()));
     store.insert_tasks(vec![Task { next_due_at: Some(NOW), ..task() }]).await.remove(0).unwrap();
     let lock = Arc::new(LocalLock::new(clock.clone()));
-    let (asked, mut at) = mpsc::unbounded_channel();
+    let (sender, mut tries) = mpsc::unbounded_channel();
     let node = node("node", &store, lock, clock);
     probe::measure_skew(&node).await.unwrap();
-    let node = Arc::new(Node { store: Arc::new(Faulty::new(store, Arc::new(Full(asked)))), ..node });
+    let node = Arc::new(Node { store: Arc::new(Faulty::new(store, Arc::new(FullStore(sender)))), ..node });
     let loops = [
         tokio::spawn({
             let node = Arc::clone(&node);
@@ -70,11 +67,11 @@ async fn mongo_error_hot_loop() {
             async move { scan::run(&node).await }
         }),
     ];
-    let mut last = at.recv().await.unwrap();
+    let mut last = tries.recv().await.unwrap();
     for pause in PAUSES_MS {
-        let next = at.recv().await.unwrap();
+        let next = tries.recv().await.unwrap();
         let waited = next - last;
-        assert!(waited >= Duration::from_millis(pause), "{waited:?} by a clock of the test, not {pause} ms");
+        assert!(waited >= Duration::from_millis(pause), "paused for {waited:?} instead of {pause} ms");
         last = next;
     }
     node.shutdown.cancel();

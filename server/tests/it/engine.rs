@@ -1,4 +1,4 @@
-//! The engine on the real ledger, with a broker that says what the test wants.
+//! The engine with brokers whose answers the test decides.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -25,8 +25,8 @@ use crate::store::samples::unique;
 
 const NOW: Moment = Moment::from_sec(1_800_000_000);
 
-/// Confirms what it is sent, except for two tags.
-struct Choosy;
+/// Broker that confirms all messages except those with two tags.
+struct SelectiveBus;
 
 fn answer(message: &BusMessage) -> Result<()> {
     match message.tag.as_str() {
@@ -37,7 +37,7 @@ fn answer(message: &BusMessage) -> Result<()> {
 }
 
 #[async_trait]
-impl Bus for Choosy {
+impl Bus for SelectiveBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
         messages.iter().map(answer).collect()
     }
@@ -61,13 +61,13 @@ fn node(store: &Arc<MongoStore>) -> Node {
 fn node_on(store: Arc<dyn Store>, lock: Arc<dyn Lock>) -> Node {
     Node::new(
         "node",
-        NodePorts { store, bus: Arc::new(Choosy), lock, clock: Arc::new(ManualClock::new(NOW)) },
+        NodePorts { store, bus: Arc::new(SelectiveBus), lock, clock: Arc::new(ManualClock::new(NOW)) },
         Arc::new(Ids::new(1)),
         Settings::default(),
     )
 }
 
-/// A run about to be published, of a task with this tag.
+/// Returns a run with this tag that is about to be published.
 fn firing(tag: &str) -> Run {
     let task = task(tag, TaskId::new(uuid::Uuid::from_u128(unique())));
     Run::firing(&task, NOW, "node", "token".to_owned(), NOW.plus_ms(10_000))
@@ -77,8 +77,8 @@ fn task(tag: &str, id: TaskId) -> Task {
     Submission::named(tag, "data").accept(id, NOW).unwrap()
 }
 
-/// The task of a run, which has passed the run's moment.
-fn task_past(run: &Run) -> Task {
+/// Returns the task of a run, advanced past the moment of the run.
+fn advanced_task(run: &Run) -> Task {
     Task {
         next_due_at: None,
         last_due_at: Some(run.scheduled_at),
@@ -89,7 +89,7 @@ fn task_past(run: &Run) -> Task {
 }
 
 #[tokio::test]
-async fn a_message_that_the_broker_refuses_fails_its_attempt_and_holds_nothing_up() {
+async fn a_refused_message_fails_its_attempt_and_blocks_no_other() {
     let store = Arc::new(MongoStore::new(&mongodb_uri(), &format!("it{:032x}", unique())).await.unwrap());
     let node = node(&store);
     let runs: Vec<Run> = ["refused", "unanswered", "confirmed"].map(firing).into();
@@ -106,21 +106,21 @@ async fn a_message_that_the_broker_refuses_fails_its_attempt_and_holds_nothing_u
     assert_eq!(
         states,
         [(RunState::Retrying, 1, retry), (RunState::Firing, 1, Some(10_000)), (RunState::Fired, 1, None),],
-        "the refused one waits for its next attempt, the unanswered one for its lease"
+        "the refused run waits for its next attempt, the unanswered run for the end of its lease"
     );
-    assert!(!node.health.bus.is_down(), "a broker that confirms anything is there");
+    assert!(!node.health.bus.is_down(), "a broker that confirms a message is up");
     store.database().drop().await.unwrap();
 }
 
-/// A broker that takes a second for each megabyte, while another node looks after what becomes overdue meanwhile.
-struct Slow {
+/// Broker that takes one second per megabyte, while another node rescues overdue runs.
+struct SlowBus {
     inner: MemoryBus,
     clock: Arc<ManualClock>,
     other: OnceLock<Node>,
 }
 
 #[async_trait]
-impl Bus for Slow {
+impl Bus for SlowBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         self.clock.advance_ms((bytes / 1_000) as i64);
@@ -142,11 +142,12 @@ impl Bus for Slow {
 }
 
 #[tokio::test]
-async fn a_slow_broker_is_sent_nothing_twice() {
+async fn a_slow_broker_receives_no_message_twice() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let fast = Arc::new(MemoryBus::default());
-    let slow = Arc::new(Slow { inner: MemoryBus::default(), clock: clock.clone(), other: OnceLock::new() });
+    let slow =
+        Arc::new(SlowBus { inner: MemoryBus::default(), clock: clock.clone(), other: OnceLock::new() });
     let lock = Arc::new(LocalLock::new(clock.clone()));
     let on = |name: &str, bus: Arc<dyn Bus>| Node {
         name: name.to_owned(),
@@ -156,33 +157,33 @@ async fn a_slow_broker_is_sent_nothing_twice() {
     };
     assert!(slow.other.set(on("other", fast.clone())).is_ok());
     let runs: Vec<Run> = (0..40).map(|_| Run { data: "x".repeat(1_000_000), ..firing("slow") }).collect();
-    let tasks = runs.iter().map(task_past).collect();
+    let tasks = runs.iter().map(advanced_task).collect();
     store.insert_tasks(tasks).await;
     store.insert_runs(&runs).await.unwrap();
 
     publish::publish(&on("node", slow.clone()), runs.clone()).await;
 
     let first = slow.inner.since(0).len();
-    assert!((1..runs.len()).contains(&first), "{first} went out while their leases lasted");
+    assert!((1..runs.len()).contains(&first), "{first} messages were sent within their leases");
     clock.advance_ms(10_000);
     while rescue::run_once(slow.other.get().unwrap(), clock.now()).await.unwrap() {}
     let sent = slow.inner.since(0).into_iter().chain(fast.since(0));
     let mut ids: Vec<String> = sent.map(|message| message.properties[0].1.clone()).collect();
     ids.sort();
-    let mut wanted: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
-    wanted.sort();
-    assert_eq!(ids, wanted, "each once");
+    let mut expected: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
+    expected.sort();
+    assert_eq!(ids, expected, "each message is sent once");
     for run in &runs {
         assert_eq!(store.run(&run.id).await.unwrap().unwrap().state, RunState::Fired);
     }
 }
 
-/// A broker whose groups can be made unreachable.
+/// Broker whose consumer groups can become unreachable.
 #[derive(Default)]
-struct Countless(AtomicBool);
+struct LagBus(AtomicBool);
 
 #[async_trait]
-impl Bus for Countless {
+impl Bus for LagBus {
     async fn publish(&self, messages: Vec<BusMessage>) -> Vec<Result<()>> {
         messages.iter().map(answer).collect()
     }
@@ -201,11 +202,11 @@ impl Bus for Countless {
     async fn close(&self) {}
 }
 
-/// Keeps what it is told.
+/// Alert sink that records its events.
 #[derive(Default)]
-struct Told(Mutex<Vec<(Option<String>, AlertTransition)>>);
+struct RecordingSink(Mutex<Vec<(Option<String>, AlertTransition)>>);
 
-impl AlertSink for Told {
+impl AlertSink for RecordingSink {
     fn send(&self, events: &[AlertEvent]) {
         let events = events.iter().map(|event| (event.key.subject.clone(), event.change));
         self.0.lock().unwrap().extend(events);
@@ -213,15 +214,15 @@ impl AlertSink for Told {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_keeps_no_queue_from_being_counted() {
+async fn queues_are_counted_even_if_the_broker_is_down() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = Arc::new(MemoryStore::new(clock));
-    let (bus, metrics, told) =
-        (Arc::new(Countless::default()), Arc::new(Metrics::new()), Arc::new(Told::default()));
+    let (bus, metrics, sink) =
+        (Arc::new(LagBus::default()), Arc::new(Metrics::new()), Arc::new(RecordingSink::default()));
     let off = (0, 0);
     let limits =
         Limits { fires: off, due: off, unreported: off, lag: (5, 0), clear_ratio: 0.8, remind_ms: None };
-    let backlog = Backlog::new(store.clone(), bus.clone(), metrics.clone(), limits, vec![told.clone()]);
+    let backlog = Backlog::new(store.clone(), bus.clone(), metrics.clone(), limits, vec![sink.clone()]);
     backlog.run_once(NOW, true).await.unwrap();
     bus.0.store(true, Ordering::Relaxed);
     let queued = |_| {
@@ -230,14 +231,14 @@ async fn a_broker_that_is_away_keeps_no_queue_from_being_counted() {
         run
     };
     store.insert_runs(&(0..9).map(queued).collect::<Vec<_>>()).await.unwrap();
-    assert!(backlog.run_once(NOW, true).await.is_err(), "what failed is said");
+    assert!(backlog.run_once(NOW, true).await.is_err(), "the failure is reported");
     let shown = metrics.encode().unwrap();
     assert!(shown.lines().any(|line| line.contains("queue=\"q\"") && line.ends_with(" 9")), "{shown}");
-    let wanted = [
+    let expected = [
         (Some("group".to_owned()), AlertTransition::Raised),
         (Some("q".to_owned()), AlertTransition::Raised),
     ];
-    assert_eq!(*told.0.lock().unwrap(), wanted, "and the group's alert stays as it is");
+    assert_eq!(*sink.0.lock().unwrap(), expected, "the alert of the group does not change");
 }
 
 #[test]

@@ -1,98 +1,99 @@
-//! The audit log: who, what, on which ids, with which outcome.
+//! Audit log: caller, action, ids and outcome.
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::node::Node;
 
-struct Person<'a> {
+struct Admin<'a> {
     client: Client,
     node: &'a Node,
     headers: Vec<(&'static str, String)>,
 }
 
-impl Person<'_> {
-    async fn ask(&self, method: Method, path: &str, body: &Value) -> Value {
+impl Admin<'_> {
+    /// Sends a request, and returns the JSON answer.
+    async fn call_json(&self, method: Method, path: &str, body: &Value) -> Value {
         let mut request = self.client.request(method, format!("http://{}{path}", self.node.address));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let response = request.body(body.to_string()).send().await.expect("it answers");
-        response.json().await.expect("it answers in JSON")
+        let response = request.body(body.to_string()).send().await.expect("the server answers");
+        response.json().await.expect("the answer is JSON")
     }
 
-    /// What a front answers, which is JSON or not.
-    async fn say(&self, method: Method, path: &str, body: &str) -> String {
+    /// Sends a request, and returns the answer as text. The legacy APIs do not always answer JSON.
+    async fn call_text(&self, method: Method, path: &str, body: &str) -> String {
         let mut request = self.client.request(method, format!("http://{}{path}", self.node.address));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let response = request.body(body.to_owned()).send().await.expect("it answers");
-        response.text().await.expect("it answers in text")
+        let response = request.body(body.to_owned()).send().await.expect("the server answers");
+        response.text().await.expect("the answer is text")
     }
 }
 
-/// What the audit lines say, as `change ids outcome`, with made ids by what they are.
-fn told(log: &[String], ids: &[(&str, &str)]) -> Vec<String> {
-    let lines = log.iter().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
-    let of_change = |line: Value| {
+/// Returns the audit lines as `name change ids outcome`, with generated ids replaced by words.
+fn audit_lines(log: &[String], ids: &[(&str, &str)]) -> Vec<String> {
+    let lines = log.iter().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+    let format_line = |line: Value| {
         let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
         assert!(!text("request_id").is_empty() && !text("caller").is_empty(), "{line}");
-        let mut told = format!("{} {} {} {}", text("name"), text("change"), text("ids"), text("outcome"));
+        let mut line = format!("{} {} {} {}", text("name"), text("change"), text("ids"), text("outcome"));
         for (id, word) in ids {
-            told = told.replace(id, word);
+            line = line.replace(id, word);
         }
-        told
+        line
     };
     let is_change = |line: &Value| line["target"] == "audit" && line["message"] == "audit";
-    lines.filter(is_change).map(of_change).collect()
+    lines.filter(is_change).map(format_line).collect()
 }
 
 #[tokio::test]
-async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds() {
+async fn each_action_is_logged_with_its_caller_and_without_its_payload() {
     const PAYLOAD: &str = "canary-7f3a";
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_str().unwrap();
     let node = Node::start(&[("TASKCENTER__EMBEDDED__DATA_DIR", dir)]).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut admin =
-        Person { client: Client::new(), node: &node, headers: vec![("if-match", "*".to_owned())] };
+    let mut admin = Admin { client: Client::new(), node: &node, headers: vec![("if-match", "*".to_owned())] };
     let post = Method::POST;
-    let token = admin.ask(post.clone(), "/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
+    let token =
+        admin.call_json(post.clone(), "/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
     let (token_id, text) = (token["id"].as_str().unwrap(), token["token"].as_str().unwrap().to_owned());
     admin.headers.push(("authorization", format!("Bearer {text}")));
 
     let task = json!({"name": "mail", "data": PAYLOAD, "delay_ms": 3_600_000});
-    let task = admin.ask(post.clone(), "/v1/tasks", &task).await;
+    let task = admin.call_json(post.clone(), "/v1/tasks", &task).await;
     let id = task["id"].as_str().unwrap();
     let of = |end: &str| format!("/v1/tasks/{id}{end}");
-    admin.ask(Method::PATCH, &of(""), &json!({"data": format!("{PAYLOAD}2")})).await;
-    admin.ask(post.clone(), &of("/pause"), &json!({})).await;
-    admin.ask(post.clone(), &of("/resume"), &json!({})).await;
-    let run = admin.ask(post.clone(), &of("/trigger"), &json!({})).await;
+    admin.call_json(Method::PATCH, &of(""), &json!({"data": format!("{PAYLOAD}2")})).await;
+    admin.call_json(post.clone(), &of("/pause"), &json!({})).await;
+    admin.call_json(post.clone(), &of("/resume"), &json!({})).await;
+    let run = admin.call_json(post.clone(), &of("/trigger"), &json!({})).await;
     let run = run["run_id"].as_str().unwrap();
-    admin.ask(post.clone(), &format!("/v1/runs/{run}/cancel"), &json!({})).await;
-    admin.ask(post.clone(), &format!("/v1/runs/{run}/retry"), &json!({})).await;
-    admin.ask(post.clone(), &of("/cancel"), &json!({})).await;
-    admin.ask(Method::DELETE, &of(""), &json!({})).await;
-    admin.ask(post.clone(), &format!("/v1/runs/{run}/confirm"), &json!({"succeeded": true})).await;
+    admin.call_json(post.clone(), &format!("/v1/runs/{run}/cancel"), &json!({})).await;
+    admin.call_json(post.clone(), &format!("/v1/runs/{run}/retry"), &json!({})).await;
+    admin.call_json(post.clone(), &of("/cancel"), &json!({})).await;
+    admin.call_json(Method::DELETE, &of(""), &json!({})).await;
+    admin.call_json(post.clone(), &format!("/v1/runs/{run}/confirm"), &json!({"succeeded": true})).await;
     admin
-        .ask(
+        .call_json(
             post.clone(),
             "/v1/tasks",
             &json!({"tasks": [{"name": "other", "delay_ms": 3_600_000}, {"name": "|"}]}),
         )
         .await;
-    admin.ask(Method::DELETE, &format!("/v1/tokens/{token_id}"), &json!({})).await;
-    admin.ask(Method::GET, "/v1/tasks", &json!({})).await;
+    admin.call_json(Method::DELETE, &format!("/v1/tokens/{token_id}"), &json!({})).await;
+    admin.call_json(Method::GET, "/v1/tasks", &json!({})).await;
 
     drop(admin);
     let (id, run, token_id) = (id.to_owned(), run.to_owned(), token_id.to_owned());
     let log = node.stop().await;
     let several: Vec<String> =
-        told(&log, &[]).into_iter().filter(|line| line.contains("1 refused")).collect();
+        audit_lines(&log, &[]).into_iter().filter(|line| line.contains("1 refused")).collect();
     assert_eq!(several.len(), 1, "{several:?}");
-    let lines = told(
+    let lines = audit_lines(
         &log,
         &[(&run, "RUN"), (&id, "TASK"), (&token_id, "TOKEN"), (&several[0], "ci task.create SEVERAL")],
     );
@@ -117,57 +118,61 @@ async fn every_change_leaves_a_line_with_who_and_what_and_without_what_it_holds(
     let whole = log.join("\n");
     assert!(!whole.contains(PAYLOAD) && !whole.contains(&text), "{whole}");
     let refused = log.iter().any(|line| line.contains("access refused") && line.contains("unknown token"));
-    assert!(refused, "who tries doors is told of: {whole}");
+    assert!(refused, "refused calls are logged: {whole}");
 }
 
 #[tokio::test]
-async fn changes_of_the_documents_beside_the_ledger_leave_a_line_each_and_so_do_those_that_failed() {
+async fn each_change_of_a_record_is_logged_even_if_it_fails() {
     let data = tempfile::tempdir().unwrap();
-    let on = ["EASYTASK", "EASYTASK_PULL", "TASKDASH"]
-        .map(|front| format!("TASKCENTER__COMPAT__{front}__ENABLED"));
+    let keys =
+        ["EASYTASK", "EASYTASK_PULL", "TASKDASH"].map(|api| format!("TASKCENTER__COMPAT__{api}__ENABLED"));
     let mut env = vec![("TASKCENTER__EMBEDDED__DATA_DIR", data.path().to_str().unwrap())];
-    env.extend(on.iter().map(|key| (key.as_str(), "true")));
+    env.extend(keys.iter().map(|key| (key.as_str(), "true")));
     let node = Node::start(&env).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let person = Person { client: Client::new(), node: &node, headers: Vec::new() };
+    let admin = Admin { client: Client::new(), node: &node, headers: Vec::new() };
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
 
     let shop =
         json!({"name": "shop", "nodes": [{"url": "http://127.0.0.1:1"}], "secret": "canary-canary-canary"});
-    person.ask(post.clone(), "/v1/services", &shop).await;
+    admin.call_json(post.clone(), "/v1/services", &shop).await;
     for _ in 0..2 {
-        person.ask(delete.clone(), "/v1/services/shop", &json!({})).await;
+        admin.call_json(delete.clone(), "/v1/services/shop", &json!({})).await;
     }
-    person.ask(post.clone(), "/v1/users", &json!({"name": "smq", "password": "canary"})).await;
+    admin.call_json(post.clone(), "/v1/users", &json!({"name": "smq", "password": "canary"})).await;
     for _ in 0..2 {
-        person.ask(delete.clone(), "/v1/users/smq", &json!({})).await;
+        admin.call_json(delete.clone(), "/v1/users/smq", &json!({})).await;
     }
     let server = json!({"name": "mail", "schema": "http", "host": "127.0.0.1", "port": 1}).to_string();
-    person.say(post.clone(), "/add_task_server", &server).await;
+    admin.call_text(post.clone(), "/add_task_server", &server).await;
     for _ in 0..2 {
-        person.say(post.clone(), "/del_task_server", &server).await;
+        admin.call_text(post.clone(), "/del_task_server", &server).await;
     }
-    // The second one finds the type, and changes nothing.
+    // The second request finds the type, and changes nothing.
     for _ in 0..2 {
-        person.say(get.clone(), "/newtype?name=download", "").await;
+        admin.call_text(get.clone(), "/newtype?name=download", "").await;
     }
     let task = r#"{"TaskID":"t","Status":"\u7f16\u8f91\u4e2d"}"#;
-    person.say(post.clone(), "/rpost/updateStatus", task).await;
-    person.say(post.clone(), "/rpost/taskRegister", r#"{"TaskID":"t"}"#).await;
+    admin.call_text(post.clone(), "/rpost/updateStatus", task).await;
+    admin.call_text(post.clone(), "/rpost/taskRegister", r#"{"TaskID":"t"}"#).await;
     let id = "e358efa489f58062f10dd7316b65649e";
     for user in ["smq", "li"] {
-        person.say(post.clone(), "/rpost/task", &format!("operation=TaskBind&id={id}&user={user}")).await;
+        admin
+            .call_text(post.clone(), "/rpost/task", &format!("operation=TaskBind&id={id}&user={user}"))
+            .await;
     }
-    person.say(post.clone(), "/rpost/updateStatus", task).await;
-    person.say(post.clone(), "/rpost/heartBeat", r#"{"URL":"http://127.0.0.1:1"}"#).await;
-    person.say(post.clone(), "/rpost/serviceRegister", r#"{"URL":"http://127.0.0.1:1","Name":"n"}"#).await;
+    admin.call_text(post.clone(), "/rpost/updateStatus", task).await;
+    admin.call_text(post.clone(), "/rpost/heartBeat", r#"{"URL":"http://127.0.0.1:1"}"#).await;
+    admin
+        .call_text(post.clone(), "/rpost/serviceRegister", r#"{"URL":"http://127.0.0.1:1","Name":"n"}"#)
+        .await;
 
-    drop(person);
+    drop(admin);
     let log = node.stop().await;
-    let lines = told(&log, &[(id, "ID")]);
-    let (asked, lines): (Vec<String>, Vec<String>) =
+    let lines = audit_lines(&log, &[(id, "ID")]);
+    let (created, lines): (Vec<String>, Vec<String>) =
         lines.into_iter().partition(|line| line.starts_with(" task.create"));
-    assert_eq!(asked.len(), 1, "a service that registers is asked for its tasks: {asked:?}");
+    assert_eq!(created.len(), 1, "a registered service gets one task: {created:?}");
     assert_eq!(
         lines,
         [
@@ -190,5 +195,5 @@ async fn changes_of_the_documents_beside_the_ledger_leave_a_line_each_and_so_do_
             " record.put taskdash.service http://127.0.0.1:1 done",
         ]
     );
-    assert!(!log.join("\n").contains("canary"), "who, what and how it ended; never what it holds");
+    assert!(!log.join("\n").contains("canary"), "the log contains no payload");
 }

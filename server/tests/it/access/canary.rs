@@ -1,4 +1,5 @@
-//! One secret in every place that can hold one, and everything that can go wrong: nobody ever sees it.
+//! Secrets stay hidden: each test puts a known secret into every place that can hold one, causes
+//! every kind of error, and searches all output for the secret.
 
 use std::fmt::Write as _;
 
@@ -7,16 +8,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::node::{NEVER, Node, taskcenter};
+use super::node::{Node, TIMEOUT, taskcenter};
 
 const CANARY: &str = "canary7f3acanary7f3acanary7f3acanary";
 
-fn assert_unseen(place: &str, text: &str) {
-    assert!(!text.contains(CANARY), "{place} shows it: {text}");
+fn assert_hidden(place: &str, text: &str) {
+    assert!(!text.contains(CANARY), "{place} shows the secret: {text}");
 }
 
-/// Every way to ask that is wrong, with the secret wherever it could be repeated; what is answered.
-async fn provoke(address: &str, bearer: &str) -> String {
+/// Sends wrong requests with the secret in every place that an answer could repeat, and returns the
+/// answers.
+async fn send_wrong_requests(address: &str, bearer: &str) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::new();
     let mut answers = String::new();
@@ -41,10 +43,10 @@ async fn provoke(address: &str, bearer: &str) -> String {
             ("cookie", format!("session={CANARY}")),
             ("x-request-id", "plain".to_owned()),
         ] {
-            for elsewhere in [false, true] {
+            for is_remote in [false, true] {
                 let request = client.request(method.clone(), format!("http://{address}{path}"));
                 let request = request.header(header, &value).body(body);
-                let request = if elsewhere { request.header("x-real-ip", "203.0.113.9") } else { request };
+                let request = if is_remote { request.header("x-real-ip", "203.0.113.9") } else { request };
                 let Ok(response) = request.send().await else { continue };
                 let headers = format!("{:?}", response.headers());
                 answers.push_str(&headers);
@@ -57,7 +59,7 @@ async fn provoke(address: &str, bearer: &str) -> String {
 
 #[cfg(feature = "cluster")]
 #[tokio::test]
-async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
+async fn a_cluster_node_without_its_back_ends_shows_no_secret() {
     let uri = format!(
         "mongodb://app:{CANARY}@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=100&connectTimeoutMS=100"
     );
@@ -74,14 +76,14 @@ async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
         ("TASKCENTER__LOG__LEVEL", "trace"),
     ];
     let mut node = Node::start(&env).await;
-    let answers = provoke(&node.address, CANARY).await;
+    let answers = send_wrong_requests(&node.address, CANARY).await;
     node.until("Redis").await;
     assert!(answers.contains("store_unavailable"), "{answers}");
-    assert_unseen("an answer", &answers);
-    assert_unseen("the log", &node.stop().await.join("\n"));
+    assert_hidden("an answer", &answers);
+    assert_hidden("the log", &node.stop().await.join("\n"));
     let (code, printed) = taskcenter(&["config", "print"], &env).await;
     assert_eq!(code, 0, "{printed}");
-    assert_unseen("config print", &printed);
+    assert_hidden("config print", &printed);
     for (key, value) in [
         ("TASKCENTER__MONGODB__URI", CANARY),
         ("TASKCENTER__ROCKETMQ__ACCESS_KEY", ""),
@@ -90,14 +92,14 @@ async fn a_cluster_node_whose_back_ends_are_away_tells_no_secret() {
     ] {
         let mut wrong = env.to_vec();
         wrong.push((key, value));
-        let (code, said) = taskcenter(&["serve"], &wrong).await;
-        assert_eq!(code, 2, "{key}: {said}");
-        assert_unseen(key, &said);
+        let (code, output) = taskcenter(&["serve"], &wrong).await;
+        assert_eq!(code, 2, "{key}: {output}");
+        assert_hidden(key, &output);
     }
 }
 
 #[tokio::test]
-async fn an_embedded_node_tells_neither_tokens_nor_payloads_nor_its_webhook() {
+async fn an_embedded_node_shows_no_token_no_payload_and_no_webhook() {
     let data = tempfile::tempdir().unwrap();
     let webhook = format!("http://user:{CANARY}@127.0.0.1:1/{CANARY}");
     let env = [
@@ -110,62 +112,67 @@ async fn an_embedded_node_tells_neither_tokens_nor_payloads_nor_its_webhook() {
     ];
     let mut node = Node::start(&env).await;
     let url = format!("http://{}", node.address);
-    let verb = async |words: &[&str], token: &str| {
-        taskcenter(&[words, &["--server", &url]].concat(), &[("TASKCENTER_TOKEN", token)]).await
+    let run = async |arguments: &[&str], token: &str| {
+        taskcenter(&[arguments, &["--server", &url]].concat(), &[("TASKCENTER_TOKEN", token)]).await
     };
-    let (code, said) = verb(&["token", "add", "ci", "--scope", "admin"], "").await;
-    assert_eq!(code, 0, "{said}");
-    let token = said.lines().find(|line| line.starts_with("tc_")).expect("it is told once").to_owned();
+    let (code, output) = run(&["token", "add", "ci", "--scope", "admin"], "").await;
+    assert_eq!(code, 0, "{output}");
+    let token = output.lines().find(|line| line.starts_with("tc_")).expect("the token is printed").to_owned();
     for data in ["1", "2", "3"] {
         let payload = format!("{CANARY}{data}");
-        assert_eq!(verb(&["task", "add", "mail", "--data", &payload], &token).await.0, 0);
+        assert_eq!(run(&["task", "add", "mail", "--data", &payload], &token).await.0, 0);
     }
-    let (code, said) = verb(&["task", "list"], CANARY).await;
-    assert_eq!(code, 4, "{said}");
-    assert_unseen("the command line", &said);
+    let (code, output) = run(&["task", "list"], CANARY).await;
+    assert_eq!(code, 4, "{output}");
+    assert_hidden("the command line", &output);
     let (code, help) = taskcenter(&["task", "list", "--help"], &[("TASKCENTER_TOKEN", CANARY)]).await;
     assert_eq!(code, 0);
-    assert_unseen("--help", &help);
-    let listed = verb(&["token", "list", "--json"], &token).await.1;
+    assert_hidden("--help", &help);
+    let listed = run(&["token", "list", "--json"], &token).await.1;
     node.until("#TOTAL_TO_MANY_TASK").await;
     node.until("webhook").await;
-    // It is the payloads' as well, which are answered to whoever may read them; here nobody may.
-    assert_unseen("an answer", &provoke(&node.address, "nonsense").await.replace("\"data\":\"canary", ""));
+    // The canary is part of the payloads too, which an authorized caller may read. This caller has no
+    // valid token.
+    assert_hidden(
+        "an answer",
+        &send_wrong_requests(&node.address, "nonsense").await.replace("\"data\":\"canary", ""),
+    );
     let log = node.stop().await.join("\n");
-    assert_unseen("the log", &log);
+    assert_hidden("the log", &log);
     let secret = token.rsplit('_').next().unwrap();
     assert!(!log.contains(secret) && !listed.contains(secret), "{listed}");
     let files: Vec<u8> = std::fs::read_dir(data.path())
         .unwrap()
         .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap_or_default())
         .collect();
-    let is_there = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(is_there(CANARY) && !is_there(secret), "payloads lie in the files, secrets do not");
+    let is_stored = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(is_stored(CANARY) && !is_stored(secret), "the files contain payloads, but no secrets");
 }
 
-/// What people sign in with and what callbacks are signed with; the number is one that a decoder would repeat as it is.
+/// Password of a user, signing secret of a callback service, and a number that a decoder would repeat
+/// unchanged.
 const PASSWORD: &str = "canary-password-7f3a-canary";
 const NUMBER: &str = "7319402857190338";
 const SIGNING: &str = "canary-signing-7f3a-canary";
 
-/// Whatever people and services are told of and asked for, rightly and wrongly; what is answered.
-async fn provoke_with_people_and_services(address: &str, callee: &str) -> String {
+/// Sends valid and wrong requests for users and callback services, and returns the answers.
+async fn send_user_and_service_requests(address: &str, service_address: &str) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::new();
-    let node = format!(r#""nodes":[{{"url":"http://{callee}"}}]"#);
+    let node = format!(r#""nodes":[{{"url":"http://{service_address}"}}]"#);
     let long = PASSWORD.repeat(100);
-    let body = |text: String| (Method::POST, "/v1/users".to_owned(), text);
+    let user = |text: String| (Method::POST, "/v1/users".to_owned(), text);
     let service = |text: String| (Method::POST, "/v1/services".to_owned(), text);
     let mut calls = vec![
-        body(format!(r#"{{"name":"smq","password":"{PASSWORD}","senior":true}}"#)),
-        body(format!(r#"{{"name":"smq","password":"{long}"}}"#)),
-        body(format!(r#"{{"name":"smq","password":{NUMBER}}}"#)),
-        body(format!(r#"{{"name":"smq","password":["{PASSWORD}"]}}"#)),
-        body(format!(r#"{{"name":"smq","password":"{PASSWORD}","password":"{PASSWORD}"}}"#)),
-        body(format!(r#"{{"name":"smq","password":"{PASSWORD}\ud800"}}"#)),
-        body(format!(r#"{{"name":"smq","password":"{PASSWORD}""#)),
-        body(format!(r#"{{"name":"smq","pasword":"{PASSWORD}"}}"#)),
-        body(format!(r#"{{"name":" ","password":"{PASSWORD}"}}"#)),
+        user(format!(r#"{{"name":"smq","password":"{PASSWORD}","senior":true}}"#)),
+        user(format!(r#"{{"name":"smq","password":"{long}"}}"#)),
+        user(format!(r#"{{"name":"smq","password":{NUMBER}}}"#)),
+        user(format!(r#"{{"name":"smq","password":["{PASSWORD}"]}}"#)),
+        user(format!(r#"{{"name":"smq","password":"{PASSWORD}","password":"{PASSWORD}"}}"#)),
+        user(format!(r#"{{"name":"smq","password":"{PASSWORD}\ud800"}}"#)),
+        user(format!(r#"{{"name":"smq","password":"{PASSWORD}""#)),
+        user(format!(r#"{{"name":"smq","pasword":"{PASSWORD}"}}"#)),
+        user(format!(r#"{{"name":" ","password":"{PASSWORD}"}}"#)),
         service(format!(r#"{{"name":"shop",{node},"secret":"{SIGNING}"}}"#)),
         service(format!(r#"{{"name":"other",{node},"secret":"{}"}}"#, SIGNING.repeat(100))),
         service(format!(r#"{{"name":"other",{node},"secret":{NUMBER}}}"#)),
@@ -173,9 +180,9 @@ async fn provoke_with_people_and_services(address: &str, callee: &str) -> String
         service(format!(r#"{{"name":"other",{node},"secret":"{SIGNING}","secret":"{SIGNING}"}}"#)),
         service(format!(r#"{{"name":"other","nodes":[],"secret":"{SIGNING}"}}"#)),
     ];
-    for user in ["smq", "nobody"] {
+    for name in ["smq", "nobody"] {
         for password in [PASSWORD, NUMBER] {
-            let form = format!("operation=userLogin&username={user}&password={password}");
+            let form = format!("operation=userLogin&username={name}&password={password}");
             calls.push((Method::POST, "/rpost/task".to_owned(), form.clone()));
             calls.push((Method::GET, format!("/rget/task?{form}"), String::new()));
             calls.push((Method::POST, format!("/rpost/task?{form}"), String::new()));
@@ -188,29 +195,29 @@ async fn provoke_with_people_and_services(address: &str, callee: &str) -> String
     let mut answers = String::new();
     for (method, path, body) in calls {
         let request = client.request(method, format!("http://{address}{path}")).body(body);
-        let response = request.send().await.expect("it answers");
+        let response = request.send().await.expect("the server answers");
         let _ = write!(answers, "{:?}", response.headers());
-        answers.push_str(&response.text().await.expect("it answers in text"));
+        answers.push_str(&response.text().await.expect("the answer is text"));
     }
     answers
 }
 
-/// Takes one call, which fails; what it said.
-async fn called_in_vain(callee: &TcpListener) -> String {
-    let taken = async {
-        let (mut stream, _) = callee.accept().await.unwrap();
-        let mut said = Vec::new();
-        while !said.ends_with(b"{}") {
-            assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0, "it broke off");
+/// Answers one callback with an error, and returns the request.
+async fn refuse_one_callback(listener: &TcpListener) -> String {
+    let answered = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"{}") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the connection was closed early");
         }
         stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
-        String::from_utf8(said).unwrap()
+        String::from_utf8(request).unwrap()
     };
-    timeout(NEVER, taken).await.expect("it is called")
+    timeout(TIMEOUT, answered).await.expect("the callback arrives in time")
 }
 
 #[tokio::test]
-async fn a_node_tells_neither_the_passwords_of_people_nor_the_signing_secrets_of_services() {
+async fn a_node_shows_no_password_and_no_signing_secret() {
     let data = tempfile::tempdir().unwrap();
     let env = [
         ("TASKCENTER__EMBEDDED__DATA_DIR", data.path().to_str().unwrap()),
@@ -220,24 +227,26 @@ async fn a_node_tells_neither_the_passwords_of_people_nor_the_signing_secrets_of
         ("TASKCENTER__LOG__LEVEL", "trace"),
     ];
     let mut node = Node::start(&env).await;
-    let callee = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let answers =
-        provoke_with_people_and_services(&node.address, &callee.local_addr().unwrap().to_string()).await;
+        send_user_and_service_requests(&node.address, &listener.local_addr().unwrap().to_string()).await;
     assert!(answers.contains(r#""signed":true"#) && answers.contains("taskdash_session"), "{answers}");
-    // A callback that is signed, and fails.
+    // A signed callback that fails.
     let url = format!("http://{}", node.address);
     let job = r#"{"service":"shop","path":"/up","body":"{}"}"#;
     let add = ["task", "add", "call", "--data", job, "--queue", "callback", "--server", &url];
-    let (code, said) = taskcenter(&add, &[]).await;
-    assert_eq!(code, 0, "{said}");
-    let mut places = vec![("an answer", answers), ("a callback", called_in_vain(&callee).await)];
+    let (code, output) = taskcenter(&add, &[]).await;
+    assert_eq!(code, 0, "{output}");
+    let mut places = vec![("an answer", answers), ("a callback", refuse_one_callback(&listener).await)];
     assert!(places[1].1.contains("x-taskcenter-signature: v1="), "{places:?}");
     node.until("500").await;
-    let metrics = reqwest::get(format!("{url}/metrics")).await.expect("it answers");
-    places.push(("the metrics", metrics.text().await.expect("it is text")));
-    for words in [["user", "list"], ["task", "list"], ["run", "list"]] {
-        places
-            .push(("the command line", taskcenter(&[&words[..], &["--server", &url]].concat(), &[]).await.1));
+    let metrics = reqwest::get(format!("{url}/metrics")).await.expect("the server answers");
+    places.push(("the metrics", metrics.text().await.expect("the answer is text")));
+    for command in [["user", "list"], ["task", "list"], ["run", "list"]] {
+        places.push((
+            "the command line",
+            taskcenter(&[&command[..], &["--server", &url]].concat(), &[]).await.1,
+        ));
     }
     places.push(("the log", node.stop().await.join("\n")));
     for (place, text) in places {
@@ -249,16 +258,16 @@ async fn a_node_tells_neither_the_passwords_of_people_nor_the_signing_secrets_of
         .unwrap()
         .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap_or_default())
         .collect();
-    let is_there = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(is_there("smq") && !is_there(PASSWORD), "of a password only a digest is kept");
+    let is_stored = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(is_stored("smq") && !is_stored(PASSWORD), "only a digest of the password is stored");
 }
 
 #[tokio::test]
-async fn a_first_token_is_drawn_without_a_server() {
-    let (code, said) = taskcenter(&["token", "draw"], &[]).await;
-    assert_eq!(code, 0, "{said}");
-    let token = said.lines().find(|line| line.starts_with("tc_")).unwrap().to_owned();
-    let line = said.lines().find(|line| line.starts_with("TASKCENTER__ACCESS__")).unwrap();
+async fn a_first_token_is_created_without_a_server() {
+    let (code, output) = taskcenter(&["token", "draw"], &[]).await;
+    assert_eq!(code, 0, "{output}");
+    let token = output.lines().find(|line| line.starts_with("tc_")).unwrap().to_owned();
+    let line = output.lines().find(|line| line.starts_with("TASKCENTER__ACCESS__")).unwrap();
     let (key, sha256) = line.split_once('=').unwrap();
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_str().unwrap();
@@ -267,15 +276,15 @@ async fn a_first_token_is_drawn_without_a_server() {
     let node = Node::start(&env).await;
     let url = format!("http://{}", node.address);
     let list = ["task", "list", "--server", &url];
-    let (code, said) = taskcenter(&list, &[]).await;
+    let (code, output) = taskcenter(&list, &[]).await;
     assert!(
-        code == 4 && said.contains("taskcenter token add") && said.contains("TASKCENTER_TOKEN"),
-        "{said}"
+        code == 4 && output.contains("taskcenter token add") && output.contains("TASKCENTER_TOKEN"),
+        "{output}"
     );
     assert_eq!(taskcenter(&list, &[("TASKCENTER_TOKEN", &token)]).await.0, 0);
-    let (code, said) =
+    let (code, output) =
         taskcenter(&["token", "add", "w", "--scope", "run:pull", "--token", &token, "--server", &url], &[])
             .await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(code, 0, "{output}");
     node.stop().await;
 }

@@ -1,20 +1,20 @@
-//! An authority, and a server's certificate signed by it, made anew for each test.
+//! Certificate authority and server certificate, created for each test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files in PEM form.
+/// PEM files.
 pub struct Certificates {
     pub authority: PathBuf,
     pub cert: PathBuf,
     pub key: PathBuf,
-    /// Certificate and key in one file, as MongoDB wants them.
+    /// Certificate and key in one file, for MongoDB.
     #[cfg(feature = "cluster")]
     pub both: PathBuf,
 }
 
-/// For `localhost` and 127.0.0.1.
-pub fn make(dir: &Path) -> Certificates {
+/// Creates certificates for `localhost` and 127.0.0.1.
+pub fn create(dir: &Path) -> Certificates {
     let key = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout"];
     let authority = ["-subj", "/CN=test authority", "-out", "ca.pem"];
     openssl(dir, &[&["req", "-x509"][..], &key, &["ca.key"], &authority].concat());
@@ -22,7 +22,7 @@ pub fn make(dir: &Path) -> Certificates {
     let names =
         ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
     openssl(dir, &[&["req", "-x509"][..], &key, &["server.key"], &server, &names].concat());
-    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("openssl made it");
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("openssl created the file");
     std::fs::write(dir.join("both.pem"), read("server.pem") + &read("server.key")).unwrap();
     Certificates {
         authority: dir.join("ca.pem"),
@@ -34,7 +34,7 @@ pub fn make(dir: &Path) -> Certificates {
 }
 
 fn openssl(dir: &Path, arguments: &[&str]) {
-    let said =
+    let output =
         Command::new("openssl").args(arguments).current_dir(dir).output().expect("openssl is installed");
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

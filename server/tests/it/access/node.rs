@@ -1,4 +1,4 @@
-//! `taskcenter serve`, with its log.
+//! `taskcenter serve` and its log.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-/// Nothing takes this long.
-pub const NEVER: Duration = Duration::from_mins(2);
+/// Time limit of each step.
+pub const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The program, with none of this machine's settings.
+/// Returns the program without the environment settings of this machine.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskcenter"));
     command.env_remove("TASKCENTER_SERVER").env_remove("TASKCENTER_TOKEN").kill_on_drop(true);
@@ -21,51 +21,55 @@ pub fn program() -> Command {
     command
 }
 
-/// Exit code and all that a verb says.
+/// Runs a command, and returns its exit code and its whole output.
 pub async fn taskcenter(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String) {
     let output = program().args(arguments).envs(env.iter().copied()).output();
-    let output = timeout(NEVER, output).await.expect("it ends").expect("it starts");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code().expect("it ends by itself"), String::from_utf8(said).expect("it prints text"))
+    let output = timeout(TIMEOUT, output).await.expect("it exits in time").expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().expect("it exits without a signal"),
+        String::from_utf8(text).expect("output is UTF-8"),
+    )
 }
 
 pub struct Node {
     child: Child,
     lines: UnboundedReceiver<String>,
-    /// What the log has said so far.
+    /// Log lines so far.
     pub log: Vec<String>,
-    /// Host and port.
+    /// Host and port of the API.
     pub address: String,
 }
 
 impl Node {
-    /// Starts one on a free port, and returns when it listens. Its log is read all the time, so that it can go on.
+    /// Starts a node on a free port, and returns when it listens. A task reads the log, because a full
+    /// pipe would block the node.
     pub async fn start(env: &[(&str, &str)]) -> Self {
         let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut read = BufReader::new(child.stderr.take().expect("it has one")).lines();
-        let (heard, lines) = unbounded_channel();
+        let mut read = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
+        let (sender, lines) = unbounded_channel();
         tokio::spawn(async move {
             while let Ok(Some(line)) = read.next_line().await {
-                let _ = heard.send(line);
+                let _ = sender.send(line);
             }
         });
         let mut node = Self { child, lines, log: Vec::new(), address: String::new() };
         let line = node.until("\"listening\"").await;
-        let line: Value = serde_json::from_str(&line).expect("a line is JSON");
-        node.address = line["address"].as_str().expect("it names the address").to_owned();
+        let line: Value = serde_json::from_str(&line).expect("each line is JSON");
+        node.address = line["address"].as_str().expect("the line has the address").to_owned();
         node
     }
 
-    /// Reads the log until it has said a line with this; that line.
+    /// Reads the log until a line contains `wanted`, and returns the line.
     pub async fn until(&mut self, wanted: &str) -> String {
         if let Some(line) = self.log.iter().find(|line| line.contains(wanted)) {
             return line.clone();
         }
         loop {
-            let line = timeout(NEVER, self.lines.recv()).await.ok().flatten();
-            let line = line.unwrap_or_else(|| panic!("no line with {wanted:?} comes: {:#?}", self.log));
+            let line = timeout(TIMEOUT, self.lines.recv()).await.ok().flatten();
+            let line = line.unwrap_or_else(|| panic!("no line with {wanted:?} in time: {:#?}", self.log));
             self.log.push(line.clone());
             if line.contains(wanted) {
                 return line;
@@ -73,14 +77,17 @@ impl Node {
         }
     }
 
-    /// Stops it in order; all that its log said.
+    /// Stops the node gracefully, and returns its log.
     pub async fn stop(mut self) -> Vec<String> {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it still runs");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
-        while let Some(line) = timeout(NEVER, self.lines.recv()).await.expect("it ends") {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it is still running");
+        kill_process(pid, Signal::TERM).expect("the signal is sent");
+        while let Some(line) = timeout(TIMEOUT, self.lines.recv()).await.expect("it exits in time") {
             self.log.push(line);
         }
-        timeout(NEVER, self.child.wait()).await.expect("it ends").expect("it can be waited for");
+        timeout(TIMEOUT, self.child.wait())
+            .await
+            .expect("it exits in time")
+            .expect("its exit status is known");
         self.log
     }
 }

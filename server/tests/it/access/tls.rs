@@ -3,16 +3,16 @@
 use taskcenter_client::TaskCenter;
 
 use super::certificates;
-use super::node::{NEVER, Node, taskcenter};
+use super::node::{Node, TIMEOUT, taskcenter};
 
 fn text(path: &std::path::Path) -> &str {
-    path.to_str().expect("a path is text")
+    path.to_str().expect("the path is UTF-8")
 }
 
 #[tokio::test]
-async fn the_server_speaks_tls_to_who_trusts_its_authority_and_nothing_else() {
+async fn only_clients_that_trust_the_authority_can_connect() {
     let dir = tempfile::tempdir().unwrap();
-    let certificates = certificates::make(dir.path());
+    let certificates = certificates::create(dir.path());
     let env = [
         ("TASKCENTER__EMBEDDED__DATA_DIR", text(dir.path())),
         ("TASKCENTER__SERVER__TLS__CERT", text(&certificates.cert)),
@@ -22,25 +22,25 @@ async fn the_server_speaks_tls_to_who_trusts_its_authority_and_nothing_else() {
     let port = node.address.rsplit_once(':').unwrap().1.to_owned();
     let url = format!("https://localhost:{port}");
     let plain = format!("http://localhost:{port}");
-    let center = |address: &str| TaskCenter::builder(address).retries(0, NEVER);
-    let trusting = center(&url).ca_file(&certificates.authority).build().unwrap();
+    let client = |address: &str| TaskCenter::builder(address).retries(0, TIMEOUT);
+    let trusting = client(&url).ca_file(&certificates.authority).build().unwrap();
     assert!(trusting.tokens().await.unwrap().tokens.is_empty());
-    assert!(center(&url).build().unwrap().tokens().await.is_err(), "an authority that nobody named");
-    assert!(center(&plain).build().unwrap().tokens().await.is_err(), "plain HTTP");
-    let (code, said) =
+    assert!(client(&url).build().unwrap().tokens().await.is_err(), "an unknown authority is not trusted");
+    assert!(client(&plain).build().unwrap().tokens().await.is_err(), "plain HTTP is refused");
+    let (code, output) =
         taskcenter(&["stat", "--server", &url, "--ca", text(&certificates.authority)], &[]).await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(code, 0, "{output}");
     node.stop().await;
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
+async fn an_unusable_certificate_is_reported_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let certificates = certificates::make(dir.path());
+    let certificates = certificates::create(dir.path());
     let other_key = dir.path().join("ca.key");
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
-    for (cert, key, named) in [
+    for (cert, key, setting) in [
         (dir.path().join("none.pem"), certificates.key.clone(), "server.tls.cert"),
         (empty, certificates.key.clone(), "server.tls.cert"),
         (certificates.cert.clone(), certificates.cert.clone(), "server.tls.key"),
@@ -51,8 +51,8 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             ("TASKCENTER__SERVER__TLS__CERT", text(&cert)),
             ("TASKCENTER__SERVER__TLS__KEY", text(&key)),
         ];
-        let (code, said) = taskcenter(&["serve", "--listen", "127.0.0.1:0"], &env).await;
-        assert!(code == 1 && said.contains(named), "{said}");
-        assert!(!said.contains("PRIVATE KEY"), "{said}");
+        let (code, output) = taskcenter(&["serve", "--listen", "127.0.0.1:0"], &env).await;
+        assert!(code == 1 && output.contains(setting), "{output}");
+        assert!(!output.contains("PRIVATE KEY"), "{output}");
     }
 }

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::certificates::{self, Certificates};
-use super::node::NEVER;
+use super::node::TIMEOUT;
 use crate::store::samples::unique;
 
 const PASSWORD: &str = "canary-7f3a";
@@ -24,20 +24,20 @@ fn free_port() -> u16 {
 
 fn spawn(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    command.spawn().expect("it is installed")
+    command.spawn().expect("the program is installed")
 }
 
-/// Asks until it is answered.
-async fn until<T, E>(ask: impl AsyncFn() -> Result<T, E>) -> T {
-    let asked = async {
+/// Repeats a call until it succeeds.
+async fn retry<T, E>(call: impl AsyncFn() -> Result<T, E>) -> T {
+    let retries = async {
         loop {
-            if let Ok(answer) = ask().await {
+            if let Ok(answer) = call().await {
                 return answer;
             }
             tokio::task::yield_now().await;
         }
     };
-    timeout(NEVER, asked).await.expect("it comes up")
+    timeout(TIMEOUT, retries).await.expect("the back end starts in time")
 }
 
 fn redis(certificates: &Certificates, port: u16) -> Child {
@@ -50,21 +50,21 @@ fn redis(certificates: &Certificates, port: u16) -> Child {
 }
 
 #[tokio::test]
-async fn leases_are_held_in_redis_over_tls() {
-    let (dir, strangers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let certificates = certificates::make(dir.path());
+async fn leases_work_over_tls() {
+    let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let certificates = certificates::create(dir.path());
     let port = free_port();
     let _server = redis(&certificates, port);
     let url = format!("rediss://:{PASSWORD}@localhost:{port}/0");
     let pem = |certificates: &Certificates| Some(std::fs::read(&certificates.authority).unwrap());
     let lock = RedisLock::trusting(&url, "it", pem(&certificates)).unwrap();
-    let nodes = until(async || lock.join("node", 60_000).await).await;
+    let nodes = retry(async || lock.join("node", 60_000).await).await;
     assert_eq!(nodes, ["node"]);
     assert_eq!(lock.acquire("node", &[1, 2], 60_000).await.unwrap(), [1, 2]);
     lock.wake(&[1]).await.unwrap();
 
-    let stranger = certificates::make(strangers.path());
-    let distrusting = RedisLock::trusting(&url, "it", pem(&stranger)).unwrap();
+    let other = certificates::create(other_dir.path());
+    let distrusting = RedisLock::trusting(&url, "it", pem(&other)).unwrap();
     let error = distrusting.join("other", 60_000).await.unwrap_err();
     assert!(matches!(error, PortError::Unavailable(..)), "{error:?}");
     assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
@@ -72,7 +72,7 @@ async fn leases_are_held_in_redis_over_tls() {
     assert!(plain.join("other", 60_000).await.is_err());
 }
 
-/// What `cargo xtask services up` has downloaded.
+/// Returns the program that `cargo xtask services up` has downloaded.
 fn mongod() -> PathBuf {
     let cache = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/cache/mongod-6.0.5/mongod");
     let path = std::env::var_os("TASKCENTER_TEST_MONGOD").map_or_else(|| cache.into(), PathBuf::from);
@@ -99,32 +99,32 @@ fn mongo(certificates: &Certificates, data: &std::path::Path, port: u16) -> Chil
 }
 
 #[tokio::test]
-async fn the_ledger_is_kept_in_mongodb_over_tls() {
-    let (dir, data, strangers) =
+async fn the_ledger_works_over_tls() {
+    let (dir, data, other_dir) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let certificates = certificates::make(dir.path());
+    let certificates = certificates::create(dir.path());
     let port = free_port();
     let _server = mongo(&certificates, data.path(), port);
-    let patience = "serverSelectionTimeoutMS=1000&connectTimeoutMS=1000";
+    let timeouts = "serverSelectionTimeoutMS=1000&connectTimeoutMS=1000";
     let uri = |authority: &std::path::Path, more: &str| {
-        format!("mongodb://localhost:{port}/?tls=true&tlsCAFile={}&{patience}&{more}", authority.display())
+        format!("mongodb://localhost:{port}/?tls=true&tlsCAFile={}&{timeouts}&{more}", authority.display())
     };
     let direct = uri(&certificates.authority, "directConnection=true");
-    let client = until(async || Client::with_uri_str(&direct).await).await;
+    let client = retry(async || Client::with_uri_str(&direct).await).await;
     let member = doc! { "_id": 0, "host": format!("localhost:{port}") };
     let initiate = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
     let database = format!("it{:032x}", unique());
     let store = MongoStore::new(&uri(&certificates.authority, "replicaSet=rs0"), &database).await.unwrap();
     let admin = client.database("admin");
-    until(async || {
-        // One that is initiated already says so.
+    retry(async || {
+        // After the first try, the replica set is already initiated.
         let _ = admin.run_command(initiate.clone()).await;
         store.now().await
     })
     .await;
     assert!(store.queues().await.unwrap().is_empty());
 
-    let stranger = certificates::make(strangers.path());
-    let distrusting = MongoStore::new(&uri(&stranger.authority, "replicaSet=rs0"), &database).await.unwrap();
+    let other = certificates::create(other_dir.path());
+    let distrusting = MongoStore::new(&uri(&other.authority, "replicaSet=rs0"), &database).await.unwrap();
     assert!(matches!(distrusting.now().await, Err(PortError::Unavailable(..))));
 }

@@ -118,7 +118,7 @@ impl TestServer {
     }
 
     pub fn with_settings(fixture: &dyn Fixture, legacy_apis: Compat, settings: EngineSettings) -> Self {
-        let stage = Stage::set(fixture.one(), fixture.records(), settings);
+        let stage = Stage::with_settings(fixture.one(), fixture.records(), settings);
         let http = HttpState {
             service: stage.service.clone(),
             health: Arc::default(),

@@ -1,4 +1,4 @@
-//! Pause, resume, edit, cancel, delete, trigger, redrive.
+//! Pause, resume, edit, cancel, delete and redrive.
 
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, Stretch};
@@ -7,23 +7,23 @@ use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
 use taskcenter_server::engine::service::{Report, Service, ServiceError, definition};
 use taskcenter_server::ports::Advance;
 
-use super::held::Pause;
+use super::interleaving::Pause;
 use super::{NOW, Stage};
-use crate::service::work::{lease, report};
+use crate::service::leases::{lease, report};
 
 fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
 }
 
-pub async fn a_paused_task_keeps_its_place_and_steps_no_further(on: &Stage) {
+pub async fn a_paused_task_keeps_its_place_and_does_not_advance(on: &Stage) {
     let id = on.submit(every_second()).await;
     on.fire(&id).await;
     let changed = on.service.pause(&id, None).await.unwrap();
     let task = changed.task;
     assert_eq!((task.state, task.next_due_at), (TaskState::Paused, Some(NOW.plus_ms(1_000))));
-    assert_eq!(changed.open_runs.len(), 1, "it was fired before");
+    assert_eq!(changed.open_runs.len(), 1, "the run fired before the pause");
     let due = task.next_due_at.unwrap();
-    let step = Advance {
+    let advance = Advance {
         task_id: id.clone(),
         rev: 1,
         due,
@@ -32,14 +32,14 @@ pub async fn a_paused_task_keeps_its_place_and_steps_no_further(on: &Stage) {
         fires: true,
     };
     assert_eq!(
-        on.store.advance_tasks(&[Advance { rev: task.rev, ..step.clone() }, step]).await.unwrap(),
+        on.store.advance_tasks(&[Advance { rev: task.rev, ..advance.clone() }, advance]).await.unwrap(),
         [false, false]
     );
     let again = on.service.pause(&id, None).await.unwrap();
-    assert_eq!(again.task.rev, task.rev, "it is paused already");
+    assert_eq!(again.task.rev, task.rev, "a second pause changes nothing");
 }
 
-pub async fn what_passed_while_it_was_paused_is_one_row(on: &Stage) {
+pub async fn the_moments_of_a_pause_become_one_skipped_run(on: &Stage) {
     let id = on.submit(every_second()).await;
     on.service.pause(&id, None).await.unwrap();
     on.clock.set(NOW.plus_ms(60_500));
@@ -55,30 +55,30 @@ pub async fn what_passed_while_it_was_paused_is_one_row(on: &Stage) {
     assert_eq!((run.state, run.scheduled_at), (RunState::Ready, NOW.plus_ms(61_000)));
 }
 
-pub async fn a_resume_that_broke_off_goes_on_where_its_row_ends(on: &Stage) {
+pub async fn an_interrupted_resume_continues_after_its_row(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let held = on.service.pause(&id, None).await.unwrap().task;
-    // What a node wrote that died before it changed the task.
+    let paused = on.service.pause(&id, None).await.unwrap().task;
+    // The row of a node that died before it changed the task.
     let stretch = Stretch { to: NOW.plus_ms(60_000), count: 61 };
-    let row = Run::skipped(&held, NOW, stretch, "paused".to_owned(), "", NOW.plus_ms(60_500));
+    let row = Run::skipped(&paused, NOW, stretch, "paused".to_owned(), "", NOW.plus_ms(60_500));
     on.store.insert_runs(&[row]).await.unwrap();
     on.clock.set(NOW.plus_ms(70_500));
     let resumed = on.service.resume(&id, None).await.unwrap().task;
     assert_eq!(
         (resumed.last_due_at, resumed.next_due_at),
         (Some(stretch.to), Some(NOW.plus_ms(61_000))),
-        "no moment is left without a row"
+        "every moment has a row"
     );
     assert_eq!(on.fire(&id).await.scheduled_at, NOW.plus_ms(61_000));
 }
 
-pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Stage) {
+pub async fn an_edit_lists_the_runs_that_fired_before_and_lets_them_continue(on: &Stage) {
     let id = on.submit(every_second()).await;
     let task = on.store.task(&id).await.unwrap().unwrap();
-    // Decided, and its node died before it handed it over.
+    // The moment is decided, and the node died before the hand-over.
     let run = Run::firing(&task, NOW, "dead", "token".to_owned(), NOW.plus_ms(10_000));
     on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    let step = Advance {
+    let advance = Advance {
         task_id: id.clone(),
         rev: 1,
         due: NOW,
@@ -86,12 +86,12 @@ pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Sta
         next_due_at: Some(NOW.plus_ms(1_000)),
         fires: true,
     };
-    assert_eq!(on.store.advance_tasks(&[step]).await.unwrap(), [true]);
-    let wish = Submission { data: "new".to_owned(), ..definition(&task) };
-    let changed = on.service.edit(&id, 1, wish).await.unwrap();
+    assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
+    let edited = Submission { data: "new".to_owned(), ..definition(&task) };
+    let changed = on.service.edit(&id, 1, edited).await.unwrap();
     assert_eq!(changed.open_runs, std::slice::from_ref(&run.id));
     assert_eq!((changed.task.data.as_str(), changed.task.rev), ("new", 2));
-    // A second change keeps what the first revision decided, for the run is still open.
+    // A second change keeps the first revision, because its run is still open.
     on.service.pause(&id, Some(2)).await.unwrap();
     on.clock.set(NOW.plus_ms(10_001));
     on.rescue().await;
@@ -99,7 +99,7 @@ pub async fn an_edit_names_the_runs_that_came_first_and_lets_them_go_on(on: &Sta
     assert_eq!(
         (rescued.state, rescued.data.as_str()),
         (RunState::Ready, "data"),
-        "as it was when it was decided"
+        "the run keeps the definition of its decision"
     );
 }
 
@@ -111,19 +111,19 @@ pub async fn an_edit_of_another_revision_is_refused(on: &Stage) {
     assert!(matches!(late, Err(ServiceError::RevisionMoved(2))), "{late:?}");
     assert_eq!(on.store.task(&id).await.unwrap().unwrap().data, "one");
     let other = on.submit(Submission { dedup: Dedup::Key("k".to_owned()), ..every_second() }).await;
-    let held = Submission { dedup: Dedup::Key("k".to_owned()), ..definition(&task) };
-    let held = on.service.edit(&id, 2, held).await;
-    assert!(matches!(&held, Err(ServiceError::KeyHeld(holder)) if *holder == other), "{held:?}");
+    let taken = Submission { dedup: Dedup::Key("k".to_owned()), ..definition(&task) };
+    let refused = on.service.edit(&id, 2, taken).await;
+    assert!(matches!(&refused, Err(ServiceError::KeyHeld(holder)) if *holder == other), "{refused:?}");
 }
 
-pub async fn a_row_that_was_written_before_an_edit_ends_unfired(on: &Stage) {
+pub async fn an_undecided_run_ends_unfired_after_an_edit(on: &Stage) {
     let id = on.submit(every_second()).await;
     let task = on.store.task(&id).await.unwrap().unwrap();
     let run = Run::firing(&task, NOW, "dead", "token".to_owned(), NOW.plus_ms(10_000));
     on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
     let changed =
         on.service.edit(&id, 1, Submission { data: "new".to_owned(), ..definition(&task) }).await.unwrap();
-    assert!(changed.open_runs.is_empty(), "its moment was not decided: {:?}", changed.open_runs);
+    assert!(changed.open_runs.is_empty(), "the moment was not decided: {:?}", changed.open_runs);
     on.clock.set(NOW.plus_ms(10_001));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Cancelled);
@@ -135,77 +135,85 @@ pub async fn a_row_that_was_written_before_an_edit_ends_unfired(on: &Stage) {
     );
 }
 
-pub async fn a_cancelled_task_is_seen_and_a_deleted_one_is_not(on: &Stage) {
+pub async fn a_cancelled_task_is_visible_and_a_deleted_one_is_not(on: &Stage) {
     let id = on.submit(every_second()).await;
     let cancelled = on.service.cancel(&id, None).await.unwrap();
     assert_eq!(cancelled.task.state, TaskState::Cancelled);
     assert_eq!(on.service.shown_task(&id).await.unwrap().state, TaskState::Cancelled);
-    assert!(matches!(on.service.task(&id).await, Err(ServiceError::NotFound)), "the old API shows live ones");
+    assert!(
+        matches!(on.service.task(&id).await, Err(ServiceError::NotFound)),
+        "the legacy v1 API shows live tasks only"
+    );
     let paused = on.service.pause(&id, None).await;
     assert!(matches!(paused, Err(ServiceError::Over(_))), "{paused:?}");
     assert_eq!(on.service.delete(std::slice::from_ref(&id)).await.unwrap()[0].id, id);
     assert!(matches!(on.service.shown_task(&id).await, Err(ServiceError::NotFound)));
 }
 
-pub async fn a_delete_calls_off_what_waits_and_names_what_is_held(on: &Stage) {
+pub async fn a_delete_cancels_waiting_runs_and_lists_leased_ones(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let held = on.fire(&id).await;
+    let leased = on.fire(&id).await;
     assert_eq!(lease(on, "worker", 1).await.len(), 1);
     let waiting = on.fire(&id).await;
     let deleted = on.service.delete(std::slice::from_ref(&id)).await.unwrap();
-    assert_eq!(deleted[0].open_runs, std::slice::from_ref(&held.id));
+    assert_eq!(deleted[0].open_runs, std::slice::from_ref(&leased.id));
     assert_eq!(on.run(&waiting).await.state, RunState::Cancelled);
-    assert_eq!(on.run(&held).await.state, RunState::Leased, "its worker may finish it");
+    assert_eq!(on.run(&leased).await.state, RunState::Leased, "the worker may finish the run");
     on.clock.set(NOW.plus_ms(60_000));
     on.rescue().await;
-    assert_eq!(on.run(&held).await.state, RunState::Cancelled, "and is not tried again");
+    assert_eq!(on.run(&leased).await.state, RunState::Cancelled, "the run is not retried");
 }
 
-pub async fn an_end_is_made_at_the_revision_that_was_asked_for(on: &Stage) {
+pub async fn cancel_and_delete_need_the_given_revision(on: &Stage) {
     let id = on.submit(every_second()).await;
     on.edit(&id, "new").await;
     for refused in [on.service.cancel(&id, Some(1)).await, on.service.delete_one(&id, Some(1)).await] {
         assert!(matches!(refused, Err(ServiceError::RevisionMoved(2))), "{refused:?}");
     }
     assert_eq!(on.service.cancel(&id, Some(2)).await.unwrap().task.state, TaskState::Cancelled);
-    assert_eq!(on.service.cancel(&id, Some(2)).await.unwrap().task.rev, 2, "sent again");
+    assert_eq!(on.service.cancel(&id, Some(2)).await.unwrap().task.rev, 2, "a repeated request succeeds");
     assert_eq!(on.service.delete_one(&id, Some(2)).await.unwrap().task.state, TaskState::Cancelled);
     let again = on.service.delete_one(&id, Some(2)).await;
     assert!(matches!(again, Err(ServiceError::NotFound)), "{again:?}");
 }
 
-pub async fn an_end_that_an_edit_overtakes_is_refused(on: &Stage) {
+pub async fn cancel_and_delete_are_refused_after_a_concurrent_edit(on: &Stage) {
     let id = on.submit(every_second()).await;
     let before = || Pause::Before("cancel_tasks");
     let cancel = async |service: &Service| service.cancel(&id, Some(1)).await;
-    let refused = on.with_a_pause(before(), cancel, async { drop(on.edit(&id, "new").await) }).await;
+    let refused = on.with_interleaved(before(), cancel, async { drop(on.edit(&id, "new").await) }).await;
     assert!(matches!(refused, Err(ServiceError::RevisionMoved(2))), "{refused:?}");
     let delete = async |service: &Service| service.delete_one(&id, Some(2)).await;
-    let refused = on.with_a_pause(before(), delete, async { drop(on.edit(&id, "newer").await) }).await;
+    let refused = on.with_interleaved(before(), delete, async { drop(on.edit(&id, "newer").await) }).await;
     assert!(matches!(refused, Err(ServiceError::RevisionMoved(3))), "{refused:?}");
     let task = on.store.task(&id).await.unwrap().unwrap();
     assert_eq!((task.state, task.data.as_str(), task.hidden), (TaskState::Active, "newer", false));
     let any = async |service: &Service| service.cancel(&id, None).await;
-    let ended = on.with_a_pause(before(), any, async { drop(on.edit(&id, "newest").await) }).await.unwrap();
-    assert_eq!((ended.task.state, ended.task.rev), (TaskState::Cancelled, 4), "at whatever revision it is");
+    let ended =
+        on.with_interleaved(before(), any, async { drop(on.edit(&id, "newest").await) }).await.unwrap();
+    assert_eq!(
+        (ended.task.state, ended.task.rev),
+        (TaskState::Cancelled, 4),
+        "without a revision, the cancel succeeds"
+    );
 }
 
-pub async fn a_dead_run_is_brought_back_for_one_more_attempt(on: &Stage) {
+pub async fn a_redriven_run_gets_one_more_attempt(on: &Stage) {
     let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
     let id = on.submit(Submission { retry: Some(once), ..Submission::named("a", "x") }).await;
     let run = on.fire(&id).await;
     let failed = Outcome::Failed { retry_after_ms: None };
-    let held = lease(on, "w", 1).await;
-    on.service.report(&run.id, &report(&held[0], failed.clone())).await.unwrap();
+    let leased = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&leased[0], failed.clone())).await.unwrap();
     let dead = on.run(&run).await;
     assert_eq!((dead.state, dead.reason.as_deref()), (RunState::Dead, Some("failed (attempt 1 of 1)")));
 
     assert_eq!(on.service.retry_run(&run.id).await.unwrap().state, RunState::Retrying);
     on.rescue().await;
-    let held = lease(on, "w", 1).await;
-    assert_eq!((held[0].attempt, &held[0].id), (2, &run.id));
-    on.service.report(&run.id, &report(&held[0], failed)).await.unwrap();
-    assert_eq!(on.run(&run).await.state, RunState::Dead, "one more and no further");
+    let leased = lease(on, "w", 1).await;
+    assert_eq!((leased[0].attempt, &leased[0].id), (2, &run.id));
+    on.service.report(&run.id, &report(&leased[0], failed)).await.unwrap();
+    assert_eq!(on.run(&run).await.state, RunState::Dead, "one more attempt only");
     on.service.retry_run(&run.id).await.unwrap();
     on.rescue().await;
     let refused = on.service.retry_run(&run.id).await;
@@ -214,11 +222,11 @@ pub async fn a_dead_run_is_brought_back_for_one_more_attempt(on: &Stage) {
     assert!(matches!(on.service.retry_run(&run.id).await, Err(ServiceError::Over(_))));
 }
 
-pub async fn a_run_that_is_called_off_refuses_its_outcome(on: &Stage) {
+pub async fn a_cancelled_run_refuses_its_outcome(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
+    let leased = lease(on, "w", 1).await;
     assert_eq!(on.service.cancel_run(&run.id).await.unwrap().state, RunState::Cancelled);
-    let done = Report { outcome: Outcome::Succeeded { result: None }, ..report(&held[0], Outcome::Dead) };
+    let done = Report { outcome: Outcome::Succeeded { result: None }, ..report(&leased[0], Outcome::Dead) };
     let refused = on.service.report(&run.id, &done).await;
     assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
     assert!(matches!(on.service.cancel_run(&run.id).await, Err(ServiceError::RunState(RunState::Cancelled))));

@@ -1,4 +1,4 @@
-//! A call of the store that is held up, so that something else can happen before it, or before it is answered.
+//! Blocks a call of the store, so that another change can happen before the call or before its answer.
 
 use std::sync::Arc;
 
@@ -16,33 +16,33 @@ use tokio_util::sync::CancellationToken;
 use super::Stage;
 use crate::store::samples::unique;
 
-/// Where the call is held up.
+/// Point at which the call is blocked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
-    /// Before its effect.
+    /// Before the effect of the call.
     Before(&'static str),
-    /// After its effect, and before its answer.
+    /// After the effect of the call, and before its answer.
     After(&'static str),
 }
 
-struct Held {
+struct Gate {
     at: Pause,
     reached: Notify,
-    go_on: Notify,
+    release: Notify,
 }
 
-impl Held {
+impl Gate {
     async fn pass(&self, here: Pause) -> Result<()> {
         if here == self.at {
             self.reached.notify_one();
-            self.go_on.notified().await;
+            self.release.notified().await;
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl Plan for Held {
+impl Plan for Gate {
     async fn request(&self, call: &'static str) -> Result<()> {
         self.pass(Pause::Before(call)).await
     }
@@ -57,33 +57,34 @@ impl Plan for Held {
 }
 
 impl Stage {
-    /// Has another node carry a command out, and `meanwhile` when it has come to `pause` for the first time.
+    /// Executes a command on another node, and `meanwhile` when the command reaches `at` for the first
+    /// time.
     pub async fn with_a_pause<T>(
         &self,
         at: Pause,
         command: impl AsyncFn(&Service) -> T,
         meanwhile: impl Future<Output = ()>,
     ) -> T {
-        let held = Arc::new(Held { at, reached: Notify::new(), go_on: Notify::new() });
-        let service = self.held_up(&held);
+        let gate = Arc::new(Gate { at, reached: Notify::new(), release: Notify::new() });
+        let service = self.blocked_service(&gate);
         let other = async {
-            held.reached.notified().await;
+            gate.reached.notified().await;
             meanwhile.await;
             loop {
-                held.go_on.notify_one();
-                held.reached.notified().await;
+                gate.release.notify_one();
+                gate.reached.notified().await;
             }
         };
         tokio::select! {
             answer = command(&service) => answer,
-            () = other => unreachable!("it lets every further call pass"),
+            () = other => unreachable!("every further call is released"),
         }
     }
 
-    fn held_up(&self, held: &Arc<Held>) -> Service {
+    fn blocked_service(&self, gate: &Arc<Gate>) -> Service {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let ports = Ports {
-            store: Arc::new(Faulty::new(Arc::clone(&self.store), held.clone())),
+            store: Arc::new(Faulty::new(Arc::clone(&self.store), gate.clone())),
             lock: Arc::new(LocalLock::new(Arc::clone(&clock))),
             records: Arc::new(MemoryRecords::default()),
             clock,

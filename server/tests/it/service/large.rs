@@ -1,4 +1,4 @@
-//! Commands on more bytes than a store reads at a time.
+//! Commands on more bytes than a store reads at once.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use taskcenter_server::core::submission::Submission;
 use super::Stage;
 use crate::store::lists::{LARGE, large_data};
 
-pub async fn a_name_is_deleted_to_its_last_task_however_large_they_are(on: &Stage) {
+pub async fn delete_by_name_deletes_every_task_even_if_all_are_large(on: &Stage) {
     let [count, _] = LARGE;
     let mut ids = BTreeSet::new();
     for n in 0..count {

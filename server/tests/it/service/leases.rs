@@ -1,4 +1,4 @@
-//! What workers do: take, keep, settle.
+//! Lease, renew and settle.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -32,52 +32,52 @@ fn done() -> Outcome {
 pub async fn a_run_goes_to_one_worker(on: &Stage) {
     let run = on.ready("a").await;
     let other = LeaseTerms { queues: vec!["b".to_owned()], ..terms("other", 1) };
-    assert!(on.service.lease(&other).await.unwrap().is_empty(), "that queue is empty");
-    let held = lease(on, "first", 5).await;
-    assert_eq!(held.len(), 1);
-    assert_eq!((&held[0].id, held[0].holder.as_str(), held[0].claim), (&run.id, "first", 2));
-    assert_eq!(held[0].attention_at, Some(NOW.plus_ms(LEASE_MS)));
-    assert_ne!(held[0].token, run.token);
+    assert!(on.service.lease(&other).await.unwrap().is_empty(), "the other queue is empty");
+    let leased = lease(on, "first", 5).await;
+    assert_eq!(leased.len(), 1);
+    assert_eq!((&leased[0].id, leased[0].holder.as_str(), leased[0].claim), (&run.id, "first", 2));
+    assert_eq!(leased[0].attention_at, Some(NOW.plus_ms(LEASE_MS)));
+    assert_ne!(leased[0].token, run.token);
     assert!(lease(on, "second", 5).await.is_empty());
 }
 
 pub async fn many_workers_never_share_a_run(on: &Stage) {
     let runs = join_all((0..300).map(|_| on.ready("crowd"))).await;
-    let mut taken: Vec<RunId> = Vec::new();
-    while taken.len() < runs.len() {
+    let mut leased: Vec<RunId> = Vec::new();
+    while leased.len() < runs.len() {
         let workers = (0..10).map(|worker| async move { lease(on, &worker.to_string(), 7).await });
         let round: Vec<Run> = join_all(workers).await.into_iter().flatten().collect();
-        assert!(!round.is_empty(), "{} are left", runs.len() - taken.len());
-        taken.extend(round.into_iter().map(|run| run.id));
+        assert!(!round.is_empty(), "{} runs are left", runs.len() - leased.len());
+        leased.extend(round.into_iter().map(|run| run.id));
     }
-    let distinct: HashSet<&RunId> = taken.iter().collect();
-    assert_eq!((taken.len(), distinct.len()), (300, 300));
+    let distinct: HashSet<&RunId> = leased.iter().collect();
+    assert_eq!((leased.len(), distinct.len()), (300, 300));
 }
 
-pub async fn a_worker_that_waits_is_woken(on: &Stage) {
+pub async fn a_waiting_worker_is_woken(on: &Stage) {
     let terms = LeaseTerms { queues: vec!["a".to_owned()], wait: Duration::from_mins(1), ..terms("w", 1) };
-    let (held, run) = tokio::join!(on.service.lease(&terms), on.ready("a"));
-    assert_eq!(held.unwrap()[0].id, run.id);
+    let (leased, run) = tokio::join!(on.service.lease(&terms), on.ready("a"));
+    assert_eq!(leased.unwrap()[0].id, run.id);
     on.node.shutdown.cancel();
-    assert!(on.service.lease(&terms).await.unwrap().is_empty(), "a node that stops holds nobody up");
+    assert!(on.service.lease(&terms).await.unwrap().is_empty(), "a stopping node answers immediately");
 }
 
 pub async fn an_outcome_is_kept_with_its_result(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
-    on.service.report(&run.id, &report(&held[0], done())).await.unwrap();
+    let leased = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&leased[0], done())).await.unwrap();
     let ended = on.run(&run).await;
     assert_eq!((ended.state, ended.result.as_deref()), (RunState::Succeeded, Some("{\"total\":42}")));
     assert_eq!((ended.ended_at, ended.attention_at), (Some(NOW), None));
 }
 
-pub async fn an_outcome_sent_again_is_answered_like_the_first(on: &Stage) {
+pub async fn a_repeated_outcome_is_answered_like_the_first(on: &Stage) {
     for outcome in [done(), Outcome::Failed { retry_after_ms: Some(5) }, Outcome::Dead, Outcome::Skipped] {
         on.ready("a").await;
-        let held = lease(on, "w", 1).await;
-        let word = report(&held[0], outcome);
-        let first = on.service.report(&held[0].id, &word).await.unwrap();
-        assert_eq!(on.service.report(&held[0].id, &word).await.unwrap(), first);
+        let leased = lease(on, "w", 1).await;
+        let report = report(&leased[0], outcome);
+        let first = on.service.report(&leased[0].id, &report).await.unwrap();
+        assert_eq!(on.service.report(&leased[0].id, &report).await.unwrap(), first);
     }
 }
 
@@ -88,8 +88,8 @@ pub async fn a_stale_worker_changes_nothing(on: &Stage) {
     on.rescue().await;
     let second = lease(on, "second", 1).await;
     assert_eq!(second[0].id, run.id);
-    for word in [report(&first[0], done()), Report { attempt: 2, ..report(&first[0], done()) }] {
-        let refused = on.service.report(&run.id, &word).await;
+    for report in [report(&first[0], done()), Report { attempt: 2, ..report(&first[0], done()) }] {
+        let refused = on.service.report(&run.id, &report).await;
         assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
     }
     let held = Held { run_id: run.id.clone(), attempt: 1, token: first[0].token.clone() };
@@ -98,7 +98,7 @@ pub async fn a_stale_worker_changes_nothing(on: &Stage) {
     assert_eq!(on.run(&run).await, second[0]);
 }
 
-pub async fn a_lease_that_ran_out_is_another_attempt(on: &Stage) {
+pub async fn an_expired_lease_starts_another_attempt(on: &Stage) {
     let run = on.ready("a").await;
     lease(on, "lost", 1).await;
     on.clock.set(NOW.plus_ms(LEASE_MS - 1));
@@ -111,74 +111,74 @@ pub async fn a_lease_that_ran_out_is_another_attempt(on: &Stage) {
     assert_eq!(again.reason.as_deref(), Some("the worker's lease expired"));
 }
 
-pub async fn a_renewed_lease_does_not_run_out(on: &Stage) {
+pub async fn a_renewed_lease_does_not_expire(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
-    let mine = Held { run_id: run.id.clone(), attempt: 1, token: held[0].token.clone() };
-    let unknown = Held { run_id: RunId::from_text("nobody"), attempt: 1, token: "t".to_owned() };
+    let leased = lease(on, "w", 1).await;
+    let held = Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone() };
+    let unknown = Held { run_id: RunId::from_text("unknown"), attempt: 1, token: "t".to_owned() };
     on.clock.set(NOW.plus_ms(LEASE_MS - 1));
-    let answers = on.service.renew(&[mine.clone(), unknown.clone(), unknown, mine], LEASE_MS).await.unwrap();
+    let answers = on.service.renew(&[held.clone(), unknown.clone(), unknown, held], LEASE_MS).await.unwrap();
     let until = NOW.plus_ms(2 * LEASE_MS - 1);
     assert_eq!(answers[0].as_ref().unwrap(), &until);
     assert!(answers[1..3].iter().all(|answer| matches!(answer, Err(ServiceError::NotFound))), "{answers:?}");
-    assert_eq!(answers[3].as_ref().unwrap(), &until, "named twice");
+    assert_eq!(answers[3].as_ref().unwrap(), &until, "the run is in the request twice");
     on.clock.set(NOW.plus_ms(LEASE_MS + 5));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Leased);
 }
 
-pub async fn a_released_run_is_ready_at_once_and_counts_no_attempt(on: &Stage) {
+pub async fn a_released_run_is_ready_immediately_and_counts_no_attempt(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
-    on.service.report(&run.id, &report(&held[0], Outcome::Released)).await.unwrap();
+    let leased = lease(on, "w", 1).await;
+    on.service.report(&run.id, &report(&leased[0], Outcome::Released)).await.unwrap();
     let again = lease(on, "other", 1).await;
     assert_eq!((&again[0].id, again[0].attempt), (&run.id, 1));
 }
 
 pub async fn a_failed_attempt_waits_for_its_pause(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
+    let leased = lease(on, "w", 1).await;
     let failed = Outcome::Failed { retry_after_ms: Some(5_000) };
-    on.service.report(&run.id, &report(&held[0], failed)).await.unwrap();
+    on.service.report(&run.id, &report(&leased[0], failed)).await.unwrap();
     on.rescue().await;
-    assert!(lease(on, "w", 1).await.is_empty(), "too soon");
+    assert!(lease(on, "w", 1).await.is_empty(), "the pause is not over");
     on.clock.set(NOW.plus_ms(5_000));
     on.rescue().await;
     let again = lease(on, "w", 1).await;
     assert_eq!((&again[0].id, again[0].attempt), (&run.id, 2));
 }
 
-pub async fn outcomes_come_in_batches_and_are_answered_one_by_one(on: &Stage) {
+pub async fn each_outcome_of_a_batch_has_its_own_answer(on: &Stage) {
     join_all((0..3).map(|_| on.ready("batch"))).await;
-    let held = lease(on, "w", 3).await;
-    let said = |run: &Run, outcome| (run.id.clone(), report(run, outcome));
-    let words = [
-        said(&held[0], done()),
-        (held[1].id.clone(), Report { token: "another".to_owned(), ..report(&held[1], done()) }),
-        (RunId::from_text("nobody"), report(&held[1], done())),
-        said(&held[2], Outcome::Dead),
-        said(&held[0], done()),
-        said(&held[0], Outcome::Dead),
+    let leased = lease(on, "w", 3).await;
+    let outcome = |run: &Run, outcome| (run.id.clone(), report(run, outcome));
+    let outcomes = [
+        outcome(&leased[0], done()),
+        (leased[1].id.clone(), Report { token: "another".to_owned(), ..report(&leased[1], done()) }),
+        (RunId::from_text("unknown"), report(&leased[1], done())),
+        outcome(&leased[2], Outcome::Dead),
+        outcome(&leased[0], done()),
+        outcome(&leased[0], Outcome::Dead),
     ];
-    let answers = on.service.settle(&words).await.unwrap();
+    let answers = on.service.settle(&outcomes).await.unwrap();
     let states: Vec<Option<RunState>> =
         answers.iter().map(|answer| answer.as_ref().ok().map(|run| run.state)).collect();
     let (done, dead) = (Some(RunState::Succeeded), Some(RunState::Dead));
     assert_eq!(states, [done, None, None, dead, done, None]);
     assert!(matches!(answers[2], Err(ServiceError::NotFound)));
-    assert!(matches!(answers[5], Err(ServiceError::Stale(_))), "it has succeeded");
+    assert!(matches!(answers[5], Err(ServiceError::Stale(_))), "the run has succeeded");
 }
 
-pub async fn a_hand_over_may_shorten_a_lease_and_a_renewal_may_not(on: &Stage) {
+pub async fn a_hand_over_can_shorten_a_lease_and_a_renewal_cannot(on: &Stage) {
     let run = on.ready("a").await;
-    let held = lease(on, "w", 1).await;
-    let mine = [Held { run_id: run.id.clone(), attempt: 1, token: held[0].token.clone() }];
-    let renewed = on.service.renew(&mine, 5_000).await.unwrap();
+    let leased = lease(on, "w", 1).await;
+    let held = [Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone() }];
+    let renewed = on.service.renew(&held, 5_000).await.unwrap();
     assert_eq!(renewed[0].as_ref().unwrap(), &NOW.plus_ms(LEASE_MS));
-    let handed_over = on.service.hand_over(&mine, 5_000).await.unwrap();
+    let handed_over = on.service.hand_over(&held, 5_000).await.unwrap();
     assert_eq!(handed_over[0].as_ref().unwrap(), &NOW.plus_ms(5_000));
     on.clock.set(NOW.plus_ms(5_000));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Ready);
-    assert!(matches!(on.service.hand_over(&mine, 5_000).await.unwrap()[0], Err(ServiceError::Stale(_))));
+    assert!(matches!(on.service.hand_over(&held, 5_000).await.unwrap()[0], Err(ServiceError::Stale(_))));
 }

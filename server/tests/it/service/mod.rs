@@ -1,14 +1,14 @@
-//! The commands and the rescue loop, on every store: what a person does to tasks and runs, and what workers do.
+//! Commands of users and workers, and the rescue loop, on every store.
 
-mod change;
-mod held;
+mod commands;
+mod idempotency;
+mod interleaving;
 mod large;
-mod once;
-mod open;
+mod leases;
+mod open_runs;
 mod permissions;
 mod triggers;
 mod users;
-mod work;
 
 use std::sync::Arc;
 
@@ -27,31 +27,31 @@ use taskcenter_server::ports::{Advance, Clock, Lock, Records, Store};
 
 use crate::store::samples::unique;
 
-/// Long past for the stores' own clocks, so that whatever is due here is due for them.
+/// Long past for the clocks of the stores, so that all moments of the tests are due there.
 pub const NOW: Moment = Moment::from_sec(1_000_000_000);
 
-/// A node without its loops: each is turned by hand.
+/// Node whose loops run only when the test calls them.
 pub struct Stage {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub node: Node,
-    /// The commands with all rights.
+    /// Service handle with all rights.
     pub service: Service,
-    /// The commands as they are without a caller.
+    /// Service handle without a caller.
     pub unbound: Service,
 }
 
 impl Stage {
     pub fn on(store: Arc<dyn Store>, records: Arc<dyn Records>) -> Self {
-        Self::set(store, records, Settings::default())
+        Self::with_settings(store, records, Settings::default())
     }
 
-    /// A node that is set like this.
-    pub fn set(store: Arc<dyn Store>, records: Arc<dyn Records>, settings: Settings) -> Self {
+    /// Creates a node with these settings.
+    pub fn with_settings(store: Arc<dyn Store>, records: Arc<dyn Records>, settings: Settings) -> Self {
         let access = AccessSettings { trusted: vec!["10.1.0.0/16".to_owned()], ..AccessSettings::default() };
         let clock = Arc::new(ManualClock::new(NOW));
-        let of_node: Arc<dyn Clock> = clock.clone();
-        let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&of_node)));
+        let node_clock: Arc<dyn Clock> = clock.clone();
+        let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&node_clock)));
         let ids = Arc::new(Ids::new(unique() as u64));
         let node = Node::new(
             "node",
@@ -59,12 +59,12 @@ impl Stage {
                 store: Arc::clone(&store),
                 bus: Arc::new(NoBus),
                 lock: Arc::clone(&lock),
-                clock: Arc::clone(&of_node),
+                clock: Arc::clone(&node_clock),
             },
             Arc::clone(&ids),
             settings.clone(),
         );
-        let ports = Ports { store: Arc::clone(&store), records, lock, clock: of_node, has_bus: false };
+        let ports = Ports { store: Arc::clone(&store), records, lock, clock: node_clock, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), settings, shutdown);
         let unbound = service.with_access(access, entropy::fill);
@@ -76,7 +76,7 @@ impl Stage {
         self.service.submit(submission).await.unwrap().id
     }
 
-    /// A one-shot whose run waits in its queue.
+    /// Creates a task whose run is ready in its queue.
     pub async fn ready(&self, name: &str) -> Run {
         let id = self.submit(Submission::named(name, format!("{}", unique()))).await;
         self.fire(&id).await
@@ -103,24 +103,24 @@ impl Stage {
         self.run(&run).await
     }
 
-    /// Gives a task other data, which keeps its place.
+    /// Changes the data of a task.
     pub async fn edit(&self, id: &TaskId, data: &str) -> Changed {
         let task = self.store.task(id).await.unwrap().unwrap();
-        let wish = Submission { data: data.to_owned(), ..definition(&task) };
-        self.service.edit(id, task.rev, wish).await.unwrap()
+        let edited = Submission { data: data.to_owned(), ..definition(&task) };
+        self.service.edit(id, task.rev, edited).await.unwrap()
     }
 
-    /// The run as it is stored now.
+    /// Returns the stored run.
     pub async fn run(&self, run: &Run) -> Run {
         self.store.run(&run.id).await.unwrap().unwrap()
     }
 
-    /// Looks after overdue runs until there are none.
+    /// Rescues all overdue runs.
     pub async fn rescue(&self) {
         while rescue::run_once(&self.node, self.clock.now()).await.unwrap() {}
     }
 
-    /// How many of a task's runs stand in each state.
+    /// Returns the states of the runs of a task.
     pub async fn states(&self, id: &TaskId) -> Vec<RunState> {
         let filter = taskcenter_server::ports::RunFilter { task_id: Some(id.clone()), ..Default::default() };
         let page = taskcenter_server::ports::RunPage { limit: 100, before: None };
@@ -137,54 +137,54 @@ pub async fn on_store(fixture: Box<dyn crate::store::Fixture>, case: impl AsyncF
 
 on_every_store! {
     suite service;
-    change:
-        a_paused_task_keeps_its_place_and_steps_no_further
-        what_passed_while_it_was_paused_is_one_row
-        a_resume_that_broke_off_goes_on_where_its_row_ends
-        an_edit_names_the_runs_that_came_first_and_lets_them_go_on
+    commands:
+        a_paused_task_keeps_its_place_and_does_not_advance
+        the_moments_of_a_pause_become_one_skipped_run
+        an_interrupted_resume_continues_after_its_row
+        an_edit_lists_the_runs_that_fired_before_and_lets_them_continue
         an_edit_of_another_revision_is_refused
-        a_row_that_was_written_before_an_edit_ends_unfired
-        a_cancelled_task_is_seen_and_a_deleted_one_is_not
-        a_delete_calls_off_what_waits_and_names_what_is_held
-        an_end_is_made_at_the_revision_that_was_asked_for
-        an_end_that_an_edit_overtakes_is_refused
-        a_dead_run_is_brought_back_for_one_more_attempt
-        a_run_that_is_called_off_refuses_its_outcome;
+        an_undecided_run_ends_unfired_after_an_edit
+        a_cancelled_task_is_visible_and_a_deleted_one_is_not
+        a_delete_cancels_waiting_runs_and_lists_leased_ones
+        cancel_and_delete_need_the_given_revision
+        cancel_and_delete_are_refused_after_a_concurrent_edit
+        a_redriven_run_gets_one_more_attempt
+        a_cancelled_run_refuses_its_outcome;
     large:
-        a_name_is_deleted_to_its_last_task_however_large_they_are;
-    once:
-        a_request_sent_again_names_the_same_tasks
-        a_request_that_broke_off_is_completed
-        a_key_with_another_request_is_refused
-        one_bad_task_of_a_batch_is_its_own_business
-        a_request_sent_again_is_not_judged_again;
-    open:
-        an_answer_names_some_of_very_many_open_runs
-        a_delete_calls_off_what_waits_however_much_it_is
-        every_revision_with_an_open_run_is_kept;
+        delete_by_name_deletes_every_task_even_if_all_are_large;
+    idempotency:
+        a_repeated_request_returns_the_same_tasks
+        an_interrupted_request_is_completed
+        a_key_of_another_request_is_refused
+        an_invalid_task_does_not_affect_the_rest_of_its_batch
+        a_repeated_request_is_not_validated_again;
+    open_runs:
+        an_answer_lists_a_limited_number_of_open_runs
+        a_delete_cancels_any_number_of_waiting_runs
+        past_revisions_with_open_runs_are_kept;
     triggers:
-        a_triggered_run_fires_whatever_the_schedule_says
-        a_trigger_that_a_delete_overtook_does_not_fire
-        a_triggered_run_is_named_by_every_change_that_follows
-        a_further_attempt_is_named_by_the_change_that_follows
-        a_trigger_sent_again_fires_once
-        a_trigger_sent_again_after_a_change_fires_once
-        a_trigger_that_an_edit_overtakes_fires_the_new_definition
-        a_trigger_that_was_handed_over_before_an_edit_is_not_made_twice
-        a_run_that_the_broker_refused_is_brought_back_after_an_edit;
+        a_triggered_run_fires_outside_the_schedule
+        a_triggered_run_does_not_fire_after_a_delete
+        every_later_change_lists_an_open_triggered_run
+        a_later_change_lists_a_run_in_a_further_attempt
+        a_repeated_trigger_fires_once
+        a_repeated_trigger_after_a_change_fires_once
+        a_trigger_during_an_edit_fires_the_new_definition
+        a_trigger_that_was_handed_over_before_an_edit_creates_no_second_run
+        a_run_that_the_broker_refused_can_be_redriven_after_an_edit;
     users:
-        another_password_ends_every_session_however_many_there_are;
-    work:
+        a_new_password_ends_any_number_of_sessions;
+    leases:
         a_run_goes_to_one_worker
         many_workers_never_share_a_run
-        a_worker_that_waits_is_woken
+        a_waiting_worker_is_woken
         an_outcome_is_kept_with_its_result
-        an_outcome_sent_again_is_answered_like_the_first
+        a_repeated_outcome_is_answered_like_the_first
         a_stale_worker_changes_nothing
-        a_lease_that_ran_out_is_another_attempt
-        a_renewed_lease_does_not_run_out
-        a_hand_over_may_shorten_a_lease_and_a_renewal_may_not
-        a_released_run_is_ready_at_once_and_counts_no_attempt
+        an_expired_lease_starts_another_attempt
+        a_renewed_lease_does_not_expire
+        a_hand_over_can_shorten_a_lease_and_a_renewal_cannot
+        a_released_run_is_ready_immediately_and_counts_no_attempt
         a_failed_attempt_waits_for_its_pause
-        outcomes_come_in_batches_and_are_answered_one_by_one;
+        each_outcome_of_a_batch_has_its_own_answer;
 }

@@ -1,4 +1,4 @@
-//! Tasks with very many open runs.
+//! Tasks with many open runs.
 
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
@@ -11,7 +11,8 @@ fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
 }
 
-/// A task with more open runs than an answer names, and than one page has: half wait in their queue, half are held by a worker.
+/// Creates a task with more open runs than an answer lists and than a page has. Half of them wait in
+/// their queue, half are leased.
 async fn with_many_open_runs(on: &Stage) -> TaskId {
     let id = on.submit(every_second()).await;
     let task = on.store.task(&id).await.unwrap().unwrap();
@@ -34,17 +35,17 @@ async fn count(on: &Stage, id: &TaskId, state: RunState) -> usize {
     on.store.list_runs(&filter, &RunPage { limit: 10_000, before: None }).await.unwrap().len()
 }
 
-pub async fn an_answer_names_some_of_very_many_open_runs(on: &Stage) {
+pub async fn an_answer_lists_a_limited_number_of_open_runs(on: &Stage) {
     let id = with_many_open_runs(on).await;
-    let held = on.service.pause(&id, None).await.unwrap();
-    assert_eq!((held.open_runs.len(), held.more_open_runs), (MAX_OPEN_RUNS, true));
+    let paused = on.service.pause(&id, None).await.unwrap();
+    assert_eq!((paused.open_runs.len(), paused.more_open_runs), (MAX_OPEN_RUNS, true));
     let few = on.submit(Submission { data: "few".to_owned(), ..every_second() }).await;
     let run = on.fire(&few).await;
-    let held = on.service.pause(&few, None).await.unwrap();
-    assert_eq!((held.open_runs, held.more_open_runs), (vec![run.id], false));
+    let paused = on.service.pause(&few, None).await.unwrap();
+    assert_eq!((paused.open_runs, paused.more_open_runs), (vec![run.id], false));
 }
 
-pub async fn a_delete_calls_off_what_waits_however_much_it_is(on: &Stage) {
+pub async fn a_delete_cancels_any_number_of_waiting_runs(on: &Stage) {
     let id = with_many_open_runs(on).await;
     let deleted = on.service.delete(std::slice::from_ref(&id)).await.unwrap().remove(0);
     assert_eq!((deleted.open_runs.len(), deleted.more_open_runs), (MAX_OPEN_RUNS, true));
@@ -56,18 +57,18 @@ pub async fn a_delete_calls_off_what_waits_however_much_it_is(on: &Stage) {
     );
 }
 
-pub async fn every_revision_with_an_open_run_is_kept(on: &Stage) {
+pub async fn past_revisions_with_open_runs_are_kept(on: &Stage) {
     let id = on.submit(every_second()).await;
     let mut runs = Vec::new();
-    // From a revision of one digit to one of two: ids sort as texts.
+    // Revisions with one and two digits, because ids sort as text.
     for rev in 1..=12 {
         let task = on.store.task(&id).await.unwrap().unwrap();
         let due = task.next_due_at.unwrap();
         let run = Run::firing(&task, due, "dead", "token".to_owned(), NOW.plus_ms(10_000));
         on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
         let next_due_at = Some(due.plus_ms(1_000));
-        let step = Advance { task_id: id.clone(), rev, due, last_due_at: due, next_due_at, fires: true };
-        assert_eq!(on.store.advance_tasks(&[step]).await.unwrap(), [true]);
+        let advance = Advance { task_id: id.clone(), rev, due, last_due_at: due, next_due_at, fires: true };
+        assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
         runs.push(run);
         on.service.trigger(&id, None).await.unwrap();
         on.edit(&id, &format!("data {rev}")).await;
@@ -78,7 +79,7 @@ pub async fn every_revision_with_an_open_run_is_kept(on: &Stage) {
     on.clock.set(NOW.plus_ms(60_000));
     on.rescue().await;
     for run in &runs {
-        assert_eq!(on.run(run).await.state, RunState::Ready, "{}: it was decided", run.id);
+        assert_eq!(on.run(run).await.state, RunState::Ready, "{}: the moment was decided", run.id);
     }
     on.service.delete(std::slice::from_ref(&id)).await.unwrap();
     assert_eq!(on.store.task(&id).await.unwrap().unwrap().state, TaskState::Cancelled);

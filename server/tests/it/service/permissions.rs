@@ -38,7 +38,7 @@ const WITHOUT_RIGHTS: [&str; 10] = [
 /// Checks a token, so it cannot require one.
 const ADMISSION: &str = "admit";
 
-/// A stage with a task, a run in a worker's hands, a user, a service and a token.
+/// Stage with a task, a ready run, a user, a callback service, a token and a record.
 struct Filled {
     stage: Stage,
     run: Run,
@@ -201,7 +201,7 @@ async fn each_command_requires_its_scope() {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_limited_to_tags_is_refused_where_the_limit_cannot_be_applied() {
+async fn a_limited_caller_is_refused_by_commands_that_cannot_apply_the_limit() {
     let Filled { stage, run } = Filled::open().await;
     let service = stage.service.for_caller(with_grant(&[Admin], &["mail"]));
     for call in call_all(&service, &run).await {

@@ -1,4 +1,4 @@
-//! Fires by hand, and runs that are brought back by hand: what a change of their task means for them.
+//! Triggered and redriven runs, and changes of their tasks.
 
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
@@ -7,7 +7,7 @@ use taskcenter_server::core::task_change::CannotChange;
 use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId, TaskState};
 use taskcenter_server::engine::service::{IdempotencyKey, Service, ServiceError};
 
-use super::held::Pause;
+use super::interleaving::Pause;
 use super::{NOW, Stage};
 
 fn every_second() -> Submission {
@@ -22,9 +22,9 @@ async fn edit(on: &Stage, id: &TaskId, data: &str) -> Vec<RunId> {
     on.edit(id, data).await.open_runs
 }
 
-pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
-    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
-    let id = on.submit(far).await;
+pub async fn a_triggered_run_fires_outside_the_schedule(on: &Stage) {
+    let later = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("later", "data") };
+    let id = on.submit(later).await;
     on.service.pause(&id, None).await.unwrap();
     let run = on.service.trigger(&id, None).await.unwrap();
     on.rescue().await;
@@ -34,11 +34,11 @@ pub async fn a_triggered_run_fires_whatever_the_schedule_says(on: &Stage) {
     assert_eq!(
         (task.fired_count, task.next_due_at),
         (0, Some(NOW.plus_ms(86_400_000))),
-        "it counts for nothing"
+        "a trigger does not change the schedule"
     );
 }
 
-pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
+pub async fn a_triggered_run_does_not_fire_after_a_delete(on: &Stage) {
     let id = on.submit(every_second()).await;
     let run = on.service.trigger(&id, None).await.unwrap();
     on.service.delete(std::slice::from_ref(&id)).await.unwrap();
@@ -52,7 +52,7 @@ pub async fn a_trigger_that_a_delete_overtook_does_not_fire(on: &Stage) {
     assert_eq!(CannotChange::Over(TaskState::Cancelled).to_string(), "the task is cancelled");
 }
 
-pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
+pub async fn a_repeated_trigger_fires_once(on: &Stage) {
     let id = on.submit(every_second()).await;
     let first = on.service.trigger(&id, Some(key(&id))).await.unwrap();
     on.rescue().await;
@@ -63,22 +63,26 @@ pub async fn a_trigger_sent_again_fires_once(on: &Stage) {
     assert_eq!(on.states(&id).await.len(), 2, "without a key each call is another fire");
 }
 
-pub async fn a_triggered_run_is_named_by_every_change_that_follows(on: &Stage) {
-    let far = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("far", "data") };
-    let id = on.submit(far).await;
+pub async fn every_later_change_lists_an_open_triggered_run(on: &Stage) {
+    let later = Submission { start_at: Some(NOW.plus_ms(86_400_000)), ..Submission::named("later", "data") };
+    let id = on.submit(later).await;
     let mut run = on.service.trigger(&id, None).await.unwrap();
-    let named = [run.id.clone()];
-    assert_eq!(edit(on, &id, "new").await, named, "a node may have read the task before");
-    // It has, and is sending the message.
+    let listed = [run.id.clone()];
+    assert_eq!(edit(on, &id, "new").await, listed, "a node may have read the task before the edit");
+    // A node has read the task, and sends the message.
     run.claim("another node", NOW.plus_ms(10_000));
     assert_eq!(on.store.update_runs(&[run]).await.unwrap(), [true]);
-    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named);
-    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, named, "it is paused already");
-    assert_eq!(on.service.resume(&id, None).await.unwrap().open_runs, named);
-    assert_eq!(on.service.cancel(&id, None).await.unwrap().open_runs, named);
+    assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, listed);
+    assert_eq!(
+        on.service.pause(&id, None).await.unwrap().open_runs,
+        listed,
+        "a second pause lists the run too"
+    );
+    assert_eq!(on.service.resume(&id, None).await.unwrap().open_runs, listed);
+    assert_eq!(on.service.cancel(&id, None).await.unwrap().open_runs, listed);
 }
 
-/// The first attempt went over the bus, to a broker that would not have it.
+/// Inserts a run whose first attempt the broker refused.
 async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
     let task = on.store.task(id).await.unwrap().unwrap();
     let due = task.next_due_at.unwrap();
@@ -98,12 +102,12 @@ async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
     run
 }
 
-pub async fn a_further_attempt_is_named_by_the_change_that_follows(on: &Stage) {
+pub async fn a_later_change_lists_a_run_in_a_further_attempt(on: &Stage) {
     let id = on.submit(every_second()).await;
     let often = RetryPolicy { max_attempts: 9, backoff_ms: 1, max_backoff_ms: 1 };
     let run = refused(on, &id, often).await;
     edit(on, &id, "new").await;
-    // A node has read the task, and is sending the second attempt, or waits for its broker.
+    // A node has read the task, and sends the second attempt or waits for the broker.
     let mut again = on.run(&run).await;
     again.start_next_attempt("another token".to_owned()).unwrap();
     again.claim("another node", NOW.plus_ms(10_000));
@@ -112,7 +116,7 @@ pub async fn a_further_attempt_is_named_by_the_change_that_follows(on: &Stage) {
     assert_eq!(on.service.pause(&id, None).await.unwrap().open_runs, [run.id]);
 }
 
-pub async fn a_run_that_the_broker_refused_is_brought_back_after_an_edit(on: &Stage) {
+pub async fn a_run_that_the_broker_refused_can_be_redriven_after_an_edit(on: &Stage) {
     let id = on.submit(every_second()).await;
     let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
     let run = refused(on, &id, once).await;
@@ -124,10 +128,10 @@ pub async fn a_run_that_the_broker_refused_is_brought_back_after_an_edit(on: &St
     let again = on.run(&run).await;
     let why = again.reason.unwrap_or_default();
     assert_eq!((again.state, again.attempt), (RunState::Retrying, 2), "{why}");
-    assert!(why.starts_with("bus refused"), "it went out once more: {why}");
+    assert!(why.starts_with("bus refused"), "the run was sent once more: {why}");
 }
 
-pub async fn a_trigger_sent_again_after_a_change_fires_once(on: &Stage) {
+pub async fn a_repeated_trigger_after_a_change_fires_once(on: &Stage) {
     let id = on.submit(every_second()).await;
     let first = on.service.trigger(&id, Some(key(&id))).await.unwrap();
     on.rescue().await;
@@ -136,28 +140,39 @@ pub async fn a_trigger_sent_again_after_a_change_fires_once(on: &Stage) {
     assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, first.id);
     assert_eq!(on.states(&id).await, [RunState::Ready]);
     on.service.cancel(&id, None).await.unwrap();
-    assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, first.id, "as before");
-    assert!(matches!(on.service.trigger(&id, None).await, Err(ServiceError::Over(_))), "a fire of its own");
+    assert_eq!(
+        on.service.trigger(&id, Some(key(&id))).await.unwrap().id,
+        first.id,
+        "the cancel does not change the answer"
+    );
+    assert!(
+        matches!(on.service.trigger(&id, None).await, Err(ServiceError::Over(_))),
+        "a new trigger needs a live task"
+    );
 }
 
-/// A trigger, and what happens between its two looks at the task.
+/// Triggers a task, and executes `meanwhile` between the two reads of the task.
 async fn trigger_around(on: &Stage, id: &TaskId, meanwhile: impl Future<Output = ()>) -> Run {
     let trigger = async |service: &Service| service.trigger(id, Some(key(id))).await.unwrap();
-    on.with_a_pause(Pause::After("insert_runs"), trigger, meanwhile).await
+    on.with_interleaved(Pause::After("insert_runs"), trigger, meanwhile).await
 }
 
-pub async fn a_trigger_that_an_edit_overtakes_fires_the_new_definition(on: &Stage) {
+pub async fn a_trigger_during_an_edit_fires_the_new_definition(on: &Stage) {
     let id = on.submit(every_second()).await;
     let run = trigger_around(on, &id, async { drop(edit(on, &id, "new").await) }).await;
     assert_eq!((run.rev, run.data.as_str()), (2, "new"));
-    assert_eq!(on.service.trigger(&id, Some(key(&id))).await.unwrap().id, run.id, "sent again");
+    assert_eq!(
+        on.service.trigger(&id, Some(key(&id))).await.unwrap().id,
+        run.id,
+        "a repeated trigger returns the same run"
+    );
     on.rescue().await;
     let mut states = on.states(&id).await;
     states.sort_by_key(|state| *state == RunState::Ready);
     assert_eq!(states, [RunState::Cancelled, RunState::Ready]);
 }
 
-pub async fn a_trigger_that_was_handed_over_before_an_edit_is_not_made_twice(on: &Stage) {
+pub async fn a_trigger_that_was_handed_over_before_an_edit_creates_no_second_run(on: &Stage) {
     let id = on.submit(every_second()).await;
     let run = trigger_around(on, &id, async {
         on.rescue().await;
