@@ -35,7 +35,7 @@ fn first(step: &Step, verdict: &mut Verdict) {
         return verdict
             .find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
     }
-    let why = fields_of(step).map_or(Some("there is no such state"), |fields| steps::wrong_begin(&fields));
+    let why = run_fields(step).map_or(Some("there is no such state"), |fields| steps::check_insert(&fields));
     if let Some(why) = why {
         verdict.find(Kind::Illegal, format!("run {run_id} begins as {state}: {why}"));
     }
@@ -48,8 +48,8 @@ fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
         let what = format!("run {run_id}: what stood between version {from} ({was}) and {version} ({state})");
         return verdict.find(Kind::Unseen, what);
     }
-    let why = match (fields_of(before), fields_of(after)) {
-        (Some(before), Some(after)) => steps::wrong_step(&before, &after),
+    let why = match (run_fields(before), run_fields(after)) {
+        (Some(before), Some(after)) => steps::check_update(&before, &after),
         _ => Some("there is no such state"),
     };
     if let Some(why) = why {
@@ -63,7 +63,7 @@ fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
     }
 }
 
-fn fields_of(step: &Step) -> Option<RunFields> {
+fn run_fields(step: &Step) -> Option<RunFields> {
     let Step { state, attempt, claim, version, attention_at, .. } = step;
     let state = serde_json::from_value(state.as_str().into()).ok()?;
     let (attempt, claim, version, attention_at) = (*attempt, *claim, *version, *attention_at);

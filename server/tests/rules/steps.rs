@@ -5,11 +5,11 @@ use taskcenter_server::core::RunState;
 use taskcenter_server::core::run::{RunEvent, transition};
 
 /// The table has no such transition.
-pub const NO_LINE: &str = "a transition that is not in the table";
+pub const NO_TRANSITION: &str = "a transition that is not in the table";
 /// Attempt, claim or version does not change as the transition requires.
-pub const NUMBERS: &str = "a run's numbers are wrong";
+pub const WRONG_COUNTERS: &str = "a run's numbers are wrong";
 /// An ended run has an `attention_at`, or a run that has not ended has none.
-pub const ENDS: &str = "a wrong attention_at";
+pub const WRONG_ATTENTION: &str = "a wrong attention_at";
 
 /// The fields of a run that the checks need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct RunFields {
 }
 
 /// Returns the changes of attempt and claim by an event.
-const fn moves(event: RunEvent) -> (i64, i64) {
+const fn changes_of(event: RunEvent) -> (i64, i64) {
     match event {
         RunEvent::Leased => (0, 1),
         RunEvent::Requeued => (1, 0),
@@ -33,51 +33,52 @@ const fn moves(event: RunEvent) -> (i64, i64) {
 }
 
 /// Returns the error of a new row, if any.
-pub fn wrong_begin(row: &RunFields) -> Option<&'static str> {
+pub fn check_insert(row: &RunFields) -> Option<&'static str> {
     let RunFields { state, attempt, claim, version, .. } = *row;
     if !matches!(state, RunState::Firing | RunState::Skipped) {
-        return Some(NO_LINE);
+        return Some(NO_TRANSITION);
     }
     if (attempt, claim, version) != (1, 1, 1) {
-        return Some(NUMBERS);
+        return Some(WRONG_COUNTERS);
     }
-    (!has_right_attention(row)).then_some(ENDS)
+    (!has_right_attention(row)).then_some(WRONG_ATTENTION)
 }
 
 /// Returns the error of a write that changed `before` to `after`, if any.
-pub fn wrong_step(before: &RunFields, after: &RunFields) -> Option<&'static str> {
-    let lines = lines(before, after);
-    if lines.is_empty() {
-        return Some(NO_LINE);
+pub fn check_update(before: &RunFields, after: &RunFields) -> Option<&'static str> {
+    let allowed = allowed_changes(before, after);
+    if allowed.is_empty() {
+        return Some(NO_TRANSITION);
     }
     let moved = (after.attempt - before.attempt, after.claim - before.claim);
-    if after.version != before.version + 1 || !lines.contains(&moved) {
-        return Some(NUMBERS);
+    if after.version != before.version + 1 || !allowed.contains(&moved) {
+        return Some(WRONG_COUNTERS);
     }
-    (!has_right_attention(after)).then_some(ENDS)
+    (!has_right_attention(after)).then_some(WRONG_ATTENTION)
 }
 
 /// Returns the changes of attempt and claim by every legal write from `before` to `after`.
-fn lines(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
+fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
     use RunState::{Dead, Fired, Firing, Leased, Ready};
     // `fired` is final for a run without outcome reports, which the state alone does not show.
     if before.attention_at.is_none() && before.state != Dead {
         return Vec::new();
     }
     let leads = |event: &&RunEvent| transition(before.state, **event) == Some(after.state);
-    let mut lines: Vec<(i64, i64)> = RunEvent::ALL.iter().filter(leads).map(|event| moves(*event)).collect();
+    let mut allowed: Vec<(i64, i64)> =
+        RunEvent::ALL.iter().filter(leads).map(|event| changes_of(*event)).collect();
     match (before.state, after.state) {
         // The lease has expired, and another node claims the run.
-        (Firing, Firing) => lines.push((0, 1)),
+        (Firing, Firing) => allowed.push((0, 1)),
         // A worker renews its lease.
-        (Leased, Leased) if after.attention_at >= before.attention_at => lines.push((0, 0)),
+        (Leased, Leased) if after.attention_at >= before.attention_at => allowed.push((0, 0)),
         // An overdue outcome: a rescue records the failure and starts the next attempt in one
         // write.
-        (Fired, Firing) => lines.push((1, 1)),
-        (Leased, Ready) => lines.push((1, 0)),
+        (Fired, Firing) => allowed.push((1, 1)),
+        (Leased, Ready) => allowed.push((1, 0)),
         _ => {}
     }
-    lines
+    allowed
 }
 
 /// Returns whether `attention_at` fits the state. `fired` may be final or not.

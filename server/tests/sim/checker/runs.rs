@@ -33,7 +33,7 @@ impl Checker {
         }
         let is_derived = run.triggered || run.id == RunId::derive(&run.task_id, run.rev, run.scheduled_at);
         let is_skipped = run.state == RunState::Skipped;
-        let is_new_row = steps::wrong_begin(&fields_of(&run)).is_none()
+        let is_new_row = steps::check_insert(&run_fields(&run)).is_none()
             && is_skipped == run.stretch.is_some()
             && is_skipped == run.reason.is_some();
         if !is_derived || !is_new_row || !book.tasks.contains_key(&run.task_id) {
@@ -66,7 +66,7 @@ impl Checker {
         let Some(story) = book.runs.get(&after.id) else {
             return self.violation(book, "an update of an unknown run", &after.id);
         };
-        let step = steps::wrong_step(&fields_of(before), &fields_of(&after));
+        let step = steps::check_update(&run_fields(before), &run_fields(&after));
         for (rule, broken) in [
             (step.unwrap_or_default(), step.is_some()),
             ("a run's definition changed", !is_same(before, &after)),
@@ -117,7 +117,7 @@ impl Checker {
     }
 }
 
-fn fields_of(run: &Run) -> RunFields {
+fn run_fields(run: &Run) -> RunFields {
     RunFields {
         state: run.state,
         attempt: run.attempt.into(),
