@@ -108,7 +108,7 @@ impl Stage {
         self.clock.advance_ms(RESTART_MS);
         let life = Arc::new(Life::new(Arc::clone(&self.armed), Arc::clone(&self.interleaving)));
         life::begin(&life, self.kind == Kind::Sqlite);
-        self.interleaving.is_held.store(false, Ordering::Relaxed);
+        self.interleaving.is_blocked.store(false, Ordering::Relaxed);
         self.running = Some(Arc::new(self.start(life)));
     }
 

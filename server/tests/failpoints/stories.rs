@@ -87,11 +87,11 @@ async fn fires(stage: &mut Stage) {
         queued(repeating(stage, "queue", 700, 2)),
     ];
     let key = key(stage);
-    let submit = async |running: &Running| {
+    let submit_batch = async |running: &Running| {
         let answers = running.service.submit_idempotent(batch.clone(), Some(key.clone())).await?;
         answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
     };
-    let answers = stage.call(submit).await.expect("all tasks are accepted");
+    let answers = stage.call(submit_batch).await.expect("all tasks are accepted");
     for (answer, moments) in answers.into_iter().zip([1, 3, 2]) {
         stage.book.submitted(&answer.id, Some(moments));
     }

@@ -88,7 +88,11 @@ fn an_independent_implementation_gives_the_same_moments() {
     }
     let step = if is_full { 1 } else { SAMPLE };
     // A step without a common divisor with the number of expressions visits all of them.
-    assert!(is_full || expressions.len() % 2 == 1 && !expressions.len().is_multiple_of(5), "{}", expressions.len());
+    assert!(
+        is_full || expressions.len() % 2 == 1 && !expressions.len().is_multiple_of(5),
+        "{}",
+        expressions.len()
+    );
     let questions: Vec<Question> = questions.into_iter().step_by(step).collect();
     let expected = answers(&packages, &questions);
     assert_eq!(expected.len(), questions.len());
