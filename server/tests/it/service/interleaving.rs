@@ -59,7 +59,7 @@ impl Plan for Gate {
 impl Stage {
     /// Executes a command on another node, and `meanwhile` when the command reaches `at` for the first
     /// time.
-    pub async fn with_a_pause<T>(
+    pub async fn with_interleaved<T>(
         &self,
         at: Pause,
         command: impl AsyncFn(&Service) -> T,
