@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::catalog::Profile;
+use crate::check::TESTS_WITHOUT_CLUSTER;
 use crate::deny;
 use crate::faults::{self, Faults};
 use crate::services::Services;
@@ -24,6 +25,7 @@ pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
 fn run_steps(steps: &mut Steps<'_>, workspace: &Path, services: &Services, keep: bool) -> Result<()> {
     steps.run("deny", || deny::run(workspace, &workspace.join("target/services")))?;
     lint(steps)?;
+    steps.tests("tests without cluster", &TESTS_WITHOUT_CLUSTER)?;
     on_services(steps, services, keep)?;
     steps.run("faults", || faults::run(workspace, &Faults::short()))
 }
@@ -31,6 +33,8 @@ fn run_steps(steps: &mut Steps<'_>, workspace: &Path, services: &Services, keep:
 fn lint(steps: &mut Steps<'_>) -> Result<()> {
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     steps.cargo("lint", &clippy(&["--workspace", "--all-targets"]))?;
+    let embedded = ["--workspace", "--all-targets", "--no-default-features"];
+    steps.cargo("lint without cluster", &clippy(&embedded))?;
     // `--all-targets` leaves out a target with `test = false`.
     steps.cargo("lint the fault harness", &clippy(&["--package", "taskcenter-server", "--test", "faults"]))
 }

@@ -244,6 +244,32 @@ fn broken_off() -> Body {
     Body::from_stream(futures_util::stream::iter(parts))
 }
 
+#[test]
+fn texts_of_the_framework_are_faults() {
+    for (status, body) in [
+        (400, "Invalid URL: Cannot parse `uuid` with value `x`"),
+        (400, "Failed to deserialize query string"),
+        (404, ""),
+        (405, ""),
+        (413, "length limit exceeded"),
+        (415, "Expected request with `Content-Type: application/json`"),
+    ] {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/plain".parse().unwrap())]);
+        let answer = Answer { status, headers, body: body.to_owned() };
+        for api in [
+            Api::Resources,
+            Api::Contract,
+            Api::Kingtask,
+            Api::Easytask,
+            Api::PullJson,
+            Api::PullText,
+            Api::Taskdash,
+        ] {
+            assert!(answer.fault(api, "/x").is_some(), "{api:?} with {status} {body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_refusal_has_the_shape_of_its_api() {
     let fixture = MemoryFixture::open().await;
