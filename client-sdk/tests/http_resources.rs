@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use taskcenter_client::resources::{
-    Held, LeaseRequest, RenewRequest, ScheduleSpec, SettleRequest, Settlement, TaskSpec,
+    LeaseRequest, LeasedAttempt, RenewRequest, ScheduleSpec, SettleRequest, Settlement, TaskSpec,
 };
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery, Timestamp};
@@ -273,7 +273,7 @@ async fn a_worker_leases_renews_and_settles() {
     let (worker, queues) = ("w".to_owned(), vec!["n".to_owned()]);
     let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0 };
     assert_eq!(center.lease(&request).await.unwrap().runs[0].token, "t");
-    let held = Held { run_id: "r".into(), attempt: 1, token: "t".into() };
+    let held = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into() };
     let renewed =
         center.renew(&RenewRequest { runs: vec![held], lease_ms: 30_000, hand_over: false }).await.unwrap();
     assert_eq!(renewed.results[0].problem.as_ref().unwrap().code, "stale");

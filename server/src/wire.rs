@@ -32,8 +32,8 @@ pub fn leased_run(run: Run) -> LeasedRun {
 }
 
 /// Returns the attempt that a worker names.
-pub fn held(held: resources::Held) -> Held {
-    Held { run_id: RunId::from_text(held.run_id), attempt: held.attempt, token: held.token }
+pub fn held(leased: resources::LeasedAttempt) -> Held {
+    Held { run_id: RunId::from_text(leased.run_id), attempt: leased.attempt, token: leased.token }
 }
 
 /// Returns the outcome of a report. `result` counts for a success, `retry_after_ms` for a failure.

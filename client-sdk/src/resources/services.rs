@@ -1,4 +1,4 @@
-//! Services that are called back.
+//! Services that the callback worker calls.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,54 +7,69 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceNode {
-    /// `http://host:port`, and a path where all of its paths begin with one.
+    /// Base URL, `http://host:port` or `https://host:port`, with a path if all paths of the node
+    /// begin with one. Without a query.
     pub url: String,
-    /// Its share of the calls, compared with the others', 1 to 1,000; left out: 1.
-    #[serde(default = "one")]
+    /// Share of the calls, relative to the weights of the other nodes. Bounds: 1 to 1,000. Default:
+    /// 1.
+    #[serde(default = "default_weight")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000, default = default_weight))]
     pub weight: u32,
-    /// Whether it wants easytask's heartbeat, for nodes that were added by that front.
+    /// Whether the node receives easytask heartbeats. The easytask legacy API sets it for the nodes
+    /// that it registers. Default: `false`.
     #[serde(default)]
     pub heartbeat: bool,
 }
 
-const fn one() -> u32 {
+const fn default_weight() -> u32 {
     1
 }
 
-/// How the health of a service's nodes is told: each is asked by GET, and any 2xx is good. One that does not answer is left out of the
-/// rotation until it does.
+/// Health check of the nodes of a service: `GET` on each node, and any 2xx is healthy. A node that
+/// is not healthy gets no calls until a check succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceHealth {
-    /// Behind the node's URL.
+    /// Path of the check, appended to the URL of the node. It begins with `/`.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^/"))]
     pub path: String,
-    /// Pause between two looks, in milliseconds; left out: as the worker is set.
+    /// Pause between two checks of a node, in milliseconds. Bounds: 10 to 3,600,000 (one hour).
+    /// Default: `callback.health_interval_ms` of the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 10, maximum = 3_600_000))]
     pub interval_ms: Option<u64>,
 }
 
-/// A service to create, or to put in the place of the one with its name.
+/// A service to create or replace.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
-    /// Its name, which the callbacks' tasks say.
+    /// Name of the service, which the callback tasks refer to. 1 to 256 bytes, without control
+    /// characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 256))]
     pub name: String,
-    /// Where it answers: 1 to 256.
+    /// Nodes of the service, 1 to 256.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 256))]
     pub nodes: Vec<ServiceNode>,
-    /// How the health of its nodes is told; left out: all of them count as well.
+    /// Health check of the nodes. Default: no check, and every node counts as healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ServiceHealth>,
-    /// How long a callback may take where its task does not say, in milliseconds; left out: as the worker is set.
+    /// Time limit of a callback whose task sets none, in milliseconds. Bounds: 1 to 86,400,000 (one
+    /// day). Default: `callback.timeout_ms` of the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400_000))]
     pub timeout_ms: Option<u64>,
-    /// What its callbacks are signed with, 16 to 512 bytes. Left out: what it was before; empty: they are not signed. It is never shown.
+    /// Secret that signs the callbacks, 16 to 512 bytes. Empty: callbacks are not signed. Default:
+    /// the current secret of the service. The API never returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 512, write_only))]
     pub secret: Option<String>,
 }
 
 impl std::fmt::Debug for ServiceSpec {
+    /// Omits the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServiceSpec")
             .field("name", &self.name)
@@ -63,22 +78,22 @@ impl std::fmt::Debug for ServiceSpec {
     }
 }
 
-/// A service as it is shown.
+/// A stored service, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceResource {
-    /// Its name.
+    /// Name of the service.
     pub name: String,
-    /// Where it answers.
+    /// Nodes of the service.
     pub nodes: Vec<ServiceNode>,
-    /// How the health of its nodes is told.
+    /// Health check of the nodes; `null`: none.
     pub health: Option<ServiceHealth>,
-    /// What easytask's heartbeat sends; empty: there is none.
+    /// Body of the easytask heartbeat; empty: no heartbeat.
     #[serde(default)]
     pub heartbeat_body: String,
-    /// How long a callback may take where its task does not say, in milliseconds.
+    /// Time limit of a callback whose task sets none, in milliseconds; `null`: the worker's.
     pub timeout_ms: Option<u64>,
-    /// Whether its callbacks are signed.
+    /// Whether callbacks are signed.
     pub signed: bool,
 }
 
@@ -86,6 +101,6 @@ pub struct ServiceResource {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceList {
-    /// By name.
+    /// All services, by name.
     pub services: Vec<ServiceResource>,
 }

@@ -1,68 +1,75 @@
-//! Tokens: what a caller from elsewhere brings.
+//! Access tokens.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A token to make.
+/// Body of `POST /v1/tokens`: an access token to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// Who or what it is for, for people to read; 1 to 128 bytes.
+    /// Human-readable name: what the token is for. 1 to 128 bytes, without control characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
     pub name: String,
-    /// What it allows: `task:read`, `task:write`, `run:pull`, `admin`.
+    /// Scopes, at least one of `task:read`, `task:write`, `run:pull` and `admin`. `task:write`
+    /// includes `task:read`; `admin` includes every scope.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1))]
     pub scopes: Vec<String>,
-    /// Only for tasks, runs and queues of these names, at most 64; none: for all.
+    /// Tags that the token is limited to: only tasks, runs and queues with these names. At most 64,
+    /// and not together with the scope `admin`. Default: no limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub tags: Vec<String>,
-    /// From when on it holds no more; left out: never.
+    /// When the token expires; it must be in the future. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A token, without its secret.
+/// An access token, without its secret text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenResource {
-    /// What it is revoked by.
+    /// Id of the token; a revocation names it.
     pub id: String,
-    /// Who or what it is for.
+    /// Human-readable name: what the token is for.
     pub name: String,
-    /// What it allows.
+    /// Scopes: `task:read`, `task:write`, `run:pull`, `admin`.
     pub scopes: Vec<String>,
-    /// What it is limited to; none: nothing.
+    /// Tags that the token is limited to; empty: no limit.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
-    /// From when on it holds no more.
+    /// When the token expires; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Whether that moment has passed.
+    /// Whether the token has expired.
     pub expired: bool,
 }
 
-/// A token that was just made.
+/// Answer of `POST /v1/tokens`: the new token with its secret text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IssuedToken {
-    /// Its description.
+    /// The token, without its secret text.
     #[serde(flatten)]
     pub about: TokenResource,
-    /// What its bearer sends as `Authorization: Bearer ...`. It is told this once; the server keeps a digest of it.
+    /// Secret text, to send as `Authorization: Bearer ...`. Only this answer contains it: the
+    /// server keeps a digest.
     pub token: String,
 }
 
 impl std::fmt::Debug for IssuedToken {
+    /// Omits the secret text.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("IssuedToken").field("about", &self.about).finish_non_exhaustive()
     }
 }
 
-/// Every token.
+/// Answer of `GET /v1/tokens`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenList {
-    /// By id.
+    /// All tokens, by id.
     pub tokens: Vec<TokenResource>,
 }

@@ -1,6 +1,6 @@
-//! The resource API's routes with the document that describes them, and a page to read it.
+//! Routes of the resource API with their OpenAPI document, and a viewer for the document.
 //!
-//! A route of `/v1` is added here and nowhere else: what is routed is documented.
+//! Add a route of `/v1` only here, so that every route is documented.
 
 use axum::extract::State;
 use axum::http::header;
@@ -30,14 +30,27 @@ const VIEWER: [(&str, &str, &str); 4] = [
 #[openapi(
     info(
         title = "taskcenter",
-        description = "Delayed and scheduled tasks. Instants are RFC 3339. A field that is not known is refused.",
+        description = "Delayed and scheduled tasks. Instants are RFC 3339. Durations are whole milliseconds (`_ms`) or \
+            seconds (`_sec`). A `null` field counts as absent. A request with an unknown field or query parameter is \
+            refused. A length bound of a text counts bytes of UTF-8. Every error is a `Problem` with a stable `code`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "tasks", description = "Definitions: what to deliver, when, and how often."),
+        (name = "runs", description = "Due moments of tasks, from fire to end, and their outcomes."),
+        (name = "work", description = "Calls of workers that take runs from queues."),
+        (name = "queues", description = "Queues and current counts."),
+        (name = "schedule", description = "Previews of cron expressions."),
+        (name = "services", description = "Services that the callback worker calls."),
+        (name = "tokens", description = "Access tokens."),
+        (name = "users", description = "Users of the legacy APIs."),
+        (name = "document", description = "This document.")
     ),
     components(schemas(Problem))
 )]
 struct Api;
 
-/// Every route of the resource API.
+/// Returns all routes of the resource API, with the document.
 pub fn resources() -> OpenApiRouter<Context> {
     let mut resources = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(tasks::create, tasks::list))
@@ -67,7 +80,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(users::delete))
         .routes(routes!(document));
     let document = resources.get_openapi_mut();
-    document.paths.paths.values_mut().flat_map(operations).for_each(may_refuse);
+    document.paths.paths.values_mut().flat_map(operations).for_each(describe_errors);
     access::describe(document);
     resources
 }
@@ -76,31 +89,40 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
-/// Any route can be answered with a problem.
-fn may_refuse(operation: &mut Operation) {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let problem = ResponseBuilder::new().description("Why it was not done.").content(PROBLEM_JSON, content);
-    operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.build()));
+/// Gives every error response of an operation the body `Problem`, and adds the response for all
+/// other errors.
+fn describe_errors(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    let other = ResponseBuilder::new()
+        .description("Any other error, such as 400 `invalid_field`, 401 `unauthorized` or 503 `store_unavailable`.");
+    responses.insert("default".to_owned(), RefOr::T(other.build()));
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        if status == "default" || status.starts_with(['4', '5']) {
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            response.content.insert(PROBLEM_JSON.to_owned(), problem);
+        }
+    }
 }
 
-/// This document.
+/// Shows this OpenAPI document.
 #[utoipa::path(get, path = "/v1/openapi.json", operation_id = "openapi", tag = "document",
     responses((status = 200, body = Object, description = "The OpenAPI document of the resource API.")))]
 pub async fn document(State(context): State<Context>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], context.document).into_response()
 }
 
-/// `GET /docs`.
+/// `GET /docs`: redirects to the viewer.
 pub async fn viewer() -> Redirect {
     Redirect::permanent("/docs/")
 }
 
-/// `GET /docs/`.
+/// `GET /docs/`: the start page of the viewer.
 pub async fn front_page() -> Result<Response, ApiError> {
     file("index.html")
 }
 
-/// `GET /docs/{*file}`.
+/// `GET /docs/{*file}`: a file of the viewer.
 pub async fn asset(Segment(path): Segment) -> Result<Response, ApiError> {
     file(&path)
 }

@@ -1,4 +1,4 @@
-//! Queues: what waits for workers.
+//! Routes of queues.
 
 use axum::Json;
 use taskcenter_client::resources::{QueueList, QueueResource};
@@ -10,23 +10,23 @@ use crate::core::submission::InvalidSubmission;
 use crate::core::tag;
 use crate::engine::service::Service;
 
-/// Lists the queues that hold anything, by name.
+/// Lists the queues that have open runs, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "listQueues", tag = "queues",
     responses((status = 200, body = QueueList, description = "The queues.")))]
 pub async fn list(service: Service) -> Result<Json<QueueList>, ApiError> {
     Ok(Json(QueueList { queues: all(&service).await? }))
 }
 
-/// Every queue that holds anything, by name.
+/// Returns the queues that have open runs, by name.
 pub async fn all(service: &Service) -> Result<Vec<QueueResource>, ApiError> {
     let mut queues: Vec<_> = service.queues().await?.into_iter().map(view::queue).collect();
     queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
     Ok(queues)
 }
 
-/// Shows a queue. One that holds nothing is not known to anybody, and shown with zeros.
+/// Shows a queue. A queue without open runs, or an unknown one, has zero counts.
 #[utoipa::path(get, path = "/v1/queues/{queue}", operation_id = "showQueue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue's name.")),
+    params(("queue" = String, Path, min_length = 1, max_length = 128, description = "Name of the queue.")),
     responses((status = 200, body = QueueResource, description = "The queue.")))]
 pub async fn show(service: Service, Segment(queue): Segment) -> Result<Json<QueueResource>, ApiError> {
     tag::check(&queue).map_err(InvalidSubmission::Queue)?;

@@ -1,4 +1,4 @@
-//! Runs: what became of a due moment, and a handler's word on it.
+//! Routes of runs: list, show, retry, cancel, and outcome reports.
 
 use axum::Json;
 use serde::Serialize;
@@ -20,13 +20,18 @@ const DEFAULT_LIMIT: u32 = 100;
 /// Lists runs, latest `scheduled_at` first.
 #[utoipa::path(get, path = "/v1/runs", operation_id = "listRuns", tag = "runs",
     params(
-        ("task_id" = Option<String>, Query, description = "Of this task."),
-        ("tag" = Option<String>, Query, description = "With this tag."),
-        ("state" = Option<String>, Query, description = "firing, fired, ready, leased, retrying, succeeded, dead, skipped or cancelled."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default. A page of large results may hold fewer."),
-        ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
+        ("task_id" = Option<String>, Query, description = "Only runs of the task with this id."),
+        ("tag" = Option<String>, Query, description = "Only runs with this tag."),
+        ("state" = Option<String>, Query,
+            pattern = "^(firing|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
+            description = "Only runs in this state: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, \
+                `dead`, `skipped` or `cancelled`."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Maximum number of runs in the page. Bounds: 1 to 1,000. Default: 100."),
+        ("cursor" = Option<String>, Query,
+            description = "`next_cursor` of the previous page. Default: the first page."),
     ),
-    responses((status = 200, body = RunList, description = "A page of them.")))]
+    responses((status = 200, body = RunList, description = "A page of runs.")))]
 pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiError> {
     let query = query.only(&["task_id", "tag", "state", "limit", "cursor"])?;
     let filter = RunFilter {
@@ -41,7 +46,8 @@ pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiEr
     Ok(Json(RunList { runs, next_cursor: next.as_ref().map(cursor) }))
 }
 
-/// Opaque to callers; needs no escape in a query string, since an id is made of letters, digits and `-`.
+/// Opaque to callers; needs no escape in a query string, since an id is made of letters, digits and
+/// `-`.
 fn cursor((at, id): &RunPlace) -> String {
     format!("{}~{id}", at.ms())
 }
@@ -59,34 +65,57 @@ fn place(cursor: &str) -> Option<RunPlace> {
 
 /// Shows a run.
 #[utoipa::path(get, path = "/v1/runs/{run_id}", operation_id = "showRun", tag = "runs",
-    params(("run_id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = RunResource, description = "The run.")))]
+    params(("run_id" = String, Path, description = "Id of the run.")),
+    responses(
+        (status = 200, body = RunResource, description = "The run."),
+        (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
+    ))]
 pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
     Ok(Json(view::run(service.run(&RunId::from_text(id)).await?)))
 }
 
-/// Brings a dead run back for one more attempt, or hurries one that waits for its next.
+/// Retries a run now: redrives a dead run for one more attempt, or ends the pause of a retrying
+/// run.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/retry", operation_id = "retryRun", tag = "runs",
-    params(("run_id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+    params(("run_id" = String, Path, description = "Id of the run.")),
+    responses(
+        (status = 200, body = RunResource, description = "The run, which now waits for its next attempt."),
+        (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
+        (status = 409, description = "`run_state`: the run is neither dead nor retrying. \
+            `task_over`: its task is cancelled or deleted."),
+    ))]
 pub async fn retry(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
     Ok(Json(view::run(service.retry_run(&RunId::from_text(id)).await?)))
 }
 
-/// Calls a run off. What a consumer has in its hands goes on; its outcome is refused.
+/// Cancels a run that has not ended.
+///
+/// An attempt that a consumer or worker is working on is not interrupted, but its outcome is
+/// refused.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/cancel", operation_id = "cancelRun", tag = "runs",
-    params(("run_id" = String, Path, description = "The run's id.")),
-    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+    params(("run_id" = String, Path, description = "Id of the run.")),
+    responses(
+        (status = 200, body = RunResource, description = "The cancelled run."),
+        (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
+        (status = 409, description = "`run_state`: the run has ended."),
+    ))]
 pub async fn cancel(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
     Ok(Json(view::run(service.cancel_run(&RunId::from_text(id)).await?)))
 }
 
-/// Takes the word of whoever did the work, without the attempt's token: whichever attempt is under way, and also after the run was given
-/// up. What has succeeded, was left out or called off stays as it is.
+/// Confirms the outcome of a run without the attempt token, for callers that know only the run id.
+///
+/// The confirmation holds for the run, not for one attempt: it is accepted during any attempt, and
+/// after the run is dead. A run that is succeeded, skipped or cancelled does not change, and the
+/// answer shows it.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/confirm", operation_id = "confirmRun", tag = "runs",
-    params(("run_id" = String, Path, description = "The run's id.")),
+    params(("run_id" = String, Path, description = "Id of the run.")),
     request_body = RunConfirmation,
-    responses((status = 200, body = RunResource, description = "The run as it stands now.")))]
+    responses(
+        (status = 200, body = RunResource, description = "The run after the confirmation."),
+        (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
+        (status = 409, description = "`run_state`: the run has no outcome to confirm, or has not fired yet."),
+    ))]
 pub async fn confirm(
     service: Service,
     Segment(id): Segment,
@@ -96,20 +125,27 @@ pub async fn confirm(
     Ok(Json(view::run(service.confirm(&RunId::from_text(id), &word).await?)))
 }
 
-/// Where a run stands after a report.
+/// Answer to an outcome report.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReportReply {
-    /// The run.
+    /// Id of the run.
     run_id: String,
-    /// The state it is in now.
+    /// State of the run after the report.
     state: String,
 }
 
-/// Takes the outcome of an attempt. The same again is answered like the first.
+/// Reports the outcome of an attempt.
+///
+/// A repeated report gets the same answer as the first one.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/report", operation_id = "reportRun", tag = "runs",
-    params(("run_id" = String, Path, description = "The run's id.")),
+    params(("run_id" = String, Path, description = "Id of the run.")),
     request_body = OutcomeReport,
-    responses((status = 200, body = ReportReply, description = "Taken.")))]
+    responses(
+        (status = 200, body = ReportReply, description = "The outcome is stored."),
+        (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
+        (status = 409, description = "`stale`: the attempt or its token is not the current one, or the run has ended. \
+            Nothing was changed, and a repetition does not help."),
+    ))]
 pub async fn report(
     service: Service,
     Segment(id): Segment,

@@ -1,4 +1,4 @@
-//! What a cron expression means: its moments to come.
+//! Route of the next moments of a cron expression.
 
 use axum::Json;
 use jiff::Timestamp;
@@ -15,15 +15,19 @@ use crate::wire;
 const DEFAULT_COUNT: u32 = 5;
 const MAX_COUNT: u32 = 100;
 
-/// Lists the moments of a cron expression, without a task.
+/// Lists the next moments of a cron expression. No task is created.
 #[utoipa::path(get, path = "/v1/schedule/next", operation_id = "nextMoments", tag = "schedule",
     params(
-        ("cron" = String, Query, description = "The expression."),
-        ("zone" = Option<String>, Query, description = "IANA time zone; the server's by default."),
-        ("count" = Option<u32>, Query, description = "1 to 100, 5 by default."),
-        ("after" = Option<String>, Query, description = "After this moment, in RFC 3339; now by default."),
+        ("cron" = String, Query, min_length = 1, max_length = 1024,
+            description = "Cron expression, as in the schedule of a task."),
+        ("zone" = Option<String>, Query,
+            description = "IANA time zone. Default: `engine.time_zone` of the server."),
+        ("count" = Option<u32>, Query, minimum = 1, maximum = 100,
+            description = "Maximum number of moments. Bounds: 1 to 100. Default: 5."),
+        ("after" = Option<String>, Query, format = "date-time",
+            description = "Only moments later than this instant (RFC 3339). Default: now."),
     ),
-    responses((status = 200, body = NextMoments, description = "The moments; fewer where the calendar ends.")))]
+    responses((status = 200, body = NextMoments, description = "The next moments, earliest first.")))]
 pub async fn next(service: Service, query: Query) -> Result<Json<NextMoments>, ApiError> {
     let query = query.only(&["cron", "zone", "count", "after"])?;
     let cron = query.text("cron").ok_or_else(|| ApiError::field("cron", "cron is missing"))?;

@@ -1,4 +1,4 @@
-//! Services that are called back. Their secrets come in and never go out.
+//! Routes of the services that the callback worker calls. No answer contains a secret.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -13,10 +13,10 @@ use crate::engine::service::Service;
 /// Longest time for a callback: a day.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
-/// Creates a service, or puts it in the place of the one with its name.
+/// Creates a service, or replaces the service with the same name.
 #[utoipa::path(post, path = "/v1/services", operation_id = "putService", tag = "services",
     request_body = ServiceSpec,
-    responses((status = 201, body = ServiceResource, description = "The service as it stands now.")))]
+    responses((status = 201, body = ServiceResource, description = "The stored service.")))]
 pub async fn put(
     service: Service,
     Body(spec): Body<ServiceSpec>,
@@ -29,7 +29,7 @@ pub async fn put(
 
 /// Lists the services, by name.
 #[utoipa::path(get, path = "/v1/services", operation_id = "listServices", tag = "services",
-    responses((status = 200, body = ServiceList, description = "All of them.")))]
+    responses((status = 200, body = ServiceList, description = "All services.")))]
 pub async fn list(service: Service) -> Result<Json<ServiceList>, ApiError> {
     let services = service.callback_services().await?;
     Ok(Json(ServiceList { services: services.into_iter().map(shown).collect() }))
@@ -37,17 +37,23 @@ pub async fn list(service: Service) -> Result<Json<ServiceList>, ApiError> {
 
 /// Shows a service.
 #[utoipa::path(get, path = "/v1/services/{name}", operation_id = "showService", tag = "services",
-    params(("name" = String, Path, description = "The service's name.")),
-    responses((status = 200, body = ServiceResource, description = "The service.")))]
+    params(("name" = String, Path, description = "Name of the service.")),
+    responses(
+        (status = 200, body = ServiceResource, description = "The service."),
+        (status = 404, description = "`not_found`: the service does not exist."),
+    ))]
 pub async fn show(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
     let found = service.callback_service(&name).await?;
     Ok(Json(shown(found.ok_or_else(ApiError::not_found)?)))
 }
 
-/// Deletes a service. Its callbacks fail from now on.
+/// Deletes a service. From now on its callbacks fail.
 #[utoipa::path(delete, path = "/v1/services/{name}", operation_id = "deleteService", tag = "services",
-    params(("name" = String, Path, description = "The service's name.")),
-    responses((status = 200, body = ServiceResource, description = "What it was.")))]
+    params(("name" = String, Path, description = "Name of the service.")),
+    responses(
+        (status = 200, body = ServiceResource, description = "The deleted service."),
+        (status = 404, description = "`not_found`: the service does not exist."),
+    ))]
 pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
     let was = service.callback_service(&name).await?;
     // Also where there is none: that it was asked for stands in the audit log.

@@ -1,4 +1,4 @@
-//! What goes on right now, in numbers.
+//! Route of the current counts.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::error::ApiError;
 use super::queues;
 use crate::engine::service::{BacklogRow, Service};
 
-/// Counts what fires and what waits, by tag and by queue.
+/// Shows the fires of the current minute and the backlog, by tag and by queue.
 #[utoipa::path(get, path = "/v1/stat", operation_id = "stat", tag = "queues",
-    responses((status = 200, body = Stat, description = "The numbers.")))]
+    responses((status = 200, body = Stat, description = "The current counts.")))]
 pub async fn show(service: Service) -> Result<Json<Stat>, ApiError> {
     let (fires, backlog) = (service.fires_this_minute().await?, service.backlog().await?);
     Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&service).await? }))

@@ -1,4 +1,4 @@
-//! Tasks: created, looked at, changed, called off.
+//! Routes of tasks: create, list, show, change, cancel, delete, trigger.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,18 +27,19 @@ use crate::engine::service::{
 
 const DEFAULT_LIMIT: u32 = 100;
 
-/// One task, or several at once.
+/// Body of `POST /v1/tasks`: one task, or a list of tasks.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub enum NewTasks {
-    /// One.
+pub enum CreateTasksBody {
+    /// One task.
     One(Box<TaskSpec>),
-    /// Several.
+    /// A list of tasks.
     Several(CreateTasks),
 }
 
-impl NewTasks {
-    /// Told apart by `tasks`, so that the first wrong field of the one that is meant is named.
+impl CreateTasksBody {
+    /// Decodes the form that the field `tasks` selects, so that an error names a field of that
+    /// form.
     fn read(body: &Value) -> Result<Self, ApiError> {
         if body.get("tasks").is_none() {
             return typed(body).map(Self::One);
@@ -49,27 +50,36 @@ impl NewTasks {
     }
 }
 
-/// The task that stood already, or what became of each of several.
+/// Answer of `POST /v1/tasks`, in the form of the request.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum Stored {
-    /// The task that stood already.
+pub enum CreateTasksReply {
+    /// The existing task.
     One(Box<TaskResource>),
-    /// Of several.
+    /// One result for each task of the list.
     Several(CreatedTasks),
 }
 
-/// Creates a task, or up to 1,000 at once, each on its own.
+/// Creates a task, or a list of up to 1,000 tasks.
 ///
-/// While a task with the same name and `dedup_key` is live, that one is the answer. With an `Idempotency-Key` the same request can be sent
-/// again for a day, and is answered like the first.
+/// If a live task with the same name and `dedup_key` exists, the answer is that task, and nothing
+/// is created. Each task of a list succeeds or fails on its own; a list that cannot be decoded is
+/// refused as a whole. With an `Idempotency-Key`, a repeated request creates nothing and gets the
+/// first answer, for one day.
 #[utoipa::path(post, path = "/v1/tasks", operation_id = "createTasks", tag = "tasks",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters.")),
-    request_body = NewTasks,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+        pattern = "^[!-~]+$", description = "Key of the request: 1 to 255 visible ASCII characters.")),
+    request_body = CreateTasksBody,
     responses(
-        (status = 201, body = TaskResource, description = "The task, stored.",
-            headers(("Location" = String, description = "Its path."), ("ETag" = String, description = "Its revision."))),
-        (status = 200, body = Stored, description = "The task that stood already; of several, what became of each."),
+        (status = 201, body = TaskResource, description = "The task is stored.",
+            headers(
+                ("Location" = String, description = "Path of the task."),
+                ("ETag" = String, description = "Revision of the task, in quotes."),
+            )),
+        (status = 200, body = CreateTasksReply,
+            description = "One task: a live task with this name and `dedup_key` exists. A list: one result for each task."),
+        (status = 404, description = "`not_found`: a repeated request whose task has been deleted."),
+        (status = 422, description = "`idempotency_key_reused`: the key belongs to another request."),
     ))]
 pub async fn create(
     State(context): State<Context>,
@@ -78,14 +88,14 @@ pub async fn create(
     fields: Fields,
 ) -> Result<Response, ApiError> {
     let body = Value::Object(fields.into_object());
-    let new = NewTasks::read(&body)?;
+    let new = CreateTasksBody::read(&body)?;
     let key = once.of(|| body.to_string());
     drop(body);
     match new {
-        NewTasks::One(spec) => create_one(&context, &service, *spec, key).await,
-        NewTasks::Several(several) => {
+        CreateTasksBody::One(spec) => create_one(&context, &service, *spec, key).await,
+        CreateTasksBody::Several(several) => {
             let created = create_several(&context, &service, several, key).await?;
-            Ok(Json(Stored::Several(created)).into_response())
+            Ok(Json(CreateTasksReply::Several(created)).into_response())
         }
     }
 }
@@ -106,7 +116,7 @@ async fn create_one(
     let status = status_of(context, &submitted);
     let task = service.shown_task(&submitted.id).await?;
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
-    Ok((status, location, etag(task.rev), Json(Stored::One(Box::new(view::task(task))))).into_response())
+    Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(view::task(task))))).into_response())
 }
 
 fn status_of(context: &Context, submitted: &Submitted) -> StatusCode {
@@ -144,15 +154,20 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
     }
 }
 
-/// Lists tasks, newest first. Cancelled ones are in it only where `state=cancelled` asks for them, deleted ones never.
+/// Lists tasks, newest first.
+///
+/// The list contains cancelled tasks only with `state=cancelled`, and deleted tasks never.
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "listTasks", tag = "tasks",
     params(
-        ("name" = Option<String>, Query, description = "Of this name."),
-        ("state" = Option<String>, Query, description = "active, paused, finished or cancelled."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default. A page of large tasks may hold fewer."),
-        ("cursor" = Option<String>, Query, description = "The page before has it as next_cursor."),
+        ("name" = Option<String>, Query, description = "Only tasks with this name."),
+        ("state" = Option<String>, Query, pattern = "^(active|paused|finished|cancelled)?$",
+            description = "Only tasks in this state: `active`, `paused`, `finished` or `cancelled`."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Maximum number of tasks in the page. Bounds: 1 to 1,000. Default: 100."),
+        ("cursor" = Option<String>, Query,
+            description = "`next_cursor` of the previous page. Default: the first page."),
     ),
-    responses((status = 200, body = TaskList, description = "A page of them.")))]
+    responses((status = 200, body = TaskList, description = "A page of tasks.")))]
 pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiError> {
     let query = query.only(&["name", "state", "limit", "cursor"])?;
     let filter = TaskFilter {
@@ -167,26 +182,41 @@ pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiE
 
 /// Shows a task.
 #[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "showTask", tag = "tasks",
-    params(("task_id" = String, Path, description = "The task's id.")),
-    responses((status = 200, body = TaskResource, description = "The task.",
-        headers(("ETag" = String, description = "Its revision.")))))]
+    params(("task_id" = String, Path, description = "Id of the task.")),
+    responses(
+        (status = 200, body = TaskResource, description = "The task.",
+            headers(("ETag" = String, description = "Revision of the task, in quotes."))),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+    ))]
 pub async fn show(service: Service, TaskOf(id): TaskOf) -> Result<Response, ApiError> {
     let task = service.shown_task(&id).await?;
     Ok((etag(task.rev), Json(view::task(task))).into_response())
 }
 
-/// Gives a task another definition.
+/// Edits the definition of a task.
 ///
-/// The body is a JSON merge patch (RFC 7396) on its spec: `null` clears a field, what is not named stays. A schedule of another `kind`
-/// takes the place of the whole schedule. Where its times stay the same, so does its place; otherwise its schedule begins anew.
+/// The body is a JSON merge patch (RFC 7396) of the fields of `TaskSpec`: `null` clears a field,
+/// and an absent field keeps its value. A `schedule` of another `kind` replaces the whole schedule,
+/// and `delay_ms` replaces `start_at`. If `schedule`, `start_at`, `end_at` and `max_fires` keep
+/// their values, the task keeps its place in the schedule; otherwise the schedule starts again now.
+/// After the answer, no moment of the old definition fires.
 #[utoipa::path(patch, path = "/v1/tasks/{task_id}", operation_id = "editTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("If-Match" = String, Header, description = "The ETag of the revision that is changed, or *."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("If-Match" = String, Header,
+            description = "`ETag` of the revision to edit, such as `\"3\"`; or `*` for any revision."),
     ),
-    request_body(content = Object, content_type = "application/merge-patch+json", description = "Any fields of TaskSpec."),
-    responses((status = 200, body = ChangedTask, description = "The task as it stands now.",
-        headers(("ETag" = String, description = "Its new revision.")))))]
+    request_body(content = Object, content_type = "application/merge-patch+json",
+        description = "Fields of `TaskSpec` to change."),
+    responses(
+        (status = 200, body = ChangedTask, description = "The task after the edit.",
+            headers(("ETag" = String, description = "New revision of the task, in quotes."))),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 409, description = "`task_over`: the task is finished or cancelled. \
+            `duplicate`: another live task has this name and `dedup_key`."),
+        (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
+        (status = 428, description = "`if_match_required`: the header `If-Match` is missing."),
+    ))]
 pub async fn edit(
     service: Service,
     TaskOf(id): TaskOf,
@@ -202,7 +232,8 @@ pub async fn edit(
         check(if_match, &task)?;
         let next = patch::apply(definition(&task), &patch, service.time_zone(), service.now())?;
         match service.edit(&id, task.rev, next).await {
-            // Whatever the revision is: then it is the one that came in between.
+            // `*` means any revision, so retry with the revision that another request has just
+            // written.
             Err(ServiceError::RevisionMoved(_)) if if_match == IfMatch::Any => {}
             answer => return Ok(changed(answer?)),
         }
@@ -220,46 +251,79 @@ fn changed(changed: Changed) -> Response {
     (etag(changed.task.rev), Json(view::changed(changed))).into_response()
 }
 
-/// Holds a task; one that is held stays so.
+/// Pauses a task. A paused task keeps its place in the schedule.
+///
+/// The pause of a paused task changes nothing and succeeds.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/pause", operation_id = "pauseTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag` of the revision to change. Default: any revision."),
     ),
-    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+    responses(
+        (status = 200, body = ChangedTask, description = "The task after the pause."),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 409, description = "`task_over`: the task is finished or cancelled."),
+        (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
+    ))]
 pub async fn pause(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
     Ok(changed(service.pause(&id, if_match.rev()).await?))
 }
 
-/// Lets a task go on; one that is not held stays so. What passed meanwhile is written down as skipped.
+/// Resumes a paused task.
+///
+/// The moments that passed during the pause are recorded as one skipped run. A task with the
+/// schedule `once` whose moment has passed fires immediately. To resume an active task changes
+/// nothing and succeeds.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/resume", operation_id = "resumeTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag` of the revision to change. Default: any revision."),
     ),
-    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+    responses(
+        (status = 200, body = ChangedTask, description = "The task after it was resumed."),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 409, description = "`task_over`: the task is finished or cancelled."),
+        (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
+    ))]
 pub async fn resume(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
     Ok(changed(service.resume(&id, if_match.rev()).await?))
 }
 
-/// Ends a task; it stays to be seen. Runs that wait in a queue are called off.
+/// Cancels a task. The task remains visible.
+///
+/// Runs that wait in a queue are cancelled as well. `open_runs` of the answer lists the other open
+/// runs.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/cancel", operation_id = "cancelTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag` of the revision to change. Default: any revision."),
     ),
-    responses((status = 200, body = ChangedTask, description = "The task as it stands now.")))]
+    responses(
+        (status = 200, body = ChangedTask, description = "The cancelled task."),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
+    ))]
 pub async fn cancel(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
     Ok(changed(service.cancel(&id, if_match.rev()).await?))
 }
 
-/// Deletes a task: it is called off, and is no longer shown to anybody. A second call is answered 404.
+/// Deletes a task: cancels it, and it is no longer visible.
+///
+/// The second delete of a task answers 404, which means that the task is deleted.
 #[utoipa::path(delete, path = "/v1/tasks/{task_id}", operation_id = "deleteTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("If-Match" = Option<String>, Header, description = "Only at the revision with this ETag."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag` of the revision to change. Default: any revision."),
     ),
-    responses((status = 200, body = ChangedTask, description = "The task as it was.")))]
+    responses(
+        (status = 200, body = ChangedTask, description = "The task before it was deleted."),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
+    ))]
 pub async fn delete(
     service: Service,
     TaskOf(id): TaskOf,
@@ -268,13 +332,23 @@ pub async fn delete(
     Ok(Json(view::changed(service.delete_one(&id, if_match.rev()).await?)))
 }
 
-/// Fires a task by hand, whatever its schedule says; one that is held or finished as well.
+/// Triggers a task: fires it once, independently of its schedule.
+///
+/// A paused or finished task can be triggered, too. The schedule and `fired_count` do not change.
+/// With an `Idempotency-Key`, a repeated request creates no second run and gets the first one, for
+/// one day.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/trigger", operation_id = "triggerTask", tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "The task's id."),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters."),
+        ("task_id" = String, Path, description = "Id of the task."),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            pattern = "^[!-~]+$", description = "Key of the request: 1 to 255 visible ASCII characters."),
     ),
-    responses((status = 202, body = RunResource, description = "The run, about to be handed over.")))]
+    responses(
+        (status = 202, body = RunResource, description = "The run. The server hands it over next."),
+        (status = 404, description = "`not_found`: the task does not exist or is deleted."),
+        (status = 409, description = "`task_over`: the task is cancelled."),
+        (status = 422, description = "`idempotency_key_reused`: the key belongs to another request."),
+    ))]
 pub async fn trigger(
     service: Service,
     TaskOf(id): TaskOf,

@@ -1,4 +1,4 @@
-//! Tokens: made, listed, revoked.
+//! Routes of access tokens.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -14,10 +14,12 @@ use crate::core::access::{Grant, Scope};
 use crate::engine::service::{Service, Token};
 use crate::wire;
 
-/// Makes a token. The answer has its text, which is told this once.
+/// Creates an access token. Only this answer contains its secret text.
+///
+/// A repeated request creates another token.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "issueToken", tag = "tokens",
     request_body = NewToken,
-    responses((status = 201, body = IssuedToken, description = "The token.")))]
+    responses((status = 201, body = IssuedToken, description = "The new token.")))]
 pub async fn issue(service: Service, Body(new): Body<NewToken>) -> Result<Response, ApiError> {
     let (name, grant) = read(new)?;
     let (token, text) = service.issue_token(&name, grant).await?;
@@ -52,19 +54,22 @@ fn shown(token: Token, now: Moment) -> TokenResource {
     }
 }
 
-/// Lists the tokens, without their secrets.
+/// Lists the access tokens, without their secret texts.
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "listTokens", tag = "tokens",
-    responses((status = 200, body = TokenList, description = "Every token, by id.")))]
+    responses((status = 200, body = TokenList, description = "All tokens, by id.")))]
 pub async fn list(service: Service) -> Result<Json<TokenList>, ApiError> {
     let now = service.now();
     let tokens = service.tokens().await?.into_iter().map(|token| shown(token, now)).collect();
     Ok(Json(TokenList { tokens }))
 }
 
-/// Revokes a token: this node refuses it at once, the others within two seconds.
+/// Revokes an access token. This node refuses it immediately, the other nodes within two seconds.
 #[utoipa::path(delete, path = "/v1/tokens/{token_id}", operation_id = "revokeToken", tag = "tokens",
-    params(("token_id" = String, Path, description = "The token's id.")),
-    responses((status = 200, body = TokenResource, description = "The token that was.")))]
+    params(("token_id" = String, Path, description = "Id of the token.")),
+    responses(
+        (status = 200, body = TokenResource, description = "The revoked token."),
+        (status = 404, description = "`not_found`: the token does not exist."),
+    ))]
 pub async fn revoke(service: Service, Segment(id): Segment) -> Result<Json<TokenResource>, ApiError> {
     Ok(Json(shown(service.revoke_token(&id).await?, service.now())))
 }

@@ -1,4 +1,4 @@
-//! People who sign in to the legacy fronts.
+//! Routes of the users of the legacy APIs.
 
 use axum::Json;
 use taskcenter_client::resources::{UserList, UserResource, UserSpec};
@@ -12,10 +12,12 @@ use crate::engine::service::{Service, User};
 const MAX_NAME_BYTES: usize = 128;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
 
-/// Adds a person, or gives one another password and ends their sessions.
+/// Creates a user, or replaces the password and rank of the user with this name.
+///
+/// A replacement ends the sessions of the user.
 #[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",
     request_body = UserSpec,
-    responses((status = 200, body = UserResource, description = "The person.")))]
+    responses((status = 200, body = UserResource, description = "The stored user.")))]
 pub async fn set(service: Service, Body(spec): Body<UserSpec>) -> Result<Json<UserResource>, ApiError> {
     check(&spec)?;
     let user = User { name: spec.name, senior: spec.senior };
@@ -40,18 +42,21 @@ fn check(spec: &UserSpec) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Lists everybody, by name.
+/// Lists the users, by name.
 #[utoipa::path(get, path = "/v1/users", operation_id = "listUsers", tag = "users",
-    responses((status = 200, body = UserList, description = "Everybody.")))]
+    responses((status = 200, body = UserList, description = "All users.")))]
 pub async fn list(service: Service) -> Result<Json<UserList>, ApiError> {
     let users = service.users().await?.into_iter().map(view).collect();
     Ok(Json(UserList { users }))
 }
 
-/// Removes a person, who is signed out everywhere.
+/// Deletes a user and ends the sessions of the user.
 #[utoipa::path(delete, path = "/v1/users/{name}", operation_id = "deleteUser", tag = "users",
-    params(("name" = String, Path, description = "The person's name.")),
-    responses((status = 200, body = UserResource, description = "The person, as it was.")))]
+    params(("name" = String, Path, description = "Login name of the user.")),
+    responses(
+        (status = 200, body = UserResource, description = "The deleted user."),
+        (status = 404, description = "`not_found`: the user does not exist."),
+    ))]
 pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<UserResource>, ApiError> {
     if name.len() > MAX_NAME_BYTES {
         return Err(ApiError::not_found());

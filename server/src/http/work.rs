@@ -1,4 +1,4 @@
-//! What workers do with runs that wait in queues: take them, keep them, settle them.
+//! Routes of workers: lease runs from queues, renew the leases, settle the runs.
 
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ const MAX_WORKER_BYTES: usize = 128;
 /// Longest wait for a first run; a proxy in between must not lose its patience.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// Takes runs that are ready, earliest first. Waits for the first one where it is asked to.
+/// Leases runs that are ready in queues, earliest `scheduled_at` first.
 ///
-/// A run whose answer was lost on its way comes back when its lease has run out.
+/// With `wait_ms`, the server waits for the first run. If the answer is lost, the leases of its
+/// runs expire, and each of the runs has one failed attempt.
 #[utoipa::path(post, path = "/v1/runs/lease", operation_id = "leaseRuns", tag = "work",
     request_body = LeaseRequest,
-    responses((status = 200, body = LeasedRuns, description = "The runs; none where none came in time.")))]
+    responses((status = 200, body = LeasedRuns, description = "The leased runs; empty if no run became ready in time.")))]
 pub async fn lease(
     State(context): State<Context>,
     service: Service,
@@ -87,10 +88,10 @@ fn lease_ms(wanted: u64) -> Result<i64, ApiError> {
     lease.ok_or_else(wrong)
 }
 
-/// Extends leases, each on its own.
+/// Renews leases. Each renewal succeeds or fails on its own.
 #[utoipa::path(post, path = "/v1/runs/renew", operation_id = "renewRuns", tag = "work",
     request_body = RenewRequest,
-    responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
+    responses((status = 200, body = RunAnswers, description = "One result for each run, in the order of the request.")))]
 pub async fn renew(
     service: Service,
     Body(request): Body<RenewRequest>,
@@ -109,10 +110,13 @@ pub async fn renew(
     Ok(Json(each("runs", &ids, answers, good)))
 }
 
-/// Takes the outcomes of attempts, each on its own. The same again is answered like the first.
+/// Settles runs: reports the outcomes of several attempts. Each report succeeds or fails on its
+/// own.
+///
+/// A repeated report gets the same answer as the first one.
 #[utoipa::path(post, path = "/v1/runs/settle", operation_id = "settleRuns", tag = "work",
     request_body = SettleRequest,
-    responses((status = 200, body = RunAnswers, description = "One answer a run, in order.")))]
+    responses((status = 200, body = RunAnswers, description = "One result for each run, in the order of the request.")))]
 pub async fn settle(service: Service, Body(request): Body<Settled>) -> Result<Json<RunAnswers>, ApiError> {
     bounded("outcomes", request.outcomes.len(), MAX_BATCH)?;
     let items = request.outcomes.into_iter().enumerate();

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::api::WorkerApi;
 use super::backoff::Backoff;
 use crate::clock::monotonic;
-use crate::resources::{Held, LeasedRun, MAX_BATCH, RenewRequest, RunAnswer};
+use crate::resources::{LeasedAttempt, LeasedRun, MAX_BATCH, RenewRequest, RunAnswer};
 
 /// The pause after a renewal that failed, at first.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -68,7 +68,12 @@ impl HeldRuns {
         join_all(batches).await.into_iter().collect()
     }
 
-    async fn renew(&self, api: &dyn WorkerApi, batch: &[Held], lease: Duration) -> Result<(), String> {
+    async fn renew(
+        &self,
+        api: &dyn WorkerApi,
+        batch: &[LeasedAttempt],
+        lease: Duration,
+    ) -> Result<(), String> {
         let request = RenewRequest { runs: batch.to_vec(), lease_ms: millis(lease), hand_over: false };
         // Trusted from before the request: the server counts from a moment after it.
         let until = monotonic() + lease;
@@ -80,7 +85,7 @@ impl HeldRuns {
         Ok(())
     }
 
-    fn answered(&self, attempt: &Held, answer: &RunAnswer, until: Instant) {
+    fn answered(&self, attempt: &LeasedAttempt, answer: &RunAnswer, until: Instant) {
         let mut holds = self.lock();
         // Settled while the renewal was under way, as may be.
         let Some(hold) = holds.get_mut(&attempt.token) else { return };
@@ -99,8 +104,8 @@ impl HeldRuns {
         }
     }
 
-    fn attempts(&self) -> Vec<Held> {
-        let held = |(token, hold): (&String, &Hold)| Held {
+    fn attempts(&self) -> Vec<LeasedAttempt> {
+        let held = |(token, hold): (&String, &Hold)| LeasedAttempt {
             run_id: hold.run_id.clone(),
             attempt: hold.attempt,
             token: token.clone(),
@@ -118,7 +123,7 @@ impl HeldRuns {
 const LEASE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 
 /// Keeps an attempt for whoever has it in hand now, and says no more of it. `until`: when its lease runs out otherwise.
-pub(super) async fn hand_over(api: &dyn WorkerApi, attempt: Held, within: Duration, until: Instant) {
+pub(super) async fn hand_over(api: &dyn WorkerApi, attempt: LeasedAttempt, within: Duration, until: Instant) {
     let lease_ms = millis(within.clamp(LEASE.0, LEASE.1));
     let mut pauses = Backoff::new(FIRST_PAUSE, LEASE.0);
     while monotonic() < until {

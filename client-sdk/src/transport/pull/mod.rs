@@ -32,7 +32,9 @@ use settle::Settler;
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
 use crate::report::Reporter;
-use crate::resources::{EVERY_QUEUE, Held, LeaseRequest, LeasedRun, LeasedRuns, MAX_BATCH, Settlement};
+use crate::resources::{
+    EVERY_QUEUE, LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, MAX_BATCH, Settlement,
+};
 use crate::tag::Subscription;
 use crate::wire::{OutcomeReport, ReportedOutcome, property};
 
@@ -310,8 +312,8 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn held(self) -> Held {
-        Held { run_id: self.run_id, attempt: self.number, token: self.token }
+    fn held(self) -> LeasedAttempt {
+        LeasedAttempt { run_id: self.run_id, attempt: self.number, token: self.token }
     }
 
     /// The outcome of an attempt that the consumer has not reported.

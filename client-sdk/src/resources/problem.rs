@@ -1,0 +1,25 @@
+//! The error answer.
+
+use serde::{Deserialize, Serialize};
+
+/// Error answer (RFC 9457), with the content type `application/problem+json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct Problem {
+    /// Always `about:blank`: the kind of the error is `code`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name of the HTTP status, such as `Bad Request`.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Human-readable text: what is wrong with this request. The wording may change.
+    pub detail: String,
+    /// Stable, machine-readable kind of the error, such as `invalid_field`. docs/api.md lists them.
+    pub code: String,
+    /// Invalid field, query parameter or header, as a path such as `tasks[3].schedule.cron`. Absent
+    /// if the error is not about one field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}

@@ -1,0 +1,49 @@
+//! Queues and statistics.
+
+use serde::{Deserialize, Serialize};
+
+/// Number of open runs in a queue, by state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct QueueResource {
+    /// Name of the queue.
+    pub queue: String,
+    /// Number of runs that wait for a worker.
+    pub ready: u64,
+    /// Number of runs that workers lease.
+    pub leased: u64,
+    /// Number of runs that wait for their next attempt.
+    pub retrying: u64,
+}
+
+/// Answer of `GET /v1/queues`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct QueueList {
+    /// Queues with at least one open run, by name.
+    pub queues: Vec<QueueResource>,
+}
+
+/// Fires and backlog of one tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TagStat {
+    /// The tag.
+    pub tag: String,
+    /// Number of fires in the current minute, over all nodes. Further attempts do not count.
+    pub fires_this_minute: u64,
+    /// Number of moments that are due but not handed over.
+    pub due: u64,
+    /// Number of runs that are handed over but still without the outcome that the server waits for.
+    pub unreported: u64,
+}
+
+/// Answer of `GET /v1/stat`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Stat {
+    /// Tags with at least one count above 0, by name.
+    pub tags: Vec<TagStat>,
+    /// Queues with at least one open run, by name.
+    pub queues: Vec<QueueResource>,
+}

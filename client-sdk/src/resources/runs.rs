@@ -1,0 +1,78 @@
+//! Runs.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A run: one due moment of a task, from its fire to its end.
+///
+/// The attempt token is not part of it, because whoever has the token can report an outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunResource {
+    /// Id of the run.
+    pub run_id: String,
+    /// Id of the task.
+    pub task_id: String,
+    /// Tag: the name of the task.
+    pub tag: String,
+    /// Queue of the run; `null`: the bus.
+    pub queue: Option<String>,
+    /// Nominal moment. For a manual trigger: the time of the request.
+    pub scheduled_at: Timestamp,
+    /// Whether a manual trigger created the run.
+    pub triggered: bool,
+    /// State: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, `dead`, `skipped` or
+    /// `cancelled`.
+    pub state: String,
+    /// Human-readable reason, if any: why the run is `retrying`, `dead`, `skipped` or `cancelled`,
+    /// or the message of the outcome report.
+    pub reason: Option<String>,
+    /// 1-based number of the current attempt.
+    pub attempt: u32,
+    /// Number of times that a node or a worker has claimed the run.
+    pub claim: u32,
+    /// Name of the worker that leases the run; `null` unless the state is `leased`.
+    pub worker: Option<String>,
+    /// When the lease, the retry pause or the outcome deadline ends. `null` for a run that waits in
+    /// a queue or has ended.
+    pub attention_at: Option<Timestamp>,
+    /// When the last attempt was handed over: the broker confirmed the message, or the run entered
+    /// its queue.
+    pub fired_at: Option<Timestamp>,
+    /// When the run ended.
+    pub ended_at: Option<Timestamp>,
+    /// Result that the handler reported, if any.
+    pub result: Option<serde_json::Value>,
+    /// Last skipped moment, if the run stands for several skipped moments; `scheduled_at` is the
+    /// first.
+    pub skipped_to: Option<Timestamp>,
+    /// Number of skipped moments, if the run stands for several.
+    pub skipped_count: Option<u64>,
+}
+
+/// Answer of `GET /v1/runs`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunList {
+    /// Runs, latest `scheduled_at` first. A page may have fewer than `limit` runs, even if more
+    /// pages follow.
+    pub runs: Vec<RunResource>,
+    /// Value of `cursor` for the next page; `null`: this is the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// Body of `POST /v1/runs/{run_id}/confirm`: the outcome of a run, without the attempt token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunConfirmation {
+    /// Whether the work is done. `true`: the run becomes `succeeded`. `false`: it becomes `dead`.
+    pub succeeded: bool,
+    /// Human-readable reason for the run's history. The server cuts it at 32,768 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Result of a successful run. At most 65,536 bytes as JSON without blanks, nested at most 64
+    /// levels deep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+}

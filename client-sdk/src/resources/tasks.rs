@@ -1,0 +1,166 @@
+//! Tasks.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Retry, ScheduleSpec};
+
+/// Definition of a task: what to deliver, when, how often, and what to do after a failure.
+///
+/// Only `name` is required. Without a schedule the task fires once, immediately.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TaskSpec {
+    /// Name of the task, which is the tag of its runs. 1 to 128 bytes, without `|`, `*`, control
+    /// characters, and white space at either end.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
+    pub name: String,
+    /// Payload. It is delivered byte for byte. At most 4,128,768 bytes. Default: empty.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 4_128_768))]
+    pub data: String,
+    /// When the task is due. Default: `{"kind": "once"}`.
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    /// Earliest moment of the first fire, between the years 1970 and 9999. A fraction of a
+    /// millisecond is rounded up. Mutually exclusive with `delay_ms`. Default: the time of the
+    /// request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Timestamp>,
+    /// Earliest moment of the first fire, in milliseconds after the time of the request. Bounds: 0
+    /// to 3,162,240,000,000 (100 years). Mutually exclusive with `start_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 3_162_240_000_000_i64))]
+    pub delay_ms: Option<u64>,
+    /// Latest moment that fires. It must not be in the past or before `start_at`. Default: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_at: Option<Timestamp>,
+    /// Maximum number of fires, at least 1. Default: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64))]
+    pub max_fires: Option<u64>,
+    /// Whether the server waits for an outcome report for each run that it publishes to the bus,
+    /// and owns the retries. Runs in a queue always have an outcome. Default: `false`.
+    #[serde(default)]
+    pub ack: bool,
+    /// Seconds from the publication of a message until its attempt fails without an outcome report.
+    /// For the bus only, with `ack`. Bounds: 1 to 31,622,400 (366 days). Default: 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_622_400))]
+    pub max_runtime_sec: Option<u64>,
+    /// Queue in which the runs wait for workers; its name follows the rules of `name`. Default: the
+    /// bus. On a server without a bus: the queue with the name of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
+    pub queue: Option<String>,
+    /// Retry policy. Default: `engine.retry` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
+    /// deduplication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 256))]
+    pub dedup_key: Option<String>,
+}
+
+/// Body of `POST /v1/tasks` that creates several tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateTasks {
+    /// Tasks to create, 1 to 1,000. Each task succeeds or fails on its own.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
+    pub tasks: Vec<TaskSpec>,
+}
+
+/// Result for one task of a request that creates several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedTask {
+    /// 201: the task is stored. 200: a live task with this name and `dedup_key` exists, and `id`
+    /// names it. Otherwise: the status of `problem`.
+    pub status: u16,
+    /// Id of the created or existing task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Why the task was not created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// Answer of `POST /v1/tasks` to a request that creates several tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedTasks {
+    /// One result for each task, in the order of the request.
+    pub results: Vec<CreatedTask>,
+}
+
+/// A stored task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskResource {
+    /// Id of the task: 32 lower-case hexadecimal digits. Ids sort by creation time.
+    pub id: String,
+    /// Name of the task, which is the tag of its runs.
+    pub name: String,
+    /// Payload.
+    pub data: String,
+    /// When the task is due.
+    pub schedule: ScheduleSpec,
+    /// Earliest moment of the first fire; `null`: the creation time.
+    pub start_at: Option<Timestamp>,
+    /// Latest moment that fires; `null`: no end.
+    pub end_at: Option<Timestamp>,
+    /// Maximum number of fires; `null`: unlimited.
+    pub max_fires: Option<u64>,
+    /// Whether the server waits for outcome reports of runs that it publishes to the bus.
+    pub ack: bool,
+    /// Seconds until an attempt over the bus fails without an outcome report; `null`: 60.
+    pub max_runtime_sec: Option<u64>,
+    /// Queue of the runs; `null`: the bus.
+    pub queue: Option<String>,
+    /// Retry policy; `null`: `engine.retry` of the server.
+    pub retry: Option<Retry>,
+    /// Deduplication key; `null`: none.
+    pub dedup_key: Option<String>,
+    /// State: `active`, `paused`, `finished` or `cancelled`.
+    pub state: String,
+    /// Revision: 1 at first, and one more after each edit, pause and resume. In quotes, it is the
+    /// `ETag` of the task.
+    pub rev: u32,
+    /// Creation time.
+    pub created_at: Timestamp,
+    /// Next moment of the schedule; `null`: none.
+    pub next_due_at: Option<Timestamp>,
+    /// Last moment that fired or was skipped; `null`: none so far.
+    pub last_due_at: Option<Timestamp>,
+    /// Number of fires so far. Manual triggers and skipped moments do not count.
+    pub fired_count: u64,
+}
+
+/// Answer of `GET /v1/tasks`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskList {
+    /// Tasks, newest first. A page may have fewer than `limit` tasks, even if more pages follow.
+    pub tasks: Vec<TaskResource>,
+    /// Value of `cursor` for the next page; `null`: this is the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// Answer to an edit, pause, resume, cancel or delete of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangedTask {
+    /// The task after the change; after a delete, the task before it.
+    pub task: TaskResource,
+    /// Ids of runs of the old definition that fired before the change and have not ended. At most
+    /// 1,000.
+    pub open_runs: Vec<String>,
+    /// Whether more such runs exist than `open_runs` lists. `GET /v1/runs?task_id=...&state=...`
+    /// lists all.
+    #[serde(default)]
+    pub more_open_runs: bool,
+}
