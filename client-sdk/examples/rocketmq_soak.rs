@@ -1,4 +1,5 @@
-//! Sends and consumes 100 messages of 1 KiB a second in one process and prints what the process holds every 30 s.
+//! Sends and consumes 100 messages of 1 KiB per second in one process. Prints the memory, threads
+//! and open files of the process every 30 s.
 //!
 //! `cargo run -p taskcenter-client --example rocketmq_soak -- 127.0.0.1:19876 3600`
 #![allow(clippy::disallowed_methods)]
@@ -15,8 +16,8 @@ use taskcenter_client::{Deliver, Delivery, Transport, Verdict};
 use tokio_util::sync::CancellationToken;
 
 const BATCH: usize = 4;
-const EVERY: Duration = Duration::from_millis(40);
-const PRINT_EVERY: Duration = Duration::from_secs(30);
+const SEND_INTERVAL: Duration = Duration::from_millis(40);
+const PRINT_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Received(AtomicU64);
@@ -46,18 +47,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         async move { consumer.run(Subscription::All, received, stop).await }
     });
     let producer = Producer::new(config);
-    let (begun, mut print_at) = (Instant::now(), Duration::ZERO);
+    let (start, mut print_at) = (Instant::now(), Duration::ZERO);
     let (mut sent, mut unconfirmed) = (0_u64, 0_u64);
-    let mut tick = tokio::time::interval(EVERY);
-    while begun.elapsed() < length {
+    let mut tick = tokio::time::interval(SEND_INTERVAL);
+    while start.elapsed() < length {
         tick.tick().await;
         for answer in producer.send(batch()).await {
             if answer.is_ok() { sent += 1 } else { unconfirmed += 1 }
         }
-        if begun.elapsed() >= print_at {
-            let (at, got) = (begun.elapsed().as_secs(), received.0.load(Ordering::Relaxed));
-            println!("{at} s: sent {sent}, unconfirmed {unconfirmed}, received {got}, {}", held());
-            print_at += PRINT_EVERY;
+        if start.elapsed() >= print_at {
+            let (at, got) = (start.elapsed().as_secs(), received.0.load(Ordering::Relaxed));
+            println!("{at} s: sent {sent}, unconfirmed {unconfirmed}, received {got}, {}", resources());
+            print_at += PRINT_INTERVAL;
         }
     }
     stop.cancel();
@@ -77,8 +78,8 @@ fn batch() -> Vec<OutMessage> {
     std::iter::repeat_with(message).take(BATCH).collect()
 }
 
-/// Resident size, threads and open files, from Linux's own account of the process.
-fn held() -> String {
+/// Returns the resident memory, threads and open files of the process, from Linux procfs.
+fn resources() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,41 +1,38 @@
-//! The wall clock, in one place, so that lateness can be tested.
+//! Clocks. All wall-clock time of the SDK comes from here, so that a test can control lateness.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the time of day.
+/// Source of the wall-clock time.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since the Unix epoch.
+    /// Returns the current time in milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
 }
 
-/// The machine's clock.
+/// Clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "lateness is measured against the wall clock; this is the one place"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the only read of the wall clock in the SDK")]
     fn now_ms(&self) -> i64 {
-        // A clock set before 1970 is a machine without a time; lateness then reads as zero.
+        // Before 1970 the clock is unset; lateness is then zero.
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 }
 
-/// The clock that time-outs are measured on; it stands still where tokio's does.
-#[allow(clippy::disallowed_methods, reason = "how long a lease has left; this is the one place")]
+/// Returns the current time of the monotonic clock. It stops while tokio's time is paused.
+#[allow(clippy::disallowed_methods, reason = "the only read of the monotonic clock in the SDK")]
 pub(crate) fn monotonic() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// A clock that stands still until it is told.
+/// Clock for tests. Its time changes only with [`set`](Self::set).
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `now_ms`, in milliseconds since the Unix epoch.
+    /// Creates a clock that shows `now_ms`, in milliseconds since the Unix epoch.
     pub const fn new(now_ms: i64) -> Self {
         Self(AtomicI64::new(now_ms))
     }

@@ -1,4 +1,4 @@
-//! The connection string: where deliveries come from, in one line.
+//! Connection strings: the source of deliveries as one text.
 
 use std::time::Duration;
 
@@ -17,53 +17,55 @@ const ROCKETMQ_IN_FULL: &str = "rocketmq://ns1:9876,ns2:9876/taskcenter?group=or
 const HTTP_IN_FULL: &str =
     "http://127.0.0.1:8275?token=tc_...&worker=shop-1&queues=order.close,mail&max_in_flight=8&lease_ms=30000";
 
-/// A connection string that says nothing, or says it wrongly. What the string holds is never shown: it may be a secret.
+/// Why a connection string is invalid. The error never contains a value of the string, because the
+/// value may be a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// It begins with none of the words that tell the transport.
+    /// The string does not begin with a known scheme.
     #[error(
-        "the connection string should begin with http://, https:// or rocketmq://; correct are {HTTP} and {ROCKETMQ}"
+        "the connection string should begin with http://, https:// or rocketmq://, such as {HTTP} or {ROCKETMQ}"
     )]
     Scheme,
-    /// One part of it is wrong.
-    #[error("the connection string's {part} {problem}; correct is {example}")]
+    /// One part of the string is invalid.
+    #[error("invalid connection string: {part} {problem}; a valid example is {example}")]
     Part {
-        /// Which one.
+        /// Name of the part.
         part: String,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: &'static str,
-        /// A string that is right.
+        /// A valid connection string.
         example: &'static str,
     },
-    /// RocketMQ is asked for in a program that was built without it.
+    /// The string selects RocketMQ, but the program was built without the feature `rocketmq`.
     #[error(
-        "the connection string asks for RocketMQ, and this program was built without the feature `rocketmq`"
+        "the connection string selects RocketMQ, but this program was built without it: enable the feature \
+         `rocketmq` of taskcenter-client"
     )]
     NoRocketMq,
-    /// The HTTP client cannot be set up.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Client(Error),
 }
 
-/// What a connection string stands for.
+/// A parsed connection string.
 #[derive(Debug)]
 pub(crate) enum Connection {
-    /// Queues, over HTTP.
+    /// The queues of a server, over HTTP.
     Pull(TaskCenter, PullConfig),
-    /// A topic, and the server to report to.
+    /// A topic, and the server that gets the outcome reports.
     #[cfg(feature = "rocketmq")]
     RocketMq(RocketMqConfig, Option<TaskCenter>),
 }
 
 impl Connection {
-    pub(crate) fn read(connection: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn parse(connection: &str) -> Result<Self, ConnectError> {
         let connection = connection.trim();
         let (place, parameters) = connection.split_once('?').unwrap_or((connection, ""));
         match place.split_once("://") {
-            Some(("http" | "https", _)) => pull(place, parameters),
+            Some(("http" | "https", _)) => parse_pull(place, parameters),
             #[cfg(feature = "rocketmq")]
-            Some(("rocketmq", place)) => rocketmq(place, parameters),
+            Some(("rocketmq", place)) => parse_rocketmq(place, parameters),
             #[cfg(not(feature = "rocketmq"))]
             Some(("rocketmq", _)) => Err(ConnectError::NoRocketMq),
             _ => Err(ConnectError::Scheme),
@@ -71,10 +73,10 @@ impl Connection {
     }
 }
 
-fn pull(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
-    let mut parameters = Parameters::read(parameters, HTTP_IN_FULL)?;
+fn parse_pull(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
+    let mut parameters = Parameters::parse(parameters, HTTP_IN_FULL)?;
     let access = (parameters.take("token")?, parameters.take("ca_file")?);
-    let center = center(place, access, "address", HTTP)?;
+    let center = build_client(place, access, "address", HTTP)?;
     let mut config =
         PullConfig { max_in_flight: parameters.number("max_in_flight")?, ..PullConfig::default() };
     if let Some(worker) = parameters.take("worker")? {
@@ -87,14 +89,14 @@ fn pull(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
         config.queues = queues.split(',').map(|queue| queue.trim().to_owned()).collect();
     }
     if config.queues.iter().any(String::is_empty) {
-        return Err(parameters.wrong("queues", "name an empty queue"));
+        return Err(parameters.invalid("queues", "contains an empty name"));
     }
-    parameters.end()?;
+    parameters.refuse_remaining()?;
     Ok(Connection::Pull(center, config))
 }
 
-/// With the token and the authority's file, where there are any.
-fn center(
+/// Builds the HTTP client, with the token and the CA file, if given.
+fn build_client(
     address: &str,
     (token, ca_file): (Option<String>, Option<String>),
     part: &str,
@@ -108,7 +110,7 @@ fn center(
         center = center.ca_file(file);
     }
     center.build().map_err(|error| match error {
-        // It would show the address.
+        // `Error::Address` contains the address, which may contain a password.
         Error::Address(_) => {
             ConnectError::Part { part: part.to_owned(), problem: "is not an http or https URL", example }
         }
@@ -117,14 +119,14 @@ fn center(
 }
 
 #[cfg(feature = "rocketmq")]
-fn rocketmq(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
+fn parse_rocketmq(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
     let (servers, topic) = place.split_once('/').unwrap_or((place, ""));
     let namesrv = name_servers(servers)?;
     if topic.is_empty() || topic.contains(['/', '#']) || topic.chars().any(char::is_whitespace) {
-        return Err(wrong("topic", "is missing or is not one word, behind the name servers"));
+        return Err(invalid("topic", "is missing or is not one word: write it after the name servers"));
     }
-    let mut parameters = Parameters::read(parameters, ROCKETMQ_IN_FULL)?;
-    let group = parameters.take("group")?.ok_or_else(|| parameters.wrong("group", "is missing"))?;
+    let mut parameters = Parameters::parse(parameters, ROCKETMQ_IN_FULL)?;
+    let group = parameters.take("group")?.ok_or_else(|| parameters.invalid("group", "is missing"))?;
     let mut config = RocketMqConfig::new(namesrv, topic, group);
     (config.access_key, config.secret_key) = keys(&mut parameters)?;
     config.tls = tls(&mut parameters)?;
@@ -133,20 +135,20 @@ fn rocketmq(place: &str, parameters: &str) -> Result<Connection, ConnectError> {
     }
     let (report_to, token) = (parameters.take("report_to")?, parameters.take("report_token")?);
     if report_to.is_none() && token.is_some() {
-        return Err(parameters.wrong("report_to", "is missing, which report_token needs"));
+        return Err(parameters.invalid("report_to", "is missing: report_token requires it"));
     }
-    let report_to =
-        report_to.map(|address| center(&address, (token, None), "parameter report_to", ROCKETMQ_IN_FULL));
-    parameters.end()?;
+    let report_to = report_to
+        .map(|address| build_client(&address, (token, None), "parameter report_to", ROCKETMQ_IN_FULL));
+    parameters.refuse_remaining()?;
     Ok(Connection::RocketMq(config, report_to.transpose()?))
 }
 
 #[cfg(feature = "rocketmq")]
 fn name_servers(servers: &str) -> Result<String, ConnectError> {
     if servers.contains('@') {
-        return Err(wrong(
+        return Err(invalid(
             "name servers",
-            "have keys before them, which belong into access_key and secret_key",
+            "contain credentials: use the parameters access_key and secret_key",
         ));
     }
     let servers: Vec<_> = servers.split([',', ';']).map(str::trim).collect();
@@ -155,7 +157,7 @@ fn name_servers(servers: &str) -> Result<String, ConnectError> {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
     if !servers.iter().all(good) {
-        return Err(wrong("name servers", "are not host:port with commas between"));
+        return Err(invalid("name servers", "are not host:port, joined by commas"));
     }
     Ok(servers.join(";"))
 }
@@ -163,8 +165,8 @@ fn name_servers(servers: &str) -> Result<String, ConnectError> {
 #[cfg(feature = "rocketmq")]
 fn keys(parameters: &mut Parameters) -> Result<(Option<String>, Option<String>), ConnectError> {
     match (parameters.take("access_key")?, parameters.take("secret_key")?) {
-        (Some(_), None) => Err(parameters.wrong("secret_key", "is missing, which access_key needs")),
-        (None, Some(_)) => Err(parameters.wrong("access_key", "is missing, which secret_key needs")),
+        (Some(_), None) => Err(parameters.invalid("secret_key", "is missing: access_key requires it")),
+        (None, Some(_)) => Err(parameters.invalid("access_key", "is missing: secret_key requires it")),
         keys => Ok(keys),
     }
 }
@@ -174,68 +176,69 @@ fn tls(parameters: &mut Parameters) -> Result<Option<Tls>, ConnectError> {
     let ca_file = parameters.take("ca_file")?.map(Into::into);
     match parameters.take("tls")?.as_deref() {
         Some("true") => Ok(Some(Tls { ca_file })),
-        None | Some("false") if ca_file.is_some() => Err(parameters.wrong("ca_file", "needs tls=true")),
+        None | Some("false") if ca_file.is_some() => Err(parameters.invalid("ca_file", "requires tls=true")),
         None | Some("false") => Ok(None),
-        Some(_) => Err(parameters.wrong("tls", "is neither true nor false")),
+        Some(_) => Err(parameters.invalid("tls", "is neither true nor false")),
     }
 }
 
 #[cfg(feature = "rocketmq")]
-fn wrong(part: &str, problem: &'static str) -> ConnectError {
+fn invalid(part: &str, problem: &'static str) -> ConnectError {
     ConnectError::Part { part: part.to_owned(), problem, example: ROCKETMQ }
 }
 
-/// What stands behind the question mark and has not been used yet.
+/// Parameters of a connection string that have not been used yet.
 struct Parameters {
-    /// With the place of each, counted from 1.
-    left: Vec<(usize, String, String)>,
+    /// 1-based position, name and value of each.
+    remaining: Vec<(usize, String, String)>,
     example: &'static str,
 }
 
 impl Parameters {
-    fn read(text: &str, example: &'static str) -> Result<Self, ConnectError> {
-        let wrong = |problem| ConnectError::Part { part: "parameters".to_owned(), problem, example };
+    fn parse(text: &str, example: &'static str) -> Result<Self, ConnectError> {
+        let invalid = |problem| ConnectError::Part { part: "parameters".to_owned(), problem, example };
         if text.contains('#') {
-            return Err(wrong("hold a #, which should be written %23"));
+            return Err(invalid("contain a #: write it as %23"));
         }
-        // A plus stands for itself: keys hold it, and blanks are rare.
+        // A plus stands for itself and not for a blank, because keys often contain it.
         let url = Url::parse(&format!("parameters:?{}", text.replace('+', "%2B")));
-        let url = url.map_err(|_| wrong("cannot be read"))?;
+        let url = url.map_err(|_| invalid("cannot be parsed"))?;
         let numbered =
             |(index, (name, value)): (usize, (_, _))| (index + 1, String::from(name), String::from(value));
-        Ok(Self { left: url.query_pairs().enumerate().map(numbered).collect(), example })
+        Ok(Self { remaining: url.query_pairs().enumerate().map(numbered).collect(), example })
     }
 
     fn take(&mut self, name: &str) -> Result<Option<String>, ConnectError> {
         let named = |(_, given, _): &mut (usize, String, String)| given == name;
-        let mut found: Vec<_> = self.left.extract_if(.., named).map(|(_, _, value)| value).collect();
+        let mut found: Vec<_> = self.remaining.extract_if(.., named).map(|(_, _, value)| value).collect();
         match (found.pop(), found.is_empty()) {
-            (Some(value), true) if value.trim().is_empty() => Err(self.wrong(name, "is empty")),
+            (Some(value), true) if value.trim().is_empty() => Err(self.invalid(name, "is empty")),
             (value, true) => Ok(value),
-            (_, false) => Err(self.wrong(name, "is given twice")),
+            (_, false) => Err(self.invalid(name, "is given twice")),
         }
     }
 
     fn number(&mut self, name: &str) -> Result<Option<usize>, ConnectError> {
         let number = self.take(name)?.map(|value| value.parse().ok().filter(|number| *number > 0));
         number
-            .map(|number| number.ok_or_else(|| self.wrong(name, "is not a whole number from 1")))
+            .map(|number| number.ok_or_else(|| self.invalid(name, "is not a whole number of at least 1")))
             .transpose()
     }
 
-    /// What is left is unknown. Its name is not shown: it may be the end of a secret that holds an `&`.
-    fn end(&self) -> Result<(), ConnectError> {
-        match self.left.first() {
+    /// Refuses the remaining parameters as unknown. The error does not contain the name, which may
+    /// be the rest of a secret with an unescaped `&`.
+    fn refuse_remaining(&self) -> Result<(), ConnectError> {
+        match self.remaining.first() {
             Some((place, ..)) => Err(ConnectError::Part {
                 part: format!("parameter no. {place}"),
-                problem: "is not known, or stands behind an & that should be written %26",
+                problem: "is unknown, or follows an & inside a value: write that as %26",
                 example: self.example,
             }),
             None => Ok(()),
         }
     }
 
-    fn wrong(&self, name: &str, problem: &'static str) -> ConnectError {
+    fn invalid(&self, name: &str, problem: &'static str) -> ConnectError {
         ConnectError::Part { part: format!("parameter {name}"), problem, example: self.example }
     }
 }

@@ -1,4 +1,4 @@
-//! The consumer: handlers, limits and a transport, put together and run.
+//! Consumer: handlers, limits and a transport.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,81 +8,56 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tracing::warn;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::connect::{ConnectError, Connection};
+use crate::consumer_parts::ConsumerParts;
 use crate::context::Context;
 use crate::dispatch::Dispatcher;
 use crate::handler::{self, HandlerError, HandlerFn};
 use crate::harness::Harness;
 use crate::report::Reporter;
-use crate::route::{RouteError, Routes};
-use crate::seen::SeenRuns;
+use crate::route::RouteError;
 use crate::transport::pull::Pull;
 use crate::transport::{Transport, TransportError};
 
-/// Handlers that run at once, unless [`ConsumerBuilder::concurrency`] says otherwise.
-pub const DEFAULT_CONCURRENCY: usize = 32;
-/// How long running handlers may go on after a shutdown, unless [`ConsumerBuilder::drain_for`] says otherwise.
-pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
-/// How long a transport may take to give back what was interrupted and to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// Time limit of the transport to return interrupted deliveries and to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A consumer that cannot start.
+/// Why a consumer cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The handlers do not fit together.
+    /// The set of handlers is invalid.
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// Nothing says where deliveries come from.
-    #[error("the consumer has no transport: call `connect` (or `transport`) before `start`")]
+    /// The consumer has no source of deliveries.
+    #[error("the consumer has no transport: call `connect` or `transport` before `start`")]
     NoTransport,
 }
 
-/// Collects what a [`Consumer`] is made of.
-#[must_use = "nothing is consumed before `start`"]
+/// Builder of a [`Consumer`].
+#[must_use = "call `start`"]
 pub struct ConsumerBuilder<S = ()> {
     state: Arc<S>,
-    parts: Parts,
-}
-
-pub(crate) struct Parts {
-    handlers: Vec<(String, HandlerFn)>,
-    concurrency: usize,
-    drain: Duration,
-    remembered_runs: Option<usize>,
-    reporter: Option<Arc<dyn Reporter>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    transport: Option<Arc<dyn Transport>>,
-}
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self {
-            handlers: Vec::new(),
-            concurrency: DEFAULT_CONCURRENCY,
-            drain: DEFAULT_DRAIN,
-            remembered_runs: None,
-            reporter: None,
-            clock: Arc::new(SystemClock),
-            transport: None,
-        }
-    }
+    parts: ConsumerParts,
 }
 
 impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
-    /// Sets the state that the handlers registered **after** this call share, as [`Context::state`].
+    /// Sets the shared state ([`Context::state`]) of the handlers that are registered **after**
+    /// this call.
     pub fn state<T: Send + Sync + 'static>(self, state: T) -> ConsumerBuilder<T> {
         ConsumerBuilder { state: Arc::new(state), parts: self.parts }
     }
 
-    /// Registers a handler of a JSON payload for a tag, several (`a || b`) or all (`*`).
+    /// Registers a handler with a JSON payload for one tag (`a`), several tags (`a || b`) or all
+    /// tags (`*`).
     ///
-    /// An exact tag wins over `*`; the same tag twice is refused at the start. Data that does not decode into `T` is
-    /// dead-lettered: it would never become good.
+    /// An exact tag takes precedence over `*`; two handlers for the same tag are refused by
+    /// [`start`](Self::start). If a payload cannot be decoded into `T`, the run is dead without a
+    /// retry.
     pub fn on<T, E, F, Fut>(self, tags: &str, handler: F) -> Self
     where
         T: DeserializeOwned + Send + 'static,
@@ -94,7 +69,7 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self.register(tags, handler)
     }
 
-    /// Registers a handler that takes the task's data as it stands.
+    /// Registers a handler that gets the payload as text. Tags are as in [`on`](Self::on).
     pub fn on_text<E, F, Fut>(self, tags: &str, handler: F) -> Self
     where
         E: Into<HandlerError>,
@@ -105,7 +80,8 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self.register(tags, handler)
     }
 
-    /// Registers a handler of the old client's shape: `(task id, data, message id)`.
+    /// Registers a handler with the arguments of the old client: `(task id, data, message id)`.
+    /// Tags are as in [`on`](Self::on).
     pub fn on_raw<E, F, Fut>(self, tags: &str, handler: F) -> Self
     where
         E: Into<HandlerError>,
@@ -120,63 +96,77 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self
     }
 
-    /// How many handlers may run at once; at least one. Default [`DEFAULT_CONCURRENCY`].
+    /// Sets the maximum number of handlers that run at the same time, at least 1. Default:
+    /// [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY).
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.parts.concurrency = handlers.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How long handlers may go on after a shutdown before they are dropped and their messages given back. Default
-    /// [`DEFAULT_DRAIN`].
+    /// Sets the time limit of running handlers after a shutdown has started. A handler that runs
+    /// longer is dropped, and its delivery is returned. Default:
+    /// [`DEFAULT_DRAIN`](crate::DEFAULT_DRAIN).
     pub fn drain_for(mut self, deadline: Duration) -> Self {
         self.parts.drain = deadline;
         self
     }
 
-    /// Reports outcomes to the server, which then owns the retries of the tasks created with `ack`. Such a task needs a
-    /// consumer that reports: without one the server counts each attempt as failed after its `max_runtime`. A transport
-    /// with a [reporter](Transport::reporter) of its own, as [`Pull`](crate::transport::pull::Pull) has, needs no other.
+    /// Sets the reporter of outcomes, usually a [`TaskCenter`](crate::TaskCenter). Default: no
+    /// reports.
+    ///
+    /// A task with `ack` needs a consumer that reports: without reports, the server fails each
+    /// attempt after `max_runtime_sec`. A transport with its own [reporter](Transport::reporter),
+    /// such as [`Pull`](crate::transport::pull::Pull), does not use this one.
     pub fn report_to(mut self, reporter: impl Reporter) -> Self {
         self.parts.reporter = Some(Arc::new(reporter));
         self
     }
 
-    /// Remembers the last `runs` runs that succeeded in this process and drops their duplicates.
+    /// Drops duplicates of the last `runs` runs (at least 1) that succeeded in this process.
+    /// Default: no filter.
     ///
-    /// The memory ends with the process, and a handler can die between its effect and its return: this makes
-    /// duplicates rare, while only an idempotent or transactional sink makes them harmless.
+    /// The memory is lost when the process ends, and a handler can die between its effect and its
+    /// return. So the filter makes duplicates rare; only an idempotent or transactional sink makes
+    /// them harmless.
     pub fn drop_duplicates(mut self, runs: usize) -> Self {
         self.parts.remembered_runs = Some(runs);
         self
     }
 
-    /// Measures lateness by another clock.
+    /// Sets the clock that lateness is measured with. Default:
+    /// [`SystemClock`](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.parts.clock = Arc::new(clock);
         self
     }
 
-    /// Where deliveries come from.
+    /// Sets the source of deliveries. [`connect`](Self::connect) does the same from a connection
+    /// string.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.parts.transport = Some(Arc::new(transport));
         self
     }
 
-    /// Takes deliveries from where the connection string says, and reports outcomes there:
+    /// Sets the transport and the reporter from a connection string:
     ///
-    /// - `http://host:port`, `https://…`: the server's queues, by [`Pull`]. Parameters, all optional: `worker` (a name for
-    ///   people to read), `queues` (names with commas between; left out: those of the tags), `max_in_flight`, `lease_ms`.
-    /// - `rocketmq://ns1:9876,ns2:9876/topic?group=order-service`: RocketMQ, by its name servers. Parameters: `group`;
-    ///   optional: `access_key` and `secret_key`, `tls=true`, `ca_file`, and `report_to`, the server's URL, which
-    ///   [outcomes are reported to](Self::report_to).
+    /// - `http://host:port` or `https://host:port`: the queues of the server, by [`Pull`]. Optional
+    ///   parameters: `token`; `ca_file`; `worker` (name that the server shows, default: host name
+    ///   and process id); `queues` (names joined by commas, default: the tags of the handlers);
+    ///   `max_in_flight` (at least 1, default: the concurrency); `lease_ms` (1,000 to 86,400,000,
+    ///   default: 30,000).
+    /// - `rocketmq://ns1:9876,ns2:9876/topic?group=order-service`: RocketMQ, by its name servers.
+    ///   Required parameter: `group`. Optional parameters: `access_key` with `secret_key`;
+    ///   `tls=true`; `ca_file`; `max_in_flight` (at least 1, default: 64); `report_to` (URL of the
+    ///   server that gets the [outcome reports](Self::report_to)) with `report_token`.
     ///
-    /// Values may be percent-encoded, and must be where they hold `&`, `#` or `%`; `+` is a plus. The handlers are the same on
-    /// either, and only the string differs.
+    /// Values may be percent-encoded. The characters `&`, `#` and `%` must be; `+` stands for
+    /// itself.
     ///
     /// # Errors
-    /// [`ConnectError`] names the part that is wrong. It never shows what the string says: that may be a secret.
+    /// [`ConnectError`] names the invalid part. The error never contains a value of the string,
+    /// because the value may be a secret.
     pub fn connect(self, connection: &str) -> Result<Self, ConnectError> {
-        match Connection::read(connection)? {
+        match Connection::parse(connection)? {
             Connection::Pull(center, config) => Ok(self.transport(Pull::new(center, config))),
             #[cfg(feature = "rocketmq")]
             Connection::RocketMq(config, report_to) => {
@@ -189,21 +179,22 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         }
     }
 
-    /// Takes deliveries from RocketMQ: [`transport`](Self::transport) with a
-    /// [`RocketMq`](crate::rocketmq::RocketMq) made of this configuration.
+    /// Sets [`RocketMq`](crate::rocketmq::RocketMq) with this configuration as the
+    /// [transport](Self::transport).
     #[cfg(feature = "rocketmq")]
     pub fn rocketmq(self, config: crate::rocketmq::RocketMqConfig) -> Self {
         self.transport(crate::rocketmq::RocketMq::new(config))
     }
 
-    /// Starts consuming, on the current tokio runtime.
+    /// Starts the consumer on the current tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`] when the handlers do not fit together or the transport is missing. That a broker cannot be reached
-    /// shows later, from [`Consumer::run_until`] or [`Consumer::shutdown`].
+    /// [`StartError`] if the set of handlers is invalid or the transport is missing. An unreachable
+    /// server or broker is not an error here: [`Pull`] waits for the server, and
+    /// [`Consumer::run_until`] and [`Consumer::shutdown`] return the error of another transport.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn start(self) -> Result<Consumer, StartError> {
         let transport = self.parts.transport.clone().ok_or(StartError::NoTransport)?;
         let drain = self.parts.drain;
@@ -213,43 +204,17 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         Ok(Consumer { shutdown: shutdown.drop_guard(), running })
     }
 
-    /// The same handlers and limits without a broker; see [`Harness`].
+    /// Builds a [`Harness`] with the same handlers and limits, without a transport.
     ///
     /// # Errors
-    /// [`RouteError`] when the handlers do not fit together.
+    /// [`RouteError`] if the set of handlers is invalid.
     pub fn harness(self) -> Result<Harness, RouteError> {
         Harness::new(self.parts)
     }
 }
 
-impl Parts {
-    /// Where outcomes go: to the transport, if it owns them.
-    pub(crate) fn reporter(&self) -> Option<Arc<dyn Reporter>> {
-        let owner = self.transport.as_ref().and_then(|transport| transport.reporter());
-        owner.or_else(|| self.reporter.clone())
-    }
-
-    /// The same with all reports going to `reporter`.
-    pub(crate) fn reporting_to(mut self, reporter: Arc<dyn Reporter>) -> Self {
-        (self.transport, self.reporter) = (None, Some(reporter));
-        self
-    }
-
-    pub(crate) fn dispatcher(self) -> Result<Dispatcher, RouteError> {
-        Ok(Dispatcher {
-            reporter: self.reporter(),
-            routes: Routes::build(self.handlers)?,
-            concurrency: self.concurrency,
-            slots: Arc::new(Semaphore::new(self.concurrency)),
-            seen: self.remembered_runs.map(SeenRuns::new),
-            clock: self.clock,
-            closing: CancellationToken::new(),
-            interrupted: CancellationToken::new(),
-        })
-    }
-}
-
-/// Runs the transport; after a shutdown gives it the drain time, then interrupts what still runs.
+/// Runs the transport. After the start of a shutdown, waits for the drain time and then interrupts
+/// the running handlers.
 async fn drive(
     transport: Arc<dyn Transport>,
     dispatcher: Arc<Dispatcher>,
@@ -265,13 +230,13 @@ async fn drive(
     if let Ok(ended) = timeout(drain, &mut running).await {
         return ended;
     }
-    warn!(?drain, "handlers still run after the drain time; interrupting them");
+    warn!(?drain, "drain time exceeded; interrupting the running handlers");
     interrupted.cancel();
     let late = || Err(TransportError::new("consumer's", "it did not stop in time"));
-    timeout(GOODBYE, running).await.unwrap_or_else(|_| late())
+    timeout(STOP_TIMEOUT, running).await.unwrap_or_else(|_| late())
 }
 
-/// A running consumer. Dropping it starts a shutdown without waiting for it.
+/// A running consumer. A drop starts a shutdown and does not wait for its end.
 #[must_use = "a dropped consumer shuts down"]
 pub struct Consumer {
     shutdown: DropGuard,
@@ -279,30 +244,32 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Collects handlers.
+    /// Returns a builder without handlers and without a transport.
     pub fn builder() -> ConsumerBuilder {
-        ConsumerBuilder { state: Arc::new(()), parts: Parts::default() }
+        ConsumerBuilder { state: Arc::new(()), parts: ConsumerParts::default() }
     }
 
-    /// Consumes until `signal` completes (`tokio::signal::ctrl_c()`, say), then shuts down gracefully and returns what the
-    /// signal gave.
+    /// Consumes until `signal` completes, such as `tokio::signal::ctrl_c()`. Then shuts down
+    /// gracefully, as [`shutdown`](Self::shutdown) does, and returns the output of the signal.
     ///
     /// # Errors
-    /// [`TransportError`] when the transport breaks before, in which case the signal is dropped, or cannot stop.
+    /// [`TransportError`] if the transport fails before the signal, or does not stop in time.
     pub async fn run_until<T>(mut self, signal: impl Future<Output = T>) -> Result<T, TransportError> {
-        let given = tokio::select! {
+        let output = tokio::select! {
             ended = &mut self.running => return Err(flatten(ended).err().unwrap_or_else(ended_early)),
-            given = signal => given,
+            output = signal => output,
         };
-        self.shutdown().await.map(|()| given)
+        self.shutdown().await.map(|()| output)
     }
 
-    /// Takes nothing new, lets the running handlers finish within the drain time, and stops. Messages that no handler
-    /// has started, or that were interrupted, are given back to be delivered again; on the server's queues the interrupted
-    /// ones count as failed.
+    /// Shuts down gracefully: takes no new deliveries, waits up to the drain time for the running
+    /// handlers, and stops.
+    ///
+    /// Deliveries that no handler has begun, and those of interrupted handlers, are returned and
+    /// come again. On a queue, the attempt of an interrupted handler has failed.
     ///
     /// # Errors
-    /// [`TransportError`] when the transport had broken or cannot stop.
+    /// [`TransportError`] if the transport has failed or does not stop in time.
     pub async fn shutdown(self) -> Result<(), TransportError> {
         drop(self.shutdown);
         flatten(self.running.await)
@@ -310,9 +277,9 @@ impl Consumer {
 }
 
 fn ended_early() -> TransportError {
-    TransportError::new("consumer's", "it ended although nobody asked it to")
+    TransportError::new("consumer's", "it ended without a shutdown")
 }
 
 fn flatten(ended: Result<Result<(), TransportError>, tokio::task::JoinError>) -> Result<(), TransportError> {
-    ended.unwrap_or_else(|error| Err(TransportError::new("consumer's", "its task broke").because(error)))
+    ended.unwrap_or_else(|error| Err(TransportError::new("consumer's", "its task failed").because(error)))
 }

@@ -1,4 +1,4 @@
-//! What a handler is told about the delivery it handles.
+//! Context of a handler: the delivery, the shared state, and the result.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,27 +9,27 @@ use serde_json::Value;
 use crate::transport::Delivery;
 use crate::wire::property;
 
-/// The most that a handler can hand back, in bytes of JSON.
+/// Maximum size of a result, in bytes of JSON without blanks.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// How deeply it may be nested, in arrays and objects.
+/// Maximum nesting depth of a result, in arrays and objects.
 pub const MAX_RESULT_DEPTH: usize = 64;
 
-/// A result that cannot be handed back.
+/// Why [`Context::set_result`] refuses a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResultError {
-    /// It cannot be written as JSON, such as a map with keys that are no text.
-    #[error("the result cannot be written as JSON")]
+    /// The result has no JSON form, such as a map whose keys are not strings.
+    #[error("the result cannot be encoded as JSON")]
     Json(#[from] serde_json::Error),
-    /// It is too long.
-    #[error("the result is {0} bytes of JSON, and {MAX_RESULT_BYTES} is the most")]
+    /// The result has too many bytes.
+    #[error("the result has {0} bytes of JSON: at most {MAX_RESULT_BYTES} are allowed")]
     TooLong(usize),
-    /// It is nested too deeply.
-    #[error("the result has arrays and objects {0} deep in one another, and {MAX_RESULT_DEPTH} is the most")]
+    /// The result is nested too deeply.
+    #[error("the result is nested {0} levels deep: at most {MAX_RESULT_DEPTH} are allowed")]
     TooDeep(usize),
 }
 
-/// Arrays and objects in one another; 0 for what is neither.
+/// Returns the nesting depth in arrays and objects; 0 for a scalar.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -38,7 +38,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// One delivery with the server's properties read out of it.
+/// One delivery, with the decoded properties of the server.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) delivery: Delivery,
@@ -48,9 +48,9 @@ pub(crate) struct Attempt {
     pub(crate) claim: u64,
     pub(crate) token: Option<String>,
     pub(crate) ack_wanted: bool,
-    /// When the handler was called; zero until then.
+    /// When the handler was called; 0 before the call.
     pub(crate) started_at_ms: i64,
-    /// What the handler hands back.
+    /// Result that the handler has set.
     pub(crate) result: Mutex<Option<Value>>,
 }
 
@@ -72,7 +72,7 @@ impl Attempt {
     }
 }
 
-/// The delivery a handler was called for, and the consumer's shared state. Cheap to clone.
+/// Delivery that a handler processes, with the shared state of the consumer. Cheap to clone.
 #[derive(Debug)]
 pub struct Context<S = ()> {
     attempt: Arc<Attempt>,
@@ -90,65 +90,69 @@ impl<S> Context<S> {
         Self { attempt, state }
     }
 
-    /// The state given to [`ConsumerBuilder::state`](crate::ConsumerBuilder::state).
+    /// Returns the state that was passed to
+    /// [`ConsumerBuilder::state`](crate::ConsumerBuilder::state).
     pub fn state(&self) -> &S {
         &self.state
     }
 
-    /// The task that fired.
+    /// Returns the id of the task.
     pub fn task_id(&self) -> &str {
         &self.attempt.delivery.task_id
     }
 
-    /// The run: one due moment of the task, the same on every attempt and redelivery, and so the key to make a handler
-    /// idempotent. `None` for a message that the task center did not publish.
+    /// Returns the run id, which is the same for all attempts and redeliveries of one due moment.
+    /// Use it as the key of an idempotent handler. `None`: the task center did not publish the
+    /// message.
     pub fn run_id(&self) -> Option<&str> {
         self.attempt.run_id.as_deref()
     }
 
-    /// The transport's id of this message; another attempt at the run is another message.
+    /// Returns the transport's id of the message. Each attempt of a run is another message.
     pub fn message_id(&self) -> &str {
         &self.attempt.delivery.message_id
     }
 
-    /// The task's name.
+    /// Returns the tag, which is the name of the task.
     pub fn tag(&self) -> &str {
         &self.attempt.delivery.tag
     }
 
-    /// The server's attempt at the run, from 1.
+    /// Returns the 1-based number of the server's attempt.
     pub fn attempt(&self) -> u32 {
         self.attempt.number
     }
 
-    /// How often the transport has delivered this message, from 1.
+    /// Returns the 1-based number of the transport's delivery of this message.
     pub fn delivery_attempt(&self) -> u32 {
         self.attempt.delivery.delivery_attempt
     }
 
-    /// The moment the run was due, in milliseconds since the Unix epoch. `None` for a message that the task center did
-    /// not publish.
+    /// Returns the nominal moment of the run, in milliseconds since the Unix epoch. `None`: the
+    /// task center did not publish the message.
     pub fn scheduled_at_ms(&self) -> Option<i64> {
         self.attempt.scheduled_at_ms
     }
 
-    /// How long after its due moment the handler was called, by this machine's clock; never below zero.
+    /// Returns the time from the nominal moment to the call of the handler, by the clock of this
+    /// machine. Zero if the clock is behind. `None`: the task center did not publish the message.
     pub fn lateness(&self) -> Option<Duration> {
         let late_ms = self.attempt.started_at_ms.saturating_sub(self.attempt.scheduled_at_ms?);
         Some(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
-    /// How often the run was claimed for publishing: an epoch that only grows, to fence writes with. 0 when unknown.
+    /// Returns the number of times that the run has been claimed. The number only grows: use it as
+    /// a fencing token of writes. 0: unknown.
     pub fn claim(&self) -> u64 {
         self.attempt.claim
     }
 
-    /// Hands something back to whoever looks at the run: it is kept with the run if the handler succeeds and its outcome
-    /// is reported, and is dropped otherwise. The last call counts.
+    /// Sets the result of the run. The server stores it with the run if the handler succeeds and
+    /// the outcome is reported; otherwise it is dropped. A later call replaces the result.
     ///
     /// # Errors
-    /// [`ResultError`] for what is no JSON, more than [`MAX_RESULT_BYTES`] of it, or nested more than [`MAX_RESULT_DEPTH`] deep; what was set before
-    /// stays.
+    /// [`ResultError`] if the result has no JSON form, more than [`MAX_RESULT_BYTES`], or more than
+    /// [`MAX_RESULT_DEPTH`] levels. An earlier result then stays.
     pub fn set_result(&self, result: &impl Serialize) -> Result<(), ResultError> {
         let written = serde_json::to_string(result)?;
         if written.len() > MAX_RESULT_BYTES {
@@ -163,7 +167,7 @@ impl<S> Context<S> {
         Ok(())
     }
 
-    /// A property of the message by name.
+    /// Returns a property of the message. [`wire::property`](crate::wire::property) has the names.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.attempt.delivery.properties.get(name).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Takes one delivery to its handler and settles it: slots, panics, duplicates, reports.
+//! Dispatch of one delivery: duplicates, concurrency slots, the call, panics, the outcome report.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,77 +14,79 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::context::Attempt;
+use crate::duplicate_filter::{DuplicateFilter, RunGuard};
 use crate::handler::{Disposition, HandlerError, HandlerFn};
 use crate::report::{ReportError, Reporter};
 use crate::route::Routes;
-use crate::seen::{Claim, SeenRuns};
 use crate::transport::{Deliver, Delivery, Verdict};
 use crate::wire::{OutcomeReport, ReportedOutcome};
 
-/// How the handling of a delivery ended.
+/// Outcome of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The handler returned `Ok`.
     Succeeded,
-    /// The handler failed or panicked, and is to be called again.
+    /// The handler failed or panicked. The delivery is retried.
     Failed {
-        /// The error with its causes.
+        /// Error with its causes.
         message: String,
-        /// The least delay the error asked for.
+        /// Earliest delay of the retry, if the error set one.
         retry_after: Option<Duration>,
     },
-    /// The handler, or the decoding of its payload, gave the message up.
+    /// The handler gave the run up, or the payload could not be decoded. There is no retry.
     Dead {
-        /// The error with its causes.
+        /// Error with its causes.
         message: String,
     },
     /// The handler had nothing to do.
     Skipped {
-        /// Its reason.
+        /// Reason that the handler returned.
         message: String,
     },
-    /// Somebody else says later how the attempt ended.
+    /// Another system reports the outcome.
     Deferred {
-        /// Who, as the handler put it.
+        /// Name of the other system.
         message: String,
-        /// How long that is waited for.
+        /// Time limit of the report.
         within: Duration,
     },
-    /// The run has succeeded before; no handler was called.
+    /// The run has already succeeded in this process. No handler was called.
     Duplicate,
     /// No handler is registered for the tag.
     Unrouted,
     /// The consumer was shut down before the handler had an outcome.
     Interrupted,
-    /// The consumer was shut down before a handler was called, or the handler gave it back untried.
+    /// The consumer was shut down before the call of the handler, or the handler released the
+    /// delivery.
     Released,
 }
 
-/// How a delivery ended.
+/// Result of a delivery: the outcome, and how the transport settles the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// What became of it.
+    /// Outcome of the delivery.
     pub outcome: Outcome,
-    /// What the broker is told.
+    /// Verdict for the transport.
     pub verdict: Verdict,
-    /// What the handler [handed back](crate::Context::set_result), if it succeeded.
+    /// [Result](crate::Context::set_result) of the handler, if it succeeded.
     pub result: Option<Value>,
 }
 
-/// A reported message is cut here, as the server would: it is for a person, and no error may be too long to be reported.
+/// Maximum length of a reported message; the server has the same. A longer message is cut, so that
+/// every error can be reported.
 const MAX_REPORTED_BYTES: usize = 32 * 1024;
 
-/// Everything one delivery needs.
+/// Dispatches deliveries to handlers.
 pub(crate) struct Dispatcher {
     pub(crate) routes: Routes,
     pub(crate) concurrency: usize,
     pub(crate) slots: Arc<Semaphore>,
-    pub(crate) seen: Option<SeenRuns>,
+    pub(crate) duplicates: Option<DuplicateFilter>,
     pub(crate) reporter: Option<Arc<dyn Reporter>>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Cancelled: no handler is called any more.
+    /// When cancelled, no further handler is called.
     pub(crate) closing: CancellationToken,
-    /// Cancelled: the handlers still running are given up.
+    /// When cancelled, the running handlers are dropped.
     pub(crate) interrupted: CancellationToken,
 }
 
@@ -103,8 +105,13 @@ impl Dispatcher {
     pub(crate) async fn dispatch(&self, delivery: Delivery) -> Delivered {
         let attempt = Attempt::read(delivery);
         let Some(handler) = self.routes.find(&attempt.delivery.tag).cloned() else {
-            // A broker filters by hash, so that a foreign tag can slip through; it is not this group's to handle.
-            debug!(tag = attempt.delivery.tag, task_id = attempt.delivery.task_id, "no handler for this tag");
+            // The broker filters by hash, so a message with another tag can arrive. Another group
+            // handles it.
+            debug!(
+                tag = attempt.delivery.tag,
+                task_id = attempt.delivery.task_id,
+                "delivery ignored: no handler for its tag"
+            );
             return Delivered { outcome: Outcome::Unrouted, verdict: Verdict::Ack, result: None };
         };
         let (attempt, outcome) = self.handle(&handler, attempt).await;
@@ -115,10 +122,10 @@ impl Dispatcher {
     }
 
     async fn handle(&self, handler: &HandlerFn, attempt: Attempt) -> (Arc<Attempt>, Outcome) {
-        // The run first and the slot second: a duplicate that waits for its twin takes no slot from others.
-        let claimed = self.closing.run_until_cancelled(self.claim(&attempt)).await;
-        let claim = match claimed {
-            Some(Ok(claim)) => claim,
+        // The guard first and the slot second, so that a waiting duplicate takes no slot.
+        let guarded = self.closing.run_until_cancelled(self.guard(&attempt)).await;
+        let guard = match guarded {
+            Some(Ok(guard)) => guard,
             Some(Err(duplicate)) => return (Arc::new(attempt), duplicate),
             None => return (Arc::new(attempt), Outcome::Released),
         };
@@ -127,18 +134,18 @@ impl Dispatcher {
         };
         let attempt = Arc::new(Attempt { started_at_ms: self.clock.now_ms(), ..attempt });
         let outcome = self.call(handler, &attempt).await;
-        if let (Some(claim), Outcome::Succeeded) = (claim, &outcome) {
-            claim.succeeded();
+        if let (Some(guard), Outcome::Succeeded) = (guard, &outcome) {
+            guard.succeeded();
         }
         (attempt, outcome)
     }
 
-    async fn claim(&self, attempt: &Attempt) -> Result<Option<Claim>, Outcome> {
-        let (Some(seen), Some(run_id)) = (&self.seen, &attempt.run_id) else { return Ok(None) };
-        seen.claim(run_id).await.map(Some).ok_or(Outcome::Duplicate)
+    async fn guard(&self, attempt: &Attempt) -> Result<Option<RunGuard>, Outcome> {
+        let (Some(filter), Some(run_id)) = (&self.duplicates, &attempt.run_id) else { return Ok(None) };
+        filter.begin(run_id).await.map(Some).ok_or(Outcome::Duplicate)
     }
 
-    /// In a task of its own, so that a panic ends there.
+    /// Calls the handler in a separate task, so that a panic ends only that task.
     async fn call(&self, handler: &HandlerFn, attempt: &Arc<Attempt>) -> Outcome {
         let call = tokio::spawn({
             let (handler, attempt) = (handler.clone(), Arc::clone(attempt));
@@ -148,18 +155,20 @@ impl Dispatcher {
         match self.interrupted.run_until_cancelled(call).await {
             Some(Ok(Ok(()))) => Outcome::Succeeded,
             Some(Ok(Err(error))) => failed(&error),
-            Some(Err(error)) => broken(error),
+            Some(Err(error)) => ended_without_result(error),
             None => Outcome::Interrupted,
         }
     }
 
-    /// Exactly one side owns the retry: the server where it waits for a report that reaches it, else the broker.
+    /// Reports the outcome and returns the verdict. Exactly one side owns the retry: the server if
+    /// it gets the report that it waits for, otherwise the broker.
     async fn settle(&self, attempt: &Attempt, outcome: &Outcome, result: Option<Value>) -> Verdict {
         let Some((reporter, run_id, report)) = self.report_of(attempt, outcome, result) else {
             return broker_verdict(outcome);
         };
         let answer = tokio::select! {
-            // The report first: what has an outcome is handed to the reporter even when nobody waits for the answer.
+            // The report is polled first, so that the reporter gets every outcome, also after an
+            // interrupt.
             biased;
             answer = reporter.report(run_id, report) => answer,
             () = self.interrupted.cancelled() => return Verdict::Retry { after: None },
@@ -171,7 +180,7 @@ impl Dispatcher {
                     run_id,
                     attempt = attempt.number,
                     reason,
-                    "outcome report refused; the run is no longer ours"
+                    "outcome report refused; another attempt owns the run"
                 );
                 Verdict::Ack
             }
@@ -180,7 +189,7 @@ impl Dispatcher {
                     run_id,
                     attempt = attempt.number,
                     reason,
-                    "outcome report not delivered; the run comes again"
+                    "outcome report not delivered; the run will be retried"
                 );
                 Verdict::Retry { after: None }
             }
@@ -197,7 +206,7 @@ impl Dispatcher {
         let (Some(run_id), Some(token)) = (attempt.run_id.as_deref(), attempt.token.clone()) else {
             warn!(
                 task_id = attempt.delivery.task_id,
-                "a report is wanted, but the message has no run id or token"
+                "outcome report not sent: the message has no run id or no token"
             );
             return None;
         };
@@ -217,7 +226,7 @@ impl Dispatcher {
 
 fn reported(outcome: &Outcome) -> Option<(ReportedOutcome, Option<String>, Option<Duration>)> {
     match outcome {
-        // Reporting a success twice is harmless, and the first report may have been lost.
+        // A repeated report of a success changes nothing, and the first report may have been lost.
         Outcome::Succeeded | Outcome::Duplicate => Some((ReportedOutcome::Succeeded, None, None)),
         Outcome::Failed { message, retry_after } => {
             Some((ReportedOutcome::Failed, Some(message.clone()), *retry_after))
@@ -251,8 +260,8 @@ fn failed(error: &HandlerError) -> Outcome {
     }
 }
 
-/// A panic is an error like another; a task that was cancelled went down with its runtime.
-fn broken(error: JoinError) -> Outcome {
+/// A panic counts as a failure. A cancelled task means that its runtime has stopped.
+fn ended_without_result(error: JoinError) -> Outcome {
     match error.try_into_panic() {
         Ok(panic) => Outcome::Failed { message: panic_message(panic.as_ref()), retry_after: None },
         Err(_cancelled) => Outcome::Interrupted,
@@ -262,31 +271,33 @@ fn broken(error: JoinError) -> Outcome {
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("with something that is no text"))
+    format!("the handler panicked: {}", text.unwrap_or("the panic value is not a string"))
 }
 
 fn log(attempt: &Attempt, outcome: &Outcome) {
     let run_id = attempt.run_id.as_deref().unwrap_or_default();
     let (tag, task_id, attempt) = (&attempt.delivery.tag, &attempt.delivery.task_id, attempt.number);
     match outcome {
-        Outcome::Succeeded => debug!(tag, task_id, run_id, attempt, "handled"),
+        Outcome::Succeeded => debug!(tag, task_id, run_id, attempt, "handler succeeded"),
         Outcome::Failed { message, .. } => warn!(tag, task_id, run_id, attempt, message, "handler failed"),
-        Outcome::Dead { message } => error!(tag, task_id, run_id, attempt, message, "message given up"),
+        Outcome::Dead { message } => {
+            error!(tag, task_id, run_id, attempt, message, "run is dead: the handler gave it up")
+        }
         Outcome::Skipped { message } => {
-            info!(tag, task_id, run_id, attempt, message, "skipped by the handler");
+            info!(tag, task_id, run_id, attempt, message, "run skipped by the handler");
         }
         Outcome::Deferred { message, .. } => {
-            debug!(tag, task_id, run_id, attempt, message, "to be confirmed by somebody else");
+            debug!(tag, task_id, run_id, attempt, message, "outcome left to another system");
         }
         Outcome::Duplicate => {
-            info!(tag, task_id, run_id, attempt, "duplicate of a run that succeeded, dropped");
+            info!(tag, task_id, run_id, attempt, "duplicate dropped: the run has succeeded");
         }
         Outcome::Unrouted => {}
         Outcome::Interrupted => {
-            warn!(tag, task_id, run_id, attempt, "shut down before an outcome; given back");
+            warn!(tag, task_id, run_id, attempt, "handler interrupted by the shutdown");
         }
         Outcome::Released => {
-            debug!(tag, task_id, run_id, attempt, "not tried; given back");
+            debug!(tag, task_id, run_id, attempt, "delivery released untried");
         }
     }
 }

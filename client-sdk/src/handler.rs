@@ -1,4 +1,4 @@
-//! What a handler is and what its error can ask for.
+//! Handlers and their errors.
 
 use std::error::Error;
 use std::fmt;
@@ -11,33 +11,35 @@ use serde::de::DeserializeOwned;
 
 use crate::context::{Attempt, Context};
 
-/// A handler with its state and its payload type bound.
+/// A handler with bound state and payload type.
 pub(crate) type HandlerFn =
     Arc<dyn Fn(Arc<Attempt>) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync>;
 
-/// What is to become of the message.
+/// What a [`HandlerError`] does with the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// Try again, when the retry policy says so.
+    /// The attempt failed. The retry policy decides when the next attempt starts.
     Retry,
-    /// Try again, no sooner than this from now.
+    /// The attempt failed. The next attempt starts at least this long from now.
     RetryAfter(Duration),
-    /// Give up at once and put the message where a person will look.
+    /// The run is dead, and a message goes to the dead-letter queue. There is no further attempt.
     DeadLetter,
-    /// Nothing to do: settled, and not as a success.
+    /// There is nothing to do. The run ends as `skipped`.
     Skip,
-    /// Somebody else has taken the attempt on, and says within this time how it ended.
+    /// Another system finishes the attempt and reports its outcome within this time.
     ConfirmLater(Duration),
-    /// Not tried: somebody may have it at once, and no attempt is lost.
+    /// The attempt did not begin and does not count. The run is available again immediately.
     Release,
 }
 
-/// Why a handler did not succeed, and what to do about it.
+/// Error of a handler, with what to do next.
 ///
-/// Every error converts into one by `?`, and a plain error retries; so do `anyhow::Error`, `String` and `&str`.
-/// To say something else, map the error: `parse(&order).map_err(HandlerError::dead_letter)?`.
+/// The operator `?` converts every error, `anyhow::Error`, `String` and `&str` into a
+/// `HandlerError` that retries. For another [`Disposition`], map the error:
+/// `parse(&order).map_err(HandlerError::dead_letter)?`.
 ///
-/// It does not implement [`Error`] itself, which is what makes the conversion from every error possible.
+/// `HandlerError` does not implement [`Error`]; otherwise the conversion from every error would not
+/// compile.
 #[derive(Debug)]
 pub struct HandlerError {
     disposition: Disposition,
@@ -45,52 +47,57 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
-    /// Try again when the retry policy says so. The same as a plain error.
+    /// Retries as the retry policy says, like any other error.
     pub fn retry(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::Retry, source: source.into() }
     }
 
-    /// Try again no sooner than `after` from now. The server honours it to the millisecond; RocketMQ's own redelivery
-    /// rounds it up to one of its levels.
+    /// Retries at the earliest `after` from now: at most 366 days on a queue, with a precision of
+    /// one millisecond. RocketMQ rounds the delay up to one of its levels, at most 2 h.
     pub fn retry_after(after: Duration, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::RetryAfter(after), source: source.into() }
     }
 
-    /// Never try again; a person has to look.
+    /// Gives the run up: there is no further attempt.
     pub fn dead_letter(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::DeadLetter, source: source.into() }
     }
 
-    /// There is nothing to do, for this reason; settle the message.
+    /// Ends the run as `skipped`, with this reason: there is nothing to do.
     pub fn skip(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::Skip, source: reason.into() }
     }
 
-    /// The attempt is in somebody else's hands, who [reports](crate::TaskCenter::report) its outcome under the same attempt and token:
-    /// nothing is reported now. A run of a queue stays leased for `within` (1 s to a day), after which the attempt has failed; over
-    /// RocketMQ the server waits for as long as the task's `max_runtime` says.
-    pub fn confirm_later(within: Duration, to_whom: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { disposition: Disposition::ConfirmLater(within), source: to_whom.into() }
+    /// Hands the attempt to another system, which [reports](crate::TaskCenter::report) the outcome
+    /// with the attempt number and token of this delivery. The consumer reports nothing.
+    ///
+    /// A run from a queue stays leased for `within` (limited to 1 s to 24 h) and fails after that.
+    /// Over RocketMQ, the server waits for the `max_runtime_sec` of the task. `system` names the
+    /// other system in the log.
+    pub fn confirm_later(within: Duration, system: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { disposition: Disposition::ConfirmLater(within), source: system.into() }
     }
 
-    /// What the handler works with is out of order, and not what it was given: the message goes back untried, and no attempt is lost. It may
-    /// come again at once, so wait a little before you say so.
+    /// Returns the delivery untried, because the handler cannot work now for a reason outside the
+    /// payload, such as a broken database connection. The attempt does not count.
+    ///
+    /// The delivery may come again immediately. Wait for some time before you return this error.
     pub fn release(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::Release, source: reason.into() }
     }
 
-    /// What is to become of the message.
+    /// Returns what the error does with the delivery.
     pub fn disposition(&self) -> Disposition {
         self.disposition
     }
 
-    /// The error and all that caused it, joined by colons.
+    /// Returns the text of the error and of all its causes, joined by colons.
     pub fn message(&self) -> String {
         with_causes(&*self.source)
     }
 }
 
-/// An error and all that caused it, joined by colons.
+/// Returns the text of an error and of all its causes, joined by colons.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"))
@@ -108,17 +115,17 @@ impl fmt::Display for HandlerError {
     }
 }
 
-/// The task's data is not what the handler takes.
+/// The payload cannot be decoded into the type of the handler.
 #[derive(Debug, thiserror::Error)]
-#[error("the payload does not fit the handler: {0}")]
+#[error("the payload cannot be decoded for the handler: {0}")]
 struct PayloadError(#[source] Box<dyn Error + Send + Sync>);
 
-/// A payload that cannot be decoded never becomes good, so it is dead-lettered rather than retried.
-fn poison(error: impl Into<Box<dyn Error + Send + Sync>>) -> HandlerError {
+/// A repetition cannot make the payload valid, so the run is dead without a retry.
+fn invalid_payload(error: impl Into<Box<dyn Error + Send + Sync>>) -> HandlerError {
     HandlerError::dead_letter(PayloadError(error.into()))
 }
 
-/// Binds a handler of a JSON payload.
+/// Binds a handler with a JSON payload.
 pub(crate) fn json<S, T, E, F, Fut>(state: Arc<S>, handler: F) -> HandlerFn
 where
     S: Send + Sync + 'static,
@@ -128,12 +135,12 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
 {
     bind(handler, move |handler: &F, attempt| {
-        let payload = serde_json::from_slice(&attempt.delivery.body).map_err(poison)?;
+        let payload = serde_json::from_slice(&attempt.delivery.body).map_err(invalid_payload)?;
         Ok(handler(Context::new(attempt, Arc::clone(&state)), payload))
     })
 }
 
-/// Binds a handler of the data as it stands.
+/// Binds a handler with a text payload.
 pub(crate) fn text<S, E, F, Fut>(state: Arc<S>, handler: F) -> HandlerFn
 where
     S: Send + Sync + 'static,
@@ -147,7 +154,7 @@ where
     })
 }
 
-/// Binds a handler of the old client's shape: task id, data, message id.
+/// Binds a handler with the arguments of the old client: task id, data, message id.
 pub(crate) fn raw<E, F, Fut>(handler: F) -> HandlerFn
 where
     E: Into<HandlerError>,
@@ -161,10 +168,10 @@ where
 }
 
 fn body_text(attempt: &Attempt) -> Result<String, HandlerError> {
-    String::from_utf8(attempt.delivery.body.to_vec()).map_err(poison)
+    String::from_utf8(attempt.delivery.body.to_vec()).map_err(invalid_payload)
 }
 
-/// Decoding and the call both happen when the future is polled, so that a panic in either is caught in one place.
+/// Decodes and calls inside the future, so that one place catches a panic of either.
 fn bind<E, F, Fut, C>(handler: F, call: C) -> HandlerFn
 where
     E: Into<HandlerError>,
@@ -200,16 +207,16 @@ mod tests {
         let error = question_mark().unwrap_err();
         assert_eq!(error.disposition(), Disposition::Retry);
         assert_eq!(error.message(), "outer: invalid digit found in string");
-        assert_eq!(HandlerError::from("plain words").message(), "plain words");
+        assert_eq!(HandlerError::from("plain text").message(), "plain text");
     }
 
     #[test]
-    fn an_error_says_what_it_wants() {
+    fn each_constructor_sets_its_disposition() {
         let soon = Duration::from_millis(1_500);
         assert_eq!(HandlerError::retry_after(soon, "busy").disposition(), Disposition::RetryAfter(soon));
         assert_eq!(HandlerError::dead_letter("bad").disposition(), Disposition::DeadLetter);
-        assert_eq!(HandlerError::skip("done before").disposition(), Disposition::Skip);
+        assert_eq!(HandlerError::skip("already done").disposition(), Disposition::Skip);
         assert_eq!(HandlerError::release("not now").disposition(), Disposition::Release);
-        assert_eq!(HandlerError::confirm_later(soon, "taken").disposition(), Disposition::ConfirmLater(soon));
+        assert_eq!(HandlerError::confirm_later(soon, "shop").disposition(), Disposition::ConfirmLater(soon));
     }
 }

@@ -1,4 +1,4 @@
-//! Delivers to a consumer's own handlers with no broker, for tests.
+//! Test harness: deliveries to the handlers of a consumer, without a broker and without a server.
 
 use std::collections::HashMap;
 use std::future::IntoFuture;
@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::clock::{Clock, ManualClock};
-use crate::consumer::Parts;
+use crate::consumer_parts::ConsumerParts;
 use crate::dispatch::{Delivered, Dispatcher};
 use crate::report::{ReportError, Reporter};
 use crate::route::RouteError;
@@ -18,22 +18,43 @@ use crate::tag::Subscription;
 use crate::transport::Delivery;
 use crate::wire::{OutcomeReport, property};
 
-/// What the harness's clock shows at first: 2026-01-01 00:00 UTC.
+/// Initial time of the clock of a [`Harness`]: 2026-01-01 00:00 UTC.
 pub const HARNESS_EPOCH_MS: i64 = 1_767_225_600_000;
 
-/// A consumer without a broker. Made by [`ConsumerBuilder::harness`](crate::ConsumerBuilder::harness), it applies all
-/// that the builder says; the clock stands still, and reports (if the builder asks for them) are recorded, not sent.
+/// A consumer for tests, without a transport.
+/// [`ConsumerBuilder::harness`](crate::ConsumerBuilder::harness) creates it with all settings of
+/// the builder.
+///
+/// The clock shows [`HARNESS_EPOCH_MS`] until [`set_now_ms`](Self::set_now_ms). Outcome reports are
+/// recorded and not sent, if the consumer reports at all.
+///
+/// ```
+/// use taskcenter_client::{Consumer, Context, HandlerError, Outcome};
+///
+/// async fn greet(_: Context, name: String) -> Result<(), HandlerError> {
+///     if name.is_empty() { Err("no name".into()) } else { Ok(()) }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let harness = Consumer::builder().on("greet", greet).harness()?;
+/// assert_eq!(harness.deliver("greet").json(&"Li").await.outcome, Outcome::Succeeded);
+/// let failed = harness.deliver("greet").json(&"").await.outcome;
+/// assert_eq!(failed, Outcome::Failed { message: "no name".to_owned(), retry_after: None });
+/// # Ok(())
+/// # }
+/// ```
 pub struct Harness {
     dispatcher: Arc<Dispatcher>,
     clock: Arc<ManualClock>,
-    reports: Arc<RecordedReports>,
+    reports: Arc<ReportRecorder>,
 }
 
 #[derive(Default)]
-struct RecordedReports(Mutex<Ledger>);
+struct ReportRecorder(Mutex<RecordedReports>);
 
 #[derive(Default)]
-struct Ledger {
+struct RecordedReports {
     reports: Vec<(String, OutcomeReport)>,
     failure: Option<ReportError>,
 }
@@ -47,18 +68,18 @@ impl Clock for SharedClock {
 }
 
 #[async_trait]
-impl Reporter for Arc<RecordedReports> {
+impl Reporter for Arc<ReportRecorder> {
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError> {
-        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.reports.push((run_id.to_owned(), report));
-        ledger.failure.clone().map_or(Ok(()), Err)
+        let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.reports.push((run_id.to_owned(), report));
+        recorded.failure.clone().map_or(Ok(()), Err)
     }
 }
 
 impl Harness {
-    pub(crate) fn new(mut parts: Parts) -> Result<Self, RouteError> {
+    pub(crate) fn new(mut parts: ConsumerParts) -> Result<Self, RouteError> {
         let clock = Arc::new(ManualClock::new(HARNESS_EPOCH_MS));
-        let reports = Arc::new(RecordedReports::default());
+        let reports = Arc::new(ReportRecorder::default());
         parts.clock = Arc::new(SharedClock(Arc::clone(&clock)));
         if parts.reporter().is_some() {
             parts = parts.reporting_to(Arc::new(Arc::clone(&reports)));
@@ -66,7 +87,7 @@ impl Harness {
         Ok(Self { dispatcher: Arc::new(parts.dispatcher()?), clock, reports })
     }
 
-    /// A delivery with this tag, to be filled in and awaited.
+    /// Returns a delivery with this tag. Set its fields, then await it.
     pub fn deliver(&self, tag: &str) -> TestDelivery {
         let delivery = Delivery {
             message_id: "message-1".to_owned(),
@@ -80,7 +101,7 @@ impl Harness {
         delivery.run_id("run-1").attempt(1).scheduled_at_ms(self.clock.now_ms())
     }
 
-    /// What the broker would be asked for.
+    /// Returns the subscription of the consumer.
     pub fn subscription(&self) -> Subscription {
         self.dispatcher.routes.subscription()
     }
@@ -90,89 +111,91 @@ impl Harness {
         self.clock.set(now_ms);
     }
 
-    /// The reports made so far, each with its run id; also those that were answered by an error.
+    /// Returns all recorded outcome reports with their run ids, including those that
+    /// [`fail_reports`](Self::fail_reports) failed.
     pub fn reports(&self) -> Vec<(String, OutcomeReport)> {
         self.reports.0.lock().unwrap_or_else(PoisonError::into_inner).reports.clone()
     }
 
-    /// Answers reports with this error from now on; `None` accepts them again.
+    /// Fails all further outcome reports with this error. `None`: accepts them again.
     pub fn fail_reports(&self, failure: Option<ReportError>) {
         self.reports.0.lock().unwrap_or_else(PoisonError::into_inner).failure = failure;
     }
 }
 
-/// A delivery in the making: `harness.deliver("order.close").json(&order).attempt(2).await`.
-#[must_use = "nothing is delivered before it is awaited"]
+/// Builder of a test delivery: `harness.deliver("order.close").json(&order).attempt(2).await`.
+#[must_use = "await the delivery"]
 pub struct TestDelivery {
     dispatcher: Arc<Dispatcher>,
     delivery: Delivery,
 }
 
 impl TestDelivery {
-    /// The payload, as JSON.
+    /// Sets the payload, encoded as JSON. Default: empty.
     ///
     /// # Panics
-    /// When the payload cannot be written as JSON.
+    /// Panics if the payload has no JSON form.
     pub fn json(self, payload: &impl Serialize) -> Self {
-        self.body(serde_json::to_vec(payload).expect("the payload can be written as JSON"))
+        self.body(serde_json::to_vec(payload).expect("the payload has a JSON form"))
     }
 
-    /// The payload as it stands.
+    /// Sets the payload, byte for byte. Default: empty.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.delivery.body = body.into();
         self
     }
 
-    /// The task's id; `task-1` unless said.
+    /// Sets the task id. Default: `task-1`.
     pub fn task_id(mut self, task_id: &str) -> Self {
         task_id.clone_into(&mut self.delivery.task_id);
         self
     }
 
-    /// The message's id; `message-1` unless said.
+    /// Sets the message id. Default: `message-1`.
     pub fn message_id(mut self, message_id: &str) -> Self {
         message_id.clone_into(&mut self.delivery.message_id);
         self
     }
 
-    /// The transport's attempt; 1 unless said.
+    /// Sets the 1-based number of the transport's delivery. Default: 1.
     pub fn delivery_attempt(mut self, delivery_attempt: u32) -> Self {
         self.delivery.delivery_attempt = delivery_attempt;
         self
     }
 
-    /// The run's id; `run-1` unless said.
+    /// Sets the run id. Default: `run-1`.
     pub fn run_id(self, run_id: &str) -> Self {
         self.property(property::RUN_ID, run_id)
     }
 
-    /// The server's attempt; 1 unless said.
+    /// Sets the 1-based number of the server's attempt. Default: 1.
     pub fn attempt(self, attempt: u32) -> Self {
         self.property(property::ATTEMPT, &attempt.to_string())
     }
 
-    /// The due moment, in milliseconds since the Unix epoch; the harness's now unless said.
+    /// Sets the nominal moment, in milliseconds since the Unix epoch. Default: the time of the
+    /// harness.
     pub fn scheduled_at_ms(self, at_ms: i64) -> Self {
         self.property(property::SCHEDULED_AT, &at_ms.to_string())
     }
 
-    /// The run's claim count.
+    /// Sets the claim count. Default: unknown.
     pub fn claim(self, claim: u64) -> Self {
         self.property(property::CLAIM, &claim.to_string())
     }
 
-    /// The server waits for a report with this token.
+    /// Makes the delivery request an outcome report with this attempt token. Default: no report.
     pub fn ack(self, token: &str) -> Self {
         self.property(property::ACK, property::ACK_WANTED).property(property::TOKEN, token)
     }
 
-    /// Sets any property of the message.
+    /// Sets a property of the message.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.delivery.properties.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Takes a property away, as in a message from elsewhere.
+    /// Removes a property, for a message that the task center did not publish.
     pub fn without(mut self, name: &str) -> Self {
         self.delivery.properties.remove(name);
         self

@@ -1,20 +1,35 @@
 //! Client SDK of the task center: create delayed and scheduled tasks, and handle their deliveries.
 //!
-//! # Creating tasks
+//! # Create tasks
 //!
 //! ```no_run
-//! use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
+//! use taskcenter_client::resources::TaskSpec;
+//! use taskcenter_client::{TaskCenter, json};
+//!
+//! # async fn create() -> Result<(), Box<dyn std::error::Error>> {
+//! let center = TaskCenter::new("http://127.0.0.1:8275")?;
+//! let close_order = TaskSpec {
+//!     name: "order.close".to_owned(),
+//!     data: json(&42)?,
+//!     delay_ms: Some(900_000), // 15 minutes
+//!     ..TaskSpec::default()
+//! };
+//! let task = center.create_task(&close_order).await?;
+//! center.edit_task(&task.id, task.rev, &serde_json::json!({"data": "43"})).await?;
+//! center.cancel_task(&task.id).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`TaskCenter`] has one method for each route of the resource API, and [`resources`] has the
+//! types of the API. [`NewTask`] and [`TaskCenter::add_task`] are for the legacy v1 API, with Unix
+//! seconds:
+//!
+//! ```no_run
 //! use taskcenter_client::{NewTask, TaskCenter, json};
 //!
 //! # async fn create() -> Result<(), Box<dyn std::error::Error>> {
 //! let center = TaskCenter::new("http://127.0.0.1:8275")?;
-//! let (name, data) = ("order.close".to_owned(), json(&42)?);
-//! let close = TaskSpec { name, data, delay_ms: Some(900_000), ..TaskSpec::default() };
-//! let task = center.create_task(&close).await?;
-//! center.edit_task(&task.id, task.rev, &serde_json::json!({"data": "43"})).await?;
-//! center.cancel_task(&task.id).await?;
-//!
-//! // The first API, which stays as it is:
 //! let id = center.add_task(NewTask::once("order.close", json(&42)?).at(1_900_000_000)).await?;
 //! center.add_task(NewTask::every("heartbeat", "ping", 60).times(10)).await?;
 //! center.add_task(NewTask::cron("report", "daily", "TZ=Asia/Shanghai 0 8 * * *")).await?;
@@ -23,12 +38,10 @@
 //! # }
 //! ```
 //!
-//! [`resources`] has the types of the resource API, and [`TaskCenter`] a method for each of its routes.
+//! # Handle deliveries
 //!
-//! # Handling deliveries
-//!
-//! A handler is a plain async function of a [`Context`] and a payload that `serde` decodes. It is tested by a
-//! [`Harness`], with no broker:
+//! A handler is an async function of a [`Context`] and a payload that `serde` decodes from JSON. A
+//! [`Harness`] tests a handler without a broker and without a server:
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -49,9 +62,9 @@
 //!
 //! async fn close_order(ctx: Context<Db>, order: Order) -> Result<(), HandlerError> {
 //!     if order.id == 0 {
-//!         return Err(HandlerError::dead_letter("there is no order 0"));
+//!         return Err(HandlerError::dead_letter("invalid order id 0"));
 //!     }
-//!     ctx.state().close(order.id).await?; // a plain error retries
+//!     ctx.state().close(order.id).await?; // any other error is retried
 //!     Ok(())
 //! }
 //!
@@ -68,16 +81,20 @@
 //! # }
 //! ```
 //!
-//! The same consumer in a program, in a dozen lines. The connection string says where the deliveries come from, and nothing
-//! else changes: `http://127.0.0.1:8275` for the server's own queues ([`transport::pull`]),
-//! `rocketmq://127.0.0.1:9876/taskcenter?group=order-service&report_to=http://127.0.0.1:8275` for RocketMQ
-//! ([`ConsumerBuilder::connect`] has the parameters).
+//! The same consumer as a program. The connection string selects the transport, and nothing else
+//! changes:
+//!
+//! - `http://127.0.0.1:8275`: the queues of the server ([`transport::pull`]).
+//! - `rocketmq://127.0.0.1:9876/taskcenter?group=order-service&report_to=http://127.0.0.1:8275`:
+//!   RocketMQ.
+//!
+//! [`ConsumerBuilder::connect`] lists the parameters.
 //!
 //! ```no_run
 //! # use taskcenter_client::{Consumer, Context, HandlerError};
 //! # #[derive(serde::Deserialize)] struct Order { id: u64 }
 //! async fn close_order(ctx: Context, order: Order) -> Result<(), HandlerError> {
-//!     println!("order {} is closed, {:?} late", order.id, ctx.lateness());
+//!     println!("order {} is closed, {:?} late", order.id, ctx.lateness().unwrap_or_default());
 //!     Ok(())
 //! }
 //!
@@ -91,36 +108,47 @@
 //! }
 //! ```
 //!
-//! # What a handler may count on
+//! # Delivery guarantee
 //!
-//! Delivery is at least once, and once in effect with a transactional or idempotent sink: key the effect by
-//! [`Context::run_id`], or fence on [`Context::claim`]. [`ConsumerBuilder::drop_duplicates`] makes duplicates rarer.
+//! Delivery is at least once; it is effectively once with a transactional or idempotent sink. Use
+//! [`Context::run_id`] as the key of the effect, or [`Context::claim`] as a fencing token.
+//! [`ConsumerBuilder::drop_duplicates`] makes duplicates rare.
 //!
-//! A retry has exactly one owner. For a run that was taken from a queue it is the server, and so it is for a task created with
-//! [`NewTask::ack`] and a consumer on a broker that [reports](ConsumerBuilder::report_to): outcomes go there and the message is
-//! always settled, unless the report does not get through. In every other case it is the broker:
+//! Exactly one side owns the retries of a run:
 //!
-//! | handler | server owns | broker owns |
+//! - The server owns the retries of runs in a queue.
+//! - The server owns the retries of a task with `ack` whose consumer [reports
+//!   outcomes](ConsumerBuilder::report_to). The message is acknowledged, unless the report cannot
+//!   be delivered.
+//! - The broker owns all other retries.
+//!
+//! | result of the handler | reported to the server | message at the broker |
 //! |---|---|---|
 //! | `Ok` | `succeeded` | acknowledged |
-//! | any error, a panic | `failed` | delivered again |
-//! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay, rounded up |
-//! | [`HandlerError::dead_letter`], data that does not decode | `dead` | dead-letter queue |
-//! | [`HandlerError::confirm_later`] | nothing; kept for whoever confirms it | acknowledged |
+//! | other error, or panic | `failed` | delivered again |
+//! | [`HandlerError::retry_after`] | `failed`, with the delay | delivered again after the delay |
+//! | [`HandlerError::dead_letter`], or invalid payload | `dead` | dead-letter queue |
+//! | [`HandlerError::confirm_later`] | nothing; another system reports | acknowledged |
 //! | [`HandlerError::skip`] | `skipped` | acknowledged |
+//! | [`HandlerError::release`] | `released` (queue only) | delivered again |
 //!
-//! What a handler [hands back](Context::set_result) goes to the server with `succeeded`. At a shutdown, what no handler has begun
-//! is given back and counts as no attempt; a handler that outlasts the [drain time](ConsumerBuilder::drain_for) is a failed one.
+//! The [result](Context::set_result) of a handler is part of the report of `succeeded`.
+//!
+//! After a shutdown starts, deliveries without a running handler are returned and do not count as
+//! an attempt. A handler that runs longer than the [drain time](ConsumerBuilder::drain_for) is
+//! interrupted, and its attempt has failed.
 
 #![warn(missing_docs)]
-// The RocketMQ client's types are nested deeper than the compiler looks by default.
+// The types of the RocketMQ client are nested more deeply than the compiler's default limit.
 #![recursion_limit = "256"]
 
 pub mod clock;
 mod connect;
 mod consumer;
+mod consumer_parts;
 mod context;
 mod dispatch;
+mod duplicate_filter;
 mod handler;
 mod harness;
 mod http;
@@ -129,19 +157,19 @@ mod random;
 mod report;
 pub mod resources;
 mod route;
-mod seen;
 pub mod tag;
 pub mod transport;
 pub mod wire;
 
 pub use connect::ConnectError;
-pub use consumer::{Consumer, ConsumerBuilder, DEFAULT_CONCURRENCY, DEFAULT_DRAIN, StartError};
+pub use consumer::{Consumer, ConsumerBuilder, StartError};
+pub use consumer_parts::{DEFAULT_CONCURRENCY, DEFAULT_DRAIN};
 pub use context::{Context, MAX_RESULT_BYTES, MAX_RESULT_DEPTH, ResultError};
 pub use dispatch::{Delivered, Outcome};
 pub use handler::{Disposition, HandlerError};
 pub use harness::{HARNESS_EPOCH_MS, Harness, TestDelivery};
 pub use http::{Error, Page, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery};
-/// An instant of the resource API.
+/// Instant of the resource API, with a precision of one millisecond on the wire.
 pub use jiff::Timestamp;
 pub use new_task::{Cron, Every, NewTask, Once, Repeating, json};
 pub use report::{ReportError, Reporter};
@@ -150,7 +178,7 @@ pub use route::RouteError;
 pub use transport::rocketmq;
 pub use transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 
-/// The examples of the README, compiled as tests.
+/// The examples of the README as doc tests.
 #[cfg(all(doctest, feature = "rocketmq"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Builders of tasks to create.
+//! Builder of tasks for the legacy v1 API.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -7,55 +7,61 @@ use serde::Serialize;
 
 use crate::wire::{AddTask, task_type};
 
-/// Marks a task that fires once.
+/// Marks a [`NewTask`] that fires once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Once {}
-/// Marks a task that fires on a grid of seconds.
+/// Marks a [`NewTask`] that fires on a fixed grid of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {}
-/// Marks a task that fires by a cron expression.
+/// Marks a [`NewTask`] that fires by a cron expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cron {}
 
-/// Schedules that go on, and so can be counted.
+/// Schedules with more than one fire: [`Every`] and [`Cron`].
 pub trait Repeating {}
 impl Repeating for Every {}
 impl Repeating for Cron {}
 
-/// A task to be created by [`TaskCenter::add_task`](crate::TaskCenter::add_task).
+/// A task to create with [`TaskCenter::add_task`](crate::TaskCenter::add_task), through the legacy
+/// v1 API.
+///
+/// Instants are Unix seconds. [`TaskSpec`](crate::resources::TaskSpec) is the form for the resource
+/// API, with milliseconds, queues and retry policies.
 ///
 /// ```
 /// use std::time::Duration;
 /// use taskcenter_client::{NewTask, json, wire::AddTask};
 ///
-/// let close = NewTask::once("order.close", json(&42)?).at(1_900_000_000).ack(Duration::from_secs(30));
-/// let report = NewTask::cron("report", "daily", "TZ=Asia/Shanghai 0 8 * * *").dedup_key("daily-report");
+/// let close = NewTask::once("order.close", json(&42)?).at(1_900_000_000);
+/// let close = close.ack(Duration::from_secs(30));
+/// let report = NewTask::cron("report", "daily", "TZ=Asia/Shanghai 0 8 * * *");
+/// let report = report.dedup_key("daily-report");
 /// assert_eq!(AddTask::from(close).start_time, 1_900_000_000);
 /// assert_eq!(AddTask::from(report).task_type, 3);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a task is created by `TaskCenter::add_task`"]
+#[must_use = "pass the task to `TaskCenter::add_task`"]
 pub struct NewTask<K> {
     request: AddTask,
     schedule: PhantomData<K>,
 }
 
-/// A payload as the text that [`NewTask`] takes.
+/// Encodes a payload as JSON, for the `data` of a task.
 ///
 /// # Errors
-/// When the payload cannot be written as JSON, such as a map with keys that are no text.
+/// An error if the payload has no JSON form, such as a map whose keys are not strings.
 pub fn json<T: Serialize + ?Sized>(payload: &T) -> Result<String, serde_json::Error> {
     serde_json::to_string(payload)
 }
 
 impl NewTask<Once> {
-    /// A task that fires once: at [`at`](Self::at), or at once.
+    /// Creates a task that fires once. Default: immediately.
     pub fn once(name: impl Into<String>, data: impl Into<String>) -> Self {
         Self::new(name, data, task_type::ONCE)
     }
 
-    /// The moment to fire at, in Unix seconds. A past one fires at once.
+    /// Sets the moment of the fire, in Unix seconds. A past moment fires immediately.
     pub fn at(mut self, unix_sec: i64) -> Self {
         self.request.start_time = unix_sec;
         self
@@ -63,8 +69,8 @@ impl NewTask<Once> {
 }
 
 impl NewTask<Every> {
-    /// A task that fires at its start (now, unless [`start_at`](NewTask::start_at) says otherwise) and then every
-    /// `secs` seconds on a fixed grid.
+    /// Creates a task that fires at its start and then every `secs` seconds (at least 1), on a
+    /// fixed grid. Default start: now.
     pub fn every(name: impl Into<String>, data: impl Into<String>, secs: u32) -> Self {
         let mut task = Self::new(name, data, task_type::EVERY);
         task.request.loop_time = i64::from(secs);
@@ -73,8 +79,9 @@ impl NewTask<Every> {
 }
 
 impl NewTask<Cron> {
-    /// A task that fires at each match of a cron expression: 5 fields, or 6 with leading seconds; `@daily` and its kin,
-    /// `@every 1h30m`; a `TZ=Area/City` prefix.
+    /// Creates a task that fires at each match of a cron expression: 5 fields, or 6 with leading
+    /// seconds; a macro such as `@daily` or `@every 1h30m`. The prefix `TZ=Area/City` sets the time
+    /// zone. Default: the time zone of the server.
     pub fn cron(name: impl Into<String>, data: impl Into<String>, expression: impl Into<String>) -> Self {
         let mut task = Self::new(name, data, task_type::CRON);
         task.request.crontab = expression.into();
@@ -83,13 +90,14 @@ impl NewTask<Cron> {
 }
 
 impl<K: Repeating> NewTask<K> {
-    /// How many times to fire in all; without this there is no end.
+    /// Sets the maximum number of fires. 0 or no call: unlimited.
     pub fn times(mut self, fires: u32) -> Self {
         self.request.loop_count = i64::from(fires);
         self
     }
 
-    /// No fire before this moment, in Unix seconds. A loop starts its grid there.
+    /// Sets the earliest moment of the first fire, in Unix seconds. The grid of
+    /// [`every`](NewTask::every) starts there. Default: now.
     pub fn start_at(mut self, unix_sec: i64) -> Self {
         self.request.start_time = unix_sec;
         self
@@ -102,14 +110,17 @@ impl<K> NewTask<K> {
         Self { request, schedule: PhantomData }
     }
 
-    /// No fire after this moment, in Unix seconds.
+    /// Sets the latest moment that fires, in Unix seconds. Default: no end.
     pub fn end_at(mut self, unix_sec: i64) -> Self {
         self.request.end_time = unix_sec;
         self
     }
 
-    /// Has the server wait for an outcome report of each attempt, for `max_runtime` (whole seconds, rounded up), and own
-    /// the retries. The consumer must [report](crate::ConsumerBuilder::report_to).
+    /// Makes the server wait for an outcome report of each attempt and own the retries. An attempt
+    /// without a report fails after `max_runtime`, in whole seconds (rounded up): 1 s to 366 days;
+    /// zero: 60 s.
+    ///
+    /// The consumer must [report outcomes](crate::ConsumerBuilder::report_to). Default: no reports.
     pub fn ack(mut self, max_runtime: Duration) -> Self {
         let secs = max_runtime.as_secs() + u64::from(max_runtime.subsec_nanos() > 0);
         self.request.ack = true;
@@ -117,7 +128,8 @@ impl<K> NewTask<K> {
         self
     }
 
-    /// Identifies the task in place of (name, data): while a task with this key is live, creating it again returns it.
+    /// Sets the deduplication key, 1 to 256 bytes: at most one live task per name and key. Another
+    /// create returns the id of the live task. Default: the name and data are the key.
     pub fn dedup_key(mut self, key: impl Into<String>) -> Self {
         self.request.dedup_key = Some(key.into());
         self
@@ -135,14 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_says_its_grid_count_and_bounds() {
+    fn a_repeating_task_has_a_period_a_count_and_bounds() {
         let request: AddTask = NewTask::every("tick", "d", 60).times(3).start_at(100).end_at(900).into();
         assert_eq!((request.task_type, request.loop_time, request.loop_count), (task_type::EVERY, 60, 3));
         assert_eq!((request.start_time, request.end_time), (100, 900));
     }
 
     #[test]
-    fn a_part_of_a_second_of_runtime_counts_as_one() {
+    fn max_runtime_is_rounded_up_to_seconds() {
         let request: AddTask = NewTask::once("n", "d").ack(Duration::from_millis(1_001)).into();
         assert!(request.ack);
         assert_eq!(request.max_runtime, 2);

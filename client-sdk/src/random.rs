@@ -1,14 +1,14 @@
-//! Chance, from the seed that the standard library takes from the system for its hash maps.
+//! Random numbers, from the seed that the standard library draws for its hash maps.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// 64 bits that nobody can foresee.
+/// Returns 64 unpredictable bits.
 pub(crate) fn bits() -> u64 {
-    // Every state has keys of its own, and what is hashed under them does not matter.
+    // Every `RandomState` has other keys, so the hash of any fixed value is random.
     RandomState::new().hash_one(())
 }
 
-/// A key that no other call, process or machine makes again.
+/// Returns a random key of 128 bits, as 32 hexadecimal digits.
 pub(crate) fn key() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_comes_twice() {
+    fn keys_are_unique() {
         let keys: HashSet<String> = (0..1_000).map(|_| key()).collect();
         assert_eq!(keys.len(), 1_000);
         assert!(keys.iter().all(|key| key.len() == 32));

@@ -1,26 +1,28 @@
-//! Telling the server how an attempt ended.
+//! Outcome reports to the server.
 
 use async_trait::async_trait;
 
 use crate::wire::OutcomeReport;
 
-/// Why a report was not taken.
+/// Why an outcome report was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// The server will never take it: the run is unknown (404), or the attempt is stale or has ended (409).
+    /// The server refuses the report, also if it is repeated: the run is unknown (404), or the
+    /// attempt is stale or has ended (409).
     #[error("the server refused the report: {0}")]
     Refused(String),
-    /// It did not get through; it may be tried again.
+    /// The report was not delivered. It can be repeated.
     #[error("the report could not be delivered: {0}")]
     Undelivered(String),
 }
 
-/// Takes outcome reports to the server. [`TaskCenter`](crate::TaskCenter) is one.
+/// Sends outcome reports to the server. [`TaskCenter`](crate::TaskCenter) implements it over HTTP.
 #[async_trait]
 pub trait Reporter: Send + Sync + 'static {
-    /// Reports the outcome of an attempt at the run.
+    /// Reports the outcome of one attempt of a run.
     ///
     /// # Errors
-    /// [`ReportError`] tells a report that is refused for good from one that did not get through.
+    /// [`ReportError::Refused`] if the report can never be accepted, and
+    /// [`ReportError::Undelivered`] if it can be repeated.
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError>;
 }

@@ -1,26 +1,26 @@
-//! Which handler gets a message.
+//! Routes: which handler processes a message.
 
 use std::collections::HashMap;
 
 use crate::handler::HandlerFn;
 use crate::tag::{InvalidTag, Subscription};
 
-/// A set of handlers that cannot be run.
+/// Why a set of handlers is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// A handler was registered for something that is no tag expression.
+    /// A handler is registered for an invalid tag expression.
     #[error(transparent)]
     InvalidTag(#[from] InvalidTag),
-    /// Two handlers want the same messages.
-    #[error("two handlers are registered for the tag {0:?}")]
+    /// Two handlers are registered for the same tag.
+    #[error("two handlers are registered for the tag {0:?}: register one")]
     Overlap(String),
-    /// There is nothing to consume for.
-    #[error("no handler is registered")]
+    /// No handler is registered.
+    #[error("no handler is registered: call `on`, `on_text` or `on_raw`")]
     NoHandler,
 }
 
-/// The handlers by tag. An exact tag wins over `*`.
+/// Handlers by tag. A handler for an exact tag takes precedence over the one for `*`.
 pub(crate) struct Routes {
     exact: HashMap<String, HandlerFn>,
     any: Option<HandlerFn>,

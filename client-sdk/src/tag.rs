@@ -1,25 +1,25 @@
-//! Tags: what a handler is registered for and what the broker is asked for.
+//! Tags: a handler is registered for tags, and a consumer subscribes to tags.
 //!
-//! A task's name is the tag of its messages. The rule for a single tag is the server's; an expression is one tag,
-//! several joined by `||`, or `*` for all.
+//! The name of a task is the tag of its messages. A tag expression is one tag, several tags joined
+//! by `||`, or `*` for all tags.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// A tag or a tag expression that can never match a message.
+/// A tag that no task can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the tag {tag:?} {reason}")]
+#[error("invalid tag {tag:?}: it {reason}")]
 pub struct InvalidTag {
     tag: String,
     reason: &'static str,
 }
 
-/// Checks one tag by the server's rule for task names: not empty, no `|`, `*` or control character, no white space at
-/// either end.
+/// Checks one tag by the server's rules for task names, except for the length: not empty, and
+/// without `|`, `*`, control characters, and white space at either end.
 ///
 /// # Errors
-/// [`InvalidTag`] says which part of the rule is broken.
+/// [`InvalidTag`] names the broken rule.
 pub fn validate(tag: &str) -> Result<(), InvalidTag> {
     match broken_rule(tag) {
         Some(reason) => Err(InvalidTag { tag: tag.to_owned(), reason }),
@@ -32,25 +32,25 @@ fn broken_rule(tag: &str) -> Option<&'static str> {
         return Some("is empty");
     }
     if tag.trim() != tag {
-        return Some("has white space at an end");
+        return Some("begins or ends with white space");
     }
     if tag.contains(['|', '*']) {
-        return Some("contains '|' or '*', which only mean something between tags");
+        return Some("contains '|' or '*'; write \"a || b\" for several tags and \"*\" alone for all tags");
     }
     tag.chars().any(char::is_control).then_some("contains a control character")
 }
 
-/// What a consumer asks the broker for.
+/// Tags that a consumer receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subscription {
-    /// Every message of the topic.
+    /// All messages of the topic.
     All,
-    /// The messages with one of these tags.
+    /// Messages with one of these tags.
     Tags(BTreeSet<String>),
 }
 
 impl Subscription {
-    /// Whether a message with this tag belongs to the subscription.
+    /// Returns whether the subscription contains messages with this tag.
     pub fn matches(&self, tag: &str) -> bool {
         match self {
             Self::All => true,
@@ -59,8 +59,8 @@ impl Subscription {
     }
 }
 
-/// The expression the broker gets: `*`, or the tags joined by `||` **without blanks**. The broker hashes the pieces
-/// as they stand, so `a || b` would silently receive nothing.
+/// Writes the expression for the broker: `*`, or the tags joined by `||` **without blanks**. The
+/// broker hashes each part including its blanks, so `a || b` would match no message.
 impl fmt::Display for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -70,7 +70,7 @@ impl fmt::Display for Subscription {
     }
 }
 
-/// Reads what a person writes: `*`, `a`, `a||b` or `a || b`.
+/// Parses a tag expression: `*`, `a`, `a||b` or `a || b`. Blanks around a tag are ignored.
 impl FromStr for Subscription {
     type Err = InvalidTag;
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_trimmed_and_sent_without_blanks() {
+    fn blanks_around_tags_are_removed() {
         let subscription: Subscription = " order.close ||order.pay||  订单 ".parse().unwrap();
         assert_eq!(subscription.to_string(), "order.close||order.pay||订单");
         assert!(subscription.matches("order.pay"));
@@ -96,26 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_everything() {
+    fn a_star_matches_every_tag() {
         let subscription: Subscription = " * ".parse().unwrap();
         assert_eq!(subscription, Subscription::All);
         assert_eq!(subscription.to_string(), "*");
-        assert!(subscription.matches("whatever"));
+        assert!(subscription.matches("any"));
     }
 
     #[test]
-    fn expressions_that_cannot_match_are_refused() {
+    fn expressions_that_match_nothing_are_refused() {
         for expression in ["", "  ", "||", "a||", "a|b", "a || *", "a*", "a\nb", "a|||b"] {
             assert!(expression.parse::<Subscription>().is_err(), "{expression:?} was accepted");
         }
     }
 
     #[test]
-    fn a_single_tag_follows_the_servers_rule() {
+    fn a_tag_follows_the_rules_of_the_server() {
         assert!(validate("order close").is_ok());
         for tag in ["", " a", "a ", "a||b", "*", "a\u{7}"] {
             assert!(validate(tag).is_err(), "{tag:?} was accepted");
         }
-        assert_eq!(validate("").unwrap_err().to_string(), "the tag \"\" is empty");
+        assert_eq!(validate("").unwrap_err().to_string(), "invalid tag \"\": it is empty");
     }
 }

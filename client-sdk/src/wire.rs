@@ -1,72 +1,78 @@
-//! The v1 API as it goes over the wire: bodies, headers and message properties.
+//! Wire types of the legacy v1 API, message properties, and outcome reports.
 //!
-//! The types are lenient when read (a missing optional field is its zero value, which the API treats as absent) so that
-//! the server, not the decoder, says what is wrong with a request.
+//! Most types of the legacy API decode a missing field as its zero value, which the API treats as
+//! absent. So the server, and not the decoder, reports an invalid request.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Names of the user properties a message of the task center carries.
+/// Names of the user properties of a message of the task center.
 pub mod property {
-    /// The run's id: the same on every attempt and every redelivery.
+    /// Run id. It is the same for all attempts and redeliveries of the run.
     pub const RUN_ID: &str = "TC_RUN_ID";
-    /// The server's attempt, from 1.
+    /// 1-based number of the server's attempt.
     pub const ATTEMPT: &str = "TC_ATTEMPT";
-    /// The moment the run was due, in milliseconds since the Unix epoch.
+    /// Nominal moment of the run, in milliseconds since the Unix epoch.
     pub const SCHEDULED_AT: &str = "TC_SCHEDULED_AT";
-    /// The how-manieth fire of its task the run is, from 1; 0 for one by hand. Set for runs from a queue.
+    /// 1-based number of this fire within its task; 0 for a manual trigger. Only on runs from a
+    /// queue.
     pub const NUMBER: &str = "TC_NUMBER";
-    /// How often the run has been claimed for publishing: an epoch a handler may fence on.
+    /// Number of times that the run has been claimed. It only grows: a handler can use it as a
+    /// fencing token.
     pub const CLAIM: &str = "TC_CLAIM";
-    /// The attempt's token, without which no outcome can be reported.
+    /// Attempt token. An outcome report must carry it.
     pub const TOKEN: &str = "TC_TOKEN";
-    /// [`ACK_WANTED`] when the server waits for a report and owns the retries.
+    /// [`ACK_WANTED`] if the server waits for an outcome report and owns the retries; otherwise
+    /// absent.
     pub const ACK: &str = "TC_ACK";
-    /// The value of [`ACK`] that asks for a report.
+    /// Value of [`ACK`] that requests an outcome report.
     pub const ACK_WANTED: &str = "1";
 }
 
-/// Values of a task's `type`.
+/// Values of the `type` of a task.
 pub mod task_type {
-    /// Fires once.
+    /// The task fires once.
     pub const ONCE: i32 = 1;
-    /// Fires every `loop_time` seconds.
+    /// The task fires every `loop_time` seconds.
     pub const EVERY: i32 = 2;
-    /// Fires at each match of `crontab`.
+    /// The task fires at each match of `crontab`.
     pub const CRON: i32 = 3;
 }
 
-/// Response header of a page of tasks: pass its value as `cursor` to get the next page. Absent on the last page.
+/// Response header of a page of tasks: the value of `cursor` for the next page. Absent on the last
+/// page.
 pub const NEXT_CURSOR_HEADER: &str = "x-next-cursor";
 
-/// Body of `POST /v1/api/task`.
+/// Body of `POST /v1/api/task`. For every number except `type`, 0 means absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AddTask {
-    /// The task's name, which is its messages' tag.
+    /// Name of the task, which is the tag of its messages. 1 to 128 bytes. Required.
     pub name: String,
-    /// One of [`task_type`].
+    /// Type of the schedule: a value of [`task_type`]. Required.
     #[serde(rename = "type")]
     pub task_type: i32,
-    /// What to deliver.
+    /// Payload. At most 4,128,768 bytes; may be empty.
     pub data: String,
-    /// The cron expression of a cron task.
+    /// Cron expression. Required for [`task_type::CRON`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub crontab: String,
-    /// Seconds between the fires of a loop task.
+    /// Seconds between two fires, at least 1. Required for [`task_type::EVERY`].
     pub loop_time: i64,
-    /// How many times a loop task fires in all; 0 is without end.
+    /// Maximum number of fires. 0: unlimited.
     pub loop_count: i64,
-    /// No fire before this moment, in Unix seconds; 0 is now.
+    /// Earliest moment of the first fire, in Unix seconds. 0: now.
     pub start_time: i64,
-    /// No fire after this moment, in Unix seconds; 0 is never.
+    /// Latest moment that fires, in Unix seconds. 0: no end.
     pub end_time: i64,
-    /// Seconds a handler may take before the server counts the attempt as failed; only with `ack`.
+    /// With `ack`: seconds until an attempt fails without an outcome report. Bounds: 1 to
+    /// 31,622,400 (366 days). 0: 60.
     pub max_runtime: i64,
     /// Whether the server waits for an outcome report and owns the retries.
     pub ack: bool,
-    /// What identifies the task in place of (name, data).
+    /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: the name
+    /// and data are the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedup_key: Option<String>,
 }
@@ -74,9 +80,9 @@ pub struct AddTask {
 /// Answer to [`AddTask`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddTaskReply {
-    /// The id of the task, new or existing.
+    /// Id of the new or existing task.
     pub taskid: String,
-    /// Its name.
+    /// Name of the task.
     pub name: String,
 }
 
@@ -84,7 +90,7 @@ pub struct AddTaskReply {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeleteTasks {
-    /// The ids to delete.
+    /// Ids of the tasks to delete, at least one. Unknown ids are ignored.
     pub ids: Vec<String>,
 }
 
@@ -92,103 +98,120 @@ pub struct DeleteTasks {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeleteTasksByName {
-    /// The name whose tasks go.
+    /// Name of the tasks to delete. Required.
     pub name: String,
 }
 
-/// Answer to both deletes.
+/// Answer to [`DeleteTasks`] and [`DeleteTasksByName`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteReply {
-    /// The ids that were deleted.
+    /// Ids of the deleted tasks.
     #[serde(rename = "SucIds")]
     pub suc_ids: Vec<String>,
 }
 
-/// A task as the queries show it.
+/// A task in the answers of the legacy v1 API. A value that the task does not have is 0, empty or
+/// false.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskView {
-    /// The task's id.
+    /// Id of the task: 32 lower-case hexadecimal digits.
     #[serde(rename = "_id")]
     pub id: String,
-    /// The task's name.
+    /// Name of the task.
     pub name: String,
-    /// One of [`task_type`].
+    /// Type of the schedule: a value of [`task_type`].
     #[serde(rename = "type")]
     pub task_type: i32,
-    /// What it delivers.
+    /// Payload.
     pub data: String,
-    /// The cron expression of a cron task.
+    /// Cron expression of a cron task.
     pub crontab: String,
-    /// Seconds between the fires of a loop task.
+    /// Seconds between two fires of a loop task.
     pub loop_time: i64,
-    /// How many times a loop task fires in all; 0 is without end.
+    /// Maximum number of fires; 0: unlimited.
     pub loop_count: i64,
-    /// Unix seconds; 0 is unset.
+    /// Earliest moment of the first fire, in Unix seconds; 0: not set.
     pub start_time: i64,
-    /// Unix seconds; 0 is unset.
+    /// Latest moment that fires, in Unix seconds; 0: no end.
     pub end_time: i64,
-    /// Seconds a handler may take; 0 is unset.
+    /// Seconds until an attempt fails without an outcome report; 0: not set.
     pub max_runtime: i64,
     /// Whether the server waits for outcome reports.
     pub ack: bool,
-    /// When the task was created, in Unix seconds.
+    /// Creation time, in Unix seconds.
     pub created_at: i64,
 }
 
-/// Answer of `GET /v1/api/task/stat`: fires in the current minute by tag, and their `total`.
+/// Answer of `GET /v1/api/task/stat`: number of fires in the current minute by tag, and their sum
+/// under the key `total`. A tag that is itself `total`, or begins with `tag:`, has the prefix
+/// `tag:`.
 pub type StatReply = BTreeMap<String, String>;
 
-/// Body of every error answer.
+/// Error answer of the legacy v1 API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ErrorReply {
-    /// The HTTP status again.
+    /// HTTP status.
     pub err: i32,
-    /// What is wrong, in words clients match on.
+    /// What is wrong. Clients may match on this text.
     pub msg: String,
-    /// The parameter at fault.
+    /// Invalid field or query parameter, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// More for a person to read.
+    /// Human-readable detail, if any. The wording may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// How an attempt ended, as reported to the server.
+/// Outcome of an attempt, as a consumer reports it.
+///
+/// - `succeeded`: the run is done.
+/// - `failed`: the server starts the next attempt after the retry pause, or the run is dead.
+/// - `dead`: the run is dead, without further attempts.
+/// - `skipped`: the handler had nothing to do, and the run ends as `skipped`.
+/// - `released`: the attempt did not begin and does not count; the run is ready again. Only for
+///   runs in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedOutcome {
     /// The run is done.
     Succeeded,
-    /// The attempt failed; the server publishes the next one or gives up.
+    /// The attempt failed. The server starts the next attempt after the retry pause; after the last
+    /// attempt, the run is dead.
     Failed,
-    /// The run is given up at once.
+    /// The run is dead, without further attempts.
     Dead,
-    /// The handler decided that there is nothing to do.
+    /// The handler had nothing to do. The run ends as `skipped`.
     Skipped,
-    /// The attempt was not begun: another worker may have it at once, and it does not count. Only for runs in a queue.
+    /// The attempt did not begin and does not count. The run is ready again. Only for runs in a
+    /// queue.
     Released,
 }
 
-/// Body of `POST /v1/runs/{run_id}/report`.
+/// Body of `POST /v1/runs/{run_id}/report`: the outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutcomeReport {
-    /// The attempt that ended, from [`property::ATTEMPT`].
+    /// 1-based number of the attempt, from the lease or from the message property `TC_ATTEMPT`.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub attempt: u32,
-    /// The attempt's token, from [`property::TOKEN`].
+    /// Attempt token, from the lease or from the message property `TC_TOKEN`.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1))]
     pub token: String,
-    /// How it ended.
+    /// Outcome of the attempt.
     pub outcome: ReportedOutcome,
-    /// Why, for a person.
+    /// Human-readable reason. The server cuts it at 32,768 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// With `failed`: no next attempt sooner than this many milliseconds from now.
+    /// With `failed`: pause before the next attempt in milliseconds, instead of the back-off of the
+    /// retry policy. Bounds: 0 to 31,622,400,000 (366 days).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 31_622_400_000_i64))]
     pub retry_after_ms: Option<u64>,
-    /// With `succeeded`: what the handler gives back.
+    /// With `succeeded`: result of the handler. At most 65,536 bytes as JSON without blanks, nested
+    /// at most 64 levels deep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
 }
@@ -196,9 +219,9 @@ pub struct OutcomeReport {
 /// Answer to an accepted [`OutcomeReport`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportReply {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
-    /// The state it is in now.
+    /// State of the run after the report.
     pub state: String,
 }
 
@@ -207,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_on_the_wire_are_the_contracts() {
+    fn wire_names_are_those_of_the_contract() {
         let view: TaskView = serde_json::from_str(
             r#"{"_id":"7","name":"n","type":2,"data":"d","loop_time":60,"loop_count":3,"created_at":5,"ack":true}"#,
         )
@@ -218,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_leaves_out_what_is_not_said() {
+    fn a_report_omits_absent_fields() {
         let report = OutcomeReport {
             attempt: 1,
             token: "t".into(),

@@ -1,4 +1,4 @@
-//! Connection strings: what is taken, and what is said of the others.
+//! Connection strings: the accepted ones, and the errors of the others.
 
 use taskcenter_client::{ConnectError, Consumer, ConsumerBuilder, Context, HandlerError};
 
@@ -10,7 +10,7 @@ fn connect(connection: &str) -> Result<ConsumerBuilder, ConnectError> {
     Consumer::builder().on_text("t", ignore).connect(connection)
 }
 
-/// Whether outcomes are reported.
+/// Returns whether the consumer reports outcomes.
 #[cfg(feature = "rocketmq")]
 async fn reports(builder: ConsumerBuilder) -> bool {
     let harness = builder.harness().unwrap();
@@ -18,12 +18,12 @@ async fn reports(builder: ConsumerBuilder) -> bool {
     !harness.reports().is_empty()
 }
 
-fn complaint(connection: &str) -> String {
-    connect(connection).err().unwrap_or_else(|| panic!("{connection:?} was taken")).to_string()
+fn error_text(connection: &str) -> String {
+    connect(connection).err().unwrap_or_else(|| panic!("{connection:?} was accepted")).to_string()
 }
 
 #[test]
-fn a_server_is_pulled_from() {
+fn http_urls_are_accepted() {
     for connection in [
         "http://127.0.0.1:8275",
         "https://center.example/base/",
@@ -37,7 +37,7 @@ fn a_server_is_pulled_from() {
 
 #[cfg(feature = "rocketmq")]
 #[tokio::test]
-async fn a_broker_is_consumed_from_and_the_server_reported_to() {
+async fn a_rocketmq_consumer_reports_only_with_report_to() {
     assert!(!reports(connect("rocketmq://127.0.0.1:9876/topic?group=g").unwrap()).await);
     let full = "rocketmq://ns1:9876,[::1]:9876/%DLQ%g?group=g&access_key=a&secret_key=b+/=%26&tls=true&\
                 ca_file=ca.pem&max_in_flight=3&report_to=http://127.0.0.1:8275";
@@ -45,27 +45,27 @@ async fn a_broker_is_consumed_from_and_the_server_reported_to() {
 }
 
 #[tokio::test]
-async fn outcomes_that_the_transport_owns_go_to_it() {
-    struct Nobody;
+async fn the_reporter_of_the_transport_replaces_the_one_of_the_builder() {
+    struct UnusedReporter;
 
     #[async_trait::async_trait]
-    impl taskcenter_client::Reporter for Nobody {
+    impl taskcenter_client::Reporter for UnusedReporter {
         async fn report(
             &self,
             _: &str,
             _: taskcenter_client::wire::OutcomeReport,
         ) -> Result<(), taskcenter_client::ReportError> {
-            panic!("asked")
+            panic!("this reporter must not be used")
         }
     }
-    let builder = connect("http://127.0.0.1:1").unwrap().report_to(Nobody);
+    let builder = connect("http://127.0.0.1:1").unwrap().report_to(UnusedReporter);
     let harness = builder.harness().unwrap();
     harness.deliver("t").ack("token").await;
     assert_eq!(harness.reports().len(), 1);
 }
 
 #[test]
-fn the_part_that_is_wrong_is_named_and_a_right_one_shown() {
+fn an_error_names_the_invalid_part_and_shows_a_valid_string() {
     for (connection, part) in [
         ("", "should begin with http://"),
         ("127.0.0.1:8275", "should begin with http://"),
@@ -74,27 +74,27 @@ fn the_part_that_is_wrong_is_named_and_a_right_one_shown() {
         ("http://host:port", "address is not"),
         ("http://host?lease_ms=soon", "parameter lease_ms is not a whole number"),
         ("http://host?max_in_flight=0", "parameter max_in_flight is not a whole number"),
-        ("http://host?queues=a,,b", "parameter queues name an empty"),
+        ("http://host?queues=a,,b", "parameter queues contains an empty name"),
         ("http://host?worker=", "parameter worker is empty"),
         ("http://host?token=", "parameter token is empty"),
         ("http://host?worker=a&worker=b", "parameter worker is given twice"),
-        ("http://host?worker=a&wroker=b", "parameter no. 2 is not known"),
-        ("http://host?worker=a#b", "parameters hold a #"),
+        ("http://host?worker=a&wroker=b", "parameter no. 2 is unknown"),
+        ("http://host?worker=a#b", "parameters contain a #"),
     ] {
-        let complaint = complaint(connection);
-        assert!(complaint.contains(part) && complaint.contains("http://127.0.0.1:8275"), "{complaint}");
+        let text = error_text(connection);
+        assert!(text.contains(part) && text.contains("http://127.0.0.1:8275"), "{text}");
     }
 }
 
 #[cfg(feature = "rocketmq")]
 #[test]
-fn the_part_of_a_brokers_that_is_wrong_is_named_and_a_right_one_shown() {
+fn an_error_of_a_rocketmq_string_names_the_invalid_part_and_shows_a_valid_string() {
     for (connection, part) in [
         ("rocketmq://", "name servers are not"),
         ("rocketmq://host/topic?group=g", "name servers are not"),
         ("rocketmq://host:0/topic?group=g", "name servers are not"),
         ("rocketmq://a:1,,b:2/topic?group=g", "name servers are not"),
-        ("rocketmq://a:b@host:1/topic?group=g", "name servers have keys"),
+        ("rocketmq://a:b@host:1/topic?group=g", "name servers contain credentials"),
         ("rocketmq://host:1", "topic is missing"),
         ("rocketmq://host:1/?group=g", "topic is missing"),
         ("rocketmq://host:1/a/b?group=g", "topic is missing or is not one word"),
@@ -103,25 +103,25 @@ fn the_part_of_a_brokers_that_is_wrong_is_named_and_a_right_one_shown() {
         ("rocketmq://host:1/topic?group=g&access_key=a", "parameter secret_key is missing"),
         ("rocketmq://host:1/topic?group=g&secret_key=a", "parameter access_key is missing"),
         ("rocketmq://host:1/topic?group=g&tls=yes", "parameter tls is neither"),
-        ("rocketmq://host:1/topic?group=g&ca_file=ca.pem", "parameter ca_file needs tls=true"),
+        ("rocketmq://host:1/topic?group=g&ca_file=ca.pem", "parameter ca_file requires tls=true"),
         ("rocketmq://host:1/topic?group=g&report_to=host:1", "parameter report_to is not"),
         ("rocketmq://host:1/topic?group=g&report_token=t", "parameter report_to is missing"),
-        ("rocketmq://host:1/topic?group=g&worker=w", "parameter no. 2 is not known"),
+        ("rocketmq://host:1/topic?group=g&worker=w", "parameter no. 2 is unknown"),
     ] {
-        let complaint = complaint(connection);
+        let text = error_text(connection);
         let example = "rocketmq://";
-        assert!(complaint.contains(part) && complaint.contains(example), "{connection}: {complaint}");
+        assert!(text.contains(part) && text.contains(example), "{connection}: {text}");
     }
 }
 
 #[cfg(not(feature = "rocketmq"))]
 #[test]
-fn a_broker_needs_its_feature() {
-    assert!(complaint("rocketmq://host:1/topic?group=g").contains("without the feature `rocketmq`"));
+fn a_rocketmq_string_requires_the_feature() {
+    assert!(error_text("rocketmq://host:1/topic?group=g").contains("enable the feature `rocketmq`"));
 }
 
 #[test]
-fn no_secret_is_shown() {
+fn errors_contain_no_value_of_the_string() {
     for connection in [
         "canary",
         "canary://host",
@@ -142,7 +142,7 @@ fn no_secret_is_shown() {
         "rocketmq://host:1/topic?group=g&tls=canary",
         "rocketmq://host:1/topic?group=g&report_to=canary",
     ] {
-        let error = connect(connection).err().unwrap_or_else(|| panic!("{connection:?} was taken"));
+        let error = connect(connection).err().unwrap_or_else(|| panic!("{connection:?} was accepted"));
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("canary"), "{connection}: {shown}");
     }

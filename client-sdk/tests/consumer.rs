@@ -1,4 +1,4 @@
-//! A running consumer on the in-process transport: limits, shutdown, broken transports.
+//! A running consumer on the memory transport: limits, shutdown, failed transports.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use taskcenter_client::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// A handler that says when it begins, waits to be let through, and says how often it was.
+/// State of a handler that reports its start and then waits for a permit.
 struct Gate {
-    begun: mpsc::UnboundedSender<String>,
+    started: mpsc::UnboundedSender<String>,
     open: Semaphore,
 }
 
 async fn pass(ctx: Context<Arc<Gate>>, name: String) -> Result<(), HandlerError> {
-    ctx.state().begun.send(name)?;
+    ctx.state().started.send(name)?;
     ctx.state().open.acquire().await?.forget();
     Ok(())
 }
 
 struct Scene {
     gate: Arc<Gate>,
-    begun: mpsc::UnboundedReceiver<String>,
+    started: mpsc::UnboundedReceiver<String>,
     sender: MemorySender,
     consumer: Consumer,
 }
 
 fn scene(concurrency: usize, drain: Duration) -> Scene {
-    let (begun_sender, begun) = mpsc::unbounded_channel();
-    let gate = Arc::new(Gate { begun: begun_sender, open: Semaphore::new(0) });
+    let (started_sender, started) = mpsc::unbounded_channel();
+    let gate = Arc::new(Gate { started: started_sender, open: Semaphore::new(0) });
     let (sender, transport) = MemoryTransport::channel(16);
     let builder = Consumer::builder().state(Arc::clone(&gate)).on_text("t", pass).drop_duplicates(10);
     let consumer = builder.concurrency(concurrency).drain_for(drain).transport(transport).start().unwrap();
-    Scene { gate, begun, sender, consumer }
+    Scene { gate, started, sender, consumer }
 }
 
 fn message(tag: &str, body: &'static str) -> Delivery {
@@ -49,80 +49,80 @@ fn message(tag: &str, body: &'static str) -> Delivery {
 
 const LONG: Duration = Duration::from_hours(1);
 
-/// Lets every task that can run do so: paused time moves on only when nothing else can.
+/// Runs all tasks that are ready: paused time advances only when no task is ready.
 async fn settle() {
     let _ = tokio::time::timeout(Duration::from_millis(1), pending::<()>()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_handlers_run_at_once_than_the_limit() {
+async fn the_concurrency_limits_the_running_handlers() {
     let mut scene = scene(2, LONG);
     let mut receipts = Vec::new();
     for name in ["1", "2", "3", "4"] {
         receipts.push(scene.sender.send(message("t", name)).await.unwrap());
     }
     settle().await;
-    assert_eq!(scene.begun.len(), 2, "the limit is two");
+    assert_eq!(scene.started.len(), 2, "the limit is two");
     scene.gate.open.add_permits(1);
     settle().await;
-    assert_eq!(scene.begun.len(), 3, "one came free");
+    assert_eq!(scene.started.len(), 3, "one slot is free");
     scene.gate.open.add_permits(3);
     for receipt in receipts {
         assert_eq!(receipt.verdict().await, Ok(Verdict::Ack));
     }
-    assert_eq!(scene.begun.recv().await.as_deref(), Some("1"));
+    assert_eq!(scene.started.recv().await.as_deref(), Some("1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_runs_and_gives_back_what_does_not() {
+async fn a_shutdown_waits_for_running_handlers_and_releases_the_others() {
     let mut scene = scene(1, LONG);
     let running = scene.sender.send(message("t", "running")).await.unwrap();
-    assert_eq!(scene.begun.recv().await.as_deref(), Some("running"));
+    assert_eq!(scene.started.recv().await.as_deref(), Some("running"));
     let waiting = scene.sender.send(message("t", "waiting")).await.unwrap();
     settle().await;
 
     let stopped = tokio::spawn(scene.consumer.shutdown());
     assert_eq!(waiting.verdict().await, Ok(Verdict::Release));
     settle().await;
-    assert!(!stopped.is_finished(), "a handler still runs");
+    assert!(!stopped.is_finished(), "a handler is still running");
     assert!(scene.sender.send(message("t", "late")).await.is_err());
 
     scene.gate.open.add_permits(1);
     assert_eq!(running.verdict().await, Ok(Verdict::Ack));
     stopped.await.unwrap().unwrap();
-    assert!(scene.begun.try_recv().is_err(), "nothing began after the shutdown");
+    assert!(scene.started.try_recv().is_err(), "no handler starts after the shutdown");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_gives_back_a_duplicate_that_waits_for_its_twin() {
+async fn a_shutdown_releases_a_duplicate_that_waits() {
     let mut scene = scene(2, LONG);
     let run = |body| {
         let properties = [(property::RUN_ID.to_owned(), "run".to_owned())].into();
         Delivery { properties, ..message("t", body) }
     };
     let running = scene.sender.send(run("running")).await.unwrap();
-    assert_eq!(scene.begun.recv().await.as_deref(), Some("running"));
-    let twin = scene.sender.send(run("twin")).await.unwrap();
+    assert_eq!(scene.started.recv().await.as_deref(), Some("running"));
+    let duplicate = scene.sender.send(run("duplicate")).await.unwrap();
     settle().await;
 
     let stopped = tokio::spawn(scene.consumer.shutdown());
-    assert_eq!(twin.verdict().await, Ok(Verdict::Release));
+    assert_eq!(duplicate.verdict().await, Ok(Verdict::Release));
     scene.gate.open.add_permits(1);
     assert_eq!(running.verdict().await, Ok(Verdict::Ack));
     stopped.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_outlasts_the_drain_time_is_interrupted_and_given_back() {
+async fn a_handler_that_exceeds_the_drain_time_is_interrupted() {
     let mut scene = scene(1, Duration::from_secs(30));
     let stuck = scene.sender.send(message("t", "stuck")).await.unwrap();
-    scene.begun.recv().await.unwrap();
+    scene.started.recv().await.unwrap();
     let stopped = tokio::spawn(scene.consumer.shutdown());
     tokio::time::advance(Duration::from_secs(29)).await;
     assert!(!stopped.is_finished());
     assert_eq!(stuck.verdict().await, Ok(Verdict::Retry { after: None }));
     stopped.await.unwrap().unwrap();
-    assert_eq!(Arc::strong_count(&scene.gate), 1, "the handler and its state are gone");
+    assert_eq!(Arc::strong_count(&scene.gate), 1, "the handler and its state are dropped");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,11 +142,11 @@ async fn a_message_outside_the_subscription_is_settled_without_a_handler() {
     let mut scene = scene(1, LONG);
     let receipt = scene.sender.send(message("other", "x")).await.unwrap();
     assert_eq!(receipt.verdict().await, Ok(Verdict::Ack));
-    assert!(scene.begun.try_recv().is_err());
+    assert!(scene.started.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_taken_is_unsettled() {
+async fn a_message_that_no_consumer_takes_is_unsettled() {
     let (sender, transport) = MemoryTransport::channel(1);
     let receipt = sender.send(message("t", "x")).await.unwrap();
     drop(transport);
@@ -154,17 +154,17 @@ async fn what_was_never_taken_is_unsettled() {
 }
 
 #[tokio::test]
-async fn a_transport_that_runs_dry_ends_the_consumer_with_an_error() {
-    let dry = scene(1, LONG);
-    drop(dry.sender);
-    let error = dry.consumer.run_until(pending::<()>()).await.unwrap_err();
-    assert!(error.to_string().contains("nobody asked"), "{error}");
+async fn the_end_of_the_transport_ends_the_consumer_with_an_error() {
+    let scene = scene(1, LONG);
+    drop(scene.sender);
+    let error = scene.consumer.run_until(pending::<()>()).await.unwrap_err();
+    assert!(error.to_string().contains("ended without a shutdown"), "{error}");
 }
 
-struct Broken;
+struct FailedTransport;
 
 #[async_trait]
-impl Transport for Broken {
+impl Transport for FailedTransport {
     async fn run(
         &self,
         _subscription: Subscription,
@@ -176,9 +176,9 @@ impl Transport for Broken {
 }
 
 #[tokio::test]
-async fn a_broken_transport_ends_the_consumer_with_its_error() {
+async fn a_failed_transport_ends_the_consumer_with_its_error() {
     let handler = |_, _, _| async { Ok::<_, HandlerError>(()) };
-    let consumer = Consumer::builder().on_raw("t", handler).transport(Broken).start().unwrap();
+    let consumer = Consumer::builder().on_raw("t", handler).transport(FailedTransport).start().unwrap();
     let error = consumer.run_until(pending::<()>()).await.unwrap_err();
     assert_eq!(error.to_string(), "the test transport failed: no name server");
 }

@@ -1,4 +1,4 @@
-//! Handlers, their errors, payloads and routes, by the harness.
+//! Handlers, with their errors, payloads and routes, on the harness.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,9 +40,9 @@ async fn a_typed_handler_gets_its_payload_and_the_shared_state() {
 }
 
 #[tokio::test]
-async fn the_context_says_what_the_message_says() {
+async fn the_context_has_all_values_of_the_message() {
     async fn check(ctx: Context, _payload: ()) -> Result<(), String> {
-        let seen = (
+        let actual = (
             ctx.task_id(),
             ctx.run_id(),
             ctx.message_id(),
@@ -53,8 +53,8 @@ async fn the_context_says_what_the_message_says() {
         let expected = ("task-9", Some("run-9"), "message-9", 3, 2, 5);
         let moment = (ctx.scheduled_at_ms(), ctx.lateness());
         let expected_moment = (Some(HARNESS_EPOCH_MS - 1_500), Some(Duration::from_millis(1_500)));
-        let alike = seen == expected && moment == expected_moment && ctx.property("color") == Some("red");
-        if alike { Ok(()) } else { Err(format!("{seen:?} {moment:?}")) }
+        let equal = actual == expected && moment == expected_moment && ctx.property("color") == Some("red");
+        if equal { Ok(()) } else { Err(format!("{actual:?} {moment:?}")) }
     }
     let harness = Consumer::builder().on("t", check).harness().unwrap();
     let delivery = harness.deliver("t").json(&()).task_id("task-9").run_id("run-9").message_id("message-9");
@@ -63,10 +63,10 @@ async fn the_context_says_what_the_message_says() {
 }
 
 #[tokio::test]
-async fn a_message_from_elsewhere_has_no_run_and_an_early_clock_is_no_negative_lateness() {
+async fn a_foreign_message_has_no_run_id_and_lateness_is_never_negative() {
     async fn check(ctx: Context, expected: (Option<String>, Option<u64>)) -> Result<(), String> {
-        let seen = (ctx.run_id().map(str::to_owned), ctx.lateness().map(|late| late.as_secs()));
-        if seen == expected && ctx.attempt() == 1 { Ok(()) } else { Err(format!("{seen:?}")) }
+        let actual = (ctx.run_id().map(str::to_owned), ctx.lateness().map(|late| late.as_secs()));
+        if actual == expected && ctx.attempt() == 1 { Ok(()) } else { Err(format!("{actual:?}")) }
     }
     let harness = Consumer::builder().on("t", check).harness().unwrap();
     let foreign = harness.deliver("t").json(&(None::<String>, None::<u64>));
@@ -79,7 +79,7 @@ async fn a_message_from_elsewhere_has_no_run_and_an_early_clock_is_no_negative_l
 }
 
 #[tokio::test]
-async fn an_exact_tag_wins_over_the_star_and_an_expression_serves_each_of_its_tags() {
+async fn an_exact_tag_takes_precedence_over_the_star() {
     let (journal, builder) = builder();
     let named = |name: &'static str| {
         move |ctx: Context<Journal>, data: String| async move {
@@ -105,9 +105,9 @@ async fn the_subscription_is_joined_without_blanks() {
 }
 
 #[tokio::test]
-async fn a_tag_without_a_handler_is_settled_and_said_so() {
+async fn a_delivery_without_a_handler_is_acknowledged_as_unrouted() {
     let (journal, builder) = builder();
-    let harness = builder.on("a", note).report_to(nowhere()).harness().unwrap();
+    let harness = builder.on("a", note).report_to(unused_client()).harness().unwrap();
     let delivered = harness.deliver("b").json(&Order { id: 1 }).ack("token").await;
     assert_eq!((delivered.outcome, delivered.verdict), (Outcome::Unrouted, Verdict::Ack));
     assert_eq!(entries(&journal), [""; 0]);
@@ -115,72 +115,78 @@ async fn a_tag_without_a_handler_is_settled_and_said_so() {
 }
 
 #[test]
-fn handlers_that_do_not_fit_together_are_refused() {
-    let refusal = |builder: ConsumerBuilder<Journal>| builder.harness().err().unwrap();
-    assert_eq!(refusal(builder().1), RouteError::NoHandler);
-    assert_eq!(refusal(builder().1.on("a || b", note).on("b", note)), RouteError::Overlap("b".into()));
-    assert_eq!(refusal(builder().1.on("*", note).on(" * ", note)), RouteError::Overlap("*".into()));
-    assert!(matches!(refusal(builder().1.on("a |", note)), RouteError::InvalidTag(_)));
+fn invalid_sets_of_handlers_are_refused() {
+    let error = |builder: ConsumerBuilder<Journal>| builder.harness().err().unwrap();
+    assert_eq!(error(builder().1), RouteError::NoHandler);
+    assert_eq!(error(builder().1.on("a || b", note).on("b", note)), RouteError::Overlap("b".into()));
+    assert_eq!(error(builder().1.on("*", note).on(" * ", note)), RouteError::Overlap("*".into()));
+    assert!(matches!(error(builder().1.on("a |", note)), RouteError::InvalidTag(_)));
 }
 
 #[tokio::test]
-async fn an_error_retries_and_can_ask_for_something_else() {
-    async fn fail(_ctx: Context, wish: String) -> Result<(), HandlerError> {
-        match wish.as_str() {
+async fn an_error_retries_unless_it_has_another_disposition() {
+    async fn fail(_ctx: Context, action: String) -> Result<(), HandlerError> {
+        match action.as_str() {
             "later" => Err(HandlerError::retry_after(Duration::from_secs(90), "busy")),
-            "dead" => Err(HandlerError::dead_letter("hopeless")),
+            "dead" => Err(HandlerError::dead_letter("no such order")),
             "skip" => Err(HandlerError::skip("paid already")),
             number => Ok(number.parse::<u8>().map(drop)?),
         }
     }
     let harness = Consumer::builder().on_text("t", fail).harness().unwrap();
-    let deliver = |wish: &'static str| {
-        let delivery = harness.deliver("t").body(wish);
+    let deliver = |action: &'static str| {
+        let delivery = harness.deliver("t").body(action);
         async move {
             let delivered = delivery.await;
             (delivered.outcome, delivered.verdict)
         }
     };
     let soon = Some(Duration::from_secs(90));
-    let words = "invalid digit found in string".to_owned();
-    let plain = Outcome::Failed { message: words, retry_after: None };
+    let text = "invalid digit found in string".to_owned();
+    let plain = Outcome::Failed { message: text, retry_after: None };
     assert_eq!(deliver("x").await, (plain, Verdict::Retry { after: None }));
     let later = Outcome::Failed { message: "busy".into(), retry_after: soon };
     assert_eq!(deliver("later").await, (later, Verdict::Retry { after: soon }));
-    assert_eq!(deliver("dead").await, (Outcome::Dead { message: "hopeless".into() }, Verdict::DeadLetter));
+    assert_eq!(
+        deliver("dead").await,
+        (Outcome::Dead { message: "no such order".into() }, Verdict::DeadLetter)
+    );
     assert_eq!(deliver("skip").await, (Outcome::Skipped { message: "paid already".into() }, Verdict::Ack));
     assert_eq!(deliver("8").await, (Outcome::Succeeded, Verdict::Ack));
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_and_the_consumer_goes_on() {
-    async fn handle(_ctx: Context, fuse: bool) -> Result<(), HandlerError> {
-        assert!(!fuse, "the fuse blew");
+async fn a_panic_fails_the_delivery_and_the_consumer_continues() {
+    async fn handle(_ctx: Context, panics: bool) -> Result<(), HandlerError> {
+        assert!(!panics, "out of range");
         Ok(())
     }
     let harness = Consumer::builder().on("t", handle).concurrency(1).harness().unwrap();
     let delivered = harness.deliver("t").json(&true).await;
     assert_eq!(delivered.verdict, Verdict::Retry { after: None });
     let Outcome::Failed { message, .. } = delivered.outcome else { panic!("{:?}", delivered.outcome) };
-    assert_eq!(message, "the handler panicked: the fuse blew");
+    assert_eq!(message, "the handler panicked: out of range");
     assert_eq!(harness.deliver("t").json(&false).await.outcome, Outcome::Succeeded);
 }
 
 #[tokio::test]
-async fn a_payload_that_does_not_decode_is_dead_lettered() {
+async fn a_payload_that_cannot_be_decoded_is_dead_lettered() {
     let (journal, builder) = builder();
     let builder = builder.on("json", note).on_raw("raw", |_, _, _| async { Ok::<_, HandlerError>(()) });
     let harness = builder.harness().unwrap();
-    let poison = harness.deliver("json").body(r#"{"id":"seven"}"#).await;
-    assert_eq!(poison.verdict, Verdict::DeadLetter);
-    let Outcome::Dead { message } = poison.outcome else { panic!("{:?}", poison.outcome) };
-    assert!(message.starts_with("the payload does not fit the handler: invalid type: string"), "{message}");
+    let invalid = harness.deliver("json").body(r#"{"id":"seven"}"#).await;
+    assert_eq!(invalid.verdict, Verdict::DeadLetter);
+    let Outcome::Dead { message } = invalid.outcome else { panic!("{:?}", invalid.outcome) };
+    assert!(
+        message.starts_with("the payload cannot be decoded for the handler: invalid type: string"),
+        "{message}"
+    );
     assert_eq!(harness.deliver("raw").body(vec![0xff]).await.verdict, Verdict::DeadLetter);
     assert_eq!(entries(&journal), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_raw_handler_gets_what_the_old_client_gave() {
+async fn a_raw_handler_gets_the_arguments_of_the_old_client() {
     let journal = Journal::default();
     let raw = {
         let journal = Arc::clone(&journal);
@@ -195,6 +201,6 @@ async fn a_raw_handler_gets_what_the_old_client_gave() {
     assert_eq!(entries(&journal), ["t 任务 m"]);
 }
 
-fn nowhere() -> taskcenter_client::TaskCenter {
+fn unused_client() -> taskcenter_client::TaskCenter {
     taskcenter_client::TaskCenter::new("http://127.0.0.1:1").unwrap()
 }

@@ -1,4 +1,4 @@
-//! The HTTP client against a real server in the process.
+//! The HTTP client against an HTTP server in the process.
 #![allow(clippy::disallowed_types, reason = "a test server, not an API of the product")]
 
 use std::sync::Arc;
@@ -27,12 +27,12 @@ async fn client(router: Router) -> TaskCenter {
     serve(router).await.build().unwrap()
 }
 
-fn refusal(status: StatusCode, body: Value) -> Response {
+fn error_answer(status: StatusCode, body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
 #[tokio::test]
-async fn a_task_is_created_with_what_the_builder_says() {
+async fn add_task_sends_all_fields_of_the_builder() {
     async fn add(Json(body): Json<Value>) -> Json<Value> {
         Json(json!({"taskid": body.to_string(), "name": body["name"]}))
     }
@@ -48,11 +48,11 @@ async fn a_task_is_created_with_what_the_builder_says() {
 }
 
 #[tokio::test]
-async fn a_refusal_carries_the_servers_words() {
+async fn an_error_has_the_message_of_the_server() {
     async fn add() -> Response {
         let body =
             json!({"err": 400, "msg": "params cron invalid", "field": "crontab", "detail": "no such month"});
-        refusal(StatusCode::BAD_REQUEST, body)
+        error_answer(StatusCode::BAD_REQUEST, body)
     }
     let client = client(Router::new().route("/v1/api/task", post(add))).await;
     let error = client.add_task(NewTask::cron("n", "d", "* * 34 * *")).await.unwrap_err();
@@ -63,26 +63,26 @@ async fn a_refusal_carries_the_servers_words() {
 }
 
 #[tokio::test]
-async fn deletes_return_what_went() {
+async fn deletes_return_the_deleted_ids() {
     async fn by_ids(Json(body): Json<Value>) -> Json<Value> {
         Json(json!({"SucIds": [body["ids"][1]]}))
     }
     async fn by_name(Json(body): Json<Value>) -> Json<Value> {
-        Json(json!({"SucIds": [format!("of {}", body["name"].as_str().unwrap())]}))
+        Json(json!({"SucIds": [format!("id of {}", body["name"].as_str().unwrap())]}))
     }
     let router = Router::new().route("/v1/api/delete-task", post(by_ids));
     let client = client(router.route("/v1/api/delete-task-by-name", post(by_name))).await;
     assert_eq!(client.delete_tasks(["gone", "7"]).await.unwrap(), ["7"]);
-    assert_eq!(client.delete_tasks_by_name("tick").await.unwrap(), ["of tick"]);
+    assert_eq!(client.delete_tasks_by_name("tick").await.unwrap(), ["id of tick"]);
 }
 
 #[tokio::test]
-async fn an_unknown_task_is_none_and_a_known_one_is_shown() {
+async fn query_task_returns_none_for_an_unknown_task() {
     async fn query(Query(query): Query<Vec<(String, String)>>) -> Response {
         match query[0].1.as_str() {
             "a b&c" => Json(json!({"_id": "a b&c", "name": "n", "type": 1, "created_at": 5})).into_response(),
-            "" => refusal(StatusCode::BAD_REQUEST, json!({"err": 400, "msg": "taskid is empty"})),
-            _ => refusal(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
+            "" => error_answer(StatusCode::BAD_REQUEST, json!({"err": 400, "msg": "taskid is empty"})),
+            _ => error_answer(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
         }
     }
     let client = client(Router::new().route("/v1/api/query-task-by-id", get(query))).await;
@@ -93,11 +93,11 @@ async fn an_unknown_task_is_none_and_a_known_one_is_shown() {
 }
 
 #[tokio::test]
-async fn pages_are_followed_by_their_cursor() {
+async fn a_cursor_selects_the_next_page() {
     async fn query(Query(query): Query<Vec<(String, String)>>) -> Response {
-        let asked: Vec<_> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let page = Json(json!([{"_id": asked.join("&")}]));
-        if asked.len() == 3 {
+        let parameters: Vec<_> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let page = Json(json!([{"_id": parameters.join("&")}]));
+        if parameters.len() == 3 {
             page.into_response()
         } else {
             ([("x-next-cursor", "c1")], page).into_response()
@@ -111,7 +111,7 @@ async fn pages_are_followed_by_their_cursor() {
 }
 
 #[tokio::test]
-async fn counts_are_numbers_and_anything_else_is_an_error() {
+async fn a_count_that_is_not_a_number_is_an_error() {
     let stat = |body: Value| Router::new().route("/v1/api/task/stat", get(move || async move { Json(body) }));
     let good = client(stat(json!({"total": "3", "tick": "2"}))).await;
     assert_eq!(good.stat().await.unwrap(), [("tick".to_owned(), 2), ("total".to_owned(), 3)].into());
@@ -119,66 +119,66 @@ async fn counts_are_numbers_and_anything_else_is_an_error() {
     assert!(matches!(bad.stat().await, Err(Error::Answer(_))));
 }
 
-/// Answers 503 until it has been asked so many times.
-async fn busy(State((asked, free_after)): State<(Arc<AtomicU32>, u32)>) -> Response {
-    if asked.fetch_add(1, Ordering::SeqCst) < free_after {
+/// Answers the first `failures` requests with 503.
+async fn busy(State((requests, failures)): State<(Arc<AtomicU32>, u32)>) -> Response {
+    if requests.fetch_add(1, Ordering::SeqCst) < failures {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     Json(json!({"taskid": "7", "name": "n"})).into_response()
 }
 
-async fn busy_client(free_after: u32) -> (Arc<AtomicU32>, TaskCenter) {
-    let asked = Arc::new(AtomicU32::new(0));
-    let state = (Arc::clone(&asked), free_after);
-    (asked, client(Router::new().route("/v1/api/task", post(busy)).with_state(state)).await)
+async fn busy_client(failures: u32) -> (Arc<AtomicU32>, TaskCenter) {
+    let requests = Arc::new(AtomicU32::new(0));
+    let state = (Arc::clone(&requests), failures);
+    (requests, client(Router::new().route("/v1/api/task", post(busy)).with_state(state)).await)
 }
 
 #[tokio::test]
-async fn a_busy_server_is_asked_again_and_not_for_ever() {
-    let (asked, patient) = busy_client(3).await;
-    assert_eq!(patient.add_task(NewTask::once("n", "d")).await.unwrap(), "7");
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
+async fn status_503_is_repeated_up_to_the_limit() {
+    let (requests, client) = busy_client(3).await;
+    assert_eq!(client.add_task(NewTask::once("n", "d")).await.unwrap(), "7");
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
 
-    let (asked, given_up) = busy_client(u32::MAX).await;
-    let error = given_up.add_task(NewTask::once("n", "d")).await.unwrap_err();
+    let (requests, client) = busy_client(u32::MAX).await;
+    let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
     assert_eq!(error.to_string(), "the server answered 503: Service Unavailable");
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
 }
 
-/// 503 says that it may have been done, and then a second call would be answered otherwise or do more.
+/// After 503 the server may have executed the request, so a repetition could have a second effect.
 #[tokio::test]
-async fn what_may_have_been_done_is_repeated_where_that_changes_nothing() {
-    let asked = Arc::new(AtomicU32::new(0));
-    let router = Router::new().fallback(busy).with_state((Arc::clone(&asked), u32::MAX));
+async fn only_idempotent_requests_are_repeated_after_503() {
+    let requests = Arc::new(AtomicU32::new(0));
+    let router = Router::new().fallback(busy).with_state((Arc::clone(&requests), u32::MAX));
     let client = client(router).await;
     let lease =
         LeaseRequest { worker: "w".to_owned(), queues: Vec::new(), limit: 1, lease_ms: 1_000, wait_ms: 0 };
-    let times = |asked: &AtomicU32| asked.swap(0, Ordering::SeqCst);
+    let times = |requests: &AtomicU32| requests.swap(0, Ordering::SeqCst);
     assert_eq!(client.edit_task("7", 1, &json!({})).await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 1);
+    assert_eq!(times(&requests), 1);
     assert_eq!(client.lease(&lease).await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 1);
+    assert_eq!(times(&requests), 1);
     assert_eq!(client.retry_run("r").await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 1);
+    assert_eq!(times(&requests), 1);
     assert_eq!(client.cancel_run("r").await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 1);
+    assert_eq!(times(&requests), 1);
     assert_eq!(client.pause_task("7").await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 4);
+    assert_eq!(times(&requests), 4);
     assert_eq!(client.trigger_task("7").await.unwrap_err().status(), Some(503));
-    assert_eq!(times(&asked), 4, "it carries a key");
+    assert_eq!(times(&requests), 4, "the request has an idempotency key");
 }
 
 #[tokio::test]
-async fn another_error_is_not_repeated() {
-    let asked = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&asked);
+async fn status_500_is_not_repeated() {
+    let requests = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&requests);
     let fail = move || async move {
         count.fetch_add(1, Ordering::SeqCst);
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, json!({"err": 500, "msg": "internal error"}))
+        error_answer(StatusCode::INTERNAL_SERVER_ERROR, json!({"err": 500, "msg": "internal error"}))
     };
     let client = client(Router::new().route("/v1/api/task", post(fail))).await;
     let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
-    assert_eq!((error.status(), asked.load(Ordering::SeqCst)), (Some(500), 1));
+    assert_eq!((error.status(), requests.load(Ordering::SeqCst)), (Some(500), 1));
 }
 
 fn report() -> OutcomeReport {
@@ -194,8 +194,8 @@ fn report() -> OutcomeReport {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_up_late_is_found() {
-    // A port nobody listens on until the first refusal has been seen.
+async fn a_failed_connection_is_repeated() {
+    // The port has no listener until the first connection has failed.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = TaskCenter::builder(format!("http://{port}")).retries(0, Duration::ZERO).build().unwrap();
     let error = client.add_task(NewTask::once("n", "d")).await.unwrap_err();
@@ -203,11 +203,15 @@ async fn a_server_that_comes_up_late_is_found() {
     let Err(ReportError::Undelivered(why)) = Reporter::report(&client, "run", report()).await else {
         panic!()
     };
-    assert!(why.starts_with("the server did not answer: ") && why.contains("refused"), "{why}");
+    assert!(
+        why.starts_with("the server did not answer: check that it is running and reachable: ")
+            && why.contains("refused"),
+        "{why}"
+    );
 
-    let patient = TaskCenter::builder(format!("http://{port}")).retries(1_000, Duration::from_millis(1));
-    let patient = patient.build().unwrap();
-    let added = tokio::spawn(async move { patient.add_task(NewTask::once("n", "d")).await });
+    let client = TaskCenter::builder(format!("http://{port}")).retries(1_000, Duration::from_millis(1));
+    let client = client.build().unwrap();
+    let added = tokio::spawn(async move { client.add_task(NewTask::once("n", "d")).await });
     tokio::task::yield_now().await;
     let listener = TcpListener::bind(port).await.unwrap();
     let reply = || async { Json(json!({"taskid": "7", "name": "n"})) };
@@ -218,7 +222,7 @@ async fn a_server_that_comes_up_late_is_found() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_on() {
+async fn a_server_without_an_answer_is_an_error_after_the_time_limit() {
     let never = || async { std::future::pending::<()>().await };
     let builder = serve(Router::new().route("/v1/api/task/stat", get(never))).await;
     let error = builder.timeout(Duration::from_millis(20)).build().unwrap().stat().await.unwrap_err();
@@ -226,18 +230,18 @@ async fn a_silent_server_is_given_up_on() {
 }
 
 #[tokio::test]
-async fn a_reports_answer_is_told_apart() {
-    async fn take(Path(run_id): Path<String>, Json(report): Json<OutcomeReport>) -> Response {
+async fn a_reporter_distinguishes_refused_from_undelivered_reports() {
+    async fn accept(Path(run_id): Path<String>, Json(report): Json<OutcomeReport>) -> Response {
         match run_id.as_str() {
             "../known" => {
                 Json(json!({"run_id": run_id, "state": format!("{:?}", report.outcome)})).into_response()
             }
-            "ended" => refusal(StatusCode::CONFLICT, json!({"err": 409, "msg": "stale token"})),
-            "locked" => refusal(StatusCode::UNAUTHORIZED, json!({"err": 401, "msg": "who are you"})),
-            _ => refusal(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
+            "ended" => error_answer(StatusCode::CONFLICT, json!({"err": 409, "msg": "stale token"})),
+            "locked" => error_answer(StatusCode::UNAUTHORIZED, json!({"err": 401, "msg": "token required"})),
+            _ => error_answer(StatusCode::NOT_FOUND, json!({"err": 404, "msg": "not found"})),
         }
     }
-    let client = client(Router::new().route("/v1/runs/{run_id}/report", post(take))).await;
+    let client = client(Router::new().route("/v1/runs/{run_id}/report", post(accept))).await;
     let outcome = ReportedOutcome::Failed;
     let body = OutcomeReport {
         attempt: 1,
@@ -253,6 +257,6 @@ async fn a_reports_answer_is_told_apart() {
         let refused = Reporter::report(&client, run_id, body.clone()).await;
         assert!(matches!(refused, Err(ReportError::Refused(_))), "{run_id}: {refused:?}");
     }
-    let kept = Reporter::report(&client, "locked", body).await;
-    assert!(matches!(kept, Err(ReportError::Undelivered(_))), "{kept:?}");
+    let undelivered = Reporter::report(&client, "locked", body).await;
+    assert!(matches!(undelivered, Err(ReportError::Undelivered(_))), "{undelivered:?}");
 }

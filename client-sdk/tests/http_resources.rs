@@ -1,4 +1,5 @@
-//! The HTTP client on the resource API: what each call sends, and what it makes of the answer.
+//! The HTTP client on the resource API: the requests that it sends, and the answers that it
+//! decodes.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,9 +19,9 @@ use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery, Timestamp};
 use tokio::net::TcpListener;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone, PartialEq)]
-struct Seen {
+struct Received {
     line: String,
     body: Value,
     key: Option<String>,
@@ -32,28 +33,28 @@ type Answers = Arc<dyn Fn(usize) -> Response + Send + Sync>;
 
 #[derive(Clone)]
 struct Recorder {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    received: Arc<Mutex<Vec<Received>>>,
     answers: Answers,
 }
 
 impl Recorder {
     fn lines(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|seen| seen.line.clone()).collect()
+        self.received.lock().unwrap().iter().map(|received| received.line.clone()).collect()
     }
 
-    fn last(&self) -> Seen {
-        self.seen.lock().unwrap().last().unwrap().clone()
+    fn last(&self) -> Received {
+        self.received.lock().unwrap().last().unwrap().clone()
     }
 
     fn keys(&self) -> Vec<Option<String>> {
-        self.seen.lock().unwrap().iter().map(|seen| seen.key.clone()).collect()
+        self.received.lock().unwrap().iter().map(|received| received.key.clone()).collect()
     }
 }
 
 async fn record(State(recorder): State<Recorder>, request: Request) -> Response {
     let (request, body) = request.into_parts();
     let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let mut seen = Seen {
+    let mut received = Received {
         line: format!("{} {}", request.method, request.uri),
         body: Value::Null,
         key: header("idempotency-key"),
@@ -61,10 +62,10 @@ async fn record(State(recorder): State<Recorder>, request: Request) -> Response 
         content_type: header("content-type"),
     };
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    seen.body = serde_json::from_slice(&body).unwrap_or_default();
+    received.body = serde_json::from_slice(&body).unwrap_or_default();
     let number = {
-        let mut all = recorder.seen.lock().unwrap();
-        all.push(seen);
+        let mut all = recorder.received.lock().unwrap();
+        all.push(received);
         all.len()
     };
     (recorder.answers)(number)
@@ -73,7 +74,7 @@ async fn record(State(recorder): State<Recorder>, request: Request) -> Response 
 async fn server(
     answers: impl Fn(usize) -> Response + Send + Sync + 'static,
 ) -> (Recorder, TaskCenterBuilder) {
-    let recorder = Recorder { seen: Arc::default(), answers: Arc::new(answers) };
+    let recorder = Recorder { received: Arc::default(), answers: Arc::new(answers) };
     let router = Router::new().fallback(record).with_state(recorder.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -106,16 +107,16 @@ fn spec() -> TaskSpec {
 }
 
 #[tokio::test]
-async fn a_task_is_created_under_a_key_of_its_own() {
+async fn each_create_has_its_own_idempotency_key() {
     let (recorder, center) = answering(task()).await;
     let created = center.create_task(&spec()).await.unwrap();
     assert_eq!((created.id.as_str(), created.rev, created.queue), ("7", 3, None));
-    let seen = recorder.last();
-    assert_eq!(seen.line, "POST /v1/tasks");
+    let received = recorder.last();
+    assert_eq!(received.line, "POST /v1/tasks");
     let sent = json!({
         "name": "n", "data": "d", "schedule": {"kind": "every", "period_ms": 5}, "delay_ms": 50, "ack": false,
     });
-    assert_eq!(seen.body, sent);
+    assert_eq!(received.body, sent);
     center.create_task(&spec()).await.unwrap();
     center.trigger_task("7").await.unwrap_err();
     let keys: HashSet<_> = recorder.keys().into_iter().map(Option::unwrap).collect();
@@ -125,7 +126,7 @@ async fn a_task_is_created_under_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_creation_whose_answer_is_lost_is_repeated_under_the_same_key() {
+async fn a_create_is_repeated_with_its_key_after_a_lost_answer() {
     let lost = || {
         let broken = futures_util::stream::once(async { Err::<Bytes, _>(io::Error::other("lost")) });
         Body::from_stream(broken).into_response()
@@ -143,7 +144,7 @@ async fn a_creation_whose_answer_is_lost_is_repeated_under_the_same_key() {
 }
 
 #[tokio::test]
-async fn another_call_whose_answer_is_lost_is_not_repeated() {
+async fn a_request_without_a_key_is_not_repeated_after_a_lost_answer() {
     let (recorder, builder) = server(|_| {
         let broken = futures_util::stream::once(async { Err::<Bytes, _>(io::Error::other("lost")) });
         Body::from_stream(broken).into_response()
@@ -155,7 +156,7 @@ async fn another_call_whose_answer_is_lost_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn several_tasks_are_created_at_once() {
+async fn create_tasks_returns_one_result_per_task() {
     let answer = json!({"results": [
         {"status": 201, "id": "7"},
         {"status": 400, "problem": {"code": "invalid", "detail": "no", "field": "tasks[1].name"}},
@@ -169,7 +170,7 @@ async fn several_tasks_are_created_at_once() {
 }
 
 #[tokio::test]
-async fn a_problem_carries_its_code() {
+async fn an_error_has_the_code_of_the_problem() {
     let problem = json!({
         "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "no such month",
         "code": "invalid_schedule", "field": "schedule.cron",
@@ -183,7 +184,7 @@ async fn a_problem_carries_its_code() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_none() {
+async fn an_unknown_resource_is_none() {
     let (recorder, builder) = server(|_| StatusCode::NOT_FOUND.into_response()).await;
     let center = builder.build().unwrap();
     assert_eq!(center.get_task("../queues").await.unwrap(), None);
@@ -193,14 +194,14 @@ async fn what_is_not_there_is_none() {
 }
 
 #[tokio::test]
-async fn an_edit_says_which_revision_it_means() {
+async fn an_edit_sends_the_revision_as_if_match() {
     let (recorder, center) = answering(json!({"task": task(), "open_runs": ["r"]})).await;
     let changed = center.edit_task("7", 3, &json!({"data": "new", "end_at": null})).await.unwrap();
     assert_eq!((changed.task.id.as_str(), changed.open_runs), ("7", vec!["r".to_owned()]));
-    let seen = recorder.last();
-    assert_eq!((seen.line.as_str(), seen.if_match.as_deref()), ("PATCH /v1/tasks/7", Some("\"3\"")));
-    assert_eq!(seen.content_type.as_deref(), Some("application/merge-patch+json"));
-    assert_eq!(seen.body, json!({"data": "new", "end_at": null}));
+    let received = recorder.last();
+    assert_eq!((received.line.as_str(), received.if_match.as_deref()), ("PATCH /v1/tasks/7", Some("\"3\"")));
+    assert_eq!(received.content_type.as_deref(), Some("application/merge-patch+json"));
+    assert_eq!(received.body, json!({"data": "new", "end_at": null}));
     center.pause_task("7").await.unwrap();
     center.resume_task("7").await.unwrap();
     center.cancel_task("7").await.unwrap();
@@ -216,7 +217,7 @@ async fn an_edit_says_which_revision_it_means() {
 }
 
 #[tokio::test]
-async fn lists_ask_for_what_the_query_says() {
+async fn lists_send_the_filter_as_a_query_string() {
     let (recorder, center) = answering(json!({"tasks": [task()], "runs": [run()], "next_cursor": "c"})).await;
     let query = TaskQuery { name: Some("a&b".into()), limit: Some(5), ..TaskQuery::default() };
     let page = center.list_tasks(&query).await.unwrap();
@@ -230,7 +231,7 @@ async fn lists_ask_for_what_the_query_says() {
 }
 
 #[tokio::test]
-async fn a_run_is_triggered_retried_called_off_and_shown() {
+async fn runs_are_triggered_retried_cancelled_and_shown() {
     let (recorder, center) = answering(run()).await;
     assert!(center.trigger_task("7").await.unwrap().triggered);
     assert!(recorder.last().key.is_some());
@@ -243,7 +244,7 @@ async fn a_run_is_triggered_retried_called_off_and_shown() {
 }
 
 #[tokio::test]
-async fn queues_statistics_and_moments_are_read() {
+async fn queues_statistics_and_moments_are_decoded() {
     let queue = json!({"queue": "q", "ready": 1, "leased": 2, "retrying": 3});
     let tag = json!({"tag": "t", "fires_this_minute": 4, "due": 5, "unreported": 6});
     let body = json!({"queues": [queue], "tags": [tag], "moments": ["2026-01-01T00:00:00Z"]});
@@ -254,11 +255,11 @@ async fn queues_statistics_and_moments_are_read() {
     let next = center.next_moments("0 8 * * *", Some("Asia/Shanghai"), Some(1), Some(moment)).await.unwrap();
     assert_eq!(next.moments, [moment]);
     center.next_moments("@daily", None, None, None).await.unwrap();
-    let asked =
+    let expected =
         "GET /v1/schedule/next?cron=0+8+*+*+*&zone=Asia%2FShanghai&count=1&after=2026-01-01T00%3A00%3A00Z";
     assert_eq!(
         recorder.lines(),
-        ["GET /v1/queues", "GET /v1/stat", asked, "GET /v1/schedule/next?cron=%40daily"]
+        ["GET /v1/queues", "GET /v1/stat", expected, "GET /v1/schedule/next?cron=%40daily"]
     );
 }
 
@@ -273,9 +274,9 @@ async fn a_worker_leases_renews_and_settles() {
     let (worker, queues) = ("w".to_owned(), vec!["n".to_owned()]);
     let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0 };
     assert_eq!(center.lease(&request).await.unwrap().runs[0].token, "t");
-    let held = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into() };
+    let leased = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into() };
     let renewed =
-        center.renew(&RenewRequest { runs: vec![held], lease_ms: 30_000, hand_over: false }).await.unwrap();
+        center.renew(&RenewRequest { runs: vec![leased], lease_ms: 30_000, hand_over: false }).await.unwrap();
     assert_eq!(renewed.results[0].problem.as_ref().unwrap().code, "stale");
     let report = OutcomeReport {
         attempt: 1,
@@ -287,19 +288,19 @@ async fn a_worker_leases_renews_and_settles() {
     };
     let outcomes = vec![Settlement { run_id: "r".into(), report }];
     assert_eq!(center.settle(&SettleRequest { outcomes }).await.unwrap().results[0].status, 409);
-    let said = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "succeeded", "result": [1]});
-    assert_eq!(recorder.last().body, json!({"outcomes": [said]}));
+    let report = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "succeeded", "result": [1]});
+    assert_eq!(recorder.last().body, json!({"outcomes": [report]}));
     assert_eq!(recorder.lines(), ["POST /v1/runs/lease", "POST /v1/runs/renew", "POST /v1/runs/settle"]);
 }
 
 #[tokio::test]
-async fn a_lease_may_wait_longer_than_other_calls() {
+async fn a_lease_request_has_a_longer_time_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let slow = async || {
-        let mut turn = tokio::time::interval(Duration::from_millis(300));
-        turn.tick().await;
-        turn.tick().await;
+        let mut ticks = tokio::time::interval(Duration::from_millis(300));
+        ticks.tick().await;
+        ticks.tick().await;
         axum::Json(json!({"runs": [], "queues": []}))
     };
     let router = Router::new().fallback(slow);

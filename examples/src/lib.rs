@@ -1,9 +1,14 @@
-//! What the example programs share: where the services are, and how a program ends by itself.
+//! Shared code of the example programs: settings, and the end of a program.
 //!
-//! Arguments of each: `--connect STRING`, or `TASKCENTER_CONNECT` in the environment, says where its deliveries come from, as
-//! [`connect`](taskcenter_client::ConsumerBuilder::connect) reads it; or the server's URL, and where deliveries come over
-//! RocketMQ its name server and topic (else `TASKCENTER_SERVER`, `ROCKETMQ_NAMESRV`, `TASKCENTER_TOPIC`). With nothing at all it is
-//! the server that `taskcenter dev` starts.
+//! Without arguments, an example uses the server that `taskcenter dev` starts. Arguments:
+//!
+//! - `--connect STRING`, or the environment variable `TASKCENTER_CONNECT`: connection string of the
+//!   consumer. [`ConsumerBuilder::connect`](taskcenter_client::ConsumerBuilder::connect) describes
+//!   it.
+//! - Or up to three positional arguments: URL of the server, RocketMQ name server, topic. Their
+//!   environment variables are `TASKCENTER_SERVER`, `ROCKETMQ_NAMESRV` and `TASKCENTER_TOPIC`.
+//!
+//! `RUST_LOG=info` shows the log of the SDK on standard error.
 
 use std::env::{args, var};
 use std::fmt;
@@ -14,10 +19,10 @@ use anyhow::Context as _;
 use taskcenter_client::clock::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
-/// How long a program waits for its story to complete.
+/// Time limit of an example program.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What ended a program early. It shows as one line, which `main` prints before it exits with status 1.
+/// Error of an example program. `main` prints it as one line and exits with status 1.
 pub struct Failure(anyhow::Error);
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -32,21 +37,23 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// Where the services are.
+/// Settings of an example program.
 pub struct Settings {
-    /// The server's URL.
+    /// URL of the server.
     pub server: String,
-    /// Where deliveries come from, as somebody wrote it.
+    /// Connection string of the consumer, if given.
     connect: Option<String>,
-    /// Else: RocketMQ's name server, as host:port. With none, the server is asked for work.
+    /// RocketMQ name server as `host:port`. Without it, the consumer takes runs from the queues of
+    /// the server.
     namesrv: Option<String>,
-    /// The topic the server publishes on.
+    /// Topic that the server publishes to.
     topic: String,
 }
 
 impl Settings {
-    /// Reads them from the arguments, else from the environment, else takes what the server listens on by default. Also
-    /// shows the SDK's log on standard error, as `RUST_LOG` says.
+    /// Reads the settings from the arguments, then from the environment. Default: the address that
+    /// the server listens on by default. Also starts the log on standard error, filtered by
+    /// `RUST_LOG`.
     pub fn read() -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -58,14 +65,15 @@ impl Settings {
         let mut setting = |name| args.next().or_else(|| var(name).ok());
         let server = setting("TASKCENTER_SERVER").unwrap_or_else(|| "http://127.0.0.1:8275".to_owned());
         Self {
-            server: connect.as_deref().and_then(server_of).unwrap_or(server),
+            server: connect.as_deref().and_then(server_url).unwrap_or(server),
             connect,
             namesrv: setting("ROCKETMQ_NAMESRV"),
             topic: setting("TASKCENTER_TOPIC").unwrap_or_else(|| "taskcenter".to_owned()),
         }
     }
 
-    /// What a consumer connects to: what was written, or RocketMQ with a consumer group of this name, or the server.
+    /// Returns the connection string of the consumer: the given one, otherwise RocketMQ with this
+    /// consumer group, otherwise the server.
     pub fn connection(&self, group: &str) -> String {
         let Self { server, connect, namesrv, topic } = self;
         let rocketmq = |namesrv| format!("rocketmq://{namesrv}/{topic}?group={group}&report_to={server}");
@@ -73,40 +81,42 @@ impl Settings {
     }
 }
 
-/// Where consumers pull from the server, tasks are created there, too.
-fn server_of(connect: &str) -> Option<String> {
+/// Returns the URL of the server if the connection string is one; the tasks are then created there,
+/// too.
+fn server_url(connect: &str) -> Option<String> {
     connect.starts_with("http").then(|| connect.split('?').next().unwrap_or(connect).to_owned())
 }
 
-/// Now, in Unix seconds.
+/// Returns the current time in Unix seconds.
 pub fn now_sec() -> i64 {
     SystemClock.now_ms() / 1_000
 }
 
-/// Where handlers tell the program which task they have handled.
-pub type Told = mpsc::UnboundedSender<String>;
+/// Channel on which the handlers send the ids of the tasks that they have handled.
+pub type HandledTasks = mpsc::UnboundedSender<String>;
 
-/// Waits until the task has been handled so many times; other tasks with the same tag do not count.
+/// Waits until the task has been handled `times` times. Other tasks with the same tag do not count.
 ///
 /// # Errors
-/// When that does not happen in time.
-pub async fn handled(
+/// An error after 90 s, or if the consumer has ended.
+pub async fn wait_until_handled(
     times: usize,
     task_id: &str,
-    told: &mut mpsc::UnboundedReceiver<String>,
+    handled_tasks: &mut mpsc::UnboundedReceiver<String>,
 ) -> anyhow::Result<()> {
     in_time(async {
-        let mut seen = 0;
-        while seen < times {
-            let handled = told.recv().await.context("the consumer is gone")?;
-            seen += usize::from(handled == task_id);
+        let mut count = 0;
+        while count < times {
+            let handled = handled_tasks.recv().await.context("the consumer has ended")?;
+            count += usize::from(handled == task_id);
         }
         Ok(())
     })
     .await
-    .with_context(|| format!("task {task_id} was to be handled {times} times"))
+    .with_context(|| format!("task {task_id} was not handled {times} times"))
 }
 
-async fn in_time(story: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::time::timeout(LIMIT, story).await.with_context(|| format!("not within {} s", LIMIT.as_secs()))?
+async fn in_time(wait: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let waited = tokio::time::timeout(LIMIT, wait).await;
+    waited.with_context(|| format!("time limit of {} s exceeded", LIMIT.as_secs()))?
 }

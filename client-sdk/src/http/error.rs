@@ -1,48 +1,51 @@
-//! What can go wrong with a call.
+//! Errors of calls.
 
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-/// A call that failed.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server's address is no URL that requests can be made of.
-    #[error("{0:?} is not an http or https URL")]
+    /// The address of the server is not an http or https URL.
+    #[error("invalid server address {0:?}: use an http or https URL such as http://127.0.0.1:8275")]
     Address(String),
-    /// The token cannot travel in a header. It is not shown.
-    #[error("the token holds characters that no token has")]
+    /// The token contains characters that are not allowed in a header. The error does not contain
+    /// the token.
+    #[error("the token contains characters that are not allowed: copy it again, without line ends")]
     Token,
-    /// The file with the authority cannot be used.
-    #[error("the authority in {0} cannot be used: {1}")]
+    /// The CA file cannot be used.
+    #[error("the CA file {0} cannot be used: {1}")]
     Authority(std::path::PathBuf, String),
-    /// The HTTP client cannot be set up, for want of root certificates say.
-    #[error("the HTTP client cannot be set up")]
+    /// The HTTP client cannot be created, for example without root certificates.
+    #[error("the HTTP client cannot be created")]
     Setup(#[source] reqwest::Error),
-    /// The server answered with an error.
+    /// The server answered with an error status.
     #[error("the server answered {status}: {message}")]
     Refused {
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// What the server says, for a person.
+        /// Human-readable text of the server.
         message: String,
-        /// The parameter at fault, where the server says so.
+        /// Invalid field, query parameter or header, if the server names one.
         field: Option<String>,
-        /// More for a person to read, where there is any.
+        /// Human-readable detail, if any.
         detail: Option<String>,
-        /// The stable name of the problem, for programs; the old routes give none.
+        /// Stable, machine-readable kind of the error, such as `invalid_field`. `None`: the legacy
+        /// v1 API.
         code: Option<String>,
     },
-    /// No answer: not reachable, or not in time. Whether the server acted is unknown; repeating a call is safe.
-    #[error("the server did not answer")]
+    /// There was no answer: the server is unreachable, or the time limit has passed. The server may
+    /// have executed the request.
+    #[error("the server did not answer: check that it is running and reachable")]
     Unanswered(#[source] reqwest::Error),
-    /// The answer is not what the API promises.
-    #[error("the server's answer cannot be read: {0}")]
+    /// The answer cannot be decoded.
+    #[error("the answer of the server cannot be decoded: {0}")]
     Answer(String),
 }
 
 impl Error {
-    /// The status of an error answer.
+    /// Returns the HTTP status of [`Error::Refused`].
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
@@ -50,7 +53,7 @@ impl Error {
         }
     }
 
-    /// The parameter the server found fault with.
+    /// Returns the invalid field, query parameter or header, if the server names one.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Refused { field, .. } => field.as_deref(),
@@ -58,7 +61,7 @@ impl Error {
         }
     }
 
-    /// The stable name of the problem, such as docs/api.md lists them.
+    /// Returns the stable kind of the error. docs/api.md lists the kinds.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } => code.as_deref(),
@@ -66,13 +69,14 @@ impl Error {
         }
     }
 
-    /// Whether the server says that there is no such thing.
+    /// Returns whether the server answered 404.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND.as_u16())
     }
 }
 
-/// An error's body: a `Problem` of the resource API or an `ErrorReply` of the old routes.
+/// Body of an error answer: a `Problem` of the resource API, or an `ErrorReply` of the legacy v1
+/// API.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Reply {
@@ -83,11 +87,12 @@ struct Reply {
     field: Option<String>,
 }
 
-/// Reads an error answer. A proxy in between does not speak the API, so that the body can be anything.
-pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Error {
+/// Decodes an error answer. The body can have any form, because a proxy may have written it.
+pub(super) fn refused(status: StatusCode, body: &[u8]) -> Error {
     let reply: Reply = serde_json::from_slice(body).unwrap_or_default();
     let detail = reply.detail.filter(|detail| !detail.is_empty());
-    // The old routes say what is wrong in `msg` and may add to it; a problem has all of it in `detail`.
+    // The legacy API has the text in `msg` and may add `detail`; a problem has the whole text in
+    // `detail`.
     let (message, detail) = if reply.msg.is_empty() { (detail, None) } else { (Some(reply.msg), detail) };
     let title = Some(reply.title).filter(|title| !title.is_empty());
     let reason = || status.canonical_reason().unwrap_or("no reason given").to_owned();

@@ -1,4 +1,4 @@
-//! The routes of the first API, `/v1/api/*`, which stay as they are.
+//! Calls of the legacy v1 API, `/v1/api/*`.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use crate::wire::{
     TaskView,
 };
 
-/// One page of tasks.
+/// One page of tasks of the legacy v1 API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The tasks, newest first.
+    /// Tasks, newest first.
     pub tasks: Vec<TaskView>,
-    /// What to pass on to get the next page; `None` on the last.
+    /// Cursor of the next page. `None`: this is the last page.
     pub next: Option<String>,
 }
 
 impl TaskCenter {
     /// Creates a task and returns its id.
     ///
-    /// Repeating the call is safe: while such a task is live, the same (name, data), or the same dedup key where one is
-    /// given, gets the same id and fires nothing new.
+    /// A repeated call is safe: if a live task has the same deduplication key (without a key: the
+    /// same name and data), the call returns its id and creates nothing.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for parameters the server does not take.
+    /// [`Error::Refused`] with status 400 for an invalid field.
     pub async fn add_task(&self, task: impl Into<AddTask>) -> Result<String, Error> {
         let reply: AddTaskReply = self.post(&["v1", "api", "task"], &task.into()).await?;
         Ok(reply.taskid)
     }
 
-    /// Deletes tasks and returns the ids that were deleted; unknown ones are left out.
+    /// Deletes tasks and returns the ids of the deleted ones. Unknown ids are ignored.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 when there are no ids.
+    /// [`Error::Refused`] with status 400 for an empty list.
     pub async fn delete_tasks<I: Into<String>>(
         &self,
         ids: impl IntoIterator<Item = I>,
@@ -45,7 +45,7 @@ impl TaskCenter {
         Ok(reply.suc_ids)
     }
 
-    /// Deletes every task of a name and returns their ids.
+    /// Deletes all tasks with a name and returns their ids.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 400 for an empty name.
@@ -55,7 +55,7 @@ impl TaskCenter {
         Ok(reply.suc_ids)
     }
 
-    /// Looks a task up; `None` when the server does not know it.
+    /// Returns a task. `None`: the task does not exist or is deleted.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 400 for an empty or malformed id.
@@ -63,11 +63,14 @@ impl TaskCenter {
         self.find(&["v1", "api", "query-task-by-id"], &[("taskid", task_id)]).await
     }
 
-    /// A page of the tasks of a name, newest first. `limit`: at most so many, `None` leaves it to the server. `cursor`:
-    /// the [`next`](Page::next) of the page before.
+    /// Returns a page of the tasks with a name, newest first.
+    ///
+    /// `limit`: maximum number of tasks, 1 to 1,000; `None`: 1,000. `cursor`: [`Page::next`] of the
+    /// previous page; `None`: the first page.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an empty name or a foreign cursor.
+    /// [`Error::Refused`] with status 400 for an empty name, a limit out of bounds, or an invalid
+    /// cursor.
     pub async fn query_tasks_by_name(
         &self,
         name: &str,
@@ -84,15 +87,16 @@ impl TaskCenter {
         Ok(Page { tasks: answer.read()?, next: next.map(str::to_owned) })
     }
 
-    /// The fires of the current minute by tag, and their `total`; [`statistics`](Self::statistics) tells more.
+    /// Returns the number of fires in the current minute by tag, and their sum under the key
+    /// `total`. [`statistics`](Self::statistics) returns the backlog as well.
     ///
     /// # Errors
-    /// [`Error::Answer`] when a count is no number.
+    /// [`Error::Answer`] if a count is not a number.
     pub async fn stat(&self) -> Result<BTreeMap<String, u64>, Error> {
         let reply: StatReply = self.get(&["v1", "api", "task", "stat"], &()).await?;
         let count = |(tag, fires): (String, String)| match fires.parse() {
             Ok(fires) => Ok((tag, fires)),
-            Err(_) => Err(Error::Answer(format!("the count of {tag:?} is {fires:?}"))),
+            Err(_) => Err(Error::Answer(format!("the count of the tag {tag:?} is not a number: {fires:?}"))),
         };
         reply.into_iter().map(count).collect()
     }

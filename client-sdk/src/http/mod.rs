@@ -1,4 +1,5 @@
-//! The HTTP client: how requests are made, sent and repeated. The calls are in the files beside, one a resource.
+//! HTTP client: builds, sends and repeats requests. The submodules have the calls, one file per
+//! resource.
 
 mod error;
 mod legacy;
@@ -29,12 +30,16 @@ const DEFAULT_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// A client of the server's v1 API. Cheap to clone.
+/// Client of the server's HTTP API. Cheap to clone.
 ///
-/// A request that finds no connection, or is answered 429, was not done, and is repeated with a growing delay. One that is answered 503
-/// may or may not have been done: it is repeated where the same request again is answered like the first, and else the 503 is the
-/// caller's to judge. One that creates a task or fires it by hand carries an idempotency key and is repeated whenever its answer is
-/// lost, too.
+/// The client repeats requests, with a growing delay ([`TaskCenterBuilder::retries`]):
+///
+/// - After a failed connection or status 429, the server has not executed the request. Every
+///   request is repeated.
+/// - After status 503, the server may have executed the request. Idempotent requests are repeated.
+/// - After a lost answer, only [`create_task`](Self::create_task),
+///   [`create_tasks`](Self::create_tasks) and [`trigger_task`](Self::trigger_task) are repeated:
+///   they carry an idempotency key.
 #[derive(Debug, Clone)]
 pub struct TaskCenter {
     http: Client,
@@ -43,7 +48,18 @@ pub struct TaskCenter {
     backoff: Duration,
 }
 
-/// Settings of a [`TaskCenter`].
+/// Builder of a [`TaskCenter`].
+///
+/// ```
+/// use std::time::Duration;
+/// use taskcenter_client::TaskCenter;
+///
+/// let center = TaskCenter::builder("https://tasks.example.org")
+///     .token("tc_0_0")
+///     .timeout(Duration::from_secs(5))
+///     .build()?;
+/// # Ok::<(), taskcenter_client::Error>(())
+/// ```
 #[derive(Clone)]
 #[must_use = "call `build`"]
 pub struct TaskCenterBuilder {
@@ -56,7 +72,7 @@ pub struct TaskCenterBuilder {
 }
 
 impl std::fmt::Debug for TaskCenterBuilder {
-    /// Neither the token nor the address, which may hold a password, is shown.
+    /// Omits the token, and the address, which may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "[redacted]");
         f.debug_struct("TaskCenterBuilder")
@@ -67,76 +83,81 @@ impl std::fmt::Debug for TaskCenterBuilder {
 }
 
 impl TaskCenterBuilder {
-    /// The token that every request carries: a server asks for one where the call does not come from its own machine.
+    /// Sets the access token, sent with every request. Default: none; the server then accepts calls
+    /// only from its own machine and from trusted networks.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// A PEM file of an authority that is trusted beside those of the system, to know an `https` server by.
+    /// Sets a PEM file with CA certificates that are trusted in addition to those of the system.
+    /// Default: none.
     pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(file.into());
         self
     }
 
-    /// How long one request may take in all; 10 s unless said.
+    /// Sets the time limit of one request, including its answer. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How often a request is repeated (4 unless said) and the delay before the first repetition (100 ms unless said),
-    /// which doubles each time up to 5 s.
+    /// Sets the maximum number of repetitions of a request (default: 4; 0: none) and the delay
+    /// before the first one (default: 100 ms). The delay doubles with each repetition, up to 5 s.
     pub fn retries(mut self, retries: u32, first_delay: Duration) -> Self {
         (self.retries, self.backoff) = (retries, first_delay);
         self
     }
 
-    /// Makes the client; nothing is sent yet.
+    /// Builds the client. No request is sent.
     ///
     /// # Errors
-    /// [`Error::Address`] for what is no `http` or `https` URL, [`Error::Token`], [`Error::Authority`], and [`Error::Setup`].
+    /// [`Error::Address`], [`Error::Token`], [`Error::Authority`] or [`Error::Setup`].
     pub fn build(self) -> Result<TaskCenter, Error> {
-        // The process needs one provider of cryptography, and it may have been chosen before.
+        // The process needs one crypto provider. An error means that the program has already
+        // installed one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(&self.address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or(Error::Address(self.address))?;
         let mut http = Client::builder().timeout(self.timeout);
         if let Some(token) = &self.token {
-            http = http.default_headers(bearing(token)?);
+            http = http.default_headers(authorization(token)?);
         }
         if let Some(file) = &self.ca_file {
-            http = http.tls_certs_merge(authorities(file)?);
+            http = http.tls_certs_merge(read_ca_file(file)?);
         }
         let http = http.build().map_err(Error::Setup)?;
         Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff })
     }
 }
 
-/// The header that every request carries. It is never shown.
-fn bearing(token: &str) -> Result<HeaderMap, Error> {
+/// Returns the `Authorization` header, marked as sensitive, so that its value is never logged.
+fn authorization(token: &str) -> Result<HeaderMap, Error> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Error::Token)?;
     value.set_sensitive(true);
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
-fn authorities(file: &Path) -> Result<Vec<Certificate>, Error> {
-    let wrong = |why: String| Error::Authority(file.to_path_buf(), why);
-    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let found = Certificate::from_pem_bundle(&text).map_err(|_| wrong("it is no PEM file".to_owned()))?;
-    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
+fn read_ca_file(file: &Path) -> Result<Vec<Certificate>, Error> {
+    let unusable = |why: String| Error::Authority(file.to_path_buf(), why);
+    let text = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    let found =
+        Certificate::from_pem_bundle(&text).map_err(|_| unusable("it is not a PEM file".to_owned()))?;
+    if found.is_empty() { Err(unusable("it contains no certificate".to_owned())) } else { Ok(found) }
 }
 
 impl TaskCenter {
-    /// A client of the server at `address`, such as `http://127.0.0.1:8275`, with the default settings.
+    /// Creates a client with the default settings for the server at `address`, such as
+    /// `http://127.0.0.1:8275`.
     ///
     /// # Errors
-    /// [`Error::Address`] for what is no `http` or `https` URL, and [`Error::Setup`].
+    /// [`Error::Address`] or [`Error::Setup`].
     pub fn new(address: impl Into<String>) -> Result<Self, Error> {
         Self::builder(address).build()
     }
 
-    /// A client with settings.
+    /// Returns a builder of a client for the server at `address`, such as `http://127.0.0.1:8275`.
     pub fn builder(address: impl Into<String>) -> TaskCenterBuilder {
         TaskCenterBuilder {
             address: address.into(),
@@ -148,7 +169,7 @@ impl TaskCenter {
         }
     }
 
-    /// The same client for a caller with a back-off of its own.
+    /// Returns the client without repetitions, for a caller that repeats requests itself.
     pub(crate) fn without_retries(mut self) -> Self {
         self.retries = 0;
         self
@@ -158,7 +179,7 @@ impl TaskCenter {
         self.send(&self.request(Method::GET, path).query(query)).await?.read()
     }
 
-    /// As [`get`](Self::get); `None` where the server knows no such thing.
+    /// Like [`get`](Self::get), with `None` for 404.
     async fn find<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -175,17 +196,21 @@ impl TaskCenter {
         self.send(&self.request(Method::POST, path).json(body)).await?.read()
     }
 
-    /// A request that says all in its path.
-    async fn bare<T: DeserializeOwned>(&self, method: Method, path: &[&str]) -> Result<T, Error> {
+    /// Sends an idempotent request without a body.
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &[&str]) -> Result<T, Error> {
         self.send(&self.request(method, path)).await?.read()
     }
 
-    /// The same, of one that is answered otherwise once it is done.
-    async fn bare_unless_done<T: DeserializeOwned>(&self, method: Method, path: &[&str]) -> Result<T, Error> {
-        self.send_unless_done(&self.request(method, path)).await?.read()
+    /// Sends a request without a body that is not idempotent.
+    async fn call_non_idempotent<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+    ) -> Result<T, Error> {
+        self.send_non_idempotent(&self.request(method, path)).await?.read()
     }
 
-    /// A path piece is escaped, so that no id can reach another route.
+    /// Builds a request. Path segments are escaped, so that an id cannot select another route.
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut pieces) = url.path_segments_mut() {
@@ -194,36 +219,36 @@ impl TaskCenter {
         self.http.request(method, url)
     }
 
-    /// A request that does nothing more, and is answered alike, when it comes again.
+    /// Sends an idempotent request: a repetition changes nothing and gets the same answer.
     async fn send(&self, request: &RequestBuilder) -> Result<Answer, Error> {
-        self.send_while(request, may_pass).await
+        self.send_while(request, is_transient).await
     }
 
-    /// A request that would do more, or be answered otherwise, if it came again after it was done.
-    async fn send_unless_done(&self, request: &RequestBuilder) -> Result<Answer, Error> {
-        self.send_while(request, was_not_done).await
+    /// Sends a request that is not idempotent: it is repeated only if the server has not executed
+    /// it.
+    async fn send_non_idempotent(&self, request: &RequestBuilder) -> Result<Answer, Error> {
+        self.send_while(request, was_not_executed).await
     }
 
-    /// Sends what would do something twice if it were simply repeated: under a key, by which the server knows it again.
-    async fn send_once(&self, request: RequestBuilder, key: &str) -> Result<Answer, Error> {
-        let again = |error: &Error| matches!(error, Error::Unanswered(_)) || may_pass(error);
-        self.send_while(&request.header(IDEMPOTENCY_KEY, key), again).await
+    /// Sends a request with an idempotency key, by which the server recognizes a repetition.
+    async fn send_with_key(&self, request: RequestBuilder, key: &str) -> Result<Answer, Error> {
+        let repeat = |error: &Error| matches!(error, Error::Unanswered(_)) || is_transient(error);
+        self.send_while(&request.header(IDEMPOTENCY_KEY, key), repeat).await
     }
 
     async fn send_while(
         &self,
         request: &RequestBuilder,
-        again: impl Fn(&Error) -> bool,
+        repeat: impl Fn(&Error) -> bool,
     ) -> Result<Answer, Error> {
         let mut repeated = 0;
         loop {
-            // A request of JSON and query parameters can always be copied.
-            let Some(copy) = request.try_clone() else { unreachable!("requests have no streaming body") };
-            let error = match answer(copy).await {
+            let Some(copy) = request.try_clone() else { unreachable!("no request has a streaming body") };
+            let error = match execute(copy).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if repeated == self.retries || !again(&error) {
+            if repeated == self.retries || !repeat(&error) {
                 return Err(error);
             }
             tokio::time::sleep(delay(self.backoff, repeated)).await;
@@ -232,7 +257,7 @@ impl TaskCenter {
     }
 }
 
-/// A good answer, received to its end.
+/// A complete answer with a success status.
 struct Answer {
     headers: HeaderMap,
     body: Bytes,
@@ -244,27 +269,28 @@ impl Answer {
     }
 }
 
-async fn answer(request: RequestBuilder) -> Result<Answer, Error> {
+async fn execute(request: RequestBuilder) -> Result<Answer, Error> {
     let response = request.send().await.map_err(Error::Unanswered)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await;
     if !status.is_success() {
-        return Err(error::refusal(status, &body.unwrap_or_default()));
+        return Err(error::refused(status, &body.unwrap_or_default()));
     }
     Ok(Answer { headers, body: body.map_err(Error::Unanswered)? })
 }
 
-/// Whether the error passes by itself and nothing was done: nothing listens there yet, or the server says 429.
-fn was_not_done(error: &Error) -> bool {
+/// Returns whether the error is transient and the server has not executed the request: the
+/// connection failed, or the status is 429.
+fn was_not_executed(error: &Error) -> bool {
     match error {
         Error::Unanswered(error) => error.is_connect(),
         _ => error.status() == Some(429),
     }
 }
 
-/// Whether the error passes by itself. With 503 the server says that it may or may not have been done.
-fn may_pass(error: &Error) -> bool {
-    was_not_done(error) || error.status() == Some(503)
+/// Returns whether the error is transient. After 503 the server may have executed the request.
+fn is_transient(error: &Error) -> bool {
+    was_not_executed(error) || error.status() == Some(503)
 }
 
 fn delay(first: Duration, repeated: u32) -> Duration {
@@ -278,19 +304,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_delay_doubles_up_to_a_bound() {
+    fn the_delay_doubles_up_to_its_maximum() {
         let first = Duration::from_millis(100);
         let delays: Vec<_> = [0, 1, 5, 6, 200].map(|repeated| delay(first, repeated).as_millis()).into();
         assert_eq!(delays, [100, 200, 3_200, 5_000, 5_000]);
     }
 
     #[test]
-    fn only_what_passes_by_itself_is_sent_again() {
-        let refused = |status| error::refusal(StatusCode::from_u16(status).unwrap(), b"");
+    fn only_transient_errors_are_repeated() {
+        let refused = |status| error::refused(StatusCode::from_u16(status).unwrap(), b"");
         let statuses = [400, 404, 408, 409, 413, 429, 500, 503, 507];
-        let those = |again: fn(&Error) -> bool| statuses.into_iter().filter(move |s| again(&refused(*s)));
-        assert_eq!(those(may_pass).collect::<Vec<_>>(), [429, 503]);
-        assert_eq!(those(was_not_done).collect::<Vec<_>>(), [429]);
+        let repeated =
+            |repeat: fn(&Error) -> bool| statuses.into_iter().filter(move |s| repeat(&refused(*s)));
+        assert_eq!(repeated(is_transient).collect::<Vec<_>>(), [429, 503]);
+        assert_eq!(repeated(was_not_executed).collect::<Vec<_>>(), [429]);
     }
 
     #[test]
@@ -303,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_is_none_is_refused() {
+    fn an_invalid_ca_file_is_refused() {
         for file in ["no/such.pem", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
             let refused = TaskCenter::builder("https://h").ca_file(file).build().unwrap_err();
             assert!(matches!(&refused, Error::Authority(named, _) if named == Path::new(file)), "{refused}");
@@ -311,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_no_url_is_refused() {
+    fn an_address_that_is_not_a_url_is_refused() {
         for address in ["", "localhost:8275", "ftp://host/"] {
             assert!(matches!(TaskCenter::new(address), Err(Error::Address(_))), "{address:?} was accepted");
         }

@@ -1,4 +1,4 @@
-//! What stands in the queues, what is due, and what is to come.
+//! Calls for queues, statistics and the preview of schedules.
 
 use jiff::Timestamp;
 
@@ -6,27 +6,30 @@ use super::{Error, TaskCenter};
 use crate::resources::{NextMoments, QueueList, Stat};
 
 impl TaskCenter {
-    /// The queues that hold anything, by name.
+    /// Returns the queues with open runs, by name.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`] with status 401 or 403 without the scope `task:read`.
     pub async fn queues(&self) -> Result<QueueList, Error> {
         self.get(&["v1", "queues"], &()).await
     }
 
-    /// What fires and waits, by tag and by queue.
+    /// Returns the fires of the current minute and the backlog, by tag and by queue.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`] with status 401 or 403 without the scope `task:read`.
     pub async fn statistics(&self) -> Result<Stat, Error> {
         self.get(&["v1", "stat"], &()).await
     }
 
-    /// The moments of a cron expression: in `zone` (an IANA name; `None`: the server's), `count` of them (`None`: as many
-    /// as the server thinks fit), later than `after` (`None`: now).
+    /// Returns the next moments of a cron expression, earliest first.
+    ///
+    /// `zone`: IANA time zone; `None`: the server's. `count`: 1 to 100; `None`: 5. `after`: only
+    /// moments later than this instant; `None`: now.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an expression or a zone that there is not.
+    /// [`Error::Refused`] with status 400 for an invalid expression, an unknown zone, or a count
+    /// out of bounds.
     pub async fn next_moments(
         &self,
         cron: &str,

@@ -1,4 +1,4 @@
-//! Runs: `/v1/runs`, for whoever looks at them, and for whoever works on them.
+//! Calls for runs, `/v1/runs`, and for workers.
 
 use std::time::Duration;
 
@@ -14,102 +14,117 @@ use crate::resources::{
 };
 use crate::wire::{OutcomeReport, ReportReply};
 
-/// What the answer to a lease may take beyond the time that the server was asked to wait.
-const BEYOND_THE_WAIT: Duration = Duration::from_secs(10);
+/// Time limit of a lease in addition to the wait time of the request.
+const LEASE_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
-/// Which runs to list; what is left out does not matter.
+/// Filter of [`TaskCenter::list_runs`]. An absent field does not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunQuery {
-    /// Only those of this task.
+    /// Only runs of the task with this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// Only those with this tag.
+    /// Only runs with this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Only those in this [state](RunResource::state).
+    /// Only runs in this [state](RunResource::state).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// At most so many; left out: as many as the server thinks fit.
+    /// Maximum number of runs in the page, 1 to 1,000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The [`next_cursor`](RunList::next_cursor) of the page before.
+    /// [`next_cursor`](RunList::next_cursor) of the previous page. Default: the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
 impl TaskCenter {
-    /// A page of runs, latest moment first.
+    /// Returns a page of runs, latest moment first.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an unknown state or a foreign cursor.
+    /// [`Error::Refused`] with status 400 for an unknown state, a limit out of bounds, or an
+    /// invalid cursor.
     pub async fn list_runs(&self, query: &RunQuery) -> Result<RunList, Error> {
         self.get(&["v1", "runs"], query).await
     }
 
-    /// Looks a run up; `None` when the server does not know it.
+    /// Returns a run. `None`: the run does not exist or has been pruned.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`] with status 401 or 403 without the scope `task:read`.
     pub async fn get_run(&self, run_id: &str) -> Result<Option<RunResource>, Error> {
         self.find(&["v1", "runs", run_id], &()).await
     }
 
-    /// Brings a dead run back, or has the next attempt of one that waits for it begin now.
+    /// Retries a run now: redrives a dead run for one more attempt, or ends the pause of a retrying
+    /// run.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown run and 409 for one in another state.
+    /// [`Error::Refused`] with status 404 for an unknown run, and 409 for a run in another state or
+    /// of a cancelled task.
     pub async fn retry_run(&self, run_id: &str) -> Result<RunResource, Error> {
-        self.bare_unless_done(Method::POST, &["v1", "runs", run_id, "retry"]).await
+        self.call_non_idempotent(Method::POST, &["v1", "runs", run_id, "retry"]).await
     }
 
-    /// Calls a run off. What a handler has begun goes on, and its outcome is refused.
+    /// Cancels a run. A running handler is not interrupted, but its outcome is refused.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown run and 409 for one that has ended.
+    /// [`Error::Refused`] with status 404 for an unknown run, and 409 for a run that has ended.
     pub async fn cancel_run(&self, run_id: &str) -> Result<RunResource, Error> {
-        self.bare_unless_done(Method::POST, &["v1", "runs", run_id, "cancel"]).await
+        self.call_non_idempotent(Method::POST, &["v1", "runs", run_id, "cancel"]).await
     }
 
-    /// Confirms a run, or puts on record that it failed, whichever attempt is under way, and also after it was given up.
+    /// Confirms the outcome of a run without the attempt token, during any attempt, and also after
+    /// the run is dead. A run that is succeeded, skipped or cancelled does not change.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown run and 409 for one that waits for no outcome.
-    pub async fn confirm_run(&self, run_id: &str, word: &RunConfirmation) -> Result<RunResource, Error> {
-        self.post(&["v1", "runs", run_id, "confirm"], word).await
+    /// [`Error::Refused`] with status 404 for an unknown run, and 409 for a run without an outcome
+    /// to confirm.
+    pub async fn confirm_run(
+        &self,
+        run_id: &str,
+        confirmation: &RunConfirmation,
+    ) -> Result<RunResource, Error> {
+        self.post(&["v1", "runs", run_id, "confirm"], confirmation).await
     }
 
-    /// Reports the outcome of an attempt, and returns the state the run is in now. A consumer does this by itself.
+    /// Reports the outcome of an attempt and returns the state of the run. A consumer does this
+    /// itself.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown run and 409 for an attempt that is stale or has ended.
+    /// [`Error::Refused`] with status 404 for an unknown run, and 409 for an attempt that is stale
+    /// or has ended.
     pub async fn report(&self, run_id: &str, report: &OutcomeReport) -> Result<ReportReply, Error> {
         self.post(&["v1", "runs", run_id, "report"], report).await
     }
 
-    /// Takes runs from queues, waiting where nothing is ready for as long as the request says. A consumer on
-    /// [`Pull`](crate::transport::pull::Pull) does this by itself.
+    /// Leases runs from queues. If no run is ready, waits for [`wait_ms`](LeaseRequest::wait_ms). A
+    /// consumer on [`Pull`](crate::transport::pull::Pull) does this itself.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for what the server does not take. After [`Error::Unanswered`] and status 503 the runs may be
-    /// leased and nobody knows by whom; they come back when the lease has run out.
+    /// [`Error::Refused`] with status 400 for an invalid field. After [`Error::Unanswered`] or
+    /// status 503, some runs may be leased without the caller's knowledge; their leases expire, and
+    /// the attempts have failed.
     pub async fn lease(&self, request: &LeaseRequest) -> Result<LeasedRuns, Error> {
-        let patience = Duration::from_millis(request.wait_ms).saturating_add(BEYOND_THE_WAIT);
-        let call = self.request(Method::POST, &["v1", "runs", "lease"]).timeout(patience);
-        self.send_unless_done(&call.json(request)).await?.read()
+        let timeout = Duration::from_millis(request.wait_ms).saturating_add(LEASE_TIMEOUT_MARGIN);
+        let call = self.request(Method::POST, &["v1", "runs", "lease"]).timeout(timeout);
+        self.send_non_idempotent(&call.json(request)).await?.read()
     }
 
-    /// Keeps runs for longer. The answer says of each one whether it is still the caller's, in their order.
+    /// Renews leases. The answer has one result for each run, in the order of the request.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the request as a whole is not taken.
+    /// [`Error::Refused`] if the request as a whole is refused, such as status 400 for too many
+    /// runs.
     pub async fn renew(&self, request: &RenewRequest) -> Result<RunAnswers, Error> {
         self.post(&["v1", "runs", "renew"], request).await
     }
 
-    /// Reports the outcomes of attempts. The answer says of each one what became of it, in their order.
+    /// Reports the outcomes of several attempts. The answer has one result for each run, in the
+    /// order of the request.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the request as a whole is not taken.
+    /// [`Error::Refused`] if the request as a whole is refused, such as status 400 for too many
+    /// runs.
     pub async fn settle(&self, request: &SettleRequest) -> Result<RunAnswers, Error> {
         self.post(&["v1", "runs", "settle"], request).await
     }

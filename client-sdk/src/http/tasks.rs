@@ -1,4 +1,4 @@
-//! Tasks as resources: `/v1/tasks`.
+//! Calls for tasks, `/v1/tasks`.
 
 use reqwest::header::{CONTENT_TYPE, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
@@ -12,125 +12,142 @@ use crate::resources::{
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Which tasks to list; what is left out does not matter.
+/// Filter of [`TaskCenter::list_tasks`]. An absent field does not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskQuery {
-    /// Only those of this name.
+    /// Only tasks with this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Only those in this state: `active`, `paused`, `finished` or `cancelled`.
+    /// Only tasks in this state: `active`, `paused`, `finished` or `cancelled`. Default: all except
+    /// `cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// At most so many; left out: as many as the server thinks fit.
+    /// Maximum number of tasks in the page, 1 to 1,000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The [`next_cursor`](TaskList::next_cursor) of the page before.
+    /// [`next_cursor`](TaskList::next_cursor) of the previous page. Default: the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
 impl TaskCenter {
-    /// Creates a task, or finds the live one with its dedup key.
+    /// Creates a task and returns it. If a live task has this name and
+    /// [`dedup_key`](TaskSpec::dedup_key), returns that task and creates nothing.
     ///
-    /// The request carries a key of its own and is repeated under it when the answer is lost, so that one call creates one
-    /// task. Another call is another task, unless the dedup key says otherwise.
+    /// The call sends an idempotency key and repeats the request if the answer is lost, so one call
+    /// creates at most one task. Another call creates another task, unless it has the same
+    /// `dedup_key`.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for a task that the server does not take; [`Error::field`] names the field.
+    /// [`Error::Refused`] with status 400 for an invalid field; [`Error::field`] names it.
     pub async fn create_task(&self, task: &TaskSpec) -> Result<TaskResource, Error> {
         self.create_task_once(task, &random::key()).await
     }
 
-    /// As [`create_task`](Self::create_task), under an idempotency key of the caller's, which holds beyond one call and
-    /// one process: the same key with the same task creates nothing more, for as long as the server remembers it.
+    /// Like [`create_task`](Self::create_task), with an idempotency key of the caller: 1 to 255
+    /// visible ASCII characters. For one day, another call with the same key and the same task
+    /// creates nothing and gets the first answer, also from another process.
     ///
     /// # Errors
-    /// [`Error::Refused`], also for a key that came with another task before.
+    /// [`Error::Refused`] with status 400 for an invalid field, 422 if the key belongs to another
+    /// task, and 404 if the task of the first call has been deleted.
     pub async fn create_task_once(&self, task: &TaskSpec, key: &str) -> Result<TaskResource, Error> {
-        self.send_once(self.at_tasks(task), key).await?.read()
+        self.send_with_key(self.post_tasks(task), key).await?.read()
     }
 
-    /// Creates up to [`MAX_BATCH`](crate::resources::MAX_BATCH) tasks, each on its own: the answer says of each one what
-    /// became of it, in their order.
+    /// Creates 1 to [`MAX_BATCH`](crate::resources::MAX_BATCH) tasks. Each task succeeds or fails
+    /// on its own: the answer has one result for each task, in the order of `tasks`.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the request as a whole is not taken, for too many tasks say.
+    /// [`Error::Refused`] if the request as a whole is refused, such as status 400 for too many
+    /// tasks.
     pub async fn create_tasks(&self, tasks: &[TaskSpec]) -> Result<CreatedTasks, Error> {
-        let request = self.at_tasks(&CreateTasks { tasks: tasks.to_vec() });
-        self.send_once(request, &random::key()).await?.read()
+        let request = self.post_tasks(&CreateTasks { tasks: tasks.to_vec() });
+        self.send_with_key(request, &random::key()).await?.read()
     }
 
-    /// Looks a task up; `None` when the server does not know it.
+    /// Returns a task. `None`: the task does not exist or is deleted.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`] with status 401 or 403 without the scope `task:read`.
     pub async fn get_task(&self, id: &str) -> Result<Option<TaskResource>, Error> {
         self.find(&["v1", "tasks", id], &()).await
     }
 
-    /// A page of tasks, newest first.
+    /// Returns a page of tasks, newest first.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an unknown state or a foreign cursor.
+    /// [`Error::Refused`] with status 400 for an unknown state, a limit out of bounds, or an
+    /// invalid cursor.
     pub async fn list_tasks(&self, query: &TaskQuery) -> Result<TaskList, Error> {
         self.get(&["v1", "tasks"], query).await
     }
 
-    /// Changes a task that stands at revision `rev` ([`TaskResource::rev`]). The patch holds the fields of [`TaskSpec`] to
-    /// change and `null` for those to take away (a JSON merge patch): `json!({"data": "new", "end_at": null})`.
+    /// Edits a task at revision `rev` ([`TaskResource::rev`]).
+    ///
+    /// The patch is a JSON merge patch of the fields of [`TaskSpec`], where `null` clears a field:
+    /// `json!({"data": "new", "end_at": null})`.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 412 when the task has been changed since, 404 for an unknown one and 400 for what
-    /// the server does not take.
+    /// [`Error::Refused`] with status 412 if the task has another revision, 404 for an unknown
+    /// task, 409 for a task that is finished or cancelled, and 400 for an invalid field.
     pub async fn edit_task(&self, id: &str, rev: u32, patch: &impl Serialize) -> Result<ChangedTask, Error> {
         let request = self.request(Method::PATCH, &["v1", "tasks", id]);
         let request = request.header(IF_MATCH, format!("\"{rev}\"")).header(CONTENT_TYPE, MERGE_PATCH);
-        self.send_unless_done(&request.json(patch)).await?.read()
+        self.send_non_idempotent(&request.json(patch)).await?.read()
     }
 
-    /// Stops a task's fires until it is [resumed](Self::resume_task).
+    /// Pauses a task: it does not fire until [`resume_task`](Self::resume_task). A paused task
+    /// stays paused.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown task and 409 for one that has ended.
+    /// [`Error::Refused`] with status 404 for an unknown task, and 409 for a task that is finished
+    /// or cancelled.
     pub async fn pause_task(&self, id: &str) -> Result<ChangedTask, Error> {
-        self.bare(Method::POST, &["v1", "tasks", id, "pause"]).await
+        self.call(Method::POST, &["v1", "tasks", id, "pause"]).await
     }
 
-    /// Lets a paused task fire again.
+    /// Resumes a paused task. The moments that passed during the pause are recorded as one skipped
+    /// run; a one-shot whose moment has passed fires immediately.
     ///
     /// # Errors
     /// As [`pause_task`](Self::pause_task).
     pub async fn resume_task(&self, id: &str) -> Result<ChangedTask, Error> {
-        self.bare(Method::POST, &["v1", "tasks", id, "resume"]).await
+        self.call(Method::POST, &["v1", "tasks", id, "resume"]).await
     }
 
-    /// Ends a task for good; it can still be looked up.
-    ///
-    /// # Errors
-    /// As [`pause_task`](Self::pause_task).
-    pub async fn cancel_task(&self, id: &str) -> Result<ChangedTask, Error> {
-        self.bare(Method::POST, &["v1", "tasks", id, "cancel"]).await
-    }
-
-    /// Deletes a task. Its [`open_runs`](ChangedTask::open_runs) had fired before, and go on.
+    /// Cancels a task. The task remains visible. Its runs that wait in a queue are cancelled as
+    /// well.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 404 for an unknown task.
-    pub async fn delete_task(&self, id: &str) -> Result<ChangedTask, Error> {
-        self.bare(Method::DELETE, &["v1", "tasks", id]).await
+    pub async fn cancel_task(&self, id: &str) -> Result<ChangedTask, Error> {
+        self.call(Method::POST, &["v1", "tasks", id, "cancel"]).await
     }
 
-    /// Fires a task now, beside its schedule. Repeated under a key like [`create_task`](Self::create_task): one call is
-    /// one run.
+    /// Deletes a task: cancels and hides it. The [`open_runs`](ChangedTask::open_runs) of the
+    /// answer fired before the delete and continue.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for an unknown task and 409 for one that cannot fire.
-    pub async fn trigger_task(&self, id: &str) -> Result<RunResource, Error> {
-        let request = self.request(Method::POST, &["v1", "tasks", id, "trigger"]);
-        self.send_once(request, &random::key()).await?.read()
+    /// [`Error::Refused`] with status 404 for a task that is unknown or already deleted.
+    pub async fn delete_task(&self, id: &str) -> Result<ChangedTask, Error> {
+        self.call(Method::DELETE, &["v1", "tasks", id]).await
     }
 
-    fn at_tasks(&self, body: &impl Serialize) -> RequestBuilder {
+    /// Triggers a task: fires it now, independently of its schedule, also if it is paused or
+    /// finished.
+    ///
+    /// Like [`create_task`](Self::create_task), the call sends an idempotency key: one call creates
+    /// at most one run.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 for an unknown task, and 409 for a cancelled one.
+    pub async fn trigger_task(&self, id: &str) -> Result<RunResource, Error> {
+        let request = self.request(Method::POST, &["v1", "tasks", id, "trigger"]);
+        self.send_with_key(request, &random::key()).await?.read()
+    }
+
+    fn post_tasks(&self, body: &impl Serialize) -> RequestBuilder {
         self.request(Method::POST, &["v1", "tasks"]).json(body)
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens: `/v1/tokens`. They take a token with the scope `admin`, or a call from the server's own machine.
+//! Calls for access tokens, `/v1/tokens`. They require the scope `admin`.
 
 use reqwest::Method;
 
@@ -6,27 +6,28 @@ use super::{Error, TaskCenter};
 use crate::resources::{IssuedToken, NewToken, TokenList, TokenResource};
 
 impl TaskCenter {
-    /// Makes a token. When the answer is lost, a token may stand that nobody knows: it shows in [`tokens`](Self::tokens).
+    /// Creates a token. Only the answer contains its secret text. If the answer is lost, a token
+    /// without a known text may exist: find it with [`tokens`](Self::tokens) and revoke it.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for a token that makes no sense.
+    /// [`Error::Refused`] with status 400 for an invalid field.
     pub async fn issue_token(&self, new: &NewToken) -> Result<IssuedToken, Error> {
-        self.send_unless_done(&self.request(Method::POST, &["v1", "tokens"]).json(new)).await?.read()
+        self.send_non_idempotent(&self.request(Method::POST, &["v1", "tokens"]).json(new)).await?.read()
     }
 
-    /// Every token, without its secret.
+    /// Returns all tokens by id, without their secret texts.
     ///
     /// # Errors
-    /// [`Error::Refused`]
+    /// [`Error::Refused`] with status 401 or 403 without the scope `admin`.
     pub async fn tokens(&self) -> Result<TokenList, Error> {
         self.get(&["v1", "tokens"], &()).await
     }
 
-    /// Ends a token.
+    /// Revokes a token and returns it. The other nodes of a cluster refuse it within two seconds.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 for one that there is not.
+    /// [`Error::Refused`] with status 404 for an unknown token.
     pub async fn revoke_token(&self, id: &str) -> Result<TokenResource, Error> {
-        self.bare_unless_done(Method::DELETE, &["v1", "tokens", id]).await
+        self.call_non_idempotent(Method::DELETE, &["v1", "tokens", id]).await
     }
 }

@@ -1,4 +1,4 @@
-//! People who sign in to the fronts for older systems' clients.
+//! Calls for the users of the legacy APIs, `/v1/users`. They require the scope `admin`.
 
 use reqwest::Method;
 
@@ -6,27 +6,28 @@ use super::{Error, TaskCenter};
 use crate::resources::{UserList, UserResource, UserSpec};
 
 impl TaskCenter {
-    /// Adds a person, or gives one another password.
+    /// Creates a user, or replaces the password and rank of the user with this name and ends the
+    /// sessions of the user.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for a name or a password that cannot be one.
+    /// [`Error::Refused`] with status 400 for an invalid name or password.
     pub async fn set_user(&self, user: &UserSpec) -> Result<UserResource, Error> {
         self.post(&["v1", "users"], user).await
     }
 
-    /// Everybody, by name.
+    /// Returns all users, by name.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::Refused`] with status 401 or 403 without the scope `admin`.
     pub async fn users(&self) -> Result<UserList, Error> {
         self.get(&["v1", "users"], &()).await
     }
 
-    /// Removes a person.
+    /// Deletes a user, ends the sessions of the user, and returns the user.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 404 where there is no such person.
+    /// [`Error::Refused`] with status 404 for an unknown user.
     pub async fn delete_user(&self, name: &str) -> Result<UserResource, Error> {
-        self.bare_unless_done(Method::DELETE, &["v1", "users", name]).await
+        self.call_non_idempotent(Method::DELETE, &["v1", "users", name]).await
     }
 }

@@ -1,4 +1,5 @@
-//! A transport inside the process: deliveries come from a channel, and each sender learns the verdict.
+//! Transport inside the process, for tests: deliveries come from a channel, and each sender gets
+//! the verdict.
 
 use std::sync::Arc;
 
@@ -10,48 +11,49 @@ use tokio_util::task::TaskTracker;
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
 use crate::tag::Subscription;
 
-struct Parcel {
+struct Message {
     delivery: Delivery,
     receipt: oneshot::Sender<Verdict>,
 }
 
-/// The receiving half: give it to a consumer. It never redelivers; what a verdict means is up to the sender.
+/// Receiving half of the channel, for the consumer. It never redelivers: the sender interprets the
+/// verdict.
 pub struct MemoryTransport {
-    parcels: Mutex<mpsc::Receiver<Parcel>>,
+    messages: Mutex<mpsc::Receiver<Message>>,
     max_in_flight: usize,
 }
 
-/// The sending half.
+/// Sending half of the channel. Cheap to clone.
 #[derive(Clone)]
-pub struct MemorySender(mpsc::Sender<Parcel>);
+pub struct MemorySender(mpsc::Sender<Message>);
 
-/// The consumer has stopped, or gave the message up unsettled.
+/// The consumer has stopped without settling the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the consumer did not settle the message")]
 pub struct Unsettled;
 
-/// Will be the verdict on one message.
+/// Future verdict on one message.
 #[derive(Debug)]
 pub struct Receipt(oneshot::Receiver<Verdict>);
 
 impl MemoryTransport {
-    /// Both halves. At most `max_in_flight` messages are with the consumer at a time (at least one), and as many wait
-    /// in the channel.
+    /// Creates both halves. The consumer gets at most `max_in_flight` messages at the same time (at
+    /// least 1), and as many wait in the channel.
     pub fn channel(max_in_flight: usize) -> (MemorySender, Self) {
         let max_in_flight = max_in_flight.max(1);
         let (sender, receiver) = mpsc::channel(max_in_flight);
-        (MemorySender(sender), Self { parcels: Mutex::new(receiver), max_in_flight })
+        (MemorySender(sender), Self { messages: Mutex::new(receiver), max_in_flight })
     }
 }
 
 impl MemorySender {
-    /// Hands a message over, waiting while the channel is full.
+    /// Sends a message. Waits while the channel is full.
     ///
     /// # Errors
-    /// [`Unsettled`] when the consumer has stopped.
+    /// [`Unsettled`] if the consumer has stopped.
     pub async fn send(&self, delivery: Delivery) -> Result<Receipt, Unsettled> {
         let (receipt, verdict) = oneshot::channel();
-        self.0.send(Parcel { delivery, receipt }).await.map_err(|_| Unsettled)?;
+        self.0.send(Message { delivery, receipt }).await.map_err(|_| Unsettled)?;
         Ok(Receipt(verdict))
     }
 }
@@ -60,7 +62,7 @@ impl Receipt {
     /// Waits for the verdict.
     ///
     /// # Errors
-    /// [`Unsettled`] when the consumer stopped before it took the message.
+    /// [`Unsettled`] if the consumer stopped before it settled the message.
     pub async fn verdict(self) -> Result<Verdict, Unsettled> {
         self.0.await.map_err(|_| Unsettled)
     }
@@ -68,32 +70,32 @@ impl Receipt {
 
 #[async_trait]
 impl Transport for MemoryTransport {
-    /// Nothing is filtered here: a consumer settles by itself what it has no handler for.
+    /// Ignores the subscription: the consumer acknowledges a message without a handler.
     async fn run(
         &self,
         _subscription: Subscription,
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Result<(), TransportError> {
-        let mut parcels = self.parcels.lock().await;
+        let mut messages = self.messages.lock().await;
         let slots = Arc::new(Semaphore::new(self.max_in_flight));
         let in_flight = TaskTracker::new();
         loop {
             let next = async {
                 let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-                Some((parcels.recv().await?, slot))
+                Some((messages.recv().await?, slot))
             };
-            let Some(Some((parcel, slot))) = shutdown.run_until_cancelled(next).await else { break };
+            let Some(Some((message, slot))) = shutdown.run_until_cancelled(next).await else { break };
             let sink = Arc::clone(&sink);
             in_flight.spawn(async move {
-                // A sender that no longer waits does not change what was done.
-                let _ = parcel.receipt.send(sink.deliver(parcel.delivery).await);
+                // An error means that the sender no longer waits for the verdict.
+                let _ = message.receipt.send(sink.deliver(message.delivery).await);
                 drop(slot);
             });
         }
-        parcels.close();
-        // What was never taken is dropped, which its sender sees as unsettled.
-        while parcels.try_recv().is_ok() {}
+        messages.close();
+        // The senders of the dropped messages get `Unsettled`.
+        while messages.try_recv().is_ok() {}
         in_flight.close();
         in_flight.wait().await;
         Ok(())

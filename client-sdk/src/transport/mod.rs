@@ -1,7 +1,13 @@
-//! Where deliveries come from.
+//! Transports: the sources of deliveries.
 //!
-//! A [`Transport`] takes messages from somewhere (a broker, a channel) and hands each one to a [`Deliver`], which
-//! answers with a [`Verdict`]. The transport settles the message accordingly and knows nothing of handlers.
+//! A [`Transport`] receives messages, such as from a broker, and passes each one to a [`Deliver`].
+//! `Deliver` returns a [`Verdict`], and the transport settles the message as the verdict says.
+//!
+//! | transport | source |
+//! |---|---|
+//! | [`pull::Pull`] | queues of the server, over HTTP |
+//! | `rocketmq::RocketMq` (feature `rocketmq`) | a topic of Apache RocketMQ |
+//! | [`memory::MemoryTransport`] | a channel in the process, for tests |
 
 pub mod memory;
 pub mod pull;
@@ -19,69 +25,72 @@ use tokio_util::sync::CancellationToken;
 use crate::report::Reporter;
 use crate::tag::Subscription;
 
-/// One message as a transport received it.
+/// One received message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delivery {
-    /// The transport's own identity of the message. A run that is published again is another message; the run id in
-    /// [`properties`](Self::properties) is what stays.
+    /// The transport's id of the message. Each attempt of a run is another message; the run id in
+    /// [`properties`](Self::properties) stays the same.
     pub message_id: String,
-    /// The id of the task that fired (RocketMQ's KEYS).
+    /// Id of the task (RocketMQ: KEYS).
     pub task_id: String,
-    /// The name of the task that fired (RocketMQ's TAG).
+    /// Tag: the name of the task (RocketMQ: TAGS).
     pub tag: String,
-    /// The task's data, byte for byte.
+    /// Payload, byte for byte.
     pub body: Bytes,
-    /// User properties; the names the server sets are in [`crate::wire::property`].
+    /// User properties. [`crate::wire::property`] has the names that the server sets.
     pub properties: HashMap<String, String>,
-    /// How often the transport has delivered this message, from 1.
+    /// 1-based number of the transport's delivery of this message.
     pub delivery_attempt: u32,
 }
 
-/// What the transport is to do with a message now.
+/// How the transport settles a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Settled: never deliver it again.
+    /// Acknowledge the message: it is not delivered again.
     Ack,
-    /// Deliver it again.
+    /// Deliver the message again.
     Retry {
-        /// No sooner than this from now, as far as the transport can honour it (RocketMQ has levels from 1 s to
-        /// 2 h and takes the next longer one). `None`: the transport's own back-off.
+        /// Minimum delay from now. RocketMQ rounds it up to one of its levels, 1 s to 2 h. `None`:
+        /// the back-off of the transport.
         after: Option<Duration>,
     },
-    /// No handler has begun with it, and none will here: others may have it at once, and it was no attempt. A transport
-    /// that cannot tell the two apart delivers it again.
+    /// Return the message untried: it is available to other consumers immediately, and the delivery
+    /// does not count as an attempt. A transport that always counts deliveries delivers the message
+    /// again.
     Release,
-    /// Somebody else has it in hand, and reports its outcome: keep it for so long, and deliver it to nobody. A transport that cannot
-    /// keep it settles it.
+    /// Keep the message without delivering it, because another system reports the outcome. A
+    /// transport that cannot keep a message acknowledges it.
     HandOver {
-        /// How long.
+        /// Time limit of the report.
         within: Duration,
     },
-    /// Put it where a person will look: the broker's dead-letter queue.
+    /// Move the message to the dead-letter queue.
     DeadLetter,
 }
 
-/// The receiving end of a transport.
+/// Receiver of the deliveries of a transport.
 #[async_trait]
 pub trait Deliver: Send + Sync + 'static {
-    /// Handles one delivery and says how to settle it. Never panics. It may wait for a free slot, which is how back
-    /// pressure reaches the transport.
+    /// Handles one delivery and returns how to settle it. It does not panic. It may wait for a free
+    /// slot; this is the back pressure of the transport.
     async fn deliver(&self, delivery: Delivery) -> Verdict;
 
-    /// How many deliveries can be handled at once; more of them only wait.
+    /// Returns the maximum number of deliveries that are handled at the same time. Further ones
+    /// wait.
     fn concurrency(&self) -> usize {
         1
     }
 }
 
-/// A source of deliveries.
+/// Source of deliveries.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Subscribes, and feeds `sink` until `shutdown` is cancelled; then takes nothing new, settles what is still being
-    /// handled and returns. The consumer bounds that wait by its drain deadline.
+    /// Subscribes and passes deliveries to `sink` until `shutdown` is cancelled. Then takes no new
+    /// messages, settles those in progress, and returns. The consumer limits that wait to its drain
+    /// time.
     ///
     /// # Errors
-    /// [`TransportError`] when the source cannot be reached at all or has broken for good.
+    /// [`TransportError`] if the source is unreachable or has failed permanently.
     async fn run(
         &self,
         subscription: Subscription,
@@ -89,14 +98,15 @@ pub trait Transport: Send + Sync + 'static {
         shutdown: CancellationToken,
     ) -> Result<(), TransportError>;
 
-    /// Where outcomes go, for a transport that owns them; it wins over the one that the consumer was given. Verdicts then
-    /// only speak for deliveries that were not reported.
+    /// Returns the reporter of a transport that reports outcomes itself. It replaces the reporter
+    /// of the consumer, and a verdict then settles only deliveries without a report. Default:
+    /// `None`.
     fn reporter(&self) -> Option<Arc<dyn Reporter>> {
         None
     }
 }
 
-/// A transport that cannot go on.
+/// Permanent failure of a transport.
 #[derive(Debug, thiserror::Error)]
 #[error("the {transport} transport failed: {message}")]
 pub struct TransportError {
@@ -107,12 +117,12 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// An error of the named transport.
+    /// Creates an error of the named transport.
     pub fn new(transport: &'static str, message: impl Into<String>) -> Self {
         Self { transport, message: message.into(), source: None }
     }
 
-    /// The same error with what caused it.
+    /// Adds the cause of the error.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

@@ -1,13 +1,14 @@
-//! Charges a card whose bank is busy at first: the handler asks for another attempt, and the server, which is told
-//! every outcome, publishes it.
+//! Charges a card after two failed attempts: the handler returns `retry_after`, the consumer
+//! reports the outcome to the server, and the server starts the next attempt.
 //!
-//! Without arguments it uses the server that `taskcenter dev` starts; the library says what else there is.
+//! Without arguments, the program uses the server that `taskcenter dev` starts.
+//! `examples/src/lib.rs` lists the arguments.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
-use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
+use taskcenter_examples::{Failure, HandledTasks, Settings, now_sec, wait_until_handled};
 use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
@@ -16,16 +17,16 @@ struct Charge {
     cents: u32,
 }
 
-async fn charge(ctx: Context<Told>, charge: Charge) -> Result<(), HandlerError> {
+async fn charge(ctx: Context<HandledTasks>, charge: Charge) -> Result<(), HandlerError> {
     let late = ctx.lateness().unwrap_or_default();
     println!(
-        "attempt {} to charge {} cents for order {}, {late:?} late",
+        "attempt {}: charging {} cents for order {}, {late:?} late",
         ctx.attempt(),
         charge.cents,
         charge.order
     );
     if charge.cents == 0 {
-        return Err(HandlerError::skip("nothing to pay"));
+        return Err(HandlerError::skip("the amount is 0"));
     }
     if ctx.attempt() < 3 {
         return Err(HandlerError::retry_after(Duration::from_secs(1), "the bank is busy"));
@@ -38,9 +39,9 @@ async fn charge(ctx: Context<Told>, charge: Charge) -> Result<(), HandlerError> 
 async fn main() -> Result<(), Failure> {
     let settings = Settings::read();
     let center = TaskCenter::new(settings.server.as_str())?;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut handled_tasks) = mpsc::unbounded_channel();
     let consumer = Consumer::builder()
-        .state(tell)
+        .state(sender)
         .on("example.charge", charge)
         .concurrency(4)
         .drop_duplicates(10_000)
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Failure> {
     let payload = json(&Charge { order: now_sec(), cents: 1_250 })?;
     let task = NewTask::once("example.charge", payload).at(now_sec() + 3).ack(Duration::from_secs(10));
     let task_id = center.add_task(task).await?;
-    println!("a charge is due in 3 s: task {task_id}");
+    println!("task {task_id} created: the charge is due in 3 s");
 
-    Ok(consumer.run_until(handled(1, &task_id, &mut told)).await??)
+    Ok(consumer.run_until(wait_until_handled(1, &task_id, &mut handled_tasks)).await??)
 }

@@ -1,10 +1,11 @@
-//! Closes an order that nobody has paid in time: a task that fires once.
+//! Closes an order after a delay: a task that fires once.
 //!
-//! Without arguments it uses the server that `taskcenter dev` starts; the library says what else there is.
+//! Without arguments, the program uses the server that `taskcenter dev` starts.
+//! `examples/src/lib.rs` lists the arguments.
 
 use serde::{Deserialize, Serialize};
 use taskcenter_client::{Consumer, Context, HandlerError, NewTask, TaskCenter, json};
-use taskcenter_examples::{Failure, Settings, Told, handled, now_sec};
+use taskcenter_examples::{Failure, HandledTasks, Settings, now_sec, wait_until_handled};
 use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
@@ -12,7 +13,7 @@ struct Order {
     id: i64,
 }
 
-async fn close_order(ctx: Context<Told>, order: Order) -> Result<(), HandlerError> {
+async fn close_order(ctx: Context<HandledTasks>, order: Order) -> Result<(), HandlerError> {
     println!("order {} closed, {:?} late", order.id, ctx.lateness().unwrap_or_default());
     ctx.state().send(ctx.task_id().to_owned())?;
     Ok(())
@@ -21,9 +22,9 @@ async fn close_order(ctx: Context<Told>, order: Order) -> Result<(), HandlerErro
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let settings = Settings::read();
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut handled_tasks) = mpsc::unbounded_channel();
     let consumer = Consumer::builder()
-        .state(tell)
+        .state(sender)
         .on("example.order.close", close_order)
         .connect(&settings.connection("example-order-close"))?
         .start()?;
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Failure> {
     let order = Order { id: now_sec() };
     let close = NewTask::once("example.order.close", json(&order)?).at(now_sec() + 3);
     let task_id = TaskCenter::new(settings.server)?.add_task(close).await?;
-    println!("order {} is closed in 3 s unless it is paid: task {task_id}", order.id);
+    println!("task {task_id} created: order {} will be closed in 3 s", order.id);
 
-    Ok(consumer.run_until(handled(1, &task_id, &mut told)).await??)
+    Ok(consumer.run_until(wait_until_handled(1, &task_id, &mut handled_tasks)).await??)
 }

@@ -93,8 +93,9 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// other errors.
 fn describe_errors(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
-    let other = ResponseBuilder::new()
-        .description("Any other error, such as 400 `invalid_field`, 401 `unauthorized` or 503 `store_unavailable`.");
+    let other = ResponseBuilder::new().description(
+        "Any other error, such as 400 `invalid_field`, 401 `unauthorized` or 503 `store_unavailable`.",
+    );
     responses.insert("default".to_owned(), RefOr::T(other.build()));
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };

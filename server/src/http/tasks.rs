@@ -116,7 +116,8 @@ async fn create_one(
     let status = status_of(context, &submitted);
     let task = service.shown_task(&submitted.id).await?;
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
-    Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(view::task(task))))).into_response())
+    Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(view::task(task)))))
+        .into_response())
 }
 
 fn status_of(context: &Context, submitted: &Submitted) -> StatusCode {

@@ -1,4 +1,4 @@
-//! The calls that a worker makes.
+//! Calls of a worker to the server.
 
 use async_trait::async_trait;
 
@@ -6,56 +6,61 @@ use crate::handler::with_causes;
 use crate::http::{Error, TaskCenter};
 use crate::resources::{LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, SettleRequest};
 
-/// A call that failed as a whole.
+/// Why a call failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It did not get through, or could not be served now: the same call may be answered later.
+    /// The call was not delivered, or the server cannot serve it now. It can be repeated.
     #[error("{0}")]
     Unavailable(String),
-    /// The request is not taken as it stands, now or later.
+    /// The server refuses the request, also if it is repeated.
     #[error("{0}")]
     Refused(String),
 }
 
-/// What a worker asks of the server: [`TaskCenter`] does so over HTTP. Each call is made once; the caller repeats it.
+/// Calls of a worker to the server. [`TaskCenter`] implements them over HTTP.
+///
+/// An implementation does not repeat a call: [`Pull`](super::Pull) does.
 #[async_trait]
 pub trait WorkerApi: Send + Sync + 'static {
-    /// Takes runs from queues.
+    /// Leases runs from queues.
     ///
     /// # Errors
-    /// [`CallError`]; after [`CallError::Unavailable`] some may be leased and nobody knows.
+    /// [`CallError`]. After [`CallError::Unavailable`], the server may have leased some runs; their
+    /// leases expire.
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError>;
 
-    /// Keeps runs for longer; one answer a run, in order.
+    /// Renews leases. The answer has one result for each run, in order.
     ///
     /// # Errors
-    /// [`CallError`]
+    /// [`CallError`] if the call fails as a whole.
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError>;
 
-    /// Reports outcomes; one answer a run, in order.
+    /// Reports outcomes. The answer has one result for each run, in order.
     ///
     /// # Errors
-    /// [`CallError`]; after [`CallError::Unavailable`] any part of it may have been done.
+    /// [`CallError`] if the call fails as a whole. After [`CallError::Unavailable`], the server may
+    /// have stored any of the outcomes.
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError>;
 }
 
 #[async_trait]
 impl WorkerApi for TaskCenter {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
-        Self::lease(&self.clone().without_retries(), &request).await.map_err(|error| failed(&error))
+        Self::lease(&self.clone().without_retries(), &request).await.map_err(|error| call_error(&error))
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
-        Self::renew(&self.clone().without_retries(), &request).await.map_err(|error| failed(&error))
+        Self::renew(&self.clone().without_retries(), &request).await.map_err(|error| call_error(&error))
     }
 
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
-        Self::settle(&self.clone().without_retries(), &request).await.map_err(|error| failed(&error))
+        Self::settle(&self.clone().without_retries(), &request).await.map_err(|error| call_error(&error))
     }
 }
 
-/// Other errors may be those of a proxy, or of a server that is about to be another version.
-fn failed(error: &Error) -> CallError {
+/// Only these statuses refuse the request itself. Others may come from a proxy, or from a server
+/// that is being upgraded.
+fn call_error(error: &Error) -> CallError {
     match error.status() {
         Some(400 | 413 | 422) => CallError::Refused(with_causes(error)),
         _ => CallError::Unavailable(with_causes(error)),

@@ -1,10 +1,11 @@
-//! Pauses that grow, and that no two workers share.
+//! Growing pauses with jitter, so that workers do not retry at the same time.
 
 use std::time::Duration;
 
 use crate::random;
 
-/// Doubles from the first pause up to the longest; each is cut by up to a half, by chance.
+/// Pauses that double from the first up to the longest. Each is shortened by a random part, at most
+/// half.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     first: Duration,
@@ -17,7 +18,7 @@ impl Backoff {
         Self { first, longest, taken: 0 }
     }
 
-    /// The next pause.
+    /// Returns the next pause.
     pub(super) fn next(&mut self) -> Duration {
         let whole = self.first.saturating_mul(2_u32.saturating_pow(self.taken)).min(self.longest);
         self.taken = self.taken.saturating_add(1);
@@ -25,12 +26,12 @@ impl Backoff {
         whole.mul_f64(1.0 - cut as f64 / 2_000.0)
     }
 
-    /// Begins anew; whether there was anything to end.
+    /// Restarts with the first pause. Returns whether any pause had been taken.
     pub(super) fn reset(&mut self) -> bool {
         std::mem::take(&mut self.taken) > 0
     }
 
-    /// Whether the pauses have only begun.
+    /// Returns whether no pause has been taken since the last reset.
     pub(super) fn is_first(&self) -> bool {
         self.taken == 0
     }
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_up_to_a_bound_and_begin_anew() {
+    fn pauses_grow_up_to_the_longest_and_restart_after_a_reset() {
         let second = Duration::from_secs(1);
         let mut backoff = Backoff::new(second, 5 * second);
         for whole in [1, 2, 4, 5, 5] {

@@ -1,15 +1,34 @@
-//! Takes runs from the server's queues over HTTP, with no broker.
+//! Pull transport: takes runs from the queues of the server over HTTP, without a broker.
 //!
-//! [`Pull`] leases as many runs as there are free handlers, waiting at the server where nothing is ready, renews what it
-//! holds and reports outcomes. Leases, renewals and outcomes go in batches. A server that is not there is waited for, at the
-//! start and at any time.
+//! [`Pull`] leases as many runs as handlers are free. If no run is ready, the request waits at the
+//! server. The transport renews the leases and reports the outcomes. Leases, renewals and outcome
+//! reports are batched. If the server is unreachable, the transport retries until the server is
+//! back.
 //!
-//! It owns the outcomes: a consumer on it needs no [`report_to`](crate::ConsumerBuilder::report_to), and the server owns every
-//! retry.
+//! The transport reports outcomes itself: a consumer does not need
+//! [`report_to`](crate::ConsumerBuilder::report_to), and the server owns all retries.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use taskcenter_client::transport::pull::{Pull, PullConfig};
+//! use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
+//!
+//! async fn close_order(_: Context, order: u64) -> Result<(), HandlerError> {
+//!     println!("order {order} is closed");
+//!     Ok(())
+//! }
+//!
+//! # fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = PullConfig { lease: Duration::from_secs(60), ..PullConfig::default() };
+//! let pull = Pull::new(TaskCenter::new("http://127.0.0.1:8275")?, config);
+//! let consumer = Consumer::builder().on("order.close", close_order).transport(pull).start()?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod api;
 mod backoff;
-mod held;
+mod leases;
 mod settle;
 
 use std::collections::HashMap;
@@ -26,7 +45,7 @@ use tracing::{debug, info, warn};
 
 pub use api::{CallError, WorkerApi};
 use backoff::Backoff;
-use held::{HeldRuns, millis};
+use leases::{Leases, millis};
 use settle::Settler;
 
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
@@ -40,32 +59,39 @@ use crate::wire::{OutcomeReport, ReportedOutcome, property};
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_WAIT: Duration = Duration::from_secs(20);
-/// The longest name that the server takes for a worker, in bytes.
+/// Maximum length of a worker name, in bytes; the server has the same limit.
 const MAX_WORKER_BYTES: usize = 128;
-/// Pauses after a lease that failed.
-const TROUBLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// The least time between two leases of which the first brought nothing: the server may answer at once, and often.
-const QUIET: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How long a shutdown waits for the lease that is under way. What it would have brought later is lost to this worker, and
-/// comes to another when the lease has run out; a server that sees the connection end leases nothing.
-const LAST_LEASE: Duration = Duration::from_millis(250);
-/// Runs whose outcomes are on their way, beside those that are handled.
+/// First and longest pause after a failed lease request.
+const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// First and longest minimum time between two lease requests if the first one returned no runs,
+/// because the server may answer immediately.
+const EMPTY_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// How long a shutdown waits for the current lease request. Runs of a later answer are lost until
+/// their leases expire. The server leases nothing after it sees the end of the connection.
+const LAST_LEASE_TIMEOUT: Duration = Duration::from_millis(250);
+/// Maximum number of runs whose outcome report is in progress, in addition to those that are
+/// handled.
 const MAX_UNSETTLED: usize = MAX_BATCH;
 
-/// How a worker takes runs.
+/// Settings of [`Pull`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullConfig {
-    /// Who asks, for people to read: 1 to 128 bytes. The machine's name, where it is known, and the process id unless said.
+    /// Name of the worker, shown with its runs. 1 to 128 bytes. Default: the host name (environment
+    /// variable `HOSTNAME` or `COMPUTERNAME`, otherwise `worker`) and the process id.
     pub worker: String,
-    /// How long the server trusts this worker with a run between two signs of life; 1 s to a day, 30 s unless said. The runs of
-    /// a worker that dies come to others after this.
+    /// Length of a lease, 1 s to 24 h. The transport renews a lease every third of it. When a
+    /// worker dies, its attempts fail at the end of the leases. Default: 30 s.
     pub lease: Duration,
-    /// Runs held at once and not handled yet; `None`: as many as the consumer's handlers. More of them wait here for a handler,
-    /// where other workers cannot have them.
+    /// Maximum number of leased runs without an outcome, at least 1. A number above the concurrency
+    /// makes runs wait in this process, where other workers cannot lease them. Default: the
+    /// concurrency of the consumer.
     pub max_in_flight: Option<usize>,
-    /// How long to wait at the server where nothing is ready; 20 s unless said.
+    /// Time that a lease request waits at the server if no run is ready. The server limits it to 20
+    /// s and to three quarters of its `server.request_timeout_ms`. Default: 20 s.
     pub wait: Duration,
-    /// The queues to take from; empty: those with the names of the tags that there are handlers for.
+    /// Queues to lease from, at most 1,000. Default (empty): the queues with the names of the tags
+    /// of the handlers; with a handler for `*`, every queue that has the same name as the tag of
+    /// its runs.
     pub queues: Vec<String>,
 }
 
@@ -89,20 +115,20 @@ fn worker_name() -> String {
     name + &process
 }
 
-/// A worker on the server's queues; see the [module](self).
+/// Transport that takes runs from the queues of the server. See the [module](self).
 pub struct Pull {
     api: Arc<dyn WorkerApi>,
     config: PullConfig,
-    held: Arc<HeldRuns>,
+    leases: Arc<Leases>,
     settler: Arc<Settler>,
 }
 
 impl Pull {
-    /// A worker that is not started; nothing is sent yet.
+    /// Creates the transport. No request is sent before the consumer starts.
     pub fn new(api: impl WorkerApi, config: PullConfig) -> Self {
-        let (api, held): (Arc<dyn WorkerApi>, _) = (Arc::new(api), Arc::new(HeldRuns::default()));
-        let settler = Arc::new(Settler::new(Arc::clone(&api), Arc::clone(&held)));
-        Self { api, config, held, settler }
+        let (api, leases): (Arc<dyn WorkerApi>, _) = (Arc::new(api), Arc::new(Leases::default()));
+        let settler = Arc::new(Settler::new(Arc::clone(&api), Arc::clone(&leases)));
+        Self { api, config, leases, settler }
     }
 }
 
@@ -116,14 +142,14 @@ impl Transport for Pull {
     ) -> Result<(), TransportError> {
         let handled = CancellationToken::new();
         let work = async {
-            let leasing = Leasing::new(self, &subscription, sink, shutdown);
-            leasing.run().await;
-            leasing.over.cancel();
-            leasing.in_flight.close();
-            leasing.in_flight.wait().await;
+            let lease_loop = LeaseLoop::new(self, &subscription, sink, shutdown);
+            lease_loop.run().await;
+            lease_loop.ended.cancel();
+            lease_loop.in_flight.close();
+            lease_loop.in_flight.wait().await;
             handled.cancel();
         };
-        let renewing = handled.run_until_cancelled(self.held.keep(&*self.api, self.config.lease));
+        let renewing = handled.run_until_cancelled(self.leases.keep_renewing(&*self.api, self.config.lease));
         tokio::join!(work, renewing, self.settler.run(&handled));
         Ok(())
     }
@@ -133,23 +159,23 @@ impl Transport for Pull {
     }
 }
 
-/// The loop that leases.
-struct Leasing<'a> {
+/// Loop that leases and delivers runs.
+struct LeaseLoop<'a> {
     pull: &'a Pull,
     sink: Arc<dyn Deliver>,
     queues: Vec<String>,
-    /// One a run that no outcome is known of.
-    slots: Arc<Semaphore>,
-    /// One a run that is not settled.
-    places: Arc<Semaphore>,
+    /// One permit per run without an outcome.
+    running: Arc<Semaphore>,
+    /// One permit per run that is not settled.
+    unsettled: Arc<Semaphore>,
     in_flight: TaskTracker,
-    /// Cancelled: nothing new is leased.
+    /// When cancelled, no further runs are leased.
     shutdown: CancellationToken,
-    /// Cancelled: the last lease is answered, too.
-    over: CancellationToken,
+    /// When cancelled, the last lease request has ended.
+    ended: CancellationToken,
 }
 
-impl<'a> Leasing<'a> {
+impl<'a> LeaseLoop<'a> {
     fn new(
         pull: &'a Pull,
         subscription: &Subscription,
@@ -158,53 +184,55 @@ impl<'a> Leasing<'a> {
     ) -> Self {
         let in_flight = pull.config.max_in_flight.unwrap_or_else(|| sink.concurrency());
         let in_flight = in_flight.clamp(1, Semaphore::MAX_PERMITS - MAX_UNSETTLED);
-        let slots = Arc::new(Semaphore::new(in_flight));
-        let places = Arc::new(Semaphore::new(in_flight + MAX_UNSETTLED));
+        let running = Arc::new(Semaphore::new(in_flight));
+        let unsettled = Arc::new(Semaphore::new(in_flight + MAX_UNSETTLED));
         let queues = queues(&pull.config, subscription);
-        let (in_flight, over) = (TaskTracker::new(), CancellationToken::new());
-        Self { pull, sink, queues, slots, places, in_flight, shutdown, over }
+        let (in_flight, ended) = (TaskTracker::new(), CancellationToken::new());
+        Self { pull, sink, queues, running, unsettled, in_flight, shutdown, ended }
     }
 
     /// Leases and delivers until the shutdown.
     async fn run(&self) {
-        let mut trouble = Backoff::new(TROUBLE.0, TROUBLE.1);
-        let mut quiet = Backoff::new(QUIET.0, QUIET.1);
-        while let Some(room) = self.shutdown.run_until_cancelled(self.room()).await {
-            // From before the request: only an answer that comes sooner is waited after.
-            let pause = sleep(quiet.next());
-            let Some(answered) = self.lease(room.limit()).await else { return };
-            if answered.is_ok() && trouble.reset() {
-                info!("the server is back; leasing again");
+        let mut failures = Backoff::new(FAILURE_PAUSES.0, FAILURE_PAUSES.1);
+        let mut empty = Backoff::new(EMPTY_PAUSES.0, EMPTY_PAUSES.1);
+        while let Some(capacity) = self.shutdown.run_until_cancelled(self.reserve_capacity()).await {
+            // Started before the request, so that the wait at the server counts as part of the
+            // pause.
+            let pause = sleep(empty.next());
+            let Some(answered) = self.lease(capacity.runs()).await else { return };
+            if answered.is_ok() && failures.reset() {
+                info!("server reachable again; leasing runs");
             }
             let pause = match answered {
                 Ok(runs) if runs.is_empty() => pause,
                 Ok(runs) => {
-                    quiet.reset();
-                    self.take(runs, room);
+                    empty.reset();
+                    self.deliver_all(runs, capacity);
                     continue;
                 }
                 Err(why) => {
-                    complain(&why, trouble.is_first());
-                    sleep(trouble.next())
+                    log_failure(&why, failures.is_first());
+                    sleep(failures.next())
                 }
             };
             self.shutdown.run_until_cancelled(pause).await;
         }
     }
 
-    /// Waits for room, and takes all that there is.
-    async fn room(&self) -> Room {
-        let slot = acquire(&self.slots, 1).await;
-        let place = acquire(&self.places, 1).await;
-        let more = self.slots.available_permits().min(self.places.available_permits()).min(MAX_BATCH - 1);
-        let mut room = Room { slots: slot, places: place };
-        // Nobody else takes any, so that this does not wait.
-        room.slots.merge(acquire(&self.slots, more).await);
-        room.places.merge(acquire(&self.places, more).await);
-        room
+    /// Waits for capacity for at least one run, and reserves all that is free.
+    async fn reserve_capacity(&self) -> Capacity {
+        let running = acquire(&self.running, 1).await;
+        let unsettled = acquire(&self.unsettled, 1).await;
+        let free = self.running.available_permits().min(self.unsettled.available_permits());
+        let more = free.min(MAX_BATCH - 1);
+        let mut capacity = Capacity { running, unsettled };
+        // These calls do not wait, because only this loop acquires permits.
+        capacity.running.merge(acquire(&self.running, more).await);
+        capacity.unsettled.merge(acquire(&self.unsettled, more).await);
+        capacity
     }
 
-    /// `None`: shut down, with nothing leased that is known of.
+    /// Sends one lease request. `None`: a shutdown has ended the wait for the answer.
     async fn lease(&self, limit: usize) -> Option<Result<Vec<LeasedRun>, CallError>> {
         let config = &self.pull.config;
         let request = LeaseRequest {
@@ -218,58 +246,58 @@ impl<'a> Leasing<'a> {
         tokio::pin!(call);
         let answered = tokio::select! {
             answered = &mut call => answered,
-            () = self.shutdown.cancelled() => timeout(LAST_LEASE, call).await.ok()?,
+            () = self.shutdown.cancelled() => timeout(LAST_LEASE_TIMEOUT, call).await.ok()?,
         };
         Some(answered.map(|LeasedRuns { runs }| runs))
     }
 
-    /// Delivers runs, each beside the others; gives them back once nothing new is to begin.
-    fn take(&self, runs: Vec<LeasedRun>, mut room: Room) {
+    /// Delivers runs concurrently. After the start of a shutdown, releases them instead.
+    fn deliver_all(&self, runs: Vec<LeasedRun>, mut capacity: Capacity) {
         for run in runs {
-            match room.split() {
-                Some(room) if !self.shutdown.is_cancelled() => self.deliver(run, room),
-                _ => self.give_back(run),
+            match capacity.split_one() {
+                Some(capacity) if !self.shutdown.is_cancelled() => self.deliver(run, capacity),
+                _ => self.release(run),
             }
         }
     }
 
-    fn deliver(&self, run: LeasedRun, Room { slots: slot, places: place }: Room) {
+    fn deliver(&self, run: LeasedRun, Capacity { running, unsettled }: Capacity) {
         let until = monotonic() + self.pull.config.lease;
-        self.pull.held.take_on(&run, until, slot);
-        let (sink, held) = (Arc::clone(&self.sink), Arc::clone(&self.pull.held));
+        self.pull.leases.add(&run, until, running);
+        let (sink, leases) = (Arc::clone(&self.sink), Arc::clone(&self.pull.leases));
         let (settler, api) = (Arc::clone(&self.pull.settler), Arc::clone(&self.pull.api));
-        let (shutdown, over) = (self.shutdown.clone(), self.over.clone());
+        let (shutdown, ended) = (self.shutdown.clone(), self.ended.clone());
         self.in_flight.spawn(async move {
-            let (run, delivery) = unpack(run);
+            let (attempt, delivery) = unpack(run);
             let verdict = sink.deliver(delivery).await;
             if verdict == Verdict::Release && shutdown.is_cancelled() {
-                // Else the lease that is under way would bring it here again.
-                over.cancelled().await;
+                // Otherwise the current lease request could lease the run to this worker again.
+                ended.cancelled().await;
             }
-            // Still held: it has not been reported.
-            match (held.let_go(&run.token), verdict) {
+            // A lease that still exists means that the outcome has not been reported.
+            match (leases.remove(&attempt.token), verdict) {
                 (Some(until), Verdict::HandOver { within }) => {
-                    held::hand_over(&*api, run.held(), within, until).await;
+                    leases::hand_over(&*api, attempt.leased(), within, until).await;
                 }
-                (Some(until), verdict) => settler.tell(run.unreported(verdict), until),
+                (Some(until), verdict) => settler.report_later(attempt.settlement(verdict), until),
                 (None, _) => {}
             }
-            drop(place);
+            drop(unsettled);
         });
     }
 
-    fn give_back(&self, run: LeasedRun) {
+    fn release(&self, run: LeasedRun) {
         let until = monotonic() + self.pull.config.lease;
-        self.pull.settler.tell(unpack(run).0.unreported(Verdict::Release), until);
+        self.pull.settler.report_later(unpack(run).0.settlement(Verdict::Release), until);
     }
 }
 
-/// A server that is away is told of once; one that does not take the request, each time.
-fn complain(why: &CallError, first: bool) {
+/// Warns of an unreachable server once, and of a refused request each time.
+fn log_failure(why: &CallError, first: bool) {
     if first || matches!(why, CallError::Refused(_)) {
-        warn!(%why, "no runs can be leased; trying again until they can");
+        warn!(%why, "lease request failed; retrying");
     } else {
-        debug!(%why, "still no runs can be leased");
+        debug!(%why, "lease request failed again; retrying");
     }
 }
 
@@ -281,20 +309,20 @@ fn queues(config: &PullConfig, subscription: &Subscription) -> Vec<String> {
     }
 }
 
-/// Room for runs.
-struct Room {
-    slots: OwnedSemaphorePermit,
-    places: OwnedSemaphorePermit,
+/// Reserved capacity for runs.
+struct Capacity {
+    running: OwnedSemaphorePermit,
+    unsettled: OwnedSemaphorePermit,
 }
 
-impl Room {
-    fn limit(&self) -> usize {
-        self.slots.num_permits()
+impl Capacity {
+    fn runs(&self) -> usize {
+        self.running.num_permits()
     }
 
-    /// The room for one of them; `None` when there is none left.
-    fn split(&mut self) -> Option<Self> {
-        Some(Self { slots: self.slots.split(1)?, places: self.places.split(1)? })
+    /// Splits off the capacity for one run. `None`: no capacity is left.
+    fn split_one(&mut self) -> Option<Self> {
+        Some(Self { running: self.running.split(1)?, unsettled: self.unsettled.split(1)? })
     }
 }
 
@@ -304,7 +332,7 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePe
     acquired.unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
 }
 
-/// What an outcome needs of its attempt.
+/// Identity of an attempt, for its outcome.
 struct Attempt {
     run_id: String,
     number: u32,
@@ -312,18 +340,18 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn held(self) -> LeasedAttempt {
+    fn leased(self) -> LeasedAttempt {
         LeasedAttempt { run_id: self.run_id, attempt: self.number, token: self.token }
     }
 
-    /// The outcome of an attempt that the consumer has not reported.
-    fn unreported(self, verdict: Verdict) -> Settlement {
+    /// Returns the outcome of an attempt that the consumer has not reported.
+    fn settlement(self, verdict: Verdict) -> Settlement {
         let (outcome, message) = match verdict {
             Verdict::Release => (ReportedOutcome::Released, None),
-            Verdict::HandOver { .. } => unreachable!("it is handed over, and not settled"),
+            Verdict::HandOver { .. } => unreachable!("a handed-over attempt is not settled here"),
             Verdict::Ack => (ReportedOutcome::Failed, Some("the worker has no handler for the tag")),
             Verdict::Retry { .. } => {
-                (ReportedOutcome::Failed, Some("the worker was shut down before the handler had ended"))
+                (ReportedOutcome::Failed, Some("the worker was shut down before the handler ended"))
             }
             Verdict::DeadLetter => (ReportedOutcome::Dead, None),
         };
@@ -339,7 +367,7 @@ impl Attempt {
     }
 }
 
-/// A run as a message of a broker would have it.
+/// Converts a leased run to a delivery.
 fn unpack(run: LeasedRun) -> (Attempt, Delivery) {
     let properties = HashMap::from([
         (property::RUN_ID.to_owned(), run.run_id.clone()),

@@ -1,4 +1,4 @@
-//! Takes outcomes to the server, many in one request.
+//! Settlement: reports outcomes to the server in batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,81 +13,82 @@ use tracing::{debug, warn};
 
 use super::api::{CallError, WorkerApi};
 use super::backoff::Backoff;
-use super::held::HeldRuns;
+use super::leases::Leases;
 use crate::clock::monotonic;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{MAX_BATCH, RunAnswer, SettleRequest, Settlement};
 use crate::wire::OutcomeReport;
 
-/// How long an outcome waits for others to share its request.
+/// How long an outcome waits for others, to share one request with them.
 const LINGER: Duration = Duration::from_millis(3);
-/// A request is sent once it is about this long, well below what the server takes.
+/// Approximate maximum size of a request, well below the limit of the server.
 const MAX_BATCH_BYTES: usize = 2 * 1024 * 1024;
-/// What an outcome takes beside its message and its result.
+/// Approximate size of an outcome without its message and result.
 const ENVELOPE_BYTES: usize = 256;
-/// Requests under way at once: one that has to be repeated holds up no other.
+/// Maximum number of concurrent requests, so that a repeated request does not delay the others.
 const MAX_REQUESTS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long the last outcomes may take, once all handlers have ended.
-const LAST_WORD: Duration = Duration::from_secs(3);
+/// Time limit of the last outcomes, after all handlers have ended.
+const FINAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What became of one outcome.
-type Settled = Result<(), ReportError>;
+/// Result of one report.
+type Reported = Result<(), ReportError>;
 
-/// An outcome on its way.
+/// An outcome that the server has not acknowledged.
 struct Pending {
     settlement: Settlement,
-    /// When the lease runs out: it is tried at least once, and not again after this.
+    /// End of the lease. The report is sent at least once, and not repeated after this instant.
     until: Instant,
-    /// Who waits for the answer.
-    waiting: Option<oneshot::Sender<Settled>>,
+    /// Receiver of the result, if a caller waits for it.
+    waiting: Option<oneshot::Sender<Reported>>,
 }
 
-/// The consumer's reporter: each report waits for its answer while it shares its request with others.
+/// Reporter of the consumer. Each report waits for its own result, and shares its request with
+/// others.
 pub(super) struct Settler {
     api: Arc<dyn WorkerApi>,
-    held: Arc<HeldRuns>,
+    leases: Arc<Leases>,
     sender: mpsc::UnboundedSender<Pending>,
     receiver: Mutex<mpsc::UnboundedReceiver<Pending>>,
 }
 
 #[async_trait]
 impl Reporter for Settler {
-    async fn report(&self, run_id: &str, report: OutcomeReport) -> Settled {
-        // An attempt that is not held has lost its lease, and the server shall say so.
-        let until = self.held.let_go(&report.token).unwrap_or_else(monotonic);
-        let (waiting, settled) = oneshot::channel();
-        self.send(Settlement { run_id: run_id.to_owned(), report }, until, Some(waiting));
-        settled.await.unwrap_or_else(|_| Err(undelivered("the transport has stopped")))
+    async fn report(&self, run_id: &str, report: OutcomeReport) -> Reported {
+        // Without a lease the report is sent once, and the server decides.
+        let until = self.leases.remove(&report.token).unwrap_or_else(monotonic);
+        let (waiting, reported) = oneshot::channel();
+        self.enqueue(Settlement { run_id: run_id.to_owned(), report }, until, Some(waiting));
+        reported.await.unwrap_or_else(|_| Err(undelivered("the transport has stopped")))
     }
 }
 
 impl Settler {
-    pub(super) fn new(api: Arc<dyn WorkerApi>, held: Arc<HeldRuns>) -> Self {
+    pub(super) fn new(api: Arc<dyn WorkerApi>, leases: Arc<Leases>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { api, held, sender, receiver: Mutex::new(receiver) }
+        Self { api, leases, sender, receiver: Mutex::new(receiver) }
     }
 
-    /// Sends an outcome that nobody waits for.
-    pub(super) fn tell(&self, settlement: Settlement, until: Instant) {
-        self.send(settlement, until, None);
+    /// Reports an outcome without waiting for the result.
+    pub(super) fn report_later(&self, settlement: Settlement, until: Instant) {
+        self.enqueue(settlement, until, None);
     }
 
-    fn send(&self, settlement: Settlement, until: Instant, waiting: Option<oneshot::Sender<Settled>>) {
-        // The receiver is beside the sender, and lives as long.
+    fn enqueue(&self, settlement: Settlement, until: Instant, waiting: Option<oneshot::Sender<Reported>>) {
+        // This cannot fail: the receiver is in `self`, too.
         let _ = self.sender.send(Pending { settlement, until, waiting });
     }
 
-    /// Sends what comes until `ended`, and then what is left.
+    /// Sends outcomes until `ended`, and then the remaining ones.
     pub(super) async fn run(&self, ended: &CancellationToken) {
         let late = async {
             ended.cancelled().await;
-            sleep(LAST_WORD).await;
+            sleep(FINAL_TIMEOUT).await;
         };
         tokio::select! {
             () = self.send_all(ended) => {}
-            () = late => warn!("the last outcomes could not be reported; their runs come again"),
+            () = late => warn!("last outcomes not reported in time; their runs will be retried"),
         }
     }
 
@@ -105,7 +106,7 @@ impl Settler {
     }
 }
 
-/// `None` once all is sent.
+/// Returns the next batch. `None`: all outcomes have been sent.
 async fn next_batch(
     receiver: &mut mpsc::UnboundedReceiver<Pending>,
     ended: &CancellationToken,
@@ -135,7 +136,8 @@ fn size(pending: &Pending) -> usize {
     ENVELOPE_BYTES + message + result
 }
 
-/// Repeats the request until all of it is answered or no lease is left. The server knows a repeated outcome again by its token.
+/// Repeats the request until each outcome has a result or its lease has ended. The server
+/// recognizes a repeated outcome by its token.
 fn settle(api: Arc<dyn WorkerApi>, mut batch: Vec<Pending>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -143,44 +145,44 @@ fn settle(api: Arc<dyn WorkerApi>, mut batch: Vec<Pending>) -> BoxFuture<'static
             let outcomes = batch.iter().map(|pending| pending.settlement.clone()).collect();
             let why = match api.settle(SettleRequest { outcomes }).await {
                 Ok(answers) => {
-                    batch = unanswered(batch, &answers.results);
-                    "the server could not settle it".to_owned()
+                    batch = complete_answered(batch, &answers.results);
+                    "the server could not settle the run".to_owned()
                 }
-                Err(CallError::Refused(why)) => return settle_apart(api, batch, &why).await,
+                Err(CallError::Refused(why)) => return settle_halves(api, batch, &why).await,
                 Err(CallError::Unavailable(why)) => why,
             };
-            batch = in_time(batch, &why);
+            batch = fail_expired(batch, &why);
             if batch.is_empty() {
                 return;
             }
-            debug!(outcomes = batch.len(), why, "outcomes could not be reported; trying again");
+            debug!(outcomes = batch.len(), why, "outcome reports failed; retrying");
             sleep(pauses.next()).await;
         }
     })
 }
 
-/// One outcome that the server does not take must not cost the others theirs.
-async fn settle_apart(api: Arc<dyn WorkerApi>, mut batch: Vec<Pending>, why: &str) {
+/// Splits a refused batch, so that one invalid outcome does not fail the others.
+async fn settle_halves(api: Arc<dyn WorkerApi>, mut batch: Vec<Pending>, why: &str) {
     if batch.len() > 1 {
         let half = batch.split_off(batch.len() / 2);
         settle(Arc::clone(&api), batch).await;
         settle(api, half).await;
     } else {
         for pending in batch {
-            pending.end(Err(ReportError::Refused(why.to_owned())));
+            pending.complete(Err(ReportError::Refused(why.to_owned())));
         }
     }
 }
 
-/// Ends what has its answer and gives back the rest.
-fn unanswered(batch: Vec<Pending>, answers: &[RunAnswer]) -> Vec<Pending> {
+/// Completes the outcomes with a final answer and returns the others.
+fn complete_answered(batch: Vec<Pending>, answers: &[RunAnswer]) -> Vec<Pending> {
     let mut answers = answers.iter();
     let mut left = Vec::new();
     for pending in batch {
         match answers.next() {
-            Some(answer) if answer.status < 400 => pending.end(Ok(())),
+            Some(answer) if answer.status < 400 => pending.complete(Ok(())),
             Some(answer) if answer.status < 500 && answer.status != 429 => {
-                pending.end(Err(ReportError::Refused(reason(answer))));
+                pending.complete(Err(ReportError::Refused(reason(answer))));
             }
             _ => left.push(pending),
         }
@@ -193,12 +195,12 @@ fn reason(answer: &RunAnswer) -> String {
     format!("{} {}", answer.status, problem.unwrap_or_default()).trim_end().to_owned()
 }
 
-/// Gives up what has no lease left.
-fn in_time(batch: Vec<Pending>, why: &str) -> Vec<Pending> {
+/// Fails the outcomes whose lease has ended and returns the others.
+fn fail_expired(batch: Vec<Pending>, why: &str) -> Vec<Pending> {
     let now = monotonic();
-    let (left, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|pending| pending.until > now);
-    for pending in late {
-        pending.end(Err(undelivered(why)));
+    let (left, expired): (Vec<_>, Vec<_>) = batch.into_iter().partition(|pending| pending.until > now);
+    for pending in expired {
+        pending.complete(Err(undelivered(why)));
     }
     left
 }
@@ -208,15 +210,15 @@ fn undelivered(why: &str) -> ReportError {
 }
 
 impl Pending {
-    /// Tells whoever waits; where nobody does, the log.
-    fn end(self, settled: Settled) {
+    /// Passes the result to the waiting caller; without one, logs a failure.
+    fn complete(self, reported: Reported) {
         let run_id = self.settlement.run_id;
-        let untold = match self.waiting {
-            Some(waiting) => waiting.send(settled).err(),
-            None => Some(settled),
+        let unreceived = match self.waiting {
+            Some(waiting) => waiting.send(reported).err(),
+            None => Some(reported),
         };
-        if let Some(Err(why)) = untold {
-            warn!(run_id, %why, "an outcome is lost; the run is another's, or comes again");
+        if let Some(Err(why)) = unreceived {
+            warn!(run_id, %why, "outcome not reported; another worker has the run, or it will be retried");
         }
     }
 }

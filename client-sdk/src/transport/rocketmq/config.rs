@@ -1,4 +1,4 @@
-//! How to reach RocketMQ.
+//! Connection settings of RocketMQ.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,41 +8,45 @@ use std::time::Duration;
 
 use rocketmq_client_rust::{AclClientRPCHook, ClientConfig, SessionCredentials};
 
-/// How the connection is secured.
+/// TLS settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// PEM file with the authority that signed the servers' certificates. Without one any certificate is taken, as the Java
-    /// client does by default: the wire is encrypted, and nobody is proven to be at its other end.
+    /// PEM file with the CA certificate of the name servers and brokers. Default: any certificate
+    /// is accepted, as in the Java client. The connection is then encrypted, but the server is not
+    /// authenticated.
     pub ca_file: Option<PathBuf>,
 }
 
-/// How to reach RocketMQ, and as whom.
+/// Connection settings of a consumer or producer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RocketMqConfig {
-    /// Name servers, `host:port`, several separated by `;`.
+    /// Name servers as `host:port`, joined by `;`.
     pub namesrv: String,
-    /// The topic.
+    /// Topic.
     pub topic: String,
-    /// Consumer group, or producer group.
+    /// Consumer group or producer group.
     pub group: String,
-    /// What this client is called in the broker's lists, with a number behind it; empty: `taskcenter`.
+    /// Prefix of the client name in the lists of the broker. The process id and a number follow.
+    /// Default (empty): `taskcenter`.
     pub instance_name: String,
-    /// Access key, where the broker asks for one.
+    /// Access key, for a broker with ACLs. Default: none.
     pub access_key: Option<String>,
-    /// Secret key to the access key.
+    /// Secret key of the access key. Default: none.
     pub secret_key: Option<String>,
-    /// Speak TLS.
+    /// TLS settings. Default: no TLS.
     pub tls: Option<Tls>,
-    /// Longest time for a send to be confirmed.
+    /// Time limit for the confirmation of a send. Default: 3 s.
     pub send_timeout: Duration,
-    /// Messages handled at the same time, at most; each one takes a thread while it is handled.
+    /// Maximum number of messages that are handled at the same time, 1 to 1,000. Each of them
+    /// occupies one thread. Default: 64.
     pub max_in_flight: usize,
-    /// Redeliveries of one message before it goes to the dead-letter queue.
+    /// Maximum number of redeliveries of one message before it goes to the dead-letter queue.
+    /// Default: 16.
     pub max_reconsume_times: i32,
 }
 
 impl RocketMqConfig {
-    /// Without keys and TLS; 16 redeliveries, 64 messages at a time, 3 s for a send.
+    /// Creates settings with the defaults.
     pub fn new(namesrv: impl Into<String>, topic: impl Into<String>, group: impl Into<String>) -> Self {
         Self {
             namesrv: namesrv.into(),
@@ -58,14 +62,14 @@ impl RocketMqConfig {
         }
     }
 
-    /// With an access key and its secret.
+    /// Sets the access key and its secret key.
     #[must_use]
     pub fn keys(mut self, access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
         (self.access_key, self.secret_key) = (Some(access_key.into()), Some(secret_key.into()));
         self
     }
 
-    /// Over TLS.
+    /// Sets TLS.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -75,7 +79,7 @@ impl RocketMqConfig {
     pub(super) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set_namesrv_addr(self.namesrv.as_str().into());
-        // A topic that does not exist yet, or a name server that comes up late, is noticed within this; less is not allowed.
+        // A new topic or name server is noticed within this time; the client allows no shorter one.
         client.set_poll_name_server_interval(10_000);
         client.set_heartbeat_broker_interval(10_000);
         client.set_persist_consumer_offset_interval(1_000);
@@ -89,8 +93,9 @@ impl RocketMqConfig {
         client
     }
 
-    /// Clients of one name share their connections, and with them their failures: each one gets a name of its own.
-    pub(super) fn client_of_its_own(&self) -> ClientConfig {
+    /// Returns a client configuration with a unique name. Clients with the same name share their
+    /// connections, and so their failures.
+    pub(super) fn unique_client(&self) -> ClientConfig {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = if self.instance_name.is_empty() { "taskcenter" } else { &self.instance_name };
         let mut client = self.client();
@@ -109,13 +114,13 @@ impl RocketMqConfig {
 }
 
 impl fmt::Debug for RocketMqConfig {
-    /// Without the keys.
+    /// Omits the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RocketMqConfig")
             .field("namesrv", &self.namesrv)
             .field("topic", &self.topic)
             .field("group", &self.group)
-            .field("keys", &self.access_key.as_ref().map(|_| "(not shown)"))
+            .field("keys", &self.access_key.as_ref().map(|_| "[redacted]"))
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_is_shown() {
+    fn debug_omits_the_keys() {
         let config = RocketMqConfig::new("ns:9876", "topic", "group").keys("canary-access", "canary-secret");
         assert!(!format!("{config:?}").contains("canary"));
     }

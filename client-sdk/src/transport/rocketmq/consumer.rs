@@ -1,4 +1,4 @@
-//! Receives messages.
+//! Consumer of messages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -17,30 +17,34 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::link::Link;
-use super::{EMPTY, Producer, RocketMqConfig, error};
+use super::runtime::RocketMqRuntime;
+use super::{EMPTY, Producer, RocketMqConfig, unavailable};
 use crate::tag::Subscription;
 use crate::transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 
-/// The broker's delay levels in seconds, counted from 1; they are its defaults.
+/// Delay levels of the broker in seconds; the first is level 1. These are the defaults of the
+/// broker.
 const LEVELS_SEC: [u64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
-/// Between two looks at whether the topic can be reached.
-const WATCH: Duration = Duration::from_secs(2);
-/// Looks in vain before RocketMQ counts as having been away: one may be late on a busy machine.
-const AWAY: u32 = 2;
-/// The level that stands for the dead-letter queue.
+/// Time between two checks of the topic.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Consecutive failed checks after which RocketMQ counts as unreachable. One check may time out on
+/// a busy machine.
+const OUTAGE_CHECKS: u32 = 2;
+/// Level of the dead-letter queue.
 const DEAD_LETTER: i32 = -1;
 
-/// Consumes a topic as a member of a group. A new group begins with the oldest message, so that nothing that was published before
-/// its first start is lost to it.
+/// Transport that consumes a topic of RocketMQ as a member of a consumer group.
+///
+/// A new group starts with the oldest message of the topic, so that it gets the messages from
+/// before its first start.
 #[derive(Debug, Clone)]
 pub struct RocketMq {
     config: RocketMqConfig,
 }
 
 impl RocketMq {
-    /// A consumer that is not started; nothing is sent yet.
+    /// Creates the transport. It does not connect before the consumer starts.
     pub fn new(config: RocketMqConfig) -> Self {
         Self { config }
     }
@@ -54,22 +58,22 @@ impl Transport for RocketMq {
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Result<(), TransportError> {
-        let watch = Producer::new(self.config.clone());
+        let monitor = Producer::new(self.config.clone());
         let sessions = TaskTracker::new();
-        let over = shutdown.child_token();
-        // However this ends, its sessions do as well.
-        let _over = over.clone().drop_guard();
+        let stop = shutdown.child_token();
+        // Every return of this function stops the sessions.
+        let _stop = stop.clone().drop_guard();
         let mut result = Ok(());
-        while result.is_ok() && !over.is_cancelled() {
-            let ends = Ends { over: over.clone(), left: CancellationToken::new() };
+        while result.is_ok() && !stop.is_cancelled() {
+            let ends = SessionEnd { stop: stop.clone(), replace: CancellationToken::new() };
             let session = Self::session(self.clone(), subscription.clone(), Arc::clone(&sink), ends.clone());
             let mut session = sessions.spawn(session);
             result = tokio::select! {
-                ended = &mut session => ended.unwrap_or_else(|failed| Err(unusable(&failed))),
-                () = came_back(&watch) => {
-                    tracing::info!(topic = self.config.topic, "RocketMQ is back; the consumer starts again");
-                    // What its handlers have begun goes on beside the next session, for as long as it takes.
-                    ends.left.cancel();
+                ended = &mut session => ended.unwrap_or_else(|failed| Err(transport_error(&failed))),
+                () = wait_for_recovery(&monitor) => {
+                    tracing::info!(topic = self.config.topic, "RocketMQ reachable again; restarting the consumer");
+                    // The running handlers of the old session continue beside the new session.
+                    ends.replace.cancel();
                     Ok(())
                 }
             };
@@ -78,35 +82,36 @@ impl Transport for RocketMq {
         if result.is_ok() {
             sessions.wait().await;
         }
-        watch.shutdown().await;
+        monitor.shutdown().await;
         result
     }
 }
 
-/// How a session can end.
+/// Signals that end a session.
 #[derive(Clone)]
-struct Ends {
-    /// The consumer stops: what is under way is settled with the broker.
-    over: CancellationToken,
-    /// Another session takes its place, and must get all of the topic's queues at once: it leaves the group first.
-    left: CancellationToken,
+struct SessionEnd {
+    /// The consumer stops. The session settles the messages in progress before it leaves the group.
+    stop: CancellationToken,
+    /// A new session replaces this one and needs all queues of the topic immediately. The session
+    /// leaves the group before it settles the messages in progress.
+    replace: CancellationToken,
 }
 
-fn unusable(why: &impl std::fmt::Display) -> TransportError {
+fn transport_error(why: &impl std::fmt::Display) -> TransportError {
     TransportError::new("rocketmq", why.to_string())
 }
 
-/// Returns when the topic could not be reached for a while and can be again. The client notices by itself only up to 30 s later
-/// (see [`Producer`]), and a topic that was created meanwhile later still.
-async fn came_back(watch: &Producer) {
-    let mut turn = tokio::time::interval(WATCH);
-    let mut misses = 0;
+/// Returns when the topic is reachable again after an outage. The client itself notices up to 30 s
+/// later (see [`Producer`]), and a topic that was created during the outage even later.
+async fn wait_for_recovery(monitor: &Producer) {
+    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
+    let mut failures = 0;
     loop {
-        turn.tick().await;
-        match watch.reach().await {
-            Ok(()) if misses >= AWAY => return,
-            Ok(()) => misses = 0,
-            Err(_) => misses += 1,
+        ticks.tick().await;
+        match monitor.check_topic().await {
+            Ok(()) if failures >= OUTAGE_CHECKS => return,
+            Ok(()) => failures = 0,
+            Err(_) => failures += 1,
         }
     }
 }
@@ -118,52 +123,54 @@ async fn shut_down(consumer: &OnceLock<Mutex<DefaultMQPushConsumer>>) {
 }
 
 impl RocketMq {
-    /// Consumes with one client until it ends.
+    /// Consumes with one client until one of the signals.
     async fn session(
         self,
         subscription: Subscription,
         sink: Arc<dyn Deliver>,
-        ends: Ends,
+        ends: SessionEnd,
     ) -> Result<(), TransportError> {
-        let link = Link::open(self.config.max_in_flight).await.map_err(|why| unusable(&why))?;
-        let under_way = TaskTracker::new();
+        let runtime =
+            RocketMqRuntime::start(self.config.max_in_flight).await.map_err(|why| transport_error(&why))?;
+        let in_progress = TaskTracker::new();
         let consumer = Arc::new(OnceLock::new());
         let listener = Listener {
             sink,
             subscription: subscription.clone(),
             handle: Handle::current(),
             consumer: Arc::clone(&consumer),
-            under_way: under_way.clone(),
+            in_progress: in_progress.clone(),
         };
-        let mut push = self.build(&link);
-        let (topic, expression) = (self.config.topic.clone(), expression(&subscription));
-        let started = link.run(async move {
+        let mut push = self.build(&runtime);
+        let (topic, expression) = (self.config.topic.clone(), subscription.to_string());
+        let started = runtime.run(async move {
             push.subscribe(topic, expression).await?;
             push.register_message_listener_concurrently(listener);
             push.start().await.map(|()| push)
         });
-        let push = started.await.map_err(|why| unusable(&why))?.map_err(|why| unusable(&why))?;
+        let push =
+            started.await.map_err(|why| transport_error(&why))?.map_err(|why| transport_error(&why))?;
         let push = consumer.get_or_init(|| Mutex::new(push));
-        let stays = tokio::select! {
-            () = ends.over.cancelled() => true,
-            () = ends.left.cancelled() => false,
+        let stops = tokio::select! {
+            () = ends.stop.cancelled() => true,
+            () = ends.replace.cancelled() => false,
         };
         push.lock().await.suspend().await;
-        under_way.close();
-        if stays {
-            under_way.wait().await;
+        in_progress.close();
+        if stops {
+            in_progress.wait().await;
         }
         let push = Arc::clone(&consumer);
-        let _ = link.run(async move { shut_down(&push).await }).await;
-        under_way.wait().await;
-        link.close().await;
+        let _ = runtime.run(async move { shut_down(&push).await }).await;
+        in_progress.wait().await;
+        runtime.close().await;
         Ok(())
     }
 
-    fn build(&self, link: &Link) -> DefaultMQPushConsumer {
+    fn build(&self, runtime: &RocketMqRuntime) -> DefaultMQPushConsumer {
         let parallel = self.config.max_in_flight as u32;
-        DefaultMQPushConsumer::builder(link.client())
-            .client_config(self.config.client_of_its_own())
+        DefaultMQPushConsumer::builder(runtime.client())
+            .client_config(self.config.unique_client())
             .consumer_group(self.config.group.as_str())
             .consume_from_where(ConsumeFromWhere::ConsumeFromFirstOffset)
             .consume_message_batch_max_size(1)
@@ -176,21 +183,13 @@ impl RocketMq {
     }
 }
 
-/// Blanks in it would be hashed as part of the tags, and match nothing.
-fn expression(subscription: &Subscription) -> String {
-    match subscription {
-        Subscription::All => "*".to_owned(),
-        Subscription::Tags(tags) => tags.iter().map(String::as_str).collect::<Vec<_>>().join("||"),
-    }
-}
-
-/// The client's side of a delivery. It is called on a thread that may block.
+/// Listener of the client. The client calls it on a thread that may block.
 struct Listener {
     sink: Arc<dyn Deliver>,
     subscription: Subscription,
     handle: Handle,
     consumer: Arc<OnceLock<Mutex<DefaultMQPushConsumer>>>,
-    under_way: TaskTracker,
+    in_progress: TaskTracker,
 }
 
 impl MessageListenerConcurrently for Listener {
@@ -199,7 +198,7 @@ impl MessageListenerConcurrently for Listener {
         messages: &[&MessageExt],
         _context: &ConsumeConcurrentlyContext,
     ) -> ClientResult<ConsumeConcurrentlyStatus> {
-        let _under_way = self.under_way.token();
+        let _in_progress = self.in_progress.token();
         for message in messages {
             if !self.handle.block_on(self.deliver(message)) {
                 return Ok(ConsumeConcurrentlyStatus::ReconsumeLater);
@@ -210,10 +209,11 @@ impl MessageListenerConcurrently for Listener {
 }
 
 impl Listener {
-    /// Whether the message is settled. If not, the client sends it back to the broker with the broker's own back-off.
+    /// Delivers a message and returns whether it is settled. Otherwise the client sends it back to
+    /// the broker, with the back-off of the broker.
     async fn deliver(&self, message: &MessageExt) -> bool {
         let delivery = delivery(message);
-        // The broker filters by the tags' hashes, which can collide.
+        // The broker filters by the hash of the tag, and hashes can collide.
         if !self.subscription.matches(&delivery.tag) {
             return true;
         }
@@ -231,13 +231,14 @@ impl Listener {
         let sent: Result<(), ClientError> =
             Box::pin(consumer.lock().await.send_message_back(message.clone(), level, &broker)).await;
         if let Err(why) = &sent {
-            tracing::warn!(why = %error(why), "a message could not be sent back; it comes again with the broker's own pause");
+            tracing::warn!(why = %unavailable(why), "send-back failed; the broker redelivers with its own back-off");
         }
         sent.is_ok()
     }
 }
 
-/// The shortest of the broker's pauses that is not shorter than `after`.
+/// Returns the level of the shortest delay that is at least `after`; the longest level for a longer
+/// one.
 fn level(after: Duration) -> i32 {
     let level = LEVELS_SEC.iter().position(|sec| Duration::from_secs(*sec) >= after);
     level.map_or(LEVELS_SEC.len() as i32, |position| position as i32 + 1)
@@ -248,7 +249,7 @@ fn delivery(message: &MessageExt) -> Delivery {
         message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let property = |name: &str| properties.get(name).cloned().unwrap_or_default();
     Delivery {
-        // The message id changes with each redelivery; this one does not.
+        // The message id of the broker changes with each redelivery; UNIQ_KEY does not.
         message_id: property("UNIQ_KEY"),
         task_id: property("KEYS"),
         tag: property("TAGS"),
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_are_rounded_up_to_a_level() {
+    fn delays_are_rounded_up_to_a_level() {
         let levels = [0, 1, 2, 5, 6, 31, 7_200, 100_000].map(|sec| level(Duration::from_secs(sec)));
         assert_eq!(levels, [1, 1, 2, 2, 3, 5, 18, 18]);
         assert_eq!(level(Duration::from_millis(1_001)), 2);
@@ -274,26 +275,26 @@ mod tests {
     #[test]
     fn a_subscription_is_joined_without_blanks() {
         let tags = Subscription::Tags(["b".to_owned(), "a".to_owned()].into());
-        assert_eq!(expression(&tags), "a||b");
-        assert_eq!(expression(&Subscription::All), "*");
+        assert_eq!(tags.to_string(), "a||b");
+        assert_eq!(Subscription::All.to_string(), "*");
     }
 
-    /// Messages that are known to be interesting, `name=value` a line and the body after an empty one.
+    /// Returns sample messages: lines of `name=value`, an empty line, and the body.
     fn samples() -> Vec<Vec<u8>> {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/it/fuzz/corpus/messages");
         let files = std::fs::read_dir(corpus).unwrap_or_else(|error| panic!("{corpus}: {error}"));
         files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 
-    /// The next number of a row that begins with a seed.
+    /// Returns the next number of the pseudo-random sequence.
     fn next(state: &mut u64) -> usize {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 33) as usize
     }
 
-    /// What the broker sends, whoever published it: every part comes through, and nothing stumbles.
+    /// A message of any publisher becomes a delivery with all its parts.
     #[test]
-    fn whatever_stands_in_a_message_it_becomes_a_delivery() {
+    fn every_message_becomes_a_delivery() {
         const NAMES: [&str; 6] = ["UNIQ_KEY", "KEYS", "TAGS", EMPTY, "TC_RUN_ID", ""];
         let seed = std::env::var("TASKCENTER_TEST_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(crate::random::bits);

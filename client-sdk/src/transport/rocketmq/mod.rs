@@ -1,13 +1,13 @@
-//! Apache RocketMQ: the [`RocketMq`] transport for consumers, and the [`Producer`] that the server sends with.
+//! Apache RocketMQ: [`RocketMq`] is the transport of consumers, and [`Producer`] sends messages.
 //!
-//! A narrow layer over `rocketmq-client-rust` (see `docs/decisions/0002-rocketmq-client.md`), which runs on threads of its own
-//! here: whatever it does, a panic of it is an error and not the end of the process.
+//! This is a thin layer over `rocketmq-client-rust` (see `docs/decisions/0002-rocketmq-client.md`).
+//! The client runs on its own threads, so that its panic is an error and does not end the process.
 
 mod config;
 mod consumer;
 mod lag;
-mod link;
 mod producer;
+mod runtime;
 
 use rocketmq_client_rust::ClientError;
 
@@ -15,34 +15,36 @@ pub use config::{RocketMqConfig, Tls};
 pub use consumer::RocketMq;
 pub use producer::{OutMessage, Producer};
 
-/// What RocketMQ, or the way to it, could not do.
+/// Error of RocketMQ.
 #[derive(Debug, thiserror::Error)]
 pub enum RocketMqError {
-    /// Not reached, or no answer in time: the message may or may not have arrived.
+    /// RocketMQ is unreachable or did not answer in time. The message may have arrived.
     #[error("RocketMQ does not answer: {0}")]
     Unavailable(String),
-    /// It answered, and said no.
+    /// RocketMQ refused the request.
     #[error("RocketMQ refused: {0}")]
     Refused(String),
 }
 
-/// Marks a message whose body is empty: RocketMQ carries no empty body, so a blank stands in for it.
+/// Property of a message with an empty payload. RocketMQ has no empty bodies, so the body is one
+/// blank.
 const EMPTY: &str = "TC_EMPTY";
 
-/// The broker's answers that repeating the request does not change: the message is illegal, or the caller may not send it.
+/// Response codes of the broker that a repetition does not change: illegal message, no permission.
 const REFUSALS: [i32; 2] = [13, 16];
 
-/// What is not a clear "no" counts as not reached, which is the answer that loses nothing. Only the broker's code tells: the
-/// client hides the broker's words, and its own errors say the same of what passes and of what does not.
+/// Classifies an error of the client by the response code of the broker. Every other error counts
+/// as unavailable, so that no message is dropped: the client hides the text of the broker, and its
+/// own errors do not distinguish transient from permanent ones.
 fn client_error(cause: ClientError) -> RocketMqError {
     match cause.broker_response_code() {
         Some(code) if REFUSALS.contains(&code) => {
-            RocketMqError::Refused(format!("the broker's code is {code}"))
+            RocketMqError::Refused(format!("the broker answered with code {code}"))
         }
-        _ => error(cause),
+        _ => unavailable(cause),
     }
 }
 
-fn error(cause: impl std::fmt::Display) -> RocketMqError {
+fn unavailable(cause: impl std::fmt::Display) -> RocketMqError {
     RocketMqError::Unavailable(cause.to_string())
 }

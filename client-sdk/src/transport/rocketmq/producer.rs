@@ -1,4 +1,4 @@
-//! Sends messages.
+//! Producer of messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,123 +11,122 @@ use rocketmq_client_rust::{DefaultMQProducer, SendStatus};
 use rocketmq_model::common::message::message_single::Message;
 use tokio::sync::Mutex;
 
-use super::link::Link;
-use super::{EMPTY, RocketMqConfig, RocketMqError, client_error, error, lag};
+use super::runtime::RocketMqRuntime;
+use super::{EMPTY, RocketMqConfig, RocketMqError, client_error, lag, unavailable};
 
-/// Bytes in one batch, at most; the broker takes 4 MiB.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// Messages in one batch, at most.
-const BATCH: usize = 64;
-/// Batches under way, at most.
-const IN_FLIGHT: usize = 16;
-/// Bytes in one message, at most: the broker's own limit.
-const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
-/// What a message weighs beyond its body and properties.
-const OVERHEAD: usize = 256;
-/// Failures in a row with which a client is given up: fewer than its circuit breaker's five.
-const PATIENCE: u32 = 3;
-/// Queues of a topic that is created.
-const QUEUES: i32 = 8;
-/// The topic whose brokers new topics are created on.
+/// Maximum size of a batch, in bytes. The broker accepts 4 MiB.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// Maximum number of messages in a batch.
+const MAX_BATCH_MESSAGES: usize = 64;
+/// Maximum number of concurrent batches.
+const MAX_IN_FLIGHT: usize = 16;
+/// Maximum size of a message, in bytes: the limit of the broker.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Approximate size of a message without its body and properties.
+const OVERHEAD_BYTES: usize = 256;
+/// Consecutive failures after which a client is replaced, before its circuit breaker opens at 5.
+const MAX_FAILURES: u32 = 3;
+/// Number of queues of a new topic.
+const NEW_TOPIC_QUEUES: i32 = 8;
+/// Topic whose brokers get new topics.
 const TEMPLATE_TOPIC: &str = "TBW102";
 
-/// One message to send.
+/// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutMessage {
-    /// What consumers filter on.
+    /// Tag, which consumers filter by (RocketMQ: TAGS).
     pub tag: String,
-    /// RocketMQ's KEYS.
+    /// Key of the message (RocketMQ: KEYS).
     pub key: String,
-    /// The body, byte for byte. An empty one, which RocketMQ does not carry, is sent as one blank marked by the property `TC_EMPTY`.
+    /// Body, byte for byte. RocketMQ has no empty bodies: an empty body is sent as one blank with
+    /// the property `TC_EMPTY`.
     pub body: Bytes,
-    /// User properties. Names and values must not hold the characters U+0001 and U+0002, which part them on the wire.
+    /// User properties. Names and values must not contain the characters U+0001 and U+0002, which
+    /// are separators on the wire.
     pub properties: Vec<(String, String)>,
 }
 
-/// Sends messages to one topic. Cheap to clone; connects when it is first used, and again by itself.
+/// Sends messages to one topic. Cheap to clone. It connects at the first use, and reconnects
+/// itself.
 #[derive(Clone)]
 pub struct Producer {
     config: Arc<RocketMqConfig>,
-    started: Arc<Mutex<Option<Started>>>,
+    client: Arc<Mutex<Option<Client>>>,
 }
 
+/// A started client.
 #[derive(Clone)]
-struct Started {
-    link: Arc<Link>,
+struct Client {
+    runtime: Arc<RocketMqRuntime>,
     producer: DefaultMQProducer,
-    // In a row.
-    failures: Arc<AtomicU32>,
+    consecutive_failures: Arc<AtomicU32>,
 }
 
 impl Producer {
-    /// A producer; nothing is sent yet.
+    /// Creates a producer. It does not connect before the first use.
     pub fn new(config: RocketMqConfig) -> Self {
-        Self { config: Arc::new(config), started: Arc::default() }
+        Self { config: Arc::new(config), client: Arc::default() }
     }
 
-    async fn started(&self) -> Result<Started, RocketMqError> {
-        let mut slot = self.started.lock().await;
-        if let Some(started) = &*slot {
-            return Ok(started.clone());
+    async fn client(&self) -> Result<Client, RocketMqError> {
+        let mut slot = self.client.lock().await;
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
         }
-        let link = Arc::new(Link::open(4).await?);
-        let mut builder = DefaultMQProducer::builder(link.client())
-            .client_config(self.config.client_of_its_own())
+        let runtime = Arc::new(RocketMqRuntime::start(4).await?);
+        let mut builder = DefaultMQProducer::builder(runtime.client())
+            .client_config(self.config.unique_client())
             .producer_group(self.config.group.as_str())
             .send_msg_timeout(self.config.send_timeout.as_millis() as u32)
-            // Whoever sends decides whether to send again: a failed send may have arrived.
+            // The caller decides about a repetition, because a failed send may have arrived.
             .retry_times_when_send_failed(0);
         if let Some(credentials) = self.config.credentials() {
             builder = builder.rpc_hook(credentials);
         }
         let mut producer = builder.build();
-        let producer =
-            link.run(async move { producer.start().await.map(|()| producer) }).await?.map_err(error)?;
-        Ok(slot.insert(Started { link, producer, failures: Arc::default() }).clone())
+        let start = runtime.run(async move { producer.start().await.map(|()| producer) });
+        let producer = start.await?.map_err(unavailable)?;
+        Ok(slot.insert(Client { runtime, producer, consecutive_failures: Arc::default() }).clone())
     }
 
-    /// Sends messages, in batches and several batches at a time; one answer each, in order. `Ok` only for a message that the broker
-    /// has stored as it is configured to: one that it took without the flush or the replica it is to wait for is not confirmed.
+    /// Sends messages in concurrent batches. Returns one result for each message, in order.
+    ///
+    /// `Ok` means that the broker has stored the message as configured. A message that the broker
+    /// accepted without the configured flush or replica is an error.
     pub async fn send(&self, messages: Vec<OutMessage>) -> Vec<Result<(), RocketMqError>> {
-        let started = match self.started().await {
-            Ok(started) => started,
-            Err(failed) => return messages.iter().map(|_| Err(again(&failed))).collect(),
+        let client = match self.client().await {
+            Ok(client) => client,
+            Err(failed) => return messages.iter().map(|_| Err(copy_of(&failed))).collect(),
         };
-        // Judged one by one: a batch is answered as a whole, and one message must not take its neighbours with it.
-        let judged: Vec<Result<(), RocketMqError>> = messages.iter().map(sendable).collect();
-        let good = messages
-            .into_iter()
-            .zip(&judged)
-            .filter(|(_, judged)| judged.is_ok())
-            .map(|(message, _)| message);
-        let sends = batches(good.collect()).into_iter().map(|batch| self.send_batch(&started, batch));
-        let answers: Vec<Vec<_>> = stream::iter(sends).buffered(IN_FLIGHT).collect().await;
-        let mut answers = answers.into_iter().flatten();
-        let missing = || Err(error("no answer"));
-        judged
-            .into_iter()
-            .map(|judged| judged.and_then(|()| answers.next().unwrap_or_else(missing)))
-            .collect()
+        // A batch has one result for all its messages, so an invalid message must not be part of a
+        // batch.
+        let checks: Vec<Result<(), RocketMqError>> = messages.iter().map(check).collect();
+        let valid =
+            messages.into_iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(message, _)| message);
+        let sends = batches(valid.collect()).into_iter().map(|batch| self.send_batch(&client, batch));
+        let results: Vec<Vec<_>> = stream::iter(sends).buffered(MAX_IN_FLIGHT).collect().await;
+        let mut results = results.into_iter().flatten();
+        let missing = || Err(unavailable("no answer"));
+        checks.into_iter().map(|check| check.and_then(|()| results.next().unwrap_or_else(missing))).collect()
     }
 
-    async fn send_batch(&self, started: &Started, batch: Vec<OutMessage>) -> Vec<Result<(), RocketMqError>> {
+    async fn send_batch(&self, client: &Client, batch: Vec<OutMessage>) -> Vec<Result<(), RocketMqError>> {
         let count = batch.len();
         let messages: Result<Vec<Message>, _> =
             batch.into_iter().map(|message| self.message(message)).collect();
         let sent = match messages {
-            Ok(messages) => self.mended(started, self.send_messages(started, messages).await).await,
+            Ok(messages) => {
+                let sent = self.send_messages(client, messages).await;
+                self.count_failure(client, sent).await
+            }
             Err(refused) => Err(refused),
         };
-        (0..count).map(|_| sent.as_ref().copied().map_err(again)).collect()
+        (0..count).map(|_| sent.as_ref().copied().map_err(copy_of)).collect()
     }
 
-    async fn send_messages(
-        &self,
-        started: &Started,
-        mut messages: Vec<Message>,
-    ) -> Result<(), RocketMqError> {
-        let producer = started.producer.clone();
-        let send = started.link.run(async move {
+    async fn send_messages(&self, client: &Client, mut messages: Vec<Message>) -> Result<(), RocketMqError> {
+        let producer = client.producer.clone();
+        let send = client.runtime.run(async move {
             match (messages.len(), messages.pop()) {
                 (1, Some(message)) => {
                     Box::pin(producer.send(message)).await.map(|sent| sent.map(|sent| sent.send_status))
@@ -138,13 +137,13 @@ impl Producer {
                 }
             }
         });
-        // The client has been seen to take longer than it was told.
-        let patience = self.config.send_timeout + Duration::from_secs(1);
+        // The client can exceed its own time limit.
+        let limit = self.config.send_timeout + Duration::from_secs(1);
         let status =
-            tokio::time::timeout(patience, send).await.map_err(|_| error("no confirmation in time"))??;
+            tokio::time::timeout(limit, send).await.map_err(|_| unavailable("no confirmation in time"))??;
         match status.map_err(client_error)? {
             Some(SendStatus::SendOk) => Ok(()),
-            other => Err(error(format!("the broker took the message without storing it safely: {other:?}"))),
+            other => Err(unavailable(format!("the broker has not stored the message safely: {other:?}"))),
         }
     }
 
@@ -158,134 +157,144 @@ impl Producer {
             .body(body);
         let marks = empty.then(|| (EMPTY.to_owned(), "1".to_owned()));
         for (name, value) in message.properties.into_iter().chain(marks) {
-            builder = builder.raw_property(name, value).map_err(error)?;
+            builder = builder.raw_property(name, value).map_err(unavailable)?;
         }
-        builder.build().map_err(error)
+        builder.build().map_err(unavailable)
     }
 
-    /// Gives a client up that has failed a few times in a row, so that the next call makes a new one: after five it would not even try
-    /// to connect for 30 s, which nothing can change, and a new one is there within a second of the broker. A single failure is no
-    /// reason, for a new client costs memory.
-    async fn mended<T>(&self, used: &Started, answer: Result<T, RocketMqError>) -> Result<T, RocketMqError> {
-        if !matches!(answer, Err(RocketMqError::Unavailable(_))) {
-            used.failures.store(0, Ordering::Relaxed);
-            return answer;
+    /// Counts consecutive failures of a client, and drops the client after [`MAX_FAILURES`], so
+    /// that the next call starts a new one. After five failures a client does not connect for 30 s,
+    /// which cannot be configured; a new client connects within a second. A single failure does not
+    /// drop the client, because a new client costs memory.
+    async fn count_failure<T>(
+        &self,
+        client: &Client,
+        result: Result<T, RocketMqError>,
+    ) -> Result<T, RocketMqError> {
+        if !matches!(result, Err(RocketMqError::Unavailable(_))) {
+            client.consecutive_failures.store(0, Ordering::Relaxed);
+            return result;
         }
-        if used.failures.fetch_add(1, Ordering::Relaxed) + 1 < PATIENCE {
-            return answer;
+        if client.consecutive_failures.fetch_add(1, Ordering::Relaxed) + 1 < MAX_FAILURES {
+            return result;
         }
-        let mut slot = self.started.lock().await;
-        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(&current.link, &used.link)) {
+        let mut slot = self.client.lock().await;
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(&current.runtime, &client.runtime)) {
             slot.take();
-            tokio::spawn(end(used.clone()));
+            tokio::spawn(shut_down(client.clone()));
         }
-        answer
+        result
     }
 
-    /// Asks a name server for the topic's queues, and the broker of one of them for its offset. A topic that does not exist is
-    /// created, where the broker lets clients do that.
+    /// Checks that RocketMQ is reachable: asks a name server for the queues of the topic, and the
+    /// broker of one queue for its offset. Creates a missing topic if the broker allows it.
     ///
     /// # Errors
-    /// When one of them does not answer, or the topic cannot be created.
+    /// [`RocketMqError`] if the name server or the broker does not answer, or the topic cannot be
+    /// created.
     pub async fn probe(&self) -> Result<(), RocketMqError> {
-        let Err(failed) = self.reach().await else { return Ok(()) };
-        let Started { link, mut producer, .. } = self.started().await?;
+        let Err(failed) = self.check_topic().await else { return Ok(()) };
+        let Client { runtime, mut producer, .. } = self.client().await?;
         let topic = self.config.topic.clone();
-        let create = link.run(async move {
-            producer.create_topic(TEMPLATE_TOPIC, &topic, QUEUES, HashMap::new()).await.map_err(client_error)
+        let create = runtime.run(async move {
+            let created = producer.create_topic(TEMPLATE_TOPIC, &topic, NEW_TOPIC_QUEUES, HashMap::new());
+            created.await.map_err(client_error)
         });
-        // What cannot be created was not just missing: the first error says more.
+        // If the topic cannot be created, the first error is the better explanation.
         if !matches!(tokio::time::timeout(self.config.send_timeout, create).await, Ok(Ok(Ok(())))) {
             return Err(failed);
         }
-        self.reach().await
+        self.check_topic().await
     }
 
-    /// [`probe`](Self::probe) without creating anything.
+    /// Like [`probe`](Self::probe), but does not create a topic.
     ///
     /// # Errors
-    /// When name server or broker do not answer, or the topic does not exist.
-    pub async fn reach(&self) -> Result<(), RocketMqError> {
-        let started = self.started().await?;
-        let answer = self.ask(&started).await;
-        self.mended(&started, answer).await
+    /// [`RocketMqError`] if the name server or the broker does not answer, or the topic does not
+    /// exist.
+    pub async fn check_topic(&self) -> Result<(), RocketMqError> {
+        let client = self.client().await?;
+        let result = self.read_offset(&client).await;
+        self.count_failure(&client, result).await
     }
 
-    async fn ask(&self, started: &Started) -> Result<(), RocketMqError> {
-        let mut producer = started.producer.clone();
+    async fn read_offset(&self, client: &Client) -> Result<(), RocketMqError> {
+        let mut producer = client.producer.clone();
         let topic = self.config.topic.clone();
-        let ask = started.link.run(async move {
+        let read = client.runtime.run(async move {
             let queues = producer.fetch_publish_message_queues(&topic).await.map_err(client_error)?;
-            let queue = queues.first().ok_or_else(|| error("the topic has no queue"))?;
+            let queue = queues.first().ok_or_else(|| unavailable("the topic has no queue"))?;
             producer.max_offset(queue).await.map(drop).map_err(client_error)
         });
-        tokio::time::timeout(self.config.send_timeout, ask)
+        tokio::time::timeout(self.config.send_timeout, read)
             .await
-            .map_err(|_| error("no answer in time"))??
+            .map_err(|_| unavailable("no answer in time"))??
     }
 
-    /// Messages of the topic that wait for each consumer group, redeliveries included.
+    /// Returns the lag of each consumer group of the topic: the number of messages that wait,
+    /// including redeliveries.
     ///
     /// # Errors
-    /// When name server or broker do not answer.
+    /// [`RocketMqError`] if the name server or the broker does not answer.
     pub async fn lag(&self) -> Result<Vec<(String, u64)>, RocketMqError> {
-        let started = self.started().await?;
-        lag::by_group(&started.link, Arc::clone(&self.config)).await
+        let client = self.client().await?;
+        lag::by_group(&client.runtime, Arc::clone(&self.config)).await
     }
 
-    /// Ends it in order. It can be used again.
+    /// Disconnects in order. A later call connects again.
     pub async fn shutdown(&self) {
-        if let Some(started) = self.started.lock().await.take() {
-            end(started).await;
+        if let Some(client) = self.client.lock().await.take() {
+            shut_down(client).await;
         }
     }
 }
 
-async fn end(Started { link, mut producer, .. }: Started) {
-    let _ = link.run(async move { producer.shutdown().await }).await;
-    link.close().await;
+async fn shut_down(Client { runtime, mut producer, .. }: Client) {
+    let _ = runtime.run(async move { producer.shutdown().await }).await;
+    runtime.close().await;
 }
 
-/// The same error for another message of the batch.
-fn again(failed: &RocketMqError) -> RocketMqError {
+/// Copies the error of a batch for one of its messages.
+fn copy_of(failed: &RocketMqError) -> RocketMqError {
     match failed {
         RocketMqError::Unavailable(why) => RocketMqError::Unavailable(why.clone()),
         RocketMqError::Refused(why) => RocketMqError::Refused(why.clone()),
     }
 }
 
-/// Whether RocketMQ would take the message. What it never will is refused here: the client answers it with the same error as a
-/// topic without a route, which passes.
-fn sendable(message: &OutMessage) -> Result<(), RocketMqError> {
+/// Refuses a message that RocketMQ never accepts. The client would return the same error as for a
+/// topic without a route, which is transient.
+fn check(message: &OutMessage) -> Result<(), RocketMqError> {
     let refused = |why: String| Err(RocketMqError::Refused(why));
-    if weight(message) > MESSAGE_BYTES {
-        return refused(format!("the message has over {MESSAGE_BYTES} bytes"));
+    if size(message) > MAX_MESSAGE_BYTES {
+        return refused(format!("the message has more than {MAX_MESSAGE_BYTES} bytes"));
     }
-    let parts = |text: &str| text.contains(['\u{1}', '\u{2}']);
-    match message.properties.iter().find(|(name, value)| parts(name) || parts(value)) {
-        Some((name, _)) => refused(format!("the property {name:?} holds a separator of the wire")),
+    let has_separator = |text: &str| text.contains(['\u{1}', '\u{2}']);
+    match message.properties.iter().find(|(name, value)| has_separator(name) || has_separator(value)) {
+        Some((name, _)) => refused(format!("the property {name:?} contains the character U+0001 or U+0002")),
         None => Ok(()),
     }
 }
 
-fn weight(message: &OutMessage) -> usize {
+fn size(message: &OutMessage) -> usize {
     let properties: usize = message.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    message.body.len() + message.tag.len() + message.key.len() + properties + OVERHEAD
+    message.body.len() + message.tag.len() + message.key.len() + properties + OVERHEAD_BYTES
 }
 
-/// Cuts the messages into batches, in order. One that is too heavy for any batch stands alone.
+/// Splits the messages into batches, in order. A message above the size of a batch is a batch of
+/// its own.
 fn batches(messages: Vec<OutMessage>) -> Vec<Vec<OutMessage>> {
     let mut batches: Vec<Vec<OutMessage>> = Vec::new();
     let mut bytes = 0;
     for message in messages {
-        let weight = weight(&message);
+        let size = size(&message);
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH && bytes + weight <= BATCH_BYTES => {
-                bytes += weight;
+            Some(batch) if batch.len() < MAX_BATCH_MESSAGES && bytes + size <= MAX_BATCH_BYTES => {
+                bytes += size;
                 batch.push(message);
             }
             _ => {
-                bytes = weight;
+                bytes = size;
                 batches.push(vec![message]);
             }
         }
@@ -306,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_bounded_by_count_and_by_bytes() {
+    fn batches_are_limited_by_count_and_bytes() {
         assert_eq!(sizes(vec![of(10); 130]), [64, 64, 2]);
         assert_eq!(sizes(vec![of(400_000); 5]), [2, 2, 1]);
         assert_eq!(sizes(vec![of(1), of(3_000_000), of(1)]), [1, 1, 1]);

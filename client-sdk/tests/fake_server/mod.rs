@@ -1,6 +1,8 @@
-//! A server's queues in memory, with their real rules: attempts, tokens, leases that run out, repeated outcomes.
+//! Fake server: queues in memory with the rules of the real ones (attempts, tokens, leases that
+//! expire, repeated outcomes).
 //!
-//! [`Board`] is asked directly, where time is paused, or by [`Node`] over HTTP.
+//! A test with paused time calls [`FakeQueues`] directly; other tests use [`FakeServer`], which
+//! serves it over HTTP.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +34,7 @@ use tokio::time::{Instant, timeout};
 const MAX_ATTEMPTS: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(10);
 
-/// A run and what has been said of it.
+/// A run with its outcome reports.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub tag: String,
@@ -44,9 +46,9 @@ pub struct Run {
     pub token: String,
     pub worker: String,
     pub result: Option<Value>,
-    /// What was reported and changed something, in order.
-    pub told: Vec<OutcomeReport>,
-    /// When its lease or its pause runs out.
+    /// Outcome reports that changed the run, in order.
+    pub reports: Vec<OutcomeReport>,
+    /// End of the lease or of the retry pause.
     until: Instant,
 }
 
@@ -60,44 +62,44 @@ struct Inner {
     faults: Faults,
 }
 
-/// What is wrong with the server.
+/// Injected faults.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Every call is answered 503.
+    /// Every call gets 503.
     pub down: bool,
-    /// Settlements alone are answered 503.
-    pub no_settling: bool,
-    /// Leases are answered at once, whatever is asked.
-    pub hasty: bool,
-    /// So many settlements are carried out and their answers lost.
+    /// Only settlements get 503.
+    pub settle_down: bool,
+    /// Lease requests are answered immediately, without the requested wait.
+    pub no_wait: bool,
+    /// Number of settlements that are executed, but whose answer is lost.
     pub lost_settlements: usize,
-    /// A settlement with this message in it is refused as a whole.
-    pub poison: Option<String>,
-    /// So many runs more than asked are leased.
-    pub excess: u32,
+    /// A settlement that contains this message is refused as a whole.
+    pub refused_message: Option<String>,
+    /// Number of runs that are leased in addition to the requested limit.
+    pub extra_runs: u32,
 }
 
-/// The queues.
+/// The queues of the fake server.
 #[derive(Clone, Default)]
-pub struct Board(Arc<(Mutex<Inner>, Notify)>);
+pub struct FakeQueues(Arc<(Mutex<Inner>, Notify)>);
 
-#[allow(clippy::disallowed_methods, reason = "the clock of the test's server")]
+#[allow(clippy::disallowed_methods, reason = "the clock of the fake server")]
 fn now() -> Instant {
     Instant::now()
 }
 
-impl Board {
+impl FakeQueues {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.0.lock().unwrap()
     }
 
-    /// Makes a run ready in the queue with its tag's name.
-    pub fn put(&self, id: &str, tag: &str, data: &str) {
-        self.put_in(tag, id, tag, data);
+    /// Adds a ready run to the queue with the name of its tag.
+    pub fn add(&self, id: &str, tag: &str, data: &str) {
+        self.add_to(tag, id, tag, data);
     }
 
-    /// Makes a run ready in a queue.
-    pub fn put_in(&self, queue: &str, id: &str, tag: &str, data: &str) {
+    /// Adds a ready run to a queue.
+    pub fn add_to(&self, queue: &str, id: &str, tag: &str, data: &str) {
         let run = Run {
             tag: tag.into(),
             queue: queue.into(),
@@ -108,7 +110,7 @@ impl Board {
             token: String::new(),
             worker: String::new(),
             result: None,
-            told: Vec::new(),
+            reports: Vec::new(),
             until: now(),
         };
         self.inner().runs.insert(id.into(), run);
@@ -127,22 +129,22 @@ impl Board {
         change(&mut self.inner().faults);
     }
 
-    /// The leases asked for.
+    /// Returns all lease requests.
     pub fn leases(&self) -> Vec<LeaseRequest> {
         self.inner().leases.clone()
     }
 
-    /// How many runs each renewal named.
+    /// Returns the number of runs of each renewal.
     pub fn renewals(&self) -> Vec<usize> {
         self.inner().renewals.clone()
     }
 
-    /// How many runs each settlement named.
+    /// Returns the number of runs of each settlement.
     pub fn settlements(&self) -> Vec<usize> {
         self.inner().settlements.clone()
     }
 
-    fn usable(&self) -> Result<(), CallError> {
+    fn check_up(&self) -> Result<(), CallError> {
         if self.inner().faults.down { Err(unavailable()) } else { Ok(()) }
     }
 }
@@ -152,32 +154,32 @@ fn unavailable() -> CallError {
 }
 
 impl Inner {
-    fn take(&mut self, request: &LeaseRequest) -> Vec<LeasedRun> {
-        let limit = (request.limit + self.faults.excess) as usize;
-        let mut taken = Vec::new();
+    fn lease(&mut self, request: &LeaseRequest) -> Vec<LeasedRun> {
+        let limit = (request.limit + self.faults.extra_runs) as usize;
+        let mut leased = Vec::new();
         for (id, run) in &mut self.runs {
-            run.look_after();
-            let wanted = request.queues.contains(&run.queue)
+            run.apply_time();
+            let requested = request.queues.contains(&run.queue)
                 || (request.queues == [EVERY_QUEUE] && run.queue == run.tag);
-            if run.state == "ready" && wanted && taken.len() < limit {
+            if run.state == "ready" && requested && leased.len() < limit {
                 self.tokens += 1;
-                taken.push(run.lease(id, format!("token-{}", self.tokens), request));
+                leased.push(run.lease(id, format!("token-{}", self.tokens), request));
             }
         }
-        taken
+        leased
     }
 
     fn settle(&mut self, settlement: &Settlement) -> RunAnswer {
         let report = &settlement.report;
         let Some(run) = self.runs.get_mut(&settlement.run_id) else { return answer(&settlement.run_id, 404) };
-        run.look_after();
+        run.apply_time();
         if (run.attempt, run.token.as_str()) != (report.attempt, report.token.as_str()) {
             return answer(&settlement.run_id, 409);
         }
-        let same = |told: &OutcomeReport| told.token == report.token && told.outcome == report.outcome;
+        let same = |last: &OutcomeReport| last.token == report.token && last.outcome == report.outcome;
         if run.state == "leased" {
             run.settle(report);
-        } else if !run.told.last().is_some_and(same) {
+        } else if !run.reports.last().is_some_and(same) {
             return answer(&settlement.run_id, 409);
         }
         RunAnswer { state: Some(run.state.into()), ..answer(&settlement.run_id, 200) }
@@ -185,8 +187,8 @@ impl Inner {
 }
 
 impl Run {
-    /// What happens by itself as time goes by.
-    fn look_after(&mut self) {
+    /// Applies the end of the lease or of the retry pause.
+    fn apply_time(&mut self) {
         if self.until > now() {
             return;
         }
@@ -223,7 +225,7 @@ impl Run {
     }
 
     fn settle(&mut self, report: &OutcomeReport) {
-        self.told.push(report.clone());
+        self.reports.push(report.clone());
         self.state = match report.outcome {
             ReportedOutcome::Succeeded => "succeeded",
             ReportedOutcome::Failed => {
@@ -243,58 +245,63 @@ impl Run {
 }
 
 fn answer(run_id: &str, status: u16) -> RunAnswer {
-    let problem =
-        (status != 200).then(|| Problem { status, detail: "not yours".into(), ..Problem::default() });
+    let problem = (status != 200).then(|| Problem {
+        status,
+        detail: "the attempt is stale".into(),
+        ..Problem::default()
+    });
     RunAnswer { run_id: run_id.into(), status, state: None, lease_until: None, problem }
 }
 
 #[async_trait]
-impl WorkerApi for Board {
+impl WorkerApi for FakeQueues {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
         self.inner().leases.push(request.clone());
-        self.usable()?;
-        let look = async {
+        self.check_up()?;
+        let first_runs = async {
             loop {
-                let put = self.0.1.notified();
-                let runs = self.inner().take(&request);
-                if !runs.is_empty() || self.inner().faults.hasty {
+                let added = self.0.1.notified();
+                let runs = self.inner().lease(&request);
+                if !runs.is_empty() || self.inner().faults.no_wait {
                     return runs;
                 }
-                // What comes by itself, a pause that ends say, is looked for now and then.
-                let _ = timeout(BACKOFF, put).await;
+                // The end of a lease or pause sends no notification, so the loop also polls.
+                let _ = timeout(BACKOFF, added).await;
             }
         };
-        let runs = timeout(Duration::from_millis(request.wait_ms), look).await.unwrap_or_default();
+        let runs = timeout(Duration::from_millis(request.wait_ms), first_runs).await.unwrap_or_default();
         Ok(LeasedRuns { runs })
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<RunAnswers, CallError> {
-        self.usable()?;
+        self.check_up()?;
         let mut inner = self.inner();
         if !request.runs.is_empty() {
             inner.renewals.push(request.runs.len());
         }
         let until = now() + Duration::from_millis(request.lease_ms);
-        let results = request.runs.iter().map(|held| {
-            let Some(run) = inner.runs.get_mut(&held.run_id) else { return answer(&held.run_id, 404) };
-            run.look_after();
-            if run.state != "leased" || run.token != held.token {
-                return answer(&held.run_id, 409);
+        let results = request.runs.iter().map(|leased| {
+            let Some(run) = inner.runs.get_mut(&leased.run_id) else { return answer(&leased.run_id, 404) };
+            run.apply_time();
+            if run.state != "leased" || run.token != leased.token {
+                return answer(&leased.run_id, 409);
             }
             run.until = until;
-            answer(&held.run_id, 200)
+            answer(&leased.run_id, 200)
         });
         Ok(RunAnswers { results: results.collect() })
     }
 
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
-        self.usable()?;
+        self.check_up()?;
         let mut inner = self.inner();
-        if inner.faults.no_settling {
+        if inner.faults.settle_down {
             return Err(unavailable());
         }
-        let poison = inner.faults.poison.clone();
-        if poison.is_some() && request.outcomes.iter().any(|outcome| outcome.report.message == poison) {
+        let refused_message = inner.faults.refused_message.clone();
+        if refused_message.is_some()
+            && request.outcomes.iter().any(|outcome| outcome.report.message == refused_message)
+        {
             return Err(CallError::Refused("400".into()));
         }
         inner.settlements.push(request.outcomes.len());
@@ -307,62 +314,63 @@ impl WorkerApi for Board {
     }
 }
 
-/// A server of the board, on threads of its own, so that it can be killed with all its connections.
-pub struct Node {
+/// HTTP server of a [`FakeQueues`], on its own threads, so that a drop ends it with all its
+/// connections.
+pub struct FakeServer {
     pub address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
-impl Node {
-    /// An address that nobody listens at.
-    pub async fn nowhere() -> SocketAddr {
+impl FakeServer {
+    /// Returns an address without a listener.
+    pub async fn unused_address() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }
 
-    pub async fn start(board: &Board) -> Self {
-        Self::start_at(Self::nowhere().await, board).await
+    pub async fn start(queues: &FakeQueues) -> Self {
+        Self::start_at(Self::unused_address().await, queues).await
     }
 
-    pub async fn start_at(address: SocketAddr, board: &Board) -> Self {
+    pub async fn start_at(address: SocketAddr, queues: &FakeQueues) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let router = Router::new()
             .route("/v1/runs/lease", post(lease))
             .route("/v1/runs/renew", post(renew))
             .route("/v1/runs/settle", post(settle))
-            .with_state(board.clone());
+            .with_state(queues.clone());
         let serving = runtime.spawn(async move { TcpListener::bind(address).await });
         let listener = serving.await.unwrap().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { address, runtime: Some(runtime) }
     }
 
-    /// What a consumer connects to.
+    /// Returns the connection string of the server.
     pub fn url(&self, parameters: &str) -> String {
         format!("http://{}?{parameters}", self.address)
     }
 }
 
-impl Drop for Node {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
 }
 
-async fn lease(State(board): State<Board>, Json(request): Json<LeaseRequest>) -> Response {
-    respond(WorkerApi::lease(&board, request).await)
+async fn lease(State(queues): State<FakeQueues>, Json(request): Json<LeaseRequest>) -> Response {
+    respond(WorkerApi::lease(&queues, request).await)
 }
 
-async fn renew(State(board): State<Board>, Json(request): Json<RenewRequest>) -> Response {
-    respond(WorkerApi::renew(&board, request).await)
+async fn renew(State(queues): State<FakeQueues>, Json(request): Json<RenewRequest>) -> Response {
+    respond(WorkerApi::renew(&queues, request).await)
 }
 
-async fn settle(State(board): State<Board>, Json(request): Json<SettleRequest>) -> Response {
-    respond(WorkerApi::settle(&board, request).await)
+async fn settle(State(queues): State<FakeQueues>, Json(request): Json<SettleRequest>) -> Response {
+    respond(WorkerApi::settle(&queues, request).await)
 }
 
 fn respond(answer: Result<impl Serialize, CallError>) -> Response {
-    let problem = |status: u16| Problem { status, code: "trouble".into(), ..Problem::default() };
+    let problem = |status: u16| Problem { status, code: "injected_fault".into(), ..Problem::default() };
     match answer {
         Ok(answer) => Json(answer).into_response(),
         Err(CallError::Refused(_)) => (StatusCode::BAD_REQUEST, Json(problem(400))).into_response(),
@@ -373,7 +381,7 @@ fn respond(answer: Result<impl Serialize, CallError>) -> Response {
     }
 }
 
-/// An answer whose connection ends before it does.
+/// Returns an answer whose connection ends before its body.
 fn lost() -> Response {
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(io::Error::other("lost")) });
     Body::from_stream(broken).into_response()
