@@ -101,7 +101,7 @@ fn describe_errors(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         if status == "default" || status.starts_with(['4', '5']) {
             let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            response.content.insert(PROBLEM_JSON.to_owned(), problem);
+            response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
         }
     }
 }
