@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// A run: one due moment of a task, from its fire to its end.
 ///
-/// The attempt token is not part of it, because whoever has the token can report an outcome.
+/// The attempt token is not part of it, because a caller with the token can report an
+/// outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunResource {
@@ -43,10 +44,9 @@ pub struct RunResource {
     pub ended_at: Option<Timestamp>,
     /// Result that the handler reported, if any.
     pub result: Option<serde_json::Value>,
-    /// Last skipped moment, if the run stands for several skipped moments; `scheduled_at` is the
-    /// first.
+    /// Last skipped moment, if the run covers several skipped moments; `scheduled_at` is the first.
     pub skipped_to: Option<Timestamp>,
-    /// Number of skipped moments, if the run stands for several.
+    /// Number of skipped moments, if the run covers several.
     pub skipped_count: Option<u64>,
 }
 

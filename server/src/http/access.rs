@@ -1,7 +1,7 @@
-//! Access: what each route requires, and who sends a request.
+//! Access control: the access that each route requires, and the admission of requests.
 //!
-//! The check runs before every handler, also before those of legacy APIs. A route that the table does not
-//! name requires `task:write` without limits.
+//! The middleware runs before every handler, including those of the legacy APIs. A route without an
+//! entry in the table requires an unlimited token with the scope `task:write`.
 
 use std::net::IpAddr;
 
@@ -15,88 +15,88 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 
 use super::Context;
 use super::error::ApiError;
-use super::extensions::{CallerId, Peer, RequestId};
+use super::request_info::{CallerId, Peer, RequestId};
 use crate::core::Moment;
 use crate::core::access::Scope;
 use crate::engine::service::{Caller, Denied, Origin, Service};
 
-use Need::{Limited, Nothing, Whole};
+use Access::{AnyToken, Public, UnlimitedToken};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
 
-/// What a route requires.
+/// Access that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// Nothing: every caller may use the route.
-    Nothing,
-    /// This scope. The commands apply the caller's limits.
-    Limited(Scope),
-    /// This scope and a caller without limits, because the effect or the answer of the route cannot be
-    /// divided by tag.
-    Whole(Scope),
+enum Access {
+    /// No token.
+    Public,
+    /// A token with this scope, limited to tags or not. The commands apply the limits.
+    AnyToken(Scope),
+    /// A token with this scope that is not limited to tags, because the route is not about single
+    /// tags.
+    UnlimitedToken(Scope),
 }
 
-/// What each route requires.
-const NEEDS: &[(&str, &str, Need)] = &[
-    ("GET", "/livez", Nothing),
-    ("GET", "/readyz", Nothing),
-    ("GET", "/metrics", Whole(TaskRead)),
-    ("GET", "/docs", Limited(TaskRead)),
-    ("GET", "/docs/", Limited(TaskRead)),
-    ("GET", "/docs/{*file}", Limited(TaskRead)),
-    ("GET", "/v1/openapi.json", Limited(TaskRead)),
-    ("POST", "/v1/tasks", Limited(TaskWrite)),
-    ("GET", "/v1/tasks", Limited(TaskRead)),
-    ("GET", "/v1/tasks/{task_id}", Limited(TaskRead)),
-    ("PATCH", "/v1/tasks/{task_id}", Limited(TaskWrite)),
-    ("DELETE", "/v1/tasks/{task_id}", Limited(TaskWrite)),
-    ("POST", "/v1/tasks/{task_id}/pause", Limited(TaskWrite)),
-    ("POST", "/v1/tasks/{task_id}/resume", Limited(TaskWrite)),
-    ("POST", "/v1/tasks/{task_id}/cancel", Limited(TaskWrite)),
-    ("POST", "/v1/tasks/{task_id}/trigger", Limited(TaskWrite)),
-    ("GET", "/v1/runs", Limited(TaskRead)),
-    ("GET", "/v1/runs/{run_id}", Limited(TaskRead)),
-    ("POST", "/v1/runs/{run_id}/retry", Limited(TaskWrite)),
-    ("POST", "/v1/runs/{run_id}/cancel", Limited(TaskWrite)),
-    ("POST", "/v1/runs/{run_id}/confirm", Limited(TaskWrite)),
-    ("POST", "/v1/runs/{run_id}/report", Limited(RunPull)),
-    ("POST", "/v1/runs/lease", Limited(RunPull)),
-    ("POST", "/v1/runs/renew", Limited(RunPull)),
-    ("POST", "/v1/runs/settle", Limited(RunPull)),
-    ("GET", "/v1/queues", Limited(TaskRead)),
-    ("GET", "/v1/queues/{queue}", Limited(TaskRead)),
-    ("GET", "/v1/stat", Limited(TaskRead)),
-    ("GET", "/v1/schedule/next", Limited(TaskRead)),
-    ("POST", "/v1/services", Whole(Admin)),
-    ("GET", "/v1/services", Whole(TaskRead)),
-    ("GET", "/v1/services/{name}", Whole(TaskRead)),
-    ("DELETE", "/v1/services/{name}", Whole(Admin)),
-    ("POST", "/v1/users", Whole(Admin)),
-    ("GET", "/v1/users", Whole(Admin)),
-    ("DELETE", "/v1/users/{name}", Whole(Admin)),
-    ("POST", "/v1/tokens", Whole(Admin)),
-    ("GET", "/v1/tokens", Whole(Admin)),
-    ("DELETE", "/v1/tokens/{token_id}", Whole(Admin)),
-    ("POST", "/v1/api/task", Limited(TaskWrite)),
-    ("POST", "/v1/api/delete-task", Limited(TaskWrite)),
-    ("POST", "/v1/api/delete-task-by-name", Limited(TaskWrite)),
-    ("GET", "/v1/api/query-task-by-id", Limited(TaskRead)),
-    ("GET", "/v1/api/query-task-by-name", Limited(TaskRead)),
-    ("GET", "/v1/api/task/stat", Limited(TaskRead)),
-    ("POST", "/api/v1/task", Limited(TaskWrite)),
-    ("POST", "/api/v1/delete-task", Limited(TaskWrite)),
-    ("POST", "/api/v1/delete-task-by-name", Limited(TaskWrite)),
-    ("GET", "/api/v1/query-task-by-id", Limited(TaskRead)),
-    ("GET", "/api/v1/query-task-by-name", Limited(TaskRead)),
-    ("GET", "/api/v1/task/stat", Limited(TaskRead)),
+/// Required access of all routes: method, path, access.
+const ROUTES: &[(&str, &str, Access)] = &[
+    ("GET", "/livez", Public),
+    ("GET", "/readyz", Public),
+    ("GET", "/metrics", UnlimitedToken(TaskRead)),
+    ("GET", "/docs", AnyToken(TaskRead)),
+    ("GET", "/docs/", AnyToken(TaskRead)),
+    ("GET", "/docs/{*file}", AnyToken(TaskRead)),
+    ("GET", "/v1/openapi.json", AnyToken(TaskRead)),
+    ("POST", "/v1/tasks", AnyToken(TaskWrite)),
+    ("GET", "/v1/tasks", AnyToken(TaskRead)),
+    ("GET", "/v1/tasks/{task_id}", AnyToken(TaskRead)),
+    ("PATCH", "/v1/tasks/{task_id}", AnyToken(TaskWrite)),
+    ("DELETE", "/v1/tasks/{task_id}", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/{task_id}/pause", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/{task_id}/resume", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/{task_id}/cancel", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/{task_id}/trigger", AnyToken(TaskWrite)),
+    ("GET", "/v1/runs", AnyToken(TaskRead)),
+    ("GET", "/v1/runs/{run_id}", AnyToken(TaskRead)),
+    ("POST", "/v1/runs/{run_id}/retry", AnyToken(TaskWrite)),
+    ("POST", "/v1/runs/{run_id}/cancel", AnyToken(TaskWrite)),
+    ("POST", "/v1/runs/{run_id}/confirm", AnyToken(TaskWrite)),
+    ("POST", "/v1/runs/{run_id}/report", AnyToken(RunPull)),
+    ("POST", "/v1/runs/lease", AnyToken(RunPull)),
+    ("POST", "/v1/runs/renew", AnyToken(RunPull)),
+    ("POST", "/v1/runs/settle", AnyToken(RunPull)),
+    ("GET", "/v1/queues", AnyToken(TaskRead)),
+    ("GET", "/v1/queues/{queue}", AnyToken(TaskRead)),
+    ("GET", "/v1/stat", AnyToken(TaskRead)),
+    ("GET", "/v1/schedule/next", AnyToken(TaskRead)),
+    ("POST", "/v1/services", UnlimitedToken(Admin)),
+    ("GET", "/v1/services", UnlimitedToken(TaskRead)),
+    ("GET", "/v1/services/{name}", UnlimitedToken(TaskRead)),
+    ("DELETE", "/v1/services/{name}", UnlimitedToken(Admin)),
+    ("POST", "/v1/users", UnlimitedToken(Admin)),
+    ("GET", "/v1/users", UnlimitedToken(Admin)),
+    ("DELETE", "/v1/users/{name}", UnlimitedToken(Admin)),
+    ("POST", "/v1/tokens", UnlimitedToken(Admin)),
+    ("GET", "/v1/tokens", UnlimitedToken(Admin)),
+    ("DELETE", "/v1/tokens/{token_id}", UnlimitedToken(Admin)),
+    ("POST", "/v1/api/task", AnyToken(TaskWrite)),
+    ("POST", "/v1/api/delete-task", AnyToken(TaskWrite)),
+    ("POST", "/v1/api/delete-task-by-name", AnyToken(TaskWrite)),
+    ("GET", "/v1/api/query-task-by-id", AnyToken(TaskRead)),
+    ("GET", "/v1/api/query-task-by-name", AnyToken(TaskRead)),
+    ("GET", "/v1/api/task/stat", AnyToken(TaskRead)),
+    ("POST", "/api/v1/task", AnyToken(TaskWrite)),
+    ("POST", "/api/v1/delete-task", AnyToken(TaskWrite)),
+    ("POST", "/api/v1/delete-task-by-name", AnyToken(TaskWrite)),
+    ("GET", "/api/v1/query-task-by-id", AnyToken(TaskRead)),
+    ("GET", "/api/v1/query-task-by-name", AnyToken(TaskRead)),
+    ("GET", "/api/v1/task/stat", AnyToken(TaskRead)),
 ];
 
-fn need(method: &Method, route: &str) -> Need {
+fn required_access(method: &Method, route: &str) -> Access {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    let row = NEEDS.iter().find(|(of, path, _)| (*of, *path) == (method, route));
-    row.map_or(Whole(TaskWrite), |(_, _, need)| *need)
+    let row = ROUTES.iter().find(|(of, path, _)| (*of, *path) == (method, route));
+    row.map_or(UnlimitedToken(TaskWrite), |(_, _, access)| *access)
 }
 
-/// Headers that reverse proxies add when they forward a request.
+/// Headers that reverse proxies add to forwarded requests.
 const FORWARDED: [HeaderName; 4] = [
     header::FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
@@ -104,12 +104,12 @@ const FORWARDED: [HeaderName; 4] = [
     header::VIA,
 ];
 
-/// Routes of the claim board, whose page may be on another host. They accept browsers of a trusted network
-/// with any page. They accept a browser on this machine with a page of this server only.
-const FOR_ANY_PAGE: [&str; 2] = ["/rget/task", "/rpost/task"];
+/// Routes of the TaskDash page, which may be served by another host. A browser in a trusted network
+/// may call them from any page. A browser on this machine may not, because no setting allows that.
+const CROSS_ORIGIN_ROUTES: [&str; 2] = ["/rget/task", "/rpost/task"];
 
-/// The commands without a caller: admits requests and reads the clock. Handlers cannot get commands from
-/// it; they take a [`Service`] that is bound to the request's caller.
+/// Commands without a caller, to admit requests and read the clock. A handler cannot get commands
+/// from it; a handler takes a [`Service`] that is bound to the caller of the request.
 #[derive(Clone)]
 pub struct Gate(Service);
 
@@ -123,7 +123,7 @@ impl Gate {
     }
 }
 
-/// The commands with the rights of the request's caller.
+/// Extracts the commands with the rights of the caller of the request.
 impl<S: Send + Sync> FromRequestParts<S> for Service {
     type Rejection = ApiError;
 
@@ -136,7 +136,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
 /// Admits a request and binds the commands to its caller, or refuses the request.
 pub async fn admit(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let admission = AdmissionRequest::of(&request);
-    match admission.admit(&context.gate).await {
+    match admission.decide(&context.gate).await {
         Ok(caller) => {
             let caller_id = CallerId(caller.id.clone());
             request.extensions_mut().insert(context.gate.0.for_caller(caller));
@@ -153,13 +153,13 @@ pub async fn admit(State(context): State<Context>, mut request: Request, next: N
     }
 }
 
-/// The parts of a request that decide on its admission.
+/// Values of a request that decide about its admission.
 struct AdmissionRequest {
-    need: Need,
-    /// The address of the caller, if the request comes directly from it.
-    address: Option<IpAddr>,
-    /// The address of a browser that shows any page, on a route that allows this.
-    browser: Option<IpAddr>,
+    access: Access,
+    /// Address of the caller, unless another party may be behind it.
+    caller: Option<IpAddr>,
+    /// Address of a direct caller of a route that any page may call.
+    cross_origin_caller: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
 }
@@ -168,50 +168,51 @@ impl AdmissionRequest {
     fn of(request: &Request) -> Self {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self {
-            need: need(request.method(), route),
-            address: caller_address(request),
-            browser: direct_peer(request).filter(|_| FOR_ANY_PAGE.contains(&route)),
-            token: bearer(request.headers()).map(|token| token.map(str::to_owned)),
+            access: required_access(request.method(), route),
+            caller: caller_address(request),
+            cross_origin_caller: direct_address(request).filter(|_| CROSS_ORIGIN_ROUTES.contains(&route)),
+            token: bearer_token(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
         }
     }
 
-    /// Returns the caller, or the caller's id, if known, with the refusal.
-    async fn admit(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
-        if self.need == Nothing {
+    /// Returns the caller. An error has the id of the caller, if known.
+    async fn decide(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
+        if self.access == Public {
             return Ok(Caller::nobody());
         }
         let unknown = |error| (String::new(), error);
         let token = self.token.map_err(unknown)?;
         let service = &gate.0;
         let is_trusted = |address: &IpAddr| service.origin(*address) == Origin::Trusted;
-        let address = self.address.or_else(|| self.browser.filter(is_trusted));
+        let address = self.caller.or_else(|| self.cross_origin_caller.filter(is_trusted));
         let origin = address.map_or(Origin::Elsewhere, |address| service.origin(address));
         let admitted = service.admit(token.as_deref(), origin).await;
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
-        match missing_right(&caller, self.need) {
+        match missing_right(&caller, self.access) {
             Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
             None => Ok(Caller { request_id: self.request_id, ..caller }),
         }
     }
 }
 
-/// Returns the right that the route requires and the caller lacks.
-fn missing_right(caller: &Caller, need: Need) -> Option<&'static str> {
-    match need {
-        Limited(scope) | Whole(scope) if !caller.grant.allows(scope) => Some(match scope {
-            TaskRead => "the scope task:read",
-            TaskWrite => "the scope task:write",
-            RunPull => "the scope run:pull",
-            Admin => "the scope admin",
+/// Returns the kind of token that the caller needs instead of its own. `None`: its rights are
+/// sufficient.
+fn missing_right(caller: &Caller, access: Access) -> Option<&'static str> {
+    match access {
+        AnyToken(scope) | UnlimitedToken(scope) if !caller.grant.allows(scope) => Some(match scope {
+            TaskRead => "a token with the scope task:read",
+            TaskWrite => "a token with the scope task:write",
+            RunPull => "a token with the scope run:pull",
+            Admin => "a token with the scope admin",
         }),
-        Whole(_) if caller.grant.is_limited() => Some("a token that is not limited to tags"),
-        Nothing | Limited(_) | Whole(_) => None,
+        UnlimitedToken(_) if caller.grant.is_limited() => Some("a token that is not limited to tags"),
+        Public | AnyToken(_) | UnlimitedToken(_) => None,
     }
 }
 
-/// Returns the token of a request.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+/// Returns the bearer token of a request.
+fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -219,23 +220,23 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
 }
 
-/// Returns the address of the caller. `None` if the request may come from another caller: through a proxy,
-/// or from a page of another site in a browser.
+/// Returns the address of the caller. `None`: another party may be behind the address, such as a
+/// page of another origin in a browser.
 fn caller_address(request: &Request) -> Option<IpAddr> {
     let headers = request.headers();
     let host = text(headers, &header::HOST).unwrap_or_default();
-    direct_peer(request).filter(|_| !is_from_another_site(headers, host))
+    direct_address(request).filter(|_| !is_cross_origin(headers, host))
 }
 
-/// Returns the peer's address if no proxy is in between. All callers behind a proxy on this machine have
-/// its loopback address.
-fn direct_peer(request: &Request) -> Option<IpAddr> {
+/// Returns the address of a direct caller. `None`: the request came through a proxy, which would
+/// give all its callers the same address, or the name of the host is public.
+fn direct_address(request: &Request) -> Option<IpAddr> {
     let Peer(address) = request.extensions().get::<Peer>()?;
     let (address, headers) = (address.to_canonical(), request.headers());
     let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
     let host = text(headers, &header::HOST).unwrap_or_default();
-    // DNS rebinding: a page whose own name points to this machine sends that name. Such names are in the
-    // public DNS, so they contain a dot.
+    // DNS rebinding: a page whose public name resolves to this machine sends that name as its host.
+    // A public name contains a dot.
     let is_rebound = address.is_loopback() && is_public(host);
     (!is_forwarded && !is_rebound).then_some(address)
 }
@@ -244,10 +245,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("."))
 }
 
-/// Returns whether a page of another site sends the request. Browsers then send its `Origin`.
-fn is_from_another_site(headers: &HeaderMap, host: &str) -> bool {
-    let is_same_site = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
-    text(headers, &header::ORIGIN).is_some_and(|origin| !is_same_site(origin))
+/// Returns whether a page of another origin sent the request. Browsers send `Origin` for such
+/// requests.
+fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
+    text(headers, &header::ORIGIN).is_some_and(|origin| !is_own(origin))
 }
 
 fn is_public(host: &str) -> bool {
@@ -260,11 +262,11 @@ fn is_public(host: &str) -> bool {
     }
 }
 
-/// Writes a refused request into the audit log.
+/// Writes a refused request to the audit log.
 fn audit_refusal(caller_id: &str, request: &Request, error: &ApiError) {
     let outcome = match error {
         ApiError::Unauthorized(denied) => denied.to_string(),
-        ApiError::Forbidden(missing) => format!("lacks {missing}"),
+        ApiError::Forbidden(missing) => format!("requires {missing}"),
         _ => "refused".to_owned(),
     };
     let (parts, peer) = (request.extensions(), request.extensions().get::<Peer>());
@@ -282,11 +284,12 @@ fn audit_refusal(caller_id: &str, request: &Request, error: &ApiError) {
 
 const SCHEME: &str = "token";
 
-/// Adds to the document what each operation requires.
+/// Adds the required scopes of the operations to the OpenAPI document.
 pub fn describe(document: &mut utoipa::openapi::OpenApi) {
-    let scheme = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("Required unless the request comes directly from the server's machine."));
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "Access token. Not required for calls that come directly from the machine of the server or from a \
+             network in `access.trusted`, unless `access.required` is `\"always\"`.",
+    ));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme.build()));
     for (path, item) in &mut document.paths.paths {
@@ -303,8 +306,11 @@ fn describe_path(path: &str, item: &mut PathItem) {
     ];
     for (method, operation) in operations {
         let Some(operation) = operation else { continue };
-        if let Limited(scope) | Whole(scope) = need(&method, path) {
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
+        if let AnyToken(scope) | UnlimitedToken(scope) = required_access(&method, path) {
+            // The empty requirement: some callers need no token.
+            let no_token = SecurityRequirement::default();
+            let token = SecurityRequirement::new(SCHEME, [scope.as_str()]);
+            operation.security = Some(vec![no_token, token]);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The table of required rights against the routes, and which requests count as local.
+//! The table of required access covers all routes, and only direct calls of this machine count as
+//! local.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,11 @@ use axum::body::Body;
 use super::*;
 use crate::http::openapi;
 
-/// Method and path of each `.route(` in the source, below each `.nest(` prefix. The OpenAPI document does not
-/// have these routes.
-fn routed() -> BTreeSet<(String, String)> {
+/// Returns method and path of the routes outside the OpenAPI document, from the source: each
+/// `.route(`, with each `.nest(` prefix.
+fn routes_of_source() -> BTreeSet<(String, String)> {
     let source = include_str!("mod.rs");
-    let (outer, v1) = source.split_once("fn v1()").expect("the v1 routes have a function of their own");
+    let (outer, v1) = source.split_once("fn v1()").expect("the function v1 has the routes of the legacy API");
     let quoted = |text: &str, mark: &str| -> Vec<(String, String)> {
         let found = text.split(mark).skip(1).filter_map(|rest| {
             let (path, rest) = rest.strip_prefix('"')?.split_once('"')?;
@@ -28,7 +29,7 @@ fn routed() -> BTreeSet<(String, String)> {
     routes
 }
 
-fn documented() -> BTreeSet<(String, String)> {
+fn documented_routes() -> BTreeSet<(String, String)> {
     let (_, document) = openapi::resources().split_for_parts();
     let document = serde_json::to_value(document).unwrap();
     let mut operations = BTreeSet::new();
@@ -40,22 +41,23 @@ fn documented() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_table_has_every_route_and_no_other() {
-    let routes: BTreeSet<_> = routed().into_iter().chain(documented()).collect();
-    assert!(routes.len() > 40, "only {routes:?}");
-    let row = |(method, path, _): &(&str, &str, Need)| ((*method).to_owned(), (*path).to_owned());
-    let table: BTreeSet<_> = NEEDS.iter().map(row).collect();
-    assert_eq!(table.len(), NEEDS.len(), "a route is in the table twice");
+fn the_table_has_exactly_the_routes() {
+    let routes: BTreeSet<_> = routes_of_source().into_iter().chain(documented_routes()).collect();
+    assert!(routes.len() > 40, "too few routes: {routes:?}");
+    let row = |(method, path, _): &(&str, &str, Access)| ((*method).to_owned(), (*path).to_owned());
+    let table: BTreeSet<_> = ROUTES.iter().map(row).collect();
+    assert_eq!(table.len(), ROUTES.len(), "the table has a route twice");
     assert_eq!(table, routes);
 }
 
 #[test]
-fn only_the_probes_are_open_and_other_routes_require_task_write() {
-    let open: Vec<_> = NEEDS.iter().filter(|(.., need)| *need == Nothing).map(|(_, path, _)| *path).collect();
-    assert_eq!(open, ["/livez", "/readyz"]);
-    assert_eq!(need(&Method::POST, "/rpost/anything"), Whole(TaskWrite));
-    assert_eq!(need(&Method::PUT, "/livez"), Whole(TaskWrite));
-    assert_eq!(need(&Method::HEAD, "/v1/tasks"), Limited(TaskRead));
+fn only_probes_are_public_and_an_unknown_route_requires_an_unlimited_token() {
+    let public: Vec<_> =
+        ROUTES.iter().filter(|(.., access)| *access == Public).map(|(_, path, _)| *path).collect();
+    assert_eq!(public, ["/livez", "/readyz"]);
+    assert_eq!(required_access(&Method::POST, "/rpost/anything"), UnlimitedToken(TaskWrite));
+    assert_eq!(required_access(&Method::PUT, "/livez"), UnlimitedToken(TaskWrite));
+    assert_eq!(required_access(&Method::HEAD, "/v1/tasks"), AnyToken(TaskRead));
 }
 
 fn request(peer: Option<&str>, headers: &[(&str, &str)]) -> Request {
@@ -81,7 +83,7 @@ fn is_local(request: &Request) -> bool {
 }
 
 #[test]
-fn an_internal_host_name_does_not_hide_the_callers_address() {
+fn a_host_name_in_the_own_network_keeps_the_address() {
     let at = |headers: &[(&str, &str)]| {
         caller_address(&request(Some("10.0.0.1"), headers)).map(|ip| ip.to_string())
     };
@@ -91,7 +93,7 @@ fn an_internal_host_name_does_not_hide_the_callers_address() {
 }
 
 #[test]
-fn only_a_direct_request_from_this_machine_is_local() {
+fn only_loopback_addresses_are_local() {
     for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
         for host in ["", "127.0.0.1:8275", "[::1]:8275", "localhost:8275", "x", "my.localhost"] {
             assert!(is_local(&request(Some(peer), &[("host", host)])), "{peer} {host}");
@@ -103,7 +105,7 @@ fn only_a_direct_request_from_this_machine_is_local() {
 }
 
 #[test]
-fn a_request_through_a_proxy_or_from_another_site_is_not_local() {
+fn a_call_through_a_proxy_or_from_another_origin_is_not_local() {
     for (name, value) in [
         ("x-forwarded-for", "127.0.0.1"),
         ("forwarded", "for=127.0.0.1"),
@@ -122,16 +124,16 @@ fn a_request_through_a_proxy_or_from_another_site_is_not_local() {
 }
 
 #[test]
-fn a_bearer_is_read_and_any_other_credential_is_refused() {
+fn only_a_bearer_token_is_accepted() {
     let read = |value: &str| {
-        bearer(request(None, &[("authorization", value)]).headers())
+        bearer_token(request(None, &[("authorization", value)]).headers())
             .map(|token| token.map(str::to_owned))
             .ok()
     };
     assert_eq!(read("Bearer tc_a_b"), Some(Some("tc_a_b".to_owned())));
     assert_eq!(read("bearer  tc_a_b"), Some(Some("tc_a_b".to_owned())));
-    for wrong in ["", "Bearer", "Bearer ", "Basic YTpi", "tc_a_b"] {
-        assert_eq!(read(wrong), None, "{wrong:?}");
+    for invalid in ["", "Bearer", "Bearer ", "Basic YTpi", "tc_a_b"] {
+        assert_eq!(read(invalid), None, "{invalid:?}");
     }
-    assert!(bearer(&HeaderMap::new()).unwrap().is_none());
+    assert!(bearer_token(&HeaderMap::new()).unwrap().is_none());
 }

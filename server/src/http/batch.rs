@@ -1,26 +1,27 @@
-//! Requests of many items, each on its own: what is wrong with one is that one's answer.
+//! Requests with a list of items, each of which succeeds or fails on its own.
 
 use super::error::ApiError;
 use crate::engine::service::ServiceError;
 
-/// The items that can be asked for, with the places of those that cannot.
+/// Items of a request: the valid ones, and the errors of the invalid ones.
 pub struct Batch<T> {
-    /// To be asked for, in order.
-    pub sound: Vec<T>,
+    /// Valid items, in order.
+    pub valid: Vec<T>,
     refused: Vec<Option<ApiError>>,
 }
 
 impl<T> Batch<T> {
-    /// Of items that were looked at one by one.
+    /// Collects items that have been validated one by one.
     pub fn of(items: impl Iterator<Item = Result<T, ApiError>>) -> Self {
-        let (mut sound, mut refused) = (Vec::new(), Vec::new());
+        let (mut valid, mut refused) = (Vec::new(), Vec::new());
         for item in items {
-            refused.push(item.map(|item| sound.push(item)).err());
+            refused.push(item.map(|item| valid.push(item)).err());
         }
-        Self { sound, refused }
+        Self { valid, refused }
     }
 
-    /// One answer an item, in order: that of the command to it, or why it was not asked.
+    /// Returns one answer for each item, in order: the answer of the command to a valid item, or
+    /// the error of an invalid one.
     pub fn answers<A>(
         self,
         answers: Vec<Result<A, ServiceError>>,
@@ -39,16 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_item_has_its_own_answer() {
+    fn each_item_has_its_own_answer() {
         let refused = |name: &'static str| Err(ApiError::field(name, "wrong"));
         let batch = Batch::of([refused("a"), Ok(1), refused("b"), Ok(2), Ok(3)].into_iter());
-        assert_eq!(batch.sound, [1, 2, 3]);
+        assert_eq!(batch.valid, [1, 2, 3]);
         let answers = vec![Ok("one"), Err(ServiceError::NotFound)];
-        let told = |answer: Result<&str, ApiError>| match answer {
+        let text = |answer: Result<&str, ApiError>| match answer {
             Ok(text) => text.to_owned(),
             Err(error) => error.of_item("at").code,
         };
-        let answers: Vec<_> = batch.answers(answers).map(told).collect();
+        let answers: Vec<_> = batch.answers(answers).map(text).collect();
         assert_eq!(answers, ["invalid_field", "one", "invalid_field", "not_found", "internal"]);
     }
 }

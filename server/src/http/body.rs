@@ -1,4 +1,4 @@
-//! A request's JSON body, read field by field: the first field that is wrong is named.
+//! JSON body of a request, decoded field by field. An error names the first invalid field.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,16 @@ use serde_json::{Map, Value};
 use super::Context;
 use super::error::ApiError;
 
-/// The members of a JSON object. The Content-Type does not matter, members nobody asks for are ignored, and `null` is absent.
+/// Fields of a JSON object. The Content-Type is ignored, and a `null` field counts as absent.
 pub struct Fields(Map<String, Value>);
 
-/// Set while a request's body is on its way, so that a time-out can say whose fault it is.
+/// Whether the body of a request is still being received. It decides between 408 and 503 at the
+/// time limit.
 #[derive(Debug, Clone, Default)]
 pub struct BodyArrives(Arc<AtomicBool>);
 
 impl BodyArrives {
-    /// Whether a body is awaited.
+    /// Returns whether the body is still being received.
     pub fn is_awaited(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -67,18 +68,16 @@ impl Fields {
     /// Decodes a body.
     ///
     /// # Errors
-    /// When it is no JSON object.
+    /// An error if the body is not a JSON object.
     pub fn decode(bytes: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(other) => {
-                Err(ApiError::format("body", format!("should be an object, and is {}", kind(&other))))
-            }
+            Ok(other) => Err(ApiError::format("body", format!("expected an object, got {}", kind(&other)))),
             Err(error) => Err(ApiError::format("body", error.to_string())),
         }
     }
 
-    /// All of them.
+    /// Returns all fields.
     pub fn into_object(self) -> Map<String, Value> {
         self.0
     }
@@ -87,39 +86,39 @@ impl Fields {
         self.0.get(field).filter(|value| !value.is_null())
     }
 
-    /// A text.
+    /// Returns a string field.
     ///
     /// # Errors
-    /// When it is something else.
+    /// An error if the value is not a string.
     pub fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
-        self.read(field, "text", Value::as_str)
+        self.read(field, "a string", Value::as_str)
     }
 
-    /// A whole number.
+    /// Returns an integer field.
     ///
     /// # Errors
-    /// When it is something else, a number in quotes included.
+    /// An error if the value is not an integer; a number in quotes is not.
     pub fn int(&self, field: &'static str) -> Result<Option<i64>, ApiError> {
-        self.read(field, "a whole number", Value::as_i64)
+        self.read(field, "an integer", Value::as_i64)
     }
 
-    /// A yes or no.
+    /// Returns a boolean field.
     ///
     /// # Errors
-    /// When it is something else.
+    /// An error if the value is not a boolean.
     pub fn flag(&self, field: &'static str) -> Result<Option<bool>, ApiError> {
         self.read(field, "true or false", Value::as_bool)
     }
 
-    /// A list of texts.
+    /// Returns an array of strings.
     ///
     /// # Errors
-    /// When it is something else.
+    /// An error if the value is not an array of strings.
     pub fn texts(&self, field: &'static str) -> Result<Vec<&str>, ApiError> {
         let texts = |value: &'_ Value| -> Option<Vec<String>> {
             value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
         };
-        self.read(field, "a list of text", texts)?;
+        self.read(field, "an array of strings", texts)?;
         let items = self.get(field).and_then(Value::as_array);
         Ok(items.into_iter().flatten().filter_map(Value::as_str).collect())
     }
@@ -131,21 +130,22 @@ impl Fields {
         as_kind: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ApiError> {
         let Some(value) = self.get(field) else { return Ok(None) };
-        let wrong =
-            || ApiError::format(field, format!("{field} should be {expected}, and is {}", kind(value)));
-        as_kind(value).map(Some).ok_or_else(wrong)
+        let invalid =
+            || ApiError::format(field, format!("{field}: expected {expected}, got {}", kind(value)));
+        as_kind(value).map(Some).ok_or_else(invalid)
     }
 }
 
-/// A value's kind for a person. Never the value itself: it may be anybody's data.
-fn kind(value: &Value) -> &'static str {
+/// Names the JSON type of a value. An error never contains the value, because it may be
+/// confidential.
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
+        Value::Bool(_) => "a boolean",
         Value::Number(number) if number.is_f64() => "a fraction",
         Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
 }
@@ -161,12 +161,12 @@ mod tests {
     fn detail<T>(result: Result<T, ApiError>) -> String {
         match result {
             Err(ApiError::Format { field, detail }) => format!("{field}|{detail}"),
-            _ => "no field is named".to_owned(),
+            _ => "no format error".to_owned(),
         }
     }
 
     #[test]
-    fn null_and_nothing_are_absent() {
+    fn a_null_field_is_absent() {
         let fields = fields(r#"{"a":null}"#);
         assert_eq!(fields.text("a").unwrap(), None);
         assert_eq!(fields.int("b").unwrap(), None);
@@ -174,18 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_kind_is_named() {
+    fn an_error_names_the_expected_and_the_actual_type() {
         let fields = fields(r#"{"t":1,"i":"7","f":1.0,"b":0,"l":["a",2],"big":99999999999999999999}"#);
-        assert_eq!(detail(fields.text("t")), "t|t should be text, and is a number");
-        assert_eq!(detail(fields.int("i")), "i|i should be a whole number, and is text");
-        assert!(detail(fields.int("f")).ends_with("and is a fraction"));
+        assert_eq!(detail(fields.text("t")), "t|t: expected a string, got a number");
+        assert_eq!(detail(fields.int("i")), "i|i: expected an integer, got a string");
+        assert!(detail(fields.int("f")).ends_with("got a fraction"));
         assert!(detail(fields.int("big")).starts_with("big|"));
         assert!(detail(fields.flag("b")).starts_with("b|"));
         assert!(detail(fields.texts("l")).starts_with("l|"));
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn a_body_that_is_not_an_object_is_refused() {
         for body in ["", "[]", "7", "{", "{} {}", "{\"a\":1}x", "\u{feff}{}"] {
             assert!(detail(Fields::decode(body.as_bytes())).starts_with("body|"), "{body}");
         }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_before_it_can_use_up_the_stack() {
+    fn deep_nesting_is_refused_before_it_exhausts_the_stack() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(detail(Fields::decode(deep.as_bytes())).contains("recursion limit"));
     }

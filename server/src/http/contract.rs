@@ -1,4 +1,5 @@
-//! The old task center's API, section 1 of the contract: served under both of its prefixes, as it was.
+//! Legacy v1 API: the contract of the old task center, under both of its prefixes. Its messages do
+//! not change, because clients match on them.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ const MAX_DELETES_AT_ONCE: usize = 1_000;
 
 type Reply<T> = Result<Json<T>, ApiError>;
 
-/// `POST task`.
+/// `POST task`: adds a task.
 pub async fn add(State(context): State<Context>, service: Service, fields: Fields) -> Reply<AddTaskReply> {
     let submission = submission(&fields, service.time_zone(), service.now())?;
     let submitted = service.submit(submission).await?;
@@ -34,8 +35,8 @@ pub async fn add(State(context): State<Context>, service: Service, fields: Field
     Ok(Json(AddTaskReply { taskid: submitted.id.to_string(), name: submitted.name }))
 }
 
-/// Kinds are looked at first, then rules, each in the contract's order of fields: a client that sends nonsense hears of that first.
-/// For every number but `type`, 0 is absent.
+/// Checks the types of all fields first and then the rules, each in the order of the contract. For
+/// every number except `type`, 0 counts as absent.
 fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, ApiError> {
     let name = fields.text("name")?.unwrap_or_default();
     let kind = fields.int("type")?;
@@ -93,7 +94,7 @@ fn count(field: &'static str, value: Option<i64>) -> Result<Option<u64>, ApiErro
 fn end(value: Option<i64>, now: Moment) -> Result<Option<Moment>, ApiError> {
     match value.unwrap_or_default() {
         0 => Ok(None),
-        // The contract counts in whole seconds: the second that runs has not passed.
+        // The contract counts whole seconds, so the current second has not passed.
         sec if sec < now.sec() => {
             Err(ApiError::field("end_time", "end_time should large than current timestamp"))
         }
@@ -101,13 +102,13 @@ fn end(value: Option<i64>, now: Moment) -> Result<Option<Moment>, ApiError> {
     }
 }
 
-/// `POST delete-task`.
+/// `POST delete-task`: deletes tasks by id.
 pub async fn delete(service: Service, fields: Fields) -> Reply<DeleteReply> {
     let ids = fields.texts("ids")?;
     if ids.is_empty() {
         return Err(ApiError::field("ids", "id should not by empty"));
     }
-    // An id that cannot be one of ours is as unknown as any other: it is left out of the answer.
+    // A malformed id counts as unknown, and the answer omits unknown ids.
     let ids: Vec<_> = ids.into_iter().filter_map(TaskId::parse).collect();
     let mut deleted = Vec::new();
     for ids in ids.chunks(MAX_DELETES_AT_ONCE) {
@@ -116,7 +117,7 @@ pub async fn delete(service: Service, fields: Fields) -> Reply<DeleteReply> {
     Ok(Json(deleted_ids(&deleted)))
 }
 
-/// `POST delete-task-by-name`.
+/// `POST delete-task-by-name`: deletes all tasks with a name.
 pub async fn delete_by_name(service: Service, fields: Fields) -> Reply<DeleteReply> {
     let name = present(fields.text("name")?)?;
     Ok(Json(deleted_ids(&service.delete_by_name(name).await?)))
@@ -131,7 +132,7 @@ fn present(name: Option<&str>) -> Result<&str, ApiError> {
     name.ok_or_else(|| ApiError::field("name", "name should not be empty"))
 }
 
-/// The query string's parameters; one that cannot be decoded is absent, and the handler says what it misses.
+/// Parameters of the query string.
 pub struct Params(HashMap<String, String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
@@ -152,7 +153,7 @@ impl Params {
     }
 }
 
-/// `GET query-task-by-id`.
+/// `GET query-task-by-id`: shows a task.
 pub async fn by_id(service: Service, params: Params) -> Reply<TaskView> {
     let id = params.get("taskid").filter(|id| !id.trim().is_empty());
     let id = id.ok_or_else(|| ApiError::field("taskid", "taskid is empty"))?;
@@ -160,8 +161,9 @@ pub async fn by_id(service: Service, params: Params) -> Reply<TaskView> {
     Ok(Json(view(service.task(&id).await?)))
 }
 
-/// `GET query-task-by-name`: newest first, at most `limit` (1,000). Where more follow, the header `x-next-cursor` holds the `cursor`
-/// to ask for them with. A page of large tasks may hold fewer than `limit`.
+/// `GET query-task-by-name`: lists the tasks with a name, newest first. `limit`: 1 to 1,000,
+/// default 1,000. If more tasks follow, the header `x-next-cursor` has the `cursor` of the next
+/// page. A page of large tasks may have fewer than `limit`.
 pub async fn by_name(service: Service, params: Params) -> Result<Response, ApiError> {
     let name = present(params.get("name"))?;
     let limit = limit(params.get("limit"))?;
@@ -186,8 +188,9 @@ fn cursor(text: Option<&str>) -> Result<Option<TaskId>, ApiError> {
     text.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
-/// `GET task/stat`: fires in the current minute by tag, and their `total`. A tag that is itself called `total`, or begins with
-/// `tag:`, is written with `tag:` in front, so that no two entries collide.
+/// `GET task/stat`: number of fires in the current minute by tag, and their sum under `total`. A
+/// tag that is itself `total`, or begins with `tag:`, gets the prefix `tag:`, so that no two keys
+/// are equal.
 pub async fn stat(service: Service) -> Reply<StatReply> {
     let fires = service.fires_this_minute().await?;
     let total: u64 = fires.iter().map(|(_, fires)| fires).sum();
@@ -237,10 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn nought_is_absent() {
+    fn zero_counts_as_absent() {
         let submission = read(&serde_json::json!({
             "name": "n", "type": 2, "data": "", "loop_time": 7, "loop_count": 0, "start_time": 0,
-            "end_time": 0, "max_runtime": 0, "crontab": null, "somebody_elses": [1]
+            "end_time": 0, "max_runtime": 0, "crontab": null, "unknown": [1]
         }))
         .unwrap();
         let absent =
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn years_are_no_part_of_the_old_grammar() {
+    fn the_legacy_grammar_has_no_years() {
         let json =
             |crontab: &str| serde_json::json!({"name": "n", "type": 3, "data": "d", "crontab": crontab});
         assert!(read(&json("* * * * * *")).is_ok());
@@ -266,13 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn the_second_that_runs_has_not_passed() {
+    fn the_current_second_has_not_passed() {
         assert_eq!(end(Some(1_000), NOW).unwrap(), Some(Moment::from_sec(1_000)));
         assert!(end(Some(999), NOW).is_err() && end(Some(-1), NOW).is_err());
     }
 
     #[test]
-    fn no_tag_collides_with_the_total() {
+    fn no_tag_has_the_same_key_as_the_total() {
         let keys: Vec<_> =
             ["total", "tag:total", "tag:tag:total", "a"].map(|tag| stat_key(tag.into())).into();
         assert_eq!(keys, ["tag:total", "tag:tag:total", "tag:tag:tag:total", "a"]);

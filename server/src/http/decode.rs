@@ -1,17 +1,17 @@
-//! The resource API's bodies: decoded into their wire types, and where that fails the field is named by its path.
+//! Bodies of the resource API, decoded into their wire types. An error names the path of the field.
 
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Context;
-use super::body::Fields;
+use super::body::{Fields, kind};
 use super::error::ApiError;
 
-/// Longest part of a decoder's text that is handed on: it may quote the caller's own data.
+/// Maximum length of a quotation from the request in an error.
 const MAX_QUOTED_BYTES: usize = 200;
 
-/// A JSON object of the wire type's fields and no others.
+/// A body that has been decoded into its wire type. Unknown fields are refused.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
@@ -26,7 +26,7 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
 /// Decodes a value.
 ///
 /// # Errors
-/// Names the first field that is missing, unknown or of the wrong kind.
+/// An error that names the first field that is missing, unknown or of the wrong type.
 pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
@@ -34,19 +34,19 @@ pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
     })
 }
 
-/// Whether a list has between one item and so many.
+/// Checks that a list has 1 to `most` items.
 ///
 /// # Errors
-/// Names the bounds when it has not.
+/// An error that names the bounds.
 pub fn bounded(field: &'static str, items: usize, most: usize) -> Result<(), ApiError> {
     let wrong = || ApiError::field(field, format!("{field} should have between 1 and {most} items"));
     (1..=most).contains(&items).then_some(()).ok_or_else(wrong)
 }
 
-/// The decoder's text, turned into ours: it speaks of Rust's types, and quotes whole values.
+/// Converts an error of the decoder, whose text names Rust types and quotes whole values.
 fn fault(value: &Value, path: &str, text: &str) -> ApiError {
     if last(path) == "schedule" && !at(value, path).is_object() {
-        return ApiError::field(path.to_owned(), format!("{path} should be an object"));
+        return mismatch(value, path, "an object");
     }
     if let Some(name) = named(text, "missing field `") {
         let field = below(path, name);
@@ -55,26 +55,41 @@ fn fault(value: &Value, path: &str, text: &str) -> ApiError {
     if let Some(name) = named(text, "unknown field `") {
         let field = if last(path) == name { path.to_owned() } else { below(path, name) };
         let known = text.rsplit_once(", expected ").map(|(_, known)| format!("; expected {known}"));
-        let why = format!("there is no such field{}", known.unwrap_or_default());
+        let why = format!("unknown field{}", known.unwrap_or_default());
         return ApiError::field(cut(&field).to_owned(), why);
     }
     if last(path) == "schedule"
         && let Some((name, expected)) = wrong_in_schedule(at(value, path))
     {
         let field = below(path, name);
-        return ApiError::field(field.clone(), format!("{field} should be {expected}"));
+        return mismatch(value, &field, expected);
     }
     let expected = if last(path).ends_with("_at") {
-        "a moment such as 2030-01-31T08:00:00Z"
+        "an instant such as 2030-01-31T08:00:00Z"
     } else {
         text.rsplit_once(", expected ").map_or(text, |(_, expected)| plain(expected))
     };
-    ApiError::field(path.to_owned(), format!("{path} should be {}", cut(expected)))
+    mismatch(value, path, cut(expected))
 }
 
-/// What stands in the decoder's quotes.
+/// Creates the error of a value that is not as expected. It names the type of the value, unless the
+/// type is right and only the value is invalid.
+fn mismatch(value: &Value, path: &str, expected: &str) -> ApiError {
+    const OTHER_TYPES: [&str; 4] = ["an integer", "an array", "an object", "true or false"];
+    let actual = at(value, path);
+    let has_type = match actual {
+        Value::Number(number) => !number.is_f64() && expected.contains("integer"),
+        Value::String(_) => !OTHER_TYPES.iter().any(|other| expected.starts_with(other)),
+        _ => false,
+    };
+    let got = if has_type { String::new() } else { format!(", got {}", kind(actual)) };
+    let hint = if last(path) == "data" { ". Send JSON as a string" } else { "" };
+    ApiError::field(path.to_owned(), format!("{path}: expected {expected}{got}{hint}"))
+}
+
+/// Returns the name that the decoder quotes after `mark`.
 fn named<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
-    // A name of the caller's own making may hold anything; no wire name holds a quote.
+    // An unknown name can contain any character, but no wire name contains a backquote.
     text.strip_prefix(mark)?.split('`').next()
 }
 
@@ -86,39 +101,42 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The beginning of what a caller wrote, to be named again.
+/// Shortens a text of the request for an error.
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_QUOTED_BYTES)]
 }
 
-/// A decoder's name for a kind, in words.
+/// Translates the type names of the decoder.
 fn plain(expected: &str) -> &str {
     match expected {
-        "a string" => "text",
-        "u32" => "a whole number between 0 and 4294967295",
-        "u64" => "a whole number from 0",
-        "i64" => "a whole number",
+        "a string" => "a string",
+        "u32" => "an integer between 0 and 4294967295",
+        "u64" => "an integer of at least 0",
+        "i64" => "an integer",
         "a boolean" => "true or false",
-        "a sequence" => "a list",
+        "a sequence" => "an array",
         other if other.starts_with("struct ") || other.contains("tagged enum") => "an object",
         other => other,
     }
 }
 
-/// The value at a path of ours.
+/// Returns the value at a path such as `tasks[3].schedule`.
 fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     let pointer = path.replace('[', ".").replace(']', "").replace('.', "/");
     value.pointer(&format!("/{pointer}")).unwrap_or(&Value::Null)
 }
 
-/// The decoder loses its path inside a schedule, since it looks at the kind first.
+/// Returns the invalid field of a schedule with its expected type. The decoder reads `kind` first
+/// and so loses the path inside a schedule.
 fn wrong_in_schedule(schedule: &Value) -> Option<(&'static str, &'static str)> {
     type Fits = fn(&Value) -> bool;
     let kinds: [(&str, &str, Fits); 4] = [
-        ("kind", "once, every or cron", |value| matches!(value.as_str(), Some("once" | "every" | "cron"))),
-        ("period_ms", "a whole number", Value::is_i64),
-        ("cron", "text", Value::is_string),
-        ("zone", "text", |value| value.is_string() || value.is_null()),
+        ("kind", "\"once\", \"every\" or \"cron\"", |value| {
+            matches!(value.as_str(), Some("once" | "every" | "cron"))
+        }),
+        ("period_ms", "an integer", Value::is_i64),
+        ("cron", "a string", Value::is_string),
+        ("zone", "a string", |value| value.is_string() || value.is_null()),
     ];
     let wrong = kinds.iter().find(|(name, _, fits)| schedule.get(name).is_some_and(|value| !fits(value)));
     wrong.map(|(name, expected, _)| (*name, *expected))
@@ -134,8 +152,8 @@ mod tests {
     fn refused<T: DeserializeOwned>(value: &Value) -> (String, String) {
         match typed::<T>(value) {
             Err(ApiError::Field { field, msg, .. }) => (field.into_owned(), msg.into_owned()),
-            Err(other) => panic!("{other:?} names no field"),
-            Ok(_) => panic!("{value} is taken"),
+            Err(other) => panic!("the error names no field: {other:?}"),
+            Ok(_) => panic!("{value} was accepted"),
         }
     }
 
@@ -146,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_named_by_its_path() {
+    fn an_error_names_the_path_of_the_field() {
         for (change, field) in [
             (json!({"name": 7}), "name"),
             (json!({"nam": "n"}), "nam"),
@@ -178,21 +196,23 @@ mod tests {
         assert_eq!(refused::<CreateTasks>(&json!({"tasks": [], "more": 1})).0, "more");
         assert_eq!(
             refused::<CreateTasks>(&json!({"tasks": 7})),
-            ("tasks".into(), "tasks should be a list".into())
+            ("tasks".into(), "tasks: expected an array, got a number".into())
         );
     }
 
     #[test]
-    fn the_caller_is_told_in_words_and_never_hears_its_data_again() {
+    fn an_error_is_plain_and_does_not_contain_the_data() {
         let canary = "canary".repeat(1_000);
         let (_, why) = refused::<CreateTasks>(&task(&json!({"max_fires": canary})));
-        assert_eq!(why, "tasks[1].max_fires should be a whole number from 0");
+        assert_eq!(why, "tasks[1].max_fires: expected an integer of at least 0, got a string");
+        let (_, why) = refused::<CreateTasks>(&task(&json!({"data": {"id": canary}})));
+        assert_eq!(why, "tasks[1].data: expected a string, got an object. Send JSON as a string");
         let (_, why) = refused::<CreateTasks>(&task(&json!({"end_at": canary})));
-        assert_eq!(why, "tasks[1].end_at should be a moment such as 2030-01-31T08:00:00Z");
+        assert_eq!(why, "tasks[1].end_at: expected an instant such as 2030-01-31T08:00:00Z");
         let (field, _) = refused::<CreateTasks>(&task(&json!({&canary: 1})));
         assert!(field.len() <= MAX_QUOTED_BYTES, "{field}");
         let (_, why) =
             refused::<LeaseRequest>(&json!({"worker": "w", "queues": ["q"], "limit": 1_u64 << 40}));
-        assert_eq!(why, "limit should be a whole number between 0 and 4294967295");
+        assert_eq!(why, "limit: expected an integer between 0 and 4294967295");
     }
 }

@@ -1,25 +1,32 @@
-//! File descriptors. A process that runs out of them accepts nobody, and cannot open its store's files either.
+//! Limit of open files. Without free file descriptors, a process can neither accept connections nor
+//! open the files of its store.
 
-/// What is left for everything that is no connection of a caller's: store, broker, leases, files.
+/// Descriptors that are reserved for the store, the broker, the lock and files.
 const RESERVED: u64 = 256;
 
-/// How many connections there is room for, up to `wanted`. Asks the system for as many descriptors as that takes.
-pub fn room_for(wanted: usize) -> usize {
+/// Returns the number of connections that fit into the limit of open files, at most `wanted`.
+/// Raises the limit if necessary.
+pub fn max_connections(wanted: usize) -> usize {
     let room = fitting(wanted, limit(wanted as u64 + RESERVED));
     if room < wanted {
-        tracing::warn!(room, wanted, "server.max_connections is over what the limit of open files allows");
+        tracing::warn!(
+            allowed = room,
+            configured = wanted,
+            "server.max_connections reduced: the limit of open files is lower; raise it (ulimit -n)"
+        );
     }
     room
 }
 
 fn fitting(wanted: usize, limit: Option<u64>) -> usize {
     let Some(limit) = limit else { return wanted };
-    // Where there are very few, half of them.
+    // With a very low limit, connections get half of the descriptors.
     let room = limit.saturating_sub(RESERVED).max(limit / 2).max(1);
     wanted.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
-/// The limit of open files, raised towards `wanted` as far as a process may by itself; `None`: there is none.
+/// Returns the limit of open files, after raising it to `wanted` as far as the hard limit allows.
+/// `None`: there is no limit.
 #[cfg(unix)]
 fn limit(wanted: u64) -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -43,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_are_kept_for_the_store() {
+    fn descriptors_are_reserved_for_the_store() {
         assert_eq!(fitting(10_000, None), 10_000);
         assert_eq!(fitting(10_000, Some(20_000)), 10_000);
         assert_eq!(fitting(10_000, Some(1_024)), 768);
@@ -53,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_connections_fit_everywhere() {
-        assert_eq!(room_for(10), 10);
+    fn ten_connections_fit_into_any_limit() {
+        assert_eq!(max_connections(10), 10);
     }
 }

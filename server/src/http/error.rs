@@ -1,7 +1,9 @@
-//! The one place that knows status codes. Callers hear what they did wrong; what went wrong with us is logged and hidden.
+//! Errors of requests, and their status codes. An answer explains an error of the caller; the cause
+//! of an internal error is only logged.
 //!
-//! A refusal has two shapes: the legacy contract's `{err,msg}` under its two prefixes, and a problem (RFC 9457) everywhere else. A
-//! handler knows neither: its error travels with the answer, and [`write()`] puts it into the shape of the path's family.
+//! An error has two forms: `{err,msg}` of the legacy v1 API under its two prefixes, and a problem
+//! (RFC 9457) elsewhere. Handlers return an [`ApiError`], and [`write()`] encodes it in the form of
+//! the path.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,15 +18,15 @@ use super::rules;
 use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{Denied, PortError, ServiceError};
 
-/// Where the answers of the legacy contract live.
+/// Path prefixes of the legacy v1 API.
 const LEGACY_PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
-/// What a problem's Content-Type says.
+/// Content type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The one table of refusals: the word that programs go by, and its status. `docs/api.md` lists it for them.
+/// Defines the codes of errors with their statuses. `docs/api.md` lists the same table.
 macro_rules! codes {
     ($($code:ident => $word:literal $status:ident,)*) => {
-        /// What kind of refusal it is.
+        /// Machine-readable kind of an error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Code { $($code),* }
 
@@ -32,7 +34,7 @@ macro_rules! codes {
             #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$code),*];
 
-            const fn word(self) -> &'static str {
+            const fn as_str(self) -> &'static str {
                 match self { $(Self::$code => $word),* }
             }
 
@@ -67,69 +69,69 @@ codes! {
     StoreFull => "store_full" INSUFFICIENT_STORAGE,
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// A field is wrong.
+    /// A field is invalid.
     Field {
-        /// The field.
+        /// Path of the field.
         field: Cow<'static, str>,
-        /// The message, which old clients match on.
+        /// Message. Clients of the legacy v1 API match on it.
         msg: Cow<'static, str>,
-        /// More for a person.
+        /// Human-readable detail, if any.
         detail: Option<String>,
     },
-    /// A field, or `body` as a whole, cannot be decoded.
+    /// A field cannot be decoded.
     Format {
-        /// The field.
+        /// The field; `body` for the body as a whole.
         field: Cow<'static, str>,
-        /// What it should be.
+        /// What was expected.
         detail: String,
     },
-    /// Who asks does not get in.
+    /// The caller has no valid token.
     Unauthorized(Denied),
-    /// Their token does not allow it; what it would take.
+    /// The token of the caller does not allow the request; it needs this.
     Forbidden(&'static str),
-    /// No such route.
+    /// The path does not exist.
     NoRoute,
-    /// The route is there, not with this method.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
-    /// The body is over the limit of so many bytes.
+    /// The body has more bytes than this limit.
     BodyTooLarge(usize),
-    /// A change that must say which revision it is of does not.
+    /// The required header `If-Match` is absent.
     IfMatchRequired,
-    /// The caller asks too often.
+    /// The caller has exceeded its request rate.
     TooManyRequests {
-        /// When it may ask again.
+        /// Seconds until the next request is allowed.
         retry_after_sec: u64,
     },
-    /// The work took too long.
+    /// The request exceeded its time limit.
     Timeout,
-    /// The command said no.
+    /// The service refused or failed the command.
     Service(ServiceError),
-    /// Anything else that is not the caller's fault.
+    /// Any other internal error.
     Internal(String),
 }
 
 impl ApiError {
-    /// A field with a message.
+    /// Creates an error of an invalid field.
     pub fn field(field: impl Into<Cow<'static, str>>, msg: impl Into<Cow<'static, str>>) -> Self {
         Self::Field { field: field.into(), msg: msg.into(), detail: None }
     }
 
-    /// What the contract calls undecodable, with the field at fault.
+    /// Creates an error of a field that cannot be decoded.
     pub fn format(field: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::Format { field: field.into(), detail: detail.into() }
     }
 
-    /// There is no such thing.
+    /// Creates the error of an unknown resource.
     pub fn not_found() -> Self {
         Self::Service(ServiceError::NotFound)
     }
 
-    /// The same of an item of a list; `at` is the item's place in the body.
+    /// Prefixes the field with the path of a list item, such as `tasks[3]`.
     #[must_use]
     pub fn under(self, at: &str) -> Self {
         match self {
@@ -158,30 +160,30 @@ impl ApiError {
         }
     }
 
-    /// What is wrong, in one sentence.
-    fn sentence(&self) -> Cow<'static, str> {
+    /// Returns the message of the error.
+    fn message(&self) -> Cow<'static, str> {
         match self {
             Self::Field { msg, detail: None, .. } => msg.clone(),
             Self::Field { msg, detail: Some(detail), .. } => format!("{msg}: {detail}").into(),
             Self::Format { detail, .. } => detail.clone().into(),
-            Self::Forbidden(needed) => format!("the token does not allow this; it takes {needed}").into(),
+            Self::Forbidden(needed) => format!("the token does not allow this request: use {needed}").into(),
             Self::NoRoute => "no such route".into(),
             Self::MethodNotAllowed => "method not allowed".into(),
             Self::BodyTimeout => "the request body did not arrive in time".into(),
             Self::BodyTooLarge(limit) => format!("the request body is over {limit} bytes").into(),
             Self::IfMatchRequired => {
-                "If-Match should name the revision that is changed, as its ETag does, or be *".into()
+                "If-Match is missing: send the ETag of the revision to edit, or *".into()
             }
             Self::TooManyRequests { .. } => "too many requests from this address; nothing was done".into(),
             Self::Timeout => "the request took too long; it may or may not have been done: repeat it".into(),
-            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => sentence_of(error),
-            Self::Unauthorized(denied) => unauthorized(denied).into(),
+            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => service_message(error),
+            Self::Unauthorized(denied) => denial_message(denied).into(),
             Self::Internal(_) => "internal error".into(),
         }
     }
 
-    /// The field at fault, by the resource API's names.
-    fn field_at_fault(&self) -> Option<String> {
+    /// Returns the path of the invalid field, by the names of the resource API.
+    fn invalid_field(&self) -> Option<String> {
         match self {
             Self::Field { field, .. } | Self::Format { field, .. } => Some(field.to_string()),
             Self::IfMatchRequired => Some("If-Match".to_owned()),
@@ -197,13 +199,13 @@ impl ApiError {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            detail: self.sentence().into_owned(),
-            code: code.word().to_owned(),
-            field: self.field_at_fault(),
+            detail: self.message().into_owned(),
+            code: code.as_str().to_owned(),
+            field: self.invalid_field(),
         }
     }
 
-    /// The problem of one item of a batch; `at` is the item's place in the body.
+    /// Returns the problem of a list item; `at` is the path of the item, such as `tasks[3]`.
     pub fn of_item(self, at: &str) -> Problem {
         self.log();
         let mut problem = self.problem();
@@ -211,7 +213,7 @@ impl ApiError {
         problem
     }
 
-    /// The same in the contract's shape and words.
+    /// Returns the error in the form and with the messages of the legacy v1 API.
     fn legacy(&self) -> ErrorReply {
         let err = i32::from(self.code().status().as_u16());
         let (msg, field, detail) = match self {
@@ -219,8 +221,8 @@ impl ApiError {
             Self::Format { field, detail } => {
                 ("request body format error".into(), Some(field.to_string()), Some(detail.clone()))
             }
-            Self::Service(ServiceError::Invalid(invalid)) => rules::in_the_contracts_words(invalid),
-            _ => (self.sentence(), None, None),
+            Self::Service(ServiceError::Invalid(invalid)) => rules::legacy_message(invalid),
+            _ => (self.message(), None, None),
         };
         ErrorReply { err, msg: msg.into_owned(), field, detail }
     }
@@ -236,12 +238,12 @@ impl ApiError {
         match self {
             Self::Service(ServiceError::Port(error @ PortError::Unavailable(..)))
             | Self::Unauthorized(Denied::Unchecked(ServiceError::Port(error))) => {
-                tracing::warn!(cause = chain(error), "a back end is unavailable");
+                tracing::warn!(cause = chain(error), "back end unavailable");
             }
             Self::Service(ServiceError::Port(error)) => {
-                tracing::error!(cause = chain(error), "a request failed");
+                tracing::error!(cause = chain(error), "request failed");
             }
-            Self::Internal(cause) => tracing::error!(cause, "a request failed"),
+            Self::Internal(cause) => tracing::error!(cause, "request failed"),
             _ => {}
         }
     }
@@ -264,9 +266,9 @@ fn code_of(error: &ServiceError) -> Code {
     }
 }
 
-fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
+fn service_message(error: &ServiceError) -> Cow<'static, str> {
     match error {
-        ServiceError::Invalid(invalid) => rules::told(invalid),
+        ServiceError::Invalid(invalid) => rules::message(invalid),
         ServiceError::Port(PortError::Unavailable(..)) => {
             "the store is unavailable; it may or may not have been done: repeat it".into()
         }
@@ -276,22 +278,22 @@ fn sentence_of(error: &ServiceError) -> Cow<'static, str> {
     }
 }
 
-/// What a caller that is not admitted can do.
-fn unauthorized(denied: &Denied) -> &'static str {
+/// Returns the message for a caller that is not admitted.
+fn denial_message(denied: &Denied) -> &'static str {
     match denied {
         Denied::Missing => {
-            "a token is required: the request does not come directly from the server's machine, or `access.required` \
-             is \"always\". Create a token with `taskcenter token add NAME --scope ...` and send it as \
-             `Authorization: Bearer TOKEN`"
+            "a token is required, because the call does not come directly from the machine of the server (or \
+             because access.required is \"always\"): create one with `taskcenter token add NAME --scope ...` and \
+             send it as `Authorization: Bearer TOKEN`"
         }
-        Denied::Expired => "the token has expired: create another one with `taskcenter token add`",
+        Denied::Expired => "the token has expired: create another with `taskcenter token add`",
         Denied::Unknown | Denied::Unchecked(_) => {
-            "unknown token: it is mistyped or revoked; `taskcenter token list` shows the valid tokens"
+            "the token is unknown: it is mistyped or revoked; `taskcenter token list` shows the valid ones"
         }
     }
 }
 
-/// Returns the `WWW-Authenticate` header of a refusal (RFC 6750).
+/// Returns the header `WWW-Authenticate` of an error (RFC 6750).
 fn challenge(error: &ApiError) -> Option<HeaderValue> {
     let challenge = match error {
         ApiError::Unauthorized(Denied::Missing) => "Bearer realm=\"taskcenter\"",
@@ -304,7 +306,7 @@ fn challenge(error: &ApiError) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(challenge))
 }
 
-/// An error and all that caused it, on one line.
+/// Returns the text of an error and of all its causes, joined by colons.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -322,7 +324,7 @@ impl From<InvalidSubmission> for ApiError {
     }
 }
 
-/// The error of an answer that has no body yet.
+/// Error of an answer whose body has not been written yet.
 #[derive(Debug, Clone)]
 struct Refusal(Arc<ApiError>);
 
@@ -339,7 +341,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
-            // The rest of the body is not read, so nothing more can follow on this connection.
+            // The rest of the body is not read, so the connection cannot be used again.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.extensions_mut().insert(Refusal(Arc::new(self)));
@@ -347,7 +349,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Gives a refusal its body, in the shape of the path's family. Any other answer is left as it is.
+/// Writes the body of an error answer, in the form of the path. Other answers do not change.
 pub fn write(path: &str, mut response: Response) -> Response {
     let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() else { return response };
     let (kind, body) = if is_legacy(path) {
@@ -355,7 +357,7 @@ pub fn write(path: &str, mut response: Response) -> Response {
     } else {
         (PROBLEM_JSON, serde_json::to_vec(&error.problem()))
     };
-    // Neither has anything in it that cannot be written.
+    // Both forms consist of strings and numbers, so the encoding cannot fail.
     *response.body_mut() = Body::from(body.unwrap_or_default());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
@@ -375,7 +377,7 @@ mod tests {
     const CANARY: &str = "canary-7f3a";
 
     #[test]
-    fn what_went_wrong_with_us_is_not_told() {
+    fn an_answer_does_not_contain_the_cause_of_an_internal_error() {
         for error in [
             PortError::Unavailable("MongoDB", CANARY.into()),
             PortError::Refused("MongoDB", CANARY.into()),
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_store_is_worth_another_try_and_a_full_one_is_not() {
+    fn only_an_unavailable_store_has_retry_after() {
         let answer = |error| ApiError::from(ServiceError::Port(error)).into_response();
         let away = answer(PortError::Unavailable("MongoDB", "no primary".into()));
         assert_eq!(
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_family_is_the_paths() {
+    fn the_path_selects_the_form_of_an_error() {
         for path in ["/v1/api", "/v1/api/task", "/api/v1/nothing"] {
             assert!(is_legacy(path), "{path}");
         }
@@ -411,14 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn the_document_lists_every_code_with_its_status_and_no_other() {
+    fn the_api_page_lists_every_code_with_its_status() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
-        let page = std::fs::read_to_string(page).expect("the page is there");
-        let table = page.split("| `code` | status |").nth(1).expect("the page has the table of codes");
+        let page = std::fs::read_to_string(page).expect("docs/api.md can be read");
+        let table = page.split("| `code` | status |").nth(1).expect("docs/api.md has the table of codes");
         let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
         let listed: Vec<String> =
             rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" ")).collect();
-        let row = |code: &Code| format!("| `{}` {}", code.word(), code.status().as_u16());
+        let row = |code: &Code| format!("| `{}` {}", code.as_str(), code.status().as_u16());
         let mut wanted: Vec<String> = Code::ALL.iter().map(row).collect();
         let mut listed = listed;
         listed.sort();

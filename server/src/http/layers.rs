@@ -1,4 +1,4 @@
-//! What surrounds every handler: a request id, one line in the log, a time limit, and an answer when a handler panics.
+//! Middleware of all routes: request id, access log, time limit, panics, error bodies.
 
 use std::any::Any;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tracing::Span;
 use super::Context;
 use super::body::BodyArrives;
 use super::error::{self, ApiError};
-use super::extensions::{CallerId, RequestId};
+use super::request_info::{CallerId, RequestId};
 use crate::engine::service::Metrics;
 
-/// Carries the id that ties a request, its answer and its log lines together.
+/// Header with the id of a request. The answer and the log lines of the request have the same id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// What the log line says of a request, kept with its answer.
+/// Values of a request for the access log, stored in its answer.
 #[derive(Debug, Clone)]
-struct Asked {
+struct LoggedRequest {
     method: Method,
     path: String,
     route: String,
     request_id: String,
 }
 
-/// Gives the request its id, and the answer what the log wants to know.
+/// Sets the id of the request, and stores the values for the access log in the answer.
 pub async fn identify(
     State(context): State<Context>,
     mut request: Request,
@@ -38,38 +38,38 @@ pub async fn identify(
     let request_id = request_id(&request, &context);
     Span::current().record("request_id", &request_id);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    // The path alone: a query string may hold anything.
+    // Without the query string, which may contain confidential values.
     let path = request.uri().path().to_owned();
-    let asked = Asked { method: request.method().clone(), path, route, request_id };
-    let header = HeaderValue::from_str(&asked.request_id).ok();
+    let logged = LoggedRequest { method: request.method().clone(), path, route, request_id };
+    let header = HeaderValue::from_str(&logged.request_id).ok();
     request.extensions_mut().insert(BodyArrives::default());
-    request.extensions_mut().insert(RequestId(asked.request_id.clone()));
+    request.extensions_mut().insert(RequestId(logged.request_id.clone()));
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(asked);
+    response.extensions_mut().insert(logged);
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID, header);
     }
     response
 }
 
-/// The caller's own id where it is short and harmless, else a fresh one.
+/// Returns the id of the caller if it is short and has only safe characters, otherwise a new id.
 fn request_id(request: &Request, context: &Context) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let sane = |id: &&str| {
+    let is_valid = |id: &&str| {
         let fits =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '+' | '=');
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.chars().all(fits)
     };
-    given.filter(sane).map_or_else(|| context.ids.uuid(context.gate.now()).to_string(), str::to_owned)
+    given.filter(is_valid).map_or_else(|| context.ids.uuid(context.gate.now()).to_string(), str::to_owned)
 }
 
-/// Writes a refusal in the shape that belongs to the path.
-pub async fn refuse(request: Request, next: Next) -> axum::response::Response {
+/// Writes the bodies of error answers, in the form of the path.
+pub async fn write_errors(request: Request, next: Next) -> axum::response::Response {
     let path = request.uri().path().to_owned();
     error::write(&path, next.run(request).await)
 }
 
-/// Ends a request that takes too long: 408 when its body did not come, 503 when we were slow.
+/// Ends a request at its time limit: 408 if its body is incomplete, otherwise 503.
 pub async fn deadline(
     State(context): State<Context>,
     request: Request,
@@ -83,39 +83,42 @@ pub async fn deadline(
     }
 }
 
-/// The answer of a handler that panicked.
+/// Returns the answer after a panic of a handler.
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
     let cause = match panic.downcast::<String>() {
         Ok(text) => *text,
-        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("no text").to_owned(),
+        Err(panic) => {
+            panic.downcast_ref::<&str>().copied().unwrap_or("the panic value is not a string").to_owned()
+        }
     };
-    ApiError::Internal(format!("a handler panicked: {cause}")).into_response()
+    ApiError::Internal(format!("handler panicked: {cause}")).into_response()
 }
 
-/// A request's span: lines written on its behalf carry its id.
+/// Returns the span of a request. All log lines in it have the request id.
 pub fn span(_request: &Request) -> Span {
     tracing::info_span!("http", request_id = tracing::field::Empty)
 }
 
-/// The one line a request leaves in the log, and its metrics.
+/// Writes the access log line and the metrics of a request.
 pub fn answered(metrics: &Metrics, response: &axum::response::Response, latency: Duration) {
-    let Some(asked) = response.extensions().get::<Asked>() else { return };
+    let Some(logged) = response.extensions().get::<LoggedRequest>() else { return };
     let status = response.status().as_u16();
-    metrics.answered(method_label(&asked.method), &asked.route, status, latency);
+    metrics.answered(method_label(&logged.method), &logged.route, status, latency);
     tracing::info!(
         target: "taskcenter_server::access",
-        method = %asked.method,
-        path = asked.path,
+        method = %logged.method,
+        path = logged.path,
         status,
         latency_ms = latency.as_secs_f64() * 1_000.0,
         bytes = response.body().size_hint().exact(),
-        request_id = asked.request_id,
-        caller = response.extensions().get::<CallerId>().map_or("", |caller| caller.0.as_str()),
-        "answered"
+        request_id = logged.request_id,
+        caller = response.extensions().get::<CallerId>().map_or("", |id| id.0.as_str()),
+        "request answered"
     );
 }
 
-/// Anybody can make up methods; a metric's label takes only those that are served.
+/// Returns the metric label of a method. Unknown methods share one label, because a caller can
+/// invent any number of them.
 fn method_label(method: &Method) -> &str {
     match *method {
         Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {

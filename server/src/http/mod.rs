@@ -1,7 +1,6 @@
-//! The HTTP front: one file a resource, [`error`] owns every status code.
+//! HTTP API: one file per resource. [`error`] defines all status codes.
 //!
-//! Two families of routes share the commands: the resource API, which [`openapi`] puts together, and the legacy contract's v1, which is in
-//! [`contract`].
+//! [`openapi`] collects the routes of the resource API, and [`contract`] has the legacy v1 API.
 
 mod access;
 mod batch;
@@ -10,19 +9,19 @@ mod contract;
 mod decode;
 mod descriptors;
 mod error;
-mod extensions;
 mod headers;
 mod layers;
 mod openapi;
 mod outcome;
 mod pages;
 mod patch;
-mod patience;
+
 mod peers;
 mod probes;
 mod query;
 mod queues;
 mod rate;
+mod request_info;
 mod rules;
 mod runs;
 mod schedule;
@@ -36,6 +35,7 @@ mod tokens;
 mod users;
 mod view;
 mod work;
+mod write_timeout;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-pub use extensions::Peer;
+pub use request_info::Peer;
 pub use serve::{serve, serve_over};
 pub use tls::tls;
 
@@ -55,44 +55,44 @@ use crate::engine::service::{Health, Ids, Metrics, Service};
 use access::Gate;
 use error::ApiError;
 
-/// What the HTTP server works with.
+/// Dependencies of the HTTP server.
 #[derive(Clone)]
 pub struct HttpState {
-    /// The commands. Each request gets a handle that is bound to its caller; the caller of this handle
-    /// does not matter.
+    /// Commands of the engine. Each request gets a handle that is bound to its caller, so the
+    /// caller of this handle is not used.
     pub service: Service,
-    /// For `/readyz`.
+    /// Health checks, for `/readyz`.
     pub health: Arc<Health>,
-    /// For `/metrics`.
+    /// Metrics, for `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// For request ids.
+    /// Source of request ids.
     pub ids: Arc<Ids>,
 }
 
-/// How much a caller may ask for.
+/// Limits of requests and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Largest request body.
+    /// Maximum size of a request body, in bytes.
     pub body_limit_bytes: usize,
-    /// Longest time from a request's head to its answer.
+    /// Time limit from the head of a request to its answer.
     pub request_timeout: Duration,
-    /// Longest time for a request's head; also for the silence between two requests.
+    /// Time limit of the head of a request, and of an idle connection.
     pub header_timeout: Duration,
-    /// Largest head of a request, and the most that is read ahead of it.
+    /// Maximum size of the head of a request, and of the read buffer, in bytes.
     pub max_head_bytes: usize,
-    /// Longest time for a caller to take what it is sent.
+    /// Time limit for a caller to read an answer; see [`write_timeout`].
     pub write_timeout: Duration,
-    /// Connections at a time.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// Connections at a time from one address.
+    /// Maximum number of connections from one address.
     pub max_connections_per_peer: usize,
-    /// Requests a second from one address; 0: as many as come.
+    /// Maximum number of requests per second from one address. 0: unlimited.
     pub peer_requests_per_sec: u32,
-    /// Longest time for requests under way when the server stops.
+    /// Time limit of the running requests at a shutdown.
     pub shutdown_grace: Duration,
 }
 
-/// What handlers share. They take the commands as a parameter of type [`Service`].
+/// Shared values of the handlers. A handler takes the commands as a parameter of type [`Service`].
 #[derive(Clone)]
 struct Context {
     gate: Gate,
@@ -100,26 +100,26 @@ struct Context {
     metrics: Arc<Metrics>,
     ids: Arc<Ids>,
     limits: HttpLimits,
-    rates: Arc<rate::Rates>,
-    /// The OpenAPI document.
+    rates: Arc<rate::RateLimits>,
+    /// OpenAPI document, encoded.
     document: Bytes,
 }
 
-/// Puts further fronts beside the routes that are here.
+/// Adds further routes, such as those of the legacy APIs.
 pub type Mount = Box<dyn FnOnce(Router) -> Router + Send>;
 
-/// Every route, with all that surrounds the handlers.
+/// Returns all routes with their middleware.
 pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let (resources, document) = openapi::resources().split_for_parts();
-    // It is made of texts and numbers: nothing in it cannot be written.
+    // The document consists of strings and numbers, so the encoding cannot fail.
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
-    let rates = Arc::new(rate::Rates::new(limits.peer_requests_per_sec));
+    let rates = Arc::new(rate::RateLimits::new(limits.peer_requests_per_sec));
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, .. } = state;
     let context = Context { gate, health, metrics, ids, limits, rates, document };
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
-    surround(mount(routes), &context)
+    add_middleware(mount(routes), &context)
 }
 
 fn routes() -> Router<Context> {
@@ -134,7 +134,7 @@ fn routes() -> Router<Context> {
         .route("/metrics", get(probes::metrics))
 }
 
-/// The legacy contract's.
+/// Returns the routes of the legacy v1 API.
 fn v1() -> Router<Context> {
     Router::new()
         .route("/task", post(contract::add))
@@ -152,8 +152,8 @@ fn refuse_unmatched(routes: Router) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
 }
 
-/// The last layer is the outermost.
-fn surround(routes: Router, context: &Context) -> Router {
+/// Adds the middleware. The last layer is the outermost.
+fn add_middleware(routes: Router, context: &Context) -> Router {
     let metrics = Arc::clone(&context.metrics);
     let access_log = TraceLayer::new_for_http()
         .make_span_with(layers::span)
@@ -167,7 +167,7 @@ fn surround(routes: Router, context: &Context) -> Router {
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(from_fn_with_state(context.clone(), rate::limit))
         .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(from_fn(layers::refuse))
+        .layer(from_fn(layers::write_errors))
         .layer(from_fn_with_state(context.clone(), layers::identify))
         .layer(access_log)
 }

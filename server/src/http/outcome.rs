@@ -1,4 +1,4 @@
-//! A handler's word on an attempt.
+//! Outcome reports and confirmations in requests.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,19 +10,22 @@ use crate::core::RunId;
 use crate::engine::service::{Confirmation, Report};
 use crate::wire;
 
-/// Longer messages are cut: an outcome must not get lost because its reason is long.
+/// Maximum length of a message. A longer one is cut, so that no outcome is refused for a long
+/// reason.
 const MAX_MESSAGE_BYTES: usize = 32 * 1024;
-/// Longest pause that a handler can ask for: a year.
+/// Longest pause before the next attempt: 366 days.
 const MAX_RETRY_AFTER_MS: u64 = 366 * 86_400_000;
-/// Longest result, as it is written.
+/// Maximum length of a result, as JSON without blanks.
 const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// How deep a result may be nested. It is shown inside other objects, and readers stop at some depth.
+/// Maximum nesting depth of a result. Answers contain results inside other objects, and JSON
+/// decoders limit the depth.
 const MAX_RESULT_DEPTH: usize = 64;
 
-/// The body of a report, and each item of a settlement. The wire's own types take fields that they do not know.
+/// Body of a report, and item of a settlement. Unlike the wire types of the SDK, it refuses unknown
+/// fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reported {
+pub struct ReportBody {
     run_id: Option<String>,
     attempt: u32,
     token: String,
@@ -32,42 +35,42 @@ pub struct Reported {
     result: Option<Value>,
 }
 
-/// A settlement's body.
+/// Body of a settlement.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settled {
-    /// One a run.
-    pub outcomes: Vec<Reported>,
+pub struct SettleBody {
+    /// One report for each run.
+    pub outcomes: Vec<ReportBody>,
 }
 
-impl Reported {
-    /// The report on the run that the path names.
+impl ReportBody {
+    /// Returns the report for the run of the path.
     ///
     /// # Errors
-    /// Names the field that is out of bounds.
+    /// An error that names the invalid field.
     pub fn of_path(self) -> Result<Report, ApiError> {
         if self.run_id.is_some() {
-            return Err(ApiError::field("run_id", "there is no such field; the path names the run"));
+            return Err(ApiError::field("run_id", "unknown field: the path names the run"));
         }
         self.report()
     }
 
-    /// The run that it names.
+    /// Returns the run id of an item.
     ///
     /// # Errors
-    /// When it names none.
+    /// An error if the field is absent.
     pub fn take_run_id(&mut self) -> Result<RunId, ApiError> {
         let missing = || ApiError::field("run_id", "run_id is missing");
         self.run_id.take().map(RunId::from_text).ok_or_else(missing)
     }
 
-    /// The report.
+    /// Returns the report.
     ///
     /// # Errors
-    /// Names the field that is out of bounds.
+    /// An error that names the invalid field.
     pub fn report(self) -> Result<Report, ApiError> {
         if self.attempt == 0 {
-            return Err(ApiError::field("attempt", "attempt should be a whole number from 1"));
+            return Err(ApiError::field("attempt", "attempt should be at least 1"));
         }
         if self.token.is_empty() {
             return Err(ApiError::field("token", "token should not be empty"));
@@ -76,38 +79,38 @@ impl Reported {
             let why = format!("retry_after_ms should be between 0 and {MAX_RETRY_AFTER_MS}");
             return Err(ApiError::field("retry_after_ms", why));
         }
-        let result = self.result.as_ref().map(written).transpose()?;
+        let result = self.result.as_ref().map(encode_result).transpose()?;
         let outcome = wire::outcome(self.outcome, result, self.retry_after_ms);
         let message = self.message.as_deref().map(cut);
         Ok(Report { attempt: self.attempt, token: self.token, outcome, message })
     }
 }
 
-/// What a confirmation says.
+/// Decodes a confirmation.
 ///
 /// # Errors
-/// Names the field that is out of bounds.
-pub fn confirmation(said: &RunConfirmation) -> Result<Confirmation, ApiError> {
-    let result = said.result.as_ref().map(written).transpose()?;
-    Ok(Confirmation { succeeded: said.succeeded, message: said.message.as_deref().map(cut), result })
+/// An error that names the invalid field.
+pub fn confirmation(body: &RunConfirmation) -> Result<Confirmation, ApiError> {
+    let result = body.result.as_ref().map(encode_result).transpose()?;
+    Ok(Confirmation { succeeded: body.succeeded, message: body.message.as_deref().map(cut), result })
 }
 
-fn written(result: &Value) -> Result<String, ApiError> {
+fn encode_result(result: &Value) -> Result<String, ApiError> {
     let text = result.to_string();
     if text.len() > MAX_RESULT_BYTES {
-        let why = format!("result should be at most {MAX_RESULT_BYTES} bytes, and has {}", text.len());
+        let why = format!("result has {} bytes: at most {MAX_RESULT_BYTES} are allowed", text.len());
         return Err(ApiError::field("result", why));
     }
     if depth(result) > MAX_RESULT_DEPTH {
         return Err(ApiError::field(
             "result",
-            format!("result should be nested at most {MAX_RESULT_DEPTH} deep"),
+            format!("result should be nested at most {MAX_RESULT_DEPTH} levels deep"),
         ));
     }
     Ok(text)
 }
 
-/// What is read is nested no deeper than the decoder allows, so this ends.
+/// Returns the nesting depth. The decoder has limited it, so the recursion is bounded.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
@@ -131,7 +134,7 @@ mod tests {
     fn read(changes: &Value) -> Result<Report, ApiError> {
         let mut body = json!({"attempt": 1, "token": "t", "outcome": "succeeded"});
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        typed::<Reported>(&body)?.of_path()
+        typed::<ReportBody>(&body)?.of_path()
     }
 
     fn field_at_fault(changes: &Value) -> String {
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_malformed_field_is_named() {
+    fn an_error_names_the_invalid_field() {
         for (changes, field) in [
             (json!({"attempt": null}), "attempt"),
             (json!({"attempt": 0}), "attempt"),
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_may_be_just_so_large_and_so_deep() {
+    fn a_result_has_a_maximum_size_and_depth() {
         let result = |result: Value| match read(&json!({"result": result})).map(|report| report.outcome) {
             Ok(Outcome::Succeeded { result }) => result,
             _ => None,

@@ -1,4 +1,4 @@
-//! Pages of tasks and runs: bounded in rows and in bytes, for one page must fit into memory.
+//! Pages of tasks and runs, limited in rows and in bytes, so that a page fits into memory.
 
 use taskcenter_client::resources::RunResource;
 
@@ -7,13 +7,15 @@ use super::view;
 use crate::core::{Moment, RunId, Task, TaskId};
 use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter};
 
-/// Most rows of a page.
+/// Maximum number of rows in a page.
 pub const MAX_LIMIT: u32 = 1_000;
-/// Rows asked of the store at a time, and bytes after which a page ends early.
+/// Number of rows per read of the store.
 const CHUNK: u32 = 100;
+/// Number of bytes after which a page ends early.
 const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Tasks that match, newest first, as the caller wants to see them; and where the next page begins, if there is one.
+/// Returns a page of matching tasks, newest first and converted by `view`, and the start of the
+/// next page.
 pub async fn tasks<T>(
     service: &Service,
     filter: &TaskFilter,
@@ -25,7 +27,8 @@ pub async fn tasks<T>(
     while tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
         let ask = CHUNK.min(limit - tasks.len() as u32);
         let chunk = service.list_tasks(filter, &Page { limit: ask, before: before.clone() }).await?;
-        // The store ends a read of large tasks early: only an empty one says that there are no more.
+        // The store ends a read of large tasks early, so only an empty read means that no tasks
+        // follow.
         let Some(last) = chunk.last() else { return Ok((tasks, None)) };
         before = Some(last.id.clone());
         bytes += chunk.iter().map(|task| task.data.len()).sum::<usize>();
@@ -35,10 +38,10 @@ pub async fn tasks<T>(
     Ok((tasks, before.filter(|_| !next.is_empty())))
 }
 
-/// Where a page of runs begins: after this one.
+/// Start of a page of runs: the last run of the previous page.
 pub type RunPlace = (Moment, RunId);
 
-/// Runs that match, latest first; and where the next page begins, if there is one.
+/// Returns a page of matching runs, latest first, and the start of the next page.
 pub async fn runs(
     service: &Service,
     filter: &RunFilter,

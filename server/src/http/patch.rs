@@ -1,4 +1,4 @@
-//! An edit of a task's definition: a JSON merge patch (RFC 7396) on its spec.
+//! Edit of a task: a JSON merge patch (RFC 7396) of its spec.
 
 use serde_json::{Map, Value};
 use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
@@ -12,10 +12,10 @@ use crate::core::submission::Submission;
 const OF_SCHEDULE: &[&str] = &["kind", "period_ms", "cron", "zone"];
 const OF_RETRY: &[&str] = &["max_attempts", "backoff_ms", "max_backoff_ms"];
 
-/// The definition that the patch leaves. What it does not name stays exactly as it is.
+/// Applies a patch to a definition. Fields that the patch does not name keep their exact values.
 ///
 /// # Errors
-/// Names a field that is unknown, or that cannot be what the patch makes of it.
+/// An error that names an unknown field, or a field that the patch makes invalid.
 pub fn apply(
     base: Submission,
     patch: &Map<String, Value>,
@@ -25,23 +25,24 @@ pub fn apply(
     refuse_unknown(patch, "schedule", OF_SCHEDULE)?;
     refuse_unknown(patch, "retry", OF_RETRY)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
-    let wanted = spec::submission(merged, zone, now)?;
+    let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
     for field in patch.keys() {
         match field.as_str() {
-            "name" => next.name.clone_from(&wanted.name),
-            "data" => next.data.clone_from(&wanted.data),
-            "schedule" => next.schedule.clone_from(&wanted.schedule),
-            "start_at" | "delay_ms" => next.start_at = wanted.start_at,
-            "end_at" => next.end_at = wanted.end_at,
-            "max_fires" => next.max_fires = wanted.max_fires,
-            "ack" => next.ack = wanted.ack,
-            "max_runtime_sec" => next.max_runtime_sec = wanted.max_runtime_sec,
-            "queue" => next.queue.clone_from(&wanted.queue),
-            "retry" => next.retry = wanted.retry,
-            "dedup_key" => next.dedup.clone_from(&wanted.dedup),
-            // With a value the decoder has refused it; `null` would clear what is not there.
-            unknown => return Err(no_such_field(unknown)),
+            "name" => next.name.clone_from(&patched.name),
+            "data" => next.data.clone_from(&patched.data),
+            "schedule" => next.schedule.clone_from(&patched.schedule),
+            "start_at" | "delay_ms" => next.start_at = patched.start_at,
+            "end_at" => next.end_at = patched.end_at,
+            "max_fires" => next.max_fires = patched.max_fires,
+            "ack" => next.ack = patched.ack,
+            "max_runtime_sec" => next.max_runtime_sec = patched.max_runtime_sec,
+            "queue" => next.queue.clone_from(&patched.queue),
+            "retry" => next.retry = patched.retry,
+            "dedup_key" => next.dedup.clone_from(&patched.dedup),
+            // The decoder refuses an unknown field with a value, but the merge drops one with
+            // `null`.
+            unknown => return Err(unknown_field(unknown)),
         }
     }
     Ok(next)
@@ -50,13 +51,13 @@ pub fn apply(
 fn refuse_unknown(patch: &Map<String, Value>, field: &str, known: &[&str]) -> Result<(), ApiError> {
     let Some(Value::Object(inner)) = patch.get(field) else { return Ok(()) };
     match inner.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => Err(no_such_field(&format!("{field}.{unknown}"))),
+        Some(unknown) => Err(unknown_field(&format!("{field}.{unknown}"))),
         None => Ok(()),
     }
 }
 
-fn no_such_field(field: &str) -> ApiError {
-    ApiError::field(cut(field).to_owned(), "there is no such field")
+fn unknown_field(field: &str) -> ApiError {
+    ApiError::field(cut(field).to_owned(), "unknown field")
 }
 
 fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {
@@ -64,10 +65,10 @@ fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {
     let other_kind = patch
         .get("schedule")
         .and_then(|schedule| schedule.get("kind"))
-        .filter(|kind| **kind != word(&base.schedule));
+        .filter(|kind| **kind != kind_of(&base.schedule));
     let schedule = if other_kind.is_some() { ScheduleSpec::Once {} } else { base.schedule };
     let start_at = if names("delay_ms") { None } else { base.start_at };
-    // A spec is written as an object whatever it holds.
+    // The encoding of a spec cannot fail.
     let mut spec = serde_json::to_value(TaskSpec { schedule, start_at, ..base }).unwrap_or_default();
     for (field, value) in patch {
         merge(&mut spec, field, value);
@@ -75,7 +76,7 @@ fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {
     spec
 }
 
-fn word(schedule: &ScheduleSpec) -> &'static str {
+fn kind_of(schedule: &ScheduleSpec) -> &'static str {
     match schedule {
         ScheduleSpec::Once {} => "once",
         ScheduleSpec::Every { .. } => "every",
@@ -83,7 +84,7 @@ fn word(schedule: &ScheduleSpec) -> &'static str {
     }
 }
 
-/// One member of a merge patch, as RFC 7396 has it.
+/// Applies one field of a merge patch, as in RFC 7396.
 fn merge(target: &mut Value, field: &str, patch: &Value) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
@@ -133,35 +134,35 @@ mod tests {
         super::apply(base(), patch.as_object().unwrap(), "UTC", NOW)
     }
 
-    fn field_at_fault(patch: &Value) -> String {
+    fn invalid_field(patch: &Value) -> String {
         match apply(patch) {
             Err(ApiError::Field { field, .. }) => field.into_owned(),
-            other => panic!("{patch} left {other:?}"),
+            other => panic!("{patch} resulted in {other:?}"),
         }
     }
 
     #[test]
-    fn what_is_not_named_stays_as_it_is() {
+    fn a_field_that_is_not_named_keeps_its_value() {
         assert_eq!(apply(&json!({})).unwrap(), base());
-        // The spec could not hold this end, nor that name and data tell the task.
+        // A spec cannot express this end, nor deduplication by name and data.
         let next = apply(&json!({"data": "other"})).unwrap();
         assert_eq!(next, Submission { data: "other".into(), ..base() });
         assert_eq!(next.dedup, Dedup::Pair);
     }
 
     #[test]
-    fn null_clears() {
+    fn null_clears_a_field() {
         let cleared = json!({
             "data": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
         });
-        let wanted = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
-        assert_eq!(apply(&cleared).unwrap(), wanted);
-        assert_eq!(field_at_fault(&json!({"name": null})), "name");
+        let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
+        assert_eq!(apply(&cleared).unwrap(), expected);
+        assert_eq!(invalid_field(&json!({"name": null})), "name");
     }
 
     #[test]
-    fn an_inner_field_is_merged_and_another_kind_begins_anew() {
+    fn an_inner_field_is_merged_and_another_kind_replaces_the_schedule() {
         let cron = |expression: &str, zone: &str| Schedule::Cron {
             expression: expression.into(),
             zone: zone.into(),
@@ -176,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_takes_the_starts_place() {
+    fn a_delay_replaces_the_start() {
         assert_eq!(apply(&json!({"delay_ms": 5})).unwrap().start_at, Some(NOW.plus_ms(5)));
         assert_eq!(apply(&json!({"delay_ms": null})).unwrap().start_at, base().start_at);
-        assert_eq!(field_at_fault(&json!({"delay_ms": 5, "start_at": "2030-01-01T00:00:00Z"})), "delay_ms");
+        assert_eq!(invalid_field(&json!({"delay_ms": 5, "start_at": "2030-01-01T00:00:00Z"})), "delay_ms");
     }
 
     #[test]
-    fn what_is_unknown_is_named_even_where_it_is_to_be_cleared() {
+    fn an_unknown_field_is_refused_even_with_null() {
         for (patch, field) in [
             (json!({"nam": "n"}), "nam"),
             (json!({"nam": null}), "nam"),
@@ -194,7 +195,7 @@ mod tests {
             (json!({"retry": {"max_attempts": null}}), "retry.max_attempts"),
             (json!({"schedule": []}), "schedule"),
         ] {
-            assert_eq!(field_at_fault(&patch), field, "{patch}");
+            assert_eq!(invalid_field(&patch), field, "{patch}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is on the other end of a connection, and how many connections each may have.
+//! Limits of connections, in total and per peer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Whom a limit holds for: an IPv4 address, or a network of /64, which is what one customer of IPv6 is given.
+/// Unit of a limit per peer: an IPv4 address, or an IPv6 /64 network, the usual size for one
+/// customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
@@ -25,55 +26,55 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// How many connections each peer has.
+/// Number of connections of each peer.
 type Counts = Arc<Mutex<HashMap<Network, usize>>>;
 
-/// The places for connections. No peer can have them all.
+/// Limit of connections, in total and per peer.
 #[derive(Clone)]
-pub struct Places {
-    free: Arc<Semaphore>,
-    taken: Counts,
+pub struct ConnectionLimit {
+    total: Arc<Semaphore>,
+    counts: Counts,
     per_peer: usize,
 }
 
-/// A connection's place; free again when it is dropped.
-pub struct Place {
-    /// Who has it.
+/// Permit of one connection. A drop frees it.
+pub struct ConnectionPermit {
+    /// Peer of the connection.
     pub peer: Network,
-    taken: Counts,
-    _of_all: OwnedSemaphorePermit,
+    counts: Counts,
+    _total: OwnedSemaphorePermit,
 }
 
-impl Places {
-    /// So many in all, and so many for one peer.
-    pub fn new(all: usize, per_peer: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(all)), taken: Counts::default(), per_peer }
+impl ConnectionLimit {
+    /// Creates a limit of `total` connections, and of `per_peer` connections per peer.
+    pub fn new(total: usize, per_peer: usize) -> Self {
+        Self { total: Arc::new(Semaphore::new(total)), counts: Counts::default(), per_peer }
     }
 
-    /// Waits until there is one for somebody.
-    pub async fn free(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).acquire_owned().await.ok()
+    /// Waits until a connection is allowed by the total limit.
+    pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.total).acquire_owned().await.ok()
     }
 
-    /// Gives it to a peer, unless that one has its share.
-    pub fn take(&self, peer: Network, of_all: OwnedSemaphorePermit) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(peer).or_default();
+    /// Assigns the permit to a peer. `None`: the peer has reached its limit.
+    pub fn assign(&self, peer: Network, total: OwnedSemaphorePermit) -> Option<ConnectionPermit> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
         if *count == self.per_peer {
             return None;
         }
         *count += 1;
-        Some(Place { peer, taken: Arc::clone(&self.taken), _of_all: of_all })
+        Some(ConnectionPermit { peer, counts: Arc::clone(&self.counts), _total: total })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.peer) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.peer);
+                counts.remove(&self.peer);
             }
         }
     }
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_an_address_or_a_network_of_one_customer() {
+    fn a_peer_is_an_ipv4_address_or_an_ipv6_network() {
         assert_eq!(peer("2001:db8:1:2::3"), peer("2001:db8:1:2:ffff::9"));
         assert_ne!(peer("2001:db8:1:2::3"), peer("2001:db8:1:3::3"));
         assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"));
@@ -96,14 +97,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_has_its_share_and_gets_it_back() {
-        let places = Places::new(3, 1);
-        let take = async |who| places.take(peer(who), places.free().await.unwrap());
-        let first = take("10.0.0.1").await.expect("the first place");
-        assert!(take("10.0.0.1").await.is_none());
-        assert!(take("10.0.0.2").await.is_some(), "another peer is not held up");
+    async fn a_closed_connection_frees_its_permit() {
+        let limit = ConnectionLimit::new(3, 1);
+        let connect = async |address| limit.assign(peer(address), limit.acquire().await.unwrap());
+        let first = connect("10.0.0.1").await.expect("the first connection is allowed");
+        assert!(connect("10.0.0.1").await.is_none());
+        assert!(connect("10.0.0.2").await.is_some(), "another peer is allowed");
         drop(first);
-        assert!(places.taken.lock().unwrap().is_empty(), "nobody who has left is remembered");
-        assert!(take("10.0.0.1").await.is_some());
+        assert!(limit.counts.lock().unwrap().is_empty(), "a peer without connections is forgotten");
+        assert!(connect("10.0.0.1").await.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What orchestrators and Prometheus ask.
+//! Routes of probes and metrics.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,12 +23,13 @@ struct Checks {
     bus: String,
 }
 
-/// `GET /livez`: the process answers.
+/// `GET /livez`: 200 while the process answers.
 pub async fn live() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "status": "alive" }))
 }
 
-/// `GET /readyz`: 503 only while tasks cannot be accepted; a node that merely waits for its broker still serves.
+/// `GET /readyz`: 503 only while the node cannot accept tasks. A node that waits for its broker is
+/// `degraded`.
 pub async fn ready(State(context): State<Context>) -> Response {
     let health = &context.health;
     let (code, status) = match health.readiness() {
@@ -36,11 +37,11 @@ pub async fn ready(State(context): State<Context>) -> Response {
         Readiness::Degraded => (StatusCode::OK, "degraded"),
         Readiness::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
-    let checks = Checks { store: word(&health.store), lock: word(&health.lock), bus: word(&health.bus) };
+    let checks = Checks { store: text(&health.store), lock: text(&health.lock), bus: text(&health.bus) };
     (code, Json(Ready { status, checks })).into_response()
 }
 
-fn word(check: &Check) -> String {
+fn text(check: &Check) -> String {
     match check.condition() {
         Condition::Unknown => "unknown".to_owned(),
         Condition::Up => "ok".to_owned(),

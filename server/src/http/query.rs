@@ -1,4 +1,4 @@
-//! Query strings and path segments of the resource API: a parameter that it does not know is refused by name.
+//! Query strings and path segments of the resource API. An unknown query parameter is refused.
 
 use axum::extract::FromRequestParts;
 use axum::extract::path::ErrorKind;
@@ -9,7 +9,7 @@ use super::decode::cut;
 use super::error::ApiError;
 use crate::core::TaskId;
 
-/// A query string's parameters.
+/// Parameters of a query string.
 pub struct Query(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -25,15 +25,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    /// The same, when it holds nothing but these, each at most once.
+    /// Checks that only `known` parameters occur, each at most once.
     ///
     /// # Errors
-    /// Names the first one that is too many.
+    /// An error that names the first unknown or repeated parameter.
     pub fn only(self, known: &[&str]) -> Result<Self, ApiError> {
         let mut seen = Vec::new();
         for (name, _) in &self.0 {
             if !known.contains(&name.as_str()) {
-                let why = format!("there is no such parameter; there are {}", known.join(", "));
+                let why = format!("unknown parameter; expected one of {}", known.join(", "));
                 return Err(ApiError::field(cut(name).to_owned(), why));
             }
             if seen.contains(&name) {
@@ -44,26 +44,26 @@ impl Query {
         Ok(self)
     }
 
-    /// A text; an empty one is absent.
+    /// Returns a parameter. An empty one counts as absent.
     pub fn text(&self, name: &str) -> Option<&str> {
         let param = self.0.iter().find(|(param, value)| param == name && !value.is_empty());
         param.map(|(_, value)| value.as_str())
     }
 
-    /// A whole number within bounds.
+    /// Returns an integer parameter between 1 and `most`.
     ///
     /// # Errors
-    /// When it is anything else.
+    /// An error that names the bounds.
     pub fn number(&self, name: &'static str, default: u32, most: u32) -> Result<u32, ApiError> {
         let Some(text) = self.text(name) else { return Ok(default) };
         let number = text.parse().ok().filter(|number| (1..=most).contains(number));
         number.ok_or_else(|| ApiError::field(name, format!("{name} should be between 1 and {most}")))
     }
 
-    /// Returns one of these values, by its text.
+    /// Returns the value of `all` that the parameter names.
     ///
     /// # Errors
-    /// Lists the values, if the text is none of them.
+    /// An error that lists the allowed values.
     pub fn one_of<T: ToString + Copy>(&self, name: &'static str, all: &[T]) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let found = all.iter().find(|one| one.to_string() == text);
@@ -72,18 +72,18 @@ impl Query {
         found.copied().map(Some).ok_or_else(none)
     }
 
-    /// A task's id.
+    /// Returns a task id.
     ///
     /// # Errors
-    /// When it cannot be one.
+    /// An error if the id is malformed.
     pub fn task_id(&self, name: &'static str) -> Result<Option<TaskId>, ApiError> {
         let malformed = || ApiError::field(name, format!("{name} is malformed"));
         self.text(name).map(|text| TaskId::parse(text).ok_or_else(malformed)).transpose()
     }
 }
 
-/// The one parameter of a path, decoded. A segment that is not valid percent-encoded UTF-8 is refused by
-/// the parameter's name.
+/// The only parameter of a path, decoded. A segment that is not valid percent-encoded UTF-8 is
+/// refused with the name of the parameter.
 pub struct Segment(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
@@ -109,7 +109,7 @@ fn undecodable(error: &PathRejection) -> ApiError {
     }
 }
 
-/// The task that a path names. An id that cannot be one of ours is as unknown as any other.
+/// Id of a task in the path. A malformed id counts as unknown.
 pub struct TaskOf(pub TaskId);
 
 impl<S: Send + Sync> FromRequestParts<S> for TaskOf {

@@ -1,4 +1,5 @@
-//! The rules of a submission, told to those who broke them: in the resource API's names, or in the contract's.
+//! Messages of the rules of a submission, with the field names of the resource API or of the legacy
+//! v1 API.
 
 use std::borrow::Cow;
 
@@ -6,7 +7,7 @@ use crate::core::retry::MAX_ATTEMPTS;
 use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_RUNTIME_SEC};
 use crate::core::tag::InvalidTag;
 
-/// The field of a task's spec that breaks the rule.
+/// Returns the path of the invalid field in a task spec.
 pub fn field(invalid: &InvalidSubmission) -> &'static str {
     use InvalidSubmission as I;
     match invalid {
@@ -25,8 +26,9 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
     }
 }
 
-/// The broken rule, in the resource API's names and units. The rules' own texts are the contract's.
-pub fn told(invalid: &InvalidSubmission) -> Cow<'static, str> {
+/// Returns the message with the names and units of the resource API. The texts of the rules
+/// themselves have those of the legacy API.
+pub fn message(invalid: &InvalidSubmission) -> Cow<'static, str> {
     use InvalidSubmission as I;
     match invalid {
         I::Period => format!("period_ms should be between 1 and {}", LAST_SEC * 1_000 - 1).into(),
@@ -44,10 +46,10 @@ pub fn told(invalid: &InvalidSubmission) -> Cow<'static, str> {
 }
 
 /// `msg`, `field` and `detail`.
-type ContractWords = (Cow<'static, str>, Option<String>, Option<String>);
+type LegacyMessage = (Cow<'static, str>, Option<String>, Option<String>);
 
-/// The broken rule, as the contract tells it.
-pub fn in_the_contracts_words(invalid: &InvalidSubmission) -> ContractWords {
+/// Returns the message of the legacy v1 API.
+pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
     use InvalidSubmission as I;
     let text = invalid.to_string();
     let (field, contract) = match invalid {
@@ -76,10 +78,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_broken_rule_names_its_field() {
-        let fields = |invalid: InvalidSubmission| {
-            (in_the_contracts_words(&invalid).1.unwrap(), field(&invalid).to_owned())
-        };
+    fn each_message_names_its_field() {
+        let fields =
+            |invalid: InvalidSubmission| (legacy_message(&invalid).1.unwrap(), field(&invalid).to_owned());
         for (invalid, legacy, field) in [
             (InvalidTag::Untrimmed.into(), "name", "name"),
             (InvalidSubmission::DataTooLong(1), "data", "data"),
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rule_is_told_in_the_contracts_names() {
+    fn no_message_has_a_field_name_of_the_legacy_api() {
         for invalid in [
             InvalidSubmission::Start,
             InvalidSubmission::EndPassed,
@@ -109,9 +110,9 @@ mod tests {
             InvalidSubmission::MaxRuntime,
             InvalidSubmission::MaxFiresReached(1),
         ] {
-            let told = told(&invalid);
-            for old in ["start_time", "end_time", "max_runtime ", "loop_"] {
-                assert!(!told.contains(old), "{told}");
+            let message = message(&invalid);
+            for legacy in ["start_time", "end_time", "max_runtime ", "loop_"] {
+                assert!(!message.contains(legacy), "{message}");
             }
         }
     }

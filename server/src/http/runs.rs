@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::decode::Body;
 use super::error::ApiError;
-use super::outcome::{Reported, confirmation};
+use super::outcome::{ReportBody, confirmation};
 use super::pages::{self, RunPlace};
 use super::query::{Query, Segment};
 use super::view;
@@ -41,26 +41,26 @@ pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiEr
     };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let malformed = || ApiError::field("cursor", "cursor is malformed");
-    let before = query.text("cursor").map(|text| place(text).ok_or_else(malformed)).transpose()?;
+    let before = query.text("cursor").map(|text| parse_cursor(text).ok_or_else(malformed)).transpose()?;
     let (runs, next) = pages::runs(&service, &filter, limit, before).await?;
     Ok(Json(RunList { runs, next_cursor: next.as_ref().map(cursor) }))
 }
 
-/// Opaque to callers; needs no escape in a query string, since an id is made of letters, digits and
-/// `-`.
+/// Encodes the cursor, which is opaque to callers. It needs no escapes in a query string, because a
+/// run id consists of letters, digits and `-`.
 fn cursor((at, id): &RunPlace) -> String {
     format!("{}~{id}", at.ms())
 }
 
-fn place(cursor: &str) -> Option<RunPlace> {
+fn parse_cursor(cursor: &str) -> Option<RunPlace> {
     const MAX_ID_BYTES: usize = 256;
     let (at, id) = cursor.split_once('~')?;
-    let sane =
+    let valid_id =
         (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    // What lies beyond the calendar, no store can be asked for.
+    // Stores do not accept an instant beyond the calendar.
     let at = Moment::from_ms(at.parse().ok()?);
     let within = jiff::Timestamp::from_millisecond(at.ms()).is_ok();
-    (sane && within).then(|| (at, RunId::from_text(id)))
+    (valid_id && within).then(|| (at, RunId::from_text(id)))
 }
 
 /// Shows a run.
@@ -119,10 +119,10 @@ pub async fn cancel(service: Service, Segment(id): Segment) -> Result<Json<RunRe
 pub async fn confirm(
     service: Service,
     Segment(id): Segment,
-    Body(said): Body<RunConfirmation>,
+    Body(body): Body<RunConfirmation>,
 ) -> Result<Json<RunResource>, ApiError> {
-    let word = confirmation(&said)?;
-    Ok(Json(view::run(service.confirm(&RunId::from_text(id), &word).await?)))
+    let confirmation = confirmation(&body)?;
+    Ok(Json(view::run(service.confirm(&RunId::from_text(id), &confirmation).await?)))
 }
 
 /// Answer to an outcome report.
@@ -149,9 +149,9 @@ pub struct ReportReply {
 pub async fn report(
     service: Service,
     Segment(id): Segment,
-    Body(reported): Body<Reported>,
+    Body(report): Body<ReportBody>,
 ) -> Result<Json<ReportReply>, ApiError> {
-    let run = service.report(&RunId::from_text(id), &reported.of_path()?).await?;
+    let run = service.report(&RunId::from_text(id), &report.of_path()?).await?;
     Ok(Json(ReportReply { run_id: run.id.to_string(), state: run.state.as_str().to_owned() }))
 }
 
@@ -160,10 +160,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
+    fn only_an_encoded_cursor_can_be_parsed() {
         let at = (Moment::from_ms(-5), RunId::from_text("0a-1-t9"));
-        assert_eq!(place(&cursor(&at)), Some(at));
-        for wrong in [
+        assert_eq!(parse_cursor(&cursor(&at)), Some(at));
+        for invalid in [
             "",
             "~",
             "5~",
@@ -174,7 +174,7 @@ mod tests {
             "99999999999999999999~0a",
             "9223372036854775807~0a",
         ] {
-            assert_eq!(place(wrong), None, "{wrong}");
+            assert_eq!(parse_cursor(invalid), None, "{invalid}");
         }
     }
 }

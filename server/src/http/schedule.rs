@@ -47,8 +47,8 @@ fn refused(why: &str) -> ApiError {
 
 fn after(text: &str) -> Result<Moment, ApiError> {
     let at: Result<Timestamp, _> = text.parse();
-    let wrong = |_| ApiError::field("after", "after should be a moment such as 2030-01-31T08:00:00Z");
-    at.map(spec::moment).map_err(wrong)
+    let invalid = |_| ApiError::field("after", "after: expected an instant such as 2030-01-31T08:00:00Z");
+    at.map(spec::moment).map_err(invalid)
 }
 
 fn moments(rule: &CronRule, after: Moment, count: usize) -> Vec<Timestamp> {
@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn moments_end_with_the_calendar() {
+    fn the_list_ends_with_the_calendar() {
         assert_eq!(next("@every 1h", "9999-12-30T20:30:00Z", 9), ["9999-12-30T21:30:00Z"]);
         assert_eq!(next("0 0 1 1 *", "9999-12-30T00:00:00Z", 9), Vec::<String>::new());
         assert_eq!(next("* * * * * *", "-009999-01-02T01:59:59Z", 1).len(), 1);
     }
 
     #[test]
-    fn the_moment_itself_is_not_after_it() {
+    fn the_list_does_not_contain_the_instant_itself() {
         assert_eq!(next("@daily", "2030-01-01T00:00:00Z", 1), ["2030-01-02T00:00:00Z"]);
     }
 }

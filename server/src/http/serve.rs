@@ -1,4 +1,5 @@
-//! Accepts connections and ends them in order. axum's own `serve` has no time limit for a request's head, and this needs one.
+//! Accepts connections and closes them in order. `axum::serve` has no time limit for the head of a
+//! request, so this module replaces it.
 
 use std::error::Error;
 use std::io;
@@ -19,19 +20,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::extensions::Peer;
-use super::patience::Patient;
-use super::peers::{Place, Places};
+use super::peers::{ConnectionLimit, ConnectionPermit};
+use super::request_info::Peer;
+use super::write_timeout::WriteTimeout;
 use super::{HttpLimits, HttpState, Mount, descriptors, router};
 use crate::engine::service::Metrics;
 
-/// After an error that concerns the whole process (no file descriptors left) accepting again at once would spin.
+/// Pause after an error of the whole process, such as no free file descriptors. Without it the loop
+/// would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`; then accepts nothing more, and lets requests under way end within the grace.
+/// Serves until `shutdown`. Then accepts no connections, and waits up to the grace period for the
+/// running requests.
 ///
 /// # Errors
-/// When the listener's address cannot be read, which is what a listener that never listened does.
+/// An error if the address of the listener cannot be read.
 pub async fn serve(
     listener: TcpListener,
     state: HttpState,
@@ -42,7 +45,7 @@ pub async fn serve(
     serve_over(listener, None, state, limits, mount, shutdown).await
 }
 
-/// The same; over TLS where it is given.
+/// Like [`serve`], with optional TLS.
 ///
 /// # Errors
 /// As [`serve`].
@@ -70,13 +73,18 @@ async fn serve_router(
 ) {
     let cut_off = CancellationToken::new();
     let connections = TaskTracker::new();
-    let places = Places::new(descriptors::room_for(limits.max_connections), limits.max_connections_per_peer);
-    while let Some((stream, peer, place)) = next_connection(&listener, &places, metrics, &shutdown).await {
+    let connection_limit = ConnectionLimit::new(
+        descriptors::max_connections(limits.max_connections),
+        limits.max_connections_per_peer,
+    );
+    while let Some((stream, peer, permit)) =
+        next_connection(&listener, &connection_limit, metrics, &shutdown).await
+    {
         let served = connection(stream, tls.clone(), peer, router.clone(), limits, shutdown.clone());
         let cut_off = cut_off.clone();
         connections.spawn(async move {
             cut_off.run_until_cancelled(served).await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -88,28 +96,28 @@ async fn serve_router(
     }
 }
 
-/// The next connection with its place; `None` when the server stops. Without a free place it waits, and callers queue; a caller
-/// that has its share already is hung up on.
+/// Returns the next connection with its permit. At the total limit, callers wait; a caller above
+/// the limit of its peer is closed. `None`: the server stops.
 async fn next_connection(
     listener: &TcpListener,
-    places: &Places,
+    connection_limit: &ConnectionLimit,
     metrics: &Metrics,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, Peer, Place)> {
+) -> Option<(TcpStream, Peer, ConnectionPermit)> {
     let accept = async {
         loop {
-            let of_all = places.free().await?;
+            let total = connection_limit.acquire().await?;
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    if let Some(place) = places.take(address.ip().into(), of_all) {
-                        return Some((stream, Peer(address.ip()), place));
+                    if let Some(permit) = connection_limit.assign(address.ip().into(), total) {
+                        return Some((stream, Peer(address.ip()), permit));
                     }
                     metrics.connection_refused();
-                    tracing::debug!(%address, "a caller has its share of the connections");
+                    tracing::debug!(%address, "connection refused: the peer has reached its limit");
                 }
-                Err(error) if is_the_callers(&error) => {}
+                Err(error) if is_error_of_the_caller(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
+                    tracing::error!(%error, "accept failed; retrying");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -118,7 +126,7 @@ async fn next_connection(
     shutdown.run_until_cancelled(accept).await.flatten()
 }
 
-fn is_the_callers(error: &io::Error) -> bool {
+fn is_error_of_the_caller(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(error.kind(), K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset)
 }
@@ -136,20 +144,20 @@ async fn connection(
         request
     });
     let service = TowerToHyperService::new(service);
-    // Answers are small and awaited: waiting to fill a packet only delays them.
+    // Answers are small, and Nagle's algorithm would delay them.
     let _ = stream.set_nodelay(true);
-    let stream = Patient::new(stream, limits.write_timeout);
+    let stream = WriteTimeout::new(stream, limits.write_timeout);
     match tls {
-        None => converse(stream, service, limits, shutdown).await,
+        None => serve_connection(stream, service, limits, shutdown).await,
         Some(tls) => match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => converse(stream, service, limits, shutdown).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS connection came about"),
-            Err(_) => tracing::debug!("no TLS connection came about in time"),
+            Ok(Ok(stream)) => serve_connection(stream, service, limits, shutdown).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         },
     }
 }
 
-async fn converse<S>(
+async fn serve_connection<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     service: S,
     limits: HttpLimits,
@@ -171,6 +179,6 @@ async fn converse<S>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(%error, "connection ended early");
     }
 }

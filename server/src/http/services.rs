@@ -10,7 +10,7 @@ use super::query::Segment;
 use crate::core::callback_service::{self, CallbackService, HealthCheck, InvalidService, SigningSecret};
 use crate::engine::service::Service;
 
-/// Longest time for a callback: a day.
+/// Maximum time limit of a callback: one day.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
 /// Creates a service, or replaces the service with the same name.
@@ -56,7 +56,7 @@ pub async fn show(service: Service, Segment(name): Segment) -> Result<Json<Servi
     ))]
 pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
     let was = service.callback_service(&name).await?;
-    // Also where there is none: that it was asked for stands in the audit log.
+    // The audit log records the delete of an unknown service, too.
     service.remove_callback_service(&name).await?;
     Ok(Json(shown(was.ok_or_else(ApiError::not_found)?)))
 }

@@ -1,4 +1,4 @@
-//! A task's spec on the wire, and the submission that it stands for.
+//! Conversion between the task spec of the API and the submission of the engine.
 
 use jiff::Timestamp;
 use taskcenter_client::resources::{Retry, ScheduleSpec, TaskSpec};
@@ -10,13 +10,13 @@ use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
 use crate::wire;
 
-/// Longest `delay_ms`: a hundred years.
+/// Maximum of `delay_ms`: 100 years of 366 days.
 pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 
-/// What a spec asks for. Its rules are looked at where it is accepted.
+/// Converts a spec. The service checks the rules of the submission later.
 ///
 /// # Errors
-/// When it says twice, or impossibly, when it begins.
+/// An error if the start or the maximum number of fires is invalid.
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
     let start_at = start(&spec, now)?;
     Ok(Submission {
@@ -36,30 +36,32 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
 
 fn start(spec: &TaskSpec, now: Moment) -> Result<Option<Moment>, ApiError> {
     match (spec.start_at, spec.delay_ms) {
-        (Some(_), Some(_)) => Err(ApiError::field("delay_ms", "delay_ms and start_at exclude each other")),
+        (Some(_), Some(_)) => {
+            Err(ApiError::field("delay_ms", "delay_ms and start_at are mutually exclusive: send one of them"))
+        }
         (_, Some(delay)) if delay > MAX_DELAY_MS => {
             Err(ApiError::field("delay_ms", format!("delay_ms should be between 0 and {MAX_DELAY_MS}")))
         }
         (None, Some(delay)) => Ok(Some(now.plus_ms(delay as i64))),
-        (start_at, None) => Ok(start_at.map(not_before)),
+        (start_at, None) => Ok(start_at.map(start_moment)),
     }
 }
 
-/// A task that never fires would not be refused by its schedule, which has moments.
-fn max_fires(wanted: Option<u64>) -> Result<Option<u64>, ApiError> {
+/// Checks the maximum number of fires. The schedule alone has moments, so it would not refuse 0.
+fn max_fires(requested: Option<u64>) -> Result<Option<u64>, ApiError> {
     let most = i64::MAX as u64;
-    let fits = wanted.is_none_or(|fires| (1..=most).contains(&fires));
-    let wrong = || ApiError::field("max_fires", format!("max_fires should be between 1 and {most}"));
-    fits.then_some(wanted).ok_or_else(wrong)
+    let fits = requested.is_none_or(|fires| (1..=most).contains(&fires));
+    let invalid = || ApiError::field("max_fires", format!("max_fires should be between 1 and {most}"));
+    fits.then_some(requested).ok_or_else(invalid)
 }
 
-/// An instant, cut to milliseconds.
+/// Converts an instant. A fraction of a millisecond is dropped.
 pub fn moment(at: Timestamp) -> Moment {
     Moment::from_ms(at.as_millisecond())
 }
 
-/// An instant before which nothing may be done: what is beyond milliseconds counts as one more.
-fn not_before(at: Timestamp) -> Moment {
+/// Converts a start. A fraction of a millisecond is rounded up, so that nothing fires early.
+fn start_moment(at: Timestamp) -> Moment {
     moment(at).plus_ms(i64::from(at.subsec_nanosecond() % 1_000_000 > 0))
 }
 
@@ -81,7 +83,7 @@ fn policy(retry: Retry) -> RetryPolicy {
     }
 }
 
-/// The spec that a definition would be written as.
+/// Converts a definition to the spec that creates it.
 pub fn of(definition: &Submission) -> TaskSpec {
     TaskSpec {
         name: definition.name.clone(),
@@ -109,7 +111,7 @@ mod tests {
     const NOW: Moment = Moment::from_sec(1_000);
 
     #[test]
-    fn a_start_is_given_once_and_never_comes_early() {
+    fn a_start_is_never_early_and_excludes_a_delay() {
         let at: Timestamp = "1970-01-01T01:00:00.0001Z".parse().unwrap();
         let read = |start_at, delay_ms| {
             submission(TaskSpec { start_at, delay_ms, ..TaskSpec::default() }, "UTC", NOW)
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_no_fires_is_refused() {
+    fn max_fires_zero_is_refused() {
         assert!(max_fires(Some(0)).is_err() && max_fires(Some(u64::MAX)).is_err());
         assert_eq!(max_fires(Some(1)).unwrap(), Some(1));
     }

@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::body::Fields;
 use super::decode::{bounded, typed};
 use super::error::ApiError;
-use super::headers::{IfMatch, Once, etag};
+use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{Query, TaskOf};
 use super::{Context, pages, patch, spec, view};
 use crate::core::submission::Submission;
@@ -84,12 +84,12 @@ pub enum CreateTasksReply {
 pub async fn create(
     State(context): State<Context>,
     service: Service,
-    once: Once,
+    key: KeyHeader,
     fields: Fields,
 ) -> Result<Response, ApiError> {
     let body = Value::Object(fields.into_object());
     let new = CreateTasksBody::read(&body)?;
-    let key = once.of(|| body.to_string());
+    let key = key.for_request(|| body.to_string());
     drop(body);
     match new {
         CreateTasksBody::One(spec) => create_one(&context, &service, *spec, key).await,
@@ -135,8 +135,8 @@ async fn create_several(
     key: Option<IdempotencyKey>,
 ) -> Result<CreatedTasks, ApiError> {
     let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(service, spec)));
-    let sound = std::mem::take(&mut batch.sound);
-    let answers = service.submit_idempotent(sound, key).await?;
+    let valid = std::mem::take(&mut batch.valid);
+    let answers = service.submit_idempotent(valid, key).await?;
     let answers = batch.answers(answers).enumerate();
     Ok(CreatedTasks { results: answers.map(|(at, answer)| created(context, at, answer)).collect() })
 }
@@ -353,9 +353,9 @@ pub async fn delete(
 pub async fn trigger(
     service: Service,
     TaskOf(id): TaskOf,
-    once: Once,
+    key: KeyHeader,
 ) -> Result<(StatusCode, Json<RunResource>), ApiError> {
-    let key = once.of(|| id.to_string());
+    let key = key.for_request(|| id.to_string());
     let run = service.trigger(&id, key).await?;
     Ok((StatusCode::ACCEPTED, Json(view::run(run))))
 }

@@ -1,4 +1,4 @@
-//! TLS for the front: the certificate that it shows.
+//! TLS of the HTTP API.
 
 use std::sync::Arc;
 
@@ -8,17 +8,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// What accepts encrypted connections; `None` where no certificate is named.
+/// Returns the acceptor of encrypted connections. `None`: no certificate is configured.
 ///
 /// # Errors
-/// When a file cannot be read, or certificate and key do not belong together. The text holds the files' names, never what is in them.
+/// An error if a file cannot be read, or if the key does not belong to the certificate. The error
+/// contains the names of the files and never their contents.
 pub fn tls(cert: &str, key: &str) -> anyhow::Result<Option<TlsAcceptor>> {
     if cert.is_empty() {
         return Ok(None);
     }
     let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
     let chain: Vec<_> = chain.with_context(|| format!("server.tls.cert {cert}"))?;
-    anyhow::ensure!(!chain.is_empty(), "server.tls.cert {cert} holds no certificate in PEM form");
+    anyhow::ensure!(!chain.is_empty(), "server.tls.cert {cert} contains no PEM certificate");
     let secret = PrivateKeyDer::from_pem_file(key).with_context(|| format!("server.tls.key {key}"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -30,8 +30,9 @@ pub async fn issue(service: Service, Body(new): Body<NewToken>) -> Result<Respon
 fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
     let scopes = new.scopes.iter().enumerate().map(|(at, word)| {
         let known = || Scope::ALL.map(Scope::as_str).join(", ");
-        let wrong = || ApiError::field(format!("scopes[{at}]"), format!("a scope is one of {}", known()));
-        Scope::parse(word).ok_or_else(wrong)
+        let unknown =
+            || ApiError::field(format!("scopes[{at}]"), format!("unknown scope: use one of {}", known()));
+        Scope::parse(word).ok_or_else(unknown)
     });
     let mut scopes: Vec<Scope> = scopes.collect::<Result<_, _>>()?;
     let mut tags = new.tags;

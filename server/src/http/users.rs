@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::query::Segment;
 use crate::engine::service::{Service, User};
 
-/// Longest name.
+/// Maximum length of a name, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
 
@@ -29,7 +29,9 @@ fn check(spec: &UserSpec) -> Result<(), ApiError> {
     let name = &spec.name;
     let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.trim() == name;
     if !fits || name.chars().any(char::is_control) {
-        let why = format!("name should have between 1 and {MAX_NAME_BYTES} bytes, and no blanks around it");
+        let why = format!(
+            "name should have between 1 and {MAX_NAME_BYTES} bytes, without control characters and without white space at either end"
+        );
         return Err(ApiError::field("name", why));
     }
     if !PASSWORD_BYTES.contains(&spec.password.len()) {

@@ -1,4 +1,4 @@
-//! Tasks, runs and queues, as the resource API shows them.
+//! Conversion of tasks, runs and queues to the types of the resource API.
 
 use taskcenter_client::resources::{
     ChangedTask, QueueResource, Retry, RunResource, ScheduleSpec, TaskResource,
@@ -9,7 +9,7 @@ use crate::core::{Moment, Run, RunState, Schedule, Task};
 use crate::engine::service::{Changed, QueueRow, definition};
 use crate::wire::timestamp;
 
-/// A schedule.
+/// Converts a schedule.
 pub fn schedule(schedule: Schedule) -> ScheduleSpec {
     match schedule {
         Schedule::Once => ScheduleSpec::Once {},
@@ -18,7 +18,7 @@ pub fn schedule(schedule: Schedule) -> ScheduleSpec {
     }
 }
 
-/// A retry policy.
+/// Converts a retry policy.
 pub fn retry(policy: crate::core::retry::RetryPolicy) -> Retry {
     Retry {
         max_attempts: policy.max_attempts,
@@ -27,7 +27,7 @@ pub fn retry(policy: crate::core::retry::RetryPolicy) -> Retry {
     }
 }
 
-/// A task.
+/// Converts a task.
 pub fn task(task: Task) -> TaskResource {
     let dedup_key = match definition(&task).dedup {
         Dedup::Key(key) => Some(key),
@@ -55,13 +55,13 @@ pub fn task(task: Task) -> TaskResource {
     }
 }
 
-/// A task that was changed.
+/// Converts a changed task.
 pub fn changed(changed: Changed) -> ChangedTask {
     let open_runs = changed.open_runs.iter().map(ToString::to_string).collect();
     ChangedTask { task: task(changed.task), open_runs, more_open_runs: changed.more_open_runs }
 }
 
-/// A run.
+/// Converts a run.
 pub fn run(run: Run) -> RunResource {
     let worker = (run.state == RunState::Leased).then_some(run.holder);
     RunResource {
@@ -76,7 +76,7 @@ pub fn run(run: Run) -> RunResource {
         attempt: run.attempt,
         claim: run.claim,
         worker,
-        // In a queue it waits for as long as it takes.
+        // In a queue, the wait has no end.
         attention_at: run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp),
         fired_at: run.fired_at.map(timestamp),
         ended_at: run.ended_at.map(timestamp),
@@ -86,12 +86,12 @@ pub fn run(run: Run) -> RunResource {
     }
 }
 
-/// What a handler gave back. A text that is no JSON is shown as it is.
+/// Decodes a result. A text that is not JSON becomes a JSON string.
 fn result(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
 }
 
-/// A queue.
+/// Converts a queue.
 pub fn queue(row: QueueRow) -> QueueResource {
     QueueResource { queue: row.queue, ready: row.ready, leased: row.leased, retrying: row.retrying }
 }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_that_is_no_json_is_shown_as_it_is() {
+    fn a_result_that_is_not_json_becomes_a_string() {
         assert_eq!(result("{\"a\":1}".into()), serde_json::json!({"a": 1}));
         assert_eq!(result("{".into()), serde_json::json!("{"));
     }

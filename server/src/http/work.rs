@@ -13,14 +13,14 @@ use super::Context;
 use super::batch::Batch;
 use super::decode::{Body, bounded};
 use super::error::ApiError;
-use super::outcome::{Reported, Settled};
+use super::outcome::{ReportBody, SettleBody};
 use crate::core::submission::InvalidSubmission;
 use crate::core::{Run, RunId, tag};
 use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Service};
 use crate::wire;
 
 const MAX_WORKER_BYTES: usize = 128;
-/// Longest wait for a first run; a proxy in between must not lose its patience.
+/// Longest wait for the first run, below the usual time limits of proxies.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// Leases runs that are ready in queues, earliest `scheduled_at` first.
@@ -51,7 +51,7 @@ fn terms(request: LeaseRequest, request_timeout: Duration) -> Result<LeaseTerms,
         return Err(ApiError::field("limit", format!("limit should be between 1 and {MAX_BATCH}")));
     }
     let lease_ms = lease_ms(request.lease_ms)?;
-    // The store needs its share of the request's time.
+    // The rest of the time limit is for the store.
     let longest = MAX_WAIT.min(request_timeout * 3 / 4);
     Ok(LeaseTerms {
         queues: queues(request.queues)?,
@@ -69,7 +69,7 @@ fn queues(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
     }
     for (at, name) in names.iter().enumerate() {
         if name == EVERY_QUEUE {
-            return Err(ApiError::field(format!("queues[{at}]"), "* should stand alone"));
+            return Err(ApiError::field(format!("queues[{at}]"), "\"*\" should be the only item"));
         }
         tag::check(name).map_err(|why| {
             ApiError::field(format!("queues[{at}]"), InvalidSubmission::Queue(why).to_string())
@@ -80,12 +80,12 @@ fn queues(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
     Ok(names)
 }
 
-fn lease_ms(wanted: u64) -> Result<i64, ApiError> {
-    let lease = i64::try_from(wanted).ok().filter(|lease| (MIN_LEASE_MS..=MAX_LEASE_MS).contains(lease));
-    let wrong = || {
+fn lease_ms(requested: u64) -> Result<i64, ApiError> {
+    let lease = i64::try_from(requested).ok().filter(|lease| (MIN_LEASE_MS..=MAX_LEASE_MS).contains(lease));
+    let invalid = || {
         ApiError::field("lease_ms", format!("lease_ms should be between {MIN_LEASE_MS} and {MAX_LEASE_MS}"))
     };
-    lease.ok_or_else(wrong)
+    lease.ok_or_else(invalid)
 }
 
 /// Renews leases. Each renewal succeeds or fails on its own.
@@ -105,9 +105,9 @@ pub async fn renew(
         service.renew(&held, lease_ms).await?
     };
     let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
-    let good = |until| Good { lease_until: Some(wire::timestamp(until)), state: None };
+    let changed = |until| ChangedRun { lease_until: Some(wire::timestamp(until)), state: None };
     let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));
-    Ok(Json(each("runs", &ids, answers, good)))
+    Ok(Json(results("runs", &ids, answers, changed)))
 }
 
 /// Settles runs: reports the outcomes of several attempts. Each report succeeds or fails on its
@@ -117,37 +117,37 @@ pub async fn renew(
 #[utoipa::path(post, path = "/v1/runs/settle", operation_id = "settleRuns", tag = "work",
     request_body = SettleRequest,
     responses((status = 200, body = RunAnswers, description = "One result for each run, in the order of the request.")))]
-pub async fn settle(service: Service, Body(request): Body<Settled>) -> Result<Json<RunAnswers>, ApiError> {
+pub async fn settle(service: Service, Body(request): Body<SettleBody>) -> Result<Json<RunAnswers>, ApiError> {
     bounded("outcomes", request.outcomes.len(), MAX_BATCH)?;
     let items = request.outcomes.into_iter().enumerate();
-    let named: Vec<(RunId, Reported)> = items.map(named).collect::<Result<_, _>>()?;
-    let (ids, items): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+    let reports: Vec<(RunId, ReportBody)> = items.map(with_run_id).collect::<Result<_, _>>()?;
+    let (ids, items): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
     let batch = Batch::of(ids.iter().zip(items).map(|(id, item)| Ok((id.clone(), item.report()?))));
-    let answers = service.settle(&batch.sound).await?;
-    let good = |run: Run| Good { state: Some(run.state.as_str().to_owned()), lease_until: None };
-    Ok(Json(each("outcomes", &ids, batch.answers(answers), good)))
+    let answers = service.settle(&batch.valid).await?;
+    let changed = |run: Run| ChangedRun { state: Some(run.state.as_str().to_owned()), lease_until: None };
+    Ok(Json(results("outcomes", &ids, batch.answers(answers), changed)))
 }
 
-/// An answer needs a run that it is about.
-fn named((at, mut item): (usize, Reported)) -> Result<(RunId, Reported), ApiError> {
+/// Splits an item into its run id and its report. Without a run id, no result can name the item.
+fn with_run_id((at, mut item): (usize, ReportBody)) -> Result<(RunId, ReportBody), ApiError> {
     let id = item.take_run_id().map_err(|error| error.under(&format!("outcomes[{at}]")))?;
     Ok((id, item))
 }
 
-/// What is told of a run that was changed as asked.
-struct Good {
+/// Values of the result of a changed run.
+struct ChangedRun {
     state: Option<String>,
     lease_until: Option<Timestamp>,
 }
 
-fn each<T>(
+fn results<T>(
     list: &str,
     ids: &[RunId],
     answers: impl Iterator<Item = Result<T, ApiError>>,
-    good: impl Fn(T) -> Good,
+    changed: impl Fn(T) -> ChangedRun,
 ) -> RunAnswers {
-    let answer = |(at, (id, answer)): (usize, (&RunId, Result<T, ApiError>))| match answer.map(&good) {
-        Ok(Good { state, lease_until }) => {
+    let answer = |(at, (id, answer)): (usize, (&RunId, Result<T, ApiError>))| match answer.map(&changed) {
+        Ok(ChangedRun { state, lease_until }) => {
             RunAnswer { run_id: id.to_string(), status: 200, state, lease_until, problem: None }
         }
         Err(error) => {
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_every_queue_and_a_queue_named_twice_is_one() {
+    fn a_star_stands_for_every_queue_and_duplicates_are_removed() {
         let read = |names: &[&str]| queues(names.iter().map(|name| (*name).to_owned()).collect()).unwrap();
         assert!(read(&["*"]).is_empty());
         assert_eq!(read(&["b", "a", "b"]), ["a", "b"]);
     }
 
     #[test]
-    fn a_wait_leaves_time_to_answer() {
+    fn a_wait_ends_before_the_time_limit_of_the_request() {
         let wait = |timeout| terms(LeaseRequest { wait_ms: u64::MAX, ..request() }, timeout).unwrap().wait;
         assert_eq!(wait(Duration::from_mins(1)), MAX_WAIT);
         assert_eq!(wait(Duration::from_secs(4)), Duration::from_secs(3));

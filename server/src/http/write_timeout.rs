@@ -1,7 +1,7 @@
-//! A connection whose peer must take what it is sent.
+//! Write timeout of a connection.
 //!
-//! A caller that asks and never reads its answers would keep a place, and the answer's memory, for as long as it likes: no other
-//! time limit looks at a write.
+//! A caller that never reads its answers would occupy a connection and memory without limit,
+//! because no other time limit covers writes.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,25 +12,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// What a peer has to take within the time, where so much waits for it: who takes a byte now and then stays no longer than who takes
-/// none.
-const LEAST_BYTES: usize = 16 * 1024;
+/// Number of bytes that a peer must read within the timeout, if as many are waiting. So a peer that
+/// reads one byte at a time is closed like a peer that reads nothing.
+const MIN_BYTES: usize = 16 * 1024;
 
-/// A stream that fails when its peer takes too little of what is written to it.
-pub struct Patient<S> {
+/// Stream with a write timeout.
+pub struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
     waiting: Option<Waiting>,
 }
 
-/// What has gone since the peer first let us wait.
+/// A write that waits for the peer.
 struct Waiting {
-    ends: Pin<Box<Sleep>>,
+    deadline: Pin<Box<Sleep>>,
     written: usize,
 }
 
-impl<S> Patient<S> {
-    /// Waits so long for [`LEAST_BYTES`] to go, or for all that there is.
+impl<S> WriteTimeout<S> {
+    /// Wraps a stream. A write fails if the peer reads less than [`MIN_BYTES`] within `timeout`.
     pub fn new(stream: S, timeout: Duration) -> Self {
         Self { stream, timeout, waiting: None }
     }
@@ -45,7 +45,7 @@ impl<S> Patient<S> {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                ready!(self.give_up(cx));
+                ready!(self.poll_timeout(cx));
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the peer does not read its answers",
@@ -54,13 +54,13 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Ready when the peer has had its time.
-    fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let fresh = || Waiting { ends: Box::pin(tokio::time::sleep(self.timeout)), written: 0 };
+    /// Is ready after the timeout.
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let fresh = || Waiting { deadline: Box::pin(tokio::time::sleep(self.timeout)), written: 0 };
         loop {
             let waiting = self.waiting.get_or_insert_with(fresh);
-            ready!(waiting.ends.as_mut().poll(cx));
-            if waiting.written < LEAST_BYTES {
+            ready!(waiting.deadline.as_mut().poll(cx));
+            if waiting.written < MIN_BYTES {
                 return Poll::Ready(());
             }
             self.waiting = None;
@@ -68,7 +68,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -78,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(outcome, cx)
@@ -97,7 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Comes when everything has been written: the peer owes nothing any more.
+    /// A flush follows a complete answer, so the timeout ends.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waiting = None;
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -116,20 +116,20 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    fn pair() -> (Patient<DuplexStream>, DuplexStream) {
+    fn pair() -> (WriteTimeout<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(1_024);
-        (Patient::new(ours, TIMEOUT), theirs)
+        (WriteTimeout::new(ours, TIMEOUT), theirs)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_given_up() {
+    async fn a_peer_that_reads_nothing_is_an_error() {
         let (mut stream, _peer) = pair();
         let error = stream.write_all(&vec![0; 64 * 1024]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_a_byte_now_and_then_is_given_up() {
+    async fn a_peer_that_reads_single_bytes_is_an_error() {
         let (mut stream, mut peer) = pair();
         let trickle = async {
             loop {
@@ -141,12 +141,12 @@ mod tests {
         };
         let data = vec![0; 64 * 1024];
         let write = stream.write_all(&data);
-        let error = tokio::select! { error = write => error.unwrap_err(), () = trickle => panic!("it ends only when the other end does") };
+        let error = tokio::select! { error = write => error.unwrap_err(), () = trickle => panic!("the peer ended first") };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_is_slow_and_reads_gets_everything() {
+    async fn a_slow_peer_gets_the_whole_answer() {
         let (mut stream, mut peer) = pair();
         let data = vec![7; 256 * 1024];
         let read = async {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_between_answers_counts_for_nothing() {
+    async fn an_idle_connection_has_no_write_timeout() {
         let (mut stream, mut peer) = pair();
         let mut got = vec![0; 2_000];
         for _ in 0..3 {
