@@ -1,0 +1,203 @@
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use super::{RetryRow, date, moment};
+use crate::core::retry::RetryPolicy;
+use crate::core::run::Stretch;
+use crate::core::{Run, RunId, RunState, TaskId};
+
+/// A document of `runs`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunRow {
+    #[serde(rename = "_id")]
+    pub id: RunId,
+    shard: i32,
+    task_id: TaskId,
+    rev: i64,
+    scheduled_at: DateTime,
+    #[serde(default)]
+    number: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    triggered: bool,
+    tag: String,
+    pub data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
+    /// Whether the queue's name equals the tag. Missing without a queue, and in rows of earlier
+    /// releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tag: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome_within_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stretch_to: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stretch_count: Option<i64>,
+    state: RunState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    attempt: i64,
+    token: String,
+    holder: String,
+    claim: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fired_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    version: i64,
+}
+
+/// Returns the update that stores `run` with the next version. `write_id` identifies the call, so
+/// that a repeated write recognises its first attempt.
+pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
+    // Every field is named: a new one must be added to one of the two groups.
+    let Run {
+        // Never changes.
+        id: _,
+        task_id: _,
+        rev: _,
+        scheduled_at: _,
+        number: _,
+        triggered: _,
+        tag: _,
+        data: _,
+        queue: _,
+        retry: _,
+        outcome_within_ms: _,
+        stretch: _,
+        // Changes.
+        state,
+        reason,
+        attempt,
+        token,
+        holder,
+        claim,
+        attention_at,
+        fired_at,
+        ended_at,
+        result,
+        version,
+    } = run;
+    let mut set = doc! {
+        "state": state.as_str(),
+        "attempt": i64::from(*attempt),
+        "token": token,
+        "holder": holder,
+        "claim": i64::from(*claim),
+        "version": *version as i64 + 1,
+        "write_id": write_id,
+    };
+    let mut unset = Document::new();
+    let mut put = |name: &str, value: Option<Bson>| match value {
+        Some(value) => set.insert(name, value),
+        None => unset.insert(name, ""),
+    };
+    put("reason", reason.clone().map(Bson::from));
+    put("attention_at", attention_at.map(date).map(Bson::from));
+    put("fired_at", fired_at.map(date).map(Bson::from));
+    put("result", result.clone().map(Bson::from));
+    put("ended_at", ended_at.map(date).map(Bson::from));
+    let mut update = doc! { "$set": set };
+    // MongoDB refuses an empty $unset.
+    if !unset.is_empty() {
+        update.insert("$unset", unset);
+    }
+    update
+}
+
+impl From<&Run> for RunRow {
+    fn from(run: &Run) -> Self {
+        // Every field is named, so that a new one cannot be forgotten.
+        let Run {
+            id,
+            task_id,
+            rev,
+            scheduled_at,
+            number,
+            triggered,
+            tag,
+            data,
+            queue,
+            retry,
+            outcome_within_ms,
+            state,
+            reason,
+            attempt,
+            token,
+            holder,
+            claim,
+            attention_at,
+            fired_at,
+            ended_at,
+            result,
+            stretch,
+            version,
+        } = run.clone();
+        Self {
+            id,
+            shard: i32::from(task_id.shard()),
+            task_id,
+            rev: i64::from(rev),
+            scheduled_at: date(scheduled_at),
+            number: number as i64,
+            triggered,
+            by_tag: queue.as_ref().map(|queue| *queue == tag),
+            tag,
+            data,
+            queue,
+            retry: retry.map(RetryRow::from),
+            outcome_within_ms,
+            stretch_to: stretch.map(|stretch| date(stretch.to)),
+            stretch_count: stretch.map(|stretch| stretch.count as i64),
+            state,
+            reason,
+            attempt: i64::from(attempt),
+            token,
+            holder,
+            claim: i64::from(claim),
+            attention_at: attention_at.map(date),
+            fired_at: fired_at.map(date),
+            ended_at: ended_at.map(date),
+            result,
+            version: version as i64,
+        }
+    }
+}
+
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
+        let stretch = row.stretch_to.zip(row.stretch_count);
+        Self {
+            id: row.id,
+            task_id: row.task_id,
+            rev: row.rev as u32,
+            scheduled_at: moment(row.scheduled_at),
+            number: row.number as u64,
+            triggered: row.triggered,
+            tag: row.tag,
+            data: row.data,
+            queue: row.queue,
+            retry: row.retry.map(RetryPolicy::from),
+            outcome_within_ms: row.outcome_within_ms,
+            stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
+            state: row.state,
+            reason: row.reason,
+            attempt: row.attempt as u32,
+            token: row.token,
+            holder: row.holder,
+            claim: row.claim as u32,
+            attention_at: row.attention_at.map(moment),
+            fired_at: row.fired_at.map(moment),
+            ended_at: row.ended_at.map(moment),
+            result: row.result,
+            version: row.version as u64,
+        }
+    }
+}
