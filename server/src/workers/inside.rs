@@ -1,4 +1,4 @@
-//! The calls of a worker, made inside the server's own process: what an outside worker asks over HTTP, asked of the commands.
+//! The worker API inside the server's process: it calls the commands instead of HTTP.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::core::{Moment, Run, RunId};
 use crate::engine::service::{Caller, Held, LeaseTerms, Report, Service, ServiceError};
 use crate::wire;
 
-/// The commands, as a worker calls them.
+/// The commands as a [`WorkerApi`].
 #[derive(Clone)]
 pub struct Inside(Service);
 
@@ -32,8 +32,11 @@ impl Inside {
 #[async_trait]
 impl WorkerApi for Inside {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
-        let runs =
-            self.0.lease(&terms(request)).await.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let runs = self
+            .0
+            .lease(&terms(request))
+            .await
+            .map_err(|error| CallError::Unavailable(error_message(&error)))?;
         Ok(LeasedRuns { runs: runs.into_iter().map(wire::leased_run).collect() })
     }
 
@@ -45,20 +48,21 @@ impl WorkerApi for Inside {
         } else {
             self.0.renew(&held, lease_ms).await
         };
-        let answers = answers.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let answers = answers.map_err(|error| CallError::Unavailable(error_message(&error)))?;
         let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
-            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..good(&held.run_id) },
-            Err(error) => bad(&held.run_id, &error),
+            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..success(&held.run_id) },
+            Err(error) => failure(&held.run_id, &error),
         };
         Ok(RunAnswers { results: held.into_iter().zip(answers).map(answer).collect() })
     }
 
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
         let reports: Vec<(RunId, Report)> = request.outcomes.into_iter().map(report).collect();
-        let answers = self.0.settle(&reports).await.map_err(|error| CallError::Unavailable(told(&error)))?;
+        let answers =
+            self.0.settle(&reports).await.map_err(|error| CallError::Unavailable(error_message(&error)))?;
         let answer = |((id, _), answer): ((RunId, Report), Result<Run, ServiceError>)| match answer {
-            Ok(_) => good(&id),
-            Err(error) => bad(&id, &error),
+            Ok(_) => success(&id),
+            Err(error) => failure(&id, &error),
         };
         Ok(RunAnswers { results: reports.into_iter().zip(answers).map(answer).collect() })
     }
@@ -85,23 +89,23 @@ fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
     (RunId::from_text(run_id), report)
 }
 
-fn good(id: &RunId) -> RunAnswer {
+fn success(id: &RunId) -> RunAnswer {
     RunAnswer { run_id: id.to_string(), status: 200, state: None, lease_until: None, problem: None }
 }
 
-/// As over HTTP: what is not the worker's any more is told from what may be tried again.
-fn bad(id: &RunId, error: &ServiceError) -> RunAnswer {
+/// Returns an error with the status that HTTP has for it, so that the worker knows what to retry.
+fn failure(id: &RunId, error: &ServiceError) -> RunAnswer {
     let status = match error {
         ServiceError::NotFound => 404,
         ServiceError::Port(_) => 503,
         _ => 409,
     };
-    let problem = Problem { status, detail: told(error), ..Problem::default() };
-    RunAnswer { status, problem: Some(problem), ..good(id) }
+    let problem = Problem { status, detail: error_message(error), ..Problem::default() };
+    RunAnswer { status, problem: Some(problem), ..success(id) }
 }
 
-/// The error with its cause: it stays in this process, and in its log.
-fn told(error: &ServiceError) -> String {
+/// Returns the error with its cause, which only this process and its log see.
+fn error_message(error: &ServiceError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}")
 }
