@@ -225,4 +225,51 @@ mod tests {
             }
         }
     }
+
+    /// Splits a line into words as a shell does, up to a comment, a pipe or a redirection. Knows quotes,
+    /// but no escapes.
+    fn shell_words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (c, quote) {
+                (c, Some(open)) if c == open => quote = None,
+                ('\'' | '"', None) => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                ('#', None) if word.is_none() => break,
+                ('|' | '<', None) => break,
+                (' ', None) => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_line_in_the_documents_is_valid() {
+        let mut checked = 0;
+        for page in [
+            "README.md",
+            "README.zh-CN.md",
+            "docs/access.md",
+            "docs/cli.md",
+            "docs/operations.md",
+            "docs/zh/quickstart.md",
+        ] {
+            let path = format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("the page exists");
+            let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+            for line in blocks.flat_map(str::lines) {
+                let line = line.strip_prefix("./target/release/").unwrap_or(line);
+                if line.starts_with("taskcenter ") {
+                    let parsed = Cli::try_parse_from(shell_words(line));
+                    assert!(parsed.is_ok(), "{page}: {line}\n{}", parsed.unwrap_err());
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 30, "found only {checked} command lines");
+    }
 }
