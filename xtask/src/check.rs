@@ -31,7 +31,7 @@ pub const TESTS_WITHOUT_CLUSTER: [&str; 19] = [
     "--test=pull",
     "--",
     "--skip",
-    "two_thousand_slow_callers",
+    "two_thousand_slow_clients",
 ];
 
 /// Runs the checks and prints the time of each step, also after a failure.

@@ -14,7 +14,7 @@ use taskcenter_client::{Consumer, Context, HandlerError};
 use tokio::io::AsyncWriteExt;
 
 use super::mutate::each;
-use crate::hostile::{Front, rest};
+use crate::hostile::{TestServer, read_to_end};
 use crate::http::{LIMITS, SHORT};
 
 /// Checks that a value survives writing and reading. Returns 1 if the bytes are a valid `T`.
@@ -81,17 +81,17 @@ async fn messages() {
 #[tokio::test]
 async fn bytes_on_the_servers_port() {
     let limits = taskcenter_server::http::HttpLimits { request_timeout: SHORT * 20, ..LIMITS };
-    let front = Front::in_memory(limits).await;
+    let server = TestServer::in_memory(limits).await;
     each("bytes", 250, async |input| {
-        let mut stream = front.connect().await;
+        let mut stream = server.connect().await;
         // The server may close the connection before it has read all bytes.
         let _ = stream.write_all(&input).await;
         let _ = stream.shutdown().await;
-        let answers = rest(&mut stream).await;
+        let answers = read_to_end(&mut stream).await;
         assert!(answers.is_empty() || answers.starts_with("HTTP/1."), "{answers}");
         assert!(!answers.contains("HTTP/1.1 5") && !answers.contains("HTTP/1.0 5"), "{answers}");
     })
     .await;
-    front.assert_alive().await;
-    front.close().await;
+    server.assert_alive().await;
+    server.close().await;
 }

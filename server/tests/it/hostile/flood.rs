@@ -1,4 +1,4 @@
-//! Too many at once: connections, requests, and two thousand callers that take their time.
+//! Too many connections, requests and slow clients at once.
 
 use std::time::{Duration, Instant};
 
@@ -10,36 +10,36 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 
-use super::{AS_SHIPPED, Front, NEVER, exchange, rest, statuses};
+use super::{DEFAULT_LIMITS, NEVER, TestServer, exchange, read_to_end, statuses};
 use crate::http::{LIMITS, PREFIXES};
 use crate::store::sqlite::SqliteFixture;
 
 const SLOW: usize = 2_000;
-/// What good requests may take, at the 99th percentile, on a machine that has nothing else to do.
-const BOUND: Duration = Duration::from_millis(500);
-/// On one that is busy, so many times what they take there without the slow ones.
-const TIMES: u32 = 4;
-/// Tries: a machine may become busy in the middle of one.
+/// Maximum 99th percentile of good requests on an idle machine.
+const MAX_P99: Duration = Duration::from_millis(500);
+/// On a busy machine: maximum ratio to the 99th percentile without slow clients.
+const MAX_RATIO: u32 = 4;
+/// Maximum number of tries. Other work on the machine may disturb a try.
 const ROUNDS: usize = 3;
 
-#[allow(clippy::disallowed_methods, reason = "what a caller sees is measured from outside")]
+#[allow(clippy::disallowed_methods, reason = "the test measures what a client sees")]
 fn clock() -> Instant {
     Instant::now()
 }
 
-/// Tasks, created one after another by four callers; how long each took, shortest first.
-async fn good_requests(front: &Front, series: &str) -> Vec<Duration> {
-    let caller = async |caller: usize| {
+/// Creates tasks with four clients. Returns the times of the requests in ascending order.
+async fn good_requests(server: &TestServer, series: &str) -> Vec<Duration> {
+    let client = async |client: usize| {
         let mut times = Vec::new();
         for n in 0..75 {
-            let task = json!({"name": "good", "data": format!("{series} {caller} {n}")});
+            let task = json!({"name": "good", "data": format!("{series} {client} {n}")});
             let begun = clock();
-            front.create(&task).await;
+            server.create(&task).await;
             times.push(begun.elapsed());
         }
         times
     };
-    let mut times: Vec<_> = join_all((0..4).map(caller)).await.concat();
+    let mut times: Vec<_> = join_all((0..4).map(client)).await.concat();
     times.sort_unstable();
     times
 }
@@ -48,9 +48,9 @@ fn at(times: &[Duration], part: f64) -> Duration {
     times[((times.len() - 1) as f64 * part) as usize]
 }
 
-/// One of the slow: it stops in the middle of its head, or of its body.
-async fn slow_caller(front: &Front, n: usize) -> TcpStream {
-    let mut stream = front.connect().await;
+/// Opens a connection and sends a part of a head or of a body.
+async fn slow_client(server: &TestServer, n: usize) -> TcpStream {
+    let mut stream = server.connect().await;
     let beginning = match n % 3 {
         0 => "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ",
         1 => "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{\"name\":\"",
@@ -60,35 +60,36 @@ async fn slow_caller(front: &Front, n: usize) -> TcpStream {
     stream
 }
 
-/// Sends one byte on each connection again and again.
+/// Sends one byte on each connection, again and again.
 async fn dribble(streams: &mut [TcpStream]) -> ! {
     let mut tick = tokio::time::interval(Duration::from_secs(2));
-    // On a busy machine a turn may take longer than that; the next one must not follow at once.
+    // On a busy machine a turn may take longer than the interval. The next turn must not follow at
+    // once.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         for (n, stream) in streams.iter_mut().enumerate() {
             let bytes: &[u8] = if n % 3 == 2 { b"1\r\n \r\n" } else { b"a" };
-            stream.write_all(bytes).await.expect("the slow are borne for as long as their limits say");
+            stream.write_all(bytes).await.expect("the limits allow slow clients");
         }
     }
 }
 
-/// The 99th percentile of good requests without the slow, on both sides of what it is among them, and there. What the machine is busy
-/// with besides shows in both.
-async fn without_and_among_the_slow(front: &Front, round: usize) -> (Duration, Duration) {
-    let before = good_requests(front, &format!("before {round}")).await;
+/// Returns the 99th percentile of good requests without slow clients (before and after) and among
+/// them. Other work on the machine affects both values.
+async fn p99_without_and_among_slow_clients(server: &TestServer, round: usize) -> (Duration, Duration) {
+    let before = good_requests(server, &format!("before {round}")).await;
     let mut slow = Vec::new();
     for n in 0..SLOW {
-        slow.push(slow_caller(front, n).await);
+        slow.push(slow_client(server, n).await);
     }
     let series = format!("among {round}");
     let among = tokio::select! {
-        times = good_requests(front, &series) => times,
+        times = good_requests(server, &series) => times,
         never = dribble(&mut slow) => never,
     };
     drop(slow);
-    let after = good_requests(front, &format!("after {round}")).await;
+    let after = good_requests(server, &format!("after {round}")).await;
     let without = at(&before, 0.99).max(at(&after, 0.99));
     println!(
         "good requests, p50 and p99: {:?} and {without:?} alone, {:?} and {:?} among {SLOW} slow connections: {:.2} times",
@@ -101,82 +102,82 @@ async fn without_and_among_the_slow(front: &Front, round: usize) -> (Duration, D
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_slow_callers_do_not_hold_up_the_good() {
+async fn two_thousand_slow_clients_do_not_delay_good_requests() {
     let limits = HttpLimits {
         header_timeout: Duration::from_mins(30),
         request_timeout: Duration::from_mins(30),
-        ..AS_SHIPPED
+        ..DEFAULT_LIMITS
     };
-    let front = Front::on(Box::new(SqliteFixture::open().await), limits).await;
-    good_requests(&front, "warm").await;
-    // Where it is the slow who hold the good up, they do so every time.
-    let mut held_up = Vec::new();
+    let server = TestServer::on(Box::new(SqliteFixture::open().await), limits).await;
+    good_requests(&server, "warm").await;
+    // A defect of the server shows in every round.
+    let mut delayed = Vec::new();
     for round in 0..ROUNDS {
-        let (without, among) = without_and_among_the_slow(&front, round).await;
-        if among < BOUND.max(without * TIMES) {
-            return front.close().await;
+        let (without, among) = p99_without_and_among_slow_clients(&server, round).await;
+        if among < MAX_P99.max(without * MAX_RATIO) {
+            return server.close().await;
         }
-        held_up.push((without, among));
+        delayed.push((without, among));
     }
     panic!(
-        "p99 without the slow and among them: {held_up:?}, and should be below {BOUND:?} or {TIMES} times it"
+        "p99 without and among slow clients: {delayed:?}; expected below {MAX_P99:?} or {MAX_RATIO} times the first"
     );
 }
 
-fn assert_counted(front: &Front, line: &str) {
-    let page = front.state.metrics.encode().unwrap();
+fn assert_counted(server: &TestServer, line: &str) {
+    let page = server.state.metrics.encode().unwrap();
     assert!(page.contains(line), "{line} is missing from\n{page}");
 }
 
 #[tokio::test]
-async fn a_caller_with_its_share_of_connections_is_hung_up_on_and_others_are_not() {
-    let front = Front::in_memory(HttpLimits { max_connections_per_peer: 2, ..LIMITS }).await;
-    let mut first = slow_caller(&front, 0).await;
-    let _second = slow_caller(&front, 1).await;
-    let mut third = front.connect().await;
-    assert_eq!(rest(&mut third).await, "", "it is closed without an answer");
-    assert_counted(&front, "taskcenter_http_connections_refused_total 1");
-    let mut other = front.connect_from("127.0.0.2").await;
+async fn a_client_above_its_connection_limit_is_disconnected_and_others_are_served() {
+    let server = TestServer::in_memory(HttpLimits { max_connections_per_peer: 2, ..LIMITS }).await;
+    let mut first = slow_client(&server, 0).await;
+    let _second = slow_client(&server, 1).await;
+    let mut third = server.connect().await;
+    assert_eq!(read_to_end(&mut third).await, "", "the server closes it without an answer");
+    assert_counted(&server, "taskcenter_http_connections_refused_total 1");
+    let mut other = server.connect_from("127.0.0.2").await;
     other.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    assert_eq!(statuses(&rest(&mut other).await), ["200"]);
-    // The first one comes to its end, and leaves a place behind.
+    assert_eq!(statuses(&read_to_end(&mut other).await), ["200"]);
+    // The end of the first connection frees a place.
     first.write_all(b"\r\nconnection: close\r\n\r\n").await.unwrap();
-    assert_eq!(statuses(&rest(&mut first).await), ["200"]);
+    assert_eq!(statuses(&read_to_end(&mut first).await), ["200"]);
     let answered = async {
         loop {
             let answer =
-                exchange(&front, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+                exchange(&server, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
             if statuses(&answer) == ["200"] {
                 return;
             }
         }
     };
-    tokio::time::timeout(NEVER, answered).await.expect("it gets in again");
-    front.close().await;
+    tokio::time::timeout(NEVER, answered).await.expect("a later connection is served");
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
-    let front = Front::in_memory(HttpLimits { peer_requests_per_sec: 5, ..LIMITS }).await;
+async fn a_client_above_its_rate_limit_gets_429_with_retry_after() {
+    let server = TestServer::in_memory(HttpLimits { peer_requests_per_sec: 5, ..LIMITS }).await;
     for _ in 0..5 {
-        assert_eq!(front.get("/v1/tasks").await.0, 200);
+        assert_eq!(server.get("/v1/tasks").await.0, 200);
     }
-    let refused = front.send(Method::GET, "/v1/tasks", &[], "").await;
+    let refused = server.send(Method::GET, "/v1/tasks", &[], "").await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
     assert_eq!(
         crate::http::parse_problem(crate::http::status_and_body(refused).await),
         crate::http::refusal(429, "too_many_requests")
     );
     for prefix in PREFIXES {
-        let reply = front.post(&format!("{prefix}/task"), &json!({})).await;
+        let reply = server.post(&format!("{prefix}/task"), &json!({})).await;
         assert_eq!((reply.0, &reply.1["err"]), (429, &json!(429)), "{}", reply.1);
     }
-    assert_counted(&front, "taskcenter_http_requests_rate_limited_total 3");
-    assert_eq!(front.get("/livez").await.0, 200, "who watches over the node is always answered");
-    let mut other = front.connect_from("127.0.0.2").await;
+    assert_counted(&server, "taskcenter_http_requests_rate_limited_total 3");
+    assert_eq!(server.get("/livez").await.0, 200, "health probes are not limited");
+    let mut other = server.connect_from("127.0.0.2").await;
     other.write_all(b"GET /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    assert_eq!(statuses(&rest(&mut other).await), ["200"], "another address has its own rate");
-    front.clock.advance_ms(1_000);
-    assert_eq!(front.get("/v1/tasks").await.0, 200);
-    front.close().await;
+    assert_eq!(statuses(&read_to_end(&mut other).await), ["200"], "each address has a rate of its own");
+    server.clock.advance_ms(1_000);
+    assert_eq!(server.get("/v1/tasks").await.0, 200);
+    server.close().await;
 }

@@ -1,9 +1,9 @@
-//! Callers that mean harm: too much, too deep, too many, too slowly; operators of a query language in every field; requests that
-//! two servers would read differently.
+//! Hostile clients: requests that are too large, too deep, too many or too slow; operators of query
+//! languages in every field; requests that two servers would read differently.
 
 mod flood;
-mod fronts;
 mod inject;
+mod legacy_apis;
 mod shapes;
 mod sizes;
 mod wire;
@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{LIMITS, NOW, Server, Setup, status_and_body as answer};
+use crate::http::{LIMITS, NOW, Server, Setup, status_and_body};
 use crate::store::Fixture;
 use crate::store::memory::MemoryFixture;
 
@@ -36,25 +36,25 @@ on_every_store! {
     inject:
         operators_are_data
         operators_are_no_structure;
-    fronts:
+    legacy_apis:
         operators_are_data
         operators_are_no_structure;
     sizes:
-        payloads_of_just_the_limit_come_back;
+        payloads_up_to_the_limit_are_stored_unchanged;
 }
 
-/// What is never reached unless something hangs.
+/// Timeout that only a hanging server reaches.
 const NEVER: Duration = Duration::from_mins(2);
-/// The default limits.
-const AS_SHIPPED: HttpLimits = HttpLimits {
+/// Default limits of the configuration.
+const DEFAULT_LIMITS: HttpLimits = HttpLimits {
     body_limit_bytes: 8 * 1024 * 1024,
     max_connections: 10_000,
     max_connections_per_peer: 5_000,
     ..LIMITS
 };
 
-/// Every entry that takes JSON.
-const ENTRIES: [(Method, &str); 14] = [
+/// Every route with a JSON body, without the legacy APIs of other systems.
+const ROUTES: [(Method, &str); 14] = [
     (Method::POST, "/v1/api/task"),
     (Method::POST, "/v1/api/delete-task"),
     (Method::POST, "/v1/api/delete-task-by-name"),
@@ -71,8 +71,8 @@ const ENTRIES: [(Method, &str); 14] = [
     (Method::POST, "/v1/users"),
 ];
 
-/// Every entry of the fronts for older systems' clients that takes JSON, with what its refusal of nonsense holds.
-const FRONT_ENTRIES: [(Method, &str, &str); 17] = [
+/// Every route with a JSON body of the legacy APIs, with a text of its refusal of an invalid body.
+const LEGACY_ROUTES: [(Method, &str, &str); 17] = [
     (Method::POST, "/api/v1/task/script", "invalid argument"),
     (Method::POST, "/api/v1/task/rpc", "invalid argument"),
     (Method::POST, "/add_task_server", "10001"),
@@ -92,8 +92,8 @@ const FRONT_ENTRIES: [(Method, &str, &str); 17] = [
     (Method::POST, "/rpost/task", "\"errid\":1000"),
 ];
 
-/// The HTTP front on any store.
-pub struct Front {
+/// HTTP server with all legacy APIs on any store.
+pub struct TestServer {
     pub address: SocketAddr,
     pub clock: Arc<ManualClock>,
     client: Client,
@@ -106,13 +106,13 @@ fn setup(limits: HttpLimits) -> Setup {
     Setup { limits, legacy_apis: Compat::default().all_on(), has_bus: false, ..Setup::default() }
 }
 
-/// The commands on a store, with a clock that stands.
+/// Returns the state of a server without a listener. Its clock does not move by itself.
 pub fn state(fixture: &dyn Fixture, shutdown: CancellationToken) -> (HttpState, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(NOW));
     (setup(LIMITS).state(fixture.one(), fixture.records(), clock.clone(), shutdown), clock)
 }
 
-impl Front {
+impl TestServer {
     pub async fn in_memory(limits: HttpLimits) -> Self {
         Self::on(Box::new(MemoryFixture::open().await), limits).await
     }
@@ -144,34 +144,39 @@ impl Front {
         request.body(body).send().await.unwrap()
     }
 
-    /// Status and text of a front's answer, in whatever shape.
-    async fn say(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
+    /// Sends a request. Returns status and text.
+    async fn request_text(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, String) {
         let response = self.send(method, path, &[], body).await;
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// Status and body; `If-Match` is there for edits.
-    pub async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
-        answer(self.send(method, path, &[("if-match", "*")], body).await).await
+    /// Sends a request with `If-Match: *`. Returns status and JSON body.
+    pub async fn request(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+        status_and_body(self.send(method, path, &[("if-match", "*")], body).await).await
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        self.ask(Method::GET, path, "").await
+        self.request(Method::GET, path, "").await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        self.ask(Method::POST, path, body.to_string()).await
+        self.request(Method::POST, path, body.to_string()).await
     }
 
-    /// Creates a task over the resource API; the task.
+    /// Creates a task over the resource API and returns it.
     pub async fn create(&self, spec: &Value) -> Value {
         let (status, task) = self.post("/v1/tasks", spec).await;
         assert_eq!(status, 201, "{spec}: {task}");
         task
     }
 
-    /// A run of this task that waits in its queue.
-    pub async fn ready(&self, task: &Value) {
+    /// Stores a `ready` run of this task.
+    pub async fn add_ready_run(&self, task: &Value) {
         let id = TaskId::parse(task["id"].as_str().unwrap()).unwrap();
         let task = self.state.service.shown_task(&id).await.unwrap();
         let mut run = Run::firing(&task, NOW, "node", "first".to_owned(), NOW);
@@ -183,39 +188,39 @@ impl Front {
         self.connect_from("127.0.0.1").await
     }
 
-    /// A connection from an address of this machine.
+    /// Connects from this loopback address.
     pub async fn connect_from(&self, address: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
         socket.connect(self.address).await.unwrap()
     }
 
-    /// Whether it still answers whoever behaves.
+    /// Fails unless the server answers a valid request.
     pub async fn assert_alive(&self) {
         let answer =
             tokio::time::timeout(NEVER, self.client.get(format!("http://{}/livez", self.address)).send());
-        assert_eq!(answer.await.expect("it answers").unwrap().status(), 200);
+        assert_eq!(answer.await.expect("the server answers").unwrap().status(), 200);
     }
 }
 
-/// What comes until the server closes or resets the connection.
-pub async fn rest(stream: &mut TcpStream) -> String {
+/// Reads until the server closes or resets the connection.
+pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let ended = tokio::time::timeout(NEVER, stream.read_to_end(&mut bytes)).await;
-    // A reset is an end as well.
+    // A reset also ends the connection.
     let _ = ended.expect("the server ends the connection");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends something on a connection of its own, and gives what comes until its end.
-async fn exchange(front: &Front, request: &[u8]) -> String {
-    let mut stream = front.connect().await;
-    // The server may have seen enough before it has all.
+/// Sends bytes on a new connection, and returns all bytes until the end of the connection.
+async fn exchange(server: &TestServer, request: &[u8]) -> String {
+    let mut stream = server.connect().await;
+    // The server may close the connection before it has read all bytes.
     let _ = stream.write_all(request).await;
-    rest(&mut stream).await
+    read_to_end(&mut stream).await
 }
 
-/// The statuses of the answers in a stream of them.
+/// Returns the statuses of consecutive answers.
 fn statuses(answers: &str) -> Vec<&str> {
     answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
 }

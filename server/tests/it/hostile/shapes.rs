@@ -1,5 +1,6 @@
-//! Every route of every API with paths, queries, bodies, headers and methods that it does not serve: each
-//! refusal has the shape of the API that the path belongs to, and none is the web framework's.
+//! Every route of every API with paths, queries, bodies, headers and methods that it does not
+//! serve: each refusal has the shape of the API that the path belongs to, and none is the web
+//! framework's.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -1,4 +1,5 @@
-//! Bytes on a connection: requests that two servers would read differently, callers that dribble, callers that never read.
+//! Bytes on a connection: requests that two servers would read differently, clients that send byte
+//! by byte, clients that never read.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -6,20 +7,20 @@ use std::time::Duration;
 use taskcenter_server::http::HttpLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{AS_SHIPPED, Front, NEVER, exchange, rest, statuses};
+use super::{DEFAULT_LIMITS, NEVER, TestServer, exchange, read_to_end, statuses};
 use crate::http::{LIMITS, SHORT};
 
-/// What a smuggler hides behind another request.
-const HIDDEN: &str = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\nx-request-id: hidden\r\ncontent-length: 39\r\n\r\n{\"name\":\"smuggled\",\"type\":1,\"data\":\"1\"}";
+/// Request that a client hides in the body of another request.
+const SMUGGLED: &str = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\nx-request-id: hidden\r\ncontent-length: 39\r\n\r\n{\"name\":\"smuggled\",\"type\":1,\"data\":\"1\"}";
 
-async fn assert_nothing_was_smuggled(front: &Front, answer: &str, shape: &str) {
+async fn assert_not_smuggled(server: &TestServer, answer: &str, shape: &str) {
     assert!(!answer.contains("hidden"), "{shape:?} was answered {answer}");
-    assert_eq!(front.get("/v1/tasks").await.1["tasks"], serde_json::json!([]), "{shape:?}");
+    assert_eq!(server.get("/v1/tasks").await.1["tasks"], serde_json::json!([]), "{shape:?}");
 }
 
 #[tokio::test]
-async fn a_request_whose_length_is_doubtful_is_refused_and_ends_the_connection() {
-    let front = Front::in_memory(LIMITS).await;
+async fn a_request_with_an_ambiguous_length_is_refused_and_ends_the_connection() {
+    let server = TestServer::in_memory(LIMITS).await;
     for shape in [
         "content-length: 5\r\ncontent-length: 6\r\n",
         "content-length: 5, 6\r\n",
@@ -37,84 +38,85 @@ async fn a_request_whose_length_is_doubtful_is_refused_and_ends_the_connection()
         " folded: 1\r\n",
         "content-length: 5\r\n\u{0}: 1\r\n",
     ] {
-        let request = format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{shape}\r\n12345{HIDDEN}");
-        let answer = exchange(&front, request.as_bytes()).await;
+        let request = format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{shape}\r\n12345{SMUGGLED}");
+        let answer = exchange(&server, request.as_bytes()).await;
         let answered = statuses(&answer);
         assert!(answered.len() == 1 && answered[0].starts_with('4'), "{shape:?} was answered {answer}");
-        assert_nothing_was_smuggled(&front, &answer, shape).await;
+        assert_not_smuggled(&server, &answer, shape).await;
     }
-    let old = format!("POST /v1/api/task HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}");
-    let answer = exchange(&front, old.as_bytes()).await;
-    assert_nothing_was_smuggled(&front, &answer, "chunked in HTTP/1.0").await;
-    front.close().await;
+    let old = format!("POST /v1/api/task HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}");
+    let answer = exchange(&server, old.as_bytes()).await;
+    assert_not_smuggled(&server, &answer, "chunked in HTTP/1.0").await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_request_with_two_kinds_of_length_is_the_last_of_its_connection() {
-    let front = Front::in_memory(LIMITS).await;
+async fn a_request_with_two_kinds_of_length_ends_the_connection() {
+    let server = TestServer::in_memory(LIMITS).await;
     for (first, second) in [
         ("content-length: 5\r\n", "transfer-encoding: chunked\r\n"),
         ("transfer-encoding: chunked\r\n", "content-length: 5\r\n"),
     ] {
         let request =
-            format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{first}{second}\r\n0\r\n\r\n{HIDDEN}");
-        let answer = exchange(&front, request.as_bytes()).await;
+            format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{first}{second}\r\n0\r\n\r\n{SMUGGLED}");
+        let answer = exchange(&server, request.as_bytes()).await;
         assert_eq!(statuses(&answer).len(), 1, "{answer}");
-        assert_nothing_was_smuggled(&front, &answer, first).await;
+        assert_not_smuggled(&server, &answer, first).await;
     }
-    front.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_chunk_of_doubtful_size_ends_the_connection() {
-    let front = Front::in_memory(LIMITS).await;
+async fn a_chunk_with_an_invalid_size_ends_the_connection() {
+    let server = TestServer::in_memory(LIMITS).await;
     for size in ["g", "-1", "0x5", "ffffffffffffffffff", "5\u{0}", "", " ", "5;\n"] {
         let head = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
-        let answer = exchange(&front, format!("{head}{size}\r\n12345\r\n0\r\n\r\n{HIDDEN}").as_bytes()).await;
+        let answer =
+            exchange(&server, format!("{head}{size}\r\n12345\r\n0\r\n\r\n{SMUGGLED}").as_bytes()).await;
         assert!(statuses(&answer).iter().all(|status| status.starts_with('4')), "{size:?}: {answer}");
-        assert_nothing_was_smuggled(&front, &answer, size).await;
+        assert_not_smuggled(&server, &answer, size).await;
     }
-    front.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
-    let front = Front::in_memory(LIMITS).await;
+    let server = TestServer::in_memory(LIMITS).await;
     let request = |n: usize, close: &str| {
         format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: n{n}\r\n{close}\r\n")
     };
     let mut all: String = (0..499).map(|n| request(n, "")).collect();
     all.push_str(&request(499, "connection: close\r\n"));
-    let answer = exchange(&front, all.as_bytes()).await;
+    let answer = exchange(&server, all.as_bytes()).await;
     assert_eq!(statuses(&answer), ["200"; 500]);
     let ids: Vec<_> =
         answer.split("x-request-id: ").skip(1).map(|rest| rest.split('\r').next().unwrap()).collect();
     assert_eq!(ids, (0..500).map(|n| format!("n{n}")).collect::<Vec<_>>());
-    front.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_caller_that_never_reads_its_answers_is_hung_up_on() {
+async fn a_client_that_never_reads_is_disconnected() {
     let limits = HttpLimits { write_timeout: SHORT, max_connections: 1, ..LIMITS };
-    let front = Front::in_memory(limits).await;
-    let mut greedy = front.connect().await;
+    let server = TestServer::in_memory(limits).await;
+    let mut client = server.connect().await;
     let requests = "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    let asking = async { while greedy.write_all(requests.as_bytes()).await.is_ok() {} };
-    tokio::time::timeout(NEVER, asking).await.expect("the server does not listen to it for ever");
-    // There is one place, and it is free again although the greedy one holds its end open.
-    front.assert_alive().await;
-    let got = tokio::time::timeout(NEVER, async {
+    let send = async { while client.write_all(requests.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(NEVER, send).await.expect("the server ends the connection");
+    // The only place is free again, although the client keeps its end open.
+    server.assert_alive().await;
+    let received = tokio::time::timeout(NEVER, async {
         let mut bytes = Vec::new();
-        let _ = greedy.read_to_end(&mut bytes).await;
+        let _ = client.read_to_end(&mut bytes).await;
         bytes.len()
     });
-    println!("it was sent {} bytes before that", got.await.expect("the connection has ended"));
-    front.close().await;
+    println!("the server sent {} bytes before", received.await.expect("the connection has ended"));
+    server.close().await;
 }
 
-/// Sends a byte at each tick until the server has had enough; what it answered.
-async fn dribble(front: &Front, beginning: &str, byte: &[u8]) -> String {
-    let mut stream = front.connect().await;
+/// Sends one byte per tick until the server ends the connection. Returns the answer.
+async fn dribble(server: &TestServer, beginning: &str, byte: &[u8]) -> String {
+    let mut stream = server.connect().await;
     stream.write_all(beginning.as_bytes()).await.unwrap();
     let (mut reader, mut writer) = stream.split();
     let mut answer = Vec::new();
@@ -128,38 +130,38 @@ async fn dribble(front: &Front, beginning: &str, byte: &[u8]) -> String {
         }
     };
     tokio::select! {
-        ended = tokio::time::timeout(NEVER, reader.read_to_end(&mut answer)) => drop(ended.expect("the server ends it")),
+        ended = tokio::time::timeout(NEVER, reader.read_to_end(&mut answer)) => drop(ended.expect("the server ends the connection")),
         never = dribbling => match never {},
     }
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test]
-async fn a_head_that_comes_byte_by_byte_ends_the_connection() {
-    let front = Front::in_memory(HttpLimits { header_timeout: SHORT, ..LIMITS }).await;
+async fn a_head_sent_byte_by_byte_ends_the_connection() {
+    let server = TestServer::in_memory(HttpLimits { header_timeout: SHORT, ..LIMITS }).await;
     for beginning in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
-        let answer = dribble(&front, beginning, b"a").await;
+        let answer = dribble(&server, beginning, b"a").await;
         assert!(!answer.contains(" 200 "), "{answer}");
     }
-    front.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_body_that_comes_byte_by_byte_is_answered_408() {
-    let front = Front::in_memory(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
+async fn a_body_sent_byte_by_byte_is_answered_408() {
+    let server = TestServer::in_memory(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
     for length in ["content-length: 10000", "transfer-encoding: chunked"] {
         let byte: &[u8] = if length.starts_with('c') { b" " } else { b"1\r\n \r\n" };
         let answer =
-            dribble(&front, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
+            dribble(&server, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
         assert!(answer.is_empty() || statuses(&answer) == ["408"], "{answer}");
     }
-    front.assert_alive().await;
-    front.close().await;
+    server.assert_alive().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused() {
-    let front = Front::in_memory(AS_SHIPPED).await;
+async fn bytes_that_are_not_http_are_refused() {
+    let server = TestServer::in_memory(DEFAULT_LIMITS).await;
     for noise in [
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -171,12 +173,12 @@ async fn what_is_no_http_is_refused() {
         "OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         "GET http://internal/v1/tasks\u{0} HTTP/1.1\r\nhost: x\r\n\r\n",
     ] {
-        let mut stream = front.connect().await;
+        let mut stream = server.connect().await;
         let _ = stream.write_all(noise.as_bytes()).await;
         stream.shutdown().await.ok();
-        let answer = rest(&mut stream).await;
+        let answer = read_to_end(&mut stream).await;
         assert!(statuses(&answer).iter().all(|status| status.starts_with('4')), "{noise:?}: {answer}");
     }
-    front.assert_alive().await;
-    front.close().await;
+    server.assert_alive().await;
+    server.close().await;
 }

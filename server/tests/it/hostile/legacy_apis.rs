@@ -1,23 +1,23 @@
-//! Operators of query languages in every field of the fronts for older systems' clients, on every store: text is data like any other,
-//! structures are refused.
+//! Operators of query languages in every field of the legacy APIs, on every store: as text they are
+//! data, as structures they are refused.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::inject::{WORDS, path, structures};
-use super::{AS_SHIPPED, Front};
-use crate::http::with_changes as with;
+use super::inject::{WORDS, percent_encode, structures};
+use super::{DEFAULT_LIMITS, TestServer};
+use crate::http::with_changes;
 use crate::store::Fixture;
 
-/// An entry, a body that it takes, and what its refusal of a field holds.
-fn entries() -> Vec<(Method, &'static str, Value, &'static str)> {
+/// Routes, each with a valid body and a text of its refusal of a field.
+fn routes() -> Vec<(Method, &'static str, Value, &'static str)> {
     let (post, put) = (Method::POST, Method::PUT);
     let node = json!({
         "name": "shop", "schema": "http", "host": "127.0.0.1", "port": 8_080, "callback_timeout_sec": 5,
         "is_enable_health_check": false,
     });
     let task = json!({"name": "n", "srv_name": "shop", "callback_path": "/up", "arg": "a", "biz_id": "b"});
-    let of = |mode: Value| with(task.clone(), &mode);
+    let of = |mode: Value| with_changes(task.clone(), &mode);
     let row = json!({
         "ProjectID": "p", "InstanceID": "i", "TaskID": "t", "TaskType": "k", "Status": "待领取", "URL": "http://a",
         "CreateTime": 1, "User": "u", "Checker": "c", "Group": "g", "Reserved": "r",
@@ -64,22 +64,22 @@ fn entries() -> Vec<(Method, &'static str, Value, &'static str)> {
     ]
 }
 
-/// Operators as structures: refused in every field, and nothing is stored.
+/// Operators as structures: refused in every field, without an effect.
 pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
-    let front = Front::on(fixture, AS_SHIPPED).await;
-    assert_eq!(front.say(Method::GET, "/newtype?name=known", "").await, (200, "OK".to_owned()));
+    let server = TestServer::on(fixture, DEFAULT_LIMITS).await;
+    assert_eq!(server.request_text(Method::GET, "/newtype?name=known", "").await, (200, "OK".to_owned()));
     for structure in structures() {
-        for (method, path, body, refusal) in entries() {
+        for (method, path, body, refusal) in routes() {
             for name in body.as_object().unwrap().keys() {
-                let body = with(body.clone(), &json!({name: structure})).to_string();
-                let (status, said) = front.say(method.clone(), path, body.clone()).await;
-                assert!(status < 500 && said.contains(refusal), "{path} {body}: {status} {said}");
+                let body = with_changes(body.clone(), &json!({name: structure})).to_string();
+                let (status, text) = server.request_text(method.clone(), path, body.clone()).await;
+                assert!(status < 500 && text.contains(refusal), "{path} {body}: {status} {text}");
             }
         }
-        // The callback's address stands within what is otherwise the worker's own.
+        // The address of the callback is inside the data of the worker.
         let body = json!({"task_type": "known", "task_info": {"callback": structure}}).to_string();
-        let (_, said) = front.say(Method::PUT, "/api/putask", body).await;
-        assert!(said.contains("\"code\":-1"), "{structure}: {said}");
+        let (_, text) = server.request_text(Method::PUT, "/api/putask", body).await;
+        assert!(text.contains("\"code\":-1"), "{structure}: {text}");
     }
     for (query, refusal) in [
         ("/querytask?type[$ne]=x&name=w&num=1", "\"code\":-1"),
@@ -89,61 +89,66 @@ pub async fn operators_are_no_structure(fixture: Box<dyn Fixture>) {
         ("/rget/task?operation[$ne]=x", "\"errid\":1000"),
         ("/rget/task?operation=GetTasksByStatus&status[$gt]=", "\"errid\":1000"),
     ] {
-        let (status, said) = front.say(Method::GET, query, "").await;
-        assert!(status < 500 && said.contains(refusal), "{query}: {status} {said}");
+        let (status, text) = server.request_text(Method::GET, query, "").await;
+        assert!(status < 500 && text.contains(refusal), "{query}: {status} {text}");
     }
-    assert_eq!(front.get("/v1/tasks").await.1["tasks"], json!([]), "nothing was created");
-    assert_eq!(front.get("/v1/services").await.1["services"], json!([]));
+    assert_eq!(server.get("/v1/tasks").await.1["tasks"], json!([]), "no task is created");
+    assert_eq!(server.get("/v1/services").await.1["services"], json!([]));
     for list in ["GetTasksNoUser", "GetServices"] {
-        let (_, rows) = front.say(Method::GET, &format!("/rget/task?operation={list}"), "").await;
+        let (_, rows) = server.request_text(Method::GET, &format!("/rget/task?operation={list}"), "").await;
         assert_eq!(rows, "[]", "{list}");
     }
-    front.close().await;
+    server.close().await;
 }
 
-/// Operators as text: each is found by itself alone, and comes back as it was sent.
+/// Operators as text: each value is stored as sent, and a query finds only this value.
 pub async fn operators_are_data(fixture: Box<dyn Fixture>) {
-    let front = Front::on(fixture, AS_SHIPPED).await;
+    let server = TestServer::on(fixture, DEFAULT_LIMITS).await;
     for word in WORDS {
         let node = json!({"name": word, "schema": "http", "host": "127.0.0.1", "port": 1}).to_string();
-        assert_taken(&front, Method::POST, "/add_task_server", &node).await;
+        assert_accepted(&server, Method::POST, "/add_task_server", &node).await;
         let task = json!({"name": word, "srv_name": word, "sched_mode": 3, "time_interval_sec": 60, "arg": word, "biz_id": word});
-        assert_taken(&front, Method::POST, "/add_task", &task.to_string()).await;
+        assert_accepted(&server, Method::POST, "/add_task", &task.to_string()).await;
         let row = json!({"ProjectID": word, "InstanceID": word, "TaskID": word, "TaskType": word, "User": word, "Group": word});
-        assert_taken(&front, Method::POST, "/rpost/taskRegister", &row.to_string()).await;
+        assert_accepted(&server, Method::POST, "/rpost/taskRegister", &row.to_string()).await;
         let script = json!({"bin_name": word, "args": word}).to_string();
-        assert_taken(&front, Method::POST, "/api/v1/task/script", &script).await;
-        let kind = path(word);
-        assert_taken(&front, Method::GET, &format!("/newtype?name={kind}"), "").await;
+        assert_accepted(&server, Method::POST, "/api/v1/task/script", &script).await;
+        let kind = percent_encode(word);
+        assert_accepted(&server, Method::GET, &format!("/newtype?name={kind}"), "").await;
         let put = json!({"task_type": word, "tid": word, "rid": word, "task_info": word}).to_string();
-        assert_taken(&front, Method::PUT, "/api/putask", &put).await;
+        assert_accepted(&server, Method::PUT, "/api/putask", &put).await;
     }
     for word in WORDS {
-        let tasks = front.get(&format!("/v1/tasks?name={}", path(word))).await.1;
+        let tasks = server.get(&format!("/v1/tasks?name={}", percent_encode(word))).await.1;
         let tasks = tasks["tasks"].as_array().unwrap().clone();
-        assert_eq!(tasks.len(), 2, "a callback and a task for its pull workers: {word}");
+        assert_eq!(tasks.len(), 2, "a callback task and a pull task: {word}");
         let job = tasks.iter().find(|task| task["queue"] == "callback").expect("a callback");
         let job: Value = serde_json::from_str(job["data"].as_str().unwrap()).unwrap();
         assert_eq!(job["service"], word);
-        let (_, rows) = front
-            .say(Method::GET, &format!("/rget/task?operation=GetTasksByUser&user={}", path(word)), "")
+        let (_, rows) = server
+            .say(
+                Method::GET,
+                &format!("/rget/task?operation=GetTasksByUser&user={}", percent_encode(word)),
+                "",
+            )
             .await;
         let rows: Value = serde_json::from_str(&rows).unwrap();
         assert_eq!(rows.as_array().unwrap().len(), 1, "{word}: {rows}");
         for name in ["ProjectID", "InstanceID", "TaskID", "TaskType", "User", "Group"] {
             assert_eq!(rows[0][name], word);
         }
-        let (_, listed) = front.say(Method::GET, &format!("/querytask?type={}", path(word)), "").await;
+        let (_, listed) =
+            server.request_text(Method::GET, &format!("/querytask?type={}", percent_encode(word)), "").await;
         let listed: Value = serde_json::from_str(&listed).unwrap();
         assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{word}: {listed}");
     }
-    let services = front.get("/v1/services").await.1;
+    let services = server.get("/v1/services").await.1;
     assert_eq!(services["services"].as_array().unwrap().len(), WORDS.len());
-    front.close().await;
+    server.close().await;
 }
 
-async fn assert_taken(front: &Front, method: Method, path: &str, body: &str) {
-    let (status, said) = front.say(method, path, body.to_owned()).await;
+async fn assert_accepted(server: &TestServer, method: Method, path: &str, body: &str) {
+    let (status, text) = server.request_text(method, path, body.to_owned()).await;
     let refusals = ["\"code\":-1", "\"code\":1000", "errid", "invalid argument"];
-    assert!(status == 200 && !refusals.iter().any(|refusal| said.contains(refusal)), "{path} {body}: {said}");
+    assert!(status == 200 && !refusals.iter().any(|refusal| text.contains(refusal)), "{path} {body}: {text}");
 }
