@@ -281,7 +281,7 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
         Outcome::Succeeded => debug!(tag, task_id, run_id, attempt, "handler succeeded"),
         Outcome::Failed { message, .. } => warn!(tag, task_id, run_id, attempt, message, "handler failed"),
         Outcome::Dead { message } => {
-            error!(tag, task_id, run_id, attempt, message, "run is dead: the handler gave it up")
+            error!(tag, task_id, run_id, attempt, message, "run is dead: the handler gave it up");
         }
         Outcome::Skipped { message } => {
             info!(tag, task_id, run_id, attempt, message, "run skipped by the handler");

@@ -39,7 +39,7 @@ use crate::engine::node::{Node, NodePorts};
 use crate::engine::service::{Ports, Service};
 use crate::http::HttpState;
 use crate::ports::{AlertSink, Clock};
-use crate::workers::inside::Inside;
+use crate::workers::local::LocalApi;
 use crate::workers::{Workers, WorkersError};
 
 /// Runs a node on `listener` until `shutdown`, then drains it.
@@ -124,8 +124,8 @@ fn warn_of_plain_http(config: &Config, listener: &TcpListener, encrypted: bool) 
 fn built_in_workers(config: &Config, service: &Service) -> Result<Workers, WorkersError> {
     let mut settings = config.workers();
     settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
-    let inside = Inside::new(service);
-    workers::Builder::new(inside.clone(), inside, settings).start()
+    let api = LocalApi::new(service);
+    workers::Builder::new(api.clone(), api, settings).callback_formats(compat::callback_formats()).start()
 }
 
 /// The ways to other programs for the legacy APIs.

@@ -3,7 +3,8 @@
 use clap::Args;
 use futures_util::FutureExt as _;
 use taskcenter_client::TaskCenter;
-use taskcenter_server::workers::directory::Elsewhere;
+use taskcenter_server::compat::callback_formats;
+use taskcenter_server::workers::directory::RemoteDirectory;
 use taskcenter_server::workers::{Builder, QUEUES};
 use tokio_util::sync::CancellationToken;
 
@@ -64,8 +65,9 @@ impl Worker {
             let stop = CancellationToken::new();
             let signals = signals::watch(stop.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
             tokio::spawn(signals);
-            let directory = Elsewhere::new(client.clone(), &settings.callback.secrets_dir);
-            let workers = Builder::new(client, directory, settings).start();
+            let directory = RemoteDirectory::new(client.clone(), &settings.callback.secrets_dir);
+            let workers =
+                Builder::new(client, directory, settings).callback_formats(callback_formats()).start();
             let workers = workers.map_err(|error| Failure::Misused(error.to_string()))?;
             tracing::info!(server = strip_credentials(&self.server), "worker started");
             workers.run_until(stop).await;

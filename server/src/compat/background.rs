@@ -1,4 +1,4 @@
-//! What legacy APIs do besides answering requests.
+//! Background work of the legacy APIs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub struct Topic {
     pub receive: Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Received> + Send + Sync>,
 }
 
-/// What became of a message.
+/// Outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// Stored.
@@ -45,11 +45,11 @@ pub enum Received {
     Failed,
 }
 
-/// The ways to other programs that background work uses.
+/// Connections to other programs for background work.
 pub struct Outside {
     /// Calls a service.
     pub post_form: PostForm,
-    /// Reads a topic of the bus. `None`: there is no bus.
+    /// Reads a topic of the bus. `None` without a bus.
     pub read_topic: Option<ReadTopic>,
 }
 

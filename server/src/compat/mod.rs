@@ -1,6 +1,14 @@
-//! The contracts of four older systems, one file or folder a front: translate, call the commands, translate back.
+//! Legacy APIs: the contracts of four older systems, one directory each.
 //!
-//! Each stands or falls with its setting `compat.<front>.enabled`.
+//! Two of them only translate requests into commands: [`kingtask`] (scripts and RPC calls) and [`easytask`]
+//! (HTTP callback services, whose records it shares with the native API).
+//!
+//! Two are small applications with documents, sessions and background work of their own: [`easytask_pull`]
+//! (task types, workers, numbers, sessions) and [`taskdash`] (a board of tasks, services, sessions, and a
+//! background loop that fetches tasks and reads topics).
+//!
+//! `compat.<name>.enabled` enables an API. No module outside `compat` knows an older system by name, except
+//! the configuration.
 
 mod background;
 mod easytask;
@@ -12,16 +20,25 @@ mod session;
 mod settings;
 pub mod taskdash;
 
+use std::sync::Arc;
+
 use axum::Router;
 
 pub use background::{
     Outside, PostForm, ReadTopic, Received, SERVICE_REPLY_BYTES, SERVICE_TIMEOUT, Topic, start,
 };
-pub use settings::{Compat, Easytask, EasytaskPull, Front, Kingtask, Taskdash};
+pub use settings::{Compat, Easytask, EasytaskPull, Kingtask, Taskdash};
 
 use routing::Unmatched;
 
-/// Puts the legacy APIs that are switched on beside `routes`.
+use crate::core::callback_format::CallbackFormat;
+
+/// Returns the callback formats of the legacy APIs, for the callback worker.
+pub fn callback_formats() -> Vec<Arc<dyn CallbackFormat>> {
+    vec![Arc::new(easytask::callbacks::Format)]
+}
+
+/// Adds the routes of the enabled APIs.
 pub fn mount(mut routes: Router, settings: &Compat) -> Router {
     let mut unmatched: Vec<Unmatched> = Vec::new();
     if settings.kingtask.enabled {

@@ -1,58 +1,50 @@
-//! Which fronts there are, and what each can be told.
+//! Settings of the legacy APIs.
 
 use serde::{Deserialize, Serialize};
 
-/// The fronts' part of the configuration.
+/// Settings of all legacy APIs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
-    /// kingtask: scripts and RPC calls.
+    /// Scripts and RPC calls.
     pub kingtask: Kingtask,
-    /// easytask: HTTP callback services.
+    /// HTTP callback services.
     pub easytask: Easytask,
-    /// easyTask: pull workers.
+    /// easyTask with pull workers.
     pub easytask_pull: EasytaskPull,
-    /// TaskDash: the claim board.
+    /// The board of tasks that users claim.
     pub taskdash: Taskdash,
 }
 
-/// One front.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Front {
-    /// Whether its routes answer.
-    pub enabled: bool,
-}
-
-/// The front for kingtask's clients.
+/// Settings of the legacy API of kingtask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kingtask {
-    /// Whether its routes answer.
+    /// Whether the routes exist.
     pub enabled: bool,
-    /// How long a task may run that names no `max_run_time`, in seconds; `task_run_time` of the old worker.
+    /// Timeout of a task without `max_run_time`, in seconds. `task_run_time` of the old worker.
     pub task_run_sec: u64,
-    /// How long a result can be read, in seconds; `result_keep_time` of the old worker.
+    /// Retention of a result in seconds. `result_keep_time` of the old worker.
     pub result_keep_sec: u64,
 }
 
 impl Default for Kingtask {
-    /// What the old worker's example file says.
+    /// The values of the example configuration of the old worker.
     fn default() -> Self {
         Self { enabled: false, task_run_sec: 30, result_keep_sec: 1_000 }
     }
 }
 
-/// The front for easytask's clients and callback services.
+/// Settings of the legacy API of easytask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Easytask {
-    /// Whether its routes answer.
+    /// Whether the routes exist.
     pub enabled: bool,
-    /// Whether callback services expect `cmd` as the old server's code had it (1 for a heartbeat, 0 for a task), and not as its document
-    /// says.
+    /// Whether callback services expect `cmd` as in the code of the old server (1 for a heartbeat, 0 for a task)
+    /// instead of as in its document.
     pub swap_cmd: bool,
-    /// How long a callback may take to a service that names no `callback_timeout_sec`, in seconds.
+    /// Timeout of a callback to a service without `callback_timeout_sec`, in seconds.
     pub callback_timeout_sec: u64,
 }
 
@@ -62,15 +54,15 @@ impl Default for Easytask {
     }
 }
 
-/// The front for easyTask's clients and pull workers.
+/// Settings of the legacy API of easyTask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EasytaskPull {
-    /// Whether its routes answer.
+    /// Whether the routes exist.
     pub enabled: bool,
-    /// Whether callers must have signed in; `auth` of the old server.
+    /// Whether clients need a session. `auth` of the old server.
     pub auth: bool,
-    /// How long a session lasts, in hours.
+    /// Lifetime of a session in hours.
     pub session_hours: u32,
 }
 
@@ -80,17 +72,17 @@ impl Default for EasytaskPull {
     }
 }
 
-/// The front for TaskDash's page and task services.
+/// Settings of the legacy API of TaskDash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Taskdash {
-    /// Whether its routes answer and its topics are read.
+    /// Whether the routes exist and the topics are read.
     pub enabled: bool,
-    /// Whether the page's operations need a session, and a user binds tasks to himself alone.
+    /// Whether operations of the page need a session, and users may bind tasks only to themselves.
     pub auth: bool,
-    /// How long a session lasts, in hours.
+    /// Lifetime of a session in hours.
     pub session_hours: u32,
-    /// Stands before the names of the four topics.
+    /// Prefix of the names of the four topics.
     pub topic_prefix: String,
 }
 
@@ -101,7 +93,7 @@ impl Default for Taskdash {
 }
 
 impl Compat {
-    /// Every front switched on, each as it is set.
+    /// Enables every API and keeps the other settings.
     #[must_use]
     pub fn all_on(mut self) -> Self {
         self.kingtask.enabled = true;

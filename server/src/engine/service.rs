@@ -42,11 +42,13 @@ pub use crate::ports::{
 };
 use access::Access;
 pub use access::{AccessSettings, Denied, Origin, Required};
+pub use callback_services::CALLBACK_SERVICES;
 pub use caller::Caller;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
 pub use idempotency::IdempotencyKey;
 use lease_reservations::LeaseReservations;
 pub use open_runs::MAX_OPEN_RUNS;
+pub use records::RecordKind;
 pub use run_commands::Confirmation;
 pub use secrets::Random;
 pub use submit::Submitted;

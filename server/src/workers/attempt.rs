@@ -1,43 +1,44 @@
-//! How an attempt ends: what is kept of a success, and when a failure is tried again.
+//! The end of an attempt: the result of a success, and the retry after a failure.
 
 use std::time::Duration;
 
 use serde_json::json;
 use taskcenter_client::{Context, HandlerError, MAX_RESULT_BYTES};
 
-/// Longest pause that the server takes: a year.
-const LONGEST_PAUSE_MS: u64 = 366 * 86_400_000;
+/// Maximum pause that the server accepts: a year.
+const MAX_PAUSE_MS: u64 = 366 * 86_400_000;
 
-/// Keeps `{"message": ...}` with the run.
+/// Sets the result `{"message": ...}`, with the message cut to the maximum size.
 ///
 /// # Errors
-/// None that a message could cause.
-pub fn keep<S>(context: &Context<S>, message: &str) -> Result<(), HandlerError> {
-    Ok(context.set_result(&json!({ "message": fitting(message) }))?)
+/// Never for a message.
+pub fn set_message<S>(context: &Context<S>, message: &str) -> Result<(), HandlerError> {
+    Ok(context.set_result(&json!({ "message": truncate(message) }))?)
 }
 
-/// As much of it as can be kept: escapes make some texts longer.
-fn fitting(message: &str) -> &str {
+/// Cuts a message so that its JSON, with escapes, fits into a result.
+fn truncate(message: &str) -> &str {
     const ENVELOPE: usize = 64;
     let mut kept = message;
-    while written(kept) + ENVELOPE > MAX_RESULT_BYTES {
-        // No escape is longer than six bytes for one.
+    while json_len(kept) + ENVELOPE > MAX_RESULT_BYTES {
+        // An escape takes at most six bytes for one.
         let bytes = (kept.len() * 3 / 4).min(MAX_RESULT_BYTES);
         kept = &kept[..kept.floor_char_boundary(bytes)];
     }
     kept
 }
 
-fn written(text: &str) -> usize {
+fn json_len(text: &str) -> usize {
     serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
 }
 
-/// The end of an attempt that failed: `pauses[i]` comes after attempt i + 1, and after the last one nothing. Without a list the task's
-/// policy decides. It bounds the attempts in either case.
+/// Returns the failure of an attempt. `pauses[i]` is the pause after attempt i + 1, and there is no retry after
+/// the last pause. Without a list the retry policy of the task applies. The policy limits the attempts in both
+/// cases.
 pub fn failed(pauses: Option<&[u64]>, attempt: u32, reason: String) -> HandlerError {
     let Some(pauses) = pauses else { return HandlerError::retry(reason) };
     match pauses.get(attempt.saturating_sub(1) as usize) {
-        Some(ms) => HandlerError::retry_after(Duration::from_millis((*ms).min(LONGEST_PAUSE_MS)), reason),
+        Some(ms) => HandlerError::retry_after(Duration::from_millis((*ms).min(MAX_PAUSE_MS)), reason),
         None => HandlerError::dead_letter(reason),
     }
 }
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_used_up_and_then_there_is_an_end() {
+    fn there_is_no_retry_after_the_last_pause() {
         let after = |attempt| failed(Some(&[60, 600]), attempt, "no".to_owned()).disposition();
         assert_eq!(after(1), Disposition::RetryAfter(Duration::from_millis(60)));
         assert_eq!(after(2), Disposition::RetryAfter(Duration::from_millis(600)));
@@ -59,11 +60,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_cut_to_what_can_be_kept() {
+    fn a_message_is_cut_to_the_maximum_size() {
         for text in ["é".repeat(MAX_RESULT_BYTES), "\u{1}".repeat(MAX_RESULT_BYTES)] {
-            let kept = json!({ "message": fitting(&text) }).to_string();
+            let kept = json!({ "message": truncate(&text) }).to_string();
             assert!(kept.len() <= MAX_RESULT_BYTES && kept.len() > MAX_RESULT_BYTES / 2, "{}", kept.len());
         }
-        assert_eq!(fitting("short"), "short");
+        assert_eq!(truncate("short"), "short");
     }
 }

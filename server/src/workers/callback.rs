@@ -1,4 +1,5 @@
-//! The worker of the queue `callback`: calls a node of a named service, and takes its answer or waits for its confirmation.
+//! The worker of the queue `callback`: calls a node of a service. The response is the outcome, or the service
+//! confirms the outcome later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
-use serde_json::Value;
 use taskcenter_client::clock::Clock;
 use taskcenter_client::wire::property;
 use taskcenter_client::{Context, HandlerError};
@@ -17,55 +17,49 @@ use super::health::Health;
 use super::outbound::{Answer, Call, CallError, Outbound};
 use super::routing::{Router, Routing};
 use super::{attempt, headers, rpc, sign};
+use crate::core::callback_format::{CallbackFormat, Delivery, Verdict};
 use crate::core::callback_service::{CallbackService, ServiceNode};
 
-/// The queue.
+/// Name of the queue.
 pub const QUEUE: &str = "callback";
 
-/// Pause before a callback is given back whose service could not be looked up.
-const NOT_NOW: Duration = Duration::from_secs(1);
+/// Value of `reply` for the default format: the status of the response is the outcome.
+const STATUS_FORMAT: &str = "status";
+/// Pause before a callback is released because its service cannot be looked up.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the handler works with.
+/// State of the handler.
 pub struct Callbacks {
-    /// The services.
     pub directory: Arc<dyn Directory>,
-    /// Which of their nodes answer.
     pub health: Arc<Health>,
-    /// Chooses among them.
     pub router: Router,
-    /// Makes the calls.
     pub outbound: Outbound,
-    /// Tells when a callback was signed.
+    /// Clock of signatures.
     pub clock: Arc<dyn Clock>,
-    /// How long a call may take where neither task nor service says.
+    /// Formats besides the default one.
+    pub formats: Vec<Arc<dyn CallbackFormat>>,
+    /// Default timeout of a call.
     pub timeout: Duration,
-    /// How long a confirmation may take where the task does not say.
+    /// Default time for a confirmation.
     pub confirm_within: Duration,
 }
 
-/// Whether the answer is the outcome.
+/// Whether the response is the outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
-    /// It is.
+    /// The response is the outcome.
     #[default]
     Sync,
-    /// It only says that the work was taken on; the outcome is confirmed over the API.
+    /// The response accepts the callback. The service confirms the outcome over the API.
     Async,
 }
 
-/// What the answer means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Reply {
-    /// Its status says all.
-    #[default]
-    Status,
-    /// Its body does, as easytask's services answer.
-    Easytask,
+fn default_format() -> String {
+    STATUS_FORMAT.to_owned()
 }
 
-/// A task's data.
+/// The data of a task.
 #[derive(Debug, Deserialize)]
 pub struct Job {
     service: String,
@@ -78,106 +72,104 @@ pub struct Job {
     routing: Routing,
     #[serde(default)]
     mode: Mode,
-    #[serde(default)]
-    reply: Reply,
+    /// Name of the format.
+    #[serde(default = "default_format")]
+    reply: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     retry_after_ms: Option<Vec<u64>>,
     confirm_within_ms: Option<u64>,
 }
 
-/// What an answer means for the attempt.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Done(String),
-    Accepted,
-    Failed(String),
+/// A callback to make.
+struct Outgoing<'a> {
+    service: &'a CallbackService,
+    job: &'a Job,
+    format: Option<&'a dyn CallbackFormat>,
+    context: &'a Context<Callbacks>,
 }
 
-/// Calls back for one attempt.
+/// Makes the callback of an attempt.
 ///
 /// # Errors
-/// How the attempt failed, or that it will be confirmed.
+/// The failure of the attempt, or that the service confirms the outcome later.
 pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), HandlerError> {
     let callbacks = context.state();
-    let again = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
-    let callee = match callbacks.directory.find(&job.service).await {
-        Ok(callee) => callee,
-        Err(why) => return Err(not_now(&job.service, why).await),
+    let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
+    let format = callbacks.format(&job.reply).map_err(HandlerError::dead_letter)?;
+    let service = match callbacks.directory.find(&job.service).await {
+        Ok(service) => service,
+        Err(why) => return Err(release(&job.service, why).await),
     };
-    let callee = callee.ok_or_else(|| again(format!("there is no service {:?}", job.service)))?;
-    let answer = match callbacks.call(&callee, &job, &context).await {
+    let service = service.ok_or_else(|| failed(format!("unknown service {:?}", job.service)))?;
+    let delivery = Outgoing { service: &service, job: &job, format, context: &context };
+    let answer = match callbacks.call(&delivery).await {
         Ok(answer) => answer,
         Err(CallError::Refused(why)) => return Err(HandlerError::dead_letter(why)),
-        Err(error) => return Err(again(error.to_string())),
+        Err(error) => return Err(failed(error.to_string())),
     };
-    match job.verdict(&answer) {
-        Verdict::Done(message) => attempt::keep(&context, &message),
-        Verdict::Failed(why) => Err(again(why)),
+    match job.verdict(format, &answer) {
+        Verdict::Succeeded(message) => attempt::set_message(&context, &message),
+        Verdict::Failed(why) => Err(failed(why.unwrap_or_else(|| rpc::failure_reason(&answer)))),
         Verdict::Accepted => Err(HandlerError::confirm_later(
-            job.confirm_within(callbacks),
-            format!("{:?} has taken it on", job.service),
+            job.confirm_within(format, callbacks.confirm_within),
+            format!("{:?} accepted the callback", job.service),
         )),
     }
 }
 
-/// It is not the service's fault that nobody knows where it is: its run goes back as it came, after a pause.
-async fn not_now(service: &str, why: String) -> HandlerError {
-    tracing::warn!(service, why, "a service cannot be looked up; its callback waits");
-    tokio::time::sleep(NOT_NOW).await;
+/// Releases a run after a pause, so that a failed lookup costs no attempt.
+async fn release(service: &str, why: String) -> HandlerError {
+    tracing::warn!(service, why, "service lookup failed; callback waits");
+    tokio::time::sleep(LOOKUP_PAUSE).await;
     HandlerError::release(why)
 }
 
 impl Callbacks {
-    /// Calls the node that is chosen; where that was fail-over, the next one if nothing was sent.
-    async fn call(
-        &self,
-        callee: &CallbackService,
-        job: &Job,
-        context: &Context<Self>,
-    ) -> Result<Answer, CallError> {
-        let answering = self.health.answering(callee);
-        let nodes = self.router.choose(job.routing, &callee.name, context.task_id(), &answering);
-        let mut ended =
-            Err(CallError::Unreachable(format!("no node of the service {:?} answers", callee.name)));
+    /// Returns a format by name. `None`: the default format.
+    fn format(&self, name: &str) -> Result<Option<&dyn CallbackFormat>, String> {
+        if name == STATUS_FORMAT {
+            return Ok(None);
+        }
+        let format = self.formats.iter().find(|format| format.name() == name);
+        format.map(|format| Some(&**format)).ok_or_else(|| format!("reply: unknown format {name:?}"))
+    }
+
+    /// Calls the chosen node. Fail-over calls the next node if nothing was sent.
+    async fn call(&self, callback: &Outgoing<'_>) -> Result<Answer, CallError> {
+        let Outgoing { service, job, context, .. } = callback;
+        let nodes = self.health.nodes_up(service);
+        let nodes = self.router.choose(job.routing, &service.name, context.task_id(), &nodes);
+        let unreachable = format!("no node of the service {:?} answers", service.name);
+        let mut result = Err(CallError::Unreachable(unreachable));
         for node in nodes {
-            let call = self.request(node, callee, job, context)?;
-            let busy = self.router.call(node);
-            ended = self.outbound.make(call).await;
-            drop(busy);
-            match &ended {
-                Err(CallError::Unreachable(why)) => self.health.suspect(&node.url, why),
+            let call = self.request(node, callback)?;
+            let active = self.router.call(node);
+            result = self.outbound.make(call).await;
+            drop(active);
+            match &result {
+                Err(CallError::Unreachable(why)) => self.health.mark_down(&node.url, why),
                 _ => break,
             }
         }
-        ended
+        result
     }
 
-    fn request(
-        &self,
-        node: &ServiceNode,
-        callee: &CallbackService,
-        job: &Job,
-        context: &Context<Self>,
-    ) -> Result<Call, CallError> {
-        let body = job.body_for(context);
-        let timeout = job.timeout_ms.or_else(|| Some(callee.timeout_ms).filter(|ms| *ms > 0));
+    fn request(&self, node: &ServiceNode, callback: &Outgoing<'_>) -> Result<Call, CallError> {
+        let Outgoing { service, job, .. } = callback;
+        let body = callback.body();
+        let timeout = job.timeout_ms.or_else(|| Some(service.timeout_ms).filter(|ms| *ms > 0));
         Ok(Call {
             method: Method::POST,
             url: format!("{}/{}", node.url.trim_end_matches('/'), job.path.trim_start_matches('/')),
-            headers: self.headers(callee, job, context, &body).map_err(CallError::Refused)?,
+            headers: self.headers(callback, &body).map_err(CallError::Refused)?,
             body,
             timeout: timeout.map_or(self.timeout, Duration::from_millis),
         })
     }
 
-    fn headers(
-        &self,
-        callee: &CallbackService,
-        job: &Job,
-        context: &Context<Self>,
-        body: &str,
-    ) -> Result<HeaderMap, String> {
+    fn headers(&self, callback: &Outgoing<'_>, body: &str) -> Result<HeaderMap, String> {
+        let Outgoing { service, job, context, .. } = callback;
         let mut all = headers::read(&job.headers)?;
         all.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         let run_id = context.run_id().unwrap_or_default();
@@ -191,7 +183,7 @@ impl Callbacks {
             set("x-taskcenter-token", context.property(property::TOKEN).unwrap_or_default())?;
         }
         let now = self.clock.now_ms() / 1_000;
-        if let Some(signature) = sign::signature(&callee.secret, now, run_id, context.attempt(), body) {
+        if let Some(signature) = sign::signature(&service.secret, now, run_id, context.attempt(), body) {
             set(sign::TIMESTAMP, &now.to_string())?;
             set(sign::SIGNATURE, &signature)?;
         }
@@ -199,51 +191,34 @@ impl Callbacks {
     }
 }
 
-impl Job {
-    /// easytask's services learn from the body which run it is.
-    fn body_for<S>(&self, context: &Context<S>) -> String {
-        let parsed = serde_json::from_str::<Value>(&self.body);
-        let (Reply::Easytask, Ok(mut body @ Value::Object(_))) = (self.reply, parsed) else {
-            return self.body.clone();
+impl Outgoing<'_> {
+    fn body(&self) -> String {
+        let Some(format) = self.format else { return self.job.body.clone() };
+        let number = |name| self.context.property(name).and_then(|number| number.parse::<u64>().ok());
+        let delivery = Delivery {
+            task_id: self.context.task_id(),
+            // 0 marks a triggered run.
+            number: number(property::NUMBER).filter(|number| *number > 0),
+            scheduled_at_ms: number(property::SCHEDULED_AT),
         };
-        let number = |name| context.property(name).and_then(|number| number.parse::<u64>().ok());
-        let counted = number(property::NUMBER).filter(|number| *number > 0);
-        body["task_id"] = context.task_id().into();
-        // A run by hand is not counted; its moment tells it from the others.
-        body["run_times"] = counted.or_else(|| number(property::SCHEDULED_AT)).unwrap_or(1).into();
-        body.to_string()
-    }
-
-    fn confirm_within(&self, callbacks: &Callbacks) -> Duration {
-        // easytask knows one time-out, for the call and for the confirmation.
-        let of_call = self.timeout_ms.filter(|_| self.reply == Reply::Easytask);
-        let own = self.confirm_within_ms.or(of_call);
-        own.map_or(callbacks.confirm_within, Duration::from_millis)
-    }
-
-    fn verdict(&self, answer: &Answer) -> Verdict {
-        let is_good = (200..300).contains(&answer.status);
-        match (self.reply, self.mode) {
-            (Reply::Easytask, _) => easytask(answer),
-            _ if !is_good => Verdict::Failed(rpc::said(answer)),
-            (Reply::Status, Mode::Sync) => Verdict::Done(answer.body.clone()),
-            (Reply::Status, Mode::Async) => Verdict::Accepted,
-        }
+        format.request_body(&self.job.body, delivery)
     }
 }
 
-/// `{is_run_in_async,is_success,extra}`, at the top or under `data`; success beats async.
-fn easytask(answer: &Answer) -> Verdict {
-    let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let reply = if reply["data"].is_object() { &reply["data"] } else { &reply };
-    let extra = reply["extra"].as_str().unwrap_or_default().to_owned();
-    if answer.status != 200 || !reply.is_object() {
-        return Verdict::Failed(rpc::said(answer));
+impl Job {
+    fn confirm_within(&self, format: Option<&dyn CallbackFormat>, default: Duration) -> Duration {
+        let is_timeout = format.is_some_and(CallbackFormat::confirms_within_timeout);
+        let own = self.confirm_within_ms.or(self.timeout_ms.filter(|_| is_timeout));
+        own.map_or(default, Duration::from_millis)
     }
-    match (reply["is_success"] == true, reply["is_run_in_async"] == true) {
-        (true, _) => Verdict::Done(extra),
-        (false, true) => Verdict::Accepted,
-        (false, false) => Verdict::Failed(extra),
+
+    fn verdict(&self, format: Option<&dyn CallbackFormat>, answer: &Answer) -> Verdict {
+        match (format, self.mode) {
+            (Some(format), _) => format.verdict(answer.status, &answer.body),
+            _ if !(200..300).contains(&answer.status) => Verdict::Failed(None),
+            (None, Mode::Sync) => Verdict::Succeeded(answer.body.clone()),
+            (None, Mode::Async) => Verdict::Accepted,
+        }
     }
 }
 
@@ -251,32 +226,18 @@ fn easytask(answer: &Answer) -> Verdict {
 mod tests {
     use super::*;
 
-    fn verdict(job: &str, status: u16, body: &str) -> Verdict {
-        let job: Job = serde_json::from_str(job).unwrap();
-        job.verdict(&Answer { status, body: body.to_owned() })
-    }
-
     #[test]
-    fn a_status_says_all_unless_the_body_does() {
+    fn the_status_is_the_outcome_in_the_default_format() {
+        let verdict = |job: &str, status, body: &str| {
+            let job: Job = serde_json::from_str(job).unwrap();
+            assert_eq!(job.reply, STATUS_FORMAT);
+            job.verdict(None, &Answer { status, body: body.to_owned() })
+        };
         let sync = r#"{"service":"s"}"#;
-        assert_eq!(verdict(sync, 204, "ok"), Verdict::Done("ok".into()));
-        assert_eq!(verdict(sync, 302, ""), Verdict::Failed("answered 302".into()));
+        assert_eq!(verdict(sync, 204, "ok"), Verdict::Succeeded("ok".into()));
+        assert_eq!(verdict(sync, 302, ""), Verdict::Failed(None));
         let later = r#"{"service":"s","mode":"async"}"#;
         assert_eq!(verdict(later, 202, ""), Verdict::Accepted);
-        assert_eq!(verdict(later, 500, "no"), Verdict::Failed("answered 500: no".into()));
-    }
-
-    #[test]
-    fn an_easytask_reply_is_read_and_success_beats_async() {
-        let job = r#"{"service":"s","reply":"easytask"}"#;
-        let both = r#"{"is_run_in_async":true,"is_success":true,"extra":"x"}"#;
-        assert_eq!(verdict(job, 200, both), Verdict::Done("x".into()));
-        assert_eq!(verdict(job, 200, r#"{"is_run_in_async":true}"#), Verdict::Accepted);
-        assert_eq!(
-            verdict(job, 200, r#"{"code":0,"data":{"is_success":true}}"#),
-            Verdict::Done(String::new())
-        );
-        assert_eq!(verdict(job, 200, r#"{"is_success":false,"extra":"why"}"#), Verdict::Failed("why".into()));
-        assert_eq!(verdict(job, 200, "hello"), Verdict::Failed("answered 200: hello".into()));
+        assert_eq!(verdict(later, 500, "no"), Verdict::Failed(None));
     }
 }

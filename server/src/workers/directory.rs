@@ -1,4 +1,4 @@
-//! Where the services stand: in the server's own store, or behind its API.
+//! Lookup of callback services, in the store of the server or over its API.
 
 use std::path::PathBuf;
 
@@ -6,27 +6,27 @@ use async_trait::async_trait;
 use taskcenter_client::TaskCenter;
 use taskcenter_client::resources::ServiceResource;
 
-use super::inside::Inside;
+use super::local::LocalApi;
 use crate::core::callback_service::{CallbackService, HealthCheck, ServiceNode, SigningSecret};
 
-/// Finds services.
+/// Looks up services.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// A service with its secret.
+    /// Returns a service with its secret.
     ///
     /// # Errors
-    /// Why it could not be looked up.
+    /// Why the lookup failed.
     async fn find(&self, name: &str) -> Result<Option<CallbackService>, String>;
 
-    /// Every service; secrets may be left out.
+    /// Returns every service, possibly without secrets.
     ///
     /// # Errors
-    /// Why they could not be read.
+    /// Why the services could not be read.
     async fn all(&self) -> Result<Vec<CallbackService>, String>;
 }
 
 #[async_trait]
-impl Directory for Inside {
+impl Directory for LocalApi {
     async fn find(&self, name: &str) -> Result<Option<CallbackService>, String> {
         self.service().callback_service(name).await.map_err(|error| error.to_string())
     }
@@ -36,24 +36,22 @@ impl Directory for Inside {
     }
 }
 
-/// The services of a server elsewhere. Secrets never leave that one: they are read from a directory of this machine, each from a file
-/// with the service's name.
-pub struct Elsewhere {
+/// The services of a remote server. The server never returns secrets: they are read from a local directory, one
+/// file for each service with its name.
+pub struct RemoteDirectory {
     center: TaskCenter,
     secrets: Option<PathBuf>,
 }
 
-impl Elsewhere {
-    /// Of that server; `secrets_dir` may be empty.
+impl RemoteDirectory {
+    /// Returns the services of a server. `secrets_dir` may be empty.
     pub fn new(center: TaskCenter, secrets_dir: &str) -> Self {
         Self { center, secrets: Some(secrets_dir).filter(|dir| !dir.is_empty()).map(PathBuf::from) }
     }
 
     async fn secret(&self, name: &str) -> Result<SigningSecret, String> {
         let missing = || {
-            format!(
-                "the service {name:?} signs its callbacks, and this worker has no secret for it: see callback.secrets_dir"
-            )
+            format!("no signing secret for the service {name:?}: put it into a file in callback.secrets_dir")
         };
         let is_file_name = !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
         let directory = self.secrets.as_ref().filter(|_| is_file_name).ok_or_else(missing)?;
@@ -63,7 +61,7 @@ impl Elsewhere {
 }
 
 #[async_trait]
-impl Directory for Elsewhere {
+impl Directory for RemoteDirectory {
     async fn find(&self, name: &str) -> Result<Option<CallbackService>, String> {
         let service = self.center.service(name).await;
         let service = match service {
@@ -72,16 +70,16 @@ impl Directory for Elsewhere {
             Err(error) => return Err(error.to_string()),
         };
         let secret = if service.signed { self.secret(name).await? } else { SigningSecret::default() };
-        Ok(Some(CallbackService { secret, ..callee(service) }))
+        Ok(Some(CallbackService { secret, ..callback_service(service) }))
     }
 
     async fn all(&self) -> Result<Vec<CallbackService>, String> {
         let list = self.center.services().await.map_err(|error| error.to_string())?;
-        Ok(list.services.into_iter().map(callee).collect())
+        Ok(list.services.into_iter().map(callback_service).collect())
     }
 }
 
-fn callee(service: ServiceResource) -> CallbackService {
+fn callback_service(service: ServiceResource) -> CallbackService {
     let node = |node: taskcenter_client::resources::ServiceNode| ServiceNode {
         url: node.url,
         weight: node.weight,

@@ -1,12 +1,13 @@
-//! Which addresses the built-in workers may talk to. An address is judged as the machine would use it: one that carries another inside
-//! (IPv4-mapped, NAT64, 6to4) is judged by both.
+//! Addresses that the built-in workers may call. An address that contains another one (IPv4-mapped, NAT64, 6to4)
+//! is checked as both.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use crate::core::net::{InvalidNet, Net};
 
-/// Nothing of the public Internet lies here: this machine, its network, tunnels, documentation, groups, and what clouds tell their guests.
+/// Ranges outside the public Internet: loopback, private networks, tunnels, documentation, multicast and
+/// metadata services of clouds.
 const SPECIAL: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -41,12 +42,12 @@ const SPECIAL: &[&str] = &[
 static DENIED: LazyLock<Vec<Net>> =
     LazyLock::new(|| SPECIAL.iter().filter_map(|text| text.parse().ok()).collect());
 
-/// An address that nothing is sent to.
+/// A denied address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the address {0} is not allowed; `callback.allow` and `callback.deny` say which are")]
+#[error("the address {0} is not allowed: see `callback.allow` and `callback.deny`")]
 pub struct Denied(pub IpAddr);
 
-/// Judges addresses: what `deny` holds is denied, what `allow` holds is allowed, and of the rest all that is public.
+/// Checks addresses. Ranges in `deny` are denied, then ranges in `allow` and all public addresses are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guard {
     allow: Vec<Net>,
@@ -54,23 +55,23 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard with these ranges.
+    /// Returns a guard with these ranges.
     ///
     /// # Errors
-    /// [`InvalidNet`] is the first text that is none.
+    /// [`InvalidNet`]: the first invalid range.
     pub fn new(allow: &[String], deny: &[String]) -> Result<Self, InvalidNet> {
         let nets = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<_, _>>();
         Ok(Self { allow: nets(allow)?, deny: nets(deny)? })
     }
 
-    /// Whether something may be sent there.
+    /// Checks an address.
     ///
     /// # Errors
-    /// [`Denied`] when not.
+    /// [`Denied`].
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
         let address = address.to_canonical();
-        let mut faces = [Some(address), carried(address).map(IpAddr::V4)].into_iter().flatten();
-        if faces.all(|face| self.permits(face)) { Ok(()) } else { Err(Denied(address)) }
+        let mut forms = [Some(address), embedded(address).map(IpAddr::V4)].into_iter().flatten();
+        if forms.all(|form| self.permits(form)) { Ok(()) } else { Err(Denied(address)) }
     }
 
     fn permits(&self, address: IpAddr) -> bool {
@@ -79,15 +80,16 @@ impl Guard {
     }
 }
 
-/// The IPv4 address that an IPv6 address leads to, through a translator or a tunnel. Mapped ones are IPv4 addresses already.
-fn carried(address: IpAddr) -> Option<Ipv4Addr> {
+/// Returns the IPv4 address that an IPv6 address contains, for a translator or a tunnel. Mapped addresses are
+/// IPv4 addresses already.
+fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     match address.segments() {
-        // NAT64, the old compatible form, and 6to4.
+        // NAT64 and 6to4.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
-        // The old form would read this machine's own `::1` as 0.0.0.1.
+        // The deprecated IPv4-compatible form. `::1` is not one.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
-        // Teredo hides its client's address.
+        // Teredo inverts the bits of the client's address.
         [0x2001, 0, .., high, low] => Some(v4(!high, !low)),
         _ => None,
     }
@@ -97,7 +99,7 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
 }
 
-/// An address that stands in a URL, in whatever way it is written.
+/// Parses the host of a URL as an address.
 pub fn literal(host: &str) -> Option<IpAddr> {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match inner {
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_public_is_denied_in_every_form() {
+    fn addresses_that_are_not_public_are_denied_in_every_form() {
         for address in [
             "0.0.0.0",
             "10.1.2.3",
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public_is_allowed() {
+    fn public_addresses_are_allowed() {
         for address in
             ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "::ffff:1.1.1.1", "64:ff9b::101:101"]
         {
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_allows_and_the_other_denies_and_the_denial_wins() {
+    fn deny_takes_precedence_over_allow() {
         let guard = guard(&["10.0.0.0/8", "::1"], &["10.9.0.0/16", "1.1.1.1"]);
         for address in ["10.1.1.1", "::1", "::ffff:10.1.1.1", "64:ff9b::a01:101", "8.8.8.8"] {
             assert!(permits(&guard, address), "{address}");

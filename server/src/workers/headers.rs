@@ -1,4 +1,4 @@
-//! Headers that a task asks for, beside those that are ours to set.
+//! Headers of a job, apart from reserved ones.
 
 use std::collections::BTreeMap;
 
@@ -6,52 +6,51 @@ use reqwest::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 
-/// What begins the names of our own headers.
-pub const OURS: &str = "x-taskcenter-";
+/// Prefix of reserved header names.
+pub const RESERVED_PREFIX: &str = "x-taskcenter-";
 
-/// Reads them.
+/// Reads the headers of a job.
 ///
 /// # Errors
-/// Names the header that cannot be sent.
-pub fn read(asked: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+/// The header that cannot be sent.
+pub fn read(job_headers: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (name, value) in asked {
-        let key: HeaderName =
-            name.parse().map_err(|_| format!("headers: {name:?} is no name of a header"))?;
+    for (name, value) in job_headers {
+        let key: HeaderName = name.parse().map_err(|_| format!("headers: {name:?} is not a header name"))?;
         if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&key)
-            || key.as_str().starts_with(OURS)
+            || key.as_str().starts_with(RESERVED_PREFIX)
         {
-            return Err(format!("headers: {name:?} is not for a task to set"));
+            return Err(format!("headers: {name:?} is reserved"));
         }
         headers.insert(key, value_of(name, value)?);
     }
     Ok(headers)
 }
 
-/// A header's value.
+/// Returns a header value.
 ///
 /// # Errors
-/// Names the header when it cannot be one.
+/// The header whose value is invalid.
 pub fn value_of(name: &str, value: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(value).map_err(|_| format!("headers: the value of {name:?} cannot be sent"))
+    HeaderValue::from_str(value).map_err(|_| format!("headers: the value of {name:?} is invalid"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wrong(name: &str, value: &str) -> bool {
+    fn is_refused(name: &str, value: &str) -> bool {
         read(&BTreeMap::from([(name.to_owned(), value.to_owned())])).is_err()
     }
 
     #[test]
-    fn what_would_change_the_call_is_refused() {
+    fn reserved_and_invalid_headers_are_refused() {
         for name in
             ["Host", "content-length", "Transfer-Encoding", "connection", "X-TaskCenter-Signature", "a b", ""]
         {
-            assert!(wrong(name, "x"), "{name}");
+            assert!(is_refused(name, "x"), "{name}");
         }
-        assert!(wrong("x-a", "a\r\nhost: b") && wrong("x-a", "a\0"));
-        assert!(!wrong("x-a", "b"));
+        assert!(is_refused("x-a", "a\r\nhost: b") && is_refused("x-a", "a\0"));
+        assert!(!is_refused("x-a", "b"));
     }
 }

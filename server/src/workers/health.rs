@@ -1,4 +1,4 @@
-//! Looks after the nodes of services: one that does not answer is left out until it does.
+//! Health checks: a node that does not answer gets no calls until it answers again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,110 +17,106 @@ use super::directory::Directory;
 use super::outbound::{Call, Outbound};
 use crate::core::callback_service::{CallbackService, ServiceNode};
 
-/// Nodes that are asked at the same time, of those that answered the last time and of those that did not.
-const AT_ONCE: [usize; 2] = [512, 64];
-/// How long a node may take to say that it is well.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The shortest pause between two passes over all services.
-const TURN: Duration = Duration::from_millis(50);
+/// Maximum number of concurrent checks of nodes that are up, and of nodes that are down.
+const MAX_CHECKS: [usize; 2] = [512, 64];
+/// Timeout of a check.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Minimum pause between two reads of the services.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 
-/// Which nodes do not answer, by their URLs, and why.
+/// The nodes that are down, by URL, and why.
 #[derive(Default)]
 pub struct Health(Mutex<HashMap<String, String>>);
 
 impl Health {
-    /// The nodes of a service that may be called.
-    pub fn answering<'a>(&self, callee: &'a CallbackService) -> Vec<&'a ServiceNode> {
+    /// Returns the nodes of a service that may be called.
+    pub fn nodes_up<'a>(&self, service: &'a CallbackService) -> Vec<&'a ServiceNode> {
         let down = self.lock();
-        callee
+        service
             .nodes
             .iter()
-            .filter(|node| !(callee.is_health_checked(node) && down.contains_key(&node.url)))
+            .filter(|node| !(service.is_health_checked(node) && down.contains_key(&node.url)))
             .collect()
     }
 
-    /// A node that could not be reached stays out until the next look at it finds it well.
-    pub fn suspect(&self, url: &str, why: &str) {
-        self.say(url, Err(why.to_owned()));
+    /// Marks a node as down until its next successful check.
+    pub fn mark_down(&self, url: &str, why: &str) {
+        self.record(url, Err(why.to_owned()));
     }
 
     fn is_down(&self, url: &str) -> bool {
         self.lock().contains_key(url)
     }
 
-    fn say(&self, url: &str, found: Result<(), String>) {
-        let changed = match &found {
+    fn record(&self, url: &str, result: Result<(), String>) {
+        let changed = match &result {
             Ok(()) => self.lock().remove(url).is_some(),
             Err(why) => self.lock().insert(url.to_owned(), why.clone()).is_none(),
         };
-        match found {
-            Ok(()) if changed => tracing::info!(url, "a node answers again"),
+        match result {
+            Ok(()) if changed => tracing::info!(url, "node is up again"),
             Err(why) if changed => {
-                tracing::warn!(url, why, "a node does not answer; it is left out until it does");
+                tracing::warn!(url, why, "node is down; it gets no calls until it answers");
             }
             _ => {}
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        // Every step leaves it whole.
+        // Every change is atomic, so a poisoned lock is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Room for questions.
-pub struct Room {
+/// Limits of concurrent checks.
+pub struct Slots {
     up: Semaphore,
     down: Semaphore,
 }
 
-impl Default for Room {
+impl Default for Slots {
     fn default() -> Self {
-        let [up, down] = AT_ONCE.map(Semaphore::new);
+        let [up, down] = MAX_CHECKS.map(Semaphore::new);
         Self { up, down }
     }
 }
 
-/// The loop that asks the nodes.
+/// The loop that checks the nodes.
 pub struct Watch {
-    /// What it finds.
     pub health: Arc<Health>,
-    /// The services.
     pub directory: Arc<dyn Directory>,
-    /// Asks.
     pub outbound: Outbound,
-    /// Pause between two looks at a service that does not say.
+    /// Default interval between two passes over a service.
     pub interval: Duration,
-    /// Tells when the last one was.
     pub clock: Arc<dyn Clock>,
-    /// How many are asked at the same time.
-    pub room: Room,
+    pub slots: Slots,
 }
 
 impl Watch {
-    /// Asks and asks. Each service has passes of its own, so that one whose nodes hang holds up no other. Ends only by being dropped.
+    /// Runs until dropped. Each service has passes of its own, so that a service whose nodes hang does not delay
+    /// the others.
     pub async fn run(self) {
         let mut ended_at: HashMap<String, i64> = HashMap::new();
-        let mut under_way: HashSet<String> = HashSet::new();
+        let mut running: HashSet<String> = HashSet::new();
         let mut passes = FuturesUnordered::new();
         loop {
             let services = self.services().await;
             let now = self.clock.now_ms();
-            for callee in &services {
-                if self.wait_ms(callee, &ended_at, now) == 0 && under_way.insert(callee.name.clone()) {
-                    passes.push(self.pass(callee.clone()));
+            for service in &services {
+                if self.wait_ms(service, &ended_at, now) == 0 && running.insert(service.name.clone()) {
+                    passes.push(self.pass(service.clone()));
                 }
             }
-            let turn = tokio::time::sleep(self.pause(&services, &ended_at, &under_way, now));
-            tokio::pin!(turn);
+            let pause = tokio::time::sleep(self.pause(&services, &ended_at, &running, now));
+            tokio::pin!(pause);
             loop {
                 tokio::select! {
                     Some(name) = passes.next() => {
-                        under_way.remove(&name);
-                        // A pause begins when the pass has ended.
+                        running.remove(&name);
+                        // The interval begins at the end of a pass.
                         ended_at.insert(name, self.clock.now_ms());
                     }
-                    () = &mut turn => break,
+                    () = &mut pause => break,
                 }
             }
         }
@@ -128,79 +124,79 @@ impl Watch {
 
     async fn services(&self) -> Vec<CallbackService> {
         self.directory.all().await.unwrap_or_else(|why| {
-            tracing::debug!(why, "the services cannot be read; their nodes stay as they are");
+            tracing::debug!(why, "cannot read the services; node states unchanged");
             Vec::new()
         })
     }
 
-    /// Asks every node of a service; its name.
-    async fn pass(&self, callee: CallbackService) -> String {
-        let checked = callee.nodes.iter().filter(|node| callee.is_health_checked(node));
-        join_all(checked.map(|node| self.look(&callee, node))).await;
-        callee.name
+    /// Checks every node of a service. Returns the name of the service.
+    async fn pass(&self, service: CallbackService) -> String {
+        let checked = service.nodes.iter().filter(|node| service.is_health_checked(node));
+        join_all(checked.map(|node| self.check(&service, node))).await;
+        service.name
     }
 
-    fn interval_ms(&self, callee: &CallbackService) -> u64 {
-        let own = callee.health.as_ref().and_then(|health| health.interval_ms);
+    fn interval_ms(&self, service: &CallbackService) -> u64 {
+        let own = service.health.as_ref().and_then(|health| health.interval_ms);
         own.unwrap_or_else(|| u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long a service's next pass has to wait yet.
-    fn wait_ms(&self, callee: &CallbackService, ended_at: &HashMap<String, i64>, now: i64) -> u64 {
-        // A clock that was put back must not keep it waiting.
-        let waited = ended_at.get(&callee.name).and_then(|at| u64::try_from(now.saturating_sub(*at)).ok());
-        waited.map_or(0, |waited| self.interval_ms(callee).saturating_sub(waited))
+    /// Returns the time until the next pass over a service in milliseconds.
+    fn wait_ms(&self, service: &CallbackService, ended_at: &HashMap<String, i64>, now: i64) -> u64 {
+        // A clock set back must not delay the pass.
+        let waited = ended_at.get(&service.name).and_then(|at| u64::try_from(now.saturating_sub(*at)).ok());
+        waited.map_or(0, |waited| self.interval_ms(service).saturating_sub(waited))
     }
 
-    /// Until the next pass may begin, or the services are read again to see what is new.
+    /// Returns the time until the next pass, or until the services are read again.
     fn pause(
         &self,
         services: &[CallbackService],
         ended_at: &HashMap<String, i64>,
-        under_way: &HashSet<String>,
+        running: &HashSet<String>,
         now: i64,
     ) -> Duration {
-        let wait = |callee: &CallbackService| {
-            if under_way.contains(&callee.name) {
-                self.interval_ms(callee)
+        let wait = |service: &CallbackService| {
+            if running.contains(&service.name) {
+                self.interval_ms(service)
             } else {
-                self.wait_ms(callee, ended_at, now)
+                self.wait_ms(service, ended_at, now)
             }
         };
-        let shortest = services.iter().map(|callee| Duration::from_millis(wait(callee))).min();
-        shortest.unwrap_or(self.interval).min(self.interval).max(TURN)
+        let shortest = services.iter().map(|service| Duration::from_millis(wait(service))).min();
+        shortest.unwrap_or(self.interval).min(self.interval).max(MIN_PAUSE)
     }
 
-    /// Nodes that hung the last time wait for each other, and for nobody else.
-    async fn look(&self, callee: &CallbackService, node: &ServiceNode) {
-        let room = if self.health.is_down(&node.url) { &self.room.down } else { &self.room.up };
-        // It is never closed.
-        let _place = room.acquire().await;
-        self.health.say(&node.url, self.ask(callee, node).await);
+    /// Checks a node. Nodes that are down share limits of their own, so that they do not delay others.
+    async fn check(&self, service: &CallbackService, node: &ServiceNode) {
+        let slots = if self.health.is_down(&node.url) { &self.slots.down } else { &self.slots.up };
+        // The semaphore is never closed.
+        let _slot = slots.acquire().await;
+        self.health.record(&node.url, self.call(service, node).await);
     }
 
-    async fn ask(&self, callee: &CallbackService, node: &ServiceNode) -> Result<(), String> {
+    async fn call(&self, service: &CallbackService, node: &ServiceNode) -> Result<(), String> {
         let base = node.url.trim_end_matches('/');
         let call = Call {
             method: Method::GET,
             url: base.to_owned(),
             headers: HeaderMap::new(),
             body: String::new(),
-            timeout: PATIENCE,
+            timeout: TIMEOUT,
         };
-        match &callee.health {
-            Some(health) => self.ask_plainly(Call { url: format!("{base}{}", health.path), ..call }).await,
-            None => self.ask_for_pong(call, &callee.heartbeat_body).await,
+        match &service.health {
+            Some(health) => self.get(Call { url: format!("{base}{}", health.path), ..call }).await,
+            None => self.send_heartbeat(call, &service.heartbeat_body).await,
         }
     }
 
-    async fn ask_plainly(&self, call: Call) -> Result<(), String> {
+    async fn get(&self, call: Call) -> Result<(), String> {
         let answer = self.outbound.make(call).await.map_err(|error| error.to_string())?;
         if (200..300).contains(&answer.status) { Ok(()) } else { Err(format!("answered {}", answer.status)) }
     }
 
-    /// easytask's heartbeat.
-    async fn ask_for_pong(&self, call: Call, body: &str) -> Result<(), String> {
+    /// Sends the heartbeat of a legacy API, which a node answers with `{"pong": true}`.
+    async fn send_heartbeat(&self, call: Call, body: &str) -> Result<(), String> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let call = Call {
             method: Method::POST,
@@ -211,6 +207,6 @@ impl Watch {
         };
         let answer = self.outbound.make(call).await.map_err(|error| error.to_string())?;
         let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        if reply["pong"] == true { Ok(()) } else { Err("answered no pong".to_owned()) }
+        if reply["pong"] == true { Ok(()) } else { Err("the response is not a pong".to_owned()) }
     }
 }

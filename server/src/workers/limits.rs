@@ -1,5 +1,5 @@
-//! What a script may use. A process's limits can only be set from inside it, and before its program begins: so the program `taskcenter`
-//! itself is started first, limits itself, and becomes the script.
+//! Resource limits of scripts. A process can only limit itself, so `taskcenter` is started first, sets the
+//! limits, and then executes the script in the same process.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,26 +10,26 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::settings::Script;
 
-/// The verb of the command line that does this.
+/// Name of the command that does so.
 pub const VERB: &str = "launch";
 
-/// Limits; 0: none.
+/// Limits. 0 means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Processor time, in seconds.
+    /// CPU time in seconds.
     pub cpu_sec: u64,
-    /// Address space, in bytes.
+    /// Address space in bytes.
     pub memory_bytes: u64,
-    /// The largest file, in bytes.
+    /// Maximum size of a file in bytes.
     pub file_bytes: u64,
-    /// Open files.
+    /// Number of open files.
     pub open_files: u64,
-    /// Processes of the user.
+    /// Number of processes of the user.
     pub processes: u64,
 }
 
 impl Limits {
-    /// Those of the configuration.
+    /// Returns the configured limits.
     pub fn of(script: &Script) -> Self {
         Self {
             cpu_sec: script.cpu_sec,
@@ -40,7 +40,7 @@ impl Limits {
         }
     }
 
-    /// As options of the verb.
+    /// Returns the limits as command-line options.
     pub fn options(&self) -> Vec<String> {
         let options = [
             ("--cpu-sec", self.cpu_sec),
@@ -52,35 +52,35 @@ impl Limits {
         options.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()
     }
 
-    /// Sets them on this process, and on what comes of it. They are never more than what holds already.
+    /// Sets the limits of this process and its children. Existing lower limits stay.
     ///
     /// # Errors
-    /// When the system does not take one.
+    /// The system refuses a limit.
     pub fn set(&self) -> io::Result<()> {
-        // A core file is no output.
+        // No core files.
         limit(Resource::Core, 0)?;
-        for (resource, most) in [
+        for (resource, max) in [
             (Resource::Cpu, self.cpu_sec),
             (Resource::As, self.memory_bytes),
             (Resource::Fsize, self.file_bytes),
             (Resource::Nofile, self.open_files),
             (Resource::Nproc, self.processes),
         ] {
-            if most > 0 {
-                limit(resource, most)?;
+            if max > 0 {
+                limit(resource, max)?;
             }
         }
         Ok(())
     }
 }
 
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    let standing = rustix::process::getrlimit(resource).maximum;
-    let most = Some(standing.map_or(most, |standing| standing.min(most)));
-    Ok(setrlimit(resource, Rlimit { current: most, maximum: most })?)
+fn limit(resource: Resource, max: u64) -> io::Result<()> {
+    let current = rustix::process::getrlimit(resource).maximum;
+    let max = Some(current.map_or(max, |current| current.min(max)));
+    Ok(setrlimit(resource, Rlimit { current: max, maximum: max })?)
 }
 
-/// Limits this process and makes it the program. Comes back only where that fails.
+/// Sets the limits and executes the program in this process. Returns only on failure.
 pub fn become_program(limits: &Limits, program: &OsStr, args: &[OsString]) -> io::Error {
     match limits.set() {
         Ok(()) => Command::new(program).args(args).exec(),

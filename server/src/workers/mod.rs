@@ -1,5 +1,5 @@
-//! The built-in workers: callback, script, RPC. Each is a consumer of the SDK on the queue with its name, so that the same handlers run
-//! inside the server and, as `taskcenter worker`, elsewhere; only the calls go another way.
+//! The built-in workers: `callback`, `rpc` and `script`. Each is a consumer of the SDK on the queue with its
+//! name. The same handlers run inside the server and as `taskcenter worker`; only the API calls differ.
 
 pub mod attempt;
 pub mod callback;
@@ -7,8 +7,8 @@ pub mod directory;
 pub mod guard;
 pub mod headers;
 pub mod health;
-pub mod inside;
 pub mod limits;
+pub mod local;
 pub mod outbound;
 pub mod routing;
 pub mod rpc;
@@ -26,6 +26,7 @@ use taskcenter_client::transport::pull::{Pull, PullConfig, WorkerApi};
 use taskcenter_client::{Consumer, ConsumerBuilder, StartError};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::callback_format::CallbackFormat;
 use crate::core::net::InvalidNet;
 use callback::Callbacks;
 use directory::Directory;
@@ -37,35 +38,34 @@ use rpc::Rpc;
 use script::Script;
 use settings::Settings;
 
-/// The queues that there are workers for.
+/// Queues of the built-in workers.
 pub const QUEUES: [&str; 3] = [callback::QUEUE, rpc::QUEUE, script::QUEUE];
 
-/// Workers that cannot start.
+/// Why workers cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
-    /// A list of addresses is none.
+    /// An invalid address range.
     #[error("callback.allow or callback.deny: {0}")]
     Net(#[from] InvalidNet),
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create the HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    /// A consumer cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Scripts are asked for, and they are off.
+    /// Scripts are disabled.
     #[error(
-        "scripts are off: set script.enabled = true and script.bin_path to the directory that holds them"
+        "scripts are disabled: set script.enabled = true, and script.bin_path to the directory of the scripts"
     )]
-    ScriptsAreOff,
-    /// The directory with the scripts, or the program that starts them, cannot be used.
-    #[error("script.bin_path {0:?} cannot be used: {1}")]
+    ScriptsDisabled,
+    /// The directory of the scripts, or the launcher, cannot be used.
+    #[error("cannot use script.bin_path {0:?}: {1}")]
     Directory(String, #[source] io::Error),
-    /// There is no worker for the queue.
-    #[error("there is no worker for the queue {0:?}; there are workers for {known}", known = QUEUES.join(", "))]
+    /// No built-in worker has this queue.
+    #[error("no built-in worker for the queue {0:?}: use {known}", known = QUEUES.join(", "))]
     NoWorker(String),
 }
 
-/// Makes the workers.
+/// Configures and starts the workers.
 pub struct Builder<A> {
     api: A,
     directory: Arc<dyn Directory>,
@@ -73,17 +73,19 @@ pub struct Builder<A> {
     lookup: Arc<dyn Lookup>,
     clock: Arc<dyn Clock>,
     launcher: Option<PathBuf>,
+    formats: Vec<Arc<dyn CallbackFormat>>,
 }
 
-/// Calls to the outside that keep to the lists of addresses, for whoever else makes some; at most `answer_bytes` of an answer are read.
+/// Returns a client for calls to allowed addresses, for other parts of the server. It reads at most
+/// `answer_bytes` of a response.
 ///
 /// # Errors
-/// When a range is none, or the HTTP client cannot be set up.
+/// An invalid address range, or an HTTP client that cannot be created.
 pub fn outbound(settings: &settings::Callback, answer_bytes: usize) -> Result<Outbound, WorkersError> {
-    outbound_past(settings, Arc::new(SystemLookup), answer_bytes)
+    outbound_with(settings, Arc::new(SystemLookup), answer_bytes)
 }
 
-fn outbound_past(
+fn outbound_with(
     settings: &settings::Callback,
     lookup: Arc<dyn Lookup>,
     answer_bytes: usize,
@@ -92,30 +94,45 @@ fn outbound_past(
 }
 
 impl<A: WorkerApi + Clone> Builder<A> {
-    /// Workers that take their runs from `api`, and find services in `directory`.
+    /// Returns workers that lease runs from `api` and look up services in `directory`.
     pub fn new(api: A, directory: impl Directory, settings: Settings) -> Self {
         let (lookup, clock) = (Arc::new(SystemLookup), Arc::new(SystemClock));
-        Self { api, directory: Arc::new(directory), settings, lookup, clock, launcher: None }
+        Self {
+            api,
+            directory: Arc::new(directory),
+            settings,
+            lookup,
+            clock,
+            launcher: None,
+            formats: Vec::new(),
+        }
     }
 
-    /// Finds addresses in another way.
+    /// Replaces the DNS lookup.
     #[must_use]
     pub fn lookup(mut self, lookup: impl Lookup) -> Self {
         self.lookup = Arc::new(lookup);
         self
     }
 
-    /// Starts scripts by this program, which is `taskcenter`; without it by the one that runs.
+    /// Sets the `taskcenter` program that starts scripts. Default: the running program.
     #[must_use]
     pub fn launcher(mut self, program: impl Into<PathBuf>) -> Self {
         self.launcher = Some(program.into());
         self
     }
 
-    /// Starts them, on the current tokio runtime.
+    /// Adds callback formats that jobs select by name.
+    #[must_use]
+    pub fn callback_formats(mut self, formats: Vec<Arc<dyn CallbackFormat>>) -> Self {
+        self.formats = formats;
+        self
+    }
+
+    /// Starts the workers on the current tokio runtime.
     ///
     /// # Errors
-    /// [`WorkersError`] when the settings make no sense.
+    /// [`WorkersError`] for invalid settings.
     pub fn start(self) -> Result<Workers, WorkersError> {
         let (outbound, health) = (self.outbound()?, Arc::new(Health::default()));
         let mut workers = Workers { consumers: Vec::new(), watch: None };
@@ -135,7 +152,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
 
     fn outbound(&self) -> Result<Outbound, WorkersError> {
         let callback = &self.settings.callback;
-        outbound_past(callback, Arc::clone(&self.lookup), callback.answer_bytes)
+        outbound_with(callback, Arc::clone(&self.lookup), callback.answer_bytes)
     }
 
     fn rpc(&self, outbound: Outbound) -> Result<Consumer, WorkersError> {
@@ -147,7 +164,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
     fn script(&self) -> Result<Consumer, WorkersError> {
         let settings = &self.settings.script;
         if !settings.enabled {
-            return Err(WorkersError::ScriptsAreOff);
+            return Err(WorkersError::ScriptsDisabled);
         }
         let unusable = |error| WorkersError::Directory(settings.bin_path.clone(), error);
         let launcher = self.launcher.clone().map_or_else(std::env::current_exe, Ok).map_err(unusable)?;
@@ -163,6 +180,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
             router: Router::new(self.clock.now_ms() as u64 ^ u64::from(std::process::id())),
             outbound,
             clock: Arc::clone(&self.clock),
+            formats: self.formats.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             confirm_within: Duration::from_millis(settings.confirm_within_ms),
         };
@@ -176,11 +194,11 @@ impl<A: WorkerApi + Clone> Builder<A> {
             outbound,
             interval: Duration::from_millis(self.settings.callback.health_interval_ms),
             clock: Arc::clone(&self.clock),
-            room: health::Room::default(),
+            slots: health::Slots::default(),
         }
     }
 
-    /// A consumer of one queue, whatever its runs' tags.
+    /// Starts a consumer of every tag of a queue.
     fn consume<S: Send + Sync + 'static>(
         &self,
         queue: &str,
@@ -198,14 +216,14 @@ impl<A: WorkerApi + Clone> Builder<A> {
     }
 }
 
-/// Workers that run.
+/// Running workers.
 pub struct Workers {
     consumers: Vec<Consumer>,
     watch: Option<Watch>,
 }
 
 impl Workers {
-    /// Works until `stop`; then takes nothing new, and lets what is under way end.
+    /// Works until `stop`, then finishes the runs in progress.
     pub async fn run_until(self, stop: CancellationToken) {
         let watched = async {
             if let Some(watch) = self.watch {
@@ -216,7 +234,7 @@ impl Workers {
             let stop = stop.clone();
             async move {
                 if let Err(error) = consumer.run_until(stop.cancelled_owned()).await {
-                    tracing::error!(%error, "a worker broke");
+                    tracing::error!(%error, "worker stopped");
                 }
             }
         });

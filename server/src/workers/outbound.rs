@@ -1,6 +1,5 @@
-//! Calls to the outside, past the guard: every address is checked where the connection is made, no
-//! redirect is followed, no proxy of the environment is used, and what comes back is bounded in
-//! size and time.
+//! HTTP calls of the workers. The address is checked at each connection, redirects and proxies of the
+//! environment are not used, and responses are limited in size and time.
 
 use std::error::Error;
 use std::io;
@@ -16,20 +15,20 @@ use reqwest::{Client, Method, Response, Url};
 
 use super::guard::{Denied, Guard, literal};
 
-/// How long a connection is kept for the next call.
+/// Time that an idle connection stays open.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Finds the addresses of a name.
+/// Resolves host names.
 #[async_trait]
 pub trait Lookup: Send + Sync + 'static {
-    /// All of them.
+    /// Returns all addresses of a name.
     ///
     /// # Errors
-    /// When there are none.
+    /// The name cannot be resolved.
     async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The machine's own resolver.
+/// The resolver of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemLookup;
 
@@ -40,18 +39,18 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Resolves for the client: what is checked here is what is connected to.
-struct Checked {
+/// Resolves and checks names for the HTTP client, which connects to exactly these addresses.
+struct CheckedResolver {
     guard: Arc<Guard>,
     lookup: Arc<dyn Lookup>,
 }
 
-impl Resolve for Checked {
+impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (guard, lookup) = (Arc::clone(&self.guard), Arc::clone(&self.lookup));
         Box::pin(async move {
             let found = lookup.lookup(name.as_str()).await?;
-            // A name with one address that is denied is not trusted with its others.
+            // One denied address refuses the name.
             found.iter().try_for_each(|address| guard.check(*address))?;
             let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
@@ -59,48 +58,43 @@ impl Resolve for Checked {
     }
 }
 
-/// A call to make.
+/// An HTTP call.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// How.
     pub method: Method,
-    /// Where.
     pub url: String,
-    /// With these headers.
     pub headers: HeaderMap,
-    /// And this body.
     pub body: String,
-    /// How long it may take in all.
+    /// Timeout of the whole call.
     pub timeout: Duration,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: u16,
-    /// The body, cut where it is too long.
+    /// The body, cut to the maximum size.
     pub body: String,
 }
 
-/// Why nothing came back.
+/// Why a call has no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It is not to be made, now or later: nothing was sent.
+    /// The call is not allowed or invalid. Nothing was sent.
     #[error("{0}")]
     Refused(String),
-    /// No connection: nothing was sent.
-    #[error("cannot be reached: {0}")]
+    /// No connection. Nothing was sent.
+    #[error("cannot connect: {0}")]
     Unreachable(String),
-    /// No answer in time.
+    /// Timeout.
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The connection broke.
-    #[error("the call broke off: {0}")]
+    /// The connection failed during the call.
+    #[error("connection failed: {0}")]
     Broken(String),
 }
 
-/// Makes calls.
+/// The HTTP client of the workers.
 #[derive(Clone)]
 pub struct Outbound {
     client: Client,
@@ -109,15 +103,16 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Calls that keep to `guard`, of whose answers at most `answer_bytes` are read.
+    /// Returns a client that calls only addresses that `guard` allows, and reads at most `answer_bytes` of a
+    /// response.
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up.
+    /// The HTTP client cannot be created.
     pub fn new(guard: Guard, lookup: Arc<dyn Lookup>, answer_bytes: usize) -> reqwest::Result<Self> {
-        // The process needs one provider of cryptography, and it may have been chosen before.
+        // Fails if the process has installed the provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(guard);
-        let checked = Checked { guard: Arc::clone(&guard), lookup };
+        let checked = CheckedResolver { guard: Arc::clone(&guard), lookup };
         let client = Client::builder()
             .dns_resolver(Arc::new(checked))
             .redirect(Policy::none())
@@ -128,10 +123,10 @@ impl Outbound {
         Ok(Self { client, guard, answer_bytes })
     }
 
-    /// Makes a call, once.
+    /// Makes a call once. A response of any status is `Ok`.
     ///
     /// # Errors
-    /// [`CallError`]; an answer of any status is an answer.
+    /// [`CallError`].
     pub async fn make(&self, call: Call) -> Result<Answer, CallError> {
         let url = self.checked(&call.url)?;
         let timeout = call.timeout;
@@ -154,19 +149,18 @@ impl Outbound {
         let call = Call { method: Method::POST, url, headers, body: form.to_owned(), timeout };
         match self.make(call).await {
             Ok(answer) if answer.status == 200 => Ok(answer.body.into_bytes()),
-            Ok(answer) => Err(format!("it answered {}", answer.status)),
+            Ok(answer) => Err(format!("answered {}", answer.status)),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// A URL reads an address in each of its forms (decimal, octal, short) as the address it is.
-    /// The client asks no resolver for one, so it is checked here.
+    /// Parses a URL and checks a literal address, which the client does not resolve. `Url` normalizes every
+    /// notation of an address (decimal, octal, short).
     fn checked(&self, text: &str) -> Result<Url, CallError> {
         let refused = |why: &str| CallError::Refused(why.to_owned());
-        let url =
-            Url::parse(text).map_err(|error| CallError::Refused(format!("the url is none: {error}")))?;
+        let url = Url::parse(text).map_err(|error| CallError::Refused(format!("invalid url: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(refused("the url should begin with http:// or https://"));
+            return Err(refused("the url must begin with http:// or https://"));
         }
         let host = url.host_str().ok_or_else(|| refused("the url has no host"))?;
         if let Some(address) = literal(host) {
@@ -190,7 +184,7 @@ impl Outbound {
 
 fn failed(error: reqwest::Error) -> CallError {
     let is_connect = error.is_connect();
-    // The address may hold what is nobody's business.
+    // The URL may hold secrets.
     let error = error.without_url();
     if let Some(denied) = causes(&error).find_map(|cause| cause.downcast_ref::<Denied>()) {
         return CallError::Refused(denied.to_string());

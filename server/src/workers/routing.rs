@@ -1,4 +1,4 @@
-//! Which node of a service is called.
+//! Choice of the node to call.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -8,46 +8,46 @@ use serde::Deserialize;
 
 use crate::core::callback_service::ServiceNode;
 
-/// How a node is chosen.
+/// Rule for the choice of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Routing {
-    /// One after the other.
+    /// One node after the other.
     #[default]
     RoundRobin,
-    /// By chance.
+    /// A random node.
     Random,
-    /// The one with the fewest calls of this worker under way.
+    /// The node with the fewest calls of this worker in progress.
     LeastBusy,
-    /// The same node for the same task, for as long as it is there.
+    /// The same node for the same task, as long as the node exists.
     Hash,
-    /// The first one that answers.
+    /// The first node that can be reached.
     FailOver,
 }
 
-/// What choosing remembers.
-pub struct Router(Arc<Mutex<Memory>>);
+/// Chooses nodes. Remembers turns and calls in progress.
+pub struct Router(Arc<Mutex<RouterState>>);
 
-struct Memory {
+struct RouterState {
     turns: HashMap<String, u64>,
     busy: HashMap<String, u32>,
-    chance: fastrand::Rng,
+    random: fastrand::Rng,
 }
 
-/// A call that is under way.
-pub struct Busy {
-    router: Arc<Mutex<Memory>>,
+/// A call in progress.
+pub struct ActiveCall {
+    router: Arc<Mutex<RouterState>>,
     url: String,
 }
 
 impl Router {
-    /// Chance comes from this seed.
+    /// Returns a router with a seed for random choices.
     pub fn new(seed: u64) -> Self {
         let (turns, busy) = (HashMap::new(), HashMap::new());
-        Self(Arc::new(Mutex::new(Memory { turns, busy, chance: fastrand::Rng::with_seed(seed) })))
+        Self(Arc::new(Mutex::new(RouterState { turns, busy, random: fastrand::Rng::with_seed(seed) })))
     }
 
-    /// The nodes to try, in order: one, and for fail-over all of them. None where there are none.
+    /// Returns the nodes to try in order: one, or all for fail-over. Empty if `nodes` is empty.
     pub fn choose<'a>(
         &self,
         routing: Routing,
@@ -61,8 +61,8 @@ impl Router {
         }
         match routing {
             Routing::FailOver => nodes.to_vec(),
-            Routing::RoundRobin => vec![at(nodes, self.turn(service) % all)],
-            Routing::Random => vec![at(nodes, lock(&self.0).chance.u64(0..all))],
+            Routing::RoundRobin => vec![node_at(nodes, self.turn(service) % all)],
+            Routing::Random => vec![node_at(nodes, lock(&self.0).random.u64(0..all))],
             Routing::LeastBusy => self.least_busy(service, nodes),
             Routing::Hash => nodes
                 .iter()
@@ -74,13 +74,13 @@ impl Router {
     }
 
     fn turn(&self, service: &str) -> u64 {
-        let mut memory = lock(&self.0);
-        let turn = memory.turns.entry(service.to_owned()).or_default();
+        let mut state = lock(&self.0);
+        let turn = state.turns.entry(service.to_owned()).or_default();
         *turn = turn.wrapping_add(1);
         turn.wrapping_sub(1)
     }
 
-    /// Of those with as few, one after the other.
+    /// Nodes with the same load take turns.
     fn least_busy<'a>(&self, service: &str, nodes: &[&'a ServiceNode]) -> Vec<&'a ServiceNode> {
         let first = self.turn(service) as usize % nodes.len();
         let busy = &lock(&self.0).busy;
@@ -90,51 +90,52 @@ impl Router {
         in_turn.min_by(|a, b| load(a).total_cmp(&load(b))).into_iter().collect()
     }
 
-    /// Counts a call until the answer is dropped.
-    pub fn call(&self, node: &ServiceNode) -> Busy {
+    /// Counts a call until the returned value is dropped.
+    pub fn call(&self, node: &ServiceNode) -> ActiveCall {
         *lock(&self.0).busy.entry(node.url.clone()).or_default() += 1;
-        Busy { router: Arc::clone(&self.0), url: node.url.clone() }
+        ActiveCall { router: Arc::clone(&self.0), url: node.url.clone() }
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveCall {
     fn drop(&mut self) {
-        let mut memory = lock(&self.router);
-        match memory.busy.get_mut(&self.url) {
+        let mut state = lock(&self.router);
+        match state.busy.get_mut(&self.url) {
             Some(calls @ 2..) => *calls -= 1,
-            _ => drop(memory.busy.remove(&self.url)),
+            _ => drop(state.busy.remove(&self.url)),
         }
     }
 }
 
-fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    // Every step leaves it whole.
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<RouterState>) -> MutexGuard<'_, RouterState> {
+    // Every change is atomic, so a poisoned lock is consistent.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn weight(node: &ServiceNode) -> u64 {
     u64::from(node.weight.max(1))
 }
 
-/// The node on whose stretch the place lies.
-fn at<'a>(nodes: &[&'a ServiceNode], place: u64) -> &'a ServiceNode {
-    let mut left = place;
+/// Returns the node at a position in the sum of weights.
+fn node_at<'a>(nodes: &[&'a ServiceNode], position: u64) -> &'a ServiceNode {
+    let mut left = position;
     for node in nodes {
         if left < weight(node) {
             return node;
         }
         left -= weight(node);
     }
-    unreachable!("the place is below the sum of all weights")
+    unreachable!("the position is below the sum of all weights")
 }
 
-/// The highest score has the task; a node that goes takes only its own tasks with it.
+/// Returns the score of a node for a task (rendezvous hashing). The node with the highest score gets the task,
+/// so that a removed node moves only its own tasks.
 fn score(node: &ServiceNode, task_id: &str) -> f64 {
-    // The standard hasher with its fixed keys: every worker comes to the same choice.
+    // The default hasher has fixed keys, so that every worker makes the same choice.
     let mut hasher = std::hash::DefaultHasher::new();
     (&node.url, task_id).hash(&mut hasher);
-    let chance = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
-    weight(node) as f64 / -chance.max(f64::MIN_POSITIVE).ln()
+    let random = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+    weight(node) as f64 / -random.max(f64::MIN_POSITIVE).ln()
 }
 
 #[cfg(test)]
@@ -161,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_keeps_to_the_weights() {
+    fn round_robin_respects_the_weights() {
         let counts = calls(Routing::RoundRobin, &nodes(&[1, 3]), 400);
         assert_eq!((counts["0"], counts["1"]), (100, 300));
     }
 
     #[test]
-    fn chance_and_hash_keep_about_to_the_weights() {
+    fn random_and_hash_roughly_respect_the_weights() {
         for routing in [Routing::Random, Routing::Hash] {
             let counts = calls(routing, &nodes(&[1, 3]), 4_000);
             assert!((800..1_200).contains(&counts["0"]), "{routing:?}: {counts:?}");
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_keeps_its_node_when_another_goes() {
+    fn a_task_keeps_its_node_when_another_is_removed() {
         let (router, nodes) = (Router::new(7), nodes(&[1, 1, 1]));
         let all: Vec<_> = nodes.iter().collect();
         for task in 0..100 {
@@ -191,20 +192,20 @@ mod tests {
     fn the_least_busy_node_is_called() {
         let (router, nodes) = (Router::new(7), nodes(&[1, 1, 2]));
         let all: Vec<_> = nodes.iter().collect();
-        let mut under_way = Vec::new();
+        let mut active = Vec::new();
         let mut counts = [0; 3];
         for _ in 0..8 {
             let chosen = router.choose(Routing::LeastBusy, "s", "t", &all)[0];
             counts[chosen.url.parse::<usize>().unwrap()] += 1;
-            under_way.push(router.call(chosen));
+            active.push(router.call(chosen));
         }
         assert_eq!(counts, [2, 2, 4]);
-        drop(under_way);
+        drop(active);
         assert!(lock(&router.0).busy.is_empty());
     }
 
     #[test]
-    fn fail_over_goes_down_the_list() {
+    fn fail_over_returns_all_nodes_in_order() {
         let nodes = nodes(&[1, 1]);
         let all: Vec<_> = nodes.iter().collect();
         assert_eq!(Router::new(7).choose(Routing::FailOver, "s", "t", &all), all);

@@ -11,20 +11,19 @@ use taskcenter_client::{Context, HandlerError};
 use super::outbound::{Answer, Call, CallError, Outbound};
 use super::{attempt, headers};
 
-/// The queue.
+/// Name of the queue.
 pub const QUEUE: &str = "rpc";
-/// What succeeds where the task does not say.
+/// Default status of a success.
 const OK: u16 = 200;
 
-/// What the handler works with.
+/// State of the handler.
 pub struct Rpc {
-    /// Makes the calls.
     pub outbound: Outbound,
-    /// How long a call may take where the task does not say.
+    /// Default timeout of a call.
     pub timeout: Duration,
 }
 
-/// A task's data.
+/// The data of a task.
 #[derive(Debug, Deserialize)]
 pub struct Job {
     method: String,
@@ -36,44 +35,44 @@ pub struct Job {
     retry_after_ms: Option<Vec<u64>>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The statuses that succeed.
+    /// Statuses of a success. Default: 200.
     success: Option<Vec<u16>>,
     #[serde(default)]
     failure: Failure,
 }
 
-/// What is said of an answer that is no success.
+/// Reason of a failed attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Failure {
-    /// Its status and its body.
+    /// Status and body of the response.
     #[default]
     Answer,
-    /// Its body alone, which is kingtask's message.
+    /// Only the body of the response.
     Body,
 }
 
-/// Makes the call of one attempt.
+/// Makes the call of an attempt.
 ///
 /// # Errors
-/// How the attempt failed.
+/// The failure of the attempt.
 pub async fn handle(context: Context<Rpc>, job: Job) -> Result<(), HandlerError> {
     let rpc = context.state();
     let call = job.call(rpc.timeout).map_err(HandlerError::dead_letter)?;
-    let again = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
+    let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
     match rpc.outbound.make(call).await {
-        Ok(answer) if job.succeeds(answer.status) => attempt::keep(&context, &answer.body),
-        Ok(answer) => Err(again(match job.failure {
-            Failure::Answer => said(&answer),
+        Ok(answer) if job.succeeds(answer.status) => attempt::set_message(&context, &answer.body),
+        Ok(answer) => Err(failed(match job.failure {
+            Failure::Answer => failure_reason(&answer),
             Failure::Body => answer.body,
         })),
         Err(CallError::Refused(why)) => Err(HandlerError::dead_letter(why)),
-        Err(error) => Err(again(error.to_string())),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
-/// What a person needs of an answer that is no success.
-pub fn said(answer: &Answer) -> String {
+/// Returns status and body as the reason of a failure.
+pub fn failure_reason(answer: &Answer) -> String {
     format!("answered {}: {}", answer.status, answer.body).trim_end_matches([' ', ':']).to_owned()
 }
 
@@ -81,7 +80,7 @@ impl Job {
     fn call(&self, timeout: Duration) -> Result<Call, String> {
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes());
         Ok(Call {
-            method: method.map_err(|_| format!("method: {:?} is none", self.method))?,
+            method: method.map_err(|_| format!("method: {:?} is invalid", self.method))?,
             url: self.url.clone(),
             headers: self.headers()?,
             body: self.body.clone(),

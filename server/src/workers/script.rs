@@ -1,4 +1,4 @@
-//! The worker of the queue `script`: runs a program of one directory, without a shell.
+//! The worker of the queue `script`: runs programs of one directory without a shell.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,24 @@ use super::attempt;
 use super::limits::{self, Limits};
 use super::settings;
 
-/// The queue.
+/// Name of the queue.
 pub const QUEUE: &str = "script";
-/// Where programs find others; nothing else of the server's environment reaches them.
+/// `PATH` of a script. It gets nothing else of the environment of the server.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// A longer line of output is logged in pieces.
+/// Maximum length of a logged line. Longer lines are split.
 const LINE_BYTES: usize = 1_024;
 
-/// What the handler works with.
+/// State of the handler.
 pub struct Script {
     directory: PathBuf,
-    /// The program `taskcenter`, which sets the limits.
+    /// Path of the program `taskcenter`, which sets the limits.
     launcher: PathBuf,
     limits: Limits,
     timeout: Duration,
     output_bytes: usize,
 }
 
-/// A task's data.
+/// The data of a task.
 #[derive(Debug, Deserialize)]
 pub struct Job {
     bin_name: String,
@@ -43,51 +43,51 @@ pub struct Job {
     retry_after_ms: Option<Vec<u64>>,
 }
 
-/// Why there is no program to run.
+/// Why there is no program.
 #[derive(Debug, PartialEq, Eq)]
 enum NoProgram {
-    /// There may be one later.
+    /// Not found. A later attempt may find it.
     Missing,
-    /// There never will be.
+    /// Refused permanently.
     Refused(String),
 }
 
-/// What a program left behind.
-struct Ended {
+/// Exit status and output of a program.
+struct Output {
     status: ExitStatus,
     out: Vec<u8>,
     err: Vec<u8>,
 }
 
-/// Runs the program for one attempt.
+/// Runs the program of an attempt.
 ///
 /// # Errors
-/// How the attempt failed.
+/// The failure of the attempt. The texts `file not exist` and `exec time out` are part of a legacy contract.
 pub async fn handle(context: Context<Script>, job: Job) -> Result<(), HandlerError> {
-    let again = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
+    let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
     let program = match context.state().find(&job).await {
         Ok(program) => program,
-        Err(NoProgram::Missing) => return Err(again("file not exist".to_owned())),
+        Err(NoProgram::Missing) => return Err(failed("file not exist".to_owned())),
         Err(NoProgram::Refused(why)) => return Err(HandlerError::dead_letter(why)),
     };
     match context.state().run(&program, &job, &context).await {
-        Ok(Some(ended)) => match ended.said() {
-            Ok(output) => attempt::keep(&context, &output),
-            Err(reason) => Err(again(reason)),
+        Ok(Some(output)) => match output.result() {
+            Ok(message) => attempt::set_message(&context, &message),
+            Err(reason) => Err(failed(reason)),
         },
-        Ok(None) => Err(again("exec time out".to_owned())),
-        Err(error) => Err(again(format!("cannot be run: {error}"))),
+        Ok(None) => Err(failed("exec time out".to_owned())),
+        Err(error) => Err(failed(format!("cannot run the program: {error}"))),
     }
 }
 
 impl Script {
-    /// Programs of the configuration's directory, started by `launcher`.
+    /// Returns a worker for the configured directory.
     ///
     /// # Errors
-    /// When there is no such directory.
+    /// The directory does not exist.
     pub fn new(settings: &settings::Script, launcher: PathBuf) -> std::io::Result<Self> {
         Ok(Self {
-            // What a name leads to is compared with this.
+            // Canonical, for comparison with the canonical path of a program.
             directory: Path::new(&settings.bin_path).canonicalize()?,
             launcher,
             limits: Limits::of(settings),
@@ -96,7 +96,7 @@ impl Script {
         })
     }
 
-    /// A name leads to a program right inside the directory, or to nothing.
+    /// Finds a program directly in the directory.
     async fn find(&self, job: &Job) -> Result<PathBuf, NoProgram> {
         let refused = |why: String| NoProgram::Refused(why);
         let name = &job.bin_name;
@@ -106,30 +106,30 @@ impl Script {
             || name.contains(['/', '\\'])
             || name.contains(char::is_control)
         {
-            return Err(refused(format!("bin_name {name:?} is not the name of a program")));
+            return Err(refused(format!("bin_name {name:?} is not a program name")));
         }
         if let Some(arg) = job.args.iter().find(|arg| arg.contains('\0')) {
-            return Err(refused(format!("args: {arg:?} cannot be an argument")));
+            return Err(refused(format!("args: {arg:?} contains a zero byte")));
         }
         let path =
             tokio::fs::canonicalize(self.directory.join(name)).await.map_err(|_| NoProgram::Missing)?;
         if path.parent() != Some(&*self.directory) {
-            return Err(refused(format!("bin_name {name:?} leads out of the directory")));
+            return Err(refused(format!("bin_name {name:?} is outside the directory")));
         }
-        let about = tokio::fs::metadata(&path).await.map_err(|_| NoProgram::Missing)?;
-        if !about.is_file() || about.permissions().mode() & 0o111 == 0 {
+        let metadata = tokio::fs::metadata(&path).await.map_err(|_| NoProgram::Missing)?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
             return Err(refused(format!("bin_name {name:?} is not a program")));
         }
         Ok(path)
     }
 
-    /// `None`: its time was over. However this ends, also by being dropped, nothing of the program's group is left.
+    /// Runs a program. `None`: timeout. When this function ends or is dropped, the process group is killed.
     async fn run(
         &self,
         program: &Path,
         job: &Job,
         context: &Context<Self>,
-    ) -> std::io::Result<Option<Ended>> {
+    ) -> std::io::Result<Option<Output>> {
         let mut child = self.command(program, job, context).spawn()?;
         let group = Group::of(&child);
         let timeout = job.timeout_ms.map_or(self.timeout, Duration::from_millis);
@@ -146,18 +146,18 @@ impl Script {
         child: &mut Child,
         group: &Group,
         context: &Context<Self>,
-    ) -> std::io::Result<Ended> {
+    ) -> std::io::Result<Output> {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let status = async {
             let status = child.wait().await;
-            // Whom it leaves behind would hold its output open.
+            // Remaining descendants would keep the output open.
             group.kill();
             status
         };
         let out = self.collect(out, "stdout", context);
         let err = self.collect(err, "stderr", context);
         let (status, out, err) = tokio::join!(status, out, err);
-        Ok(Ended { status: status?, out, err })
+        Ok(Output { status: status?, out, err })
     }
 
     fn command(&self, program: &Path, job: &Job, context: &Context<Self>) -> Command {
@@ -173,7 +173,7 @@ impl Script {
         command
     }
 
-    /// Reads to the end, so that the program is never held up; keeps and logs no more than is allowed.
+    /// Reads to the end, so that the program never blocks. Keeps and logs at most the maximum size.
     async fn collect(
         &self,
         stream: Option<impl AsyncRead + Unpin>,
@@ -193,7 +193,7 @@ impl Script {
     }
 }
 
-/// Logs the lines that are complete; all that there is at the end. How many bytes that were.
+/// Logs complete lines, or everything if `is_end`. Returns the number of logged bytes.
 fn log_lines<S>(output: &[u8], is_end: bool, stream: &'static str, context: &Context<S>) -> usize {
     let mut done = 0;
     while done < output.len() {
@@ -217,14 +217,14 @@ fn log_lines<S>(output: &[u8], is_end: bool, stream: &'static str, context: &Con
     done
 }
 
-impl Ended {
-    /// Its output, or why it failed: it succeeds when it says so and has nothing to complain of.
-    fn said(&self) -> Result<String, String> {
+impl Output {
+    /// Returns the output, or the reason of a failure. Text on stderr is a failure too.
+    fn result(&self) -> Result<String, String> {
         if self.status.success() && self.err.is_empty() {
             return Ok(text(&self.out));
         }
-        let complaint = text(&self.err);
-        if complaint.is_empty() { Err(self.status.to_string().replace(": ", " ")) } else { Err(complaint) }
+        let error = text(&self.err);
+        if error.is_empty() { Err(self.status.to_string().replace(": ", " ")) } else { Err(error) }
     }
 }
 
@@ -232,7 +232,7 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim_end_matches(['\r', '\n']).to_owned()
 }
 
-/// A program with all that it starts, unless that leaves the group on purpose.
+/// The process group of a program: the program and its descendants, unless they leave the group.
 struct Group(Mutex<Option<Pid>>);
 
 impl Group {
@@ -240,11 +240,11 @@ impl Group {
         Self(Mutex::new(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))))
     }
 
-    /// Once: when the program has been waited for, its number may be another's.
+    /// Kills the group once: after the program has been waited for, another group may have its id.
     fn kill(&self) {
         let leader = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(leader) = leader {
-            // Nobody left is no trouble.
+            // Fails if the group has no process left.
             let _ = kill_process_group(leader, Signal::KILL);
         }
     }

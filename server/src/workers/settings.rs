@@ -1,18 +1,18 @@
-//! The workers' part of the configuration.
+//! Settings of the built-in workers.
 
 use serde::{Deserialize, Serialize};
 
-/// The built-in workers.
+/// Settings of all built-in workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workers {
-    /// Which run inside the server: `callback`, `rpc`, `script`.
+    /// Workers that run inside the server: `callback`, `rpc`, `script`.
     pub queues: Vec<String>,
-    /// Runs that each of them works on at a time.
+    /// Maximum number of concurrent runs of each worker.
     pub concurrency: usize,
-    /// How long a worker is trusted with a run between two signs of life.
+    /// Lease of a run in milliseconds. Workers renew it.
     pub lease_ms: u64,
-    /// How long runs that are under way may go on at the end.
+    /// Grace period of runs in progress at a shutdown, in milliseconds.
     pub drain_ms: u64,
 }
 
@@ -23,27 +23,28 @@ impl Default for Workers {
     }
 }
 
-/// Scripts. Off until there is a directory that they may come from.
+/// Settings of scripts. Disabled by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
-    /// Whether scripts are run at all.
+    /// Whether scripts are run.
     pub enabled: bool,
-    /// The directory that holds every program that may be run.
+    /// Directory of the programs.
     pub bin_path: String,
-    /// How long one may take where its task does not say.
+    /// Default timeout of a script in milliseconds.
     pub timeout_ms: u64,
-    /// What is kept of its output, and as much of what it writes to standard error.
+    /// Maximum size of stored output, and of stored standard error, in bytes.
     pub output_bytes: usize,
-    /// Processor time, in seconds; 0: as long as it takes.
+    /// CPU time in seconds. 0: unlimited.
     pub cpu_sec: u64,
-    /// Address space, in bytes; 0: as much as there is.
+    /// Address space in bytes. 0: unlimited.
     pub memory_bytes: u64,
-    /// The largest file that it can write, in bytes; 0: as large as there is room.
+    /// Maximum size of a written file in bytes. 0: unlimited.
     pub file_bytes: u64,
-    /// Open files; 0: as the server.
+    /// Number of open files. 0: the limit of the server.
     pub open_files: u64,
-    /// Processes of the user that the server runs as, those of others included; 0: as many as the user may have.
+    /// Number of processes of the user that the server runs as, including other processes. 0: the limit of the
+    /// user.
     pub processes: u64,
 }
 
@@ -63,23 +64,23 @@ impl Default for Script {
     }
 }
 
-/// Calls to the outside: those of callbacks and of RPC.
+/// Settings of callbacks and RPC calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Callback {
-    /// Ranges of addresses that are allowed beside the public ones.
+    /// Allowed address ranges besides public addresses.
     pub allow: Vec<String>,
-    /// Ranges of addresses that are denied; they win over `allow`.
+    /// Denied address ranges. They take precedence over `allow`.
     pub deny: Vec<String>,
-    /// How long a call may take where its task does not say.
+    /// Default timeout of a call in milliseconds.
     pub timeout_ms: u64,
-    /// What is read of an answer.
+    /// Maximum size of a read response in bytes.
     pub answer_bytes: usize,
-    /// How long a callback that was accepted may take to be confirmed, where its task does not say.
+    /// Default time for the confirmation of an accepted callback, in milliseconds.
     pub confirm_within_ms: u64,
-    /// Pause between two looks at the health of a service's nodes, where the service does not say.
+    /// Default interval between two health checks of the nodes of a service, in milliseconds.
     pub health_interval_ms: u64,
-    /// A directory with the secrets of services, a file each, for workers elsewhere; empty: none.
+    /// Directory with the secrets of services, one file each, for `taskcenter worker`. Empty: no secrets.
     pub secrets_dir: String,
 }
 
@@ -97,13 +98,10 @@ impl Default for Callback {
     }
 }
 
-/// Everything that the workers are told.
+/// All settings of the workers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Which, and how many at a time.
     pub workers: Workers,
-    /// Scripts.
     pub script: Script,
-    /// Callbacks and RPC.
     pub callback: Callback,
 }

@@ -1,4 +1,5 @@
-//! Signatures of callbacks: an HMAC-SHA256 over when, what for and what, so that none can be sent again later, or for another run.
+//! Signatures of callbacks: an HMAC-SHA256 over time, run, attempt and body, so that a callback cannot be
+//! replayed later or for another run.
 
 use std::fmt::Write as _;
 
@@ -7,12 +8,13 @@ use sha2::Sha256;
 
 use crate::core::callback_service::SigningSecret;
 
-/// Seconds since the epoch at which the callback was signed. A receiver refuses one that is minutes old.
+/// Header with the time of the signature in seconds since the epoch. A receiver refuses signatures that are
+/// minutes old.
 pub const TIMESTAMP: &str = "x-taskcenter-timestamp";
-/// `v1=` and the signature in hexadecimal digits.
+/// Header with `v1=` and the signature in hexadecimal digits.
 pub const SIGNATURE: &str = "x-taskcenter-signature";
 
-/// The signature over `timestamp.run_id.attempt.body`. `None` without a secret.
+/// Returns the signature over `timestamp.run_id.attempt.body`. `None` without a secret.
 pub fn signature(
     secret: &SigningSecret,
     timestamp: i64,

@@ -1,12 +1,12 @@
 //! Stories: records beside the ledger, and the removal of old tasks and runs.
 
 use taskcenter_server::engine::prune;
-use taskcenter_server::engine::service::ServiceError;
+use taskcenter_server::engine::service::{RecordKind, ServiceError};
 
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, one_shot, queued, submit, wind_up};
 
-const KIND: &str = "failpoint";
+const KIND: RecordKind = RecordKind::internal("failpoint");
 
 pub async fn play(stage: &mut Stage) {
     for _ in 0..4 {
@@ -55,7 +55,7 @@ async fn put(stage: &mut Stage, key: &str, value: u64) {
 }
 
 async fn stored(stage: &Stage, key: &str) -> Option<u64> {
-    let record = stage.back_end.records().record(KIND, key).await.expect("the store answers");
+    let record = stage.back_end.records().record(KIND.name(), key).await.expect("the store answers");
     record.map(|record| record.doc.parse().expect("the document is a number"))
 }
 

@@ -217,6 +217,6 @@ pub async fn note_stopped(stage: &mut Stage, task: &TaskId, rev: u32, listed: &[
 }
 
 /// Returns the latest run of the task in this state.
-pub async fn run_in(stage: &Stage, task: &TaskId, state: RunState) -> Option<Run> {
-    stage.runs(task).await.into_iter().rfind(|run| run.state == state)
+pub async fn run_in(stage: &Stage, task: &TaskId, wanted: RunState) -> Option<Run> {
+    stage.runs(task).await.into_iter().rfind(|run| run.state == wanted)
 }

@@ -1,35 +1,35 @@
-//! What the front says: one envelope for every answer.
+//! Responses: one envelope for every answer.
 
 use serde::Serialize;
 
 use crate::engine::service::ServiceError;
 
-/// Why a request was not carried out. Codes and texts are the contract's.
+/// Why a request failed. Codes and texts are defined by the contract.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Something is missing, or is not what it should be.
+pub enum ApiError {
+    /// A field is missing or invalid.
     #[error("{0}")]
     Argument(String),
-    /// There is no such task, or it is not one of this front.
+    /// The task does not exist or belongs to another API.
     #[error("task not found")]
     NoTask,
-    /// There is no such service, or no such node of it.
+    /// The service or node does not exist.
     #[error("task callback server not found")]
     NoServer,
-    /// The server stops, or the run was stopped.
+    /// The server is stopping, or the run was cancelled.
     #[error("stopped")]
     Stopped,
-    /// Only POST is known here.
+    /// Only POST is allowed.
     #[error("method not allowed")]
     Method,
-    /// The command failed; the cause is in the log.
+    /// A command failed. The log has the cause.
     #[error("internal error")]
     Internal(#[source] ServiceError),
 }
 
-impl Refused {
-    /// What cannot be read at all.
-    pub fn unreadable() -> Self {
+impl ApiError {
+    /// The error of a body that cannot be parsed.
+    pub fn malformed() -> Self {
         Self::Argument("request arguments are invalid".to_owned())
     }
 
@@ -45,7 +45,7 @@ impl Refused {
     }
 }
 
-impl From<ServiceError> for Refused {
+impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Invalid(invalid) => Self::Argument(invalid.to_string()),
@@ -55,11 +55,11 @@ impl From<ServiceError> for Refused {
     }
 }
 
-/// The empty object.
+/// An empty object.
 #[derive(Serialize)]
 pub struct Nothing {}
 
-/// An answer. `data` is null where something is wrong.
+/// A response. `data` is null in an error.
 #[derive(Serialize)]
 pub struct Envelope<'a, T> {
     code: u32,
@@ -71,13 +71,13 @@ pub struct Envelope<'a, T> {
 }
 
 impl<'a, T: Serialize> Envelope<'a, T> {
-    /// The answer to a request of the trace `hint`.
-    pub fn of(done: &'a Result<T, Refused>, hint: &'a str, task_id: Option<&'a str>) -> Self {
+    /// Returns the response to the request with the trace id `hint`.
+    pub fn of(done: &'a Result<T, ApiError>, hint: &'a str, task_id: Option<&'a str>) -> Self {
         match done {
             Ok(data) => Self { code: 0, msg: String::new(), data: Some(data), hint, task_id },
             Err(refused) => {
-                if let Refused::Internal(error) = refused {
-                    tracing::warn!(%error, trace = hint, "an easytask client was refused");
+                if let ApiError::Internal(error) = refused {
+                    tracing::warn!(%error, trace = hint, "easytask request failed");
                 }
                 Self { code: refused.code(), msg: refused.to_string(), data: None, hint, task_id: None }
             }

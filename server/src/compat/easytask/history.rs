@@ -1,34 +1,35 @@
-//! What became of a task's runs: its log, confirmations, and the stop of what is under way.
+//! The runs of a task: log, confirmations, and cancelling runs in progress.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::envelope::Refused;
-use super::requests::{self, Confirmed, Fields};
+use super::envelope::ApiError;
+use super::requests::{self, ConfirmRequest, Fields};
 use super::trace::Trace;
-use super::{Front, Result, services};
+use super::{Api, Result, services};
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Run, RunId, RunState, Task};
 use crate::engine::service::{Confirmation, IdempotencyKey, RunFilter, RunPage, ServiceError};
 
-/// Rows read at a time to find a run.
+/// Number of runs read at a time.
 const PAGE: u32 = 500;
-/// What tells a node to leave off; heartbeat and task have 0 and 1.
+/// `cmd` of a request to cancel a run. Heartbeats and callbacks use 0 and 1.
 const CANCEL: u8 = 2;
-/// No task has run so often; every moment since 1970-04-26 is greater.
-const FIRST_BY_HAND: u64 = 10_000_000_000;
-/// The name of the tasks that do so.
+/// Lowest number of a triggered run: its moment in milliseconds. No task reaches this number of fires, and
+/// every moment since 1970-04-26 is greater.
+const FIRST_TRIGGERED: u64 = 10_000_000_000;
+/// Name of the tasks that send requests to cancel a run.
 const CANCEL_TAG: &str = "easytask.cancel";
-/// The queue of the worker that makes plain calls.
+/// Queue of the worker that makes HTTP calls.
 const CALLS: &str = "rpc";
 
-/// A task's log, latest run first.
+/// The log of a task, latest run first.
 #[derive(Serialize)]
 pub struct Log {
     logs: Vec<Line>,
 }
 
-/// A run, as the old system's task log had it.
+/// A run in the format of the old task log.
 #[derive(Serialize)]
 struct Line {
     run_id: String,
@@ -64,15 +65,15 @@ fn status(state: RunState) -> &'static str {
     }
 }
 
-/// What the callback service said, or why it has not.
+/// Returns the message of the callback service, or the reason of the outcome.
 fn extra(run: &Run) -> String {
     let result = run.result.as_deref().and_then(|result| serde_json::from_str::<Value>(result).ok());
-    let said = result.as_ref().and_then(|result| result["message"].as_str());
-    said.or(run.reason.as_deref()).unwrap_or_default().to_owned()
+    let message = result.as_ref().and_then(|result| result["message"].as_str());
+    message.or(run.reason.as_deref()).unwrap_or_default().to_owned()
 }
 
-impl Front {
-    /// The runs of a task.
+impl Api {
+    /// Returns the log of a task.
     pub(super) async fn log(&self, fields: &Fields) -> Result<Log> {
         let task = self.task(&fields.required("task_id")?).await?;
         let page = requests::log_page(fields)?;
@@ -85,21 +86,21 @@ impl Front {
         Ok(Log { logs: runs.iter().map(Line::of).collect() })
     }
 
-    /// Takes a callback service's word on a run, also after its time was over.
-    pub(super) async fn confirm(&self, confirmed: &Confirmed) -> Result<()> {
-        let task = self.task(&confirmed.task_id).await?;
-        let run = self.run(&task, confirmed.run_times).await?;
-        let word = Confirmation {
-            succeeded: confirmed.is_success,
-            message: Some(confirmed.extra.clone()).filter(|extra| !extra.is_empty()),
-            result: confirmed.is_success.then(|| json!({ "message": confirmed.extra }).to_string()),
+    /// Confirms a run, also after its deadline.
+    pub(super) async fn confirm(&self, request: &ConfirmRequest) -> Result<()> {
+        let task = self.task(&request.task_id).await?;
+        let run = self.run(&task, request.run_times).await?;
+        let confirmation = Confirmation {
+            succeeded: request.is_success,
+            message: Some(request.extra.clone()).filter(|extra| !extra.is_empty()),
+            result: request.is_success.then(|| json!({ "message": request.extra }).to_string()),
         };
-        let run = self.service.confirm(&run, &word).await?;
-        if run.state == RunState::Cancelled { Err(Refused::Stopped) } else { Ok(()) }
+        let run = self.service.confirm(&run, &confirmation).await?;
+        if run.state == RunState::Cancelled { Err(ApiError::Stopped) } else { Ok(()) }
     }
 
-    /// The run with that number. Later runs have greater ones, so that the search ends where a smaller one comes; so do, by their moments,
-    /// those by hand.
+    /// Returns the run with this number. Numbers grow with the moments, so the search ends at a smaller
+    /// number. For triggered runs the number is the moment.
     async fn run(&self, task: &Task, number: u64) -> Result<RunId> {
         let mut before = None;
         loop {
@@ -108,7 +109,7 @@ impl Front {
             if let Some(run) = runs.iter().find(|run| run_times(run) == number) {
                 return Ok(run.id.clone());
             }
-            let is_counted = number < FIRST_BY_HAND;
+            let is_counted = number < FIRST_TRIGGERED;
             let is_before = |run: &Run| {
                 if is_counted {
                     !run.triggered && (1..number).contains(&run.number)
@@ -117,35 +118,36 @@ impl Front {
                 }
             };
             let passed = runs.iter().any(is_before);
-            // A page of large runs is short: only an empty one is the end.
-            let last = runs.last().filter(|_| !passed).ok_or(Refused::NoTask)?;
+            // Large runs shorten a page: only an empty page is the last.
+            let last = runs.last().filter(|_| !passed).ok_or(ApiError::NoTask)?;
             before = Some((last.scheduled_at, last.id.clone()));
         }
     }
 
-    /// Ends a task, and what is under way of it: those runs are closed as cancelled, and its service is told to leave off. The call that
-    /// tells it is stored before its run is closed: whoever stops the task again, after whatever happened, finds the run open still.
+    /// Cancels a task and its runs in progress, and tells its service to cancel them. The call to the
+    /// service is stored before the run is cancelled: if the stop fails in between, a repeated stop finds
+    /// the run open.
     pub(super) async fn stop(&self, task_id: &str, trace: &Trace) -> Result<()> {
         let task = self.task(task_id).await?;
         loop {
             let cancelled = self.service.cancel(&task.id, None).await?;
-            self.close(&cancelled.open_runs, trace).await?;
+            self.cancel_runs(&cancelled.open_runs, trace).await?;
             if !cancelled.more_open_runs {
                 return Ok(());
             }
         }
     }
 
-    async fn close(&self, runs: &[RunId], trace: &Trace) -> Result<()> {
+    async fn cancel_runs(&self, runs: &[RunId], trace: &Trace) -> Result<()> {
         for id in runs {
             let before = self.service.run(id).await?;
             if before.state == RunState::Leased {
-                self.call_off(&before, trace).await?;
+                self.send_cancel(&before, trace).await?;
             }
             match self.service.cancel_run(id).await {
-                // It has come into somebody's hands meanwhile.
-                Ok(run) if run.claim > before.claim => self.call_off(&run, trace).await?,
-                // It was told above, was not in anybody's hands, or has just ended.
+                // Another worker has leased the run meanwhile.
+                Ok(run) if run.claim > before.claim => self.send_cancel(&run, trace).await?,
+                // The service was told above, no worker held the run, or the run has just ended.
                 Ok(_) | Err(ServiceError::RunState(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -153,20 +155,20 @@ impl Front {
         Ok(())
     }
 
-    /// Tells the service that a run is not wanted any more, once for each time that it was taken. Which node has it is known to the worker
-    /// alone, and that one may be gone: each node is told.
-    async fn call_off(&self, run: &Run, trace: &Trace) -> Result<()> {
+    /// Tells the service to cancel a run, once for each claim. Only the worker knows which node has the run,
+    /// and that worker may be gone, so each node is told.
+    async fn send_cancel(&self, run: &Run, trace: &Trace) -> Result<()> {
         let job = requests::job(&run.data);
         let name = job["service"].as_str().unwrap_or_default();
-        let Some(callee) = services::find(&self.service, name).await? else { return Ok(()) };
+        let Some(form) = services::find(&self.service, name).await? else { return Ok(()) };
         let body = json!({
             "cmd": CANCEL, "task_id": run.task_id.as_str(), "task_name": run.tag, "run_times": run_times(run),
         });
-        let calls = callee.nodes.iter().map(|node| {
+        let calls = form.nodes.iter().map(|node| {
             let call = json!({
                 "method": "POST", "url": format!("{}{}", node.url, job["path"].as_str().unwrap_or("/")),
                 "body": body.to_string(), "content_type": "application/json",
-                "timeout_ms": callee.timeout_ms(&self.settings), "retry_after_ms": [], "headers": trace.forwarded(),
+                "timeout_ms": form.timeout_ms(&self.settings), "retry_after_ms": [], "headers": trace.forwarded(),
             });
             Submission {
                 queue: Some(CALLS.to_owned()),
@@ -182,7 +184,8 @@ impl Front {
     }
 }
 
-/// What a run is called by callbacks and confirmations: how-manieth it is of its task, or, for one by hand, its moment in milliseconds.
+/// Returns the number of a run in callbacks and confirmations: its 1-based number within its task, or its
+/// moment in milliseconds for a triggered run.
 fn run_times(run: &Run) -> u64 {
     if run.triggered { u64::try_from(run.scheduled_at.ms()).unwrap_or(0) } else { run.number }
 }

@@ -1,8 +1,10 @@
-//! easytask: tasks that call HTTP services back, section 3 of the contract.
+//! easytask: tasks that call HTTP services back.
 //!
-//! A task has the queue `callback`; the built-in workers make the calls, look after the services' health, and wait for confirmations. A
-//! service is a record. Every answer has the status 200 and says in its `code` what became of the request.
+//! A task has the queue `callback`. The built-in worker makes the calls, checks the health of the services and
+//! waits for confirmations. A service is a record. Every answer has the status 200, and its `code` tells the
+//! outcome.
 
+pub mod callbacks;
 mod envelope;
 mod history;
 mod requests;
@@ -22,24 +24,24 @@ use super::settings::Easytask;
 use crate::core::submission::Submission;
 use crate::core::{Task, TaskId};
 use crate::engine::service::{Service, ServiceError};
-use envelope::{Nothing, Refused};
+use envelope::{ApiError, Nothing};
 use requests::Fields;
 use trace::Trace;
 
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-/// The queue of the worker that calls services back.
+/// Queue of the callback worker.
 const CALLBACKS: &str = "callback";
 
-type Result<T, E = Refused> = std::result::Result<T, E>;
+type Result<T, E = ApiError> = std::result::Result<T, E>;
 
-/// What a handler works with: the commands with the rights of the request's caller, and the settings.
-struct Front {
+/// The state of a handler: the commands with the rights of the caller, and the settings.
+struct Api {
     service: Service,
     settings: Easytask,
 }
 
-impl FromRequestParts<Easytask> for Front {
+impl FromRequestParts<Easytask> for Api {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, settings: &Easytask) -> Result<Self, Response> {
@@ -49,7 +51,7 @@ impl FromRequestParts<Easytask> for Front {
     }
 }
 
-/// Puts the front beside `routes`.
+/// Adds the routes of this API.
 pub fn mount(routes: Router, settings: &Easytask) -> Router {
     let own = Router::new()
         .route("/add_task_server", any(add_task_server))
@@ -62,58 +64,58 @@ pub fn mount(routes: Router, settings: &Easytask) -> Router {
     routes.merge(own)
 }
 
-async fn add_task_server(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
-    let done = async { services::add(&front.service, &requests::node(&fields?)?, &front.settings).await };
-    trace.answer(&done.await.map(|()| Nothing {}))
+async fn add_task_server(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
+    let done = async { services::add(&api.service, &requests::node(&fields?)?, &api.settings).await };
+    trace.respond(&done.await.map(|()| Nothing {}))
 }
 
-async fn del_task_server(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
-    let done = async { services::remove(&front.service, &requests::node(&fields?)?).await };
-    trace.answer(&done.await.map(|()| Nothing {}))
+async fn del_task_server(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
+    let done = async { services::remove(&api.service, &requests::node(&fields?)?).await };
+    trace.respond(&done.await.map(|()| Nothing {}))
 }
 
-/// The id of a task; it stands at the top level as well, for readers of the document alone.
+/// The id of a new task. The response has the id at the top level too, as the document shows it.
 #[derive(Serialize)]
 struct AddedTask {
     task_id: String,
 }
 
-async fn add_task(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
-    let added = async { front.add_task(&fields?, &trace).await }.await;
+async fn add_task(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
+    let added = async { api.add_task(&fields?, &trace).await }.await;
     let added = added.map(|id| AddedTask { task_id: id.to_string() });
-    trace.answer_with_id(&added, |added| &added.task_id)
+    trace.respond_with_id(&added, |added| &added.task_id)
 }
 
-/// The document prints stop under this path too: with a `task_id` alone it is one.
-async fn confirm_task(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
+/// Confirms a run. A body with only a `task_id` requests a stop, as the document shows it.
+async fn confirm_task(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
     let done = async {
         let fields = fields?;
         match requests::confirmation(&fields)? {
-            Some(confirmation) => front.confirm(&confirmation).await,
-            None => front.stop(&fields.required("task_id")?, &trace).await,
+            Some(confirmation) => api.confirm(&confirmation).await,
+            None => api.stop(&fields.required("task_id")?, &trace).await,
         }
     };
-    trace.answer(&done.await.map(|()| Nothing {}))
+    trace.respond(&done.await.map(|()| Nothing {}))
 }
 
-async fn stop_task(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
-    let done = async { front.stop(&fields?.required("task_id")?, &trace).await };
-    trace.answer(&done.await.map(|()| Nothing {}))
+async fn stop_task(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
+    let done = async { api.stop(&fields?.required("task_id")?, &trace).await };
+    trace.respond(&done.await.map(|()| Nothing {}))
 }
 
-async fn task_log(front: Front, request: Request) -> Response {
-    let (trace, fields) = front.open(request).await;
-    let log = async { front.log(&fields?).await };
-    trace.answer(&log.await)
+async fn task_log(api: Api, request: Request) -> Response {
+    let (trace, fields) = api.open(request).await;
+    let log = async { api.log(&fields?).await };
+    trace.respond(&log.await)
 }
 
-impl Front {
-    /// Reads a request: what it belongs to, and its fields.
+impl Api {
+    /// Reads the trace and the fields of a request.
     async fn open(&self, request: Request) -> (Trace, Result<Fields>) {
         let trace = Trace::of(request.headers(), || self.service.token());
         let (method, body) = (request.method().clone(), request.into_body());
@@ -122,47 +124,51 @@ impl Front {
 
     async fn fields(&self, method: &Method, body: Body) -> Result<Fields> {
         if self.service.is_stopping() {
-            return Err(Refused::Stopped);
+            return Err(ApiError::Stopped);
         }
         if method != Method::POST {
-            return Err(Refused::Method);
+            return Err(ApiError::Method);
         }
         let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await;
-        Fields::read(&body.map_err(|_| Refused::unreadable())?)
+        Fields::read(&body.map_err(|_| ApiError::malformed())?)
     }
 
     async fn add_task(&self, fields: &Fields, trace: &Trace) -> Result<TaskId> {
-        let wanted = requests::task(fields, &self.service)?;
-        let callee = services::find(&self.service, &wanted.service).await?.ok_or(Refused::NoServer)?;
-        let definition = wanted.definition(&callee, &self.settings, trace);
+        let request = requests::task(fields, &self.service)?;
+        let form = services::find(&self.service, &request.service).await?.ok_or(ApiError::NoServer)?;
+        let definition = request.definition(&form, &self.settings, trace);
         self.upsert(&definition).await
     }
 
-    /// There is one live task of a name and a `biz_id`; the same again gives it another definition.
+    /// Creates a task, or edits the live task with the same name and `biz_id`.
     async fn upsert(&self, definition: &Submission) -> Result<TaskId> {
         loop {
             let stored = self.service.submit(definition.clone()).await?;
             if !stored.existing {
                 return Ok(stored.id);
             }
-            match self.redefine(&stored.id, definition.clone()).await {
-                // Somebody else was faster, or it has just ended: look again.
+            match self.replace_definition(&stored.id, definition.clone()).await {
+                // Another request was faster, or the task has just ended: try again.
                 Err(ServiceError::RevisionMoved(_) | ServiceError::Over(_) | ServiceError::NotFound) => {}
                 done => return Ok(done.map(|()| stored.id)?),
             }
         }
     }
 
-    async fn redefine(&self, id: &TaskId, definition: Submission) -> std::result::Result<(), ServiceError> {
+    async fn replace_definition(
+        &self,
+        id: &TaskId,
+        definition: Submission,
+    ) -> std::result::Result<(), ServiceError> {
         let task = self.service.shown_task(id).await?;
-        let definition = requests::keeping_its_place(&task, definition);
+        let definition = requests::keep_grid(&task, definition);
         self.service.edit(id, task.rev, definition).await.map(drop)
     }
 
-    /// A task of this front.
+    /// Returns a task that this API created.
     async fn task(&self, id: &str) -> Result<Task> {
-        let id = TaskId::parse(id).ok_or(Refused::NoTask)?;
+        let id = TaskId::parse(id).ok_or(ApiError::NoTask)?;
         let task = self.service.shown_task(&id).await?;
-        if requests::is_ours(&task) { Ok(task) } else { Err(Refused::NoTask) }
+        if requests::is_own(&task) { Ok(task) } else { Err(ApiError::NoTask) }
     }
 }

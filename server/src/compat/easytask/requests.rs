@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::envelope::Refused;
+use super::callbacks::NAME as REPLY;
+use super::envelope::ApiError;
 use super::services::{NodeRegistration, ServiceForm};
 use super::trace::Trace;
 use super::{CALLBACKS, Result};
@@ -13,26 +14,25 @@ use crate::core::submission::{Dedup, MAX_RUNTIME_SEC, Submission};
 use crate::core::{Moment, Schedule, Task};
 use crate::engine::service::Service;
 
-/// Marks the jobs of this front: the worker reads answers as the old server did.
-const REPLY: &str = "easytask";
-/// A callback that failed is not made again. The second attempt is for one whose worker died over it, which the ledger cannot tell from one
-/// that was taken on and not confirmed in time: a third would call a slow service too often.
+/// A failed callback is not retried. The second attempt is for a callback whose worker died. The store
+/// cannot distinguish it from an accepted callback without a confirmation in time, so a third attempt
+/// would call a slow service too often.
 const ATTEMPTS: u32 = 2;
-/// What begins the dedup keys of this front.
+/// Prefix of the deduplication keys of this API.
 const KEY: &str = "easytask:";
 
-/// Reads a node.
+/// Reads the registration of a node.
 pub fn node(fields: &Fields) -> Result<NodeRegistration> {
     let (service, schema) = (fields.required("name")?, fields.required("schema")?);
     let (host, port) = (fields.required("host")?, fields.number("port")?);
     if !matches!(schema.as_str(), "http" | "https") {
-        return Err(Refused::Argument("schema should be http or https".to_owned()));
+        return Err(ApiError::Argument("schema should be http or https".to_owned()));
     }
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-    let port = port.ok_or_else(|| Refused::Argument("port should be between 1 and 65535".to_owned()))?;
+    let port = port.ok_or_else(|| ApiError::Argument("port should be between 1 and 65535".to_owned()))?;
     let timeout_sec = fields.positive("callback_timeout_sec")?;
     if service.len() > MAX_NAME_BYTES || timeout_sec.is_some_and(|sec| sec > MAX_RUNTIME_SEC) {
-        return Err(Refused::unreadable());
+        return Err(ApiError::malformed());
     }
     Ok(NodeRegistration {
         service,
@@ -44,23 +44,23 @@ pub fn node(fields: &Fields) -> Result<NodeRegistration> {
 
 const MAX_NAME_BYTES: usize = 256;
 
-/// The address, if the host is one and nothing more.
+/// Returns the URL of a node, if `host` is a plain host name or address.
 fn url(schema: &str, host: &str, port: u16) -> Result<String> {
     let bracketed =
         if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
     let url = format!("{schema}://{bracketed}:{port}");
-    let strange =
+    let is_invalid =
         |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '@' | '?' | '#' | '%');
-    if host.contains(strange) || reqwest::Url::parse(&url).is_err() {
-        return Err(Refused::Argument("host should be a name or an address".to_owned()));
+    if host.contains(is_invalid) || reqwest::Url::parse(&url).is_err() {
+        return Err(ApiError::Argument("host should be a name or an address".to_owned()));
     }
     Ok(url)
 }
 
-/// A task, as it is asked for.
-pub struct Wanted {
+/// A request to create a task.
+pub struct TaskRequest {
     name: String,
-    /// The service that is called back.
+    /// Name of the callback service.
     pub service: String,
     path: String,
     schedule: Schedule,
@@ -69,12 +69,12 @@ pub struct Wanted {
     biz_id: String,
 }
 
-/// Reads a task.
-pub fn task(fields: &Fields, service: &Service) -> Result<Wanted> {
+/// Reads a request to create a task.
+pub fn task(fields: &Fields, service: &Service) -> Result<TaskRequest> {
     let (name, srv_name) = (fields.required("name")?, fields.required("srv_name")?);
     let (schedule, start_at) = schedule(fields, service)?;
     let path = fields.text("callback_path")?;
-    Ok(Wanted {
+    Ok(TaskRequest {
         name,
         service: srv_name,
         path: format!("/{}", path.trim_start_matches('/')),
@@ -86,7 +86,7 @@ pub fn task(fields: &Fields, service: &Service) -> Result<Wanted> {
 }
 
 fn schedule(fields: &Fields, service: &Service) -> Result<(Schedule, Option<Moment>)> {
-    let missing = |why: &str| Refused::Argument(why.to_owned());
+    let missing = |why: &str| ApiError::Argument(why.to_owned());
     match fields.number("sched_mode")?.ok_or_else(|| missing("sched_mode is required"))? {
         1 => {
             let expression = fields.text("time_cron")?;
@@ -110,8 +110,8 @@ fn schedule(fields: &Fields, service: &Service) -> Result<(Schedule, Option<Mome
     }
 }
 
-impl Wanted {
-    /// The task to store. `task_id` and `run_times` are added to the body by the worker, for each run.
+impl TaskRequest {
+    /// Returns the task to store. For each run the worker adds `task_id` and `run_times` to the body.
     pub fn definition(self, service: &ServiceForm, settings: &Easytask, trace: &Trace) -> Submission {
         let body = json!({
             "cmd": u8::from(!settings.swap_cmd), "task_name": self.name, "arg": self.arg, "biz_id": self.biz_id,
@@ -132,8 +132,9 @@ impl Wanted {
     }
 }
 
-/// Who registers its tasks at every start must not put their next moment off each time: an interval that stays keeps its grid.
-pub fn keeping_its_place(task: &Task, mut definition: Submission) -> Submission {
+/// Keeps the grid of an unchanged interval. A client that registers its tasks at every start must not
+/// postpone their next moment.
+pub fn keep_grid(task: &Task, mut definition: Submission) -> Submission {
     let repeats = matches!(definition.schedule, Schedule::Every { .. });
     if repeats && task.schedule == definition.schedule {
         definition.start_at = task.start_at;
@@ -141,93 +142,91 @@ pub fn keeping_its_place(task: &Task, mut definition: Submission) -> Submission 
     definition
 }
 
-/// Whether a task came through this front.
-pub fn is_ours(task: &Task) -> bool {
+/// Whether this API created the task.
+pub fn is_own(task: &Task) -> bool {
     task.queue.as_deref() == Some(CALLBACKS) && job(&task.data)["reply"] == REPLY
 }
 
-/// A task's job.
+/// Returns the job in the data of a task.
 pub fn job(data: &str) -> Value {
     serde_json::from_str(data).unwrap_or_default()
 }
 
-/// A confirmation.
-pub struct Confirmed {
-    /// The task.
+/// A confirmation of a run.
+pub struct ConfirmRequest {
     pub task_id: String,
-    /// Which of its runs.
+    /// Number of the run within its task.
     pub run_times: u64,
-    /// Whether it went well.
     pub is_success: bool,
-    /// What is written down with it.
+    /// Message to store with the outcome.
     pub extra: String,
 }
 
-/// Reads a confirmation. `None`: the body has a `task_id` alone, and asks for a stop.
-pub fn confirmation(fields: &Fields) -> Result<Option<Confirmed>> {
+/// Reads a confirmation. `None`: the body has only a `task_id`, which requests a stop.
+pub fn confirmation(fields: &Fields) -> Result<Option<ConfirmRequest>> {
     let task_id = fields.required("task_id")?;
     let run_times = fields.positive("task_run_times")?;
-    let stands_alone = ["task_run_times", "is_success", "extra"].iter().all(|field| !fields.has(field));
+    let is_alone = ["task_run_times", "is_success", "extra"].iter().all(|field| !fields.has(field));
     match run_times {
-        None if stands_alone => Ok(None),
-        None => Err(Refused::Argument("task_run_times is required".to_owned())),
+        None if is_alone => Ok(None),
+        None => Err(ApiError::Argument("task_run_times is required".to_owned())),
         Some(run_times) => {
             let (is_success, extra) = (fields.flag("is_success")?, fields.text("extra")?);
-            Ok(Some(Confirmed { task_id, run_times, is_success, extra }))
+            Ok(Some(ConfirmRequest { task_id, run_times, is_success, extra }))
         }
     }
 }
 
-/// The rows of a log that are asked for.
+/// A page of the task log.
 pub struct LogPage {
-    /// Rows at most.
+    /// Maximum number of rows.
     pub limit: u32,
-    /// After this run.
+    /// Id of the run before the first row.
     pub before: Option<RunId>,
 }
 
-/// Reads which part of a log is asked for.
+/// Reads the page of the log to return.
 pub fn log_page(fields: &Fields) -> Result<LogPage> {
-    const MOST: u64 = 1_000;
+    const MAX_ROWS: u64 = 1_000;
     let limit = fields.positive("limit")?.unwrap_or(100);
-    if limit > MOST {
-        return Err(Refused::Argument(format!("limit should be at most {MOST}")));
+    if limit > MAX_ROWS {
+        return Err(ApiError::Argument(format!("limit should be at most {MAX_ROWS}")));
     }
     let before = Some(fields.text("before")?).filter(|before| !before.is_empty());
     Ok(LogPage { limit: limit as u32, before: before.map(RunId::from_text) })
 }
 
-/// A request's fields; `null` is absent, and a number may come as text.
+/// The fields of a request. `null` means absent, and numbers may be strings.
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a body, whatever its Content-Type.
+    /// Parses a body of any content type.
     pub fn read(body: &[u8]) -> Result<Self> {
-        serde_json::from_slice(body).map(Self).map_err(|_| Refused::unreadable())
+        serde_json::from_slice(body).map(Self).map_err(|_| ApiError::malformed())
     }
 
     fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
 
-    /// Whether it is there.
+    /// Whether the field is present.
     pub fn has(&self, field: &str) -> bool {
         self.get(field).is_some()
     }
 
-    /// A text; empty where it is absent.
+    /// Returns a string, or an empty one if the field is absent.
     pub fn text(&self, field: &str) -> Result<String> {
         match self.get(field) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(Refused::Argument(format!("{field} should be a string"))),
+            Some(_) => Err(ApiError::Argument(format!("{field} should be a string"))),
         }
     }
 
-    /// A text that has something in it.
+    /// Returns a string that is not empty.
     pub fn required(&self, field: &str) -> Result<String> {
         let text = self.text(field)?;
-        if text.is_empty() { Err(Refused::Argument(format!("{field} is required"))) } else { Ok(text) }
+        if text.is_empty() { Err(ApiError::Argument(format!("{field} is required"))) } else { Ok(text) }
     }
 
     fn number(&self, field: &str) -> Result<Option<i64>> {
@@ -237,10 +236,10 @@ impl Fields {
             Some(Value::String(text)) => text.trim().parse().ok(),
             Some(other) => other.as_i64(),
         };
-        number.map(Some).ok_or_else(|| Refused::Argument(format!("{field} should be an int")))
+        number.map(Some).ok_or_else(|| ApiError::Argument(format!("{field} should be an int")))
     }
 
-    /// A number above 0; 0 and less are absent.
+    /// Returns a number above 0. Other numbers count as absent.
     fn positive(&self, field: &str) -> Result<Option<u64>> {
         let number = self.number(field)?.and_then(|number| u64::try_from(number).ok());
         Ok(number.filter(|number| *number > 0))
@@ -250,7 +249,7 @@ impl Fields {
         match self.get(field) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => Err(Refused::Argument(format!("{field} should be a bool"))),
+            Some(_) => Err(ApiError::Argument(format!("{field} should be a bool"))),
         }
     }
 }

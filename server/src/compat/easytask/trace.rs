@@ -1,36 +1,36 @@
-//! The headers by which the old system ties requests and callbacks together.
+//! Trace headers, which connect requests with callbacks.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::envelope::{Envelope, Refused};
+use super::envelope::{ApiError, Envelope};
 
 const TRACE: &str = "x-easy-task-trace-id";
 const OTHERS: [&str; 2] = ["x-easy-task-span-id", "x-easy-task-parent-span-id"];
-/// Longest value that is taken on.
+/// Maximum length of a header value. Longer values are ignored.
 const MAX_BYTES: usize = 128;
 
-/// What a request belongs to.
+/// The trace of a request.
 pub struct Trace {
     id: String,
-    /// The other headers that it came with.
+    /// Other trace headers of the request.
     others: Vec<(&'static str, String)>,
 }
 
 impl Trace {
-    /// The caller's own where there is one, otherwise a fresh one.
-    pub fn of(headers: &HeaderMap, fresh: impl FnOnce() -> String) -> Self {
+    /// Returns the trace of the request, with a generated id if the client sends none.
+    pub fn of(headers: &HeaderMap, generate: impl FnOnce() -> String) -> Self {
         let given = |name: &str| {
             let value = headers.get(name)?.to_str().ok()?;
             (1..=MAX_BYTES).contains(&value.len()).then(|| value.to_owned())
         };
         let others = OTHERS.into_iter().filter_map(|name| Some((name, given(name)?))).collect();
-        Self { id: given(TRACE).unwrap_or_else(fresh), others }
+        Self { id: given(TRACE).unwrap_or_else(generate), others }
     }
 
-    /// The headers that a callback gets.
+    /// Returns the headers to send with a callback.
     pub fn forwarded(&self) -> Map<String, Value> {
         self.headers().map(|(name, value)| (name.to_owned(), value.into())).collect()
     }
@@ -40,22 +40,22 @@ impl Trace {
         std::iter::once((TRACE, self.id.as_str())).chain(others)
     }
 
-    /// The answer as it goes out.
-    pub fn answer<T: Serialize>(&self, done: &Result<T, Refused>) -> Response {
+    /// Returns the response.
+    pub fn respond<T: Serialize>(&self, done: &Result<T, ApiError>) -> Response {
         self.write(&Envelope::of(done, &self.id, None))
     }
 
-    /// The same, with the id at top level.
-    pub fn answer_with_id<T: Serialize>(
+    /// Returns the response, with the id at top level too.
+    pub fn respond_with_id<T: Serialize>(
         &self,
-        done: &Result<T, Refused>,
+        done: &Result<T, ApiError>,
         id: impl FnOnce(&T) -> &str,
     ) -> Response {
         self.write(&Envelope::of(done, &self.id, done.as_ref().ok().map(id)))
     }
 
     fn write<T: Serialize>(&self, answer: &Envelope<'_, T>) -> Response {
-        // Numbers and texts: nothing in it cannot be written.
+        // Serialization of numbers and strings does not fail.
         let body = serde_json::to_vec(answer).unwrap_or_default();
         let kind = HeaderValue::from_static("application/json");
         let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response();

@@ -1,17 +1,17 @@
-//! Numbers for tasks: counted in a document, taken from it in blocks, never given out twice.
+//! Unique numbers of tasks. A node reserves them in blocks from a counter in a record.
 
 use std::ops::RangeInclusive;
 
 use tokio::sync::Mutex;
 
-use crate::engine::service::{Result, Service, ServiceError};
+use crate::engine::service::{RecordKind, Result, Service, ServiceError};
 
-const COUNTER: &str = "easytask_pull.counter";
+const COUNTER: RecordKind = RecordKind::internal("easytask_pull.counter");
 const KEY: &str = "task";
-/// Numbers a node takes at a time. Those that it has not used when it stops are never used.
+/// Size of a block. The unused numbers of a node that stops are never used.
 const BLOCK: i64 = 100;
 
-/// The numbers that this node may give out.
+/// The numbers that this node has reserved and not used.
 #[derive(Debug)]
 pub struct Numbers(Mutex<RangeInclusive<i64>>);
 
@@ -22,7 +22,7 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    /// The next number.
+    /// Returns the next number.
     ///
     /// # Errors
     /// A port's error.

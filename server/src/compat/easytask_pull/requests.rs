@@ -4,16 +4,16 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::answer::Refused;
 use super::payload::Payload;
-use super::{NOT_TYPES, Result};
+use super::responses::ApiError;
+use super::{RESERVED, Result};
 use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
 use crate::core::submission::{Dedup, Submission};
 
 const MAX_TEXT_BYTES: usize = 256;
 const MAX_URL_BYTES: usize = 2_048;
 
-/// A task as it is put.
+/// A request to create a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     pub kind: String,
@@ -23,15 +23,15 @@ pub struct Put {
     pub callback: Option<String>,
 }
 
-/// A text or a number, as text; nothing is the empty text.
+/// Reads a string or a number as a string. An absent value is an empty string.
 fn text(value: &Value) -> Result<String> {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        _ => return Err(Refused::Arguments),
+        _ => return Err(ApiError::Arguments),
     };
-    if text.len() <= MAX_TEXT_BYTES { Ok(text) } else { Err(Refused::Arguments) }
+    if text.len() <= MAX_TEXT_BYTES { Ok(text) } else { Err(ApiError::Arguments) }
 }
 
 impl Put {
@@ -42,20 +42,21 @@ impl Put {
         Self { kind: task_type, tid, rid, info: task_info, callback }
     }
 
-    /// The body's type wins over the address's, which is how the document's own example has it.
+    /// Reads a request. The type in the body takes precedence over the one in the path, as in the example of
+    /// the document.
     pub fn read(kind: Option<String>, body: &[u8]) -> Result<Self> {
-        let body: Value = serde_json::from_slice(body).map_err(|_| Refused::Arguments)?;
+        let body: Value = serde_json::from_slice(body).map_err(|_| ApiError::Arguments)?;
         let own = text(&body["task_type"])?;
         let kind = if own.is_empty() { kind.unwrap_or_default() } else { own };
-        if kind.is_empty() || NOT_TYPES.contains(&kind.as_str()) || !body.is_object() {
-            return Err(Refused::Arguments);
+        if kind.is_empty() || RESERVED.contains(&kind.as_str()) || !body.is_object() {
+            return Err(ApiError::Arguments);
         }
         let info = body["task_info"].clone();
         let callback = callback(&info)?;
         Ok(Self { kind, tid: text(&body["tid"])?, rid: text(&body["rid"])?, info, callback })
     }
 
-    /// The task of the engine. However many workers die over it, the next one gets it.
+    /// Returns the task to create. It has the maximum number of attempts, for attempts whose worker dies.
     pub fn submission(&self, number: i64) -> Submission {
         let payload = Payload {
             id: number,
@@ -74,39 +75,39 @@ impl Put {
     }
 }
 
-/// The address in a `task_info` that is to hear of the task's end. For video tasks it is an object in Base64.
+/// Returns the callback URL in a `task_info`. For video tasks the info is an object in Base64.
 fn callback(info: &Value) -> Result<Option<String>> {
     let decoded = info.as_str().and_then(|text| BASE64_STANDARD.decode(text.trim()).ok());
     let decoded: Option<Value> = decoded.and_then(|json| serde_json::from_slice(&json).ok());
-    let given = &decoded.as_ref().unwrap_or(info)["callback"];
-    if given.is_null() || given == "" {
+    let value = &decoded.as_ref().unwrap_or(info)["callback"];
+    if value.is_null() || value == "" {
         return Ok(None);
     }
-    let url = given.as_str().filter(|url| url.len() <= MAX_URL_BYTES).ok_or(Refused::Arguments)?;
-    let known = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if known { Ok(Some(url.to_owned())) } else { Err(Refused::Arguments) }
+    let url = value.as_str().filter(|url| url.len() <= MAX_URL_BYTES).ok_or(ApiError::Arguments)?;
+    let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_http { Ok(Some(url.to_owned())) } else { Err(ApiError::Arguments) }
 }
 
-/// What a worker says of a task.
+/// An update of a task by its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
     pub id: i64,
     pub stat: i64,
     pub remark: String,
-    /// Who says so; old workers do not.
+    /// Name of the worker. Old workers do not send it.
     pub name: Option<String>,
-    /// The file that came of it, and its picture, for the callback.
+    /// Id of the result file and of its image, for the callback.
     pub files: [Option<String>; 2],
 }
 
 impl Update {
     pub fn read(body: &[u8]) -> Result<Self> {
-        let body: Value = serde_json::from_slice(body).map_err(|_| Refused::Arguments)?;
-        let whole = |name: &str| text(&body[name])?.parse().map_err(|_| Refused::Arguments);
-        let some = |name: &str| text(&body[name]).map(|text| Some(text).filter(|text| !text.is_empty()));
+        let body: Value = serde_json::from_slice(body).map_err(|_| ApiError::Arguments)?;
+        let number = |name: &str| text(&body[name])?.parse().map_err(|_| ApiError::Arguments);
+        let optional = |name: &str| text(&body[name]).map(|text| Some(text).filter(|text| !text.is_empty()));
         let remark = body["remark"].as_str().unwrap_or_default().to_owned();
-        let files = [some("nfid")?, some("img")?];
-        Ok(Self { id: whole("id")?, stat: whole("stat")?, remark, name: some("name")?, files })
+        let files = [optional("nfid")?, optional("img")?];
+        Ok(Self { id: number("id")?, stat: number("stat")?, remark, name: optional("name")?, files })
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bodys_type_wins_over_the_addresss() {
+    fn the_type_in_the_body_takes_precedence() {
         let read = |kind: Option<&str>, body: &Value| {
             Put::read(kind.map(str::to_owned), body.to_string().as_bytes()).map(|put| put.kind).ok()
         };

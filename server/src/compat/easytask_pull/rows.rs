@@ -1,4 +1,4 @@
-//! A task as its number finds it, and as it is shown.
+//! Rows: the number and other data of a task, and tasks as listed.
 
 use std::sync::PoisonError;
 
@@ -8,21 +8,21 @@ use serde_json::Value;
 
 use super::payload::Payload;
 use super::requests::Put;
-use super::{Front, LEASE_MS, Result};
+use super::{Api, LEASE_MS, Result};
 use crate::core::{Moment, Run, RunState, TaskId};
-use crate::engine::service::{RunFilter, RunPage, ServiceError};
+use crate::engine::service::{RecordKind, RunFilter, RunPage, ServiceError};
 
-const ROW: &str = "easytask_pull.task";
-/// Rows read at a time.
+const ROW: RecordKind = RecordKind::internal("easytask_pull.task");
+/// Number of rows read at a time.
 const BATCH: u32 = 1_000;
-/// Rows whose tasks are looked up at the same time.
+/// Number of tasks looked up concurrently.
 const AT_ONCE: usize = 16;
-/// Once in so many numbers some rows are looked through for those whose tasks are gone...
+/// Interval, in numbers, at which some rows are checked for removed tasks.
 const TIDY_EVERY: i64 = 64;
-/// ... twice as many, so that the looking goes round faster than rows are added.
+/// Number of rows checked at a time: twice the interval, so that checks are faster than puts.
 const TIDIED: u32 = 2 * TIDY_EVERY as u32;
 
-/// What is remembered of a task: what neither it nor its run says.
+/// Data of a task that neither the task nor its run holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     pub task: TaskId,
@@ -31,7 +31,7 @@ pub struct Row {
     pub kind: String,
     pub callback: Option<String>,
     pub added_at: Moment,
-    /// What a worker said while it worked; what it said at the end is with the run.
+    /// Last remark of a worker before the end. The run holds the final one.
     pub remark: String,
 }
 
@@ -43,7 +43,7 @@ impl Row {
     }
 }
 
-/// A task as it is shown.
+/// A task as returned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct View {
     id: i64,
@@ -59,12 +59,12 @@ pub struct View {
     remark: String,
 }
 
-/// Numbers sort as text.
+/// Key of a row. Numbers sort as strings.
 fn key(number: i64) -> String {
     format!("{number:019}")
 }
 
-/// 1 new, 2 processing, 3 success, -1 error.
+/// Returns the state: 1 new, 2 processing, 3 success, -1 error.
 const fn stat(state: RunState) -> i8 {
     match state {
         RunState::Firing | RunState::Fired | RunState::Ready | RunState::Retrying => 1,
@@ -74,24 +74,24 @@ const fn stat(state: RunState) -> i8 {
     }
 }
 
-/// To the second, as the old database had it.
+/// Formats a time in seconds, like the old database.
 fn time(at: Moment) -> String {
     let second = jiff::Timestamp::from_second(at.sec());
     second.map_or_else(|_| at.to_string(), |second| second.to_string())
 }
 
 impl View {
-    /// A task as it stood when a worker claimed it, which is how the document shows it.
+    /// Returns a claimed task as it was before the claim, as the document shows it.
     pub fn claimed(number: i64, row: Row, info: Value) -> Self {
         Self::of(number, row, info, None)
     }
 
     fn of(number: i64, row: Row, info: Value, run: Option<&Run>) -> Self {
-        let begun = run.filter(|run| run.state == RunState::Leased || run.ended_at.is_some());
+        let started = run.filter(|run| run.state == RunState::Leased || run.ended_at.is_some());
         let renewed = |run: &Run| run.attention_at.map(|until| until.plus_ms(-LEASE_MS));
-        let updated = begun.and_then(|run| run.ended_at.or_else(|| renewed(run)));
-        let holder = begun.map(|run| run.holder.clone()).unwrap_or_default();
-        let said = begun.filter(|run| run.ended_at.is_some()).and_then(|run| run.reason.clone());
+        let updated = started.and_then(|run| run.ended_at.or_else(|| renewed(run)));
+        let holder = started.map(|run| run.holder.clone()).unwrap_or_default();
+        let final_remark = started.filter(|run| run.ended_at.is_some()).and_then(|run| run.reason.clone());
         Self {
             id: number,
             tid: row.tid,
@@ -103,16 +103,16 @@ impl View {
             update_time: time(updated.unwrap_or(row.added_at)),
             rapper: holder.clone(),
             client: holder,
-            remark: said.unwrap_or(row.remark),
+            remark: final_remark.unwrap_or(row.remark),
         }
     }
 }
 
-impl Front {
-    /// Remembers a task under its number; what is remembered already stays.
-    pub(super) async fn keep(&self, number: i64, row: &Row) -> Result<()> {
-        let put = |standing: Option<Row>| {
-            Ok::<_, ServiceError>((standing.is_none().then(|| (row.clone(), Some(row.kind.clone()))), ()))
+impl Api {
+    /// Stores the row of a task unless it exists.
+    pub(super) async fn insert_row(&self, number: i64, row: &Row) -> Result<()> {
+        let put = |stored: Option<Row>| {
+            Ok::<_, ServiceError>((stored.is_none().then(|| (row.clone(), Some(row.kind.clone()))), ()))
         };
         self.service.change_record(ROW, &key(number), put).await?;
         if number % TIDY_EVERY == 0 {
@@ -121,27 +121,27 @@ impl Front {
         Ok(())
     }
 
-    /// What is remembered under a number.
+    /// Returns the row of a task.
     pub(super) async fn row(&self, number: i64) -> Result<Option<Row>> {
         Ok(self.service.read_record(ROW, &key(number)).await?)
     }
 
-    /// Remembers what a worker said while it works.
-    pub(super) async fn remark(&self, number: i64, remark: &str) -> Result<()> {
-        let put = |standing: Option<Row>| {
-            let row = standing.map(|row| Row { remark: remark.to_owned(), ..row });
+    /// Stores a remark of a worker.
+    pub(super) async fn set_remark(&self, number: i64, remark: &str) -> Result<()> {
+        let put = |stored: Option<Row>| {
+            let row = stored.map(|row| Row { remark: remark.to_owned(), ..row });
             Ok::<_, ServiceError>((row.map(|row| (row.clone(), Some(row.kind))), ()))
         };
         Ok(self.service.change_record(ROW, &key(number), put).await?)
     }
 
-    /// The run of a task, once it is due; a task of this front has one.
+    /// Returns the run of a task, if the task is due.
     pub(super) async fn run_of(&self, row: &Row) -> Result<Option<Run>> {
         let filter = RunFilter { task_id: Some(row.task.clone()), ..RunFilter::default() };
         Ok(self.service.list_runs(&filter, &RunPage { limit: 1, before: None }).await?.pop())
     }
 
-    /// Rows by number, of one type or of all: so many after the first `skip`.
+    /// Returns `size` tasks of one or all types after the first `skip` rows, by number.
     pub(super) async fn page(&self, kind: Option<&str>, skip: u64, size: usize) -> Result<Vec<View>> {
         let (mut skip, mut after) = (skip, None);
         let mut rows: Vec<(i64, Row)> = Vec::new();
@@ -159,7 +159,7 @@ impl Front {
         Ok(shown.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    /// `None` for a task that was deleted, or ended so long ago that it was cleared away.
+    /// Returns `None` for a deleted or pruned task.
     async fn show(&self, number: i64, row: Row) -> Result<Option<View>> {
         let task = match self.service.shown_task(&row.task).await {
             Ok(task) => task,
@@ -171,17 +171,17 @@ impl Front {
         Ok(Some(View::of(number, row, info, run.as_ref())))
     }
 
-    /// Forgets rows whose tasks are gone, some at a time: from where the last look ended, and from the start again after the end.
+    /// Removes some rows of removed tasks. Each call continues where the last one ended, in a cycle.
     async fn tidy(&self) -> Result<()> {
         let after = self.tidied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rows = self.service.list_records::<Row>(ROW, None, after.as_deref(), TIDIED).await?;
         let end = rows.last().filter(|_| rows.len() == TIDIED as usize).map(|(key, _)| key.clone());
         *self.tidied.lock().unwrap_or_else(PoisonError::into_inner) = end;
-        let looked_up = stream::iter(rows).map(|(key, row)| self.forget_if_gone(key, row));
-        looked_up.buffer_unordered(AT_ONCE).try_collect().await
+        let checked = stream::iter(rows).map(|(key, row)| self.remove_if_gone(key, row));
+        checked.buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn forget_if_gone(&self, key: String, row: Row) -> Result<()> {
+    async fn remove_if_gone(&self, key: String, row: Row) -> Result<()> {
         if let Err(ServiceError::NotFound) = self.service.shown_task(&row.task).await {
             self.service.remove_record(ROW, &key).await?;
         }

@@ -1,77 +1,77 @@
-//! What workers say of their tasks, and who hears of a task's end.
+//! Updates of tasks by workers, and the callbacks at the end of tasks.
 
 use axum::body::Body;
 use serde_json::json;
 
-use super::answer::Refused;
 use super::requests::Update;
+use super::responses::ApiError;
 use super::rows::Row;
-use super::{Front, LEASE_MS, Result, whole};
+use super::{Api, LEASE_MS, Result, read_body};
 use crate::core::retry::RetryPolicy;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Run, RunState};
 use crate::engine::service::{Held, IdempotencyKey, Report, ServiceError};
 
-/// The queue of the server's own worker that makes calls.
+/// Queue of the worker that makes HTTP calls.
 const CALLS: &str = "rpc";
 const CALLBACK: &str = "easytask_pull.callback";
 const TIMEOUT_MS: u64 = 10_000;
 const PAUSES_MS: [u64; 4] = [10_000, 60_000, 600_000, 3_600_000];
 
-impl Front {
-    /// Takes a worker's word. When it is answered, the callback is on its way as well: who hears nothing says it again.
+impl Api {
+    /// Applies an update. The callback is stored before the response: a worker without a response repeats the
+    /// update.
     pub(super) async fn update(&self, body: Body) -> Result<()> {
-        let update = Update::read(&whole(body).await?)?;
-        let row = self.row(update.id).await?.ok_or(Refused::NoTask(update.id))?;
-        let run = self.run_of(&row).await?.ok_or(Refused::NotHeld(update.id))?;
+        let update = Update::read(&read_body(body).await?)?;
+        let row = self.row(update.id).await?.ok_or(ApiError::NoTask(update.id))?;
+        let run = self.run_of(&row).await?.ok_or(ApiError::NotHeld(update.id))?;
         if update.name.as_ref().is_some_and(|name| *name != run.holder) {
-            return Err(Refused::NotHeld(update.id));
+            return Err(ApiError::NotHeld(update.id));
         }
         match update.stat {
             1 => self.settle(&update, &run, Outcome::Released).await,
-            2 => self.go_on(&update, &run).await,
+            2 => self.extend(&update, &run).await,
             3 => self.end(&update, &row, &run, Outcome::Succeeded { result: None }).await,
             -1 => self.end(&update, &row, &run, Outcome::Dead).await,
-            _ => Err(Refused::Arguments),
+            _ => Err(ApiError::Arguments),
         }
     }
 
-    /// The callback first: a node that dies in between leaves a worker that was told nothing, or a task whose end is told twice, but never
-    /// an end that nobody hears of.
+    /// Stores the callback, then the outcome. A crash in between may repeat a callback but never loses one.
     async fn end(&self, update: &Update, row: &Row, run: &Run, outcome: Outcome) -> Result<()> {
         let ended = if update.stat == 3 { RunState::Succeeded } else { RunState::Dead };
         if run.state != RunState::Leased && run.state != ended {
-            return Err(Refused::NotHeld(update.id));
+            return Err(ApiError::NotHeld(update.id));
         }
-        self.call_back(update, row, run).await?;
+        self.create_callback(update, row, run).await?;
         self.settle(update, run, outcome).await
     }
 
-    /// The run's attempt as it was read: one that has changed hands meanwhile is not touched.
+    /// Reports the attempt as read. If another worker holds the run by now, nothing changes.
     async fn settle(&self, update: &Update, run: &Run, outcome: Outcome) -> Result<()> {
         let message = Some(update.remark.clone());
         let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message };
         match self.service.report(&run.id, &report).await {
             Ok(_) => Ok(()),
-            Err(ServiceError::Stale(_)) => Err(Refused::NotHeld(update.id)),
+            Err(ServiceError::Stale(_)) => Err(ApiError::NotHeld(update.id)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// It is still being worked on.
-    async fn go_on(&self, update: &Update, run: &Run) -> Result<()> {
+    /// Renews the lease and stores the remark.
+    async fn extend(&self, update: &Update, run: &Run) -> Result<()> {
         let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
         match self.service.renew(&[held], LEASE_MS).await?.pop() {
-            Some(Ok(_)) => self.remark(update.id, &update.remark).await,
-            _ => Err(Refused::NotHeld(update.id)),
+            Some(Ok(_)) => self.set_remark(update.id, &update.remark).await,
+            _ => Err(ApiError::NotHeld(update.id)),
         }
     }
 
-    /// Hands the call to the server's worker. The same end of an attempt said twice is called once.
-    async fn call_back(&self, update: &Update, row: &Row, run: &Run) -> Result<()> {
+    /// Creates the callback. A repeated end of an attempt creates no second one.
+    async fn create_callback(&self, update: &Update, row: &Row, run: &Run) -> Result<()> {
         let Some(url) = &row.callback else { return Ok(()) };
-        let url = address(url, update, row)?;
+        let url = callback_url(url, update, row)?;
         let key = format!("{CALLBACK}:{}:{}", run.id, run.attempt);
         let key = IdempotencyKey { key, fingerprint: update.stat.to_string() };
         let stored = self.service.submit_idempotent(vec![call(&url)], Some(key)).await?;
@@ -80,9 +80,9 @@ impl Front {
     }
 }
 
-/// `{callback}?type&tid&rid&msg[&nfid&img]`. The message tells of an error; where all went well it is empty.
-fn address(callback: &str, update: &Update, row: &Row) -> Result<String> {
-    let mut url = reqwest::Url::parse(callback).map_err(|_| Refused::Arguments)?;
+/// Returns the URL `{callback}?type&tid&rid&msg[&nfid&img]`. The message is empty on success.
+fn callback_url(callback: &str, update: &Update, row: &Row) -> Result<String> {
+    let mut url = reqwest::Url::parse(callback).map_err(|_| ApiError::Arguments)?;
     let tid = if row.tid.is_empty() { update.id.to_string() } else { row.tid.clone() };
     let failed = || if update.remark.is_empty() { "error" } else { &*update.remark };
     let msg = if update.stat == -1 { failed() } else { "" };
@@ -119,7 +119,7 @@ mod tests {
     use crate::core::{Moment, TaskId};
 
     #[test]
-    fn the_callback_is_called_as_the_document_has_it() {
+    fn the_callback_url_is_that_of_the_document() {
         let row = Row {
             task: TaskId::new(uuid::Uuid::nil()),
             tid: String::new(),
@@ -130,7 +130,7 @@ mod tests {
             remark: String::new(),
         };
         let done = Update { id: 6, stat: 3, remark: "fine".into(), name: None, files: [None, None] };
-        let to = |update: &Update, callback: &str| address(callback, update, &row).unwrap();
+        let to = |update: &Update, callback: &str| callback_url(callback, update, &row).unwrap();
         let plain = "http://callback.com/callback";
         assert_eq!(to(&done, plain), format!("{plain}?type=download&tid=6&rid=10&msg="));
         let failed = Update { stat: -1, remark: "no & room".into(), ..done.clone() };

@@ -1,45 +1,44 @@
-//! Workers: they say hello, take tasks, and show that they live.
+//! Workers: registration, claims and heartbeats.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Refused;
 use super::payload::Payload;
-use super::query_of_worker;
 use super::requests::Put;
+use super::responses::ApiError;
 use super::rows::{Row, View};
-use super::{Front, LEASE_MS, Params, Result};
+use super::worker_params;
+use super::{Api, LEASE_MS, Params, Result};
 use crate::core::run::Outcome;
 use crate::core::{Moment, Run, RunId};
-use crate::engine::service::{Held, LeaseTerms, Report};
+use crate::engine::service::{Held, LeaseTerms, RecordKind, Report};
 
-const WORKER: &str = "easytask_pull.worker";
-const CLAIM: &str = "easytask_pull.claim";
-/// A claim renews what its worker holds, unless that was done so shortly before: who claims all the time renews no more often than with its
-/// beats, which come twelve times a lease.
+const WORKER: RecordKind = RecordKind::internal("easytask_pull.worker");
+const CLAIM: RecordKind = RecordKind::internal("easytask_pull.claim");
+/// Minimum interval between renewals by claims: the interval of heartbeats, twelve in a lease.
 const RENEWED_MS: i64 = LEASE_MS / 12;
-/// Claims read at a time.
+/// Number of claims read at a time.
 const PAGE: u32 = 500;
-/// A task that was put a moment ago is worth a short wait.
+/// Time that a claim waits for a task.
 const WAIT: Duration = Duration::from_millis(500);
-/// Others' runs that a claim looks past to find one of its own.
-const MAX_STRANGE: usize = 500;
+/// Maximum number of foreign runs that a claim skips.
+const MAX_FOREIGN: usize = 500;
 
-/// A worker, as it is remembered.
+/// A worker as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Worker {
-    /// Its last sign of life.
+    /// Last request.
     seen_at: Moment,
-    /// When what it holds was last renewed.
+    /// Last renewal of its leases.
     renewed_at: Moment,
 }
 
-/// What one claim took; some of it may have ended or gone to others. A document of its own, found by its worker: what a claim costs does
-/// not grow with what the worker holds.
+/// The runs of one claim. Some may have ended or be held by other workers. Each claim is a record, indexed by
+/// worker, so that the cost of a claim does not grow with the number of held tasks.
 type Claim = Vec<Hold>;
 
-/// An attempt that a worker took.
+/// A claimed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Hold {
     run: RunId,
@@ -56,37 +55,37 @@ impl Hold {
         Held { run_id: self.run.clone(), attempt: self.attempt, token: self.token.clone() }
     }
 
-    /// Back into the queue, as if it had not been taken.
-    fn back(&self) -> (RunId, Report) {
+    /// Returns the report that releases the attempt.
+    fn release(&self) -> (RunId, Report) {
         let (attempt, token) = (self.attempt, self.token.clone());
         (self.run.clone(), Report { attempt, token, outcome: Outcome::Released, message: None })
     }
 }
 
-/// A worker of one type is another one than its namesake of another type.
+/// Key of a worker: workers of different types with the same name are different workers.
 fn key(kind: &str, name: &str) -> String {
     format!("{kind}\n{name}")
 }
 
-impl Front {
-    /// Registers a worker, and puts back what it held before: it has forgotten it.
-    pub(super) async fn say_hi(&self, params: &Params) -> Result<()> {
-        let (kind, name) = query_of_worker(params)?;
-        self.demand_type(kind).await?;
-        // Another call of the same worker may take more meanwhile; that is not among these.
+impl Api {
+    /// Registers a worker and releases the tasks of its earlier registration.
+    pub(super) async fn register(&self, params: &Params) -> Result<()> {
+        let (kind, name) = worker_params(params)?;
+        self.require_type(kind).await?;
+        // A concurrent claim of the same worker is not among these.
         let claims = self.claims(kind, name).await?;
-        let back: Vec<_> = claims.iter().flat_map(|(_, claim)| claim).map(Hold::back).collect();
-        // What it no longer held is not its to put back.
-        self.service.settle(&back).await?;
+        let released: Vec<_> = claims.iter().flat_map(|(_, claim)| claim).map(Hold::release).collect();
+        // Reports of attempts that the worker no longer holds are refused.
+        self.service.settle(&released).await?;
         for (key, _) in &claims {
             self.service.remove_record(CLAIM, key).await?;
         }
         let now = self.service.now();
-        let greet = |_: Option<Worker>| Ok((Some((Worker { seen_at: now, renewed_at: now }, None)), ()));
-        self.service.change_record(WORKER, &key(kind, name), greet).await
+        let put = |_: Option<Worker>| Ok((Some((Worker { seen_at: now, renewed_at: now }, None)), ()));
+        self.service.change_record(WORKER, &key(kind, name), put).await
     }
 
-    /// What a worker took, by the documents' keys.
+    /// Returns the claims of a worker by key.
     async fn claims(&self, kind: &str, name: &str) -> Result<Vec<(String, Claim)>> {
         let mut claims: Vec<(String, Claim)> = Vec::new();
         let worker = key(kind, name);
@@ -101,29 +100,31 @@ impl Front {
         }
     }
 
-    /// A worker's sign of life.
+    /// Handles a heartbeat.
     pub(super) async fn beat(&self, params: &Params) -> Result<()> {
-        let (kind, name) = query_of_worker(params)?;
-        self.demand_type(kind).await?;
-        self.live(kind, name, 0).await
+        let (kind, name) = worker_params(params)?;
+        self.require_type(kind).await?;
+        self.touch(kind, name, 0).await
     }
 
-    /// Notes that a worker lives, and renews what it holds unless that was begun less than `within_ms` ago: of several claims at once one
-    /// does it. A worker that was silent for too long must say hello again.
-    async fn live(&self, kind: &str, name: &str, within_ms: i64) -> Result<()> {
+    /// Stores the time of the request and renews the leases of the worker, unless a renewal began less than
+    /// `within_ms` ago, so that one of several concurrent claims renews. A worker with an expired registration
+    /// must register again.
+    async fn touch(&self, kind: &str, name: &str, within_ms: i64) -> Result<()> {
         let now = self.service.now();
         let seen = |worker: Option<Worker>| {
-            let alive = worker.filter(|worker| now.since(worker.seen_at) < LEASE_MS);
-            let Worker { seen_at, renewed_at } = alive.ok_or_else(|| Refused::NotGreeted(name.to_owned()))?;
+            let registered = worker.filter(|worker| now.since(worker.seen_at) < LEASE_MS);
+            let Worker { seen_at, renewed_at } =
+                registered.ok_or_else(|| ApiError::NotRegistered(name.to_owned()))?;
             let renews = now.since(renewed_at) >= within_ms;
             let renewed_at = if renews { renewed_at.max(now) } else { renewed_at };
-            Ok::<_, Refused>((Some((Worker { seen_at: seen_at.max(now), renewed_at }, None)), renews))
+            Ok::<_, ApiError>((Some((Worker { seen_at: seen_at.max(now), renewed_at }, None)), renews))
         };
         let renews = self.service.change_record(WORKER, &key(kind, name), seen).await?;
         if renews { self.renew(kind, name).await } else { Ok(()) }
     }
 
-    /// Renews all that a worker holds, and forgets the claims of which nothing is left.
+    /// Renews the leases of a worker and removes claims without a held run.
     async fn renew(&self, kind: &str, name: &str) -> Result<()> {
         let claims = self.claims(kind, name).await?;
         let held: Vec<Held> = claims.iter().flat_map(|(_, claim)| claim).map(Hold::held).collect();
@@ -137,22 +138,21 @@ impl Front {
         Ok(())
     }
 
-    /// Takes tasks of a type for a worker.
-    pub(super) async fn take(&self, kind: &str, name: &str, num: u32) -> Result<Vec<View>> {
-        self.live(kind, name, RENEWED_MS).await?;
-        let mine = self.lease(kind, name, num).await?;
-        self.hold(kind, name, &mine).await?;
-        let mut rows = Vec::with_capacity(mine.len());
-        for run in &mine {
+    /// Claims tasks of a type for a worker.
+    pub(super) async fn claim_tasks(&self, kind: &str, name: &str, num: u32) -> Result<Vec<View>> {
+        self.touch(kind, name, RENEWED_MS).await?;
+        let runs = self.lease(kind, name, num).await?;
+        self.store_claim(kind, name, &runs).await?;
+        let mut rows = Vec::with_capacity(runs.len());
+        for run in &runs {
             rows.extend(self.claimed(run).await?);
         }
         Ok(rows)
     }
 
-    /// Runs of this front. One that somebody else put into the queue has no number, and no worker of this front could speak of it: it is
-    /// looked past, and put back as it was.
+    /// Leases runs of this API. Foreign runs in the queue have no number, so they are skipped and released.
     async fn lease(&self, kind: &str, name: &str, num: u32) -> Result<Vec<Run>> {
-        let (mut mine, mut strange) = (Vec::new(), Vec::new());
+        let (mut own, mut foreign) = (Vec::new(), Vec::new());
         let mut terms = LeaseTerms {
             worker: name.to_owned(),
             queues: vec![kind.to_owned()],
@@ -162,29 +162,29 @@ impl Front {
         };
         loop {
             let runs = self.service.lease(&terms).await?;
-            let (ours, others): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| is_ours(run, kind));
-            mine.extend(ours);
-            let met_none = others.is_empty();
-            strange.extend(others.iter().map(|run| Hold::of(run).back()));
-            terms = LeaseTerms { limit: num - mine.len() as u32, wait: Duration::ZERO, ..terms };
-            if met_none || terms.limit == 0 || strange.len() >= MAX_STRANGE {
+            let (mine, others): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| is_own(run, kind));
+            own.extend(mine);
+            let has_no_foreign = others.is_empty();
+            foreign.extend(others.iter().map(|run| Hold::of(run).release()));
+            terms = LeaseTerms { limit: num - own.len() as u32, wait: Duration::ZERO, ..terms };
+            if has_no_foreign || terms.limit == 0 || foreign.len() >= MAX_FOREIGN {
                 break;
             }
         }
-        self.service.settle(&strange).await?;
-        Ok(mine)
+        self.service.settle(&foreign).await?;
+        Ok(own)
     }
 
-    /// Remembers what a worker took, so that its signs of life renew it.
-    async fn hold(&self, kind: &str, name: &str, runs: &[Run]) -> Result<()> {
+    /// Stores a claim, so that heartbeats renew its leases.
+    async fn store_claim(&self, kind: &str, name: &str, runs: &[Run]) -> Result<()> {
         let Some(first) = runs.first() else { return Ok(()) };
         let (worker, claim) = (key(kind, name), runs.iter().map(Hold::of).collect::<Claim>());
         let put = |_: Option<Claim>| Ok((Some((claim.clone(), Some(worker.clone()))), ()));
-        // No other claim has this token.
+        // The token makes the key unique.
         self.service.change_record(CLAIM, &format!("{worker}\n{}", first.token), put).await
     }
 
-    /// A task's row; one whose number was not kept, because its node died, is remembered now.
+    /// Returns a claimed task. Restores its row if the node died before storing it.
     async fn claimed(&self, run: &Run) -> Result<Option<View>> {
         let Some(payload) = Payload::read(&run.data) else { return Ok(None) };
         let (number, info) = (payload.id, payload.task_info.clone());
@@ -192,14 +192,14 @@ impl Front {
             row
         } else {
             let row = Row::of(&Put::of(payload), run.task_id.clone(), run.scheduled_at);
-            self.keep(number, &row).await?;
+            self.insert_row(number, &row).await?;
             row
         };
         Ok(Some(View::claimed(number, row, info)))
     }
 }
 
-/// Whether this front put it into the queue.
-fn is_ours(run: &Run, kind: &str) -> bool {
+/// Whether this API put the run into the queue.
+fn is_own(run: &Run, kind: &str) -> bool {
     run.tag == kind && Payload::read(&run.data).is_some_and(|payload| payload.task_type == kind)
 }

@@ -1,12 +1,12 @@
-//! A body that is read to see whose it is, and handed on as if it had not been.
+//! A body that is read to decide which API handles it, and then passed on unchanged.
 
 use axum::body::{Body, Bytes};
 use futures_util::{StreamExt, stream};
 
-/// What follows the part of a body that was read.
+/// The unread part of a body.
 pub type Rest = Option<Body>;
 
-/// Reads a body up to `limit` bytes. There is a rest where it goes on after that, or breaks off.
+/// Reads a body up to `limit` bytes. There is a rest if the body is longer or fails.
 pub async fn read(body: Body, limit: usize) -> (Bytes, Rest) {
     let mut parts = body.into_data_stream();
     let mut start = Vec::new();
@@ -25,8 +25,8 @@ pub async fn read(body: Body, limit: usize) -> (Bytes, Rest) {
     (start.into(), None)
 }
 
-/// The body as it came.
-pub fn again(start: Bytes, rest: Rest) -> Body {
+/// Restores the complete body.
+pub fn restore(start: Bytes, rest: Rest) -> Body {
     let Some(rest) = rest else { return start.into() };
     let start = stream::iter([Ok::<_, axum::Error>(start)]);
     Body::from_stream(start.chain(rest.into_data_stream()))
@@ -45,19 +45,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_comes_out_as_it_went_in() {
+    async fn a_restored_body_equals_the_original() {
         for limit in [0, 3, 4, 5, 100] {
             let (start, rest) = read(in_parts(&["ab", "cd", "ef"]), limit).await;
             assert_eq!(rest.is_none(), limit >= 6, "limit {limit}");
-            assert_eq!(bytes(again(start, rest)).await, "abcdef", "limit {limit}");
+            assert_eq!(bytes(restore(start, rest)).await, "abcdef", "limit {limit}");
         }
     }
 
     #[tokio::test]
-    async fn one_that_breaks_off_breaks_off_again() {
+    async fn a_restored_body_fails_like_the_original() {
         let parts = stream::iter([Ok("ab"), Err(std::io::Error::other("gone"))]);
         let (start, rest) = read(Body::from_stream(parts), 100).await;
         assert_eq!(start, "ab");
-        assert!(axum::body::to_bytes(again(start, rest), 100).await.is_err());
+        assert!(axum::body::to_bytes(restore(start, rest), 100).await.is_err());
     }
 }

@@ -1,11 +1,11 @@
-//! kingtask: scripts and RPC calls, section 4 of the contract.
+//! kingtask: scripts and RPC calls.
 //!
-//! A task is a one-shot in the queue `script` or `rpc`; the built-in workers run it, and its run holds the result. Every refusal is a 403
-//! with a JSON string.
+//! A task is a one-shot in the queue `script` or `rpc`. A built-in worker executes it, and its run holds the
+//! result. Every error is a 403 with a JSON string.
 
-mod answer;
 mod either;
 mod requests;
+mod responses;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -20,36 +20,36 @@ use super::settings::Kingtask;
 use crate::core::submission::Submission;
 use crate::core::{Moment, RunState, TaskId};
 use crate::engine::service::{RunFilter, RunPage, Service};
-use answer::{Refused, TaskResult};
+use responses::{ApiError, TaskResult};
 
-/// The names of this front's tasks, by which they are counted.
+/// Names of the tasks of this API, by which they are counted.
 const TAGS: [&str; 2] = [SCRIPT_TAG, RPC_TAG];
 const SCRIPT_TAG: &str = "kingtask.script";
 const RPC_TAG: &str = "kingtask.rpc";
-/// Where a run is that was handed over and has not ended.
-const HELD: [RunState; 3] = [RunState::Ready, RunState::Leased, RunState::Retrying];
-/// Runs read at a time.
+/// States of a run that was handed over and has not ended.
+const OPEN: [RunState; 3] = [RunState::Ready, RunState::Leased, RunState::Retrying];
+/// Number of runs read at a time.
 const PAGE: u32 = 1_000;
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-/// Where the old broker took scripts as well, as its document's examples do; the native v1 API has its tasks there.
+/// Path of scripts in the examples of the document, shared with tasks of the native v1 API.
 const SHARED_PATH: &str = "/api/v1/task";
 
-/// The paths of this API alone; the native v1 API answers for the rest of `/api/v1`.
+/// Paths that only this API serves. The native v1 API serves the rest of `/api/v1`.
 pub const UNMATCHED: Unmatched = Unmatched {
     paths: &["/api/v1/task/script", "/api/v1/task/rpc", "/api/v1/task/result", "/api/v1/task/count"],
     refuse,
 };
 
-type Result<T, E = Refused> = std::result::Result<T, E>;
+type Result<T, E = ApiError> = std::result::Result<T, E>;
 
-/// What a handler works with: the commands with the rights of the request's caller, and the settings.
-struct Front {
+/// The state of a handler: the commands with the rights of the caller, and the settings.
+struct Api {
     service: Service,
     settings: Kingtask,
 }
 
-impl FromRequestParts<Kingtask> for Front {
+impl FromRequestParts<Kingtask> for Api {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, settings: &Kingtask) -> Result<Self, Response> {
@@ -59,7 +59,7 @@ impl FromRequestParts<Kingtask> for Front {
     }
 }
 
-/// Puts the front beside `routes`.
+/// Adds the routes of this API.
 pub fn mount(routes: Router, settings: &Kingtask) -> Router {
     let own = Router::new()
         .route("/api/v1/task/script", post(script))
@@ -73,92 +73,92 @@ pub fn mount(routes: Router, settings: &Kingtask) -> Router {
     routes.merge(own).layer(from_fn_with_state(settings.clone(), share))
 }
 
-/// The answer to a request that this API does not serve.
+/// The response to a request that this API does not serve.
 fn refuse(_path: &str) -> Response {
-    answer::to::<()>(Err(Refused::Argument))
+    responses::to::<()>(Err(ApiError::Argument))
 }
 
-/// On the shared path, a body with a `bin_name` is a script; everything else is the native API's.
-async fn share(front: Front, request: Request, next: Next) -> Response {
+/// Handles scripts on the shared path: bodies with a `bin_name`. The native API gets all other bodies.
+async fn share(api: Api, request: Request, next: Next) -> Response {
     if request.method() != axum::http::Method::POST || request.uri().path() != SHARED_PATH {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
     let (start, rest) = either::read(body, MAX_BODY_BYTES).await;
     if rest.is_none() && requests::names_a_script(&start) {
-        return answer::to(front.submit(requests::script(&start, &front.settings)).await);
+        return responses::to(api.submit(requests::script(&start, &api.settings)).await);
     }
-    next.run(Request::from_parts(head, either::again(start, rest))).await
+    next.run(Request::from_parts(head, either::restore(start, rest))).await
 }
 
-async fn script(front: Front, body: Body) -> Response {
-    let submission = whole(body).await.and_then(|body| requests::script(&body, &front.settings));
-    answer::to(front.submit(submission).await)
+async fn script(api: Api, body: Body) -> Response {
+    let submission = whole(body).await.and_then(|body| requests::script(&body, &api.settings));
+    responses::to(api.submit(submission).await)
 }
 
-async fn rpc(front: Front, body: Body) -> Response {
-    let submission = whole(body).await.and_then(|body| requests::rpc(&body, &front.settings));
-    answer::to(front.submit(submission).await)
+async fn rpc(api: Api, body: Body) -> Response {
+    let submission = whole(body).await.and_then(|body| requests::rpc(&body, &api.settings));
+    responses::to(api.submit(submission).await)
 }
 
 async fn whole(body: Body) -> Result<Bytes> {
-    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Refused::Argument)
+    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| ApiError::Argument)
 }
 
-async fn result(front: Front, segment: Segment) -> Response {
-    answer::to(async { front.result(&known(segment)?).await }.await)
+async fn result(api: Api, segment: Segment) -> Response {
+    responses::to(async { api.result(&known(segment)?).await }.await)
 }
 
-async fn undo(front: Front) -> Response {
-    answer::to(front.undo().await)
+async fn undo(api: Api) -> Response {
+    responses::to(api.undo().await)
 }
 
-async fn failures(front: Front, segment: Segment) -> Response {
-    answer::to(async { front.ended(&known(segment)?, RunState::Dead).await }.await)
+async fn failures(api: Api, segment: Segment) -> Response {
+    responses::to(async { api.ended(&known(segment)?, RunState::Dead).await }.await)
 }
 
-async fn successes(front: Front, segment: Segment) -> Response {
-    answer::to(async { front.ended(&known(segment)?, RunState::Succeeded).await }.await)
+async fn successes(api: Api, segment: Segment) -> Response {
+    responses::to(async { api.ended(&known(segment)?, RunState::Succeeded).await }.await)
 }
 
 fn known(Segment(segment): Segment) -> Result<String> {
-    segment.ok_or(Refused::Argument)
+    segment.ok_or(ApiError::Argument)
 }
 
-impl Front {
-    /// Stores the task; its id, as a UUID is usually written.
+impl Api {
+    /// Creates a task and returns its id as a hyphenated UUID.
     async fn submit(&self, submission: Result<Submission>) -> Result<String> {
         let id = self.service.submit(submission?).await?.id;
-        Ok(answer::uuid(&id))
+        Ok(responses::uuid(&id))
     }
 
-    /// What the last attempt came to.
+    /// Returns the result of the last attempt.
     async fn result(&self, uuid: &str) -> Result<TaskResult> {
-        let id = uuid::Uuid::try_parse(uuid).map_err(|_| Refused::NoResult)?;
+        let id = uuid::Uuid::try_parse(uuid).map_err(|_| ApiError::NoResult)?;
         let filter = RunFilter { task_id: Some(TaskId::new(id)), ..RunFilter::default() };
         let runs = self.service.list_runs(&filter, &RunPage { limit: 1, before: None }).await?;
-        let run = runs.iter().find(|run| TAGS.contains(&run.tag.as_str())).ok_or(Refused::NoResult)?;
+        let run = runs.iter().find(|run| TAGS.contains(&run.tag.as_str())).ok_or(ApiError::NoResult)?;
         let keep_ms = i64::try_from(self.settings.result_keep_sec.saturating_mul(1_000)).unwrap_or(i64::MAX);
         let expired = |ended: Moment| self.service.now().since(ended) > keep_ms;
         let result = TaskResult::of(run).filter(|_| !run.ended_at.is_some_and(expired));
-        result.ok_or(Refused::NoResult)
+        result.ok_or(ApiError::NoResult)
     }
 
-    /// Tasks whose time has come and which are not finished: those that are not handed over yet, and those that wait in their queue, are
-    /// worked on or wait for their next attempt. Others' tasks in the same queues do not count.
+    /// Counts due tasks without a final outcome: not handed over, ready, leased, or waiting for a retry. Tasks
+    /// of other APIs in the same queues do not count.
     async fn undo(&self) -> Result<u64> {
         let due = self.service.backlog().await?;
         let due = due.iter().filter(|row| TAGS.contains(&row.tag.as_str())).map(|row| row.due);
         let mut undone = due.sum();
         for tag in TAGS {
-            for state in HELD {
+            for state in OPEN {
                 undone += self.runs(tag, state).await?;
             }
         }
         Ok(undone)
     }
 
-    /// How many runs of a tag stand in a state that is not the last.
+    /// Counts the runs of a tag in a state that is not terminal.
     async fn runs(&self, tag: &str, state: RunState) -> Result<u64> {
         let filter = RunFilter { tag: Some(tag.to_owned()), state: Some(state), ..RunFilter::default() };
         let (mut count, mut before) = (0, None);
@@ -170,11 +170,11 @@ impl Front {
         }
     }
 
-    /// How many tasks came to such an end on a day of the server's time zone.
+    /// Counts the tasks that ended in this state on a day in the time zone of the server.
     async fn ended(&self, date: &str, state: RunState) -> Result<u64> {
-        let day = answer::day(date).ok_or(Refused::Argument)?;
+        let day = responses::day(date).ok_or(ApiError::Argument)?;
         let ends = self.service.outcomes_on(day).await?;
-        let of_ours = ends.iter().filter(|end| end.state == state && TAGS.contains(&end.tag.as_str()));
-        Ok(of_ours.map(|end| end.runs).sum())
+        let own = ends.iter().filter(|end| end.state == state && TAGS.contains(&end.tag.as_str()));
+        Ok(own.map(|end| end.runs).sum())
     }
 }

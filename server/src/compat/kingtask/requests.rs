@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Refused;
+use super::responses::ApiError;
 use super::{RPC_TAG, Result, SCRIPT_TAG};
 use crate::compat::settings::Kingtask;
 use crate::core::Moment;
 use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
 use crate::core::submission::{Dedup, MAX_RUNTIME_SEC, Submission};
 
-/// The queue of the worker that runs scripts.
+/// Queue of the script worker.
 pub const SCRIPTS: &str = "script";
-/// The queue of the worker that makes RPC calls.
+/// Queue of the RPC worker.
 pub const CALLS: &str = "rpc";
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
-/// Attempts on top of those that are asked for, for tasks whose worker died over them.
+/// Additional attempts, for attempts whose worker died.
 const LOST_ATTEMPTS: u32 = 3;
 const MAX_INTERVAL_SEC: u64 = 366 * 86_400;
 
@@ -27,7 +27,7 @@ pub fn names_a_script(body: &[u8]) -> bool {
 pub fn script(body: &[u8], settings: &Kingtask) -> Result<Submission> {
     let fields = Fields::read(body)?;
     let args = fields.text("args")?;
-    // As it was split always: two spaces have an empty argument between them.
+    // Compatible with the old server: two spaces enclose an empty argument.
     let args: Vec<&str> = if args.is_empty() { Vec::new() } else { args.split(' ').collect() };
     let job = json!({ "bin_name": fields.required("bin_name")?, "args": args });
     task(SCRIPT_TAG, SCRIPTS, job, &fields, settings)
@@ -39,7 +39,7 @@ pub fn rpc(body: &[u8], settings: &Kingtask) -> Result<Submission> {
     let method = fields.required("method")?;
     let url = fields.required("url")?;
     if !METHODS.contains(&method.as_str()) || !is_web_address(&url) {
-        return Err(Refused::Argument);
+        return Err(ApiError::Argument);
     }
     let job = json!({
         "method": method, "url": url, "body": fields.text("args")?, "content_type": "application/json", "headers": {},
@@ -53,11 +53,11 @@ fn is_web_address(url: &str) -> bool {
     url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-/// What both kinds have in common.
+/// Returns the task for a job.
 fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &Kingtask) -> Result<Submission> {
     let run_sec = fields.number("max_run_time")?.unwrap_or(settings.task_run_sec);
     if run_sec > MAX_RUNTIME_SEC {
-        return Err(Refused::Argument);
+        return Err(ApiError::Argument);
     }
     let pauses_ms = fields.intervals()?;
     job["timeout_ms"] = json!(run_sec * 1_000);
@@ -72,19 +72,19 @@ fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &King
     })
 }
 
-/// One attempt, and one more after each interval; the worker says how long each pause is, and gives up after the last. The further ones are
-/// for attempts whose worker died.
+/// Returns the retry policy: one attempt, one more after each interval, and [`LOST_ATTEMPTS`]. The worker sets
+/// the pause before each retry and reports the run dead after the last one.
 fn attempts(pauses_ms: &[u64]) -> RetryPolicy {
     let max_attempts = 1 + pauses_ms.len() as u32 + LOST_ATTEMPTS;
     RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }
 }
 
-/// A request's fields. The old clients send numbers as numbers or as text; nothing, `null` and the empty text are the same.
+/// The fields of a request. Numbers may be strings. An absent field, `null` and an empty string are equal.
 struct Fields(Map<String, Value>);
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self> {
-        serde_json::from_slice(body).map(Self).map_err(|_| Refused::Argument)
+        serde_json::from_slice(body).map(Self).map_err(|_| ApiError::Argument)
     }
 
     fn text(&self, field: &str) -> Result<String> {
@@ -92,32 +92,32 @@ impl Fields {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.clone()),
             Some(Value::Number(number)) => Ok(number.to_string()),
-            Some(_) => Err(Refused::Argument),
+            Some(_) => Err(ApiError::Argument),
         }
     }
 
     fn required(&self, field: &str) -> Result<String> {
-        self.text(field).and_then(|text| if text.is_empty() { Err(Refused::Argument) } else { Ok(text) })
+        self.text(field).and_then(|text| if text.is_empty() { Err(ApiError::Argument) } else { Ok(text) })
     }
 
-    /// A whole number; 0 is none.
+    /// Returns a whole number. 0 counts as absent.
     fn number(&self, field: &str) -> Result<Option<u64>> {
         let text = self.text(field)?;
         let text = text.trim();
         if text.is_empty() {
             return Ok(None);
         }
-        let number: u64 = text.parse().map_err(|_| Refused::Argument)?;
+        let number: u64 = text.parse().map_err(|_| ApiError::Argument)?;
         Ok(Some(number).filter(|number| *number > 0))
     }
 
-    /// The pauses between attempts, in milliseconds.
+    /// Returns the pauses between attempts in milliseconds.
     fn intervals(&self) -> Result<Vec<u64>> {
         let text = self.text("time_interval")?;
         let pause = |word: &str| word.parse().ok().filter(|sec| *sec <= MAX_INTERVAL_SEC);
         let pauses: Option<Vec<u64>> = text.split_whitespace().map(pause).collect();
         let most = (MAX_ATTEMPTS - 1 - LOST_ATTEMPTS) as usize;
-        let pauses = pauses.filter(|pauses| pauses.len() <= most).ok_or(Refused::Argument)?;
+        let pauses = pauses.filter(|pauses| pauses.len() <= most).ok_or(ApiError::Argument)?;
         Ok(pauses.into_iter().map(|sec| sec * 1_000).collect())
     }
 }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_split_at_each_space_and_never_read_by_a_shell() {
+    fn arguments_are_split_at_each_space_without_a_shell() {
         let args = |args: &str| {
             let body = json!({"bin_name": "b", "args": args}).to_string();
             job(script(body.as_bytes(), &Kingtask::default()))["args"].clone()
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_interval_of_the_list_is_one_more_attempt() {
+    fn every_interval_adds_an_attempt() {
         let body = json!({"bin_name": "b", "time_interval": "60 600 3600"}).to_string();
         let submission = script(body.as_bytes(), &Kingtask::default()).unwrap();
         assert_eq!(submission.retry.unwrap().max_attempts, 4 + LOST_ATTEMPTS);

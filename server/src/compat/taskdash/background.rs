@@ -1,4 +1,4 @@
-//! Asks task services for their tasks, and reads the four topics when there is a bus.
+//! Background work: fetches tasks from task services, and reads the four topics if there is a bus.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fetch::{self, QUESTION, Reply};
+use super::fetch::{self, FORM, Reply};
 use super::messages::{TOPICS, Taken, take};
 use crate::compat::background::{Outside, Received, Topic};
 use crate::compat::settings::Taskdash;
@@ -21,7 +21,7 @@ pub fn start(
     shutdown: &CancellationToken,
 ) {
     let Outside { post_form, read_topic } = outside;
-    let reply: Reply = Arc::new(move |url| post_form(url, QUESTION));
+    let reply: Reply = Arc::new(move |url| post_form(url, FORM));
     tasks.spawn(fetch::run(service.for_caller(Caller::node()), reply, shutdown.clone()));
     let Some(read_topic) = read_topic else { return };
     for topic in TOPICS {

@@ -1,4 +1,4 @@
-//! The board: what stands on it, and who has it.
+//! The board: tasks and the users who claim them.
 
 use std::fmt::Write as _;
 
@@ -6,26 +6,26 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use super::answer::Refused;
-use crate::engine::service::{Service, ServiceError};
+use super::responses::ApiError;
+use crate::engine::service::{RecordKind, Service, ServiceError};
 
-const TASK: &str = "taskdash.task";
-/// Rows read at a time.
+const TASK: RecordKind = RecordKind::audited("taskdash.task");
+/// Number of rows read at a time.
 const PAGE: u32 = 1_000;
 
-/// Nobody has claimed it.
+/// Status of a task without a user.
 pub const UNCLAIMED: &str = "待领取";
-/// Somebody has claimed it.
+/// Status of a claimed task.
 pub const CLAIMED: &str = "已领取";
-/// Somebody has been given it.
+/// Status of a task assigned to a user.
 pub const ASSIGNED: &str = "已指派";
-/// It is being worked on.
+/// Status of a task in progress.
 pub const EDITED: &str = "编辑中";
-/// It is done.
+/// Status of a finished task.
 pub const FINISHED: &str = "已完成";
 const STATUSES: [&str; 5] = [UNCLAIMED, CLAIMED, ASSIGNED, EDITED, FINISHED];
 
-/// A task on the board, as it is kept and as it is shown.
+/// A task of the board, as stored and as returned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Row {
@@ -49,20 +49,20 @@ pub struct Row {
 }
 
 impl Row {
-    /// What tells it from every other task. An id that comes along is not looked at.
-    pub fn identified(mut self) -> Self {
+    /// Sets the id, derived from the identifying fields. An id from the client is ignored.
+    pub fn with_id(mut self) -> Self {
         let parts = [&*self.project_id, &*self.instance_id, &*self.task_id, &*self.task_type];
         self.id = digest(&parts.concat());
         self
     }
 
-    /// Whether somebody has it. A user's name alone does not say so: a service may name one beforehand.
+    /// Whether a user has claimed the task. A user name alone is not a claim: a service may set one in advance.
     fn is_taken(&self) -> bool {
         !self.user.is_empty() && self.status != UNCLAIMED
     }
 }
 
-/// MD5 in hexadecimal digits: an identity, and no protection.
+/// Returns the MD5 digest in hexadecimal digits. The digest is an identity, not a protection.
 pub fn digest(text: &str) -> String {
     Md5::digest(text.as_bytes()).iter().fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
@@ -70,80 +70,80 @@ pub fn digest(text: &str) -> String {
     })
 }
 
-/// Whether a status is one of the board's.
+/// Whether the board has this status.
 pub fn is_status(status: &str) -> bool {
     STATUSES.contains(&status)
 }
 
-/// A row, with what it is found by: its user.
-fn stored(row: Row) -> (Row, Option<String>) {
+/// Returns a row with its index, the user.
+fn indexed(row: Row) -> (Row, Option<String>) {
     let user = row.user.clone();
     (row, Some(user))
 }
 
-/// Puts a task on the board. One that is there gets what the service says anew; one that somebody has stays theirs, as it stands.
+/// Adds or updates a task. A claimed task keeps its user and status.
 pub async fn register(service: &Service, task: &Row) -> std::result::Result<(), ServiceError> {
-    let put = |standing: Option<Row>| {
+    let put = |stored: Option<Row>| {
         let mut row = task.clone();
-        if let Some(standing) = standing {
-            if standing.is_taken() {
-                (row.user, row.status) = (standing.user, standing.status);
+        if let Some(stored) = stored {
+            if stored.is_taken() {
+                (row.user, row.status) = (stored.user, stored.status);
             } else if row.user.is_empty() {
-                row.user = standing.user;
+                row.user = stored.user;
             }
-            (row.checker, row.group) = (standing.checker, standing.group);
+            (row.checker, row.group) = (stored.checker, stored.group);
         }
-        Ok((Some(stored(row)), ()))
+        Ok((Some(indexed(row)), ()))
     };
     service.change_record(TASK, &task.id, put).await
 }
 
-/// Sets a task's status; whether the task is there.
+/// Sets the status of a task. Returns whether the task exists.
 pub async fn set_status(
     service: &Service,
     id: &str,
     status: &str,
 ) -> std::result::Result<bool, ServiceError> {
-    let put = |standing: Option<Row>| {
-        let row = standing.map(|row| Row { status: status.to_owned(), ..row });
-        let is_there = row.is_some();
-        Ok((row.map(stored), is_there))
+    let put = |stored: Option<Row>| {
+        let row = stored.map(|row| Row { status: status.to_owned(), ..row });
+        let exists = row.is_some();
+        Ok((row.map(indexed), exists))
     };
     service.change_record(TASK, id, put).await
 }
 
-/// Claims a task for a user. A task that somebody else has, or was given, is not stolen; one's own claim again changes nothing.
+/// Claims a task for a user. Fails if another user has the task. A repeated claim changes nothing.
 pub async fn bind(service: &Service, id: &str, user: &str) -> Result<()> {
-    let claim = |standing: Option<Row>| {
-        let row = standing.ok_or(Refused::NoTask)?;
+    let claim = |stored: Option<Row>| {
+        let row = stored.ok_or(ApiError::NoTask)?;
         match row.status.as_str() {
-            _ if !row.user.is_empty() && row.user != user => Err(Refused::Claimed),
+            _ if !row.user.is_empty() && row.user != user => Err(ApiError::Claimed),
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: CLAIMED.to_owned(), ..row };
-                Ok((Some(stored(row)), ()))
+                Ok((Some(indexed(row)), ()))
             }
-            // A service has set it on without anybody's claim.
-            _ if row.user.is_empty() => Err(Refused::Claimed),
+            // A service has set the status without a claim.
+            _ if row.user.is_empty() => Err(ApiError::Claimed),
             _ => Ok((None, ())),
         }
     };
     change(service, id, claim).await
 }
 
-/// Gives a task to a user. One that somebody has claimed stays theirs.
+/// Assigns a task to a user. Fails if the task is claimed.
 pub async fn assign(service: &Service, id: &str, user: &str) -> Result<()> {
-    let give = |standing: Option<Row>| {
-        let row = standing.ok_or(Refused::NoTask)?;
+    let assign = |stored: Option<Row>| {
+        let row = stored.ok_or(ApiError::NoTask)?;
         match row.status.as_str() {
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: ASSIGNED.to_owned(), ..row };
-                Ok((Some(stored(row)), ()))
+                Ok((Some(indexed(row)), ()))
             }
-            FINISHED => Err(Refused::Done),
-            _ => Err(Refused::Claimed),
+            FINISHED => Err(ApiError::Done),
+            _ => Err(ApiError::Claimed),
         }
     };
-    change(service, id, give).await
+    change(service, id, assign).await
 }
 
 async fn change(
@@ -151,23 +151,24 @@ async fn change(
     id: &str,
     change: impl Fn(Option<Row>) -> Result<(Option<(Row, Option<String>)>, ())>,
 ) -> Result<()> {
-    // Nothing else can be an id, or a record's key.
+    // An id has 32 characters, and other texts may be invalid as a key.
     if id.len() != 32 {
-        return Err(Refused::NoTask);
+        return Err(ApiError::NoTask);
     }
     service.change_record(TASK, id, change).await
 }
 
-/// Tasks of a user (nobody's: the empty name) or of all, newest first.
-pub async fn list(service: &Service, user: Option<&str>, which: impl Fn(&Row) -> bool) -> Result<Vec<Row>> {
+/// Returns the tasks of a user or of all users that match, newest first. The empty name means tasks without a
+/// user.
+pub async fn list(service: &Service, user: Option<&str>, matches: impl Fn(&Row) -> bool) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = service.list_records::<Row>(TASK, user, after.as_deref(), PAGE).await;
-        let page = page.map_err(Refused::query)?;
+        let page = page.map_err(ApiError::query)?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
-        rows.extend(page.into_iter().map(|(_, row)| row).filter(|row| which(row)));
+        rows.extend(page.into_iter().map(|(_, row)| row).filter(|row| matches(row)));
     }
     rows.sort_by(|one, other| (other.create_time, &one.id).cmp(&(one.create_time, &other.id)));
     Ok(rows)
@@ -177,9 +178,9 @@ pub async fn list(service: &Service, user: Option<&str>, which: impl Fn(&Row) ->
 mod tests {
     use super::*;
 
-    /// Samples of the document, some of which leave a part out or have another one.
+    /// Samples of the document.
     #[test]
-    fn ids_are_those_of_the_documents_samples() {
+    fn ids_equal_the_samples_of_the_document() {
         let id = |project: &str, instance: &str, task: &str, kind: &str| {
             let row = Row {
                 project_id: project.to_owned(),
@@ -188,7 +189,7 @@ mod tests {
                 task_type: kind.to_owned(),
                 ..Row::default()
             };
-            row.identified().id
+            row.with_id().id
         };
         let samples = [
             (

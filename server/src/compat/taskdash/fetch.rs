@@ -1,5 +1,5 @@
-//! Fetches tasks from task services. Each fetch is a task in a queue: the node that leases it makes the call,
-//! and the engine retries it.
+//! Fetches tasks from task services. Each fetch is a task in a queue: the node that leases it makes the
+//! call, and the engine retries it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::engine::service::{LeaseTerms, Report, Service, ServiceError};
 /// The queue, and the name of its tasks.
 const QUEUE: &str = "taskdash.ask";
 /// The form that is posted to a service.
-pub const QUESTION: &str = "operation=GetNewTasks&increment=0";
+pub const FORM: &str = "operation=GetNewTasks&increment=0";
 const LEASE_MS: i64 = 60_000;
 /// Maximum number of services called under one lease.
 const AT_ONCE: u32 = 4;
@@ -45,10 +45,10 @@ pub async fn run(service: Service, reply: Reply, shutdown: CancellationToken) {
                 }
                 is_started = true;
             }
-            ask_waiting(&service, &reply, WAIT).await
+            fetch_ready(&service, &reply, WAIT).await
         };
-        let turned: Option<Result<usize, ServiceError>> = shutdown.run_until_cancelled(turn).await;
-        if let Some(Err(error)) = turned {
+        let result: Option<Result<usize, ServiceError>> = shutdown.run_until_cancelled(turn).await;
+        if let Some(Err(error)) = result {
             tracing::warn!(%error, "task services were not called; retrying");
             shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
         }
@@ -59,7 +59,7 @@ pub async fn run(service: Service, reply: Reply, shutdown: CancellationToken) {
 ///
 /// # Errors
 /// A port's error. A fetch that was leased and not settled is ready again when its lease has expired.
-pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Result<usize, ServiceError> {
+pub async fn fetch_ready(service: &Service, reply: &Reply, wait: Duration) -> Result<usize, ServiceError> {
     let terms = LeaseTerms {
         worker: QUEUE.to_owned(),
         queues: vec![QUEUE.to_owned()],
@@ -70,7 +70,7 @@ pub async fn ask_waiting(service: &Service, reply: &Reply, wait: Duration) -> Re
     let runs = service.lease(&terms).await?;
     for run in &runs {
         let (outcome, message) = match fetch(service, reply, run).await? {
-            Ok(said) => (Outcome::Succeeded { result: None }, said),
+            Ok(summary) => (Outcome::Succeeded { result: None }, summary),
             Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
         };
         let report =

@@ -21,13 +21,13 @@ pub fn tasks(reply: &[u8]) -> Result<(Vec<Row>, usize), String> {
     Ok((rows, none))
 }
 
-/// A message's members, by their names in small letters.
+/// The members of a message by their names in lower case.
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
     pub fn read(body: &[u8]) -> Result<Self, String> {
-        let read = serde_json::from_slice(body).or_else(|error| mended(body).ok_or(error));
-        Self::of(read.map_err(|error| format!("the message is no JSON: {error}"))?)
+        let read = serde_json::from_slice(body).or_else(|error| repaired(body).ok_or(error));
+        Self::of(read.map_err(|error| format!("the message is not JSON: {error}"))?)
     }
 
     fn of(value: Value) -> Result<Self, String> {
@@ -50,7 +50,7 @@ impl Fields {
         }
     }
 
-    /// What tells the task that is spoken of.
+    /// Returns a row with the fields that identify the task.
     pub fn identity(&self) -> Result<Row, String> {
         let row = Row {
             project_id: self.text("projectid")?,
@@ -59,14 +59,14 @@ impl Fields {
             task_type: self.text("tasktype")?,
             ..Row::default()
         };
-        if row.task_id.is_empty() { Err("TaskID is missing".into()) } else { Ok(row.identified()) }
+        if row.task_id.is_empty() { Err("TaskID is missing".into()) } else { Ok(row.with_id()) }
     }
 
     pub fn row(&self) -> Result<Row, String> {
         let status = Some(self.text("status")?).filter(|status| !status.is_empty());
         let status = status.unwrap_or_else(|| board::UNCLAIMED.to_owned());
         if !board::is_status(&status) {
-            return Err(format!("Status {status:?} is none of the board's"));
+            return Err(format!("unknown Status {status:?}"));
         }
         Ok(Row {
             url: self.text("url")?,
@@ -81,8 +81,8 @@ impl Fields {
     }
 }
 
-/// The document's own samples have a name without a value (`"EditInfo",`), which is no JSON. What is meant is clear.
-fn mended(body: &[u8]) -> Option<Value> {
+/// Parses samples of the document, which have a name without a value (`"EditInfo",`).
+fn repaired(body: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str(&text.replace("\"EditInfo\",", "\"EditInfo\":\"\",")).ok()
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_matched_without_regard_to_case() {
+    fn keys_are_case_insensitive() {
         let one = Fields::read(br#"{"TASKID":"t","taskType":"k","projectid":"p","InstanceID":"i"}"#).unwrap();
         let other =
             Fields::read(br#"{"TaskID":"t","TaskType":"k","ProjectID":"p","instanceID":"i"}"#).unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_holds_tasks_and_what_is_none_is_counted() {
+    fn elements_that_are_not_tasks_are_counted() {
         let (rows, none) = tasks(br#"[{"TaskID":"t"},{"TaskID":""},7]"#).unwrap();
         assert_eq!((rows.len(), none), (1, 2));
         assert_eq!(tasks(b"null").unwrap(), (Vec::new(), 0));

@@ -1,12 +1,12 @@
-//! Parameters as the page sends them: in the address, urlencoded, or as a multipart form.
+//! Parameters of the page: in the URL, urlencoded, or as a multipart form.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 
-use super::answer::Refused;
+use super::responses::ApiError;
 use super::{MAX_BODY_BYTES, Params, Result};
 
-/// The parameters of a request; those of the body win.
+/// Returns the parameters of a request. Those of the body take precedence.
 pub async fn read(request: Request) -> Result<Params> {
     let params = Params::of(request.uri());
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -14,7 +14,7 @@ pub async fn read(request: Request) -> Result<Params> {
         multipart(request).await?
     } else {
         let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-        Params::of_form(&body.map_err(|_| Refused::Request)?)
+        Params::of_form(&body.map_err(|_| ApiError::Request)?)
     };
     Ok(params.with(of_body))
 }
@@ -22,11 +22,11 @@ pub async fn read(request: Request) -> Result<Params> {
 #[allow(clippy::disallowed_types, reason = "the rejection is handled here")]
 async fn multipart(request: Request) -> Result<Params> {
     let mut form =
-        axum::extract::Multipart::from_request(request, &()).await.map_err(|_| Refused::Request)?;
+        axum::extract::Multipart::from_request(request, &()).await.map_err(|_| ApiError::Request)?;
     let mut params = Params::default();
-    while let Some(field) = form.next_field().await.map_err(|_| Refused::Request)? {
+    while let Some(field) = form.next_field().await.map_err(|_| ApiError::Request)? {
         let Some(name) = field.name().map(str::to_owned) else { continue };
-        params.set(name, field.text().await.map_err(|_| Refused::Request)?);
+        params.set(name, field.text().await.map_err(|_| ApiError::Request)?);
     }
     Ok(params)
 }

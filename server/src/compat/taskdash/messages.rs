@@ -1,4 +1,4 @@
-//! The four messages of task services, over topics and over HTTP alike: JSON whose keys are matched without regard to case.
+//! The four messages of task services, over topics and HTTP: JSON with case-insensitive keys.
 
 use super::fields::Fields;
 use super::{board, fetch, services};
@@ -8,19 +8,19 @@ const SERVICE_REGISTER: &str = "serviceRegister";
 const TASK_REGISTER: &str = "taskRegister";
 const UPDATE_STATUS: &str = "updateStatus";
 const HEART_BEAT: &str = "heartBeat";
-/// The topics, which are the last part of the paths as well.
+/// The topics. Their names are also the last segments of the HTTP paths.
 pub const TOPICS: [&str; 4] = [SERVICE_REGISTER, TASK_REGISTER, UPDATE_STATUS, HEART_BEAT];
-/// Longest address of a service: a record's key.
+/// Maximum length of the URL of a service, which is the key of its record.
 const MAX_URL_BYTES: usize = 512;
 
-/// What became of a message.
+/// Outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// It is stored.
+    /// Stored.
     Done,
-    /// It never can be: delivering it again would not help.
+    /// Invalid: a redelivery would not help.
     Refused(String),
-    /// It is not stored: deliver it again.
+    /// Not stored: deliver the message again.
     Failed(String),
 }
 
@@ -33,7 +33,7 @@ impl From<Result<(), ServiceError>> for Taken {
     }
 }
 
-/// Takes a message of a topic.
+/// Handles a message of a topic.
 pub async fn take(service: &Service, topic: &str, body: &[u8]) -> Taken {
     let fields = match Fields::read(body) {
         Ok(fields) => fields,
@@ -44,15 +44,15 @@ pub async fn take(service: &Service, topic: &str, body: &[u8]) -> Taken {
         TASK_REGISTER => add(service, &fields).await,
         UPDATE_STATUS => update(service, &fields).await,
         HEART_BEAT => beat(service, &fields).await,
-        _ => Err(format!("{topic} is no topic of the board")),
+        _ => Err(format!("unknown topic {topic}")),
     };
     taken.unwrap_or_else(Taken::Refused)
 }
 
-/// Whether a task service can be asked there.
-fn address(url: &str) -> Result<(), String> {
-    let known = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if known && url.len() <= MAX_URL_BYTES {
+/// Checks the URL of a service.
+fn check_url(url: &str) -> Result<(), String> {
+    let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_http && url.len() <= MAX_URL_BYTES {
         Ok(())
     } else {
         Err("URL should be an http or https address".into())
@@ -61,12 +61,12 @@ fn address(url: &str) -> Result<(), String> {
 
 async fn register(service: &Service, fields: &Fields) -> Result<Taken, String> {
     let url = fields.text("url")?;
-    address(&url)?;
+    check_url(&url)?;
     let (name, reserved) = (fields.text("name")?, fields.text("reserved")?);
     if let Err(error) = services::register(service, &url, &name, &reserved).await {
         return Ok(Taken::Failed(error.to_string()));
     }
-    // Also where the answer to an earlier try was lost: asking twice adds nothing.
+    // Repeated too if the answer to an earlier registration was lost: a second fetch adds nothing.
     Ok(fetch::submit(service, &url).await.into())
 }
 
@@ -74,12 +74,12 @@ async fn add(service: &Service, fields: &Fields) -> Result<Taken, String> {
     Ok(board::register(service, &fields.row()?).await.into())
 }
 
-/// A task that is not there may be on its way: its registration travels by another topic.
+/// Sets a status. The registration of an unknown task may still arrive, on another topic.
 async fn update(service: &Service, fields: &Fields) -> Result<Taken, String> {
     let row = fields.identity()?;
     let status = fields.text("status")?;
     if !board::is_status(&status) {
-        return Err(format!("Status {status:?} is none of the board's"));
+        return Err(format!("unknown Status {status:?}"));
     }
     Ok(match board::set_status(service, &row.id, &status).await {
         Ok(true) => Taken::Done,
@@ -90,6 +90,6 @@ async fn update(service: &Service, fields: &Fields) -> Result<Taken, String> {
 
 async fn beat(service: &Service, fields: &Fields) -> Result<Taken, String> {
     let url = fields.text("url")?;
-    address(&url)?;
+    check_url(&url)?;
     Ok(services::beat(service, &url, fields.number("time")?).await.into())
 }

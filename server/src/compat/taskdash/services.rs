@@ -1,20 +1,20 @@
-//! Task services: which there are, and which of them live.
+//! Task services and their heartbeats.
 
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use super::answer::Refused;
+use super::responses::ApiError;
 use crate::core::Moment;
-use crate::engine::service::{Service, ServiceError};
+use crate::engine::service::{RecordKind, Service, ServiceError};
 
-const SERVICE: &str = "taskdash.service";
-const HEARTBEAT: &str = "taskdash.heartbeat";
-/// Services beat every 30 seconds; three misses and they are down.
+const SERVICE: RecordKind = RecordKind::audited("taskdash.service");
+const HEARTBEAT: RecordKind = RecordKind::internal("taskdash.heartbeat");
+/// Services send a heartbeat every 30 seconds. After three missed ones a service is down.
 const SILENCE_MS: i64 = 3 * 30_000;
-/// Services read at a time.
+/// Number of services read at a time.
 const PAGE: u32 = 1_000;
 
-/// A task service, as kept under its address.
+/// A task service as stored. The key is its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskService {
     pub name: String,
@@ -22,29 +22,29 @@ pub struct TaskService {
     pub registered_at: Moment,
 }
 
-/// The last sign of life from an address.
+/// The last heartbeat of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Heartbeat {
     seen_at: Moment,
-    /// When the service says it sent it.
+    /// Time in the heartbeat, set by the service.
     time: i64,
 }
 
-/// A task service as it is shown.
+/// A task service as returned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Shown {
+pub struct ServiceView {
     #[serde(rename = "URL")]
     url: String,
     name: String,
     reserved: String,
     /// `up` or `down`.
     status: &'static str,
-    /// Unix seconds of its last sign of life.
+    /// Last heartbeat or registration, in Unix seconds.
     time: i64,
 }
 
-/// Remembers a service.
+/// Stores a service.
 pub async fn register(
     service: &Service,
     url: &str,
@@ -58,14 +58,14 @@ pub async fn register(
     service.change_record(SERVICE, url, put).await
 }
 
-/// Remembers a sign of life.
+/// Stores a heartbeat.
 pub async fn beat(service: &Service, url: &str, time: i64) -> std::result::Result<(), ServiceError> {
     let seen_at = service.now();
     let put = |_: Option<Heartbeat>| Ok((Some((Heartbeat { seen_at, time }, None)), ()));
     service.change_record(HEARTBEAT, url, put).await
 }
 
-/// The addresses of all services.
+/// Returns the URLs of all services.
 pub async fn addresses(service: &Service) -> std::result::Result<Vec<String>, ServiceError> {
     let mut urls: Vec<String> = Vec::new();
     loop {
@@ -78,17 +78,17 @@ pub async fn addresses(service: &Service) -> std::result::Result<Vec<String>, Se
     }
 }
 
-/// Every service, with whether it lives. A registration is a sign of life too.
-pub async fn all(service: &Service) -> Result<Vec<Shown>> {
+/// Returns every service with its status. A registration counts as a heartbeat.
+pub async fn all(service: &Service) -> Result<Vec<ServiceView>> {
     let now = service.now();
-    let mut shown = Vec::new();
-    for url in addresses(service).await.map_err(Refused::query)? {
-        let stored = service.read_record::<TaskService>(SERVICE, &url).await.map_err(Refused::query)?;
-        let beat = service.read_record::<Heartbeat>(HEARTBEAT, &url).await.map_err(Refused::query)?;
+    let mut all = Vec::new();
+    for url in addresses(service).await.map_err(ApiError::query)? {
+        let stored = service.read_record::<TaskService>(SERVICE, &url).await.map_err(ApiError::query)?;
+        let beat = service.read_record::<Heartbeat>(HEARTBEAT, &url).await.map_err(ApiError::query)?;
         let Some(stored) = stored else { continue };
         let seen = beat.map_or(stored.registered_at, |beat| beat.seen_at.max(stored.registered_at));
         let status = if now.since(seen) < SILENCE_MS { "up" } else { "down" };
-        shown.push(Shown { url, name: stored.name, reserved: stored.reserved, status, time: seen.sec() });
+        all.push(ServiceView { url, name: stored.name, reserved: stored.reserved, status, time: seen.sec() });
     }
-    Ok(shown)
+    Ok(all)
 }

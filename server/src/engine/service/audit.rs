@@ -2,14 +2,11 @@
 //!
 //! A line says who asked, for what, on which ids, and with which outcome. It never holds payloads.
 
+use super::records::RecordKind;
 use super::{Caller, PortError, Result, ServiceError};
 
 /// Maximum number of ids in one line.
 const MAX_IDS: usize = 1_000;
-/// Kinds of documents whose changes are audited. The other kinds are internal state of legacy APIs, or
-/// have a secret as their key.
-const AUDITED_KINDS: [&str; 5] =
-    ["service", "user", "easytask_pull.type", "taskdash.task", "taskdash.service"];
 
 /// A change that a caller asks for. `docs/access.md` lists the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,16 +78,16 @@ pub fn record_batch<'a>(
 pub fn record_document(
     caller: &Caller,
     action: AuditAction,
-    kind: &str,
+    kind: RecordKind,
     key: &str,
     outcome: std::result::Result<&str, &ServiceError>,
 ) {
-    if AUDITED_KINDS.contains(&kind) {
+    if kind.is_audited() {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => outcome_of(error),
         };
-        write(caller, action, [kind, key], outcome);
+        write(caller, action, [kind.name(), key], outcome);
     }
 }
 

@@ -1,8 +1,12 @@
 //! Services that the server calls back.
 
+use super::records::RecordKind;
 use super::{Result, Service, ServiceError};
 use crate::core::access::Scope;
-use crate::core::callback_service::{CallbackService, KIND};
+use crate::core::callback_service::{self, CallbackService};
+
+/// Kind of the records of callback services.
+pub const CALLBACK_SERVICES: RecordKind = RecordKind::audited(callback_service::KIND);
 
 impl Service {
     /// Stores a callback service, and replaces the one with the same name. With `keep_secret`, the stored
@@ -23,7 +27,7 @@ impl Service {
             }
             Ok((Some((service.clone(), None)), service))
         };
-        self.change_document::<CallbackService, _, ServiceError>(KIND, &service.name, put).await
+        self.change_document::<CallbackService, _, ServiceError>(CALLBACK_SERVICES, &service.name, put).await
     }
 
     /// Returns a callback service with its secret.
@@ -32,7 +36,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn callback_service(&self, name: &str) -> Result<Option<CallbackService>> {
         self.require_unlimited(Scope::TaskRead)?;
-        self.shared.read_document(KIND, name).await
+        self.shared.read_document(CALLBACK_SERVICES, name).await
     }
 
     /// Returns every callback service by name.
@@ -41,7 +45,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn callback_services(&self) -> Result<Vec<CallbackService>> {
         self.require_unlimited(Scope::TaskRead)?;
-        let services = self.shared.all_documents(KIND).await?;
+        let services = self.shared.all_documents(CALLBACK_SERVICES).await?;
         Ok(services.into_iter().map(|(_, service)| service).collect())
     }
 
@@ -51,6 +55,6 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn remove_callback_service(&self, name: &str) -> Result<bool> {
         self.require_unlimited(Scope::Admin)?;
-        self.remove_document(KIND, name).await
+        self.remove_document(CALLBACK_SERVICES, name).await
     }
 }

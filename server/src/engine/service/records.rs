@@ -8,6 +8,35 @@ use super::audit::{self, AuditAction};
 use super::{PortError, Record, Result, Service, ServiceError, Shared};
 use crate::core::access::Scope;
 
+/// The kind of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordKind {
+    name: &'static str,
+    is_audited: bool,
+}
+
+impl RecordKind {
+    /// Returns a kind whose changes are recorded in the audit log, with their keys.
+    pub const fn audited(name: &'static str) -> Self {
+        Self { name, is_audited: true }
+    }
+
+    /// Returns a kind without audit: internal state, or documents with a secret as their key.
+    pub const fn internal(name: &'static str) -> Self {
+        Self { name, is_audited: false }
+    }
+
+    /// Returns the name that the store uses.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Whether changes are recorded in the audit log.
+    pub const fn is_audited(self) -> bool {
+        self.is_audited
+    }
+}
+
 /// Documents read at a time.
 const PAGE: u32 = 1_000;
 
@@ -26,7 +55,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if the document is malformed.
-    pub async fn read_record<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Result<Option<T>> {
+    pub async fn read_record<T: DeserializeOwned>(&self, kind: RecordKind, key: &str) -> Result<Option<T>> {
         self.require_unlimited(Scope::TaskRead)?;
         self.shared.read_document(kind, key).await
     }
@@ -39,7 +68,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], the error of `change`, or a port's error.
     pub async fn change_record<T: DeserializeOwned + Serialize, A, E: From<ServiceError>>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         key: &str,
         change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> std::result::Result<A, E> {
@@ -54,7 +83,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error.
-    pub async fn remove_record(&self, kind: &str, key: &str) -> Result<bool> {
+    pub async fn remove_record(&self, kind: RecordKind, key: &str) -> Result<bool> {
         if let Err(error) = self.require_unlimited(Scope::TaskWrite) {
             audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, Err(&error));
             return Err(error);
@@ -68,7 +97,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if the document is malformed.
     pub async fn remove_record_if<T: DeserializeOwned>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         key: &str,
         condition: impl Fn(&T) -> bool,
     ) -> Result<bool> {
@@ -93,7 +122,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error; `Corrupt` if a document is malformed.
     pub async fn list_records<T: DeserializeOwned>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         index: Option<&str>,
         after: Option<&str>,
         limit: u32,
@@ -106,7 +135,7 @@ impl Service {
     /// caller's rights.
     pub(super) async fn change_document<T: DeserializeOwned + Serialize, A, E: From<ServiceError>>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         key: &str,
         change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> std::result::Result<A, E> {
@@ -123,7 +152,7 @@ impl Service {
 
     /// Removes a document and records the removal in the audit log. The calling command has checked the
     /// caller's rights.
-    pub(super) async fn remove_document(&self, kind: &str, key: &str) -> Result<bool> {
+    pub(super) async fn remove_document(&self, kind: RecordKind, key: &str) -> Result<bool> {
         let removed = self.shared.remove(kind, key).await;
         let outcome = removed.as_ref().map(|was_there| if *was_there { "done" } else { "not found" });
         audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, outcome);
@@ -133,24 +162,24 @@ impl Service {
 
 /// The same without checks and without the audit log.
 impl Shared {
-    pub async fn read_document<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Result<Option<T>> {
-        let record = self.ports.records.record(kind, key).await?;
+    pub async fn read_document<T: DeserializeOwned>(&self, kind: RecordKind, key: &str) -> Result<Option<T>> {
+        let record = self.ports.records.record(kind.name, key).await?;
         record.map(|record| parse(&record)).transpose()
     }
 
     pub async fn list_documents<T: DeserializeOwned>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         index: Option<&str>,
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(String, T)>> {
-        let records = self.ports.records.records(kind, index, after, limit).await?;
+        let records = self.ports.records.records(kind.name, index, after, limit).await?;
         records.into_iter().map(|record| Ok((record.key.clone(), parse(&record)?))).collect()
     }
 
     /// Returns every document of a kind by key.
-    pub async fn all_documents<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(String, T)>> {
+    pub async fn all_documents<T: DeserializeOwned>(&self, kind: RecordKind) -> Result<Vec<(String, T)>> {
         let mut all: Vec<(String, T)> = Vec::new();
         loop {
             let after = all.last().map(|(key, _)| key.as_str());
@@ -165,12 +194,12 @@ impl Shared {
     /// The outer error is a port's; the inner one is the error of `change`.
     async fn change<T: DeserializeOwned + Serialize, A, E>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         key: &str,
         change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> Result<std::result::Result<Changed<A>, E>> {
         loop {
-            let stored = self.ports.records.record(kind, key).await?;
+            let stored = self.ports.records.record(kind.name, key).await?;
             let document = stored.as_ref().map(parse).transpose()?;
             let (next, index, answer) = match change(document) {
                 Ok((Some((next, index)), answer)) => (next, index, answer),
@@ -178,7 +207,7 @@ impl Shared {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let record = Record {
-                kind: kind.to_owned(),
+                kind: kind.name.to_owned(),
                 key: key.to_owned(),
                 index,
                 doc: write(&next)?,
@@ -193,9 +222,9 @@ impl Shared {
         }
     }
 
-    async fn remove(&self, kind: &str, key: &str) -> Result<bool> {
+    async fn remove(&self, kind: RecordKind, key: &str) -> Result<bool> {
         loop {
-            let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
+            let Some(record) = self.ports.records.record(kind.name, key).await? else { return Ok(false) };
             crate::failpoint!("record::before_remove");
             let removed = self.ports.records.remove_record(&record).await?;
             crate::failpoint!("record::removed");
@@ -207,12 +236,12 @@ impl Shared {
 
     async fn remove_if<T: DeserializeOwned>(
         &self,
-        kind: &str,
+        kind: RecordKind,
         key: &str,
         condition: impl Fn(&T) -> bool,
     ) -> Result<bool> {
         loop {
-            let Some(record) = self.ports.records.record(kind, key).await? else { return Ok(false) };
+            let Some(record) = self.ports.records.record(kind.name, key).await? else { return Ok(false) };
             if !condition(&parse(&record)?) {
                 return Ok(false);
             }

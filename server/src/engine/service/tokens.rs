@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, AuditAction};
+use super::records::RecordKind;
 use super::secrets::{Random, digest, hex, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
 use crate::core::access::{Grant, Scope, check_name};
 
-/// Kind of the documents.
-pub(super) const KIND: &str = "token";
+/// Kind of the documents. Tokens have audit actions of their own.
+pub(super) const KIND: RecordKind = RecordKind::internal("token");
 const PREFIX: &str = "tc_";
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;

@@ -5,13 +5,14 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::records::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
 use crate::core::access::Scope;
 
-const USER: &str = "user";
-const SESSION: &str = "session";
+const USER: RecordKind = RecordKind::audited("user");
+const SESSION: RecordKind = RecordKind::internal("session");
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 const TOKEN_BYTES: usize = 32;

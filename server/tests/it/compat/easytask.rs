@@ -10,6 +10,7 @@ use taskcenter_server::core::callback_service::{CallbackService, ServiceNode, Si
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Moment, Run, RunState, TaskId, TaskState};
 
+use taskcenter_server::engine::service::CALLBACK_SERVICES;
 use taskcenter_server::ports::Page;
 
 use super::easytask_callbacks::{Nodes, settings as worker_settings};
@@ -98,7 +99,7 @@ fn in_log(line: &Value) -> (u64, &str, &str) {
 }
 
 async fn stored(server: &TestServer) -> Option<Value> {
-    server.stage.service.read_record("service", "srv").await.unwrap()
+    server.stage.service.read_record(CALLBACK_SERVICES, "srv").await.unwrap()
 }
 
 /// The section "HTTP API列表" of the document, request by request.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use taskcenter_server::compat::{Compat, EasytaskPull};
 use taskcenter_server::core::RunState;
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::engine::service::{Page, TaskFilter, User};
+use taskcenter_server::engine::service::{Page, RecordKind, TaskFilter, User};
 
 use super::{Answer, TestServer};
 use crate::service::NOW;
@@ -524,8 +524,12 @@ pub async fn rows_of_removed_tasks_are_removed_at_any_position(fixture: &dyn Fix
     }
     let removed = all[135];
     let kept = async |id: i64| {
-        let row: Option<Value> =
-            server.stage.service.read_record("easytask_pull.task", &format!("{id:019}")).await.unwrap();
+        let row: Option<Value> = server
+            .stage
+            .service
+            .read_record(RecordKind::internal("easytask_pull.task"), &format!("{id:019}"))
+            .await
+            .unwrap();
         row
     };
     let row = kept(removed).await.unwrap();

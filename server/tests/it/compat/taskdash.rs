@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use taskcenter_server::compat::taskdash::{Reply, TOPICS, Taken, ask_waiting, run, take};
+use taskcenter_server::compat::taskdash::{Reply, TOPICS, Taken, fetch_ready, run, take};
 use taskcenter_server::compat::{Compat, Taskdash};
 use taskcenter_server::engine::service::User;
 use tokio_util::sync::CancellationToken;
@@ -335,7 +335,7 @@ pub async fn the_tasks_of_a_registered_service_are_fetched(fixture: &dyn Fixture
     server.fire("taskdash.ask").await;
 
     let (down, fetched) = replies(Err("connection refused"));
-    assert_eq!(ask_waiting(&server.stage.service, &down, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(fetch_ready(&server.stage.service, &down, Duration::ZERO).await.unwrap(), 1);
     assert_eq!(fetched.lock().unwrap().as_slice(), [url]);
     assert_eq!(all(&server).await, Vec::<Value>::new());
 
@@ -343,10 +343,10 @@ pub async fn the_tasks_of_a_registered_service_are_fetched(fixture: &dyn Fixture
     server.stage.clock.set(NOW.plus_ms(60_000));
     server.stage.rescue().await;
     let (up, _) = replies(Ok(NEW_TASKS));
-    assert_eq!(ask_waiting(&server.stage.service, &up, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(fetch_ready(&server.stage.service, &up, Duration::ZERO).await.unwrap(), 1);
     assert_eq!(all(&server).await[0]["ID"], "9cf4db018beecb08a1f27678798c0653");
     assert_eq!(all(&server).await.len(), 1);
-    assert_eq!(ask_waiting(&server.stage.service, &up, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(fetch_ready(&server.stage.service, &up, Duration::ZERO).await.unwrap(), 0);
 }
 
 pub async fn the_tasks_of_every_service_are_fetched_at_start_up(fixture: &dyn Fixture) {
@@ -357,7 +357,7 @@ pub async fn the_tasks_of_every_service_are_fetched_at_start_up(fixture: &dyn Fi
     }
     before.fire("taskdash.ask").await;
     let (up, fetched) = replies(Ok("[]"));
-    assert_eq!(ask_waiting(&before.stage.service, &up, Duration::ZERO).await.unwrap(), 2);
+    assert_eq!(fetch_ready(&before.stage.service, &up, Duration::ZERO).await.unwrap(), 2);
     fetched.lock().unwrap().clear();
 
     let server = TestServer::restarted(fixture, legacy_apis(), &before);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use taskcenter_server::compat::Compat;
-use taskcenter_server::compat::taskdash::{Reply, Taken, ask_waiting, take};
+use taskcenter_server::compat::taskdash::{Reply, Taken, fetch_ready, take};
 
 use super::mutate::each;
 use crate::compat::TestServer;
@@ -55,7 +55,7 @@ async fn replies_of_task_services() {
             let reply = input.clone();
             async move { Ok(reply) }.boxed()
         });
-        assert!(ask_waiting(service, &reply, Duration::ZERO).await.unwrap() > 0, "the service was called");
+        assert!(fetch_ready(service, &reply, Duration::ZERO).await.unwrap() > 0, "the service was called");
     })
     .await;
     assert!(replies.load(Ordering::Relaxed) >= 400, "only {replies:?} replies were read");

@@ -1,7 +1,7 @@
 //! Records beside the ledger: a stored document is read completely, or reported as corrupt.
 
 use serde::{Deserialize, Serialize};
-use taskcenter_server::engine::service::{PortError, ServiceError};
+use taskcenter_server::engine::service::{PortError, RecordKind, ServiceError};
 use taskcenter_server::ports::Record;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ async fn documents(fixture: Box<dyn Fixture>, rounds: usize) {
         assert!(records.put_record(&record).await.unwrap());
         let stored = records.record("fuzz", &key).await.unwrap();
         assert_eq!(stored, Some(Record { version: 1, ..record.clone() }));
-        match state.service.read_record::<Document>("fuzz", &key).await {
+        match state.service.read_record::<Document>(RecordKind::internal("fuzz"), &key).await {
             Ok(document) => {
                 readable += 1;
                 assert_eq!(document, serde_json::from_str(&record.doc).ok());

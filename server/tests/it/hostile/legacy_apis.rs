@@ -126,7 +126,7 @@ pub async fn operators_are_data(fixture: Box<dyn Fixture>) {
         let job: Value = serde_json::from_str(job["data"].as_str().unwrap()).unwrap();
         assert_eq!(job["service"], word);
         let (_, rows) = server
-            .say(
+            .request_text(
                 Method::GET,
                 &format!("/rget/task?operation=GetTasksByUser&user={}", percent_encode(word)),
                 "",

@@ -69,7 +69,7 @@ async fn nesting_below_the_limit_is_refused_with_the_field() {
     let server = TestServer::in_memory(DEFAULT_LIMITS).await;
     let nested = (0..100).fold(json!(1), |inner, _| json!([inner]));
     let refused = server.post("/v1/tasks", &json!({"name": "n", "data": nested})).await;
-    assert_eq!(parse_problem(refused), field("data"));
+    assert_eq!(parse_problem(refused), invalid_field("data"));
     server.close().await;
 }
 
@@ -100,7 +100,7 @@ async fn invalid_utf8_is_refused_on_every_route() {
         let (status, reply) = server.get(path).await;
         assert!(status == 200 || status == 400, "{path}: {reply}");
     }
-    assert_eq!(parse_problem(server.get("/v1/tasks/%ff%fe").await), field("task_id"));
+    assert_eq!(parse_problem(server.get("/v1/tasks/%ff%fe").await), invalid_field("task_id"));
     server.close().await;
 }
 
@@ -123,7 +123,7 @@ pub async fn payloads_up_to_the_limit_are_stored_unchanged(fixture: Box<dyn Fixt
         assert!(shown["data"] == data, "{} bytes were changed", data.len());
     }
     let over = json!({"name": "odd", "data": format!("{largest}x")});
-    assert_eq!(parse_problem(server.post("/v1/tasks", &over).await), field("data"));
+    assert_eq!(parse_problem(server.post("/v1/tasks", &over).await), invalid_field("data"));
     let legacy = with_changes(one_shot(), &json!({"data": format!("{largest}x")}));
     assert_eq!(status_and_field(&server.post("/v1/api/task", &legacy).await), (400, "data"));
     let accepted = server.post("/v1/api/task", &with_changes(one_shot(), &json!({"data": largest}))).await;
@@ -138,15 +138,19 @@ async fn invalid_tags_are_refused() {
     for tag in ["", " ", "*", "a|b", "a||b", " a", "a ", "a\n", "\u{0}", "a\u{7f}", "\u{3000}", &long] {
         assert_eq!(
             parse_problem(server.post("/v1/tasks", &json!({"name": tag})).await),
-            field("name"),
+            invalid_field("name"),
             "{tag:?}"
         );
         let queue = json!({"name": "n", "queue": tag});
-        assert_eq!(parse_problem(server.post("/v1/tasks", &queue).await), field("queue"), "{tag:?}");
+        assert_eq!(parse_problem(server.post("/v1/tasks", &queue).await), invalid_field("queue"), "{tag:?}");
         let legacy = server.post("/v1/api/task", &with_changes(one_shot(), &json!({"name": tag}))).await;
         assert_eq!(status_and_field(&legacy), (400, "name"), "{tag:?}");
         let lease = json!({"worker": "w", "queues": ["q", tag]});
-        assert_eq!(parse_problem(server.post("/v1/runs/lease", &lease).await), field("queues[1]"), "{tag:?}");
+        assert_eq!(
+            parse_problem(server.post("/v1/runs/lease", &lease).await),
+            invalid_field("queues[1]"),
+            "{tag:?}"
+        );
     }
     server.close().await;
 }
@@ -191,7 +195,7 @@ async fn moments_out_of_the_calendar_are_refused() {
         let cron = json!({"name": "n", "schedule": {"kind": "cron", "cron": expression}});
         assert_eq!(
             parse_problem(server.post("/v1/tasks", &cron).await),
-            field("schedule.cron"),
+            invalid_field("schedule.cron"),
             "{expression}"
         );
     }
@@ -208,7 +212,7 @@ async fn a_very_long_cron_expression_is_refused_with_a_short_message() {
     let book = "0-59,".repeat(1_000_000);
     for cron in [format!("{book} * * * *"), format!("TZ={book} * * * * *"), format!("@every {book}")] {
         let spec = json!({"name": "n", "schedule": {"kind": "cron", "cron": cron}});
-        assert_eq!(parse_problem(server.post("/v1/tasks", &spec).await), field("schedule.cron"));
+        assert_eq!(parse_problem(server.post("/v1/tasks", &spec).await), invalid_field("schedule.cron"));
         let legacy = with_changes(one_shot(), &json!({"type": 3, "crontab": cron}));
         let (status, reply) = server.post("/v1/api/task", &legacy).await;
         assert_eq!((status, &reply["field"]), (400, &json!("crontab")));
@@ -216,7 +220,7 @@ async fn a_very_long_cron_expression_is_refused_with_a_short_message() {
     }
     let zone = json!({"kind": "cron", "cron": "@daily", "zone": book});
     let refused = server.post("/v1/tasks", &json!({"name": "n", "schedule": zone})).await;
-    assert_eq!(parse_problem(refused), field("schedule.zone"));
+    assert_eq!(parse_problem(refused), invalid_field("schedule.zone"));
     server.close().await;
 }
 
@@ -225,7 +229,7 @@ async fn an_invalid_query_string_is_refused_with_the_parameter() {
     let server = TestServer::in_memory(LIMITS).await;
     let many: String = (0..5_000).map(|n| format!("&p{n}=1")).collect::<Vec<_>>().concat();
     let refused = server.get(&format!("/v1/tasks?limit=1{many}")).await;
-    assert_eq!(parse_problem(refused), field("p0"));
+    assert_eq!(parse_problem(refused), invalid_field("p0"));
     let huge = "a".repeat(60_000);
     for (path, name) in [
         (format!("/v1/tasks?cursor={huge}"), "cursor"),
@@ -293,6 +297,6 @@ async fn keys_and_ids_out_of_bounds_are_refused() {
         assert!(!bad || reply["field"] == "dedup_key", "{reply}");
     }
     let start = json!({"name": "n", "end_at": format!("{}", NOW_SEC)});
-    assert_eq!(parse_problem(server.post("/v1/tasks", &start).await), field("end_at"));
+    assert_eq!(parse_problem(server.post("/v1/tasks", &start).await), invalid_field("end_at"));
     server.close().await;
 }

@@ -12,8 +12,8 @@ use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
-    Caller, Confirmation, Forbidden, Held, LeaseTerms, MIN_LEASE_MS, Page, Report, RunFilter, RunPage,
-    Service, ServiceError, TaskFilter, User,
+    Caller, Confirmation, Forbidden, Held, LeaseTerms, MIN_LEASE_MS, Page, RecordKind, Report, RunFilter,
+    RunPage, Service, ServiceError, TaskFilter, User,
 };
 
 use super::{NOW, Stage};
@@ -21,6 +21,8 @@ use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
 
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
+
+const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may know.
 const WITHOUT_RIGHTS: [&str; 10] = [
@@ -54,7 +56,7 @@ impl Filled {
         service.set_user(&user(), "password").await.unwrap();
         service.put_callback_service(&shop(), false).await.unwrap();
         service.issue_token("ci", Grant::everything()).await.unwrap();
-        service.change_record("kind", "key", put).await.unwrap();
+        service.change_record(KIND, "key", put).await.unwrap();
         Self { stage, run }
     }
 }
@@ -131,8 +133,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, outcomes_on(NOW));
     call!(TaskRead unlimited, callback_service("shop"));
     call!(TaskRead unlimited, callback_services());
-    call!(TaskRead unlimited, read_record::<Value>("kind", "key"));
-    call!(TaskRead unlimited, list_records::<Value>("kind", None, None, 10));
+    call!(TaskRead unlimited, read_record::<Value>(KIND, "key"));
+    call!(TaskRead unlimited, list_records::<Value>(KIND, None, None, 10));
 
     call!(RunPull, lease(&terms));
     call!(RunPull, renew(&held, MIN_LEASE_MS));
@@ -153,9 +155,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, delete_one(&task, None));
     call!(TaskWrite, delete(std::slice::from_ref(&task)));
     call!(TaskWrite, delete_by_name("mail"));
-    call!(TaskWrite unlimited, change_record("kind", "key", put));
-    call!(TaskWrite unlimited, remove_record("kind", "key"));
-    call!(TaskWrite unlimited, remove_record_if::<Value>("kind", "key", |_| true));
+    call!(TaskWrite unlimited, change_record(KIND, "key", put));
+    call!(TaskWrite unlimited, remove_record(KIND, "key"));
+    call!(TaskWrite unlimited, remove_record_if::<Value>(KIND, "key", |_| true));
     call!(TaskWrite unlimited, check_password("ann", "password"));
     call!(TaskWrite unlimited, open_session("ann", 1_000));
     call!(TaskWrite unlimited, session("token"));

@@ -2,15 +2,16 @@
 
 use futures_util::future::join_all;
 use serde_json::Value;
-use taskcenter_server::engine::service::{ServiceError, User};
+use taskcenter_server::engine::service::{RecordKind, ServiceError, User};
 
 use super::Stage;
 
+const SESSION: RecordKind = RecordKind::internal("session");
 /// More sessions than the store returns at once.
 const SESSIONS: usize = 1_050;
 
 async fn sessions(on: &Stage) -> Vec<(String, Value)> {
-    on.service.list_records("session", Some("smq"), None, 1).await.unwrap()
+    on.service.list_records(SESSION, Some("smq"), None, 1).await.unwrap()
 }
 
 pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
@@ -21,7 +22,7 @@ pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
     let copies = (0..SESSIONS).map(|n| {
         let copy = (session.clone(), Some("smq".to_owned()));
         let put = move |_: Option<Value>| Ok::<_, ServiceError>((Some(copy.clone()), ()));
-        async move { on.service.change_record("session", &format!("{n:064x}"), put).await.unwrap() }
+        async move { on.service.change_record(SESSION, &format!("{n:064x}"), put).await.unwrap() }
     });
     join_all(copies).await;
     on.service.set_user(&user, "other horse").await.unwrap();

@@ -12,7 +12,7 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState};
 use taskcenter_server::engine::service::{Report, ServiceError};
 use taskcenter_server::workers::directory::Directory;
-use taskcenter_server::workers::inside::Inside;
+use taskcenter_server::workers::local::LocalApi;
 use taskcenter_server::workers::settings::Settings;
 use taskcenter_server::workers::sign;
 
@@ -136,7 +136,7 @@ pub async fn a_late_confirmation_is_refused_and_the_callback_is_repeated(stage: 
 async fn an_unknown_service_is_named_in_the_reason() {
     let bench = Bench::on(stage().await, settings(&[CALLBACK]));
     let run = bench.work(CALLBACK, &job(&json!({}))).await;
-    assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some("there is no service \"shop\"")));
+    assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some("unknown service \"shop\"")));
     bench.stop().await;
 }
 
@@ -241,7 +241,7 @@ async fn a_callback_that_fails_on_one_node_is_retried_on_another_by_the_tasks_po
 /// A directory that fails this number of times.
 struct FailingDirectory {
     failures: AtomicUsize,
-    inside: Inside,
+    api: LocalApi,
 }
 
 #[async_trait::async_trait]
@@ -251,19 +251,19 @@ impl Directory for FailingDirectory {
             .failures
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |failures| failures.checked_sub(1))
             .is_ok();
-        if fails { Err("the store is unavailable".to_owned()) } else { self.inside.find(name).await }
+        if fails { Err("the store is unavailable".to_owned()) } else { self.api.find(name).await }
     }
 
     async fn all(&self) -> Result<Vec<Service>, String> {
-        self.inside.all().await
+        self.api.all().await
     }
 }
 
 #[tokio::test]
 async fn a_failed_lookup_of_a_service_costs_no_attempt() {
     let stage = stage().await;
-    let inside = Inside::new(&stage.service);
-    let directory = FailingDirectory { failures: AtomicUsize::new(2), inside };
+    let api = LocalApi::new(&stage.service);
+    let directory = FailingDirectory { failures: AtomicUsize::new(2), api };
     let (bench, node) = (Bench::with(stage, settings(&[CALLBACK]), directory), Endpoint::start().await);
     put(&bench, &service(&[&node])).await;
     let retry = Some(RetryPolicy { max_attempts: 1, backoff_ms: 0, max_backoff_ms: 0 });
@@ -281,7 +281,7 @@ async fn a_failed_lookup_of_a_service_costs_no_attempt() {
 }
 
 #[tokio::test]
-async fn an_easytask_heartbeat_disables_and_enables_a_node() {
+async fn a_legacy_heartbeat_disables_and_enables_a_node() {
     let bench = Bench::on(stage().await, settings(&[CALLBACK]));
     let node = Endpoint::start().await;
     let mut easytask = service(&[&node]);

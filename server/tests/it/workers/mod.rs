@@ -9,10 +9,11 @@ mod ssrf;
 use std::time::Duration;
 
 use serde_json::Value;
+use taskcenter_server::compat::callback_formats;
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState};
 use taskcenter_server::workers::directory::Directory;
-use taskcenter_server::workers::inside::Inside;
+use taskcenter_server::workers::local::LocalApi;
 use taskcenter_server::workers::settings::Settings;
 use taskcenter_server::workers::{Builder, QUEUES};
 use tokio::task::JoinHandle;
@@ -49,14 +50,16 @@ pub struct Bench {
 
 impl Bench {
     pub fn on(stage: Stage, settings: Settings) -> Self {
-        let inside = Inside::new(&stage.service);
-        Self::with(stage, settings, inside)
+        let api = LocalApi::new(&stage.service);
+        Self::with(stage, settings, api)
     }
 
     /// Starts workers that look up services in `directory`.
     pub fn with(stage: Stage, settings: Settings, directory: impl Directory) -> Self {
-        let inside = Inside::new(&stage.service);
-        let builder = Builder::new(inside, directory, settings).launcher(env!("CARGO_BIN_EXE_taskcenter"));
+        let api = LocalApi::new(&stage.service);
+        let builder = Builder::new(api, directory, settings)
+            .launcher(env!("CARGO_BIN_EXE_taskcenter"))
+            .callback_formats(callback_formats());
         let stop = CancellationToken::new();
         let working = tokio::spawn(builder.start().unwrap().run_until(stop.clone()));
         Self { stage, stop, working }

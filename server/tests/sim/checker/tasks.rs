@@ -19,7 +19,7 @@ impl Checker {
             match (of(before, id), of(after, id)) {
                 (None, Some(task)) => self.task_inserted(&mut book, task),
                 (Some(before), Some(after)) if before != after => {
-                    self.task_updated(&mut book, &before, after)
+                    self.task_updated(&mut book, &before, after);
                 }
                 (Some(before), None) => self.violation(&mut book, "a task is lost", before.id),
                 _ => {}

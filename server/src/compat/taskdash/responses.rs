@@ -1,4 +1,4 @@
-//! What the front answers: text with status 200, whatever happened; the page reads the JSON in it by itself.
+//! Responses: text with status 200 in every case. The page parses JSON in the text itself.
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -7,63 +7,63 @@ use serde_json::json;
 
 use crate::engine::service::ServiceError;
 
-/// A text, and the cookie that goes with it.
+/// A text with an optional cookie.
 #[derive(Debug)]
 pub struct Answer {
     body: String,
     cookie: Option<HeaderValue>,
 }
 
-/// Why something was not done.
+/// Why a request failed. The texts are defined by the contract.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Something is missing, or is not what it should be.
+pub enum ApiError {
+    /// A parameter is missing or invalid.
     #[error("请求格式不正确")]
     Request,
-    /// It could not be stored.
+    /// A write failed.
     #[error("数据库存储失败")]
     Store,
-    /// It could not be looked up.
+    /// A read failed.
     #[error("数据库查询失败")]
     Query,
-    /// No task has the id.
+    /// No task has this id.
     #[error("任务不存在")]
     NoTask,
-    /// Somebody else has the task.
+    /// Another user has the task.
     #[error("任务已被他人领取")]
     Claimed,
-    /// The task is past that.
+    /// The task is finished.
     #[error("任务已完成")]
     Done,
-    /// Nobody has signed in.
+    /// A session is required.
     #[error("请登录")]
     NoSession,
-    /// The caller may not do that.
+    /// The user has no permission.
     #[error("没有权限")]
     NotAllowed,
 }
 
-impl Refused {
-    /// A command that reads has failed.
-    #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+impl ApiError {
+    /// Logs the error of a read.
+    #[allow(clippy::needless_pass_by_value, reason = "used in map_err")]
     pub fn query(error: ServiceError) -> Self {
-        logged(&error);
+        log_failure(&error);
         Self::Query
     }
 
-    /// A command that writes has failed.
-    #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+    /// Logs the error of a write.
+    #[allow(clippy::needless_pass_by_value, reason = "used in map_err")]
     pub fn store(error: ServiceError) -> Self {
-        logged(&error);
+        log_failure(&error);
         Self::Store
     }
 
-    /// For an answer that does not tell.
+    /// Logs a refusal that the response does not show.
     pub fn log(&self) {
-        tracing::debug!(why = %self, "a TaskDash request was refused");
+        tracing::debug!(why = %self, "TaskDash request refused");
     }
 
-    /// The number of an error that has one.
+    /// Returns the number of the error, if it has one.
     const fn number(&self) -> Option<u32> {
         match self {
             Self::Request => Some(1000),
@@ -74,21 +74,21 @@ impl Refused {
     }
 }
 
-fn logged(error: &ServiceError) {
+fn log_failure(error: &ServiceError) {
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "a TaskDash request failed");
+    tracing::error!(%error, cause, "TaskDash request failed");
 }
 
-impl From<ServiceError> for Refused {
+impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         Self::store(error)
     }
 }
 
-impl From<Refused> for Answer {
-    fn from(refused: Refused) -> Self {
+impl From<ApiError> for Answer {
+    fn from(refused: ApiError) -> Self {
         match refused.number() {
-            // Written out: the document has the number first.
+            // Formatted here, because the number comes first.
             Some(number) => {
                 text(&format!("{{\"errid\":{number},\"errmsg\":{}}}", json!(refused.to_string())))
             }
@@ -98,8 +98,8 @@ impl From<Refused> for Answer {
 }
 
 impl Answer {
-    /// The same, with a cookie.
-    pub fn with(self, cookie: Option<HeaderValue>) -> Self {
+    /// Adds a cookie.
+    pub fn with_cookie(self, cookie: Option<HeaderValue>) -> Self {
         Self { cookie, ..self }
     }
 }
@@ -116,18 +116,18 @@ impl From<Answer> for Response {
     }
 }
 
-/// Any text.
+/// Returns a text answer.
 pub fn text(body: &str) -> Answer {
     Answer { body: body.to_owned(), cookie: None }
 }
 
-/// It was done.
+/// Returns `success`.
 pub fn done() -> Answer {
     text("success")
 }
 
-/// Rows as a JSON array.
+/// Returns rows as a JSON array.
 pub fn rows<T: Serialize>(rows: &[T]) -> Answer {
-    // They are made of texts and numbers: nothing in them cannot be written.
+    // Serialization of strings and numbers does not fail.
     Answer { body: serde_json::to_string(rows).unwrap_or_default(), cookie: None }
 }

@@ -1,4 +1,4 @@
-//! What the front says.
+//! Responses.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,21 +11,21 @@ use crate::engine::service::ServiceError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// Why there is no better answer. The texts are the contract's.
+/// Why a request failed. The texts are defined by the contract.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Something is missing, or is not what it should be.
+pub enum ApiError {
+    /// A field is missing or invalid.
     #[error("invalid argument")]
     Argument,
-    /// Nothing has run, or it is too long ago.
+    /// No attempt has ended, or the retention of the result has.
     #[error("result not exist")]
     NoResult,
-    /// The command failed.
+    /// A command failed.
     #[error(transparent)]
     Service(ServiceError),
 }
 
-impl From<ServiceError> for Refused {
+impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Invalid(_) => Self::Argument,
@@ -34,7 +34,7 @@ impl From<ServiceError> for Refused {
     }
 }
 
-/// A result, as the old worker kept it.
+/// A result in the format of the old worker.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct TaskResult {
     is_result_exist: u8,
@@ -43,53 +43,54 @@ pub struct TaskResult {
 }
 
 impl TaskResult {
-    /// What the last attempt came to; `None` while there was none. Each attempt that failed has a result, as it had in the old system,
-    /// and the next one replaces it.
+    /// Returns the result of the last attempt that ended, if any. A failed attempt has a result too, until
+    /// the next attempt ends.
     pub fn of(run: &Run) -> Option<Self> {
         let result = |is_success, message| Some(Self { is_result_exist: 1, is_success, message });
         match run.state {
             RunState::Succeeded => result(1, message(run)),
-            RunState::Dead | RunState::Retrying => result(0, why(run)),
-            RunState::Ready | RunState::Leased if run.attempt > 1 => result(0, why(run)),
+            RunState::Dead | RunState::Retrying => result(0, reason(run)),
+            RunState::Ready | RunState::Leased if run.attempt > 1 => result(0, reason(run)),
             _ => None,
         }
     }
 }
 
-/// What the worker gave back.
+/// Returns the message of the worker.
 fn message(run: &Run) -> String {
     let result = run.result.as_deref().unwrap_or_default();
-    let written = serde_json::from_str::<Value>(result).ok();
-    let message = written.as_ref().and_then(|result| result["message"].as_str());
+    let parsed = serde_json::from_str::<Value>(result).ok();
+    let message = parsed.as_ref().and_then(|result| result["message"].as_str());
     message.unwrap_or(result).to_owned()
 }
 
-/// What the worker said, without the count of attempts that the ledger adds to the last word.
-fn why(run: &Run) -> String {
-    let why = run.reason.as_deref().unwrap_or_default();
-    let counted = why.rfind(&format!(" (attempt {} of ", run.attempt)).filter(|_| why.ends_with(')'));
-    counted.map_or(why, |at| &why[..at]).to_owned()
+/// Returns the reason from the worker, without the number of attempts that the engine appends to the last
+/// one.
+fn reason(run: &Run) -> String {
+    let reason = run.reason.as_deref().unwrap_or_default();
+    let counted = reason.rfind(&format!(" (attempt {} of ", run.attempt)).filter(|_| reason.ends_with(')'));
+    counted.map_or(reason, |at| &reason[..at]).to_owned()
 }
 
-/// A task's id as clients know it.
+/// Returns the id of a task as a hyphenated UUID.
 pub fn uuid(id: &TaskId) -> String {
     uuid::Uuid::try_parse(id.as_str()).map_or_else(|_| id.to_string(), |id| id.hyphenated().to_string())
 }
 
-/// `2006-01-02`, and nothing that merely looks like it.
+/// Parses a date in the exact format `2006-01-02`.
 pub fn day(date: &str) -> Option<Moment> {
     let at = jiff::civil::Date::strptime("%Y-%m-%d", date).ok().filter(|at| at.to_string() == date)?;
     let midnight = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(Moment::from_ms(midnight.timestamp().as_millisecond()))
 }
 
-/// The answer as it goes out: compact JSON, and 403 for whatever is refused.
+/// Returns the response: compact JSON, and 403 for every error.
 pub fn to<T: Serialize>(result: Result<T>) -> Response {
     match result {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(refused) => {
-            if let Refused::Service(error) = &refused {
-                tracing::warn!(%error, "a kingtask client was refused");
+            if let ApiError::Service(error) = &refused {
+                tracing::warn!(%error, "kingtask request failed");
             }
             json(StatusCode::FORBIDDEN, &refused.to_string())
         }
@@ -97,7 +98,7 @@ pub fn to<T: Serialize>(result: Result<T>) -> Response {
 }
 
 fn json(status: StatusCode, answer: &impl Serialize) -> Response {
-    // Numbers and texts: nothing in it cannot be written.
+    // Serialization of numbers and strings does not fail.
     let body = serde_json::to_vec(answer).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
 }
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_written_in_one_way() {
+    fn a_date_has_one_format() {
         assert_eq!(day("2015-10-30").unwrap().to_string(), "2015-10-30T00:00:00.000Z");
         for wrong in ["", "2015-13-01", "2015-02-30", "15-10-30", "2015-1-2", "2015-10-30x", "today"] {
             assert_eq!(day(wrong), None, "{wrong}");

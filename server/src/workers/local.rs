@@ -1,4 +1,4 @@
-//! The worker API inside the server's process: it calls the commands instead of HTTP.
+//! The worker API inside the server process: calls of commands instead of HTTP requests.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::core::{Moment, Run, RunId};
 use crate::engine::service::{Caller, Held, LeaseTerms, Report, Service, ServiceError};
 use crate::wire;
 
-/// The commands as a [`WorkerApi`].
+/// The commands as a worker API.
 #[derive(Clone)]
-pub struct Inside(Service);
+pub struct LocalApi(Service);
 
-impl Inside {
+impl LocalApi {
     /// Returns the commands with all rights: the built-in workers do the node's own work.
     pub fn new(service: &Service) -> Self {
         Self(service.for_caller(Caller::node()))
@@ -30,7 +30,7 @@ impl Inside {
 }
 
 #[async_trait]
-impl WorkerApi for Inside {
+impl WorkerApi for LocalApi {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
         let runs = self
             .0
@@ -50,8 +50,8 @@ impl WorkerApi for Inside {
         };
         let answers = answers.map_err(|error| CallError::Unavailable(error_message(&error)))?;
         let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
-            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..success(&held.run_id) },
-            Err(error) => failure(&held.run_id, &error),
+            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..accepted(&held.run_id) },
+            Err(error) => refused(&held.run_id, &error),
         };
         Ok(RunAnswers { results: held.into_iter().zip(answers).map(answer).collect() })
     }
@@ -61,8 +61,8 @@ impl WorkerApi for Inside {
         let answers =
             self.0.settle(&reports).await.map_err(|error| CallError::Unavailable(error_message(&error)))?;
         let answer = |((id, _), answer): ((RunId, Report), Result<Run, ServiceError>)| match answer {
-            Ok(_) => success(&id),
-            Err(error) => failure(&id, &error),
+            Ok(_) => accepted(&id),
+            Err(error) => refused(&id, &error),
         };
         Ok(RunAnswers { results: reports.into_iter().zip(answers).map(answer).collect() })
     }
@@ -89,22 +89,22 @@ fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
     (RunId::from_text(run_id), report)
 }
 
-fn success(id: &RunId) -> RunAnswer {
+fn accepted(id: &RunId) -> RunAnswer {
     RunAnswer { run_id: id.to_string(), status: 200, state: None, lease_until: None, problem: None }
 }
 
-/// Returns an error with the status that HTTP has for it, so that the worker knows what to retry.
-fn failure(id: &RunId, error: &ServiceError) -> RunAnswer {
+/// Returns a refusal with the status of the HTTP API: 409 for a lost run, 503 for a retry.
+fn refused(id: &RunId, error: &ServiceError) -> RunAnswer {
     let status = match error {
         ServiceError::NotFound => 404,
         ServiceError::Port(_) => 503,
         _ => 409,
     };
     let problem = Problem { status, detail: error_message(error), ..Problem::default() };
-    RunAnswer { status, problem: Some(problem), ..success(id) }
+    RunAnswer { status, problem: Some(problem), ..accepted(id) }
 }
 
-/// Returns the error with its cause, which only this process and its log see.
+/// Returns the error with its cause, for the log of this process.
 fn error_message(error: &ServiceError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}")
