@@ -179,6 +179,16 @@ pub use transport::rocketmq;
 pub use transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 
 /// The examples of the README as doc tests.
-#[cfg(all(doctest, feature = "rocketmq"))]
+#[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the Chinese README as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.zh-CN.md")]
+struct ReadmeZhCn;
+
+/// The examples of the Chinese quick start as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/zh/quickstart.md")]
+struct QuickStartZhCn;

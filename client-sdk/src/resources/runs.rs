@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A run: one due moment of a task, from its fire to its end.
 ///
-/// The attempt token is not part of it, because a caller with the token can report an
-/// outcome.
+/// The attempt token is not part of it, because a caller with the token can report an outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunResource {

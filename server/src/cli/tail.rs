@@ -22,7 +22,7 @@ Examples:
   taskcenter tail --json | jq -r 'select(.state == \"dead\") | .run_id'";
 
 const POLL_PERIOD: Duration = Duration::from_secs(1);
-/// Runs per page, and pages per poll. Nobody can read more lines per second.
+/// Runs per page, and pages per poll. A person cannot read more lines per second.
 const PAGE: u32 = 200;
 const PAGES: usize = 5;
 /// Maximum number of runs in memory: more than one poll lists, so that no run is printed twice.

@@ -1,14 +1,14 @@
 //! A run: one due moment of a task, from its fire to its end.
 
 mod id;
-mod open;
+mod open_run;
 mod state;
 mod transitions;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::id::RunId;
-pub use self::open::OpenRun;
+pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};

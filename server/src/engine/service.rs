@@ -94,7 +94,7 @@ pub struct Ports {
 }
 
 impl Service {
-    /// Returns the commands on these ports, bound to [`Caller::nobody`]. `shutdown` ends the waits of
+    /// Returns the commands on these ports, bound to [`Caller::anonymous`]. `shutdown` ends the waits of
     /// workers.
     pub fn new(
         ports: Ports,
@@ -106,7 +106,7 @@ impl Service {
         let lease_clock = Arc::clone(&ports.clock);
         let (reservations, access) = (Arc::default(), Arc::default());
         let shared = Shared { ports, ids, hints, settings, shutdown, reservations, access, lease_clock };
-        Self { shared: Arc::new(shared), caller: Arc::new(Caller::nobody()) }
+        Self { shared: Arc::new(shared), caller: Arc::new(Caller::anonymous()) }
     }
 
     /// Returns the same commands with the rights of `caller`.

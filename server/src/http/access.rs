@@ -115,7 +115,7 @@ pub struct Gate(Service);
 
 impl Gate {
     pub fn new(service: &Service) -> Self {
-        Self(service.for_caller(Caller::nobody()))
+        Self(service.for_caller(Caller::anonymous()))
     }
 
     pub fn now(&self) -> Moment {
@@ -179,7 +179,7 @@ impl AdmissionRequest {
     /// Returns the caller. An error has the id of the caller, if known.
     async fn decide(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
         if self.access == Public {
-            return Ok(Caller::nobody());
+            return Ok(Caller::anonymous());
         }
         let unknown = |error| (String::new(), error);
         let token = self.token.map_err(unknown)?;

@@ -74,8 +74,9 @@ pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunReso
     Ok(Json(view::run(service.run(&RunId::from_text(id)).await?)))
 }
 
-/// Retries a run now: redrives a dead run for one more attempt, or ends the pause of a retrying
-/// run.
+/// Retries a run now.
+///
+/// A dead run gets one more attempt. For a retrying run, the pause before the next attempt ends.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/retry", operation_id = "retryRun", tag = "runs",
     params(("run_id" = String, Path, description = "Id of the run.")),
     responses(

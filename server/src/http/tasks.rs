@@ -162,7 +162,8 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
     params(
         ("name" = Option<String>, Query, description = "Only tasks with this name."),
         ("state" = Option<String>, Query, pattern = "^(active|paused|finished|cancelled)?$",
-            description = "Only tasks in this state: `active`, `paused`, `finished` or `cancelled`."),
+            description = "Only tasks in this state: `active`, `paused`, `finished` or `cancelled`. \
+                Default: all states except `cancelled`."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
             description = "Maximum number of tasks in the page. Bounds: 1 to 1,000. Default: 100."),
         ("cursor" = Option<String>, Query,

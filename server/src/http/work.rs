@@ -110,10 +110,9 @@ pub async fn renew(
     Ok(Json(results("runs", &ids, answers, changed)))
 }
 
-/// Settles runs: reports the outcomes of several attempts. Each report succeeds or fails on its
-/// own.
+/// Settles runs: reports the outcomes of several attempts.
 ///
-/// A repeated report gets the same answer as the first one.
+/// Each report succeeds or fails on its own. A repeated report gets the same answer as the first one.
 #[utoipa::path(post, path = "/v1/runs/settle", operation_id = "settleRuns", tag = "work",
     request_body = SettleRequest,
     responses((status = 200, body = RunAnswers, description = "One result for each run, in the order of the request.")))]

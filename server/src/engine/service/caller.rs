@@ -25,7 +25,7 @@ impl Caller {
     }
 
     /// Returns a caller without rights: every command refuses it.
-    pub fn nobody() -> Self {
+    pub fn anonymous() -> Self {
         Self::new("", Grant { scopes: Vec::new(), tags: Vec::new(), expires_at: None })
     }
 
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn nobody_has_no_scope_and_gets_none() {
-        let nobody = Caller::nobody().with_pull();
-        assert!(Scope::ALL.into_iter().all(|scope| !nobody.grant.allows(scope)));
+        let anonymous = Caller::anonymous().with_pull();
+        assert!(Scope::ALL.into_iter().all(|scope| !anonymous.grant.allows(scope)));
     }
 
     #[test]

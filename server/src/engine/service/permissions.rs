@@ -123,7 +123,7 @@ impl Service {
 
 /// Merges lists in descending order.
 ///
-/// A store may end a list of large rows early. Rows of other lists beyond that end are left out, because
+/// A store may end a list of large rows early. Rows of other lists beyond that end are omitted, because
 /// rows that the short list has not returned yet may come before them.
 fn merge_descending<T, P: Ord>(lists: Vec<Vec<T>>, limit: usize, position: impl Fn(&T) -> P) -> Vec<T> {
     let short = lists.iter().filter(|list| list.len() < limit);

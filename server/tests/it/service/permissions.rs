@@ -175,7 +175,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
 
 fn with_grant(scopes: &[Scope], tags: &[&str]) -> Caller {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    Caller { grant: Grant { scopes: scopes.to_vec(), tags, expires_at: None }, ..Caller::nobody() }
+    Caller { grant: Grant { scopes: scopes.to_vec(), tags, expires_at: None }, ..Caller::anonymous() }
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_handle_without_a_caller_can_do_nothing_and_sees_nothing() {
     let Filled { stage, run } = Filled::open().await;
     let stored = async || (stage.run(&run).await, stage.service.shown_task(&run.task_id).await.unwrap());
     let before = stored().await;
-    assert_eq!(*stage.unbound.caller(), Caller::nobody());
+    assert_eq!(*stage.unbound.caller(), Caller::anonymous());
     for call in call_all(&stage.unbound, &run).await {
         assert_eq!(call.refusal, Some(Forbidden::Scope(call.scope)), "{}", call.command);
     }
