@@ -1,4 +1,4 @@
-//! The back ends of a whole run of the harness, all its own.
+//! Back ends of one run of the harness.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// Starts them all below `dir`.
+    /// Starts all back ends below `dir`.
     pub async fn start(dir: &Path) -> Result<Self> {
         let mongod = program("TASKCENTER_FAULTS_MONGOD", "mongod-6.0.5/mongod")?;
         let jars = program("TASKCENTER_FAULTS_ROCKETMQ", "rocketmq-5.5.0/lib")?;
@@ -26,10 +26,10 @@ impl Backends {
     }
 }
 
-/// What `cargo xtask services up` has downloaded.
+/// Returns a program that `cargo xtask` has downloaded.
 fn program(variable: &str, below_cache: &str) -> Result<PathBuf> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/services/cache");
     let path = std::env::var_os(variable).map_or_else(|| cache.join(below_cache), PathBuf::from);
-    ensure!(path.exists(), "{} is missing: run `cargo xtask faults`, which fetches it", path.display());
+    ensure!(path.exists(), "{} is missing: run `cargo xtask faults`, which downloads it", path.display());
     Ok(path)
 }

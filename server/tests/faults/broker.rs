@@ -1,4 +1,4 @@
-//! What lies on the broker, read by RocketMQ's own tool: a consumer that shares nothing with the product or its SDK.
+//! Reads messages from the broker with the tool of RocketMQ, which shares no code with the product.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::evidence::Message;
 use crate::rocketmq;
 use crate::time;
 
-/// Reads topics from their first message to their last.
+/// Reads complete topics.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub jars: PathBuf,
@@ -18,20 +18,20 @@ pub struct Reader {
     pub namesrv: String,
 }
 
-/// Tries, where the broker is only just back.
-const PATIENCE_MS: i64 = 60_000;
+/// Maximum time of a read. The broker may have just restarted.
+const MAX_READ_MS: i64 = 60_000;
 
 impl Reader {
-    /// Everything that was ever published on a topic.
+    /// Returns all messages of a topic.
     pub async fn read(&self, topic: &str) -> Result<Vec<Message>> {
-        let mut read = Err(anyhow::anyhow!("it was not tried"));
-        let tried = time::until("the broker's own tool reads the topic", PATIENCE_MS, async || {
+        let mut read = Err(anyhow::anyhow!("the tool did not run"));
+        let tried = time::wait_until("the tool of RocketMQ reads the topic", MAX_READ_MS, async || {
             read = self.try_read(topic).await;
             read.is_ok()
         });
-        // What the tool said is of more use than that it took too long.
+        // The error of the tool says more than the timeout.
         let _ = tried.await;
-        read.with_context(|| format!("RocketMQ's own tool cannot read the topic {topic}"))
+        read.with_context(|| format!("the tool of RocketMQ cannot read the topic {topic}"))
     }
 
     async fn try_read(&self, topic: &str) -> Result<Vec<Message>> {
@@ -45,23 +45,27 @@ impl Reader {
     }
 }
 
-/// Reads what the tool prints: a line for each queue with its offsets, and one for each message.
+/// Parses the output of the tool: one line per queue with its offsets, one line per message.
 pub fn messages(printed: &str) -> Result<Vec<Message>> {
     let queues = printed.lines().filter(|line| line.starts_with("minOffset="));
-    let mut promised = 0;
+    let mut expected = 0;
     for queue in queues {
-        promised += number(queue, "maxOffset=")? - number(queue, "minOffset=")?;
+        expected += number(queue, "maxOffset=")? - number(queue, "minOffset=")?;
     }
     let lines = printed.lines().filter(|line| line.starts_with("MSGID: "));
     let messages = lines.map(message).collect::<Result<Vec<_>>>()?;
     ensure!(printed.contains("minOffset="), "the topic has no queue: {printed}");
-    ensure!(messages.len() as i64 == promised, "{} messages of {promised} were printed", messages.len());
+    ensure!(
+        messages.len() as i64 == expected,
+        "the tool printed {} messages; expected {expected}",
+        messages.len()
+    );
     Ok(messages)
 }
 
 fn message(line: &str) -> Result<Message> {
-    let (_, rest) = line.split_once(", properties={").context("a message has properties")?;
-    let (properties, _) = rest.split_once('}').context("the properties have an end")?;
+    let (_, rest) = line.split_once(", properties={").context("a message has no properties")?;
+    let (properties, _) = rest.split_once('}').context("the properties have no end")?;
     let properties: HashMap<&str, &str> =
         properties.split(", ").filter_map(|property| property.split_once('=')).collect();
     let text = |name: &str| properties.get(name).copied().with_context(|| format!("no {name} in: {line}"));
@@ -76,9 +80,9 @@ fn message(line: &str) -> Result<Message> {
     })
 }
 
-/// The number behind `name`.
+/// Returns the number after `name`.
 fn number(line: &str, name: &str) -> Result<i64> {
     let (_, rest) = line.split_once(name).with_context(|| format!("no {name} in: {line}"))?;
     let digits = rest.split(|digit: char| !digit.is_ascii_digit()).next().unwrap_or_default();
-    digits.parse().with_context(|| format!("{name} is no number in: {line}"))
+    digits.parse().with_context(|| format!("{name} is not a number in: {line}"))
 }

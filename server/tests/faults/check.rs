@@ -1,17 +1,17 @@
-//! The checker: a pure function from evidence to a verdict.
+//! The checker: a pure function from evidence to findings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::evidence::{Answer, Change, Created, Deed, Delivery, Evidence, RunRow, TaskRow, Wanted};
+use crate::evidence::{Action, Answer, Change, Created, Delivery, Evidence, ExpectedTask, RunRow, TaskRow};
 use crate::verdict::{Figures, Kind, Verdict};
 use crate::{bus, nominal, transitions};
 
-/// A moment may be so late where nothing is broken, in milliseconds.
+/// Maximum lateness of a moment without a fault, in milliseconds.
 pub const QUIET_MS: i64 = 5_000;
-/// A moment may be so late after the last thing was mended.
+/// Maximum time from the end of the last fault to the delivery of a moment, in milliseconds.
 pub const HEALED_MS: i64 = 30_000;
 
-/// Judges one scenario.
+/// Checks the evidence of one scenario.
 pub fn check(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let case = Case::new(evidence);
@@ -27,32 +27,35 @@ pub fn check(evidence: &Evidence) -> Verdict {
     bus::check(evidence, &mut verdict);
     transitions::check(evidence, &mut verdict);
     if let Some(what) = &evidence.unsettled {
-        verdict.find(Kind::Unfinished, what.clone());
+        verdict.add(Kind::Unfinished, what.clone());
     }
     verdict
 }
 
-/// The evidence with its indexes.
+/// Evidence with indexes.
 struct Case<'a> {
     evidence: &'a Evidence,
     /// By task id.
-    wanted: HashMap<&'a str, &'a Wanted>,
+    expected: HashMap<&'a str, &'a ExpectedTask>,
     runs: HashMap<&'a str, Vec<&'a RunRow>>,
     changes: HashMap<&'a str, Vec<&'a Change>>,
-    /// The first delivery of each run.
+    /// First delivery of each run.
     first: HashMap<&'a str, &'a Delivery>,
     effects: HashSet<&'a str>,
 }
 
-/// What stands before the version in a task's data.
+/// Returns the key in the data of a task: the part before `#`.
 fn key(data: &str) -> &str {
     data.split_once('#').map_or(data, |(key, _)| key)
 }
 
 impl<'a> Case<'a> {
     fn new(evidence: &'a Evidence) -> Self {
-        let by_key: HashMap<&str, &Wanted> =
-            evidence.created.iter().map(|created| (created.wanted.key.as_str(), &created.wanted)).collect();
+        let by_key: HashMap<&str, &ExpectedTask> = evidence
+            .created
+            .iter()
+            .map(|created| (created.expected.key.as_str(), &created.expected))
+            .collect();
         let known = |task: &'a TaskRow| Some((task.id.as_str(), *by_key.get(key(&task.data))?));
         let mut runs: HashMap<&str, Vec<&RunRow>> = HashMap::new();
         for run in &evidence.runs {
@@ -70,7 +73,7 @@ impl<'a> Case<'a> {
             }
         }
         Self {
-            wanted: evidence.tasks.iter().filter_map(known).collect(),
+            expected: evidence.tasks.iter().filter_map(known).collect(),
             effects: evidence.effects.iter().map(|effect| effect.run_id.as_str()).collect(),
             evidence,
             runs,
@@ -99,57 +102,53 @@ impl<'a> Case<'a> {
         };
     }
 
-    /// What was acknowledged is there, once; what was not is there once at most.
+    /// An acknowledged task is stored once; any other task at most once.
     fn creations(&self, verdict: &mut Verdict) {
         let mut stored: HashMap<&str, Vec<&TaskRow>> = HashMap::new();
         for task in &self.evidence.tasks {
             stored.entry(key(&task.data)).or_default().push(task);
         }
-        for Created { wanted, answer, .. } in &self.evidence.created {
-            let there = stored.get(wanted.key.as_str()).map_or(&[][..], Vec::as_slice);
-            if there.len() > 1 {
-                verdict.find(
-                    Kind::DoubledEffect,
-                    format!("{} tasks for the one call {}", there.len(), wanted.key),
-                );
+        for Created { expected, answer, .. } in &self.evidence.created {
+            let tasks = stored.get(expected.key.as_str()).map_or(&[][..], Vec::as_slice);
+            if tasks.len() > 1 {
+                verdict
+                    .add(Kind::DoubledEffect, format!("{} tasks for one call {}", tasks.len(), expected.key));
             }
             match answer {
-                Answer::Acknowledged(id) if !there.iter().any(|task| task.id == *id) => {
-                    verdict.find(
-                        Kind::Lost,
-                        format!("task {id} ({}) was acknowledged and is not stored", wanted.key),
-                    );
-                }
-                Answer::Refused(status) if !there.is_empty() => {
+                Answer::Acknowledged(id) if !tasks.iter().any(|task| task.id == *id) => {
                     verdict
-                        .find(Kind::Surplus, format!("{} was refused ({status}) and is stored", wanted.key));
+                        .add(Kind::Lost, format!("acknowledged task {id} ({}) is not stored", expected.key));
+                }
+                Answer::Refused(status) if !tasks.is_empty() => {
+                    verdict.add(Kind::Surplus, format!("refused task {} ({status}) is stored", expected.key));
                 }
                 _ => {}
             }
         }
     }
 
-    fn did(&self, task: &str, deeds: &[Deed]) -> bool {
-        self.changes.get(task).is_some_and(|all| all.iter().any(|change| deeds.contains(&change.deed)))
+    fn did(&self, task: &str, actions: &[Action]) -> bool {
+        self.changes.get(task).is_some_and(|all| all.iter().any(|change| actions.contains(&change.action)))
     }
 
-    /// Each nominal moment has one run or lies in one skipped stretch, and each run has a moment.
+    /// Each nominal moment has one run or is in one skipped stretch, and each run has a moment.
     fn moments(&self, verdict: &mut Verdict) {
         for task in &self.evidence.tasks {
-            let Some(wanted) = self.wanted.get(task.id.as_str()) else {
-                verdict.find(Kind::Surplus, format!("task {} was never asked for", task.id));
+            let Some(expected) = self.expected.get(task.id.as_str()) else {
+                verdict.add(Kind::Surplus, format!("no call created task {}", task.id));
                 continue;
             };
-            self.moments_of(task, wanted, verdict);
+            self.moments_of(task, expected, verdict);
         }
     }
 
-    fn moments_of(&self, task: &TaskRow, wanted: &Wanted, verdict: &mut Verdict) {
+    fn moments_of(&self, task: &TaskRow, expected: &ExpectedTask, verdict: &mut Verdict) {
         let ended_at = self.ended_at(task);
-        // An endless grid needs an end: nothing may fire any more once the call has been answered.
+        // An endless grid needs a limit: nothing may fire after the answer to the call that ended
+        // the task.
         let limit =
             ended_at.map_or(i64::MAX, |(_, answered_at)| answered_at.max(task.last_due_at.unwrap_or(0)));
-        let grid = nominal::moments(wanted, task.anchored_at, limit);
+        let grid = nominal::moments(expected, task.anchored_at, limit);
         let mut covers: BTreeMap<i64, usize> = grid.iter().map(|at| (*at, 0)).collect();
         for run in self.runs.get(task.id.as_str()).into_iter().flatten().filter(|run| !run.triggered) {
             self.cover(run, task, &mut covers, verdict);
@@ -160,47 +159,47 @@ impl<'a> Case<'a> {
             match count {
                 0 if !is_owed => {}
                 0 => verdict
-                    .find(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, wanted.key)),
+                    .add(Kind::Missing, format!("task {} ({}) has no run for {at}", task.id, expected.key)),
                 1 => {}
-                _ => verdict.find(
+                _ => verdict.add(
                     Kind::Surplus,
-                    format!("task {} ({}) has {count} runs for {at}", task.id, wanted.key),
+                    format!("task {} ({}) has {count} runs for {at}", task.id, expected.key),
                 ),
             }
         }
     }
 
-    /// When a task that was called off was asked to end first, and when that was answered last.
+    /// Returns the first call and the last answer of the deletes and cancels of a cancelled task.
     fn ended_at(&self, task: &TaskRow) -> Option<(i64, i64)> {
-        let ends = |change: &&&Change| matches!(change.deed, Deed::Delete | Deed::Cancel);
+        let ends = |change: &&&Change| matches!(change.action, Action::Delete | Action::Cancel);
         let of_task = self.changes.get(task.id.as_str()).into_iter().flatten();
         let ends: Vec<&&Change> = of_task.filter(ends).filter(|_| task.state == "cancelled").collect();
-        let asked_at = ends.iter().map(|change| change.asked_at).min()?;
-        Some((asked_at, ends.iter().map(|change| change.answered_at).max()?))
+        let sent_at = ends.iter().map(|change| change.sent_at).min()?;
+        Some((sent_at, ends.iter().map(|change| change.answered_at).max()?))
     }
 
-    /// Whether a moment must have a run. Those of the last seconds before a task was called off may have been on their way still; the
-    /// product's own word of what it has passed counts against it, and never for it.
+    /// Returns whether a moment must have a run. Moments in the last seconds before the end of a
+    /// cancelled task may lack one, unless the task row says that they have passed.
     fn is_owed(&self, task: &TaskRow, at: i64, ended_at: Option<(i64, i64)>) -> bool {
-        let Some((asked_at, _)) = ended_at else { return true };
-        self.deadline(at) <= asked_at || task.last_due_at.is_some_and(|passed| at <= passed)
+        let Some((sent_at, _)) = ended_at else { return true };
+        self.deadline(at) <= sent_at || task.last_due_at.is_some_and(|passed| at <= passed)
     }
 
     fn cover(&self, run: &RunRow, task: &TaskRow, covers: &mut BTreeMap<i64, usize>, verdict: &mut Verdict) {
         let unfired = run.state == "cancelled" && run.fired_at.is_none();
         if let Some((to, count)) = run.stretch {
-            let held = self.did(&run.task_id, &[Deed::Pause]);
+            let held = self.did(&run.task_id, &[Action::Pause]);
             if !held && !self.evidence.may_skip {
-                verdict.find(
+                verdict.add(
                     Kind::Missing,
-                    format!("run {} skips {count} moments that are not late enough", run.id),
+                    format!("run {} skips {count} moments within the grace period", run.id),
                 );
             }
             let covered: Vec<i64> = covers.range(run.scheduled_at..=to).map(|(at, _)| *at).collect();
             if covered.len() as i64 != count {
-                verdict.find(
+                verdict.add(
                     Kind::Surplus,
-                    format!("run {} counts {count} moments and spans {}", run.id, covered.len()),
+                    format!("run {} counts {count} moments and covers {}", run.id, covered.len()),
                 );
             }
             for at in covered {
@@ -209,20 +208,20 @@ impl<'a> Case<'a> {
             return;
         }
         match covers.get_mut(&run.scheduled_at) {
-            // The moment was decided for another revision, or not at all.
+            // The moment belongs to another revision, or the task was changed before its fire.
             _ if unfired && run.rev < task.rev => {}
             Some(count) => *count += 1,
             None if unfired => {}
-            None => verdict.find(Kind::Surplus, format!("run {} stands at no moment of its task", run.id)),
+            None => verdict.add(Kind::Surplus, format!("run {} is not at a moment of its task", run.id)),
         }
     }
 
-    /// Every task and every run has come to the end that it should.
+    /// Every task and every run is in the expected terminal state.
     fn ends(&self, verdict: &mut Verdict) {
         for task in &self.evidence.tasks {
-            let gone = self.did(&task.id, &[Deed::Delete, Deed::Cancel]);
+            let gone = self.did(&task.id, &[Action::Delete, Action::Cancel]);
             if task.state != "finished" && !(gone && task.state == "cancelled") {
-                verdict.find(Kind::Unfinished, format!("task {} is {}", task.id, task.state));
+                verdict.add(Kind::Unfinished, format!("task {} is {}", task.id, task.state));
             }
         }
         for run in &self.evidence.runs {
@@ -233,40 +232,42 @@ impl<'a> Case<'a> {
     fn end_of(&self, run: &RunRow, verdict: &mut Verdict) {
         if run.open {
             let RunRow { id, state, reason, .. } = run;
-            return verdict.find(Kind::Unfinished, format!("run {id} is {state} ({reason:?})"));
+            return verdict.add(Kind::Unfinished, format!("run {id} is {state} ({reason:?})"));
         }
-        let gone = self.did(&run.task_id, &[Deed::Delete, Deed::Cancel]);
-        let changed = self.did(&run.task_id, &[Deed::Pause, Deed::Edit]) && run.fired_at.is_none();
+        let gone = self.did(&run.task_id, &[Action::Delete, Action::Cancel]);
+        let changed = self.did(&run.task_id, &[Action::Pause, Action::Edit]) && run.fired_at.is_none();
         let bare = if run.queue.is_some() || run.waits_for_outcome { "succeeded" } else { "fired" };
-        let wanted = self.wanted.get(run.task_id.as_str()).and_then(|wanted| wanted.ends).unwrap_or(bare);
-        let fits = run.state == wanted
+        let expected =
+            self.expected.get(run.task_id.as_str()).and_then(|expected| expected.end_state).unwrap_or(bare);
+        let fits = run.state == expected
             || (run.state == "skipped" && run.stretch.is_some())
             || (run.state == "cancelled" && (gone || changed));
         if !fits {
             let RunRow { id, state, reason, .. } = run;
-            verdict.find(Kind::WrongEnd, format!("run {id} is {state} ({reason:?}) and should be {wanted}"));
+            verdict.add(Kind::WrongEnd, format!("run {id} is {state} ({reason:?}); expected {expected}"));
         }
         if run.reason.is_none() && matches!(run.state.as_str(), "dead" | "skipped" | "cancelled") {
-            verdict.find(Kind::WrongEnd, format!("run {} is {} without a reason", run.id, run.state));
+            verdict.add(Kind::WrongEnd, format!("run {} is {} without a reason", run.id, run.state));
         }
     }
 
-    /// After the answer nothing of the old definition fires, unless the answer names the run.
+    /// After an acknowledged change the old definition does not fire, except for runs in the
+    /// answer.
     fn changes(&self, verdict: &mut Verdict) {
         for change in &self.evidence.changes {
             let Answer::Acknowledged(done) = &change.answer else { continue };
-            if change.deed == Deed::Trigger {
+            if change.action == Action::Trigger {
                 self.triggered(done.open_runs.first(), verdict);
                 continue;
             }
-            let gone = matches!(change.deed, Deed::Delete | Deed::Cancel);
+            let gone = matches!(change.action, Action::Delete | Action::Cancel);
             for run in self.runs.get(change.task_id.as_str()).into_iter().flatten() {
                 let old = gone || run.rev < done.rev;
                 let fired_after = run.fired_at.is_some_and(|at| at > change.answered_at);
                 if old && fired_after && !done.open_runs.contains(&run.id) {
-                    verdict.find(
+                    verdict.add(
                         Kind::Stale,
-                        format!("run {} fired after {:?} was acknowledged", run.id, change.deed),
+                        format!("run {} fired after the acknowledged {:?}", run.id, change.action),
                     );
                 }
             }
@@ -276,34 +277,35 @@ impl<'a> Case<'a> {
     fn triggered(&self, run: Option<&String>, verdict: &mut Verdict) {
         let stored = run.is_some_and(|id| self.evidence.runs.iter().any(|row| row.id == *id));
         if !stored {
-            verdict.find(Kind::Lost, format!("the acknowledged trigger's run {run:?} is not stored"));
+            verdict.add(Kind::Lost, format!("run {run:?} of an acknowledged trigger is not stored"));
         }
     }
 
-    /// What the store calls handed over has arrived, and what a worker was told is done is done.
+    /// Each run that is handed over in the store was delivered, and each acknowledged outcome is
+    /// stored.
     fn handed_over(&self, verdict: &mut Verdict) {
         for run in &self.evidence.runs {
             let arrived = self.first.contains_key(run.id.as_str());
             if matches!(run.state.as_str(), "fired" | "succeeded") && !arrived {
-                verdict.find(Kind::Lost, format!("run {} is {} and never arrived", run.id, run.state));
+                verdict.add(Kind::Lost, format!("run {} is {} and was never delivered", run.id, run.state));
             }
             if run.state == "succeeded" && arrived && !self.effects.contains(run.id.as_str()) {
-                verdict.find(Kind::Lost, format!("run {} succeeded without an effect", run.id));
+                verdict.add(Kind::Lost, format!("run {} succeeded without an effect", run.id));
             }
         }
         let states: HashMap<&str, &str> =
             self.evidence.runs.iter().map(|run| (run.id.as_str(), run.state.as_str())).collect();
         for id in &self.evidence.acknowledged_outcomes {
             if states.get(id.as_str()) != Some(&"succeeded") {
-                verdict.find(Kind::Lost, format!("the success of {id} was acknowledged and is not stored"));
+                verdict.add(Kind::Lost, format!("the acknowledged success of run {id} is not stored"));
             }
         }
         for id in self.first.keys().filter(|id| !states.contains_key(*id)) {
-            verdict.find(Kind::Surplus, format!("run {id} arrived and is not stored"));
+            verdict.add(Kind::Surplus, format!("delivered run {id} is not stored"));
         }
     }
 
-    /// One moment, one effect; a run by hand is a moment of its own.
+    /// A moment has one effect. A manual trigger has a moment of its own.
     fn effects(&self, verdict: &mut Verdict) {
         let triggered: HashSet<&str> =
             self.evidence.runs.iter().filter(|run| run.triggered).map(|run| run.id.as_str()).collect();
@@ -311,23 +313,23 @@ impl<'a> Case<'a> {
         let mut runs: HashSet<&str> = HashSet::new();
         for effect in &self.evidence.effects {
             if !runs.insert(&effect.run_id) {
-                verdict.find(Kind::DoubledEffect, format!("run {} has two effects", effect.run_id));
+                verdict.add(Kind::DoubledEffect, format!("run {} has two effects", effect.run_id));
             }
             if !triggered.contains(effect.run_id.as_str()) {
                 seen.entry((&effect.task_id, effect.scheduled_at)).or_default().insert(&effect.run_id);
             }
         }
         for (moment, runs) in seen.into_iter().filter(|(_, runs)| runs.len() > 1) {
-            verdict.find(Kind::DoubledEffect, format!("the moment {moment:?} has effects of {runs:?}"));
+            verdict.add(Kind::DoubledEffect, format!("moment {moment:?} has effects of the runs {runs:?}"));
         }
     }
 
-    /// Nothing before its moment, and nothing long after it.
+    /// No delivery is before its moment, or too long after it.
     fn timing(&self, verdict: &mut Verdict) {
         for delivery in &self.evidence.deliveries {
             if delivery.arrived_at < delivery.scheduled_at {
                 let early = delivery.scheduled_at - delivery.arrived_at;
-                verdict.find(Kind::Early, format!("run {} arrived {early} ms early", delivery.run_id));
+                verdict.add(Kind::Early, format!("run {} was delivered {early} ms early", delivery.run_id));
             }
         }
         for (run_id, delivery) in &self.first {
@@ -343,22 +345,24 @@ impl<'a> Case<'a> {
             }
             if delivery.arrived_at > deadline {
                 let over = delivery.arrived_at - deadline;
-                verdict.find(
+                verdict.add(
                     Kind::Late,
-                    format!("run {run_id} arrived {late} ms late, {over} ms over its bound"),
+                    format!("run {run_id} was delivered {late} ms late, {over} ms above the bound"),
                 );
             }
         }
     }
 
-    /// How long after the last thing was mended, or after its moment where that is later; 0 while something is broken.
+    /// Returns the time from the end of the last fault, or from the moment if later, to the
+    /// arrival; 0 during a fault.
     fn since_healing(&self, due: i64, arrived_at: i64) -> i64 {
         let begun = self.evidence.windows.iter().filter(|window| window.delays && window.from <= arrived_at);
         let healed = begun.map(|window| window.to.min(arrived_at)).max().unwrap_or(due);
         arrived_at - healed.max(due)
     }
 
-    /// The latest that a moment may arrive: five seconds after it, or thirty after the last thing that was broken meanwhile was mended.
+    /// Returns the latest allowed arrival: [`QUIET_MS`] after the moment, or [`HEALED_MS`] after
+    /// the last fault in between.
     fn deadline(&self, due: i64) -> i64 {
         let mut deadline = due + QUIET_MS;
         loop {
@@ -373,15 +377,16 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A claim is a lease of one worker: to give it out twice is to have the work done twice.
+    /// A claim is the lease of one worker. Two deliveries of one claim would execute the work
+    /// twice.
     fn claims(&self, verdict: &mut Verdict) {
         let mut taken: HashMap<(&str, i64), usize> = HashMap::new();
         for delivery in self.evidence.deliveries.iter().filter(|delivery| !delivery.on_bus) {
             *taken.entry((&delivery.run_id, delivery.claim)).or_default() += 1;
         }
         for ((run_id, claim), times) in taken.into_iter().filter(|(_, times)| *times > 1) {
-            let what = format!("claim {claim} of run {run_id} was given to a worker {times} times");
-            verdict.find(Kind::DoubledEffect, what);
+            let what = format!("claim {claim} of run {run_id} was delivered {times} times");
+            verdict.add(Kind::DoubledEffect, what);
         }
     }
 }

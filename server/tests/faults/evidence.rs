@@ -1,35 +1,36 @@
-//! Everything that was seen of one scenario, from four sides: the API's answers, the store, the consumers, the effects.
+//! Evidence of one scenario from four sources: answers of the API, the store, the consumers, the
+//! effects.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// What is known of a call.
+/// Answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Answer<T> {
-    /// It was acknowledged.
+    /// The server acknowledged the call.
     Acknowledged(T),
-    /// No answer, or one that says "may or may not have been done".
+    /// No answer, or an answer without a definite result.
     Unknown,
-    /// The server said no.
+    /// The server refused the call with this status.
     Refused(u16),
 }
 
-/// How often a task fires.
+/// Schedule of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Rhythm {
     Once,
-    /// On a grid of so many milliseconds.
+    /// On a grid with this period in milliseconds.
     Every(i64),
-    /// At each whole second, by a cron expression.
+    /// At each full second, by a cron expression.
     EachSecond,
 }
 
-/// A task as the harness meant it.
+/// Task as the harness defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wanted {
-    /// In the data of each of its messages; no two tasks have the same.
+pub struct ExpectedTask {
+    /// Unique key. The data of each message starts with it.
     pub key: String,
     pub name: String,
     pub rhythm: Rhythm,
@@ -38,22 +39,22 @@ pub struct Wanted {
     pub max_fires: Option<u64>,
     pub ack: bool,
     pub queue: Option<String>,
-    /// How its runs have to end; `None`: in success.
-    pub ends: Option<&'static str>,
+    /// Expected terminal state of the runs. Default: success.
+    pub end_state: Option<&'static str>,
 }
 
-/// A task that was handed in.
+/// Call that creates a task.
 #[derive(Debug, Clone, Serialize)]
 pub struct Created {
-    pub wanted: Wanted,
-    pub asked_at: i64,
+    pub expected: ExpectedTask,
+    pub sent_at: i64,
     pub answered_at: i64,
     pub answer: Answer<String>,
 }
 
-/// What a person did to a task.
+/// Change of a task, or manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Deed {
+pub enum Action {
     Pause,
     Resume,
     Edit,
@@ -62,26 +63,26 @@ pub enum Deed {
     Trigger,
 }
 
-/// What the server said to it.
+/// Answer to a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Done {
-    /// The revision that stands now.
+pub struct ChangeResult {
+    /// Revision after the change.
     pub rev: i64,
-    /// Runs whose fire came first; of a trigger its run.
+    /// Runs that fired before the change; for a trigger, its run.
     pub open_runs: Vec<String>,
 }
 
-/// A change of a task.
+/// Call that changes a task.
 #[derive(Debug, Clone, Serialize)]
 pub struct Change {
     pub task_id: String,
-    pub deed: Deed,
-    pub asked_at: i64,
+    pub action: Action,
+    pub sent_at: i64,
     pub answered_at: i64,
-    pub answer: Answer<Done>,
+    pub answer: Answer<ChangeResult>,
 }
 
-/// A task as the store has it.
+/// Task in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskRow {
     pub id: String,
@@ -92,7 +93,7 @@ pub struct TaskRow {
     pub last_due_at: Option<i64>,
 }
 
-/// A run as the store has it.
+/// Run in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunRow {
     pub id: String,
@@ -102,7 +103,7 @@ pub struct RunRow {
     pub triggered: bool,
     pub queue: Option<String>,
     pub waits_for_outcome: bool,
-    /// The last moment and the count of a skipped stretch.
+    /// Last moment and count of skipped moments.
     pub stretch: Option<(i64, i64)>,
     pub state: String,
     pub reason: Option<String>,
@@ -113,7 +114,7 @@ pub struct RunRow {
     pub open: bool,
 }
 
-/// One version of a run, in the order in which they were written.
+/// One version of a run. Versions are in the order of their writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub run_id: String,
@@ -124,7 +125,7 @@ pub struct Step {
     pub attention_at: Option<i64>,
 }
 
-/// A delivery to a handler.
+/// Delivery to a handler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Delivery {
     pub run_id: String,
@@ -134,18 +135,18 @@ pub struct Delivery {
     pub claim: i64,
     pub scheduled_at: i64,
     pub arrived_at: i64,
-    /// The same in each redelivery of one message by the broker.
+    /// Equal for all redeliveries of one message by the broker.
     pub message_id: String,
-    /// As a message. Otherwise as a claim on a queue, which one worker has at a time.
+    /// Delivered as a message. Otherwise leased from a queue.
     pub on_bus: bool,
 }
 
-/// A message as the broker has it, read by the broker's own tool.
+/// Message on the broker, read by the tool of RocketMQ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// Queue and offset: no two messages have the same.
+    /// Queue and offset. Unique.
     pub place: String,
-    /// What its sender called it; a client that sends anew what was not confirmed calls it the same.
+    /// Id that the sender chose. A client uses the same id when it repeats an unconfirmed send.
     pub name: String,
     pub run_id: String,
     pub task_id: String,
@@ -154,7 +155,7 @@ pub struct Message {
     pub stored_at: i64,
 }
 
-/// An effect that the sink has let through.
+/// Effect in the sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Effect {
     pub run_id: String,
@@ -164,18 +165,19 @@ pub struct Effect {
     pub at: i64,
 }
 
-/// A time in which something was broken. It ends when an independent probe says that it is mended, or when the product has
-/// promised to have worked around it.
+/// Time of a fault. It ends when an independent probe succeeds, or when the product must have
+/// worked around the fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Window {
     pub what: String,
     pub from: i64,
     pub to: i64,
-    /// Whether it may make moments late. What the product promises to work without may not.
+    /// Whether the fault may delay moments. A fault of a part that the product does not need may
+    /// not.
     pub delays: bool,
 }
 
-/// All of it.
+/// Evidence of one scenario.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Evidence {
     pub created: Vec<Created>,
@@ -184,22 +186,22 @@ pub struct Evidence {
     pub runs: Vec<RunRow>,
     pub steps: Vec<Step>,
     pub deliveries: Vec<Delivery>,
-    /// Everything on the broker in the end; `None` where there is no bus.
+    /// All messages on the broker at the end; `None` without a bus.
     pub messages: Option<Vec<Message>>,
     pub effects: Vec<Effect>,
-    /// Runs whose success a worker reported, and the server acknowledged.
+    /// Runs whose success the server acknowledged to a worker.
     pub acknowledged_outcomes: Vec<String>,
     pub windows: Vec<Window>,
-    /// Faults that were injected, and how often each.
+    /// Injected faults and their number.
     pub faults: BTreeMap<String, u64>,
-    /// Moments may be skipped here, by the misfire policy.
+    /// Whether the misfire policy may skip moments.
     pub may_skip: bool,
-    /// Runs that have not ended when the scenario gave up waiting.
+    /// Error of the wait for the end of all runs.
     pub unsettled: Option<String>,
 }
 
 impl Evidence {
-    /// What there is so far, in a line.
+    /// Returns the current figures as one line.
     pub fn progress(&self) -> String {
         let Self { created, changes, deliveries, effects, steps, .. } = self;
         format!(
@@ -214,11 +216,11 @@ impl Evidence {
     }
 }
 
-/// Evidence that is being gathered, and the sink of all effects.
+/// Collects evidence, and is the sink of all effects.
 #[derive(Default)]
 pub struct Recorder {
     evidence: Mutex<Evidence>,
-    /// The runs that had their effect.
+    /// Runs with an effect.
     done: Mutex<HashSet<String>>,
 }
 
@@ -227,29 +229,29 @@ impl Recorder {
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fault from `from` to `to`, after which the moments that it held up have 30 seconds.
+    /// Records a fault. Moments that it delays may arrive up to 30 seconds after `to`.
     pub fn fault(&self, what: &str, from: i64, to: i64) {
-        self.harmless_fault(what);
+        self.isolated_fault(what);
         self.window(what, from, to, true);
     }
 
-    /// A fault that explains copies, and that may hold nothing up.
-    pub fn painless_fault(&self, what: &str, from: i64, to: i64) {
-        self.harmless_fault(what);
+    /// Records a fault that may cause duplicates and may not delay moments.
+    pub fn fault_without_delay(&self, what: &str, from: i64, to: i64) {
+        self.isolated_fault(what);
         self.aftermath(what, from, to);
     }
 
-    /// A fault that nothing but what it was done to may feel.
-    pub fn harmless_fault(&self, what: &str) {
+    /// Records a fault that may affect nothing else: no duplicates, no delay.
+    pub fn isolated_fault(&self, what: &str) {
         *self.get().faults.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// What a fault leads to later: it explains copies, and may hold nothing up.
+    /// Records a late effect of a fault: it may cause duplicates and may not delay moments.
     pub fn aftermath(&self, what: &str, from: i64, to: i64) {
         self.window(what, from, to, false);
     }
 
-    /// The end of a fault that holds things up as its begin did.
+    /// Records the end of a fault that may delay moments as its begin did.
     pub fn heal(&self, what: &str, from: i64, to: i64) {
         self.window(what, from, to, true);
     }
@@ -258,7 +260,8 @@ impl Recorder {
         self.get().windows.push(Window { what: what.to_owned(), from, to, delays });
     }
 
-    /// A delivery and, the first time, its effect: the sink is idempotent by the run id.
+    /// Records a delivery and, the first time, its effect. The sink is idempotent by run id.
+    /// Returns whether the effect is new.
     pub fn handle(&self, delivery: Delivery) -> bool {
         let new = self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(delivery.run_id.clone());
         let mut evidence = self.get();
@@ -276,8 +279,8 @@ impl Recorder {
         new
     }
 
-    /// Another try, which the sink has not let through.
-    pub fn tried(&self, delivery: Delivery) {
+    /// Records a delivery without an effect.
+    pub fn handle_without_effect(&self, delivery: Delivery) {
         self.get().deliveries.push(delivery);
     }
 }

@@ -1,4 +1,4 @@
-//! The handlers, each with its own way to behave, and the consumers that call them.
+//! Handlers with different behavior, and the consumers that call them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,37 +14,38 @@ use tokio::task::JoinHandle;
 use crate::evidence::{Delivery, Recorder};
 use crate::time;
 
-/// The queue of the workers that are made with the SDK.
+/// Queue of the workers that use the SDK.
 pub const SDK_QUEUE: &str = "pull";
-/// The queue of a worker that speaks to the API itself, and so knows which outcomes were acknowledged.
+/// Queue of a worker that calls the API directly, and so knows which outcomes the server
+/// acknowledged.
 pub const RAW_QUEUE: &str = "raw";
-/// The queue of a worker that takes runs and never says a word again.
+/// Queue of a worker that leases runs and never reports.
 pub const SILENT_QUEUE: &str = "silent";
 
-/// Names of tasks whose handlers misbehave.
-pub mod mood {
-    /// Takes longer than an attempt may, the first time.
+/// Names of tasks with special handlers.
+pub mod behavior {
+    /// The first attempt takes longer than allowed.
     pub const SLOW: &str = "slow";
-    /// Never comes back, the first time.
+    /// The first attempt never ends.
     pub const HANGS: &str = "hangs";
-    /// Panics every time.
+    /// Every attempt panics.
     pub const PANICS: &str = "panics";
-    /// Fails twice.
+    /// The first two attempts fail.
     pub const FLAKY: &str = "flaky";
-    /// Its data is not what the handler takes.
+    /// The handler cannot decode the data.
     pub const POISON: &str = "poison";
 }
 
-/// What a handler says when it panics on purpose; the hook that prints panics leaves it out.
-pub const ON_PURPOSE: &str = "on purpose";
+/// Message of an intended panic. The panic hook does not print it.
+pub const INTENDED_PANIC: &str = "on purpose";
 
-/// Where a handler sits, and whom it tells.
-pub struct Seat {
+/// State of the handlers.
+pub struct HandlerState {
     recorder: Arc<Recorder>,
     on_bus: bool,
 }
 
-type Shared = Arc<Seat>;
+type Shared = Arc<HandlerState>;
 
 fn delivery(ctx: &Context<Shared>, data: &str) -> Delivery {
     Delivery {
@@ -64,20 +65,20 @@ async fn handle(ctx: Context<Shared>, data: String) -> Result<(), HandlerError> 
     let (recorder, delivery) = (Arc::clone(&ctx.state().recorder), delivery(&ctx, &data));
     let first = ctx.attempt() == 1;
     match ctx.tag() {
-        mood::SLOW if first => {
-            time::pass(4_000).await;
+        behavior::SLOW if first => {
+            time::sleep(4_000).await;
             recorder.handle(delivery);
         }
-        mood::HANGS if first => {
-            recorder.tried(delivery);
+        behavior::HANGS if first => {
+            recorder.handle_without_effect(delivery);
             std::future::pending::<()>().await;
         }
-        mood::PANICS => {
-            recorder.tried(delivery);
-            panic!("{ON_PURPOSE}");
+        behavior::PANICS => {
+            recorder.handle_without_effect(delivery);
+            panic!("{INTENDED_PANIC}");
         }
-        mood::FLAKY if ctx.attempt() < 3 => {
-            recorder.tried(delivery);
+        behavior::FLAKY if ctx.attempt() < 3 => {
+            recorder.handle_without_effect(delivery);
             return Err("not yet".into());
         }
         _ => {
@@ -87,72 +88,76 @@ async fn handle(ctx: Context<Shared>, data: String) -> Result<(), HandlerError> 
     Ok(())
 }
 
-/// What poison is not.
+/// Data that the handler of poison tasks expects.
 #[derive(Deserialize)]
 struct Order {
     _id: u64,
 }
 
-async fn never(_: Context<Shared>, _: Order) -> Result<(), HandlerError> {
+async fn unreachable_handler(_: Context<Shared>, _: Order) -> Result<(), HandlerError> {
     Err("poison reached its handler".into())
 }
 
-/// Where the consumers of a stage find what they consume.
-pub struct Place {
+/// Addresses for the consumers of a stage.
+pub struct Addresses {
     pub namesrv: String,
     pub topic: String,
-    pub front: String,
+    pub server_url: String,
 }
 
-fn seat(recorder: &Arc<Recorder>, on_bus: bool) -> Shared {
-    Arc::new(Seat { recorder: Arc::clone(recorder), on_bus })
+fn state(recorder: &Arc<Recorder>, on_bus: bool) -> Shared {
+    Arc::new(HandlerState { recorder: Arc::clone(recorder), on_bus })
 }
 
-/// A consumer of every message on the bus, which reports where that is asked for.
-pub fn on_bus(place: &Place, recorder: &Arc<Recorder>) -> Result<Consumer> {
+/// Starts a consumer of all messages on the bus. It reports outcomes.
+pub fn on_bus(place: &Addresses, recorder: &Arc<Recorder>) -> Result<Consumer> {
     let config = RocketMqConfig::new(&place.namesrv, &place.topic, format!("{}_inbox", place.topic));
-    let builder =
-        Consumer::builder().state(seat(recorder, true)).on_text("*", handle).on(mood::POISON, never);
+    let builder = Consumer::builder()
+        .state(state(recorder, true))
+        .on_text("*", handle)
+        .on(behavior::POISON, unreachable_handler);
     let builder = builder.concurrency(64).drain_for(Duration::from_secs(1));
-    Ok(builder.report_to(TaskCenter::new(&place.front)?).transport(RocketMq::new(config)).start()?)
+    Ok(builder.report_to(TaskCenter::new(&place.server_url)?).transport(RocketMq::new(config)).start()?)
 }
 
-/// A worker on the queues, made with the SDK.
-pub fn on_queue(front: &str, name: &str, queues: &str, recorder: &Arc<Recorder>) -> Result<Consumer> {
-    let builder =
-        Consumer::builder().state(seat(recorder, false)).on_text("*", handle).on(mood::POISON, never);
+/// Starts a worker on the queues with the SDK.
+pub fn on_queue(server_url: &str, name: &str, queues: &str, recorder: &Arc<Recorder>) -> Result<Consumer> {
+    let builder = Consumer::builder()
+        .state(state(recorder, false))
+        .on_text("*", handle)
+        .on(behavior::POISON, unreachable_handler);
     let builder = builder.concurrency(16).drain_for(Duration::from_secs(1));
-    Ok(builder.connect(&format!("{front}?worker={name}&queues={queues}&lease_ms=3000"))?.start()?)
+    Ok(builder.connect(&format!("{server_url}?worker={name}&queues={queues}&lease_ms=3000"))?.start()?)
 }
 
-/// A worker that speaks to the API itself.
-pub fn raw(front: &str, queue: &'static str, recorder: &Arc<Recorder>) -> Result<JoinHandle<()>> {
-    let client = hasty(front)?;
+/// Starts a worker that calls the API directly.
+pub fn raw(server_url: &str, queue: &'static str, recorder: &Arc<Recorder>) -> Result<JoinHandle<()>> {
+    let client = client_without_retries(server_url)?;
     let recorder = Arc::clone(recorder);
     Ok(tokio::spawn(async move {
         let mut turn = time::ticks(20);
         loop {
             turn.tick().await;
-            let Ok(leased) = client.lease(&ask(queue)).await else { continue };
+            let Ok(leased) = client.lease(&lease_request(queue)).await else { continue };
             if queue == SILENT_QUEUE {
-                leased.runs.iter().for_each(|run| recorder.tried(taken(run)));
+                leased.runs.iter().for_each(|run| recorder.handle_without_effect(leased_delivery(run)));
                 continue;
             }
             for run in &leased.runs {
-                recorder.handle(taken(run));
+                recorder.handle(leased_delivery(run));
             }
             settle(&client, leased.runs, &recorder).await;
         }
     }))
 }
 
-/// A client that repeats nothing by itself: what is repeated is then known.
-pub fn hasty(front: &str) -> Result<TaskCenter> {
-    let builder = TaskCenter::builder(front).retries(0, Duration::from_millis(1));
+/// Returns a client without automatic retries: the harness must know each try.
+pub fn client_without_retries(server_url: &str) -> Result<TaskCenter> {
+    let builder = TaskCenter::builder(server_url).retries(0, Duration::from_millis(1));
     Ok(builder.timeout(Duration::from_secs(5)).build()?)
 }
 
-fn ask(queue: &str) -> LeaseRequest {
+fn lease_request(queue: &str) -> LeaseRequest {
     LeaseRequest {
         worker: "raw".to_owned(),
         queues: vec![queue.to_owned()],
@@ -162,7 +167,7 @@ fn ask(queue: &str) -> LeaseRequest {
     }
 }
 
-fn taken(run: &LeasedRun) -> Delivery {
+fn leased_delivery(run: &LeasedRun) -> Delivery {
     Delivery {
         run_id: run.run_id.clone(),
         task_id: run.task_id.clone(),

@@ -1,5 +1,6 @@
-//! Faults on a running task center: real servers, a real MongoDB replica set, Redis and RocketMQ, everything broken in turn, and a
-//! checker of what came out. `cargo xtask faults --quick`; docs/reliability.md has what was measured.
+//! Faults on a running system: real servers, a MongoDB replica set, Redis and RocketMQ, and a
+//! checker of all tasks, runs and deliveries. Run with `cargo xtask faults --quick`;
+//! docs/reliability.md has the results.
 
 mod backends;
 mod broker;
@@ -7,18 +8,18 @@ mod bus;
 mod check;
 mod evidence;
 mod handlers;
-mod house;
-mod leash;
+mod harness;
+mod ledger_check;
 mod load;
 mod mongo;
 mod node;
 mod nominal;
 mod options;
+mod parent_death;
 mod ports;
 mod process;
 mod proxy;
 mod redis;
-mod rehearsal;
 mod report;
 mod rocketmq;
 mod scenarios;
@@ -39,16 +40,16 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::house::House;
+use crate::harness::Harness;
 use crate::options::Options;
 use crate::report::Line;
 
 fn main() -> ExitCode {
-    if let Some(error) = leash::become_other() {
+    if let Some(error) = parent_death::exec_other_program() {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
-    match harness(&Options::parse()) {
+    match run_harness(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -59,77 +60,77 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn harness(options: &Options) -> Result<bool> {
-    leash::take();
-    quiet_panics();
+async fn run_harness(options: &Options) -> Result<bool> {
+    parent_death::end_with_parent();
+    hide_intended_panics();
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         outcome = run(options) => outcome,
-        // Dropping the run ends every process that it has started.
+        // The drop of `run` ends every process that it started.
         _ = tokio::signal::ctrl_c() => Ok(false),
         _ = terminate.recv() => Ok(false),
     }
 }
 
-/// A handler that panics on purpose is no news.
-fn quiet_panics() {
-    let usual = std::panic::take_hook();
+/// Does not print panics that a handler makes on purpose.
+fn hide_intended_panics() {
+    let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload_as_str() != Some(handlers::ON_PURPOSE) {
-            usual(panic);
+        if panic.payload_as_str() != Some(handlers::INTENDED_PANIC) {
+            default(panic);
         }
     }));
 }
 
 async fn run(options: &Options) -> Result<bool> {
     if options.list {
-        scenarios::ALL.iter().for_each(|(name, says)| println!("{name:18} {says}"));
+        scenarios::ALL.iter().for_each(|(name, description)| println!("{name:18} {description}"));
         return Ok(true);
     }
     println!(
-        "self-check: {} kinds of damage were done to sound evidence, {} to a real ledger; all were found",
+        "self-check: the checker found all {} kinds of damage to evidence and all {} to a real ledger",
         self_check::run()?,
-        rehearsal::run().await?
+        ledger_check::run().await?
     );
     if options.self_check {
         return Ok(true);
     }
-    let names = chosen(options)?;
+    let names = selected_scenarios(options)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults");
     fs::create_dir_all(&root)?;
     let root = fs::canonicalize(&root)?;
-    let mut house = House::open(&root, options)?;
+    let mut harness = Harness::open(&root, options)?;
     let mut lines = Vec::new();
-    for (number, (name, says)) in names.iter().enumerate() {
-        println!("== {} of {}, {name}: {says}", number + 1, names.len());
-        // Each scenario has the same dice, whichever others are played.
-        house.rng = fastrand::Rng::with_seed(options.seed);
-        lines.push(played(name, &mut house, &root).await?);
+    for (number, (name, description)) in names.iter().enumerate() {
+        println!("== {} of {}, {name}: {description}", number + 1, names.len());
+        // The random choices of a scenario do not depend on the scenarios before it.
+        harness.rng = fastrand::Rng::with_seed(options.seed);
+        lines.push(play_scenario(name, &mut harness, &root).await?);
     }
-    report::sum_up(&lines, options, &root)
+    report::print_summary(&lines, options, &root)
 }
 
-fn chosen(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
+fn selected_scenarios(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
     for name in &options.only {
         ensure!(
             scenarios::ALL.iter().any(|(known, _)| known == name),
-            "there is no scenario {name:?}; see --list"
+            "unknown scenario {name:?}: --list shows all scenarios"
         );
     }
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    Ok(scenarios::ALL.into_iter().filter(|(name, _)| wanted(name)).collect())
+    let expected = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    Ok(scenarios::ALL.into_iter().filter(|(name, _)| expected_task(name)).collect())
 }
 
-/// A scenario that breaks off fails, and the others go on.
-async fn played(name: &str, house: &mut House, root: &Path) -> Result<Line> {
-    let begun = time::now_ms();
-    let outcome = scenarios::play(name, house).await;
-    let seconds = (time::now_ms() - begun) / 1_000;
+/// Plays a scenario. An error fails this scenario only.
+async fn play_scenario(name: &str, harness: &mut Harness, root: &Path) -> Result<Line> {
+    let started_at = time::now_ms();
+    let outcome = scenarios::play(name, harness).await;
+    let seconds = (time::now_ms() - started_at) / 1_000;
     if outcome.is_err() {
-        // What it has left broken must not break the next one.
-        house.backends = None;
+        // Back ends may still be broken: the next scenario starts new ones.
+        harness.backends = None;
     }
     let line = Line { name: name.to_owned(), seconds, outcome };
-    line.tell(root)?;
+    line.print(root)?;
     Ok(line)
 }

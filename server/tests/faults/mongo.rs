@@ -1,4 +1,4 @@
-//! A MongoDB replica set of three nodes that may be killed, frozen and unseated.
+//! MongoDB replica set of three nodes. Scenarios kill, freeze and step down its nodes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +30,7 @@ pub struct Mongo {
 }
 
 impl Mongo {
-    /// Starts three fresh nodes and waits until a majority takes writes.
+    /// Starts three new nodes and waits until a majority acknowledges writes.
     pub async fn start(mongod: &Path, dir: &Path) -> Result<Self> {
         let mut members = Vec::new();
         for number in 0..MEMBERS {
@@ -47,19 +47,19 @@ impl Mongo {
         Ok(set)
     }
 
-    /// The address of the whole set.
+    /// Returns the connection string of the set.
     pub fn uri(&self) -> String {
         let hosts: Vec<String> =
             self.members.iter().map(|member| format!("127.0.0.1:{}", member.port)).collect();
         format!("mongodb://{}/?replicaSet={SET}", hosts.join(","))
     }
 
-    /// The address of one node.
+    /// Returns the address of one node.
     pub fn host(&self, member: usize) -> String {
         format!("127.0.0.1:{}", self.members[member].port)
     }
 
-    /// A client of the whole set for the harness itself.
+    /// Returns a client of the set.
     pub async fn client(&self) -> Result<Client> {
         Ok(Client::with_uri_str(format!("{}&serverSelectionTimeoutMS=2000", self.uri())).await?)
     }
@@ -69,7 +69,7 @@ impl Mongo {
             (0..MEMBERS).map(|n| doc! { "_id": n as i32, "host": self.host(n) }).collect();
         let config = doc! { "replSetInitiate": { "_id": SET, "members": members } };
         let first = self.direct(0).await?;
-        time::until("the replica set is initiated", 30_000, async || {
+        time::wait_until("the replica set is initiated", 30_000, async || {
             let done = first.database("admin").run_command(config.clone()).await;
             done.is_ok() || done.is_err_and(|error| error.to_string().contains("already initialized"))
         })
@@ -84,7 +84,7 @@ impl Mongo {
         .await?)
     }
 
-    /// Which node is the primary, by its own word.
+    /// Returns the node that reports to be the primary.
     pub async fn primary(&self) -> Option<usize> {
         for member in 0..MEMBERS {
             let Ok(client) = self.direct(member).await else { continue };
@@ -99,16 +99,16 @@ impl Mongo {
         None
     }
 
-    /// Waits until a majority acknowledges a write of a client that had nothing to do with the fault.
+    /// Waits until a majority acknowledges a write of a new client.
     pub async fn until_writable(&self, limit_ms: i64) -> Result<()> {
         let client = self.client().await?;
-        time::until("a majority takes writes", limit_ms, async || {
+        time::wait_until("a majority acknowledges writes", limit_ms, async || {
             tokio::time::timeout(Duration::from_secs(3), write(&client)).await.is_ok_and(|done| done.is_ok())
         })
         .await
     }
 
-    /// Starts a node that does not run.
+    /// Starts a stopped node.
     pub fn restart(&mut self, member: usize) -> Result<()> {
         let Member { port, dir, program } = &mut self.members[member];
         let mut command = Command::new(&self.mongod);
@@ -129,7 +129,7 @@ impl Mongo {
         self.program(member)?.signal(name)
     }
 
-    /// Makes the primary give up its place.
+    /// Makes the primary step down.
     pub async fn step_down(&self, member: usize) -> Result<()> {
         let client = self.direct(member).await?;
         let command = doc! { "replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 5 };
@@ -138,13 +138,13 @@ impl Mongo {
     }
 
     fn program(&mut self, member: usize) -> Result<&mut Program> {
-        self.members[member].program.as_mut().context("the node runs")
+        self.members[member].program.as_mut().context("the node does not run")
     }
 
-    /// The primary, once there is one.
+    /// Waits for a primary.
     pub async fn until_primary(&self) -> Result<usize> {
         let mut found = None;
-        time::until("there is a primary", 60_000, async || {
+        time::wait_until("there is a primary", 60_000, async || {
             found = self.primary().await;
             found.is_some()
         })

@@ -1,4 +1,4 @@
-//! One server process, always at the same address.
+//! One server process with a fixed address.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,27 +10,27 @@ use crate::process::Program;
 use crate::proxy::Proxy;
 use crate::time;
 
-/// A server of a stage.
+/// Server of a stage.
 pub struct Node {
     program: Option<Program>,
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
     pub addr: String,
-    /// More variables for its next start.
+    /// Additional environment variables of the next start.
     pub env: Vec<(String, String)>,
-    /// Between it and its MongoDB and Redis, where the scenario wants that.
+    /// Proxies to MongoDB and Redis, if the scenario needs them.
     pub wires: Option<Wires>,
 }
 
-/// The wires of one node.
+/// Proxies of one node.
 pub struct Wires {
     pub mongo: Proxy,
     pub redis: Proxy,
 }
 
 impl Node {
-    /// A node that is not started.
+    /// Creates a node without starting it.
     pub fn new(binary: &Path, dir: &Path, name: &str, config: &str, wires: Option<Wires>) -> Result<Self> {
         let file = dir.join(format!("{name}.toml"));
         std::fs::write(&file, config)?;
@@ -45,7 +45,7 @@ impl Node {
         })
     }
 
-    /// Starts it, without waiting.
+    /// Starts the server and returns at once.
     pub fn start(&mut self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(&self.config).args(["--listen", &self.addr]);
@@ -54,29 +54,29 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until it says that it is `wanted`, or something else that is as good.
-    pub async fn until(&mut self, wanted: &[&str], limit_ms: i64) -> Result<()> {
-        let what = format!("{} is {wanted:?}; its log is {}", self.addr, self.log.display());
+    /// Waits until the status of the server is one of `expected`.
+    pub async fn until(&mut self, expected: &[&str], limit_ms: i64) -> Result<()> {
+        let what = format!("server {} is {expected:?} (log: {})", self.addr, self.log.display());
         let url = format!("http://{}/readyz", self.addr);
         let program = &mut self.program;
-        time::until(&what, limit_ms, async || {
+        time::wait_until(&what, limit_ms, async || {
             let ended = program.as_mut().is_some_and(Program::has_ended);
-            ended || status(&url).await.is_some_and(|status| wanted.contains(&status.as_str()))
+            ended || status(&url).await.is_some_and(|status| expected.contains(&status.as_str()))
         })
         .await?;
-        self.must_live()
+        self.ensure_running()
     }
 
-    /// An error where it has ended by itself: nothing here makes a server end but a signal.
-    pub fn must_live(&mut self) -> Result<()> {
+    /// Fails if the server has ended without a signal of the harness.
+    pub fn ensure_running(&mut self) -> Result<()> {
         if self.program.as_mut().is_some_and(Program::has_ended) {
-            bail!("the server at {} has ended by itself; its log is {}", self.addr, self.log.display());
+            bail!("server {} has ended by itself (log: {})", self.addr, self.log.display());
         }
         Ok(())
     }
 
     pub fn kill(&mut self) -> Result<()> {
-        self.must_live()?;
+        self.ensure_running()?;
         self.running()?.kill()?;
         self.program = None;
         Ok(())
@@ -86,14 +86,14 @@ impl Node {
         self.running()?.signal(name)
     }
 
-    /// Asks it to stop, and waits until it has drained.
+    /// Stops the server gracefully.
     pub async fn stop(&mut self) -> Result<()> {
         self.running()?.terminate(40_000).await?;
         self.program = None;
         Ok(())
     }
 
-    /// Stops it, and starts another program in its place.
+    /// Stops the server and starts another program at its address.
     pub async fn replace(&mut self, binary: &Path) -> Result<()> {
         self.stop().await?;
         self.binary = binary.to_owned();
@@ -102,7 +102,7 @@ impl Node {
     }
 
     fn running(&mut self) -> Result<&mut Program> {
-        self.program.as_mut().context("the server runs")
+        self.program.as_mut().context("the server does not run")
     }
 }
 

@@ -1,13 +1,13 @@
-//! Which moments a task has, computed from what was asked for and by nothing of the product.
+//! Nominal moments of a task, computed without code of the product.
 
-use crate::evidence::{Rhythm, Wanted};
+use crate::evidence::{ExpectedTask, Rhythm};
 
-/// Every moment from `anchor` on, up to the end of the task and to `limit`.
-pub fn moments(wanted: &Wanted, anchored_at: i64, limit: i64) -> Vec<i64> {
-    let anchor = wanted.start_at.max(anchored_at);
-    let last = wanted.end_at.map_or(limit, |end| end.min(limit));
-    let most = wanted.max_fires.unwrap_or(u64::MAX) as usize;
-    let (first, period) = match wanted.rhythm {
+/// Returns every moment up to the end of the task and to `limit`.
+pub fn moments(expected: &ExpectedTask, anchored_at: i64, limit: i64) -> Vec<i64> {
+    let anchor = expected.start_at.max(anchored_at);
+    let last = expected.end_at.map_or(limit, |end| end.min(limit));
+    let most = expected.max_fires.unwrap_or(u64::MAX) as usize;
+    let (first, period) = match expected.rhythm {
         Rhythm::Once => return Some(anchor).filter(|at| *at <= last).into_iter().collect(),
         Rhythm::Every(period) => (anchor, period),
         Rhythm::EachSecond => ((anchor + 999) / 1000 * 1000, 1000),

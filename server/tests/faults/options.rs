@@ -1,29 +1,29 @@
-//! What the harness can be told.
+//! Command line of the harness.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Faults on a running task center, and a checker of what came out.
+/// Injects faults into a running system and checks all tasks, runs and deliveries.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults")]
 pub struct Options {
-    /// The short form of every scenario: about ten minutes in all
+    /// Short form of every scenario: about ten minutes in total
     #[arg(long)]
     pub quick: bool,
-    /// Only the scenarios of these names
+    /// Only these scenarios
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Say which scenarios there are, and end
+    /// List the scenarios
     #[arg(long)]
     pub list: bool,
-    /// The server of an earlier release, for the rolling restart; without it, old and new are the same
+    /// Server program of an earlier release, for the rolling restart. Default: the current program
     #[arg(long, value_name = "FILE")]
     pub old: Option<PathBuf>,
-    /// Seed of everything that is random
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Only the checker's check of itself
+    /// Run only the self-check of the checker
     #[arg(long)]
     pub self_check: bool,
 }

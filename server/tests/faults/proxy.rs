@@ -1,4 +1,4 @@
-//! A wire that can be made to fail in every way a wire fails, and a balancer in front of the servers.
+//! Proxy that injects faults into connections, and a load balancer in front of the servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use tokio::task::JoinHandle;
 
 use crate::time;
 
-/// How the wire behaves, for open and for new connections.
+/// Behavior of a proxy, for open and for new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
-    /// As it should.
+    /// No fault.
     Pass,
-    /// New connections are closed at once, open ones too.
+    /// Closes open and new connections.
     Refuse,
-    /// Open connections are reset once, when this is set; new ones pass.
+    /// Resets open connections once. New connections have no fault.
     Reset,
-    /// Each connection is cut after so many more bytes towards the target.
+    /// Cuts each connection after this number of bytes to the target.
     CutAfter(u64),
-    /// Requests arrive, answers do not.
+    /// Drops answers.
     DropReplies,
-    /// Everything arrives so many milliseconds later.
+    /// Delays all bytes by this number of milliseconds.
     Delay(u64),
-    /// Nothing moves, nothing is closed.
+    /// Forwards nothing, and keeps connections open.
     Freeze,
 }
 
@@ -46,16 +46,16 @@ impl fmt::Display for Wire {
     }
 }
 
-/// A wire to `target`. It ends when it goes out of scope.
+/// Proxy to `target`. The drop closes all connections.
 pub struct Proxy {
-    /// Where to connect to instead of the target.
+    /// Address for clients, instead of the target.
     pub addr: String,
     wire: Arc<watch::Sender<Wire>>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A wire that listens on `listen`, such as `127.0.0.1:0`.
+    /// Opens a proxy that listens on `listen`, such as `127.0.0.1:0`.
     pub async fn open(listen: &str, target: &str) -> Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?.to_string();
@@ -90,7 +90,7 @@ async fn connect(inbound: TcpStream, target: String, mut wire: watch::Receiver<W
     let _ = (inbound.set_nodelay(true), outbound.set_nodelay(true));
     let (from_client, to_client) = inbound.into_split();
     let (from_target, to_target) = outbound.into_split();
-    // Dropping both halves of both sockets is what ends the connection, whichever way noticed first.
+    // The drop of both halves of both sockets ends the connection.
     tokio::select! {
         () = pump(from_client, to_target, wire.clone(), false) => {}
         () = pump(from_target, to_client, wire.clone(), true) => {}
@@ -98,7 +98,7 @@ async fn connect(inbound: TcpStream, target: String, mut wire: watch::Receiver<W
     }
 }
 
-/// Returns when the wire is set to something that breaks open connections.
+/// Returns when the behavior changes to one that ends open connections.
 async fn broken(wire: &mut watch::Receiver<Wire>) {
     while wire.changed().await.is_ok() {
         if matches!(*wire.borrow_and_update(), Wire::Refuse | Wire::Reset) {
@@ -122,7 +122,7 @@ async fn pump(
         let now = *wire.borrow();
         match now {
             Wire::DropReplies if replies => continue,
-            Wire::Delay(ms) => time::pass(ms as i64).await,
+            Wire::Delay(ms) => time::sleep(ms as i64).await,
             Wire::CutAfter(bytes) if !replies => {
                 let left = budget.get_or_insert(bytes);
                 if (count as u64) > *left {
@@ -139,9 +139,9 @@ async fn pump(
     }
 }
 
-/// Spreads connections over those targets that accept them, as a load balancer in front of the servers does.
+/// Load balancer: distributes connections among the targets that accept them.
 pub struct Balancer {
-    /// Where clients connect to.
+    /// URL for clients.
     pub url: String,
     accepting: JoinHandle<()>,
 }

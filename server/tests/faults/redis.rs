@@ -1,4 +1,4 @@
-//! A Redis that may be flushed and killed.
+//! Redis server. Scenarios flush and kill it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,15 +45,15 @@ impl Redis {
         ]);
         command.arg("--dir").arg(&self.dir);
         self.program = Some(Program::start(&command, &self.dir.join("log"))?);
-        time::until("Redis answers", 20_000, async || self.say("PING").await.is_ok()).await
+        time::wait_until("Redis answers", 20_000, async || self.send("PING").await.is_ok()).await
     }
 
     pub fn kill(&mut self) -> Result<()> {
-        self.program.as_mut().context("Redis runs")?.kill()
+        self.program.as_mut().context("Redis does not run")?.kill()
     }
 
-    /// Sends one command and waits for an answer.
-    pub async fn say(&self, command: &str) -> Result<()> {
+    /// Sends one command and waits for the answer.
+    pub async fn send(&self, command: &str) -> Result<()> {
         let mut stream = TcpStream::connect(self.addr()).await?;
         stream.write_all(format!("{command}\r\n").as_bytes()).await?;
         stream.read_u8().await?;

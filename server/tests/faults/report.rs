@@ -1,4 +1,5 @@
-//! What a run of the harness says: a line for each scenario, a table for docs/reliability.md, and one line of figures.
+//! Output of the harness: a line per scenario, a table for docs/reliability.md, and one summary
+//! line.
 
 use std::fmt;
 use std::fs;
@@ -9,10 +10,10 @@ use anyhow::Result;
 use crate::options::Options;
 use crate::verdict::{Figures, Kind, Verdict};
 
-/// So many findings of a kind are shown; all of them are in the scenario's directory.
-const SHOWN: usize = 5;
+/// Maximum number of printed findings of a kind. The directory of the scenario has all findings.
+const MAX_PRINTED: usize = 5;
 
-/// How a scenario ended.
+/// Result of a scenario.
 pub struct Line {
     pub name: String,
     pub seconds: i64,
@@ -25,7 +26,7 @@ impl fmt::Display for Line {
         match outcome {
             Ok(verdict) if verdict.is_sound() => write!(f, "passed {name:18} {seconds:>4} s | {verdict}"),
             Ok(verdict) => write!(f, "FAILED {name:18} {seconds:>4} s | {verdict}"),
-            Err(error) => write!(f, "BROKE  {name:18} {seconds:>4} s | {error:#}"),
+            Err(error) => write!(f, "ERROR  {name:18} {seconds:>4} s | {error:#}"),
         }
     }
 }
@@ -39,23 +40,23 @@ impl Line {
         self.verdict().is_some_and(Verdict::is_sound)
     }
 
-    /// Prints it, and the first of what was found.
-    pub fn tell(&self, root: &Path) -> Result<()> {
+    /// Prints the line and the first findings, and stores all findings.
+    pub fn print(&self, root: &Path) -> Result<()> {
         println!("{self}");
         let Some(verdict) = self.verdict() else { return Ok(()) };
         for (kind, all) in &verdict.found {
-            all.iter().take(SHOWN).for_each(|what| println!("   {kind:?}: {what}"));
-            if all.len() > SHOWN {
-                println!("   {kind:?}: and {} more", all.len() - SHOWN);
+            all.iter().take(MAX_PRINTED).for_each(|what| println!("   {kind:?}: {what}"));
+            if all.len() > MAX_PRINTED {
+                println!("   {kind:?}: {} more", all.len() - MAX_PRINTED);
             }
         }
         Ok(fs::write(root.join(&self.name).join("verdict.json"), serde_json::to_vec_pretty(verdict)?)?)
     }
 
-    /// Its row of the table.
+    /// Returns the row of the table.
     fn row(&self) -> String {
         let Some(verdict) = self.verdict() else {
-            return format!("| {} | | | **broke off** | |", self.name);
+            return format!("| {} | | | **error** | |", self.name);
         };
         let Figures {
             faults,
@@ -92,8 +93,8 @@ fn result(verdict: &Verdict) -> String {
 
 const HEAD: &str = "| scenario | faults, and their number | checked | result | duplicates | latest: no fault / recovered / all, ms |\n|---|---|---|---|---|---|\n";
 
-/// Prints everything once more in short; whether all was well.
-pub fn sum_up(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {
+/// Prints and stores the summary. Returns whether all scenarios passed.
+pub fn print_summary(lines: &[Line], options: &Options, root: &Path) -> Result<bool> {
     println!("==");
     let mut texts: Vec<String> = lines.iter().map(Line::to_string).collect();
     let sound = lines.iter().filter(|line| line.is_sound()).count();

@@ -1,4 +1,5 @@
-//! A RocketMQ name server and broker that may be stopped and killed, with a wire in front of the broker.
+//! RocketMQ name server and broker, with a proxy in front of the broker. Scenarios stop and kill
+//! the broker.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,9 @@ use crate::process::Program;
 use crate::proxy::Proxy;
 use crate::time;
 
-/// Clients learn the broker's address from the name server, so a wire can only stand where the broker says that it is. The whole of
-/// 127/8 is the loopback interface: the broker listens on one address of it, and is announced at another.
+/// Clients get the address of the broker from the name server, so the proxy must listen on the
+/// announced address. All of 127/8 is the loopback interface: the broker listens on one address and
+/// announces another.
 const ANNOUNCED: &str = "127.0.0.2";
 
 /// Name server and broker.
@@ -22,10 +24,10 @@ pub struct RocketMq {
     dir: PathBuf,
     namesrv: u16,
     broker: u16,
-    /// Kept running: no fault is injected into it.
+    /// Runs without faults.
     _namesrv: Program,
     program: Option<Program>,
-    /// Between the broker and all its clients.
+    /// Proxy between the broker and all clients.
     pub wire: Proxy,
 }
 
@@ -51,12 +53,12 @@ impl RocketMq {
         format!("127.0.0.1:{}", self.namesrv)
     }
 
-    /// Reads it past the product and its SDK.
+    /// Returns a reader that does not use the product.
     pub fn reader(&self) -> Reader {
         Reader { jars: self.jars.clone(), dir: self.dir.clone(), namesrv: self.namesrv() }
     }
 
-    /// Starts the broker, and waits until it takes connections.
+    /// Starts the broker and waits until it accepts connections.
     pub async fn restart(&mut self) -> Result<()> {
         let command =
             server(&self.jars, &self.dir, "512m", "org.apache.rocketmq.broker.BrokerStartup", "broker.conf");
@@ -65,16 +67,16 @@ impl RocketMq {
     }
 
     pub fn kill(&mut self) -> Result<()> {
-        self.program.as_mut().context("the broker runs")?.kill()
+        self.program.as_mut().context("the broker does not run")?.kill()
     }
 
     pub async fn stop(&mut self) -> Result<()> {
-        self.program.as_mut().context("the broker runs")?.terminate(40_000).await
+        self.program.as_mut().context("the broker does not run")?.terminate(40_000).await
     }
 }
 
 async fn listens(what: &str, port: u16) -> Result<()> {
-    time::until(&format!("{what} listens"), 60_000, async || {
+    time::wait_until(&format!("{what} listens"), 60_000, async || {
         TcpStream::connect(("127.0.0.1", port)).await.is_ok()
     })
     .await
@@ -86,10 +88,10 @@ fn server(jars: &Path, dir: &Path, heap: &str, class: &str, config: &str) -> Com
     command
 }
 
-/// One of RocketMQ's own programs.
+/// Returns the command of a Java program of RocketMQ.
 pub fn java(jars: &Path, dir: &Path, heap: &str, class: &str) -> Command {
     let mut command = Command::new("java");
-    // JDK 17 closes what the broker's mapped files reach into.
+    // The mapped files of the broker use internals that JDK 17 does not export.
     command.args([
         "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
         "--add-opens=java.base/java.nio=ALL-UNNAMED",

@@ -1,29 +1,30 @@
-//! The checker against itself: sound evidence passes, and each kind of damage that is done to it is found. Without that a verdict
-//! proves nothing.
+//! Checks the checker: valid evidence passes, and the checker finds each kind of damage.
 
 use anyhow::{Result, ensure};
 
 use crate::check::check;
 use crate::evidence::{
-    Answer, Change, Created, Deed, Delivery, Done, Effect, Evidence, Message, Rhythm, RunRow, Step, TaskRow,
-    Wanted,
+    Action, Answer, Change, ChangeResult, Created, Delivery, Effect, Evidence, ExpectedTask, Message, Rhythm,
+    RunRow, Step, TaskRow,
 };
 use crate::verdict::{Kind, Verdict};
 
 const START: i64 = 1_000_000_000_000;
 const MOMENTS: i64 = 90;
 
-/// A damage, and what it must be found as.
+/// Damage to the evidence, and the kind of its finding.
 type Damage = (&'static str, Kind, fn(&mut Evidence));
 
 const DAMAGES: [Damage; 27] = [
-    ("an acknowledged task is gone", Kind::Lost, |e| drop(e.tasks.remove(1))),
-    ("a fired run's message never came", Kind::Lost, |e| drop(e.deliveries.remove(7))),
+    ("an acknowledged task is missing", Kind::Lost, |e| drop(e.tasks.remove(1))),
+    ("the message of a fired run was not delivered", Kind::Lost, |e| drop(e.deliveries.remove(7))),
     ("a success without an effect", Kind::Lost, |e| {
         e.runs[3].state = "succeeded".to_owned();
         e.effects.remove(3);
     }),
-    ("an acknowledged outcome is gone", Kind::Lost, |e| e.acknowledged_outcomes.push(e.runs[4].id.clone())),
+    ("an acknowledged outcome is missing", Kind::Lost, |e| {
+        e.acknowledged_outcomes.push(e.runs[4].id.clone())
+    }),
     ("a second task for one call", Kind::DoubledEffect, |e| {
         let twin = TaskRow { id: "twin".to_owned(), ..e.tasks[0].clone() };
         e.tasks.push(twin);
@@ -33,12 +34,12 @@ const DAMAGES: [Damage; 27] = [
         e.effects.push(twin);
     }),
     ("a run has two effects", Kind::DoubledEffect, |e| e.effects.push(e.effects[5].clone())),
-    ("a millisecond early", Kind::Early, |e| e.deliveries[9].arrived_at = e.deliveries[9].scheduled_at - 1),
+    ("one millisecond early", Kind::Early, |e| e.deliveries[9].arrived_at = e.deliveries[9].scheduled_at - 1),
     ("a moment has no run", Kind::Missing, |e| {
         let id = e.runs.remove(11).id;
         e.deliveries.retain(|delivery| delivery.run_id != id);
     }),
-    ("a moment is skipped although it was not late", Kind::Missing, |e| {
+    ("a moment is skipped without being late", Kind::Missing, |e| {
         let run = &mut e.runs[12];
         (run.state, run.stretch) = ("skipped".to_owned(), Some((run.scheduled_at, 1)));
     }),
@@ -47,40 +48,42 @@ const DAMAGES: [Damage; 27] = [
         e.runs.push(twin);
     }),
     ("a run off the grid", Kind::Surplus, |e| e.runs[5].scheduled_at += 1),
-    ("six seconds late with nothing broken", Kind::Late, |e| e.deliveries[20].arrived_at += 6_000),
-    ("everything stands still for a minute", Kind::Late, |e| {
+    ("six seconds late without a fault", Kind::Late, |e| e.deliveries[20].arrived_at += 6_000),
+    ("nothing is delivered for a minute", Kind::Late, |e| {
         for delivery in
             e.deliveries.iter_mut().filter(|d| (30..60).contains(&((d.scheduled_at - START) / 1_000)))
         {
             delivery.arrived_at = START + 90_000;
         }
     }),
-    ("a copy that nothing explains", Kind::Uncaused, |e| {
+    ("a duplicate without a fault", Kind::Uncaused, |e| {
         let copy = Message { place: "copy".to_owned(), ..messages(e)[8].clone() };
         messages(e).push(copy);
     }),
     ("a fired run is not on the broker", Kind::Lost, |e| drop(messages(e).remove(7))),
-    ("the broker has a further attempt, which never came", Kind::Lost, |e| {
+    ("the broker has a further attempt that was not delivered", Kind::Lost, |e| {
         let further = Message { place: "further".to_owned(), attempt: 2, ..messages(e)[8].clone() };
         messages(e).push(further);
     }),
-    ("the broker has a message of no run", Kind::Surplus, |e| messages(e)[7].run_id = "nobody".to_owned()),
-    ("a message came that the broker does not have", Kind::Surplus, |e| {
+    ("the broker has a message without a run", Kind::Surplus, |e| {
+        messages(e)[7].run_id = "unknown".to_owned()
+    }),
+    ("a delivered message is not on the broker", Kind::Surplus, |e| {
         e.deliveries[7].message_id = "another".to_owned();
     }),
-    ("a message lay on the broker a millisecond early", Kind::Early, |e| {
+    ("a message was on the broker one millisecond early", Kind::Early, |e| {
         let message = &mut messages(e)[9];
         message.stored_at = message.scheduled_at - 1;
     }),
-    ("a claim on a queue was given out twice", Kind::DoubledEffect, |e| {
+    ("a claim was delivered twice", Kind::DoubledEffect, |e| {
         let taken = Delivery { on_bus: false, ..e.deliveries[8].clone() };
         e.deliveries.extend([taken.clone(), taken]);
     }),
     (
-        "moments were missed before a delete, and the product says that it had not come so far",
+        "moments before a delete are missing, and the task row says that they had not passed",
         Kind::Missing,
         |e| {
-            let missed_from = e.changes[0].asked_at - 10_000;
+            let missed_from = e.changes[0].sent_at - 10_000;
             e.tasks[2].last_due_at = Some(missed_from - 500);
             e.runs.retain(|run| run.task_id != "task-2" || run.scheduled_at < missed_from);
             e.deliveries.retain(|come| come.task_id != "task-2" || come.scheduled_at < missed_from);
@@ -89,22 +92,22 @@ const DAMAGES: [Damage; 27] = [
     ),
     ("a fire after an acknowledged delete", Kind::Stale, |e| {
         let deleted = e.changes[0].answered_at;
-        let run = e.runs.iter_mut().rfind(|run| run.task_id == "task-2").expect("it has runs");
+        let run = e.runs.iter_mut().rfind(|run| run.task_id == "task-2").expect("the task has runs");
         run.fired_at = Some(deleted + 10);
     }),
-    ("a last version that nobody saw", Kind::Unseen, |e| drop(e.steps.pop())),
-    ("a first version that nobody saw", Kind::Unseen, |e| drop(e.steps.remove(0))),
-    ("a version in between that nobody saw", Kind::Unseen, |e| {
+    ("the last version is not in the journal", Kind::Unseen, |e| drop(e.steps.pop())),
+    ("the first version is not in the journal", Kind::Unseen, |e| drop(e.steps.remove(0))),
+    ("a version in between is not in the journal", Kind::Unseen, |e| {
         e.runs[0].version = 3;
         e.steps[1].version = 3;
     }),
     ("a run that never ends", Kind::Unfinished, |e| e.runs[6].open = true),
 ];
 
-/// A version of a run: its state, attempt, claim and number.
+/// Version of a run: state, attempt, claim, version number.
 type Version = (&'static str, i64, i64, i64);
 
-/// Steps of one run that cannot be; all but the last of each can.
+/// Versions of one run. The last transition of each is illegal.
 const ILLEGAL: [&[Version]; 13] = [
     &[("ready", 1, 1, 1)],
     &[("firing", 1, 2, 1)],
@@ -121,7 +124,7 @@ const ILLEGAL: [&[Version]; 13] = [
     &[("firing", 1, 1, 1), ("ready", 1, 1, 2), ("leased", 1, 2, 3), ("ready", 1, 1, 4)],
 ];
 
-/// Steps that can be: a failed attempt, an overdue one, one that was given back, one that was brought back.
+/// Legal versions: a failed attempt, an overdue one, a released one, a redriven one.
 const LEGAL: [&[Version]; 4] = [
     &[
         ("firing", 1, 1, 1),
@@ -135,44 +138,48 @@ const LEGAL: [&[Version]; 4] = [
     &[("firing", 1, 1, 1), ("dead", 1, 1, 2), ("retrying", 1, 1, 3), ("firing", 2, 2, 4)],
 ];
 
-/// An error where the checker finds what is not there, or overlooks what is.
+/// Fails if the checker finds damage in valid evidence, or misses a damage. Returns the number of
+/// damages.
 pub fn run() -> Result<usize> {
     let sound = check(&sound());
-    ensure!(sound.is_sound(), "the checker finds fault with sound evidence: {:?}", sound.found);
-    ensure!(sound.figures.moments > 200 && sound.figures.latest_quiet_ms == 20, "the sound evidence is thin");
+    ensure!(sound.is_sound(), "the checker has findings in valid evidence: {:?}", sound.found);
+    ensure!(
+        sound.figures.moments > 200 && sound.figures.latest_quiet_ms == 20,
+        "the valid evidence is too small"
+    );
     for (what, kind, damage) in DAMAGES {
         let mut evidence = self::sound();
         damage(&mut evidence);
         found(what, kind, &check(&evidence))?;
     }
     for versions in ILLEGAL {
-        let (_, before) = versions.split_last().expect("there is a last one");
-        ensure!(steps_of(before).count(Kind::Illegal) == 0, "the checker finds fault with {before:?}");
-        found(&format!("the steps {versions:?}"), Kind::Illegal, &steps_of(versions))?;
+        let (_, before) = versions.split_last().expect("the list is not empty");
+        ensure!(steps_of(before).count(Kind::Illegal) == 0, "the checker has findings in {before:?}");
+        found(&format!("the versions {versions:?}"), Kind::Illegal, &steps_of(versions))?;
     }
     for versions in LEGAL {
         let verdict = steps_of(versions);
-        ensure!(verdict.is_sound(), "the checker finds fault with {versions:?}: {:?}", verdict.found);
+        ensure!(verdict.is_sound(), "the checker has findings in {versions:?}: {:?}", verdict.found);
     }
-    ended_otherwise()?;
-    healing_has_its_end()?;
+    another_terminal_state_is_found()?;
+    a_fault_excuses_thirty_seconds()?;
     Ok(DAMAGES.len() + ILLEGAL.len() + 2)
 }
 
 fn found(what: &str, kind: Kind, verdict: &Verdict) -> Result<()> {
-    ensure!(verdict.count(kind) > 0, "the checker overlooks: {what}; it finds only {:?}", verdict.found);
+    ensure!(verdict.count(kind) > 0, "the checker misses: {what}; findings: {:?}", verdict.found);
     Ok(())
 }
 
-fn ended_otherwise() -> Result<()> {
+fn another_terminal_state_is_found() -> Result<()> {
     let mut evidence = sound();
     let run = &mut evidence.runs[6];
     (run.state, run.reason) = ("dead".to_owned(), Some("attempts exhausted".to_owned()));
-    found("a run that is dead and should not be", Kind::WrongEnd, &check(&evidence))
+    found("a dead run that should have succeeded", Kind::WrongEnd, &check(&evidence))
 }
 
-/// A fault excuses lateness up to thirty seconds after it, and no more.
-fn healing_has_its_end() -> Result<()> {
+/// A fault excuses lateness up to thirty seconds after its end.
+fn a_fault_excuses_thirty_seconds() -> Result<()> {
     let mut evidence = sound();
     let late = evidence.deliveries[20].clone();
     let broken = |to: i64| crate::evidence::Window {
@@ -183,9 +190,9 @@ fn healing_has_its_end() -> Result<()> {
     };
     evidence.deliveries[20].arrived_at += 40_000;
     evidence.windows.push(broken(late.scheduled_at + 15_000));
-    ensure!(check(&evidence).is_sound(), "the checker allows no time to heal");
+    ensure!(check(&evidence).is_sound(), "the checker allows no time after a fault");
     evidence.windows[0] = broken(late.scheduled_at + 9_000);
-    found("thirty-one seconds after healing", Kind::Late, &check(&evidence))
+    found("thirty-one seconds after a fault", Kind::Late, &check(&evidence))
 }
 
 fn steps_of(versions: &[Version]) -> Verdict {
@@ -204,18 +211,19 @@ fn step(run_id: &str, (state, attempt, claim, version): Version) -> Step {
     Step { run_id: run_id.to_owned(), state: state.to_owned(), attempt, claim, version, attention_at }
 }
 
-/// Three loops, of which the last is deleted after its first third.
+/// Returns valid evidence: three repeating tasks. The last one is deleted after a third of its
+/// moments.
 fn sound() -> Evidence {
     let mut evidence = Evidence::default();
     for number in 0..3 {
         add_loop(&mut evidence, number);
     }
     let deleted_at = START + MOMENTS / 3 * 1_000 + 500;
-    let done = Done { rev: 1, open_runs: Vec::new() };
+    let done = ChangeResult { rev: 1, open_runs: Vec::new() };
     evidence.changes.push(Change {
         task_id: "task-2".to_owned(),
-        deed: Deed::Delete,
-        asked_at: deleted_at - 5,
+        action: Action::Delete,
+        sent_at: deleted_at - 5,
         answered_at: deleted_at,
         answer: Answer::Acknowledged(done),
     });
@@ -225,7 +233,7 @@ fn sound() -> Evidence {
 fn add_loop(evidence: &mut Evidence, number: i64) {
     let deleted = number == 2;
     let moments = if deleted { MOMENTS / 3 } else { MOMENTS };
-    let wanted = Wanted {
+    let expected = ExpectedTask {
         key: format!("key-{number}"),
         name: "loop".to_owned(),
         rhythm: Rhythm::Every(1_000),
@@ -234,11 +242,11 @@ fn add_loop(evidence: &mut Evidence, number: i64) {
         max_fires: Some(MOMENTS as u64 + 1),
         ack: false,
         queue: None,
-        ends: None,
+        end_state: None,
     };
     let id = format!("task-{number}");
     let answer = Answer::Acknowledged(id.clone());
-    evidence.created.push(Created { wanted, asked_at: START - 2_000, answered_at: START - 1_990, answer });
+    evidence.created.push(Created { expected, sent_at: START - 2_000, answered_at: START - 1_990, answer });
     evidence.tasks.push(TaskRow {
         id: id.clone(),
         data: format!("key-{number}#1"),

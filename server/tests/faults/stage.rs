@@ -1,4 +1,4 @@
-//! The scene of one scenario: servers on names of their own, the consumers, and everything that is seen of them.
+//! Stage of one scenario: servers with their own database and topic, consumers, and the recorder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ use crate::backends::Backends;
 use crate::broker::Reader;
 use crate::bus;
 use crate::evidence::{Evidence, Message, Recorder, TaskRow};
-use crate::handlers::{self, Place, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
+use crate::handlers::{self, Addresses, RAW_QUEUE, SDK_QUEUE, SILENT_QUEUE};
 use crate::node::{Node, Wires};
 use crate::proxy::{Balancer, Proxy};
 use crate::store::Source;
 use crate::time;
 
-/// Short leases: what a dead node had in its hands is taken over soon, and a scenario stays short.
+/// Short leases: other nodes take over the work of a dead node soon.
 pub const RUN_LEASE_MS: i64 = 2_000;
 pub const SHARD_LEASE_MS: i64 = 1_500;
 
-/// How a stage is set.
+/// Configuration of a stage.
 #[derive(Debug, Clone)]
 pub struct Setting {
     pub nodes: usize,
-    /// The servers' program, where it is not the one that was just built.
+    /// Server program. Default: the current build.
     pub binary: Option<PathBuf>,
-    /// More lines for the servers' configuration: the rest of `[engine]`, then other sections.
+    /// Additional configuration: more keys of `[engine]`, then other sections.
     pub extra: String,
-    /// Whether each node has wires of its own to MongoDB and Redis.
+    /// Whether each node has its own proxies to MongoDB and Redis.
     pub wires: bool,
-    /// On a data directory, without any back end.
+    /// Embedded node without back ends.
     pub embedded: bool,
 }
 
@@ -42,15 +42,15 @@ impl Default for Setting {
     }
 }
 
-/// A set stage.
+/// Running stage.
 pub struct Stage {
     pub name: String,
     pub dir: PathBuf,
     pub nodes: Vec<Node>,
-    pub front: String,
+    pub server_url: String,
     pub recorder: Arc<Recorder>,
     pub source: Source,
-    /// Reads the topic, where there is one.
+    /// Reader and topic, with a bus.
     bus: Option<(Reader, String)>,
     consumers: Vec<Consumer>,
     tasks: Vec<JoinHandle<()>>,
@@ -68,7 +68,8 @@ async fn config(backends: &Backends, id: &str, setting: &Setting) -> Result<(Str
     let mut redis = backends.redis.addr();
     let mut wires = None;
     if setting.wires {
-        // A replica set names its own members to the driver; a direct connection keeps to the wire.
+        // A replica set sends the addresses of its members to the driver. A direct connection stays
+        // on the proxy.
         let primary = backends.mongo.until_primary().await?;
         let mongo = Proxy::open("127.0.0.1:0", &backends.mongo.host(primary)).await?;
         let to_redis = Proxy::open("127.0.0.1:0", &redis).await?;
@@ -87,8 +88,8 @@ async fn config(backends: &Backends, id: &str, setting: &Setting) -> Result<(Str
 }
 
 impl Stage {
-    /// Starts the servers and the consumers, and waits until all is well.
-    pub async fn set(
+    /// Starts servers and consumers, and waits until all servers are ready.
+    pub async fn set_up(
         root: &Path,
         binary: &Path,
         backends: Option<&Backends>,
@@ -120,7 +121,7 @@ impl Stage {
         };
         let mut stage = Self {
             name: name.to_owned(),
-            front: balancer.url.clone(),
+            server_url: balancer.url.clone(),
             tasks: source.watch(Arc::clone(&recorder)).await?.into_iter().collect(),
             dir,
             nodes,
@@ -130,12 +131,16 @@ impl Stage {
             consumers: Vec::new(),
             _balancer: balancer,
         };
-        stage.tasks.push(stage.progress());
+        stage.tasks.push(stage.print_progress());
         stage.start_all().await?;
         stage.source.begin_journal()?;
         if let (Some(backends), false) = (backends, setting.embedded) {
             stage.bus = Some((backends.rocketmq.reader(), id.clone()));
-            let place = Place { namesrv: backends.rocketmq.namesrv(), topic: id, front: stage.front.clone() };
+            let place = Addresses {
+                namesrv: backends.rocketmq.namesrv(),
+                topic: id,
+                server_url: stage.server_url.clone(),
+            };
             stage.consumers.push(handlers::on_bus(&place, &stage.recorder)?);
         }
         stage.start_workers()?;
@@ -156,8 +161,8 @@ impl Stage {
         Ok(())
     }
 
-    /// A line every ten seconds.
-    fn progress(&self) -> JoinHandle<()> {
+    /// Prints a line every ten seconds.
+    fn print_progress(&self) -> JoinHandle<()> {
         let (name, recorder, begun) = (self.name.clone(), Arc::clone(&self.recorder), time::now_ms());
         tokio::spawn(async move {
             let mut turn = time::ticks(10_000);
@@ -175,25 +180,28 @@ impl Stage {
 
     fn start_workers(&mut self) -> Result<()> {
         for name in ["sdk-1", "sdk-2"] {
-            self.consumers.push(handlers::on_queue(&self.front, name, SDK_QUEUE, &self.recorder)?);
+            self.consumers.push(handlers::on_queue(&self.server_url, name, SDK_QUEUE, &self.recorder)?);
         }
         for queue in [RAW_QUEUE, SILENT_QUEUE] {
-            self.tasks.push(handlers::raw(&self.front, queue, &self.recorder)?);
+            self.tasks.push(handlers::raw(&self.server_url, queue, &self.recorder)?);
         }
         Ok(())
     }
 
-    /// Waits until every task and run has ended and everything that was handed over has arrived; then takes down the stage.
-    pub async fn strike(mut self, limit_ms: i64) -> Result<Evidence> {
-        let settled =
-            time::until("everything has ended and arrived", limit_ms, async || self.settled().await).await;
-        // A second copy comes when a lease has run out at the latest.
-        time::pass(RUN_LEASE_MS + 1_000).await;
+    /// Waits until every task and run has ended and every run is delivered. Then stops the stage
+    /// and returns the evidence.
+    pub async fn take_down(mut self, limit_ms: i64) -> Result<Evidence> {
+        let settled = time::wait_until("all runs have ended and are delivered", limit_ms, async || {
+            self.settled().await
+        })
+        .await;
+        // A duplicate arrives at the latest when a lease has expired.
+        time::sleep(RUN_LEASE_MS + 1_000).await;
         let (tasks, runs) = (self.source.tasks().await?, self.source.runs().await?);
         let journal = self.source.journal()?;
         let messages = self.messages(&tasks).await?;
         for node in &mut self.nodes {
-            node.must_live()?;
+            node.ensure_running()?;
             let _ = node.kill();
         }
         for consumer in self.consumers {
@@ -208,20 +216,24 @@ impl Stage {
         evidence.messages = messages;
         evidence.unsettled = settled.err().map(|why| why.to_string());
         let file = std::fs::File::create(self.dir.join("evidence.json"))?;
-        serde_json::to_writer(std::io::BufWriter::new(file), &evidence).context("the evidence is kept")?;
+        serde_json::to_writer(std::io::BufWriter::new(file), &evidence)
+            .context("cannot store the evidence")?;
         if let Source::Mongo(db) = &self.source {
             db.drop().await?;
         }
         Ok(evidence)
     }
 
-    /// What lies on the broker, once all of it has come as well; where that is never, the checker will say so.
+    /// Returns the messages on the broker. Waits for their delivery; the checker reports messages
+    /// that never arrive.
     async fn messages(&self, tasks: &[TaskRow]) -> Result<Option<Vec<Message>>> {
-        const ON_ITS_WAY_MS: i64 = 15_000;
+        const MAX_DELIVERY_MS: i64 = 15_000;
         let Some((reader, topic)) = &self.bus else { return Ok(None) };
         let messages = reader.read(topic).await?;
-        let all_came = async || bus::to_come(&messages, tasks, &self.recorder.get().deliveries).is_empty();
-        let _ = time::until("what lies on the broker has come", ON_ITS_WAY_MS, all_came).await;
+        let all_arrived =
+            async || bus::not_delivered(&messages, tasks, &self.recorder.get().deliveries).is_empty();
+        let _ =
+            time::wait_until("all messages on the broker are delivered", MAX_DELIVERY_MS, all_arrived).await;
         Ok(Some(messages))
     }
 

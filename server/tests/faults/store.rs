@@ -1,4 +1,5 @@
-//! The store's own word, read past the product: MongoDB's documents and its stream of changes, or the embedded node's file.
+//! Reads the store without the product: documents and change stream of MongoDB, or the file of an
+//! embedded node.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::evidence::{Recorder, RunRow, Step, TaskRow};
 use crate::time;
 
-/// Where the rows are.
+/// Location of the rows.
 #[derive(Clone)]
 pub enum Source {
     Mongo(Database),
@@ -47,7 +48,7 @@ impl Source {
         }
     }
 
-    /// How many tasks and runs have not come to their end.
+    /// Returns the numbers of tasks and runs that are not in a terminal state.
     pub async fn open(&self) -> Result<(u64, u64)> {
         match self {
             Self::Mongo(db) => {
@@ -67,7 +68,8 @@ impl Source {
         }
     }
 
-    /// Follows each version of each run, until the handle is aborted. Before the first server starts.
+    /// Follows each version of each run, until the handle is aborted. Before the first server
+    /// starts.
     pub async fn watch(&self, recorder: Arc<Recorder>) -> Result<Option<JoinHandle<()>>> {
         let Self::Mongo(db) = self else { return Ok(None) };
         let runs = db.collection::<Document>("runs");
@@ -75,13 +77,14 @@ impl Source {
         Ok(Some(tokio::spawn(follow(runs, stream, recorder))))
     }
 
-    /// Begins a journal where there is no stream of changes. Once a server has made its file, and before it has work.
+    /// Starts a journal for a store without a change stream. Call it after a server has created the
+    /// file and before it has work.
     pub fn begin_journal(&self) -> Result<()> {
         let Self::Sqlite(file) = self else { return Ok(()) };
         Ok(open(file)?.execute_batch(JOURNAL)?)
     }
 
-    /// What the journal has.
+    /// Returns the journal.
     pub fn journal(&self) -> Result<Vec<Step>> {
         match self {
             Self::Mongo(_) => Ok(Vec::new()),
@@ -92,7 +95,8 @@ impl Source {
 
 type Changes = ChangeStream<ChangeStreamEvent<Document>>;
 
-/// The driver resumes a stream once. A primary that is away for longer ends it, and it is opened again where it ended.
+/// Reads a change stream. The driver resumes a stream once. After a longer outage of the primary,
+/// opens the stream again where it ended.
 async fn follow(runs: Collection<Document>, mut stream: Changes, recorder: Arc<Recorder>) {
     let mut last = HashMap::new();
     let mut turn = time::ticks(200);
@@ -105,7 +109,7 @@ async fn follow(runs: Collection<Document>, mut stream: Changes, recorder: Arc<R
         let seen = stream.resume_token();
         loop {
             turn.tick().await;
-            // Without a token nothing was seen yet, and what came meanwhile is missed: the checker will say so.
+            // Without a token, changes in between are missed. The checker reports missing versions.
             if let Ok(again) = runs.watch().resume_after(seen.clone()).await {
                 stream = again;
                 break;
@@ -131,7 +135,7 @@ fn rows(file: &PathBuf, table: &str) -> Result<Vec<Value>> {
     texts.map(|text| Ok(serde_json::from_str(&text?)?)).collect()
 }
 
-/// A row of either store, field by field.
+/// Row of one of the stores.
 trait Row {
     fn text(&self, field: &str) -> Option<String>;
     fn number(&self, field: &str) -> Option<i64>;
@@ -221,7 +225,8 @@ fn run_of(row: &impl Row) -> RunRow {
     }
 }
 
-/// An update names only the fields that it changes; the others are as they were.
+/// Builds a version from a change event. An update has only the changed fields; `last` has the
+/// others.
 fn step_of(event: &ChangeStreamEvent<Document>, last: &mut HashMap<String, Step>) -> Option<Step> {
     let run_id = event.document_key.as_ref()?.get_str("_id").ok()?.to_owned();
     let changed = event
@@ -247,12 +252,13 @@ fn attention_at(event: &ChangeStreamEvent<Document>, row: &Mongo<'_>, before: Op
     const FIELD: &str = "attention_at";
     let Some(update) = &event.update_description else { return row.number(FIELD) };
     let is_removed = update.removed_fields.iter().any(|field| field == FIELD);
-    let stands = before.and_then(|step| step.attention_at).filter(|_| !is_removed);
-    row.number(FIELD).or(stands)
+    let unchanged = before.and_then(|step| step.attention_at).filter(|_| !is_removed);
+    row.number(FIELD).or(unchanged)
 }
 
-/// The embedded node's file has no stream of changes. Triggers in it write a journal: in the same transaction as the row, so that a
-/// server that is killed loses both or neither, and no version can be missed. The product's own tables stay as they are.
+/// SQLite has no change stream. Triggers write a journal in the transaction of the row: a killed
+/// server loses both or neither, and no version is missing. The tables of the product do not
+/// change.
 const JOURNAL: &str = "
 CREATE TABLE IF NOT EXISTS harness_journal (
     run_id TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER, claim INTEGER, version INTEGER NOT NULL, attention_at INTEGER

@@ -1,4 +1,4 @@
-//! Every version of every run, one after the other, against the rule that the simulator judges by.
+//! Checks each version of each run with the rules of the simulator.
 
 use std::collections::HashMap;
 
@@ -6,55 +6,59 @@ use crate::evidence::{Evidence, RunRow, Step};
 use crate::steps::{self, RunFields};
 use crate::verdict::{Kind, Verdict};
 
-/// Finds steps that cannot be, and versions that were not seen.
+/// Adds a finding for each illegal transition and each missing version.
 pub fn check(evidence: &Evidence, verdict: &mut Verdict) {
     let mut last: HashMap<&str, &Step> = HashMap::new();
     for step in &evidence.steps {
         match last.insert(&step.run_id, step) {
-            None => first(step, verdict),
-            Some(before) => next(before, step, verdict),
+            None => check_first(step, verdict),
+            Some(before) => check_next(before, step, verdict),
         }
     }
     for run in &evidence.runs {
-        arrived(run, last.get(run.id.as_str()).map(|step| step.version), verdict);
+        check_last(run, last.get(run.id.as_str()).map(|step| step.version), verdict);
     }
 }
 
-/// The watch saw each run come to where it stands.
-fn arrived(run: &RunRow, seen: Option<i64>, verdict: &mut Verdict) {
+/// The journal has the current version of the run.
+fn check_last(run: &RunRow, seen: Option<i64>, verdict: &mut Verdict) {
     if seen != Some(run.version) {
         let RunRow { id, state, version, .. } = run;
-        let what = format!("run {id} is {state} at version {version} and was last seen at {seen:?}");
-        verdict.find(Kind::Unseen, what);
+        let what = format!("run {id} is {state} at version {version}; last version in the journal: {seen:?}");
+        verdict.add(Kind::Unseen, what);
     }
 }
 
-fn first(step: &Step, verdict: &mut Verdict) {
+fn check_first(step: &Step, verdict: &mut Verdict) {
     let Step { run_id, state, version, .. } = step;
     if *version != 1 {
-        return verdict
-            .find(Kind::Unseen, format!("run {run_id} was seen first at version {version}, {state}"));
+        return verdict.add(
+            Kind::Unseen,
+            format!("first version of run {run_id} in the journal is {version}, {state}"),
+        );
     }
-    let why = run_fields(step).map_or(Some("there is no such state"), |fields| steps::check_insert(&fields));
+    let why = run_fields(step).map_or(Some("unknown state"), |fields| steps::check_insert(&fields));
     if let Some(why) = why {
-        verdict.find(Kind::Illegal, format!("run {run_id} begins as {state}: {why}"));
+        verdict.add(Kind::Illegal, format!("run {run_id} starts as {state}: {why}"));
     }
 }
 
-fn next(before: &Step, after: &Step, verdict: &mut Verdict) {
+fn check_next(before: &Step, after: &Step, verdict: &mut Verdict) {
     let Step { run_id, state, attempt, claim, version, .. } = after;
     let (from, was) = (before.version, &before.state);
     if *version > from + 1 {
-        let what = format!("run {run_id}: what stood between version {from} ({was}) and {version} ({state})");
-        return verdict.find(Kind::Unseen, what);
+        let what = format!(
+            "run {run_id}: the journal has no version between {from} ({was}) and {version} ({state})"
+        );
+        return verdict.add(Kind::Unseen, what);
     }
     let why = match (run_fields(before), run_fields(after)) {
         (Some(before), Some(after)) => steps::check_update(&before, &after),
-        _ => Some("there is no such state"),
+        _ => Some("unknown state"),
     };
     if let Some(why) = why {
         let (attempts, claims) = (before.attempt, before.claim);
-        verdict.find(
+        verdict.add(
             Kind::Illegal,
             format!(
                 "run {run_id}: {was} -> {state} (attempt {attempts} -> {attempt}, claim {claims} -> {claim}, version {from} -> {version}): {why}"

@@ -1,36 +1,36 @@
-//! What the checker can find, and what it has found.
+//! Findings of the checker.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-/// What is forbidden.
+/// Kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Kind {
-    /// Acknowledged and gone, or handed over and never arrived.
+    /// Acknowledged but not stored, or handed over but not delivered.
     Lost,
-    /// Two effects for one moment, two tasks for one call, one claim for two workers.
+    /// Two effects of one moment, two tasks of one call, or one claim of two workers.
     DoubledEffect,
-    /// Before its moment.
+    /// Delivered before its moment.
     Early,
-    /// A step that the table of transitions does not have.
+    /// State transition that the state machine does not have.
     Illegal,
-    /// A nominal moment without a run.
+    /// Nominal moment without a run.
     Missing,
-    /// A nominal moment with two runs, or a run without a moment.
+    /// Nominal moment with two runs, or run without a moment.
     Surplus,
-    /// Too late.
+    /// Delivered too late.
     Late,
-    /// A copy on the bus without a fault that explains it.
+    /// Duplicate message without a fault that explains it.
     Uncaused,
-    /// An old definition fired after its change was acknowledged.
+    /// Fire of an old definition after an acknowledged change.
     Stale,
-    /// A run or task that has not come to its end.
+    /// Run or task that did not reach a terminal state.
     Unfinished,
-    /// A run that ended otherwise than its handler wanted.
+    /// Run in another terminal state than expected.
     WrongEnd,
-    /// A version of a run that the watch on the store has not seen: then the steps prove nothing.
+    /// Version of a run that the journal does not have: its transitions are not checked.
     Unseen,
 }
 
@@ -68,17 +68,17 @@ impl Kind {
     }
 }
 
-/// What the checker found.
+/// Findings and figures of one scenario.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Verdict {
     pub found: BTreeMap<Kind, Vec<String>>,
     pub figures: Figures,
 }
 
-/// What was measured beside.
+/// Figures of one scenario.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Figures {
-    /// How often each was injected.
+    /// Injected faults and their number.
     pub faults: BTreeMap<String, u64>,
     pub calls_acknowledged: usize,
     pub calls_unknown: usize,
@@ -87,12 +87,12 @@ pub struct Figures {
     pub moments: usize,
     pub deliveries: usize,
     pub effects: usize,
-    /// On the broker in the end.
+    /// Messages on the broker at the end.
     pub messages: usize,
-    /// Those among them that are a second or further one of their attempt.
+    /// Messages beyond the first one of their attempt.
     pub copies: usize,
     pub steps: usize,
-    /// The longest from a moment to its first arrival, whatever was broken.
+    /// Maximum time from a moment to its first delivery, in milliseconds.
     pub latest_ms: i64,
     pub latest_quiet_ms: i64,
     pub latest_healed_ms: i64,
@@ -113,7 +113,7 @@ impl Verdict {
         self.found.get(&kind).map_or(0, Vec::len)
     }
 
-    pub fn find(&mut self, kind: Kind, what: String) {
+    pub fn add(&mut self, kind: Kind, what: String) {
         self.found.entry(kind).or_default().push(what);
     }
 }
@@ -137,7 +137,7 @@ impl fmt::Display for Verdict {
         }
         write!(
             f,
-            " latest {latest_ms} ms, {latest_quiet_ms} ms with nothing broken, {latest_healed_ms} ms after healing"
+            " latest {latest_ms} ms, {latest_quiet_ms} ms without a fault, {latest_healed_ms} ms after recovery"
         )
     }
 }

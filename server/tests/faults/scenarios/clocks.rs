@@ -1,25 +1,26 @@
-//! Servers whose clock is wrong, by libfaketime.
+//! Servers with wrong clocks, by libfaketime.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::evidence::Evidence;
-use crate::house::{House, finish};
+use crate::harness::{Harness, finish};
 use crate::stage::{RUN_LEASE_MS, Setting};
 use crate::time;
 
-/// Where Debian's package `faketime` puts it, on the machines that this runs on.
+/// Paths of the library in the Debian package `faketime`.
 const LIBRARIES: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
 
-/// The clock of one server of two is off by each of `offsets` in turn, while it runs, and right in between.
-pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evidence> {
-    let mut stage = house.stage(name, Setting::default()).await?;
+/// Sets the clock of one of two running servers to each of `offsets` in turn, and to the true time
+/// in between.
+pub async fn play(harness: &mut Harness, name: &str, offsets: &[&str]) -> Result<Evidence> {
+    let mut stage = harness.stage(name, Setting::default()).await?;
     let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-    let library = library.context("libfaketime is missing: apt-get install faketime")?;
+    let library = library.context("libfaketime is missing: run `apt-get install faketime`")?;
     let file = stage.dir.join("offset");
     std::fs::write(&file, "+0\n")?;
     let node = &mut stage.nodes[1];
@@ -32,23 +33,24 @@ pub async fn play(house: &mut House, name: &str, offsets: &[&str]) -> Result<Evi
     ];
     node.start()?;
     node.until(&["ready"], 60_000).await?;
-    let off = house.seconds(8, 60);
-    let load = house.load(&stage, (off + 6) * offsets.len() as i64 + 6)?;
-    time::pass(6_000).await;
+    let off = harness.seconds(8, 60);
+    let load = harness.load(&stage, (off + 6) * offsets.len() as i64 + 6)?;
+    time::sleep(6_000).await;
     for offset in offsets {
         let now = time::now_ms();
         std::fs::write(&file, format!("{offset}\n"))?;
-        // The others take over what such a server had in its hands, as they do from a dead one: it need not be mended for that.
+        // Other servers take over the work of this server, as after a crash. The fault ends for
+        // them with the leases.
         stage.recorder.fault(
             &format!("a server's clock is set by {offset} s and later corrected"),
             now,
             now + RUN_LEASE_MS,
         );
-        time::pass(off * 1_000).await;
+        time::sleep(off * 1_000).await;
         std::fs::write(&file, "+0\n")?;
         let now = time::now_ms();
         stage.recorder.heal("a server's clock is set right", now, now + RUN_LEASE_MS);
-        time::pass(6_000).await;
+        time::sleep(6_000).await;
     }
     finish(stage, load).await
 }

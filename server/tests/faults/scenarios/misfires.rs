@@ -1,17 +1,17 @@
-//! Many moments that pass while no server runs.
+//! Many moments during a downtime of all servers.
 
 use anyhow::{Result, ensure};
 use futures_util::{StreamExt, stream};
 
 use crate::check::check;
-use crate::evidence::{Evidence, Rhythm, Wanted, Window};
-use crate::house::House;
+use crate::evidence::{Evidence, ExpectedTask, Rhythm, Window};
+use crate::harness::Harness;
 use crate::load::Caller;
 use crate::stage::{Setting, Stage};
 use crate::time;
 use crate::verdict::{Kind, Verdict};
 
-/// The policies, as the configuration spells them.
+/// Misfire policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     FireAll,
@@ -28,57 +28,55 @@ impl Policy {
         }
     }
 
-    /// How many moments of each task fire when all of them are late.
+    /// Returns the number of moments of each task that fire if all of them are late.
     fn fires(self, moments: usize) -> usize {
         if self == Self::FireAll { moments } else { 1 }
     }
 }
 
 const PERIOD_MS: i64 = 100;
-/// Tasks handed in at the same time.
-const AT_ONCE: usize = 16;
+/// Maximum number of concurrent calls.
+const CONCURRENT_CALLS: usize = 16;
 
-/// 100,000 moments; the short form has 10,000 where each of them fires.
-pub async fn play(house: &mut House, name: &str, policy: Policy) -> Result<Verdict> {
+/// Plays 100,000 moments; in the short form 10,000 if each of them fires.
+pub async fn play(harness: &mut Harness, name: &str, policy: Policy) -> Result<Verdict> {
     let extra = format!("[engine.misfire]\npolicy = \"{}\"\ngrace_ms = 1000\n", policy.name());
-    let mut stage = house.stage(name, Setting { nodes: 1, extra, ..Setting::default() }).await?;
-    let total = if policy == Policy::FireAll { house.seconds(10_000, 100_000) } else { 100_000 };
-    let tasks = if policy == Policy::FireAll { house.seconds(100, 500) } else { 500 };
+    let mut stage = harness.stage(name, Setting { nodes: 1, extra, ..Setting::default() }).await?;
+    let total = if policy == Policy::FireAll { harness.seconds(10_000, 100_000) } else { 100_000 };
+    let tasks = if policy == Policy::FireAll { harness.seconds(100, 500) } else { 500 };
     let moments = total / tasks;
     let starts_at = time::now_ms() + 5_000 + tasks * 10;
-    create(&stage, (0..tasks).map(|number| wanted(number, starts_at, moments))).await?;
+    create(&stage, (0..tasks).map(|number| expected_task(number, starts_at, moments))).await?;
     let down = time::now_ms();
     stage.nodes[0].stop().await?;
-    ensure!(time::now_ms() < starts_at, "the server was still there when the first moments came");
-    time::moment(starts_at + moments * PERIOD_MS + 2_000).await;
+    ensure!(time::now_ms() < starts_at, "the server stopped after the first moment");
+    time::sleep_until(starts_at + moments * PERIOD_MS + 2_000).await;
     let up = time::now_ms();
     stage.nodes[0].start()?;
     stage.recorder.get().may_skip = policy != Policy::FireAll;
     stage.nodes[0].until(&["ready"], 60_000).await?;
-    // How long so many fires take is the machine's affair, so lateness is not judged here: the fault lasts until the last arrival.
-    let mut evidence = stage.strike(house.seconds(120, 900) * 1_000).await?;
+    // The time of so many fires depends on the machine. The fault lasts until the last delivery, so
+    // that lateness is not checked.
+    let mut evidence = stage.take_down(harness.seconds(120, 900) * 1_000).await?;
     let last = evidence.deliveries.iter().map(|delivery| delivery.arrived_at).max().unwrap_or(up);
-    println!(
-        "   {name}: {total} moments were decided and delivered {} ms after the start of the server",
-        last - up
-    );
+    println!("   {name}: all {total} moments were handled {} ms after the start of the server", last - up);
     let what = format!("no server runs for {total} moments");
     evidence.faults.insert(what.clone(), 1);
     evidence.windows.push(Window { what, from: down, to: last, delays: true });
     let mut verdict = check(&evidence);
-    fires(&evidence, policy.fires(moments as usize), &mut verdict);
+    check_fires(&evidence, policy.fires(moments as usize), &mut verdict);
     Ok(verdict)
 }
 
-async fn create(stage: &Stage, all: impl Iterator<Item = Wanted>) -> Result<()> {
-    let caller = Caller::new(&stage.front, &stage.recorder)?;
-    let calls = all.map(|wanted| caller.create(wanted));
-    stream::iter(calls).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+async fn create(stage: &Stage, all: impl Iterator<Item = ExpectedTask>) -> Result<()> {
+    let caller = Caller::new(&stage.server_url, &stage.recorder)?;
+    let calls = all.map(|expected| caller.create(expected));
+    stream::iter(calls).buffer_unordered(CONCURRENT_CALLS).collect::<Vec<_>>().await;
     Ok(())
 }
 
-fn wanted(number: i64, starts_at: i64, moments: i64) -> Wanted {
-    Wanted {
+fn expected_task(number: i64, starts_at: i64, moments: i64) -> ExpectedTask {
+    ExpectedTask {
         key: format!("m{number}"),
         name: "misfire".to_owned(),
         rhythm: Rhythm::Every(PERIOD_MS),
@@ -87,12 +85,12 @@ fn wanted(number: i64, starts_at: i64, moments: i64) -> Wanted {
         max_fires: None,
         ack: false,
         queue: None,
-        ends: None,
+        end_state: None,
     }
 }
 
-/// Each task fires as often as the policy says, and the last of its moments is among them.
-fn fires(evidence: &Evidence, wanted: usize, verdict: &mut Verdict) {
+/// Checks that each task fires as often as the policy says, including its last moment.
+fn check_fires(evidence: &Evidence, expected: usize, verdict: &mut Verdict) {
     for task in &evidence.tasks {
         let fired: Vec<i64> = evidence
             .runs
@@ -100,9 +98,9 @@ fn fires(evidence: &Evidence, wanted: usize, verdict: &mut Verdict) {
             .filter(|run| run.task_id == task.id && run.stretch.is_none())
             .map(|run| run.scheduled_at)
             .collect();
-        if fired.len() != wanted || fired.iter().max() != task.last_due_at.as_ref() {
-            let kind = if fired.len() < wanted { Kind::Missing } else { Kind::Surplus };
-            verdict.find(kind, format!("task {} fired {} times, not {wanted}", task.id, fired.len()));
+        if fired.len() != expected || fired.iter().max() != task.last_due_at.as_ref() {
+            let kind = if fired.len() < expected { Kind::Missing } else { Kind::Surplus };
+            verdict.add(kind, format!("task {} fired {} times; expected {expected}", task.id, fired.len()));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The checker against a real ledger: the product's engine plays a history on a real file, one thing in it is broken on purpose, and the
-//! readers, the recorder and the checker of every scenario must find that.
+//! Checks the checker with a real ledger: the engine runs on a file with one defect, and the
+//! readers, the recorder and the checker must find the defect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::check;
-use crate::evidence::{Answer, Created, Delivery, Evidence, Recorder, Rhythm, Wanted};
+use crate::evidence::{Answer, Created, Delivery, Evidence, ExpectedTask, Recorder, Rhythm};
 use crate::handlers::RAW_QUEUE;
 use crate::store::Source;
 use crate::verdict::{Kind, Verdict};
@@ -35,26 +35,26 @@ const PERIOD_MS: i64 = 1_000;
 const FIRES: u64 = 12;
 const LOOPS: usize = 2;
 
-/// What is broken.
+/// Defect in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
     /// The store loses an acknowledged task.
     LosesATask,
     /// The store loses a run.
     LosesARun,
-    /// The store goes back to what stood before an acknowledged outcome.
+    /// The store returns to the state before an acknowledged outcome.
     ForgetsAnOutcome,
-    /// A moment has a second row, and both have their effect.
+    /// A moment has a second row, and both rows have an effect.
     DoublesARun,
-    /// Two workers are given the same claim.
+    /// Two workers get the same claim.
     GivesAClaimTwice,
-    /// The clock of node and store is ahead.
+    /// The clock of node and store is fast.
     FiresEarly,
-    /// Nothing turns for a while.
+    /// No loop runs for a while.
     Freezes,
-    /// A run that has ended is brought back.
+    /// A run leaves a terminal state.
     ForcesAStep,
-    /// A version is written that nobody sees.
+    /// The journal lacks a version.
     HidesAStep,
 }
 
@@ -70,25 +70,26 @@ const DEFECTS: [(Defect, Kind); 9] = [
     (Defect::HidesAStep, Kind::Unseen),
 ];
 
-/// An error where a sound history is not found sound, or a broken one is. How many were broken.
+/// Fails if the checker has findings in a valid history, or misses a defect. Returns the number of
+/// defects.
 pub async fn run() -> Result<usize> {
-    let sound = played(None).await?;
-    ensure!(sound.is_sound(), "the checker finds fault with a sound history: {:?}", sound.found);
+    let sound = play(None).await?;
+    ensure!(sound.is_sound(), "the checker has findings in a valid history: {:?}", sound.found);
     let figures = &sound.figures;
     ensure!(
         figures.moments == LOOPS * FIRES as usize && figures.effects == figures.moments,
-        "the sound history is thin: {sound}"
+        "the valid history is too small: {sound}"
     );
-    // Its insert, into its queue, to its worker, and its outcome.
+    // Insert, enqueue, lease, outcome.
     ensure!(figures.steps == 4 * figures.moments, "the journal has {} versions", figures.steps);
     for (defect, kind) in DEFECTS {
-        let verdict = played(Some(defect)).await?;
-        ensure!(verdict.count(kind) > 0, "the checker overlooks {defect:?}; it finds {:?}", verdict.found);
+        let verdict = play(Some(defect)).await?;
+        ensure!(verdict.count(kind) > 0, "the checker misses {defect:?}; findings: {:?}", verdict.found);
     }
     Ok(DEFECTS.len())
 }
 
-async fn played(defect: Option<Defect>) -> Result<Verdict> {
+async fn play(defect: Option<Defect>) -> Result<Verdict> {
     let mut stage = Stage::open(defect)?;
     for number in 0..LOOPS {
         stage.submit(number).await?;
@@ -96,11 +97,11 @@ async fn played(defect: Option<Defect>) -> Result<Verdict> {
     while stage.now < START + FIRES as i64 * PERIOD_MS {
         stage.pass(PERIOD_MS / 2).await?;
     }
-    stage.break_rows()?;
+    stage.damage_rows()?;
     Ok(check(&stage.evidence().await?))
 }
 
-/// One node on a file, with a worker.
+/// One node on a file, and a worker.
 struct Stage {
     defect: Option<Defect>,
     clock: Arc<ManualClock>,
@@ -108,7 +109,7 @@ struct Stage {
     service: Service,
     recorder: Recorder,
     source: Source,
-    /// What a watch outside sees, in milliseconds.
+    /// True time in milliseconds.
     now: i64,
     dir: TempDir,
 }
@@ -135,21 +136,21 @@ impl Stage {
     }
 
     async fn submit(&mut self, number: usize) -> Result<()> {
-        let wanted = wanted(number);
+        let expected = expected_task(number);
         let submission = Submission {
             schedule: Schedule::Every { period_ms: PERIOD_MS },
-            start_at: Some(Moment::from_ms(wanted.start_at)),
-            max_fires: wanted.max_fires,
-            queue: wanted.queue.clone(),
-            ..Submission::named(&wanted.name, format!("{}#1", wanted.key))
+            start_at: Some(Moment::from_ms(expected.start_at)),
+            max_fires: expected.max_fires,
+            queue: expected.queue.clone(),
+            ..Submission::named(&expected.name, format!("{}#1", expected.key))
         };
         let answer = Answer::Acknowledged(self.service.submit(submission).await?.id.to_string());
-        let (asked_at, answered_at) = (self.now, self.now);
-        self.recorder.get().created.push(Created { wanted, asked_at, answered_at, answer });
+        let (sent_at, answered_at) = (self.now, self.now);
+        self.recorder.get().created.push(Created { expected, sent_at, answered_at, answer });
         Ok(())
     }
 
-    /// Time passes, the loops turn, and the worker works.
+    /// Advances the clock, runs the loops once, and handles the leased runs.
     async fn pass(&mut self, ms: i64) -> Result<()> {
         const AHEAD_MS: i64 = 700;
         const FROZEN: std::ops::Range<i64> = START + 2_000..START + 9_000;
@@ -159,14 +160,14 @@ impl Stage {
         }
         let ahead_ms = if self.defect == Some(Defect::FiresEarly) { AHEAD_MS } else { 0 };
         self.clock.set(Moment::from_ms(self.now + ahead_ms));
-        turn(&self.node).await?;
+        run_loops_once(&self.node).await?;
         for run in self.service.lease(&terms()).await? {
-            self.work(&run).await?;
+            self.handle(&run).await?;
         }
         Ok(())
     }
 
-    async fn work(&mut self, run: &Run) -> Result<()> {
+    async fn handle(&mut self, run: &Run) -> Result<()> {
         let delivery = self.delivery(run);
         if self.defect == Some(Defect::GivesAClaimTwice) {
             self.recorder.handle(delivery.clone());
@@ -193,13 +194,13 @@ impl Stage {
         }
     }
 
-    /// What a store that is broken would have done.
-    fn break_rows(&self) -> Result<()> {
+    /// Damages rows as a defect of the store would.
+    fn damage_rows(&self) -> Result<()> {
         let Some(sql) = self.defect.and_then(damage) else { return Ok(()) };
         let db = Connection::open(self.dir.path().join("taskcenter.db"))?;
         db.execute_batch(sql)?;
         if self.defect == Some(Defect::DoublesARun) {
-            let twin = self.recorder.get().deliveries.last().cloned().context("something was delivered")?;
+            let twin = self.recorder.get().deliveries.last().cloned().context("no run was delivered")?;
             self.recorder.handle(Delivery { run_id: format!("{}-twin", twin.run_id), ..twin });
         }
         Ok(())
@@ -213,7 +214,7 @@ impl Stage {
     }
 }
 
-/// The last run's row is what is damaged: the highest `rowid`.
+/// Returns the SQL statement of a defect of the store.
 fn damage(defect: Defect) -> Option<&'static str> {
     match defect {
         Defect::LosesATask => Some("DELETE FROM tasks WHERE rowid = 1"),
@@ -237,17 +238,17 @@ fn damage(defect: Defect) -> Option<&'static str> {
     }
 }
 
-fn wanted(number: usize) -> Wanted {
-    Wanted {
+fn expected_task(number: usize) -> ExpectedTask {
+    ExpectedTask {
         key: format!("k{number}"),
-        name: "rehearsal".to_owned(),
+        name: "ledger_check".to_owned(),
         rhythm: Rhythm::Every(PERIOD_MS),
         start_at: START,
         end_at: None,
         max_fires: Some(FIRES),
         ack: false,
         queue: Some(RAW_QUEUE.to_owned()),
-        ends: None,
+        end_state: None,
     }
 }
 
@@ -272,8 +273,8 @@ fn node(store: Arc<dyn Store>, clock: &Arc<ManualClock>) -> Node {
     )
 }
 
-/// One turn of the loops that fire and that look after runs.
-async fn turn(node: &Arc<Node>) -> Result<()> {
+/// Runs scan, dispatch and rescue once.
+async fn run_loops_once(node: &Arc<Node>) -> Result<()> {
     let (now, shards): (Moment, Vec<u16>) = (node.clock.now(), (0..SHARDS).collect());
     scan::run_once(node, &shards, now).await?;
     while dispatch::run_once(node, now).await > 0 {}
