@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::program::{Dev, Running, data_dir, taskcenter, taskcenter_with_input};
+use super::program::{Dev, Running, data_dir, http_client, taskcenter, taskcenter_with_input};
 
 fn text<'a>(document: &'a Value, field: &str) -> &'a str {
     document[field].as_str().unwrap_or_else(|| panic!("{document} has no {field}"))
@@ -163,10 +163,9 @@ async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() 
 
     // In dev, all legacy APIs are on.
     let form = "operation=userLogin&username=li&password=correct+horse";
-    let login =
-        reqwest::Client::new().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
+    let login = http_client().post(format!("{}/rpost/task", dev.url)).body(form).send().await.unwrap();
     assert_eq!(login.text().await.unwrap(), "success");
-    let download = reqwest::get(format!("{}/newtype?name=download", dev.url)).await.unwrap();
+    let download = http_client().get(format!("{}/newtype?name=download", dev.url)).send().await.unwrap();
     assert_eq!(download.text().await.unwrap(), "OK");
 
     let (code, out, _) = dev.run(&["user", "remove", "li"]).await;

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::program::{Dev, data_dir, taskcenter};
+use super::program::{Dev, data_dir, http_client, taskcenter};
 
 /// Asserts that the error is one line for a user, without debug output.
 fn assert_one_line_error(err: &str, word: &str) {
@@ -20,7 +20,7 @@ async fn the_commands_of_the_banner_work() {
     let mut dev = Dev::start(data.path(), &[]).await;
     let docs = dev.running.until("API docs").await;
     let docs = docs.split_whitespace().last().unwrap();
-    assert!(reqwest::get(docs).await.unwrap().status().is_success(), "{docs}");
+    assert!(http_client().get(docs).send().await.unwrap().status().is_success(), "{docs}");
     let line = dev.running.until("  data ").await;
     assert!(line.ends_with(data.path().to_str().unwrap()), "{line}");
 
@@ -29,7 +29,7 @@ async fn the_commands_of_the_banner_work() {
     let (body, url) = (curl.split('\'').nth(1).unwrap(), dev.running.until("/v1/tasks").await);
     let url = url.trim();
     let form = "application/x-www-form-urlencoded"; // the default of curl
-    let request = reqwest::Client::new().post(url).header("content-type", form).body(body.to_owned());
+    let request = http_client().post(url).header("content-type", form).body(body.to_owned());
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 201);
     let tasks = dev.json(&["task", "list"]).await;
@@ -119,7 +119,7 @@ async fn the_kingtask_and_easytask_apis_answer() {
     let dev = Dev::start(data.path(), &[]).await;
     let post = async |path: &str, body: &'static str| {
         let url = format!("{}{path}", dev.url);
-        reqwest::Client::new().post(url).body(body).send().await.unwrap().text().await.unwrap()
+        http_client().post(url).body(body).send().await.unwrap().text().await.unwrap()
     };
     let later = post("/api/v1/task", r#"{"bin_name":"b","start_time":"4000000000"}"#).await;
     assert_eq!(later.len(), 38, "{later}");

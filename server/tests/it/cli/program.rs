@@ -135,6 +135,12 @@ impl Dev {
     }
 }
 
+/// Returns an HTTP client that needs no other test to set up TLS first.
+pub fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 pub fn data_dir() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
