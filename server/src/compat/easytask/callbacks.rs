@@ -73,8 +73,8 @@ mod tests {
             let delivery = Delivery { task_id: "t", number, scheduled_at_ms: Some(7) };
             Format.request_body(r#"{"cmd":1}"#, delivery)
         };
-        assert_eq!(body(Some(2)), r#"{"cmd":1,"task_id":"t","run_times":2}"#);
-        assert_eq!(body(None), r#"{"cmd":1,"task_id":"t","run_times":7}"#);
+        assert_eq!(body(Some(2)), r#"{"cmd":1,"run_times":2,"task_id":"t"}"#);
+        assert_eq!(body(None), r#"{"cmd":1,"run_times":7,"task_id":"t"}"#);
         let delivery = Delivery { task_id: "t", number: None, scheduled_at_ms: None };
         assert_eq!(Format.request_body("text", delivery), "text");
     }
