@@ -12,8 +12,8 @@ macro_rules! failpoint {
     };
 }
 
-/// Executes the action of a place: an action of the `fail` crate, or `return(abort)`, which ends the
-/// process immediately, like a crash.
+/// Executes the action of a place: an action of the `fail` crate, or `return(abort)`, which ends
+/// the process immediately, like a crash.
 #[cfg(debug_assertions)]
 pub fn execute(name: &'static str) {
     let argument = || -> Option<String> {

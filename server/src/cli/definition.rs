@@ -30,7 +30,8 @@ pub struct Definition {
         help_heading = SCHEDULE
     )]
     at: Option<Timestamp>,
-    /// Delay before the first fire, such as 500ms, 10s, 5m, 2h or 1d; at most 100 years. Default: 0.
+    /// Delay before the first fire, such as 500ms, 10s, 5m, 2h or 1d; at most 100 years. Default:
+    /// 0.
     #[arg(
         long = "in",
         value_name = "DURATION",
@@ -67,8 +68,8 @@ pub struct Definition {
     /// File with the data to deliver, in UTF-8; `-` reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "data", help_heading = DELIVERY)]
     data_file: Option<PathBuf>,
-    /// Queue in which the runs wait for workers, 1 to 128 bytes. Default: the message bus; without a
-    /// bus, the queue with the name of the task.
+    /// Queue in which the runs wait for workers, 1 to 128 bytes. Default: the message bus; without
+    /// a bus, the queue with the name of the task.
     #[arg(long, value_name = "QUEUE", help_heading = DELIVERY)]
     queue: Option<String>,
     /// Wait for an outcome report after delivery over the message bus. Runs in a queue always wait.
@@ -183,8 +184,9 @@ impl Definition {
         Ok(fields)
     }
 
-    /// Returns the fields of the API that the options set. A retry policy is always complete: options
-    /// that are absent take their values from `retry`, or else from the default configuration.
+    /// Returns the fields of the API that the options set. A retry policy is always complete:
+    /// options that are absent take their values from `retry`, or else from the default
+    /// configuration.
     fn fields(self, retry: Option<Retry>) -> Result<Map<String, Value>, Failure> {
         let fields = [
             ("schedule", self.schedule()),

@@ -226,8 +226,8 @@ mod tests {
         }
     }
 
-    /// Splits a line into words as a shell does, up to a comment, a pipe or a redirection. Knows quotes,
-    /// but no escapes.
+    /// Splits a line into words as a shell does, up to a comment, a pipe or a redirection. Knows
+    /// quotes, but no escapes.
     fn shell_words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for c in line.chars() {

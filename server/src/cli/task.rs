@@ -152,7 +152,8 @@ pub enum TaskCommand {
     /// Show the next matches of a cron expression.
     #[command(after_help = NEXT)]
     Next {
-        /// Cron expression, in quotes: 5 fields, 6 with seconds first, 7 with years last, or a name such as @daily.
+        /// Cron expression, in quotes: 5 fields, 6 with seconds first, 7 with years last, or a name
+        /// such as @daily.
         #[arg(value_name = "EXPR")]
         cron: String,
         /// Time zone of the expression, as an IANA name such as Asia/Shanghai. Default:

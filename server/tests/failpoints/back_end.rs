@@ -49,8 +49,8 @@ fn mongodb_uri() -> String {
         .unwrap_or_else(|_| "mongodb://127.0.0.1:27117/?replicaSet=rs0".to_owned())
 }
 
-/// Waits for the indexes. On a busy machine, many new databases take longer than the time limit of one
-/// call.
+/// Waits for the indexes. On a busy machine, many new databases take longer than the time limit of
+/// one call.
 async fn prepare(store: &MongoStore) {
     const TRIES: usize = 12;
     for _ in 1..TRIES {
@@ -61,8 +61,8 @@ async fn prepare(store: &MongoStore) {
     store.now().await.expect("the store answers");
 }
 
-/// Returns a directory in memory, if the system has one. The death of a process does not lose data in
-/// the kernel, so flushes to a disk would prove nothing more.
+/// Returns a directory in memory, if the system has one. The death of a process does not lose data
+/// in the kernel, so flushes to a disk would prove nothing more.
 fn directory() -> std::io::Result<TempDir> {
     let in_memory = Path::new("/dev/shm");
     if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() }

@@ -51,7 +51,8 @@ impl Book {
         self.tasks.keys().cloned().collect()
     }
 
-    /// Records an acknowledged outcome. The ledger must keep the answered row, or a later version of it.
+    /// Records an acknowledged outcome. The ledger must keep the answered row, or a later version
+    /// of it.
     pub fn settled(&mut self, run: &Run) {
         let last = self.settled.entry(run.id.clone()).or_insert_with(|| run.clone());
         if last.version < run.version {
@@ -69,8 +70,8 @@ impl Book {
         *self.leased.entry((run.id.clone(), run.claim)).or_default() += 1;
     }
 
-    /// Records an acknowledged pause, edit, cancel or delete. Of the runs of revisions up to `rev`, only
-    /// listed runs and runs that were handed over before may be handed over.
+    /// Records an acknowledged pause, edit, cancel or delete. Of the runs of revisions up to `rev`,
+    /// only listed runs and runs that were handed over before may be handed over.
     pub fn stopped(&mut self, runs: &[Run], rev: u32, listed: &[RunId]) {
         let not_yet = |run: &&Run| run.rev <= rev && run.fired_at.is_none() && !listed.contains(&run.id);
         self.stopped.extend(runs.iter().filter(not_yet).map(|run| run.id.clone()));
@@ -81,7 +82,8 @@ impl Book {
         self.violations.push(what);
     }
 
-    /// Records the messages in doubt after the death of a node: sent, but their runs are still `firing`.
+    /// Records the messages in doubt after the death of a node: sent, but their runs are still
+    /// `firing`.
     pub async fn note_unmarked(&mut self, store: &dyn Store, broker: &RecordingBus) {
         let sent: Vec<Sent> = broker.sent().clone();
         let ids: Vec<RunId> = sent.iter().map(|sent| sent.run.clone()).collect();
@@ -156,8 +158,8 @@ impl Book {
     }
 }
 
-/// Returns whether a row may follow the answer `settled`. An ended run does not change; an open run may
-/// change further.
+/// Returns whether a row may follow the answer `settled`. An ended run does not change; an open run
+/// may change further.
 fn follows(run: &Run, settled: &Run) -> bool {
     let has_moved = run.version > settled.version;
     let is_same = run.version == settled.version && run.state == settled.state;

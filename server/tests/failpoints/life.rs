@@ -1,8 +1,8 @@
 //! One life of a node in this process. It ends at a failpoint between two statements, as a process
 //! would.
 //!
-//! The code that reaches the failpoint unwinds. Afterwards, all code of that life unwinds at its next
-//! failpoint or port call, so that the life has no further effect.
+//! The code that reaches the failpoint unwinds. Afterwards, all code of that life unwinds at its
+//! next failpoint or port call, so that the life has no further effect.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -54,8 +54,8 @@ impl Armed {
         self.left.store(0, Ordering::Relaxed);
     }
 
-    /// Draws whether a life ends here. It does at two of three visits, so that each visit of a story is
-    /// sometimes the last one.
+    /// Draws whether a life ends here. It does at two of three visits, so that each visit of a
+    /// story is sometimes the last one.
     fn should_die(&self, name: &str) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         let dies = name == self.point && left > 0 && guard(&self.rng).u32(..3) < 2;
@@ -72,7 +72,8 @@ pub struct Life {
     interleaving: Arc<Interleaving>,
 }
 
-/// Interleaves a change of another node between the row of a trigger and its second read of the task.
+/// Interleaves a change of another node between the row of a trigger and its second read of the
+/// task.
 #[derive(Default)]
 pub struct Interleaving {
     pub is_requested: AtomicBool,

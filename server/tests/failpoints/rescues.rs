@@ -39,8 +39,8 @@ async fn rescue_all(stage: &mut Stage) {
     stage.call(rescue_all).await.expect("the store answers");
 }
 
-/// Writes the rows of a node that died after it had inserted the run, or after it had also advanced the
-/// task.
+/// Writes the rows of a node that died after it had inserted the run, or after it had also advanced
+/// the task.
 async fn leave_row(stage: &Stage, id: &TaskId, advances: bool) {
     let (store, now) = (stage.back_end.store(), stage.clock.now());
     let task = store.task(id).await.expect("the store answers").expect("the task was acknowledged");

@@ -41,8 +41,8 @@ fn compile(dir: &Path, debug_assertions: &str) -> Output {
     compile.arg("--out-dir").arg(dir).arg(dir.join("lib.rs")).output().expect("the compiler runs")
 }
 
-/// A constant cannot contain a call, and the crate `fail` is not available here. So the code compiles
-/// only if the macro expands to nothing.
+/// A constant cannot contain a call, and the crate `fail` is not available here. So the code
+/// compiles only if the macro expands to nothing.
 #[test]
 fn a_release_build_has_no_failpoint() {
     let dir = tempfile::TempDir::new().expect("a temporary directory");

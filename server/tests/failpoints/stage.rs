@@ -1,5 +1,5 @@
-//! A node that dies and restarts on the same ledger, on a manual clock, and clients that repeat each
-//! call until they get an answer.
+//! A node that dies and restarts on the same ledger, on a manual clock, and clients that repeat
+//! each call until they get an answer.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const RESTART_MS: i64 = 1_300;
 
 /// Answer of a node.
 pub trait Answer {
-    /// Returns whether the answer says what happened. On a busy machine, the store may not answer in
-    /// time.
+    /// Returns whether the answer says what happened. On a busy machine, the store may not answer
+    /// in time.
     fn is_known(&self) -> bool;
 }
 
@@ -132,7 +132,8 @@ impl Stage {
         Running { life, node, service }
     }
 
-    /// Repeats a call until it has an answer, as a client does after a crash or an unavailable store.
+    /// Repeats a call until it has an answer, as a client does after a crash or an unavailable
+    /// store.
     pub async fn call<T: Answer>(&mut self, request: impl AsyncFn(&Running) -> T) -> T {
         loop {
             let running = self.running.clone().expect("a node is running");

@@ -67,8 +67,8 @@ pub fn queued(submission: Submission) -> Submission {
     Submission { queue: Some("queue".to_owned()), ..submission }
 }
 
-/// Submits a task of which `moments` must have fired in the end. If the task exists already, an earlier
-/// try of this call has stored it.
+/// Submits a task of which `moments` must have fired in the end. If the task exists already, an
+/// earlier try of this call has stored it.
 pub async fn submit(stage: &mut Stage, submission: Submission, moments: Option<usize>) -> TaskId {
     let submit = async |running: &Running| running.service.submit(submission.clone()).await;
     let id = stage.call(submit).await.expect("the task is accepted").id;

@@ -14,8 +14,8 @@ use taskcenter_server::ports::{
 use super::checker::Checker;
 use super::life::Life;
 
-/// Observed store. The inner store answers immediately, so that no other actor runs between a change
-/// and its record.
+/// Observed store. The inner store answers immediately, so that no other actor runs between a
+/// change and its record.
 pub struct WitnessStore {
     pub inner: Arc<dyn Store>,
     pub checker: Arc<Checker>,

@@ -131,8 +131,8 @@ async fn an_embedded_node_shows_no_token_no_payload_and_no_webhook() {
     let listed = run(&["token", "list", "--json"], &token).await.1;
     node.until("#TOTAL_TO_MANY_TASK").await;
     node.until("webhook").await;
-    // The canary is part of the payloads too, which an authorized caller may read. This caller has no
-    // valid token.
+    // The canary is part of the payloads too, which an authorized caller may read. This caller has
+    // no valid token.
     assert_hidden(
         "an answer",
         &send_wrong_requests(&node.address, "nonsense").await.replace("\"data\":\"canary", ""),
@@ -149,8 +149,8 @@ async fn an_embedded_node_shows_no_token_no_payload_and_no_webhook() {
     assert!(is_stored(CANARY) && !is_stored(secret), "the files contain payloads, but no secrets");
 }
 
-/// Password of a user, signing secret of a callback service, and a number that a decoder would repeat
-/// unchanged.
+/// Password of a user, signing secret of a callback service, and a number that a decoder would
+/// repeat unchanged.
 const PASSWORD: &str = "canary-password-7f3a-canary";
 const NUMBER: &str = "7319402857190338";
 const SIGNING: &str = "canary-signing-7f3a-canary";

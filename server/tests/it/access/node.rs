@@ -42,8 +42,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on a free port, and returns when it listens. A task reads the log, because a full
-    /// pipe would block the node.
+    /// Starts a node on a free port, and returns when it listens. A task reads the log, because a
+    /// full pipe would block the node.
     pub async fn start(env: &[(&str, &str)]) -> Self {
         let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());

@@ -10,8 +10,8 @@ use taskcenter_client::resources::TaskSpec;
 
 use super::program::{Dev, Running, data_dir, taskcenter};
 
-/// Writes through a shell: a child that another test forks meanwhile would keep the file open, and a
-/// program that is open for writing cannot be executed.
+/// Writes through a shell: a child that another test forks meanwhile would keep the file open, and
+/// a program that is open for writing cannot be executed.
 fn write_program(at: &std::path::Path, text: &str) {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(at).stdin(Stdio::piped());

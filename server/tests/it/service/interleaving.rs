@@ -1,4 +1,5 @@
-//! Blocks a call of the store, so that another change can happen before the call or before its answer.
+//! Blocks a call of the store, so that another change can happen before the call or before its
+//! answer.
 
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ impl Plan for Gate {
 }
 
 impl Stage {
-    /// Executes a command on another node, and `meanwhile` when the command reaches `at` for the first
-    /// time.
+    /// Executes a command on another node, and `meanwhile` when the command reaches `at` for the
+    /// first time.
     pub async fn with_interleaved<T>(
         &self,
         at: Pause,

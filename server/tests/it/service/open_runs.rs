@@ -11,8 +11,8 @@ fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
 }
 
-/// Creates a task with more open runs than an answer lists and than a page has. Half of them wait in
-/// their queue, half are leased.
+/// Creates a task with more open runs than an answer lists and than a page has. Half of them wait
+/// in their queue, half are leased.
 async fn with_many_open_runs(on: &Stage) -> TaskId {
     let id = on.submit(every_second()).await;
     let task = on.store.task(&id).await.unwrap().unwrap();

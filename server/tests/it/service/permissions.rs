@@ -1,5 +1,5 @@
-//! The rights of a caller: a handle without a caller can do nothing and sees nothing, and each command
-//! requires its scope.
+//! The rights of a caller: a handle without a caller can do nothing and sees nothing, and each
+//! command requires its scope.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +24,8 @@ use Scope::{Admin, RunPull, TaskRead, TaskWrite};
 
 const KIND: RecordKind = RecordKind::internal("kind");
 
-/// Methods of the handle that need no rights: they admit callers, or return what every caller may know.
+/// Methods of the handle that need no rights: they admit callers, or return what every caller may
+/// know.
 const WITHOUT_RIGHTS: [&str; 10] = [
     "new",
     "for_caller",
@@ -76,8 +77,8 @@ fn put(_: Option<Value>) -> Result<Put, ServiceError> {
     Ok((Some((json!("document"), None)), ()))
 }
 
-/// One command: its name, the scope that it requires, whether the caller must not be limited to tags, and
-/// why it was refused.
+/// One command: its name, the scope that it requires, whether the caller must not be limited to
+/// tags, and why it was refused.
 #[derive(Debug)]
 struct Call {
     command: &'static str,

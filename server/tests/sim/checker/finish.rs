@@ -7,8 +7,8 @@ use taskcenter_server::ports::{Page, RunFilter, RunPage, Store, TaskFilter};
 
 use super::{Book, Checker};
 
-/// Age at which every run must have ended, in milliseconds. Leases, pauses and deadlines of a history
-/// are far shorter.
+/// Age at which every run must have ended, in milliseconds. Leases, pauses and deadlines of a
+/// history are far shorter.
 const MAX_AGE_MS: i64 = 60_000;
 /// Maximum lateness of an idle node, in milliseconds.
 const MAX_LATE_MS: i64 = 2_500;

@@ -104,8 +104,8 @@ impl Checker {
         }
     }
 
-    /// Returns whether a rescue ended a lease, a pause or a deadline early, by more than the clocks can
-    /// deviate.
+    /// Returns whether a rescue ended a lease, a pause or a deadline early, by more than the clocks
+    /// can deviate.
     fn is_early(&self, before: &Run, after: &Run) -> bool {
         let by_rescue = match (before.state, after.state) {
             (RunState::Firing | RunState::Retrying | RunState::Fired, RunState::Firing)

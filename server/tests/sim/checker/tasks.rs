@@ -129,8 +129,8 @@ impl Checker {
         };
         let skips_future_moments =
             stretch.is_some_and(|stretch| stretch.to > self.now().plus_ms(self.skew_ms + 1));
-        // A user may cancel a run, and with it its moment, at any time. The engine cancels a row only
-        // if the moment can never fire.
+        // A user may cancel a run, and with it its moment, at any time. The engine cancels a row
+        // only if the moment can never fire.
         let is_cancelled =
             story.run.state == RunState::Cancelled && story.run.reason.as_deref() != Some(BY_HAND);
         if !matches {
