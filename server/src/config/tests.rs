@@ -203,6 +203,8 @@ fn an_invalid_value_is_named_with_what_is_expected() {
         ("[alerts]\nwebhook_url = \"ftp://x\"", ["`alerts.webhook_url`", "http"]),
         ("[log]\nformat = \"xml\"", ["`log.format`", "json"]),
         ("[log]\nlevel = \"=loud=\"", ["`log.level`", "debug"]),
+        ("[log]\nlevel = \"loud\"", ["`log.level`", "debug"]),
+        ("[log]\nlevel = \"=\"", ["`log.level`", "debug"]),
         ("[server\n", ["test.toml", "line 1"]),
         ("[compat.kingtask]\ntask_run_sec = 0", ["compat.kingtask.task_run_sec", "1"]),
         ("[compat.kingtask]\nresult_keep_sec = 0", ["compat.kingtask.result_keep_sec", "1"]),

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{BackEnds, BusKind, Config, ConfigError, LockKind, StoreKind};
 use crate::core::net::Net;
@@ -29,7 +29,7 @@ impl Config {
         self.validate_workers()?;
         self.validate_compat()?;
         let level = &self.log.level;
-        let known = !level.is_empty() && level.parse::<Targets>().is_ok();
+        let known = level.split(',').all(is_log_directive);
         let levels = "error, warn, info, debug, trace, or a list such as \"info,taskcenter_server=debug\"";
         demand_text(known, "log.level", level, levels)
     }
@@ -237,4 +237,12 @@ fn is_address(text: &str) -> bool {
 fn is_mq_name(text: &str, longest: usize) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '%' | '|');
     (1..=longest).contains(&text.len()) && text.chars().all(fits)
+}
+
+/// Returns whether an item of `log.level` is a level, or `target=level`. The parser of the filter would
+/// take a misspelt level for a target.
+fn is_log_directive(item: &str) -> bool {
+    let (target, level) = item.rsplit_once('=').map_or((None, item), |(target, level)| (Some(target), level));
+    let is_target = |target: &str| !target.is_empty() && !target.contains('=');
+    target.is_none_or(|target| is_target(target.trim())) && level.trim().parse::<LevelFilter>().is_ok()
 }

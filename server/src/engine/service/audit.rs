@@ -2,7 +2,7 @@
 //!
 //! A line says who asked, for what, on which ids, and with which outcome. It never holds payloads.
 
-use super::records::RecordKind;
+use super::record_kind::RecordKind;
 use super::{Caller, PortError, Result, ServiceError};
 
 /// Maximum number of ids in one line.

@@ -1,6 +1,6 @@
 //! Services that the server calls back.
 
-use super::records::RecordKind;
+use super::record_kind::RecordKind;
 use super::{Result, Service, ServiceError};
 use crate::core::access::Scope;
 use crate::core::callback_service::{self, CallbackService};

@@ -5,37 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit::{self, AuditAction};
+use super::record_kind::RecordKind;
 use super::{PortError, Record, Result, Service, ServiceError, Shared};
 use crate::core::access::Scope;
-
-/// The kind of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordKind {
-    name: &'static str,
-    is_audited: bool,
-}
-
-impl RecordKind {
-    /// Returns a kind whose changes are recorded in the audit log, with their keys.
-    pub const fn audited(name: &'static str) -> Self {
-        Self { name, is_audited: true }
-    }
-
-    /// Returns a kind without audit: internal state, or documents with a secret as their key.
-    pub const fn internal(name: &'static str) -> Self {
-        Self { name, is_audited: false }
-    }
-
-    /// Returns the name that the store uses.
-    pub const fn name(self) -> &'static str {
-        self.name
-    }
-
-    /// Whether changes are recorded in the audit log.
-    pub const fn is_audited(self) -> bool {
-        self.is_audited
-    }
-}
 
 /// Documents read at a time.
 const PAGE: u32 = 1_000;
@@ -163,7 +135,7 @@ impl Service {
 /// The same without checks and without the audit log.
 impl Shared {
     pub async fn read_document<T: DeserializeOwned>(&self, kind: RecordKind, key: &str) -> Result<Option<T>> {
-        let record = self.ports.records.record(kind.name, key).await?;
+        let record = self.ports.records.record(kind.name(), key).await?;
         record.map(|record| parse(&record)).transpose()
     }
 
@@ -174,7 +146,7 @@ impl Shared {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(String, T)>> {
-        let records = self.ports.records.records(kind.name, index, after, limit).await?;
+        let records = self.ports.records.records(kind.name(), index, after, limit).await?;
         records.into_iter().map(|record| Ok((record.key.clone(), parse(&record)?))).collect()
     }
 
@@ -199,7 +171,7 @@ impl Shared {
         change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> Result<std::result::Result<Changed<A>, E>> {
         loop {
-            let stored = self.ports.records.record(kind.name, key).await?;
+            let stored = self.ports.records.record(kind.name(), key).await?;
             let document = stored.as_ref().map(parse).transpose()?;
             let (next, index, answer) = match change(document) {
                 Ok((Some((next, index)), answer)) => (next, index, answer),
@@ -207,7 +179,7 @@ impl Shared {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let record = Record {
-                kind: kind.name.to_owned(),
+                kind: kind.name().to_owned(),
                 key: key.to_owned(),
                 index,
                 doc: write(&next)?,
@@ -224,7 +196,7 @@ impl Shared {
 
     async fn remove(&self, kind: RecordKind, key: &str) -> Result<bool> {
         loop {
-            let Some(record) = self.ports.records.record(kind.name, key).await? else { return Ok(false) };
+            let Some(record) = self.ports.records.record(kind.name(), key).await? else { return Ok(false) };
             crate::failpoint!("record::before_remove");
             let removed = self.ports.records.remove_record(&record).await?;
             crate::failpoint!("record::removed");
@@ -241,7 +213,7 @@ impl Shared {
         condition: impl Fn(&T) -> bool,
     ) -> Result<bool> {
         loop {
-            let Some(record) = self.ports.records.record(kind.name, key).await? else { return Ok(false) };
+            let Some(record) = self.ports.records.record(kind.name(), key).await? else { return Ok(false) };
             if !condition(&parse(&record)?) {
                 return Ok(false);
             }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, AuditAction};
-use super::records::RecordKind;
+use super::record_kind::RecordKind;
 use super::secrets::{Random, digest, hex, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;

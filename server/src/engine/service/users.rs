@@ -5,7 +5,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::records::RecordKind;
+use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;

@@ -227,7 +227,7 @@ pub async fn an_invalid_task_is_10001(fixture: &dyn Fixture) {
         (with(mode(3), "time_interval_sec", json!(-1)), "specific time interval is empty"),
         (mode(0), which),
         (mode(4), which),
-        (with(mode(1), "time_cron", json!("* 25 * * *")), "out of bounds"),
+        (with(mode(1), "time_cron", json!("* 25 * * *")), "is not between 0 and 23"),
         (with(one_shot("n"), "arg", json!({"a": 1})), "arg should be a string"),
         (one_shot("a|b"), "name should not contain '|' or '*', which mean something in a tag filter"),
     ] {
