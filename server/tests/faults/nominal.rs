@@ -9,7 +9,8 @@ pub fn moments(expected: &ExpectedTask, anchored_at: i64, limit: i64) -> Vec<i64
     let most = expected.max_fires.unwrap_or(u64::MAX) as usize;
     let (first, period) = match expected.rhythm {
         Rhythm::Once => return Some(anchor).filter(|at| *at <= last).into_iter().collect(),
-        Rhythm::Every(period) => (anchor, period),
+        // The grid of a start in the past begins at the start.
+        Rhythm::Every(period) => (anchor + (expected.start_at - anchor).rem_euclid(period), period),
         Rhythm::EachSecond => ((anchor + 999) / 1000 * 1000, 1000),
     };
     let steps = usize::try_from(period).expect("a period is positive");

@@ -35,17 +35,42 @@ fn within(task: &Task, moment: Option<Moment>) -> Option<Moment> {
     moment.filter(|moment| task.end_at.is_none_or(|end| moment.ms() <= end.ms()))
 }
 
+/// Returns the first moment from `from` on of the grid through `origin`.
+fn grid_from(origin: Moment, period_ms: i64, from: Moment) -> Moment {
+    if origin >= from {
+        return origin;
+    }
+    let wait_ms = (origin.ms() - from.ms()).rem_euclid(period_ms);
+    Moment::from_ms(from.ms() + wait_ms)
+}
+
 /// Returns the first moment of a task whose schedule was accepted at `task.anchored_at`.
 pub fn first(task: &Task) -> Option<Moment> {
     let begin = task.start_at.map_or(task.anchored_at.ms(), |start| start.ms().max(task.anchored_at.ms()));
     let moment = match &task.schedule {
-        Schedule::Once | Schedule::Every { .. } => Some(Moment::from_ms(begin)),
+        Schedule::Once => Some(Moment::from_ms(begin)),
+        Schedule::Every { period_ms } => {
+            Some(grid_from(task.start_at.unwrap_or(task.anchored_at), *period_ms, task.anchored_at))
+        }
         Schedule::Cron { expression, .. } => match period_ms(expression) {
             Some(period) => Some(Moment::from_ms(begin + period)),
             None => cron_from(expression, begin),
         },
     };
     within(task, moment)
+}
+
+/// Returns the first moment after an edit of the times. A new period counts from the last moment.
+pub fn first_after_edit(before: &Task, after: &Task) -> Option<Moment> {
+    match (&before.schedule, &after.schedule, before.last_due_at) {
+        (Schedule::Every { .. }, Schedule::Every { period_ms }, Some(last))
+            if before.start_at == after.start_at =>
+        {
+            let from = after.anchored_at.max(last.plus_ms(1));
+            within(after, Some(grid_from(last, *period_ms, from)))
+        }
+        _ => first(after),
+    }
 }
 
 /// Returns the moment after `moment`, if `fired` moments have fired.

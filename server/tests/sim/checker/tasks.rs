@@ -159,7 +159,9 @@ impl Checker {
             (Active, Active) | (Paused, Paused) if same_times => {
                 kept && after.next_due_at == before.next_due_at
             }
-            (Active, Active) | (Paused, Paused) => kept && after.next_due_at == model::first(after),
+            (Active, Active) | (Paused, Paused) => {
+                kept && after.next_due_at == model::first_after_edit(before, after)
+            }
             _ => false,
         };
         if !is_valid {
