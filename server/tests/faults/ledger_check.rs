@@ -22,7 +22,6 @@ use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{dispatch, rescue, scan};
 use taskcenter_server::ports::{Clock, Lock, Store};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use crate::check::check;
 use crate::evidence::{Answer, Created, Delivery, Evidence, ExpectedTask, Recorder, Rhythm};
