@@ -23,7 +23,7 @@ const DAMAGES: [Damage; 27] = [
         e.effects.remove(3);
     }),
     ("an acknowledged outcome is missing", Kind::Lost, |e| {
-        e.acknowledged_outcomes.push(e.runs[4].id.clone())
+        e.acknowledged_outcomes.push(e.runs[4].id.clone());
     }),
     ("a second task for one call", Kind::DoubledEffect, |e| {
         let twin = TaskRow { id: "twin".to_owned(), ..e.tasks[0].clone() };
@@ -66,7 +66,7 @@ const DAMAGES: [Damage; 27] = [
         messages(e).push(further);
     }),
     ("the broker has a message without a run", Kind::Surplus, |e| {
-        messages(e)[7].run_id = "unknown".to_owned()
+        messages(e)[7].run_id = "unknown".to_owned();
     }),
     ("a delivered message is not on the broker", Kind::Surplus, |e| {
         e.deliveries[7].message_id = "another".to_owned();
