@@ -170,3 +170,8 @@ fn assert_no_circle(part: &str) {
 fn the_files_of_the_server_form_no_circle() {
     assert_no_circle("server/src");
 }
+
+#[test]
+fn the_files_of_the_sdk_form_no_circle() {
+    assert_no_circle("client-sdk/src");
+}
