@@ -72,7 +72,7 @@ fn check_delivered(evidence: &Evidence, messages: &[Message], verdict: &mut Verd
     }
 }
 
-/// Returns messages without a delivery. Tasks with poison data are left out: their data never
+/// Returns messages without a delivery. Tasks with poison data are omitted: their data never
 /// reaches the recorder.
 pub fn not_delivered<'a>(
     messages: &'a [Message],
