@@ -125,9 +125,9 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     /// Drops duplicates of the last `runs` runs (at least 1) that succeeded in this process.
     /// Default: no filter.
     ///
-    /// The memory is lost when the process ends, and a handler can die between its effect and its
-    /// return. So the filter makes duplicates rare; only an idempotent or transactional sink makes
-    /// them harmless.
+    /// The filter loses its content when the process ends. A process can also end after the effect
+    /// of a handler and before the handler returns. So the filter only makes duplicates rare. They
+    /// are harmless only if the handler is idempotent or transactional.
     pub fn drop_duplicates(mut self, runs: usize) -> Self {
         self.parts.remembered_runs = Some(runs);
         self

@@ -110,9 +110,9 @@
 //!
 //! # Delivery guarantee
 //!
-//! Delivery is at least once; it is effectively once with a transactional or idempotent sink. Use
-//! [`Context::run_id`] as the key of the effect, or [`Context::claim`] as a fencing token.
-//! [`ConsumerBuilder::drop_duplicates`] makes duplicates rare.
+//! Delivery is at least once. Each run takes effect once if the handler is idempotent or
+//! transactional. Use [`Context::run_id`] as the key of the effect, or [`Context::claim`] as a
+//! fencing token. [`ConsumerBuilder::drop_duplicates`] makes duplicates rare.
 //!
 //! Exactly one side owns the retries of a run:
 //!

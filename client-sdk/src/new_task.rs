@@ -116,11 +116,12 @@ impl<K> NewTask<K> {
         self
     }
 
-    /// Makes the server wait for an outcome report of each attempt and own the retries. An attempt
-    /// without a report fails after `max_runtime`, in whole seconds (rounded up): 1 s to 366 days;
-    /// zero: 60 s.
+    /// Makes the server wait for an outcome report of each attempt, and retry failed attempts.
+    /// Default: the server does not wait.
     ///
-    /// The consumer must [report outcomes](crate::ConsumerBuilder::report_to). Default: no reports.
+    /// An attempt without a report fails after `max_runtime`. The SDK rounds `max_runtime` up to
+    /// whole seconds. Bounds: 1 s to 366 days; zero means 60 s. The consumer must [report
+    /// outcomes](crate::ConsumerBuilder::report_to).
     pub fn ack(mut self, max_runtime: Duration) -> Self {
         let secs = max_runtime.as_secs() + u64::from(max_runtime.subsec_nanos() > 0);
         self.request.ack = true;
@@ -128,8 +129,9 @@ impl<K> NewTask<K> {
         self
     }
 
-    /// Sets the deduplication key, 1 to 256 bytes: at most one live task per name and key. Another
-    /// create returns the id of the live task. Default: the name and data are the key.
+    /// Sets the deduplication key, 1 to 256 bytes: at most one live task per name and key. If a
+    /// live task has the same name and key, a create returns the id of that task. Default: the
+    /// server compares name and data.
     pub fn dedup_key(mut self, key: impl Into<String>) -> Self {
         self.request.dedup_key = Some(key.into());
         self

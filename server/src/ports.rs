@@ -375,7 +375,7 @@ pub trait Lock: Send + Sync {
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()>;
     /// Sends a hint to every node that the shards have work within the window. A hint may be lost.
     async fn wake(&self, shards: &[u16]) -> Result<()>;
-    /// Waits for the next hint, and returns its shards. Fails if the connection is lost; another
+    /// Waits for the next hint, and returns its shards. Fails if the connection is lost; the next
     /// call connects again.
     async fn next_hint(&self) -> Result<Vec<u16>>;
 }

@@ -6,8 +6,8 @@ use super::{Error, TaskCenter};
 use crate::resources::{UserList, UserResource, UserSpec};
 
 impl TaskCenter {
-    /// Creates a user, or replaces the password and rank of the user with this name and ends the
-    /// sessions of the user.
+    /// Creates a user. If a user with this name exists, replaces `password` and `senior`, and ends
+    /// the sessions of the user.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 400 for an invalid name or password.

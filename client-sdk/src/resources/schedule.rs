@@ -61,7 +61,7 @@ pub struct Retry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NextMoments {
-    /// Next moments of the cron expression, earliest first. At most `count`; fewer if the calendar
-    /// (year 9999) or the years of the expression end.
+    /// Next moments of the cron expression, earliest first. At most `count`; fewer if the
+    /// expression has no further match.
     pub moments: Vec<Timestamp>,
 }

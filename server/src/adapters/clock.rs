@@ -13,8 +13,8 @@ use crate::ports::Clock;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// Longest sleep between two reads of the wall clock. It bounds the delay after the wall clock was
-/// set forward, or the machine was suspended.
+/// Longest sleep between two reads of the wall clock. A sleeper wakes at most this much too late
+/// after the wall clock was set forward, or the machine was suspended.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
 
 #[allow(clippy::disallowed_methods, reason = "this is the injected clock that all other code reads")]

@@ -63,9 +63,9 @@ pub struct RedisLock {
 }
 
 impl RedisLock {
-    /// Creates leases under `prefix` in the Redis at `url`: `redis://`, `rediss://`, or a bare
-    /// `host:port`. Connects at the first call, and again at each call while Redis is unreachable.
-    /// Needs a Tokio runtime.
+    /// Creates the adapter. Its keys begin with `{prefix}`. `url` begins with `redis://` or
+    /// `rediss://`, or is a bare `host:port`. The adapter connects at the first call. While Redis
+    /// is unreachable, each call tries to connect again. Needs a Tokio runtime.
     ///
     /// # Errors
     /// If the URL is invalid. The error never contains the password.

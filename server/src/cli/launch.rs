@@ -1,5 +1,5 @@
-//! `launch`: sets resource limits and becomes a program. The script worker starts its programs
-//! with this command.
+//! `launch`: sets resource limits, and then executes a program in its own process (exec). The
+//! script worker starts each script with this command.
 
 use std::ffi::OsString;
 

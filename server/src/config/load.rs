@@ -11,8 +11,8 @@ use super::{Config, Mode};
 /// `server.listen`.
 pub const ENV_PREFIX: &str = "TASKCENTER__";
 
-/// Sections whose presence selects the mode `cluster` when `server.mode` is not set, as in
-/// configurations of the Go predecessor.
+/// Sections that select the mode `cluster` if `server.mode` is absent. Configurations of the old
+/// task center have these sections and no `server.mode`.
 const CLUSTER_SECTIONS: [&str; 3] = ["mongodb", "redis", "rocketmq"];
 
 /// Settings that select a back end of a cluster: key, value, and a value that works without the
@@ -24,7 +24,7 @@ const CLUSTER_CHOICES: [(&str, &str, &str); 4] = [
     ("lock", "redis", "local"),
 ];
 
-/// Numeric keys that configurations of the Go predecessor may contain as strings.
+/// Numeric keys that configurations of the old task center may contain as strings.
 const LEGACY_NUMBERS: [&str; 4] =
     ["task_center.port", "task_center.name_alert_count", "task_center.total_alert_count", "redis.db"];
 
@@ -218,8 +218,8 @@ fn set_from_env(table: &mut Table, reference: &Table, name: &str, text: &str) ->
     }
 }
 
-/// Converts text to a value of the expected type. Items of a list are separated by `;` or `,`, as
-/// in configurations of the Go predecessor.
+/// Converts text to a value of the expected type. A list separates its items by `;` or `,`, as in
+/// configurations of the old task center.
 fn from_text(text: &str, expected: &Value, key: &str, origin: &str) -> Result<Value, ConfigError> {
     let trimmed = text.trim();
     let value = match expected {

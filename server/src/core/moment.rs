@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An instant on the wall clock, in milliseconds since 1970-01-01T00:00:00Z: the precision of the
-/// stores.
+/// An instant on the wall clock, in milliseconds since 1970-01-01T00:00:00Z. Milliseconds are the
+/// precision of the stores. The type is for any instant, not only for a moment of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(i64);
@@ -38,8 +38,8 @@ impl Moment {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Returns the local date in `zone` (an IANA name), as midnight of that date in UTC. An unknown
-    /// zone counts as UTC.
+    /// Returns the date of this instant in `zone` (an IANA name). The result is 00:00 UTC of that
+    /// date. An unknown zone counts as UTC.
     #[must_use]
     pub fn day_in(self, zone: &str) -> Self {
         let Ok(at) = jiff::Timestamp::from_millisecond(self.0) else { return self };

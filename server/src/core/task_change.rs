@@ -79,8 +79,9 @@ pub struct Missed {
     pub stretch: Stretch,
 }
 
-/// Returns at most the longest stretch that [`Misfire`] skips in one step. The moments after it
-/// misfire when they are due.
+/// Returns the moments of a paused task that have passed, from its next moment on. At most as many
+/// as [`Misfire`] skips in one step: later moments misfire when they are due. `None` if no moment
+/// has passed, or if the only such moment must fire.
 fn missed(task: &Task, now: Moment) -> Option<Missed> {
     let due = task.next_due_at.filter(|due| *due <= now)?;
     // The last moment must fire: without a later moment, skipping it would finish the task unfired.

@@ -140,8 +140,8 @@ fn is_next(task: &Task, run: &Run) -> bool {
     task.state == TaskState::Active && task.rev == run.rev && task.next_due_at == Some(run.scheduled_at)
 }
 
-/// Cancels rows without a fire: the task was deleted or changed after the row was inserted and before the
-/// task passed the moment.
+/// Cancels runs that never fired. Their tasks were deleted or changed after the runs were inserted,
+/// and before the tasks passed the moments.
 async fn cancel(node: &Node, mut orphans: Vec<Run>, now: Moment) -> Result<()> {
     orphans
         .retain_mut(|run| run.cancel("its task was deleted or changed before the moment fired", now).is_ok());

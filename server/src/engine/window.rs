@@ -50,8 +50,8 @@ impl Window {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Begins a scan. While it runs, the window ignores offered tasks that are older than a step. Several
-    /// scans may run at the same time.
+    /// Begins a scan. While the scan runs, the window ignores an offered task that was read before
+    /// the latest step of this task. Several scans may run at the same time.
     #[must_use = "the scan ends when this is dropped"]
     pub fn begin_scan(&self) -> Scan<'_> {
         let mut inner = self.lock();

@@ -8,8 +8,8 @@ use axum::body::Body;
 use super::*;
 use crate::http::openapi;
 
-/// Returns method and path of the routes outside the OpenAPI document, from the source: each
-/// `.route(`, with each `.nest(` prefix.
+/// Returns the method and the path of each route outside the OpenAPI document. Reads the source:
+/// the paths in `.route(`, and for the legacy v1 API each path after each prefix in `.nest(`.
 fn routes_of_source() -> BTreeSet<(String, String)> {
     let source = include_str!("mod.rs");
     let (outer, v1) = source.split_once("fn v1()").expect("the function v1 has the routes of the legacy API");

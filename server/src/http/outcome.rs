@@ -17,8 +17,8 @@ const MAX_MESSAGE_BYTES: usize = 32 * 1024;
 const MAX_RETRY_AFTER_MS: u64 = 366 * 86_400_000;
 /// Maximum length of a result, as JSON without blanks.
 const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// Maximum nesting depth of a result. Answers contain results inside other objects, and JSON
-/// decoders limit the depth.
+/// Maximum nesting depth of a result. JSON decoders limit the depth of a document, and an answer
+/// nests a result inside further objects.
 const MAX_RESULT_DEPTH: usize = 64;
 
 /// Body of a report, and item of a settlement. Unlike the wire types of the SDK, it refuses unknown
@@ -64,7 +64,7 @@ impl ReportBody {
         self.run_id.take().map(RunId::from_text).ok_or_else(missing)
     }
 
-    /// Returns the report.
+    /// Checks the fields and returns the report.
     ///
     /// # Errors
     /// An error that names the invalid field.

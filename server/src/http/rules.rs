@@ -1,5 +1,5 @@
-//! Messages of the rules of a submission, with the field names of the resource API or of the legacy
-//! v1 API.
+//! Error messages for an invalid task definition, with the field names of the resource API or of
+//! the legacy v1 API.
 
 use std::borrow::Cow;
 
@@ -26,8 +26,8 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
     }
 }
 
-/// Returns the message with the names and units of the resource API. The texts of the rules
-/// themselves have those of the legacy API.
+/// Returns the message with the names and units of the resource API. The text of
+/// [`InvalidSubmission`] has the names and units of the legacy v1 API.
 pub fn message(invalid: &InvalidSubmission) -> Cow<'static, str> {
     use InvalidSubmission as I;
     match invalid {

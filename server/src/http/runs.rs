@@ -106,9 +106,9 @@ pub async fn cancel(service: Service, Segment(id): Segment) -> Result<Json<RunRe
 
 /// Confirms the outcome of a run without the attempt token, for callers that know only the run id.
 ///
-/// The confirmation holds for the run, not for one attempt: it is accepted during any attempt, and
-/// after the run is dead. A run that is succeeded, skipped or cancelled does not change, and the
-/// answer shows it.
+/// The confirmation is for the run, not for one attempt. The server accepts a confirmation during
+/// any attempt, and after the run is dead. A run that succeeded, was skipped or was cancelled does
+/// not change; the answer shows its state.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/confirm", operation_id = "confirmRun", tag = "runs",
     params(("run_id" = String, Path, description = "Id of the run.")),
     request_body = RunConfirmation,

@@ -1,5 +1,6 @@
-//! Accepts connections and closes them in order. `axum::serve` has no time limit for the head of a
-//! request, so this module replaces it.
+//! Accepts connections, and closes them at shutdown after their requests have finished.
+//! `axum::serve` has no time limit for the head of a request, so this module replaces
+//! `axum::serve`.
 
 use std::error::Error;
 use std::io;

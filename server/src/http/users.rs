@@ -12,7 +12,7 @@ use crate::engine::service::{Service, User};
 const MAX_NAME_BYTES: usize = 128;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
 
-/// Creates a user, or replaces the password and rank of the user with this name.
+/// Creates a user, or replaces `password` and `senior` of the user with this name.
 ///
 /// A replacement ends the sessions of the user.
 #[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",

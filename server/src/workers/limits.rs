@@ -1,5 +1,6 @@
-//! Resource limits of scripts. A process can only limit itself, so `taskcenter` is started first, sets the
-//! limits, and then executes the script in the same process.
+//! Resource limits of scripts. A process can set limits only for itself. So the script worker
+//! starts `taskcenter launch`, which sets the limits and then executes the script in the same
+//! process.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,7 +11,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::settings::Script;
 
-/// Name of the command that does so.
+/// Name of the command that sets the limits and executes the script.
 pub const VERB: &str = "launch";
 
 /// Limits. 0 means unlimited.

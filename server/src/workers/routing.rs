@@ -128,8 +128,8 @@ fn node_at<'a>(nodes: &[&'a ServiceNode], position: u64) -> &'a ServiceNode {
     unreachable!("the position is below the sum of all weights")
 }
 
-/// Returns the score of a node for a task (rendezvous hashing). The node with the highest score gets the task,
-/// so that a removed node moves only its own tasks.
+/// Returns the score of a node for a task (rendezvous hashing). The node with the highest score
+/// gets the task. If a node is removed, only the tasks of that node move to other nodes.
 fn score(node: &ServiceNode, task_id: &str) -> f64 {
     // The default hasher has fixed keys, so that every worker makes the same choice.
     let mut hasher = std::hash::DefaultHasher::new();

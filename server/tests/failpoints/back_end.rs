@@ -81,7 +81,7 @@ impl BackEnd {
         }
     }
 
-    /// Closes the file when no code of the previous life uses it any more, and opens it again.
+    /// Closes the file after all code of the dead node has released it, and opens the file again.
     pub async fn reopen(&mut self, clock: &Arc<ManualClock>) {
         let Self::Sqlite(dir, store) = self else { return };
         if let Some(store) = store.take() {

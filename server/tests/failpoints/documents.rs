@@ -59,7 +59,7 @@ async fn stored(stage: &Stage, key: &str) -> Option<u64> {
     record.map(|record| record.doc.parse().expect("the document is a number"))
 }
 
-/// Open runs and live tasks stay, whatever their age.
+/// Open runs and live tasks stay, even if they are old.
 pub async fn prunes(stage: &mut Stage) {
     const HOURS_2_MS: i64 = 7_200_000;
     let (ended, open) = (one_shot(stage, "bus"), queued(one_shot(stage, "queue")));

@@ -36,8 +36,8 @@ const DEAD_LETTER: i32 = -1;
 
 /// Transport that consumes a topic of RocketMQ as a member of a consumer group.
 ///
-/// A new group starts with the oldest message of the topic, so that it gets the messages from
-/// before its first start.
+/// A new group starts with the oldest message of the topic. So the group also receives the messages
+/// that were sent before its first start.
 #[derive(Debug, Clone)]
 pub struct RocketMq {
     config: RocketMqConfig,
@@ -237,8 +237,8 @@ impl Listener {
     }
 }
 
-/// Returns the level of the shortest delay that is at least `after`; the longest level for a longer
-/// one.
+/// Returns the delay level of RocketMQ with the shortest delay that is at least `after`. If `after`
+/// is longer than all delays, returns the level with the longest delay.
 fn level(after: Duration) -> i32 {
     let level = LEVELS_SEC.iter().position(|sec| Duration::from_secs(*sec) >= after);
     level.map_or(LEVELS_SEC.len() as i32, |position| position as i32 + 1)

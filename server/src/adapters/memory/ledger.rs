@@ -191,8 +191,8 @@ impl Ledger {
         self.outcomes.get(&day.ms().div_euclid(DAY_MS)).cloned().unwrap_or_default()
     }
 
-    /// Removes old rows, as [`Store::prune`](crate::ports::Store::prune) describes. Returns their
-    /// number.
+    /// Removes old rows, as [`Store::prune`](crate::ports::Store::prune) describes. Returns the
+    /// number of removed rows.
     pub fn prune(&mut self, ended_before: Moment, idempotency_before: Moment, limit: usize) -> u64 {
         let before = self.idempotency.len();
         self.idempotency.retain(|_, record| record.at >= idempotency_before);

@@ -38,8 +38,8 @@ impl<T: Send + 'static, A: Send + 'static> Coalesce<T, A> {
         Self { queue }
     }
 
-    /// Stores one item. A queued item is stored even if the caller goes away. `None`: the runtime
-    /// is shutting down.
+    /// Stores one item and returns its result. `None` if the runtime is shutting down. A queued
+    /// item is stored even if the caller drops the future.
     pub async fn submit(&self, item: T) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Waiting { item, answer }).await.ok()?;

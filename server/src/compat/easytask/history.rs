@@ -147,7 +147,7 @@ impl Api {
             match self.service.cancel_run(id).await {
                 // Another worker has leased the run meanwhile.
                 Ok(run) if run.claim > before.claim => self.send_cancel(&run, trace).await?,
-                // The service was told above, no worker held the run, or the run has just ended.
+                // The cancel was sent above, no worker held the run, or the run has just ended.
                 Ok(_) | Err(ServiceError::RunState(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -155,8 +155,8 @@ impl Api {
         Ok(())
     }
 
-    /// Tells the service to cancel a run, once for each claim. Only the worker knows which node has the run,
-    /// and that worker may be gone, so each node is told.
+    /// Requests the cancel of a run from each node of the service, once for each claim. Only the
+    /// worker has the address of the node that processes the run, and that worker may have stopped.
     async fn send_cancel(&self, run: &Run, trace: &Trace) -> Result<()> {
         let job = requests::job(&run.data);
         let name = job["service"].as_str().unwrap_or_default();

@@ -250,8 +250,8 @@ impl Api {
         self.service.read_record::<Type>(TYPE, kind).await?.map(drop).ok_or_else(unknown)
     }
 
-    /// Creates a task and returns its number. The task is stored before its row: if the row is missing, a claim
-    /// restores it.
+    /// Creates a task and returns its number. Stores the task first and its row second. If the node
+    /// dies between the two writes, a claim restores the missing row.
     async fn put(&self, kind: Option<String>, body: Body) -> Result<i64> {
         let request = Put::read(kind, &read_body(body).await?)?;
         self.require_type(&request.kind).await?;

@@ -22,10 +22,10 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    /// Returns the next number.
+    /// Returns an unused task number. Reserves a new block if the current block is used up.
     ///
     /// # Errors
-    /// A port's error.
+    /// An error of the store.
     pub async fn next(&self, service: &Service) -> Result<i64> {
         let mut block = self.0.lock().await;
         if let Some(number) = block.next() {

@@ -177,7 +177,7 @@ impl Api {
         board::bind(&self.service, id, user).await.map(|()| responses::done())
     }
 
-    /// Requires a session of a senior user, whatever the settings.
+    /// Requires a session of a senior user, also if `auth` is off.
     async fn assign(&self, caller: Option<&User>, params: &Params) -> Result<Answer> {
         if !caller.ok_or(ApiError::NoSession)?.senior {
             return Err(ApiError::NotAllowed);

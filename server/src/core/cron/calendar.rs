@@ -222,7 +222,7 @@ impl Days {
         Ok(())
     }
 
-    /// The first selected day of `from`'s month that is not before it.
+    /// Returns the first selected day in the month of `from` that is at or after `from`.
     fn next_in_month(&self, from: Date) -> Option<Date> {
         let month = Month::of(from);
         let day = (from.day() as u16..=month.length).find(|day| self.selects(*day, month))?;

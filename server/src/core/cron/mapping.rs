@@ -1,9 +1,12 @@
 //! Maps the wall-clock matches of an expression to instants in a time zone.
 //!
-//! The rule is Debian cron's. An *interval* expression follows real time: it fires at every instant
-//! whose wall clock matches, so never within a gap, and in both passes of a repeated hour. A
-//! *fixed-time* expression fires once a match: at the first instant after the gap when its time is
-//! skipped, and in the first pass when its time is repeated.
+//! The rule is that of Debian cron. It matters when clocks go forward (a gap: an hour does not
+//! exist) or back (a repeat: an hour happens twice).
+//!
+//! - An *interval* expression fires at every instant whose wall clock matches. It does not fire in
+//!   a gap, and it fires in both passes of a repeat.
+//! - A *fixed-time* expression fires once per match. A match in a gap fires at the first instant
+//!   after the gap. A match in a repeat fires in the first pass.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

@@ -1,6 +1,6 @@
 //! The audit log: one line for each change that a caller asks for.
 //!
-//! A line says who asked, for what, on which ids, and with which outcome. It never holds payloads.
+//! A line has the caller, the change, the ids and the outcome. It never contains payloads.
 
 use super::record_kind::RecordKind;
 use super::{Caller, PortError, Result, ServiceError};

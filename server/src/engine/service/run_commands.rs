@@ -97,8 +97,8 @@ impl Service {
         }
     }
 
-    /// Returns whether a handler can have seen the run. A run in state `firing` whose task has not passed
-    /// the moment may still end unfired.
+    /// Returns whether a handler may have received the run. `false` only for a `firing` run whose
+    /// task has not passed the moment: such a run may still be cancelled.
     async fn has_fired(&self, run: &Run) -> Result<bool> {
         if run.state != RunState::Firing || run.triggered || run.fired_at.is_some() {
             return Ok(true);

@@ -413,7 +413,7 @@ pub async fn a_stop_cancels_runs_in_progress(fixture: &dyn Fixture) {
     for run in [&first, &second] {
         assert_eq!(server.stage.run(run).await.state, RunState::Cancelled);
     }
-    // Each node of the service is told to cancel the run in progress.
+    // Each node of the service gets a request to cancel the run in progress.
     let tasks = server
         .stage
         .service

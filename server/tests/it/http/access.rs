@@ -97,7 +97,7 @@ fn legacy_routes() -> impl Iterator<Item = Route> {
     every_legacy_route().into_iter().map(legacy)
 }
 
-/// Returned by [`status`] when a legacy API answered, whatever the answer.
+/// Returned by [`status`] for any answer of a legacy API.
 const REACHED: u16 = 200;
 
 /// Sends a request with this token from another host and returns the status. Asserts that a refusal

@@ -1,4 +1,4 @@
-//! No call reaches a denied address, whatever its notation.
+//! No call reaches a denied address, in any notation of the address.
 
 use std::collections::VecDeque;
 use std::io;

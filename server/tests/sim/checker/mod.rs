@@ -54,7 +54,7 @@ struct TaskStory {
     promises: Vec<Promise>,
 }
 
-/// An acknowledged delete, pause or edit. Runs of the old definition must not fire any more, unless
+/// An acknowledged delete, pause or edit. Runs of the old definition must no longer fire, unless
 /// the answer lists them or they were handed over before.
 struct Promise {
     kind: Kind,
