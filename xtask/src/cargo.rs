@@ -35,6 +35,11 @@ impl TestTime {
     }
 }
 
+/// Returns the arguments of clippy on these targets. Every warning is an error.
+pub fn clippy<'a>(targets: &[&'a str]) -> Vec<&'a str> {
+    [&["clippy", "--locked"][..], targets, &["--", "-D", "warnings"]].concat()
+}
+
 /// Runs cargo with additional environment variables. Fails if cargo fails.
 pub fn cargo(workspace: &Path, environment: &Environment, arguments: &[&str]) -> Result<()> {
     let status = command(workspace, environment).args(arguments).status()?;

@@ -1,13 +1,9 @@
 //! The services, their ports, and the order in which they start.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use anyhow::Result;
 
 use crate::process::Home;
 use crate::remoting::Credentials;
-use crate::{mongo, redis, rocketmq};
 
 /// User of the broker with access control.
 pub const ACL_USER: Credentials = Credentials { access_key: "tcadmin", secret_key: "tcsecret12345" };
@@ -118,26 +114,6 @@ impl Service {
             Kind::Namesrv(Security::Acl) => Some("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV"),
             Kind::Namesrv(Security::Tls) => Some("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV"),
             Kind::Broker(..) => None,
-        }
-    }
-
-    /// Returns the command that runs the service in the foreground. Downloads missing programs.
-    pub fn command(&self) -> Result<Command> {
-        match self.kind {
-            Kind::Mongo => mongo::command(self),
-            Kind::Redis => redis::command(self),
-            Kind::Namesrv(security) => rocketmq::namesrv(self, security),
-            Kind::Broker(security, namesrv) => rocketmq::broker(self, security, namesrv),
-        }
-    }
-
-    /// Fails if the service does not work, even if it listens.
-    pub fn probe(&self) -> Result<()> {
-        match self.kind {
-            Kind::Mongo => mongo::probe(self),
-            Kind::Redis => redis::probe(self),
-            Kind::Namesrv(security) => rocketmq::probe_namesrv(self, security),
-            Kind::Broker(security, namesrv) => rocketmq::probe_broker(self, security, namesrv),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cargo::clippy;
 use crate::catalog;
 use crate::steps::Steps;
-use crate::test::clippy;
 
 /// Nothing listens there: a test that needs a service fails here also where services run.
 const NOWHERE: &str = "127.0.0.1:1";

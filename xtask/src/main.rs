@@ -12,6 +12,7 @@ mod fuzz;
 mod mongo;
 mod net;
 mod process;
+mod programs;
 mod redis;
 mod remoting;
 mod rocketmq;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::catalog::{ACL_USER, Profile, Service, all};
 use crate::process::Ending;
-use crate::{download, net, tls};
+use crate::{download, net, programs, tls};
 
 /// Maximum time of a start. A JVM on a busy machine takes several seconds, a recovery of mongod
 /// longer.
@@ -172,7 +172,7 @@ fn start_all(services: &[&Service]) -> Result<()> {
 /// needs time to find a restarted name server.
 fn works(service: &Service) -> bool {
     let start = Instant::now();
-    while service.probe().is_err() {
+    while programs::probe(service).is_err() {
         if service.home().running().is_none() || start.elapsed() > RESTART_AFTER {
             return false;
         }
@@ -191,12 +191,12 @@ fn spawn(service: &Service) -> Result<Child> {
     if net::is_taken(service.port) {
         bail!("{}: port {} is in use by another process: stop that process", service.name, service.port);
     }
-    home.spawn(&mut service.command()?)
+    home.spawn(&mut programs::command(service)?)
 }
 
 fn wait_until_ready(service: &Service, start: Instant, alive: &mut dyn FnMut() -> bool) -> Result<()> {
     loop {
-        let Err(error) = service.probe() else { return Ok(()) };
+        let Err(error) = programs::probe(service) else { return Ok(()) };
         let home = service.home();
         if !alive() {
             bail!(
@@ -249,7 +249,7 @@ fn end(service: &Service, ending: Ending) -> Result<bool> {
 }
 
 fn state(service: &Service) -> String {
-    match (service.probe(), service.home().running()) {
+    match (programs::probe(service), service.home().running()) {
         (Ok(()), _) => state_when_up(service),
         (Err(error), Some(pid)) => format!("pid {pid} runs but does not work: {error:#}"),
         (Err(_), None) => "down".to_owned(),

@@ -4,15 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cargo::clippy;
 use crate::catalog::Profile;
 use crate::check::TESTS_WITHOUT_CLUSTER;
 use crate::deny;
 use crate::faults::{self, Faults};
 use crate::services::Services;
 use crate::steps::Steps;
-
-/// Arguments of clippy after `--`: every warning is an error.
-pub const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
 /// Runs every check and prints the time of each step, also after a failure.
 pub fn run(workspace: &Path, services: &Services, keep: bool) -> Result<()> {
@@ -37,11 +35,6 @@ fn lint(steps: &mut Steps<'_>) -> Result<()> {
     steps.cargo("lint without cluster", &clippy(&embedded))?;
     // `--all-targets` leaves out a target with `test = false`.
     steps.cargo("lint the fault harness", &clippy(&["--package", "taskcenter-server", "--test", "faults"]))
-}
-
-/// Arguments of clippy on these targets.
-pub fn clippy<'a>(targets: &[&'a str]) -> Vec<&'a str> {
-    [&["clippy", "--locked"][..], targets, &DENY_WARNINGS].concat()
 }
 
 /// Starts the services, runs the tests, and stops the services that did not run before. With `keep`

@@ -175,3 +175,8 @@ fn the_files_of_the_server_form_no_circle() {
 fn the_files_of_the_sdk_form_no_circle() {
     assert_no_circle("client-sdk/src");
 }
+
+#[test]
+fn the_files_of_xtask_form_no_circle() {
+    assert_no_circle("xtask/src");
+}
