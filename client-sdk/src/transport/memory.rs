@@ -37,8 +37,8 @@ pub struct Unsettled;
 pub struct Receipt(oneshot::Receiver<Verdict>);
 
 impl MemoryTransport {
-    /// Creates both halves. The consumer gets at most `max_in_flight` messages at the same time (at
-    /// least 1), and as many wait in the channel.
+    /// Creates both halves. The consumer processes at most `max_in_flight` messages at the same
+    /// time, and the channel holds up to `max_in_flight` more. 0 means 1.
     pub fn channel(max_in_flight: usize) -> (MemorySender, Self) {
         let max_in_flight = max_in_flight.max(1);
         let (sender, receiver) = mpsc::channel(max_in_flight);

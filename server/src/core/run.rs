@@ -198,8 +198,8 @@ impl Run {
         self.open().is_decided(task)
     }
 
-    /// Returns whether the run was cancelled because a change of its task came before its trigger
-    /// was acknowledged. Another run replaced it.
+    /// Returns whether a change of the task cancelled this triggered run before the server
+    /// acknowledged the trigger. The trigger then creates another run.
     pub fn was_superseded(&self) -> bool {
         self.state == RunState::Cancelled && self.reason.as_deref() == Some(SUPERSEDED)
     }

@@ -95,8 +95,8 @@ async fn spread(node: &Node) {
     }
 }
 
-/// Fires a batch. Returns the tasks to the window even if the batch panics, because the window never
-/// offers a busy task.
+/// Fires a batch. Returns the tasks to the window even if the batch panics. Otherwise the tasks
+/// would stay busy, and a busy task does not enter the window again.
 async fn fire_or_return(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
     if AssertUnwindSafe(fire_batch(node, tasks, now, pace)).catch_unwind().await.is_err() {

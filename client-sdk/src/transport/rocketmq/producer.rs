@@ -162,10 +162,12 @@ impl Producer {
         builder.build().map_err(unavailable)
     }
 
-    /// Counts consecutive failures of a client, and drops the client after [`MAX_FAILURES`], so
-    /// that the next call starts a new one. After five failures a client does not connect for 30 s,
-    /// which cannot be configured; a new client connects within a second. A single failure does not
-    /// drop the client, because a new client costs memory.
+    /// Counts consecutive failures of a client. Drops the client after [`MAX_FAILURES`] failures,
+    /// so that the next call starts a new client, which connects within a second.
+    ///
+    /// Without the drop, the circuit breaker of the client would open after five failures. The
+    /// client would then not connect for 30 s; this pause cannot be configured. A single failure
+    /// does not drop the client, because a new client costs memory.
     async fn count_failure<T>(
         &self,
         client: &Client,

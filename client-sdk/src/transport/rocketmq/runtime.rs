@@ -73,9 +73,11 @@ fn build(handlers: usize) -> Result<RocketMqRuntime, RocketMqError> {
     Ok(RocketMqRuntime { client, handle, _owner: owner, _telemetry: telemetry })
 }
 
-/// The client calls handlers on its lane for blocking work, whose limits are for short reads of
-/// metadata: 4 at the same time, and a call over 30 s counts as failed although it continues. The
-/// configuration removes both limits, because the SDK has its own.
+/// Returns the configuration of the client's runtime, without the client's limits for handlers.
+///
+/// The client calls handlers on a lane for short reads of metadata. By default, this lane runs 4
+/// calls at the same time, and counts a call as failed after 30 s, although the call continues. The
+/// SDK has its own limits.
 fn runtime_config(handlers: usize) -> RuntimeConfig {
     let parallel = thread::available_parallelism().map_or(2, std::num::NonZero::get).min(4);
     let mut config = RuntimeConfig::for_parallelism("rocketmq", parallel);

@@ -153,8 +153,9 @@ struct Version {
     version: i64,
 }
 
-/// Returns the runs that this call wrote last. The answer only has their number, and a repeated
-/// write meets its own first attempt.
+/// Returns the runs whose last write has this `write_id`. The answer of MongoDB to a write has only
+/// the number of replaced runs, not their ids. That number is too low if an earlier try of this
+/// write replaced the runs and the answer to the earlier try was lost.
 async fn read_own(ledger: &Ledger, runs: &[Run], write_id: ObjectId) -> Result<HashSet<(RunId, i64)>> {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     let ours = doc! { "write_id": write_id };

@@ -72,8 +72,9 @@ fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &King
     })
 }
 
-/// Returns the retry policy: one attempt, one more after each interval, and [`LOST_ATTEMPTS`]. The worker sets
-/// the pause before each retry and reports the run dead after the last one.
+/// Returns the retry policy. Its maximum number of attempts is 1, plus one retry for each pause,
+/// plus [`LOST_ATTEMPTS`]. The worker sets the pause before each retry, and reports the run as dead
+/// after the last retry.
 fn attempts(pauses_ms: &[u64]) -> RetryPolicy {
     let max_attempts = 1 + pauses_ms.len() as u32 + LOST_ATTEMPTS;
     RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }

@@ -92,8 +92,8 @@ impl Access {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a token that was read less than `max_age_ms` ago. After the clock was set back a token
-    /// counts as old.
+    /// Returns a cached token that was read less than `max_age_ms` ago. If the clock was set
+    /// back to a time before that read, the token counts as old.
     fn cached(&self, id: &str, now: Moment, max_age_ms: i64) -> Option<StoredToken> {
         let tokens = self.tokens();
         let (read_at, token) = tokens.get(id)?;

@@ -1,5 +1,5 @@
-//! Documents beside the ledger: what a legacy API or the server itself stores that is neither a task nor
-//! a run.
+//! Documents outside the ledger: data of the legacy APIs and of the server itself, other than tasks
+//! and runs.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
