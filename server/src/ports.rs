@@ -41,6 +41,12 @@ impl PortError {
         self.with_cause(self.cause())
     }
 
+    /// Returns whether some rows of a batch may have caused the error, so that the other rows can
+    /// succeed without them.
+    pub fn is_about_rows(&self) -> bool {
+        matches!(self, Self::Refused(..) | Self::Corrupt(..))
+    }
+
     /// Returns the same error with `context` before its cause.
     #[must_use]
     pub fn in_context(&self, context: &str) -> Self {
@@ -77,6 +83,38 @@ pub enum InsertedRun {
     New,
     /// The moment already has another row. The stored row decides.
     Existing(Box<Run>),
+    /// The moment already has a row, which this release cannot read.
+    Unreadable,
+}
+
+/// The rows with the wanted ids, in any order. A row that does not exist is in neither list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T, Id> {
+    pub rows: Vec<T>,
+    /// Ids of rows that exist, but that this release cannot read.
+    pub unreadable: Vec<Id>,
+}
+
+impl<T, Id> Default for Found<T, Id> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), unreadable: Vec::new() }
+    }
+}
+
+/// The first rows of a query. Unreadable rows are skipped, and do not count towards its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head<T> {
+    pub rows: Vec<T>,
+    /// Whether the limit or [`MAX_RESULT_BYTES`] has cut the result.
+    pub more: bool,
+}
+
+/// The unreadable rows that a store has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRows {
+    pub count: usize,
+    /// Kind and id of one of the rows, such as `task 0192...`.
+    pub example: String,
 }
 
 impl InsertedRun {
@@ -221,8 +259,8 @@ pub trait Store: Send + Sync {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>>;
     /// Returns a task, which may be a tombstone.
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
-    /// Returns the existing tasks with these ids, in any order, including tombstones.
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>>;
+    /// Returns the existing tasks with these ids, including tombstones.
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>>;
     /// Returns the matching tasks, newest first. A page of large tasks ends early, and unreadable
     /// rows are skipped: only an empty page means that no more tasks match.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
@@ -231,7 +269,7 @@ pub trait Store: Send + Sync {
     async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
     /// Turns tasks into tombstones ([`Task::tombstone`]). Returns the ids of those that are
     /// tombstones now, including those that were before: repeating the call, after a lost answer,
-    /// returns the same ids. With `rev`, only tasks with this revision change, by compare-and-set.
+    /// returns the same ids. An unreadable task is passed over. With `rev`, only tasks with this revision change, by compare-and-set.
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],
@@ -241,16 +279,16 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<TaskId>>;
     /// Returns at most `limit` active tasks of the shards whose next moment is at or before
     /// `until`, soonest first.
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>>;
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>>;
     /// Stores runs, each independently. Returns one result per run, in order.
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>>;
     /// Steps tasks past a moment ([`Task::stepped`]) by compare-and-set, and only if the store's
     /// own clock has reached the moment. Returns `true` for each task that has passed the moment at
-    /// the expected revision, by this call or another one.
+    /// the expected revision, by this call or another one, and `false` for an unreadable task.
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>>;
     async fn run(&self, id: &RunId) -> Result<Option<Run>>;
-    /// Returns the existing runs with these ids, in any order.
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>>;
+    /// Returns the existing runs with these ids.
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>>;
     /// Returns at most `limit` runs of a task that have not ended, in ascending byte order of their
     /// ids, and after the id `after`. Fewer than `limit` runs mean that no more exist.
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
@@ -275,7 +313,7 @@ pub trait Store: Send + Sync {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>>;
+    ) -> Result<Head<Run>>;
     /// Stores the record, unless its key exists. Returns the record that is now stored under the
     /// key.
     async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord>;
@@ -293,6 +331,9 @@ pub trait Store: Send + Sync {
     /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
     /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;
+    /// Returns the unreadable rows that calls on this handle have met, without those that were
+    /// repaired or removed since. `None`: every row was readable.
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>>;
     /// Returns the time of the store's own clock.
     async fn now(&self) -> Result<Moment>;
 }

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, IdempotencyRecord, InsertedRun, InsertedTask, Lock, OutcomeCount,
-    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Lock,
+    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter, UnreadableRows,
 };
 
 /// Decides the fate of calls. Both methods may also delay the call, or never return.
@@ -136,7 +137,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("task", self.inner.task(id)).await
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         self.call("tasks", self.inner.tasks(ids)).await
     }
 
@@ -168,7 +169,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         Ok(cancelled)
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
         self.call("due_tasks", self.inner.due_tasks(shards, until, limit)).await
     }
 
@@ -192,7 +193,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("run", self.inner.run(id)).await
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         self.call("runs", self.inner.runs(ids)).await
     }
 
@@ -226,7 +227,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Head<Run>> {
         let read = self.inner.runs_needing_attention(shards, now, limit, queued_only);
         self.call("runs_needing_attention", read).await
     }
@@ -257,6 +258,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         self.call("prune", self.inner.prune(ended_before, idempotency_before, limit)).await
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        self.call("unreadable_rows", self.inner.unreadable_rows()).await
     }
 
     async fn now(&self) -> Result<Moment> {

@@ -9,18 +9,21 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
+use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::{self, Pace};
 use super::publish;
 use crate::core::misfire::{Misfire, Step};
 use crate::core::run::Stretch;
 use crate::core::{Moment, Run, RunState, Task, TaskId};
-use crate::ports::{Advance, InsertedRun, Result};
+use crate::ports::{Advance, InsertedRun, PortError, Result};
 
 /// Maximum number of batches fired at the same time.
 const CONCURRENT_BATCHES: usize = 4;
 /// Milliseconds until the next try when the store's clock has not reached a moment yet.
 const NOT_YET_MS: u64 = 5;
+/// Time until the next try when the moment of a task cannot be stored.
+const HELD_BACK: Duration = Duration::from_secs(10);
 /// Moments of one task that are examined before other work gets a turn: about a millisecond of work.
 const MOMENTS_AT_ONCE: u64 = 256;
 /// Maximum jitter in milliseconds of nodes that watch the same shards because there are no leases.
@@ -110,37 +113,61 @@ async fn fire_or_return(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &
 /// Fires one moment of each task, and returns the tasks to the window with their next moments.
 async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
     let pace = || pace.lock().unwrap_or_else(PoisonError::into_inner);
-    match advance_batch(node, &tasks, now).await {
-        Ok(fired) => {
-            pace().worked();
-            let to_publish = settle_window(node, tasks, fired);
-            publish::publish(node, to_publish).await;
-        }
-        Err(error) => {
-            // Each step may or may not have happened. The next scan returns the tasks, and the stored rows
-            // decide.
-            node.health.store.down(error.to_string());
-            let pause = pace().note_failure(&error);
-            pace::wait(pause, &node.shutdown).await;
-            for task in &tasks {
-                node.window.done(&task.id, None, None);
+    let mut batches = Batches::new(tasks);
+    while let Some(batch) = batches.next() {
+        match advance_or_fail(node, &batch, now).await {
+            Ok(fired) => {
+                batches.succeeded();
+                pace().worked();
+                let to_publish = settle_window(node, batch, fired);
+                publish::publish(node, to_publish).await;
             }
+            Err(error) => match batches.failed(batch, &error) {
+                AfterFailure::Split => {}
+                AfterFailure::HoldBack(task) => hold_back(node, vec![task], &error.to_string()),
+                AfterFailure::GiveUp(rest) => {
+                    let pause = pace().note_failure(&error);
+                    give_up(node, &rest, &error, pause).await;
+                }
+            },
         }
     }
 }
 
-/// Steps 2 and 3. Returns the stored row of each moment, and whether the task has passed the moment.
-async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<(Run, bool)>> {
+/// Returns tasks to the window after a pause. Each step may or may not have happened. The next scan returns
+/// the tasks, and the stored rows decide.
+async fn give_up(node: &Node, tasks: &[Task], error: &PortError, pause: Duration) {
+    node.health.store.down(error.to_string());
+    pace::wait(pause, &node.shutdown).await;
+    for task in tasks {
+        node.window.done(&task.id, None, None);
+    }
+}
+
+/// Steps 2 and 3. A panic is an error of the batch, so that the other tasks of the batch fire.
+async fn advance_or_fail(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Fired>> {
+    let advanced = AssertUnwindSafe(advance_batch(node, tasks, now)).catch_unwind().await;
+    advanced.unwrap_or_else(|_| Err(PortError::Refused("the dispatcher", "the batch panicked".into())))
+}
+
+/// The stored row of a moment, and whether the task has passed the moment. `None`: the row is unreadable.
+type Fired = Option<(Run, bool)>;
+
+/// Steps 2 and 3. Returns one result for each task, in order.
+async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Fired>> {
     let rows = insert_rows(node, tasks, now).await?;
     crate::failpoint!("fire::inserted");
-    let advances: Vec<Advance> = tasks.iter().zip(&rows).map(|(task, row)| advance(task, row)).collect();
-    let passed = node.store.advance_tasks(&advances).await?;
+    let stored = |(task, row): (_, &Option<Run>)| row.as_ref().map(|row| advance(task, row));
+    let advances: Vec<Advance> = tasks.iter().zip(&rows).filter_map(stored).collect();
+    let mut passed = node.store.advance_tasks(&advances).await?.into_iter();
     crate::failpoint!("fire::advanced");
-    Ok(rows.into_iter().zip(passed).collect())
+    let with_answer = |row: Option<Run>| row.and_then(|row| Some((row, passed.next()?)));
+    Ok(rows.into_iter().map(with_answer).collect())
 }
 
 /// Inserts a row for each task's moment. Returns the stored rows, which may be those of another node.
-async fn insert_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run>> {
+/// `None`: the stored row is unreadable.
+async fn insert_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Option<Run>>> {
     let mut rows = Vec::with_capacity(tasks.len());
     for task in tasks {
         rows.push(row(node, task, now).await);
@@ -148,8 +175,9 @@ async fn insert_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Run
     crate::failpoint!("fire::before_insert");
     let inserted = node.store.insert_runs(&rows).await?;
     let stored = |(row, inserted)| match inserted {
-        InsertedRun::New => row,
-        InsertedRun::Existing(stored) => *stored,
+        InsertedRun::New => Some(row),
+        InsertedRun::Existing(stored) => Some(*stored),
+        InsertedRun::Unreadable => None,
     };
     Ok(rows.into_iter().zip(inserted).map(stored).collect())
 }
@@ -195,10 +223,14 @@ pub(super) fn advance(task: &Task, row: &Run) -> Advance {
 }
 
 /// Returns the tasks to the window. Returns the runs that this node must publish.
-fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) -> Vec<Run> {
+fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<Fired>) -> Vec<Run> {
     let mut to_publish = Vec::with_capacity(fired.len());
-    let mut not_yet = Vec::new();
-    for (task, (row, passed)) in tasks.into_iter().zip(fired) {
+    let (mut not_yet, mut unreadable) = (Vec::new(), Vec::new());
+    for (task, fired) in tasks.into_iter().zip(fired) {
+        let Some((row, passed)) = fired else {
+            unreadable.push(task);
+            continue;
+        };
         if !passed {
             not_yet.push(task);
             continue;
@@ -213,7 +245,24 @@ fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<(Run, bool)>) ->
     if !not_yet.is_empty() {
         return_later(node, not_yet);
     }
+    if !unreadable.is_empty() {
+        hold_back(node, unreadable, "the run of its moment is unreadable");
+    }
     to_publish
+}
+
+/// Holds tasks back whose moments cannot be stored. The scan after that offers them again.
+fn hold_back(node: &Arc<Node>, tasks: Vec<Task>, why: &str) {
+    for task in &tasks {
+        node.held_back.log("task", task.id.as_str(), why);
+    }
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        pace::wait(HELD_BACK, &node.shutdown).await;
+        for task in &tasks {
+            node.window.done(&task.id, None, None);
+        }
+    });
 }
 
 /// Returns the task after the step, if it is due again.
@@ -229,7 +278,7 @@ fn return_later(node: &Arc<Node>, tasks: Vec<Task>) {
         tokio::time::sleep(Duration::from_millis(NOT_YET_MS)).await;
         let ids: Vec<_> = tasks.iter().map(|task| task.id.clone()).collect();
         let stored = node.store.tasks(&ids).await.unwrap_or_default();
-        let mut stored: HashMap<_, _> = stored.into_iter().map(|task| (task.id.clone(), task)).collect();
+        let mut stored: HashMap<_, _> = stored.rows.into_iter().map(|task| (task.id.clone(), task)).collect();
         for id in ids {
             let still_due = stored.remove(&id).filter(|task| task.state == crate::core::TaskState::Active);
             node.window.done(&id, None, still_due);

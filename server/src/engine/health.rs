@@ -53,7 +53,7 @@ impl Check {
 pub enum Readiness {
     /// Every back end answers.
     Ready,
-    /// The node accepts tasks. The lock service or the bus does not answer.
+    /// The node accepts tasks. The lock service or the bus does not answer, or a row is unreadable.
     Degraded,
     /// The node cannot accept tasks, because the store does not answer.
     Unready,
@@ -68,12 +68,15 @@ pub struct Health {
     pub lock: Check,
     /// Without the bus runs wait.
     pub bus: Check,
+    /// Unreadable rows wait for a repair, and nothing else does.
+    pub rows: Check,
 }
 
 impl Health {
     pub fn readiness(&self) -> Readiness {
         let is_up = |check: &Check| check.condition() == Condition::Up;
-        match (is_up(&self.store), is_up(&self.lock) && is_up(&self.bus)) {
+        let is_healthy = is_up(&self.lock) && is_up(&self.bus) && !self.rows.is_down();
+        match (is_up(&self.store), is_healthy) {
             (false, _) => Readiness::Unready,
             (true, false) => Readiness::Degraded,
             (true, true) => Readiness::Ready,
@@ -105,6 +108,9 @@ mod tests {
         assert_eq!(health.bus.condition(), Condition::Down("no route".into()));
         health.bus.up();
         health.lock.down("gone");
+        assert_eq!(health.readiness(), Readiness::Degraded);
+        health.lock.up();
+        health.rows.down("1 row is unreadable");
         assert_eq!(health.readiness(), Readiness::Degraded);
         health.store.down("no primary");
         assert_eq!(health.readiness(), Readiness::Unready);

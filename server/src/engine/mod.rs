@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 pub mod backlog;
+pub mod batches;
 pub mod dispatch;
 pub mod health;
 pub mod hints;

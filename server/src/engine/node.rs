@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::batches::HeldBack;
 use super::health::Health;
 use super::hints::Hints;
 use super::ids::Ids;
@@ -41,6 +42,7 @@ pub struct Node {
     pub shards: Shards,
     pub window: Window,
     pub skew: Arc<Skew>,
+    pub held_back: HeldBack,
     /// Stops the loops.
     pub shutdown: CancellationToken,
 }
@@ -63,6 +65,7 @@ impl Node {
             shards: Shards::default(),
             window: Window::default(),
             skew: Arc::default(),
+            held_back: HeldBack::default(),
             shutdown: CancellationToken::new(),
         }
     }

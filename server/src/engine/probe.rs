@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::node::Node;
-use crate::ports::Result;
+use crate::ports::{Result, UnreadableRows};
 
 /// Time between two checks. A broker that is back is noticed within this time.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -13,9 +13,14 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Checks until the node stops.
 pub async fn run(node: &Node) {
     while !node.shutdown.is_cancelled() {
-        tokio::join!(check_store(node), check_bus(node));
+        run_once(node).await;
         let _ = tokio::time::timeout(PERIOD, node.shutdown.cancelled()).await;
     }
+}
+
+/// Checks once.
+pub async fn run_once(node: &Node) {
+    tokio::join!(check_store(node), check_bus(node), check_rows(node));
 }
 
 async fn check_store(node: &Node) {
@@ -38,6 +43,20 @@ pub async fn measure_skew(node: &Node) -> Result<()> {
         node.window.look_again();
     }
     Ok(())
+}
+
+/// Reports unreadable rows. A store that does not answer is reported by [`check_store`].
+async fn check_rows(node: &Node) {
+    match tokio::time::timeout(TIMEOUT, node.store.unreadable_rows()).await {
+        Ok(Ok(None)) => node.health.rows.up(),
+        Ok(Ok(Some(rows))) => node.health.rows.down(unreadable(&rows)),
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+fn unreadable(rows: &UnreadableRows) -> String {
+    let UnreadableRows { count, example } = rows;
+    format!("{count} unreadable rows, such as {example}: repair or remove them; the log has the cause")
 }
 
 async fn check_bus(node: &Node) {

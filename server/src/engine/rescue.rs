@@ -1,10 +1,11 @@
 //! Rescues runs whose `attention_at` has passed: an expired lease, an elapsed retry pause, or an overdue
 //! outcome. This is step 6 of "How a run fires" in `docs/ARCHITECTURE.md`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::Pace;
 use super::{dispatch, publish};
@@ -15,6 +16,9 @@ use crate::ports::Result;
 
 /// Maximum number of runs in one turn.
 const BATCH: u32 = 500;
+/// Time after which a run is looked at again whose task is unreadable, in milliseconds. Meanwhile the run
+/// is not among the longest overdue, which would hide other runs.
+const POSTPONED_MS: i64 = 30_000;
 
 /// Rescues until the node stops.
 pub async fn run(node: &Arc<Node>) {
@@ -41,15 +45,30 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
     // While the broker is down, claiming its runs has no use. The probe notices when the broker is back.
     let queued_only = node.health.bus.is_down();
     let overdue = node.store.runs_needing_attention(&watch.shards, now, BATCH, queued_only).await?;
-    if overdue.is_empty() {
+    if overdue.rows.is_empty() {
         return Ok(false);
     }
-    let is_full = overdue.len() >= BATCH as usize;
-    let tasks = tasks_of(node, &overdue).await?;
-    let changed = overdue.into_iter().filter_map(|run| next_state(node, run, &tasks, now)).collect();
+    let mut batches = Batches::new(overdue.rows);
+    while let Some(batch) = batches.next() {
+        match rescue_batch(node, &batch, now).await {
+            Ok(()) => batches.succeeded(),
+            Err(error) => match batches.failed(batch, &error) {
+                AfterFailure::Split => {}
+                AfterFailure::HoldBack(run) => node.held_back.log("run", run.id.as_str(), &error.to_string()),
+                AfterFailure::GiveUp(_) => return Err(error),
+            },
+        }
+    }
+    Ok(overdue.more)
+}
+
+async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<()> {
+    let tasks = tasks_of(node, overdue).await?;
+    let changed = overdue.iter().filter_map(|run| next_state(node, run.clone(), &tasks, now)).collect();
     crate::failpoint!("rescue::before_claim");
     let mine = node.replace_runs(changed).await?;
     crate::failpoint!("rescue::claimed");
+    let mine: Vec<Run> = mine.into_iter().filter(|run| !tasks.unreadable.contains(&run.task_id)).collect();
     node.metrics.rescued(mine.len() as u64);
     if !mine.is_empty() {
         tracing::info!(runs = mine.len(), "runs rescued");
@@ -58,23 +77,41 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
     let firing = mine.into_iter().filter(|run| run.state == RunState::Firing).collect();
     let decided = advance_tasks(node, firing, &tasks, now).await?;
     publish::publish(node, decided).await;
-    Ok(is_full)
+    Ok(())
 }
 
 fn queues_with_ready(runs: &[Run]) -> BTreeSet<String> {
     runs.iter().filter(|run| run.state == RunState::Ready).filter_map(|run| run.queue.clone()).collect()
 }
 
-async fn tasks_of(node: &Node, runs: &[Run]) -> Result<HashMap<TaskId, Task>> {
+/// The tasks of overdue runs.
+struct Tasks {
+    by_id: HashMap<TaskId, Task>,
+    unreadable: HashSet<TaskId>,
+}
+
+impl Tasks {
+    fn get(&self, id: &TaskId) -> Option<&Task> {
+        self.by_id.get(id)
+    }
+}
+
+async fn tasks_of(node: &Node, runs: &[Run]) -> Result<Tasks> {
     let mut ids: Vec<TaskId> = runs.iter().map(|run| run.task_id.clone()).collect();
     ids.sort();
     ids.dedup();
-    let tasks = node.store.tasks(&ids).await?;
-    Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+    let found = node.store.tasks(&ids).await?;
+    let by_id = found.rows.into_iter().map(|task| (task.id.clone(), task)).collect();
+    Ok(Tasks { by_id, unreadable: found.unreadable.into_iter().collect() })
 }
 
-/// Returns the run as it must be stored: claimed by this node, or ended. `None`: the run is left as it is.
-fn next_state(node: &Node, mut run: Run, tasks: &HashMap<TaskId, Task>, now: Moment) -> Option<Run> {
+/// Returns the run as it must be stored: claimed by this node, ended, or postponed because its task is
+/// unreadable. `None`: the run is left as it is.
+fn next_state(node: &Node, mut run: Run, tasks: &Tasks, now: Moment) -> Option<Run> {
+    if tasks.unreadable.contains(&run.task_id) {
+        run.postpone(now.plus_ms(POSTPONED_MS));
+        return Some(run);
+    }
     let is_deleted = tasks.get(&run.task_id).is_none_or(|task| task.state == TaskState::Cancelled);
     if let Err(IllegalTransition { state, event }) = rescue(node, &mut run, is_deleted, now) {
         tracing::error!(run = %run.id, %state, ?event, "illegal run state transition");
@@ -108,18 +145,14 @@ fn rescue(
 
 /// Returns the claimed runs whose tasks have passed their moments. A task that has not yet passed one steps
 /// now. If the task was deleted or changed, the run ends as cancelled.
-async fn advance_tasks(
-    node: &Node,
-    runs: Vec<Run>,
-    tasks: &HashMap<TaskId, Task>,
-    now: Moment,
-) -> Result<Vec<Run>> {
+async fn advance_tasks(node: &Node, runs: Vec<Run>, tasks: &Tasks, now: Moment) -> Result<Vec<Run>> {
     let is_decided = |run: &Run| tasks.get(&run.task_id).is_some_and(|task| may_be_handed_over(task, run));
     let (mut decided, undecided): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_decided);
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         undecided.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| is_next(task, run)));
     cancel(node, orphans, now).await?;
-    let advances: Vec<_> = waiting.iter().map(|run| dispatch::advance(&tasks[&run.task_id], run)).collect();
+    let advance = |run: &Run| tasks.get(&run.task_id).map(|task| dispatch::advance(task, run));
+    let advances: Vec<_> = waiting.iter().filter_map(advance).collect();
     if !advances.is_empty() {
         crate::failpoint!("rescue::before_advance");
         let stepped = node.store.advance_tasks(&advances).await?;

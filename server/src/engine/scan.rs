@@ -14,17 +14,20 @@ const SCAN_LIMIT: u32 = 5_000;
 /// Time to collect further hints before they are answered by one scan.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Reads the due tasks of `shards` into the window. Returns whether there are more.
+/// Reads the due tasks of `shards` into the window. If there are more, returns the number of tasks that
+/// it read.
 ///
 /// # Errors
 /// A port's error. The window is unchanged.
-pub async fn run_once(node: &Node, shards: &[u16], now: Moment) -> Result<bool> {
+pub async fn run_once(node: &Node, shards: &[u16], now: Moment) -> Result<Option<usize>> {
     let until = now.plus_ms(node.settings.window_ms);
     let _scan = node.window.begin_scan();
-    let tasks = node.store.due_tasks(shards, until, SCAN_LIMIT).await?;
-    let more = tasks.len() >= SCAN_LIMIT as usize;
-    node.window.offer(tasks);
-    Ok(more)
+    // Tasks that fire now, and tasks that are held back, must not fill the result.
+    let limit = SCAN_LIMIT.saturating_add(node.window.busy() as u32);
+    let due = node.store.due_tasks(shards, until, limit).await?;
+    let read = due.rows.len();
+    node.window.offer(due.rows);
+    Ok(due.more.then_some(read))
 }
 
 /// Scans until the node stops.
@@ -35,8 +38,8 @@ pub async fn run(node: &Node) {
         let watch = node.shards.watch(now);
         match run_once(node, &watch.shards, now).await {
             // There are more due tasks than one scan reads: continue as soon as half of them have fired.
-            Ok(true) => pace.pause_until(half_drained(node)).await,
-            Ok(false) => pace.pause(&node.shutdown).await,
+            Ok(Some(read)) => pace.pause_until(drained(node, read / 2)).await,
+            Ok(None) => pace.pause(&node.shutdown).await,
             Err(error) => {
                 node.health.store.down(error.to_string());
                 pace.failed(&error, &node.shutdown).await;
@@ -45,8 +48,8 @@ pub async fn run(node: &Node) {
     }
 }
 
-async fn half_drained(node: &Node) {
-    while node.window.len() > SCAN_LIMIT as usize / 2 && !node.shutdown.is_cancelled() {
+async fn drained(node: &Node, left: usize) {
+    while node.window.len() > left && !node.shutdown.is_cancelled() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -125,6 +125,11 @@ impl Window {
         self.lock().due.len()
     }
 
+    /// Returns the number of tasks that were taken and not returned.
+    pub fn busy(&self) -> usize {
+        self.lock().busy.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -21,6 +21,7 @@ struct Checks {
     store: String,
     lock: String,
     bus: String,
+    rows: String,
 }
 
 /// `GET /livez`: 200 while the process answers.
@@ -37,7 +38,12 @@ pub async fn ready(State(context): State<Context>) -> Response {
         Readiness::Degraded => (StatusCode::OK, "degraded"),
         Readiness::Unready => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
-    let checks = Checks { store: text(&health.store), lock: text(&health.lock), bus: text(&health.bus) };
+    let checks = Checks {
+        store: text(&health.store),
+        lock: text(&health.lock),
+        bus: text(&health.bus),
+        rows: text(&health.rows),
+    };
     (code, Json(Ready { status, checks })).into_response()
 }
 

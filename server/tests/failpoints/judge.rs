@@ -90,7 +90,7 @@ impl Book {
         if ids.is_empty() {
             return;
         }
-        for run in store.runs(&ids).await.expect("the store answers") {
+        for run in store.runs(&ids).await.expect("the store answers").rows {
             let in_doubt = |sent: &&Sent| sent.run == run.id && sent.attempt == run.attempt;
             if run.state == RunState::Firing && sent.iter().any(|sent| in_doubt(&sent)) {
                 *self.unmarked.entry((run.id, run.attempt)).or_default() += 1;

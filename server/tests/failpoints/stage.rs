@@ -184,7 +184,7 @@ impl Stage {
     /// Returns whether these tasks have no open run and no moment within the next half hour.
     pub async fn are_over(&self, tasks: &[TaskId]) -> bool {
         let (store, soon) = (self.back_end.store(), self.clock.now().plus_ms(1_800_000));
-        let stored = store.tasks(tasks).await.expect("the store answers");
+        let stored = store.tasks(tasks).await.expect("the store answers").rows;
         let is_due = |task: &Task| task.next_due_at.is_some_and(|due| due < soon);
         if stored.iter().any(|task| task.state == TaskState::Active && is_due(task)) {
             return false;

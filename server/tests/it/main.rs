@@ -4,6 +4,7 @@
 mod on_every_store;
 
 mod access;
+mod bad_rows;
 mod bus;
 mod circles;
 mod cli;

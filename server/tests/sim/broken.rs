@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, QueueRow,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
+    QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, UnreadableRows,
 };
 
 /// Deliberate defect of a store.
@@ -115,7 +115,7 @@ impl Store for Broken {
         self.inner.task(id).await
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         self.inner.tasks(ids).await
     }
 
@@ -137,10 +137,10 @@ impl Store for Broken {
         self.inner.cancel_tasks(ids, rev, hide, now).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
         let mut due = self.inner.due_tasks(shards, until, limit).await?;
         if self.defect == Defect::ForgetsATask {
-            due.retain(|task| !task.id.as_str().ends_with('7'));
+            due.rows.retain(|task| !task.id.as_str().ends_with('7'));
         }
         Ok(due)
     }
@@ -168,7 +168,7 @@ impl Store for Broken {
         self.inner.run(id).await
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         self.inner.runs(ids).await
     }
 
@@ -211,7 +211,7 @@ impl Store for Broken {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Head<Run>> {
         assert!(!self.shows(Defect::Panics), "the defect panics");
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
     }
@@ -242,6 +242,10 @@ impl Store for Broken {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         self.inner.prune(ended_before, idempotency_before, limit).await
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        self.inner.unreadable_rows().await
     }
 
     async fn now(&self) -> Result<Moment> {

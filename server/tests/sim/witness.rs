@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
-    QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
+    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    UnreadableRows,
 };
 
 use super::checker::Checker;
@@ -23,18 +24,18 @@ pub struct WitnessStore {
 
 impl WitnessStore {
     async fn observe_tasks<T>(&self, ids: &[TaskId], change: impl Future<Output = T>) -> T {
-        let before = self.inner.tasks(ids).await.unwrap_or_default();
+        let before = self.inner.tasks(ids).await.unwrap_or_default().rows;
         let answer = change.await;
-        let after = self.inner.tasks(ids).await.unwrap_or_default();
+        let after = self.inner.tasks(ids).await.unwrap_or_default().rows;
         self.checker.tasks_changed(ids, &before, &after);
         answer
     }
 
     async fn observe_runs<T>(&self, runs: &[Run], change: impl Future<Output = T>) -> T {
         let ids: Vec<RunId> = runs.iter().map(|run| run.id.clone()).collect();
-        let before = self.inner.runs(&ids).await.unwrap_or_default();
+        let before = self.inner.runs(&ids).await.unwrap_or_default().rows;
         let answer = change.await;
-        let after = self.inner.runs(&ids).await.unwrap_or_default();
+        let after = self.inner.runs(&ids).await.unwrap_or_default().rows;
         self.checker.runs_changed(&ids, &before, &after);
         answer
     }
@@ -51,7 +52,7 @@ impl Store for WitnessStore {
         self.inner.task(id).await
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         self.inner.tasks(ids).await
     }
 
@@ -73,7 +74,7 @@ impl Store for WitnessStore {
         self.observe_tasks(ids, self.inner.cancel_tasks(ids, rev, hide, now)).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
         self.inner.due_tasks(shards, until, limit).await
     }
 
@@ -90,7 +91,7 @@ impl Store for WitnessStore {
         self.inner.run(id).await
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         self.inner.runs(ids).await
     }
 
@@ -120,7 +121,7 @@ impl Store for WitnessStore {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Head<Run>> {
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
     }
 
@@ -150,6 +151,10 @@ impl Store for WitnessStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         self.inner.prune(ended_before, idempotency_before, limit).await
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        self.inner.unreadable_rows().await
     }
 
     async fn now(&self) -> Result<Moment> {

@@ -16,8 +16,8 @@ pub use self::records::MemoryRecords;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, QueueRow,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
+    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, UnreadableRows,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -39,6 +39,11 @@ impl MemoryStore {
     }
 }
 
+fn head<T>(rows: Vec<T>, limit: u32) -> Head<T> {
+    let more = rows.len() >= limit as usize;
+    Head { rows, more }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
@@ -50,12 +55,15 @@ impl Store for MemoryStore {
         Ok(self.ledger().task(id).cloned())
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         let mut ids = ids.to_vec();
         ids.sort();
         ids.dedup();
         let ledger = self.ledger();
-        Ok(ids.iter().filter_map(|id| ledger.task(id).cloned()).collect())
+        Ok(Found {
+            rows: ids.iter().filter_map(|id| ledger.task(id).cloned()).collect(),
+            unreadable: Vec::new(),
+        })
     }
 
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
@@ -78,8 +86,8 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter(|id| ledger.cancel_task(id, rev, hide, now)).cloned().collect())
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
-        Ok(self.ledger().due_tasks(shards, until, limit))
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
+        Ok(head(self.ledger().due_tasks(shards, until, limit), limit))
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
@@ -96,12 +104,15 @@ impl Store for MemoryStore {
         Ok(self.ledger().run(id).cloned())
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         let mut ids = ids.to_vec();
         ids.sort();
         ids.dedup();
         let ledger = self.ledger();
-        Ok(ids.iter().filter_map(|id| ledger.run(id).cloned()).collect())
+        Ok(Found {
+            rows: ids.iter().filter_map(|id| ledger.run(id).cloned()).collect(),
+            unreadable: Vec::new(),
+        })
     }
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
@@ -131,8 +142,8 @@ impl Store for MemoryStore {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
-        Ok(self.ledger().runs_needing_attention(shards, now, limit, queued_only))
+    ) -> Result<Head<Run>> {
+        Ok(head(self.ledger().runs_needing_attention(shards, now, limit, queued_only), limit))
     }
 
     async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
@@ -163,6 +174,10 @@ impl Store for MemoryStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         Ok(self.ledger().prune(ended_before, idempotency_before, limit as usize))
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        Ok(None)
     }
 
     async fn now(&self) -> Result<Moment> {

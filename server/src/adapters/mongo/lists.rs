@@ -12,7 +12,7 @@ use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     let find = || ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 });
     let find = || find().hint(Hint::Keys(task_index(filter)));
-    bounded(updates::page(find, page.limit)).await
+    Ok(bounded(updates::head(ledger, find, page.limit)).await?.rows)
 }
 
 pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
@@ -42,7 +42,7 @@ pub async fn runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result
     let sort = doc! { "scheduled_at": -1, "_id": -1 };
     let find = || ledger.runs.find(run_filter(filter, page)).sort(sort.clone());
     let find = || find().hint(Hint::Keys(run_index(filter)));
-    bounded(updates::page(find, page.limit)).await
+    Ok(bounded(updates::head(ledger, find, page.limit)).await?.rows)
 }
 
 pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
@@ -108,5 +108,5 @@ pub fn ready_filter(queue: Option<&String>) -> Document {
 async fn ready(ledger: &Ledger, queue: Option<&String>, limit: u32) -> Result<Vec<Run>> {
     let find = || ledger.runs.find(ready_filter(queue)).sort(doc! { "scheduled_at": 1, "_id": 1 });
     let find = || find().hint(Hint::Keys(schema::ready_index(queue.is_some())));
-    bounded(updates::page(find, limit)).await
+    Ok(bounded(updates::head(ledger, find, limit)).await?.rows)
 }

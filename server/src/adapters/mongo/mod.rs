@@ -19,6 +19,7 @@ mod schema;
 mod tasks;
 mod updates;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,11 +34,13 @@ use self::errors::{bounded, corrupt, port_error, refused, unavailable};
 use self::idempotency::IdempotencyRow;
 use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
+use crate::adapters::unreadable::Unreadable;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, PortError,
-    QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
+    PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    UnreadableRows,
 };
 
 /// Longest wait for a primary, unless the URI sets another one.
@@ -67,6 +70,7 @@ struct Ledger {
     counters: Collection<Document>,
     idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
+    unreadable: Arc<Unreadable>,
 }
 
 impl MongoStore {
@@ -109,6 +113,7 @@ impl MongoStore {
             counters: db.collection("counters"),
             idempotency: db.collection("remembered"),
             records: db.collection("records"),
+            unreadable: Arc::default(),
             db,
         };
         let flushing = db.clone();
@@ -205,10 +210,10 @@ impl Store for MongoStore {
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
-        Ok(self.tasks(std::slice::from_ref(id)).await?.pop())
+        tasks::one(self.ready().await?, id).await
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         tasks::by_id(self.ready().await?, ids).await
     }
 
@@ -230,7 +235,7 @@ impl Store for MongoStore {
         tasks::cancel(self.ready().await?, ids, rev, hide, now).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
         tasks::due(self.ready().await?, shards, until, limit).await
     }
 
@@ -243,12 +248,11 @@ impl Store for MongoStore {
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {
-        Ok(runs::by_id(self.ready().await?, &[id]).await?.pop())
+        runs::one(self.ready().await?, id).await
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
-        let ids: Vec<&RunId> = ids.iter().collect();
-        runs::by_id(self.ready().await?, &ids).await
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
+        runs::by_id(self.ready().await?, ids).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
@@ -281,7 +285,7 @@ impl Store for MongoStore {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Head<Run>> {
         runs::needing_attention(self.ready().await?, shards, now, limit, queued_only).await
     }
 
@@ -309,6 +313,10 @@ impl Store for MongoStore {
         let ledger = self.ready().await?;
         let records = idempotency::prune(ledger, idempotency_before).await?;
         Ok(records + prune::run(ledger, ended_before, limit).await?)
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        updates::unreadable_rows(self.ready().await?).await
     }
 
     async fn now(&self) -> Result<Moment> {

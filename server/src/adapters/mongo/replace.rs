@@ -52,7 +52,7 @@ fn at_position(read: &Task) -> Document {
 /// Reads the task after a failed compare-and-set: an earlier attempt of the same change may have
 /// succeeded.
 async fn moved_or_done(ledger: &Ledger, task: &Task) -> Result<ReplacedTask> {
-    let stored = tasks::by_id(ledger, std::slice::from_ref(&task.id)).await?.pop();
+    let stored = tasks::one(ledger, &task.id).await?;
     Ok(ReplacedTask::from_stored(stored.as_ref(), task))
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::ErrorKind;
@@ -11,11 +10,11 @@ use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, port_error, timed, unavailable, with_retries};
 use super::rows::{RunRow, date, moment, run_update, shard_numbers};
-use super::updates::{self, find_by_id, within_bytes};
+use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, schema};
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, RunState, TaskId};
-use crate::ports::{InsertedRun, Result};
+use crate::ports::{Found, Head, InsertedRun, Result};
 
 pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
     let mut answers = Vec::with_capacity(runs.len());
@@ -30,14 +29,19 @@ async fn insert_chunk(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>>
     crate::failpoint!("mongo::before_insert_runs");
     let duplicates = with_retries(|| insert_rows(ledger, &rows)).await?;
     crate::failpoint!("mongo::runs_inserted");
-    let ids: Vec<&RunId> = duplicates.iter().map(|at| &runs[*at].id).collect();
-    let stored = by_id(ledger, &ids).await?;
-    let mut stored: HashMap<RunId, Run> = stored.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let ids: Vec<RunId> = duplicates.iter().map(|at| runs[*at].id.clone()).collect();
+    let Found { rows, unreadable } = by_id(ledger, &ids).await?;
+    let mut stored: HashMap<RunId, InsertedRun> =
+        unreadable.into_iter().map(|id| (id, InsertedRun::Unreadable)).collect();
+    stored.extend(rows.into_iter().map(|run| (run.id.clone(), InsertedRun::Existing(Box::new(run)))));
     let mut answers: Vec<_> = runs.iter().map(|_| InsertedRun::New).collect();
     for at in duplicates {
         let row = stored.remove(&runs[at].id);
         let row = row.ok_or_else(|| unavailable(format!("run {} was just removed", runs[at].id)))?;
-        answers[at] = InsertedRun::from_stored(row, &runs[at]);
+        answers[at] = match row {
+            InsertedRun::Existing(stored) => InsertedRun::from_stored(*stored, &runs[at]),
+            other => other,
+        };
     }
     Ok(answers)
 }
@@ -64,10 +68,16 @@ fn duplicates(error: mongodb::error::Error) -> Result<Vec<usize>> {
     Ok(writes.by_ref().map(|write| write.index).collect())
 }
 
-pub async fn by_id(ledger: &Ledger, ids: &[&RunId]) -> Result<Vec<Run>> {
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-    let rows: Vec<RunRow> = find_by_id(&ledger.runs, &ids, Document::new(), None).await?;
-    Ok(rows.into_iter().map(Run::from).collect())
+pub async fn one(ledger: &Ledger, id: &RunId) -> Result<Option<Run>> {
+    let mut rows: Vec<RunRow> = find_by_id(&ledger.runs, &[id.as_str()], Document::new(), None).await?;
+    Ok(rows.pop().map(Run::from))
+}
+
+pub async fn by_id(ledger: &Ledger, ids: &[RunId]) -> Result<Found<Run, RunId>> {
+    let texts: Vec<&str> = ids.iter().map(RunId::as_str).collect();
+    let (rows, unreadable) = updates::read_by_id(ledger, &ledger.runs, &texts).await?;
+    let is_unreadable = |id: &&RunId| unreadable.iter().any(|text| text == id.as_str());
+    Ok(Found { rows, unreadable: ids.iter().filter(is_unreadable).cloned().collect() })
 }
 
 pub async fn open(
@@ -76,14 +86,11 @@ pub async fn open(
     after: Option<&RunId>,
     limit: u32,
 ) -> Result<Vec<OpenRun>> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
     let runs = ledger.runs.clone_with_type::<OpenRow>();
-    let find = runs.find(open_filter(task_id, after)).sort(doc! { "_id": 1 }).projection(OpenRow::fields());
-    let find = find.hint(Hint::Keys(schema::open_index())).limit(i64::from(limit)).batch_size(limit);
-    let rows: Vec<OpenRow> = bounded(async { find.await?.try_collect().await }).await?;
-    Ok(rows.into_iter().map(OpenRun::from).collect())
+    let find =
+        || runs.find(open_filter(task_id, after)).sort(doc! { "_id": 1 }).projection(OpenRow::fields());
+    let find = || find().hint(Hint::Keys(schema::open_index()));
+    Ok(bounded(updates::head(ledger, find, limit)).await?.rows)
 }
 
 /// Projection of an open run.
@@ -169,19 +176,13 @@ pub async fn needing_attention(
     now: Moment,
     limit: u32,
     queued_only: bool,
-) -> Result<Vec<Run>> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
+) -> Result<Head<Run>> {
     let (filter, index) = attention(&shard_numbers(shards), now, queued_only);
-    let find = ledger
-        .runs
-        .find(filter)
-        .sort(doc! { "attention_at": 1 })
-        .hint(Hint::Keys(index))
-        .limit(i64::from(limit))
-        .batch_size(limit);
-    bounded(async { within_bytes(find.await?).await }).await
+    let find = || {
+        let find = ledger.runs.find(filter.clone()).sort(doc! { "attention_at": 1 });
+        find.hint(Hint::Keys(index.clone()))
+    };
+    bounded(updates::head(ledger, find, limit)).await
 }
 
 /// Returns the filter for runs of the shards whose `attention_at` has come, and its index.

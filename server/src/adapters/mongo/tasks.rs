@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, timed, unavailable, with_retries};
 use super::rows::{TaskRow, date, shard_numbers};
-use super::updates::{self, by_id_hint, find_by_id, within_bytes};
+use super::updates::{self, by_id_hint, find_by_id};
 use super::{CHUNK, Ledger, keys, schema};
 use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, InsertedTask, PortError, Result};
+use crate::ports::{Advance, Found, Head, InsertedTask, PortError, Result};
 
 /// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
 #[derive(Debug, Default, Clone)]
@@ -132,26 +132,29 @@ pub fn read(rows: Vec<TaskRow>) -> Result<Vec<Task>> {
     rows.into_iter().map(|row| Task::try_from(row).map_err(corrupt)).collect()
 }
 
+pub async fn one(ledger: &Ledger, id: &TaskId) -> Result<Option<Task>> {
+    Ok(read(find_by_id(&ledger.tasks, &[id.as_str()], Document::new(), None).await?)?.pop())
+}
+
 fn texts(ids: &[TaskId]) -> Vec<&str> {
     ids.iter().map(TaskId::as_str).collect()
 }
 
-pub async fn by_id(ledger: &Ledger, ids: &[TaskId]) -> Result<Vec<Task>> {
-    read(find_by_id(&ledger.tasks, &texts(ids), Document::new(), None).await?)
+pub async fn by_id(ledger: &Ledger, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
+    let (rows, unreadable) = updates::read_by_id(ledger, &ledger.tasks, &texts(ids)).await?;
+    Ok(Found { rows, unreadable: unreadable.iter().filter_map(|id| TaskId::parse(id)).collect() })
 }
 
-pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let find = ledger
-        .tasks
-        .find(due_filter(&shard_numbers(shards), until))
-        .sort(doc! { "next_due_at": 1 })
-        .hint(Hint::Keys(schema::due_index()))
-        .limit(i64::from(limit))
-        .batch_size(limit);
-    bounded(async { within_bytes(find.await?).await }).await
+pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
+    let shards = shard_numbers(shards);
+    let find = || {
+        ledger
+            .tasks
+            .find(due_filter(&shards, until))
+            .sort(doc! { "next_due_at": 1 })
+            .hint(Hint::Keys(schema::due_index()))
+    };
+    bounded(updates::head(ledger, find, limit)).await
 }
 
 /// Returns the filter for active tasks of the shards that are due at or before `until`.
@@ -225,7 +228,7 @@ fn step_update(advance: &Advance) -> Document {
 /// Reads which tasks have passed their moments, after this call did not make all steps.
 async fn read_passed(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool>> {
     let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
-    let tasks = by_id(ledger, &ids).await?;
+    let tasks = by_id(ledger, &ids).await?.rows;
     let by_id: HashMap<&TaskId, &Task> = tasks.iter().map(|task| (&task.id, task)).collect();
     let passed = |advance: &Advance| by_id.get(&advance.task_id).is_some_and(|task| advance.has_passed(task));
     Ok(advances.iter().map(passed).collect())

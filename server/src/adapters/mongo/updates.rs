@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, is_unavailable, refused, unavailable};
 use super::{CHUNK, Ledger};
-use crate::adapters::unreadable;
-use crate::ports::{MAX_RESULT_BYTES, PortError, Result};
+use crate::adapters::unreadable::{self, Row as _};
+use crate::core::{Run, Task};
+use crate::ports::{Head, MAX_RESULT_BYTES, PortError, Result, UnreadableRows};
 
 /// Returns the hint for queries by id. Without it, the planner may use the index on `state` and
 /// read all of it.
@@ -96,56 +97,114 @@ where
     Ok(found)
 }
 
-/// Returns the cursor's rows. Stops after the row that exceeds [`MAX_RESULT_BYTES`]; skips unreadable
-/// rows.
-pub async fn within_bytes<R, T>(rows: Cursor<R>) -> mongodb::error::Result<Vec<T>>
+/// Returns the readable rows with these ids, and the ids of the unreadable ones.
+pub async fn read_by_id<R, T>(
+    ledger: &Ledger,
+    collection: &Collection<R>,
+    ids: &[&str],
+) -> Result<(Vec<T>, Vec<String>)>
 where
-    R: DeserializeOwned,
-    T: TryFrom<R, Error: Display>,
+    R: DeserializeOwned + Send + Sync,
+    T: TryFrom<R, Error: Display> + unreadable::Row,
 {
-    Ok(read(rows, usize::MAX).await?.0)
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
+    for chunk in ids.chunks(CHUNK) {
+        let find = collection.find(doc! { "_id": { "$in": chunk } }).hint(by_id_hint());
+        let read = bounded(async {
+            read(ledger, find.batch_size(CHUNK as u32).await?, usize::MAX, usize::MAX).await
+        });
+        let read = read.await?;
+        rows.extend(read.rows);
+        unreadable.extend(read.unreadable);
+    }
+    Ok((rows, unreadable))
 }
 
-/// Returns the first `limit` readable rows, or fewer as in [`within_bytes`]. An empty result means
-/// that no readable row exists.
-pub async fn page<'a, R, T>(find: impl Fn() -> Find<'a, R>, limit: u32) -> mongodb::error::Result<Vec<T>>
+/// Returns the first `limit` readable rows. Stops after the row that exceeds [`MAX_RESULT_BYTES`].
+pub async fn head<'a, R, T>(
+    ledger: &Ledger,
+    find: impl Fn() -> Find<'a, R>,
+    limit: u32,
+) -> mongodb::error::Result<Head<T>>
 where
     R: DeserializeOwned + Send + Sync + 'a,
-    T: TryFrom<R, Error: Display>,
+    T: TryFrom<R, Error: Display> + unreadable::Row,
 {
     if limit == 0 {
-        return Ok(Vec::new());
+        return Ok(Head { rows: Vec::new(), more: true });
     }
-    let (rows, unreadable) =
-        read(find().limit(i64::from(limit)).batch_size(limit).await?, limit as usize).await?;
-    if unreadable == 0 {
-        return Ok(rows);
+    let rows = find().limit(i64::from(limit)).batch_size(limit).await?;
+    let first = read(ledger, rows, limit as usize, MAX_RESULT_BYTES).await?;
+    if first.unreadable.is_empty() {
+        return Ok(first.head(limit));
     }
     // Unreadable rows counted towards the limit. This is rare enough for a second query.
-    Ok(read(find().batch_size(limit).await?, limit as usize).await?.0)
+    let rows = find().batch_size(limit).await?;
+    Ok(read(ledger, rows, limit as usize, MAX_RESULT_BYTES).await?.head(limit))
 }
 
-/// Returns at most `limit` rows, and the number of unreadable ones.
-async fn read<R, T>(mut rows: Cursor<R>, limit: usize) -> mongodb::error::Result<(Vec<T>, usize)>
+/// Rows of a cursor.
+struct ReadRows<T> {
+    rows: Vec<T>,
+    /// Ids of the unreadable rows.
+    unreadable: Vec<String>,
+    /// Whether the byte bound has cut the result.
+    is_cut: bool,
+}
+
+impl<T> ReadRows<T> {
+    fn head(self, limit: u32) -> Head<T> {
+        let more = self.is_cut || self.rows.len() >= limit as usize;
+        Head { rows: self.rows, more }
+    }
+}
+
+/// Reads at most `limit` rows. Stops after the row that exceeds `max_bytes`.
+async fn read<R, T>(
+    ledger: &Ledger,
+    mut cursor: Cursor<R>,
+    limit: usize,
+    max_bytes: usize,
+) -> mongodb::error::Result<ReadRows<T>>
 where
     R: DeserializeOwned,
-    T: TryFrom<R, Error: Display>,
+    T: TryFrom<R, Error: Display> + unreadable::Row,
 {
-    let (mut documents, mut bytes, mut unreadable) = (Vec::new(), 0, 0);
-    while bytes <= MAX_RESULT_BYTES && documents.len() < limit && rows.advance().await? {
-        let row = rows.deserialize_current().map_err(|error| error.to_string());
+    let (mut rows, mut unreadable, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while bytes <= max_bytes && rows.len() < limit && cursor.advance().await? {
+        let row = cursor.deserialize_current().map_err(|error| error.to_string());
         match row.and_then(|row| T::try_from(row).map_err(|error| error.to_string())) {
             Ok(row) => {
-                bytes += rows.current().as_bytes().len();
-                documents.push(row);
+                bytes += cursor.current().as_bytes().len();
+                rows.push(row);
             }
             Err(cause) => {
-                unreadable += 1;
-                unreadable::log("MongoDB", rows.current().get_str("_id").unwrap_or("?"), &cause);
+                let id = cursor.current().get_str("_id").unwrap_or("?");
+                ledger.unreadable.note::<T>("MongoDB", id, &cause);
+                unreadable.push(id.to_owned());
             }
         }
     }
-    Ok((documents, unreadable))
+    Ok(ReadRows { rows, unreadable, is_cut: bytes > max_bytes })
+}
+
+/// Reads the rows again that were unreadable. Returns those that still are.
+pub async fn unreadable_rows(ledger: &Ledger) -> Result<Option<UnreadableRows>> {
+    let rows = ledger.unreadable.to_check();
+    let (tasks, runs): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.0 == Task::KIND);
+    forget_readable(ledger, &tasks, read_by_id::<_, Task>(ledger, &ledger.tasks, &ids(&tasks)).await?.1);
+    forget_readable(ledger, &runs, read_by_id::<_, Run>(ledger, &ledger.runs, &ids(&runs)).await?.1);
+    Ok(ledger.unreadable.summary())
+}
+
+fn ids(rows: &[unreadable::RowId]) -> Vec<&str> {
+    rows.iter().map(|row| row.1.as_str()).collect()
+}
+
+fn forget_readable(ledger: &Ledger, rows: &[unreadable::RowId], unreadable: Vec<String>) {
+    for row in rows.iter().filter(|row| !unreadable.contains(&row.1)) {
+        ledger.unreadable.forget(row);
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use crate::ports::{Result, TaskFilter};
 /// # Errors
 /// Errors of the database.
 pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
-    let explain = |db: &rusqlite::Connection| {
-        statements().into_iter().map(|(name, sql)| Ok((name, steps(db, &sql)?))).collect()
-    };
+    let explain =
+        |db: &rows::Db| statements().into_iter().map(|(name, sql)| Ok((name, steps(db, &sql)?))).collect();
     store.readers.read(explain).await
 }
 
@@ -89,7 +88,7 @@ fn run_lists() -> Vec<(String, String)> {
 /// # Errors
 /// Errors of the database.
 pub async fn limit_pages(store: &SqliteStore, pages: u32) -> Result<()> {
-    let limit = move |db: &rusqlite::Connection| {
+    let limit = move |db: &rows::Db| {
         db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
         Ok(())
     };

@@ -1,29 +1,29 @@
 //! Pages of tasks and runs, and the heads of the queues.
 
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{ToSql, params_from_iter};
 
-use super::rows;
+use super::rows::{self, Db};
 use crate::core::{Run, RunState, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// States in a listing without a state filter.
 const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
 
-pub const READY_IN_QUEUE: &str = "SELECT doc FROM runs INDEXED BY runs_ready_in_queue
+pub const READY_IN_QUEUE: &str = "SELECT doc, id FROM runs INDEXED BY runs_ready_in_queue
     WHERE state = 'ready' AND queue = ?1 ORDER BY scheduled_at, id";
 
-pub const READY_BY_TAG: &str = "SELECT doc FROM runs INDEXED BY runs_ready_by_tag
+pub const READY_BY_TAG: &str = "SELECT doc, id FROM runs INDEXED BY runs_ready_by_tag
     WHERE state = 'ready' AND queue = tag ORDER BY scheduled_at, id";
 
 /// A statement, and the values of its parameters.
 type Query<'a> = (String, Vec<&'a dyn ToSql>);
 
 /// Returns the matching tasks, newest first.
-pub fn tasks(db: &Connection, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
+pub fn tasks(db: &Db, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     let before = page.before.as_ref().map(|before| before.as_str().to_owned());
     let (sql, values) = task_query(filter, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
-    rows::page(find.query(params_from_iter(values))?, page.limit)
+    rows::page(db, find.query(params_from_iter(values))?, page.limit)
 }
 
 /// Merges one query per state. A single query over several states would need a sort, and a query
@@ -52,7 +52,7 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
 }
 
 /// Returns the matching runs, latest first.
-pub fn runs(db: &Connection, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
     let state = filter.state.map(RunState::as_str);
@@ -63,7 +63,7 @@ pub fn runs(db: &Connection, filter: &RunFilter, page: &RunPage) -> Result<Vec<R
     ];
     let (sql, values) = run_query(&filters, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
-    rows::page(find.query(params_from_iter(values))?, page.limit)
+    rows::page(db, find.query(params_from_iter(values))?, page.limit)
 }
 
 /// A column to filter by, its index, and the wanted value, if any.
@@ -81,21 +81,22 @@ pub fn run_query<'a>(filters: &[ColumnFilter<'a>], before: Option<&'a (i64, Stri
         values.extend([at as &dyn ToSql, id]);
     }
     let terms = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
-    let sql = format!("SELECT doc FROM runs INDEXED BY {index} {terms} ORDER BY scheduled_at DESC, id DESC");
+    let sql =
+        format!("SELECT doc, id FROM runs INDEXED BY {index} {terms} ORDER BY scheduled_at DESC, id DESC");
     (sql, values)
 }
 
 /// Returns the earliest ready runs. Runs one query per queue, because a query over several queues
 /// would need a sort.
-pub fn ready_runs(db: &Connection, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+pub fn ready_runs(db: &Db, queues: &[String], limit: u32) -> Result<Vec<Run>> {
     if queues.is_empty() {
-        return rows::page(db.prepare_cached(READY_BY_TAG)?.query([])?, limit);
+        return rows::page(db, db.prepare_cached(READY_BY_TAG)?.query([])?, limit);
     }
     let names: std::collections::BTreeSet<&String> = queues.iter().collect();
     let mut found: Vec<Run> = Vec::new();
     for queue in names {
         let mut find = db.prepare_cached(READY_IN_QUEUE)?;
-        found.extend(rows::page::<Run>(find.query([queue])?, limit)?);
+        found.extend(rows::page::<Run>(db, find.query([queue])?, limit)?);
     }
     found.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
     found.truncate(limit as usize);

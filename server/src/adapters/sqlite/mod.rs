@@ -30,13 +30,14 @@ use self::checkpointer::Checkpointer;
 use self::datadir::DataDir;
 use self::errors::refused;
 use self::readers::Readers;
-use self::rows::{RunRow, shard_mask};
+use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page, PortError,
-    QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
+    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -82,9 +83,11 @@ fn start(path: &Path) -> Result<(Readers, Writer)> {
     let mut db = connect(path, WRITER_CACHE_KIB)?;
     enable_wal(&db)?;
     schema::migrate(&mut db)?;
-    let readers = Readers::start((0..READERS).map(|_| connect_reader(path)).collect::<Result<_>>()?)?;
+    let unreadable = Arc::default();
+    let reader = |_| Ok(Db::new(connect_reader(path)?, &unreadable));
+    let readers = Readers::start((0..READERS).map(reader).collect::<Result<_>>()?)?;
     let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?)?;
-    Ok((readers, Writer::start(db, checkpointer)?))
+    Ok((readers, Writer::start(Db::new(db, &unreadable), checkpointer)?))
 }
 
 fn connect(path: &Path, cache_kib: i64) -> Result<Connection> {
@@ -164,7 +167,7 @@ impl Store for SqliteStore {
         self.readers.read(move |db| tasks::by_id(db, &id)).await
     }
 
-    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         let ids = ids.to_vec();
         self.readers.read(move |db| tasks::by_ids(db, &ids)).await
     }
@@ -190,10 +193,10 @@ impl Store for SqliteStore {
         self.writer.write(move |db| tasks::cancel(db, &ids, rev, hide, now)).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
         let mask = shard_mask(shards);
         if mask == 0 {
-            return Ok(Vec::new());
+            return Ok(Head { rows: Vec::new(), more: false });
         }
         self.readers.read(move |db| tasks::due(db, mask, until, limit)).await
     }
@@ -209,10 +212,11 @@ impl Store for SqliteStore {
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {
-        Ok(self.runs(std::slice::from_ref(id)).await?.pop())
+        let id = id.clone();
+        self.readers.read(move |db| runs::by_id(db, &id)).await
     }
 
-    async fn runs(&self, ids: &[RunId]) -> Result<Vec<Run>> {
+    async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         let ids = ids.to_vec();
         self.readers.read(move |db| runs::by_ids(db, &ids)).await
     }
@@ -233,7 +237,7 @@ impl Store for SqliteStore {
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {
-        self.readers.read(backlog::queues).await
+        self.readers.read(|db| backlog::queues(db)).await
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
@@ -247,10 +251,10 @@ impl Store for SqliteStore {
         now: Moment,
         limit: u32,
         queued_only: bool,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Head<Run>> {
         let mask = shard_mask(shards);
         if mask == 0 {
-            return Ok(Vec::new());
+            return Ok(Head { rows: Vec::new(), more: false });
         }
         self.readers.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
     }
@@ -284,6 +288,10 @@ impl Store for SqliteStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         prune::run(self, ended_before, idempotency_before, limit).await
+    }
+
+    async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        self.readers.read(Db::unreadable_rows).await
     }
 
     async fn now(&self) -> Result<Moment> {

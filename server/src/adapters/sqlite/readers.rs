@@ -4,14 +4,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::errors::unavailable;
+use super::rows::Db;
 use super::writer::catch_panic;
 use crate::ports::{PortError, Result};
 
-type Query = Box<dyn FnOnce(&Connection) + Send>;
+type Query = Box<dyn FnOnce(&Db) + Send>;
 type Waiting = Arc<Mutex<Receiver<Query>>>;
 
 /// The reading threads, one per connection. They end when the value is dropped.
@@ -25,7 +25,7 @@ impl Readers {
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn start(connections: Vec<Connection>) -> Result<Self> {
+    pub fn start(connections: Vec<Db>) -> Result<Self> {
         let (queries, waiting) = channel();
         let waiting: Waiting = Arc::new(Mutex::new(waiting));
         let readers = Self { queries: Some(queries), threads: Mutex::default() };
@@ -44,10 +44,10 @@ impl Readers {
     /// Errors of `query`.
     pub async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        query: impl FnOnce(&Db) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let query = move |db: &Connection| {
+        let query = move |db: &Db| {
             // A closed channel means that the caller has gone.
             if !answer.is_closed() {
                 let _ = answer.send(catch_panic(|| on_snapshot(db, query)));
@@ -74,14 +74,14 @@ fn ended() -> PortError {
     unavailable("the reading threads have ended")
 }
 
-fn on_snapshot<T>(db: &Connection, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+fn on_snapshot<T>(db: &Db, query: impl FnOnce(&Db) -> Result<T>) -> Result<T> {
     let tx = db.unchecked_transaction()?;
-    let answer = query(&tx)?;
+    let answer = query(db)?;
     tx.commit()?;
     Ok(answer)
 }
 
-fn read_all(db: &Connection, waiting: &Waiting) {
+fn read_all(db: &Db, waiting: &Waiting) {
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(query) = next() {
         query(db);

@@ -1,15 +1,54 @@
 //! Rows: a JSON document, and the columns that queries use. Only this module writes tasks and runs.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, Row, Rows, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::errors::{corrupt, refused};
-use crate::adapters::unreadable;
+use crate::adapters::unreadable::{self, Row as _, Unreadable};
 use crate::core::task::SHARDS;
 use crate::core::{Moment, Run, Task, TaskState};
-use crate::ports::{MAX_RESULT_BYTES, Result};
+use crate::ports::{Found, Head, MAX_RESULT_BYTES, PortError, Result, UnreadableRows};
+
+/// A connection, and the unreadable rows that the store's connections have met.
+pub struct Db {
+    connection: Connection,
+    unreadable: Arc<Unreadable>,
+}
+
+impl Db {
+    pub fn new(connection: Connection, unreadable: &Arc<Unreadable>) -> Self {
+        Self { connection, unreadable: Arc::clone(unreadable) }
+    }
+
+    /// Reads the rows again that were unreadable. Returns those that still are.
+    pub fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
+        for row in self.unreadable.to_check() {
+            let readable = match row.0 {
+                Task::KIND => one::<Task>(self, super::tasks::BY_ID, &row.1).map(drop),
+                _ => one::<Run>(self, super::runs::BY_ID, &row.1).map(drop),
+            };
+            match readable {
+                Ok(()) => self.unreadable.forget(&row),
+                Err(PortError::Corrupt(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.unreadable.summary())
+    }
+}
+
+impl Deref for Db {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
 
 /// A row of `tasks`, without the column `ended_at`, which is not part of the task.
 #[derive(Debug, PartialEq, Eq)]
@@ -238,54 +277,100 @@ fn parse_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<(T, usize)> {
     Ok((parse(doc)?, doc.len()))
 }
 
-/// Returns the documents in the rows' first column. Stops after the document that exceeds
-/// [`MAX_RESULT_BYTES`]; skips unreadable rows.
+/// Returns the first `limit` readable documents. The first column of a row is its document, the
+/// second one its id. Stops after the document that exceeds [`MAX_RESULT_BYTES`]. A `LIMIT` in the
+/// statement would also count unreadable rows.
 ///
 /// # Errors
 /// Errors of the database.
-pub fn within_bytes<T: DeserializeOwned>(rows: Rows<'_>) -> Result<Vec<T>> {
-    page(rows, u32::MAX)
-}
-
-/// Same as [`within_bytes`], with at most `limit` documents. A `LIMIT` in the statement would also
-/// count unreadable rows. An empty result means that no readable row exists.
-///
-/// # Errors
-/// Errors of the database.
-pub fn page<T: DeserializeOwned>(mut rows: Rows<'_>, limit: u32) -> Result<Vec<T>> {
+pub fn head<T>(db: &Db, mut rows: Rows<'_>, limit: u32) -> Result<Head<T>>
+where
+    T: DeserializeOwned + unreadable::Row,
+{
     let (mut documents, mut bytes) = (Vec::new(), 0);
-    while bytes <= MAX_RESULT_BYTES
-        && documents.len() < limit as usize
-        && let Some(row) = rows.next()?
-    {
-        match parse_row(row) {
-            Ok((document, length)) => {
-                bytes += length;
-                documents.push(document);
-            }
-            Err(error) => unreadable::log("SQLite", &id_in(row), &error),
+    while bytes <= MAX_RESULT_BYTES && documents.len() < limit as usize {
+        let Some(row) = rows.next()? else { return Ok(Head { rows: documents, more: false }) };
+        if let Some((document, length)) = readable(db, row)? {
+            bytes += length;
+            documents.push(document);
         }
     }
-    Ok(documents)
+    Ok(Head { rows: documents, more: true })
 }
 
-/// Returns the id in an unreadable row, if it is still readable.
-fn id_in(row: &Row<'_>) -> String {
-    let document = row.get_ref(0).ok().and_then(|doc| doc.as_str().ok());
-    let fields = document.and_then(|doc| serde_json::from_str::<serde_json::Value>(doc).ok());
-    fields.and_then(|fields| Some(fields.get("id")?.as_str()?.to_owned())).unwrap_or_else(|| "?".to_owned())
-}
-
-/// Returns all documents in the rows' first column.
+/// Same as [`head`], for callers that read until a page is empty.
 ///
 /// # Errors
-/// Errors of the database, and an unreadable document.
-pub fn all<T: DeserializeOwned>(mut rows: Rows<'_>) -> Result<Vec<T>> {
-    let mut documents = Vec::new();
-    while let Some(row) = rows.next()? {
-        documents.push(parse_row(row)?.0);
+/// Errors of the database.
+pub fn page<T>(db: &Db, rows: Rows<'_>, limit: u32) -> Result<Vec<T>>
+where
+    T: DeserializeOwned + unreadable::Row,
+{
+    Ok(head(db, rows, limit)?.rows)
+}
+
+/// Returns the document in a row and its length, and notes a row that is unreadable.
+fn readable<T>(db: &Db, row: &Row<'_>) -> Result<Option<(T, usize)>>
+where
+    T: DeserializeOwned + unreadable::Row,
+{
+    match parse_row(row) {
+        Ok(parsed) => Ok(Some(parsed)),
+        Err(error @ PortError::Corrupt(..)) => {
+            let id = row.get_ref(1)?.as_str().unwrap_or("?");
+            let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+            db.unreadable.note::<T>("SQLite", id, &cause);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
-    Ok(documents)
+}
+
+/// Result of reading a row by its id.
+pub enum Read<T> {
+    Row(T),
+    Missing,
+    /// The row exists, and is unreadable.
+    Unreadable,
+}
+
+/// Reads the document that `sql` finds for `id`.
+///
+/// # Errors
+/// Errors of the database.
+pub fn read<T>(db: &Db, sql: &str, id: &str) -> Result<Read<T>>
+where
+    T: DeserializeOwned + unreadable::Row,
+{
+    let mut find = db.prepare_cached(sql)?;
+    let mut rows = find.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(Read::Missing) };
+    Ok(readable(db, row)?.map_or(Read::Unreadable, |(document, _)| Read::Row(document)))
+}
+
+/// Reads the documents that `sql` finds, one for each of `ids`.
+///
+/// # Errors
+/// Errors of the database.
+pub fn read_all<'a, T, Id>(
+    db: &Db,
+    sql: &str,
+    ids: &'a [Id],
+    text: impl Fn(&'a Id) -> &'a str,
+) -> Result<Found<T, Id>>
+where
+    T: DeserializeOwned + unreadable::Row,
+    Id: Clone,
+{
+    let mut found = Found::default();
+    for id in ids {
+        match read(db, sql, text(id))? {
+            Read::Row(row) => found.rows.push(row),
+            Read::Unreadable => found.unreadable.push(id.clone()),
+            Read::Missing => {}
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the document that `sql` finds for `key`.

@@ -3,25 +3,25 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
-use super::rows::{TaskRow, one, replace_task, within_bytes};
+use super::rows::{self, Db, Read, TaskRow, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, InsertedTask, ReplacedTask, Result};
+use crate::ports::{Advance, Found, Head, InsertedTask, ReplacedTask, Result};
 
-pub const BY_ID: &str = "SELECT doc FROM tasks WHERE id = ?1";
+pub const BY_ID: &str = "SELECT doc, id FROM tasks WHERE id = ?1";
 
 pub const KEY_HOLDER: &str = "SELECT id FROM tasks INDEXED BY tasks_key WHERE dedup_key = ?1";
 
-pub const DUE: &str = "SELECT doc FROM tasks INDEXED BY tasks_due
+pub const DUE: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
-    ORDER BY next_due_at LIMIT ?3";
+    ORDER BY next_due_at";
 
 pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
     one(db, BY_ID, &id.as_str())
 }
 
 /// Returns the existing tasks with these ids.
-pub fn by_ids(db: &Connection, ids: &[TaskId]) -> Result<Vec<Task>> {
-    ids.iter().filter_map(|id| by_id(db, id).transpose()).collect()
+pub fn by_ids(db: &Db, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
+    rows::read_all(db, BY_ID, ids, TaskId::as_str)
 }
 
 /// Stores tasks. Returns one result per task, in order.
@@ -59,9 +59,9 @@ fn key_holder(db: &Connection, key: &str) -> Result<Option<TaskId>> {
 }
 
 /// Returns active tasks of the shards in `mask` that are due at or before `until`, soonest first.
-pub fn due(db: &Connection, mask: i64, until: Moment, limit: u32) -> Result<Vec<Task>> {
+pub fn due(db: &Db, mask: i64, until: Moment, limit: u32) -> Result<Head<Task>> {
     let mut find = db.prepare_cached(DUE)?;
-    within_bytes(find.query(params![mask, until.ms(), limit])?)
+    rows::head(db, find.query(params![mask, until.ms()])?, limit)
 }
 
 /// Replaces `read` by `task`, by compare-and-set on the position.
@@ -79,12 +79,12 @@ pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result
 }
 
 /// Steps tasks past a moment. Returns for each whether it has passed the moment.
-pub fn advance(db: &Connection, advances: &[Advance], now: Moment) -> Result<Vec<bool>> {
+pub fn advance(db: &Db, advances: &[Advance], now: Moment) -> Result<Vec<bool>> {
     advances.iter().map(|advance| advance_one(db, advance, now)).collect()
 }
 
-fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> {
-    let Some(task) = by_id(db, &advance.task_id)? else { return Ok(false) };
+fn advance_one(db: &Db, advance: &Advance, now: Moment) -> Result<bool> {
+    let Read::Row(task) = rows::read::<Task>(db, BY_ID, advance.task_id.as_str())? else { return Ok(false) };
     if !advance.is_allowed(&task, now) {
         return Ok(advance.has_passed(&task));
     }
@@ -93,16 +93,9 @@ fn advance_one(db: &Connection, advance: &Advance, now: Moment) -> Result<bool> 
 }
 
 /// Turns tasks into tombstones. Returns the ids of those that are tombstones now.
-pub fn cancel(
-    db: &Connection,
-    ids: &[TaskId],
-    rev: Option<u32>,
-    hide: bool,
-    now: Moment,
-) -> Result<Vec<TaskId>> {
+pub fn cancel(db: &Db, ids: &[TaskId], rev: Option<u32>, hide: bool, now: Moment) -> Result<Vec<TaskId>> {
     let mut tombstones = Vec::with_capacity(ids.len());
-    for task in ids.iter().filter_map(|id| by_id(db, id).transpose()) {
-        let task = task?;
+    for task in by_ids(db, ids)?.rows {
         if rev.is_some_and(|rev| task.rev != rev) {
             continue;
         }

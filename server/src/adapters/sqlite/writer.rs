@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::checkpointer::{Checkpointer, checkpoint_fully};
 use super::errors::{refused, unavailable};
+use super::rows::Db;
 use crate::ports::{PortError, Result};
 
 /// Longest wait for further jobs of a transaction.
@@ -35,7 +36,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn start(db: Connection, checkpointer: Checkpointer) -> Result<Self> {
+    pub fn start(db: Db, checkpointer: Checkpointer) -> Result<Self> {
         let (jobs, waiting) = channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
@@ -54,7 +55,7 @@ impl Writer {
     /// Errors of `work`, and of the commit, after which nothing is written.
     pub async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Db) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(unavailable)?;
         let (answer, answered) = oneshot::channel();
@@ -86,7 +87,7 @@ fn ended() -> PortError {
 /// A write, and the caller that waits for it.
 trait Job: Send {
     /// Runs the write. The caller gets the original of an error, the transaction a copy.
-    fn run(&mut self, db: &Connection) -> Result<()>;
+    fn run(&mut self, db: &Db) -> Result<()>;
     /// Answers the caller after the commit. `failed_commit`: why nothing was written.
     fn answer(self: Box<Self>, failed_commit: Option<&PortError>);
 }
@@ -98,8 +99,8 @@ struct Waiting<W, T> {
     _slot: OwnedSemaphorePermit,
 }
 
-impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Job for Waiting<W, T> {
-    fn run(&mut self, db: &Connection) -> Result<()> {
+impl<T: Send, W: FnOnce(&Db) -> Result<T> + Send> Job for Waiting<W, T> {
+    fn run(&mut self, db: &Db) -> Result<()> {
         let work = self.work.take().ok_or_else(|| refused("a job can run only once"))?;
         let outcome = run_in_savepoint(db, work);
         let failed = outcome.as_ref().err().map(PortError::duplicate);
@@ -119,7 +120,7 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Job for Waiting<W, T> 
 }
 
 /// Runs `work` in a savepoint, so that a failure undoes only its own writes.
-fn run_in_savepoint<T>(db: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+fn run_in_savepoint<T>(db: &Db, work: impl FnOnce(&Db) -> Result<T>) -> Result<T> {
     db.prepare_cached("SAVEPOINT job")?.execute([])?;
     let outcome = catch_panic(|| work(db));
     // After some errors, such as a full disk, SQLite has already rolled back the whole transaction.
@@ -143,16 +144,11 @@ pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn write_all(
-    mut db: Connection,
-    waiting: &Receiver<Box<dyn Job>>,
-    commits: &AtomicU64,
-    checkpointer: &Checkpointer,
-) {
+fn write_all(db: Db, waiting: &Receiver<Box<dyn Job>>, commits: &AtomicU64, checkpointer: &Checkpointer) {
     let mut last_size = 0;
     while let Some(mut batch) = next_batch(waiting, last_size) {
         last_size = batch.len();
-        let failed_commit = commit(&mut db, &mut batch).err();
+        let failed_commit = commit(&db, &mut batch).err();
         for job in batch {
             job.answer(failed_commit.as_ref());
         }
@@ -192,11 +188,11 @@ fn linger(waiting: &Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expec
 }
 
 /// Runs the batch in one transaction. After an error, nothing is written.
-fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<()> {
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn commit(db: &Db, batch: &mut [Box<dyn Job>]) -> Result<()> {
+    let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
     crate::failpoint!("sqlite::begun");
     for job in batch {
-        if let Err(error) = job.run(&tx)
+        if let Err(error) = job.run(db)
             && tx.is_autocommit()
         {
             return Err(error);
@@ -211,13 +207,18 @@ fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
+    use rusqlite::Connection;
 
     use super::*;
 
     fn writer() -> Writer {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").unwrap();
-        Writer::start(db, Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap()).unwrap()
+        Writer::start(
+            Db::new(db, &Arc::default()),
+            Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap(),
+        )
+        .unwrap()
     }
 
     fn add(db: &Connection, n: i64) -> Result<()> {
@@ -226,7 +227,7 @@ mod tests {
     }
 
     async fn numbers(writer: &Writer) -> Vec<i64> {
-        let read = |db: &Connection| -> Result<Vec<i64>> {
+        let read = |db: &Db| -> Result<Vec<i64>> {
             let mut find = db.prepare("SELECT n FROM numbers ORDER BY n")?;
             Ok(find.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
         };

@@ -185,6 +185,11 @@ impl Run {
         self.attention_at = Some(lease_until);
     }
 
+    /// Leaves the run as it is until `at`, when it needs attention again.
+    pub fn postpone(&mut self, at: Moment) {
+        self.attention_at = Some(at);
+    }
+
     fn end(&mut self, event: RunEvent, reason: Option<String>, now: Moment) -> Result<(), IllegalTransition> {
         self.apply(event)?;
         self.reason = reason;

@@ -6,7 +6,7 @@ use super::{Result, Service, ServiceError, Submitted};
 use crate::core::TaskId;
 use crate::core::access::Scope;
 use crate::core::submission::Submission;
-use crate::ports::IdempotencyRecord;
+use crate::ports::{Found, IdempotencyRecord};
 
 /// A caller's key, with which a request whose answer was lost can be repeated. Valid for one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +36,9 @@ impl Service {
         let ids = self.ids_for("tasks", key, fresh).await?;
         crate::failpoint!("submit::remembered");
         let ids: Vec<TaskId> = ids.iter().filter_map(|id| TaskId::parse(id)).collect();
-        let stored = if has_key { self.shared.ports.store.tasks(&ids).await? } else { Vec::new() };
-        let stored: HashSet<TaskId> = stored.into_iter().map(|task| task.id).collect();
+        let stored = if has_key { self.shared.ports.store.tasks(&ids).await? } else { Found::default() };
+        let readable = stored.rows.into_iter().map(|task| task.id);
+        let stored: HashSet<TaskId> = readable.chain(stored.unreadable).collect();
         Ok(self.create_missing(ids.into_iter().zip(submissions).collect(), &stored).await)
     }
 

@@ -67,7 +67,7 @@ impl Service {
                 others.extend(self.cancel_ready(some).await?);
             }
             others.truncate(MAX_OPEN_RUNS + 1);
-            crate::failpoint!("delete::called_off");
+            crate::failpoint!("delete::runs_cancelled");
             if is_last {
                 return Ok(truncate(others));
             }
@@ -77,7 +77,7 @@ impl Service {
     /// Cancels those of the runs that still wait for a worker. Returns the others.
     async fn cancel_ready(&self, ids: &[RunId]) -> Result<Vec<RunId>> {
         let now = self.now();
-        let mut waiting: Vec<Run> = self.shared.ports.store.runs(ids).await?;
+        let mut waiting: Vec<Run> = self.shared.ports.store.runs(ids).await?.rows;
         waiting.retain_mut(|run| {
             run.state == RunState::Ready && run.cancel("its task was deleted", now).is_ok()
         });

@@ -88,7 +88,7 @@ impl Service {
         if !self.grant().is_limited() {
             return Ok(Cow::Borrowed(ids));
         }
-        let tasks = self.shared.ports.store.tasks(ids).await?.into_iter();
+        let tasks = self.shared.ports.store.tasks(ids).await?.rows.into_iter();
         Ok(Cow::Owned(tasks.filter(|task| self.allows_tag(&task.name)).map(|task| task.id).collect()))
     }
 

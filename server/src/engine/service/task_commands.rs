@@ -299,7 +299,7 @@ impl Service {
         if cancelled.cancel(SUPERSEDED, self.now()).is_ok()
             && !self.replace_runs(vec![cancelled]).await?.is_empty()
         {
-            crate::failpoint!("trigger::called_off");
+            crate::failpoint!("trigger::cancelled");
             return Ok(None);
         }
         let stored = self.shared.ports.store.run(&run.id).await?;

@@ -8,6 +8,7 @@ use super::{Result, Service, ServiceError, Stale};
 use crate::core::access::Scope;
 use crate::core::run::{IllegalTransition, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
+use crate::ports::PortError;
 
 /// Minimum lease, in milliseconds, so that a renewal can arrive in time.
 pub const MIN_LEASE_MS: i64 = 1_000;
@@ -219,7 +220,12 @@ impl Service {
             let open = first_open_of_each(requested, &answers);
             let ids: Vec<RunId> = open.keys().map(|id| (*id).clone()).collect();
             let mut to_write = Vec::new();
-            for mut run in self.shared.ports.store.runs(&ids).await? {
+            let stored = self.shared.ports.store.runs(&ids).await?;
+            for id in stored.unreadable {
+                let error = PortError::Corrupt("the store", format!("run {id} is unreadable").into());
+                answers.insert(open[&id], Err(error.into()));
+            }
+            for mut run in stored.rows {
                 let Some(at) = open.get(&run.id).filter(|_| self.allows_work_on(&run)) else { continue };
                 match change(&mut run, &requested[*at].1) {
                     Ok(true) => to_write.push(run),

@@ -8,7 +8,7 @@ mod config;
 mod entries;
 mod mutate;
 mod records;
-mod rows;
+pub mod rows;
 mod user_text;
 mod wire;
 

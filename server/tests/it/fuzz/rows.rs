@@ -20,7 +20,7 @@ use crate::store::sqlite::SqliteFixture;
 
 /// Writes to a store without the checks of its adapter.
 #[async_trait]
-trait Damage: Fixture {
+pub trait Damage: Fixture {
     /// Sets a field of the row with this id, unless a constraint of the store refuses the value.
     async fn damage(&self, table: &str, id: &str, field: &str, value: &Value);
 }

@@ -11,16 +11,17 @@ use super::{one_shot, with_server};
 async fn readiness_follows_the_back_ends() {
     with_server(async |server| {
         let health = Arc::clone(&server.state.health);
-        let checks = |store: &str, lock: &str, bus: &str| json!({"store": store, "lock": lock, "bus": bus});
-        let unready = json!({"status": "unready", "checks": checks("unknown", "unknown", "unknown")});
+        let checks = |store: &str, lock: &str, bus: &str, rows: &str| json!({"store": store, "lock": lock, "bus": bus, "rows": rows});
+        let unready = json!({"status": "unready", "checks": checks("unknown", "unknown", "unknown", "unknown")});
         assert_eq!(server.get("/readyz").await, (503, unready));
         health.store.up();
         health.lock.up();
+        health.rows.up();
         health.bus.down("RocketMQ is unavailable");
-        let degraded = json!({"status": "degraded", "checks": checks("ok", "ok", "RocketMQ is unavailable")});
+        let degraded = json!({"status": "degraded", "checks": checks("ok", "ok", "RocketMQ is unavailable", "ok")});
         assert_eq!(server.get("/readyz").await, (200, degraded));
         health.bus.up();
-        let ready = json!({"status": "ready", "checks": checks("ok", "ok", "ok")});
+        let ready = json!({"status": "ready", "checks": checks("ok", "ok", "ok", "ok")});
         assert_eq!(server.get("/readyz").await, (200, ready));
         health.store.down("MongoDB is unavailable");
         assert_eq!(server.get("/readyz").await.0, 503);

@@ -27,7 +27,7 @@ pub async fn a_repeated_request_returns_the_same_tasks(on: &Stage) {
     assert_eq!(send(Some(key("k", "f"))).await, first);
     assert_ne!(send(Some(key("other", "f"))).await, first);
     assert_ne!(send(None).await, send(None).await);
-    assert_eq!(on.store.tasks(&first).await.unwrap().len(), 2);
+    assert_eq!(on.store.tasks(&first).await.unwrap().rows.len(), 2);
     on.service.delete(&first).await.unwrap();
     assert_eq!(send(Some(key("k", "f"))).await, first, "the request does not restore deleted tasks");
     assert!(matches!(on.service.task(&first[0]).await, Err(ServiceError::NotFound)));

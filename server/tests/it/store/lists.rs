@@ -94,10 +94,10 @@ pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
     let runs = runs_at(&task(), &[1, 2]);
     on.one().insert_runs(&runs).await.unwrap();
     let ids = [runs[1].id.clone(), RunId::from_text("unknown"), runs[0].id.clone()];
-    let mut read = on.two().runs(&ids).await.unwrap();
+    let mut read = on.two().runs(&ids).await.unwrap().rows;
     read.sort_by_key(|run| run.scheduled_at);
     assert_eq!(read, runs);
-    assert_eq!(on.two().runs(&[]).await.unwrap(), []);
+    assert_eq!(on.two().runs(&[]).await.unwrap().rows, []);
 }
 
 /// Returns a run that waits in a queue, due `ms` milliseconds after [`PAST`].
@@ -145,9 +145,9 @@ pub async fn runs_without_a_queue_can_be_excluded(on: &dyn Fixture) {
     let queued = run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST);
     on.one().insert_runs(&[bus.clone(), queued.clone()]).await.unwrap();
     let shards = [bus.task_id.shard(), queued.task_id.shard()];
-    let queued_only = on.two().runs_needing_attention(&shards, PAST, 9, true).await.unwrap();
+    let queued_only = on.two().runs_needing_attention(&shards, PAST, 9, true).await.unwrap().rows;
     assert_eq!(queued_only, [queued]);
-    assert_eq!(on.two().runs_needing_attention(&shards, PAST, 9, false).await.unwrap().len(), 2);
+    assert_eq!(on.two().runs_needing_attention(&shards, PAST, 9, false).await.unwrap().rows.len(), 2);
 }
 
 pub async fn queues_count_their_runs_by_state(on: &dyn Fixture) {
@@ -188,6 +188,11 @@ pub async fn large_rows_are_listed_in_pages(on: &dyn Fixture) {
         listed += runs.len();
     }
     assert_eq!(listed, count);
+    let shards: Vec<u16> = (0..taskcenter_server::core::task::SHARDS).collect();
+    let due = on.two().due_tasks(&shards, PAST, 100).await.unwrap();
+    assert_eq!(due.more, due.rows.len() < count, "a result that was cut says so");
+    let overdue = on.two().runs_needing_attention(&shards, PAST, 100, false).await.unwrap();
+    assert_eq!(overdue.more, overdue.rows.len() < count, "a result that was cut says so");
 }
 
 /// Returns every task: reads pages until one is empty.

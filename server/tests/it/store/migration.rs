@@ -89,12 +89,12 @@ async fn a_file_of_the_first_version_is_migrated_without_loss() {
     let store = open(dir.path()).unwrap();
     let (tasks, runs) = rows_of_the_old_file();
     let ids = tasks.clone().map(|task| task.id);
-    assert_eq!(store.tasks(&ids).await.unwrap(), tasks);
+    assert_eq!(store.tasks(&ids).await.unwrap().rows, tasks);
     for run in &runs {
         assert_eq!(store.run(&run.id).await.unwrap().as_ref(), Some(run));
     }
     let all: Vec<u16> = (0..SHARDS).collect();
-    assert_eq!(store.due_tasks(&all, Moment::NEVER, 10).await.unwrap(), tasks[..1]);
+    assert_eq!(store.due_tasks(&all, Moment::NEVER, 10).await.unwrap().rows, tasks[..1]);
     assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
     assert_eq!(store.open_runs(&ids[0], None, 10).await.unwrap(), [runs[0].open()]);
     let minute = Moment::from_ms(1_000_000_680_000);

@@ -72,7 +72,7 @@ pub async fn many_tombstones_with_open_runs_do_not_block_others(on: &dyn Fixture
     store.insert_runs(&open).await.unwrap();
     assert_eq!(store.prune(PAST, LONG_AGO, 10).await.unwrap(), 1);
     assert_eq!(store.task(&ids[1_100]).await.unwrap(), None);
-    assert_eq!(store.tasks(&ids).await.unwrap().len(), 1_100);
+    assert_eq!(store.tasks(&ids).await.unwrap().rows.len(), 1_100);
 }
 
 pub async fn pruning_removes_at_most_the_limit(on: &dyn Fixture) {

@@ -108,7 +108,7 @@ pub async fn an_ended_run_is_no_longer_open(on: &dyn Fixture) {
     assert!(update(&*on.one(), &ended(open, PAST)).await);
     assert_eq!(on.two().open_runs(&task.id, None, 9).await.unwrap(), []);
     // The other run may be in the same shard.
-    let overdue = on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap();
+    let overdue = on.two().runs_needing_attention(&[task.id.shard()], PAST, 10, false).await.unwrap().rows;
     assert!(overdue.iter().all(|run| run.task_id != task.id), "{overdue:?}");
 }
 
@@ -127,13 +127,13 @@ pub async fn runs_needing_attention_are_longest_overdue_first(on: &dyn Fixture) 
         .collect();
     expected.sort();
     let found = async |limit| {
-        let runs = on.two().runs_needing_attention(&shards, now, limit, false).await.unwrap();
+        let runs = on.two().runs_needing_attention(&shards, now, limit, false).await.unwrap().rows;
         runs.into_iter().filter_map(|run| run.attention_at).collect::<Vec<_>>()
     };
     assert_eq!(found(1_000).await, expected);
     assert_eq!(found(10).await, expected[..10]);
     assert!(found(0).await.is_empty());
-    assert_eq!(on.two().runs_needing_attention(&[], now, 10, false).await.unwrap(), []);
+    assert_eq!(on.two().runs_needing_attention(&[], now, 10, false).await.unwrap().rows, []);
 }
 
 pub async fn open_runs_are_listed_in_pages(on: &dyn Fixture) {

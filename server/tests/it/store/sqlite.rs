@@ -156,7 +156,7 @@ async fn an_unreadable_row_is_corrupt_and_does_not_affect_others() {
     let error = store.task(&damaged.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
     assert_eq!(store.task(&readable.id).await.unwrap(), Some(readable.clone()));
-    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap(), [readable]);
+    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap().rows, [readable]);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn acknowledged_writes_survive_a_crash() {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
-    assert_eq!(open(copy.path()).unwrap().tasks(&ids).await.unwrap(), tasks);
+    assert_eq!(open(copy.path()).unwrap().tasks(&ids).await.unwrap().rows, tasks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,7 +235,7 @@ async fn a_full_disk_loses_nothing_and_recovers_with_free_space() {
     explained::limit_pages(store, 1_000_000).await.unwrap();
     let again = store.insert_tasks(tasks.clone()).await;
     assert!(again.into_iter().all(|answer| answer.unwrap() == InsertedTask::New));
-    assert_eq!(store.due_tasks(&[tasks[0].id.shard()], PAST, 1).await.unwrap().len(), 1);
+    assert_eq!(store.due_tasks(&[tasks[0].id.shard()], PAST, 1).await.unwrap().rows.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,7 +290,7 @@ async fn one_read_returns_a_limited_size() {
     let tasks: Vec<Task> = (0..18).map(|_| task_of(FOUR_MIB)).collect();
     store.insert_tasks(tasks.clone()).await;
     let shards: Vec<u16> = (0..SHARDS).collect();
-    let due = store.due_tasks(&shards, PAST, 1_000).await.unwrap();
+    let due = store.due_tasks(&shards, PAST, 1_000).await.unwrap().rows;
     assert_eq!(due.len(), 16, "the sixteenth task exceeds 64 MiB");
     let run = run_until(&tasks[0], PAST);
     store.insert_runs(std::slice::from_ref(&run)).await.unwrap();

@@ -26,7 +26,7 @@ pub async fn a_task_is_read_back_as_it_was_stored(on: &dyn Fixture) {
         assert_eq!(on.two().task(&task.id).await.unwrap(), Some(task));
     }
     assert_eq!(on.one().task(&task_id()).await.unwrap(), None);
-    assert_eq!(on.one().tasks(&[]).await.unwrap(), []);
+    assert_eq!(on.one().tasks(&[]).await.unwrap().rows, []);
 }
 
 pub async fn inserting_a_task_again_changes_nothing(on: &dyn Fixture) {
@@ -89,7 +89,7 @@ pub async fn many_concurrent_inserts_are_all_stored(on: &dyn Fixture) {
     let answers = join_all(tasks.iter().map(|task| insert(&*store, task))).await;
     assert!(answers.iter().all(|answer| *answer == InsertedTask::New));
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
-    assert_eq!(on.two().tasks(&ids).await.unwrap().len(), tasks.len());
+    assert_eq!(on.two().tasks(&ids).await.unwrap().rows.len(), tasks.len());
 }
 
 pub async fn a_cancelled_task_stays_as_a_tombstone(on: &dyn Fixture) {
@@ -101,7 +101,7 @@ pub async fn a_cancelled_task_stays_as_a_tombstone(on: &dyn Fixture) {
     assert_eq!(tombstone, expected);
     let page = Page { limit: 10, before: None };
     assert_eq!(on.one().list_tasks(&named(&task.name), &page).await.unwrap(), []);
-    assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap(), []);
+    assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap().rows, []);
 }
 
 pub async fn cancelling_returns_the_ids_of_tombstones(on: &dyn Fixture) {
@@ -160,13 +160,13 @@ pub async fn due_tasks_are_active_tasks_of_the_shards_soonest_first(on: &dyn Fix
         .collect();
     expected.sort();
     let found = async |limit| {
-        let tasks = on.two().due_tasks(&shards, until, limit).await.unwrap();
+        let tasks = on.two().due_tasks(&shards, until, limit).await.unwrap().rows;
         tasks.into_iter().map(|task| task.next_due_at.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(found(1_000).await, expected);
     assert_eq!(found(10).await, expected[..10]);
     assert!(found(0).await.is_empty());
-    assert_eq!(on.two().due_tasks(&[], until, 10).await.unwrap(), []);
+    assert_eq!(on.two().due_tasks(&[], until, 10).await.unwrap().rows, []);
 }
 
 /// The stores that do not call [`Task::tombstone`] must have the same result.
