@@ -137,11 +137,22 @@ pub enum ReplacedTask {
 }
 
 impl ReplacedTask {
-    /// Returns the result where the stored task has not the expected position. An equal task is
-    /// this very replacement, whose answer was lost.
+    /// Returns the result where the stored task has not the expected position. A task with the same
+    /// write id is this very replacement, whose answer was lost. Equal content proves nothing:
+    /// another caller may have written the same.
     pub fn from_stored(stored: Option<&Task>, task: &Task) -> Self {
-        if stored == Some(task) { Self::Done } else { Self::Moved }
+        let stored = stored.and_then(|stored| stored.write_id.as_ref());
+        if stored.is_some() && stored == task.write_id.as_ref() { Self::Done } else { Self::Moved }
     }
+}
+
+/// A cancelled or deleted task, in the answer to [`Store::cancel_tasks`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    pub id: TaskId,
+    /// Whether this call cancelled the task, or hid it if the call hides tasks. `false`: another
+    /// call did so before.
+    pub is_new: bool,
 }
 
 /// Filter of a task listing. `None` matches everything. A listing never contains hidden tasks, and
@@ -264,19 +275,27 @@ pub trait Store: Send + Sync {
     /// Returns the matching tasks, newest first. A page of large tasks ends early, and unreadable
     /// rows are skipped: only an empty page means that no more tasks match.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
-    /// Replaces a task by compare-and-set on its position when it was read ([`Task::position`]).
-    /// Repeating the call with the same tasks, after a lost answer, returns `Done` again.
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask>;
-    /// Turns tasks into tombstones ([`Task::tombstone`]). Returns the ids of those that are
-    /// tombstones now, including those that were before: repeating the call, after a lost answer,
-    /// returns the same ids. An unreadable task is passed over. With `rev`, only tasks with this revision change, by compare-and-set.
+    /// Returns a task, and never an older version than the last acknowledged one. [`task`](Self::task)
+    /// may return an older version for as long as a server that was replaced still answers.
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>>;
+    /// Replaces a task by compare-and-set on its position when it was read ([`Task::position`]), and
+    /// inserts the row of the moments that the replacement skips, if any: both or nothing. An
+    /// existing row with the id of `skipped` counts as a change of the task: `Moved`.
+    ///
+    /// Each replacement needs its own [`Task::write_id`]. Repeating the call with the same tasks,
+    /// after a lost answer, returns `Done` again.
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask>;
+    /// Turns tasks into tombstones ([`Task::tombstone`]). Returns those that are tombstones now,
+    /// including those that were before: repeating the call, after a lost answer, returns the same
+    /// ids. An unreadable task is passed over. With `rev`, only tasks with this revision change, by
+    /// compare-and-set.
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>>;
+    ) -> Result<Vec<Tombstone>>;
     /// Returns at most `limit` active tasks of the shards whose next moment is at or before
     /// `until`, soonest first.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>>;
@@ -359,8 +378,7 @@ pub struct Record {
 pub trait Records: Send + Sync {
     async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>>;
     /// Stores a document with the next version, if its version is the stored one; 0 requires that
-    /// it is not stored. Returns `false`, and changes nothing, otherwise. After a lost answer,
-    /// `false` may also mean that this very write happened.
+    /// it is not stored. Returns `false`, and changes nothing, otherwise.
     async fn put_record(&self, record: &Record) -> Result<bool>;
     /// Removes a document with this version. Returns `true` if the document no longer exists, and
     /// `false` if it has another version.

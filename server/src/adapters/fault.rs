@@ -15,7 +15,7 @@ use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Lock,
     OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, UnreadableRows,
+    Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// Decides the fate of calls. Both methods may also delay the call, or never return.
@@ -145,8 +145,18 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("list_tasks", self.inner.list_tasks(filter, page)).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
-        self.call("replace_task", self.inner.replace_task(read, task)).await
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.call("latest_task", self.inner.latest_task(id)).await
+    }
+
+    /// Repeats a call whose answer was lost once, as an adapter does: the repeated call must
+    /// recognise its own write.
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+        let replace = || self.call("replace_task", self.inner.replace_task(read, task, skipped));
+        match replace().await {
+            Err(PortError::Unavailable(..)) => replace().await,
+            answer => answer,
+        }
     }
 
     /// A task becomes a tombstone before it is hidden.
@@ -156,7 +166,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         let mut cancelled = Vec::new();
         for part in self.parts(ids) {
             let cancel = self.inner.cancel_tasks(part, rev, false, now);

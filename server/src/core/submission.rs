@@ -161,6 +161,7 @@ impl Submission {
             dedup_key,
             past: Vec::new(),
             hidden: false,
+            write_id: None,
         };
         task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);
         Ok(task)

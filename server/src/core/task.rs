@@ -128,6 +128,10 @@ pub struct Task {
     pub past: Vec<PastRev>,
     /// Whether a user deleted the task. A deleted task is no longer visible.
     pub hidden: bool,
+    /// Unique id of the last pause, resume or edit. The write recognises itself by the id when its
+    /// answer was lost. `None`: never changed, or changed by an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_id: Option<String>,
 }
 
 /// The last decided moment of an earlier revision.

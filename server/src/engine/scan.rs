@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::node::Node;
 use super::pace::Pace;
 use crate::core::Moment;
-use crate::ports::Result;
+use crate::ports::{Lock, Result};
 
 /// Maximum number of tasks that one scan reads. Later tasks are read after these have fired.
 const SCAN_LIMIT: u32 = 5_000;
-/// Time to collect further hints before they are answered by one scan.
+/// Time without a further hint after which one scan answers the collected hints.
 const GATHER: Duration = Duration::from_millis(2);
+/// Maximum time to collect hints. Without it, a steady stream of hints would delay the scan.
+const GATHER_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Reads the due tasks of `shards` into the window. If there are more, returns the number of tasks that
 /// it read.
@@ -62,7 +64,7 @@ pub async fn listen(node: &Node) {
             // A fixed order, so that a simulation can be repeated.
             biased;
             () = node.shutdown.cancelled() => return,
-            hints = gather(node) => hints,
+            hints = gather(&*node.lock) => hints,
         };
         let scanned = match hints {
             Ok(shards) => scan_hinted(node, &shards).await,
@@ -75,11 +77,19 @@ pub async fn listen(node: &Node) {
     }
 }
 
-async fn gather(node: &Node) -> Result<BTreeSet<u16>> {
-    let mut shards: BTreeSet<u16> = node.lock.next_hint().await?.into_iter().collect();
-    while let Ok(more) = tokio::time::timeout(GATHER, node.lock.next_hint()).await {
-        shards.extend(more?);
-    }
+/// Waits for a hint, and collects the hints that follow within 10 ms. Returns their shards.
+///
+/// # Errors
+/// A port's error.
+pub async fn gather(lock: &dyn Lock) -> Result<BTreeSet<u16>> {
+    let mut shards: BTreeSet<u16> = lock.next_hint().await?.into_iter().collect();
+    let more = async {
+        while let Ok(more) = tokio::time::timeout(GATHER, lock.next_hint()).await {
+            shards.extend(more?);
+        }
+        Result::Ok(())
+    };
+    tokio::time::timeout(GATHER_AT_MOST, more).await.unwrap_or(Ok(()))?;
     Ok(shards)
 }
 

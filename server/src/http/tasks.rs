@@ -19,8 +19,8 @@ use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{Query, TaskOf};
 use super::{Context, pages, patch, spec, view};
+use crate::core::TaskState;
 use crate::core::submission::Submission;
-use crate::core::{Task, TaskState};
 use crate::engine::service::{
     Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, definition,
 };
@@ -230,8 +230,7 @@ pub async fn edit(
     }
     let patch = fields.into_object();
     loop {
-        let task = service.shown_task(&id).await?;
-        check(if_match, &task)?;
+        let task = service.task_at(&id, if_match.rev()).await?;
         let next = patch::apply(definition(&task), &patch, service.time_zone(), service.now())?;
         match service.edit(&id, task.rev, next).await {
             // `*` means any revision, so retry with the revision that another request has just
@@ -239,13 +238,6 @@ pub async fn edit(
             Err(ServiceError::RevisionMoved(_)) if if_match == IfMatch::Any => {}
             answer => return Ok(changed(answer?)),
         }
-    }
-}
-
-fn check(if_match: IfMatch, task: &Task) -> Result<(), ServiceError> {
-    match if_match.rev() {
-        Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
-        _ => Ok(()),
     }
 }
 

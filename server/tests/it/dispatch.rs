@@ -1,6 +1,8 @@
 //! The dispatcher on a store that accepts no writes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use taskcenter_server::adapters::memory::MemoryStore;
 use taskcenter_server::core::{Moment, Task};
 use taskcenter_server::engine::node::Node;
 use taskcenter_server::engine::{dispatch, probe, scan};
-use taskcenter_server::ports::{PortError, Result, Store};
+use taskcenter_server::ports::{Lock as _, PortError, Result, Store};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -78,4 +80,22 @@ async fn mongo_error_hot_loop() {
     for stopped in loops {
         stopped.await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_hints_delays_the_scan_by_at_most_10_ms() {
+    let lock = Arc::new(LocalLock::new(Arc::new(ManualClock::new(NOW))));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (sender, count) = (Arc::clone(&lock), Arc::clone(&sent));
+    let stream = tokio::spawn(async move {
+        loop {
+            sender.wake(&[1]).await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(scan::gather(&*lock).await.unwrap(), BTreeSet::from([1]));
+    // One hint per millisecond of the runtime's paused clock.
+    assert!(sent.load(Ordering::Relaxed) <= 12, "{sent:?} hints were collected");
+    stream.abort();
 }

@@ -8,7 +8,7 @@ use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
-    QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, UnreadableRows,
+    QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// Deliberate defect of a store.
@@ -123,8 +123,12 @@ impl Store for Broken {
         self.inner.list_tasks(filter, page).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
-        self.inner.replace_task(read, task).await
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.inner.latest_task(id).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+        self.inner.replace_task(read, task, skipped).await
     }
 
     async fn cancel_tasks(
@@ -133,7 +137,7 @@ impl Store for Broken {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         self.inner.cancel_tasks(ids, rev, hide, now).await
     }
 

@@ -8,7 +8,7 @@ use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
-    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
     UnreadableRows,
 };
 
@@ -60,8 +60,15 @@ impl Store for WitnessStore {
         self.inner.list_tasks(filter, page).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
-        self.observe_tasks(std::slice::from_ref(&task.id), self.inner.replace_task(read, task)).await
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.inner.latest_task(id).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+        // The row is recorded before the task, whose change refers to the row.
+        let row = skipped.map(std::slice::from_ref).unwrap_or_default();
+        let replace = self.observe_runs(row, self.inner.replace_task(read, task, skipped));
+        self.observe_tasks(std::slice::from_ref(&task.id), replace).await
     }
 
     async fn cancel_tasks(
@@ -70,7 +77,7 @@ impl Store for WitnessStore {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         self.observe_tasks(ids, self.inner.cancel_tasks(ids, rev, hide, now)).await
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{Advance, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask};
+use crate::ports::{
+    Advance, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask, Tombstone,
+};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -52,28 +54,46 @@ impl Ledger {
         InsertedTask::New
     }
 
-    /// Replaces `read` by `task`, by compare-and-set on the position.
-    pub fn replace_task(&mut self, read: &Task, task: &Task, now: Moment) -> ReplacedTask {
+    /// Replaces `read` by `task`, by compare-and-set on the position, and inserts the row `skipped`.
+    pub fn replace_task(
+        &mut self,
+        read: &Task,
+        task: &Task,
+        skipped: Option<&Run>,
+        now: Moment,
+    ) -> ReplacedTask {
         let Some(stored) = self.tasks.get(&read.id) else { return ReplacedTask::Moved };
         if stored.position() != read.position() {
             return ReplacedTask::from_stored(Some(stored), task);
         }
         match task.dedup_key.as_ref().and_then(|key| self.keys.get(key)) {
             Some(holder) if *holder != task.id => ReplacedTask::KeyHeld(holder.clone()),
+            _ if skipped.is_some_and(|row| self.runs.contains_key(&row.id)) => ReplacedTask::Moved,
             _ => {
+                if let Some(row) = skipped {
+                    self.put_run(row.clone());
+                }
                 self.put_task(task.clone(), now);
                 ReplacedTask::Done
             }
         }
     }
 
-    /// Turns a task into a tombstone, if it has the revision `rev`. Returns whether a tombstone
+    /// Turns a task into a tombstone, if it has the revision `rev`. Returns the tombstone that
     /// exists now.
-    pub fn cancel_task(&mut self, id: &TaskId, rev: Option<u32>, hide: bool, now: Moment) -> bool {
+    pub fn cancel_task(
+        &mut self,
+        id: &TaskId,
+        rev: Option<u32>,
+        hide: bool,
+        now: Moment,
+    ) -> Option<Tombstone> {
         let has_rev = |task: &&Task| rev.is_none_or(|rev| task.rev == rev);
-        let Some(task) = self.tasks.get(id).filter(has_rev).cloned() else { return false };
-        self.put_task(task.tombstone(hide), now);
-        true
+        let task = self.tasks.get(id).filter(has_rev)?;
+        let tombstone = task.tombstone(hide);
+        let is_new = tombstone != *task;
+        self.put_task(tombstone, now);
+        Some(Tombstone { id: id.clone(), is_new })
     }
 
     /// Steps a task past a moment. `now` is the time of the store's own clock.

@@ -17,7 +17,7 @@ use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
-    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, UnreadableRows,
+    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -70,9 +70,13 @@ impl Store for MemoryStore {
         Ok(self.ledger().list_tasks(filter, page))
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.task(id).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
         let now = self.clock.now();
-        Ok(self.ledger().replace_task(read, task, now))
+        Ok(self.ledger().replace_task(read, task, skipped, now))
     }
 
     async fn cancel_tasks(
@@ -81,9 +85,9 @@ impl Store for MemoryStore {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         let mut ledger = self.ledger();
-        Ok(ids.iter().filter(|id| ledger.cancel_task(id, rev, hide, now)).cloned().collect())
+        Ok(ids.iter().filter_map(|id| ledger.cancel_task(id, rev, hide, now)).collect())
     }
 
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {

@@ -3,7 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{
+    Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    WriteFailure,
+};
 
 use crate::ports::{BoxError, PortError, Result};
 
@@ -24,6 +27,10 @@ const UNAVAILABLE_CODES: [i32; 24] = [
     6, 7, 24, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 246, 262, 9001, 10107, 11600, 11601, 11602,
     13388, 13435, 13436, 50915,
 ];
+
+/// Labels of errors after which the operation may have happened, and can be repeated.
+const UNKNOWN_RESULT: [&str; 3] =
+    [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT];
 
 /// Returns whether the operation may have happened in spite of this error code.
 pub fn is_unavailable(code: i32) -> bool {
@@ -50,7 +57,7 @@ pub fn port_error(error: Error) -> PortError {
         ErrorKind::Bson(_) | ErrorKind::BsonDeserialization(_) | ErrorKind::InvalidResponse { .. } => {
             corrupt(error)
         }
-        _ if error.contains_label("RetryableWriteError") => unavailable(error),
+        _ if UNKNOWN_RESULT.iter().any(|label| error.contains_label(label)) => unavailable(error),
         _ => refused(error),
     }
 }
@@ -83,14 +90,22 @@ pub async fn timed<T>(
 }
 
 /// Repeats a write, a limited number of times, while it is unknown whether it happened.
-pub async fn with_retries<T, F: Future<Output = Result<T>>>(mut write: impl FnMut() -> F) -> Result<T> {
-    for pause in RETRY_PAUSES {
+pub async fn with_retries<T, F: Future<Output = Result<T>>>(write: impl FnMut() -> F) -> Result<T> {
+    Ok(with_counted_retries(write).await?.0)
+}
+
+/// Same as [`with_retries`]; also returns the number of earlier attempts, each of which may have
+/// happened.
+pub async fn with_counted_retries<T, F: Future<Output = Result<T>>>(
+    mut write: impl FnMut() -> F,
+) -> Result<(T, usize)> {
+    for (retries, pause) in RETRY_PAUSES.into_iter().enumerate() {
         match write().await {
             Err(PortError::Unavailable(..)) => tokio::time::sleep(pause).await,
-            answer => return answer,
+            answer => return Ok((answer?, retries)),
         }
     }
-    write().await
+    Ok((write().await?, RETRY_PAUSES.len()))
 }
 
 /// Runs an insert of one row. Returns `false` if its key already exists.

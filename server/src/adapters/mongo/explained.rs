@@ -86,7 +86,7 @@ pub fn update(run: &Run) -> Document {
 /// [`cancel_tasks`](crate::ports::Store::cancel_tasks)
 pub fn cancel(ids: &[TaskId], now: Moment) -> Document {
     let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
-    let (live, tombstone) = tasks::tombstone_update(&ids, now);
+    let (live, tombstone) = tasks::tombstone_update(&ids, now, ObjectId::new());
     let statement = doc! { "q": live, "u": tombstone, "hint": { "_id": 1 }, "multi": true };
     doc! { "update": "tasks", "updates": [statement] }
 }

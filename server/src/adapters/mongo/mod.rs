@@ -40,7 +40,7 @@ use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
     PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
-    UnreadableRows,
+    Tombstone, UnreadableRows,
 };
 
 /// Longest wait for a primary, unless the URI sets another one.
@@ -221,8 +221,12 @@ impl Store for MongoStore {
         lists::tasks(self.ready().await?, filter, page).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
-        replace::task(self.ready().await?, read, task).await
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        tasks::latest(self.ready().await?, id).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+        replace::task(self.ready().await?, read, task, skipped).await
     }
 
     async fn cancel_tasks(
@@ -231,7 +235,7 @@ impl Store for MongoStore {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         tasks::cancel(self.ready().await?, ids, rev, hide, now).await
     }
 

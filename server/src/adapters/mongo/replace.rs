@@ -1,22 +1,25 @@
 //! Replaces a task by compare-and-set, after a change by a user.
 
+use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
+use mongodb::error::Error;
 
-use super::errors::{corrupt, is_duplicate, port_error, timed, with_retries};
-use super::rows::{TaskRow, date};
+use super::errors::{bounded, corrupt, is_duplicate, port_error, timed, unavailable, with_counted_retries};
+use super::rows::{RunRow, TaskRow, date};
 use super::updates::by_id_hint;
 use super::{Ledger, keys, tasks};
-use crate::core::{Task, TaskId};
+use crate::core::{Run, Task, TaskId};
 use crate::ports::{ReplacedTask, Result};
 
-pub async fn task(ledger: &Ledger, read: &Task, task: &Task) -> Result<ReplacedTask> {
+pub async fn task(ledger: &Ledger, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+    let row = skipped.map(RunRow::from);
     for _ in 0..keys::ATTEMPTS {
         crate::failpoint!("mongo::before_replace");
-        let attempt = with_retries(|| replace(ledger, read, task)).await?;
+        let (attempt, retries) = with_counted_retries(|| attempt(ledger, read, task, row.as_ref())).await?;
         crate::failpoint!("mongo::replaced");
         match attempt {
             Attempt::Replaced => return Ok(ReplacedTask::Done),
-            Attempt::Moved => return moved_or_done(ledger, task).await,
+            Attempt::Moved => return moved_or_done(ledger, task, retries > 0).await,
             Attempt::KeyHeld => {}
         }
         if let Some(holder) = key_holder(ledger, task).await? {
@@ -32,14 +35,67 @@ enum Attempt {
     KeyHeld,
 }
 
-async fn replace(ledger: &Ledger, read: &Task, task: &Task) -> Result<Attempt> {
+impl Attempt {
+    fn of(error: Error) -> Result<Self> {
+        if is_duplicate(&error) { Ok(Self::KeyHeld) } else { Err(port_error(error)) }
+    }
+}
+
+async fn attempt(ledger: &Ledger, read: &Task, task: &Task, row: Option<&RunRow>) -> Result<Attempt> {
+    match row {
+        Some(row) => replace_with_row(ledger, read, task, row).await,
+        None => replace(ledger, read, task, None).await,
+    }
+}
+
+async fn replace(
+    ledger: &Ledger,
+    read: &Task,
+    task: &Task,
+    session: Option<&mut ClientSession>,
+) -> Result<Attempt> {
     let replacement = TaskRow::from(task);
     let replace = ledger.tasks.replace_one(at_position(read), &replacement).hint(by_id_hint());
-    match timed(replace.into_future()).await? {
+    let answer = match session {
+        Some(session) => timed(replace.session(session).into_future()).await?,
+        None => timed(replace.into_future()).await?,
+    };
+    match answer {
         Ok(answer) if answer.matched_count == 1 => Ok(Attempt::Replaced),
         Ok(_) => Ok(Attempt::Moved),
-        Err(error) if is_duplicate(&error) => Ok(Attempt::KeyHeld),
-        Err(error) => Err(port_error(error)),
+        Err(error) => Attempt::of(error),
+    }
+}
+
+/// Replaces the task and inserts the row in one transaction. A row that exists belongs to an earlier
+/// release, which inserted the row first: the caller must read the row. After an error, dropping the
+/// session aborts the transaction.
+async fn replace_with_row(ledger: &Ledger, read: &Task, task: &Task, row: &RunRow) -> Result<Attempt> {
+    let mut session = bounded(ledger.db.client().start_session().into_future()).await?;
+    bounded(session.start_transaction().into_future()).await?;
+    let replaced = replace(ledger, read, task, Some(&mut session)).await?;
+    if !matches!(replaced, Attempt::Replaced) {
+        abort(session).await;
+        return Ok(replaced);
+    }
+    match timed(ledger.runs.insert_one(row).session(&mut session).into_future()).await? {
+        Ok(_) => {}
+        Err(error) if is_duplicate(&error) => {
+            abort(session).await;
+            return Ok(Attempt::Moved);
+        }
+        Err(error) => return Err(port_error(error)),
+    }
+    crate::failpoint!("mongo::before_commit");
+    bounded(session.commit_transaction().into_future()).await?;
+    Ok(Attempt::Replaced)
+}
+
+/// Aborts a transaction that has nothing to commit. Without the call, its locks would delay the next
+/// attempt for a moment.
+async fn abort(mut session: ClientSession) {
+    if let Err(error) = bounded(session.abort_transaction().into_future()).await {
+        tracing::debug!(%error, "a transaction was not aborted; the server ends it");
     }
 }
 
@@ -50,10 +106,15 @@ fn at_position(read: &Task) -> Document {
 }
 
 /// Reads the task after a failed compare-and-set: an earlier attempt of the same change may have
-/// succeeded.
-async fn moved_or_done(ledger: &Ledger, task: &Task) -> Result<ReplacedTask> {
-    let stored = tasks::one(ledger, &task.id).await?;
-    Ok(ReplacedTask::from_stored(stored.as_ref(), task))
+/// succeeded. If the answer to an attempt was lost, a later change may have replaced the task since.
+async fn moved_or_done(ledger: &Ledger, task: &Task, was_repeated: bool) -> Result<ReplacedTask> {
+    let stored = tasks::latest(ledger, &task.id).await?;
+    let answer = ReplacedTask::from_stored(stored.as_ref(), task);
+    let is_later = stored.is_some_and(|stored| stored.rev > task.rev);
+    if answer == ReplacedTask::Moved && was_repeated && is_later {
+        return Err(unavailable("the answer to the change was lost, and a later change replaced the task"));
+    }
+    Ok(answer)
 }
 
 async fn key_holder(ledger: &Ledger, task: &Task) -> Result<Option<TaskId>> {

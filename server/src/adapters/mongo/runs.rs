@@ -1,6 +1,6 @@
 //! Runs: insert, read, replace by compare-and-set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -8,7 +8,10 @@ use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, is_unavailable, port_error, timed, unavailable, with_retries};
+use super::errors::{
+    DUPLICATE_KEY, bounded, is_unavailable, port_error, timed, unavailable, with_counted_retries,
+    with_retries,
+};
 use super::rows::{RunRow, date, moment, run_update, shard_numbers};
 use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, schema};
@@ -139,12 +142,16 @@ pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
     }
     let write_id = ObjectId::new();
     let statements: Vec<Document> = runs.iter().map(|run| update_statement(run, write_id)).collect();
-    let replaced = with_retries(|| updates::apply(ledger, "runs", &statements)).await?;
+    let (replaced, retries) = with_counted_retries(|| updates::apply(ledger, "runs", &statements)).await?;
     if replaced == runs.len() {
         return Ok(vec![true; runs.len()]);
     }
-    let ours = read_own(ledger, runs, write_id).await?;
-    Ok(runs.iter().map(|run| ours.contains(&(run.id.clone(), run.version as i64 + 1))).collect())
+    let stored = read_written(ledger, runs).await?;
+    if retries > 0 && runs.iter().any(|run| may_be_overwritten(run, stored.get(&run.id), write_id)) {
+        return Err(unavailable("the answer to the update was lost, and a later update replaced a run"));
+    }
+    let is_own = |run: &Run| stored.get(&run.id).is_some_and(|row| row.is(run, write_id));
+    Ok(runs.iter().map(is_own).collect())
 }
 
 /// Returns the statement that replaces a run, if the stored version is unchanged.
@@ -153,21 +160,35 @@ pub fn update_statement(run: &Run, write_id: ObjectId) -> Document {
     updates::statement(filter, run_update(run, write_id))
 }
 
+/// Version of a stored run, and the call that wrote it.
 #[derive(Deserialize)]
-struct Version {
+struct Written {
     #[serde(rename = "_id")]
     id: RunId,
     version: i64,
+    write_id: Option<ObjectId>,
 }
 
-/// Returns the runs whose last write has this `write_id`. The answer of MongoDB to a write has only
-/// the number of replaced runs, not their ids. That number is too low if an earlier try of this
-/// write replaced the runs and the answer to the earlier try was lost.
-async fn read_own(ledger: &Ledger, runs: &[Run], write_id: ObjectId) -> Result<HashSet<(RunId, i64)>> {
+impl Written {
+    /// Returns whether the call `write_id` stored this version of `run`.
+    fn is(&self, run: &Run, write_id: ObjectId) -> bool {
+        self.version == run.version as i64 + 1 && self.write_id == Some(write_id)
+    }
+}
+
+/// Returns whether an earlier attempt of the call may have stored `run` before the stored version was
+/// written.
+fn may_be_overwritten(run: &Run, stored: Option<&Written>, write_id: ObjectId) -> bool {
+    stored.is_some_and(|row| row.version > run.version as i64 + 1 && row.write_id != Some(write_id))
+}
+
+/// Returns the stored versions of runs. The answer to an update only has their number, and a repeated
+/// write meets its own first attempt.
+async fn read_written(ledger: &Ledger, runs: &[Run]) -> Result<HashMap<RunId, Written>> {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
-    let ours = doc! { "write_id": write_id };
-    let rows: Vec<Version> = find_by_id(&ledger.runs, &ids, ours, Some(doc! { "version": 1 })).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
+    let fields = doc! { "version": 1, "write_id": 1 };
+    let rows: Vec<Written> = find_by_id(&ledger.runs, &ids, Document::new(), Some(fields)).await?;
+    Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 
 pub async fn needing_attention(

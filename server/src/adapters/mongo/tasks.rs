@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
-use mongodb::options::Hint;
+use mongodb::options::{Hint, ReadConcern};
 use serde::Deserialize;
 
 use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, timed, unavailable, with_retries};
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id};
-use super::{CHUNK, Ledger, keys, schema};
+use super::{CHUNK, Ledger, MAJORITY_TIMEOUT, keys, schema};
 use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, Found, Head, InsertedTask, PortError, Result};
+use crate::ports::{Advance, Found, Head, InsertedTask, PortError, Result, Tombstone};
 
 /// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
 #[derive(Debug, Default, Clone)]
@@ -145,6 +146,14 @@ pub async fn by_id(ledger: &Ledger, ids: &[TaskId]) -> Result<Found<Task, TaskId
     Ok(Found { rows, unreadable: unreadable.iter().filter_map(|id| TaskId::parse(id)).collect() })
 }
 
+/// Returns a task by a linearizable read: a server that was replaced as the primary cannot answer.
+pub async fn latest(ledger: &Ledger, id: &TaskId) -> Result<Option<Task>> {
+    let find = ledger.tasks.find_one(doc! { "_id": id.as_str() }).hint(by_id_hint());
+    let find = find.read_concern(ReadConcern::linearizable()).max_time(MAJORITY_TIMEOUT);
+    let row = bounded(find.into_future()).await?;
+    row.map(|row| Task::try_from(row).map_err(corrupt)).transpose()
+}
+
 pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
     let shards = shard_numbers(shards);
     let find = || {
@@ -240,12 +249,12 @@ pub async fn cancel(
     rev: Option<u32>,
     hide: bool,
     now: Moment,
-) -> Result<Vec<TaskId>> {
-    let mut cancelled = Vec::new();
+) -> Result<Vec<Tombstone>> {
+    let mut tombstones = Vec::new();
     for chunk in ids.chunks(CHUNK) {
-        cancelled.extend(cancel_chunk(ledger, chunk, rev, hide, now).await?);
+        tombstones.extend(cancel_chunk(ledger, chunk, rev, hide, now).await?);
     }
-    Ok(cancelled)
+    Ok(tombstones)
 }
 
 async fn cancel_chunk(
@@ -254,22 +263,37 @@ async fn cancel_chunk(
     rev: Option<u32>,
     hide: bool,
     now: Moment,
-) -> Result<Vec<TaskId>> {
-    let ids = texts(ids);
+) -> Result<Vec<Tombstone>> {
+    let (ids, write_id) = (texts(ids), ObjectId::new());
     crate::failpoint!("mongo::before_cancel");
-    with_retries(|| cancel_live(ledger, &ids, rev, now)).await?;
+    with_retries(|| cancel_live(ledger, &ids, rev, now, write_id)).await?;
     crate::failpoint!("mongo::cancelled");
     if hide {
-        with_retries(|| self::hide(ledger, &ids, rev)).await?;
+        with_retries(|| self::hide(ledger, &ids, rev, write_id)).await?;
         crate::failpoint!("mongo::hidden");
     }
-    let tombstones = at_rev(doc! { "state": "cancelled" }, rev);
-    let found: Vec<Id> = find_by_id(&ledger.tasks, &ids, tombstones, Some(doc! { "_id": 1 })).await?;
-    Ok(found.into_iter().map(|row| row.id).collect())
+    let (tombstones, fields) = (at_rev(doc! { "state": "cancelled" }, rev), doc! { "ended_by": 1 });
+    let found: Vec<Ended> = find_by_id(&ledger.tasks, &ids, tombstones, Some(fields)).await?;
+    let tombstone = |row: Ended| Tombstone { id: row.id, is_new: row.ended_by == Some(write_id) };
+    Ok(found.into_iter().map(tombstone).collect())
 }
 
-async fn cancel_live(ledger: &Ledger, ids: &[&str], rev: Option<u32>, now: Moment) -> Result<()> {
-    let (live, tombstone) = tombstone_update(ids, now);
+/// A tombstone, and the call that cancelled or hid it last.
+#[derive(Deserialize)]
+struct Ended {
+    #[serde(rename = "_id")]
+    id: TaskId,
+    ended_by: Option<ObjectId>,
+}
+
+async fn cancel_live(
+    ledger: &Ledger,
+    ids: &[&str],
+    rev: Option<u32>,
+    now: Moment,
+    write_id: ObjectId,
+) -> Result<()> {
+    let (live, tombstone) = tombstone_update(ids, now, write_id);
     let update = ledger.tasks.update_many(at_rev(live, rev), tombstone).hint(by_id_hint());
     bounded(update.into_future()).await.map(drop)
 }
@@ -282,18 +306,19 @@ fn at_rev(mut filter: Document, rev: Option<u32>) -> Document {
     filter
 }
 
-async fn hide(ledger: &Ledger, ids: &[&str], rev: Option<u32>) -> Result<()> {
-    let tombstones = at_rev(doc! { "_id": { "$in": ids }, "state": "cancelled" }, rev);
-    let hide = ledger.tasks.update_many(tombstones, doc! { "$set": { "hidden": true } }).hint(by_id_hint());
+async fn hide(ledger: &Ledger, ids: &[&str], rev: Option<u32>, write_id: ObjectId) -> Result<()> {
+    let shown = doc! { "_id": { "$in": ids }, "state": "cancelled", "hidden": { "$ne": true } };
+    let update = doc! { "$set": { "hidden": true, "ended_by": write_id } };
+    let hide = ledger.tasks.update_many(at_rev(shown, rev), update).hint(by_id_hint());
     bounded(hide.into_future()).await.map(drop)
 }
 
 /// Returns the filter for tasks to cancel, and the update that equals [`Task::tombstone`]. `hidden`
-/// needs another update, because a tombstone can be hidden later.
-pub fn tombstone_update(ids: &[&str], now: Moment) -> (Document, Document) {
+/// needs another update, because a tombstone can be hidden later. `write_id` identifies the call.
+pub fn tombstone_update(ids: &[&str], now: Moment, write_id: ObjectId) -> (Document, Document) {
     let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
     let tombstone = doc! {
-        "$set": { "state": "cancelled", "ended_at": date(now) },
+        "$set": { "state": "cancelled", "ended_at": date(now), "ended_by": write_id },
         "$unset": { "next_due_at": "", "dedup_key": "" },
     };
     (live, tombstone)

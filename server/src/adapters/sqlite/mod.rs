@@ -37,7 +37,7 @@ use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
     Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
-    UnreadableRows,
+    Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -177,9 +177,14 @@ impl Store for SqliteStore {
         self.readers.read(move |db| lists::tasks(db, &filter, &page)).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task) -> Result<ReplacedTask> {
+    async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
+        self.task(id).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
         let (read, task, clock) = (read.clone(), task.clone(), Arc::clone(&self.clock));
-        self.writer.write(move |db| tasks::replace(db, &read, &task, clock.now())).await
+        let skipped = skipped.map(RunRow::new).transpose()?;
+        self.writer.write(move |db| tasks::replace(db, &read, &task, skipped.as_ref(), clock.now())).await
     }
 
     async fn cancel_tasks(
@@ -188,7 +193,7 @@ impl Store for SqliteStore {
         rev: Option<u32>,
         hide: bool,
         now: Moment,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Vec<Tombstone>> {
         let ids = ids.to_vec();
         self.writer.write(move |db| tasks::cancel(db, &ids, rev, hide, now)).await
     }

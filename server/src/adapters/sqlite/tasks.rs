@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
-use super::rows::{self, Db, Read, TaskRow, one, replace_task};
+use super::rows::{self, Db, Read, RunRow, TaskRow, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, Found, Head, InsertedTask, ReplacedTask, Result};
+use crate::ports::{Advance, Found, Head, InsertedTask, ReplacedTask, Result, Tombstone};
 
 pub const BY_ID: &str = "SELECT doc, id FROM tasks WHERE id = ?1";
 
@@ -64,8 +64,14 @@ pub fn due(db: &Db, mask: i64, until: Moment, limit: u32) -> Result<Head<Task>> 
     rows::head(db, find.query(params![mask, until.ms()])?, limit)
 }
 
-/// Replaces `read` by `task`, by compare-and-set on the position.
-pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result<ReplacedTask> {
+/// Replaces `read` by `task`, by compare-and-set on the position, and inserts the row `skipped`.
+pub fn replace(
+    db: &Connection,
+    read: &Task,
+    task: &Task,
+    skipped: Option<&RunRow>,
+    now: Moment,
+) -> Result<ReplacedTask> {
     let Some(stored) = by_id(db, &read.id)? else { return Ok(ReplacedTask::Moved) };
     if stored.position() != read.position() {
         return Ok(ReplacedTask::from_stored(Some(&stored), task));
@@ -73,6 +79,11 @@ pub fn replace(db: &Connection, read: &Task, task: &Task, now: Moment) -> Result
     let holder = task.dedup_key.as_deref().map(|key| key_holder(db, key)).transpose()?.flatten();
     if let Some(other) = holder.filter(|holder| *holder != task.id) {
         return Ok(ReplacedTask::KeyHeld(other));
+    }
+    if let Some(row) = skipped
+        && !row.insert(db)?
+    {
+        return Ok(ReplacedTask::Moved);
     }
     replace_task(db, &stored, task, now)?;
     Ok(ReplacedTask::Done)
@@ -92,18 +103,19 @@ fn advance_one(db: &Db, advance: &Advance, now: Moment) -> Result<bool> {
     Ok(true)
 }
 
-/// Turns tasks into tombstones. Returns the ids of those that are tombstones now.
-pub fn cancel(db: &Db, ids: &[TaskId], rev: Option<u32>, hide: bool, now: Moment) -> Result<Vec<TaskId>> {
+/// Turns tasks into tombstones. Returns those that are tombstones now.
+pub fn cancel(db: &Db, ids: &[TaskId], rev: Option<u32>, hide: bool, now: Moment) -> Result<Vec<Tombstone>> {
     let mut tombstones = Vec::with_capacity(ids.len());
     for task in by_ids(db, ids)?.rows {
         if rev.is_some_and(|rev| task.rev != rev) {
             continue;
         }
         let tombstone = task.tombstone(hide);
-        if tombstone != task {
+        let is_new = tombstone != task;
+        if is_new {
             replace_task(db, &task, &tombstone, now)?;
         }
-        tombstones.push(task.id);
+        tombstones.push(Tombstone { id: task.id, is_new });
     }
     Ok(tombstones)
 }

@@ -27,6 +27,7 @@ fn task(ack: bool) -> Task {
         dedup_key: None,
         past: Vec::new(),
         hidden: false,
+        write_id: None,
     }
 }
 

@@ -24,7 +24,10 @@ impl Service {
     /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
     pub async fn shown_task(&self, id: &TaskId) -> Result<Task> {
         self.require(Scope::TaskRead)?;
-        let task = self.shared.ports.store.task(id).await?;
+        self.shown(self.shared.ports.store.task(id).await?)
+    }
+
+    pub(super) fn shown(&self, task: Option<Task>) -> Result<Task> {
         task.filter(|task| !task.hidden && self.allows_tag(&task.name)).ok_or(ServiceError::NotFound)
     }
 

@@ -9,7 +9,7 @@ use crate::core::run::{OpenRun, SUPERSEDED};
 use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{InsertedRun, ReplacedTask};
+use crate::ports::{InsertedRun, ReplacedTask, Tombstone};
 
 /// Deleted tasks whose open runs are read at the same time.
 const OPEN_RUNS_AT_ONCE: usize = 16;
@@ -98,22 +98,26 @@ impl Service {
         answer
     }
 
-    /// Decides on the stored task, and decides again if another writer was faster. A row of the decision is
-    /// stored before the task, so that a repeated call after a crash finds the row.
+    /// Decides on the stored task, and decides again if another writer was faster.
     async fn change_task(&self, id: &TaskId, rev: Option<u32>, decide: impl Decide) -> Result<Changed> {
         self.require(Scope::TaskWrite)?;
+        let mut task = self.task_at(id, rev).await?;
         loop {
             let now = self.now();
-            let task = self.task_at(id, rev).await?;
             let open = self.open_revs(id).await?;
-            let Some((mut next, row)) = decide(&task, &open, now)? else {
-                return self.with_open_runs(task).await;
+            let Some((next, row)) = decide(&task, &open, now)? else {
+                // Nothing is written, so only this read shows whether the task is still like this.
+                let latest = self.latest_task_at(id, rev).await?;
+                if latest.position() == task.position() {
+                    return self.with_open_runs(latest).await;
+                }
+                task = latest;
+                continue;
             };
-            if let Some(row) = row {
-                next = task_change::continue_after(&next, self.insert_row(row).await?.decides_up_to());
-            }
+            let (next, row) = self.continue_after_stored_row(next, row).await?;
+            let next = Task { write_id: Some(self.token()), ..next };
             crate::failpoint!("change::before_replace");
-            let replaced = self.shared.ports.store.replace_task(&task, &next).await?;
+            let replaced = self.shared.ports.store.replace_task(&task, &next, row.as_ref()).await?;
             crate::failpoint!("change::replaced");
             match replaced {
                 ReplacedTask::Done => {
@@ -121,27 +125,39 @@ impl Service {
                     return self.with_open_runs(next).await;
                 }
                 ReplacedTask::KeyHeld(holder) => return Err(ServiceError::KeyHeld(holder)),
-                ReplacedTask::Moved => {}
+                ReplacedTask::Moved => task = self.latest_task_at(id, rev).await?,
             }
         }
     }
 
     /// Returns a task that is not deleted, at revision `rev` if given.
-    async fn task_at(&self, id: &TaskId, rev: Option<u32>) -> Result<Task> {
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::RevisionMoved`], or a
+    /// port's error.
+    pub async fn task_at(&self, id: &TaskId, rev: Option<u32>) -> Result<Task> {
         let task = self.shown_task(id).await?;
         match rev {
-            Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
-            _ => Ok(task),
+            // The task may have been read from a server that was replaced.
+            Some(rev) if task.rev < rev => self.latest_task_at(id, Some(rev)).await,
+            rev => at_rev(task, rev),
         }
     }
 
-    /// Inserts a row, and returns the stored one. An earlier try of the same change may have inserted a row
-    /// for fewer moments; that row decides.
-    async fn insert_row(&self, row: Run) -> Result<Run> {
-        crate::failpoint!("change::before_insert");
-        let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&row)).await?.pop();
-        crate::failpoint!("change::inserted");
-        Ok(stored(row, inserted))
+    /// Same as [`task_at`](Self::task_at), never older than the last acknowledged change.
+    async fn latest_task_at(&self, id: &TaskId, rev: Option<u32>) -> Result<Task> {
+        let task = self.shared.ports.store.latest_task(id).await?;
+        at_rev(self.shown(task)?, rev)
+    }
+
+    /// Leaves out a row that is stored already. Earlier releases inserted the row before they changed the
+    /// task, perhaps for fewer moments; the stored row decides.
+    async fn continue_after_stored_row(&self, next: Task, row: Option<Run>) -> Result<(Task, Option<Run>)> {
+        let Some(row) = row else { return Ok((next, None)) };
+        Ok(match self.shared.ports.store.run(&row.id).await? {
+            Some(stored) => (task_change::continue_after(&next, stored.decides_up_to()), None),
+            None => (next, Some(row)),
+        })
     }
 
     async fn with_open_runs(&self, task: Task) -> Result<Changed> {
@@ -191,10 +207,12 @@ impl Service {
             let cancelled = store.cancel_tasks(std::slice::from_ref(id), rev, hide, self.now()).await?;
             crate::failpoint!("cancel::cancelled");
             // Empty if the task was changed or pruned since it was read.
-            if !cancelled.is_empty() {
-                let (open_runs, more_open_runs) = self.cancel_waiting_runs(id).await?;
-                return Ok(Changed { task, open_runs, more_open_runs });
+            let Some(tombstone) = cancelled.first() else { continue };
+            if hide && !tombstone.is_new {
+                return Err(ServiceError::NotFound);
             }
+            let (open_runs, more_open_runs) = self.cancel_waiting_runs(id).await?;
+            return Ok(Changed { task, open_runs, more_open_runs });
         }
     }
 
@@ -216,7 +234,7 @@ impl Service {
         crate::failpoint!("delete::before_cancel");
         let cancelled = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
         crate::failpoint!("delete::cancelled");
-        let deleted = |id: TaskId| async move {
+        let deleted = |Tombstone { id, .. }: Tombstone| async move {
             let (open_runs, more_open_runs) = self.cancel_waiting_runs(&id).await?;
             Ok(Deleted { id, open_runs, more_open_runs })
         };
@@ -312,6 +330,13 @@ fn stored(run: Run, inserted: Option<InsertedRun>) -> Run {
     match inserted {
         Some(InsertedRun::Existing(stored)) => *stored,
         _ => run,
+    }
+}
+
+fn at_rev(task: Task, rev: Option<u32>) -> Result<Task> {
+    match rev {
+        Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
+        _ => Ok(task),
     }
 }
 

@@ -12,6 +12,7 @@ mod openapi;
 mod probes;
 mod problems;
 mod queues;
+mod races;
 mod runs;
 mod schedule;
 mod server;
@@ -83,6 +84,8 @@ on_embedded_and_cluster! {
         a_task_is_returned_as_it_was_created
         tasks_are_listed_page_by_page
         a_request_with_an_idempotency_key_is_executed_once;
+    races:
+        one_of_equal_edits_is_done;
     runs:
         runs_are_listed_page_by_page;
     work:

@@ -7,6 +7,7 @@ mod large;
 mod leases;
 mod open_runs;
 mod permissions;
+mod races;
 mod triggers;
 mod users;
 
@@ -172,6 +173,12 @@ on_every_store! {
         a_trigger_during_an_edit_fires_the_new_definition
         a_trigger_that_was_handed_over_before_an_edit_creates_no_second_run
         a_run_that_the_broker_refused_can_be_redriven_after_an_edit;
+    races:
+        one_of_equal_edits_wins
+        a_counter_loses_no_update
+        each_change_is_acknowledged_once
+        a_pause_that_changes_nothing_reads_the_latest_task
+        a_resume_that_loses_a_race_leaves_no_row;
     users:
         a_new_password_ends_any_number_of_sessions;
     leases:

@@ -124,6 +124,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
 
     call!(TaskRead, task(&task));
     call!(TaskRead, shown_task(&task));
+    call!(TaskRead, task_at(&task, None));
     call!(TaskRead, tasks_by_name("mail", &page));
     call!(TaskRead, list_tasks(&TaskFilter::default(), &page));
     call!(TaskRead, run(&id));

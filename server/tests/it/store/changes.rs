@@ -1,12 +1,18 @@
 //! Replacement and cancellation of tasks; idempotency records.
 
-use taskcenter_server::core::task::PastRev;
-use taskcenter_server::core::{Task, TaskState};
-use taskcenter_server::ports::{Advance, IdempotencyRecord, Page, ReplacedTask, TaskFilter};
+use std::sync::Arc;
 
-use super::Fixture;
+use futures_util::future::join_all;
+use taskcenter_server::core::run::Stretch;
+use taskcenter_server::core::task::PastRev;
+use taskcenter_server::core::{Run, Task, TaskState};
+use taskcenter_server::ports::{
+    Advance, IdempotencyRecord, Page, ReplacedTask, Store, TaskFilter, Tombstone,
+};
+
 use super::samples::{PAST, fire, full_task, keyed, task, unique};
 use super::tasks::insert;
+use super::{Fixture, samples};
 
 fn paused(task: &Task) -> Task {
     Task { state: TaskState::Paused, ..task.next_revision(&[task.rev]) }
@@ -16,7 +22,7 @@ pub async fn a_task_is_replaced_at_its_position(on: &dyn Fixture) {
     let old = task();
     insert(&*on.one(), &old).await;
     let new = Task { id: old.id.clone(), rev: 2, ..full_task() };
-    assert_eq!(on.one().replace_task(&old, &new).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.one().replace_task(&old, &new, None).await.unwrap(), ReplacedTask::Done);
     assert_eq!(on.two().task(&old.id).await.unwrap(), Some(new));
 }
 
@@ -24,24 +30,91 @@ pub async fn a_changed_task_is_not_replaced(on: &dyn Fixture) {
     let old = task();
     insert(&*on.one(), &old).await;
     assert_eq!(on.one().advance_tasks(&[fire(&old)]).await.unwrap(), [true]);
-    assert_eq!(on.two().replace_task(&old, &paused(&old)).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.two().replace_task(&old, &paused(&old), None).await.unwrap(), ReplacedTask::Moved);
     let stored = on.one().task(&old.id).await.unwrap().unwrap();
     assert_eq!((stored.state, stored.rev, stored.fired_count), (TaskState::Active, 1, 1));
 
     on.one().cancel_tasks(std::slice::from_ref(&old.id), None, false, PAST).await.unwrap();
-    assert_eq!(on.two().replace_task(&stored, &paused(&stored)).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.two().replace_task(&stored, &paused(&stored), None).await.unwrap(), ReplacedTask::Moved);
     assert_eq!(
-        on.two().replace_task(&task(), &task()).await.unwrap(),
+        on.two().replace_task(&task(), &task(), None).await.unwrap(),
         ReplacedTask::Moved,
         "the task does not exist"
     );
 }
 
+/// Returns `task` as the write `write_id` stores it.
+fn written(write_id: &str, task: Task) -> Task {
+    Task { write_id: Some(write_id.to_owned()), ..task }
+}
+
 pub async fn a_repeated_replacement_is_done(on: &dyn Fixture) {
     let old = keyed("k");
     insert(&*on.one(), &old).await;
+    let change = written("a", paused(&old));
     for store in [on.one(), on.two()] {
-        assert_eq!(store.replace_task(&old, &paused(&old)).await.unwrap(), ReplacedTask::Done);
+        assert_eq!(store.replace_task(&old, &change, None).await.unwrap(), ReplacedTask::Done);
+    }
+    on.two().cancel_tasks(std::slice::from_ref(&old.id), None, true, PAST).await.unwrap();
+    assert_eq!(
+        on.one().replace_task(&old, &change, None).await.unwrap(),
+        ReplacedTask::Done,
+        "a cancelled task keeps the id of its last change"
+    );
+}
+
+pub async fn an_equal_replacement_of_another_write_is_not_done(on: &dyn Fixture) {
+    let old = task();
+    insert(&*on.one(), &old).await;
+    let change = paused(&old);
+    assert_eq!(on.one().replace_task(&old, &change, None).await.unwrap(), ReplacedTask::Done);
+    for equal in [change.clone(), written("b", change.clone())] {
+        assert_eq!(on.two().replace_task(&old, &equal, None).await.unwrap(), ReplacedTask::Moved);
+    }
+    assert_eq!(on.one().latest_task(&old.id).await.unwrap(), Some(change));
+}
+
+pub async fn a_replacement_and_its_skipped_row_are_one_write(on: &dyn Fixture) {
+    let old = task();
+    insert(&*on.one(), &old).await;
+    let paused_task = written("a", paused(&old));
+    assert_eq!(on.one().replace_task(&old, &paused_task, None).await.unwrap(), ReplacedTask::Done);
+    let stretch = Stretch { to: PAST, count: 1 };
+    let row = Run::skipped(&paused_task, PAST, stretch, "paused".to_owned(), "", PAST);
+    let resumed = |write_id| {
+        let next_due_at = Some(PAST.plus_ms(60_000));
+        let next = paused_task.next_revision(&[]);
+        written(write_id, Task { state: TaskState::Active, last_due_at: Some(PAST), next_due_at, ..next })
+    };
+    let (stale, next) = (resumed("b"), resumed("c"));
+    assert_eq!(on.two().replace_task(&old, &stale, Some(&row)).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.one().run(&row.id).await.unwrap(), None, "the loser leaves no row");
+
+    for store in [on.one(), on.two()] {
+        let replaced = store.replace_task(&paused_task, &next, Some(&row)).await.unwrap();
+        assert_eq!(replaced, ReplacedTask::Done, "also when it is repeated");
+    }
+    assert_eq!(on.two().run(&row.id).await.unwrap(), Some(row.clone()));
+    assert_eq!(on.two().task(&old.id).await.unwrap(), Some(next.clone()));
+
+    let again = written("d", next.next_revision(&[]));
+    assert_eq!(on.one().replace_task(&next, &again, Some(&row)).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.two().task(&old.id).await.unwrap(), Some(next), "the row exists, so nothing changes");
+}
+
+pub async fn one_of_many_calls_ends_a_task(on: &dyn Fixture) {
+    for hide in [false, true] {
+        for _ in 0..20 {
+            let task = task();
+            insert(&*on.one(), &task).await;
+            let ids = std::slice::from_ref(&task.id);
+            let (one, two) = (on.one(), on.two());
+            let end = |store: Arc<dyn Store>| async move { store.cancel_tasks(ids, None, hide, PAST).await };
+            let answers = join_all((0..6).map(|n| end(if n % 2 == 0 { one.clone() } else { two.clone() })));
+            let answers: Vec<Tombstone> = answers.await.into_iter().flat_map(Result::unwrap).collect();
+            let new = answers.iter().filter(|tombstone| tombstone.is_new).count();
+            assert_eq!((answers.len(), new), (6, 1), "{answers:?}");
+        }
     }
 }
 
@@ -51,7 +124,7 @@ pub async fn one_of_two_concurrent_replacements_wins(on: &dyn Fixture) {
         insert(&*on.one(), &old).await;
         let change = |data: &str| Task { data: data.to_owned(), ..old.next_revision(&[]) };
         let (one, two, a, b) = (on.one(), on.two(), change("a"), change("b"));
-        let answers = tokio::join!(one.replace_task(&old, &a), two.replace_task(&old, &b));
+        let answers = tokio::join!(one.replace_task(&old, &a, None), two.replace_task(&old, &b, None));
         let winner = match (answers.0.unwrap(), answers.1.unwrap()) {
             (ReplacedTask::Done, ReplacedTask::Moved) => a,
             (ReplacedTask::Moved, ReplacedTask::Done) => b,
@@ -67,11 +140,11 @@ pub async fn a_replacement_cannot_take_the_key_of_a_live_task(on: &dyn Fixture) 
     insert(&*on.one(), &other).await;
     let change = Task { dedup_key: Some("k".to_owned()), ..other.next_revision(&[]) };
     let key_held = ReplacedTask::KeyHeld(holder.id.clone());
-    assert_eq!(on.two().replace_task(&other, &change).await.unwrap(), key_held);
+    assert_eq!(on.two().replace_task(&other, &change, None).await.unwrap(), key_held);
     assert_eq!(on.one().task(&other.id).await.unwrap(), Some(other.clone()));
 
     on.one().cancel_tasks(std::slice::from_ref(&holder.id), None, true, PAST).await.unwrap();
-    assert_eq!(on.two().replace_task(&other, &change).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.two().replace_task(&other, &change, None).await.unwrap(), ReplacedTask::Done);
 }
 
 pub async fn a_step_of_an_earlier_revision_does_not_move_the_task(on: &dyn Fixture) {
@@ -81,7 +154,7 @@ pub async fn a_step_of_an_earlier_revision_does_not_move_the_task(on: &dyn Fixtu
     let fired = on.one().task(&old.id).await.unwrap().unwrap();
     let revised = fired.next_revision(&[1]);
     assert_eq!(revised.past, [PastRev { rev: 1, last_due_at: PAST }]);
-    assert_eq!(on.one().replace_task(&fired, &revised).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.one().replace_task(&fired, &revised, None).await.unwrap(), ReplacedTask::Done);
 
     assert_eq!(
         on.two().advance_tasks(&[fire(&old)]).await.unwrap(),
@@ -109,12 +182,13 @@ pub async fn a_hidden_task_is_not_listed(on: &dyn Fixture) {
 
     assert_eq!(
         on.one().cancel_tasks(ids, None, true, PAST).await.unwrap(),
-        ids,
+        [Tombstone { id: task.id.clone(), is_new: true }],
         "a cancelled task can be hidden"
     );
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap(), []);
-    assert_eq!(on.one().cancel_tasks(ids, None, false, PAST).await.unwrap(), ids);
+    let again = on.one().cancel_tasks(ids, None, false, PAST).await.unwrap();
+    assert_eq!(again, [Tombstone { id: task.id.clone(), is_new: false }]);
     assert!(on.two().task(&task.id).await.unwrap().unwrap().hidden, "a hidden task stays hidden");
 }
 
@@ -123,16 +197,18 @@ pub async fn a_task_is_cancelled_only_at_the_given_revision(on: &dyn Fixture) {
     insert(&*on.one(), &task).await;
     insert(&*on.one(), &other).await;
     let second = task.next_revision(&[]);
-    assert_eq!(on.one().replace_task(&task, &second).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.one().replace_task(&task, &second, None).await.unwrap(), ReplacedTask::Done);
     let ids = [task.id.clone(), other.id.clone()];
     assert_eq!(on.two().cancel_tasks(&ids[..1], Some(1), true, PAST).await.unwrap(), []);
     assert_eq!(on.one().task(&task.id).await.unwrap(), Some(second));
     for hide in [false, true, true] {
-        assert_eq!(on.two().cancel_tasks(&ids, Some(2), hide, PAST).await.unwrap(), ids[..1]);
+        let tombstones = on.two().cancel_tasks(&ids, Some(2), hide, PAST).await.unwrap();
+        assert_eq!(samples::ids(tombstones), ids[..1]);
         let tombstone = on.one().task(&task.id).await.unwrap().unwrap();
         assert_eq!((tombstone.state, tombstone.hidden, tombstone.rev), (TaskState::Cancelled, hide, 2));
     }
-    assert_eq!(on.two().cancel_tasks(&ids, Some(1), true, PAST).await.unwrap(), ids[1..]);
+    let tombstones = on.two().cancel_tasks(&ids, Some(1), true, PAST).await.unwrap();
+    assert_eq!(samples::ids(tombstones), ids[1..]);
 }
 
 pub async fn the_first_idempotency_record_of_a_key_is_kept(on: &dyn Fixture) {

@@ -78,6 +78,9 @@ on_every_store! {
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced
         a_repeated_replacement_is_done
+        an_equal_replacement_of_another_write_is_not_done
+        a_replacement_and_its_skipped_row_are_one_write
+        one_of_many_calls_ends_a_task
         one_of_two_concurrent_replacements_wins
         a_replacement_cannot_take_the_key_of_a_live_task
         a_step_of_an_earlier_revision_does_not_move_the_task

@@ -7,7 +7,7 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::Advance;
+use taskcenter_server::ports::{Advance, Tombstone};
 
 /// A moment in the past of every clock.
 pub const PAST: Moment = Moment::from_sec(1_000_000);
@@ -52,6 +52,7 @@ pub fn due_at(due: Moment) -> Task {
         dedup_key: None,
         past: Vec::new(),
         hidden: false,
+        write_id: None,
     }
 }
 
@@ -83,8 +84,14 @@ pub fn full_task() -> Task {
         last_due_at: Some(PAST.plus_ms(-1)),
         fired_count: 7,
         dedup_key: Some(format!("key:$a.b|{}", unique())),
+        write_id: Some("$w.1".to_owned()),
         ..task()
     }
+}
+
+/// Returns the ids of an answer, in order.
+pub fn ids(tombstones: Vec<Tombstone>) -> Vec<TaskId> {
+    tombstones.into_iter().map(|tombstone| tombstone.id).collect()
 }
 
 /// Returns the step that fires a task's next moment; the moment after it is a minute later.

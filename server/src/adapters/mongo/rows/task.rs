@@ -51,6 +51,8 @@ pub struct TaskRow {
     past: Vec<PastRow>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hidden: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_id: Option<String>,
     /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
@@ -100,6 +102,7 @@ impl From<&Task> for TaskRow {
             dedup_key,
             past,
             hidden,
+            write_id,
         } = task.clone();
         let (kind, period_ms, cron, zone) = match schedule {
             Schedule::Once => (Kind::Once, None, None, None),
@@ -132,6 +135,7 @@ impl From<&Task> for TaskRow {
             dedup_key,
             past: past.iter().map(past_row).collect(),
             hidden,
+            write_id,
             ended_at: None,
         }
     }
@@ -185,6 +189,7 @@ impl TryFrom<TaskRow> for Task {
             dedup_key: row.dedup_key,
             past: row.past.into_iter().map(past_rev).collect(),
             hidden: row.hidden,
+            write_id: row.write_id,
         })
     }
 }
