@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::error_text::debug_as_text;
 use crate::http::{Error, TaskCenter};
 #[cfg(feature = "rocketmq")]
 use crate::rocketmq::{RocketMqConfig, Tls};
@@ -19,7 +20,7 @@ const HTTP_IN_FULL: &str =
 
 /// Why a connection string is invalid. The error never contains a value of the string, because the
 /// value may be a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The string does not begin with a known scheme.
@@ -46,6 +47,17 @@ pub enum ConnectError {
     /// The HTTP client cannot be created.
     #[error(transparent)]
     Client(Error),
+}
+
+debug_as_text!(ConnectError);
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Client(error) => error,
+            error => Self::Consumer(error.into()),
+        }
+    }
 }
 
 /// A parsed connection string.

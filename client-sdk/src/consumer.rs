@@ -7,19 +7,23 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::DropGuard;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::connect::{ConnectError, Connection};
 use crate::consumer_parts::ConsumerParts;
 use crate::context::Context;
 use crate::dispatch::Dispatcher;
+use crate::error_text::debug_as_text;
 use crate::handler::{self, HandlerError, HandlerFn};
 use crate::harness::Harness;
+use crate::http::Error;
+use crate::notice::print_without_log;
 use crate::report::Reporter;
 use crate::route::RouteError;
+use crate::signals::StopSignals;
 use crate::transport::pull::Pull;
 use crate::transport::{Transport, TransportError};
 
@@ -27,7 +31,7 @@ use crate::transport::{Transport, TransportError};
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a consumer cannot start.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The set of handlers is invalid.
@@ -36,6 +40,20 @@ pub enum StartError {
     /// The consumer has no source of deliveries.
     #[error("the consumer has no transport: call `connect` or `transport` before `start`")]
     NoTransport,
+}
+
+debug_as_text!(StartError);
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        Self::Consumer(error.into())
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        Self::Consumer(error.into())
+    }
 }
 
 /// Builder of a [`Consumer`].
@@ -190,8 +208,9 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     ///
     /// # Errors
     /// [`StartError`] if the set of handlers is invalid or the transport is missing. An unreachable
-    /// server or broker is not an error here: [`Pull`] waits for the server, and
-    /// [`Consumer::run_until`] and [`Consumer::shutdown`] return the error of another transport.
+    /// server or broker is not an error here: [`Pull`] waits for the server.
+    /// [`Consumer::run_until`] and [`Consumer::shutdown`] return a permanent error, such as an
+    /// invalid token.
     ///
     /// # Panics
     /// Panics outside a tokio runtime.
@@ -199,9 +218,9 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         let transport = self.parts.transport.clone().ok_or(StartError::NoTransport)?;
         let drain = self.parts.drain;
         let dispatcher = Arc::new(self.parts.dispatcher()?);
-        let shutdown = dispatcher.closing.clone();
-        let running = tokio::spawn(drive(transport, dispatcher, drain));
-        Ok(Consumer { shutdown: shutdown.drop_guard(), running })
+        let shutdown = dispatcher.closing.clone().drop_guard();
+        let running = tokio::spawn(drive(transport, Arc::clone(&dispatcher), drain));
+        Ok(Consumer { shutdown, dispatcher, drain, running })
     }
 
     /// Builds a [`Harness`] with the same handlers and limits, without a transport.
@@ -213,8 +232,8 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     }
 }
 
-/// Runs the transport. After the start of a shutdown, waits for the drain time and then interrupts
-/// the running handlers.
+/// Runs the transport. After the start of a shutdown, waits for the drain time or an interrupt, and
+/// then interrupts the running handlers.
 async fn drive(
     transport: Arc<dyn Transport>,
     dispatcher: Arc<Dispatcher>,
@@ -227,10 +246,12 @@ async fn drive(
         ended = &mut running => return ended,
         () = closing.cancelled() => {}
     }
-    if let Ok(ended) = timeout(drain, &mut running).await {
-        return ended;
+    tokio::select! {
+        biased;
+        ended = &mut running => return ended,
+        () = interrupted.cancelled() => {}
+        () = sleep(drain) => warn!(?drain, "drain time exceeded; interrupting the running handlers"),
     }
-    warn!(?drain, "drain time exceeded; interrupting the running handlers");
     interrupted.cancel();
     let late = || Err(TransportError::new("consumer's", "it did not stop in time"));
     timeout(STOP_TIMEOUT, running).await.unwrap_or_else(|_| late())
@@ -240,6 +261,8 @@ async fn drive(
 #[must_use = "a dropped consumer shuts down"]
 pub struct Consumer {
     shutdown: DropGuard,
+    dispatcher: Arc<Dispatcher>,
+    drain: Duration,
     running: JoinHandle<Result<(), TransportError>>,
 }
 
@@ -249,8 +272,43 @@ impl Consumer {
         ConsumerBuilder { state: Arc::new(()), parts: ConsumerParts::default() }
     }
 
-    /// Consumes until `signal` completes, such as `tokio::signal::ctrl_c()`. Then shuts down
-    /// gracefully, as [`shutdown`](Self::shutdown) does, and returns the output of the signal.
+    /// Consumes until Ctrl-C (SIGINT) or SIGTERM, then shuts down gracefully, as
+    /// [`shutdown`](Self::shutdown) does. A second signal interrupts the running handlers: the
+    /// consumer stops within 5 s.
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until), or [`TransportError`] if the process cannot receive
+    /// signals.
+    pub async fn run_until_signal(self) -> Result<(), TransportError> {
+        let signals = StopSignals::listen()
+            .map_err(|error| TransportError::new("consumer's", "it cannot receive signals").because(error))?;
+        self.run_until_signals(signals).await
+    }
+
+    async fn run_until_signals(mut self, mut signals: StopSignals) -> Result<(), TransportError> {
+        tokio::select! {
+            ended = &mut self.running => return Err(flatten(ended).err().unwrap_or_else(ended_early)),
+            () = signals.next() => {}
+        }
+        let (running, drain) = (self.dispatcher.running(), self.drain);
+        info!(running, ?drain, "shutdown signal received; waiting for the running handlers");
+        print_without_log(format_args!(
+            "shutting down: waiting at most {drain:?} for {running} running handlers; a second signal stops them"
+        ));
+        drop(self.shutdown);
+        tokio::select! {
+            ended = &mut self.running => return flatten(ended),
+            () = signals.next() => {}
+        }
+        warn!("second shutdown signal received; interrupting the running handlers");
+        print_without_log(format_args!("second signal: interrupting the running handlers"));
+        self.dispatcher.interrupted.cancel();
+        flatten(self.running.await)
+    }
+
+    /// Consumes until `signal` completes. Then shuts down gracefully, as
+    /// [`shutdown`](Self::shutdown) does, and returns the output of the signal. Programs use
+    /// [`run_until_signal`](Self::run_until_signal).
     ///
     /// # Errors
     /// [`TransportError`] if the transport fails before the signal, or does not stop in time.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::error_text::debug_as_text;
 use crate::transport::Delivery;
 use crate::wire::property;
 
@@ -15,7 +16,7 @@ pub const MAX_RESULT_BYTES: usize = 64 * 1024;
 pub const MAX_RESULT_DEPTH: usize = 64;
 
 /// Why [`Context::set_result`] refuses a result.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ResultError {
     /// The result has no JSON form, such as a map whose keys are not strings.
@@ -28,6 +29,8 @@ pub enum ResultError {
     #[error("the result is nested {0} levels deep: at most {MAX_RESULT_DEPTH} are allowed")]
     TooDeep(usize),
 }
+
+debug_as_text!(ResultError);
 
 /// Returns the nesting depth in arrays and objects; 0 for a scalar.
 fn depth(value: &Value) -> usize {

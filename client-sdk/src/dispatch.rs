@@ -23,6 +23,7 @@ use crate::wire::{OutcomeReport, ReportedOutcome};
 
 /// Outcome of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The handler returned `Ok`.
     Succeeded,
@@ -102,6 +103,11 @@ impl Deliver for Dispatcher {
 }
 
 impl Dispatcher {
+    /// Returns the number of handlers that run now.
+    pub(crate) fn running(&self) -> usize {
+        self.concurrency.saturating_sub(self.slots.available_permits())
+    }
+
     pub(crate) async fn dispatch(&self, delivery: Delivery) -> Delivered {
         let attempt = Attempt::read(delivery);
         let Some(handler) = self.routes.find(&attempt.delivery.tag).cloned() else {

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use crate::context::{Attempt, Context};
+use crate::error_text::with_causes;
 
 /// A handler with bound state and payload type.
 pub(crate) type HandlerFn =
@@ -17,6 +18,7 @@ pub(crate) type HandlerFn =
 
 /// What a [`HandlerError`] does with the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Disposition {
     /// The attempt failed. The retry policy decides when the next attempt starts.
     Retry,
@@ -95,12 +97,6 @@ impl HandlerError {
     pub fn message(&self) -> String {
         with_causes(&*self.source)
     }
-}
-
-/// Returns the text of an error and of all its causes, joined by colons.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"))
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {

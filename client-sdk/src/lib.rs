@@ -88,7 +88,10 @@
 //! - `rocketmq://127.0.0.1:9876/taskcenter?group=order-service&report_to=http://127.0.0.1:8275`:
 //!   RocketMQ.
 //!
-//! [`ConsumerBuilder::connect`] lists the parameters.
+//! [`ConsumerBuilder::connect`] lists the parameters. The first Ctrl-C or SIGTERM ends the program
+//! after the running handlers, and the second one interrupts them
+//! ([`Consumer::run_until_signal`]). An unreachable server is retried, and an invalid token ends the
+//! program. Both are logged by `tracing`; without a subscriber, they are printed on standard error.
 //!
 //! ```no_run
 //! # use taskcenter_client::{Consumer, Context, HandlerError};
@@ -99,12 +102,13 @@
 //! }
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> Result<(), taskcenter_client::Error> {
 //!     let consumer = Consumer::builder()
 //!         .on("order.close", close_order)
 //!         .connect("http://127.0.0.1:8275")?
 //!         .start()?;
-//!     Ok(consumer.run_until(tokio::signal::ctrl_c()).await??)
+//!     consumer.run_until_signal().await?;
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -149,14 +153,17 @@ mod consumer_parts;
 mod context;
 mod dispatch;
 mod duplicate_filter;
+mod error_text;
 mod handler;
 mod harness;
 mod http;
 mod new_task;
+mod notice;
 mod random;
 mod report;
 pub mod resources;
 mod route;
+mod signals;
 pub mod tag;
 pub mod transport;
 pub mod wire;

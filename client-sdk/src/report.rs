@@ -6,6 +6,7 @@ use crate::wire::OutcomeReport;
 
 /// Why an outcome report was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The server refuses the report, also if it is repeated: the run is unknown (404), or the
     /// attempt is stale or has ended (409).

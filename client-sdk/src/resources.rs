@@ -20,7 +20,7 @@ mod work;
 
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
-pub use runs::{RunConfirmation, RunList, RunResource};
+pub use runs::{RunAttempt, RunConfirmation, RunList, RunResource};
 pub use schedule::{NextMoments, Retry, ScheduleSpec};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec};

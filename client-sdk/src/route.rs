@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use crate::error_text::debug_as_text;
 use crate::handler::HandlerFn;
+use crate::http::Error;
 use crate::tag::{InvalidTag, Subscription};
 
 /// Why a set of handlers is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
     /// A handler is registered for an invalid tag expression.
@@ -18,6 +20,14 @@ pub enum RouteError {
     /// No handler is registered.
     #[error("no handler is registered: call `on`, `on_text` or `on_raw`")]
     NoHandler,
+}
+
+debug_as_text!(RouteError);
+
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        Self::Consumer(error.into())
+    }
 }
 
 /// Handlers by tag. A handler for an exact tag takes precedence over the one for `*`.

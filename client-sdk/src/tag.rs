@@ -7,13 +7,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error_text::debug_as_text;
+
 /// A tag that no task can have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid tag {tag:?}: it {reason}")]
 pub struct InvalidTag {
     tag: String,
     reason: &'static str,
 }
+
+debug_as_text!(InvalidTag);
 
 /// Checks one tag by the server's rules for task names, except for the length: not empty, and
 /// without `|`, `*`, control characters, and white space at either end.

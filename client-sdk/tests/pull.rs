@@ -133,6 +133,45 @@ async fn every_outcome_reaches_the_server() {
 }
 
 #[tokio::test]
+async fn a_refused_token_ends_the_consumer_after_its_running_handlers() {
+    let (queues, scene) = (FakeQueues::default(), Scene::gated());
+    let server = FakeServer::start(&queues).await;
+    queues.faults(|faults| faults.no_wait = true);
+    queues.add("running", "t", "ok");
+    let consumer = builder(&scene).connect(&server.url("worker=me")).unwrap().start().unwrap();
+    until("the handler runs", || scene.started() == 1).await;
+    let mut ended = tokio::spawn(consumer.run_until(pending::<()>()));
+
+    queues.faults(|faults| faults.denied = true);
+    let requests = queues.leases().len();
+    until("the server has refused a request", || queues.leases().len() > requests).await;
+    assert!(futures_util::poll!(&mut ended).is_pending(), "a handler is still running");
+    scene.open(1);
+    let error = ended.await.unwrap().unwrap_err();
+    assert_eq!(queues.run("running").state, "succeeded");
+    assert!(error.to_string().starts_with("the pull transport failed: the server answered 401"), "{error}");
+    assert_eq!(format!("{error:?}"), error.to_string(), "main prints the `Debug` form");
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_proxy_does_not_end_the_consumer() {
+    let proxy = axum::Router::new().fallback(|| async { (axum::http::StatusCode::FORBIDDEN, "no") });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&served);
+    let proxy = proxy.layer(axum::middleware::map_response(move |answer: axum::response::Response| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { answer }
+    }));
+    tokio::spawn(async move { axum::serve(listener, proxy).await });
+    let scene = Arc::default();
+    let consumer = builder(&scene).connect(&format!("http://{address}")).unwrap().start().unwrap();
+    until("the consumer has retried", || served.load(Ordering::SeqCst) > 1).await;
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_pulled_delivery_has_the_same_context_as_one_of_a_broker() {
     async fn check(ctx: Context, _: String) -> Result<(), HandlerError> {
         let seen =

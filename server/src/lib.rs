@@ -99,7 +99,8 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     // Workers settle their runs while the engine still runs.
     background.wait().await;
     stop.cancel();
-    workers.await.context("the built-in workers stopped")?;
+    // A worker that failed has logged its error.
+    let _ended = workers.await.context("the built-in workers stopped")?;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");

@@ -3,8 +3,13 @@
 use reqwest::StatusCode;
 use serde::Deserialize;
 
+use crate::error_text::debug_as_text;
+
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+///
+/// Every error of this crate converts into this type, so that a program can return it from `main`.
+/// Its `Debug` form is the text of the error with its causes.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The address of the server is not an http or https URL.
@@ -42,7 +47,17 @@ pub enum Error {
     /// The answer cannot be decoded.
     #[error("the answer of the server cannot be decoded: {0}")]
     Answer(String),
+    /// A value cannot be encoded as JSON, such as a map whose keys are not strings.
+    #[error("the value cannot be encoded as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The consumer cannot be built or started, or it has failed: a
+    /// [`ConnectError`](crate::ConnectError), [`StartError`](crate::StartError),
+    /// [`RouteError`](crate::RouteError) or [`TransportError`](crate::TransportError).
+    #[error(transparent)]
+    Consumer(Box<dyn std::error::Error + Send + Sync>),
 }
+
+debug_as_text!(Error);
 
 impl Error {
     /// Returns the HTTP status of [`Error::Refused`].

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, TaskCenter};
-use crate::handler::with_causes;
+use crate::error_text::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{
     LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource, SettleRequest,

@@ -14,6 +14,10 @@ pub struct QueueResource {
     pub leased: u64,
     /// Number of runs that wait for their next attempt.
     pub retrying: u64,
+    /// Human-readable text: what the ready runs wait for, if no worker takes runs from the queue. The
+    /// server knows the workers of one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// Answer of `GET /v1/queues`.

@@ -39,6 +39,9 @@ pub struct RunResource {
     /// When the last attempt was handed over: the broker confirmed the message, or the run entered
     /// its queue.
     pub fired_at: Option<Timestamp>,
+    /// When a worker leased the current attempt; `null`: no worker has leased it.
+    #[serde(default)]
+    pub leased_at: Option<Timestamp>,
     /// When the run ended.
     pub ended_at: Option<Timestamp>,
     /// Result that the handler reported, if any.
@@ -47,6 +50,38 @@ pub struct RunResource {
     pub skipped_to: Option<Timestamp>,
     /// Number of skipped moments, if the run covers several.
     pub skipped_count: Option<u64>,
+    /// Payload. Only `GET /v1/runs/{run_id}` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Attempts that have started, first one first: at most the last 20 failed ones, and the current
+    /// one. Only `GET /v1/runs/{run_id}` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<RunAttempt>,
+    /// Human-readable text: what the run waits for, such as a worker on its queue; absent: the run
+    /// has ended. The server knows the workers of one node. Only `GET /v1/runs/{run_id}` has the
+    /// field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+}
+
+/// One attempt of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunAttempt {
+    /// 1-based number of the attempt.
+    pub attempt: u32,
+    /// Name of the worker that leased the attempt; `null`: the bus.
+    pub worker: Option<String>,
+    /// When a worker leased the attempt, or the broker confirmed its message.
+    pub started_at: Option<Timestamp>,
+    /// When the attempt ended; `null`: the server waits for its outcome, or the task has no outcome
+    /// reports.
+    pub ended_at: Option<Timestamp>,
+    /// Outcome: `succeeded`, `failed`, `dead`, `skipped` or `cancelled`; `null`: unknown, as
+    /// `ended_at`.
+    pub outcome: Option<String>,
+    /// Reason of a failure. The reason of a failed attempt is cut at 1,024 bytes.
+    pub error: Option<String>,
 }
 
 /// Answer of `GET /v1/runs`.

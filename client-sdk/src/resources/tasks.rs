@@ -20,6 +20,10 @@ pub struct TaskSpec {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(max_length = 4_128_768))]
     pub data: String,
+    /// Payload as a JSON value: the server stores its text, without blanks, as `data`. Mutually
+    /// exclusive with `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<serde_json::Value>,
     /// When the task is due. Default: `{"kind": "once"}`.
     #[serde(default)]
     pub schedule: ScheduleSpec,
@@ -138,6 +142,14 @@ pub struct TaskResource {
     pub last_due_at: Option<Timestamp>,
     /// Number of fires so far. Manual triggers and skipped moments do not count.
     pub fired_count: u64,
+    /// Whether the task existed already: a live task has this name and `dedup_key`, and the request
+    /// created nothing. Only the answer to the creation of one task has the field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
+    /// Human-readable notes, such as that no worker takes runs from the queue. Only the answer to
+    /// the creation of one task has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Answer of `GET /v1/tasks`.

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::error_text::debug_as_text;
 use crate::report::Reporter;
 use crate::tag::Subscription;
 
@@ -45,6 +46,7 @@ pub struct Delivery {
 
 /// How the transport settles a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Acknowledge the message: it is not delivered again.
     Ack,
@@ -107,7 +109,7 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 /// Permanent failure of a transport.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the {transport} transport failed: {message}")]
 pub struct TransportError {
     transport: &'static str,
@@ -115,6 +117,8 @@ pub struct TransportError {
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
+
+debug_as_text!(TransportError);
 
 impl TransportError {
     /// Creates an error of the named transport.

@@ -67,6 +67,8 @@ struct Inner {
 pub struct Faults {
     /// Every call gets 503.
     pub down: bool,
+    /// Lease requests get 401: the token is invalid.
+    pub denied: bool,
     /// Only settlements get 503.
     pub settle_down: bool,
     /// Lease requests are answered immediately, without the requested wait.
@@ -258,6 +260,9 @@ impl WorkerApi for FakeQueues {
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError> {
         self.inner().leases.push(request.clone());
         self.check_up()?;
+        if self.inner().faults.denied {
+            return Err(CallError::Denied("401".into()));
+        }
         let first_runs = async {
             loop {
                 let added = self.0.1.notified();
@@ -374,10 +379,9 @@ fn respond(answer: Result<impl Serialize, CallError>) -> Response {
     match answer {
         Ok(answer) => Json(answer).into_response(),
         Err(CallError::Refused(_)) => (StatusCode::BAD_REQUEST, Json(problem(400))).into_response(),
+        Err(CallError::Denied(_)) => (StatusCode::UNAUTHORIZED, Json(problem(401))).into_response(),
         Err(CallError::Unavailable(why)) if why == "lost" => lost(),
-        Err(CallError::Unavailable(_)) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(problem(503))).into_response()
-        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(problem(503))).into_response(),
     }
 }
 

@@ -70,6 +70,9 @@ impl Failure {
                     .to_owned(),
             ),
             Error::Authority(..) => Self::Misused(format!("--ca: {error}")),
+            Error::Unanswered(cause) if is_unresolved(cause) => Self::Failed(format!(
+                "cannot resolve the host name in {address}: check the name in --server or TASKCENTER_SERVER"
+            )),
             Error::Unanswered(cause) if cause.is_connect() => Self::Failed(format!(
                 "cannot reach {address}: start a server with `taskcenter dev`, or select another one with --server"
             )),
@@ -90,6 +93,13 @@ impl Failure {
             error => Self::Failed(error_chain(error)),
         }
     }
+}
+
+/// Returns whether the host name of the server has no address. The HTTP client has no type for the
+/// error of its resolver.
+fn is_unresolved(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .any(|cause| cause.to_string().starts_with("dns error"))
 }
 
 /// Joins an error and its causes into one line.

@@ -45,5 +45,13 @@ pub fn print_table(queues: &[QueueResource]) -> Result<(), Failure> {
         let counts = [queue.ready, queue.leased, queue.retrying].map(|count| count.to_string());
         [table::truncate(&queue.queue)].into_iter().chain(counts).collect()
     };
-    Table::new(&["QUEUE", "READY", "LEASED", "RETRYING"]).print(&queues.iter().map(row).collect::<Vec<_>>())
+    Table::new(&["QUEUE", "READY", "LEASED", "RETRYING"])
+        .print(&queues.iter().map(row).collect::<Vec<_>>())?;
+    for queue in queues {
+        if let Some(waits_for) = &queue.waits_for {
+            let name = table::escape(&queue.queue);
+            output::print_line(format_args!("queue {name} waits for {}", table::escape(waits_for)))?;
+        }
+    }
+    Ok(())
 }

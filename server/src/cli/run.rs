@@ -1,8 +1,9 @@
 //! `run`: runs of tasks.
 
 use clap::Subcommand;
+use jiff::Timestamp;
 use taskcenter_client::RunQuery;
-use taskcenter_client::resources::RunResource;
+use taskcenter_client::resources::{RunAttempt, RunResource};
 
 use super::client::{Client, for_each_id};
 use super::exit::Failure;
@@ -140,11 +141,28 @@ fn row(run: &RunResource) -> Vec<String> {
     ]
 }
 
-/// Formats the delay between the scheduled time and the first attempt. Returns `None` for a later
-/// attempt, which is late on purpose.
-pub fn format_lateness(run: &RunResource) -> Option<String> {
-    let first = run.fired_at.filter(|_| run.attempt == 1)?;
-    Some(time::format_duration((first.as_millisecond() - run.scheduled_at.as_millisecond()).max(0)))
+/// Formats the delay between the scheduled time and the start of the first attempt, or the fire if
+/// no worker has leased the run. Returns `None` for a later attempt, which is late on purpose.
+fn format_lateness(run: &RunResource) -> Option<String> {
+    let first = run.leased_at.or(run.fired_at).filter(|_| run.attempt == 1)?;
+    Some(format_delay(run, first))
+}
+
+fn format_delay(run: &RunResource, at: Timestamp) -> String {
+    time::format_duration((at.as_millisecond() - run.scheduled_at.as_millisecond()).max(0))
+}
+
+/// Returns the stages that the run has reached, each with its delay after the scheduled time: the
+/// fire, the start (a worker has leased the run), and the end.
+pub fn stages(run: &RunResource) -> Vec<(&'static str, String)> {
+    // The fire of a later attempt has no instant of its own.
+    let stages = [
+        ("fired", run.fired_at.filter(|_| run.attempt == 1)),
+        ("started", run.leased_at),
+        ("ended", run.ended_at),
+    ];
+    let reached = stages.into_iter().filter_map(|(name, at)| Some((name, at?)));
+    reached.map(|(name, at)| (name, format_delay(run, at))).collect()
 }
 
 async fn get(client: &Client, id: &str) -> Result<(), Failure> {
@@ -164,12 +182,15 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("task", run.task_id.clone()),
         ("tag", table::escape(&run.tag)),
         ("state", run.state.clone()),
+        ("waits for", text(&run.waits_for)),
         ("reason", text(&run.reason)),
         ("due", time(Some(run.scheduled_at))),
         ("triggered", if run.triggered { "yes" } else { "no" }.to_owned()),
         ("fired", time(run.fired_at)),
-        ("late", table::or_dash(format_lateness(run))),
+        ("started", time(run.leased_at)),
         ("ended", time(run.ended_at)),
+        ("late", table::or_dash(format_stages(run))),
+        ("took", table::or_dash(format_time_taken(run))),
         ("attempt", run.attempt.to_string()),
         ("claim", run.claim.to_string()),
         ("queue", text(&run.queue)),
@@ -177,7 +198,53 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("waits until", time(run.attention_at)),
         ("skipped", table::or_dash(skipped(run))),
         ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),
-    ])
+        ("data", table::or_dash(run.data.as_deref().map(shorten))),
+    ])?;
+    print_attempts(&run.attempts)
+}
+
+/// Formats the delay of each stage after the scheduled time.
+fn format_stages(run: &RunResource) -> Option<String> {
+    let stages = stages(run).into_iter().map(|(name, delay)| format!("{name} +{delay}"));
+    Some(stages.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+}
+
+/// Formats the time from the start of the last attempt to its end.
+fn format_time_taken(run: &RunResource) -> Option<String> {
+    run.attempts.last().and_then(format_attempt_time)
+}
+
+fn format_attempt_time(attempt: &RunAttempt) -> Option<String> {
+    let taken = attempt.ended_at?.as_millisecond() - attempt.started_at?.as_millisecond();
+    Some(time::format_duration(taken.max(0)))
+}
+
+/// Escapes a payload and cuts it, because it may have megabytes.
+fn shorten(data: &str) -> String {
+    const MAX_SHOWN_BYTES: usize = 2_000;
+    let shown = &data[..data.floor_char_boundary(MAX_SHOWN_BYTES)];
+    let rest = data.len() - shown.len();
+    let note = if rest == 0 { String::new() } else { format!("… ({rest} more bytes: use --json)") };
+    table::escape(shown) + &note
+}
+
+fn print_attempts(attempts: &[RunAttempt]) -> Result<(), Failure> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    output::print_line("")?;
+    let row = |attempt: &RunAttempt| {
+        vec![
+            attempt.attempt.to_string(),
+            table::or_dash(attempt.outcome.clone()),
+            table::or_dash(attempt.started_at.map(time::format_local)),
+            table::or_dash(format_attempt_time(attempt)),
+            table::or_dash(attempt.worker.as_deref().map(table::truncate)),
+            attempt.error.as_deref().map(table::escape).unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<_> = attempts.iter().map(row).collect();
+    Table::new(&["ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR"]).print(&rows)
 }
 
 fn skipped(run: &RunResource) -> Option<String> {

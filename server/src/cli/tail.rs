@@ -137,11 +137,11 @@ fn format_line(run: &RunResource) -> String {
     let at = run.ended_at.or(run.fired_at).unwrap_or(run.scheduled_at);
     let (at, tag) = (time::format_time_of_day(at), table::truncate(&run.tag));
     let mut line = format!("{at}  {:9}  {tag}  {}", run.state, run.run_id);
-    let late = run::format_lateness(run).map(|late| format!("late {late}"));
+    let stages = run::stages(run).into_iter().map(|(stage, delay)| format!("{stage} +{delay}"));
     let attempt = (run.attempt > 1).then(|| format!("attempt {}", run.attempt));
     let worker = run.worker.as_deref().map(|worker| format!("worker {}", table::truncate(worker)));
     let reason = run.reason.as_deref().map(table::truncate);
-    for part in [late, attempt, worker, reason].into_iter().flatten() {
+    for part in stages.chain([attempt, worker, reason].into_iter().flatten()) {
         line.push_str("  ");
         line.push_str(&part);
     }
@@ -263,6 +263,6 @@ mod tests {
     #[test]
     fn a_line_has_the_lateness_and_no_absent_field() {
         let line = format_line(&run(1, "succeeded", false));
-        assert!(line.ends_with("succeeded  n  r1  late 0ms"), "{line}");
+        assert!(line.ends_with("succeeded  n  r1  fired +0ms  ended +0ms"), "{line}");
     }
 }

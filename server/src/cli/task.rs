@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use jiff::tz::TimeZone;
-use taskcenter_client::TaskQuery;
-use taskcenter_client::resources::{ChangedTask, Retry, ScheduleSpec, TaskResource};
+use taskcenter_client::resources::{ChangedTask, Retry, ScheduleSpec, TaskResource, TaskSpec};
+use taskcenter_client::{RunQuery, TaskQuery};
 
 use super::client::{Client, for_each_id};
 use super::definition::{Clear, Definition};
@@ -171,7 +171,10 @@ impl TaskCommand {
         let api = &client.api;
         match self {
             Self::Add { name, definition, quiet } => add(client, name, *definition, quiet).await,
-            Self::Get { id } => print_task(client, &get(client, &id).await?),
+            Self::Get { id } => {
+                print_task(client, &get(client, &id).await?)?;
+                if client.json { Ok(()) } else { print_last_run(client, &id).await }
+            }
             Self::List { name, state, paging } => list(client, name, state, &paging).await,
             Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
             Self::Delete { ids } => {
@@ -210,7 +213,12 @@ impl TaskCommand {
 }
 
 async fn add(client: &Client, name: String, definition: Definition, quiet: bool) -> Result<(), Failure> {
-    let task = client.call(client.api.create_task(&definition.into_spec(name)?)).await?;
+    let spec = definition.into_spec(name)?;
+    warn_of_past_start(&spec);
+    let task = client.call(client.api.create_task(&spec)).await?;
+    for warning in task.warnings.iter().filter(|_| !client.json) {
+        eprintln!("warning: {}", table::escape(warning));
+    }
     if quiet {
         return output::print_line(task.id);
     }
@@ -221,7 +229,24 @@ async fn add(client: &Client, name: String, definition: Definition, quiet: bool)
         || "has fired".to_owned(),
         |at| format!("fires at {}", time::format_with_distance(at, time::now())),
     );
-    output::print_line(format_args!("created {} {}, {next}", task.id, table::escape(&task.name)))
+    let name = table::escape(&task.name);
+    if task.existing {
+        let schedule = table::escape(&format_schedule(&task.schedule));
+        return output::print_line(format_args!(
+            "exists already {} {name}, {schedule}, {next}; nothing was created. `taskcenter task edit` changes it",
+            task.id
+        ));
+    }
+    output::print_line(format_args!("created {} {name}, {next}", task.id))
+}
+
+/// Warns that a one-shot whose time has passed fires at once.
+fn warn_of_past_start(spec: &TaskSpec) {
+    let past = spec.start_at.filter(|at| *at < time::now() && spec.schedule == ScheduleSpec::Once {});
+    if let Some(at) = past {
+        let distance = time::format_distance(at, time::now());
+        eprintln!("warning: --at {at} is in the past ({distance}): the task fires at once");
+    }
 }
 
 async fn get(client: &Client, id: &str) -> Result<TaskResource, Failure> {
@@ -307,6 +332,18 @@ fn print_task(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ("revision", task.rev.to_string()),
         ("data", table::escape(&task.data)),
     ])
+}
+
+/// Prints the latest run of a task, and what it waits for.
+async fn print_last_run(client: &Client, id: &str) -> Result<(), Failure> {
+    let query = RunQuery { task_id: Some(id.to_owned()), limit: Some(1), ..RunQuery::default() };
+    let Some(last) = client.call(client.api.list_runs(&query)).await?.runs.pop() else { return Ok(()) };
+    let run = client.call(client.api.get_run(&last.run_id)).await?.unwrap_or(last);
+    let waits_for = run.waits_for.as_deref().map(|text| format!("; waits for {}", table::escape(text)));
+    table::print_fields(&[(
+        "last run   ",
+        format!("{} {}{}", run.run_id, run.state, waits_for.unwrap_or_default()),
+    )])
 }
 
 fn format_retry(retry: Retry) -> String {

@@ -70,8 +70,7 @@ impl Worker {
                 Builder::new(client, directory, settings).callback_formats(callback_formats()).start();
             let workers = workers.map_err(|error| Failure::Misused(error.to_string()))?;
             tracing::info!(server = strip_credentials(&self.server), "worker started");
-            workers.run_until(stop).await;
-            Ok(())
+            workers.run_until(stop).await.map_err(|error| Failure::Failed(error.to_string()))
         };
         serve::start_runtime()?.block_on(work.boxed_local())
     }

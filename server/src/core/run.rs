@@ -1,5 +1,6 @@
 //! A run: one due moment of a task, from its fire to its end.
 
+mod attempts;
 mod id;
 mod open_run;
 mod state;
@@ -7,6 +8,7 @@ mod transitions;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES};
 pub use self::id::RunId;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
@@ -63,7 +65,13 @@ pub struct Run {
     pub attention_at: Option<Moment>,
     /// When the last attempt was handed over: the broker confirmed it, or it entered its queue.
     pub fired_at: Option<Moment>,
+    /// When the current attempt was leased. `None`: no worker has leased it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased_at: Option<Moment>,
     pub ended_at: Option<Moment>,
+    /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_attempts: Vec<FailedAttempt>,
     /// Result that the handler returned, as JSON.
     pub result: Option<String>,
     /// Set on a skipped run that covers several moments.
@@ -121,7 +129,9 @@ impl Run {
             claim: 1,
             attention_at: Some(lease_until),
             fired_at: None,
+            leased_at: None,
             ended_at: None,
+            failed_attempts: Vec::new(),
             result: None,
             stretch: None,
             version: 1,

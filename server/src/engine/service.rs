@@ -5,6 +5,7 @@
 //! caller's rights.
 
 mod access;
+mod attendance;
 mod audit;
 mod callback_services;
 mod caller;
@@ -43,6 +44,8 @@ pub use crate::ports::{
 };
 use access::Access;
 pub use access::{AccessSettings, Denied, Origin, Required};
+pub use attendance::Attendance;
+use attendance::QueueAttendance;
 pub use callback_services::CALLBACK_SERVICES;
 pub use caller::Caller;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
@@ -77,6 +80,7 @@ struct Shared {
     settings: Settings,
     shutdown: CancellationToken,
     reservations: Arc<LeaseReservations>,
+    attendance: Arc<QueueAttendance>,
     access: Arc<Access>,
     lease_clock: Arc<dyn Clock>,
 }
@@ -106,7 +110,9 @@ impl Service {
     ) -> Self {
         let lease_clock = Arc::clone(&ports.clock);
         let (reservations, access) = (Arc::default(), Arc::default());
-        let shared = Shared { ports, ids, hints, settings, shutdown, reservations, access, lease_clock };
+        let attendance = Arc::default();
+        let shared =
+            Shared { ports, ids, hints, settings, shutdown, reservations, attendance, access, lease_clock };
         Self { shared: Arc::new(shared), caller: Arc::new(Caller::anonymous()) }
     }
 

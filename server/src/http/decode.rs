@@ -83,7 +83,7 @@ fn mismatch(value: &Value, path: &str, expected: &str) -> ApiError {
         _ => false,
     };
     let got = if has_type { String::new() } else { format!(", got {}", kind(actual)) };
-    let hint = if last(path) == "data" { ". Send JSON as a string" } else { "" };
+    let hint = if last(path) == "data" { ". Send JSON as a string, or use `json`" } else { "" };
     ApiError::field(path.to_owned(), format!("{path}: expected {expected}{got}{hint}"))
 }
 
@@ -206,7 +206,10 @@ mod tests {
         let (_, why) = refused::<CreateTasks>(&task(&json!({"max_fires": canary})));
         assert_eq!(why, "tasks[1].max_fires: expected an integer of at least 0, got a string");
         let (_, why) = refused::<CreateTasks>(&task(&json!({"data": {"id": canary}})));
-        assert_eq!(why, "tasks[1].data: expected a string, got an object. Send JSON as a string");
+        assert_eq!(
+            why,
+            "tasks[1].data: expected a string, got an object. Send JSON as a string, or use `json`"
+        );
         let (_, why) = refused::<CreateTasks>(&task(&json!({"end_at": canary})));
         assert_eq!(why, "tasks[1].end_at: expected an instant such as 2030-01-31T08:00:00Z");
         let (field, _) = refused::<CreateTasks>(&task(&json!({&canary: 1})));

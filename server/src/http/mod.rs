@@ -34,6 +34,7 @@ mod tls;
 mod tokens;
 mod users;
 mod view;
+mod waits;
 mod work;
 mod write_timeout;
 

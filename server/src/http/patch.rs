@@ -1,5 +1,7 @@
 //! Edit of a task: a JSON merge patch (RFC 7396) of its spec.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
@@ -22,6 +24,7 @@ pub fn apply(
     zone: &str,
     now: Moment,
 ) -> Result<Submission, ApiError> {
+    let patch = &*text_of_json(patch)?;
     refuse_unknown(patch, "schedule", OF_SCHEDULE)?;
     refuse_unknown(patch, "retry", OF_RETRY)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
@@ -46,6 +49,20 @@ pub fn apply(
         }
     }
     Ok(next)
+}
+
+/// Replaces `json` by the same payload as `data`. A merge would drop the `null` members of `json`.
+fn text_of_json(patch: &Map<String, Value>) -> Result<Cow<'_, Map<String, Value>>, ApiError> {
+    let Some(json) = patch.get("json") else { return Ok(Cow::Borrowed(patch)) };
+    if !json.is_null() && patch.get("data").is_some_and(|data| !data.is_null()) {
+        return Err(ApiError::field("json", "json and data are mutually exclusive: send one of them"));
+    }
+    let mut patch = patch.clone();
+    patch.remove("json");
+    if !json.is_null() {
+        patch.insert("data".to_owned(), Value::String(json.to_string()));
+    }
+    Ok(Cow::Owned(patch))
 }
 
 fn refuse_unknown(patch: &Map<String, Value>, field: &str, known: &[&str]) -> Result<(), ApiError> {
@@ -174,6 +191,15 @@ mod tests {
         assert_eq!(schedule(json!({"kind": "once"})), Schedule::Once);
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
         assert_eq!(retry, Some(RetryPolicy { max_attempts: 5, backoff_ms: 1, max_backoff_ms: 2 }));
+    }
+
+    #[test]
+    fn json_replaces_the_data_by_its_text() {
+        let data = |patch: &Value| apply(patch).unwrap().data;
+        assert_eq!(data(&json!({"json": {"a": null, "b": [1]}})), r#"{"a":null,"b":[1]}"#);
+        assert_eq!(data(&json!({"json": [], "data": null})), "[]");
+        assert_eq!(data(&json!({"json": null})), "d");
+        assert_eq!(invalid_field(&json!({"json": {}, "data": "x"})), "json");
     }
 
     #[test]

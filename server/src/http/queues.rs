@@ -5,7 +5,7 @@ use taskcenter_client::resources::{QueueList, QueueResource};
 
 use super::error::ApiError;
 use super::query::Segment;
-use super::view;
+use super::{view, waits};
 use crate::core::submission::InvalidSubmission;
 use crate::core::tag;
 use crate::engine::service::Service;
@@ -20,6 +20,9 @@ pub async fn list(service: Service) -> Result<Json<QueueList>, ApiError> {
 /// Returns the queues that have open runs, by name.
 pub async fn all(service: &Service) -> Result<Vec<QueueResource>, ApiError> {
     let mut queues: Vec<_> = service.queues().await?.into_iter().map(view::queue).collect();
+    for queue in queues.iter_mut().filter(|queue| queue.ready > 0) {
+        queue.waits_for = waits::absent_worker(service, &queue.queue);
+    }
     queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
     Ok(queues)
 }
@@ -31,5 +34,5 @@ pub async fn all(service: &Service) -> Result<Vec<QueueResource>, ApiError> {
 pub async fn show(service: Service, Segment(queue): Segment) -> Result<Json<QueueResource>, ApiError> {
     tag::check(&queue).map_err(InvalidSubmission::Queue)?;
     let found = all(&service).await?.into_iter().find(|row| row.queue == queue);
-    Ok(Json(found.unwrap_or(QueueResource { queue, ready: 0, leased: 0, retrying: 0 })))
+    Ok(Json(found.unwrap_or(QueueResource { queue, ready: 0, leased: 0, retrying: 0, waits_for: None })))
 }

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::outcome::{ReportBody, confirmation};
 use super::pages::{self, RunPlace};
 use super::query::{Query, Segment};
-use super::view;
+use super::{view, waits};
 use crate::core::{Moment, RunId, RunState};
 use crate::engine::service::{RunFilter, Service};
 
@@ -63,7 +63,7 @@ fn parse_cursor(cursor: &str) -> Option<RunPlace> {
     (valid_id && within).then(|| (at, RunId::from_text(id)))
 }
 
-/// Shows a run.
+/// Shows a run, with its payload, its attempts, and what it waits for.
 #[utoipa::path(get, path = "/v1/runs/{run_id}", operation_id = "showRun", tag = "runs",
     params(("run_id" = String, Path, description = "Id of the run.")),
     responses(
@@ -71,7 +71,9 @@ fn parse_cursor(cursor: &str) -> Option<RunPlace> {
         (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
     ))]
 pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
-    Ok(Json(view::run(service.run(&RunId::from_text(id)).await?)))
+    let run = service.run(&RunId::from_text(id)).await?;
+    let waits_for = waits::of_run(&service, &run);
+    Ok(Json(RunResource { waits_for, ..view::run_in_full(run) }))
 }
 
 /// Retries a run now.

@@ -1,6 +1,7 @@
 //! Conversion between the task spec of the API and the submission of the engine.
 
 use jiff::Timestamp;
+use serde_json::Value;
 use taskcenter_client::resources::{Retry, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
@@ -20,8 +21,8 @@ pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
     let start_at = start(&spec, now)?;
     Ok(Submission {
+        data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
-        data: spec.data,
         schedule: schedule(spec.schedule, zone),
         start_at,
         end_at: spec.end_at.map(moment),
@@ -32,6 +33,15 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
         retry: spec.retry.map(policy),
         dedup: spec.dedup_key.map_or(Dedup::Nothing, Dedup::Key),
     })
+}
+
+/// Returns the payload: `data`, or the text of `json`.
+fn payload(data: String, json: Option<&Value>) -> Result<String, ApiError> {
+    match json {
+        None => Ok(data),
+        Some(json) if data.is_empty() => Ok(json.to_string()),
+        Some(_) => Err(ApiError::field("json", "json and data are mutually exclusive: send one of them")),
+    }
 }
 
 fn start(spec: &TaskSpec, now: Moment) -> Result<Option<Moment>, ApiError> {
@@ -88,6 +98,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
     TaskSpec {
         name: definition.name.clone(),
         data: definition.data.clone(),
+        json: None,
         schedule: view::schedule(definition.schedule.clone()),
         start_at: definition.start_at.map(wire::timestamp),
         delay_ms: None,
@@ -106,6 +117,8 @@ pub fn of(definition: &Submission) -> TaskSpec {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const NOW: Moment = Moment::from_sec(1_000);
@@ -122,6 +135,18 @@ mod tests {
         assert_eq!(read(None, Some(5)).unwrap(), Some(NOW.plus_ms(5)));
         assert!(read(Some(at), Some(5)).is_err());
         assert!(read(None, Some(MAX_DELAY_MS + 1)).is_err() && read(None, Some(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn json_becomes_its_text_and_excludes_data() {
+        let read = |spec: Value| {
+            let spec = serde_json::from_value::<TaskSpec>(spec).unwrap();
+            submission(spec, "UTC", NOW).map(|task| task.data)
+        };
+        assert_eq!(read(json!({"name": "n", "json": {"id": 7}})).unwrap(), r#"{"id":7}"#);
+        assert_eq!(read(json!({"name": "n", "json": "text"})).unwrap(), r#""text""#);
+        assert_eq!(read(json!({"name": "n", "json": null, "data": "d"})).unwrap(), "d");
+        assert!(read(json!({"name": "n", "json": 7, "data": "d"})).is_err());
     }
 
     #[test]

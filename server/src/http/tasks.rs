@@ -18,7 +18,7 @@ use super::decode::{bounded, typed};
 use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{Query, TaskOf};
-use super::{Context, pages, patch, spec, view};
+use super::{Context, pages, patch, spec, view, waits};
 use crate::core::TaskState;
 use crate::core::submission::Submission;
 use crate::engine::service::{
@@ -115,9 +115,10 @@ async fn create_one(
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
     let task = service.shown_task(&submitted.id).await?;
+    let warnings = waits::warnings(service, &task).await?;
+    let task = TaskResource { existing: submitted.existing, warnings, ..view::task(task) };
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
-    Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(view::task(task)))))
-        .into_response())
+    Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(task)))).into_response())
 }
 
 fn status_of(context: &Context, submitted: &Submitted) -> StatusCode {

@@ -1,7 +1,7 @@
 //! Conversion of tasks, runs and queues to the types of the resource API.
 
 use taskcenter_client::resources::{
-    ChangedTask, QueueResource, Retry, RunResource, ScheduleSpec, TaskResource,
+    ChangedTask, QueueResource, Retry, RunAttempt, RunResource, ScheduleSpec, TaskResource,
 };
 
 use crate::core::submission::Dedup;
@@ -52,6 +52,8 @@ pub fn task(task: Task) -> TaskResource {
         next_due_at: task.next_due_at.map(timestamp),
         last_due_at: task.last_due_at.map(timestamp),
         fired_count: task.fired_count,
+        existing: false,
+        warnings: Vec::new(),
     }
 }
 
@@ -79,11 +81,48 @@ pub fn run(run: Run) -> RunResource {
         // In a queue, the wait has no end.
         attention_at: run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp),
         fired_at: run.fired_at.map(timestamp),
+        leased_at: run.leased_at.map(timestamp),
         ended_at: run.ended_at.map(timestamp),
         result: run.result.map(result),
         skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),
         skipped_count: run.stretch.map(|stretch| stretch.count),
+        data: None,
+        attempts: Vec::new(),
+        waits_for: None,
     }
+}
+
+/// Converts a run, with its payload and its attempts.
+pub fn run_in_full(run: Run) -> RunResource {
+    let (data, attempts) = (run.data.clone(), attempts(&run));
+    RunResource { data: Some(data), attempts, ..self::run(run) }
+}
+
+fn attempts(run: &Run) -> Vec<RunAttempt> {
+    let failed = run.failed_attempts.iter().map(|failed| RunAttempt {
+        attempt: failed.attempt,
+        worker: failed.worker.clone(),
+        started_at: failed.started_at.map(timestamp),
+        ended_at: Some(timestamp(failed.ended_at)),
+        outcome: Some("failed".to_owned()),
+        error: failed.error.clone(),
+    });
+    failed.chain(current_attempt(run)).collect()
+}
+
+/// Returns the current attempt, unless it has failed, or has not started.
+fn current_attempt(run: &Run) -> Option<RunAttempt> {
+    let is_failed = run.failed_attempts.last().is_some_and(|last| last.attempt == run.attempt);
+    let started_at = run.attempt_started_at().filter(|_| !is_failed)?;
+    let outcome = RunState::TERMINAL.contains(&run.state).then(|| run.state.as_str().to_owned());
+    Some(RunAttempt {
+        attempt: run.attempt,
+        worker: run.worker().map(str::to_owned),
+        started_at: Some(timestamp(started_at)),
+        ended_at: run.ended_at.filter(|_| outcome.is_some()).map(timestamp),
+        error: run.reason.clone().filter(|_| outcome.is_some() && run.state != RunState::Succeeded),
+        outcome,
+    })
 }
 
 /// Decodes a result. A text that is not JSON becomes a JSON string.
@@ -93,7 +132,8 @@ fn result(text: String) -> serde_json::Value {
 
 /// Converts a queue.
 pub fn queue(row: QueueRow) -> QueueResource {
-    QueueResource { queue: row.queue, ready: row.ready, leased: row.leased, retrying: row.retrying }
+    let QueueRow { queue, ready, leased, retrying } = row;
+    QueueResource { queue, ready, leased, retrying, waits_for: None }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use taskcenter_client::clock::{Clock, SystemClock};
 use taskcenter_client::transport::pull::{Pull, PullConfig, WorkerApi};
-use taskcenter_client::{Consumer, ConsumerBuilder, StartError};
+use taskcenter_client::{Consumer, ConsumerBuilder, StartError, TransportError};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::callback_format::CallbackFormat;
@@ -223,8 +223,13 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Works until `stop`, then finishes the runs in progress.
-    pub async fn run_until(self, stop: CancellationToken) {
+    /// Works until `stop`, then finishes the runs in progress. If the server refuses the token, the
+    /// workers end before `stop`.
+    ///
+    /// # Errors
+    /// The first error of a worker.
+    pub async fn run_until(self, stop: CancellationToken) -> Result<(), TransportError> {
+        let stop = stop.child_token();
         let watched = async {
             if let Some(watch) = self.watch {
                 stop.run_until_cancelled(watch.run()).await;
@@ -233,11 +238,15 @@ impl Workers {
         let consumed = self.consumers.into_iter().map(|consumer| {
             let stop = stop.clone();
             async move {
-                if let Err(error) = consumer.run_until(stop.cancelled_owned()).await {
+                let ended = consumer.run_until(stop.clone().cancelled_owned()).await;
+                if let Err(error) = &ended {
                     tracing::error!(%error, "worker stopped");
+                    stop.cancel();
                 }
+                ended
             }
         });
-        tokio::join!(watched, futures_util::future::join_all(consumed));
+        let ((), ended) = tokio::join!(watched, futures_util::future::join_all(consumed));
+        ended.into_iter().collect()
     }
 }

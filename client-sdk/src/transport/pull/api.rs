@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 
-use crate::handler::with_causes;
+use crate::error_text::with_causes;
 use crate::http::{Error, TaskCenter};
 use crate::resources::{LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, SettleRequest};
 
 /// Why a call failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CallError {
     /// The call was not delivered, or the server cannot serve it now. It can be repeated.
     #[error("{0}")]
@@ -15,6 +16,9 @@ pub enum CallError {
     /// The server refuses the request, also if it is repeated.
     #[error("{0}")]
     Refused(String),
+    /// The server refuses the caller: the token is absent, invalid, or lacks a scope.
+    #[error("{0}")]
+    Denied(String),
 }
 
 /// Calls of a worker to the server. [`TaskCenter`] implements them over HTTP.
@@ -58,11 +62,12 @@ impl WorkerApi for TaskCenter {
     }
 }
 
-/// Only these statuses refuse the request itself. Others may come from a proxy, or from a server
-/// that is being upgraded.
+/// Only these statuses refuse the request or the caller. Others may come from a proxy, or from a
+/// server that is being upgraded. So may 401 and 403 without the error code of the server.
 fn call_error(error: &Error) -> CallError {
     match error.status() {
         Some(400 | 413 | 422) => CallError::Refused(with_causes(error)),
+        Some(401 | 403) if error.code().is_some() => CallError::Denied(with_causes(error)),
         _ => CallError::Unavailable(with_causes(error)),
     }
 }

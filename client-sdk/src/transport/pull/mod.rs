@@ -3,7 +3,7 @@
 //! [`Pull`] leases as many runs as handlers are free. If no run is ready, the request waits at the
 //! server. The transport renews the leases and reports the outcomes. Leases, renewals and outcome
 //! reports are batched. If the server is unreachable, the transport retries until the server is
-//! back.
+//! back. If the server refuses the token, the transport ends with an error.
 //!
 //! The transport reports outcomes itself: a consumer does not need
 //! [`report_to`](crate::ConsumerBuilder::report_to), and the server owns all retries.
@@ -41,7 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use api::{CallError, WorkerApi};
 use backoff::Backoff;
@@ -50,6 +50,7 @@ use settle::Settler;
 
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
+use crate::notice::print_without_log;
 use crate::report::Reporter;
 use crate::resources::{
     EVERY_QUEUE, LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, MAX_BATCH, Settlement,
@@ -143,15 +144,15 @@ impl Transport for Pull {
         let handled = CancellationToken::new();
         let work = async {
             let lease_loop = LeaseLoop::new(self, &subscription, sink, shutdown);
-            lease_loop.run().await;
+            let ended = lease_loop.run().await;
             lease_loop.ended.cancel();
             lease_loop.in_flight.close();
             lease_loop.in_flight.wait().await;
             handled.cancel();
+            ended
         };
         let renewing = handled.run_until_cancelled(self.leases.keep_renewing(&*self.api, self.config.lease));
-        tokio::join!(work, renewing, self.settler.run(&handled));
-        Ok(())
+        tokio::join!(work, renewing, self.settler.run(&handled)).0
     }
 
     fn reporter(&self) -> Option<Arc<dyn Reporter>> {
@@ -191,17 +192,18 @@ impl<'a> LeaseLoop<'a> {
         Self { pull, sink, queues, running, unsettled, in_flight, shutdown, ended }
     }
 
-    /// Leases and delivers until the shutdown.
-    async fn run(&self) {
+    /// Leases and delivers until the shutdown, or until the server refuses the caller.
+    async fn run(&self) -> Result<(), TransportError> {
         let mut failures = Backoff::new(FAILURE_PAUSES.0, FAILURE_PAUSES.1);
         let mut empty = Backoff::new(EMPTY_PAUSES.0, EMPTY_PAUSES.1);
         while let Some(capacity) = self.shutdown.run_until_cancelled(self.reserve_capacity()).await {
             // Started before the request, so that the wait at the server counts as part of the
             // pause.
             let pause = sleep(empty.next());
-            let Some(answered) = self.lease(capacity.runs()).await else { return };
+            let Some(answered) = self.lease(capacity.runs()).await else { return Ok(()) };
             if answered.is_ok() && failures.reset() {
                 info!("server reachable again; leasing runs");
+                print_without_log(format_args!("the server is reachable again"));
             }
             let pause = match answered {
                 Ok(runs) if runs.is_empty() => pause,
@@ -210,6 +212,7 @@ impl<'a> LeaseLoop<'a> {
                     self.deliver_all(runs, capacity);
                     continue;
                 }
+                Err(CallError::Denied(why)) => return Err(self.end_denied(why)),
                 Err(why) => {
                     log_failure(&why, failures.is_first());
                     sleep(failures.next())
@@ -217,6 +220,15 @@ impl<'a> LeaseLoop<'a> {
             };
             self.shutdown.run_until_cancelled(pause).await;
         }
+        Ok(())
+    }
+
+    /// Ends the consumer, because a repetition cannot make the token valid. The shutdown limits the
+    /// time of the running handlers.
+    fn end_denied(&self, why: String) -> TransportError {
+        error!(why, "lease request denied; the consumer ends");
+        self.shutdown.cancel();
+        TransportError::new("pull", why)
     }
 
     /// Waits for capacity for at least one run, and reserves all that is free.
@@ -296,6 +308,7 @@ impl<'a> LeaseLoop<'a> {
 fn log_failure(why: &CallError, first: bool) {
     if first || matches!(why, CallError::Refused(_)) {
         warn!(%why, "lease request failed; retrying");
+        print_without_log(format_args!("lease request failed; retrying: {why}"));
     } else {
         debug!(%why, "lease request failed again; retrying");
     }

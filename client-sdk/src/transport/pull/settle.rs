@@ -149,7 +149,7 @@ fn settle(api: Arc<dyn WorkerApi>, mut batch: Vec<Pending>) -> BoxFuture<'static
                     "the server could not settle the run".to_owned()
                 }
                 Err(CallError::Refused(why)) => return settle_halves(api, batch, &why).await,
-                Err(CallError::Unavailable(why)) => why,
+                Err(CallError::Unavailable(why) | CallError::Denied(why)) => why,
             };
             batch = fail_expired(batch, &why);
             if batch.is_empty() {

@@ -17,6 +17,7 @@ pub use producer::{OutMessage, Producer};
 
 /// Error of RocketMQ.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RocketMqError {
     /// RocketMQ is unreachable or did not answer in time. The message may have arrived.
     #[error("RocketMQ does not answer: {0}")]

@@ -148,3 +148,39 @@ fn only_a_hand_over_decides_a_triggered_run() {
         "an earlier attempt was handed over"
     );
 }
+
+#[test]
+fn the_history_keeps_the_last_failed_attempts_with_short_errors() {
+    let policy = RetryPolicy { max_attempts: 30, backoff_ms: 0, max_backoff_ms: 0 };
+    let task = Task { queue: Some("q".into()), ..task(false) };
+    let mut run = Run::firing(&task, NOW, "node", "token".into(), NOW);
+    run.enqueue(NOW).unwrap();
+    for attempt in 1..=30 {
+        let at = NOW.plus_ms(i64::from(attempt) * 10);
+        run.lease(&format!("w{attempt}"), "t".into(), at, at).unwrap();
+        let error = format!("{attempt}{}", "é".repeat(MAX_KEPT_ERROR_BYTES));
+        run.report(&Outcome::Failed { retry_after_ms: None }, Some(error), &policy, at.plus_ms(1)).unwrap();
+        if attempt < 30 {
+            run.start_next_attempt("t".into()).unwrap();
+        }
+    }
+    assert_eq!((run.state, run.worker()), (RunState::Dead, Some("w30")));
+    let numbers: Vec<u32> = run.failed_attempts.iter().map(|failed| failed.attempt).collect();
+    assert_eq!(numbers, (10..30).collect::<Vec<_>>(), "the current attempt is not in the history");
+    let first = &run.failed_attempts[0];
+    assert_eq!((first.worker.as_deref(), first.started_at), (Some("w10"), Some(NOW.plus_ms(100))));
+    assert_eq!((first.ended_at, first.error.as_ref().map(String::len)), (NOW.plus_ms(101), Some(1024)));
+    run.redrive(NOW.plus_ms(500)).unwrap();
+    let last = run.failed_attempts.last().unwrap();
+    assert_eq!((run.failed_attempts.len(), last.attempt, last.ended_at), (20, 30, NOW.plus_ms(301)));
+    run.start_next_attempt("t".into()).unwrap();
+    assert_eq!((run.attempt, run.leased_at), (31, None));
+}
+
+#[test]
+fn a_row_without_history_is_read_as_an_empty_one() {
+    let mut row = serde_json::to_value(firing(true)).unwrap();
+    let fields = row.as_object_mut().unwrap();
+    assert!(!fields.contains_key("failed_attempts") && !fields.contains_key("leased_at"));
+    assert!(serde_json::from_value::<Run>(row).unwrap().failed_attempts.is_empty());
+}

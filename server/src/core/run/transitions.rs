@@ -30,7 +30,7 @@ impl Run {
         Ok(())
     }
 
-    /// Leases the run to a worker until `lease_until`. `token` is the token of the attempt.
+    /// Leases the run to a worker from `now` until `lease_until`. `token` is the token of the attempt.
     ///
     /// # Errors
     /// If the run is not in `ready`.
@@ -38,10 +38,12 @@ impl Run {
         &mut self,
         worker: &str,
         token: String,
+        now: Moment,
         lease_until: Moment,
     ) -> Result<(), IllegalTransition> {
         self.apply(RunEvent::Leased)?;
         self.token = token;
+        self.leased_at = Some(now);
         self.claim(worker, lease_until);
         Ok(())
     }
@@ -90,6 +92,7 @@ impl Run {
         };
         self.apply(RunEvent::Failed)?;
         self.reason = Some(reason);
+        self.keep_failed_attempt(now);
         self.attention_at = Some(now.plus_ms(retry_after_ms.unwrap_or(pause_ms).min(i64::MAX as u64) as i64));
         Ok(())
     }
@@ -119,11 +122,13 @@ impl Run {
         }
         self.attempt += 1;
         self.token = token;
+        self.leased_at = None;
         Ok(())
     }
 
     fn wait_in_queue(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
         self.apply(event)?;
+        self.leased_at = None;
         self.attention_at = Some(Moment::NEVER);
         Ok(())
     }
@@ -133,7 +138,9 @@ impl Run {
     /// # Errors
     /// If the run is neither `dead` nor `retrying`.
     pub fn redrive(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        let ended_at = self.ended_at.unwrap_or(now);
         self.set_state(transition(self.state, RunEvent::Redriven), RunEvent::Redriven)?;
+        self.keep_failed_attempt(ended_at);
         self.attention_at = Some(now);
         self.ended_at = None;
         Ok(())

@@ -67,6 +67,7 @@ impl Service {
     pub async fn lease(&self, terms: &LeaseTerms) -> Result<Vec<Run>> {
         self.require(Scope::RunPull)?;
         let terms = &*self.allowed_terms(terms)?;
+        let _waiting = self.shared.attendance.enter(&terms.queues, self.now());
         let mut listener = self.shared.hints.listen();
         let timeout = tokio::time::sleep(terms.wait);
         tokio::pin!(timeout);
@@ -116,7 +117,7 @@ impl Service {
         let now = self.now();
         let lease_until = self.shared.lease_clock.now().plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
-        runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), lease_until).is_ok());
+        runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), now, lease_until).is_ok());
         crate::failpoint!("lease::before_update");
         let leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");

@@ -16,6 +16,10 @@ async fn a_task_can_be_created_edited_and_ended() {
         .json(&["task", "add", "mail", "--data", "hi", "--every", "1h", "--in", "1h", "--times", "9"])
         .await;
     let id = text(&task, "id").to_owned();
+    let mut task = task;
+    let warnings = task.as_object_mut().unwrap().remove("warnings").unwrap();
+    let expected = "the runs will wait for a worker on queue \"mail\"; none has asked this node";
+    assert!(warnings[0].as_str().unwrap().starts_with(expected), "{warnings}");
     assert_eq!(dev.json(&["task", "get", &id]).await, task);
     let list = dev.json(&["task", "list", "--name", "mail", "--state", "active"]).await;
     assert_eq!(list["tasks"][0], task);
@@ -86,7 +90,7 @@ async fn tail_prints_a_run_and_its_state_changes() {
     let (_, id, _) = dev.run(&["task", "add", "mail", "-q"]).await;
     let id = id.trim();
     let line = text_tail.until("  ready ").await;
-    assert!(line.contains(id) && line.contains("  mail  ") && line.contains("  late "), "{line}");
+    assert!(line.contains(id) && line.contains("  mail  ") && line.contains("  fired +"), "{line}");
     let run: Value =
         serde_json::from_str(&json_tail.until("\"ready\"").await).expect("each line is a JSON document");
     let run_id = text(&run, "run_id").to_owned();

@@ -37,7 +37,11 @@ pub async fn a_task_is_returned_as_it_was_created(server: &Server) {
     });
     let response = server.send_with(Method::POST, "/v1/tasks", &[], &full).await;
     let (location, etag) = (response.headers()["location"].clone(), response.headers()["etag"].clone());
-    let (status, task) = status_and_body(response).await;
+    let (status, mut task) = status_and_body(response).await;
+    let warnings = task.as_object_mut().unwrap().remove("warnings");
+    let expected =
+        "the runs will wait for a worker on queue \"reports\"; none has asked this node for runs since";
+    assert!(warnings.unwrap()[0].as_str().unwrap().starts_with(expected));
     assert_eq!(
         (status, location.to_str().unwrap(), etag),
         (201, path(&task).as_str(), "\"1\"".parse().unwrap())
@@ -80,7 +84,44 @@ async fn without_a_dedup_key_every_task_is_new() {
         let keyed = with_changes(hourly(), &json!({"dedup_key": "k"}));
         let keyed_first = server.create(&keyed).await;
         let (status, again) = server.post("/v1/tasks", &with_changes(keyed, &json!({"data": "other"}))).await;
-        assert_eq!((status, again), (200, keyed_first), "the live task with this key");
+        let mut wanted = keyed_first;
+        wanted["existing"] = json!(true);
+        assert_eq!((status, again), (200, wanted), "the live task with this key");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn json_is_stored_as_its_text() {
+    with_server(async |server| {
+        let task = server.create(&json!({"name": "n", "json": {"id": 7, "tags": [null]}})).await;
+        assert_eq!(task["data"], r#"{"id":7,"tags":[null]}"#);
+        let patch = json!({"json": {"id": null}});
+        let (_, edited) = server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await;
+        assert_eq!(edited["task"]["data"], r#"{"id":null}"#);
+        let both = server.post("/v1/tasks", &json!({"name": "n", "json": 7, "data": "x"})).await;
+        assert_eq!(parse_problem(both), invalid_field("json"));
+        let (_, problem) = server.post("/v1/tasks", &json!({"name": "n", "data": {"id": 7}})).await;
+        assert_eq!(
+            problem["detail"],
+            "data: expected a string, got an object. Send JSON as a string, or use `json`"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_callback_to_an_unknown_service_is_created_with_a_warning() {
+    with_server(async |server| {
+        let task = json!({"name": "n", "queue": "callback", "json": {"service": "shp", "path": "/"}});
+        let warnings = server.create(&task).await["warnings"].clone();
+        assert_eq!(
+            warnings[1],
+            "the callback service \"shp\" does not exist: create it by POST /v1/services"
+        );
+        let put = json!({"name": "shp", "nodes": [{"url": "http://example.org"}]});
+        assert_eq!(server.post("/v1/services", &put).await.0, 201);
+        assert!(server.create(&task).await["warnings"].get(1).is_none());
     })
     .await;
 }

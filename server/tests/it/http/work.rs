@@ -234,3 +234,33 @@ async fn a_malformed_settlement_is_refused_as_a_whole() {
         assert_eq!(server.state.service.run(&run.id).await.unwrap().state, RunState::Leased);
     }).await;
 }
+
+#[tokio::test]
+async fn a_run_shows_its_attempts_and_what_it_waits_for() {
+    with_server(async |server| {
+        let run = server.ready("1").await;
+        let path = format!("/v1/runs/{}", run.id);
+        let waits_for = async || server.get(&path).await.1["waits_for"].as_str().unwrap_or("-").to_owned();
+        let absent = "a worker on queue \"q\"; none has asked this node for runs since 2033-05-18T03:33:20Z";
+        assert_eq!(waits_for().await, absent);
+        let queue = server.get("/v1/queues/q").await.1;
+        assert_eq!(queue["waits_for"], absent);
+
+        let held = lease(server, &json!({})).await.remove(0);
+        assert!(waits_for().await.starts_with("the outcome of worker \"w\", until "));
+        assert_eq!(server.get(&path).await.1["attempts"][0]["outcome"], Value::Null);
+        let mut failed = outcome(&held, "failed");
+        (failed["message"], failed["retry_after_ms"]) = (json!("no such order"), json!(0));
+        settle(server, &[failed]).await;
+        assert!(waits_for().await.starts_with("the pause before the next attempt"));
+
+        let (_, shown) = server.get(&path).await;
+        let at = "2033-05-18T03:33:20Z";
+        let attempt = json!({"attempt": 1, "worker": "w", "started_at": at, "ended_at": at,
+            "outcome": "failed", "error": "no such order"});
+        assert_eq!((&shown["attempts"], &shown["data"]), (&json!([attempt]), &json!(run.data)));
+        let listed = &server.get("/v1/runs").await.1["runs"][0];
+        assert!(listed.get("data").is_none() && listed.get("attempts").is_none(), "{listed}");
+    })
+    .await;
+}

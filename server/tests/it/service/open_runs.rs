@@ -21,7 +21,7 @@ async fn with_many_open_runs(on: &Stage) -> TaskId {
         let mut run = Run::firing(&task, at, "node", "token".to_owned(), NOW);
         run.enqueue(NOW).unwrap();
         if n.is_multiple_of(2) {
-            run.lease("worker", "token".to_owned(), NOW.plus_ms(60_000)).unwrap();
+            run.lease("worker", "token".to_owned(), NOW, NOW.plus_ms(60_000)).unwrap();
         }
         run
     };

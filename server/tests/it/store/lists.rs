@@ -133,7 +133,7 @@ pub async fn ready_runs_of_all_queues_are_those_of_queues_named_after_their_tag(
 pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
     let mut run = ready("a", "a", 1);
     on.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    run.lease("worker", "token".to_owned(), PAST.plus_ms(1_000)).unwrap();
+    run.lease("worker", "token".to_owned(), PAST, PAST.plus_ms(1_000)).unwrap();
     assert_eq!(on.two().update_runs(std::slice::from_ref(&run)).await.unwrap(), [true]);
     assert_eq!(on.one().ready_runs(&["a".to_owned()], 9).await.unwrap(), []);
     let stored = on.one().run(&run.id).await.unwrap().unwrap();
@@ -152,9 +152,9 @@ pub async fn runs_without_a_queue_can_be_excluded(on: &dyn Fixture) {
 
 pub async fn queues_count_their_runs_by_state(on: &dyn Fixture) {
     let mut leased = ready("a", "a", 1);
-    leased.lease("worker", "token".to_owned(), PAST).unwrap();
+    leased.lease("worker", "token".to_owned(), PAST, PAST).unwrap();
     let mut retrying = ready("b", "b", 1);
-    retrying.lease("worker", "token".to_owned(), PAST).unwrap();
+    retrying.lease("worker", "token".to_owned(), PAST, PAST).unwrap();
     retrying.fail_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
     let ended = ended(ready("c", "c", 1), Moment::from_ms(1));
     let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, ended, run_until(&task(), PAST)];

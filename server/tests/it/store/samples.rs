@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::Stretch;
+use taskcenter_server::core::run::{FailedAttempt, Stretch};
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Tombstone};
@@ -131,6 +131,17 @@ pub fn full_run() -> Run {
         attempt: 3,
         claim: 4,
         fired_at: Some(PAST.plus_ms(5)),
+        leased_at: Some(PAST.plus_ms(6)),
+        failed_attempts: vec![
+            FailedAttempt {
+                attempt: 1,
+                worker: Some("$w.1".to_owned()),
+                started_at: Some(PAST.plus_ms(5)),
+                ended_at: PAST.plus_ms(7),
+                error: Some("$a.b".to_owned()),
+            },
+            FailedAttempt { attempt: 2, worker: None, started_at: None, ended_at: PAST, error: None },
+        ],
         stretch: Some(Stretch { to: PAST.plus_ms(9), count: 10 }),
         ..run()
     }

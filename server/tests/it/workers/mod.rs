@@ -9,6 +9,7 @@ mod ssrf;
 use std::time::Duration;
 
 use serde_json::Value;
+use taskcenter_client::TransportError;
 use taskcenter_server::compat::callback_formats;
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::{Run, RunState};
@@ -45,7 +46,7 @@ pub fn settings(queues: &[&str]) -> Settings {
 pub struct Bench {
     pub stage: Stage,
     stop: CancellationToken,
-    working: JoinHandle<()>,
+    working: JoinHandle<Result<(), TransportError>>,
 }
 
 impl Bench {
@@ -110,7 +111,7 @@ impl Bench {
 
     pub async fn stop(self) -> Stage {
         self.stop.cancel();
-        self.working.await.unwrap();
+        self.working.await.unwrap().unwrap();
         self.stage
     }
 }

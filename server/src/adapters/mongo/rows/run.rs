@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RetryRow, date, moment};
 use crate::core::retry::RetryPolicy;
-use crate::core::run::Stretch;
+use crate::core::run::{FailedAttempt, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
 
 /// A document of `runs`.
@@ -48,10 +48,65 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     fired_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    leased_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failed_attempts: Vec<FailedAttemptRow>,
     version: i64,
+}
+
+/// A failed attempt inside a document of `runs`.
+#[derive(Debug, Serialize, Deserialize)]
+struct FailedAttemptRow {
+    attempt: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<DateTime>,
+    ended_at: DateTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<FailedAttempt> for FailedAttemptRow {
+    fn from(failed: FailedAttempt) -> Self {
+        let FailedAttempt { attempt, worker, started_at, ended_at, error } = failed;
+        Self {
+            attempt: i64::from(attempt),
+            worker,
+            started_at: started_at.map(date),
+            ended_at: date(ended_at),
+            error,
+        }
+    }
+}
+
+impl From<FailedAttemptRow> for FailedAttempt {
+    fn from(row: FailedAttemptRow) -> Self {
+        Self {
+            attempt: row.attempt as u32,
+            worker: row.worker,
+            started_at: row.started_at.map(moment),
+            ended_at: moment(row.ended_at),
+            error: row.error,
+        }
+    }
+}
+
+/// Returns the history as a value of a document. `None`: there is no history.
+fn history(failed: &[FailedAttempt]) -> Option<Bson> {
+    let document = |failed: &FailedAttempt| {
+        let FailedAttempt { attempt, worker, started_at, ended_at, error } = failed;
+        let mut document = doc! { "attempt": i64::from(*attempt), "ended_at": date(*ended_at) };
+        document.extend(worker.as_ref().map(|worker| ("worker".to_owned(), Bson::from(worker.as_str()))));
+        document.extend(started_at.map(|at| ("started_at".to_owned(), Bson::from(date(at)))));
+        document.extend(error.as_ref().map(|error| ("error".to_owned(), Bson::from(error.as_str()))));
+        document
+    };
+    (!failed.is_empty()).then(|| Bson::Array(failed.iter().map(document).map(Bson::from).collect()))
 }
 
 /// Returns the update that stores `run` with the next version. `write_id` identifies the call, so
@@ -81,8 +136,10 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         claim,
         attention_at,
         fired_at,
+        leased_at,
         ended_at,
         result,
+        failed_attempts,
         version,
     } = run;
     let mut set = doc! {
@@ -102,6 +159,8 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("reason", reason.clone().map(Bson::from));
     put("attention_at", attention_at.map(date).map(Bson::from));
     put("fired_at", fired_at.map(date).map(Bson::from));
+    put("leased_at", leased_at.map(date).map(Bson::from));
+    put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
     put("ended_at", ended_at.map(date).map(Bson::from));
     let mut update = doc! { "$set": set };
@@ -135,8 +194,10 @@ impl From<&Run> for RunRow {
             claim,
             attention_at,
             fired_at,
+            leased_at,
             ended_at,
             result,
+            failed_attempts,
             stretch,
             version,
         } = run.clone();
@@ -164,6 +225,8 @@ impl From<&Run> for RunRow {
             claim: i64::from(claim),
             attention_at: attention_at.map(date),
             fired_at: fired_at.map(date),
+            leased_at: leased_at.map(date),
+            failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
             ended_at: ended_at.map(date),
             result,
             version: version as i64,
@@ -195,6 +258,8 @@ impl From<RunRow> for Run {
             claim: row.claim as u32,
             attention_at: row.attention_at.map(moment),
             fired_at: row.fired_at.map(moment),
+            leased_at: row.leased_at.map(moment),
+            failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
             ended_at: row.ended_at.map(moment),
             result: row.result,
             version: row.version as u64,

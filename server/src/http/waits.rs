@@ -1,0 +1,72 @@
+//! What a run waits for, and warnings about tasks whose runs would wait.
+
+use serde::Deserialize;
+
+use super::error::ApiError;
+use crate::core::{Moment, Run, RunState, Task};
+use crate::engine::service::{Service, ServiceError};
+use crate::wire::timestamp;
+
+/// Queues of the built-in workers.
+const CALLBACK: &str = "callback";
+const SCRIPT: &str = "script";
+
+/// Returns what the run waits for. `None`: the run has ended.
+pub fn of_run(service: &Service, run: &Run) -> Option<String> {
+    let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp);
+    let until = until.map(|at| format!(", until {at}")).unwrap_or_default();
+    match run.state {
+        RunState::Ready => {
+            let queue = run.queue.as_deref().unwrap_or(&run.tag);
+            let free = || format!("a free worker on queue {queue:?}");
+            Some(absent_worker(service, queue).unwrap_or_else(free))
+        }
+        RunState::Leased => Some(format!("the outcome of worker {:?}{until}", run.holder)),
+        RunState::Retrying => Some(format!("the pause before the next attempt{until}")),
+        RunState::Fired if !run.has_ended() => Some(format!("an outcome report{until}")),
+        RunState::Firing => Some("the hand-over to the bus or to its queue".to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns that a queue has no worker, and what to do. `None`: the queue has a worker.
+pub fn absent_worker(service: &Service, queue: &str) -> Option<String> {
+    let attendance = service.attendance(queue);
+    if attendance.is_attended(service.now()) {
+        return None;
+    }
+    let since = timestamp(attendance.last_asked_at.unwrap_or(attendance.observed_since));
+    let hint = match queue {
+        SCRIPT => "; set script.enabled, or start `taskcenter worker --queues script`",
+        _ => "",
+    };
+    Some(format!("a worker on queue {queue:?}; none has asked this node for runs since {since}{hint}"))
+}
+
+/// Returns notes about a new task whose runs would wait or fail.
+///
+/// # Errors
+/// An error of the store.
+pub async fn warnings(service: &Service, task: &Task) -> Result<Vec<String>, ApiError> {
+    let Some(queue) = task.queue.as_deref() else { return Ok(Vec::new()) };
+    let worker = absent_worker(service, queue).map(|worker| format!("the runs will wait for {worker}"));
+    let unknown = if queue == CALLBACK { unknown_service(service, task).await? } else { None };
+    Ok(worker.into_iter().chain(unknown).collect())
+}
+
+/// Returns that the callback service of the task does not exist. `None` also if the caller may not
+/// know.
+async fn unknown_service(service: &Service, task: &Task) -> Result<Option<String>, ApiError> {
+    #[derive(Deserialize)]
+    struct Callback {
+        service: String,
+    }
+    let Ok(Callback { service: name }) = serde_json::from_str(&task.data) else { return Ok(None) };
+    match service.callback_service(&name).await {
+        Ok(None) => {
+            Ok(Some(format!("the callback service {name:?} does not exist: create it by POST /v1/services")))
+        }
+        Ok(Some(_)) | Err(ServiceError::Forbidden(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
