@@ -29,8 +29,9 @@ impl RocketMqBus {
 
 fn port_error(failed: RocketMqError) -> PortError {
     match failed {
-        RocketMqError::Unavailable(_) => PortError::Unavailable(NAME, failed.into()),
         RocketMqError::Refused(_) => PortError::Refused(NAME, failed.into()),
+        // An unknown failure counts as unavailable, so that no message is dropped.
+        _ => PortError::Unavailable(NAME, failed.into()),
     }
 }
 
