@@ -19,6 +19,7 @@ pub mod workers;
 
 mod back_ends;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::webhook::Webhook;
 use crate::back_ends::BackEnds;
-use crate::compat::{Outside, ReadTopic};
+use crate::compat::{Compat, Outside, ReadTopic};
 use crate::config::{BusKind, Config};
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::node::{Node, NodePorts};
 use crate::engine::service::{Ports, Service};
-use crate::http::HttpState;
+use crate::http::{CrossOrigin, HttpState, Mount};
 use crate::ports::{AlertSink, Clock};
 use crate::workers::local::LocalApi;
 use crate::workers::{Workers, WorkersError};
@@ -88,12 +89,12 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     tracing::info!(node = node.name, "starting");
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
-    let legacy_apis = config.compat.clone();
-    let mount = Box::new(move |routes| compat::mount(routes, &legacy_apis));
-    let outside = || outside(&config, read_topic);
+    let mount = legacy_apis(config.compat.clone());
+    let own = listener.local_addr().context("the listener has no address")?;
+    let outside = || outside(&config, own, read_topic);
     let background = compat::start(&state.service, &config.compat, outside, &shutdown)?;
     let stop = shutdown.child_token();
-    let workers = built_in_workers(&config, &state.service).context("the built-in workers")?;
+    let workers = built_in_workers(&config, own, &state.service).context("the built-in workers")?;
     let workers = tokio::spawn(workers.run_until(stop.clone()));
     let served = http::serve_over(listener, tls, state, config.http_limits(), mount, shutdown).await;
     // Workers settle their runs while the engine still runs.
@@ -122,16 +123,24 @@ fn warn_of_plain_http(config: &Config, listener: &TcpListener, encrypted: bool) 
 }
 
 /// The built-in workers. Without `script.enabled`, scripts wait for a worker in another process.
-fn built_in_workers(config: &Config, service: &Service) -> Result<Workers, WorkersError> {
+fn built_in_workers(config: &Config, own: SocketAddr, service: &Service) -> Result<Workers, WorkersError> {
     let mut settings = config.workers();
     settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
     let api = LocalApi::new(service);
-    workers::Builder::new(api.clone(), api, settings).callback_formats(compat::callback_formats()).start()
+    let workers = workers::Builder::new(api.clone(), api, settings).own_addresses(vec![own]);
+    workers.callback_formats(compat::callback_formats()).start()
+}
+
+/// Returns the routes of the enabled legacy APIs.
+pub fn legacy_apis(settings: Compat) -> Mount {
+    let (paths, origins) = compat::cross_origin(&settings);
+    let cross_origin = CrossOrigin { paths, origins };
+    Mount { add: Box::new(move |routes| compat::mount(routes, &settings)), cross_origin }
 }
 
 /// The ways to other programs for the legacy APIs.
-fn outside(config: &Config, read_topic: Option<ReadTopic>) -> anyhow::Result<Outside> {
-    let outbound = workers::outbound(&config.callback, compat::SERVICE_REPLY_BYTES);
+fn outside(config: &Config, own: SocketAddr, read_topic: Option<ReadTopic>) -> anyhow::Result<Outside> {
+    let outbound = workers::outbound(&config.callback, &[own], compat::SERVICE_REPLY_BYTES);
     let outbound = outbound.context("callback.allow or callback.deny")?;
     let post_form = move |url, form| {
         let outbound = outbound.clone();

@@ -12,8 +12,8 @@ use crate::steps::Steps;
 const NOWHERE: &str = "127.0.0.1:1";
 
 /// Tests of the product without the `cluster` feature. No test that needs a service is compiled in.
-/// Skips a load test, and the comparison with cronsim, which `services up` downloads.
-pub const TESTS_WITHOUT_CLUSTER: [&str; 21] = [
+/// Skips a load test, and the tests with cronsim and Chromium, which `services up` installs.
+pub const TESTS_WITHOUT_CLUSTER: [&str; 23] = [
     "--package=taskcenter-server",
     "--package=taskcenter-client",
     "--package=xtask",
@@ -35,6 +35,8 @@ pub const TESTS_WITHOUT_CLUSTER: [&str; 21] = [
     "two_thousand_slow_clients",
     "--skip",
     "cron::oracle",
+    "--skip",
+    "hostile::browser",
 ];
 
 /// Runs the checks and prints the time of each step, also after a failure.

@@ -40,6 +40,15 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
+/// Makes sure that the browser of the tests is installed, unless `TASKCENTER_TEST_CHROMIUM` names
+/// another one.
+pub fn browser() -> Result<()> {
+    if env::var_os("TASKCENTER_TEST_CHROMIUM").is_some() {
+        return Ok(());
+    }
+    program("chromium", "chromium").map(drop)
+}
+
 /// Returns the path of the pinned mongod.
 pub fn mongod(root: &Path) -> Result<PathBuf> {
     let home = cached(root, &format!("mongod-{MONGOD_VERSION}"), fetch_mongod).with_context(|| {

@@ -41,6 +41,7 @@ impl Services {
         start_all(&first)?;
         start_all(&brokers)?;
         download::cron_oracle(&self.root)?;
+        download::browser()?;
         self.write_environment()
     }
 

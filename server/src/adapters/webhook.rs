@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::core::alert::{AlertEvent, AlertTransition};
+use crate::core::net::OUTBOUND_CALL;
 use crate::ports::AlertSink;
 
 /// Largest number of waiting posts.
@@ -128,7 +129,7 @@ impl Poster {
 
     /// Posts once. An error has a flag: whether it may be temporary.
     async fn try_once(&self, post: &Post) -> Result<(), (String, bool)> {
-        let answer = self.client.post(&self.url).json(post).send().await;
+        let answer = self.client.post(&self.url).header(OUTBOUND_CALL, "1").json(post).send().await;
         let status = answer.map_err(|error| (error.without_url().to_string(), true))?.status();
         let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         if status.is_success() {

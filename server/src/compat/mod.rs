@@ -38,6 +38,12 @@ pub fn callback_formats() -> Vec<Arc<dyn CallbackFormat>> {
     vec![Arc::new(easytask::callbacks::Format)]
 }
 
+/// Returns the paths that pages of other origins may use, and the origins of these pages.
+pub fn cross_origin(settings: &Compat) -> (&'static [&'static str], Vec<String>) {
+    let board = &settings.taskdash;
+    if board.enabled { (&taskdash::PAGE_PATHS, board.allow_origins.clone()) } else { (&[], Vec::new()) }
+}
+
 /// Adds the routes of the enabled APIs.
 pub fn mount(mut routes: Router, settings: &Compat) -> Router {
     let mut unmatched: Vec<Unmatched> = Vec::new();

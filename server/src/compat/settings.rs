@@ -84,11 +84,19 @@ pub struct Taskdash {
     pub session_hours: u32,
     /// Prefix of the names of the four topics.
     pub topic_prefix: String,
+    /// Origins of pages on other hosts that may use the board, such as `https://board.example`.
+    pub allow_origins: Vec<String>,
 }
 
 impl Default for Taskdash {
     fn default() -> Self {
-        Self { enabled: false, auth: false, session_hours: 12, topic_prefix: String::new() }
+        Self {
+            enabled: false,
+            auth: false,
+            session_hours: 12,
+            topic_prefix: String::new(),
+            allow_origins: Vec::new(),
+        }
     }
 }
 

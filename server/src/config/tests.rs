@@ -212,6 +212,15 @@ fn an_invalid_value_is_named_with_what_is_expected() {
         ("[compat.easytask_pull]\nsession_hours = 0", ["compat.easytask_pull.session_hours", "1"]),
         ("[compat.taskdash]\nsession_hours = 0", ["compat.taskdash.session_hours", "1"]),
         ("[compat.taskdash]\ntopic_prefix = \"a.b\"", ["compat.taskdash.topic_prefix", "letters"]),
+        (
+            "[compat.taskdash]\nallow_origins = [\"board.lan\"]",
+            ["compat.taskdash.allow_origins", "board.lan"],
+        ),
+        (
+            "[compat.taskdash]\nallow_origins = [\"http://b.lan/\"]",
+            ["compat.taskdash.allow_origins", "http://b.lan/"],
+        ),
+        ("[compat.taskdash]\nallow_origins = [\"*\"]", ["compat.taskdash.allow_origins", "*"]),
     ] {
         let refusal = refusal_of_value(text);
         assert!(words.iter().all(|word| refusal.contains(word)), "{text:?} was refused with {refusal:?}");

@@ -196,7 +196,12 @@ impl Config {
         // prefix.
         let prefix = &compat.taskdash.topic_prefix;
         let valid = prefix.is_empty() || is_mq_name(prefix, 100);
-        demand_text(valid, "compat.taskdash.topic_prefix", prefix, "up to 100 letters, digits, _ - % or |")
+        demand_text(valid, "compat.taskdash.topic_prefix", prefix, "up to 100 letters, digits, _ - % or |")?;
+        let invalid = compat.taskdash.allow_origins.iter().find(|origin| !is_origin(origin));
+        let text = invalid.map_or("", String::as_str);
+        let expected = "origins as browsers send them, such as \"https://board.example\": scheme, host, and the \
+                        port unless it is the default, in lower case";
+        demand_text(invalid.is_none(), "compat.taskdash.allow_origins", text, expected)
     }
 }
 
@@ -225,6 +230,12 @@ fn ranges(key: &str, items: &[String], example: &str) -> Result<(), ConfigError>
     let invalid = items.iter().find(|item| item.parse::<Net>().is_err());
     let expected = format!("addresses or ranges of addresses such as {example:?}");
     demand_text(invalid.is_none(), key, invalid.map_or("", String::as_str), &expected)
+}
+
+/// Whether a browser can send this text as the origin of a page on a host.
+fn is_origin(text: &str) -> bool {
+    let url = reqwest::Url::parse(text).ok();
+    url.is_some_and(|url| url.has_host() && url.origin().ascii_serialization() == text)
 }
 
 fn is_address(text: &str) -> bool {

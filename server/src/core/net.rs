@@ -3,6 +3,10 @@
 use ::core::net::IpAddr;
 use std::str::FromStr;
 
+/// Header of every HTTP call that taskcenter makes to other programs. A callee that is taskcenter
+/// does not take such a call for a call of a local program.
+pub const OUTBOUND_CALL: &str = "x-taskcenter-call";
+
 /// A range of addresses, such as `10.0.0.0/8` or `::1/128`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net {

@@ -7,14 +7,16 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::Context;
+use super::cross_origin::CrossOrigin;
 use super::error::ApiError;
+use super::origin::{caller_address, check_host};
 use super::request_info::{CallerId, Peer, RequestId};
 use crate::core::Moment;
 use crate::core::access::Scope;
@@ -96,18 +98,6 @@ fn required_access(method: &Method, route: &str) -> Access {
     row.map_or(UnlimitedToken(TaskWrite), |(_, _, access)| *access)
 }
 
-/// Headers that reverse proxies add to forwarded requests.
-const FORWARDED: [HeaderName; 4] = [
-    header::FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-real-ip"),
-    header::VIA,
-];
-
-/// Routes of the TaskDash page, which may be served by another host. A browser in a trusted network
-/// may call them from any page. A browser on this machine may not, because no setting allows that.
-const CROSS_ORIGIN_ROUTES: [&str; 2] = ["/rget/task", "/rpost/task"];
-
 /// Commands without a caller, to admit requests and read the clock. A handler cannot get commands
 /// from it; a handler takes a [`Service`] that is bound to the caller of the request.
 #[derive(Clone)]
@@ -135,7 +125,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
 
 /// Admits a request and binds the commands to its caller, or refuses the request.
 pub async fn admit(State(context): State<Context>, mut request: Request, next: Next) -> Response {
-    let admission = AdmissionRequest::of(&request);
+    if let Err(error) = check_host(&request) {
+        return error.into_response();
+    }
+    let admission = AdmissionRequest::of(&request, &context.cross_origin);
     match admission.decide(&context.gate).await {
         Ok(caller) => {
             let caller_id = CallerId(caller.id.clone());
@@ -158,19 +151,16 @@ struct AdmissionRequest {
     access: Access,
     /// Address of the caller, unless another party may be behind it.
     caller: Option<IpAddr>,
-    /// Address of a direct caller of a route that any page may call.
-    cross_origin_caller: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
 }
 
 impl AdmissionRequest {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, cross_origin: &CrossOrigin) -> Self {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self {
             access: required_access(request.method(), route),
-            caller: caller_address(request),
-            cross_origin_caller: direct_address(request).filter(|_| CROSS_ORIGIN_ROUTES.contains(&route)),
+            caller: caller_address(request, |origin| cross_origin.allows(request, origin)),
             token: bearer_token(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
         }
@@ -184,9 +174,7 @@ impl AdmissionRequest {
         let unknown = |error| (String::new(), error);
         let token = self.token.map_err(unknown)?;
         let service = &gate.0;
-        let is_trusted = |address: &IpAddr| service.origin(*address) == Origin::Trusted;
-        let address = self.caller.or_else(|| self.cross_origin_caller.filter(is_trusted));
-        let origin = address.map_or(Origin::Elsewhere, |address| service.origin(address));
+        let origin = self.caller.map_or(Origin::Elsewhere, |address| service.origin(address));
         let admitted = service.admit(token.as_deref(), origin).await;
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
         match missing_right(&caller, self.access) {
@@ -218,48 +206,6 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let token = token.map(|(_, token)| token.trim()).filter(|token| !token.is_empty());
     token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
-}
-
-/// Returns the address of the caller. `None`: another party may be behind the address, such as a
-/// page of another origin in a browser.
-fn caller_address(request: &Request) -> Option<IpAddr> {
-    let headers = request.headers();
-    let host = text(headers, &header::HOST).unwrap_or_default();
-    direct_address(request).filter(|_| !is_cross_origin(headers, host))
-}
-
-/// Returns the address of a direct caller. `None`: the request came through a proxy, which would
-/// give all its callers the same address, or the name of the host is public.
-fn direct_address(request: &Request) -> Option<IpAddr> {
-    let Peer(address) = request.extensions().get::<Peer>()?;
-    let (address, headers) = (address.to_canonical(), request.headers());
-    let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
-    let host = text(headers, &header::HOST).unwrap_or_default();
-    // DNS rebinding: a page whose public name resolves to this machine sends that name as its host.
-    // A public name contains a dot.
-    let is_rebound = address.is_loopback() && is_public(host);
-    (!is_forwarded && !is_rebound).then_some(address)
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("."))
-}
-
-/// Returns whether a page of another origin sent the request. Browsers send `Origin` for such
-/// requests.
-fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
-    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of == host);
-    text(headers, &header::ORIGIN).is_some_and(|origin| !is_own(origin))
-}
-
-fn is_public(host: &str) -> bool {
-    let name = format!("http://{host}").parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-    let name = name.unwrap_or_else(|| host.to_owned());
-    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match ip {
-        Ok(ip) => !ip.to_canonical().is_loopback(),
-        Err(_) => name.trim_end_matches('.').contains('.') && !name.ends_with(".localhost"),
-    }
 }
 
 /// Writes a refused request to the audit log.

@@ -6,16 +6,17 @@ mod access;
 mod batch;
 mod body;
 mod contract;
+mod cross_origin;
 mod decode;
 mod descriptors;
 mod error;
 mod headers;
 mod layers;
 mod openapi;
+mod origin;
 mod outcome;
 mod pages;
 mod patch;
-
 mod peers;
 mod probes;
 mod query;
@@ -43,11 +44,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
+pub use cross_origin::CrossOrigin;
 pub use request_info::Peer;
 pub use serve::{serve, serve_over};
 pub use tls::tls;
@@ -102,12 +104,18 @@ struct Context {
     ids: Arc<Ids>,
     limits: HttpLimits,
     rates: Arc<rate::RateLimits>,
+    cross_origin: Arc<CrossOrigin>,
     /// OpenAPI document, encoded.
     document: Bytes,
 }
 
-/// Adds further routes, such as those of the legacy APIs.
-pub type Mount = Box<dyn FnOnce(Router) -> Router + Send>;
+/// Further routes, such as those of the legacy APIs.
+pub struct Mount {
+    /// Adds the routes.
+    pub add: Box<dyn FnOnce(Router) -> Router + Send>,
+    /// Those of the routes that pages of other origins may use.
+    pub cross_origin: CrossOrigin,
+}
 
 /// Returns all routes with their middleware.
 pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
@@ -117,10 +125,11 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let rates = Arc::new(rate::RateLimits::new(limits.peer_requests_per_sec));
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, .. } = state;
-    let context = Context { gate, health, metrics, ids, limits, rates, document };
+    let cross_origin = Arc::new(mount.cross_origin);
+    let context = Context { gate, health, metrics, ids, limits, rates, cross_origin, document };
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
-    add_middleware(mount(routes), &context)
+    add_middleware((mount.add)(routes), &context)
 }
 
 fn routes() -> Router<Context> {
@@ -165,10 +174,12 @@ fn add_middleware(routes: Router, context: &Context) -> Router {
         .on_failure(());
     routes
         .layer(from_fn_with_state(context.clone(), access::admit))
+        .layer(from_fn_with_state(context.clone(), cross_origin::allow))
         .layer(from_fn_with_state(context.clone(), layers::deadline))
         .layer(from_fn_with_state(context.clone(), rate::limit))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::write_errors))
+        .layer(map_response(cross_origin::protect))
         .layer(from_fn_with_state(context.clone(), layers::identify))
         .layer(access_log)
 }

@@ -1,7 +1,8 @@
 //! Addresses that the built-in workers may call. An address that contains another one (IPv4-mapped, NAT64, 6to4)
 //! is checked as both.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::LazyLock;
 
 use crate::core::net::{InvalidNet, Net};
@@ -44,14 +45,21 @@ static DENIED: LazyLock<Vec<Net>> =
 
 /// A denied address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the address {0} is not allowed: see `callback.allow` and `callback.deny`")]
-pub struct Denied(pub IpAddr);
+pub enum Denied {
+    /// The address is not public, and no range of the configuration allows it.
+    #[error("the address {0} is not allowed: see `callback.allow` and `callback.deny`")]
+    NotAllowed(IpAddr),
+    /// The server itself listens there.
+    #[error("the address {0} with this port belongs to this server, which never calls itself")]
+    Own(IpAddr),
+}
 
 /// Checks addresses. Ranges in `deny` are denied, then ranges in `allow` and all public addresses are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guard {
     allow: Vec<Net>,
     deny: Vec<Net>,
+    own: Vec<SocketAddr>,
 }
 
 impl Guard {
@@ -61,7 +69,27 @@ impl Guard {
     /// [`InvalidNet`]: the first invalid range.
     pub fn new(allow: &[String], deny: &[String]) -> Result<Self, InvalidNet> {
         let nets = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<_, _>>();
-        Ok(Self { allow: nets(allow)?, deny: nets(deny)? })
+        Ok(Self { allow: nets(allow)?, deny: nets(deny)?, own: Vec::new() })
+    }
+
+    /// Also denies the addresses where this server listens, whatever the ranges allow.
+    #[must_use]
+    pub fn with_own(self, own: &[SocketAddr]) -> Self {
+        Self { own: own.to_vec(), ..self }
+    }
+
+    /// Returns whether this server listens on a port, at whatever address.
+    pub fn is_own_port(&self, port: u16) -> bool {
+        self.own.iter().any(|own| own.port() == port)
+    }
+
+    /// Checks an address for a call to a port where this server listens.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check_at_own_port(&self, address: IpAddr) -> Result<(), Denied> {
+        let is_own = |form: IpAddr| self.own.iter().any(|own| listens_at(own.ip().to_canonical(), form));
+        if forms(address).any(is_own) { Err(Denied::Own(address)) } else { self.check(address) }
     }
 
     /// Checks an address.
@@ -69,15 +97,35 @@ impl Guard {
     /// # Errors
     /// [`Denied`].
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
-        let address = address.to_canonical();
-        let mut forms = [Some(address), embedded(address).map(IpAddr::V4)].into_iter().flatten();
-        if forms.all(|form| self.permits(form)) { Ok(()) } else { Err(Denied(address)) }
+        let is_permitted = forms(address).all(|form| self.permits(form));
+        if is_permitted { Ok(()) } else { Err(Denied::NotAllowed(address.to_canonical())) }
     }
 
     fn permits(&self, address: IpAddr) -> bool {
         let holds = |nets: &[Net]| nets.iter().any(|net| net.contains(address));
         !holds(&self.deny) && (holds(&self.allow) || !holds(&DENIED))
     }
+}
+
+/// Returns the address, and the address that it contains.
+fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let address = address.to_canonical();
+    [Some(address), embedded(address).map(IpAddr::V4)].into_iter().flatten()
+}
+
+/// Returns whether a connection to `address` can reach a listener at `listener`. The system connects
+/// the unspecified address to this machine.
+fn listens_at(listener: IpAddr, address: IpAddr) -> bool {
+    address == listener
+        || address.is_unspecified()
+        || listener.is_unspecified() && is_of_this_machine(address)
+}
+
+/// Returns whether an interface of this machine has the address: only then a socket can be bound to
+/// the address. Any other refusal says nothing, and counts as yes.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    let bound = UdpSocket::bind((address, 0));
+    address.is_loopback() || bound.map_or_else(|error| error.kind() != ErrorKind::AddrNotAvailable, |_| true)
 }
 
 /// Returns the IPv4 address that an IPv6 address contains, for a translator or a tunnel. Mapped addresses are
@@ -183,6 +231,27 @@ mod tests {
         for address in ["10.9.1.1", "1.1.1.1", "::ffff:10.9.1.1", "64:ff9b::a09:101", "127.0.0.1"] {
             assert!(!permits(&guard, address), "{address}");
         }
+    }
+
+    #[test]
+    fn the_addresses_of_the_server_are_denied_whatever_is_allowed() {
+        let at = |listener: &str| guard(&["0.0.0.0/0", "::/0"], &[]).with_own(&[listener.parse().unwrap()]);
+        let is_own = |guard: &Guard, address: &str| {
+            matches!(guard.check_at_own_port(address.parse().unwrap()), Err(Denied::Own(_)))
+        };
+        let loopback = at("127.0.0.1:8275");
+        for address in ["127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0", "::", "64:ff9b::7f00:1"] {
+            assert!(is_own(&loopback, address), "{address}");
+        }
+        assert!(!is_own(&loopback, "127.0.0.2") && !is_own(&loopback, "192.0.2.1"));
+        for listener in ["0.0.0.0:8275", "[::]:8275"] {
+            let all = at(listener);
+            for address in ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::ffff:127.0.0.1"] {
+                assert!(is_own(&all, address), "{listener} {address}");
+            }
+            assert!(!is_own(&all, "192.0.2.1"), "an address of another machine");
+        }
+        assert!(loopback.is_own_port(8275) && !loopback.is_own_port(8276));
     }
 
     #[test]

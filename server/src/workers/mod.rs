@@ -17,6 +17,7 @@ pub mod settings;
 pub mod sign;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,24 +74,31 @@ pub struct Builder<A> {
     lookup: Arc<dyn Lookup>,
     clock: Arc<dyn Clock>,
     launcher: Option<PathBuf>,
+    own: Vec<SocketAddr>,
     formats: Vec<Arc<dyn CallbackFormat>>,
 }
 
 /// Returns a client for calls to allowed addresses, for other parts of the server. It reads at most
-/// `answer_bytes` of a response.
+/// `answer_bytes` of a response. It never calls `own`, the addresses where this server listens.
 ///
 /// # Errors
 /// An invalid address range, or an HTTP client that cannot be created.
-pub fn outbound(settings: &settings::Callback, answer_bytes: usize) -> Result<Outbound, WorkersError> {
-    outbound_with(settings, Arc::new(SystemLookup), answer_bytes)
+pub fn outbound(
+    settings: &settings::Callback,
+    own: &[SocketAddr],
+    answer_bytes: usize,
+) -> Result<Outbound, WorkersError> {
+    outbound_with(settings, Arc::new(SystemLookup), own, answer_bytes)
 }
 
 fn outbound_with(
     settings: &settings::Callback,
     lookup: Arc<dyn Lookup>,
+    own: &[SocketAddr],
     answer_bytes: usize,
 ) -> Result<Outbound, WorkersError> {
-    Ok(Outbound::new(Guard::new(&settings.allow, &settings.deny)?, lookup, answer_bytes)?)
+    let guard = Guard::new(&settings.allow, &settings.deny)?.with_own(own);
+    Ok(Outbound::new(guard, lookup, answer_bytes)?)
 }
 
 impl<A: WorkerApi + Clone> Builder<A> {
@@ -104,6 +112,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
             lookup,
             clock,
             launcher: None,
+            own: Vec::new(),
             formats: Vec::new(),
         }
     }
@@ -119,6 +128,13 @@ impl<A: WorkerApi + Clone> Builder<A> {
     #[must_use]
     pub fn launcher(mut self, program: impl Into<PathBuf>) -> Self {
         self.launcher = Some(program.into());
+        self
+    }
+
+    /// Sets the addresses where this server listens. The workers never call them.
+    #[must_use]
+    pub fn own_addresses(mut self, own: Vec<SocketAddr>) -> Self {
+        self.own = own;
         self
     }
 
@@ -152,7 +168,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
 
     fn outbound(&self) -> Result<Outbound, WorkersError> {
         let callback = &self.settings.callback;
-        outbound_with(callback, Arc::clone(&self.lookup), callback.answer_bytes)
+        outbound_with(callback, Arc::clone(&self.lookup), &self.own, callback.answer_bytes)
     }
 
     fn rpc(&self, outbound: Outbound) -> Result<Consumer, WorkersError> {

@@ -14,6 +14,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 
 use super::guard::{Denied, Guard, literal};
+use crate::core::net::OUTBOUND_CALL;
 
 /// Time that an idle connection stays open.
 const IDLE: Duration = Duration::from_secs(30);
@@ -43,15 +44,18 @@ impl Lookup for SystemLookup {
 struct CheckedResolver {
     guard: Arc<Guard>,
     lookup: Arc<dyn Lookup>,
+    /// Whether the calls go to a port where this server listens.
+    is_own_port: bool,
 }
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (guard, lookup) = (Arc::clone(&self.guard), Arc::clone(&self.lookup));
+        let check = if self.is_own_port { Guard::check_at_own_port } else { Guard::check };
         Box::pin(async move {
             let found = lookup.lookup(name.as_str()).await?;
             // One denied address refuses the name.
-            found.iter().try_for_each(|address| guard.check(*address))?;
+            found.iter().try_for_each(|address| check(&guard, *address))?;
             let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
         })
@@ -98,6 +102,8 @@ pub enum CallError {
 #[derive(Clone)]
 pub struct Outbound {
     client: Client,
+    /// Client for calls to ports where this server listens: a resolver does not know the port.
+    own_port_client: Client,
     guard: Arc<Guard>,
     answer_bytes: usize,
 }
@@ -112,15 +118,12 @@ impl Outbound {
         // Fails if the process has installed the provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(guard);
-        let checked = CheckedResolver { guard: Arc::clone(&guard), lookup };
-        let client = Client::builder()
-            .dns_resolver(Arc::new(checked))
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .pool_idle_timeout(IDLE)
-            .build()?;
-        Ok(Self { client, guard, answer_bytes })
+        let client = |is_own_port| {
+            let (guard, lookup) = (Arc::clone(&guard), Arc::clone(&lookup));
+            build_client(CheckedResolver { guard, lookup, is_own_port })
+        };
+        let (client, own_port_client) = (client(false)?, client(true)?);
+        Ok(Self { client, own_port_client, guard, answer_bytes })
     }
 
     /// Makes a call once. A response of any status is `Ok`.
@@ -128,10 +131,11 @@ impl Outbound {
     /// # Errors
     /// [`CallError`].
     pub async fn make(&self, call: Call) -> Result<Answer, CallError> {
-        let url = self.checked(&call.url)?;
+        let (client, url) = self.checked(&call.url)?;
         let timeout = call.timeout;
         let made = async {
-            let request = self.client.request(call.method, url).headers(call.headers).body(call.body);
+            let request = client.request(call.method, url).headers(call.headers);
+            let request = request.header(OUTBOUND_CALL, "1").body(call.body);
             let response = request.send().await.map_err(failed)?;
             let status = response.status().as_u16();
             Ok(Answer { status, body: self.read(response).await? })
@@ -156,17 +160,20 @@ impl Outbound {
 
     /// Parses a URL and checks a literal address, which the client does not resolve. `Url` normalizes every
     /// notation of an address (decimal, octal, short).
-    fn checked(&self, text: &str) -> Result<Url, CallError> {
+    /// Returns the client for the call too.
+    fn checked(&self, text: &str) -> Result<(&Client, Url), CallError> {
         let refused = |why: &str| CallError::Refused(why.to_owned());
         let url = Url::parse(text).map_err(|error| CallError::Refused(format!("invalid url: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refused("the url must begin with http:// or https://"));
         }
         let host = url.host_str().ok_or_else(|| refused("the url has no host"))?;
+        let is_own_port = url.port_or_known_default().is_some_and(|port| self.guard.is_own_port(port));
+        let check = if is_own_port { Guard::check_at_own_port } else { Guard::check };
         if let Some(address) = literal(host) {
-            self.guard.check(address).map_err(|denied| CallError::Refused(denied.to_string()))?;
+            check(&self.guard, address).map_err(|denied| CallError::Refused(denied.to_string()))?;
         }
-        Ok(url)
+        Ok((if is_own_port { &self.own_port_client } else { &self.client }, url))
     }
 
     async fn read(&self, mut response: Response) -> Result<String, CallError> {
@@ -180,6 +187,11 @@ impl Outbound {
         }
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
+}
+
+fn build_client(resolver: CheckedResolver) -> reqwest::Result<Client> {
+    let client = Client::builder().dns_resolver(Arc::new(resolver)).redirect(Policy::none()).no_proxy();
+    client.referer(false).pool_idle_timeout(IDLE).build()
 }
 
 fn failed(error: reqwest::Error) -> CallError {

@@ -4,6 +4,7 @@ mod audit;
 mod canary;
 mod certificates;
 mod node;
+mod self_calls;
 mod tls;
 #[cfg(feature = "cluster")]
 mod tls_to_back_ends;

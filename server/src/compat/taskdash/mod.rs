@@ -35,6 +35,8 @@ use responses::{Answer, ApiError};
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const COOKIE: &str = "taskdash_session";
 
+/// Paths that the page calls. Another host may serve the page.
+pub const PAGE_PATHS: [&str; 2] = ["/rget/task", "/rpost/task"];
 /// All paths below `/rpost` and `/rget`.
 pub const UNMATCHED: Unmatched = Unmatched { paths: &["/rpost", "/rget"], refuse };
 

@@ -104,7 +104,8 @@ async fn a_second_signal_ends_the_process() {
     // The shutdown waits for a request whose body is missing. The server asks for the body when it
     // has started to process the request.
     let mut slow = TcpStream::connect(dev.url.trim_start_matches("http://")).await.unwrap();
-    let head = "POST /v1/tasks HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    let head =
+        "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
     assert_eq!(slow.read_u8().await.unwrap(), b'H');
     dev.running.interrupt();

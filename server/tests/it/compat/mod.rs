@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderValue, Request, Response, header};
 use serde_json::Value;
 use taskcenter_server::adapters::fault::{Faulty, Plan};
-use taskcenter_server::compat::{Compat, mount};
+use taskcenter_server::compat::Compat;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::{Run, TaskId, TaskState};
 use taskcenter_server::engine::metrics::Metrics;
@@ -125,7 +125,7 @@ impl TestServer {
             metrics: Arc::new(Metrics::new()),
             ids: Arc::clone(&stage.node.ids),
         };
-        let routes = router(http, LIMITS, Box::new(move |routes| mount(routes, &legacy_apis)));
+        let routes = router(http, LIMITS, taskcenter_server::legacy_apis(legacy_apis));
         Self { stage, routes }
     }
 
@@ -150,6 +150,8 @@ impl TestServer {
     /// Sends a request from another host.
     pub async fn send_from(&self, peer: Ipv4Addr, mut request: Request<Body>) -> Response<Body> {
         request.extensions_mut().insert(Peer(peer.into()));
+        let localhost = HeaderValue::from_static("localhost");
+        request.headers_mut().entry(header::HOST).or_insert(localhost);
         self.routes.clone().oneshot(request).await.unwrap()
     }
 
@@ -217,6 +219,7 @@ pub struct TestServerWithWorkers {
 impl TestServerWithWorkers {
     pub async fn send(&self, mut request: Request<Body>) -> Answer {
         request.extensions_mut().insert(Peer(Ipv4Addr::LOCALHOST.into()));
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
         answer(self.routes.clone().oneshot(request).await.unwrap()).await
     }
 
@@ -331,7 +334,8 @@ on_every_store! {
         with_auth_a_user_needs_a_session_and_binds_only_for_themselves
         an_invalid_message_is_refused_and_an_early_one_is_retried
         removing_a_user_or_changing_the_password_ends_sessions
-        a_page_on_another_host_is_allowed
+        a_page_of_an_allowed_origin_uses_the_board_from_a_browser
+        a_preflight_request_is_answered_for_an_allowed_origin_only
         a_body_over_the_limit_is_error_1000
         a_store_failure_is_error_1001_or_1002;
 }

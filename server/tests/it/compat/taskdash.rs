@@ -21,6 +21,8 @@ const FORMAT: &str = r#"{"errid":1000,"errmsg":"请求格式不正确"}"#;
 /// From the document: a member of this message has no value.
 const REGISTERED: &str = r#"{"ID":"d8b6efc3ee308ef3ea1284b9dfc79df8","ProjectID":"projectID","InstanceID":"instanceID","TaskID":"0210232_1220_1222_020","TaskType":"satEdit","Status":"待领取","URL":"https://192.168.51.33:8080","EditInfo","CreateTime":1597116419}"#;
 const UPDATED: &str = r#"{"ID":"d8b6efc3ee308ef3ea1284b9dfc79df8","ProjectID":"projectID","InstanceID":"instanceID","TaskID":"0210232_1220_1222_020","TaskType":"satEdit","Status":"编辑中","URL":"https://192.168.51.33:8080","EditInfo","CreateTime":1597116419}"#;
+/// Origin of a page on another host.
+const PAGE: &str = "http://page.lan";
 const ID: &str = "d8b6efc3ee308ef3ea1284b9dfc79df8";
 
 fn legacy_apis() -> Compat {
@@ -451,34 +453,57 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     assert!(service.remove_user("smq").await.is_err());
 }
 
-/// "Access-Control-Allow-Origin: *": the page may be on another host than the server.
-pub async fn a_page_on_another_host_is_allowed(fixture: &dyn Fixture) {
-    let server = start(fixture);
+pub async fn a_page_of_an_allowed_origin_uses_the_board_from_a_browser(fixture: &dyn Fixture) {
+    let mut apis = legacy_apis();
+    apis.taskdash.allow_origins = vec![PAGE.to_owned()];
+    let server = TestServer::new(fixture, apis);
     let id = task(&server, "t", &json!({})).await;
-    let send = async |peer: [u8; 4], path: &str, origin: &str| {
-        let request =
-            Request::post(path).header(header::HOST, "board.lan:8275").header(header::ORIGIN, origin);
-        let request = request.body(Body::from("operation=GetTasksNoUser")).unwrap();
-        server.send_from(peer.into(), request).await
+    for (peer, host) in [([10, 1, 2, 3], "board.lan:8275"), ([127, 0, 0, 1], "127.0.0.1:8275")] {
+        let send = async |path: &str, origin: &str| {
+            let request = Request::post(path).header(header::HOST, host).header(header::ORIGIN, origin);
+            let request = request.body(Body::from("operation=GetTasksNoUser")).unwrap();
+            server.send_from(peer.into(), request).await
+        };
+        let answer = send("/rpost/task", PAGE).await;
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
+        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        assert_eq!(answer.headers()[header::VARY], "origin");
+        let answer = super::answer(answer).await;
+        assert!(answer.status == 200 && answer.body.contains(&id), "{answer:?}");
+        let own = send("/rpost/task", &format!("http://{host}")).await;
+        assert_eq!(own.status(), 200, "a page on the same host");
+        for (path, origin) in [
+            ("/rpost/task", "http://other.lan"),
+            ("/rpost/task", "null"),
+            ("/v1/tasks", PAGE),
+            ("/rpost/taskRegister", PAGE),
+        ] {
+            let refused = send(path, origin).await;
+            assert_eq!(refused.status(), 401, "{path} from {origin} at {host}");
+            assert!(!refused.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), "{path} {origin}");
+        }
+    }
+    let elsewhere = Request::post("/rpost/task").header(header::ORIGIN, PAGE).body(Body::empty()).unwrap();
+    let refused = server.send_from([10, 9, 9, 9].into(), elsewhere).await;
+    assert_eq!(refused.status(), 401, "an untrusted network");
+    assert_eq!(refused.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], PAGE, "the page can read the refusal");
+}
+
+pub async fn a_preflight_request_is_answered_for_an_allowed_origin_only(fixture: &dyn Fixture) {
+    let mut apis = legacy_apis();
+    apis.taskdash.allow_origins = vec![PAGE.to_owned()];
+    let server = TestServer::new(fixture, apis);
+    let preflight = async |origin: &str| {
+        let request = Request::options("/rpost/task").header(header::ORIGIN, origin);
+        let request = request.header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
+        server.send_from([10, 1, 2, 3].into(), request.body(Body::empty()).unwrap()).await
     };
-    let foreign = "http://page.lan";
-    let answer = send([10, 1, 2, 3], "/rpost/task", foreign).await;
-    assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-    let answer = super::answer(answer).await;
-    assert!(answer.status == 200 && answer.body.contains(&id), "{answer:?}");
-    assert_eq!(
-        send([10, 1, 2, 3], "/rpost/task", "http://board.lan:8275").await.status(),
-        200,
-        "a page on the same host"
-    );
-    assert_eq!(send([10, 9, 9, 9], "/rpost/task", foreign).await.status(), 401, "an untrusted network");
-    assert_eq!(send([127, 0, 0, 1], "/rpost/task", foreign).await.status(), 401, "a browser on this host");
-    assert_eq!(send([10, 1, 2, 3], "/v1/tasks", foreign).await.status(), 401, "a route of another API");
-    assert_eq!(
-        send([10, 1, 2, 3], "/rpost/taskRegister", foreign).await.status(),
-        401,
-        "a route for services"
-    );
+    let allowed = preflight(PAGE).await;
+    assert_eq!(allowed.status(), 204);
+    assert_eq!(allowed.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
+    assert_eq!(allowed.headers()[header::ACCESS_CONTROL_ALLOW_METHODS], "GET, POST");
+    let refused = preflight("http://other.lan").await;
+    assert!(!refused.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
 }
 
 pub async fn a_body_over_the_limit_is_error_1000(fixture: &dyn Fixture) {

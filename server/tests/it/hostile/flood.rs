@@ -52,9 +52,9 @@ fn at(times: &[Duration], part: f64) -> Duration {
 async fn slow_client(server: &TestServer, n: usize) -> TcpStream {
     let mut stream = server.connect().await;
     let beginning = match n % 3 {
-        0 => "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ",
-        1 => "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{\"name\":\"",
-        _ => "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+        0 => "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: ",
+        1 => "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n{\"name\":\"",
+        _ => "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n",
     };
     stream.write_all(beginning.as_bytes()).await.unwrap();
     stream
@@ -138,7 +138,7 @@ async fn a_client_above_its_connection_limit_is_disconnected_and_others_are_serv
     assert_eq!(read_to_end(&mut third).await, "", "the server closes it without an answer");
     assert_counted(&server, "taskcenter_http_connections_refused_total 1");
     let mut other = server.connect_from("127.0.0.2").await;
-    other.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    other.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     assert_eq!(statuses(&read_to_end(&mut other).await), ["200"]);
     // The end of the first connection frees a place.
     first.write_all(b"\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -146,7 +146,8 @@ async fn a_client_above_its_connection_limit_is_disconnected_and_others_are_serv
     let answered = async {
         loop {
             let answer =
-                exchange(&server, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+                exchange(&server, b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                    .await;
             if statuses(&answer) == ["200"] {
                 return;
             }
@@ -175,7 +176,7 @@ async fn a_client_above_its_rate_limit_gets_429_with_retry_after() {
     assert_counted(&server, "taskcenter_http_requests_rate_limited_total 3");
     assert_eq!(server.get("/livez").await.0, 200, "health probes are not limited");
     let mut other = server.connect_from("127.0.0.2").await;
-    other.write_all(b"GET /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    other.write_all(b"GET /v1/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     assert_eq!(statuses(&read_to_end(&mut other).await), ["200"], "each address has a rate of its own");
     server.clock.advance_ms(1_000);
     assert_eq!(server.get("/v1/tasks").await.0, 200);

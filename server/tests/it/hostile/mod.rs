@@ -1,6 +1,7 @@
 //! Hostile clients: requests that are too large, too deep, too many or too slow; operators of query
 //! languages in every field; requests that two servers would read differently.
 
+mod browser;
 mod flood;
 mod inject;
 mod legacy_apis;

@@ -11,7 +11,7 @@ use super::{DEFAULT_LIMITS, NEVER, TestServer, exchange, read_to_end, statuses};
 use crate::http::{LIMITS, SHORT};
 
 /// Request that a client hides in the body of another request.
-const SMUGGLED: &str = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\nx-request-id: hidden\r\ncontent-length: 39\r\n\r\n{\"name\":\"smuggled\",\"type\":1,\"data\":\"1\"}";
+const SMUGGLED: &str = "POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\nx-request-id: hidden\r\ncontent-length: 39\r\n\r\n{\"name\":\"smuggled\",\"type\":1,\"data\":\"1\"}";
 
 async fn assert_not_smuggled(server: &TestServer, answer: &str, shape: &str) {
     assert!(!answer.contains("hidden"), "{shape:?} was answered {answer}");
@@ -38,7 +38,7 @@ async fn a_request_with_an_ambiguous_length_is_refused_and_ends_the_connection()
         " folded: 1\r\n",
         "content-length: 5\r\n\u{0}: 1\r\n",
     ] {
-        let request = format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{shape}\r\n12345{SMUGGLED}");
+        let request = format!("POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\n{shape}\r\n12345{SMUGGLED}");
         let answer = exchange(&server, request.as_bytes()).await;
         let answered = statuses(&answer);
         assert!(answered.len() == 1 && answered[0].starts_with('4'), "{shape:?} was answered {answer}");
@@ -57,8 +57,9 @@ async fn a_request_with_two_kinds_of_length_ends_the_connection() {
         ("content-length: 5\r\n", "transfer-encoding: chunked\r\n"),
         ("transfer-encoding: chunked\r\n", "content-length: 5\r\n"),
     ] {
-        let request =
-            format!("POST /v1/api/task HTTP/1.1\r\nhost: x\r\n{first}{second}\r\n0\r\n\r\n{SMUGGLED}");
+        let request = format!(
+            "POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\n{first}{second}\r\n0\r\n\r\n{SMUGGLED}"
+        );
         let answer = exchange(&server, request.as_bytes()).await;
         assert_eq!(statuses(&answer).len(), 1, "{answer}");
         assert_not_smuggled(&server, &answer, first).await;
@@ -70,7 +71,7 @@ async fn a_request_with_two_kinds_of_length_ends_the_connection() {
 async fn a_chunk_with_an_invalid_size_ends_the_connection() {
     let server = TestServer::in_memory(LIMITS).await;
     for size in ["g", "-1", "0x5", "ffffffffffffffffff", "5\u{0}", "", " ", "5;\n"] {
-        let head = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        let head = "POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
         let answer =
             exchange(&server, format!("{head}{size}\r\n12345\r\n0\r\n\r\n{SMUGGLED}").as_bytes()).await;
         assert!(statuses(&answer).iter().all(|status| status.starts_with('4')), "{size:?}: {answer}");
@@ -83,7 +84,7 @@ async fn a_chunk_with_an_invalid_size_ends_the_connection() {
 async fn pipelined_requests_are_answered_in_order() {
     let server = TestServer::in_memory(LIMITS).await;
     let request = |n: usize, close: &str| {
-        format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: n{n}\r\n{close}\r\n")
+        format!("GET /livez HTTP/1.1\r\nhost: localhost\r\nx-request-id: n{n}\r\n{close}\r\n")
     };
     let mut all: String = (0..499).map(|n| request(n, "")).collect();
     all.push_str(&request(499, "connection: close\r\n"));
@@ -100,7 +101,7 @@ async fn a_client_that_never_reads_is_disconnected() {
     let limits = HttpLimits { write_timeout: SHORT, max_connections: 1, ..LIMITS };
     let server = TestServer::in_memory(limits).await;
     let mut client = server.connect().await;
-    let requests = "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let requests = "GET /v1/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
     let send = async { while client.write_all(requests.as_bytes()).await.is_ok() {} };
     tokio::time::timeout(NEVER, send).await.expect("the server ends the connection");
     // The only place is free again, although the client keeps its end open.
@@ -139,7 +140,7 @@ async fn dribble(server: &TestServer, beginning: &str, byte: &[u8]) -> String {
 #[tokio::test]
 async fn a_head_sent_byte_by_byte_ends_the_connection() {
     let server = TestServer::in_memory(HttpLimits { header_timeout: SHORT, ..LIMITS }).await;
-    for beginning in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+    for beginning in ["", "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: "] {
         let answer = dribble(&server, beginning, b"a").await;
         assert!(!answer.contains(" 200 "), "{answer}");
     }
@@ -151,8 +152,12 @@ async fn a_body_sent_byte_by_byte_is_answered_408() {
     let server = TestServer::in_memory(HttpLimits { request_timeout: SHORT, ..LIMITS }).await;
     for length in ["content-length: 10000", "transfer-encoding: chunked"] {
         let byte: &[u8] = if length.starts_with('c') { b" " } else { b"1\r\n \r\n" };
-        let answer =
-            dribble(&server, &format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), byte).await;
+        let answer = dribble(
+            &server,
+            &format!("POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n"),
+            byte,
+        )
+        .await;
         assert!(answer.is_empty() || statuses(&answer) == ["408"], "{answer}");
     }
     server.assert_alive().await;
@@ -169,9 +174,9 @@ async fn bytes_that_are_not_http_are_refused() {
         "GET  HTTP/1.1\r\n\r\n",
         "\u{0}\u{0}\u{0}\u{0}\r\n\r\n",
         "*1\r\n$7\r\nCOMMAND\r\n",
-        "CONNECT internal:80 HTTP/1.1\r\nhost: x\r\n\r\n",
-        "OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "GET http://internal/v1/tasks\u{0} HTTP/1.1\r\nhost: x\r\n\r\n",
+        "CONNECT internal:80 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "GET http://internal/v1/tasks\u{0} HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ] {
         let mut stream = server.connect().await;
         let _ = stream.write_all(noise.as_bytes()).await;

@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::http::Request;
 use reqwest::Method;
 use serde_json::{Value, json};
-use taskcenter_server::compat::{Compat, mount};
+use taskcenter_server::compat::Compat;
 use taskcenter_server::core::Moment;
 use taskcenter_server::engine::service::{AccessSettings, Required};
 use taskcenter_server::http::{Peer, router};
+use taskcenter_server::legacy_apis;
 use tower::ServiceExt as _;
 
 use super::legacy_routes::every_legacy_route;
@@ -203,8 +204,9 @@ async fn a_token_is_optional_on_loopback_but_must_be_valid_if_sent() {
 
 /// Returns the status of a request from `peer` without a token.
 async fn status_from(server: &Server, peer: &str, method: Method, path: &str) -> u16 {
-    let routes = router(server.state.clone(), LIMITS, Box::new(|routes| routes));
-    let request = Request::builder().method(method).uri(path).extension(Peer(peer.parse().unwrap()));
+    let routes = router(server.state.clone(), LIMITS, legacy_apis(Compat::default()));
+    let peer = Peer(peer.parse().unwrap());
+    let request = Request::builder().method(method).uri(path).header("host", "localhost").extension(peer);
     routes.oneshot(request.body(Body::from("{}")).unwrap()).await.unwrap().status().as_u16()
 }
 
@@ -256,11 +258,10 @@ async fn only_a_trusted_network_uses_the_legacy_apis_without_a_token() {
         Setup { access, ..Setup::default() }
             .with_server(async |server| {
                 let fronts = Compat::default().all_on();
-                let routes =
-                    router(server.state.clone(), LIMITS, Box::new(move |routes| mount(routes, &fronts)));
+                let routes = router(server.state.clone(), LIMITS, legacy_apis(fronts));
                 let mut requests = 0;
                 for Route { method, path, .. } in legacy_routes() {
-                    let request = Request::builder().method(&method).uri(&path);
+                    let request = Request::builder().method(&method).uri(&path).header("host", "localhost");
                     let request =
                         request.extension(Peer(peer.parse().unwrap())).body(Body::from("{}")).unwrap();
                     let response = routes.clone().oneshot(request).await.unwrap();

@@ -34,7 +34,7 @@ fn parse(answer: &str) -> (&str, Value) {
 
 /// Sends the head of a request and waits until a handler reads the body.
 async fn begin_request(connection: &mut BufReader<TcpStream>, length: usize) {
-    let head = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n";
+    let head = "POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n";
     send(connection, &format!("{head}content-length: {length}\r\n\r\n")).await;
     for wanted in ["HTTP/1.1 100 Continue\r\n", "\r\n"] {
         let mut line = String::new();
@@ -50,7 +50,7 @@ async fn a_body_over_the_limit_is_refused() {
         let wanted = json!({"err": 413, "msg": format!("the request body is over {limit} bytes")});
 
         let mut announced = connect(server).await;
-        let head = "POST /v1/api/task HTTP/1.1\r\nhost: x\r\n";
+        let head = "POST /v1/api/task HTTP/1.1\r\nhost: localhost\r\n";
         send(&mut announced, &format!("{head}content-length: {}\r\n\r\n", limit + 1)).await;
         assert_eq!(
             parse(&read_to_end(&mut announced).await),
@@ -76,7 +76,7 @@ async fn a_body_over_the_limit_is_refused() {
 async fn a_slow_head_ends_the_connection() {
     Setup { limits: HttpLimits { header_timeout: SHORT, ..LIMITS }, ..Setup::default() }
         .with_server(async |server| {
-            for beginning in ["", "GET /livez HT", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+            for beginning in ["", "GET /livez HT", "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: "] {
                 let mut connection = connect(server).await;
                 send(&mut connection, beginning).await;
                 let got = read_to_end(&mut connection).await;
@@ -166,7 +166,7 @@ async fn a_connection_over_the_limit_waits_for_a_free_one() {
             let mut first = connect(server).await;
             begin_request(&mut first, body.len()).await;
             let mut second = connect(server).await;
-            send(&mut second, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            send(&mut second, "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
             let answered = tokio::time::timeout(SHORT, second.fill_buf()).await;
             assert!(answered.is_err(), "the only connection is in use");
             send(&mut first, &body).await;

@@ -148,7 +148,7 @@ async fn exchange(server: &Server, request: &str) -> (u16, Value) {
 async fn a_body_that_is_too_large_or_too_slow_is_a_problem() {
     Setup { limits: HttpLimits { request_timeout: SHORT, ..LIMITS }, ..Setup::default() }
         .with_server(async |server| {
-            let head = "POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length:";
+            let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-length:";
             let large = exchange(server, &format!("{head} {}\r\n\r\n", LIMITS.body_limit_bytes + 1)).await;
             assert_eq!(parse_problem(large), refusal(413, "body_too_large"));
             let slow = exchange(server, &format!("{head} 100\r\n\r\n{{")).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
-use taskcenter_server::compat::{Compat, mount};
+use taskcenter_server::compat::Compat;
 use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
@@ -102,7 +102,7 @@ impl Setup {
         let state = self.state(store.clone(), records.clone(), clock.clone(), shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let routes = Box::new(move |routes| mount(routes, &legacy_apis));
+        let routes = taskcenter_server::legacy_apis(legacy_apis);
         let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
         let serving = Mutex::new(Some(serving));
         // Fails if another test of this process has installed the provider.
