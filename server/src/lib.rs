@@ -135,7 +135,8 @@ fn built_in_workers(config: &Config, own: SocketAddr, service: &Service) -> Resu
 pub fn legacy_apis(settings: Compat) -> Mount {
     let (paths, origins) = compat::cross_origin(&settings);
     let cross_origin = CrossOrigin { paths, origins };
-    Mount { add: Box::new(move |routes| compat::mount(routes, &settings)), cross_origin }
+    let large_answers = &compat::LARGE_ANSWERS;
+    Mount { add: Box::new(move |routes| compat::mount(routes, &settings)), cross_origin, large_answers }
 }
 
 /// The ways to other programs for the legacy APIs.

@@ -33,6 +33,17 @@ use routing::Unmatched;
 
 use crate::core::callback_format::CallbackFormat;
 
+/// Routes that answer with lists or payloads.
+pub const LARGE_ANSWERS: [&str; 7] = [
+    "/api/v1/task/result/{uuid}",
+    "/api/v1/task/result/failure/{date}",
+    "/api/v1/task/result/success/{date}",
+    "/task_log",
+    "/querytask",
+    "/rget/task",
+    "/rpost/task",
+];
+
 /// Returns the callback formats of the legacy APIs, for the callback worker.
 pub fn callback_formats() -> Vec<Arc<dyn CallbackFormat>> {
     vec![Arc::new(easytask::callbacks::Format)]

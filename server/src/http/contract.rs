@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use taskcenter_client::wire::{
     AddTaskReply, DeleteReply, NEXT_CURSOR_HEADER, StatReply, TaskView, task_type,
 };
@@ -169,8 +169,9 @@ pub async fn by_name(service: Service, params: Params) -> Result<Response, ApiEr
     let limit = limit(params.get("limit"))?;
     let before = cursor(params.get("cursor"))?;
     let filter = TaskFilter { name: Some(name.to_owned()), state: None };
-    let (tasks, next) = pages::tasks(&service, &filter, limit, before, view).await?;
-    let mut response = Json(tasks).into_response();
+    let page = pages::tasks(&service, &filter, limit, before, view).await?;
+    let next = page.next.clone();
+    let mut response = page.into_array();
     let next = next.and_then(|id| HeaderValue::from_str(id.as_str()).ok());
     if let Some(next) = next {
         response.headers_mut().insert(NEXT_CURSOR_HEADER, next);

@@ -3,6 +3,7 @@
 //! [`openapi`] collects the routes of the resource API, and [`contract`] has the legacy v1 API.
 
 mod access;
+mod answers;
 mod batch;
 mod body;
 mod contract;
@@ -56,6 +57,7 @@ pub use tls::tls;
 
 use crate::engine::service::{Health, Ids, Metrics, Service};
 use access::Gate;
+use answers::AnswerBudget;
 use error::ApiError;
 
 /// Dependencies of the HTTP server.
@@ -105,6 +107,7 @@ struct Context {
     limits: HttpLimits,
     rates: Arc<rate::RateLimits>,
     cross_origin: Arc<CrossOrigin>,
+    answers: AnswerBudget,
     /// OpenAPI document, encoded.
     document: Bytes,
 }
@@ -115,6 +118,8 @@ pub struct Mount {
     pub add: Box<dyn FnOnce(Router) -> Router + Send>,
     /// Those of the routes that pages of other origins may use.
     pub cross_origin: CrossOrigin,
+    /// Path patterns of those routes whose answers may be as large as a page.
+    pub large_answers: &'static [&'static str],
 }
 
 /// Returns all routes with their middleware.
@@ -125,8 +130,8 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let rates = Arc::new(rate::RateLimits::new(limits.peer_requests_per_sec));
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, .. } = state;
-    let cross_origin = Arc::new(mount.cross_origin);
-    let context = Context { gate, health, metrics, ids, limits, rates, cross_origin, document };
+    let (cross_origin, answers) = (Arc::new(mount.cross_origin), AnswerBudget::new(mount.large_answers));
+    let context = Context { gate, health, metrics, ids, limits, rates, cross_origin, answers, document };
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
     add_middleware((mount.add)(routes), &context)
@@ -173,6 +178,7 @@ fn add_middleware(routes: Router, context: &Context) -> Router {
         })
         .on_failure(());
     routes
+        .layer(from_fn_with_state(context.clone(), answers::bound))
         .layer(from_fn_with_state(context.clone(), access::admit))
         .layer(from_fn_with_state(context.clone(), cross_origin::allow))
         .layer(from_fn_with_state(context.clone(), layers::deadline))

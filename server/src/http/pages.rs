@@ -1,6 +1,8 @@
-//! Pages of tasks and runs, limited in rows and in bytes, so that a page fits into memory.
+//! Pages of tasks and runs, limited in rows and in bytes as sent.
 
-use taskcenter_client::resources::RunResource;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use super::error::ApiError;
 use super::view;
@@ -9,54 +11,191 @@ use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter};
 
 /// Maximum number of rows in a page.
 pub const MAX_LIMIT: u32 = 1_000;
-/// Number of rows per read of the store.
-const CHUNK: u32 = 100;
-/// Number of bytes after which a page ends early.
-const MAX_PAGE_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum size of a page of several rows as sent, in bytes.
+pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Number of rows of the first read of the store. Rows may be large, so each further read is at
+/// most twice as large.
+const FIRST_CHUNK: u32 = 4;
+/// Maximum number of rows of a read.
+const MAX_CHUNK: u32 = 100;
 
-/// Returns a page of matching tasks, newest first and converted by `view`, and the start of the
-/// next page.
-pub async fn tasks<T>(
+/// JSON of a page that is being filled.
+struct Filling {
+    json: Vec<u8>,
+    rows: u32,
+    limit: u32,
+    chunk: u32,
+}
+
+impl Filling {
+    fn new(limit: u32) -> Self {
+        Self { json: Vec::new(), rows: 0, limit, chunk: FIRST_CHUNK }
+    }
+
+    /// Returns the number of rows for the next read.
+    fn next_chunk(&mut self) -> u32 {
+        let left = self.limit - self.rows;
+        let average = self.json.len() / (self.rows as usize).max(1);
+        let fitting = (MAX_BYTES.saturating_sub(self.json.len()) / average.max(1)).max(1);
+        let chunk = self.chunk.min(u32::try_from(fitting).unwrap_or(u32::MAX)).min(left);
+        self.chunk = (2 * self.chunk).min(MAX_CHUNK);
+        chunk
+    }
+
+    /// Adds a row. Returns whether the row fits; a first row always does.
+    fn push(&mut self, row: &impl Serialize) -> Result<bool, ApiError> {
+        let end = self.json.len();
+        if self.rows > 0 {
+            self.json.push(b',');
+        }
+        let written = serde_json::to_writer(&mut self.json, row);
+        written.map_err(|error| ApiError::Internal(format!("a row cannot be encoded: {error}")))?;
+        let fits = self.rows == 0 || self.json.len() <= MAX_BYTES;
+        if fits {
+            self.rows += 1;
+        } else {
+            self.json.truncate(end);
+        }
+        Ok(fits)
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= self.limit || self.json.len() >= MAX_BYTES
+    }
+}
+
+/// Rows of a page, encoded as JSON and separated by commas, and the start of the next page.
+pub struct Rows<P> {
+    json: Vec<u8>,
+    /// Start of the next page. `None`: this is the last page.
+    pub next: Option<P>,
+}
+
+impl<P> Rows<P> {
+    /// Returns the answer `{"<name>":[...],"next_cursor":...}`.
+    pub fn into_object(self, name: &str, cursor: impl Fn(&P) -> String) -> Response {
+        let next = serde_json::json!(self.next.as_ref().map(cursor));
+        let after = format!(",\"next_cursor\":{next}}}");
+        json_response(self.into_json(&format!("{{\"{name}\":"), &after))
+    }
+
+    /// Returns the answer `[...]`.
+    pub fn into_array(self) -> Response {
+        json_response(self.into_json("", ""))
+    }
+
+    /// Returns the rows as a JSON array with this text before and after.
+    fn into_json(self, before: &str, after: &str) -> Vec<u8> {
+        let mut json = self.json;
+        let ends = [before, "[", "]", after].map(str::len).iter().sum();
+        json.reserve_exact(ends);
+        json.splice(0..0, [before.as_bytes(), b"["].concat());
+        json.extend([b"]", after.as_bytes()].concat());
+        json
+    }
+}
+
+fn json_response(json: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+/// Returns a page of matching tasks, newest first and converted by `view`.
+pub async fn tasks<T: Serialize>(
     service: &Service,
     filter: &TaskFilter,
     limit: u32,
     mut before: Option<TaskId>,
     view: impl Fn(Task) -> T,
-) -> Result<(Vec<T>, Option<TaskId>), ApiError> {
-    let (mut tasks, mut bytes) = (Vec::new(), 0);
-    while tasks.len() < limit as usize && bytes < MAX_PAGE_BYTES {
-        let ask = CHUNK.min(limit - tasks.len() as u32);
-        let chunk = service.list_tasks(filter, &Page { limit: ask, before: before.clone() }).await?;
+) -> Result<Rows<TaskId>, ApiError> {
+    let mut page = Filling::new(limit);
+    while !page.is_full() {
+        let ask = Page { limit: page.next_chunk(), before: before.clone() };
+        let chunk = service.list_tasks(filter, &ask).await?;
         // The store ends a read of large tasks early, so only an empty read means that no tasks
         // follow.
-        let Some(last) = chunk.last() else { return Ok((tasks, None)) };
-        before = Some(last.id.clone());
-        bytes += chunk.iter().map(|task| task.data.len()).sum::<usize>();
-        tasks.extend(chunk.into_iter().map(&view));
+        if chunk.is_empty() {
+            return Ok(Rows { json: page.json, next: None });
+        }
+        for task in chunk {
+            let id = task.id.clone();
+            if !page.push(&view(task))? {
+                return Ok(Rows { json: page.json, next: before });
+            }
+            before = Some(id);
+        }
     }
     let next = service.list_tasks(filter, &Page { limit: 1, before: before.clone() }).await?;
-    Ok((tasks, before.filter(|_| !next.is_empty())))
+    Ok(Rows { json: page.json, next: before.filter(|_| !next.is_empty()) })
 }
 
 /// Start of a page of runs: the last run of the previous page.
 pub type RunPlace = (Moment, RunId);
 
-/// Returns a page of matching runs, latest first, and the start of the next page.
+/// Returns a page of matching runs, latest first.
 pub async fn runs(
     service: &Service,
     filter: &RunFilter,
     limit: u32,
     mut before: Option<RunPlace>,
-) -> Result<(Vec<RunResource>, Option<RunPlace>), ApiError> {
-    let (mut runs, mut bytes) = (Vec::new(), 0);
-    while runs.len() < limit as usize && bytes < MAX_PAGE_BYTES {
-        let ask = CHUNK.min(limit - runs.len() as u32);
-        let chunk = service.list_runs(filter, &RunPage { limit: ask, before: before.clone() }).await?;
-        let Some(last) = chunk.last() else { return Ok((runs, None)) };
-        before = Some((last.scheduled_at, last.id.clone()));
-        bytes += chunk.iter().filter_map(|run| run.result.as_ref()).map(String::len).sum::<usize>();
-        runs.extend(chunk.into_iter().map(view::run));
+) -> Result<Rows<RunPlace>, ApiError> {
+    let mut page = Filling::new(limit);
+    while !page.is_full() {
+        let ask = RunPage { limit: page.next_chunk(), before: before.clone() };
+        let chunk = service.list_runs(filter, &ask).await?;
+        if chunk.is_empty() {
+            return Ok(Rows { json: page.json, next: None });
+        }
+        for run in chunk {
+            let place = (run.scheduled_at, run.id.clone());
+            if !page.push(&view::run(run))? {
+                return Ok(Rows { json: page.json, next: before });
+            }
+            before = Some(place);
+        }
     }
     let next = service.list_runs(filter, &RunPage { limit: 1, before: before.clone() }).await?;
-    Ok((runs, before.filter(|_| !next.is_empty())))
+    Ok(Rows { json: page.json, next: before.filter(|_| !next.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_before_the_row_that_does_not_fit() {
+        let mut page = Filling::new(1_000);
+        // As sent, a control character takes six bytes.
+        let row = "\u{1}".repeat(MAX_BYTES / 6 / 3);
+        let pushed: Vec<bool> = (0..4).map(|_| page.push(&row).unwrap()).collect();
+        assert_eq!(pushed, [true, true, false, false]);
+        assert!(page.json.len() <= MAX_BYTES);
+        let json = Rows { json: page.json, next: None::<()> }.into_json("{\"rows\":", "}");
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value["rows"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_first_row_always_fits() {
+        let mut page = Filling::new(1_000);
+        assert!(page.push(&"x".repeat(2 * MAX_BYTES)).unwrap() && page.is_full());
+    }
+
+    #[test]
+    fn reads_grow_with_small_rows_and_stay_small_with_large_ones() {
+        let chunks = |bytes: usize| {
+            let mut page = Filling::new(1_000);
+            let row = "x".repeat(bytes);
+            let mut chunks = Vec::new();
+            while !page.is_full() {
+                chunks.push(page.next_chunk());
+                for _ in 0..chunks[chunks.len() - 1] {
+                    page.push(&row).unwrap();
+                }
+            }
+            chunks
+        };
+        let small = chunks(10);
+        assert_eq!((&small[..6], small.iter().sum::<u32>()), (&[4, 8, 16, 32, 64, 100][..], 1_000));
+        assert!(chunks(MAX_BYTES / 4).iter().sum::<u32>() <= 6);
+    }
 }

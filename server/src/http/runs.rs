@@ -1,6 +1,7 @@
 //! Routes of runs: list, show, retry, cancel, and outcome reports.
 
 use axum::Json;
+use axum::response::Response;
 use serde::Serialize;
 use taskcenter_client::resources::{RunConfirmation, RunList, RunResource};
 use taskcenter_client::wire::OutcomeReport;
@@ -32,7 +33,7 @@ const DEFAULT_LIMIT: u32 = 100;
             description = "`next_cursor` of the previous page. Default: the first page."),
     ),
     responses((status = 200, body = RunList, description = "A page of runs.")))]
-pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiError> {
+pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> {
     let query = query.only(&["task_id", "tag", "state", "limit", "cursor"])?;
     let filter = RunFilter {
         task_id: query.task_id("task_id")?,
@@ -42,8 +43,7 @@ pub async fn list(service: Service, query: Query) -> Result<Json<RunList>, ApiEr
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let malformed = || ApiError::field("cursor", "cursor is malformed");
     let before = query.text("cursor").map(|text| parse_cursor(text).ok_or_else(malformed)).transpose()?;
-    let (runs, next) = pages::runs(&service, &filter, limit, before).await?;
-    Ok(Json(RunList { runs, next_cursor: next.as_ref().map(cursor) }))
+    Ok(pages::runs(&service, &filter, limit, before).await?.into_object("runs", cursor))
 }
 
 /// Encodes the cursor, which is opaque to callers. It needs no escapes in a query string, because a

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::answers::CutOff;
 use super::peers::{ConnectionLimit, ConnectionPermit};
 use super::request_info::Peer;
 use super::write_timeout::WriteTimeout;
@@ -81,8 +82,9 @@ async fn serve_router(
     while let Some((stream, peer, permit)) =
         next_connection(&listener, &connection_limit, metrics, &shutdown).await
     {
-        let served = connection(stream, tls.clone(), peer, router.clone(), limits, shutdown.clone());
-        let cut_off = cut_off.clone();
+        let cut_off = cut_off.child_token();
+        let marks = (peer, CutOff(cut_off.clone()));
+        let served = connection(stream, tls.clone(), marks, router.clone(), limits, shutdown.clone());
         connections.spawn(async move {
             cut_off.run_until_cancelled(served).await;
             drop(permit);
@@ -135,13 +137,14 @@ fn is_error_of_the_caller(error: &io::Error) -> bool {
 async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    peer: Peer,
+    (peer, cut_off): (Peer, CutOff),
     router: Router,
     limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
     let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(cut_off.clone());
         request
     });
     let service = TowerToHyperService::new(service);

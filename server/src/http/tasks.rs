@@ -171,7 +171,7 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
             description = "`next_cursor` of the previous page. Default: the first page."),
     ),
     responses((status = 200, body = TaskList, description = "A page of tasks.")))]
-pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiError> {
+pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> {
     let query = query.only(&["name", "state", "limit", "cursor"])?;
     let filter = TaskFilter {
         name: query.text("name").map(str::to_owned),
@@ -179,8 +179,8 @@ pub async fn list(service: Service, query: Query) -> Result<Json<TaskList>, ApiE
     };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let before = query.task_id("cursor")?;
-    let (tasks, next) = pages::tasks(&service, &filter, limit, before, view::task).await?;
-    Ok(Json(TaskList { tasks, next_cursor: next.map(|id| id.to_string()) }))
+    let page = pages::tasks(&service, &filter, limit, before, view::task).await?;
+    Ok(page.into_object("tasks", ToString::to_string))
 }
 
 /// Shows a task.

@@ -3,7 +3,7 @@
 mod audit;
 mod canary;
 mod certificates;
-mod node;
+pub mod node;
 mod self_calls;
 mod tls;
 #[cfg(feature = "cluster")]

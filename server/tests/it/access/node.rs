@@ -77,6 +77,14 @@ impl Node {
         }
     }
 
+    /// Returns the largest resident memory of the process so far, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let pid = self.child.id().expect("it is still running");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the line exists");
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Stops the node gracefully, and returns its log.
     pub async fn stop(mut self) -> Vec<String> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it is still running");

@@ -5,6 +5,7 @@ mod browser;
 mod flood;
 mod inject;
 mod legacy_apis;
+mod memory;
 mod shapes;
 mod sizes;
 mod wire;

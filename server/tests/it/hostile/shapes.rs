@@ -82,8 +82,19 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
 
+    /// Whether a browser neither guesses the type of the answer nor shows it in a frame.
+    fn protects_browsers(&self) -> bool {
+        let policy = self.headers.get(header::CONTENT_SECURITY_POLICY);
+        let is_framed =
+            policy.is_none_or(|policy| !policy.to_str().unwrap().contains("frame-ancestors 'none'"));
+        !is_framed && self.headers.get(header::X_CONTENT_TYPE_OPTIONS).is_some_and(|value| value == "nosniff")
+    }
+
     /// What is wrong with the shape of this answer, if anything.
     fn fault(&self, api: Api, path: &str) -> Option<&'static str> {
+        if !self.protects_browsers() {
+            return Some("no protection of browsers");
+        }
         let (status, json) = (self.status, self.json());
         let is_refused = status >= 400;
         let names_field = json["field"].is_string();

@@ -187,3 +187,22 @@ async fn bytes_that_are_not_http_are_refused() {
     server.assert_alive().await;
     server.close().await;
 }
+
+#[tokio::test]
+async fn a_request_names_its_host_exactly_once() {
+    let server = TestServer::in_memory(DEFAULT_LIMITS).await;
+    for (hosts, status) in [
+        ("host: localhost\r\n", "200"),
+        ("", "400"),
+        ("host: localhost\r\nhost: localhost\r\n", "400"),
+        ("host: localhost\r\nHOST: other\r\n", "400"),
+        ("host: a b\r\n", "400"),
+    ] {
+        for path in ["/livez", "/v1/tasks", "/v1/api/task/stat", "/querytask"] {
+            let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{hosts}\r\n");
+            let answer = exchange(&server, request.as_bytes()).await;
+            assert_eq!(statuses(&answer), [status], "{path} with {hosts:?}: {answer}");
+        }
+    }
+    server.close().await;
+}
