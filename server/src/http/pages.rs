@@ -165,7 +165,7 @@ mod tests {
     fn a_page_ends_before_the_row_that_does_not_fit() {
         let mut page = Filling::new(1_000);
         // As sent, a control character takes six bytes.
-        let row = "\u{1}".repeat(MAX_BYTES / 6 / 3);
+        let row = "\u{1}".repeat(MAX_BYTES / 6 / 3 + 10);
         let pushed: Vec<bool> = (0..4).map(|_| page.push(&row).unwrap()).collect();
         assert_eq!(pushed, [true, true, false, false]);
         assert!(page.json.len() <= MAX_BYTES);
@@ -186,11 +186,10 @@ mod tests {
             let mut page = Filling::new(1_000);
             let row = "x".repeat(bytes);
             let mut chunks = Vec::new();
-            while !page.is_full() {
+            let mut fits = true;
+            while fits && !page.is_full() {
                 chunks.push(page.next_chunk());
-                for _ in 0..chunks[chunks.len() - 1] {
-                    page.push(&row).unwrap();
-                }
+                fits = (0..chunks[chunks.len() - 1]).all(|_| page.push(&row).unwrap());
             }
             chunks
         };
