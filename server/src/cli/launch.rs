@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use taskcenter_server::workers::limits::{Limits, become_program};
+use taskcenter_server::workers::supervisor::{die_with, supervise};
 
 use super::exit::Failure;
 
@@ -33,6 +34,13 @@ pub struct Launch {
     /// Maximum number of processes of the user.
     #[arg(long, value_name = "N", default_value_t = 0)]
     processes: u64,
+    /// Stay the parent of the program, and kill it with all its descendants when standard input
+    /// closes
+    #[arg(long)]
+    supervised: bool,
+    /// Die when the process with this id, which must be the parent, ends
+    #[arg(long, value_name = "PID")]
+    parent: Option<i32>,
     /// Program with its arguments.
     #[arg(last = true, required = true)]
     program: Vec<OsString>,
@@ -49,7 +57,14 @@ impl Launch {
             processes: self.processes,
         };
         let Some((program, args)) = self.program.split_first() else { return Ok(()) };
-        let error = become_program(&limits, program, args);
+        let error = match self.parent.map_or(Ok(()), die_with) {
+            Err(error) => error,
+            Ok(()) if self.supervised => {
+                let Err(error) = supervise(&limits, program, args);
+                error
+            }
+            Ok(()) => become_program(&limits, program, args),
+        };
         Err(Failure::Failed(format!("cannot run {}: {error}", program.display())))
     }
 }

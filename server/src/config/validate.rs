@@ -6,7 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{BackEnds, BusKind, Config, ConfigError, LockKind, StoreKind};
 use crate::core::net::Net;
-use crate::core::submission::MAX_RUNTIME_SEC;
+use crate::core::submission::{MAX_CALL_MS, MAX_SCRIPT_MS};
 use crate::engine::prune::REMEMBER_MS;
 use crate::workers::QUEUES;
 
@@ -168,11 +168,11 @@ impl Config {
         let named = !script.enabled || !script.bin_path.is_empty();
         let expected = "the directory of the scripts, because script.enabled is true";
         demand_text(named, "script.bin_path", &script.bin_path, expected)?;
-        within("script.timeout_ms", script.timeout_ms, 1..=7 * 24 * HOUR_MS)?;
+        within("script.timeout_ms", script.timeout_ms, 1..=MAX_SCRIPT_MS)?;
         within("script.output_bytes", script.output_bytes, 1..=16 * 1024 * 1024)?;
         ranges("callback.allow", &callback.allow, "::1")?;
         ranges("callback.deny", &callback.deny, "10.0.0.0/8")?;
-        within("callback.timeout_ms", callback.timeout_ms, 1..=24 * HOUR_MS)?;
+        within("callback.timeout_ms", callback.timeout_ms, 1..=MAX_CALL_MS)?;
         within("callback.answer_bytes", callback.answer_bytes, 1..=16 * 1024 * 1024)?;
         within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS)?;
         within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS)
@@ -181,14 +181,14 @@ impl Config {
     fn validate_compat(&self) -> Result<(), ConfigError> {
         const YEAR_HOURS: u64 = 366 * 24;
         let compat = &self.compat;
-        within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_RUNTIME_SEC)?;
+        within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_CALL_MS / 1_000)?;
         within(
             "compat.kingtask.result_keep_sec",
             compat.kingtask.result_keep_sec,
             1..=10 * YEAR_HOURS * 3_600,
         )?;
         let timeout_sec = compat.easytask.callback_timeout_sec;
-        within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_RUNTIME_SEC)?;
+        within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_CALL_MS / 1_000)?;
         let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);
         within("compat.easytask_pull.session_hours", pull, 1..=YEAR_HOURS)?;
         within("compat.taskdash.session_hours", board, 1..=YEAR_HOURS)?;

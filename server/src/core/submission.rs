@@ -11,6 +11,10 @@ use super::{Moment, Schedule};
 pub const MAX_DATA_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
 /// Longest wait for an outcome, in seconds: a year.
 pub const MAX_RUNTIME_SEC: u64 = 366 * 86_400;
+/// Maximum timeout of a call or callback of the built-in workers, in milliseconds: a day.
+pub const MAX_CALL_MS: u64 = 86_400_000;
+/// Maximum timeout of a script, in milliseconds: a week.
+pub const MAX_SCRIPT_MS: u64 = 7 * 86_400_000;
 /// Last instant that every store can represent, in seconds (9999-12-31).
 pub const LAST_SEC: i64 = Moment::NEVER.sec();
 const MAX_KEY_BYTES: usize = 256;

@@ -16,9 +16,11 @@ use super::directory::Directory;
 use super::health::Health;
 use super::outbound::{Answer, Call, CallError, Outbound};
 use super::routing::{Router, Routing};
-use super::{attempt, headers, rpc, sign};
+use super::slots::Slots;
+use super::{attempt, headers, limits, rpc, sign};
 use crate::core::callback_format::{CallbackFormat, Delivery, Verdict};
 use crate::core::callback_service::{CallbackService, ServiceNode};
+use crate::core::submission::MAX_CALL_MS;
 
 /// Name of the queue.
 pub const QUEUE: &str = "callback";
@@ -40,6 +42,7 @@ pub struct Callbacks {
     pub formats: Vec<Arc<dyn CallbackFormat>>,
     /// Default timeout of a call.
     pub timeout: Duration,
+    pub slots: Slots,
     /// Default time for a confirmation.
     pub confirm_within: Duration,
 }
@@ -102,6 +105,10 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
         Err(why) => return Err(release(&job.service, why).await),
     };
     let service = service.ok_or_else(|| failed(format!("unknown service {:?}", job.service)))?;
+    limits::timeout(job.timeout_ms, callbacks.timeout, MAX_CALL_MS).map_err(HandlerError::dead_letter)?;
+    let Some(_slot) = callbacks.slots.take(&job.service).await else {
+        return Err(HandlerError::release("all slots for this service are in use"));
+    };
     let delivery = Outgoing { service: &service, job: &job, format, context: &context };
     let answer = match callbacks.call(&delivery).await {
         Ok(answer) => answer,

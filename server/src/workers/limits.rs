@@ -1,11 +1,12 @@
-//! Resource limits of scripts. A process can set limits only for itself. So the script worker
-//! starts `taskcenter launch`, which sets the limits and then executes the script in the same
+//! Limits of scripts: resources and time. A process can set limits only for itself. So the script
+//! worker starts `taskcenter launch`, which sets the limits and then executes the script in the same
 //! process.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -13,6 +14,18 @@ use super::settings::Script;
 
 /// Name of the command that sets the limits and executes the script.
 pub const VERB: &str = "launch";
+
+/// Checks the `timeout_ms` of a job.
+///
+/// # Errors
+/// A text that names the field and its bounds.
+pub fn timeout(timeout_ms: Option<u64>, default: Duration, max_ms: u64) -> Result<Duration, String> {
+    match timeout_ms {
+        None => Ok(default),
+        Some(ms) if (1..=max_ms).contains(&ms) => Ok(Duration::from_millis(ms)),
+        Some(ms) => Err(format!("timeout_ms: {ms} is out of bounds: use a value between 1 and {max_ms}")),
+    }
+}
 
 /// Limits. 0 means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,8 +71,7 @@ impl Limits {
     /// # Errors
     /// The system refuses a limit.
     pub fn set(&self) -> io::Result<()> {
-        // No core files.
-        limit(Resource::Core, 0)?;
+        no_core_files()?;
         for (resource, max) in [
             (Resource::Cpu, self.cpu_sec),
             (Resource::As, self.memory_bytes),
@@ -75,6 +87,14 @@ impl Limits {
     }
 }
 
+/// Forbids core files of this process and its children.
+///
+/// # Errors
+/// The system refuses the limit.
+pub fn no_core_files() -> io::Result<()> {
+    limit(Resource::Core, 0)
+}
+
 fn limit(resource: Resource, max: u64) -> io::Result<()> {
     let current = rustix::process::getrlimit(resource).maximum;
     let max = Some(current.map_or(max, |current| current.min(max)));
@@ -86,5 +106,21 @@ pub fn become_program(limits: &Limits, program: &OsStr, args: &[OsString]) -> io
     match limits.set() {
         Ok(()) => Command::new(program).args(args).exec(),
         Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_out_of_bounds_is_refused_with_field_and_bound() {
+        let checked = |ms| timeout(ms, Duration::from_secs(9), 1_000);
+        assert_eq!(checked(None), Ok(Duration::from_secs(9)));
+        assert_eq!(checked(Some(1_000)), Ok(Duration::from_secs(1)));
+        for ms in [0, 1_001, u64::MAX] {
+            let why = checked(Some(ms)).unwrap_err();
+            assert!(why.contains("timeout_ms") && why.contains("between 1 and 1000"), "{why}");
+        }
     }
 }

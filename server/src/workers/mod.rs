@@ -9,12 +9,15 @@ pub mod headers;
 pub mod health;
 pub mod limits;
 pub mod local;
+pub mod lost_leases;
 pub mod outbound;
 pub mod routing;
 pub mod rpc;
 pub mod script;
 pub mod settings;
 pub mod sign;
+pub mod slots;
+pub mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,11 +36,13 @@ use callback::Callbacks;
 use directory::Directory;
 use guard::Guard;
 use health::{Health, Watch};
+use lost_leases::{Attempts, ObservedApi};
 use outbound::{Lookup, Outbound, SystemLookup};
 use routing::Router;
 use rpc::Rpc;
 use script::Script;
 use settings::Settings;
+use slots::{LEASED_PER_SLOT, Slots};
 
 /// Queues of the built-in workers.
 pub const QUEUES: [&str; 3] = [callback::QUEUE, rpc::QUEUE, script::QUEUE];
@@ -173,7 +178,8 @@ impl<A: WorkerApi + Clone> Builder<A> {
 
     fn rpc(&self, outbound: Outbound) -> Result<Consumer, WorkersError> {
         let timeout = Duration::from_millis(self.settings.callback.timeout_ms);
-        let handlers = Consumer::builder().state(Rpc { outbound, timeout }).on("*", rpc::handle);
+        let handlers =
+            Consumer::builder().state(Rpc { outbound, timeout, slots: self.slots() }).on("*", rpc::handle);
         self.consume(rpc::QUEUE, handlers)
     }
 
@@ -184,8 +190,10 @@ impl<A: WorkerApi + Clone> Builder<A> {
         }
         let unusable = |error| WorkersError::Directory(settings.bin_path.clone(), error);
         let launcher = self.launcher.clone().map_or_else(std::env::current_exe, Ok).map_err(unusable)?;
-        let script = Script::new(settings, launcher).map_err(unusable)?;
-        self.consume(script::QUEUE, Consumer::builder().state(script).on("*", script::handle))
+        let attempts = Attempts::default();
+        let script = Script::new(settings, launcher, self.slots(), attempts.clone()).map_err(unusable)?;
+        let api = ObservedApi { api: self.api.clone(), attempts };
+        self.consume_from(api, script::QUEUE, Consumer::builder().state(script).on("*", script::handle))
     }
 
     fn callback(&self, outbound: Outbound, health: Arc<Health>) -> Result<Consumer, WorkersError> {
@@ -198,6 +206,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
             clock: Arc::clone(&self.clock),
             formats: self.formats.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
+            slots: self.slots(),
             confirm_within: Duration::from_millis(settings.confirm_within_ms),
         };
         self.consume(callback::QUEUE, Consumer::builder().state(state).on("*", callback::handle))
@@ -214,9 +223,22 @@ impl<A: WorkerApi + Clone> Builder<A> {
         }
     }
 
-    /// Starts a consumer of every tag of a queue.
+    fn slots(&self) -> Slots {
+        Slots::new(self.settings.workers.concurrency)
+    }
+
     fn consume<S: Send + Sync + 'static>(
         &self,
+        queue: &str,
+        handlers: ConsumerBuilder<S>,
+    ) -> Result<Consumer, WorkersError> {
+        self.consume_from(self.api.clone(), queue, handlers)
+    }
+
+    /// Starts a consumer of every tag of a queue.
+    fn consume_from<S: Send + Sync + 'static>(
+        &self,
+        api: impl WorkerApi,
         queue: &str,
         handlers: ConsumerBuilder<S>,
     ) -> Result<Consumer, WorkersError> {
@@ -227,8 +249,9 @@ impl<A: WorkerApi + Clone> Builder<A> {
             ..PullConfig::default()
         };
         let drain = Duration::from_millis(workers.drain_ms);
-        let handlers = handlers.concurrency(workers.concurrency).drain_for(drain);
-        Ok(handlers.transport(Pull::new(self.api.clone(), config)).start()?)
+        // Most handlers only wait for a slot.
+        let handlers = handlers.concurrency(workers.concurrency * LEASED_PER_SLOT).drain_for(drain);
+        Ok(handlers.transport(Pull::new(api, config)).start()?)
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, Url};
 use serde::Deserialize;
 use taskcenter_client::{Context, HandlerError};
 
 use super::outbound::{Answer, Call, CallError, Outbound};
-use super::{attempt, headers};
+use super::slots::Slots;
+use super::{attempt, headers, limits};
+use crate::core::submission::MAX_CALL_MS;
 
 /// Name of the queue.
 pub const QUEUE: &str = "rpc";
@@ -21,6 +23,7 @@ pub struct Rpc {
     pub outbound: Outbound,
     /// Default timeout of a call.
     pub timeout: Duration,
+    pub slots: Slots,
 }
 
 /// The data of a task.
@@ -60,6 +63,9 @@ pub async fn handle(context: Context<Rpc>, job: Job) -> Result<(), HandlerError>
     let rpc = context.state();
     let call = job.call(rpc.timeout).map_err(HandlerError::dead_letter)?;
     let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
+    let Some(_slot) = rpc.slots.take(&authority(&call.url)).await else {
+        return Err(HandlerError::release("all slots for this host are in use"));
+    };
     match rpc.outbound.make(call).await {
         Ok(answer) if job.succeeds(answer.status) => attempt::set_message(&context, &answer.body),
         Ok(answer) => Err(failed(match job.failure {
@@ -69,6 +75,13 @@ pub async fn handle(context: Context<Rpc>, job: Job) -> Result<(), HandlerError>
         Err(CallError::Refused(why)) => Err(HandlerError::dead_letter(why)),
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+/// Returns host and port of a URL. An invalid URL has none, and its call fails at once.
+fn authority(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    host.map_or_else(String::new, |(host, port)| format!("{host}:{port}"))
 }
 
 /// Returns status and body as the reason of a failure.
@@ -84,7 +97,7 @@ impl Job {
             url: self.url.clone(),
             headers: self.headers()?,
             body: self.body.clone(),
-            timeout: self.timeout_ms.map_or(timeout, Duration::from_millis),
+            timeout: limits::timeout(self.timeout_ms, timeout, MAX_CALL_MS)?,
         })
     }
 

@@ -3,10 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use taskcenter_client::{Context, HandlerError};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -14,23 +12,30 @@ use tokio::process::{Child, Command};
 
 use super::attempt;
 use super::limits::{self, Limits};
+use super::lost_leases::Attempts;
 use super::settings;
+use super::slots::Slots;
+use crate::core::submission::MAX_SCRIPT_MS;
 
 /// Name of the queue.
 pub const QUEUE: &str = "script";
 /// `PATH` of a script. It gets nothing else of the environment of the server.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Time that the supervisor has to kill a program.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum length of a logged line. Longer lines are split.
 const LINE_BYTES: usize = 1_024;
 
 /// State of the handler.
 pub struct Script {
     directory: PathBuf,
-    /// Path of the program `taskcenter`, which sets the limits.
+    /// Path of the program `taskcenter`, which supervises the script and sets its limits.
     launcher: PathBuf,
     limits: Limits,
     timeout: Duration,
     output_bytes: usize,
+    slots: Slots,
+    attempts: Attempts,
 }
 
 /// The data of a task.
@@ -52,6 +57,16 @@ enum NoProgram {
     Refused(String),
 }
 
+/// How an attempt ended.
+enum Ending {
+    /// The program has ended.
+    Ended(Output),
+    /// The program exceeded its timeout.
+    TimedOut,
+    /// The server cancelled the run, or gave it to another worker.
+    Lost,
+}
+
 /// Exit status and output of a program.
 struct Output {
     status: ExitStatus,
@@ -65,17 +80,23 @@ struct Output {
 /// The failure of the attempt. The texts `file not exist` and `exec time out` are part of a legacy contract.
 pub async fn handle(context: Context<Script>, job: Job) -> Result<(), HandlerError> {
     let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
+    let timeout = limits::timeout(job.timeout_ms, context.state().timeout, MAX_SCRIPT_MS);
+    let timeout = timeout.map_err(HandlerError::dead_letter)?;
     let program = match context.state().find(&job).await {
         Ok(program) => program,
         Err(NoProgram::Missing) => return Err(failed("file not exist".to_owned())),
         Err(NoProgram::Refused(why)) => return Err(HandlerError::dead_letter(why)),
     };
-    match context.state().run(&program, &job, &context).await {
-        Ok(Some(output)) => match output.result() {
+    let Some(_slot) = context.state().slots.take(&job.bin_name).await else {
+        return Err(HandlerError::release("all slots for this program are in use"));
+    };
+    match context.state().run(&program, &job, timeout, &context).await {
+        Ok(Ending::Ended(output)) => match output.result() {
             Ok(message) => attempt::set_message(&context, &message),
             Err(reason) => Err(failed(reason)),
         },
-        Ok(None) => Err(failed("exec time out".to_owned())),
+        Ok(Ending::TimedOut) => Err(failed("exec time out".to_owned())),
+        Ok(Ending::Lost) => Err(HandlerError::release("the lease is lost; the program was killed")),
         Err(error) => Err(failed(format!("cannot run the program: {error}"))),
     }
 }
@@ -85,7 +106,12 @@ impl Script {
     ///
     /// # Errors
     /// The directory does not exist.
-    pub fn new(settings: &settings::Script, launcher: PathBuf) -> std::io::Result<Self> {
+    pub fn new(
+        settings: &settings::Script,
+        launcher: PathBuf,
+        slots: Slots,
+        attempts: Attempts,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             // Canonical, for comparison with the canonical path of a program.
             directory: Path::new(&settings.bin_path).canonicalize()?,
@@ -93,6 +119,8 @@ impl Script {
             limits: Limits::of(settings),
             timeout: Duration::from_millis(settings.timeout_ms),
             output_bytes: settings.output_bytes,
+            slots,
+            attempts,
         })
     }
 
@@ -123,53 +151,56 @@ impl Script {
         Ok(path)
     }
 
-    /// Runs a program. `None`: timeout. When this function ends or is dropped, the process group is killed.
+    /// Runs a program. When this function ends or is dropped, the supervisor kills the program with its
+    /// descendants.
     async fn run(
         &self,
         program: &Path,
         job: &Job,
+        timeout: Duration,
         context: &Context<Self>,
-    ) -> std::io::Result<Option<Output>> {
-        let mut child = self.command(program, job, context).spawn()?;
-        let group = Group::of(&child);
-        let timeout = job.timeout_ms.map_or(self.timeout, Duration::from_millis);
-        let ended = tokio::time::timeout(timeout, self.watch(&mut child, &group, context)).await;
-        drop(group);
-        match ended {
-            Ok(ended) => ended.map(Some),
-            Err(_) => child.wait().await.map(|_| None),
+    ) -> std::io::Result<Ending> {
+        let mut supervisor = self.command(program, job, context).spawn()?;
+        let leash = supervisor.stdin.take();
+        let attempt = self.attempts.observe(context.run_id().unwrap_or_default(), context.attempt());
+        let ending = tokio::select! {
+            output = self.watch(&mut supervisor, context) => return output.map(Ending::Ended),
+            () = tokio::time::sleep(timeout) => Ending::TimedOut,
+            () = attempt.lost() => Ending::Lost,
+        };
+        drop(leash);
+        if tokio::time::timeout(KILL_TIMEOUT, supervisor.wait()).await.is_err() {
+            tracing::warn!(run_id = context.run_id(), "a process of a script cannot be killed");
+            supervisor.kill().await?;
         }
+        Ok(ending)
     }
 
-    async fn watch(
-        &self,
-        child: &mut Child,
-        group: &Group,
-        context: &Context<Self>,
-    ) -> std::io::Result<Output> {
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let status = async {
-            let status = child.wait().await;
-            // Remaining descendants would keep the output open.
-            group.kill();
-            status
-        };
+    async fn watch(&self, supervisor: &mut Child, context: &Context<Self>) -> std::io::Result<Output> {
+        let (out, err) = (supervisor.stdout.take(), supervisor.stderr.take());
         let out = self.collect(out, "stdout", context);
         let err = self.collect(err, "stderr", context);
-        let (status, out, err) = tokio::join!(status, out, err);
+        // The supervisor ends after all processes that hold the output open.
+        let (status, out, err) = tokio::join!(supervisor.wait(), out, err);
         Ok(Output { status: status?, out, err })
     }
 
     fn command(&self, program: &Path, job: &Job, context: &Context<Self>) -> Command {
         let mut command = Command::new(&self.launcher);
-        command.arg(limits::VERB).args(self.limits.options()).arg("--").arg(program).args(&job.args);
+        command
+            .arg(limits::VERB)
+            .arg("--supervised")
+            .args(self.limits.options())
+            .arg("--")
+            .arg(program)
+            .args(&job.args);
         command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
         command
             .env("TASKCENTER_TASK_ID", context.task_id())
             .env("TASKCENTER_ATTEMPT", context.attempt().to_string());
         command.env("TASKCENTER_RUN_ID", context.run_id().unwrap_or_default());
-        command.current_dir(&self.directory).process_group(0).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(&self.directory).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -230,28 +261,4 @@ impl Output {
 
 fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim_end_matches(['\r', '\n']).to_owned()
-}
-
-/// The process group of a program: the program and its descendants, unless they leave the group.
-struct Group(Mutex<Option<Pid>>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(Mutex::new(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))))
-    }
-
-    /// Kills the group once: after the program has been waited for, another group may have its id.
-    fn kill(&self) {
-        let leader = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(leader) = leader {
-            // Fails if the group has no process left.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

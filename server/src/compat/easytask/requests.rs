@@ -10,7 +10,7 @@ use super::{CALLBACKS, Result};
 use crate::compat::settings::Easytask;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::RunId;
-use crate::core::submission::{Dedup, MAX_RUNTIME_SEC, Submission};
+use crate::core::submission::{Dedup, MAX_CALL_MS, Submission};
 use crate::core::{Moment, Schedule, Task};
 use crate::engine::service::Service;
 
@@ -31,7 +31,7 @@ pub fn node(fields: &Fields) -> Result<NodeRegistration> {
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let port = port.ok_or_else(|| ApiError::Argument("port should be between 1 and 65535".to_owned()))?;
     let timeout_sec = fields.positive("callback_timeout_sec")?;
-    if service.len() > MAX_NAME_BYTES || timeout_sec.is_some_and(|sec| sec > MAX_RUNTIME_SEC) {
+    if service.len() > MAX_NAME_BYTES || timeout_sec.is_some_and(|sec| sec > MAX_CALL_MS / 1_000) {
         return Err(ApiError::malformed());
     }
     Ok(NodeRegistration {

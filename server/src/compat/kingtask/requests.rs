@@ -7,7 +7,7 @@ use super::{RPC_TAG, Result, SCRIPT_TAG};
 use crate::compat::settings::Kingtask;
 use crate::core::Moment;
 use crate::core::retry::{MAX_ATTEMPTS, RetryPolicy};
-use crate::core::submission::{Dedup, MAX_RUNTIME_SEC, Submission};
+use crate::core::submission::{Dedup, MAX_CALL_MS, MAX_SCRIPT_MS, Submission};
 
 /// Queue of the script worker.
 pub const SCRIPTS: &str = "script";
@@ -56,7 +56,8 @@ fn is_web_address(url: &str) -> bool {
 /// Returns the task for a job.
 fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &Kingtask) -> Result<Submission> {
     let run_sec = fields.number("max_run_time")?.unwrap_or(settings.task_run_sec);
-    if run_sec > MAX_RUNTIME_SEC {
+    let max_ms = if queue == SCRIPTS { MAX_SCRIPT_MS } else { MAX_CALL_MS };
+    if run_sec > max_ms / 1_000 {
         return Err(ApiError::Argument);
     }
     let pauses_ms = fields.intervals()?;

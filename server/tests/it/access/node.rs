@@ -85,6 +85,11 @@ impl Node {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Kills the process.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is still running");
+    }
+
     /// Stops the node gracefully, and returns its log.
     pub async fn stop(mut self) -> Vec<String> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it is still running");

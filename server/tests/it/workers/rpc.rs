@@ -70,6 +70,11 @@ async fn an_invalid_call_is_dead_at_once_with_the_reason() {
         (json!({"method": "GET", "url": "http://127.0.0.1/", "headers": {"Host": "x"}}), "Host"),
         (json!({"method": "GET", "url": "http://127.0.0.1/", "headers": {"a": "b\r\nc: d"}}), "\"a\""),
         (json!({"method": "GET", "url": "http://10.0.0.1/", "retry_after_ms": [1]}), "callback.allow"),
+        (json!({"method": "GET", "url": "http://127.0.0.1/", "timeout_ms": 0}), "timeout_ms"),
+        (
+            json!({"method": "GET", "url": "http://127.0.0.1/", "timeout_ms": 86_400_001}),
+            "between 1 and 86400000",
+        ),
         (json!({"method": "GET"}), "url"),
         (json!("text"), "payload"),
     ] {
@@ -103,5 +108,25 @@ async fn time_and_size_of_an_answer_are_bounded() {
     let job = json!({"method": "GET", "url": endpoint.url, "retry_after_ms": [], "timeout_ms": 50});
     let run = bench.work(RPC, &job).await;
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some("no answer within 50 ms")));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn calls_to_a_host_that_never_answers_leave_slots_for_other_hosts() {
+    let mut settings = settings(&[RPC]);
+    settings.workers.drain_ms = 0;
+    let (hung, honest) = (Endpoint::start().await, Endpoint::start().await);
+    let bench = Bench::on(stage().await, settings);
+    hung.block();
+    let day = 86_400_000;
+    for _ in 0..40 {
+        bench.fire(RPC, &json!({"method": "GET", "url": hung.url, "timeout_ms": day})).await;
+    }
+    until("the host has half of the slots", async || hung.calls() == 16).await;
+    for _ in 0..20 {
+        let run = bench.work(RPC, &json!({"method": "GET", "url": honest.url, "timeout_ms": day})).await;
+        assert_eq!(message(&run), "done");
+    }
+    assert_eq!(hung.calls(), 16, "the host gets no more slots");
     bench.stop().await;
 }

@@ -11,6 +11,7 @@ use taskcenter_server::workers::settings::Settings;
 use tempfile::TempDir;
 
 use super::{Bench, message, settings, stage, until};
+use crate::access::node::Node;
 
 const SCRIPT: &str = "script";
 
@@ -234,4 +235,60 @@ async fn a_shutdown_kills_scripts_that_exceed_the_grace_period() {
     until("all processes have ended", async || process_tree(&ids).iter().all(|pid| has_ended(pid))).await;
     let run = stage.run(&run).await;
     assert!(run.state == RunState::Retrying && run.reason.unwrap().contains("shut down"), "{:?}", run.state);
+}
+
+#[tokio::test]
+async fn a_timeout_out_of_bounds_is_refused_with_field_and_bound() {
+    let dir = ScriptDir::new();
+    dir.put("ok", "echo ok");
+    let bench = dir.bench().await;
+    for timeout_ms in [0, 604_800_001, 1_000_000_000_000_000_u64] {
+        let mut job = job("ok", &[]);
+        job["timeout_ms"] = json!(timeout_ms);
+        let run = bench.work(SCRIPT, &job).await;
+        let reason = run.reason.unwrap_or_default();
+        assert_eq!(run.state, RunState::Dead, "{reason}");
+        assert!(reason.contains("timeout_ms") && reason.contains("between 1 and 604800000"), "{reason}");
+    }
+    bench.stop().await;
+}
+
+/// Starts a process that leaves the process group, and writes its id to the file `$1`.
+const LEAVE_GROUP: &str = "setsid sh -c 'echo $$ >> \"$1\"; exec sleep 1000' sh \"$1\" & echo $$ >> \"$1\"";
+
+#[tokio::test]
+async fn the_script_of_a_cancelled_run_is_killed_with_all_descendants() {
+    let dir = ScriptDir::new();
+    dir.put("stays", &format!("{LEAVE_GROUP}; sleep 1000"));
+    let mut settings = dir.settings();
+    settings.workers.lease_ms = 1_000;
+    let (bench, ids) = (Bench::on(stage().await, settings), dir.root.path().join("ids"));
+    let run = bench.fire(SCRIPT, &job("stays", &[ids.to_str().unwrap()])).await;
+    until("the script has started its processes", async || process_tree(&ids).len() == 2).await;
+    bench.stage.service.cancel_run(&run.id).await.unwrap();
+    until("all processes have ended", async || process_tree(&ids).iter().all(|pid| has_ended(pid))).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_server_takes_its_scripts_with_it() {
+    let dir = ScriptDir::new();
+    dir.put("stays", &format!("{LEAVE_GROUP}; sleep 1000"));
+    let (data, bin) = (dir.root.path().join("data"), dir.bin());
+    let ids = dir.root.path().join("ids");
+    let env = [
+        ("TASKCENTER__EMBEDDED__DATA_DIR", data.to_str().unwrap()),
+        ("TASKCENTER__SCRIPT__ENABLED", "true"),
+        ("TASKCENTER__SCRIPT__BIN_PATH", bin.to_str().unwrap()),
+    ];
+    let node = Node::start(&env).await;
+    let task =
+        json!({"name": "n", "queue": SCRIPT, "data": job("stays", &[ids.to_str().unwrap()]).to_string()});
+    let url = format!("http://{}/v1/tasks", node.address);
+    let created = reqwest::Client::new().post(url).body(task.to_string()).send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    until("the script has started its processes", async || process_tree(&ids).len() == 2).await;
+    assert!(process_tree(&ids).iter().all(|pid| !has_ended(pid)));
+    node.kill().await;
+    until("all processes have ended", async || process_tree(&ids).iter().all(|pid| has_ended(pid))).await;
 }
