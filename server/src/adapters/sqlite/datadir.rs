@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::errors::{io_error, refused};
 use crate::ports::Result;
 
+const DATABASE: &str = "taskcenter.db";
+
 /// A data directory, locked for this process until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -14,18 +16,19 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Locks the directory at `path`. Creates a missing directory, readable only by its owner,
-    /// because it contains payloads.
+    /// Locks the directory at `path`, and creates a missing directory. Only the owner can read the
+    /// directory and its files, because they contain payloads.
     ///
     /// # Errors
     /// If the directory cannot be created or written to, or another process has locked it.
     pub fn lock(path: &Path) -> Result<Self> {
         create(path).map_err(|error| io_error(&format!("cannot create {}", path.display()), &error))?;
+        restrict(path);
         let lock = path.join("lock");
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&lock);
+        let opened = open_or_create(&lock);
         let lock = opened.map_err(|error| io_error(&format!("cannot open {}", lock.display()), &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Self { path: path.to_owned(), _lock: lock }.with_private_files(),
             Err(TryLockError::WouldBlock) => Err(in_use(path)),
             Err(TryLockError::Error(error)) => {
                 Err(io_error(&format!("cannot lock {}", path.display()), &error))
@@ -33,9 +36,23 @@ impl DataDir {
         }
     }
 
+    /// Makes the files readable only by their owner. SQLite gives its other files the mode of the
+    /// database.
+    fn with_private_files(self) -> Result<Self> {
+        let database = self.database();
+        let created = open_or_create(&database);
+        created.map_err(|error| io_error(&format!("cannot open {}", database.display()), &error))?;
+        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let is_own = |name: &str| name == "lock" || name.starts_with(DATABASE);
+        files
+            .filter(|file| file.file_name().to_str().is_some_and(is_own))
+            .for_each(|file| restrict(&file.path()));
+        Ok(self)
+    }
+
     /// Returns the path of the database file.
     pub fn database(&self) -> PathBuf {
-        self.path.join("taskcenter.db")
+        self.path.join(DATABASE)
     }
 }
 
@@ -48,6 +65,34 @@ fn create(path: &Path) -> std::io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(path)
 }
+
+fn open_or_create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create(true).truncate(false).open(path)
+}
+
+/// Takes the rights of the group and of others. Another user may own the directory, such as that of
+/// a mounted volume: then the rights stay.
+#[cfg(unix)]
+fn restrict(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let restricted = std::fs::metadata(path).and_then(|metadata| {
+        let mut rights = metadata.permissions();
+        if rights.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        rights.set_mode(if metadata.is_dir() { 0o700 } else { 0o600 });
+        std::fs::set_permissions(path, rights)
+    });
+    if let Err(error) = restricted {
+        tracing::warn!(path = %path.display(), %error, "other users may read the data: cannot change the rights");
+    }
+}
+
+#[cfg(not(unix))]
+fn restrict(_: &Path) {}
 
 fn in_use(path: &Path) -> crate::ports::PortError {
     refused(format!(

@@ -335,3 +335,28 @@ async fn each_statement_uses_its_own_index() {
         assert_eq!(steps, &[step.to_owned()], "{name}");
     }
 }
+
+#[test]
+fn an_existing_directory_and_its_files_become_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    drop(open(&dir).unwrap());
+    let change = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    change(&dir, 0o755);
+    change(&dir.join("taskcenter.db"), 0o644);
+    change(&dir.join("lock"), 0o664);
+    std::fs::write(dir.join("notes"), "").unwrap();
+    change(&dir.join("notes"), 0o644);
+    let store = open(&dir).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("notes")), 0o644, "a file of another program");
+    for entry in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+        assert!(entry.ends_with("notes") || mode(&entry) == 0o600, "{}", entry.display());
+    }
+    drop(store);
+}
