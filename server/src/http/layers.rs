@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, Response};
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use tracing::Span;
@@ -61,6 +61,34 @@ fn request_id(request: &Request, context: &Context) -> String {
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.chars().all(fits)
     };
     given.filter(is_valid).map_or_else(|| context.ids.uuid(context.gate.now()).to_string(), str::to_owned)
+}
+
+/// Ends a request whose head is too large: 431. The connection itself notices this only if the head
+/// arrives in several pieces.
+pub async fn limit_head(
+    State(context): State<Context>,
+    request: Request,
+    next: Next,
+) -> axum::response::Response {
+    if head_bytes(&request) <= context.limits.max_head_bytes {
+        return next.run(request).await;
+    }
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response()
+}
+
+/// Returns the size of the head of a request in its usual form: `METHOD target HTTP/1.1`, lines of
+/// `name: value`, and an empty line.
+fn head_bytes(request: &Request) -> usize {
+    const LINE_END: usize = 2;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let authority =
+        request.uri().authority().map_or(0, |authority| "http://".len() + authority.as_str().len());
+    let first = request.method().as_str().len() + target + authority + "  HTTP/1.1".len() + LINE_END;
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + ": ".len() + LINE_END
+    };
+    first + request.headers().iter().map(line).sum::<usize>() + LINE_END
 }
 
 /// Writes the bodies of error answers, in the form of the path.

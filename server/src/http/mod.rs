@@ -186,6 +186,7 @@ fn add_middleware(routes: Router, context: &Context) -> Router {
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::write_errors))
         .layer(map_response(cross_origin::protect))
+        .layer(from_fn_with_state(context.clone(), layers::limit_head))
         .layer(from_fn_with_state(context.clone(), layers::identify))
         .layer(access_log)
 }

@@ -301,3 +301,26 @@ async fn keys_and_ids_out_of_bounds_are_refused() {
     assert_eq!(parse_problem(server.post("/v1/tasks", &start).await), invalid_field("end_at"));
     server.close().await;
 }
+
+#[tokio::test]
+async fn the_limit_of_a_head_is_exact_in_one_piece_and_in_several() {
+    let server = TestServer::in_memory(LIMITS).await;
+    let head = |bytes: usize| {
+        let start = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-long: ";
+        let end = "\r\n\r\n";
+        format!("{start}{}{end}", "a".repeat(bytes - start.len() - end.len()))
+    };
+    for (bytes, status) in [(65_536, "200"), (65_537, "431"), (66_000, "431"), (100_000, "431")] {
+        let head = head(bytes);
+        assert_eq!(statuses(&exchange(&server, head.as_bytes()).await), [status], "{bytes} bytes");
+        let mut stream = server.connect().await;
+        for piece in head.as_bytes().chunks(10_000) {
+            // The server may end the connection before the last piece.
+            let _ = stream.write_all(piece).await;
+            let _ = stream.flush().await;
+        }
+        let answer = read_to_end(&mut stream).await;
+        assert_eq!(statuses(&answer), [status], "{bytes} bytes in pieces");
+    }
+    server.close().await;
+}
