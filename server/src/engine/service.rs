@@ -12,6 +12,7 @@ mod caller;
 mod error;
 mod idempotency;
 mod lease_reservations;
+mod login_attempts;
 mod open_runs;
 mod permissions;
 mod queries;
@@ -51,6 +52,7 @@ pub use caller::Caller;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
 pub use idempotency::IdempotencyKey;
 use lease_reservations::LeaseReservations;
+use login_attempts::LoginAttempts;
 pub use open_runs::MAX_OPEN_RUNS;
 pub use record_kind::RecordKind;
 pub use run_commands::Confirmation;
@@ -82,6 +84,7 @@ struct Shared {
     reservations: Arc<LeaseReservations>,
     attendance: Arc<QueueAttendance>,
     access: Arc<Access>,
+    login_attempts: Arc<LoginAttempts>,
     lease_clock: Arc<dyn Clock>,
 }
 
@@ -109,10 +112,20 @@ impl Service {
         shutdown: CancellationToken,
     ) -> Self {
         let lease_clock = Arc::clone(&ports.clock);
-        let (reservations, access) = (Arc::default(), Arc::default());
-        let attendance = Arc::default();
-        let shared =
-            Shared { ports, ids, hints, settings, shutdown, reservations, attendance, access, lease_clock };
+        let (reservations, attendance) = (Arc::default(), Arc::default());
+        let (access, login_attempts) = (Arc::default(), Arc::default());
+        let shared = Shared {
+            ports,
+            ids,
+            hints,
+            settings,
+            shutdown,
+            reservations,
+            attendance,
+            access,
+            login_attempts,
+            lease_clock,
+        };
         Self { shared: Arc::new(shared), caller: Arc::new(Caller::anonymous()) }
     }
 

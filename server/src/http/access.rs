@@ -153,6 +153,7 @@ struct AdmissionRequest {
     caller: Option<IpAddr>,
     token: Result<Option<String>, ApiError>,
     request_id: String,
+    address: Option<IpAddr>,
 }
 
 impl AdmissionRequest {
@@ -163,6 +164,7 @@ impl AdmissionRequest {
             caller: caller_address(request, |origin| cross_origin.allows(request, origin)),
             token: bearer_token(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
+            address: request.extensions().get::<Peer>().map(|Peer(address)| *address),
         }
     }
 
@@ -179,7 +181,7 @@ impl AdmissionRequest {
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
         match missing_right(&caller, self.access) {
             Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
-            None => Ok(Caller { request_id: self.request_id, ..caller }),
+            None => Ok(Caller { request_id: self.request_id, address: self.address, ..caller }),
         }
     }
 }

@@ -229,7 +229,8 @@ impl ApiError {
 
     fn retry_after_sec(&self, status: StatusCode) -> Option<u64> {
         match self {
-            Self::TooManyRequests { retry_after_sec } => Some(*retry_after_sec),
+            Self::TooManyRequests { retry_after_sec }
+            | Self::Service(ServiceError::TooManyAttempts { retry_after_sec }) => Some(*retry_after_sec),
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }
@@ -258,6 +259,7 @@ fn code_of(error: &ServiceError) -> Code {
         ServiceError::RevisionMoved(_) => Code::RevisionMoved,
         ServiceError::KeyHeld(_) => Code::Duplicate,
         ServiceError::KeyReused => Code::KeyReused,
+        ServiceError::TooManyAttempts { .. } => Code::TooManyRequests,
         ServiceError::RunState(_) => Code::RunState,
         ServiceError::Stale(_) => Code::Stale,
         ServiceError::Port(PortError::Unavailable(..)) => Code::StoreUnavailable,

@@ -38,6 +38,8 @@ use rows::{Row, View};
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 const COOKIE: &str = "gsessionid";
+/// Name of this API in sessions.
+const NAME: &str = "easytask_pull";
 const TYPE: RecordKind = RecordKind::audited("easytask_pull.type");
 /// Queues of built-in workers, which cannot be types: a put would execute a job there, and a claim would take
 /// jobs away from the workers.
@@ -207,14 +209,15 @@ impl Api {
             return Ok(());
         }
         let token = session::cookie(headers, COOKIE).ok_or(ApiError::NoSession)?;
-        self.service.session(token).await?.map(drop).ok_or(ApiError::NoSession)
+        self.service.session(token, NAME).await?.map(drop).ok_or(ApiError::NoSession)
     }
 
     async fn log_in(&self, body: Body) -> Result<String> {
         let form = Params::of_form(&read_body(body).await?);
         let (name, password) = (required(&form, "username")?, required(&form, "password")?);
         let user = self.service.check_password(name, password).await?.ok_or(ApiError::NoSession)?;
-        Ok(self.service.open_session(&user.name, session::lasts_ms(self.settings.session_hours)).await?)
+        let lasts_ms = session::lasts_ms(self.settings.session_hours);
+        Ok(self.service.open_session(&user.name, NAME, lasts_ms).await?)
     }
 
     /// Creates a type if it does not exist.

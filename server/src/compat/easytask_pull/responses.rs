@@ -1,7 +1,7 @@
 //! Responses: JSON with status 200 in every case, or text with a meaningful status.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -35,6 +35,9 @@ pub enum ApiError {
     /// A session is required.
     #[error("请登录")]
     NoSession,
+    /// Too many login attempts; the next one is allowed after this number of seconds.
+    #[error("登录过于频繁")]
+    TooManyAttempts(u64),
     /// A command failed. The log has the cause.
     #[error("服务器内部错误")]
     Service(ServiceError),
@@ -44,6 +47,7 @@ impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Invalid(_) => Self::Arguments,
+            ServiceError::TooManyAttempts { retry_after_sec } => Self::TooManyAttempts(retry_after_sec),
             error => Self::Service(error),
         }
     }
@@ -57,6 +61,7 @@ impl ApiError {
             Self::NotHeld(_) => StatusCode::CONFLICT,
             Self::NotRegistered(_) => StatusCode::FORBIDDEN,
             Self::NoSession => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Service(ServiceError::Port(PortError::Unavailable(..))) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -70,16 +75,21 @@ impl ApiError {
     }
 }
 
-/// Returns a JSON response: status 200, or 401 without a session.
+/// Returns a JSON response: status 200, 401 without a session, or 429 after too many logins.
 pub fn json<T: Serialize>(answer: Result<Option<T>, ApiError>) -> Response {
     match answer {
         Ok(Some(data)) => Json(json!({ "code": 0, "data": data })).into_response(),
         Ok(None) => Json(json!({ "code": 0 })).into_response(),
         Err(refused) => {
             refused.log();
-            let status =
-                if matches!(refused, ApiError::NoSession) { refused.status() } else { StatusCode::OK };
-            (status, Json(json!({ "code": -1, "errmsg": refused.to_string() }))).into_response()
+            let has_status = matches!(refused, ApiError::NoSession | ApiError::TooManyAttempts(_));
+            let status = if has_status { refused.status() } else { StatusCode::OK };
+            let body = Json(json!({ "code": -1, "errmsg": refused.to_string() }));
+            let mut response = (status, body).into_response();
+            if let ApiError::TooManyAttempts(seconds) = refused {
+                response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            }
+            response
         }
     }
 }

@@ -34,6 +34,8 @@ use responses::{Answer, ApiError};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const COOKIE: &str = "taskdash_session";
+/// Name of this API in sessions.
+const NAME: &str = "taskdash";
 
 /// Paths that the page calls. Another host may serve the page.
 pub const PAGE_PATHS: [&str; 2] = ["/rget/task", "/rpost/task"];
@@ -150,6 +152,7 @@ impl Api {
                 self.settings.session_hours,
             )),
             Ok(None) => responses::text("error"),
+            Err(ApiError::TooManyAttempts(seconds)) => responses::text("error").with_retry_after(seconds),
             Err(refused) => {
                 refused.log();
                 responses::text("error")
@@ -163,12 +166,12 @@ impl Api {
             return Ok(None);
         };
         let lasts_ms = session::lasts_ms(self.settings.session_hours);
-        self.service.open_session(&user.name, lasts_ms).await.map(Some).map_err(ApiError::store)
+        self.service.open_session(&user.name, NAME, lasts_ms).await.map(Some).map_err(ApiError::store)
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Option<User>> {
         let Some(token) = session::cookie(headers, COOKIE) else { return Ok(None) };
-        self.service.session(token).await.map_err(ApiError::query)
+        self.service.session(token, NAME).await.map_err(ApiError::query)
     }
 
     async fn bind(&self, caller: Option<&User>, params: &Params) -> Result<Answer> {

@@ -12,6 +12,7 @@ use crate::engine::service::ServiceError;
 pub struct Answer {
     body: String,
     cookie: Option<HeaderValue>,
+    retry_after_sec: Option<u64>,
 }
 
 /// Why a request failed. The texts are defined by the contract.
@@ -41,12 +42,18 @@ pub enum ApiError {
     /// The user has no permission.
     #[error("没有权限")]
     NotAllowed,
+    /// Too many login attempts; the next one is allowed after this number of seconds.
+    #[error("登录过于频繁")]
+    TooManyAttempts(u64),
 }
 
 impl ApiError {
     /// Logs the error of a read.
     #[allow(clippy::needless_pass_by_value, reason = "used in map_err")]
     pub fn query(error: ServiceError) -> Self {
+        if let ServiceError::TooManyAttempts { retry_after_sec } = error {
+            return Self::TooManyAttempts(retry_after_sec);
+        }
         log_failure(&error);
         Self::Query
     }
@@ -69,7 +76,12 @@ impl ApiError {
             Self::Request => Some(1000),
             Self::Store => Some(1001),
             Self::Query => Some(1002),
-            Self::NoTask | Self::Claimed | Self::Done | Self::NoSession | Self::NotAllowed => None,
+            Self::NoTask
+            | Self::Claimed
+            | Self::Done
+            | Self::NoSession
+            | Self::NotAllowed
+            | Self::TooManyAttempts(_) => None,
         }
     }
 }
@@ -102,6 +114,11 @@ impl Answer {
     pub fn with_cookie(self, cookie: Option<HeaderValue>) -> Self {
         Self { cookie, ..self }
     }
+
+    /// Adds the number of seconds until another request is allowed.
+    pub fn with_retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_sec: Some(seconds), ..self }
+    }
 }
 
 impl From<Answer> for Response {
@@ -109,13 +126,15 @@ impl From<Answer> for Response {
         let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];
         let mut response = (headers, answer.body).into_response();
         response.headers_mut().extend(answer.cookie.map(|cookie| (header::SET_COOKIE, cookie)));
+        let wait = answer.retry_after_sec.map(|seconds| (header::RETRY_AFTER, seconds.into()));
+        response.headers_mut().extend(wait);
         response
     }
 }
 
 /// Returns a text answer.
 pub fn text(body: &str) -> Answer {
-    Answer { body: body.to_owned(), cookie: None }
+    Answer { body: body.to_owned(), cookie: None, retry_after_sec: None }
 }
 
 /// Returns `success`.
@@ -126,5 +145,5 @@ pub fn done() -> Answer {
 /// Returns rows as a JSON array.
 pub fn rows<T: Serialize>(rows: &[T]) -> Answer {
     // Serialization of strings and numbers does not fail.
-    Answer { body: serde_json::to_string(rows).unwrap_or_default(), cookie: None }
+    text(&serde_json::to_string(rows).unwrap_or_default())
 }

@@ -121,6 +121,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         ServiceError::RunState(_) => "run state",
         ServiceError::Stale(_) => "stale",
         ServiceError::Forbidden(_) => "forbidden",
+        ServiceError::TooManyAttempts { .. } => "too many attempts",
         ServiceError::Port(PortError::Unavailable(..)) => "unknown: the store is unavailable",
         ServiceError::Port(_) => "failed",
     }

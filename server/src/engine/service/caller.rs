@@ -1,5 +1,7 @@
 //! The caller of a command: who it is, and which rights it has.
 
+use std::net::IpAddr;
+
 use crate::core::access::{Grant, Scope};
 
 /// The one on whose behalf a command runs.
@@ -13,6 +15,8 @@ pub struct Caller {
     pub grant: Grant,
     /// Id of the request, as in the access log. Empty outside a request.
     pub request_id: String,
+    /// Address of the connection, if the call came over one. Behind a proxy, all callers share it.
+    pub address: Option<IpAddr>,
 }
 
 /// Id of [`Caller::node`]. A token's id has hexadecimal digits only, so no token has this id.
@@ -21,7 +25,7 @@ const NODE: &str = "node";
 impl Caller {
     /// Returns a caller with these rights, without a name and a request.
     pub(super) fn new(id: &str, grant: Grant) -> Self {
-        Self { id: id.to_owned(), name: String::new(), grant, request_id: String::new() }
+        Self { id: id.to_owned(), name: String::new(), grant, request_id: String::new(), address: None }
     }
 
     /// Returns a caller without rights: every command refuses it.

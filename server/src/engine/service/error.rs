@@ -34,6 +34,12 @@ pub enum ServiceError {
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// Too many login attempts of this name or from this address. The password was not checked.
+    #[error("too many login attempts: try again in {retry_after_sec} s")]
+    TooManyAttempts {
+        /// Seconds until the next attempt is allowed.
+        retry_after_sec: u64,
+    },
     /// The run's state does not allow the command.
     #[error("the run is {}", .0.as_str())]
     RunState(RunState),

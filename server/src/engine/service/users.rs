@@ -1,7 +1,9 @@
 //! Users of the legacy APIs and their sessions. The server stores only digests of passwords and of
 //! session tokens.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::{Mutex, PoisonError};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -20,6 +22,9 @@ const TOKEN_BYTES: usize = 32;
 const PAGE: u32 = 1_000;
 /// Passwords hashed at a time. Each takes memory and a core, and any caller may send a password.
 static HASHING: Semaphore = Semaphore::const_new(2);
+/// Memory of the hashes, one buffer for each of [`HASHING`]. Buffers of the allocator would stay with
+/// each thread that has hashed.
+static BUFFERS: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
 
 /// A user of the legacy APIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,10 @@ struct StoredUser {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Session {
     user: String,
+    /// Name of the API that opened the session. Empty in sessions of older releases, which no API
+    /// accepts.
+    #[serde(default)]
+    api: String,
     expires_at: Moment,
 }
 
@@ -88,41 +97,50 @@ impl Service {
     /// Returns the user with this name and password. An unknown name takes as long as a wrong password.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`], or a port's error.
+    /// [`ServiceError::Forbidden`], [`ServiceError::TooManyAttempts`], or a port's error.
     pub async fn check_password(&self, name: &str, password: &str) -> Result<Option<User>> {
         self.require_unlimited(Scope::TaskWrite)?;
+        let (attempts, address) = (&self.shared.login_attempts, self.caller().address);
+        attempts.begin(name, address, self.now())?;
         let stored = self.shared.read_document::<StoredUser>(USER, name).await?;
         let (is_known, stored) = (stored.is_some(), stored.unwrap_or_else(StoredUser::placeholder));
         let senior = stored.senior;
         let is_right = stored.has_password(password.to_owned()).await?;
-        Ok((is_known && is_right).then(|| User { name: name.to_owned(), senior }))
+        if !(is_known && is_right) {
+            return Ok(None);
+        }
+        attempts.succeed(name, address);
+        Ok(Some(User { name: name.to_owned(), senior }))
     }
 
-    /// Opens a session and returns its token, which the server cannot show again. Removes the user's
+    /// Opens a session of an API and returns its token, which the server cannot show again. Removes the user's
     /// expired sessions.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error.
-    pub async fn open_session(&self, name: &str, lifetime_ms: i64) -> Result<String> {
+    pub async fn open_session(&self, name: &str, api: &str, lifetime_ms: i64) -> Result<String> {
         self.require_unlimited(Scope::TaskWrite)?;
         let now = self.now();
         self.end_sessions(name, |session| session.expires_at <= now).await?;
         let token = hex(&random_bytes::<TOKEN_BYTES>(self.shared.access.random)?);
-        let session = Session { user: name.to_owned(), expires_at: now.plus_ms(lifetime_ms) };
+        let expires_at = now.plus_ms(lifetime_ms);
+        let session = Session { user: name.to_owned(), api: api.to_owned(), expires_at };
         let put =
             |_: Option<Session>| Ok::<_, ServiceError>((Some((session.clone(), Some(name.to_owned()))), ()));
         self.change_document(SESSION, &digest(&token), put).await?;
         Ok(token)
     }
 
-    /// Returns the user of a session. `None`: the session has expired, or the user was removed.
+    /// Returns the user of a session of this API. `None`: the session has expired, another API opened
+    /// it, or the user was removed.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error.
-    pub async fn session(&self, token: &str) -> Result<Option<User>> {
+    pub async fn session(&self, token: &str, api: &str) -> Result<Option<User>> {
         self.require_unlimited(Scope::TaskWrite)?;
         let session = self.shared.read_document::<Session>(SESSION, &digest(token)).await?;
-        let Some(session) = session.filter(|session| self.now() < session.expires_at) else {
+        let is_valid = |session: &Session| session.api == api && self.now() < session.expires_at;
+        let Some(session) = session.filter(is_valid) else {
             return Ok(None);
         };
         let stored = self.shared.read_document::<StoredUser>(USER, &session.user).await?;
@@ -170,17 +188,42 @@ impl StoredUser {
 
     async fn digest(self, password: String) -> Result<String> {
         // The semaphore is never closed.
-        let _permit = HASHING.acquire().await;
-        let hashed = tokio::task::spawn_blocking(move || self.hash(&password)).await;
+        let permit = HASHING.acquire().await;
+        let hashed = tokio::task::spawn_blocking(move || {
+            // A request that ends early does not free the slot before its hash is done.
+            let _permit = permit;
+            let mut buffer = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let hashed = self.hash(&password, &mut buffer);
+            BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            hashed
+        })
+        .await;
         let hashed = hashed.map_err(|error| PortError::Refused("Argon2", error.into()))?;
         Ok(hashed.map_err(|error| PortError::Refused("Argon2", error.to_string().into()))?)
     }
 
-    fn hash(&self, password: &str) -> argon2::Result<String> {
+    fn hash(&self, password: &str, buffer: &mut Vec<Block>) -> argon2::Result<String> {
         let cost = Params::new(self.memory_kib, self.passes, self.lanes, Some(HASH_BYTES))?;
         let mut hash = [0; HASH_BYTES];
+        buffer.resize(cost.block_count(), Block::default());
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost);
-        argon2.hash_password_into(password.as_bytes(), self.salt.as_bytes(), &mut hash)?;
+        let (password, salt) = (password.as_bytes(), self.salt.as_bytes());
+        argon2.hash_password_into_with_memory(password, salt, &mut hash, buffer)?;
         Ok(hex(&hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn hashes_share_one_buffer_for_each_slot() {
+        let hashes = (0..12).map(|n| StoredUser::new(&[7; SALT_BYTES], n.to_string(), false));
+        assert!(join_all(hashes).await.iter().all(Result::is_ok));
+        let buffers = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).len();
+        assert!((1..=2).contains(&buffers), "{buffers} buffers");
     }
 }

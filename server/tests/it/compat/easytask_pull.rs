@@ -587,3 +587,27 @@ pub async fn a_store_failure_is_an_error_and_stores_no_row(fixture: &dyn Fixture
     failing.recover();
     assert_eq!(rows(&server, "/querytask?pageno=1").await, Vec::<Value>::new());
 }
+
+pub async fn wrong_logins_are_refused_after_a_while_with_retry_after(fixture: &dyn Fixture) {
+    let server = open(fixture).await;
+    for name in ["li", "unknown"] {
+        let li = User { name: "li".to_owned(), senior: false };
+        server.stage.service.set_user(&li, "correct horse").await.unwrap();
+        let log_in = async |password: &str| {
+            let form = Body::from(format!("username={name}&password={password}"));
+            server.send(Request::post("/api/login").body(form).unwrap()).await
+        };
+        for _ in 0..10 {
+            assert_eq!(log_in("wrong").await.status().as_u16(), 401);
+        }
+        for password in ["wrong", "correct+horse"] {
+            let refused = log_in(password).await;
+            assert_eq!(refused.status().as_u16(), 429, "{name} {password}");
+            assert_eq!(refused.headers()[header::RETRY_AFTER], "6");
+        }
+    }
+    server.stage.clock.set(NOW.plus_ms(6_000));
+    let form = Body::from("username=li&password=correct+horse");
+    let allowed = server.send(Request::post("/api/login").body(form).unwrap()).await;
+    assert_eq!(allowed.status().as_u16(), 200);
+}

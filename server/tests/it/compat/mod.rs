@@ -305,6 +305,7 @@ on_every_store! {
         an_update_of_a_task_that_the_worker_does_not_hold_is_refused
         the_callback_url_is_called_once_when_the_task_ends
         with_auth_a_session_cookie_is_required
+        wrong_logins_are_refused_after_a_while_with_retry_after
         numbers_are_never_used_twice
         two_workers_never_get_the_same_task
         a_claim_restores_a_number_that_was_not_stored
@@ -335,6 +336,8 @@ on_every_store! {
         an_invalid_message_is_refused_and_an_early_one_is_retried
         removing_a_user_or_changing_the_password_ends_sessions
         a_page_of_an_allowed_origin_uses_the_board_from_a_browser
+        wrong_logins_are_refused_after_a_while
+        a_session_is_valid_only_where_it_was_opened
         a_preflight_request_is_answered_for_an_allowed_origin_only
         a_body_over_the_limit_is_error_1000
         a_store_failure_is_error_1001_or_1002;

@@ -439,16 +439,23 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     let server = start(fixture);
     user(&server, "smq", false).await;
     let service = &server.stage.service;
-    let token = service.open_session("smq", 1_000).await.unwrap();
-    assert_eq!(service.session(&token).await.unwrap(), Some(User { name: "smq".to_owned(), senior: false }));
+    let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
+    assert_eq!(
+        service.session(&token, "taskdash").await.unwrap(),
+        Some(User { name: "smq".to_owned(), senior: false })
+    );
     service.set_user(&User { name: "smq".to_owned(), senior: true }, "other").await.unwrap();
-    assert_eq!(service.session(&token).await.unwrap(), None, "a password change ends the sessions");
+    assert_eq!(
+        service.session(&token, "taskdash").await.unwrap(),
+        None,
+        "a password change ends the sessions"
+    );
     assert!(service.check_password("smq", "123456").await.unwrap().is_none());
     assert!(service.check_password("smq", "other").await.unwrap().is_some_and(|user| user.senior));
     assert_eq!(service.users().await.unwrap(), [User { name: "smq".to_owned(), senior: true }]);
-    let token = service.open_session("smq", 1_000).await.unwrap();
+    let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
     service.remove_user("smq").await.unwrap();
-    assert_eq!(service.session(&token).await.unwrap(), None);
+    assert_eq!(service.session(&token, "taskdash").await.unwrap(), None);
     assert!(service.remove_user("smq").await.is_err());
 }
 
@@ -556,4 +563,34 @@ pub async fn a_store_failure_is_error_1001_or_1002(fixture: &dyn Fixture) {
     assert_eq!(message(&server, "serviceRegister", service).await, STORE);
     failing.recover();
     assert_eq!(status_and_user(&server, &id).await, pair("待领取", ""), "the task is unchanged");
+}
+
+pub async fn wrong_logins_are_refused_after_a_while(fixture: &dyn Fixture) {
+    let server = start(fixture);
+    user(&server, "smq", false).await;
+    let log_in = async |password: &str| {
+        let form = Body::from(format!("operation=userLogin&username=smq&password={password}"));
+        let response = server.send(Request::post("/rpost/task").body(form).unwrap()).await;
+        let wait = response.headers().get(header::RETRY_AFTER).map(|wait| wait.to_str().unwrap().to_owned());
+        (super::answer(response).await.body, wait)
+    };
+    for _ in 0..10 {
+        assert_eq!(log_in("wrong").await, ("error".to_owned(), None));
+    }
+    assert_eq!(log_in("123456").await, ("error".to_owned(), Some("6".to_owned())));
+    server.stage.clock.set(NOW.plus_ms(6_000));
+    assert_eq!(log_in("123456").await, ("success".to_owned(), None));
+}
+
+pub async fn a_session_is_valid_only_where_it_was_opened(fixture: &dyn Fixture) {
+    let mut apis = legacy_apis();
+    apis.taskdash.auth = true;
+    let server = TestServer::new(fixture, apis);
+    user(&server, "smq", false).await;
+    let service = &server.stage.service;
+    for (api, answer) in [("taskdash", "[]"), ("easytask_pull", "请登录")] {
+        let token = service.open_session("smq", api, 1_000).await.unwrap();
+        let cookie = format!("taskdash_session={token}");
+        assert_eq!(send_form_as(&server, &cookie, "operation=GetTasksNoUser").await, answer, "{api}");
+    }
 }

@@ -162,8 +162,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite unlimited, remove_record(KIND, "key"));
     call!(TaskWrite unlimited, remove_record_if::<Value>(KIND, "key", |_| true));
     call!(TaskWrite unlimited, check_password("ann", "password"));
-    call!(TaskWrite unlimited, open_session("ann", 1_000));
-    call!(TaskWrite unlimited, session("token"));
+    call!(TaskWrite unlimited, open_session("ann", "taskdash", 1_000));
+    call!(TaskWrite unlimited, session("token", "taskdash"));
 
     call!(Admin unlimited, put_callback_service(&shop(), false));
     call!(Admin unlimited, remove_callback_service("shop"));

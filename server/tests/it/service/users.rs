@@ -17,7 +17,7 @@ async fn sessions(on: &Stage) -> Vec<(String, Value)> {
 pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
     let user = User { name: "smq".to_owned(), senior: false };
     on.service.set_user(&user, "correct horse").await.unwrap();
-    let token = on.service.open_session("smq", 3_600_000).await.unwrap();
+    let token = on.service.open_session("smq", "taskdash", 3_600_000).await.unwrap();
     let (_, session) = sessions(on).await.pop().expect("the session is stored");
     let copies = (0..SESSIONS).map(|n| {
         let copy = (session.clone(), Some("smq".to_owned()));
@@ -26,6 +26,6 @@ pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
     });
     join_all(copies).await;
     on.service.set_user(&user, "other horse").await.unwrap();
-    assert_eq!(on.service.session(&token).await.unwrap(), None);
+    assert_eq!(on.service.session(&token, "taskdash").await.unwrap(), None);
     assert_eq!(sessions(on).await, [], "a session is still open");
 }
