@@ -45,6 +45,9 @@ impl Node {
     /// Starts a node on a free port, and returns when it listens. A task reads the log, because a
     /// full pipe would block the node.
     pub async fn start(env: &[(&str, &str)]) -> Self {
+        // For HTTP clients of the test. Fails if another test of this process has installed the
+        // provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
