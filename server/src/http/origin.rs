@@ -80,7 +80,7 @@ pub fn caller_address(request: &Request, may_call: impl Fn(&HeaderValue) -> bool
     // DNS rebinding: a page whose public name resolves to this machine sends that name as its host.
     let is_rebound = address.is_loopback() && (hosts.is_empty() || !hosts.iter().all(is_loopback));
     let is_cross_origin = match single(headers, &header::ORIGIN) {
-        Some(Some(origin)) if may_call(origin) => false,
+        Ok(Some(origin)) if may_call(origin) => false,
         _ => is_cross_origin(headers, hosts.first()),
     };
     (!is_forwarded(headers) && !is_rebound && !is_cross_origin).then_some(address)
@@ -109,11 +109,11 @@ fn is_loopback(host: &Authority) -> bool {
     }
 }
 
-/// Returns the value of a header. `Some(None)`: the header occurs more than once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a HeaderValue>> {
+/// Returns the value of a header. The error: the header occurs more than once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
     let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    Some(Some(first).filter(|_| values.next().is_none()))
+    let first = values.next();
+    if values.next().is_none() { Ok(first) } else { Err(()) }
 }
 
 /// Returns whether a page of another origin caused the request. Browsers send `Sec-Fetch-Site` for
@@ -124,10 +124,10 @@ fn is_cross_origin(headers: &HeaderMap, host: Option<&Authority>) -> bool {
         let named = rest.and_then(|rest| rest.split('/').next());
         host.zip(named).is_some_and(|(host, named)| host.as_str().eq_ignore_ascii_case(named))
     };
-    let is_other = |name: &HeaderName, is_own: &dyn Fn(&str) -> bool| {
-        let value = single(headers, name);
-        value
-            .is_some_and(|value| value.and_then(|value| value.to_str().ok()).is_none_or(|text| !is_own(text)))
+    let is_other = |name: &HeaderName, is_own: &dyn Fn(&str) -> bool| match single(headers, name) {
+        Ok(None) => false,
+        Ok(Some(value)) => !value.to_str().is_ok_and(is_own),
+        Err(()) => true,
     };
     // `same-site` is another port of this host. `none` is an address that the user has entered.
     let is_same = |site: &str| matches!(site, "same-origin" | "none");
