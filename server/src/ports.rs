@@ -109,6 +109,13 @@ pub struct Head<T> {
     pub more: bool,
 }
 
+/// Order of due tasks by their next moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Earliest,
+    Latest,
+}
+
 /// The unreadable rows that a store has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableRows {
@@ -297,8 +304,8 @@ pub trait Store: Send + Sync {
         now: Moment,
     ) -> Result<Vec<Tombstone>>;
     /// Returns at most `limit` active tasks of the shards whose next moment is at or before
-    /// `until`, soonest first.
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>>;
+    /// `until`, earliest or latest first.
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>>;
     /// Stores runs, each independently. Returns one result per run, in order.
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>>;
     /// Steps tasks past a moment ([`Task::stepped`]) by compare-and-set, and only if the store's

@@ -14,8 +14,8 @@ use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Lock,
-    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, Tombstone, UnreadableRows,
+    Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter,
+    RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// Decides the fate of calls. Both methods may also delay the call, or never return.
@@ -179,8 +179,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         Ok(cancelled)
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
-        self.call("due_tasks", self.inner.due_tasks(shards, until, limit)).await
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+        self.call("due_tasks", self.inner.due_tasks(shards, until, limit, order)).await
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {

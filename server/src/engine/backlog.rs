@@ -8,9 +8,11 @@ use super::node::Node;
 use super::pace::Pace;
 use crate::core::Moment;
 use crate::core::alert::{AlertEvent, AlertTransition, Alerts, Limits, Measure, Reading};
-use crate::ports::{AlertSink, BacklogRow, Bus, QueueRow, Result, Store};
+use crate::ports::{AlertSink, BacklogRow, Bus, PortError, QueueRow, Result, Store};
 
 const MINUTE_MS: i64 = 60_000;
+/// Longest wait for the lag of the consumer groups.
+const LAG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts the backlog, and keeps the raised alerts.
 pub struct Backlog {
@@ -34,7 +36,7 @@ pub async fn run(node: &Node, backlog: &Backlog) {
     let mut pace = Pace::new("backlog", Duration::from_secs(node.settings.backlog_sec));
     while !node.shutdown.is_cancelled() {
         let now = node.clock.now();
-        match backlog.run_once(now, node.shards.leads(now)).await {
+        match backlog.run_once(now, node.shards.leads(node.clock.steady_ms())).await {
             Ok(()) => pace.pause(&node.shutdown).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
         }
@@ -64,7 +66,7 @@ impl Backlog {
             return Ok(());
         }
         let (fires, backlog, lag, queues) =
-            tokio::join!(self.fires(now), self.store.backlog(now), self.bus.lag(), self.store.queues());
+            tokio::join!(self.fires(now), self.store.backlog(now), self.lag(), self.store.queues());
         let mut readings = Vec::new();
         let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
         let backlog = backlog.map(|rows| {
@@ -97,6 +99,14 @@ impl Backlog {
             measure: Measure::Lag,
             rows: last.groups.iter().chain(&last.queues).cloned().collect(),
         })
+    }
+
+    /// Returns the messages that wait for consumers. A broker that does not answer must not delay the other
+    /// counts.
+    async fn lag(&self) -> Result<Vec<(String, u64)>> {
+        let no_answer =
+            |_| Err(PortError::Unavailable("the broker", "it did not return the lag in time".into()));
+        tokio::time::timeout(LAG_TIMEOUT, self.bus.lag()).await.unwrap_or_else(no_answer)
     }
 
     /// Returns fires by tag in the current minute or in the previous one, whichever has more. So an alert is

@@ -33,7 +33,7 @@ impl<T> Batches<T> {
     }
 
     /// Returns the next batch. It is never empty.
-    pub fn next(&mut self) -> Option<Vec<T>> {
+    pub fn next_batch(&mut self) -> Option<Vec<T>> {
         std::iter::from_fn(|| self.waiting.pop()).find(|batch| !batch.is_empty())
     }
 
@@ -84,7 +84,7 @@ mod tests {
     fn split(rows: u32, is_bad: impl Fn(u32) -> bool) -> (Vec<u32>, usize, Vec<u32>) {
         let (mut held_back, mut done) = (Vec::new(), 0);
         let mut batches = Batches::new((0..rows).collect());
-        while let Some(batch) = batches.next() {
+        while let Some(batch) = batches.next_batch() {
             if !batch.iter().any(|row| is_bad(*row)) {
                 done += batch.len();
                 batches.succeeded();
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn an_unavailable_store_is_not_asked_again() {
         let mut batches = Batches::new(vec![1, 2]);
-        let batch = batches.next().unwrap();
+        let batch = batches.next_batch().unwrap();
         let unavailable = PortError::Unavailable("store", "error of the test".into());
         assert_eq!(batches.failed(batch, &unavailable), AfterFailure::GiveUp(vec![1, 2]));
-        assert_eq!(batches.next(), None);
+        assert_eq!(batches.next_batch(), None);
     }
 }

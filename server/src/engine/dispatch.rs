@@ -13,12 +13,13 @@ use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::{self, Pace};
 use super::publish;
+use super::window::Lane;
 use crate::core::misfire::{Misfire, Step};
 use crate::core::run::Stretch;
-use crate::core::{Moment, Run, RunState, Task, TaskId};
+use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Advance, InsertedRun, PortError, Result};
 
-/// Maximum number of batches fired at the same time.
+/// Maximum number of batches that a lane fires at the same time.
 const CONCURRENT_BATCHES: usize = 4;
 /// Milliseconds until the next try when the store's clock has not reached a moment yet.
 const NOT_YET_MS: u64 = 5;
@@ -29,19 +30,24 @@ const MOMENTS_AT_ONCE: u64 = 256;
 /// Maximum jitter in milliseconds of nodes that watch the same shards because there are no leases.
 const JITTER_MS: u64 = 40;
 
-/// Fires until the node stops, and then waits for the batches in progress.
+/// Fires until the node stops, and then waits for the batches in progress. Each lane has its own batches, so
+/// that a bus that does not answer delays no queue.
 pub async fn run(node: &Arc<Node>) {
+    tokio::join!(run_lane(node, Lane::Queue), run_lane(node, Lane::Bus));
+}
+
+async fn run_lane(node: &Arc<Node>, lane: Lane) {
     let batches = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_BATCHES));
     let pace = Arc::new(Mutex::new(Pace::new("dispatch", Duration::ZERO)));
     while !node.shutdown.is_cancelled() {
-        next_moment(node).await;
+        next_moment(node, lane).await;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         if !node.is_fit() {
             continue;
         }
         let now = node.earliest_now();
-        let due = take_due(node, now);
+        let due = take_due(node, lane, now);
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
@@ -55,24 +61,26 @@ pub async fn run(node: &Arc<Node>) {
     batches.wait().await;
 }
 
-/// Fires one batch of tasks that are due at `now`, and hands the runs over. Returns the number of tasks.
+/// Fires one batch of each lane of tasks that are due at `now`, and hands the runs over. Returns the number of tasks.
 pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
-    let due = take_due(node, now);
-    let tasks = due.len();
-    if tasks > 0 {
-        fire_or_return(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
+    let mut tasks = 0;
+    for due in Lane::ALL.map(|lane| take_due(node, lane, now)) {
+        tasks += due.len();
+        if !due.is_empty() {
+            fire_or_return(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
+        }
     }
     tasks
 }
 
-fn take_due(node: &Node, now: Moment) -> Vec<Task> {
-    node.window.take_due(now, node.settings.batch as usize)
+fn take_due(node: &Node, lane: Lane, now: Moment) -> Vec<Task> {
+    node.window.take_due(lane, now, node.settings.batch as usize)
 }
 
-/// Waits until a task in the window is due, or until the node stops.
-async fn next_moment(node: &Node) {
+/// Waits until a task of the lane is due, or until the node stops.
+async fn next_moment(node: &Node, lane: Lane) {
     loop {
-        let head = node.window.head().filter(|_| node.is_fit());
+        let head = node.window.head(lane).filter(|_| node.is_fit());
         let due = async {
             match head {
                 Some(head) => node.clock.sleep_until(head.plus_ms(node.skew.node_ahead_ms())).await,
@@ -84,7 +92,7 @@ async fn next_moment(node: &Node) {
             // A fixed order, so that a simulation can be repeated.
             biased;
             () = due => return spread(node).await,
-            () = node.window.head_changed() => {}
+            () = node.window.head_changed(lane) => {}
             // A clock that was wrong may be right again.
             () = recheck => {}
             () = node.shutdown.cancelled() => return,
@@ -93,7 +101,7 @@ async fn next_moment(node: &Node) {
 }
 
 async fn spread(node: &Node) {
-    if !node.shards.watch(node.clock.now()).alone {
+    if !node.watch().alone {
         tokio::time::sleep(Duration::from_millis(node.ids.jitter_ms(JITTER_MS))).await;
     }
 }
@@ -114,7 +122,7 @@ async fn fire_or_return(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &
 async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mutex<Pace>) {
     let pace = || pace.lock().unwrap_or_else(PoisonError::into_inner);
     let mut batches = Batches::new(tasks);
-    while let Some(batch) = batches.next() {
+    while let Some(batch) = batches.next_batch() {
         match advance_or_fail(node, &batch, now).await {
             Ok(fired) => {
                 batches.succeeded();
@@ -236,7 +244,8 @@ fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<Fired>) -> Vec<R
             continue;
         }
         let step = (row.rev, row.decides_up_to());
-        node.window.done(&task.id, Some(step), stepped(&task, &row));
+        let next = stepped(&task, &row).filter(|task| node.keeps_in_window(task, node.clock.now()));
+        node.window.done(&task.id, Some(step), next);
         // If this node's rescue has claimed the row since, the rescue publishes it.
         if row.state == RunState::Firing && row.holder == node.name && row.claim == 1 {
             to_publish.push(row);
@@ -280,7 +289,8 @@ fn return_later(node: &Arc<Node>, tasks: Vec<Task>) {
         let stored = node.store.tasks(&ids).await.unwrap_or_default();
         let mut stored: HashMap<_, _> = stored.rows.into_iter().map(|task| (task.id.clone(), task)).collect();
         for id in ids {
-            let still_due = stored.remove(&id).filter(|task| task.state == crate::core::TaskState::Active);
+            let still_due = stored.remove(&id).filter(|task| task.state == TaskState::Active);
+            let still_due = still_due.filter(|task| node.keeps_in_window(task, node.clock.now()));
             node.window.done(&id, None, still_due);
         }
     });

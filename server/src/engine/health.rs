@@ -53,7 +53,8 @@ impl Check {
 pub enum Readiness {
     /// Every back end answers.
     Ready,
-    /// The node accepts tasks. The lock service or the bus does not answer, or a row is unreadable.
+    /// The node accepts tasks. The lock service or the bus does not answer, a row is unreadable, or the
+    /// clock is wrong.
     Degraded,
     /// The node cannot accept tasks, because the store does not answer.
     Unready,
@@ -70,12 +71,15 @@ pub struct Health {
     pub bus: Check,
     /// Unreadable rows wait for a repair, and nothing else does.
     pub rows: Check,
+    /// With a clock that is wrong, moments wait.
+    pub clock: Check,
 }
 
 impl Health {
     pub fn readiness(&self) -> Readiness {
         let is_up = |check: &Check| check.condition() == Condition::Up;
         let is_healthy = is_up(&self.lock) && is_up(&self.bus) && !self.rows.is_down();
+        let is_healthy = is_healthy && !self.clock.is_down();
         match (is_up(&self.store), is_healthy) {
             (false, _) => Readiness::Unready,
             (true, false) => Readiness::Degraded,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::node::Node;
 use super::pace::Pace;
 use super::shards;
-use crate::core::Moment;
 use crate::core::task::SHARDS;
 use crate::ports::Result;
 
@@ -13,7 +12,7 @@ use crate::ports::Result;
 pub async fn run(node: &Node) {
     let mut pace = Pace::new("shards", Duration::from_millis(node.settings.shard_lease_ms / 4));
     while !node.shutdown.is_cancelled() {
-        match run_once(node, node.clock.now()).await {
+        match run_once(node, node.clock.steady_ms()).await {
             Ok(()) => {
                 node.health.lock.up();
                 pace.pause(&node.shutdown).await;
@@ -26,14 +25,15 @@ pub async fn run(node: &Node) {
     }
 }
 
-/// Announces the node, takes and renews the leases of its shards, and releases the others.
+/// Announces the node, takes and renews the leases of its shards, and releases the others. `steady_ms` is
+/// the time by the steady clock.
 ///
 /// # Errors
 /// A port's error. The node relies on its leases until they expire.
-pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
+pub async fn run_once(node: &Node, steady_ms: i64) -> Result<()> {
     let ttl_ms = node.settings.shard_lease_ms;
     if node.skew.too_far() {
-        return release_all(node, now.plus_ms(ttl_ms as i64)).await;
+        return release_all(node, steady_ms + ttl_ms as i64).await;
     }
     let nodes = node.lock.join(&node.name, ttl_ms).await?;
     let (mine, others): (Vec<u16>, Vec<u16>) =
@@ -42,7 +42,7 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     let before = node.shards.last();
     let lost: Vec<u16> = others.into_iter().filter(|shard| before.contains(shard)).collect();
     // The lease counts from before the request and ends with a margin, because clocks differ in speed.
-    node.shards.set(leased.clone(), now.plus_ms(ttl_ms as i64 * 9 / 10));
+    node.shards.set(leased.clone(), steady_ms + ttl_ms as i64 * 9 / 10);
     if leased != before {
         tracing::info!(shards = leased.len(), nodes = nodes.len(), "the watched shards have changed");
         node.window.keep_shards(&leased);
@@ -53,7 +53,7 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
 
 /// Releases all shards and leaves the cluster, because a node that must not fire must not keep others
 /// from firing.
-async fn release_all(node: &Node, until: Moment) -> Result<()> {
+async fn release_all(node: &Node, until: i64) -> Result<()> {
     let leased = node.shards.last();
     if !leased.is_empty() {
         tracing::warn!(shards = leased.len(), "the node releases its shards until its clock is right");

@@ -79,6 +79,7 @@ pub struct Metrics {
     queues: Family<ByQueue, IntGauge>,
     shards_held: IntGauge,
     skew_ms: IntGauge,
+    behind_ledger_ms: IntGauge,
     alerts: Family<ByAlert, IntGauge>,
 }
 
@@ -117,6 +118,7 @@ impl Metrics {
             queues: Family::default(),
             shards_held: IntGauge::default(),
             skew_ms: IntGauge::default(),
+            behind_ledger_ms: IntGauge::default(),
             alerts: Family::default(),
         };
         metrics.register_engine();
@@ -139,6 +141,8 @@ impl Metrics {
         registry.register("shards_held", "Shards that this node watches", self.shards_held.clone());
         let help = "Milliseconds by which the store's clock is ahead of this node's clock";
         registry.register("clock_skew_ms", help, self.skew_ms.clone());
+        let help = "Milliseconds by which the clock is behind the newest row of the ledger";
+        registry.register("clock_behind_ledger_ms", help, self.behind_ledger_ms.clone());
     }
 
     fn register_backlog(&mut self) {
@@ -201,6 +205,11 @@ impl Metrics {
     /// Sets the milliseconds by which the store's clock is ahead of this node's clock.
     pub fn skew_ms(&self, skew_ms: i64) {
         self.skew_ms.set(skew_ms);
+    }
+
+    /// Sets the milliseconds by which the clock is behind the newest row of the ledger.
+    pub fn behind_ledger_ms(&self, behind_ms: i64) {
+        self.behind_ledger_ms.set(behind_ms);
     }
 
     /// Replaces the backlog. Tags without a row have no backlog.

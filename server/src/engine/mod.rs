@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 
 pub mod backlog;
 pub mod batches;
+pub mod clock_check;
 pub mod dispatch;
+pub mod fair_queue;
 pub mod health;
 pub mod hints;
 pub mod ids;
@@ -40,6 +42,7 @@ pub async fn run(node: Arc<Node>, backlog: Backlog) {
     let loops = TaskTracker::new();
     let spawn = |name: &'static str, run: Run| loops.spawn(supervise(name, Arc::clone(&node), run));
     spawn("probe", |node| async move { probe::run(&node).await }.boxed());
+    spawn("clock", |node| async move { probe::check_clock(&node).await }.boxed());
     spawn("shards", |node| async move { membership::run(&node).await }.boxed());
     spawn("scan", |node| async move { scan::run(&node).await }.boxed());
     spawn("wake-ups", |node| async move { scan::listen(&node).await }.boxed());

@@ -11,10 +11,10 @@ use super::ids::Ids;
 use super::metrics::Metrics;
 use super::outcome_counts;
 use super::settings::Settings;
-use super::shards::Shards;
+use super::shards::{Shards, Watch};
 use super::skew::{CommandClock, LeaseClock, Skew};
 use super::window::Window;
-use crate::core::{Moment, Run};
+use crate::core::{Moment, Run, Task};
 use crate::ports::{Bus, Clock, Lock, Result, Store};
 
 /// The ports of a node.
@@ -78,6 +78,18 @@ impl Node {
     /// Returns the clock from which workers' leases count.
     pub fn lease_clock(&self) -> Arc<dyn Clock> {
         Arc::new(LeaseClock::new(&self.skew, &self.clock))
+    }
+
+    /// Returns the shards that this node watches now.
+    pub fn watch(&self) -> Watch {
+        self.shards.watch(self.clock.steady_ms())
+    }
+
+    /// Returns whether the window keeps a task: it is due within the window, and this node watches its
+    /// shard.
+    pub fn keeps_in_window(&self, task: &Task, now: Moment) -> bool {
+        let until = now.plus_ms(self.settings.window_ms);
+        task.next_due_at.is_some_and(|due| due <= until) && self.watch().shards.contains(&task.id.shard())
     }
 
     /// Returns whether the node's clock is good enough to fire and to rescue.

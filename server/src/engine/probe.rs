@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use super::clock_check;
 use super::node::Node;
 use crate::ports::{Result, UnreadableRows};
 
 /// Time between two checks. A broker that is back is noticed within this time.
 const PERIOD: Duration = Duration::from_secs(1);
+/// Time between two checks of the clock.
+const CLOCK_PERIOD: Duration = Duration::from_secs(10);
 /// A check that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -21,6 +24,16 @@ pub async fn run(node: &Node) {
 /// Checks once.
 pub async fn run_once(node: &Node) {
     tokio::join!(check_store(node), check_bus(node), check_rows(node));
+}
+
+/// Checks the clock until the node stops.
+pub async fn check_clock(node: &Node) {
+    let clock = node.command_clock();
+    while !node.shutdown.is_cancelled() {
+        // An unavailable store is reported by the probe.
+        let _ = tokio::time::timeout(TIMEOUT, clock_check::run_once(node, clock.now())).await;
+        let _ = tokio::time::timeout(CLOCK_PERIOD, node.shutdown.cancelled()).await;
+    }
 }
 
 async fn check_store(node: &Node) {

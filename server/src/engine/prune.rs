@@ -35,7 +35,7 @@ pub async fn run(node: &Node) {
 /// A port's error. The next call removes the rest.
 pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     let keep_ms = i64::try_from(node.settings.keep_hours).unwrap_or(i64::MAX).saturating_mul(HOUR_MS);
-    while node.shards.leads(now) && !node.shutdown.is_cancelled() {
+    while node.shards.leads(node.clock.steady_ms()) && !node.shutdown.is_cancelled() {
         crate::failpoint!("prune::before_remove");
         let removed =
             node.store.prune(now.plus_ms(keep_ms.saturating_neg()), now.plus_ms(-REMEMBER_MS), BATCH).await?;

@@ -41,13 +41,18 @@ const PARTS_AT_ONCE: usize = 4;
 /// Hands over runs whose tasks have passed their moments. A run that the broker does not confirm stays
 /// `firing`, and is rescued after its lease has expired.
 pub async fn publish(node: &Node, runs: Vec<Run>) {
-    let runs = with_valid_lease(runs, node.latest_now());
-    let (queued, sent): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.queue.is_some());
+    let (queued, sent) = by_lane(runs);
     tokio::join!(queue(node, queued), send(node, sent));
 }
 
+/// Returns the runs with a queue, and those without one.
+pub fn by_lane(runs: Vec<Run>) -> (Vec<Run>, Vec<Run>) {
+    runs.into_iter().partition(|run| run.queue.is_some())
+}
+
 /// Hands runs over into their queues. A queue is a state in the ledger, so marking the runs is enough.
-async fn queue(node: &Node, runs: Vec<Run>) {
+pub async fn queue(node: &Node, runs: Vec<Run>) {
+    let runs = with_valid_lease(runs, node.latest_now());
     if runs.is_empty() {
         return;
     }
@@ -57,7 +62,9 @@ async fn queue(node: &Node, runs: Vec<Run>) {
     node.hints.ready(queues);
 }
 
-async fn send(node: &Node, runs: Vec<Run>) {
+/// Sends runs over the bus. Waits for the broker until their leases end.
+pub async fn send(node: &Node, runs: Vec<Run>) {
+    let runs = with_valid_lease(runs, node.latest_now());
     stream::iter(parts(runs)).for_each_concurrent(PARTS_AT_ONCE, |part| send_part(node, part)).await;
 }
 
@@ -92,7 +99,8 @@ async fn send_part(node: &Node, runs: Vec<Run>) {
     let timeout = Duration::from_millis(lease_until.since(now).unsigned_abs());
     let answers = tokio::time::timeout(timeout, publish).await.unwrap_or_else(|_| timed_out(runs.len()));
     crate::failpoint!("fire::published");
-    let now = node.clock.now();
+    // The deadline of an outcome must not come early on a node whose clock is slow.
+    let now = node.latest_now();
     let Sorted { confirmed, refused, unanswered } = sort(runs, answers);
     note_health(node, &confirmed, refused.len(), &unanswered);
     mark(node, confirmed, now).await;

@@ -5,6 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
 use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::Pace;
@@ -21,37 +24,78 @@ const BATCH: u32 = 500;
 const POSTPONED_MS: i64 = 30_000;
 
 /// Rescues until the node stops.
+///
+/// Messages are sent beside the loop, one turn's messages at a time: a broker that does not answer must not
+/// delay the runs of queues.
 pub async fn run(node: &Arc<Node>) {
+    let sender = Arc::new(Semaphore::new(1));
+    let sends = TaskTracker::new();
     let mut pace = Pace::new("rescue", Duration::from_millis(node.settings.rescue_ms));
     while !node.shutdown.is_cancelled() {
         if !node.is_fit() {
             pace.pause(&node.shutdown).await;
             continue;
         }
-        match run_once(node, node.earliest_now()).await {
-            Ok(true) => pace.worked(),
-            Ok(false) => pace.pause_until(node.hints.needs_attention()).await,
+        let slot = Arc::clone(&sender).try_acquire_owned().ok();
+        match rescue(node, node.earliest_now(), slot.is_none()).await {
+            Ok(Turn { to_send, more }) => {
+                send_beside(node, &sends, to_send, slot);
+                if more {
+                    pace.worked();
+                } else {
+                    pace.pause_until(node.hints.needs_attention()).await;
+                }
+            }
             Err(error) => pace.failed(&error, &node.shutdown).await,
         }
     }
+    sends.close();
+    sends.wait().await;
 }
 
-/// Rescues one batch. Returns whether there may be more.
+fn send_beside(node: &Arc<Node>, sends: &TaskTracker, runs: Vec<Run>, slot: Option<OwnedSemaphorePermit>) {
+    if runs.is_empty() {
+        return;
+    }
+    let node = Arc::clone(node);
+    sends.spawn(async move {
+        publish::send(&node, runs).await;
+        drop(slot);
+        // The next messages may wait for this one's slot.
+        node.hints.attention();
+    });
+}
+
+/// Rescues one batch, and sends its messages. Returns whether there may be more.
 ///
 /// # Errors
 /// A port's error. The next call finds the runs again.
 pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
-    let watch = node.shards.watch(now);
+    let turn = rescue(node, now, false).await?;
+    publish::send(node, turn.to_send).await;
+    Ok(turn.more)
+}
+
+/// Result of one turn.
+struct Turn {
+    /// Claimed runs without a queue.
+    to_send: Vec<Run>,
+    more: bool,
+}
+
+async fn rescue(node: &Node, now: Moment, is_sending: bool) -> Result<Turn> {
+    let watch = node.watch();
     // While the broker is down, claiming its runs has no use. The probe notices when the broker is back.
-    let queued_only = node.health.bus.is_down();
+    let queued_only = is_sending || node.health.bus.is_down();
     let overdue = node.store.runs_needing_attention(&watch.shards, now, BATCH, queued_only).await?;
-    if overdue.rows.is_empty() {
-        return Ok(false);
-    }
+    let mut to_send = Vec::new();
     let mut batches = Batches::new(overdue.rows);
-    while let Some(batch) = batches.next() {
+    while let Some(batch) = batches.next_batch() {
         match rescue_batch(node, &batch, now).await {
-            Ok(()) => batches.succeeded(),
+            Ok(sent) => {
+                batches.succeeded();
+                to_send.extend(sent);
+            }
             Err(error) => match batches.failed(batch, &error) {
                 AfterFailure::Split => {}
                 AfterFailure::HoldBack(run) => node.held_back.log("run", run.id.as_str(), &error.to_string()),
@@ -59,10 +103,11 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<bool> {
             },
         }
     }
-    Ok(overdue.more)
+    Ok(Turn { to_send, more: overdue.more })
 }
 
-async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<()> {
+/// Rescues runs. Returns those that must be sent over the bus.
+async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<Vec<Run>> {
     let tasks = tasks_of(node, overdue).await?;
     let changed = overdue.iter().filter_map(|run| next_state(node, run.clone(), &tasks, now)).collect();
     crate::failpoint!("rescue::before_claim");
@@ -76,8 +121,9 @@ async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<()> {
     node.hints.ready(queues_with_ready(&mine));
     let firing = mine.into_iter().filter(|run| run.state == RunState::Firing).collect();
     let decided = advance_tasks(node, firing, &tasks, now).await?;
-    publish::publish(node, decided).await;
-    Ok(())
+    let (queued, sent) = publish::by_lane(decided);
+    publish::queue(node, queued).await;
+    Ok(sent)
 }
 
 fn queues_with_ready(runs: &[Run]) -> BTreeSet<String> {
@@ -113,14 +159,14 @@ fn next_state(node: &Node, mut run: Run, tasks: &Tasks, now: Moment) -> Option<R
         return Some(run);
     }
     let is_deleted = tasks.get(&run.task_id).is_none_or(|task| task.state == TaskState::Cancelled);
-    if let Err(IllegalTransition { state, event }) = rescue(node, &mut run, is_deleted, now) {
+    if let Err(IllegalTransition { state, event }) = claim_or_end(node, &mut run, is_deleted, now) {
         tracing::error!(run = %run.id, %state, ?event, "illegal run state transition");
         return None;
     }
     Some(run)
 }
 
-fn rescue(
+fn claim_or_end(
     node: &Node,
     run: &mut Run,
     is_deleted: bool,

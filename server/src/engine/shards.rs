@@ -6,10 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::core::Moment;
 use crate::core::task::{SHARDS, stable_hash};
 
-/// The shards to watch at a moment.
+/// The shards to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
     pub shards: Arc<[u16]>,
@@ -18,23 +17,24 @@ pub struct Watch {
     pub alone: bool,
 }
 
-/// The shards whose leases this node holds, and until when it may rely on the leases.
+/// The shards whose leases this node holds, and until when it may rely on the leases. The times are by the
+/// steady clock, in milliseconds: the wall clock may be set.
 #[derive(Default)]
-pub struct Shards(Mutex<Option<(Arc<[u16]>, Moment)>>);
+pub struct Shards(Mutex<Option<(Arc<[u16]>, i64)>>);
 
 impl Shards {
-    /// Returns the shards to watch at `now`: those with a valid lease, or all shards if the leases have
+    /// Returns the shards to watch at `steady_ms`: those with a valid lease, or all shards if the leases have
     /// expired.
-    pub fn watch(&self, now: Moment) -> Watch {
+    pub fn watch(&self, steady_ms: i64) -> Watch {
         match &*self.lock() {
-            Some((shards, until)) if now < *until => Watch { shards: Arc::clone(shards), alone: true },
+            Some((shards, until)) if steady_ms < *until => Watch { shards: Arc::clone(shards), alone: true },
             _ => Watch { shards: (0..SHARDS).collect(), alone: false },
         }
     }
 
     /// Returns whether this node does the work that one node of a cluster does for all.
-    pub fn leads(&self, now: Moment) -> bool {
-        self.watch(now).shards.contains(&0)
+    pub fn leads(&self, steady_ms: i64) -> bool {
+        self.watch(steady_ms).shards.contains(&0)
     }
 
     /// Returns the shards of the last [`set`](Self::set), whether or not their leases are still valid.
@@ -43,11 +43,11 @@ impl Shards {
     }
 
     /// Sets the shards, and until when this node may rely on their leases.
-    pub fn set(&self, shards: Vec<u16>, until: Moment) {
+    pub fn set(&self, shards: Vec<u16>, until: i64) {
         *self.lock() = Some((shards.into(), until));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Arc<[u16]>, Moment)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<[u16]>, i64)>> {
         // The value is replaced as a whole, so a panic leaves it consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn without_a_valid_lease_a_node_watches_all_shards() {
         let shards = Shards::default();
-        assert!(!shards.watch(Moment::from_ms(0)).alone, "there is no lease yet");
-        shards.set(vec![3, 4], Moment::from_ms(100));
-        assert_eq!(*shards.watch(Moment::from_ms(99)).shards, [3, 4]);
-        let late = shards.watch(Moment::from_ms(100));
+        assert!(!shards.watch(0).alone, "there is no lease yet");
+        shards.set(vec![3, 4], 100);
+        assert_eq!(*shards.watch(99).shards, [3, 4]);
+        let late = shards.watch(100);
         assert_eq!((late.alone, late.shards.len()), (false, usize::from(SHARDS)));
     }
 }

@@ -5,37 +5,83 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use super::fair_queue::FairQueue;
 use crate::core::Moment;
 use crate::core::task::{Task, TaskId};
 
 /// A step of a task over a moment: the task's revision and the moment.
 type Step = (u32, Moment);
 
+/// How a task is handed over. The two lanes do not wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Into a queue of the store.
+    Queue,
+    /// As a message on the bus.
+    Bus,
+}
+
+impl Lane {
+    pub const ALL: [Self; 2] = [Self::Queue, Self::Bus];
+
+    fn of(task: &Task) -> Self {
+        if task.queue.is_some() { Self::Queue } else { Self::Bus }
+    }
+}
+
 /// The tasks that are due soon. Scans fill the window and the dispatcher empties it. Its content is a hint;
 /// the store decides.
 #[derive(Default)]
 pub struct Window {
     inner: Mutex<Inner>,
-    head_changed: Notify,
+    head_changed: [Notify; 2],
 }
 
 #[derive(Default)]
 struct Inner {
-    due: BTreeMap<(Moment, TaskId), Task>,
-    place: HashMap<TaskId, Moment>,
+    due: [FairQueue; 2],
+    place: HashMap<TaskId, Place>,
     busy: HashSet<TaskId>,
     // A scan may return a task as it was before its last step. So the last steps are kept, each with its
     // number, while a scan runs that began before the step.
     stepped: HashMap<TaskId, (Step, u64)>,
-    steps: u64,
-    // The number of steps at the start of each running scan, with the number of scans that started there.
+    // Number of offers and steps.
+    events: u64,
+    // The number of events at the start of each running scan, with the number of scans that started there.
     scans: BTreeMap<u64, usize>,
+}
+
+/// Where a task waits.
+struct Place {
+    lane: Lane,
+    tag: String,
+    due: Moment,
+    /// Number of the event that offered the task.
+    offered: u64,
 }
 
 /// A running scan. Drop it after its tasks were offered.
 pub struct Scan<'a> {
     window: &'a Window,
     began_at: u64,
+}
+
+impl Scan<'_> {
+    /// Adds the tasks that the scan has read: all tasks of `shards` that are due before `until`, and maybe
+    /// further ones. Removes those that the window knew before the scan, and that are no longer due: they
+    /// were deleted, paused or changed.
+    pub fn offer(&self, tasks: Vec<Task>, shards: &[u16], until: Moment) {
+        let read: HashSet<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+        self.window.change(|inner| {
+            let is_gone = |(id, place): &(&TaskId, &Place)| {
+                let was_known = place.offered <= self.began_at;
+                was_known && place.due < until && shards.contains(&id.shard()) && !read.contains(*id)
+            };
+            let gone: Vec<TaskId> = inner.place.iter().filter(is_gone).map(|(id, _)| id.clone()).collect();
+            gone.iter().for_each(|id| inner.remove(id));
+            tasks.into_iter().for_each(|task| inner.offer(task));
+        });
+    }
 }
 
 impl Drop for Scan<'_> {
@@ -50,79 +96,76 @@ impl Window {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Changes the content, and wakes the dispatcher of each lane whose earliest moment has changed.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.lock();
+        let heads = Lane::ALL.map(|lane| inner.due[lane as usize].head());
+        let changed = change(&mut inner);
+        for lane in Lane::ALL {
+            if inner.due[lane as usize].head() != heads[lane as usize] {
+                self.head_changed[lane as usize].notify_one();
+            }
+        }
+        changed
+    }
+
     /// Begins a scan. While the scan runs, the window ignores an offered task that was read before
     /// the latest step of this task. Several scans may run at the same time.
     #[must_use = "the scan ends when this is dropped"]
     pub fn begin_scan(&self) -> Scan<'_> {
         let mut inner = self.lock();
-        let began_at = inner.steps;
+        let began_at = inner.events;
         *inner.scans.entry(began_at).or_default() += 1;
         Scan { window: self, began_at }
     }
 
-    /// Adds the tasks that a scan has read.
+    /// Adds tasks.
     pub fn offer(&self, tasks: Vec<Task>) {
-        let mut inner = self.lock();
-        let head = inner.head();
-        for task in tasks {
-            inner.offer(task);
-        }
-        if inner.head() != head {
-            self.head_changed.notify_one();
-        }
+        self.change(|inner| tasks.into_iter().for_each(|task| inner.offer(task)));
     }
 
-    /// Takes up to `limit` tasks that are due at `now`. Each must be returned with [`Window::done`].
-    pub fn take_due(&self, now: Moment, limit: usize) -> Vec<Task> {
+    /// Takes up to `limit` tasks of a lane that are due at `now`, in turn by tag. Each must be returned
+    /// with [`Window::done`].
+    pub fn take_due(&self, lane: Lane, now: Moment, limit: usize) -> Vec<Task> {
         let mut inner = self.lock();
-        let mut taken = Vec::new();
-        while taken.len() < limit
-            && let Some(entry) = inner.due.first_entry()
-            && entry.key().0 <= now
-        {
-            let task = entry.remove();
+        let taken = inner.due[lane as usize].take_due(now, limit);
+        for task in &taken {
             inner.place.remove(&task.id);
             inner.busy.insert(task.id.clone());
-            taken.push(task);
         }
         taken
     }
 
     /// Returns a task that was taken. `step` is the step that the task has made, if any; `next` is the task
-    /// after it, if it is due again.
+    /// after it, if it is due again soon.
     pub fn done(&self, id: &TaskId, step: Option<Step>, next: Option<Task>) {
-        let mut inner = self.lock();
-        inner.busy.remove(id);
-        if let Some(step) = step {
-            inner.steps += 1;
-            let number = inner.steps;
-            inner.stepped.insert(id.clone(), (step, number));
-        }
-        let head = inner.head();
-        if let Some(task) = next {
-            inner.offer(task);
-        }
-        if inner.head() != head {
-            self.head_changed.notify_one();
-        }
+        self.change(|inner| {
+            inner.busy.remove(id);
+            if let Some(step) = step {
+                inner.events += 1;
+                let number = inner.events;
+                inner.stepped.insert(id.clone(), (step, number));
+            }
+            next.into_iter().for_each(|task| inner.offer(task));
+        });
     }
 
     /// Removes the tasks of all other shards.
     pub fn keep_shards(&self, shards: &[u16]) {
         let mut inner = self.lock();
-        let Inner { due, place, .. } = &mut *inner;
-        due.retain(|(_, id), _| shards.contains(&id.shard()));
-        place.retain(|id, _| shards.contains(&id.shard()));
+        let others = inner.place.keys().filter(|id| !shards.contains(&id.shard()));
+        let others: Vec<TaskId> = others.cloned().collect();
+        others.iter().for_each(|id| inner.remove(id));
     }
 
-    /// Returns the earliest moment in the window.
-    pub fn head(&self) -> Option<Moment> {
-        self.lock().head()
+    /// Returns the earliest moment of a lane.
+    pub fn head(&self, lane: Lane) -> Option<Moment> {
+        self.lock().due[lane as usize].head()
     }
 
     /// Returns the number of tasks that wait in the window.
     pub fn len(&self) -> usize {
-        self.lock().due.len()
+        self.lock().place.len()
     }
 
     /// Returns the number of tasks that were taken and not returned.
@@ -134,31 +177,35 @@ impl Window {
         self.len() == 0
     }
 
-    /// Makes the dispatcher look at the earliest moment again.
+    /// Makes the dispatcher look at the earliest moments again.
     pub fn look_again(&self) {
-        self.head_changed.notify_one();
+        self.head_changed.iter().for_each(Notify::notify_one);
     }
 
-    /// Waits until the earliest moment has changed.
-    pub async fn head_changed(&self) {
-        self.head_changed.notified().await;
+    /// Waits until the earliest moment of a lane has changed.
+    pub async fn head_changed(&self, lane: Lane) {
+        self.head_changed[lane as usize].notified().await;
     }
 }
 
 impl Inner {
-    fn head(&self) -> Option<Moment> {
-        self.due.keys().next().map(|(moment, _)| *moment)
-    }
-
     fn offer(&mut self, task: Task) {
         let Some(due) = task.next_due_at else { return };
         if self.busy.contains(&task.id) || self.has_stepped_over(&task.id, (task.rev, due)) {
             return;
         }
-        if let Some(old) = self.place.insert(task.id.clone(), due) {
-            self.due.remove(&(old, task.id.clone()));
+        self.remove(&task.id);
+        self.events += 1;
+        let lane = Lane::of(&task);
+        let place = Place { lane, tag: task.name.clone(), due, offered: self.events };
+        self.place.insert(task.id.clone(), place);
+        self.due[lane as usize].insert(due, task);
+    }
+
+    fn remove(&mut self, id: &TaskId) {
+        if let Some(Place { lane, tag, due, .. }) = self.place.remove(id) {
+            self.due[lane as usize].remove(&tag, due, id);
         }
-        self.due.insert((due, task.id.clone()), task);
     }
 
     fn has_stepped_over(&self, id: &TaskId, step: Step) -> bool {
@@ -209,23 +256,23 @@ mod tests {
     fn due_tasks_are_taken_in_order_and_once() {
         let window = Window::default();
         window.offer(vec![task(1, 30), task(2, 10), task(3, 20)]);
-        assert_eq!(ids(&window.take_due(Moment::from_ms(20), 9)), ["2", "3"]);
-        assert!(window.take_due(Moment::from_ms(20), 9).is_empty());
+        assert_eq!(ids(&window.take_due(Lane::Bus, Moment::from_ms(20), 9)), ["2", "3"]);
+        assert!(window.take_due(Lane::Bus, Moment::from_ms(20), 9).is_empty());
         window.offer(vec![task(2, 10)]);
-        assert!(window.take_due(Moment::from_ms(20), 9).is_empty(), "the task is busy");
+        assert!(window.take_due(Lane::Bus, Moment::from_ms(20), 9).is_empty(), "the task is busy");
     }
 
     #[test]
     fn a_scan_that_began_before_a_step_offers_nothing_old() {
         let window = Window::default();
         window.offer(vec![task(1, 10)]);
-        let taken = window.take_due(Moment::from_ms(10), 9);
+        let taken = window.take_due(Lane::Bus, Moment::from_ms(10), 9);
         let scan = window.begin_scan();
         window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
         window.offer(vec![task(1, 10)]);
         assert!(window.is_empty(), "the task is as it was before its step");
         window.offer(vec![task(1, 20)]);
-        assert_eq!(window.head(), Some(Moment::from_ms(20)), "its next moment is new");
+        assert_eq!(window.head(Lane::Bus), Some(Moment::from_ms(20)), "its next moment is new");
         drop(scan);
         drop(window.begin_scan());
         assert!(window.lock().stepped.is_empty(), "no scan can have missed the step");
@@ -235,7 +282,7 @@ mod tests {
     fn a_scan_that_outlasts_others_offers_nothing_old_either() {
         let window = Window::default();
         window.offer(vec![task(1, 10), task(2, 10)]);
-        let taken = window.take_due(Moment::from_ms(10), 9);
+        let taken = window.take_due(Lane::Bus, Moment::from_ms(10), 9);
         let hinted = window.begin_scan();
         window.done(&taken[0].id, Some((1, Moment::from_ms(10))), None);
         for _ in 0..3 {
@@ -258,7 +305,7 @@ mod tests {
         let window = Window::default();
         window.offer(vec![task(1, 10)]);
         window.offer(vec![task(1, 40)]);
-        assert_eq!((window.len(), window.head()), (1, Some(Moment::from_ms(40))));
+        assert_eq!((window.len(), window.head(Lane::Bus)), (1, Some(Moment::from_ms(40))));
     }
 
     #[test]
@@ -266,16 +313,43 @@ mod tests {
         let window = Window::default();
         window.offer(vec![task(1, 10), task(2, 10)]);
         window.keep_shards(&[task(2, 10).id.shard()]);
-        assert_eq!(ids(&window.take_due(Moment::from_ms(10), 9)), ["2"]);
+        assert_eq!(ids(&window.take_due(Lane::Bus, Moment::from_ms(10), 9)), ["2"]);
     }
 
     #[tokio::test]
     async fn an_earlier_moment_wakes_the_dispatcher() {
         let window = Window::default();
         window.offer(vec![task(1, 50)]);
-        window.head_changed().await;
+        window.head_changed(Lane::Bus).await;
         window.offer(vec![task(2, 10)]);
-        window.head_changed().await;
-        assert_eq!(window.head(), Some(Moment::from_ms(10)));
+        window.head_changed(Lane::Bus).await;
+        assert_eq!(window.head(Lane::Bus), Some(Moment::from_ms(10)));
+    }
+
+    #[test]
+    fn a_task_that_a_scan_no_longer_finds_is_removed() {
+        let window = Window::default();
+        window.offer(vec![task(1, 10), task(2, 10), task(3, 40)]);
+        let scan = window.begin_scan();
+        window.offer(vec![task(4, 10)]);
+        let shards: Vec<u16> = (0..crate::core::task::SHARDS).collect();
+        scan.offer(vec![task(2, 10)], &shards, Moment::from_ms(40));
+        let left = window.take_due(Lane::Bus, Moment::from_ms(50), 9);
+        assert_eq!(ids(&left), ["2", "4", "3"], "task 4 is newer than the scan, task 3 was not read");
+    }
+
+    #[tokio::test]
+    async fn the_lanes_do_not_wait_for_each_other() {
+        let window = Window::default();
+        let queued = Task { queue: Some("q".to_owned()), ..task(2, 20) };
+        window.offer(vec![task(1, 10)]);
+        window.head_changed(Lane::Bus).await;
+        window.offer(vec![queued]);
+        window.head_changed(Lane::Queue).await;
+        assert_eq!(ids(&window.take_due(Lane::Queue, Moment::from_ms(20), 9)), ["2"]);
+        assert_eq!(window.len(), 1);
+        let moved = Task { queue: Some("q".to_owned()), ..task(1, 10) };
+        window.offer(vec![moved]);
+        assert_eq!((window.head(Lane::Bus), window.len()), (None, 1));
     }
 }

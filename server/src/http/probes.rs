@@ -22,6 +22,7 @@ struct Checks {
     lock: String,
     bus: String,
     rows: String,
+    clock: String,
 }
 
 /// `GET /livez`: 200 while the process answers.
@@ -43,6 +44,7 @@ pub async fn ready(State(context): State<Context>) -> Response {
         lock: text(&health.lock),
         bus: text(&health.bus),
         rows: text(&health.rows),
+        clock: text(&health.clock),
     };
     (code, Json(Ready { status, checks })).into_response()
 }

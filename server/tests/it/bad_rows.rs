@@ -13,7 +13,7 @@ use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{dispatch, membership, probe, rescue, scan};
-use taskcenter_server::ports::{Clock, Store};
+use taskcenter_server::ports::{Clock, Order, Store};
 
 use crate::fuzz::rows::Damage;
 use crate::store::samples::{PAST, due_at, ids as ids_of, run_until};
@@ -29,7 +29,7 @@ async fn node(store: Arc<dyn Store>) -> Arc<Node> {
     let node = Arc::new(Node::new("node", ports, Arc::new(Ids::new(1)), Settings::default()));
     node.health.lock.up();
     node.health.bus.up();
-    membership::run_once(&node, node.clock.now()).await.unwrap();
+    membership::run_once(&node, node.clock.steady_ms()).await.unwrap();
     node
 }
 
@@ -161,7 +161,10 @@ async fn an_unreadable_task_delays_no_other_change(fixture: &impl Damage) {
     assert_eq!((found.rows, found.unreadable), (vec![honest.clone()], vec![bad.id.clone()]));
     let advances = [bad.clone(), honest.clone()].map(|task| crate::store::samples::fire(&task));
     assert_eq!(store.advance_tasks(&advances).await.unwrap()[1], true);
-    let due = store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), SystemClock.now(), 1).await.unwrap();
+    let due = store
+        .due_tasks(&(0..SHARDS).collect::<Vec<_>>(), SystemClock.now(), 1, Order::Earliest)
+        .await
+        .unwrap();
     assert_eq!((due.rows, due.more), (Vec::new(), false));
     let cancelled = ids_of(store.cancel_tasks(&ids, None, false, SystemClock.now()).await.unwrap());
     assert!(cancelled.contains(&honest.id), "{cancelled:?}");

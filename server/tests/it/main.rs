@@ -22,6 +22,7 @@ mod hostile;
 mod http;
 mod lifecycle;
 mod lock;
+mod neighbours;
 mod service;
 mod store;
 mod workers;

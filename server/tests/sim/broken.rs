@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
-    QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
+    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// Deliberate defect of a store.
@@ -141,8 +141,8 @@ impl Store for Broken {
         self.inner.cancel_tasks(ids, rev, hide, now).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
-        let mut due = self.inner.due_tasks(shards, until, limit).await?;
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+        let mut due = self.inner.due_tasks(shards, until, limit, order).await?;
         if self.defect == Defect::ForgetsATask {
             due.rows.retain(|task| !task.id.as_str().ends_with('7'));
         }

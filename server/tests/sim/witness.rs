@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::OpenRun;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
+    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
     OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
     UnreadableRows,
 };
@@ -81,8 +81,8 @@ impl Store for WitnessStore {
         self.observe_tasks(ids, self.inner.cancel_tasks(ids, rev, hide, now)).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
-        self.inner.due_tasks(shards, until, limit).await
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+        self.inner.due_tasks(shards, until, limit, order).await
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::ledger::Ledger;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{BacklogRow, Page, QueueRow, RunFilter, RunPage, TaskFilter};
+use crate::ports::{BacklogRow, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
 impl Ledger {
     /// Returns the matching tasks, newest first.
@@ -21,11 +21,15 @@ impl Ledger {
         newest.filter(has_state).filter(has_name).filter(after).take(page.limit as usize).cloned().collect()
     }
 
-    /// Returns active tasks of the shards that are due at or before `until`, soonest first.
-    pub fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Vec<Task> {
+    /// Returns active tasks of the shards that are due at or before `until`.
+    pub fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Vec<Task> {
         let due = self.due.iter().take_while(|(due, _)| *due <= until);
         let of_shards = due.filter(|(_, id)| shards.contains(&id.shard()));
-        of_shards.filter_map(|(_, id)| self.tasks.get(id)).take(limit as usize).cloned().collect()
+        let mut due: Vec<&Task> = of_shards.filter_map(|(_, id)| self.tasks.get(id)).collect();
+        if order == Order::Latest {
+            due.reverse();
+        }
+        due.into_iter().take(limit as usize).cloned().collect()
     }
 
     /// Returns the runs of a task that have not ended, by id.

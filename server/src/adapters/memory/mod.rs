@@ -16,8 +16,9 @@ pub use self::records::MemoryRecords;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
-    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
+    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
+    UnreadableRows,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -90,8 +91,8 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter_map(|id| ledger.cancel_task(id, rev, hide, now)).collect())
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
-        Ok(head(self.ledger().due_tasks(shards, until, limit), limit))
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+        Ok(head(self.ledger().due_tasks(shards, until, limit, order), limit))
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {

@@ -38,8 +38,8 @@ use crate::adapters::unreadable::Unreadable;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, Page,
-    PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
+    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
     Tombstone, UnreadableRows,
 };
 
@@ -239,8 +239,8 @@ impl Store for MongoStore {
         tasks::cancel(self.ready().await?, ids, rev, hide, now).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
-        tasks::due(self.ready().await?, shards, until, limit).await
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+        tasks::due(self.ready().await?, shards, until, limit, order).await
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {

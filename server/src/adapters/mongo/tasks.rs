@@ -14,7 +14,7 @@ use super::updates::{self, by_id_hint, find_by_id};
 use super::{CHUNK, Ledger, MAJORITY_TIMEOUT, keys, schema};
 use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, Found, Head, InsertedTask, PortError, Result, Tombstone};
+use crate::ports::{Advance, Found, Head, InsertedTask, Order, PortError, Result, Tombstone};
 
 /// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
 #[derive(Debug, Default, Clone)]
@@ -154,13 +154,20 @@ pub async fn latest(ledger: &Ledger, id: &TaskId) -> Result<Option<Task>> {
     row.map(|row| Task::try_from(row).map_err(corrupt)).transpose()
 }
 
-pub async fn due(ledger: &Ledger, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
+pub async fn due(
+    ledger: &Ledger,
+    shards: &[u16],
+    until: Moment,
+    limit: u32,
+    order: Order,
+) -> Result<Head<Task>> {
+    let direction = if order == Order::Earliest { 1 } else { -1 };
     let shards = shard_numbers(shards);
     let find = || {
         ledger
             .tasks
             .find(due_filter(&shards, until))
-            .sort(doc! { "next_due_at": 1 })
+            .sort(doc! { "next_due_at": direction })
             .hint(Hint::Keys(schema::due_index()))
     };
     bounded(updates::head(ledger, find, limit)).await

@@ -1,5 +1,7 @@
 //! The statements of the store, for tests of their query plans.
 
+use std::sync::Arc;
+
 use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, runs, tasks};
 use crate::core::{RunState, TaskState};
 use crate::ports::{Result, TaskFilter};
@@ -11,7 +13,7 @@ use crate::ports::{Result, TaskFilter};
 pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
     let explain =
         |db: &rows::Db| statements().into_iter().map(|(name, sql)| Ok((name, steps(db, &sql)?))).collect();
-    store.readers.read(explain).await
+    store.lists.read(explain).await
 }
 
 fn steps(db: &rusqlite::Connection, sql: &str) -> Result<Vec<String>> {
@@ -26,6 +28,7 @@ fn statements() -> Vec<(String, String)> {
         ("task", tasks::BY_ID),
         ("key holder", tasks::KEY_HOLDER),
         ("due", tasks::DUE),
+        ("due latest", tasks::DUE_LATEST),
         ("step", rows::STEP_TASK),
         ("run", runs::BY_ID),
         ("replace run", rows::REPLACE_RUN),
@@ -67,20 +70,36 @@ fn task_lists() -> Vec<(String, String)> {
 
 fn run_lists() -> Vec<(String, String)> {
     let before = (0, "f".to_owned());
-    let state = RunState::Dead.as_str();
+    let value = "v".to_owned();
     let mut lists = Vec::new();
     for given in 0..8 {
+        let is_given = |bit: u32| given >> bit & 1 == 1;
+        let wanted = lists::WantedRuns {
+            task_id: is_given(0).then_some(&value),
+            tag: is_given(1).then_some(&value),
+            state: is_given(2).then_some(RunState::Dead),
+        };
         for before in [None, Some(&before)] {
-            let value = |bit: u32| (given >> bit & 1 == 1).then_some(&state as &dyn rusqlite::ToSql);
-            let filters = [
-                ("task_id", "runs_by_task", value(0)),
-                ("state", "runs_by_state", value(1)),
-                ("tag", "runs_by_tag", value(2)),
-            ];
-            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&filters, before).0));
+            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before).0));
         }
     }
     lists
+}
+
+/// Keeps the threads that read lists busy until the value is dropped.
+pub struct BusyLists(
+    #[expect(dead_code, reason = "dropping a sender ends a query")] Vec<std::sync::mpsc::Sender<()>>,
+);
+
+/// Starts a query on each thread that reads lists.
+pub fn keep_lists_busy(store: &Arc<SqliteStore>) -> BusyLists {
+    let block = |_| {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.lists.read(move |_| Ok(ended.recv().is_err())).await });
+        end
+    };
+    BusyLists((0..super::LIST_READERS).map(block).collect())
 }
 
 /// Limits the size of the database, in pages of 4 KiB.

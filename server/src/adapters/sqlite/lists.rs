@@ -55,35 +55,61 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
 pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
-    let state = filter.state.map(RunState::as_str);
-    let filters = [
-        ("task_id", "runs_by_task", task_id.as_ref().map(|id| id as &dyn ToSql)),
-        ("state", "runs_by_state", state.as_ref().map(|state| state as &dyn ToSql)),
-        ("tag", "runs_by_tag", filter.tag.as_ref().map(|tag| tag as &dyn ToSql)),
-    ];
-    let (sql, values) = run_query(&filters, before.as_ref());
+    let wanted = WantedRuns { task_id: task_id.as_ref(), tag: filter.tag.as_ref(), state: filter.state };
+    let (sql, values) = run_query(&wanted, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
     rows::page(db, find.query(params_from_iter(values))?, page.limit)
 }
 
-/// A column to filter by, its index, and the wanted value, if any.
-type ColumnFilter<'a> = (&'static str, &'static str, Option<&'a dyn ToSql>);
+/// Filters of a listing of runs.
+pub struct WantedRuns<'a> {
+    pub task_id: Option<&'a String>,
+    pub tag: Option<&'a String>,
+    pub state: Option<RunState>,
+}
 
-/// Uses the index of the first filter, which is the most selective one: a task has few runs, and a
-/// state such as `dead` usually has fewer runs than a tag.
-pub fn run_query<'a>(filters: &[ColumnFilter<'a>], before: Option<&'a (i64, String)>) -> Query<'a> {
-    let given = || filters.iter().filter_map(|(column, index, value)| Some((column, index, (*value)?)));
-    let index = given().next().map_or("runs_latest", |(_, index, _)| index);
-    let mut terms: Vec<String> = given().map(|(column, ..)| format!("{column} = ?")).collect();
-    let mut values: Vec<&dyn ToSql> = given().map(|(.., value)| value).collect();
+/// Merges one query per state for a task or a tag, whose indexes contain the state.
+pub fn run_query<'a>(wanted: &WantedRuns<'a>, before: Option<&'a (i64, String)>) -> Query<'a> {
+    let index = match wanted {
+        WantedRuns { task_id: Some(_), .. } => "runs_by_task",
+        WantedRuns { tag: Some(_), .. } => "runs_by_tag",
+        WantedRuns { state: Some(_), .. } => "runs_by_state",
+        _ => "runs_latest",
+    };
+    let states: Vec<Option<RunState>> = match (wanted.state, index) {
+        (Some(state), _) => vec![Some(state)],
+        (None, "runs_latest") => vec![None],
+        (None, _) => RunState::ALL.map(Some).to_vec(),
+    };
+    let (mut arms, mut values) = (Vec::new(), Vec::new());
+    for state in states {
+        let (terms, of_arm) = run_terms(wanted, state, before);
+        values.extend(of_arm);
+        arms.push(format!("SELECT doc, id, scheduled_at FROM runs INDEXED BY {index}{terms}"));
+    }
+    (format!("{} ORDER BY scheduled_at DESC, id DESC", arms.join(" UNION ALL ")), values)
+}
+
+fn run_terms<'a>(
+    wanted: &WantedRuns<'a>,
+    state: Option<RunState>,
+    before: Option<&'a (i64, String)>,
+) -> Query<'a> {
+    let mut terms = Vec::new();
+    let mut values: Vec<&dyn ToSql> = Vec::new();
+    for (term, value) in [("task_id = ?", wanted.task_id), ("tag = ?", wanted.tag)] {
+        if let Some(value) = value {
+            terms.push(term.to_owned());
+            values.push(value);
+        }
+    }
+    terms.extend(state.map(|state| format!("state = '{}'", state.as_str())));
     if let Some((at, id)) = before {
         terms.push("(scheduled_at, id) < (?, ?)".to_owned());
         values.extend([at as &dyn ToSql, id]);
     }
-    let terms = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
-    let sql =
-        format!("SELECT doc, id FROM runs INDEXED BY {index} {terms} ORDER BY scheduled_at DESC, id DESC");
-    (sql, values)
+    let terms = if terms.is_empty() { String::new() } else { format!(" WHERE {}", terms.join(" AND ")) };
+    (terms, values)
 }
 
 /// Returns the earliest ready runs. Runs one query per queue, because a query over several queues

@@ -10,9 +10,11 @@ mod errors;
 pub mod explained;
 mod idempotency;
 mod lists;
+mod open_file;
 mod prune;
 mod readers;
 mod records;
+mod repairs;
 mod rows;
 mod runs;
 mod schema;
@@ -29,21 +31,26 @@ use rusqlite::{Connection, OpenFlags};
 use self::checkpointer::Checkpointer;
 use self::datadir::DataDir;
 use self::errors::refused;
+use self::open_file::OpenFile;
 use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::run::OpenRun;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount,
-    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
-    Tombstone, UnreadableRows,
+    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
+    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Number of reading threads.
-const READERS: usize = 3;
+/// Number of threads that read single rows and heads of queues, for callers.
+const LOOKUP_READERS: usize = 2;
+/// Number of threads that read pages and counts.
+const LIST_READERS: usize = 2;
+/// Longest run of a query for a page or a count.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Page caches of the writer and of each reader, in KiB. The operating system caches the rest.
 const WRITER_CACHE_KIB: i64 = 32 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
@@ -56,8 +63,12 @@ const LOG_BYTES: i64 = 64 * 1024 * 1024;
 /// database, and unlocks the directory.
 pub struct SqliteStore {
     // In the order of dropping: the last connection, which must be able to write, removes the log.
-    readers: Readers,
+    /// Reads for the engine. No other query delays it.
+    engine: Readers,
+    lookups: Readers,
+    lists: Readers,
     writer: Writer,
+    file: Arc<OpenFile>,
     clock: Arc<dyn Clock>,
     _dir: DataDir,
 }
@@ -74,20 +85,34 @@ impl SqliteStore {
         let dir = DataDir::lock(dir)?;
         let path = dir.database();
         let opened = start(&path).map_err(|error| error.in_context(&path.display().to_string()));
-        let (readers, writer) = opened?;
-        Ok(Self { readers, writer, clock, _dir: dir })
+        let Opened { engine, lookups, lists, writer, file } = opened?;
+        Ok(Self { engine, lookups, lists, writer, file, clock, _dir: dir })
     }
 }
 
-fn start(path: &Path) -> Result<(Readers, Writer)> {
+struct Opened {
+    engine: Readers,
+    lookups: Readers,
+    lists: Readers,
+    writer: Writer,
+    file: Arc<OpenFile>,
+}
+
+fn start(path: &Path) -> Result<Opened> {
     let mut db = connect(path, WRITER_CACHE_KIB)?;
     enable_wal(&db)?;
     schema::migrate(&mut db)?;
     let unreadable = Arc::default();
+    let file = Arc::new(OpenFile::new(path));
     let reader = |_| Ok(Db::new(connect_reader(path)?, &unreadable));
-    let readers = Readers::start((0..READERS).map(reader).collect::<Result<_>>()?)?;
+    let start = |threads: usize, timeout| {
+        Readers::start((0..threads).map(reader).collect::<Result<_>>()?, timeout, &file)
+    };
+    let (engine, lookups) = (start(1, None)?, start(LOOKUP_READERS, None)?);
+    let lists = start(LIST_READERS, Some(LIST_TIMEOUT))?;
     let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?)?;
-    Ok((readers, Writer::start(Db::new(db, &unreadable), checkpointer)?))
+    let writer = Writer::start(Db::new(db, &unreadable), checkpointer, &file)?;
+    Ok(Opened { engine, lookups, lists, writer, file })
 }
 
 fn connect(path: &Path, cache_kib: i64) -> Result<Connection> {
@@ -128,7 +153,7 @@ fn enable_wal(db: &Connection) -> Result<()> {
 impl Records for SqliteStore {
     async fn record(&self, kind: &str, key: &str) -> Result<Option<Record>> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
-        self.readers.read(move |db| records::by_key(db, &kind, &key)).await
+        self.lookups.read(move |db| records::by_key(db, &kind, &key)).await
     }
 
     async fn put_record(&self, record: &Record) -> Result<bool> {
@@ -149,7 +174,7 @@ impl Records for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Record>> {
         let (kind, index, after) = (kind.to_owned(), index.map(str::to_owned), after.map(str::to_owned));
-        self.readers.read(move |db| records::list(db, &kind, index.as_deref(), after.as_deref(), limit)).await
+        self.lists.read(move |db| records::list(db, &kind, index.as_deref(), after.as_deref(), limit)).await
     }
 }
 
@@ -164,17 +189,17 @@ impl Store for SqliteStore {
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
         let id = id.clone();
-        self.readers.read(move |db| tasks::by_id(db, &id)).await
+        self.lookups.read(move |db| tasks::by_id(db, &id)).await
     }
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
         let ids = ids.to_vec();
-        self.readers.read(move |db| tasks::by_ids(db, &ids)).await
+        self.engine.read(move |db| tasks::by_ids(db, &ids)).await
     }
 
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.readers.read(move |db| lists::tasks(db, &filter, &page)).await
+        self.lists.read(move |db| lists::tasks(db, &filter, &page)).await
     }
 
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -198,12 +223,12 @@ impl Store for SqliteStore {
         self.writer.write(move |db| tasks::cancel(db, &ids, rev, hide, now)).await
     }
 
-    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32) -> Result<Head<Task>> {
+    async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
         let mask = shard_mask(shards);
         if mask == 0 {
             return Ok(Head { rows: Vec::new(), more: false });
         }
-        self.readers.read(move |db| tasks::due(db, mask, until, limit)).await
+        self.engine.read(move |db| tasks::due(db, mask, until, limit, order)).await
     }
 
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>> {
@@ -218,31 +243,31 @@ impl Store for SqliteStore {
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {
         let id = id.clone();
-        self.readers.read(move |db| runs::by_id(db, &id)).await
+        self.lookups.read(move |db| runs::by_id(db, &id)).await
     }
 
     async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         let ids = ids.to_vec();
-        self.readers.read(move |db| runs::by_ids(db, &ids)).await
+        self.lookups.read(move |db| runs::by_ids(db, &ids)).await
     }
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
         let (task_id, after) = (task_id.clone(), after.cloned());
-        self.readers.read(move |db| runs::open(db, &task_id, after.as_ref(), limit)).await
+        self.lookups.read(move |db| runs::open(db, &task_id, after.as_ref(), limit)).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         let (filter, page) = (filter.clone(), page.clone());
-        self.readers.read(move |db| lists::runs(db, &filter, &page)).await
+        self.lists.read(move |db| lists::runs(db, &filter, &page)).await
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         let queues = queues.to_vec();
-        self.readers.read(move |db| lists::ready_runs(db, &queues, limit)).await
+        self.lookups.read(move |db| lists::ready_runs(db, &queues, limit)).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {
-        self.readers.read(|db| backlog::queues(db)).await
+        self.lists.read(|db| backlog::queues(db)).await
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
@@ -261,7 +286,7 @@ impl Store for SqliteStore {
         if mask == 0 {
             return Ok(Head { rows: Vec::new(), more: false });
         }
-        self.readers.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
+        self.engine.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
     }
 
     async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
@@ -275,7 +300,7 @@ impl Store for SqliteStore {
     }
 
     async fn fires_in_minute(&self, at: Moment) -> Result<Vec<(String, u64)>> {
-        self.readers.read(move |db| counters::in_minute(db, at)).await
+        self.lists.read(move |db| counters::in_minute(db, at)).await
     }
 
     async fn count_outcomes(&self, day: Moment, counts: &[OutcomeCount]) -> Result<()> {
@@ -284,11 +309,11 @@ impl Store for SqliteStore {
     }
 
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>> {
-        self.readers.read(move |db| counters::outcomes_on(db, day)).await
+        self.lists.read(move |db| counters::outcomes_on(db, day)).await
     }
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
-        self.readers.read(move |db| backlog::rows(db, now)).await
+        self.lists.read(move |db| backlog::rows(db, now)).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
@@ -296,10 +321,12 @@ impl Store for SqliteStore {
     }
 
     async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
-        self.readers.read(Db::unreadable_rows).await
+        self.engine.read(repairs::unreadable_rows).await
     }
 
     async fn now(&self) -> Result<Moment> {
+        let file = Arc::clone(&self.file);
+        self.engine.read(move |_| file.check()).await?;
         Ok(self.clock.now())
     }
 }

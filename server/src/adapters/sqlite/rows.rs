@@ -1,6 +1,6 @@
 //! Rows: a JSON document, and the columns that queries use. Only this module writes tasks and runs.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use rusqlite::types::FromSqlError;
@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::errors::{corrupt, refused};
-use crate::adapters::unreadable::{self, Row as _, Unreadable};
+use crate::adapters::unreadable::{self, Unreadable};
 use crate::core::task::SHARDS;
 use crate::core::{Moment, Run, Task, TaskState};
-use crate::ports::{Found, Head, MAX_RESULT_BYTES, PortError, Result, UnreadableRows};
+use crate::ports::{Found, Head, MAX_RESULT_BYTES, PortError, Result};
 
 /// A connection, and the unreadable rows that the store's connections have met.
 pub struct Db {
@@ -25,20 +25,15 @@ impl Db {
         Self { connection, unreadable: Arc::clone(unreadable) }
     }
 
-    /// Reads the rows again that were unreadable. Returns those that still are.
-    pub fn unreadable_rows(&self) -> Result<Option<UnreadableRows>> {
-        for row in self.unreadable.to_check() {
-            let readable = match row.0 {
-                Task::KIND => one::<Task>(self, super::tasks::BY_ID, &row.1).map(drop),
-                _ => one::<Run>(self, super::runs::BY_ID, &row.1).map(drop),
-            };
-            match readable {
-                Ok(()) => self.unreadable.forget(&row),
-                Err(PortError::Corrupt(..)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(self.unreadable.summary())
+    /// Returns the unreadable rows that the store's connections have met.
+    pub fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
+    }
+}
+
+impl DerefMut for Db {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }
 

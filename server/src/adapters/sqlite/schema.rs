@@ -13,8 +13,12 @@ type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// The step at index `n` migrates version `n` to `n + 1`. Never change a released step: add another
 /// one.
-const STEPS: &[Step] =
-    &[|db| db.execute_batch(FIRST), |db| db.execute_batch(RECORDS), |db| db.execute_batch(OPEN_RUNS)];
+const STEPS: &[Step] = &[
+    |db| db.execute_batch(FIRST),
+    |db| db.execute_batch(RECORDS),
+    |db| db.execute_batch(OPEN_RUNS),
+    |db| db.execute_batch(LISTS),
+];
 
 const FIRST: &str = "
 CREATE TABLE tasks (
@@ -91,6 +95,14 @@ CREATE INDEX records_found_by ON records (kind, found_by, key) WHERE found_by IS
 const OPEN_RUNS: &str = "
 DROP INDEX runs_open_by_task;
 CREATE INDEX runs_open_by_task ON runs (task_id, id) WHERE attention_at IS NOT NULL;
+";
+
+/// Pages of runs of a task or a tag, and of a state.
+const LISTS: &str = "
+DROP INDEX runs_by_task;
+CREATE INDEX runs_by_task ON runs (task_id, state, scheduled_at, id);
+DROP INDEX runs_by_tag;
+CREATE INDEX runs_by_tag ON runs (tag, state, scheduled_at, id);
 ";
 
 /// Migrates the file to the version of this release, in one transaction.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::errors::corrupt;
 use super::rows::{self, Db, Read, RunRow, TaskRow, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, Found, Head, InsertedTask, ReplacedTask, Result, Tombstone};
+use crate::ports::{Advance, Found, Head, InsertedTask, Order, ReplacedTask, Result, Tombstone};
 
 pub const BY_ID: &str = "SELECT doc, id FROM tasks WHERE id = ?1";
 
@@ -14,6 +14,10 @@ pub const KEY_HOLDER: &str = "SELECT id FROM tasks INDEXED BY tasks_key WHERE de
 pub const DUE: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
     ORDER BY next_due_at";
+
+pub const DUE_LATEST: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
+    WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
+    ORDER BY next_due_at DESC";
 
 pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
     one(db, BY_ID, &id.as_str())
@@ -58,9 +62,9 @@ fn key_holder(db: &Connection, key: &str) -> Result<Option<TaskId>> {
     holder.map(|id| TaskId::parse(&id).ok_or_else(|| unreadable(&id))).transpose()
 }
 
-/// Returns active tasks of the shards in `mask` that are due at or before `until`, soonest first.
-pub fn due(db: &Db, mask: i64, until: Moment, limit: u32) -> Result<Head<Task>> {
-    let mut find = db.prepare_cached(DUE)?;
+/// Returns active tasks of the shards in `mask` that are due at or before `until`.
+pub fn due(db: &Db, mask: i64, until: Moment, limit: u32, order: Order) -> Result<Head<Task>> {
+    let mut find = db.prepare_cached(if order == Order::Earliest { DUE } else { DUE_LATEST })?;
     rows::head(db, find.query(params![mask, until.ms()])?, limit)
 }
 

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::checkpointer::{Checkpointer, checkpoint_fully};
 use super::errors::{refused, unavailable};
+use super::open_file::OpenFile;
 use super::rows::Db;
 use crate::ports::{PortError, Result};
 
@@ -36,13 +38,19 @@ impl Writer {
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn start(db: Db, checkpointer: Checkpointer) -> Result<Self> {
+    pub fn start(db: Db, checkpointer: Checkpointer, file: &Arc<OpenFile>) -> Result<Self> {
         let (jobs, waiting) = channel();
         let commits = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&commits);
+        let (counted, file) = (Arc::clone(&commits), Arc::clone(file));
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned());
-        let thread =
-            thread.spawn(move || write_all(db, &waiting, &counted, &checkpointer)).map_err(unavailable)?;
+        let thread = thread
+            .spawn(move || {
+                write_all(&db, &waiting, &counted, &checkpointer, &file);
+                // The last connection to close decides about the log.
+                drop(checkpointer);
+                drop(db);
+            })
+            .map_err(unavailable)?;
         let slots = Arc::new(Semaphore::new(QUEUE));
         Ok(Self { jobs: Some(jobs), slots, commits, thread: Mutex::new(Some(thread)) })
     }
@@ -144,20 +152,32 @@ pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn write_all(db: Db, waiting: &Receiver<Box<dyn Job>>, commits: &AtomicU64, checkpointer: &Checkpointer) {
+fn write_all(
+    db: &Db,
+    waiting: &Receiver<Box<dyn Job>>,
+    commits: &AtomicU64,
+    checkpointer: &Checkpointer,
+    file: &OpenFile,
+) {
     let mut last_size = 0;
     while let Some(mut batch) = next_batch(waiting, last_size) {
         last_size = batch.len();
-        let failed_commit = commit(&db, &mut batch).err();
+        // A commit into a lost file is not durable, so the file is checked before the answers.
+        let committed = file.require().and_then(|()| commit(db, &mut batch)).and_then(|()| file.check());
+        let failed_commit = committed.err();
         for job in batch {
             job.answer(failed_commit.as_ref());
         }
-        if failed_commit.is_some() {
-            checkpoint_fully(&db);
-        } else {
+        if failed_commit.is_none() {
             commits.fetch_add(1, Ordering::Relaxed);
-            checkpointer.signal_commit(&db);
+            checkpointer.signal_commit(db);
+        } else if file.require().is_ok() {
+            checkpoint_fully(db);
         }
+    }
+    if file.require().is_err() {
+        // The log may be all that is left of the data: do not write it into another file.
+        let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 }
 
@@ -217,6 +237,7 @@ mod tests {
         Writer::start(
             Db::new(db, &Arc::default()),
             Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap(),
+            &Arc::new(OpenFile::new(std::path::Path::new(""))),
         )
         .unwrap()
     }

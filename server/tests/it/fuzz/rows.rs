@@ -9,7 +9,7 @@ use rusqlite::types::Value as Cell;
 use serde_json::Value;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, RunState, Task};
-use taskcenter_server::ports::{Page, PortError, RunFilter, RunPage, Store, TaskFilter};
+use taskcenter_server::ports::{Order, Page, PortError, RunFilter, RunPage, Store, TaskFilter};
 
 use super::mutate::each;
 use crate::store::Fixture;
@@ -101,7 +101,7 @@ fn is_readable<T>(answer: Result<T, PortError>) -> bool {
 async fn read_all(store: &dyn Store) {
     let shards: Vec<u16> = (0..SHARDS).collect();
     let far = Moment::from_ms(i64::MAX);
-    is_readable(store.due_tasks(&shards, far, 1_000).await);
+    is_readable(store.due_tasks(&shards, far, 1_000, Order::Earliest).await);
     is_readable(store.runs_needing_attention(&shards, far, 1_000, false).await);
     is_readable(store.list_tasks(&TaskFilter::default(), &Page { limit: 1_000, before: None }).await);
     is_readable(store.list_runs(&RunFilter::default(), &RunPage { limit: 1_000, before: None }).await);

@@ -11,7 +11,7 @@ use super::{one_shot, with_server};
 async fn readiness_follows_the_back_ends() {
     with_server(async |server| {
         let health = Arc::clone(&server.state.health);
-        let checks = |store: &str, lock: &str, bus: &str, rows: &str| json!({"store": store, "lock": lock, "bus": bus, "rows": rows});
+        let checks = |store: &str, lock: &str, bus: &str, rows: &str| json!({"store": store, "lock": lock, "bus": bus, "rows": rows, "clock": "unknown"});
         let unready = json!({"status": "unready", "checks": checks("unknown", "unknown", "unknown", "unknown")});
         assert_eq!(server.get("/readyz").await, (503, unready));
         health.store.up();

@@ -1,7 +1,7 @@
 //! Pages of tasks and runs, and queues.
 
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskState};
-use taskcenter_server::ports::{Page, QueueRow, RunFilter, RunPage, Store, TaskFilter};
+use taskcenter_server::ports::{Order, Page, QueueRow, RunFilter, RunPage, Store, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, run_until, task, unique};
@@ -189,7 +189,7 @@ pub async fn large_rows_are_listed_in_pages(on: &dyn Fixture) {
     }
     assert_eq!(listed, count);
     let shards: Vec<u16> = (0..taskcenter_server::core::task::SHARDS).collect();
-    let due = on.two().due_tasks(&shards, PAST, 100).await.unwrap();
+    let due = on.two().due_tasks(&shards, PAST, 100, Order::Earliest).await.unwrap();
     assert_eq!(due.more, due.rows.len() < count, "a result that was cut says so");
     let overdue = on.two().runs_needing_attention(&shards, PAST, 100, false).await.unwrap();
     assert_eq!(overdue.more, overdue.rows.len() < count, "a result that was cut says so");

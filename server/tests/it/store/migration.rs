@@ -4,7 +4,7 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{IdempotencyRecord, Record, Records, Store};
+use taskcenter_server::ports::{IdempotencyRecord, Order, Record, Records, Store};
 use tempfile::TempDir;
 
 use super::samples::{PAST, fire, task};
@@ -95,7 +95,7 @@ async fn a_file_of_the_first_version_is_migrated_without_loss() {
         assert_eq!(store.run(&run.id).await.unwrap().as_ref(), Some(run));
     }
     let all: Vec<u16> = (0..SHARDS).collect();
-    assert_eq!(store.due_tasks(&all, Moment::NEVER, 10).await.unwrap().rows, tasks[..1]);
+    assert_eq!(store.due_tasks(&all, Moment::NEVER, 10, Order::Earliest).await.unwrap().rows, tasks[..1]);
     assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
     assert_eq!(store.open_runs(&ids[0], None, 10).await.unwrap(), [runs[0].open()]);
     let minute = Moment::from_ms(1_000_000_680_000);

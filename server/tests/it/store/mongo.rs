@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 use taskcenter_server::adapters::mongo::MongoStore;
 use taskcenter_server::core::Task;
 use taskcenter_server::core::task::SHARDS;
-use taskcenter_server::ports::{PortError, Records, Store};
+use taskcenter_server::ports::{Order, PortError, Records, Store};
 
 use super::samples::{PAST, task, unique};
 use super::{Fixture, lists};
@@ -122,7 +122,12 @@ async fn an_unreadable_row_is_corrupt_and_does_not_affect_others() {
     fixture.damage(&damaged, "created_at").await;
     let error = fixture.one.task(&damaged.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
-    let due = fixture.one.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap().rows;
+    let due = fixture
+        .one
+        .due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10, Order::Earliest)
+        .await
+        .unwrap()
+        .rows;
     assert_eq!(due, [readable]);
     Box::new(fixture).close().await;
 }

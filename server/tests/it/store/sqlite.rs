@@ -13,7 +13,7 @@ use taskcenter_server::adapters::clock::{ManualClock, SystemClock};
 use taskcenter_server::adapters::sqlite::{SqliteStore, explained};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Run, Task, TaskId};
-use taskcenter_server::ports::{InsertedTask, PortError, Records, Store};
+use taskcenter_server::ports::{InsertedTask, Order, PortError, Records, Store};
 use tempfile::TempDir;
 
 use super::samples::{PAST, due_at, fire, full_run, full_task, run_until, task};
@@ -156,7 +156,10 @@ async fn an_unreadable_row_is_corrupt_and_does_not_affect_others() {
     let error = store.task(&damaged.id).await.unwrap_err();
     assert!(matches!(error, PortError::Corrupt(..)), "{error:?}");
     assert_eq!(store.task(&readable.id).await.unwrap(), Some(readable.clone()));
-    assert_eq!(store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10).await.unwrap().rows, [readable]);
+    assert_eq!(
+        store.due_tasks(&(0..SHARDS).collect::<Vec<_>>(), PAST, 10, Order::Earliest).await.unwrap().rows,
+        [readable]
+    );
 }
 
 #[tokio::test]
@@ -169,6 +172,67 @@ async fn unreadable_rows_are_skipped_in_lists() {
         db.execute("UPDATE runs SET doc = '{}' WHERE id = ?1", [runs[at].id.as_str()]).unwrap();
     }
     lists::unreadable_rows_are_skipped_in_lists(&*fixture.store, (&tasks[1], &runs[1])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_do_not_delay_the_engine() {
+    let fixture = SqliteFixture::open().await;
+    let store = &fixture.store;
+    let task = task();
+    assert_eq!(insert(&**store, &task).await, InsertedTask::New);
+    let busy = explained::keep_lists_busy(store);
+    let shards: Vec<u16> = (0..SHARDS).collect();
+    assert_eq!(store.due_tasks(&shards, PAST, 9, Order::Earliest).await.unwrap().rows, [task.clone()]);
+    assert_eq!(store.runs_needing_attention(&shards, PAST, 9, false).await.unwrap().rows, []);
+    assert_eq!(store.task(&task.id).await.unwrap(), Some(task));
+    drop(busy);
+    assert_eq!(store.queues().await.unwrap(), []);
+}
+
+/// Checks that a store whose file was lost refuses all work, without an acknowledged write that is lost.
+async fn assert_lost(store: &SqliteStore) {
+    let inserted = store.insert_tasks(vec![task()]).await.remove(0);
+    assert!(matches!(inserted, Err(PortError::Unavailable(..))), "{inserted:?}");
+    let now = store.now().await;
+    assert!(matches!(now, Err(PortError::Unavailable(..))), "the node is not ready: {now:?}");
+    let cause = now.unwrap_err().source().unwrap().to_string();
+    assert!(cause.contains("removed or replaced"), "{cause}");
+    assert!(store.task(&task().id).await.is_err());
+}
+
+#[tokio::test]
+async fn writes_are_refused_after_the_file_was_removed() {
+    let fixture = SqliteFixture::open().await;
+    assert_eq!(insert(&*fixture.store, &task()).await, InsertedTask::New);
+    std::fs::remove_file(fixture.path()).unwrap();
+    assert_lost(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn writes_are_refused_after_the_file_was_overwritten() {
+    let fixture = SqliteFixture::open().await;
+    assert_eq!(insert(&*fixture.store, &task()).await, InsertedTask::New);
+    std::fs::write(fixture.path(), "random bytes".repeat(1_000)).unwrap();
+    assert_lost(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_lost_file_is_noticed_without_a_write() {
+    let fixture = SqliteFixture::open().await;
+    assert_eq!(insert(&*fixture.store, &task()).await, InsertedTask::New);
+    let other = fixture.dir.path().join("other");
+    std::fs::copy(fixture.path(), &other).unwrap();
+    std::fs::rename(&other, fixture.path()).unwrap();
+    assert!(fixture.store.now().await.is_err());
+    assert_lost(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn writes_are_refused_after_the_log_was_removed() {
+    let fixture = SqliteFixture::open().await;
+    assert_eq!(insert(&*fixture.store, &task()).await, InsertedTask::New);
+    std::fs::remove_file(fixture.dir.path().join("taskcenter.db-wal")).unwrap();
+    assert_lost(&fixture.store).await;
 }
 
 #[tokio::test]
@@ -235,7 +299,10 @@ async fn a_full_disk_loses_nothing_and_recovers_with_free_space() {
     explained::limit_pages(store, 1_000_000).await.unwrap();
     let again = store.insert_tasks(tasks.clone()).await;
     assert!(again.into_iter().all(|answer| answer.unwrap() == InsertedTask::New));
-    assert_eq!(store.due_tasks(&[tasks[0].id.shard()], PAST, 1).await.unwrap().rows.len(), 1);
+    assert_eq!(
+        store.due_tasks(&[tasks[0].id.shard()], PAST, 1, Order::Earliest).await.unwrap().rows.len(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,7 +357,7 @@ async fn one_read_returns_a_limited_size() {
     let tasks: Vec<Task> = (0..18).map(|_| task_of(FOUR_MIB)).collect();
     store.insert_tasks(tasks.clone()).await;
     let shards: Vec<u16> = (0..SHARDS).collect();
-    let due = store.due_tasks(&shards, PAST, 1_000).await.unwrap().rows;
+    let due = store.due_tasks(&shards, PAST, 1_000, Order::Earliest).await.unwrap().rows;
     assert_eq!(due.len(), 16, "the sixteenth task exceeds 64 MiB");
     let run = run_until(&tasks[0], PAST);
     store.insert_runs(std::slice::from_ref(&run)).await.unwrap();

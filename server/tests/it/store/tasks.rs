@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Task, TaskId, TaskState};
-use taskcenter_server::ports::{Advance, InsertedTask, Page, Result, Store, TaskFilter, Tombstone};
+use taskcenter_server::ports::{Advance, InsertedTask, Order, Page, Result, Store, TaskFilter, Tombstone};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, fire, full_task, ids, keyed, task, task_id, unique};
@@ -101,7 +101,7 @@ pub async fn a_cancelled_task_stays_as_a_tombstone(on: &dyn Fixture) {
     assert_eq!(tombstone, expected);
     let page = Page { limit: 10, before: None };
     assert_eq!(on.one().list_tasks(&named(&task.name), &page).await.unwrap(), []);
-    assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10).await.unwrap().rows, []);
+    assert_eq!(on.one().due_tasks(&[task.id.shard()], PAST, 10, Order::Earliest).await.unwrap().rows, []);
 }
 
 pub async fn cancelling_returns_the_ids_of_tombstones(on: &dyn Fixture) {
@@ -159,14 +159,16 @@ pub async fn due_tasks_are_active_tasks_of_the_shards_soonest_first(on: &dyn Fix
         .map(|task| task.next_due_at.unwrap())
         .collect();
     expected.sort();
-    let found = async |limit| {
-        let tasks = on.two().due_tasks(&shards, until, limit).await.unwrap().rows;
+    let found = async |limit, order| {
+        let tasks = on.two().due_tasks(&shards, until, limit, order).await.unwrap().rows;
         tasks.into_iter().map(|task| task.next_due_at.unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(found(1_000).await, expected);
-    assert_eq!(found(10).await, expected[..10]);
-    assert!(found(0).await.is_empty());
-    assert_eq!(on.two().due_tasks(&[], until, 10).await.unwrap().rows, []);
+    assert_eq!(found(1_000, Order::Earliest).await, expected);
+    assert_eq!(found(10, Order::Earliest).await, expected[..10]);
+    assert!(found(0, Order::Earliest).await.is_empty());
+    let latest: Vec<_> = expected.iter().rev().take(10).copied().collect();
+    assert_eq!(found(10, Order::Latest).await, latest);
+    assert_eq!(on.two().due_tasks(&[], until, 10, Order::Earliest).await.unwrap().rows, []);
 }
 
 /// The stores that do not call [`Task::tombstone`] must have the same result.

@@ -1,0 +1,118 @@
+//! The database file after it was opened. If the file is removed or replaced while the server runs, SQLite
+//! continues with the old file, and every later write is lost at the end of the process.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::errors::unavailable;
+use crate::ports::Result;
+
+/// First bytes of every SQLite database.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Device and inode of a file. Systems without them compare as equal.
+type Identity = (u64, u64);
+
+/// The database file and its write-ahead log, as the store has opened them.
+#[derive(Debug)]
+pub struct OpenFile {
+    path: PathBuf,
+    opened: Option<Identity>,
+    /// Whether the file began like a database when it was opened. A new file may be empty.
+    was_database: bool,
+    /// The log, once it exists.
+    log: Mutex<Option<Identity>>,
+    is_lost: AtomicBool,
+}
+
+impl OpenFile {
+    /// Notes the file that the store has opened.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            opened: identity(path),
+            was_database: is_database(path),
+            log: Mutex::default(),
+            is_lost: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns an error if the file was found lost before.
+    ///
+    /// # Errors
+    /// `Unavailable` until the process restarts.
+    pub fn require(&self) -> Result<()> {
+        if self.is_lost.load(Ordering::Relaxed) {
+            return Err(unavailable(
+                "the database file was removed or replaced: restore it, and restart the server",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that the path still has the opened file, and that the file is a database.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub fn check(&self) -> Result<()> {
+        if let Some(why) = self.loss()
+            && !self.is_lost.swap(true, Ordering::Relaxed)
+        {
+            let path = self.path.display();
+            tracing::error!(%path, why, "the database file is lost; the server refuses all work until it is restarted with a good file");
+        }
+        self.require()
+    }
+
+    fn loss(&self) -> Option<&'static str> {
+        let now = identity(&self.path);
+        if now.is_none() && self.opened.is_some() {
+            return Some("the file was removed");
+        }
+        if now != self.opened {
+            return Some("the file was replaced by another one");
+        }
+        if self.was_database && !is_database(&self.path) {
+            return Some("the file is no longer a database");
+        }
+        self.is_log_lost().then_some("the write-ahead log was removed or replaced")
+    }
+
+    fn is_log_lost(&self) -> bool {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let now = identity(Path::new(&log));
+        let mut opened = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        match *opened {
+            Some(opened) => now != Some(opened),
+            None => {
+                *opened = now;
+                false
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    path.metadata().ok().map(|_| (0, 0))
+}
+
+/// Returns whether the file begins like a database.
+fn is_database(path: &Path) -> bool {
+    let mut magic = [0; MAGIC.len()];
+    match File::open(path).and_then(|mut file| file.read(&mut magic)) {
+        Ok(_) => magic == *MAGIC,
+        // Such as too many open files. A removed file has no identity.
+        Err(_) => true,
+    }
+}
