@@ -108,6 +108,9 @@ pub struct DeleteReply {
     /// Ids of the deleted tasks.
     #[serde(rename = "SucIds")]
     pub suc_ids: Vec<String>,
+    /// Whether the name has more tasks: repeat the request. Absent if it has none.
+    #[serde(rename = "More", default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// A task in the answers of the legacy v1 API. A value that the task does not have is 0, empty or
@@ -236,7 +239,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((view.id.as_str(), view.task_type, view.loop_time, view.loop_count), ("7", 2, 60, 3));
-        let reply = serde_json::to_string(&DeleteReply { suc_ids: vec!["7".into()] }).unwrap();
+        let reply = serde_json::to_string(&DeleteReply { suc_ids: vec!["7".into()], more: false }).unwrap();
         assert_eq!(reply, r#"{"SucIds":["7"]}"#);
     }
 

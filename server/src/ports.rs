@@ -343,6 +343,8 @@ pub trait Store: Send + Sync {
     /// Stores the record, unless its key exists. Returns the record that is now stored under the
     /// key.
     async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord>;
+    /// Returns the record that is stored under a key.
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>>;
     /// Adds fires per tag to the counters of the minute and of the UTC day of `at`.
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()>;
     /// Returns fires per tag in the minute of `at`.

@@ -51,8 +51,14 @@ impl TaskCenter {
     /// [`Error::Refused`] with status 400 for an empty name.
     pub async fn delete_tasks_by_name(&self, name: impl Into<String>) -> Result<Vec<String>, Error> {
         let request = DeleteTasksByName { name: name.into() };
-        let reply: DeleteReply = self.post(&["v1", "api", "delete-task-by-name"], &request).await?;
-        Ok(reply.suc_ids)
+        let mut ids = Vec::new();
+        loop {
+            let reply: DeleteReply = self.post(&["v1", "api", "delete-task-by-name"], &request).await?;
+            ids.extend(reply.suc_ids);
+            if !reply.more {
+                return Ok(ids);
+            }
+        }
     }
 
     /// Returns a task. `None`: the task does not exist or is deleted.

@@ -246,6 +246,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("insert_idempotency_record", self.inner.insert_idempotency_record(record)).await
     }
 
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        self.call("idempotency_record", self.inner.idempotency_record(key)).await
+    }
+
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
         self.call("count_fires", self.inner.count_fires(at, fires)).await
     }

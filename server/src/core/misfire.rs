@@ -155,6 +155,7 @@ mod tests {
             dedup_key: None,
             past: Vec::new(),
             hidden: false,
+            stands_for: None,
             write_id: None,
         }
     }

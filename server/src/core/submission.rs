@@ -165,6 +165,7 @@ impl Submission {
             dedup_key,
             past: Vec::new(),
             hidden: false,
+            stands_for: None,
             write_id: None,
         };
         task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);

@@ -128,6 +128,10 @@ pub struct Task {
     pub past: Vec<PastRev>,
     /// Whether a user deleted the task. A deleted task is no longer visible.
     pub hidden: bool,
+    /// The task with which a request with an idempotency key was answered, because it had the same
+    /// deduplication key. Set only on the hidden tombstone that keeps this answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<TaskId>,
     /// Unique id of the last pause, resume or edit. The write recognises itself by the id when its
     /// answer was lost. `None`: never changed, or changed by an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,6 +206,15 @@ impl Task {
             hidden: self.hidden || hide,
             ..self.clone()
         }
+    }
+}
+
+impl Task {
+    /// Returns the hidden tombstone that keeps the answer to this new task's request: `holder` had the
+    /// same deduplication key.
+    #[must_use]
+    pub fn standing_for(&self, holder: TaskId) -> Self {
+        Self { data: String::new(), stands_for: Some(holder), ..self.tombstone(true) }
     }
 }
 

@@ -114,6 +114,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         fired_count: _,
         past: _,
         hidden: _,
+        stands_for: _,
         write_id: _,
         // Replaced by every edit.
         name,

@@ -117,14 +117,15 @@ pub async fn delete(service: Service, fields: Fields) -> Reply<DeleteReply> {
     Ok(Json(deleted_ids(&deleted)))
 }
 
-/// `POST delete-task-by-name`: deletes all tasks with a name.
+/// `POST delete-task-by-name`: deletes all tasks with a name, or says that there are more.
 pub async fn delete_by_name(service: Service, fields: Fields) -> Reply<DeleteReply> {
     let name = present(fields.text("name")?)?;
-    Ok(Json(deleted_ids(&service.delete_by_name(name).await?)))
+    let (deleted, more) = service.delete_by_name(name).await?;
+    Ok(Json(DeleteReply { more, ..deleted_ids(&deleted) }))
 }
 
 fn deleted_ids(deleted: &[Deleted]) -> DeleteReply {
-    DeleteReply { suc_ids: deleted.iter().map(|deleted| deleted.id.to_string()).collect() }
+    DeleteReply { suc_ids: deleted.iter().map(|deleted| deleted.id.to_string()).collect(), more: false }
 }
 
 fn present(name: Option<&str>) -> Result<&str, ApiError> {

@@ -18,6 +18,8 @@ pub const POINTS: &[Point] = &[
     at("submit::remembered", Story::Fires),
     at("submit::before_insert", Story::Fires),
     at("submit::inserted", Story::Fires),
+    at("submit::before_keep", Story::Fires),
+    at("submit::kept", Story::Fires),
     at("fire::before_insert", Story::Fires),
     at("fire::inserted", Story::Fires),
     at("fire::advanced", Story::Fires),

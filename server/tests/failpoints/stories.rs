@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
-use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Report, ServiceError};
 
 use crate::bus::REFUSED;
@@ -97,6 +97,7 @@ async fn fires(stage: &mut Stage) {
     }
     let pair = one_shot(stage, "bus");
     submit(stage, pair, Some(1)).await;
+    is_answered_with_an_existing_task(stage).await;
     let mut consumer = Consumer::default();
     for _ in 0..5 {
         stage.pass(900).await;
@@ -104,6 +105,26 @@ async fn fires(stage: &mut Stage) {
         work(stage, true).await;
     }
     wind_up(stage, consumer).await;
+}
+
+/// Repeats a request that was answered with an existing task after the end of that task.
+async fn is_answered_with_an_existing_task(stage: &mut Stage) {
+    let later = Submission { start_at: Some(Moment::from_sec(4_000_000_000)), ..one_shot(stage, "later") };
+    let plain = async |running: &Running| running.service.submit(later.clone()).await;
+    let holder = stage.call(plain).await.expect("the task is accepted").id;
+    let key = key(stage);
+    let keyed = async |running: &Running| {
+        let answers = running.service.submit_idempotent(vec![later.clone()], Some(key.clone())).await?;
+        answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
+    };
+    for _ in 0..2 {
+        let answers = stage.call(keyed).await.expect("the task exists");
+        if answers.iter().any(|answer| answer.id != holder || !answer.existing) {
+            stage.book.violation(format!("{answers:?} instead of {holder}"));
+        }
+        let delete = async |running: &Running| running.service.delete(std::slice::from_ref(&holder)).await;
+        stage.call(delete).await.expect("the store answers");
+    }
 }
 
 async fn retries(stage: &mut Stage) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, TaskId};
 use taskcenter_server::engine::service::{
     Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition,
@@ -93,8 +93,7 @@ impl User {
         let repeats = !self.requests.is_empty() && self.rng.bool();
         if !repeats {
             let key = IdempotencyKey { key: format!("{}", self.rng.u64(..)), fingerprint: "f".to_owned() };
-            let plain = |submission| Submission { dedup: Dedup::Nothing, ..submission };
-            let batch = (0..self.rng.usize(1..4)).map(|_| plain(self.submission())).collect();
+            let batch = (0..self.rng.usize(1..4)).map(|_| self.submission()).collect();
             self.requests.push((key, batch));
         }
         let at = if repeats { self.rng.usize(..self.requests.len()) } else { self.requests.len() - 1 };
@@ -124,7 +123,7 @@ impl User {
             return;
         }
         let name = random_input::name(&mut self.rng);
-        if let Some(Ok(deleted)) = call(node, node.service.delete_by_name(&name)).await {
+        if let Some(Ok((deleted, _))) = call(node, node.service.delete_by_name(&name)).await {
             deleted.iter().for_each(|answer| self.world.checker.deleted(answer));
         }
     }

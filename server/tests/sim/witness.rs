@@ -136,6 +136,10 @@ impl Store for WitnessStore {
         self.inner.insert_idempotency_record(request).await
     }
 
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        self.inner.idempotency_record(key).await
+    }
+
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
         self.inner.count_fires(at, fires).await
     }

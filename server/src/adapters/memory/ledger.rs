@@ -180,6 +180,10 @@ impl Ledger {
         self.idempotency.entry(record.key.clone()).or_insert_with(|| record.clone()).clone()
     }
 
+    pub fn idempotency_record(&self, key: &str) -> Option<IdempotencyRecord> {
+        self.idempotency.get(key).cloned()
+    }
+
     /// Adds fires to the counters of a minute.
     pub fn count_fires(&mut self, at: Moment, fires: &[(String, u64)]) {
         let minute = at.ms().div_euclid(MINUTE_MS);

@@ -155,6 +155,10 @@ impl Store for MemoryStore {
         Ok(self.ledger().insert_idempotency_record(record))
     }
 
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        Ok(self.ledger().idempotency_record(key))
+    }
+
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
         self.ledger().count_fires(at, fires);
         Ok(())

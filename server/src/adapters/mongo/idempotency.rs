@@ -28,9 +28,16 @@ pub async fn insert(ledger: &Ledger, record: &IdempotencyRecord) -> Result<Idemp
     if is_new {
         return Ok(record.clone());
     }
-    let stored = bounded(ledger.idempotency.find_one(doc! { "_id": &record.key }).into_future()).await?;
-    let row = stored.ok_or_else(|| unavailable("the idempotency record was just pruned"))?;
-    Ok(IdempotencyRecord { key: row.key, fingerprint: row.fingerprint, ids: row.ids, at: moment(row.at) })
+    let stored = by_key(ledger, &record.key).await?;
+    stored.ok_or_else(|| unavailable("the idempotency record was just pruned"))
+}
+
+pub async fn by_key(ledger: &Ledger, key: &str) -> Result<Option<IdempotencyRecord>> {
+    let row = bounded(ledger.idempotency.find_one(doc! { "_id": key }).into_future()).await?;
+    Ok(row.map(|row| {
+        let IdempotencyRow { key, fingerprint, ids, at } = row;
+        IdempotencyRecord { key, fingerprint, ids, at: moment(at) }
+    }))
 }
 
 /// Returns `false` if the key already exists.

@@ -293,6 +293,10 @@ impl Store for MongoStore {
         runs::needing_attention(self.ready().await?, shards, now, limit, queued_only).await
     }
 
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        idempotency::by_key(self.ready().await?, key).await
+    }
+
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
         counters::count(self.ready().await?, at, fires).await
     }

@@ -1,6 +1,6 @@
 //! Idempotency records.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::{corrupt, refused};
 use crate::core::Moment;
@@ -19,11 +19,19 @@ pub fn insert(db: &Connection, record: &IdempotencyRecord) -> Result<Idempotency
     let ids = serde_json::to_string(&record.ids).map_err(refused)?;
     let mut insert = db.prepare_cached(INSERT)?;
     insert.execute(params![record.key, record.fingerprint, ids, record.at.ms()])?;
+    by_key(db, &record.key)?.ok_or_else(|| corrupt("an idempotency record vanished within a transaction"))
+}
+
+/// Returns the record that is stored under a key.
+pub fn by_key(db: &Connection, key: &str) -> Result<Option<IdempotencyRecord>> {
     let mut find = db.prepare_cached(BY_KEY)?;
-    let (fingerprint, ids, at): (String, String, i64) =
-        find.query_row([&record.key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let ids = serde_json::from_str(&ids).map_err(corrupt)?;
-    Ok(IdempotencyRecord { key: record.key.clone(), fingerprint, ids, at: Moment::from_ms(at) })
+    let row: Option<(String, String, i64)> =
+        find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let record = |(fingerprint, ids, at): (String, String, i64)| {
+        let ids = serde_json::from_str(&ids).map_err(corrupt)?;
+        Ok(IdempotencyRecord { key: key.to_owned(), fingerprint, ids, at: Moment::from_ms(at) })
+    };
+    row.map(record).transpose()
 }
 
 /// Removes at most `limit` of the oldest records from before `before`. Returns their number.

@@ -294,6 +294,11 @@ impl Store for SqliteStore {
         self.writer.write(move |db| idempotency::insert(db, &record)).await
     }
 
+    async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        let key = key.to_owned();
+        self.lookups.read(move |db| idempotency::by_key(db, &key)).await
+    }
+
     async fn count_fires(&self, at: Moment, fires: &[(String, u64)]) -> Result<()> {
         let fires = fires.to_vec();
         self.writer.write(move |db| counters::count(db, at, &fires)).await

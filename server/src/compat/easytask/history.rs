@@ -178,7 +178,7 @@ impl Api {
         });
         let key = format!("{CANCEL_TAG}:{}:{}", run.id, run.claim);
         let key = IdempotencyKey { key, fingerprint: run.id.to_string() };
-        let stored = self.service.submit_idempotent(calls.collect(), Some(key)).await?;
+        let stored = self.service.submit_once(calls.collect(), key).await?;
         stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())
     }

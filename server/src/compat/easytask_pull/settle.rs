@@ -74,7 +74,7 @@ impl Api {
         let url = callback_url(url, update, row)?;
         let key = format!("{CALLBACK}:{}:{}", run.id, run.attempt);
         let key = IdempotencyKey { key, fingerprint: update.stat.to_string() };
-        let stored = self.service.submit_idempotent(vec![call(&url)], Some(key)).await?;
+        let stored = self.service.submit_once(vec![call(&url)], key).await?;
         stored.into_iter().try_for_each(|stored| stored.map(drop))?;
         Ok(())
     }

@@ -27,6 +27,7 @@ fn task(ack: bool) -> Task {
         dedup_key: None,
         past: Vec::new(),
         hidden: false,
+        stands_for: None,
         write_id: None,
     }
 }

@@ -30,15 +30,18 @@ impl Service {
     /// [`ServiceError::Invalid`]: super::ServiceError::Invalid
     /// [`ServiceError::Port`]: super::ServiceError::Port
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
-        let id = self.fresh_id();
-        self.submit_all(vec![(id, submission)]).await.pop().unwrap_or_else(|| Err(no_answer().into()))
+        let now = self.now();
+        let task = self.accept(self.fresh_id(), submission, now);
+        self.submit_all(vec![task], now).await.pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
-    /// Creates tasks, each on its own. Returns one answer for each, in order.
-    pub(super) async fn submit_all(&self, submissions: Vec<(TaskId, Submission)>) -> Vec<Result<Submitted>> {
-        let now = self.now();
-        let accept = |(id, submission)| self.accept(id, submission, now);
-        let accepted: Vec<Result<Task>> = submissions.into_iter().map(accept).collect();
+    /// Stores the tasks that were accepted at `now`, each on its own. Returns one answer for each, in
+    /// order.
+    pub(super) async fn submit_all(
+        &self,
+        accepted: Vec<Result<Task>>,
+        now: Moment,
+    ) -> Vec<Result<Submitted>> {
         let valid: Vec<Task> = accepted.iter().filter_map(|task| task.as_ref().ok()).cloned().collect();
         crate::failpoint!("submit::before_insert");
         let inserted = self.shared.ports.store.insert_tasks(valid).await;
@@ -61,7 +64,7 @@ impl Service {
         answers
     }
 
-    fn accept(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
+    pub(super) fn accept(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
         self.require(Scope::TaskWrite)?;
         let submission = self.with_queue(submission);
         self.require_task(&submission)?;
@@ -94,7 +97,7 @@ impl Service {
     }
 }
 
-fn no_answer() -> PortError {
+pub(super) fn no_answer() -> PortError {
     PortError::Corrupt("store", "it returned no answer for a task".into())
 }
 

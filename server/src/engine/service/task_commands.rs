@@ -1,7 +1,5 @@
 //! Commands that change, end or trigger a task.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use super::audit::{self, AuditAction};
 use super::{IdempotencyKey, Page, Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
@@ -9,10 +7,10 @@ use crate::core::run::{OpenRun, SUPERSEDED};
 use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{InsertedRun, ReplacedTask, Tombstone};
+use crate::ports::{InsertedRun, ReplacedTask};
 
-/// Deleted tasks whose open runs are read at the same time.
-const OPEN_RUNS_AT_ONCE: usize = 16;
+/// Number of tasks after which [`Service::delete_by_name`] ends.
+const MAX_DELETED: usize = 20_000;
 
 /// A task after a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +209,8 @@ impl Service {
             if hide && !tombstone.is_new {
                 return Err(ServiceError::NotFound);
             }
-            let (open_runs, more_open_runs) = self.cancel_waiting_runs(id).await?;
+            let open = self.cancel_waiting_runs(vec![id.clone()]).await?.pop();
+            let (open_runs, more_open_runs) = open.map(|(_, runs, more)| (runs, more)).unwrap_or_default();
             return Ok(Changed { task, open_runs, more_open_runs });
         }
     }
@@ -230,33 +229,44 @@ impl Service {
 
     async fn delete_allowed(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
         self.require(Scope::TaskWrite)?;
-        let ids = &*self.allowed_tasks(ids).await?;
-        crate::failpoint!("delete::before_cancel");
-        let cancelled = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
-        crate::failpoint!("delete::cancelled");
-        let deleted = |Tombstone { id, .. }: Tombstone| async move {
-            let (open_runs, more_open_runs) = self.cancel_waiting_runs(&id).await?;
-            Ok(Deleted { id, open_runs, more_open_runs })
-        };
-        stream::iter(cancelled).map(deleted).buffered(OPEN_RUNS_AT_ONCE).try_collect().await
+        let ended = self.end_tasks(&self.allowed_tasks(ids).await?).await?;
+        self.deleted(ended).await
     }
 
-    /// Deletes every task of a name.
+    /// Turns tasks into hidden tombstones, so that they do not fire any more. Returns their ids.
+    async fn end_tasks(&self, ids: &[TaskId]) -> Result<Vec<TaskId>> {
+        crate::failpoint!("delete::before_cancel");
+        let tombstones = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
+        crate::failpoint!("delete::cancelled");
+        Ok(tombstones.into_iter().map(|tombstone| tombstone.id).collect())
+    }
+
+    /// Cancels the waiting runs of ended tasks.
+    async fn deleted(&self, ended: Vec<TaskId>) -> Result<Vec<Deleted>> {
+        let deleted = |(id, open_runs, more_open_runs)| Deleted { id, open_runs, more_open_runs };
+        Ok(self.cancel_waiting_runs(ended).await?.into_iter().map(deleted).collect())
+    }
+
+    /// Deletes the tasks of a name, at most [`MAX_DELETED`] of them. First ends all of these tasks, and then
+    /// cancels their waiting runs: tasks with short periods fire faster than their runs are cancelled.
+    /// Also returns whether there are more tasks, so that the caller must repeat the call.
     ///
     /// # Errors
     /// As [`Service::delete`].
-    pub async fn delete_by_name(&self, name: &str) -> Result<Vec<Deleted>> {
+    pub async fn delete_by_name(&self, name: &str) -> Result<(Vec<Deleted>, bool)> {
         const PAGE: u32 = 1_000;
         self.require(Scope::TaskWrite)?;
-        let mut deleted = Vec::new();
-        let mut before = None;
-        loop {
+        let (mut ended, mut before, mut is_last) = (Vec::new(), None, false);
+        while !is_last && ended.len() < MAX_DELETED {
             let tasks = self.tasks_by_name(name, &Page { limit: PAGE, before }).await?;
             let ids: Vec<TaskId> = tasks.into_iter().map(|task| task.id).collect();
-            let Some(last) = ids.last() else { return Ok(deleted) };
-            before = Some(last.clone());
-            deleted.extend(self.delete(&ids).await?);
+            before = ids.last().cloned();
+            is_last = ids.is_empty();
+            let answer = self.end_tasks(&ids).await;
+            audit::record(&self.caller, AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer);
+            ended.extend(answer?);
         }
+        Ok((self.deleted(ended).await?, !is_last))
     }
 
     /// Triggers a task: fires it by hand, independently of its schedule, also if it is paused.
@@ -273,7 +283,10 @@ impl Service {
 
     async fn trigger_once(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
         self.require(Scope::TaskWrite)?;
-        let mark = self.ids_for("trigger", key, || vec![self.token()]).await?.concat();
+        // A refused request stores nothing.
+        let state = if key.is_some() { self.shown_task(id).await?.state } else { TaskState::Active };
+        let mark = self.trigger_mark(key, state != TaskState::Cancelled).await?;
+        let mark = mark.ok_or(TaskOver::Ended(state))?;
         let mut overtaken = 0;
         loop {
             let mark = if overtaken == 0 { mark.clone() } else { format!("{mark}.{overtaken}") };

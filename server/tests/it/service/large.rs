@@ -13,7 +13,8 @@ pub async fn delete_by_name_deletes_every_task_even_if_all_are_large(on: &Stage)
     for n in 0..count {
         ids.insert(on.submit(Submission::named("large", large_data(n))).await);
     }
-    let deleted = on.service.delete_by_name("large").await.unwrap();
+    let (deleted, more) = on.service.delete_by_name("large").await.unwrap();
+    assert!(!more);
     assert_eq!(deleted.into_iter().map(|task| task.id).collect::<BTreeSet<_>>(), ids);
-    assert_eq!(on.service.delete_by_name("large").await.unwrap(), []);
+    assert_eq!(on.service.delete_by_name("large").await.unwrap(), (Vec::new(), false));
 }

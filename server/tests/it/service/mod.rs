@@ -158,10 +158,15 @@ on_every_store! {
         an_interrupted_request_is_completed
         a_key_of_another_request_is_refused
         an_invalid_task_does_not_affect_the_rest_of_its_batch
-        a_repeated_request_is_not_validated_again;
+        a_repeated_request_is_not_validated_again
+        callers_do_not_share_keys
+        a_refused_request_leaves_nothing
+        an_answer_with_an_existing_task_is_repeated_after_its_end
+        two_equal_requests_get_one_answer_while_the_existing_task_ends;
     open_runs:
         an_answer_lists_a_limited_number_of_open_runs
         a_delete_cancels_any_number_of_waiting_runs
+        a_delete_by_name_cancels_the_waiting_runs_of_all_tasks
         past_revisions_with_open_runs_are_kept;
     triggers:
         a_triggered_run_fires_outside_the_schedule

@@ -57,6 +57,20 @@ pub async fn a_delete_cancels_any_number_of_waiting_runs(on: &Stage) {
     );
 }
 
+pub async fn a_delete_by_name_cancels_the_waiting_runs_of_all_tasks(on: &Stage) {
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        let id = on.submit(Submission { data: format!("{n}"), ..every_second() }).await;
+        on.fire(&id).await;
+        ids.push(id);
+    }
+    let (deleted, more) = on.service.delete_by_name("loop").await.unwrap();
+    assert_eq!((deleted.len(), more), (ids.len(), false));
+    for id in &ids {
+        assert_eq!(on.states(id).await, [RunState::Cancelled]);
+    }
+}
+
 pub async fn past_revisions_with_open_runs_are_kept(on: &Stage) {
     let id = on.submit(every_second()).await;
     let mut runs = Vec::new();

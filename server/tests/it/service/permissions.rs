@@ -12,8 +12,8 @@ use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
-    Caller, Confirmation, Forbidden, Held, LeaseTerms, MIN_LEASE_MS, Page, RecordKind, Report, RunFilter,
-    RunPage, Service, ServiceError, TaskFilter, User,
+    Caller, Confirmation, Forbidden, Held, IdempotencyKey, LeaseTerms, MIN_LEASE_MS, Page, RecordKind,
+    Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
 };
 
 use super::{NOW, Stage};
@@ -122,6 +122,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
         wait: Duration::ZERO,
     };
     let submission = || Submission::named("mail", "other data");
+    let once = IdempotencyKey { key: "once".to_owned(), fingerprint: "f".to_owned() };
 
     call!(TaskRead, task(&task));
     call!(TaskRead, shown_task(&task));
@@ -147,6 +148,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
 
     call!(TaskWrite, submit(submission()));
     call!(TaskWrite, submit_idempotent(vec![submission()], None));
+    call!(TaskWrite, submit_once(vec![submission()], once));
     call!(TaskWrite, edit(&task, 1, submission()));
     call!(TaskWrite, pause(&task, None));
     call!(TaskWrite, resume(&task, None));

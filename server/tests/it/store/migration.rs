@@ -40,6 +40,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         dedup_key: Some("key".to_owned()),
         past: vec![PastRev { rev: 1, last_due_at: begin.plus_ms(600_000) }],
         hidden: false,
+        stands_for: None,
         write_id: None,
     };
     let finished = Task {

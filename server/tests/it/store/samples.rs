@@ -52,6 +52,7 @@ pub fn due_at(due: Moment) -> Task {
         dedup_key: None,
         past: Vec::new(),
         hidden: false,
+        stands_for: None,
         write_id: None,
     }
 }
@@ -84,6 +85,7 @@ pub fn full_task() -> Task {
         last_due_at: Some(PAST.plus_ms(-1)),
         fired_count: 7,
         dedup_key: Some(format!("key:$a.b|{}", unique())),
+        stands_for: Some(task_id()),
         write_id: Some("$w.1".to_owned()),
         ..task()
     }

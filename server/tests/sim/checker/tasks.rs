@@ -29,6 +29,10 @@ impl Checker {
 
     fn task_inserted(&self, book: &mut Book, task: Task) {
         self.log(|| format!("task {} {:?} due {:?}", task.id, task.schedule, task.next_due_at));
+        if task.stands_for.is_some() {
+            // The row only keeps an answer; the checker of answers compares the answers.
+            return;
+        }
         if book.tasks.contains_key(&task.id) {
             return self.violation(book, "a task was inserted twice", &task.id);
         }

@@ -52,6 +52,8 @@ pub struct TaskRow {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hidden: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stands_for: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     write_id: Option<String>,
     /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +104,7 @@ impl From<&Task> for TaskRow {
             dedup_key,
             past,
             hidden,
+            stands_for,
             write_id,
         } = task.clone();
         let (kind, period_ms, cron, zone) = match schedule {
@@ -135,8 +138,10 @@ impl From<&Task> for TaskRow {
             dedup_key,
             past: past.iter().map(past_row).collect(),
             hidden,
+            stands_for,
             write_id,
-            ended_at: None,
+            // Only a task that ends with its insert: later ends are updates of this field.
+            ended_at: state.has_ended().then_some(date(created_at)),
         }
     }
 }
@@ -189,6 +194,7 @@ impl TryFrom<TaskRow> for Task {
             dedup_key: row.dedup_key,
             past: row.past.into_iter().map(past_rev).collect(),
             hidden: row.hidden,
+            stands_for: row.stands_for,
             write_id: row.write_id,
         })
     }
