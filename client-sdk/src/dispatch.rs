@@ -60,6 +60,13 @@ pub enum Outcome {
     /// The consumer was shut down before the call of the handler, or the handler released the
     /// delivery.
     Released,
+    /// The handler released the delivery until a later time.
+    Postponed {
+        /// Reason that the handler returned.
+        message: String,
+        /// Earliest delay of the next delivery.
+        after: Duration,
+    },
 }
 
 /// Result of a delivery: the outcome, and how the transport settles the message.
@@ -239,6 +246,9 @@ fn reported(outcome: &Outcome) -> Option<(ReportedOutcome, Option<String>, Optio
         }
         Outcome::Dead { message } => Some((ReportedOutcome::Dead, Some(message.clone()), None)),
         Outcome::Skipped { message } => Some((ReportedOutcome::Skipped, Some(message.clone()), None)),
+        Outcome::Postponed { message, after } => {
+            Some((ReportedOutcome::Released, Some(message.clone()), Some(*after)))
+        }
         Outcome::Unrouted | Outcome::Deferred { .. } | Outcome::Interrupted | Outcome::Released => None,
     }
 }
@@ -247,6 +257,7 @@ fn broker_verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Succeeded | Outcome::Skipped { .. } | Outcome::Duplicate | Outcome::Unrouted => Verdict::Ack,
         Outcome::Failed { retry_after, .. } => Verdict::Retry { after: *retry_after },
+        Outcome::Postponed { after, .. } => Verdict::Retry { after: Some(*after) },
         Outcome::Dead { .. } => Verdict::DeadLetter,
         Outcome::Interrupted => Verdict::Retry { after: None },
         Outcome::Released => Verdict::Release,
@@ -263,6 +274,7 @@ fn failed(error: &HandlerError) -> Outcome {
         Disposition::Skip => Outcome::Skipped { message },
         Disposition::ConfirmLater(within) => Outcome::Deferred { message, within },
         Disposition::Release => Outcome::Released,
+        Disposition::ReleaseAfter(after) => Outcome::Postponed { message, after },
     }
 }
 
@@ -304,6 +316,9 @@ fn log(attempt: &Attempt, outcome: &Outcome) {
         }
         Outcome::Released => {
             debug!(tag, task_id, run_id, attempt, "delivery released untried");
+        }
+        Outcome::Postponed { message, .. } => {
+            info!(tag, task_id, run_id, attempt, message, "delivery postponed");
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Disposition {
     ConfirmLater(Duration),
     /// The attempt did not begin and does not count. The run is available again immediately.
     Release,
+    /// The attempt did not begin and does not count. The run is available again after this time.
+    ReleaseAfter(Duration),
 }
 
 /// Error of a handler, with what to do next.
@@ -83,9 +85,16 @@ impl HandlerError {
     /// Returns the delivery untried, because the handler cannot work now for a reason outside the
     /// payload, such as a broken database connection. The attempt does not count.
     ///
-    /// The delivery may come again immediately. Wait for some time before you return this error.
+    /// The delivery may come again immediately: see [`release_after`](Self::release_after).
     pub fn release(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disposition: Disposition::Release, source: reason.into() }
+    }
+
+    /// Returns the delivery untried, to be delivered again at the earliest `after` from now. The attempt
+    /// does not count. The reason is shown with the waiting run. RocketMQ redelivers the message with the
+    /// delay of [`retry_after`](Self::retry_after), and counts the redelivery.
+    pub fn release_after(after: Duration, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { disposition: Disposition::ReleaseAfter(after), source: reason.into() }
     }
 
     /// Returns what the error does with the delivery.
@@ -213,6 +222,10 @@ mod tests {
         assert_eq!(HandlerError::dead_letter("bad").disposition(), Disposition::DeadLetter);
         assert_eq!(HandlerError::skip("already done").disposition(), Disposition::Skip);
         assert_eq!(HandlerError::release("not now").disposition(), Disposition::Release);
+        assert_eq!(
+            HandlerError::release_after(soon, "not now").disposition(),
+            Disposition::ReleaseAfter(soon)
+        );
         assert_eq!(HandlerError::confirm_later(soon, "shop").disposition(), Disposition::ConfirmLater(soon));
     }
 }

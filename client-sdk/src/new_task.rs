@@ -121,7 +121,8 @@ impl<K> NewTask<K> {
     ///
     /// An attempt without a report fails after `max_runtime`. The SDK rounds `max_runtime` up to
     /// whole seconds. Bounds: 1 s to 366 days; zero means 60 s. The consumer must [report
-    /// outcomes](crate::ConsumerBuilder::report_to).
+    /// outcomes](crate::ConsumerBuilder::report_to). The legacy v1 API, which the SDK uses here, ignores
+    /// this setting unless the server has `compat.taskcenter.wait_for_reports`.
     pub fn ack(mut self, max_runtime: Duration) -> Self {
         let secs = max_runtime.as_secs() + u64::from(max_runtime.subsec_nanos() > 0);
         self.request.ack = true;

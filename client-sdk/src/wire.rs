@@ -173,8 +173,8 @@ pub struct ErrorReply {
 /// - `failed`: the server starts the next attempt after the retry pause, or the run is dead.
 /// - `dead`: the run is dead, without further attempts.
 /// - `skipped`: the handler had nothing to do, and the run ends as `skipped`.
-/// - `released`: the attempt did not begin and does not count; the run is ready again. Only for
-///   runs in a queue.
+/// - `released`: the attempt did not begin and does not count; the run is ready again, at once or
+///   after `retry_after_ms`. Only for runs in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -188,8 +188,8 @@ pub enum ReportedOutcome {
     Dead,
     /// The handler had nothing to do. The run ends as `skipped`.
     Skipped,
-    /// The attempt did not begin and does not count. The run is ready again. Only for runs in a
-    /// queue.
+    /// The attempt did not begin and does not count. The run is ready again, at once or after
+    /// `retry_after_ms`. Only for runs in a queue.
     Released,
 }
 
@@ -209,7 +209,7 @@ pub struct OutcomeReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// With `failed`: pause before the next attempt in milliseconds, instead of the back-off of the
-    /// retry policy. Bounds: 0 to 31,622,400,000 (366 days).
+    /// retry policy. With `released`: pause before the run is ready again; default 0. Bounds: 0 to 31,622,400,000 (366 days).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 31_622_400_000_i64))]
     pub retry_after_ms: Option<u64>,

@@ -34,6 +34,7 @@ use crate::adapters::webhook::Webhook;
 use crate::back_ends::BackEnds;
 use crate::compat::{Compat, Outside, ReadTopic};
 use crate::config::{BusKind, Config};
+use crate::core::run::node_worker;
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::node::{Node, NodePorts};
@@ -85,6 +86,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
         health: Arc::clone(&node.health),
         metrics: Arc::clone(&node.metrics),
         ids: Arc::clone(&node.ids),
+        legacy_ack: config.compat.taskcenter.wait_for_reports,
     };
     tracing::info!(node = node.name, "starting");
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
@@ -94,7 +96,8 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let outside = || outside(&config, own, read_topic);
     let background = compat::start(&state.service, &config.compat, outside, &shutdown)?;
     let stop = shutdown.child_token();
-    let workers = built_in_workers(&config, own, &state.service).context("the built-in workers")?;
+    let workers = built_in_workers(&config, own, &state.service, &node.name);
+    let workers = workers.context("the built-in workers")?;
     let workers = tokio::spawn(workers.run_until(stop.clone()));
     let served = http::serve_over(listener, tls, state, config.http_limits(), mount, shutdown).await;
     // Workers settle their runs while the engine still runs.
@@ -123,11 +126,17 @@ fn warn_of_plain_http(config: &Config, listener: &TcpListener, encrypted: bool) 
 }
 
 /// The built-in workers. Without `script.enabled`, scripts wait for a worker in another process.
-fn built_in_workers(config: &Config, own: SocketAddr, service: &Service) -> Result<Workers, WorkersError> {
+fn built_in_workers(
+    config: &Config,
+    own: SocketAddr,
+    service: &Service,
+    node: &str,
+) -> Result<Workers, WorkersError> {
     let mut settings = config.workers();
     settings.workers.queues.retain(|queue| config.script.enabled || queue != workers::script::QUEUE);
     let api = LocalApi::new(service);
-    let workers = workers::Builder::new(api.clone(), api, settings).own_addresses(vec![own]);
+    let workers =
+        workers::Builder::new(api.clone(), api, settings).own_addresses(vec![own]).name(node_worker(node));
     workers.callback_formats(compat::callback_formats()).start()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 pub use crate::core::advance::Advance;
@@ -240,6 +242,15 @@ pub struct BacklogRow {
     /// Runs that were handed over to the bus (`fired`) or to a worker (`leased`), and have no
     /// outcome yet.
     pub unreported: u64,
+    /// Runs in `ready`, which wait for a worker.
+    pub ready: u64,
+}
+
+impl BacklogRow {
+    /// Returns the row of a tag, which is empty if it is new.
+    pub fn of(rows: &mut BTreeMap<String, Self>, tag: String) -> &mut Self {
+        rows.entry(tag.clone()).or_insert(Self { tag, due: 0, unreported: 0, ready: 0 })
+    }
 }
 
 /// Number of runs of a tag that ended in one state on one day. A day is given as midnight of the
@@ -436,6 +447,11 @@ pub trait Bus: Send + Sync {
 pub trait Lock: Send + Sync {
     /// Announces a node for `ttl_ms` milliseconds. Returns all announced nodes, including this one.
     async fn join(&self, node: &str, ttl_ms: u64) -> Result<Vec<String>>;
+    /// Returns whether an announcement can be missing although its node lives, such as after a restart
+    /// of the lock service.
+    fn may_lose_announcements(&self) -> bool {
+        true
+    }
     /// Acquires or renews the leases of `shards` for `ttl_ms` milliseconds. Returns the shards that
     /// the node holds now.
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;

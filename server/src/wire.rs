@@ -36,14 +36,15 @@ pub fn held(leased: resources::LeasedAttempt) -> Held {
     Held { run_id: RunId::from_text(leased.run_id), attempt: leased.attempt, token: leased.token }
 }
 
-/// Returns the outcome of a report. `result` counts for a success, `retry_after_ms` for a failure.
+/// Returns the outcome of a report. `result` counts for a success, `retry_after_ms` for a failure and for a
+/// release.
 pub fn outcome(reported: ReportedOutcome, result: Option<String>, retry_after_ms: Option<u64>) -> Outcome {
     match reported {
         ReportedOutcome::Succeeded => Outcome::Succeeded { result },
         ReportedOutcome::Failed => Outcome::Failed { retry_after_ms },
         ReportedOutcome::Dead => Outcome::Dead,
         ReportedOutcome::Skipped => Outcome::Skipped,
-        ReportedOutcome::Released => Outcome::Released,
+        ReportedOutcome::Released => Outcome::Released { after_ms: retry_after_ms },
     }
 }
 

@@ -338,6 +338,10 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
         self.call("join", self.inner.join(node, ttl_ms)).await
     }
 
+    fn may_lose_announcements(&self) -> bool {
+        self.inner.may_lose_announcements()
+    }
+
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
         self.call("acquire", self.inner.acquire(node, shards, ttl_ms)).await
     }

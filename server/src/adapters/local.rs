@@ -68,6 +68,10 @@ impl Lock for LocalLock {
         Ok(leases.nodes.keys().cloned().collect())
     }
 
+    fn may_lose_announcements(&self) -> bool {
+        false
+    }
+
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>> {
         let (now, until) = self.term(ttl_ms);
         let mut leases = self.leases();

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
+    /// The task center, whose API is always enabled.
+    pub taskcenter: Taskcenter,
     /// Scripts and RPC calls.
     pub kingtask: Kingtask,
     /// HTTP callback services.
@@ -14,6 +16,15 @@ pub struct Compat {
     pub easytask_pull: EasytaskPull,
     /// The board of tasks that users claim.
     pub taskdash: Taskdash,
+}
+
+/// Settings of the legacy v1 API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Taskcenter {
+    /// Whether `ack` makes the server wait for outcome reports, which consumers of the old task center cannot
+    /// send.
+    pub wait_for_reports: bool,
 }
 
 /// Settings of the legacy API of kingtask.

@@ -171,7 +171,7 @@ pub struct Rocketmq {
     pub topic: String,
     /// Producer group.
     pub group_id: String,
-    /// Client instance name. Empty: generated.
+    /// Namespace of topic and groups: on the wire, the topic is `INSTANCE%topic`. Empty: none.
     pub instance_name: String,
     /// ACL access key. Empty: no ACL.
     pub access_key: Secret,

@@ -94,10 +94,15 @@ impl Config {
         demand(servers, "rocketmq.namesvr", "use a list of host:port with at least one item")?;
         let names =
             [("rocketmq.topic", &rocketmq.topic, 127), ("rocketmq.group_id", &rocketmq.group_id, 255)];
+        let instance = &rocketmq.instance_name;
+        let taken = if instance.is_empty() { 0 } else { instance.len() + 1 };
         for (key, name, longest) in names {
+            let longest = longest - taken.min(longest);
             let expected = format!("1 to {longest} letters, digits, _ - % or |");
             demand_text(is_mq_name(name, longest), key, name, &expected)?;
         }
+        let valid = instance.is_empty() || is_mq_name(instance, 63);
+        demand_text(valid, "rocketmq.instance_name", instance, "up to 63 letters, digits, _ - % or |")?;
         let both = rocketmq.access_key.is_empty() == rocketmq.secret_key.is_empty();
         let remedy = "set both rocketmq.access_key and rocketmq.secret_key, or neither";
         demand(both, "rocketmq.secret_key", remedy)?;
@@ -127,6 +132,7 @@ impl Config {
              runs that they name must exist as long"
         );
         refuse(outlives, "engine.keep_hours", Some(engine.keep_hours.to_string()), remedy)?;
+        within("engine.wait_hours", engine.wait_hours, 1..=87_600)?;
         within("engine.prune_sec", engine.prune_sec, 1..=86_400)?;
         within("engine.backlog_sec", engine.backlog_sec, 1..=3_600)?;
         within("engine.skew_warn_ms", engine.skew_warn_ms, 1..=HOUR_MS)?;

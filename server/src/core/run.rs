@@ -1,6 +1,7 @@
 //! A run: one due moment of a task, from its fire to its end.
 
 mod attempts;
+mod holder;
 mod id;
 mod open_run;
 mod state;
@@ -9,6 +10,7 @@ mod transitions;
 use serde::{Deserialize, Serialize};
 
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES};
+pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::RunId;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
@@ -46,14 +48,19 @@ pub struct Run {
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
     pub retry: Option<RetryPolicy>,
-    /// Longest wait for an outcome after a message was published, in milliseconds. `None`: the
-    /// server does not wait, and `fired` is the final state.
+    /// Longest time of an attempt until its outcome, in milliseconds. The time starts when the
+    /// message was published, or when a worker leased the run. `None` for a message: the server
+    /// does not wait, and `fired` is the final state. `None` in a queue: no limit.
     pub outcome_within_ms: Option<i64>,
     pub state: RunState,
     /// Human-readable reason of the state, if any.
     pub reason: Option<String>,
     /// Number of the current attempt, from 1.
     pub attempt: u32,
+    /// Whether the current attempt has not begun, because the worker postponed the run. The run
+    /// then waits in `retrying`, and its next delivery is the same attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub postponed: bool,
     /// Token of the current attempt. A report must carry the token.
     pub token: String,
     /// Node that publishes the run, or worker that leased the run.
@@ -99,16 +106,16 @@ pub enum Outcome {
     Dead,
     /// The handler had nothing to do.
     Skipped,
-    /// The attempt was not started. Another worker may lease the run at once; the attempt does not
-    /// count.
-    Released,
+    /// The attempt was not started and does not count.
+    Released {
+        /// Pause in milliseconds before the run can be leased again. `None`: at once.
+        after_ms: Option<u64>,
+    },
 }
 
 impl Run {
     /// Creates the run of the moment `at`, which `holder` publishes until `lease_until`.
     pub fn firing(task: &Task, at: Moment, holder: &str, token: String, lease_until: Moment) -> Self {
-        const DEFAULT_MAX_RUNTIME_SEC: u64 = 60;
-        let runtime_ms = task.max_runtime_sec.unwrap_or(DEFAULT_MAX_RUNTIME_SEC).saturating_mul(1000);
         Self {
             id: RunId::derive(&task.id, task.rev, at),
             task_id: task.id.clone(),
@@ -120,10 +127,11 @@ impl Run {
             data: task.data.clone(),
             queue: task.queue.clone(),
             retry: task.retry,
-            outcome_within_ms: task.ack.then(|| i64::try_from(runtime_ms).unwrap_or(i64::MAX)),
+            outcome_within_ms: outcome_within_ms(task),
             state: RunState::Firing,
             reason: None,
             attempt: 1,
+            postponed: false,
             token,
             holder: holder.to_owned(),
             claim: 1,
@@ -223,6 +231,16 @@ impl Run {
     pub fn has_ended(&self) -> bool {
         self.attention_at.is_none()
     }
+}
+
+/// Returns the limit of an attempt of a task's run. See [`Run::outcome_within_ms`].
+fn outcome_within_ms(task: &Task) -> Option<i64> {
+    const DEFAULT_MAX_RUNTIME_SEC: u64 = 60;
+    let limit_sec = match task.queue {
+        Some(_) => task.max_runtime_sec,
+        None => task.ack.then(|| task.max_runtime_sec.unwrap_or(DEFAULT_MAX_RUNTIME_SEC)),
+    };
+    limit_sec.map(|sec| i64::try_from(sec.saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

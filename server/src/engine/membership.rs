@@ -48,7 +48,15 @@ pub async fn run_once(node: &Node, steady_ms: i64) -> Result<()> {
         node.window.keep_shards(&leased);
     }
     node.metrics.shards_held(leased.len());
+    set_members(node, nodes);
     node.lock.release(&node.name, &lost, false).await
+}
+
+/// Publishes the announced nodes to the loop `orphans`. An announcement that may be lost must be missing for as
+/// long as one lives.
+fn set_members(node: &Node, nodes: Vec<String>) {
+    let grace_ms = if node.lock.may_lose_announcements() { node.settings.shard_lease_ms as i64 } else { 0 };
+    node.members.set(nodes, node.clock.steady_ms(), grace_ms);
 }
 
 /// Releases all shards and leaves the cluster, because a node that must not fire must not keep others

@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     fn row(tag: &str, due: u64, unreported: u64) -> BacklogRow {
-        BacklogRow { tag: tag.into(), due, unreported }
+        BacklogRow { tag: tag.into(), due, unreported, ready: 0 }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::batches::HeldBack;
 use super::health::Health;
 use super::hints::Hints;
 use super::ids::Ids;
+use super::members::Members;
 use super::metrics::Metrics;
 use super::outcome_counts;
 use super::settings::Settings;
@@ -40,6 +41,7 @@ pub struct Node {
     pub hints: Arc<Hints>,
     pub metrics: Arc<Metrics>,
     pub shards: Shards,
+    pub members: Members,
     pub window: Window,
     pub skew: Arc<Skew>,
     pub held_back: HeldBack,
@@ -63,6 +65,7 @@ impl Node {
             hints: Arc::default(),
             metrics: Arc::default(),
             shards: Shards::default(),
+            members: Members::default(),
             window: Window::default(),
             skew: Arc::default(),
             held_back: HeldBack::default(),

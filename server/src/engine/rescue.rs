@@ -126,23 +126,27 @@ async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<Vec<R
     Ok(sent)
 }
 
-fn queues_with_ready(runs: &[Run]) -> BTreeSet<String> {
+pub(super) fn queues_with_ready(runs: &[Run]) -> BTreeSet<String> {
     runs.iter().filter(|run| run.state == RunState::Ready).filter_map(|run| run.queue.clone()).collect()
 }
 
 /// The tasks of overdue runs.
-struct Tasks {
+pub(super) struct Tasks {
     by_id: HashMap<TaskId, Task>,
     unreadable: HashSet<TaskId>,
 }
 
 impl Tasks {
-    fn get(&self, id: &TaskId) -> Option<&Task> {
+    pub(super) fn get(&self, id: &TaskId) -> Option<&Task> {
         self.by_id.get(id)
+    }
+
+    pub(super) fn is_unreadable(&self, id: &TaskId) -> bool {
+        self.unreadable.contains(id)
     }
 }
 
-async fn tasks_of(node: &Node, runs: &[Run]) -> Result<Tasks> {
+pub(super) async fn tasks_of(node: &Node, runs: &[Run]) -> Result<Tasks> {
     let mut ids: Vec<TaskId> = runs.iter().map(|run| run.task_id.clone()).collect();
     ids.sort();
     ids.dedup();

@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::core::misfire::Misfire;
 use crate::core::retry::RetryPolicy;
 
+impl Settings {
+    /// Returns [`wait_hours`](Self::wait_hours) in milliseconds.
+    pub fn wait_ms(&self) -> i64 {
+        i64::try_from(self.wait_hours).unwrap_or(i64::MAX).saturating_mul(3_600_000)
+    }
+}
+
 /// The engine's part of the configuration. The defaults suit a small cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +34,9 @@ pub struct Settings {
     pub rescue_ms: u64,
     /// How long ended runs and tasks are kept, in hours.
     pub keep_hours: u64,
+    /// How long a run may wait that its worker postpones, such as a callback without a node of its service, in
+    /// hours from the nominal moment. Then the run is dead.
+    pub wait_hours: u64,
     /// Time between two prunes, in seconds.
     pub prune_sec: u64,
     /// Time between two counts of the backlog, in seconds.
@@ -52,6 +62,7 @@ impl Default for Settings {
             shard_lease_ms: 3_000,
             rescue_ms: 500,
             keep_hours: 168,
+            wait_hours: 24,
             prune_sec: 60,
             backlog_sec: 10,
             skew_warn_ms: 500,

@@ -27,7 +27,9 @@ type Reply<T> = Result<Json<T>, ApiError>;
 
 /// `POST task`: adds a task.
 pub async fn add(State(context): State<Context>, service: Service, fields: Fields) -> Reply<AddTaskReply> {
-    let submission = submission(&fields, service.time_zone(), service.now())?;
+    let mut submission = submission(&fields, service.time_zone(), service.now())?;
+    // Consumers of the old task center cannot report outcomes.
+    submission.ack &= context.legacy_ack;
     let submitted = service.submit(submission).await?;
     if !submitted.existing {
         context.metrics.submitted();

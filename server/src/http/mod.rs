@@ -72,6 +72,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// Source of request ids.
     pub ids: Arc<Ids>,
+    /// Whether `ack` on the legacy v1 API makes the server wait for outcome reports.
+    pub legacy_ack: bool,
 }
 
 /// Limits of requests and connections.
@@ -104,6 +106,7 @@ struct Context {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     ids: Arc<Ids>,
+    legacy_ack: bool,
     limits: HttpLimits,
     rates: Arc<rate::RateLimits>,
     cross_origin: Arc<CrossOrigin>,
@@ -129,9 +132,10 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
     let rates = Arc::new(rate::RateLimits::new(limits.peer_requests_per_sec));
     let gate = Gate::new(&state.service);
-    let HttpState { health, metrics, ids, .. } = state;
+    let HttpState { health, metrics, ids, legacy_ack, .. } = state;
     let (cross_origin, answers) = (Arc::new(mount.cross_origin), AnswerBudget::new(mount.large_answers));
-    let context = Context { gate, health, metrics, ids, limits, rates, cross_origin, answers, document };
+    let context =
+        Context { gate, health, metrics, ids, legacy_ack, limits, rates, cross_origin, answers, document };
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
     add_middleware((mount.add)(routes), &context)

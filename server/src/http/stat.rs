@@ -26,7 +26,7 @@ fn by_tag(fires: Vec<(String, u64)>, backlog: Vec<BacklogRow>) -> Vec<TagStat> {
     for (tag, fires) in fires {
         of(tag, &|stat| stat.fires_this_minute += fires);
     }
-    for row in backlog {
+    for row in backlog.into_iter().filter(|row| row.due + row.unreported > 0) {
         of(row.tag, &|stat| {
             stat.due += row.due;
             stat.unreported += row.unreported;

@@ -27,8 +27,8 @@ pub const QUEUE: &str = "callback";
 
 /// Value of `reply` for the default format: the status of the response is the outcome.
 const STATUS_FORMAT: &str = "status";
-/// Pause before a callback is released because its service cannot be looked up.
-const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+/// First and longest pause of a callback that waits for a node of its service.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// State of the handler.
 pub struct Callbacks {
@@ -102,9 +102,12 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
     let format = callbacks.format(&job.reply).map_err(HandlerError::dead_letter)?;
     let service = match callbacks.directory.find(&job.service).await {
         Ok(service) => service,
-        Err(why) => return Err(release(&job.service, why).await),
+        Err(why) => {
+            return Err(wait(&context, format!("the service {:?} cannot be looked up: {why}", job.service)));
+        }
     };
-    let service = service.ok_or_else(|| failed(format!("unknown service {:?}", job.service)))?;
+    let unknown = || wait(&context, format!("unknown service {:?}", job.service));
+    let service = service.ok_or_else(unknown)?;
     limits::timeout(job.timeout_ms, callbacks.timeout, MAX_CALL_MS).map_err(HandlerError::dead_letter)?;
     let Some(_slot) = callbacks.slots.take(&job.service).await else {
         return Err(HandlerError::release("all slots for this service are in use"));
@@ -113,6 +116,7 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
     let answer = match callbacks.call(&delivery).await {
         Ok(answer) => answer,
         Err(CallError::Refused(why)) => return Err(HandlerError::dead_letter(why)),
+        Err(error @ CallError::Unreachable(_)) => return Err(wait(&context, error.to_string())),
         Err(error) => return Err(failed(error.to_string())),
     };
     match job.verdict(format, &answer) {
@@ -125,11 +129,11 @@ pub async fn handle(context: Context<Callbacks>, job: Job) -> Result<(), Handler
     }
 }
 
-/// Releases a run after a pause, so that a failed lookup costs no attempt.
-async fn release(service: &str, why: String) -> HandlerError {
-    tracing::warn!(service, why, "service lookup failed; callback waits");
-    tokio::time::sleep(LOOKUP_PAUSE).await;
-    HandlerError::release(why)
+/// Postpones a run of which nothing was sent, because no node of its service is available. The wait costs no
+/// attempt. The pause doubles with each lease of the run.
+fn wait(context: &Context<Callbacks>, why: String) -> HandlerError {
+    let leases = context.claim().saturating_sub(2).min(16) as u32;
+    HandlerError::release_after((PAUSES.0 * 2_u32.pow(leases)).min(PAUSES.1), why)
 }
 
 impl Callbacks {

@@ -81,6 +81,7 @@ pub struct Builder<A> {
     launcher: Option<PathBuf>,
     own: Vec<SocketAddr>,
     formats: Vec<Arc<dyn CallbackFormat>>,
+    name: Option<String>,
 }
 
 /// Returns a client for calls to allowed addresses, for other parts of the server. It reads at most
@@ -119,6 +120,7 @@ impl<A: WorkerApi + Clone> Builder<A> {
             launcher: None,
             own: Vec::new(),
             formats: Vec::new(),
+            name: None,
         }
     }
 
@@ -147,6 +149,13 @@ impl<A: WorkerApi + Clone> Builder<A> {
     #[must_use]
     pub fn callback_formats(mut self, formats: Vec<Arc<dyn CallbackFormat>>) -> Self {
         self.formats = formats;
+        self
+    }
+
+    /// Sets the name under which the workers hold runs. Default: host name and process id.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -243,10 +252,12 @@ impl<A: WorkerApi + Clone> Builder<A> {
         handlers: ConsumerBuilder<S>,
     ) -> Result<Consumer, WorkersError> {
         let workers = &self.settings.workers;
+        let default = PullConfig::default();
         let config = PullConfig {
+            worker: self.name.clone().unwrap_or_else(|| default.worker.clone()),
             queues: vec![queue.to_owned()],
             lease: Duration::from_millis(workers.lease_ms),
-            ..PullConfig::default()
+            ..default
         };
         let drain = Duration::from_millis(workers.drain_ms);
         // Most handlers only wait for a slot.

@@ -67,6 +67,12 @@ enum Ending {
     Lost,
 }
 
+/// Returns whether each part of a relative path is a plain file name.
+fn is_program_name(name: &str) -> bool {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+    name.split('/').all(is_plain) && !name.contains('\\') && !name.contains(char::is_control)
+}
+
 /// Exit status and output of a program.
 struct Output {
     status: ExitStatus,
@@ -124,16 +130,11 @@ impl Script {
         })
     }
 
-    /// Finds a program directly in the directory.
+    /// Finds a program in the directory or below it.
     async fn find(&self, job: &Job) -> Result<PathBuf, NoProgram> {
         let refused = |why: String| NoProgram::Refused(why);
         let name = &job.bin_name;
-        if name.is_empty()
-            || name == "."
-            || name == ".."
-            || name.contains(['/', '\\'])
-            || name.contains(char::is_control)
-        {
+        if !is_program_name(name) {
             return Err(refused(format!("bin_name {name:?} is not a program name")));
         }
         if let Some(arg) = job.args.iter().find(|arg| arg.contains('\0')) {
@@ -141,7 +142,7 @@ impl Script {
         }
         let path =
             tokio::fs::canonicalize(self.directory.join(name)).await.map_err(|_| NoProgram::Missing)?;
-        if path.parent() != Some(&*self.directory) {
+        if !path.starts_with(&self.directory) {
             return Err(refused(format!("bin_name {name:?} is outside the directory")));
         }
         let metadata = tokio::fs::metadata(&path).await.map_err(|_| NoProgram::Missing)?;

@@ -102,7 +102,9 @@ impl Cluster {
 
     fn config(&self) -> String {
         let Self { id, extra, mongodb, redis, level, rocketmq: (namesrv, keys), .. } = self;
-        let log = format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{extra}");
+        let log = format!(
+            "[log]\nlevel = \"{level}\"\nformat = \"json\"\n{extra}\n[compat.taskcenter]\nwait_for_reports = true\n"
+        );
         if self.mode == Mode::Embedded {
             return format!("[embedded]\ndata_dir = \"{}\"\n{log}", self.data_dir);
         }

@@ -36,6 +36,8 @@ pub const POINTS: &[Point] = &[
     at("rescue::advanced", Story::Rescues),
     at("rescue::before_cancel", Story::Rescues),
     at("rescue::cancelled", Story::Rescues),
+    at("orphans::before_update", Story::Rescues),
+    at("orphans::updated", Story::Rescues),
     at("lease::before_update", Story::Retries),
     at("lease::updated", Story::Retries),
     at("renew::before_update", Story::Retries),

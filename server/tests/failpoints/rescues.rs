@@ -1,9 +1,12 @@
 //! Story: a node died after each step of a fire, and another one rescues the rows.
 
+use std::time::Duration;
+
+use taskcenter_server::core::run::node_worker;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, TaskId};
-use taskcenter_server::engine::rescue;
-use taskcenter_server::engine::service::definition;
+use taskcenter_server::engine::service::{LeaseTerms, definition};
+use taskcenter_server::engine::{orphans, rescue};
 use taskcenter_server::ports::{Advance, Clock, PortError};
 
 use crate::stage::{Running, Stage};
@@ -17,6 +20,13 @@ pub async fn play(stage: &mut Stage) {
             leave_row(stage, &id, advances).await;
         }
         rescue_all(stage).await;
+    }
+    for _ in 0..2 {
+        let left = queued(one_shot(stage, "queue"));
+        submit(stage, left, Some(1)).await;
+        stage.pass(100).await;
+        leave_lease(stage).await;
+        recover_orphans(stage).await;
     }
     for _ in 0..2 {
         let (edited, deleted) = (one_shot(stage, "bus"), one_shot(stage, "bus"));
@@ -53,6 +63,29 @@ async fn leave_row(stage: &Stage, id: &TaskId, advances: bool) {
     if advances {
         assert_eq!(store.advance_tasks(&[advance]).await.expect("the store answers"), [true]);
     }
+}
+
+/// Leases the ready runs as a built-in worker of a node that is gone.
+async fn leave_lease(stage: &mut Stage) {
+    let terms = LeaseTerms {
+        worker: node_worker("gone"),
+        queues: vec!["queue".to_owned()],
+        limit: 10,
+        lease_ms: 60_000,
+        wait: Duration::ZERO,
+    };
+    let lease = async |running: &Running| running.service.lease(&terms).await.map(drop);
+    stage.call(lease).await.expect("the store answers");
+}
+
+/// Finds that the other node is gone.
+async fn recover_orphans(stage: &mut Stage) {
+    let recover = async |running: &Running| {
+        let node = &running.node;
+        node.members.set(vec![node.name.clone()], node.clock.steady_ms(), 0);
+        orphans::run_once(node, node.clock.now()).await
+    };
+    stage.call(recover).await.expect("the store answers");
 }
 
 async fn edit_during_a_fire(stage: &mut Stage, submission: Submission) {

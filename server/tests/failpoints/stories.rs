@@ -188,7 +188,7 @@ pub async fn work(stage: &mut Stage, is_good: bool) {
         let outcome = match stage.rng.u32(..4) {
             _ if is_good => Outcome::Succeeded { result: None },
             0 => Outcome::Failed { retry_after_ms: None },
-            1 => Outcome::Released,
+            1 => Outcome::Released { after_ms: stage.rng.bool().then_some(100) },
             2 => continue,
             _ => Outcome::Succeeded { result: None },
         };

@@ -70,7 +70,8 @@ pub fn outcome(rng: &mut fastrand::Rng, only_success: bool, in_queue: bool) -> O
         _ if only_success => Outcome::Succeeded { result: None },
         0 => Outcome::Dead,
         1 => Outcome::Skipped,
-        2..4 if in_queue => Outcome::Released,
+        2 if in_queue => Outcome::Released { after_ms: None },
+        3 if in_queue => Outcome::Released { after_ms: Some(rng.u64(..3_000)) },
         4..7 => Outcome::Failed { retry_after_ms: rng.bool().then(|| rng.u64(..3_000)) },
         _ => Outcome::Succeeded { result: Some("{}".to_owned()) },
     }
@@ -83,6 +84,6 @@ pub fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Failed { .. } => "failed",
         Outcome::Dead => "dead",
         Outcome::Skipped => "skipped",
-        Outcome::Released => "released",
+        Outcome::Released { .. } => "released",
     }
 }

@@ -26,8 +26,8 @@ pub struct RocketMqConfig {
     pub topic: String,
     /// Consumer group or producer group.
     pub group: String,
-    /// Prefix of the client name in the lists of the broker. The process id and a number follow.
-    /// Default (empty): `taskcenter`.
+    /// Namespace of topic and group, as in the old Go client: on the wire the topic is
+    /// `INSTANCE%topic`, and the group is `INSTANCE%group`. Default (empty): no namespace.
     pub instance_name: String,
     /// Access key, for a broker with ACLs. Default: none.
     pub access_key: Option<String>,
@@ -76,6 +76,20 @@ impl RocketMqConfig {
         self
     }
 
+    /// Returns the topic as on the wire.
+    pub(super) fn wire_topic(&self) -> String {
+        self.in_namespace(&self.topic)
+    }
+
+    /// Returns the group as on the wire.
+    pub(super) fn wire_group(&self) -> String {
+        self.in_namespace(&self.group)
+    }
+
+    fn in_namespace(&self, name: &str) -> String {
+        if self.instance_name.is_empty() { name.to_owned() } else { format!("{}%{name}", self.instance_name) }
+    }
+
     pub(super) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set_namesrv_addr(self.namesrv.as_str().into());
@@ -97,10 +111,9 @@ impl RocketMqConfig {
     /// connections, and so their failures.
     pub(super) fn unique_client(&self) -> ClientConfig {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = if self.instance_name.is_empty() { "taskcenter" } else { &self.instance_name };
         let mut client = self.client();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        client.set_instance_name(format!("{name}-{}-{count}", std::process::id()).into());
+        client.set_instance_name(format!("taskcenter-{}-{count}", std::process::id()).into());
         client
     }
 
@@ -129,6 +142,15 @@ impl fmt::Debug for RocketMqConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_instance_is_the_namespace_of_topic_and_group() {
+        let plain = RocketMqConfig::new("ns:9876", "topic", "group");
+        assert_eq!((plain.wire_topic(), plain.wire_group()), ("topic".to_owned(), "group".to_owned()));
+        let named = RocketMqConfig { instance_name: "MQ_INST_1".to_owned(), ..plain };
+        assert_eq!(named.wire_topic(), "MQ_INST_1%topic");
+        assert_eq!(named.wire_group(), "MQ_INST_1%group");
+    }
 
     #[test]
     fn debug_omits_the_keys() {

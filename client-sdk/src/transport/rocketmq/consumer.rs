@@ -142,7 +142,7 @@ impl RocketMq {
             in_progress: in_progress.clone(),
         };
         let mut push = self.build(&runtime);
-        let (topic, expression) = (self.config.topic.clone(), subscription.to_string());
+        let (topic, expression) = (self.config.wire_topic(), subscription.to_string());
         let started = runtime.run(async move {
             push.subscribe(topic, expression).await?;
             push.register_message_listener_concurrently(listener);
@@ -171,7 +171,7 @@ impl RocketMq {
         let parallel = self.config.max_in_flight as u32;
         DefaultMQPushConsumer::builder(runtime.client())
             .client_config(self.config.unique_client())
-            .consumer_group(self.config.group.as_str())
+            .consumer_group(self.config.wire_group())
             .consume_from_where(ConsumeFromWhere::ConsumeFromFirstOffset)
             .consume_message_batch_max_size(1)
             .consume_thread_min(parallel)

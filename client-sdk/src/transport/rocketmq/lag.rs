@@ -24,7 +24,7 @@ pub async fn by_group(
             };
             *admin.client_config_mut() = config.client();
             admin.start().await.map_err(client_error)?;
-            let lag = lag_of_groups(&admin, &config.topic).await;
+            let lag = lag_of_groups(&admin, &config.wire_topic()).await;
             admin.shutdown().await;
             lag
         })

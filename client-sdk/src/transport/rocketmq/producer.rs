@@ -76,7 +76,7 @@ impl Producer {
         let runtime = Arc::new(RocketMqRuntime::start(4).await?);
         let mut builder = DefaultMQProducer::builder(runtime.client())
             .client_config(self.config.unique_client())
-            .producer_group(self.config.group.as_str())
+            .producer_group(self.config.wire_group())
             .send_msg_timeout(self.config.send_timeout.as_millis() as u32)
             // The caller decides about a repetition, because a failed send may have arrived.
             .retry_times_when_send_failed(0);
@@ -150,11 +150,8 @@ impl Producer {
     fn message(&self, message: OutMessage) -> Result<Message, RocketMqError> {
         let empty = message.body.is_empty();
         let body = if empty { Bytes::from_static(b" ") } else { message.body };
-        let mut builder = Message::builder()
-            .topic(self.config.topic.as_str())
-            .tags(message.tag)
-            .key(message.key)
-            .body(body);
+        let mut builder =
+            Message::builder().topic(self.config.wire_topic()).tags(message.tag).key(message.key).body(body);
         let marks = empty.then(|| (EMPTY.to_owned(), "1".to_owned()));
         for (name, value) in message.properties.into_iter().chain(marks) {
             builder = builder.raw_property(name, value).map_err(unavailable)?;
@@ -197,7 +194,7 @@ impl Producer {
     pub async fn probe(&self) -> Result<(), RocketMqError> {
         let Err(failed) = self.check_topic().await else { return Ok(()) };
         let Client { runtime, mut producer, .. } = self.client().await?;
-        let topic = self.config.topic.clone();
+        let topic = self.config.wire_topic();
         let create = runtime.run(async move {
             let created = producer.create_topic(TEMPLATE_TOPIC, &topic, NEW_TOPIC_QUEUES, HashMap::new());
             created.await.map_err(client_error)
@@ -222,7 +219,7 @@ impl Producer {
 
     async fn read_offset(&self, client: &Client) -> Result<(), RocketMqError> {
         let mut producer = client.producer.clone();
-        let topic = self.config.topic.clone();
+        let topic = self.config.wire_topic();
         let read = client.runtime.run(async move {
             let queues = producer.fetch_publish_message_queues(&topic).await.map_err(client_error)?;
             let queue = queues.first().ok_or_else(|| unavailable("the topic has no queue"))?;

@@ -96,27 +96,22 @@ impl Ledger {
 
     /// Returns the backlog, per tag.
     pub fn backlog(&self, now: Moment) -> Vec<BacklogRow> {
-        let mut rows = BTreeMap::<&str, (u64, u64)>::new();
+        let mut rows = BTreeMap::<String, BacklogRow>::new();
         for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now) {
-            rows.entry(&self.tasks[id].name).or_default().0 += 1;
+            BacklogRow::of(&mut rows, self.tasks[id].name.clone()).due += 1;
         }
         for run in self.open_rows() {
             let is_due = run.scheduled_at <= now;
-            let row = match run.state {
-                RunState::Fired | RunState::Leased => (0, 1),
-                RunState::Firing if is_due => (1, 0),
-                RunState::Retrying if is_due && run.attention_at <= Some(now) => (1, 0),
+            let count: fn(&mut BacklogRow) -> &mut u64 = match run.state {
+                RunState::Fired | RunState::Leased => |row| &mut row.unreported,
+                RunState::Ready => |row| &mut row.ready,
+                RunState::Firing if is_due => |row| &mut row.due,
+                RunState::Retrying if is_due && run.attention_at <= Some(now) => |row| &mut row.due,
                 _ => continue,
             };
-            let sum = rows.entry(&run.tag).or_default();
-            *sum = (sum.0 + row.0, sum.1 + row.1);
+            *count(BacklogRow::of(&mut rows, run.tag.clone())) += 1;
         }
-        let row = |(tag, (due, unreported)): (&str, (u64, u64))| BacklogRow {
-            tag: tag.to_owned(),
-            due,
-            unreported,
-        };
-        rows.into_iter().map(row).collect()
+        rows.into_values().collect()
     }
 
     fn open_rows(&self) -> impl Iterator<Item = &Run> {

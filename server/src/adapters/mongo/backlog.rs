@@ -22,6 +22,8 @@ struct Count {
     due: i64,
     #[serde(default)]
     unreported: i64,
+    #[serde(default)]
+    ready: i64,
 }
 
 pub async fn rows(ledger: &Ledger, now: Moment) -> Result<Vec<BacklogRow>> {
@@ -46,18 +48,21 @@ pub fn waiting(now: Moment) -> Vec<Document> {
         "shard": { "$in": all_shards() },
         "attention_at": { "$exists": true },
         "$or": [
-            { "state": { "$in": ["fired", "leased"] } },
+            { "state": { "$in": ["fired", "leased", "ready"] } },
             { "state": "firing", "scheduled_at": { "$lte": date(now) } },
             { "state": "retrying", "scheduled_at": { "$lte": date(now) }, "attention_at": { "$lte": date(now) } },
         ],
     };
     let is_fired = doc! { "$in": ["$state", ["fired", "leased"]] };
+    let is_ready = doc! { "$eq": ["$state", "ready"] };
+    let is_due = doc! { "$in": ["$state", ["firing", "retrying"]] };
     vec![
         doc! { "$match": open },
         doc! { "$group": {
             "_id": "$tag",
-            "due": { "$sum": { "$cond": [&is_fired, 0, 1] } },
-            "unreported": { "$sum": { "$cond": [&is_fired, 1, 0] } },
+            "due": { "$sum": { "$cond": [is_due, 1, 0] } },
+            "unreported": { "$sum": { "$cond": [is_fired, 1, 0] } },
+            "ready": { "$sum": { "$cond": [is_ready, 1, 0] } },
         } },
     ]
 }
@@ -71,13 +76,14 @@ async fn counts<T: Send + Sync>(
 }
 
 fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
-    let mut by_tag = BTreeMap::<String, (u64, u64)>::new();
+    let mut by_tag = BTreeMap::<String, BacklogRow>::new();
     for count in counts {
-        let row = by_tag.entry(count.tag).or_default();
-        row.0 += count.due as u64;
-        row.1 += count.unreported as u64;
+        let row = BacklogRow::of(&mut by_tag, count.tag);
+        row.due += count.due as u64;
+        row.unreported += count.unreported as u64;
+        row.ready += count.ready as u64;
     }
-    by_tag.into_iter().map(|(tag, (due, unreported))| BacklogRow { tag, due, unreported }).collect()
+    by_tag.into_values().collect()
 }
 
 #[derive(Deserialize)]

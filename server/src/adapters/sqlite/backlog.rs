@@ -20,22 +20,28 @@ pub const RETRYING: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_
 pub const UNREPORTED: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
     WHERE attention_at IS NOT NULL AND state IN ('fired', 'leased') GROUP BY tag";
 
+pub const READY: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
+    WHERE attention_at IS NOT NULL AND state = 'ready' GROUP BY tag";
+
 pub const QUEUES: &str = "SELECT queue, state, count(*) FROM runs INDEXED BY runs_open_by_state
     WHERE attention_at IS NOT NULL AND state IN ('ready', 'leased', 'retrying') AND queue IS NOT NULL
     GROUP BY state, queue";
 
 /// Returns the backlog at `now`, per tag.
 pub fn rows(db: &Connection, now: Moment) -> Result<Vec<BacklogRow>> {
-    let mut by_tag = BTreeMap::<String, (u64, u64)>::new();
+    let mut by_tag = BTreeMap::<String, BacklogRow>::new();
     for sql in [OVERDUE, FIRING, RETRYING] {
         for (tag, count) in counts(db, sql, [now.ms()])? {
-            by_tag.entry(tag).or_default().0 += count;
+            BacklogRow::of(&mut by_tag, tag).due += count;
         }
     }
     for (tag, count) in counts(db, UNREPORTED, [])? {
-        by_tag.entry(tag).or_default().1 += count;
+        BacklogRow::of(&mut by_tag, tag).unreported += count;
     }
-    Ok(by_tag.into_iter().map(|(tag, (due, unreported))| BacklogRow { tag, due, unreported }).collect())
+    for (tag, count) in counts(db, READY, [])? {
+        BacklogRow::of(&mut by_tag, tag).ready += count;
+    }
+    Ok(by_tag.into_values().collect())
 }
 
 fn counts(db: &Connection, sql: &str, values: impl Params) -> Result<Vec<(String, u64)>> {

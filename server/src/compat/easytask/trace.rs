@@ -8,7 +8,13 @@ use serde_json::{Map, Value};
 use super::envelope::{ApiError, Envelope};
 
 const TRACE: &str = "x-easy-task-trace-id";
-const OTHERS: [&str; 2] = ["x-easy-task-span-id", "x-easy-task-parent-span-id"];
+/// Headers of the RPC package of easytask, and the shorter ones of its document.
+const OTHERS: [&str; 4] = [
+    "x-easy-task-trace-span-id",
+    "x-easy-task-trace-parent-span-id",
+    "x-easy-task-span-id",
+    "x-easy-task-parent-span-id",
+];
 /// Maximum length of a header value. Longer values are ignored.
 const MAX_BYTES: usize = 128;
 

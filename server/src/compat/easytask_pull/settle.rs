@@ -30,7 +30,7 @@ impl Api {
             return Err(ApiError::NotHeld(update.id));
         }
         match update.stat {
-            1 => self.settle(&update, &run, Outcome::Released).await,
+            1 => self.settle(&update, &run, Outcome::Released { after_ms: None }).await,
             2 => self.extend(&update, &run).await,
             3 => self.end(&update, &row, &run, Outcome::Succeeded { result: None }).await,
             -1 => self.end(&update, &row, &run, Outcome::Dead).await,

@@ -58,7 +58,10 @@ impl Hold {
     /// Returns the report that releases the attempt.
     fn release(&self) -> (RunId, Report) {
         let (attempt, token) = (self.attempt, self.token.clone());
-        (self.run.clone(), Report { attempt, token, outcome: Outcome::Released, message: None })
+        (
+            self.run.clone(),
+            Report { attempt, token, outcome: Outcome::Released { after_ms: None }, message: None },
+        )
     }
 }
 

@@ -26,10 +26,6 @@ use responses::{ApiError, TaskResult};
 const TAGS: [&str; 2] = [SCRIPT_TAG, RPC_TAG];
 const SCRIPT_TAG: &str = "kingtask.script";
 const RPC_TAG: &str = "kingtask.rpc";
-/// States of a run that was handed over and has not ended.
-const OPEN: [RunState; 3] = [RunState::Ready, RunState::Leased, RunState::Retrying];
-/// Number of runs read at a time.
-const PAGE: u32 = 1_000;
 /// Longest request body.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Path of scripts in the examples of the document, shared with tasks of the native v1 API.
@@ -144,30 +140,12 @@ impl Api {
         result.ok_or(ApiError::NoResult)
     }
 
-    /// Counts due tasks without a final outcome: not handed over, ready, leased, or waiting for a retry. Tasks
-    /// of other APIs in the same queues do not count.
+    /// Counts due tasks without a final outcome: not handed over, ready or leased. A task in its retry pause is
+    /// not due. Tasks of other APIs in the same queues do not count.
     async fn undo(&self) -> Result<u64> {
-        let due = self.service.backlog().await?;
-        let due = due.iter().filter(|row| TAGS.contains(&row.tag.as_str())).map(|row| row.due);
-        let mut undone = due.sum();
-        for tag in TAGS {
-            for state in OPEN {
-                undone += self.runs(tag, state).await?;
-            }
-        }
-        Ok(undone)
-    }
-
-    /// Counts the runs of a tag in a state that is not terminal.
-    async fn runs(&self, tag: &str, state: RunState) -> Result<u64> {
-        let filter = RunFilter { tag: Some(tag.to_owned()), state: Some(state), ..RunFilter::default() };
-        let (mut count, mut before) = (0, None);
-        loop {
-            let runs = self.service.list_runs(&filter, &RunPage { limit: PAGE, before }).await?;
-            let Some(last) = runs.last() else { return Ok(count) };
-            count += runs.len() as u64;
-            before = Some((last.scheduled_at, last.id.clone()));
-        }
+        let backlog = self.service.backlog().await?;
+        let own = backlog.iter().filter(|row| TAGS.contains(&row.tag.as_str()));
+        Ok(own.map(|row| row.due + row.ready + row.unreported).sum())
     }
 
     /// Counts the tasks that ended in this state on a day in the time zone of the server.

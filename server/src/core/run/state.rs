@@ -84,6 +84,10 @@ pub enum RunEvent {
     Republished,
     /// The next attempt starts in the queue.
     Requeued,
+    /// The worker returned the run without an attempt, to be delivered later.
+    Postponed,
+    /// A postponed run is in its queue again.
+    Resumed,
     /// The attempt succeeded.
     Succeeded,
     /// The attempt failed, and another attempt remains.
@@ -103,13 +107,15 @@ pub enum RunEvent {
 }
 
 impl RunEvent {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Confirmed,
         Self::Queued,
         Self::Leased,
         Self::Released,
         Self::Republished,
         Self::Requeued,
+        Self::Postponed,
+        Self::Resumed,
         Self::Succeeded,
         Self::Failed,
         Self::Died,
@@ -131,7 +137,8 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Firing, E::Confirmed) => Some(S::Fired),
         (S::Firing, E::Queued) => Some(S::Ready),
         (S::Ready, E::Leased) => Some(S::Leased),
-        (S::Leased, E::Released) | (S::Retrying, E::Requeued) => Some(S::Ready),
+        (S::Leased, E::Released) | (S::Retrying, E::Requeued | E::Resumed) => Some(S::Ready),
+        (S::Leased, E::Postponed) => Some(S::Retrying),
         (S::Retrying, E::Republished) => Some(S::Firing),
         // A fast consumer may report before the node has recorded the broker's confirmation.
         (S::Firing | S::Fired | S::Leased, E::Succeeded) => Some(S::Succeeded),
@@ -144,6 +151,8 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Ready | S::Retrying | S::Dead, E::LateFailure) => Some(S::Dead),
         (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
         | (S::Firing | S::Fired | S::Leased, E::LateSuccess | E::LateFailure)
+        | (S::Firing | S::Fired | S::Ready | S::Retrying, E::Postponed)
+        | (S::Firing | S::Fired | S::Ready | S::Leased, E::Resumed)
         | (S::Firing, E::Leased | E::Released | E::Republished | E::Requeued | E::Redriven)
         | (
             S::Fired,

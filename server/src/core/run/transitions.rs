@@ -1,5 +1,6 @@
 //! The changes of a run. Each one checks the table of transitions first.
 
+use super::holder::{HANDED_OVER, node_of_holder};
 use super::{IllegalTransition, Outcome, Run, RunEvent, RunState, transition};
 use crate::core::Moment;
 use crate::core::retry::RetryPolicy;
@@ -30,7 +31,8 @@ impl Run {
         Ok(())
     }
 
-    /// Leases the run to a worker from `now` until `lease_until`. `token` is the token of the attempt.
+    /// Leases the run to a worker from `now` until `lease_until`, or until the time limit of the
+    /// attempt. `token` is the token of the attempt.
     ///
     /// # Errors
     /// If the run is not in `ready`.
@@ -44,8 +46,26 @@ impl Run {
         self.apply(RunEvent::Leased)?;
         self.token = token;
         self.leased_at = Some(now);
-        self.claim(worker, lease_until);
+        self.claim(worker, self.within_limit(lease_until));
         Ok(())
+    }
+
+    /// Hands the attempt over to another party, which confirms the outcome before `until`, or before
+    /// the time limit of the attempt. The run no longer depends on the node whose worker held it.
+    pub fn hand_over(&mut self, until: Moment) {
+        if node_of_holder(&self.holder).is_some() {
+            HANDED_OVER.clone_into(&mut self.holder);
+        }
+        self.attention_at = Some(self.within_limit(until));
+    }
+
+    /// Returns `lease_until`, or the end of the time limit of the leased attempt if that is earlier.
+    pub fn within_limit(&self, lease_until: Moment) -> Moment {
+        self.limit().map_or(lease_until, |limit| lease_until.min(limit))
+    }
+
+    fn limit(&self) -> Option<Moment> {
+        self.leased_at.zip(self.outcome_within_ms).map(|(from, within_ms)| from.plus_ms(within_ms))
     }
 
     /// Records the outcome that a handler reports for the current attempt. `default` is the
@@ -66,7 +86,8 @@ impl Run {
                 self.result.clone_from(result);
                 Ok(())
             }
-            Outcome::Released => self.wait_in_queue(RunEvent::Released),
+            Outcome::Released { after_ms: None } => self.wait_in_queue(RunEvent::Released),
+            Outcome::Released { after_ms: Some(after_ms) } => self.wait_for(*after_ms, reason, now),
             Outcome::Dead => {
                 self.end(RunEvent::Died, Some(reason_or(reason, "reported as dead by the handler")), now)
             }
@@ -75,6 +96,20 @@ impl Run {
             }
             Outcome::Failed { retry_after_ms } => self.fail(*retry_after_ms, reason, default, now),
         }
+    }
+
+    fn wait_for(
+        &mut self,
+        after_ms: u64,
+        reason: Option<String>,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        self.apply(RunEvent::Postponed)?;
+        self.postponed = true;
+        self.leased_at = None;
+        self.reason = Some(reason_or(reason, "postponed by the worker"));
+        self.attention_at = Some(after(now, after_ms));
+        Ok(())
     }
 
     pub(super) fn fail(
@@ -93,7 +128,7 @@ impl Run {
         self.apply(RunEvent::Failed)?;
         self.reason = Some(reason);
         self.keep_failed_attempt(now);
-        self.attention_at = Some(now.plus_ms(retry_after_ms.unwrap_or(pause_ms).min(i64::MAX as u64) as i64));
+        self.attention_at = Some(after(now, retry_after_ms.unwrap_or(pause_ms)));
         Ok(())
     }
 
@@ -103,19 +138,32 @@ impl Run {
     /// # Errors
     /// If no attempt is in progress.
     pub fn fail_overdue(&mut self, default: &RetryPolicy, now: Moment) -> Result<(), IllegalTransition> {
-        let reason = match self.state {
-            RunState::Leased => "the worker's lease expired",
-            _ => "no outcome was reported within max_runtime",
-        };
+        let is_over = self.state != RunState::Leased || self.limit().is_some_and(|limit| limit <= now);
+        let reason =
+            if is_over { "no outcome was reported within max_runtime" } else { "the worker's lease expired" };
         self.fail(Some(0), Some(reason.to_owned()), default, now)
     }
 
+    /// Records that the node stopped whose built-in worker held the run. The attempt counts as
+    /// failed; the next one may start at once.
+    ///
+    /// # Errors
+    /// If no attempt is in progress.
+    pub fn fail_orphaned(&mut self, default: &RetryPolicy, now: Moment) -> Result<(), IllegalTransition> {
+        self.fail(Some(0), Some("the node that worked on the run stopped".to_owned()), default, now)
+    }
+
     /// Starts the next attempt: in the queue, or over the bus, where the caller must publish the
-    /// message.
+    /// message. A postponed run enters its queue with the same attempt.
     ///
     /// # Errors
     /// If the run is not in `retrying`.
     pub fn start_next_attempt(&mut self, token: String) -> Result<(), IllegalTransition> {
+        if self.postponed {
+            self.wait_in_queue(RunEvent::Resumed)?;
+            self.postponed = false;
+            return Ok(());
+        }
         match self.queue {
             Some(_) => self.wait_in_queue(RunEvent::Requeued)?,
             None => self.apply(RunEvent::Republished)?,
@@ -170,6 +218,7 @@ impl Run {
         let is_final = self.has_ended() && self.state != S::Dead;
         let next = if is_final { None } else { transition(self.state, event) };
         self.set_state(next, event)?;
+        self.postponed = false;
         self.reason = if succeeded { message } else { Some(reason_or(message, "failed")) };
         self.result = result.filter(|_| succeeded);
         self.attention_at = None;
@@ -199,6 +248,7 @@ impl Run {
 
     fn end(&mut self, event: RunEvent, reason: Option<String>, now: Moment) -> Result<(), IllegalTransition> {
         self.apply(event)?;
+        self.postponed = false;
         self.reason = reason;
         self.attention_at = None;
         self.ended_at = Some(now);
@@ -215,6 +265,11 @@ impl Run {
         self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
         Ok(())
     }
+}
+
+/// Returns the moment `pause_ms` milliseconds after `now`.
+fn after(now: Moment, pause_ms: u64) -> Moment {
+    now.plus_ms(i64::try_from(pause_ms).unwrap_or(i64::MAX))
 }
 
 /// Returns the default where the handler gave no reason: a user will look for one.

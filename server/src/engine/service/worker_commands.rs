@@ -115,23 +115,27 @@ impl Service {
 
     async fn lease_runs(&self, terms: &LeaseTerms, ready: &[Run]) -> Result<Vec<Run>> {
         let now = self.now();
-        let lease_until = self.shared.lease_clock.now().plus_ms(terms.lease_ms);
+        let leased_at = self.shared.lease_clock.now();
+        let until = leased_at.plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
-        runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), now, lease_until).is_ok());
+        runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), leased_at, until).is_ok());
         crate::failpoint!("lease::before_update");
         let leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");
         Ok(leased)
     }
 
-    /// Extends leases to `lease_ms` from now. Returns one answer for each, in order: the end of the lease.
-    /// A lease never becomes shorter.
+    /// Extends leases to `lease_ms` from now, at most to the time limits of the attempts. Returns one answer
+    /// for each, in order: the end of the lease. A lease never becomes shorter.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error. For one attempt: [`ServiceError::NotFound`], or
     /// [`ServiceError::Stale`] if the worker no longer has it.
     pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
-        self.set_lease(held, lease_ms, Ord::max).await
+        self.set_lease(held, lease_ms, |run, until| {
+            run.attention_at = run.attention_at.max(Some(run.within_limit(until)));
+        })
+        .await
     }
 
     /// Hands attempts over to another party, which must confirm their outcomes `within_ms` from now. A
@@ -140,14 +144,14 @@ impl Service {
     /// # Errors
     /// As [`Service::renew`].
     pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Moment>>> {
-        self.set_lease(held, within_ms, |_, until| until).await
+        self.set_lease(held, within_ms, Run::hand_over).await
     }
 
     async fn set_lease(
         &self,
         held: &[Held],
         lease_ms: i64,
-        choose: impl Fn(Option<Moment>, Option<Moment>) -> Option<Moment>,
+        set: impl Fn(&mut Run, Moment),
     ) -> Result<Vec<Result<Moment>>> {
         self.require(Scope::RunPull)?;
         let until = self.shared.lease_clock.now().plus_ms(lease_ms);
@@ -158,7 +162,7 @@ impl Service {
             if run.state != RunState::Leased {
                 return Err(Stale::Run(run.state).into());
             }
-            run.attention_at = choose(run.attention_at, Some(until));
+            set(run, until);
             Ok(true)
         });
         let answers = answers.await?.into_iter();
@@ -178,11 +182,12 @@ impl Service {
         crate::failpoint!("report::before_update");
         let settled = self.change_attempts(&requested, |run, report| {
             check_attempt(run, report.attempt, &report.token)?;
-            if has_outcome(run, &report.outcome) {
+            let (outcome, message) = self.unless_expired(run, report, now);
+            if has_outcome(run, &outcome) {
                 return Ok(false);
             }
             let retry = &self.shared.settings.retry;
-            let reported = run.report(&report.outcome, report.message.clone(), retry, now);
+            let reported = run.report(&outcome, message, retry, now);
             reported.map_err(|IllegalTransition { state, .. }| Stale::Run(state))?;
             Ok(true)
         });
@@ -190,6 +195,19 @@ impl Service {
         crate::failpoint!("report::updated");
         self.hint_released(&settled);
         Ok(settled)
+    }
+
+    /// Returns outcome and message of a report. A worker cannot postpone a run that has waited for too long:
+    /// the run is dead.
+    fn unless_expired(&self, run: &Run, report: &Report, now: Moment) -> (Outcome, Option<String>) {
+        let has_expired = now.since(run.scheduled_at) > self.shared.settings.wait_ms();
+        match (&report.outcome, &report.message) {
+            (Outcome::Released { after_ms: Some(_) }, why) if has_expired => {
+                let why = why.as_deref().unwrap_or("the worker postponed the run");
+                (Outcome::Dead, Some(format!("expired: {why}")))
+            }
+            (outcome, message) => (outcome.clone(), message.clone()),
+        }
     }
 
     /// Stores the outcome of an attempt. A report that is repeated because its answer was lost gets the same
@@ -275,10 +293,12 @@ fn has_outcome(run: &Run, outcome: &Outcome) -> bool {
     let states: &[RunState] = match outcome {
         Outcome::Succeeded { .. } => &[RunState::Succeeded],
         // After the last attempt a failed run is dead.
+        Outcome::Failed { .. } if run.postponed => &[],
         Outcome::Failed { .. } => &[RunState::Retrying, RunState::Dead],
         Outcome::Dead => &[RunState::Dead],
         Outcome::Skipped => &[RunState::Skipped],
-        Outcome::Released => &[RunState::Ready],
+        Outcome::Released { after_ms: None } => &[RunState::Ready],
+        Outcome::Released { after_ms: Some(_) } => &[RunState::Retrying, RunState::Ready],
     };
     states.contains(&run.state)
 }

@@ -408,7 +408,7 @@ pub async fn a_stop_cancels_runs_in_progress(fixture: &dyn Fixture) {
     let server = start(fixture);
     let (id, [first, second]) = two_runs(&server).await;
     assert_eq!(post(&server, "/add_task_server", &node(8081)).await, DONE);
-    server.settle(&first, Outcome::Released, None).await;
+    server.settle(&first, Outcome::Released { after_ms: None }, None).await;
     assert_eq!(post(&server, "/stop_task", &json!({ "task_id": id.as_str() })).await, DONE);
     for run in [&first, &second] {
         assert_eq!(server.stage.run(run).await.state, RunState::Cancelled);
@@ -461,7 +461,12 @@ pub async fn every_run_is_in_the_task_log(fixture: &dyn Fixture) {
 pub async fn the_trace_is_echoed_and_forwarded(fixture: &dyn Fixture) {
     let server = start(fixture);
     register(&server).await;
-    let others = [("x-easy-task-span-id", "s"), ("x-easy-task-parent-span-id", "p")];
+    let others = [
+        ("x-easy-task-trace-span-id", "s1"),
+        ("x-easy-task-trace-parent-span-id", "p1"),
+        ("x-easy-task-span-id", "s"),
+        ("x-easy-task-parent-span-id", "p"),
+    ];
     let mut request = Request::post("/add_task").header(TRACE, "trace-1");
     for (name, value) in others {
         request = request.header(name, value);
@@ -475,8 +480,10 @@ pub async fn the_trace_is_echoed_and_forwarded(fixture: &dyn Fixture) {
     let body: Value = serde_json::from_str(&answer(response).await.body).unwrap();
     assert_eq!(body["hint"], "trace-1");
     let run = server.take(&TaskId::parse(body["task_id"].as_str().unwrap()).unwrap(), "callback").await;
-    let forwarded =
-        json!({ TRACE: "trace-1", "x-easy-task-span-id": "s", "x-easy-task-parent-span-id": "p" });
+    let forwarded = json!({
+        TRACE: "trace-1", "x-easy-task-trace-span-id": "s1", "x-easy-task-trace-parent-span-id": "p1",
+        "x-easy-task-span-id": "s", "x-easy-task-parent-span-id": "p",
+    });
     assert_eq!(job(&run)["headers"], forwarded);
 
     // Without a trace id the server generates one.

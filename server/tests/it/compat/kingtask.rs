@@ -295,11 +295,13 @@ pub async fn undo_counts_what_is_due_and_not_finished(fixture: &dyn Fixture) {
     let run = server.lease("script").await.unwrap();
     assert_eq!(undone(&server).await, "1", "running");
     fail(&server, &run, "wrong").await;
-    assert_eq!(undone(&server).await, "1", "waiting for its next attempt");
+    assert_eq!(undone(&server).await, "0", "in its retry pause");
     submit(&server, RPC, &json!({"method": "GET", "url": "http://a.example/"})).await;
-    assert_eq!(undone(&server).await, "2");
+    assert_eq!(undone(&server).await, "1");
     server.stage.clock.set(crate::service::NOW.plus_ms(60_000));
+    assert_eq!(undone(&server).await, "2", "the pause is over");
     server.stage.rescue().await;
+    assert_eq!(undone(&server).await, "2");
     let run = server.lease("script").await.unwrap();
     server.succeed(&run, "").await;
     assert_eq!(undone(&server).await, "1");

@@ -124,6 +124,7 @@ impl TestServer {
             health: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             ids: Arc::clone(&stage.node.ids),
+            legacy_ack: false,
         };
         let routes = router(http, LIMITS, taskcenter_server::legacy_apis(legacy_apis));
         Self { stage, routes }

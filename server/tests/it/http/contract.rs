@@ -37,6 +37,20 @@ async fn a_task_is_returned_as_it_was_created() {
     .await;
 }
 
+/// The old consumer cannot report outcomes.
+#[tokio::test]
+async fn ack_is_ignored_unless_the_configuration_waits_for_reports() {
+    for waits in [false, true] {
+        let setup = Setup { legacy_ack: waits, ..Setup::default() };
+        let test = async |server: &Server| {
+            let id = server.add(&with_changes(one_shot(), &json!({"ack": true, "max_runtime": 3}))).await;
+            let shown = server.get(&format!("/v1/api/query-task-by-id?taskid={id}")).await.1;
+            assert_eq!((&shown["ack"], &shown["max_runtime"]), (&json!(waits), &json!(3)));
+        };
+        setup.with_server(test).await;
+    }
+}
+
 #[tokio::test]
 async fn every_cron_syntax_of_the_contract_is_accepted() {
     with_server(async |server| {

@@ -44,6 +44,8 @@ pub struct Setup {
     /// Default: a [`LocalLock`].
     pub lock: Option<Arc<dyn Lock>>,
     pub has_bus: bool,
+    /// Whether the legacy v1 API waits for outcome reports.
+    pub legacy_ack: bool,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             clock: None,
             lock: None,
             has_bus: true,
+            legacy_ack: true,
         }
     }
 }
@@ -123,9 +126,10 @@ impl Setup {
         let ids = Arc::new(Ids::new(unique() as u64));
         let ports = Ports { store, records, lock, clock, has_bus: self.has_bus };
         let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
+        let legacy_ack = self.legacy_ack;
         let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        HttpState { service, health, metrics, ids }
+        HttpState { service, health, metrics, ids, legacy_ack }
     }
 }
 

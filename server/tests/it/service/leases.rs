@@ -4,9 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::run::{Outcome, node_worker};
+use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunId, RunState};
+use taskcenter_server::engine::membership;
+use taskcenter_server::engine::orphans;
 use taskcenter_server::engine::service::{Held, LeaseTerms, Report, ServiceError};
+
+use taskcenter_server::ports::Clock as _;
 
 use super::{NOW, Stage};
 
@@ -130,7 +135,7 @@ pub async fn a_renewed_lease_does_not_expire(on: &Stage) {
 pub async fn a_released_run_is_ready_immediately_and_counts_no_attempt(on: &Stage) {
     let run = on.ready("a").await;
     let leased = lease(on, "w", 1).await;
-    on.service.report(&run.id, &report(&leased[0], Outcome::Released)).await.unwrap();
+    on.service.report(&run.id, &report(&leased[0], Outcome::Released { after_ms: None })).await.unwrap();
     let again = lease(on, "other", 1).await;
     assert_eq!((&again[0].id, again[0].attempt), (&run.id, 1));
 }
@@ -181,4 +186,112 @@ pub async fn a_hand_over_can_shorten_a_lease_and_a_renewal_cannot(on: &Stage) {
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Ready);
     assert!(matches!(on.service.hand_over(&held, 5_000).await.unwrap()[0], Err(ServiceError::Stale(_))));
+}
+
+fn held(run: &Run) -> Held {
+    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() }
+}
+
+/// Passes time, and rescues.
+async fn at(on: &Stage, ms: i64) {
+    on.clock.set(NOW.plus_ms(ms));
+    on.rescue().await;
+}
+
+/// Announces this node to the cluster, and recovers the runs of nodes that are gone.
+async fn recover(on: &Stage) {
+    membership::run_once(&on.node, on.clock.now()).await.unwrap();
+    orphans::run_once(&on.node, on.clock.now()).await.unwrap();
+}
+
+pub async fn the_runs_of_a_stopped_node_start_again_at_once(on: &Stage) {
+    let (gone, alive) = (node_worker("an earlier life"), node_worker(&on.node.name));
+    let mut runs = Vec::new();
+    for worker in [gone.as_str(), &gone, &alive, "remote"] {
+        on.ready("a").await;
+        runs.extend(lease(on, worker, 1).await);
+    }
+    on.service.hand_over(&[held(&runs[1])], 3_600_000).await.unwrap();
+    recover(on).await;
+    let after = on.run(&runs[0]).await;
+    assert_eq!((after.state, after.attempt), (RunState::Ready, 2));
+    assert_eq!(after.reason.as_deref(), Some("the node that worked on the run stopped"));
+    for (run, why) in runs[1..].iter().zip(["another party has it", "its node lives", "no node holds it"]) {
+        let after = on.run(run).await;
+        assert_eq!((after.state, after.attempt), (RunState::Leased, 1), "{why}");
+    }
+    let stale = on.service.report(&runs[0].id, &report(&runs[0], done())).await;
+    assert!(matches!(stale, Err(ServiceError::Stale(_))), "{stale:?}");
+    assert_eq!(lease(on, &alive, 1).await[0].id, runs[0].id);
+}
+
+pub async fn a_run_of_a_deleted_task_ends_with_its_node(on: &Stage) {
+    let run = on.ready("a").await;
+    lease(on, &node_worker("an earlier life"), 1).await;
+    on.service.delete(std::slice::from_ref(&run.task_id)).await.unwrap();
+    recover(on).await;
+    assert_eq!(on.run(&run).await.state, RunState::Cancelled);
+}
+
+pub async fn a_postponed_run_waits_and_counts_no_attempt(on: &Stage) {
+    let run = on.ready("a").await;
+    let mut passed = 0;
+    for _ in 0..3 {
+        let leased = lease(on, "w", 1).await;
+        let postponed = Outcome::Released { after_ms: Some(2_000) };
+        let postponed = Report { message: Some("no node".to_owned()), ..report(&leased[0], postponed) };
+        let first = on.service.report(&run.id, &postponed).await.unwrap();
+        assert_eq!(on.service.report(&run.id, &postponed).await.unwrap(), first, "a lost answer");
+        assert_eq!((first.state, first.reason.as_deref()), (RunState::Retrying, Some("no node")));
+        at(on, passed + 1_999).await;
+        assert!(lease(on, "w", 1).await.is_empty(), "the pause is not over");
+        passed += 2_000;
+        at(on, passed).await;
+        let resumed = on.run(&run).await;
+        assert_eq!((resumed.state, resumed.attempt), (RunState::Ready, 1));
+        assert_eq!(on.service.report(&run.id, &postponed).await.unwrap(), resumed, "a late lost answer");
+    }
+    let leased = lease(on, "w", 1).await;
+    on.service
+        .report(&run.id, &report(&leased[0], Outcome::Failed { retry_after_ms: Some(0) }))
+        .await
+        .unwrap();
+    on.rescue().await;
+    assert_eq!(on.run(&run).await.attempt, 2, "a failure counts");
+}
+
+pub async fn a_postponed_run_expires(on: &Stage) {
+    let run = on.ready("a").await;
+    let day_ms = 24 * 3_600_000;
+    at(on, day_ms + 1).await;
+    let leased = lease(on, "w", 1).await;
+    let postponed = Outcome::Released { after_ms: Some(1) };
+    let postponed = Report { message: Some("no node".to_owned()), ..report(&leased[0], postponed) };
+    let ended = on.service.report(&run.id, &postponed).await.unwrap();
+    assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Dead, Some("expired: no node")));
+    assert_eq!(on.service.report(&run.id, &postponed).await.unwrap(), ended, "a lost answer");
+}
+
+pub async fn renewals_do_not_extend_an_attempt_beyond_max_runtime(on: &Stage) {
+    let limited = Submission { max_runtime_sec: Some(40), ..Submission::named("a", "limited") };
+    let id = on.submit(limited).await;
+    let run = on.fire(&id).await;
+    at(on, 500_000).await;
+    let leased = lease(on, "w", 1).await;
+    assert_eq!(leased[0].attention_at, Some(NOW.plus_ms(530_000)), "the wait in the queue does not count");
+    on.clock.set(NOW.plus_ms(525_000));
+    let renewed = on.service.renew(&[held(&leased[0])], LEASE_MS).await.unwrap();
+    assert_eq!(renewed[0].as_ref().unwrap(), &NOW.plus_ms(540_000));
+    let handed_over = on.service.hand_over(&[held(&leased[0])], 3_600_000).await.unwrap();
+    assert_eq!(handed_over[0].as_ref().unwrap(), &NOW.plus_ms(540_000));
+    at(on, 539_999).await;
+    assert_eq!(on.run(&run).await.state, RunState::Leased);
+    at(on, 540_000).await;
+    let next = on.run(&run).await;
+    assert_eq!((next.state, next.attempt), (RunState::Ready, 2));
+    assert_eq!(next.reason.as_deref(), Some("no outcome was reported within max_runtime"));
+    let late = on.service.renew(&[held(&leased[0])], LEASE_MS).await.unwrap();
+    assert!(matches!(late[0], Err(ServiceError::Stale(_))), "{late:?}");
+    let again = lease(on, "w", 1).await;
+    assert_eq!(again[0].attention_at, Some(NOW.plus_ms(570_000)), "each attempt has its own limit");
 }

@@ -198,5 +198,10 @@ on_every_store! {
         a_hand_over_can_shorten_a_lease_and_a_renewal_cannot
         a_released_run_is_ready_immediately_and_counts_no_attempt
         a_failed_attempt_waits_for_its_pause
+        the_runs_of_a_stopped_node_start_again_at_once
+        a_run_of_a_deleted_task_ends_with_its_node
+        a_postponed_run_waits_and_counts_no_attempt
+        a_postponed_run_expires
+        renewals_do_not_extend_an_attempt_beyond_max_runtime
         each_outcome_of_a_batch_has_its_own_answer;
 }

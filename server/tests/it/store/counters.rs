@@ -59,14 +59,17 @@ pub async fn the_backlog_has_due_moments_and_unreported_runs(on: &dyn Fixture) {
         run("b", RunState::Retrying, late),
         run("b", RunState::Fired, late),
         run("c", RunState::Fired, early),
+        run("c", RunState::Ready, early),
+        run("e", RunState::Ready, early),
+        run("e", RunState::Ready, late),
         ended(run("a", RunState::Firing, early), early),
         ended(run("d", RunState::Fired, early), early),
     ];
     on.one().insert_runs(&runs).await.unwrap();
-    let row = |tag: &str, due, unreported| BacklogRow { tag: tag.to_owned(), due, unreported };
+    let row = |tag: &str, due, unreported, ready| BacklogRow { tag: tag.to_owned(), due, unreported, ready };
     let mut backlog = on.two().backlog(now).await.unwrap();
     backlog.sort_by(|a, b| a.tag.cmp(&b.tag));
-    assert_eq!(backlog, [row("a", 3, 0), row("b", 1, 1), row("c", 0, 1)]);
+    assert_eq!(backlog, [row("a", 3, 0, 0), row("b", 1, 1, 0), row("c", 0, 1, 1), row("e", 0, 0, 2)]);
 }
 
 pub async fn outcomes_add_up_by_tag_state_and_day(on: &dyn Fixture) {

@@ -131,6 +131,7 @@ pub fn full_run() -> Run {
         state: RunState::Retrying,
         reason: Some("reason: \"$no.\"".to_owned()),
         attempt: 3,
+        postponed: true,
         claim: 4,
         fired_at: Some(PAST.plus_ms(5)),
         leased_at: Some(PAST.plus_ms(6)),

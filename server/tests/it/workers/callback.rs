@@ -132,11 +132,46 @@ pub async fn a_late_confirmation_is_refused_and_the_callback_is_repeated(stage: 
     bench.stop().await;
 }
 
+/// Waits until the run waits after this number of leases.
+async fn waiting(bench: &Bench, run: &Run, leases: u32) -> Run {
+    until("the run waits", async || {
+        let run = bench.stage.run(run).await;
+        run.state == RunState::Retrying && run.claim == leases + 1
+    })
+    .await;
+    bench.stage.run(run).await
+}
+
+/// Advances the clock to the next delivery of a run that waits.
+async fn resume(bench: &Bench, waiting: &Run) {
+    bench.stage.clock.set(waiting.attention_at.unwrap());
+    bench.stage.rescue().await;
+}
+
 #[tokio::test]
-async fn an_unknown_service_is_named_in_the_reason() {
+async fn a_callback_waits_for_a_node_and_costs_no_attempt() {
     let bench = Bench::on(stage().await, settings(&[CALLBACK]));
-    let run = bench.work(CALLBACK, &job(&json!({}))).await;
-    assert_eq!((run.state, run.reason.as_deref()), (RunState::Dead, Some("unknown service \"shop\"")));
+    let run = bench.fire(CALLBACK, &job(&json!({}))).await;
+    let first = waiting(&bench, &run, 1).await;
+    assert_eq!(first.reason.as_deref(), Some("unknown service \"shop\""));
+    assert_eq!(first.attention_at, Some(NOW.plus_ms(1_000)));
+    put(&bench, &service(&[])).await;
+    resume(&bench, &first).await;
+    let second = waiting(&bench, &run, 2).await;
+    assert_eq!(second.reason.as_deref(), Some("cannot connect: no node of the service \"shop\" answers"));
+    let node = Endpoint::start().await;
+    let address = node.address();
+    put(&bench, &service(&[&node])).await;
+    drop(node);
+    until("the node is stopped", async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
+    resume(&bench, &second).await;
+    let third = waiting(&bench, &run, 3).await;
+    assert!(third.reason.as_deref().is_some_and(|why| why.starts_with("cannot connect")), "{third:?}");
+    assert_eq!(third.attention_at, Some(NOW.plus_ms(7_000)));
+    let node = Endpoint::at(&address).await;
+    resume(&bench, &third).await;
+    let run = bench.in_state(&run, &[RunState::Succeeded, RunState::Dead]).await;
+    assert_eq!((run.state, run.attempt, node.calls()), (RunState::Succeeded, 1, 1));
     bench.stop().await;
 }
 
@@ -274,7 +309,11 @@ async fn a_failed_lookup_of_a_service_costs_no_attempt() {
     };
     let id = bench.stage.submit(task).await;
     let run = bench.stage.fire(&id).await;
-    let run = bench.in_state(&run, &[RunState::Succeeded, RunState::Dead, RunState::Retrying]).await;
+    for leases in 1..=2 {
+        let waiting = waiting(&bench, &run, leases).await;
+        resume(&bench, &waiting).await;
+    }
+    let run = bench.in_state(&run, &[RunState::Succeeded, RunState::Dead]).await;
     assert_eq!((run.state, run.attempt, run.claim), (RunState::Succeeded, 1, 4), "{:?}", run.reason);
     assert_eq!(node.calls(), 1);
     bench.stop().await;

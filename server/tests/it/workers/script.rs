@@ -106,16 +106,21 @@ async fn a_name_never_leaves_the_directory() {
     symlink("/bin/true", dir.bin().join("link")).unwrap();
     symlink("../outside", dir.bin().join("relative")).unwrap();
     std::fs::create_dir(dir.bin().join("folder")).unwrap();
+    symlink("/bin/true", dir.bin().join("folder/link")).unwrap();
+    symlink("/bin", dir.bin().join("elsewhere")).unwrap();
     std::fs::write(dir.bin().join("text"), "#!/bin/sh\n").unwrap();
     let bench = dir.bench().await;
     for name in [
         "../outside",
+        "folder/../../outside",
+        "elsewhere/true",
+        "folder/link",
+        "folder//show",
         "/bin/true",
         "..",
         ".",
         "",
         "folder",
-        "folder/x",
         "text",
         "link",
         "relative",
@@ -128,10 +133,26 @@ async fn a_name_never_leaves_the_directory() {
         assert_eq!(run.state, RunState::Dead, "{name:?}: {:?}", run.reason);
         assert!(run.reason.as_deref().is_some_and(|reason| reason.contains("bin_name")), "{:?}", run.reason);
     }
+    let run = bench.work(SCRIPT, &json!({"bin_name": "folder/absent", "retry_after_ms": [1_000]})).await;
+    assert_eq!((run.state, run.reason.as_deref()), (RunState::Retrying, Some("file not exist")));
     let run = bench.work(SCRIPT, &json!({"bin_name": "absent", "retry_after_ms": [1_000]})).await;
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Retrying, Some("file not exist")));
     let run = bench.work(SCRIPT, &job("absent", &["a\0b"])).await;
     assert!(run.state == RunState::Dead && run.reason.unwrap().contains("args"));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_in_a_subdirectory_runs() {
+    let dir = ScriptDir::new();
+    std::fs::create_dir_all(dir.bin().join("sub/deeper")).unwrap();
+    dir.put("sub/ok.sh", "echo sub");
+    dir.put("sub/deeper/ok.sh", "echo deeper");
+    symlink("sub/ok.sh", dir.bin().join("link")).unwrap();
+    let bench = dir.bench().await;
+    for (name, text) in [("sub/ok.sh", "sub"), ("sub/deeper/ok.sh", "deeper"), ("link", "sub")] {
+        assert_eq!(message(&bench.work(SCRIPT, &job(name, &[])).await), text, "{name}");
+    }
     bench.stop().await;
 }
 

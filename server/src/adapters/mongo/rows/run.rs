@@ -40,6 +40,8 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     attempt: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    postponed: bool,
     token: String,
     holder: String,
     claim: i64,
@@ -131,6 +133,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         state,
         reason,
         attempt,
+        postponed,
         token,
         holder,
         claim,
@@ -157,6 +160,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         None => unset.insert(name, ""),
     };
     put("reason", reason.clone().map(Bson::from));
+    put("postponed", postponed.then_some(Bson::Boolean(true)));
     put("attention_at", attention_at.map(date).map(Bson::from));
     put("fired_at", fired_at.map(date).map(Bson::from));
     put("leased_at", leased_at.map(date).map(Bson::from));
@@ -189,6 +193,7 @@ impl From<&Run> for RunRow {
             state,
             reason,
             attempt,
+            postponed,
             token,
             holder,
             claim,
@@ -220,6 +225,7 @@ impl From<&Run> for RunRow {
             state,
             reason,
             attempt: i64::from(attempt),
+            postponed,
             token,
             holder,
             claim: i64::from(claim),
@@ -253,6 +259,7 @@ impl From<RunRow> for Run {
             state: row.state,
             reason: row.reason,
             attempt: row.attempt as u32,
+            postponed: row.postponed,
             token: row.token,
             holder: row.holder,
             claim: row.claim as u32,
