@@ -27,7 +27,7 @@ use axum::Router;
 pub use background::{
     Outside, PostForm, ReadTopic, Received, SERVICE_REPLY_BYTES, SERVICE_TIMEOUT, Topic, start,
 };
-pub use settings::{Compat, Easytask, EasytaskPull, Kingtask, Taskcenter, Taskdash};
+pub use settings::{Compat, Dialect, Easytask, EasytaskPull, Kingtask, Taskcenter, Taskdash};
 
 use routing::Unmatched;
 

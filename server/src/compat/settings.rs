@@ -71,6 +71,8 @@ impl Default for Easytask {
 pub struct EasytaskPull {
     /// Whether the routes exist.
     pub enabled: bool,
+    /// Form of the contract that clients get.
+    pub dialect: Dialect,
     /// Whether clients need a session. `auth` of the old server.
     pub auth: bool,
     /// Lifetime of a session in hours.
@@ -79,8 +81,19 @@ pub struct EasytaskPull {
 
 impl Default for EasytaskPull {
     fn default() -> Self {
-        Self { enabled: false, auth: false, session_hours: 168 }
+        Self { enabled: false, dialect: Dialect::Document, auth: false, session_hours: 168 }
     }
+}
+
+/// Form of the contract of easyTask, whose document and code differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The document: states 1, 2, 3 and -1; workers register and send heartbeats.
+    #[default]
+    Document,
+    /// The code of late 2019: states 0 to 3; workers neither register nor send heartbeats, and may have no name.
+    Code,
 }
 
 /// Settings of the legacy API of TaskDash.
@@ -97,6 +110,8 @@ pub struct Taskdash {
     pub topic_prefix: String,
     /// Origins of pages on other hosts that may use the board, such as `https://board.example`.
     pub allow_origins: Vec<String>,
+    /// Days that finished tasks are kept. 0: for ever.
+    pub keep_days: u32,
 }
 
 impl Default for Taskdash {
@@ -107,6 +122,7 @@ impl Default for Taskdash {
             session_hours: 12,
             topic_prefix: String::new(),
             allow_origins: Vec::new(),
+            keep_days: 90,
         }
     }
 }

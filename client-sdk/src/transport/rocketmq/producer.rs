@@ -26,6 +26,8 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const OVERHEAD_BYTES: usize = 256;
 /// Consecutive failures after which a client is replaced, before its circuit breaker opens at 5.
 const MAX_FAILURES: u32 = 3;
+/// Time limit of a query of the lag, over all groups.
+const MAX_LAG_TIME: Duration = Duration::from_secs(10);
 /// Number of queues of a new topic.
 const NEW_TOPIC_QUEUES: i32 = 8;
 /// Topic whose brokers get new topics.
@@ -234,10 +236,12 @@ impl Producer {
     /// including redeliveries.
     ///
     /// # Errors
-    /// [`RocketMqError`] if the name server or the broker does not answer.
+    /// [`RocketMqError`] if the name server or the broker does not answer within 10 s.
     pub async fn lag(&self) -> Result<Vec<(String, u64)>, RocketMqError> {
         let client = self.client().await?;
-        lag::by_group(&client.runtime, Arc::clone(&self.config)).await
+        let lag = lag::by_group(&client.runtime, Arc::clone(&self.config));
+        let lag = tokio::time::timeout(MAX_LAG_TIME, lag).await;
+        lag.map_err(|_| unavailable("the lag was not answered in time"))?
     }
 
     /// Disconnects in order. A later call connects again.

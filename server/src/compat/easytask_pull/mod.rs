@@ -3,9 +3,12 @@
 //! A task is a one-shot in the queue named after its type. A worker leases its tasks for a minute, and each
 //! heartbeat renews the leases. Besides tasks and runs this API stores types, registered workers, and the
 //! numbers of tasks.
+//!
+//! [`Dialect`] selects between the contract of the document and the one of the code.
 
 mod numbers;
 mod payload;
+mod receipt;
 mod requests;
 mod responses;
 mod rows;
@@ -27,10 +30,11 @@ use serde::{Deserialize, Serialize};
 use super::query::Params;
 use super::routing::{Segment, Unmatched};
 use super::session;
-use super::settings::EasytaskPull;
+use super::settings::{Dialect, EasytaskPull};
 use crate::core::{Moment, tag};
 use crate::engine::service::{Page, RecordKind, Service};
 use numbers::Numbers;
+use receipt::Receipt;
 use requests::Put;
 use responses::ApiError;
 use rows::{Row, View};
@@ -52,6 +56,12 @@ const MAX_CHECKED: u32 = 100;
 const MAX_WORKER_BYTES: usize = 128;
 /// Silence after which a worker loses its tasks, in milliseconds.
 const LEASE_MS: i64 = 60_000;
+/// Time for a task in milliseconds where workers send no heartbeats.
+const SILENT_LEASE_MS: i64 = 3_600_000;
+/// Name of workers without a name.
+const UNNAMED: &str = "unnamed";
+/// Header that names an operation of the path `/api`.
+const OPERATION: &str = "x-api";
 
 /// Paths with parameters.
 pub const UNMATCHED: Unmatched = Unmatched { paths: &["/addtask", "/putask", "/api/putask"], refuse };
@@ -105,6 +115,7 @@ pub fn mount(routes: Router, settings: &EasytaskPull) -> Router {
     }
     let guarded = guarded
         .route("/querytask", get(query))
+        .route("/api", get(operation).post(operation).put(operation))
         .route("/updatetask", post(update))
         .route("/sayhi", get(say_hi))
         .route("/newtype", get(new_type))
@@ -149,11 +160,26 @@ async fn put_untyped(api: Api, body: Body) -> Response {
 /// Lists tasks, or claims tasks if `num` is given.
 async fn query(api: Api, uri: Uri) -> Response {
     let params = Params::of(&uri);
-    let rows = match params.given("num") {
+    match params.given("num") {
         Some(num) => api.claim(&params, num).await,
-        None => api.list(&params).await,
-    };
-    responses::json(rows.map(Some))
+        None => responses::json(api.list(&params).await.map(Some)),
+    }
+}
+
+/// Serves the path of later workers, which name the operation in a header.
+async fn operation(api: Api, headers: HeaderMap, uri: Uri, body: Body) -> Response {
+    let params = Params::of(&uri);
+    match headers.get(OPERATION).and_then(|name| name.to_str().ok()) {
+        Some("/task/get" | "/task/distribute") => {
+            api.claim(&params, params.given("num").unwrap_or_default()).await
+        }
+        Some("/task/query") => responses::json(api.list(&params).await.map(Some)),
+        Some("/task/update") => update(api, body).await,
+        Some("/task/add") => {
+            responses::json(api.put(params.get("type").map(str::to_owned), body).await.map(Some))
+        }
+        _ => refuse(uri.path()),
+    }
 }
 
 async fn update(api: Api, body: Body) -> Response {
@@ -274,11 +300,30 @@ impl Api {
         self.page(kind, (page - 1) * size, size as usize).await
     }
 
-    async fn claim(&self, params: &Params, num: &str) -> Result<Vec<View>> {
-        let (kind, name) = worker_params(params)?;
+    /// Claims tasks. If the answer is dropped before it is sent, the tasks are released.
+    async fn claim(&self, params: &Params, num: &str) -> Response {
+        match self.claimed_tasks(params, num).await {
+            Ok((rows, receipt)) => receipt.attach(responses::json(Ok(Some(rows)))),
+            Err(refused) => responses::json::<()>(Err(refused)),
+        }
+    }
+
+    async fn claimed_tasks(&self, params: &Params, num: &str) -> Result<(Vec<View>, Receipt)> {
+        let (kind, name) = match self.settings.dialect {
+            Dialect::Code if params.get("name").is_none() => (required(params, "type")?, UNNAMED),
+            _ => worker_params(params)?,
+        };
         let num: u32 = num.parse().ok().filter(|num| *num > 0).ok_or(ApiError::Arguments)?;
         self.require_type(kind).await?;
         self.claim_tasks(kind, name, num.min(MAX_CLAIM)).await
+    }
+
+    /// Returns how long a worker holds a task without another request, in milliseconds.
+    const fn lease_ms(&self) -> i64 {
+        match self.settings.dialect {
+            Dialect::Document => LEASE_MS,
+            Dialect::Code => SILENT_LEASE_MS,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::payload::Payload;
 use super::requests::Put;
 use super::{Api, LEASE_MS, Result};
+use crate::compat::settings::Dialect;
 use crate::core::{Moment, Run, RunState, TaskId};
 use crate::engine::service::{RecordKind, RunFilter, RunPage, ServiceError};
 
@@ -53,9 +54,12 @@ pub struct View {
     task_info: Value,
     stat: i8,
     add_time: String,
-    update_time: String,
+    update_time: Option<String>,
     rapper: String,
     client: String,
+    /// Worker, under the name that the code of the old server uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     remark: String,
 }
 
@@ -64,7 +68,28 @@ fn key(number: i64) -> String {
     format!("{number:019}")
 }
 
-/// Returns the state: 1 new, 2 processing, 3 success, -1 error.
+impl Dialect {
+    /// Returns the number of a state of the document: 1 new, 2 processing, 3 success, -1 error.
+    const fn write(self, stat: i8) -> i8 {
+        match (self, stat) {
+            (Self::Document, _) => stat,
+            (Self::Code, -1) => 3,
+            (Self::Code, _) => stat - 1,
+        }
+    }
+
+    /// Returns the state of the document for a number. `None`: there is no such state.
+    pub(super) const fn read(self, stat: i64) -> Option<i64> {
+        match (self, stat) {
+            (Self::Document, -1 | 1 | 2 | 3) => Some(stat),
+            (Self::Code, 0 | 1 | 2) => Some(stat + 1),
+            (Self::Code, 3) => Some(-1),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the state of the document.
 const fn stat(state: RunState) -> i8 {
     match state {
         RunState::Firing | RunState::Fired | RunState::Ready | RunState::Retrying => 1,
@@ -81,12 +106,13 @@ fn time(at: Moment) -> String {
 }
 
 impl View {
-    /// Returns a claimed task as it was before the claim, as the document shows it.
-    pub fn claimed(number: i64, row: Row, info: Value) -> Self {
-        Self::of(number, row, info, None)
+    /// Returns a claimed task: as it was before the claim where the document is the contract, and in progress
+    /// where the code is.
+    pub fn claimed(number: i64, row: Row, info: Value, run: &Run, dialect: Dialect) -> Self {
+        Self::of(number, row, info, Some(run).filter(|_| dialect == Dialect::Code), dialect)
     }
 
-    fn of(number: i64, row: Row, info: Value, run: Option<&Run>) -> Self {
+    fn of(number: i64, row: Row, info: Value, run: Option<&Run>, dialect: Dialect) -> Self {
         let started = run.filter(|run| run.state == RunState::Leased || run.ended_at.is_some());
         let renewed = |run: &Run| run.attention_at.map(|until| until.plus_ms(-LEASE_MS));
         let updated = started.and_then(|run| run.ended_at.or_else(|| renewed(run)));
@@ -98,10 +124,12 @@ impl View {
             rid: row.rid,
             task_type: row.kind,
             task_info: info,
-            stat: run.map_or(1, |run| stat(run.state)),
+            stat: dialect.write(run.map_or(1, |run| stat(run.state))),
             add_time: time(row.added_at),
-            update_time: time(updated.unwrap_or(row.added_at)),
+            // Workers written against the code read null or an object here, but no text.
+            update_time: (dialect == Dialect::Document).then(|| time(updated.unwrap_or(row.added_at))),
             rapper: holder.clone(),
+            name: (dialect == Dialect::Code).then(|| holder.clone()),
             client: holder,
             remark: final_remark.unwrap_or(row.remark),
         }
@@ -168,7 +196,7 @@ impl Api {
         };
         let run = self.run_of(&row).await?;
         let info = Payload::read(&task.data).map(|data| data.task_info).unwrap_or_default();
-        Ok(Some(View::of(number, row, info, run.as_ref())))
+        Ok(Some(View::of(number, row, info, run.as_ref(), self.settings.dialect)))
     }
 
     /// Removes some rows of removed tasks. Each call continues where the last one ended, in a cycle.

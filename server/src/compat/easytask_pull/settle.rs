@@ -6,7 +6,7 @@ use serde_json::json;
 use super::requests::Update;
 use super::responses::ApiError;
 use super::rows::Row;
-use super::{Api, LEASE_MS, Result, read_body};
+use super::{Api, Result, read_body};
 use crate::core::retry::RetryPolicy;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};
@@ -23,7 +23,8 @@ impl Api {
     /// Applies an update. The callback is stored before the response: a worker without a response repeats the
     /// update.
     pub(super) async fn update(&self, body: Body) -> Result<()> {
-        let update = Update::read(&read_body(body).await?)?;
+        let mut update = Update::read(&read_body(body).await?)?;
+        update.stat = self.settings.dialect.read(update.stat).ok_or(ApiError::Arguments)?;
         let row = self.row(update.id).await?.ok_or(ApiError::NoTask(update.id))?;
         let run = self.run_of(&row).await?.ok_or(ApiError::NotHeld(update.id))?;
         if update.name.as_ref().is_some_and(|name| *name != run.holder) {
@@ -62,7 +63,7 @@ impl Api {
     /// Renews the lease and stores the remark.
     async fn extend(&self, update: &Update, run: &Run) -> Result<()> {
         let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
-        match self.service.renew(&[held], LEASE_MS).await?.pop() {
+        match self.service.renew(&[held], self.lease_ms()).await?.pop() {
             Some(Ok(_)) => self.set_remark(update.id, &update.remark).await,
             _ => Err(ApiError::NotHeld(update.id)),
         }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::payload::Payload;
+use super::receipt::Receipt;
 use super::requests::Put;
 use super::responses::ApiError;
 use super::rows::{Row, View};
 use super::worker_params;
 use super::{Api, LEASE_MS, Params, Result};
+use crate::compat::settings::Dialect;
 use crate::core::run::Outcome;
 use crate::core::{Moment, Run, RunId};
 use crate::engine::service::{Held, LeaseTerms, RecordKind, Report};
@@ -18,6 +20,8 @@ const WORKER: RecordKind = RecordKind::internal("easytask_pull.worker");
 const CLAIM: RecordKind = RecordKind::internal("easytask_pull.claim");
 /// Minimum interval between renewals by claims: the interval of heartbeats, twelve in a lease.
 const RENEWED_MS: i64 = LEASE_MS / 12;
+/// How long heartbeats renew a claim: the worker may never have got its answer.
+const RENEWED_FOR_MS: i64 = 24 * 3_600_000;
 /// Number of claims read at a time.
 const PAGE: u32 = 500;
 /// Time that a claim waits for a task.
@@ -44,11 +48,18 @@ struct Hold {
     run: RunId,
     attempt: u32,
     token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claimed_at: Option<Moment>,
 }
 
 impl Hold {
     fn of(run: &Run) -> Self {
-        Self { run: run.id.clone(), attempt: run.attempt, token: run.token.clone() }
+        let (attempt, token) = (run.attempt, run.token.clone());
+        Self { run: run.id.clone(), attempt, token, claimed_at: run.leased_at }
+    }
+
+    fn is_renewed(&self, now: Moment) -> bool {
+        self.claimed_at.is_none_or(|at| now.since(at) < RENEWED_FOR_MS)
     }
 
     fn held(&self) -> Held {
@@ -127,9 +138,15 @@ impl Api {
         if renews { self.renew(kind, name).await } else { Ok(()) }
     }
 
-    /// Renews the leases of a worker and removes claims without a held run.
+    /// Renews the leases of a worker. Removes claims without a held run, and claims that are no longer renewed.
     async fn renew(&self, kind: &str, name: &str) -> Result<()> {
-        let claims = self.claims(kind, name).await?;
+        let now = self.service.now();
+        let claims = self.claims(kind, name).await?.into_iter();
+        let (claims, old): (Vec<_>, Vec<_>) =
+            claims.partition(|(_, claim)| claim.iter().all(|hold| hold.is_renewed(now)));
+        for (key, _) in &old {
+            self.service.remove_record(CLAIM, key).await?;
+        }
         let held: Vec<Held> = claims.iter().flat_map(|(_, claim)| claim).map(Hold::held).collect();
         let mut answers = self.service.renew(&held, LEASE_MS).await?.into_iter();
         for (key, claim) in &claims {
@@ -142,15 +159,22 @@ impl Api {
     }
 
     /// Claims tasks of a type for a worker.
-    pub(super) async fn claim_tasks(&self, kind: &str, name: &str, num: u32) -> Result<Vec<View>> {
-        self.touch(kind, name, RENEWED_MS).await?;
+    pub(super) async fn claim_tasks(&self, kind: &str, name: &str, num: u32) -> Result<(Vec<View>, Receipt)> {
+        let sends_beats = self.settings.dialect == Dialect::Document;
+        if sends_beats {
+            self.touch(kind, name, RENEWED_MS).await?;
+        }
         let runs = self.lease(kind, name, num).await?;
-        self.store_claim(kind, name, &runs).await?;
+        let releases = runs.iter().map(|run| Hold::of(run).release()).collect();
+        let receipt = Receipt::new(&self.service, releases);
+        if sends_beats {
+            self.store_claim(kind, name, &runs).await?;
+        }
         let mut rows = Vec::with_capacity(runs.len());
         for run in &runs {
             rows.extend(self.claimed(run).await?);
         }
-        Ok(rows)
+        Ok((rows, receipt))
     }
 
     /// Leases runs of this API. Foreign runs in the queue have no number, so they are skipped and released.
@@ -160,7 +184,7 @@ impl Api {
             worker: name.to_owned(),
             queues: vec![kind.to_owned()],
             limit: num,
-            lease_ms: LEASE_MS,
+            lease_ms: self.lease_ms(),
             wait: WAIT,
         };
         loop {
@@ -198,7 +222,7 @@ impl Api {
             self.insert_row(number, &row).await?;
             row
         };
-        Ok(Some(View::claimed(number, row, info)))
+        Ok(Some(View::claimed(number, row, info, run, self.settings.dialect)))
     }
 }
 

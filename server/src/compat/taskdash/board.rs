@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use super::responses::ApiError;
+use crate::core::Moment;
 use crate::engine::service::{RecordKind, Service, ServiceError};
 
 const TASK: RecordKind = RecordKind::audited("taskdash.task");
@@ -48,6 +49,19 @@ pub struct Row {
     pub reserved: String,
 }
 
+/// A row as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    row: Row,
+    /// When the task got its last status, if that is [`FINISHED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Moment>,
+}
+
+/// A changed row with its index, the user. `None`: the row stays as it is.
+type Change = Option<(Stored, Option<String>)>;
+
 impl Row {
     /// Sets the id, derived from the identifying fields. An id from the client is ignored.
     pub fn with_id(mut self) -> Self {
@@ -75,17 +89,20 @@ pub fn is_status(status: &str) -> bool {
     STATUSES.contains(&status)
 }
 
-/// Returns a row with its index, the user.
-fn indexed(row: Row) -> (Row, Option<String>) {
+/// Returns a changed row with its index, the user. A finished task keeps the time at which it finished.
+fn changed(row: Row, before: Option<Moment>, now: Moment) -> Change {
     let user = row.user.clone();
-    (row, Some(user))
+    let finished_at = (row.status == FINISHED).then(|| before.unwrap_or(now));
+    Some((Stored { row, finished_at }, Some(user)))
 }
 
 /// Adds or updates a task. A claimed task keeps its user and status.
 pub async fn register(service: &Service, task: &Row) -> std::result::Result<(), ServiceError> {
-    let put = |stored: Option<Row>| {
+    let now = service.now();
+    let put = |stored: Option<Stored>| {
         let mut row = task.clone();
-        if let Some(stored) = stored {
+        let finished_at = stored.as_ref().and_then(|stored| stored.finished_at);
+        if let Some(Stored { row: stored, .. }) = stored {
             if stored.is_taken() {
                 (row.user, row.status) = (stored.user, stored.status);
             } else if row.user.is_empty() {
@@ -93,7 +110,7 @@ pub async fn register(service: &Service, task: &Row) -> std::result::Result<(), 
             }
             (row.checker, row.group) = (stored.checker, stored.group);
         }
-        Ok((Some(indexed(row)), ()))
+        Ok((changed(row, finished_at, now), ()))
     };
     service.change_record(TASK, &task.id, put).await
 }
@@ -104,23 +121,24 @@ pub async fn set_status(
     id: &str,
     status: &str,
 ) -> std::result::Result<bool, ServiceError> {
-    let put = |stored: Option<Row>| {
-        let row = stored.map(|row| Row { status: status.to_owned(), ..row });
-        let exists = row.is_some();
-        Ok((row.map(indexed), exists))
+    let now = service.now();
+    let put = |stored: Option<Stored>| {
+        let Some(Stored { row, finished_at }) = stored else { return Ok((None, false)) };
+        Ok((changed(Row { status: status.to_owned(), ..row }, finished_at, now), true))
     };
     service.change_record(TASK, id, put).await
 }
 
 /// Claims a task for a user. Fails if another user has the task. A repeated claim changes nothing.
 pub async fn bind(service: &Service, id: &str, user: &str) -> Result<()> {
-    let claim = |stored: Option<Row>| {
-        let row = stored.ok_or(ApiError::NoTask)?;
+    let now = service.now();
+    let claim = |stored: Option<Stored>| {
+        let row = stored.ok_or(ApiError::NoTask)?.row;
         match row.status.as_str() {
             _ if !row.user.is_empty() && row.user != user => Err(ApiError::Claimed),
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: CLAIMED.to_owned(), ..row };
-                Ok((Some(indexed(row)), ()))
+                Ok((changed(row, None, now), ()))
             }
             // A service has set the status without a claim.
             _ if row.user.is_empty() => Err(ApiError::Claimed),
@@ -132,12 +150,13 @@ pub async fn bind(service: &Service, id: &str, user: &str) -> Result<()> {
 
 /// Assigns a task to a user. Fails if the task is claimed.
 pub async fn assign(service: &Service, id: &str, user: &str) -> Result<()> {
-    let assign = |stored: Option<Row>| {
-        let row = stored.ok_or(ApiError::NoTask)?;
+    let now = service.now();
+    let assign = |stored: Option<Stored>| {
+        let row = stored.ok_or(ApiError::NoTask)?.row;
         match row.status.as_str() {
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: ASSIGNED.to_owned(), ..row };
-                Ok((Some(indexed(row)), ()))
+                Ok((changed(row, None, now), ()))
             }
             FINISHED => Err(ApiError::Done),
             _ => Err(ApiError::Claimed),
@@ -149,7 +168,7 @@ pub async fn assign(service: &Service, id: &str, user: &str) -> Result<()> {
 async fn change(
     service: &Service,
     id: &str,
-    change: impl Fn(Option<Row>) -> Result<(Option<(Row, Option<String>)>, ())>,
+    change: impl Fn(Option<Stored>) -> Result<(Change, ())>,
 ) -> Result<()> {
     // An id has 32 characters, and other texts may be invalid as a key.
     if id.len() != 32 {
@@ -164,14 +183,31 @@ pub async fn list(service: &Service, user: Option<&str>, matches: impl Fn(&Row) 
     let mut rows: Vec<Row> = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let page = service.list_records::<Row>(TASK, user, after.as_deref(), PAGE).await;
+        let page = service.list_records::<Stored>(TASK, user, after.as_deref(), PAGE).await;
         let page = page.map_err(ApiError::query)?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
-        rows.extend(page.into_iter().map(|(_, row)| row).filter(|row| matches(row)));
+        rows.extend(page.into_iter().map(|(_, stored)| stored.row).filter(|row| matches(row)));
     }
     rows.sort_by(|one, other| (other.create_time, &one.id).cmp(&(one.create_time, &other.id)));
     Ok(rows)
+}
+
+/// Removes the tasks that finished before `before`.
+///
+/// # Errors
+/// A port's error. Another call finds the remaining tasks.
+pub async fn prune(service: &Service, before: Moment) -> std::result::Result<(), ServiceError> {
+    let is_old = |stored: &Stored| stored.finished_at.is_some_and(|at| at < before);
+    let mut after: Option<String> = None;
+    loop {
+        let page = service.list_records::<Stored>(TASK, None, after.as_deref(), PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        for (id, _) in page.iter().filter(|(_, stored)| is_old(stored)) {
+            service.remove_record_if(TASK, id, is_old).await?;
+        }
+    }
 }
 
 #[cfg(test)]

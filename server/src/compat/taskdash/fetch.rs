@@ -4,20 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use tokio_util::sync::CancellationToken;
 
 use super::{board, fields, services};
-use crate::core::Run;
 use crate::core::run::Outcome;
 use crate::core::submission::{Dedup, Submission};
-use crate::engine::service::{LeaseTerms, Report, Service, ServiceError};
+use crate::core::{Run, RunId};
+use crate::engine::service::{Held, LeaseTerms, Report, Service, ServiceError};
 
 /// The queue, and the name of its tasks.
 const QUEUE: &str = "taskdash.ask";
 /// The form that is posted to a service.
 pub const FORM: &str = "operation=GetNewTasks&increment=0";
 const LEASE_MS: i64 = 60_000;
+/// Time between two renewals of the leases.
+const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// Maximum number of services called under one lease.
 const AT_ONCE: u32 = 4;
 const WAIT: Duration = Duration::from_secs(20);
@@ -68,19 +70,33 @@ pub async fn fetch_ready(service: &Service, reply: &Reply, wait: Duration) -> Re
         wait,
     };
     let runs = service.lease(&terms).await?;
-    for run in &runs {
-        let (outcome, message) = match fetch(service, reply, run).await? {
-            Ok(summary) => (Outcome::Succeeded { result: None }, summary),
-            Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
-        };
-        let report =
-            Report { attempt: run.attempt, token: run.token.clone(), outcome, message: Some(message) };
-        match service.report(&run.id, &report).await {
-            Ok(_) | Err(ServiceError::Stale(_)) => {}
-            Err(error) => return Err(error),
+    let held: Vec<Held> = runs.iter().map(held).collect();
+    let fetches = join_all(runs.iter().map(|run| report(service, reply, run)));
+    tokio::pin!(fetches);
+    let reports = loop {
+        tokio::select! {
+            reports = &mut fetches => break reports,
+            // A refused renewal means that the run was cancelled: its report is refused as well.
+            () = tokio::time::sleep(RENEW_EVERY) => drop(service.renew(&held, LEASE_MS).await?),
         }
-    }
+    };
+    let reports: Vec<(RunId, Report)> = reports.into_iter().collect::<Result<_, _>>()?;
+    service.settle(&reports).await?;
     Ok(runs.len())
+}
+
+fn held(run: &Run) -> Held {
+    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() }
+}
+
+/// Makes one fetch. Returns its report.
+async fn report(service: &Service, reply: &Reply, run: &Run) -> Result<(RunId, Report), ServiceError> {
+    let (outcome, message) = match fetch(service, reply, run).await? {
+        Ok(summary) => (Outcome::Succeeded { result: None }, summary),
+        Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
+    };
+    let (attempt, token) = (run.attempt, run.token.clone());
+    Ok((run.id.clone(), Report { attempt, token, outcome, message: Some(message) }))
 }
 
 /// Puts the tasks of one service on the board. Returns a text for the run's history.

@@ -15,7 +15,7 @@ const MAX_URL_BYTES: usize = 512;
 
 /// Outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum MessageOutcome {
     /// Stored.
     Done,
     /// Invalid: a redelivery would not help.
@@ -24,7 +24,7 @@ pub enum Taken {
     Failed(String),
 }
 
-impl From<Result<(), ServiceError>> for Taken {
+impl From<Result<(), ServiceError>> for MessageOutcome {
     fn from(stored: Result<(), ServiceError>) -> Self {
         match stored {
             Ok(()) => Self::Done,
@@ -34,19 +34,19 @@ impl From<Result<(), ServiceError>> for Taken {
 }
 
 /// Handles a message of a topic.
-pub async fn take(service: &Service, topic: &str, body: &[u8]) -> Taken {
+pub async fn handle_message(service: &Service, topic: &str, body: &[u8]) -> MessageOutcome {
     let fields = match Fields::read(body) {
         Ok(fields) => fields,
-        Err(why) => return Taken::Refused(why),
+        Err(why) => return MessageOutcome::Refused(why),
     };
-    let taken = match topic {
+    let outcome = match topic {
         SERVICE_REGISTER => register(service, &fields).await,
         TASK_REGISTER => add(service, &fields).await,
         UPDATE_STATUS => update(service, &fields).await,
         HEART_BEAT => beat(service, &fields).await,
         _ => Err(format!("unknown topic {topic}")),
     };
-    taken.unwrap_or_else(Taken::Refused)
+    outcome.unwrap_or_else(MessageOutcome::Refused)
 }
 
 /// Checks the URL of a service.
@@ -59,36 +59,36 @@ fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
-async fn register(service: &Service, fields: &Fields) -> Result<Taken, String> {
+async fn register(service: &Service, fields: &Fields) -> Result<MessageOutcome, String> {
     let url = fields.text("url")?;
     check_url(&url)?;
     let (name, reserved) = (fields.text("name")?, fields.text("reserved")?);
     if let Err(error) = services::register(service, &url, &name, &reserved).await {
-        return Ok(Taken::Failed(error.to_string()));
+        return Ok(MessageOutcome::Failed(error.to_string()));
     }
     // Repeated too if the answer to an earlier registration was lost: a second fetch adds nothing.
     Ok(fetch::submit(service, &url).await.into())
 }
 
-async fn add(service: &Service, fields: &Fields) -> Result<Taken, String> {
+async fn add(service: &Service, fields: &Fields) -> Result<MessageOutcome, String> {
     Ok(board::register(service, &fields.row()?).await.into())
 }
 
 /// Sets a status. The registration of an unknown task may still arrive, on another topic.
-async fn update(service: &Service, fields: &Fields) -> Result<Taken, String> {
+async fn update(service: &Service, fields: &Fields) -> Result<MessageOutcome, String> {
     let row = fields.identity()?;
     let status = fields.text("status")?;
     if !board::is_status(&status) {
         return Err(format!("unknown Status {status:?}"));
     }
     Ok(match board::set_status(service, &row.id, &status).await {
-        Ok(true) => Taken::Done,
-        Ok(false) => Taken::Failed(format!("there is no task {}", row.id)),
-        Err(error) => Taken::Failed(error.to_string()),
+        Ok(true) => MessageOutcome::Done,
+        Ok(false) => MessageOutcome::Failed(format!("there is no task {}", row.id)),
+        Err(error) => MessageOutcome::Failed(error.to_string()),
     })
 }
 
-async fn beat(service: &Service, fields: &Fields) -> Result<Taken, String> {
+async fn beat(service: &Service, fields: &Fields) -> Result<MessageOutcome, String> {
     let url = fields.text("url")?;
     check_url(&url)?;
     Ok(services::beat(service, &url, fields.number("time")?).await.into())

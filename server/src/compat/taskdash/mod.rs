@@ -22,8 +22,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 pub use background::start;
+pub use board::prune;
 pub use fetch::{Reply, fetch_ready, run};
-pub use messages::{TOPICS, Taken, take};
+pub use messages::{MessageOutcome, TOPICS, handle_message};
 
 use super::query::Params;
 use super::routing::Unmatched;
@@ -89,13 +90,13 @@ async fn message(api: Api, topic: &'static str, body: Body) -> Response {
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
         return Answer::from(ApiError::Request).into();
     };
-    match take(&api.service, topic, &body).await {
-        Taken::Done => responses::done(),
-        Taken::Refused(why) => {
+    match handle_message(&api.service, topic, &body).await {
+        MessageOutcome::Done => responses::done(),
+        MessageOutcome::Refused(why) => {
             tracing::info!(topic, why, "message refused");
             ApiError::Request.into()
         }
-        Taken::Failed(why) => {
+        MessageOutcome::Failed(why) => {
             tracing::error!(topic, why, "message not stored");
             ApiError::Store.into()
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
-use taskcenter_server::compat::{Compat, EasytaskPull};
+use taskcenter_server::compat::{Compat, Dialect, EasytaskPull};
 use taskcenter_server::core::RunState;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{Page, RecordKind, TaskFilter, User};
@@ -359,7 +359,7 @@ pub async fn the_callback_url_is_called_once_when_the_task_ends(fixture: &dyn Fi
 }
 
 pub async fn with_auth_a_session_cookie_is_required(fixture: &dyn Fixture) {
-    let settings = EasytaskPull { enabled: true, auth: true, session_hours: 1 };
+    let settings = EasytaskPull { enabled: true, auth: true, session_hours: 1, ..EasytaskPull::default() };
     let server = TestServer::new(fixture, Compat { easytask_pull: settings, ..Compat::default() });
     for path in ["/querytask?pageno=1", "/newtype?name=a", "/sayhi?type=a&name=b", "/beat?type=a&name=b"] {
         let refused = server.get(path).await;
@@ -610,4 +610,117 @@ pub async fn wrong_logins_are_refused_after_a_while_with_retry_after(fixture: &d
     let form = Body::from("username=li&password=correct+horse");
     let allowed = server.send(Request::post("/api/login").body(form).unwrap()).await;
     assert_eq!(allowed.status().as_u16(), 200);
+}
+
+/// Starts a server with the dialect of the code and the type `download`.
+async fn open_with_code(fixture: &dyn Fixture) -> TestServer {
+    let settings = EasytaskPull { enabled: true, dialect: Dialect::Code, ..EasytaskPull::default() };
+    let server = TestServer::new(fixture, Compat { easytask_pull: settings, ..Compat::default() });
+    assert_eq!(server.get("/newtype?name=download").await, ok());
+    server
+}
+
+/// A row as workers written against the code read it.
+fn code_row(id: i64, stat: i64, worker: &str) -> Value {
+    json!({
+        "id": id, "tid": "", "rid": "10", "task_type": "download", "task_info": null, "stat": stat,
+        "add_time": "2001-09-09T01:46:40Z", "update_time": null, "rapper": worker, "client": worker,
+        "name": worker, "remark": "",
+    })
+}
+
+/// A worker of October 2019: without a name, `sayhi` and heartbeats. It returns the whole row.
+pub async fn a_session_of_a_nameless_worker_is_reproduced(fixture: &dyn Fixture) {
+    let server = open_with_code(fixture).await;
+    ready(&server, 1).await;
+    let listed = rows(&server, "/querytask?type=download&pageno=1&pagesize=10").await;
+    assert_eq!(listed, [code_row(1, 0, "")]);
+    let claimed = rows(&server, "/querytask?type=download&num=10").await;
+    assert_eq!(claimed, [code_row(1, 1, "unnamed")]);
+    assert_eq!(rows(&server, "/querytask?type=download&num=10").await, Vec::<Value>::new());
+    server.stage.clock.set(NOW.plus_ms(3_599_999));
+    server.stage.rescue().await;
+    assert_eq!(row(&server, 1).await["stat"], 1, "the worker sends no heartbeats");
+    let mut done = claimed[0].clone();
+    (done["stat"], done["remark"]) = (json!(2), json!("fine"));
+    assert_eq!(update(&server, &done).await, json!({"code": 0}));
+    let ended = row(&server, 1).await;
+    assert_eq!((&ended["stat"], &ended["remark"]), (&json!(2), &json!("fine")));
+}
+
+/// A worker of late October 2019: with a name.
+pub async fn a_session_of_a_named_worker_is_reproduced(fixture: &dyn Fixture) {
+    let server = open_with_code(fixture).await;
+    ready(&server, 1).await;
+    let claimed = rows(&server, "/querytask?type=download&name=w&num=1").await;
+    assert_eq!(claimed, [code_row(1, 1, "w")]);
+    let mut failed = claimed[0].clone();
+    (failed["stat"], failed["remark"]) = (json!(3), json!("no room"));
+    assert_eq!(update(&server, &failed).await, json!({"code": 0}));
+    assert_eq!(row(&server, 1).await["stat"], 3);
+    for unknown in [4, -1, 100] {
+        failed["stat"] = json!(unknown);
+        assert_eq!(update(&server, &failed).await, refused("参数错误"), "{unknown}");
+    }
+}
+
+/// A worker of December 2019: the operation is in a header.
+pub async fn a_session_of_a_worker_with_headers_is_reproduced(fixture: &dyn Fixture) {
+    let server = open_with_code(fixture).await;
+    let call = async |method: &str, path: &str, operation: &str, body: String| {
+        let request = Request::builder().method(method).uri(path).header("X-API", operation);
+        let response = server.send(request.body(Body::from(body)).unwrap()).await;
+        json_of(&super::answer(response).await)
+    };
+    let added = call("PUT", "/api?type=download", "/task/add", json!({"rid": "10"}).to_string()).await;
+    assert_eq!(added, json!({"code": 0, "data": 1}));
+    server.fire("download").await;
+    let listed = call("GET", "/api?type=download&pageno=1&pagesize=1", "/task/query", String::new()).await;
+    assert_eq!(listed, json!({"code": 0, "data": [code_row(1, 0, "")]}));
+    let claimed = call("GET", "/api?type=download&name=w&num=1", "/task/get", String::new()).await;
+    assert_eq!(claimed, json!({"code": 0, "data": [code_row(1, 1, "w")]}));
+    let mut done = claimed["data"][0].clone();
+    done["stat"] = json!(2);
+    assert_eq!(call("POST", "/api", "/task/update", done.to_string()).await, json!({"code": 0}));
+    assert_eq!(row(&server, 1).await["stat"], 2);
+    assert_eq!(call("GET", "/api", "/task/unknown", String::new()).await, refused("参数错误"));
+}
+
+/// The connection was closed before the server sent the answer.
+pub async fn a_claim_is_released_when_its_answer_is_not_sent(fixture: &dyn Fixture) {
+    let server = open(fixture).await;
+    assert_eq!(server.get("/sayhi?type=download&name=other").await, ok());
+    let ids = ready(&server, 2).await;
+    let claim_of = |name: &str| {
+        let path = format!("/querytask?type=download&name={name}&num=2");
+        server.send(Request::get(path).body(Body::empty()).unwrap())
+    };
+    drop(claim_of("w").await);
+    crate::workers::until("the tasks are released", async || {
+        row(&server, ids[0]).await["stat"] == 1 && row(&server, ids[1]).await["stat"] == 1
+    })
+    .await;
+    let sent = super::answer(claim_of("other").await).await;
+    assert_eq!(json_of(&sent)["data"].as_array().unwrap().len(), 2);
+    assert_eq!(server.get("/beat?type=download&name=other").await, ok());
+    assert_eq!(row(&server, ids[0]).await["client"], "other", "an answer that was sent keeps its claim");
+}
+
+/// Heartbeats alone do not hold a task for ever: the worker may never have got it.
+#[tokio::test]
+async fn heartbeats_renew_a_claim_for_a_day() {
+    let fixture = crate::store::memory::MemoryFixture::open().await;
+    let server = open(&fixture).await;
+    ready(&server, 1).await;
+    assert_eq!(claim(&server, "w", 1).await, [1]);
+    let held = async |hours: std::ops::Range<i64>| {
+        for minute in hours.start * 120..hours.end * 120 {
+            server.stage.clock.set(NOW.plus_ms(minute * 30_000));
+            assert_eq!(server.get("/beat?type=download&name=w").await, ok());
+            server.stage.rescue().await;
+        }
+        row(&server, 1).await["stat"] == 2
+    };
+    assert!(held(0..24).await, "a day is not over");
+    assert!(!held(24..25).await, "the task is new again");
 }

@@ -316,7 +316,11 @@ on_every_store! {
         rows_of_removed_tasks_are_removed_at_any_position
         a_second_end_after_a_redrive_is_called_back_too
         an_end_is_refused_if_its_callback_cannot_be_stored
-        a_store_failure_is_an_error_and_stores_no_row;
+        a_store_failure_is_an_error_and_stores_no_row
+        a_session_of_a_nameless_worker_is_reproduced
+        a_session_of_a_named_worker_is_reproduced
+        a_session_of_a_worker_with_headers_is_reproduced
+        a_claim_is_released_when_its_answer_is_not_sent;
     taskdash:
         the_transcript_of_the_document_is_reproduced
         a_login_answers_only_success_or_error
@@ -341,5 +345,6 @@ on_every_store! {
         a_session_is_valid_only_where_it_was_opened
         a_preflight_request_is_answered_for_an_allowed_origin_only
         a_body_over_the_limit_is_error_1000
-        a_store_failure_is_error_1001_or_1002;
+        a_store_failure_is_error_1001_or_1002
+        finished_tasks_are_pruned;
 }

@@ -8,7 +8,9 @@ use axum::http::{Request, header};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use taskcenter_server::compat::taskdash::{Reply, TOPICS, Taken, fetch_ready, run, take};
+use taskcenter_server::compat::taskdash::{
+    MessageOutcome, Reply, TOPICS, fetch_ready, handle_message, prune, run,
+};
 use taskcenter_server::compat::{Compat, Taskdash};
 use taskcenter_server::engine::service::User;
 use tokio_util::sync::CancellationToken;
@@ -421,13 +423,13 @@ pub async fn an_invalid_message_is_refused_and_an_early_one_is_retried(fixture: 
         ("updateStatus", r#"{"TaskID":"t","Status":""}"#),
         ("heartBeat", r#"{"url":""}"#),
     ] {
-        let taken = take(&server.stage.service, topic, body.as_bytes()).await;
-        assert!(matches!(taken, Taken::Refused(_)), "{topic} {body}: {taken:?}");
+        let outcome = handle_message(&server.stage.service, topic, body.as_bytes()).await;
+        assert!(matches!(outcome, MessageOutcome::Refused(_)), "{topic} {body}: {outcome:?}");
         assert_eq!(message(&server, topic, body).await, FORMAT, "{topic} {body}");
     }
     // The registration of the task may still be on its way.
-    let early = take(&server.stage.service, "updateStatus", UPDATED.as_bytes()).await;
-    assert!(matches!(early, Taken::Failed(_)), "{early:?}");
+    let early = handle_message(&server.stage.service, "updateStatus", UPDATED.as_bytes()).await;
+    assert!(matches!(early, MessageOutcome::Failed(_)), "{early:?}");
     assert_eq!(
         message(&server, "updateStatus", UPDATED).await,
         r#"{"errid":1001,"errmsg":"数据库存储失败"}"#
@@ -554,7 +556,10 @@ pub async fn a_store_failure_is_error_1001_or_1002(fixture: &dyn Fixture) {
     ] {
         assert_eq!(server.post(&format!("/rpost/{topic}"), body).await, plain(STORE), "{topic}");
         assert!(
-            matches!(take(&server.stage.service, topic, body.as_bytes()).await, Taken::Failed(_)),
+            matches!(
+                handle_message(&server.stage.service, topic, body.as_bytes()).await,
+                MessageOutcome::Failed(_)
+            ),
             "{topic}"
         );
     }
@@ -593,4 +598,26 @@ pub async fn a_session_is_valid_only_where_it_was_opened(fixture: &dyn Fixture) 
         let cookie = format!("taskdash_session={token}");
         assert_eq!(send_form_as(&server, &cookie, "operation=GetTasksNoUser").await, answer, "{api}");
     }
+}
+
+pub async fn finished_tasks_are_pruned(fixture: &dyn Fixture) {
+    let server = start(fixture);
+    let (finished, open) =
+        (task(&server, "finished", &json!({})).await, task(&server, "open", &json!({})).await);
+    let status = async |name: &str, status: &str| {
+        let body = json!({"ProjectID": "p", "InstanceID": "i", "TaskID": name, "TaskType": "satEdit", "Status": status});
+        assert_eq!(message(&server, "updateStatus", &body.to_string()).await, "success");
+    };
+    status("finished", "已完成").await;
+    status("open", "已完成").await;
+    status("open", "编辑中").await;
+    server.stage.clock.set(NOW.plus_ms(1_000));
+    status("finished", "已完成").await;
+    prune(&server.stage.service, NOW).await.unwrap();
+    assert_eq!(all(&server).await.len(), 2, "the task finished at this moment");
+    prune(&server.stage.service, NOW.plus_ms(1)).await.unwrap();
+    let left = all(&server).await;
+    assert!(left.len() == 1 && left[0]["ID"] == open, "{left:?}");
+    let bind = format!("operation=TaskBind&id={finished}&user=a");
+    assert_eq!(send_form(&server, &bind).await, "任务不存在");
 }

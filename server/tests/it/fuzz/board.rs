@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use taskcenter_server::compat::Compat;
-use taskcenter_server::compat::taskdash::{Reply, Taken, fetch_ready, take};
+use taskcenter_server::compat::taskdash::{MessageOutcome, Reply, fetch_ready, handle_message};
 
 use super::mutate::each;
 use crate::compat::TestServer;
@@ -22,10 +22,12 @@ async fn messages_of_the_board() {
     each("board", 1_500, async |input| {
         let (topic, body) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(0));
         let topic = String::from_utf8_lossy(topic);
-        match take(&desk.stage.service, &topic, body).await {
-            Taken::Done => accepted += 1,
-            Taken::Refused(why) => assert!(!why.is_empty() && why.len() < 20_000, "{why}"),
-            Taken::Failed(why) => assert!(topic == "updateStatus" && why.contains("no task"), "{why}"),
+        match handle_message(&desk.stage.service, &topic, body).await {
+            MessageOutcome::Done => accepted += 1,
+            MessageOutcome::Refused(why) => assert!(!why.is_empty() && why.len() < 20_000, "{why}"),
+            MessageOutcome::Failed(why) => {
+                assert!(topic == "updateStatus" && why.contains("no task"), "{why}")
+            }
         }
     })
     .await;
@@ -47,7 +49,7 @@ async fn replies_of_task_services() {
     let service = &desk.stage.service;
     let replies = Arc::new(AtomicUsize::new(0));
     each("replies", 400, async |input| {
-        assert_eq!(take(service, "serviceRegister", SERVICE).await, Taken::Done);
+        assert_eq!(handle_message(service, "serviceRegister", SERVICE).await, MessageOutcome::Done);
         desk.fire("taskdash.ask").await;
         let counted = Arc::clone(&replies);
         let reply: Reply = Arc::new(move |_| {

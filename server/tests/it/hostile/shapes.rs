@@ -45,7 +45,7 @@ const KINGTASK: [&str; 4] =
 const EASYTASK: [&str; 6] =
     ["/add_task_server", "/del_task_server", "/add_task", "/confirm_task", "/stop_task", "/task_log"];
 const PULL_BELOW: [&str; 3] = ["/addtask", "/putask", "/api/putask"];
-const PULL_JSON: [&str; 3] = ["/querytask", "/updatetask", "/api/login"];
+const PULL_JSON: [&str; 4] = ["/querytask", "/updatetask", "/api/login", "/api"];
 const PULL_TEXT: [&str; 3] = ["/sayhi", "/newtype", "/beat"];
 
 fn is_below(path: &str, prefixes: &[&str]) -> bool {
