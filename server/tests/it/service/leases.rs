@@ -200,7 +200,7 @@ async fn at(on: &Stage, ms: i64) {
 
 /// Announces this node to the cluster, and recovers the runs of nodes that are gone.
 async fn recover(on: &Stage) {
-    membership::run_once(&on.node, on.clock.now()).await.unwrap();
+    membership::run_once(&on.node, on.clock.steady_ms()).await.unwrap();
     orphans::run_once(&on.node, on.clock.now()).await.unwrap();
 }
 
