@@ -119,10 +119,10 @@ impl Outbound {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(guard);
         let client = |is_own_port| {
-            let (guard, lookup) = (Arc::clone(&guard), Arc::clone(&lookup));
-            build_client(CheckedResolver { guard, lookup, is_own_port })
+            let guard = Arc::clone(&guard);
+            move |lookup| build_client(CheckedResolver { guard, lookup, is_own_port })
         };
-        let (client, own_port_client) = (client(false)?, client(true)?);
+        let (client, own_port_client) = (client(false)(Arc::clone(&lookup))?, client(true)(lookup)?);
         Ok(Self { client, own_port_client, guard, answer_bytes })
     }
 

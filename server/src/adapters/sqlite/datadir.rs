@@ -7,6 +7,8 @@ use super::errors::{io_error, refused};
 use crate::ports::Result;
 
 const DATABASE: &str = "taskcenter.db";
+/// Lowest bits of a mode: the rights of the group and of others.
+const GROUP_AND_OTHER_BITS: u32 = 6;
 
 /// A data directory, locked for this process until the value is dropped.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ fn restrict(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let restricted = std::fs::metadata(path).and_then(|metadata| {
         let mut rights = metadata.permissions();
-        if rights.mode() & 0o077 == 0 {
+        if rights.mode().trailing_zeros() >= GROUP_AND_OTHER_BITS {
             return Ok(());
         }
         rights.set_mode(if metadata.is_dir() { 0o700 } else { 0o600 });
