@@ -22,7 +22,7 @@ use crate::harness::Harness;
 use crate::http::Error;
 use crate::notice::print_without_log;
 use crate::report::Reporter;
-use crate::route::RouteError;
+use crate::route::{Registration, RouteError};
 use crate::signals::StopSignals;
 use crate::transport::pull::Pull;
 use crate::transport::{Transport, TransportError};
@@ -98,6 +98,19 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
         self.register(tags, handler)
     }
 
+    /// Registers a handler that blocks its thread, with a JSON payload as in [`on`](Self::on). Each
+    /// call runs on a thread of its own. An interrupted or timed-out call continues in the
+    /// background until it returns, and its outcome is dropped.
+    pub fn on_blocking<T, E, F>(self, tags: &str, handler: F) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+        E: Into<HandlerError>,
+        F: Fn(Context<S>, T) -> Result<(), E> + Send + Sync + 'static,
+    {
+        let handler = handler::blocking(Arc::clone(&self.state), handler);
+        self.register(tags, handler)
+    }
+
     /// Registers a handler with the arguments of the old client: `(task id, data, message id)`.
     /// Tags are as in [`on`](Self::on).
     pub fn on_raw<E, F, Fut>(self, tags: &str, handler: F) -> Self
@@ -110,7 +123,33 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     }
 
     fn register(mut self, tags: &str, handler: HandlerFn) -> Self {
-        self.parts.handlers.push((tags.to_owned(), handler));
+        let tags = tags.to_owned();
+        self.parts.handlers.push(Registration { tags, handler, timeout: None, concurrency: None });
+        self
+    }
+
+    /// Sets the time limit of one call of the handler that was registered last; before the first
+    /// handler, of all handlers without their own limit. Default: no limit.
+    ///
+    /// At the end of the time, [`Context::cancelled`] completes. A handler that has not returned one
+    /// second later is dropped, and the attempt has failed. A handler of
+    /// [`on_blocking`](Self::on_blocking) cannot be dropped: its thread continues.
+    pub fn handler_timeout(mut self, limit: Duration) -> Self {
+        match self.parts.handlers.last_mut() {
+            Some(last) => last.timeout = Some(limit),
+            None => self.parts.handler_timeout = Some(limit),
+        }
+        self
+    }
+
+    /// Sets the maximum number of calls of the handler that was registered last that run at the same
+    /// time, at least 1. Further deliveries wait, and each takes a slot of the
+    /// [consumer](Self::concurrency). Before the first handler, the call has no effect. Default: the
+    /// concurrency of the consumer.
+    pub fn handler_concurrency(mut self, calls: usize) -> Self {
+        if let Some(last) = self.parts.handlers.last_mut() {
+            last.concurrency = Some(calls.clamp(1, Semaphore::MAX_PERMITS));
+        }
         self
     }
 

@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::dispatch::Dispatcher;
 use crate::duplicate_filter::DuplicateFilter;
-use crate::handler::HandlerFn;
 use crate::report::Reporter;
-use crate::route::{RouteError, Routes};
+use crate::route::{Registration, RouteError, Routes};
 use crate::transport::Transport;
 
 /// Default of [`ConsumerBuilder::concurrency`](crate::ConsumerBuilder::concurrency): 32 handlers.
@@ -21,7 +20,8 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// Settings of a consumer, without its state.
 pub(crate) struct ConsumerParts {
-    pub(crate) handlers: Vec<(String, HandlerFn)>,
+    pub(crate) handlers: Vec<Registration>,
+    pub(crate) handler_timeout: Option<Duration>,
     pub(crate) concurrency: usize,
     pub(crate) drain: Duration,
     pub(crate) remembered_runs: Option<usize>,
@@ -34,6 +34,7 @@ impl Default for ConsumerParts {
     fn default() -> Self {
         Self {
             handlers: Vec::new(),
+            handler_timeout: None,
             concurrency: DEFAULT_CONCURRENCY,
             drain: DEFAULT_DRAIN,
             remembered_runs: None,
@@ -60,7 +61,7 @@ impl ConsumerParts {
     pub(crate) fn dispatcher(self) -> Result<Dispatcher, RouteError> {
         Ok(Dispatcher {
             reporter: self.reporter(),
-            routes: Routes::build(self.handlers)?,
+            routes: Routes::build(self.handlers, self.handler_timeout)?,
             concurrency: self.concurrency,
             slots: Arc::new(Semaphore::new(self.concurrency)),
             duplicates: self.remembered_runs.map(DuplicateFilter::new),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::error_text::debug_as_text;
 use crate::transport::Delivery;
@@ -53,6 +54,8 @@ pub(crate) struct Attempt {
     pub(crate) ack_wanted: bool,
     /// When the handler was called; 0 before the call.
     pub(crate) started_at_ms: i64,
+    /// Cancelled when the handler should stop.
+    pub(crate) cancelled: CancellationToken,
     /// Result that the handler has set.
     pub(crate) result: Mutex<Option<Value>>,
 }
@@ -66,8 +69,19 @@ impl Attempt {
         let claim = text(property::CLAIM).and_then(|value| value.parse().ok()).unwrap_or(0);
         let token = text(property::TOKEN).cloned();
         let ack_wanted = text(property::ACK).is_some_and(|value| value == property::ACK_WANTED);
-        let (started_at_ms, result) = (0, Mutex::new(None));
-        Self { delivery, run_id, number, scheduled_at_ms, claim, token, ack_wanted, started_at_ms, result }
+        let (started_at_ms, cancelled, result) = (0, CancellationToken::new(), Mutex::new(None));
+        Self {
+            delivery,
+            run_id,
+            number,
+            scheduled_at_ms,
+            claim,
+            token,
+            ack_wanted,
+            started_at_ms,
+            cancelled,
+            result,
+        }
     }
 
     pub(crate) fn take_result(&self) -> Option<Value> {
@@ -148,6 +162,19 @@ impl<S> Context<S> {
     /// a fencing token of writes. 0: unknown.
     pub fn claim(&self) -> u64 {
         self.attempt.claim
+    }
+
+    /// Completes when the handler should stop: the consumer shuts down, the worker has lost the lease
+    /// of the run, the run was cancelled, or the [time limit](crate::ConsumerBuilder::handler_timeout)
+    /// has passed. The handler may still return its outcome; after a lost lease, the server refuses
+    /// the outcome. Over RocketMQ, a lost lease and a cancelled run are unknown.
+    pub async fn cancelled(&self) {
+        self.attempt.cancelled.cancelled().await;
+    }
+
+    /// Returns whether [`cancelled`](Self::cancelled) has completed.
+    pub fn is_cancelled(&self) -> bool {
+        self.attempt.cancelled.is_cancelled()
     }
 
     /// Sets the result of the run. The server stores it with the run if the handler succeeds and

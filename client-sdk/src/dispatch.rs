@@ -1,23 +1,25 @@
 //! Dispatch of one delivery: duplicates, concurrency slots, the call, panics, the outcome report.
 
 use std::any::Any;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::task::JoinError;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::context::Attempt;
 use crate::duplicate_filter::{DuplicateFilter, RunGuard};
-use crate::handler::{Disposition, HandlerError, HandlerFn};
+use crate::handler::{Disposition, HandlerError};
 use crate::report::{ReportError, Reporter};
-use crate::route::Routes;
+use crate::route::{Route, Routes};
 use crate::transport::{Deliver, Delivery, Verdict};
 use crate::wire::{OutcomeReport, ReportedOutcome};
 
@@ -84,6 +86,9 @@ pub struct Delivered {
 /// every error can be reported.
 const MAX_REPORTED_BYTES: usize = 32 * 1024;
 
+/// Time from the time limit of a handler until the handler is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
 /// Dispatches deliveries to handlers.
 pub(crate) struct Dispatcher {
     pub(crate) routes: Routes,
@@ -104,6 +109,10 @@ impl Deliver for Dispatcher {
         self.dispatch(delivery).await.verdict
     }
 
+    async fn deliver_until(&self, delivery: Delivery, lost: CancellationToken) -> Verdict {
+        self.dispatch_until(delivery, lost).await.verdict
+    }
+
     fn concurrency(&self) -> usize {
         self.concurrency
     }
@@ -116,8 +125,13 @@ impl Dispatcher {
     }
 
     pub(crate) async fn dispatch(&self, delivery: Delivery) -> Delivered {
-        let attempt = Attempt::read(delivery);
-        let Some(handler) = self.routes.find(&attempt.delivery.tag).cloned() else {
+        self.dispatch_until(delivery, CancellationToken::new()).await
+    }
+
+    /// Dispatches a delivery. `lost` is cancelled if the delivery no longer belongs to this consumer.
+    async fn dispatch_until(&self, delivery: Delivery, lost: CancellationToken) -> Delivered {
+        let attempt = Attempt { cancelled: lost, ..Attempt::read(delivery) };
+        let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.
             debug!(
@@ -127,14 +141,14 @@ impl Dispatcher {
             );
             return Delivered { outcome: Outcome::Unrouted, verdict: Verdict::Ack, result: None };
         };
-        let (attempt, outcome) = self.handle(&handler, attempt).await;
+        let (attempt, outcome) = self.handle(&route, attempt).await;
         log(&attempt, &outcome);
         let result = attempt.take_result().filter(|_| outcome == Outcome::Succeeded);
         let verdict = self.settle(&attempt, &outcome, result.clone()).await;
         Delivered { outcome, verdict, result }
     }
 
-    async fn handle(&self, handler: &HandlerFn, attempt: Attempt) -> (Arc<Attempt>, Outcome) {
+    async fn handle(&self, route: &Route, attempt: Attempt) -> (Arc<Attempt>, Outcome) {
         // The guard first and the slot second, so that a waiting duplicate takes no slot.
         let guarded = self.closing.run_until_cancelled(self.guard(&attempt)).await;
         let guard = match guarded {
@@ -142,11 +156,13 @@ impl Dispatcher {
             Some(Err(duplicate)) => return (Arc::new(attempt), duplicate),
             None => return (Arc::new(attempt), Outcome::Released),
         };
-        let Some(Ok(_slot)) = self.closing.run_until_cancelled(self.slots.acquire()).await else {
+        // The slot of the handler first, so that a waiting delivery takes no slot of other handlers.
+        let slots = async { (acquire(route.slots.as_deref()).await, self.slots.acquire().await) };
+        let Some((Ok(_own), Ok(_slot))) = self.closing.run_until_cancelled(slots).await else {
             return (Arc::new(attempt), Outcome::Released);
         };
         let attempt = Arc::new(Attempt { started_at_ms: self.clock.now_ms(), ..attempt });
-        let outcome = self.call(handler, &attempt).await;
+        let outcome = self.call(route, &attempt).await;
         if let (Some(guard), Outcome::Succeeded) = (guard, &outcome) {
             guard.succeeded();
         }
@@ -158,18 +174,61 @@ impl Dispatcher {
         filter.begin(run_id).await.map(Some).ok_or(Outcome::Duplicate)
     }
 
-    /// Calls the handler in a separate task, so that a panic ends only that task.
-    async fn call(&self, handler: &HandlerFn, attempt: &Arc<Attempt>) -> Outcome {
-        let call = tokio::spawn({
-            let (handler, attempt) = (handler.clone(), Arc::clone(attempt));
-            async move { handler(attempt).await }
-        });
-        let call = AbortOnDropHandle::new(call);
+    /// Calls the handler in a separate task, so that a panic ends only that task. The task has a span
+    /// of the run.
+    async fn call(&self, route: &Route, attempt: &Arc<Attempt>) -> Outcome {
+        let span = info_span!(
+            "run",
+            run_id = attempt.run_id.as_deref().unwrap_or_default(),
+            task_id = attempt.delivery.task_id,
+            tag = attempt.delivery.tag,
+            attempt = attempt.number
+        );
+        let call = (route.handler)(Arc::clone(attempt));
+        let call = AbortOnDropHandle::new(tokio::spawn(call.instrument(span)));
+        let call = self.limit(call, route.timeout, attempt);
         match self.interrupted.run_until_cancelled(call).await {
-            Some(Ok(Ok(()))) => Outcome::Succeeded,
-            Some(Ok(Err(error))) => failed(&error),
-            Some(Err(error)) => ended_without_result(error),
+            Some(Ok(Ok(Ok(())))) => Outcome::Succeeded,
+            Some(Ok(Ok(Err(error)))) => failed(&error),
+            Some(Ok(Err(error))) => ended_without_result(error),
+            Some(Err(limit)) => Outcome::Failed {
+                message: format!("the handler exceeded its time limit of {limit:?}"),
+                retry_after: None,
+            },
             None => Outcome::Interrupted,
+        }
+    }
+
+    /// Waits for a call. At the time limit or the start of a shutdown, cancels the token of the
+    /// attempt. Returns the limit as an error if the call exceeds the limit and its grace period.
+    async fn limit<T>(
+        &self,
+        call: impl Future<Output = T>,
+        limit: Option<Duration>,
+        attempt: &Attempt,
+    ) -> Result<T, Duration> {
+        tokio::pin!(call);
+        let expired = async {
+            match limit {
+                Some(limit) => {
+                    sleep(limit).await;
+                    attempt.cancelled.cancel();
+                    sleep(CANCEL_GRACE).await;
+                    limit
+                }
+                None => pending().await,
+            }
+        };
+        let closing = async {
+            self.closing.cancelled().await;
+            attempt.cancelled.cancel();
+            pending().await
+        };
+        tokio::select! {
+            biased;
+            ended = &mut call => Ok(ended),
+            limit = expired => Err(limit),
+            () = closing => unreachable!("this future never completes"),
         }
     }
 
@@ -234,6 +293,14 @@ impl Dispatcher {
             run_id,
             OutcomeReport { attempt: attempt.number, token, outcome, message, retry_after_ms, result },
         ))
+    }
+}
+
+/// Acquires a slot of a handler. A handler without its own limit needs none.
+async fn acquire(slots: Option<&Semaphore>) -> Result<Option<SemaphorePermit<'_>>, AcquireError> {
+    match slots {
+        Some(slots) => slots.acquire().await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use crate::context::{Attempt, Context};
 use crate::error_text::with_causes;
@@ -143,6 +145,39 @@ where
         let payload = serde_json::from_slice(&attempt.delivery.body).map_err(invalid_payload)?;
         Ok(handler(Context::new(attempt, Arc::clone(&state)), payload))
     })
+}
+
+/// Binds a blocking handler with a JSON payload.
+pub(crate) fn blocking<S, T, E, F>(state: Arc<S>, handler: F) -> HandlerFn
+where
+    S: Send + Sync + 'static,
+    T: DeserializeOwned + Send + 'static,
+    E: Into<HandlerError>,
+    F: Fn(Context<S>, T) -> Result<(), E> + Send + Sync + 'static,
+{
+    bind(Arc::new(handler), move |handler: &Arc<F>, attempt| {
+        let payload = serde_json::from_slice(&attempt.delivery.body).map_err(invalid_payload)?;
+        let (handler, context) = (Arc::clone(handler), Context::new(attempt, Arc::clone(&state)));
+        Ok(on_own_thread(move || handler(context, payload).map_err(Into::into)))
+    })
+}
+
+/// Runs `work` on a thread of its own. A thread of the runtime would keep the process from ending.
+async fn on_own_thread(
+    work: impl FnOnce() -> Result<(), HandlerError> + Send + 'static,
+) -> Result<(), HandlerError> {
+    let (sender, ended) = oneshot::channel();
+    let span = tracing::Span::current();
+    let thread = std::thread::Builder::new().name("taskcenter-handler".to_owned());
+    thread.spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| span.in_scope(work)));
+        // An error means that the call was interrupted.
+        let _ = sender.send(result);
+    })?;
+    match ended.await? {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 /// Binds a handler with a text payload.

@@ -3,17 +3,14 @@
 //! # Create tasks
 //!
 //! ```no_run
+//! use std::time::Duration;
+//!
+//! use taskcenter_client::TaskCenter;
 //! use taskcenter_client::resources::TaskSpec;
-//! use taskcenter_client::{TaskCenter, json};
 //!
 //! # async fn create() -> Result<(), Box<dyn std::error::Error>> {
 //! let center = TaskCenter::new("http://127.0.0.1:8275")?;
-//! let close_order = TaskSpec {
-//!     name: "order.close".to_owned(),
-//!     data: json(&42)?,
-//!     delay_ms: Some(900_000), // 15 minutes
-//!     ..TaskSpec::default()
-//! };
+//! let close_order = TaskSpec::once("order.close").with_json(&42)?.after(Duration::from_mins(15));
 //! let task = center.create_task(&close_order).await?;
 //! center.edit_task(&task.id, task.rev, &serde_json::json!({"data": "43"})).await?;
 //! center.cancel_task(&task.id).await?;
@@ -137,6 +134,10 @@
 //! | [`HandlerError::release`] | `released` (queue only) | delivered again |
 //!
 //! The [result](Context::set_result) of a handler is part of the report of `succeeded`.
+//!
+//! [`Context::cancelled`] tells a handler to stop: at a shutdown, at its
+//! [time limit](ConsumerBuilder::handler_timeout), and when the server has given the run to another
+//! worker or has cancelled it.
 //!
 //! After a shutdown starts, deliveries without a running handler are returned and do not count as
 //! an attempt. A handler that runs longer than the [drain time](ConsumerBuilder::drain_for) is

@@ -13,6 +13,7 @@ mod queues;
 mod runs;
 mod schedule;
 mod services;
+mod task_builder;
 mod tasks;
 mod tokens;
 mod users;
@@ -23,7 +24,9 @@ pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use runs::{RunAttempt, RunConfirmation, RunList, RunResource};
 pub use schedule::{NextMoments, Retry, ScheduleSpec};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
-pub use tasks::{ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec};
+pub use tasks::{
+    ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,
+};
 pub use tokens::{IssuedToken, NewToken, TokenList, TokenResource};
 pub use users::{UserList, UserResource, UserSpec};
 pub use work::{

@@ -1,6 +1,10 @@
 //! Routes: which handler processes a message.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::error_text::debug_as_text;
 use crate::handler::HandlerFn;
@@ -18,7 +22,7 @@ pub enum RouteError {
     #[error("two handlers are registered for the tag {0:?}: register one")]
     Overlap(String),
     /// No handler is registered.
-    #[error("no handler is registered: call `on`, `on_text` or `on_raw`")]
+    #[error("no handler is registered: call `on`, `on_text`, `on_blocking` or `on_raw`")]
     NoHandler,
 }
 
@@ -30,17 +34,40 @@ impl From<RouteError> for Error {
     }
 }
 
+/// A registered handler with its limits.
+pub(crate) struct Registration {
+    pub(crate) tags: String,
+    pub(crate) handler: HandlerFn,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) concurrency: Option<usize>,
+}
+
+/// A handler with its limits, shared by its tags.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) handler: HandlerFn,
+    /// Time limit of one call.
+    pub(crate) timeout: Option<Duration>,
+    /// Slots of this handler, in addition to those of the consumer.
+    pub(crate) slots: Option<Arc<Semaphore>>,
+}
+
 /// Handlers by tag. A handler for an exact tag takes precedence over the one for `*`.
 pub(crate) struct Routes {
-    exact: HashMap<String, HandlerFn>,
-    any: Option<HandlerFn>,
+    exact: HashMap<String, Route>,
+    any: Option<Route>,
 }
 
 impl Routes {
-    pub(crate) fn build(registered: Vec<(String, HandlerFn)>) -> Result<Self, RouteError> {
+    /// Builds the routes. `timeout` is the time limit of handlers without their own.
+    pub(crate) fn build(
+        registered: Vec<Registration>,
+        timeout: Option<Duration>,
+    ) -> Result<Self, RouteError> {
         let mut routes = Self { exact: HashMap::new(), any: None };
-        for (expression, handler) in registered {
-            routes.add(&expression, &handler)?;
+        for Registration { tags, handler, timeout: own, concurrency } in registered {
+            let slots = concurrency.map(|handlers| Arc::new(Semaphore::new(handlers)));
+            routes.add(&tags, &Route { handler, timeout: own.or(timeout), slots })?;
         }
         if routes.exact.is_empty() && routes.any.is_none() {
             return Err(RouteError::NoHandler);
@@ -48,23 +75,23 @@ impl Routes {
         Ok(routes)
     }
 
-    fn add(&mut self, expression: &str, handler: &HandlerFn) -> Result<(), RouteError> {
+    fn add(&mut self, expression: &str, route: &Route) -> Result<(), RouteError> {
         match expression.parse()? {
             Subscription::All if self.any.is_some() => return Err(RouteError::Overlap("*".to_owned())),
-            Subscription::All => self.any = Some(handler.clone()),
+            Subscription::All => self.any = Some(route.clone()),
             Subscription::Tags(tags) => {
                 for tag in tags {
                     if self.exact.contains_key(&tag) {
                         return Err(RouteError::Overlap(tag));
                     }
-                    self.exact.insert(tag, handler.clone());
+                    self.exact.insert(tag, route.clone());
                 }
             }
         }
         Ok(())
     }
 
-    pub(crate) fn find(&self, tag: &str) -> Option<&HandlerFn> {
+    pub(crate) fn find(&self, tag: &str) -> Option<&Route> {
         self.exact.get(tag).or(self.any.as_ref())
     }
 

@@ -10,7 +10,8 @@ use taskcenter_client::tag::Subscription;
 use taskcenter_client::transport::memory::{MemorySender, MemoryTransport, Unsettled};
 use taskcenter_client::wire::property;
 use taskcenter_client::{
-    Consumer, Context, Deliver, Delivery, HandlerError, StartError, Transport, TransportError, Verdict,
+    Consumer, Context, Deliver, Delivery, HandlerError, Outcome, StartError, Transport, TransportError,
+    Verdict,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -188,4 +189,100 @@ async fn a_consumer_without_a_transport_does_not_start() {
     let handler = |_, _, _| async { Ok::<_, HandlerError>(()) };
     let error = Consumer::builder().on_raw("t", handler).start().err().unwrap();
     assert!(matches!(error, StartError::NoTransport));
+}
+
+/// Sends one message and returns its verdict.
+async fn handle(builder: taskcenter_client::ConsumerBuilder<()>, messages: &[&'static str]) -> Vec<Verdict> {
+    let (sender, transport) = MemoryTransport::channel(16);
+    let consumer = builder.transport(transport).start().unwrap();
+    let mut receipts = Vec::new();
+    for tag in messages {
+        receipts.push(sender.send(message(tag, "\"x\"")).await.unwrap());
+    }
+    let mut verdicts = Vec::new();
+    for receipt in receipts {
+        verdicts.push(receipt.verdict().await.unwrap());
+    }
+    consumer.shutdown().await.unwrap();
+    verdicts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_told_of_its_time_limit_and_then_dropped() {
+    async fn obey(ctx: Context, _: String) -> Result<(), HandlerError> {
+        ctx.cancelled().await;
+        assert!(ctx.is_cancelled());
+        Ok(())
+    }
+    async fn ignore(_: Context, _: String) -> Result<(), HandlerError> {
+        pending().await
+    }
+    let builder = Consumer::builder().handler_timeout(Duration::from_secs(60));
+    let builder = builder.on("obey", obey).on("ignore", ignore).handler_timeout(Duration::from_secs(5));
+    let started = tokio::time::Instant::now();
+    assert_eq!(handle(builder, &["ignore"]).await, [Verdict::Retry { after: None }]);
+    assert_eq!(started.elapsed().as_secs(), 6, "its own limit and the grace period");
+    let builder = Consumer::builder().handler_timeout(Duration::from_secs(60)).on("obey", obey);
+    assert_eq!(handle(builder, &["obey"]).await, [Verdict::Ack]);
+    assert_eq!(started.elapsed().as_secs(), 66);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_cancels_the_context_of_running_handlers() {
+    async fn obey(ctx: Context, _: String) -> Result<(), HandlerError> {
+        ctx.cancelled().await;
+        Err(HandlerError::retry_after(Duration::from_secs(9), "stopped"))
+    }
+    let (sender, transport) = MemoryTransport::channel(1);
+    let consumer = Consumer::builder().on("t", obey).transport(transport).start().unwrap();
+    let receipt = sender.send(message("t", "\"x\"")).await.unwrap();
+    settle().await;
+    consumer.shutdown().await.unwrap();
+    assert_eq!(receipt.verdict().await, Ok(Verdict::Retry { after: Some(Duration::from_secs(9)) }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_at_its_own_limit_does_not_block_the_others() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (waiting, entered) = (Arc::clone(&gate), Arc::new(Semaphore::new(0)));
+    let count = Arc::clone(&entered);
+    let slow = move |_: Context, _: String| {
+        let (gate, count) = (Arc::clone(&waiting), Arc::clone(&count));
+        async move {
+            count.add_permits(1);
+            gate.acquire().await?.forget();
+            Ok::<_, HandlerError>(())
+        }
+    };
+    let fast = |_: Context, _: String| async { Ok::<_, HandlerError>(()) };
+    let builder = Consumer::builder().concurrency(2).on("slow", slow).handler_concurrency(1).on("fast", fast);
+    let (sender, transport) = MemoryTransport::channel(16);
+    let consumer = builder.transport(transport).start().unwrap();
+    let first = sender.send(message("slow", "\"x\"")).await.unwrap();
+    let second = sender.send(message("slow", "\"x\"")).await.unwrap();
+    settle().await;
+    assert_eq!(entered.available_permits(), 1);
+    let receipt = sender.send(message("fast", "\"x\"")).await.unwrap();
+    assert_eq!(receipt.verdict().await, Ok(Verdict::Ack));
+    gate.add_permits(2);
+    assert_eq!((first.verdict().await, second.verdict().await), (Ok(Verdict::Ack), Ok(Verdict::Ack)));
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blocking_handler_runs_on_a_thread_of_its_own() {
+    fn work(ctx: Context, text: String) -> Result<(), HandlerError> {
+        assert_eq!((std::thread::current().name(), ctx.tag()), (Some("taskcenter-handler"), text.as_str()));
+        match text.as_str() {
+            "panic" => panic!("out of range"),
+            "no" => Err("no".into()),
+            _ => Ok(()),
+        }
+    }
+    let harness = Consumer::builder().on_blocking("*", work).harness().unwrap();
+    let outcome = async |tag: &str| harness.deliver(tag).json(&tag).await.outcome;
+    assert_eq!(outcome("ok").await, Outcome::Succeeded);
+    let failed = |message: &str| Outcome::Failed { message: message.to_owned(), retry_after: None };
+    assert_eq!(outcome("no").await, failed("no"));
+    assert_eq!(outcome("panic").await, failed("the handler panicked: out of range"));
 }

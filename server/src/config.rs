@@ -54,8 +54,19 @@ pub struct Config {
     pub callback: settings::Callback,
     /// The legacy APIs.
     pub compat: Compat,
+    /// The time zones.
+    pub zones: Zones,
     /// The log.
     pub log: Log,
+}
+
+/// The database of time zones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Zones {
+    /// Directory of a compiled tz database. The node uses the newer one of this database and the
+    /// one in the program. Empty: /usr/share/zoneinfo, if it exists.
+    pub path: String,
 }
 
 /// The HTTP server.

@@ -37,6 +37,7 @@ use crate::config::{BusKind, Config};
 use crate::core::run::node_worker;
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
+use crate::engine::membership;
 use crate::engine::node::{Node, NodePorts};
 use crate::engine::service::{Ports, Service};
 use crate::http::{CrossOrigin, HttpState, Mount};
@@ -66,6 +67,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = http::tls(&config.server.tls.cert, &config.server.tls.key)?;
     warn_of_plain_http(&config, &listener, tls.is_some())?;
+    choose_zones(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let back_ends = BackEnds::open(&config, &clock).await?;
     let (records, read_topic) = (Arc::clone(&back_ends.records), back_ends.read_topic.clone());
@@ -80,7 +82,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let service = service.with_access(config.access.clone(), adapters::entropy::fill);
-    let service = service.with_lease_clock(node.lease_clock());
+    let service = service.with_lease_clock(node.lease_clock()).with_metrics(Arc::clone(&node.metrics));
     let state = HttpState {
         service,
         health: Arc::clone(&node.health),
@@ -88,7 +90,8 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
         ids: Arc::clone(&node.ids),
         legacy_ack: config.compat.taskcenter.wait_for_reports,
     };
-    tracing::info!(node = node.name, "starting");
+    tracing::info!(node = node.name, zones = crate::core::zone::database_version(), "starting");
+    node.metrics.zone_database(crate::core::zone::database_version());
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
     let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
     let mount = legacy_apis(config.compat.clone());
@@ -109,6 +112,12 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     engine.await.context("the engine stopped")?;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
+}
+
+/// Selects the database of time zones, unless another node of this process has selected it.
+fn choose_zones(config: &Config) -> anyhow::Result<()> {
+    crate::core::zone::choose(adapters::zones::newest(&config.zones.path)?);
+    Ok(())
 }
 
 /// Warns when tokens would cross the network in plain text.
@@ -163,6 +172,7 @@ fn node(config: &Config, back_ends: BackEnds, clock: Arc<dyn Clock>) -> Node {
     let BackEnds { store, bus, lock, .. } = back_ends;
     let ids = Arc::new(Ids::new(seed()));
     let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
+    let name = membership::name_with_zones(&name, crate::core::zone::database_version());
     Node::new(name, NodePorts { store, bus, lock, clock }, ids, config.engine.clone())
 }
 

@@ -50,4 +50,7 @@ pub struct Stat {
     pub tags: Vec<TagStat>,
     /// Queues with at least one open run, by name.
     pub queues: Vec<QueueResource>,
+    /// Version of the time zone database that the answering node uses, such as `2026f`.
+    #[serde(default)]
+    pub zone_database: String,
 }

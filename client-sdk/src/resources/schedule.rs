@@ -64,4 +64,7 @@ pub struct NextMoments {
     /// Next moments of the cron expression, earliest first. At most `count`; fewer if the
     /// expression has no further match.
     pub moments: Vec<Timestamp>,
+    /// Human-readable notes on the expression, such as a step that leaves only one value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

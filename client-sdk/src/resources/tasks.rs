@@ -1,7 +1,10 @@
 //! Tasks.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use jiff::civil::Date;
+use jiff::fmt::temporal::Pieces;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Problem, Retry, ScheduleSpec};
 
@@ -37,8 +40,9 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 3_162_240_000_000_i64))]
     pub delay_ms: Option<u64>,
-    /// Latest moment that fires. It must not be in the past or before `start_at`. Default: no end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Latest moment that fires. It must not be in the past or before `start_at`. An instant after
+    /// 9999-12-30T22:00:00Z, the last one of the calendar, becomes that instant. Default: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_end")]
     pub end_at: Option<Timestamp>,
     /// Maximum number of fires, at least 1. Default: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +70,27 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 256))]
     pub dedup_key: Option<String>,
+}
+
+/// Reads an instant. One after the end of the calendar, such as 9999-12-31T23:59:59Z, becomes the end.
+fn read_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_end(&text)).transpose().map_err(D::Error::custom)
+}
+
+/// Parses an instant in RFC 3339. One after the end of the calendar, such as 9999-12-31T23:59:59Z,
+/// becomes the end.
+///
+/// # Errors
+/// If the text is not an instant.
+pub fn parse_end(text: &str) -> Result<Timestamp, jiff::Error> {
+    const LAST_DAYS: Date = Date::constant(9999, 12, 30);
+    text.parse().or_else(|error| {
+        let is_end = |pieces: Pieces<'_>| {
+            pieces.date() >= LAST_DAYS && pieces.time().is_some() && pieces.offset().is_some()
+        };
+        if Pieces::parse(text).is_ok_and(is_end) { Ok(Timestamp::MAX) } else { Err(error) }
+    })
 }
 
 /// Body of `POST /v1/tasks` that creates several tasks.

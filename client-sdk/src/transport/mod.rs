@@ -77,6 +77,13 @@ pub trait Deliver: Send + Sync + 'static {
     /// slot; this is the back pressure of the transport.
     async fn deliver(&self, delivery: Delivery) -> Verdict;
 
+    /// Like [`deliver`](Self::deliver). The transport cancels `lost` if the delivery no longer
+    /// belongs to this consumer. Default: ignores `lost`.
+    async fn deliver_until(&self, delivery: Delivery, lost: CancellationToken) -> Verdict {
+        let _ = lost;
+        self.deliver(delivery).await
+    }
+
     /// Returns the maximum number of deliveries that are handled at the same time. Further ones
     /// wait.
     fn concurrency(&self) -> usize {

@@ -15,3 +15,4 @@ pub mod rocketmq;
 pub mod sqlite;
 mod unreadable;
 pub mod webhook;
+pub mod zones;

@@ -45,7 +45,8 @@ pub struct ServerOptions {
     token: Option<Secret>,
     /// PEM file with CA certificates to trust for https, in addition to those of the system.
     #[arg(
-        long,
+        long = "ca-file",
+        alias = "ca",
         global = true,
         value_name = "FILE",
         env = "TASKCENTER_CA",

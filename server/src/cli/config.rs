@@ -1,6 +1,7 @@
 //! `config`: checks or prints the configuration of a node.
 
 use clap::Subcommand;
+use taskcenter_server::adapters::zones;
 use taskcenter_server::config::{Config, StoreKind};
 
 use super::exit::Failure;
@@ -30,7 +31,11 @@ impl ConfigCommand {
                 source.load().and_then(|_| output::print_line("the configuration is valid"))
             }
             Self::Print(source) => {
-                source.load().and_then(|config| output::print_line(to_toml(config).trim_end()))
+                let config = source.load()?;
+                let zones = zones::newest(&config.zones.path);
+                let zones = zones.map_err(|error| Failure::Misused(error.to_string()))?;
+                output::print_line(format_args!("# time zone database: {}", zones.version))?;
+                output::print_line(to_toml(config).trim_end())
             }
         }
     }

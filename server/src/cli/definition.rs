@@ -57,7 +57,7 @@ pub struct Definition {
     #[arg(long, value_name = "ZONE", help_heading = SCHEDULE)]
     zone: Option<String>,
     /// Latest time of a fire, in the format of --at. Default: unlimited.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_instant, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_end, help_heading = SCHEDULE)]
     until: Option<Timestamp>,
     /// Maximum number of fires, at least 1. Default: unlimited.
     #[arg(long, value_name = "N", help_heading = SCHEDULE)]

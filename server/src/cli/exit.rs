@@ -69,7 +69,7 @@ impl Failure {
                 "invalid token: it contains characters that no token has; check --token or TASKCENTER_TOKEN"
                     .to_owned(),
             ),
-            Error::Authority(..) => Self::Misused(format!("--ca: {error}")),
+            Error::Authority(..) => Self::Misused(format!("--ca-file: {error}")),
             Error::Unanswered(cause) if is_unresolved(cause) => Self::Failed(format!(
                 "cannot resolve the host name in {address}: check the name in --server or TASKCENTER_SERVER"
             )),

@@ -12,6 +12,7 @@ mod paging;
 mod queue;
 mod run;
 mod serve;
+mod service;
 mod signals;
 mod stat;
 mod table;
@@ -97,6 +98,14 @@ enum Command {
         #[command(subcommand)]
         command: queue::QueueCommand,
     },
+    /// Manage the services that the built-in worker `callback` calls.
+    #[command(after_help = service::EXAMPLES)]
+    Service {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: service::ServiceCommand,
+    },
     /// Manage users of the legacy APIs.
     #[command(after_help = user::EXAMPLES)]
     User {
@@ -155,6 +164,7 @@ impl Command {
             Self::Task { server, command } => server.run(async |client| command.run(&client).await),
             Self::Run { server, command } => server.run(async |client| command.run(&client).await),
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Service { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
             Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
             Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),

@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit::Failure;
 
 /// Maximum number of rows that the server returns in one page.
-const PAGE: u32 = 1_000;
+pub const PAGE: u32 = 1_000;
 
 /// Number of rows to list.
 #[derive(Debug, Args)]

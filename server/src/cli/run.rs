@@ -1,13 +1,13 @@
 //! `run`: runs of tasks.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use taskcenter_client::RunQuery;
-use taskcenter_client::resources::{RunAttempt, RunResource};
+use taskcenter_client::resources::{RunAttempt, RunList, RunResource};
 
 use super::client::{Client, for_each_id};
 use super::exit::Failure;
-use super::paging::{Paging, PrintedPage};
+use super::paging::{self, Paging, PrintedPage};
 use super::table::{self, Table};
 use super::{output, time};
 
@@ -19,7 +19,8 @@ Examples:
 const LIST: &str = "\
 Examples:
   taskcenter run list
-  taskcenter run list --tag order.close --state dead
+  taskcenter run list --name order.close --state dead
+  taskcenter run list --queue mail --since 2h
   taskcenter run list --task 019aa4c81b7a7c3e8a51f3d6c2b90417 --all --json";
 
 const RETRY: &str = "\
@@ -48,11 +49,13 @@ pub enum RunCommand {
         #[arg(long, value_name = "ID")]
         task: Option<String>,
         /// Only runs of tasks with this name.
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
+        #[arg(long, alias = "tag", value_name = "NAME")]
+        name: Option<String>,
         /// Only runs in this state.
         #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         paging: Paging,
     },
@@ -82,8 +85,9 @@ impl RunCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let api = &client.api;
         match self {
-            Self::List { task, tag, state, paging } => {
-                list(client, &RunQuery { task_id: task, tag, state, ..RunQuery::default() }, &paging).await
+            Self::List { task, name, state, filter, paging } => {
+                let query = RunQuery { task_id: task, tag: name, state, ..RunQuery::default() };
+                list(client, &query, &filter, &paging).await
             }
             Self::Get { id } => get(client, &id).await,
             Self::Retry { ids } => {
@@ -110,11 +114,54 @@ pub fn print_change(client: &Client, verb: &str, run: &RunResource) -> Result<()
     output::print_line(format_args!("{verb} {} {}, state {}", run.run_id, table::escape(&run.tag), run.state))
 }
 
-async fn list(client: &Client, query: &RunQuery, paging: &Paging) -> Result<(), Failure> {
+/// Filters that the command applies to the pages of the server.
+#[derive(Debug, Default, Args)]
+pub struct Filter {
+    /// Only runs in this queue.
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// Only runs that this worker has leased.
+    #[arg(long, value_name = "WORKER")]
+    worker: Option<String>,
+    /// Only runs that were due at or after this time, such as 2030-01-31T08:00:00Z, or in the last
+    /// 2h.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_since)]
+    since: Option<Timestamp>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.queue.is_none() && self.worker.is_none() && self.since.is_none()
+    }
+
+    fn matches(&self, run: &RunResource) -> bool {
+        let is = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
+        is(&self.queue, &run.queue) && is(&self.worker, &run.worker) && !self.is_too_old(run)
+    }
+
+    fn is_too_old(&self, run: &RunResource) -> bool {
+        self.since.is_some_and(|since| run.scheduled_at < since)
+    }
+
+    /// Keeps the matching runs of a page, at most `limit`. Runs are listed latest first, so the first run
+    /// that is too old is the last one of interest.
+    fn apply(&self, page: &mut RunList, limit: u32) {
+        if page.runs.last().is_some_and(|run| self.is_too_old(run)) {
+            page.next_cursor = None;
+        }
+        page.runs.retain(|run| self.matches(run));
+        page.runs.truncate(limit as usize);
+    }
+}
+
+async fn list(client: &Client, query: &RunQuery, filter: &Filter, paging: &Paging) -> Result<(), Failure> {
     let mut table = Table::new(&["ID", "TAG", "STATE", "DUE", "LATE", "ATTEMPT", "REASON"]);
     let listed = paging.print_pages(async |limit, cursor| {
-        let query = RunQuery { limit: Some(limit), cursor, ..query.clone() };
-        let page = client.call(client.api.list_runs(&query)).await?;
+        // A filtered page may have few matches, so a whole page is read.
+        let read = if filter.is_empty() { limit } else { paging::PAGE };
+        let query = RunQuery { limit: Some(read), cursor, ..query.clone() };
+        let mut page = client.call(client.api.list_runs(&query)).await?;
+        filter.apply(&mut page, limit);
         if client.json {
             output::print_json(&page)?;
         } else {
@@ -249,4 +296,43 @@ fn print_attempts(attempts: &[RunAttempt]) -> Result<(), Failure> {
 
 fn skipped(run: &RunResource) -> Option<String> {
     Some(format!("{} moments until {}", run.skipped_count?, time::format_local(run.skipped_to?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn page() -> RunList {
+        let run = |n: i64, queue: &str, worker: Option<&str>| {
+            json!({
+                "run_id": format!("r{n}"), "task_id": "t", "tag": "n", "triggered": false, "state": "leased",
+                "scheduled_at": Timestamp::from_second(n).unwrap(), "attempt": 1, "claim": 1, "queue": queue,
+                "worker": worker,
+            })
+        };
+        let runs =
+            json!([run(4, "a", Some("w")), run(3, "b", None), run(2, "a", None), run(1, "a", Some("w"))]);
+        serde_json::from_value(json!({"runs": runs, "next_cursor": "more"})).unwrap()
+    }
+
+    fn filtered(filter: &Filter, limit: u32) -> (Vec<String>, Option<String>) {
+        let mut page = page();
+        filter.apply(&mut page, limit);
+        (page.runs.into_iter().map(|run| run.run_id).collect(), page.next_cursor)
+    }
+
+    #[test]
+    fn a_filter_keeps_matching_runs_and_ends_the_list_at_the_oldest_time() {
+        let more = || Some("more".to_owned());
+        let of = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(filtered(&Filter::default(), 9), (of(&["r4", "r3", "r2", "r1"]), more()));
+        let queue = Filter { queue: Some("a".into()), ..Filter::default() };
+        assert_eq!(filtered(&queue, 2), (of(&["r4", "r2"]), more()));
+        let worker = Filter { worker: Some("w".into()), ..Filter::default() };
+        assert_eq!(filtered(&worker, 9), (of(&["r4", "r1"]), more()));
+        let since = Filter { since: Timestamp::from_second(3).ok(), ..Filter::default() };
+        assert_eq!(filtered(&since, 9), (of(&["r4", "r3"]), None));
+    }
 }

@@ -14,7 +14,7 @@ use super::signals;
 use crate::logging;
 
 const NOTES: &str = "\
-Environment variables override the configuration file; --listen overrides both.
+Environment variables override the configuration file; options override both.
 `taskcenter config print` shows the result.
 
 The first signal stops the node after the requests in progress, at most
@@ -36,6 +36,9 @@ pub struct Serve {
     /// 127.0.0.1:8275 by default.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Directory of the data of the store `sqlite`. Overrides embedded.data_dir.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
 }
 
 /// Source of the configuration.
@@ -87,8 +90,11 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.server.listen = listen;
             config.task_center.port = 0;
-            config.validate().map_err(|error| invalid_config(&error))?;
         }
+        if let Some(directory) = self.data_dir {
+            config.embedded.data_dir = directory;
+        }
+        config.validate().map_err(|error| invalid_config(&error))?;
         Ok(config)
     }
 }

@@ -82,5 +82,6 @@ async fn print(client: &Client) -> Result<(), Failure> {
     if !stat.tags.is_empty() && !stat.queues.is_empty() {
         output::print_line("")?;
     }
-    queue::print_table(&stat.queues)
+    queue::print_table(&stat.queues)?;
+    output::print_line(format_args!("time zone database: {}", table::escape(&stat.zone_database)))
 }

@@ -18,7 +18,7 @@ lateness, the attempt (from 2 on), the worker and the reason, if any.
 
 Examples:
   taskcenter tail
-  taskcenter tail --tag order.close --last 0
+  taskcenter tail --name order.close --last 0
   taskcenter tail --json | jq -r 'select(.state == \"dead\") | .run_id'";
 
 const POLL_PERIOD: Duration = Duration::from_secs(1);
@@ -38,8 +38,8 @@ pub struct Tail {
     #[arg(long, value_name = "ID")]
     task: Option<String>,
     /// Only runs of tasks with this name.
-    #[arg(long, value_name = "TAG")]
-    tag: Option<String>,
+    #[arg(long, alias = "tag", value_name = "NAME")]
+    name: Option<String>,
     /// Number of earlier runs to print first, at most 200.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
     last: usize,
@@ -54,7 +54,7 @@ impl Tail {
     }
 
     async fn follow(self, client: &Client) -> Result<(), Failure> {
-        let query = RunQuery { task_id: self.task, tag: self.tag, limit: Some(PAGE), ..RunQuery::default() };
+        let query = RunQuery { task_id: self.task, tag: self.name, limit: Some(PAGE), ..RunQuery::default() };
         let mut printed = PrintedRuns::default();
         let mut latest = printed.take_changed(client.call(client.api.list_runs(&query)).await?.runs);
         latest.drain(..latest.len().saturating_sub(self.last));

@@ -390,6 +390,9 @@ async fn next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Re
     }
     let shown_in = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or_else(TimeZone::system);
     let now = time::now();
+    for note in &next.notes {
+        output::print_line(format_args!("note: {}", table::escape(note)))?;
+    }
     let mut table = Table::new(&["TIME", "FROM NOW"]);
     let row = |at| vec![time::format_in_zone(at, &shown_in), time::format_distance(at, now)];
     table.print(&next.moments.into_iter().map(row).collect::<Vec<_>>())

@@ -42,6 +42,20 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, String> {
     Ok(at.timestamp())
 }
 
+/// Parses an instant as [`parse_instant`] does. One after the end of the calendar becomes the end.
+pub fn parse_end(text: &str) -> Result<Timestamp, String> {
+    parse_instant(text).or_else(|error| taskcenter_client::resources::parse_end(text).map_err(|_| error))
+}
+
+/// Parses an instant, or the length of the period up to now, such as `2h`.
+pub fn parse_since(text: &str) -> Result<Timestamp, String> {
+    let Ok(ms) = parse_duration_ms(text) else {
+        return parse_instant(text).map_err(|error| format!("{error}; or use a duration such as 2h"));
+    };
+    let since = now().as_millisecond().saturating_sub_unsigned(ms);
+    Timestamp::from_millisecond(since).map_err(|error| error.to_string())
+}
+
 /// Formats an instant in a time zone, with its offset.
 pub fn format_in_zone(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()

@@ -1,5 +1,7 @@
 //! `worker`: runs the built-in workers for a server on another machine.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use futures_util::FutureExt as _;
 use taskcenter_client::TaskCenter;
@@ -45,6 +47,9 @@ pub struct Worker {
     /// other users of this machine can read program arguments.
     #[arg(long, value_name = "TOKEN", env = "TASKCENTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// PEM file with CA certificates to trust for https, in addition to those of the system.
+    #[arg(long, value_name = "FILE", env = "TASKCENTER_CA", hide_env_values = true)]
+    ca_file: Option<PathBuf>,
 }
 
 impl Worker {
@@ -79,6 +84,9 @@ impl Worker {
         let mut client = TaskCenter::builder(&self.server);
         if let Some(token) = &self.token {
             client = client.token(token);
+        }
+        if let Some(file) = &self.ca_file {
+            client = client.ca_file(file);
         }
         client.build().map_err(|error| Failure::from_call(&error, &strip_credentials(&self.server)))
     }

@@ -8,6 +8,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 #[derive(Debug, Clone)]
 pub struct ZoneDatabase {
     pub zones: TimeZoneDatabase,
+    /// Version, such as `2026f`. Later versions compare as greater.
     pub version: String,
 }
 

@@ -1,5 +1,6 @@
 //! Announces this node to the cluster, and takes, renews and releases the leases of its shards.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::node::Node;
@@ -25,6 +26,14 @@ pub async fn run(node: &Node) {
     }
 }
 
+/// Separates the name of a node from the version of its time zone database.
+const ZONES: char = '+';
+
+/// Returns the name under which a node announces itself, with the version of its time zone database.
+pub fn name_with_zones(name: &str, version: &str) -> String {
+    format!("{name}{ZONES}{version}")
+}
+
 /// Announces the node, takes and renews the leases of its shards, and releases the others. `steady_ms` is
 /// the time by the steady clock.
 ///
@@ -36,6 +45,7 @@ pub async fn run_once(node: &Node, steady_ms: i64) -> Result<()> {
         return release_all(node, steady_ms + ttl_ms as i64).await;
     }
     let nodes = node.lock.join(&node.name, ttl_ms).await?;
+    compare_zones(node, &nodes);
     let (mine, others): (Vec<u16>, Vec<u16>) =
         (0..SHARDS).partition(|shard| shards::owner(&nodes, *shard) == Some(node.name.as_str()));
     let leased = node.lock.acquire(&node.name, &mine, ttl_ms).await?;
@@ -57,6 +67,20 @@ pub async fn run_once(node: &Node, steady_ms: i64) -> Result<()> {
 fn set_members(node: &Node, nodes: Vec<String>) {
     let grace_ms = if node.lock.may_lose_announcements() { node.settings.shard_lease_ms as i64 } else { 0 };
     node.members.set(nodes, node.clock.steady_ms(), grace_ms);
+}
+
+/// Warns if the announced nodes use different time zone databases, because the nodes then fire the same
+/// schedule at different moments.
+fn compare_zones(node: &Node, nodes: &[String]) {
+    let versions = nodes.iter().filter_map(|name| name.split_once(ZONES).map(|(_, version)| version));
+    let versions: BTreeSet<&str> = versions.collect();
+    let before = node.metrics.zone_databases(versions.len());
+    if versions.len() > 1 && versions.len() != before {
+        tracing::warn!(
+            ?versions,
+            "the nodes use different versions of the time zone database: update the older ones"
+        );
+    }
 }
 
 /// Releases all shards and leaves the cluster, because a node that must not fire must not keep others

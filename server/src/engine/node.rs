@@ -121,6 +121,7 @@ impl Node {
     /// # Errors
     /// A port's error: each run may or may not have been replaced.
     pub async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
-        outcome_counts::replace_runs(self.store.as_ref(), &self.settings.time_zone, runs).await
+        let (store, zone) = (self.store.as_ref(), &self.settings.time_zone);
+        outcome_counts::replace_runs(store, zone, &self.metrics, runs).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::metrics::Metrics;
 use crate::core::{Moment, Run, RunState};
 use crate::ports::{OutcomeCount, Result, Store};
 
@@ -10,7 +11,12 @@ use crate::ports::{OutcomeCount, Result, Store};
 ///
 /// # Errors
 /// A port's error: each run may or may not have been replaced.
-pub async fn replace_runs(store: &dyn Store, zone: &str, mut runs: Vec<Run>) -> Result<Vec<Run>> {
+pub async fn replace_runs(
+    store: &dyn Store,
+    zone: &str,
+    metrics: &Metrics,
+    mut runs: Vec<Run>,
+) -> Result<Vec<Run>> {
     if runs.is_empty() {
         return Ok(runs);
     }
@@ -19,6 +25,7 @@ pub async fn replace_runs(store: &dyn Store, zone: &str, mut runs: Vec<Run>) -> 
         run.version += 1;
         replaced.next().unwrap_or(false)
     });
+    runs.iter().filter(|run| outcome_at(run).is_some()).for_each(|run| metrics.ended(run));
     count(store, zone, &runs).await;
     Ok(runs)
 }

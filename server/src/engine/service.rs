@@ -83,6 +83,7 @@ struct Shared {
     shutdown: CancellationToken,
     reservations: Arc<LeaseReservations>,
     attendance: Arc<QueueAttendance>,
+    metrics: Arc<Metrics>,
     access: Arc<Access>,
     login_attempts: Arc<LoginAttempts>,
     lease_clock: Arc<dyn Clock>,
@@ -113,7 +114,7 @@ impl Service {
     ) -> Self {
         let lease_clock = Arc::clone(&ports.clock);
         let (reservations, attendance) = (Arc::default(), Arc::default());
-        let (access, login_attempts) = (Arc::default(), Arc::default());
+        let (access, login_attempts, metrics) = (Arc::default(), Arc::default(), Arc::default());
         let shared = Shared {
             ports,
             ids,
@@ -122,6 +123,7 @@ impl Service {
             shutdown,
             reservations,
             attendance,
+            metrics,
             access,
             login_attempts,
             lease_clock,
@@ -145,6 +147,13 @@ impl Service {
     #[must_use]
     pub fn with_lease_clock(mut self, lease_clock: Arc<dyn Clock>) -> Self {
         Arc::make_mut(&mut self.shared).lease_clock = lease_clock;
+        self
+    }
+
+    /// Sets the metrics that the commands update. Default: metrics that nobody reads.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        Arc::make_mut(&mut self.shared).metrics = metrics;
         self
     }
 

@@ -35,9 +35,10 @@ pub async fn next(service: Service, query: Query) -> Result<Json<NextMoments>, A
     let rule = CronRule::parse(cron, zone).map_err(|why| refused(&why.to_string()))?;
     let count = query.number("count", DEFAULT_COUNT, MAX_COUNT)?;
     let after = query.text("after").map(after).transpose()?.unwrap_or(service.now());
+    let notes = rule.notes().to_vec();
     let moments = tokio::task::spawn_blocking(move || moments(&rule, after, count as usize)).await;
     let moments = moments.map_err(|error| ApiError::Internal(error.to_string()))?;
-    Ok(Json(NextMoments { moments }))
+    Ok(Json(NextMoments { moments, notes }))
 }
 
 fn refused(why: &str) -> ApiError {

@@ -7,6 +7,7 @@ use taskcenter_client::resources::{Stat, TagStat};
 
 use super::error::ApiError;
 use super::queues;
+use crate::core::zone;
 use crate::engine::service::{BacklogRow, Service};
 
 /// Shows the fires of the current minute and the backlog, by tag and by queue.
@@ -14,7 +15,8 @@ use crate::engine::service::{BacklogRow, Service};
     responses((status = 200, body = Stat, description = "The current counts.")))]
 pub async fn show(service: Service) -> Result<Json<Stat>, ApiError> {
     let (fires, backlog) = (service.fires_this_minute().await?, service.backlog().await?);
-    Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&service).await? }))
+    let zone_database = zone::database_version().to_owned();
+    Ok(Json(Stat { tags: by_tag(fires, backlog), queues: queues::all(&service).await?, zone_database }))
 }
 
 fn by_tag(fires: Vec<(String, u64)>, backlog: Vec<BacklogRow>) -> Vec<TagStat> {

@@ -120,3 +120,26 @@ async fn a_node_with_too_much_skew_gives_up_its_shards_until_its_clock_is_right(
     let nodes = lock.join("off", 3_000).await.unwrap();
     assert_eq!(nodes.len(), 2, "the node is a member again");
 }
+
+#[tokio::test]
+async fn nodes_compare_their_time_zone_databases() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let lock = Arc::new(LocalLock::new(clock.clone()));
+    let start = |name: &str, version: &str| {
+        let name = membership::name_with_zones(name, version);
+        node(&name, &store, Arc::new(lock.another()), clock.clone())
+    };
+    let versions = async |node: &Node| {
+        probe::measure_skew(node).await.unwrap();
+        membership::run_once(node, node.clock.steady_ms()).await.unwrap();
+        let page = node.metrics.encode().unwrap();
+        let line = page.lines().find(|line| line.starts_with("taskcenter_zone_database_versions "));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    let (first, same, newer) = (start("a", "2026e"), start("b", "2026e"), start("c", "2026f"));
+    assert_eq!(versions(&first).await, "1");
+    assert_eq!(versions(&same).await, "1");
+    assert_eq!(versions(&newer).await, "2");
+    assert_eq!(versions(&first).await, "2", "every node sees the difference");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::api::WorkerApi;
@@ -26,16 +27,24 @@ struct Lease {
     run_id: String,
     attempt: u32,
     until: Instant,
-    /// Whether the server has refused a renewal. The handler continues, but its outcome is refused.
-    lost: bool,
+    /// Cancelled when the server has refused a renewal. The handler continues, but its outcome is refused.
+    lost: CancellationToken,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Leases {
-    pub(super) fn add(&self, run: &LeasedRun, until: Instant, slot: OwnedSemaphorePermit) {
+    /// Adds a lease. Returns a token that is cancelled when the lease is lost.
+    pub(super) fn add(
+        &self,
+        run: &LeasedRun,
+        until: Instant,
+        slot: OwnedSemaphorePermit,
+    ) -> CancellationToken {
+        let lost = CancellationToken::new();
         let (run_id, attempt) = (run.run_id.clone(), run.attempt);
-        let lease = Lease { run_id, attempt, until, lost: false, _slot: slot };
+        let lease = Lease { run_id, attempt, until, lost: lost.clone(), _slot: slot };
         self.lock().insert(run.token.clone(), lease);
+        lost
     }
 
     /// Stops the renewals of an attempt and frees its slot. Returns the end of the lease. `None`:
@@ -94,7 +103,7 @@ impl Leases {
         match answer.status {
             200 => lease.until = until,
             404 | 409 => {
-                lease.lost = true;
+                lease.lost.cancel();
                 warn!(
                     run_id = attempt.run_id,
                     attempt = attempt.attempt,
@@ -112,7 +121,7 @@ impl Leases {
             attempt: lease.attempt,
             token: token.clone(),
         };
-        self.lock().iter().filter(|(_, lease)| !lease.lost).map(attempt).collect()
+        self.lock().iter().filter(|(_, lease)| !lease.lost.is_cancelled()).map(attempt).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Lease>> {

@@ -275,13 +275,13 @@ impl<'a> LeaseLoop<'a> {
 
     fn deliver(&self, run: LeasedRun, Capacity { running, unsettled }: Capacity) {
         let until = monotonic() + self.pull.config.lease;
-        self.pull.leases.add(&run, until, running);
+        let lost = self.pull.leases.add(&run, until, running);
         let (sink, leases) = (Arc::clone(&self.sink), Arc::clone(&self.pull.leases));
         let (settler, api) = (Arc::clone(&self.pull.settler), Arc::clone(&self.pull.api));
         let (shutdown, ended) = (self.shutdown.clone(), self.ended.clone());
         self.in_flight.spawn(async move {
             let (attempt, delivery) = unpack(run);
-            let verdict = sink.deliver(delivery).await;
+            let verdict = sink.deliver_until(delivery, lost).await;
             if verdict == Verdict::Release && shutdown.is_cancelled() {
                 // Otherwise the current lease request could lease the run to this worker again.
                 ended.cancelled().await;

@@ -129,6 +129,7 @@ impl Service {
     /// replaced, as stored. The calling command has checked the caller's rights.
     pub(super) async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
         let Self { shared, .. } = self;
-        Ok(outcome_counts::replace_runs(&*shared.ports.store, &shared.settings.time_zone, runs).await?)
+        let (store, zone) = (&*shared.ports.store, &shared.settings.time_zone);
+        Ok(outcome_counts::replace_runs(store, zone, &shared.metrics, runs).await?)
     }
 }

@@ -122,6 +122,7 @@ impl Service {
         crate::failpoint!("lease::before_update");
         let leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");
+        leased.iter().for_each(|run| self.shared.metrics.leased(run));
         Ok(leased)
     }
 

@@ -123,6 +123,10 @@ async fn failures_have_exit_codes_and_messages() {
 
     let url = dev.url.clone();
     assert_eq!(dev.running.stop().await, 0);
+    let unknown = "http://no-such-host.invalid:8275";
+    let (code, _, err) = taskcenter(&["stat", "--server", unknown]).await;
+    let message = format!("cannot resolve the host name in {unknown}");
+    assert!(code == 1 && err.contains(&message), "{err}");
     let (code, _, err) = taskcenter(&["stat", "--server", &url]).await;
     assert_eq!(code, 1);
     assert!(err.contains(&format!("cannot reach {url}: start a server with `taskcenter dev`")), "{err}");
@@ -176,4 +180,50 @@ async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() 
     assert!(code == 0 && out.contains("SENIOR") && out.contains("li    yes"), "{out}");
     assert_eq!(dev.run(&["user", "remove", "li"]).await.0, 3);
     assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
+async fn services_are_managed_by_name() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let put =
+        ["service", "put", "shop", "http://10.1.0.5:8080", "--health-path", "/health", "--timeout", "5s"];
+    let shop = dev.json(&put).await;
+    assert_eq!((text(&shop, "name"), shop["timeout_ms"].as_u64()), ("shop", Some(5_000)));
+    assert_eq!(dev.json(&["service", "get", "shop"]).await, shop);
+    let (_, out, _) = dev.run(&["service", "list"]).await;
+    assert!(out.lines().count() == 2 && out.contains("http://10.1.0.5:8080"), "{out}");
+    let (code, out, _) = dev.run(&["service", "delete", "shop", "unknown"]).await;
+    assert_eq!((code, out.as_str()), (3, "deleted shop\n"));
+}
+
+#[tokio::test]
+async fn the_time_zone_database_is_shown_and_notes_are_printed() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let version = text(&dev.json(&["stat"]).await, "zone_database").to_owned();
+    assert!(version.starts_with("20"), "{version}");
+    let (_, out, _) = dev.run(&["stat"]).await;
+    assert!(out.contains(&format!("time zone database: {version}")), "{out}");
+    let (_, out, _) = taskcenter(&["config", "print"]).await;
+    assert!(out.starts_with(&format!("# time zone database: {version}\n")), "{out}");
+    let (_, out, _) = dev.run(&["task", "next", "0 */24 * * *"]).await;
+    assert!(out.starts_with("note: hour: the step 24"), "{out}");
+}
+
+#[tokio::test]
+async fn a_repeated_dedup_key_and_a_past_time_are_named() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let add = ["task", "add", "mail", "--dedup-key", "k", "--in"];
+    let (_, first, _) = dev.run(&[&add[..], &["2h"]].concat()).await;
+    let id = first.split(' ').nth(1).unwrap();
+    let (code, again, _) = dev.run(&[&add[..], &["5m"]].concat()).await;
+    assert_eq!(code, 0);
+    assert!(again.starts_with(&format!("exists already {id} mail, once, fires at ")), "{again}");
+    assert!(!again.contains("(in 5m") && again.contains("nothing was created"), "{again}");
+    let (_, _, err) = dev.run(&["task", "add", "mail", "--at", "2020-01-01T00:00:00Z"]).await;
+    assert!(err.contains("--at 2020-01-01T00:00:00Z is in the past"), "{err}");
+    let (_, runs, _) = dev.run(&["run", "list", "--queue", "other", "--since", "1h"]).await;
+    assert_eq!(runs, "");
 }

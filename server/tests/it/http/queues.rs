@@ -1,6 +1,7 @@
 //! Queues and statistics.
 
 use serde_json::{Value, json};
+use taskcenter_server::core::zone::database_version;
 
 use super::{NOW, Server, invalid_field, parse_problem, with_server};
 
@@ -32,7 +33,10 @@ async fn queues_show_the_number_of_their_runs() {
 }
 
 pub async fn statistics_are_by_tag_and_by_queue(server: &Server) {
-    assert_eq!(server.get("/v1/stat").await, (200, json!({"tags": [], "queues": []})));
+    assert_eq!(
+        server.get("/v1/stat").await,
+        (200, json!({"tags": [], "queues": [], "zone_database": database_version()}))
+    );
     server.store.count_fires(NOW, &[("total".to_owned(), 2), ("a".to_owned(), 1)]).await.unwrap();
     server.create(&json!({"name": "order.close"})).await;
     server.ready("1").await;

@@ -27,6 +27,18 @@ async fn the_next_moments_are_returned() {
 }
 
 #[tokio::test]
+async fn notes_explain_the_expression() {
+    with_server(async |server| {
+        let (_, reply) = server.get("/v1/schedule/next?cron=0%20*/24%20*%20*%20*").await;
+        let note = "hour: the step 24 of \"*/24\" is larger than the field, so only 0 is selected";
+        assert_eq!(reply["notes"], json!([note]));
+        let (_, reply) = server.get("/v1/schedule/next?cron=@daily").await;
+        assert!(reply.get("notes").is_none(), "{reply}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_invalid_parameter_is_named() {
     with_server(async |server| {
         for (query, name) in [

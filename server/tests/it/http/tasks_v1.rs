@@ -92,6 +92,18 @@ async fn without_a_dedup_key_every_task_is_new() {
 }
 
 #[tokio::test]
+async fn an_end_in_the_last_days_of_the_calendar_is_its_end() {
+    with_server(async |server| {
+        let task = server.create(&json!({"name": "n", "end_at": "9999-12-31T23:59:59Z"})).await;
+        assert_eq!(task["end_at"], "9999-12-30T22:00:00.999999999Z");
+        let patch = json!({"end_at": "9999-12-31T00:00:00+01:00"});
+        let (_, edited) = server.request(Method::PATCH, &path(&task), &[("If-Match", "*")], &patch).await;
+        assert_eq!(edited["task"]["end_at"], task["end_at"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn json_is_stored_as_its_text() {
     with_server(async |server| {
         let task = server.create(&json!({"name": "n", "json": {"id": 7, "tags": [null]}})).await;

@@ -26,7 +26,8 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 11] = [
+const WITHOUT_RIGHTS: [&str; 12] = [
+    "with_metrics",
     "attendance",
     "new",
     "for_caller",

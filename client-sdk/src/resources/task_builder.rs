@@ -1,0 +1,134 @@
+//! Builder methods of [`TaskSpec`].
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Retry, ScheduleSpec, TaskSpec};
+
+impl TaskSpec {
+    /// Returns a task that fires once: immediately, or at the moment of [`at`](Self::at) or
+    /// [`after`](Self::after).
+    pub fn once(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Returns a task that fires immediately and then once a period, which has a precision of one
+    /// millisecond.
+    pub fn every(name: impl Into<String>, period: Duration) -> Self {
+        let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+        Self { schedule: ScheduleSpec::Every { period_ms }, ..Self::once(name) }
+    }
+
+    /// Returns a task that fires at each match of a cron expression in the time zone of the server.
+    pub fn cron(name: impl Into<String>, cron: impl Into<String>) -> Self {
+        Self { schedule: ScheduleSpec::Cron { cron: cron.into(), zone: None }, ..Self::once(name) }
+    }
+
+    /// Sets the time zone of a cron expression, an IANA name such as `Asia/Shanghai`. Other schedules
+    /// do not change.
+    #[must_use]
+    pub fn in_zone(mut self, name: impl Into<String>) -> Self {
+        if let ScheduleSpec::Cron { zone, .. } = &mut self.schedule {
+            *zone = Some(name.into());
+        }
+        self
+    }
+
+    /// Sets the payload.
+    #[must_use]
+    pub fn with_data(self, data: impl Into<String>) -> Self {
+        Self { data: data.into(), json: None, ..self }
+    }
+
+    /// Sets the payload to the JSON text of a value.
+    ///
+    /// # Errors
+    /// If the value has no JSON form, such as a map whose keys are not strings.
+    pub fn with_json(self, value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        Ok(self.with_data(serde_json::to_string(value)?))
+    }
+
+    /// Sets the earliest moment of the first fire.
+    #[must_use]
+    pub fn at(self, at: Timestamp) -> Self {
+        Self { start_at: Some(at), delay_ms: None, ..self }
+    }
+
+    /// Sets the delay before the first fire, with a precision of one millisecond.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Self { start_at: None, delay_ms: Some(delay_ms), ..self }
+    }
+
+    /// Sets the latest moment that fires.
+    #[must_use]
+    pub fn until(self, end: Timestamp) -> Self {
+        Self { end_at: Some(end), ..self }
+    }
+
+    /// Sets the maximum number of fires, at least 1.
+    #[must_use]
+    pub fn times(self, fires: u64) -> Self {
+        Self { max_fires: Some(fires), ..self }
+    }
+
+    /// Sets the queue in which the runs wait for workers.
+    #[must_use]
+    pub fn in_queue(self, queue: impl Into<String>) -> Self {
+        Self { queue: Some(queue.into()), ..self }
+    }
+
+    /// Sets the deduplication key: at most one live task per name and key.
+    #[must_use]
+    pub fn with_dedup_key(self, key: impl Into<String>) -> Self {
+        Self { dedup_key: Some(key.into()), ..self }
+    }
+
+    /// Sets the retry policy.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry: Some(retry), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_builder_sets_the_fields_of_the_api() {
+        let spec = TaskSpec::cron("report", "0 9 * * *").in_zone("Asia/Shanghai").times(3).in_queue("q");
+        assert_eq!(
+            serde_json::to_value(spec.with_json(&json!({"id": 7})).unwrap()).unwrap(),
+            json!({
+                "name": "report", "data": "{\"id\":7}", "ack": false, "max_fires": 3, "queue": "q",
+                "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
+            })
+        );
+        let ping = TaskSpec::every("ping", Duration::from_secs(5)).at(Timestamp::UNIX_EPOCH);
+        assert_eq!(ping.schedule, ScheduleSpec::Every { period_ms: 5_000 });
+        let later = ping.after(Duration::from_mins(15));
+        assert_eq!((later.start_at, later.delay_ms), (None, Some(900_000)));
+        assert_eq!(TaskSpec::once("a").in_zone("UTC").schedule, ScheduleSpec::Once {});
+    }
+
+    #[test]
+    fn the_last_days_of_the_calendar_are_its_end() {
+        let read = |end: &str| {
+            serde_json::from_value::<TaskSpec>(json!({"name": "n", "end_at": end})).map(|spec| spec.end_at)
+        };
+        assert_eq!(read("9999-12-31T23:59:59Z").unwrap(), Some(Timestamp::MAX));
+        assert_eq!(read("9999-12-31T23:59:59+08:00").unwrap(), Some(Timestamp::MAX));
+        assert_eq!(read("2030-01-01T00:00:00Z").unwrap(), "2030-01-01T00:00:00Z".parse().ok());
+        for invalid in ["9999-12-31", "9999-12-31T23:59:59", "9999-13-31T00:00:00Z", "soon", ""] {
+            assert!(read(invalid).is_err(), "{invalid}");
+        }
+        let absent = serde_json::from_value::<TaskSpec>(json!({"name": "n", "end_at": null})).unwrap();
+        assert_eq!(absent.end_at, None);
+    }
+}
