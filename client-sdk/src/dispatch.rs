@@ -130,7 +130,8 @@ impl Dispatcher {
 
     /// Dispatches a delivery. `lost` is cancelled if the delivery no longer belongs to this consumer.
     async fn dispatch_until(&self, delivery: Delivery, lost: CancellationToken) -> Delivered {
-        let attempt = Attempt { cancelled: lost, ..Attempt::read(delivery) };
+        // A child, so that a shutdown or a time limit does not count as a lost delivery.
+        let attempt = Attempt { cancelled: lost.child_token(), ..Attempt::read(delivery) };
         let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.

@@ -401,6 +401,32 @@ async fn a_handler_with_a_lost_lease_continues_and_its_outcome_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_is_told_that_its_lease_is_lost() {
+    let queues = FakeQueues::default();
+    queues.add("1", "t", "x");
+    let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |ctx: Context, _: String| {
+        let told = told.clone();
+        async move {
+            let attempt = ctx.attempt();
+            ctx.cancelled().await;
+            told.send(attempt)?;
+            Ok::<_, HandlerError>(())
+        }
+    };
+    let pull = Pull::new(queues.clone(), config());
+    let consumer = Consumer::builder().on_text("t", handler).transport(pull).start().unwrap();
+    until("the handler has started", || queues.run("1").state == "leased").await;
+    queues.faults(|faults| faults.down = true);
+    advance(LEASE).await;
+    queues.faults(|faults| faults.down = false);
+    assert_eq!(seen.recv().await, Some(1), "the first attempt has lost its lease");
+    consumer.shutdown().await.unwrap();
+    assert_eq!(seen.recv().await, Some(2), "the shutdown cancels the second attempt");
+    assert_eq!(queues.run("1").state, "succeeded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outcome_is_dropped_after_the_end_of_its_lease() {
     let (queues, scene) = (FakeQueues::default(), Arc::default());
     queues.faults(|faults| faults.settle_down = true);
