@@ -280,6 +280,8 @@ impl Metrics {
     /// Sets the milliseconds by which the clock is behind the newest row of the ledger.
     pub fn behind_ledger_ms(&self, behind_ms: i64) {
         self.behind_ledger_ms.set(behind_ms);
+    }
+
     /// Sets the version of this node's time zone database.
     pub fn zone_database(&self, version: &str) {
         self.zone_database.get_or_create_owned(&ByVersion { version: version.to_owned() }).set(1);
