@@ -223,7 +223,7 @@ impl Dispatcher {
         let closing = async {
             self.closing.cancelled().await;
             attempt.cancelled.cancel();
-            pending().await
+            pending::<()>().await;
         };
         tokio::select! {
             biased;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tracing::Dispatch;
 use tracing::dispatcher::get_default;
 use tracing::subscriber::NoSubscriber;
 
@@ -9,7 +10,7 @@ use tracing::subscriber::NoSubscriber;
 /// the same event.
 #[allow(clippy::print_stderr, reason = "the only output of a program without a log")]
 pub(crate) fn print_without_log(notice: fmt::Arguments<'_>) {
-    if get_default(|log| log.is::<NoSubscriber>()) {
+    if get_default(Dispatch::is::<NoSubscriber>) {
         eprintln!("taskcenter: {notice}");
     }
 }

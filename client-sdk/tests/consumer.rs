@@ -208,6 +208,7 @@ async fn handle(builder: taskcenter_client::ConsumerBuilder<()>, messages: &[&'s
 }
 
 #[tokio::test(start_paused = true)]
+#[allow(clippy::disallowed_methods, reason = "the time is paused")]
 async fn a_handler_is_told_of_its_time_limit_and_then_dropped() {
     async fn obey(ctx: Context, _: String) -> Result<(), HandlerError> {
         ctx.cancelled().await;
@@ -217,12 +218,12 @@ async fn a_handler_is_told_of_its_time_limit_and_then_dropped() {
     async fn ignore(_: Context, _: String) -> Result<(), HandlerError> {
         pending().await
     }
-    let builder = Consumer::builder().handler_timeout(Duration::from_secs(60));
+    let builder = Consumer::builder().handler_timeout(Duration::from_mins(1));
     let builder = builder.on("obey", obey).on("ignore", ignore).handler_timeout(Duration::from_secs(5));
     let started = tokio::time::Instant::now();
     assert_eq!(handle(builder, &["ignore"]).await, [Verdict::Retry { after: None }]);
     assert_eq!(started.elapsed().as_secs(), 6, "its own limit and the grace period");
-    let builder = Consumer::builder().handler_timeout(Duration::from_secs(60)).on("obey", obey);
+    let builder = Consumer::builder().handler_timeout(Duration::from_mins(1)).on("obey", obey);
     assert_eq!(handle(builder, &["obey"]).await, [Verdict::Ack]);
     assert_eq!(started.elapsed().as_secs(), 66);
 }
@@ -271,6 +272,7 @@ async fn a_handler_at_its_own_limit_does_not_block_the_others() {
 
 #[tokio::test]
 async fn a_blocking_handler_runs_on_a_thread_of_its_own() {
+    #[allow(clippy::needless_pass_by_value, reason = "a handler owns its arguments")]
     fn work(ctx: Context, text: String) -> Result<(), HandlerError> {
         assert_eq!((std::thread::current().name(), ctx.tag()), (Some("taskcenter-handler"), text.as_str()));
         match text.as_str() {

@@ -63,6 +63,7 @@ struct Inner {
 }
 
 /// Injected faults.
+#[allow(clippy::struct_excessive_bools, reason = "each fault is on or off")]
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Every call gets 503.

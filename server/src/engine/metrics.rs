@@ -1,5 +1,7 @@
 //! Metrics of the node, in the Prometheus text format.
 
+mod runs;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +13,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::runs::RunMetrics;
 use crate::core::Run;
 use crate::ports::{BacklogRow, QueueRow};
 
 /// Maximum number of distinct tags in labels. Further tags are counted as [`OTHER`].
 const MAX_TAGS: usize = 1_000;
-/// Maximum number of distinct tags in labels of histograms, each of which has many lines.
-const MAX_HISTOGRAM_TAGS: usize = 100;
 /// Label of tags beyond [`MAX_TAGS`].
 const OTHER: &str = "other";
 
@@ -60,13 +61,6 @@ struct ByRoute {
     route: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    tag: String,
-    state: &'static str,
-}
-
-type Histograms = Family<ByTag, Histogram, fn() -> Histogram>;
 type IntGauge = Gauge<i64, AtomicI64>;
 type Count = Counter<u64, AtomicU64>;
 
@@ -76,12 +70,7 @@ pub struct Metrics {
     /// The tags that labels use, to bound their number. The lock also keeps a scrape from reading a set of
     /// gauges while it is replaced.
     tags: Mutex<HashSet<String>>,
-    /// The tags that labels of histograms use.
-    histogram_tags: Mutex<HashSet<String>>,
-    outcomes: Family<ByOutcome, Count>,
-    queue_wait: Histograms,
-    duration: Histograms,
-    attempts: Histograms,
+    runs: RunMetrics,
     fires: Family<ByTag, Count>,
     lateness: Histogram,
     publish_errors: Count,
@@ -109,7 +98,6 @@ pub struct Metrics {
 /// From one millisecond, the precision of the store, to one hour.
 const LATENESS_SEC: [f64; 14] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0];
-const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
 const HTTP_SEC: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 impl Default for Metrics {
@@ -120,15 +108,10 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
-        let http_duration = Family::new_with_constructor((|| Histogram::new(HTTP_SEC)) as fn() -> Histogram);
         let mut metrics = Self {
             registry: Registry::with_prefix("taskcenter"),
             tags: Mutex::default(),
-            histogram_tags: Mutex::default(),
-            outcomes: Family::default(),
-            queue_wait: Family::new_with_constructor((|| Histogram::new(LATENESS_SEC)) as fn() -> Histogram),
-            duration: Family::new_with_constructor((|| Histogram::new(LATENESS_SEC)) as fn() -> Histogram),
-            attempts: Family::new_with_constructor((|| Histogram::new(ATTEMPTS)) as fn() -> Histogram),
+            runs: RunMetrics::default(),
             fires: Family::default(),
             lateness: Histogram::new(LATENESS_SEC),
             publish_errors: Count::default(),
@@ -136,7 +119,7 @@ impl Metrics {
             submitted: Count::default(),
             pruned: Count::default(),
             http_requests: Family::default(),
-            http_duration,
+            http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_SEC)),
             refused_connections: Count::default(),
             rate_limited: Count::default(),
             due: Family::default(),
@@ -153,7 +136,7 @@ impl Metrics {
             alerts: Family::default(),
         };
         metrics.register_engine();
-        metrics.register_runs();
+        metrics.runs.register(&mut metrics.registry);
         metrics.register_backlog();
         metrics.register_http();
         metrics
@@ -179,17 +162,6 @@ impl Metrics {
         registry.register("zone_database", help, self.zone_database.clone());
         let help = "Versions of the time zone database that the announced nodes use; more than 1 is a fault";
         registry.register("zone_database_versions", help, self.zone_databases.clone());
-    }
-
-    fn register_runs(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("run_outcomes", "Runs that ended, by tag and state", self.outcomes.clone());
-        let help = "Seconds from a run's entry into its queue until a worker leased it, first attempts only";
-        registry.register("queue_wait_seconds", help, self.queue_wait.clone());
-        let help = "Seconds from the start of a run's last attempt until the run ended";
-        registry.register("run_duration_seconds", help, self.duration.clone());
-        let help = "Attempts of the runs that ended";
-        registry.register("run_attempts", help, self.attempts.clone());
     }
 
     fn register_backlog(&mut self) {
@@ -221,31 +193,17 @@ impl Metrics {
     /// Counts a run that was handed over `lateness_ms` after its moment.
     pub fn fired(&self, tag: &str, lateness_ms: i64) {
         self.lateness.observe(lateness_ms.max(0) as f64 / 1_000.0);
-        let tag = self.bounded(tag);
-        self.fires.get_or_create_owned(&ByTag { tag }).inc();
+        self.fires.get_or_create_owned(&ByTag { tag: self.bounded(tag) }).inc();
     }
 
     /// Counts a run that a worker has leased.
     pub fn leased(&self, run: &Run) {
-        if let (1, Some(fired), Some(leased)) = (run.attempt, run.fired_at, run.leased_at) {
-            self.observe(&self.queue_wait, &run.tag, seconds(leased.since(fired)));
-        }
+        self.runs.leased(run);
     }
 
     /// Counts a run that has ended.
     pub fn ended(&self, run: &Run) {
-        let by = ByOutcome { tag: self.bounded(&run.tag), state: run.state.as_str() };
-        self.outcomes.get_or_create_owned(&by).inc();
-        if let (Some(started), Some(ended)) = (run.attempt_started_at(), run.ended_at) {
-            self.observe(&self.duration, &run.tag, seconds(ended.since(started)));
-            self.observe(&self.attempts, &run.tag, f64::from(run.attempt));
-        }
-    }
-
-    fn observe(&self, histograms: &Histograms, tag: &str, value: f64) {
-        let mut tags = self.histogram_tags.lock().unwrap_or_else(PoisonError::into_inner);
-        let tag = bounded(&mut tags, tag, MAX_HISTOGRAM_TAGS);
-        histograms.get_or_create_owned(&ByTag { tag }).observe(value);
+        self.runs.ended(run, self.bounded(&run.tag));
     }
 
     /// Counts messages that the broker did not confirm.
@@ -376,10 +334,6 @@ impl Metrics {
     }
 }
 
-fn seconds(ms: i64) -> f64 {
-    ms.max(0) as f64 / 1_000.0
-}
-
 fn bounded(tags: &mut HashSet<String>, tag: &str, most: usize) -> String {
     if !tags.contains(tag) {
         if tags.len() >= most {
@@ -431,39 +385,6 @@ mod tests {
         let page = metrics.encode().unwrap();
         assert!(!page.contains("taskcenter_backlog_due{tag=\"a\"}"), "{page}");
         assert!(page.contains("taskcenter_backlog_due_all_tags 0"), "{page}");
-    }
-
-    #[test]
-    fn a_run_is_counted_when_it_is_leased_and_when_it_ends() {
-        let metrics = Metrics::new();
-        let run = |tag: &str| {
-            let run = serde_json::json!({
-                "id": "r", "task_id": "00000000000000000000000000000000", "rev": 1, "scheduled_at": 0,
-                "triggered": false, "tag": tag, "data": "", "queue": "q", "state": "succeeded", "attempt": 1,
-                "token": "", "holder": "w", "claim": 1, "fired_at": 1_000, "leased_at": 4_000, "ended_at": 4_050,
-                "version": 1,
-            });
-            serde_json::from_value::<Run>(run).unwrap()
-        };
-        metrics.leased(&run("a"));
-        metrics.ended(&run("a"));
-        metrics.ended(&Run { attempt: 3, state: crate::core::RunState::Dead, ..run("a") });
-        let page = metrics.encode().unwrap();
-        for line in [
-            "taskcenter_run_outcomes_total{tag=\"a\",state=\"succeeded\"} 1",
-            "taskcenter_run_outcomes_total{tag=\"a\",state=\"dead\"} 1",
-            "taskcenter_queue_wait_seconds_sum{tag=\"a\"} 3",
-            "taskcenter_run_duration_seconds_count{tag=\"a\"} 2",
-            "taskcenter_run_attempts_sum{tag=\"a\"} 4",
-        ] {
-            assert!(page.contains(line), "{line} is missing from\n{page}");
-        }
-        for n in 0..MAX_HISTOGRAM_TAGS + 5 {
-            metrics.ended(&run(&format!("tag-{n}")));
-        }
-        let page = metrics.encode().unwrap();
-        assert_eq!(page.matches("taskcenter_run_attempts_count{").count(), MAX_HISTOGRAM_TAGS + 1);
-        assert!(page.contains("taskcenter_run_attempts_count{tag=\"other\"} 6"), "{page}");
     }
 
     #[test]

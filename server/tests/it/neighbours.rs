@@ -103,7 +103,7 @@ async fn a_bus_that_hangs_delays_no_rescue_of_a_queue() {
     };
     let (message, message_run) = left(due_at(NOW));
     node.store.insert_tasks(vec![message]).await;
-    node.store.insert_runs(&[message_run.clone()]).await.unwrap();
+    node.store.insert_runs(std::slice::from_ref(&message_run)).await.unwrap();
     let rescuer = tokio::spawn({
         let node = Arc::clone(&node);
         async move { rescue::run(&node).await }
@@ -229,7 +229,7 @@ impl Clock for SettableClock {
     }
 
     async fn sleep_until(&self, _: Moment) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -86,13 +86,10 @@ impl OpenFile {
         log.push("-wal");
         let now = identity(Path::new(&log));
         let mut opened = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        match *opened {
-            Some(opened) => now != Some(opened),
-            None => {
-                *opened = now;
-                false
-            }
+        if opened.is_none() {
+            *opened = now;
         }
+        *opened != now
     }
 }
 

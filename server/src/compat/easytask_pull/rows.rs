@@ -82,7 +82,7 @@ impl Dialect {
     pub(super) const fn read(self, stat: i64) -> Option<i64> {
         match (self, stat) {
             (Self::Document, -1 | 1 | 2 | 3) => Some(stat),
-            (Self::Code, 0 | 1 | 2) => Some(stat + 1),
+            (Self::Code, 0..=2) => Some(stat + 1),
             (Self::Code, 3) => Some(-1),
             _ => None,
         }

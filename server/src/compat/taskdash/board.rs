@@ -59,8 +59,10 @@ struct Stored {
     finished_at: Option<Moment>,
 }
 
-/// A changed row with its index, the user. `None`: the row stays as it is.
-type Change = Option<(Stored, Option<String>)>;
+/// A changed row with its index, the user.
+type Changed = (Stored, Option<String>);
+/// `None`: the row stays as it is.
+type Change = Option<Changed>;
 
 impl Row {
     /// Sets the id, derived from the identifying fields. An id from the client is ignored.
@@ -90,10 +92,10 @@ pub fn is_status(status: &str) -> bool {
 }
 
 /// Returns a changed row with its index, the user. A finished task keeps the time at which it finished.
-fn changed(row: Row, before: Option<Moment>, now: Moment) -> Change {
+fn changed(row: Row, before: Option<Moment>, now: Moment) -> Changed {
     let user = row.user.clone();
     let finished_at = (row.status == FINISHED).then(|| before.unwrap_or(now));
-    Some((Stored { row, finished_at }, Some(user)))
+    (Stored { row, finished_at }, Some(user))
 }
 
 /// Adds or updates a task. A claimed task keeps its user and status.
@@ -110,7 +112,7 @@ pub async fn register(service: &Service, task: &Row) -> std::result::Result<(), 
             }
             (row.checker, row.group) = (stored.checker, stored.group);
         }
-        Ok((changed(row, finished_at, now), ()))
+        Ok((Some(changed(row, finished_at, now)), ()))
     };
     service.change_record(TASK, &task.id, put).await
 }
@@ -124,7 +126,8 @@ pub async fn set_status(
     let now = service.now();
     let put = |stored: Option<Stored>| {
         let Some(Stored { row, finished_at }) = stored else { return Ok((None, false)) };
-        Ok((changed(Row { status: status.to_owned(), ..row }, finished_at, now), true))
+        let row = Row { status: status.to_owned(), ..row };
+        Ok((Some(changed(row, finished_at, now)), true))
     };
     service.change_record(TASK, id, put).await
 }
@@ -138,7 +141,7 @@ pub async fn bind(service: &Service, id: &str, user: &str) -> Result<()> {
             _ if !row.user.is_empty() && row.user != user => Err(ApiError::Claimed),
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: CLAIMED.to_owned(), ..row };
-                Ok((changed(row, None, now), ()))
+                Ok((Some(changed(row, None, now)), ()))
             }
             // A service has set the status without a claim.
             _ if row.user.is_empty() => Err(ApiError::Claimed),
@@ -156,7 +159,7 @@ pub async fn assign(service: &Service, id: &str, user: &str) -> Result<()> {
         match row.status.as_str() {
             UNCLAIMED | ASSIGNED => {
                 let row = Row { user: user.to_owned(), status: ASSIGNED.to_owned(), ..row };
-                Ok((changed(row, None, now), ()))
+                Ok((Some(changed(row, None, now)), ()))
             }
             FINISHED => Err(ApiError::Done),
             _ => Err(ApiError::Claimed),

@@ -26,7 +26,7 @@ async fn messages_of_the_board() {
             MessageOutcome::Done => accepted += 1,
             MessageOutcome::Refused(why) => assert!(!why.is_empty() && why.len() < 20_000, "{why}"),
             MessageOutcome::Failed(why) => {
-                assert!(topic == "updateStatus" && why.contains("no task"), "{why}")
+                assert!(topic == "updateStatus" && why.contains("no task"), "{why}");
             }
         }
     })

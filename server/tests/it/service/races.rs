@@ -154,7 +154,7 @@ pub async fn a_resume_that_loses_a_race_leaves_no_row(on: &Stage) {
     on.clock.set(NOW.plus_ms(5_500));
     let resume = async |service: &Service| service.resume(&id, Some(2)).await;
     let edit = async { drop(on.edit(&id, "new").await) };
-    let refused = on.with_interleaved(Pause::Before("replace_task"), resume, edit).await;
+    let refused = Box::pin(on.with_interleaved(Pause::Before("replace_task"), resume, edit)).await;
     assert!(matches!(refused, Err(ServiceError::RevisionMoved(3))), "{refused:?}");
     assert_eq!(on.states(&id).await, [], "no row says that moments of the edited task were skipped");
     on.service.resume(&id, None).await.unwrap();

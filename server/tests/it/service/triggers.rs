@@ -154,7 +154,7 @@ pub async fn a_repeated_trigger_after_a_change_fires_once(on: &Stage) {
 /// Triggers a task, and executes `meanwhile` between the two reads of the task.
 async fn trigger_around(on: &Stage, id: &TaskId, meanwhile: impl Future<Output = ()>) -> Run {
     let trigger = async |service: &Service| service.trigger(id, Some(key(id))).await.unwrap();
-    on.with_interleaved(Pause::After("insert_runs"), trigger, meanwhile).await
+    Box::pin(on.with_interleaved(Pause::After("insert_runs"), trigger, meanwhile)).await
 }
 
 pub async fn a_trigger_during_an_edit_fires_the_new_definition(on: &Stage) {

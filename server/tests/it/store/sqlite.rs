@@ -182,7 +182,10 @@ async fn long_lists_do_not_delay_the_engine() {
     assert_eq!(insert(&**store, &task).await, InsertedTask::New);
     let busy = explained::keep_lists_busy(store);
     let shards: Vec<u16> = (0..SHARDS).collect();
-    assert_eq!(store.due_tasks(&shards, PAST, 9, Order::Earliest).await.unwrap().rows, [task.clone()]);
+    assert_eq!(
+        store.due_tasks(&shards, PAST, 9, Order::Earliest).await.unwrap().rows,
+        std::slice::from_ref(&task)
+    );
     assert_eq!(store.runs_needing_attention(&shards, PAST, 9, false).await.unwrap().rows, []);
     assert_eq!(store.task(&task.id).await.unwrap(), Some(task));
     drop(busy);
