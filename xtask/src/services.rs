@@ -41,6 +41,8 @@ impl Services {
         start_all(&first)?;
         start_all(&brokers)?;
         download::cron_oracle(&self.root)?;
+        download::rocketmq(&self.root)?;
+        download::go_modules()?;
         download::browser()?;
         self.write_environment()
     }
@@ -113,6 +115,9 @@ impl Services {
         if variables.contains_key("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV") {
             let authority = tls::authority(&self.root).display().to_string();
             variables.insert("TASKCENTER_TEST_ROCKETMQ_TLS_CA", authority);
+        }
+        if let Some(jars) = download::fetched_rocketmq(&self.root) {
+            variables.insert("TASKCENTER_TEST_ROCKETMQ_JARS", jars.display().to_string());
         }
         if let Some(oracle) = download::fetched_cron_oracle(&self.root) {
             variables.insert("TASKCENTER_TEST_CRON_ORACLE", oracle.display().to_string());
