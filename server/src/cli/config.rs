@@ -1,6 +1,7 @@
 //! `config`: checks or prints the configuration of a node.
 
 use clap::Subcommand;
+use serde::Serialize;
 use taskcenter_server::adapters::zones;
 use taskcenter_server::config::{Config, StoreKind};
 
@@ -28,7 +29,7 @@ impl ConfigCommand {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Check(source) => {
-                source.load().and_then(|_| output::print_line("the configuration is valid"))
+                source.load().and_then(|config| output::print_line(describe_valid(&source, &config)))
             }
             Self::Print(source) => {
                 let config = source.load()?;
@@ -39,6 +40,27 @@ impl ConfigCommand {
             }
         }
     }
+}
+
+/// Says what was checked, so that a forgotten file is noticed.
+fn describe_valid(source: &ConfigSource, config: &Config) -> String {
+    let origin = source.file().map_or_else(
+        || "no file, only defaults and environment variables".to_owned(),
+        |file| file.display().to_string(),
+    );
+    let back_ends = config.back_ends();
+    format!(
+        "the configuration is valid ({origin}): store {}, bus {}, lock {}",
+        word(&back_ends.store),
+        word(&back_ends.bus),
+        word(&back_ends.lock)
+    )
+}
+
+/// The word for a back end in a configuration file.
+fn word(back_end: &impl Serialize) -> String {
+    let word = toml::Value::try_from(back_end).ok();
+    word.as_ref().and_then(toml::Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Serializes the configuration without secrets (see `config::Secret`). Absent settings get the

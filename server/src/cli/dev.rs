@@ -15,6 +15,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Failure, error_chain};
+use super::serve::cannot_listen;
 use super::{demo, output, serve, signals};
 use crate::logging;
 
@@ -241,12 +242,8 @@ async fn listen(address: &str) -> Result<TcpListener, Failure> {
              or a loopback address such as {DEFAULT_ADDRESS}"
         )));
     }
-    TcpListener::bind(&*resolved).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Failure::Failed(format!(
-            "{address} is in use, perhaps by another taskcenter: stop that program, or use a free port with `--listen 127.0.0.1:0`"
-        )),
-        _ => Failure::Failed(format!("cannot listen on {address}: {error}")),
-    })
+    let bound = TcpListener::bind(&*resolved).await;
+    bound.map_err(|error| Failure::Failed(cannot_listen(address, &error).to_string()))
 }
 
 async fn wait_until_ready(api: &TaskCenter) {

@@ -145,7 +145,6 @@ fn option_of(field: &str) -> Option<&'static str> {
         "max_runtime_sec" => "--max-runtime",
         "queue" => "--queue",
         "dedup_key" => "--dedup-key",
-        "retry" => "--max-attempts, --backoff or --max-backoff",
         "retry.max_attempts" => "--max-attempts",
         "retry.backoff_ms" => "--backoff",
         "retry.max_backoff_ms" => "--max-backoff",

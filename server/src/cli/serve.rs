@@ -1,8 +1,9 @@
 //! `serve`: runs a server node.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use clap::Args;
 use futures_util::FutureExt as _;
 use taskcenter_server::config::{Config, ConfigError};
@@ -50,6 +51,11 @@ pub struct ConfigSource {
 }
 
 impl ConfigSource {
+    /// Returns the configuration file, if one was named.
+    pub fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Loads and validates the configuration.
     pub fn load(&self) -> Result<Config, Failure> {
         Config::load(self.config.as_deref(), environment()).map_err(|error| invalid_config(&error))
@@ -99,10 +105,25 @@ impl Serve {
     }
 }
 
+/// Says why the address cannot be used, and what to do.
+pub fn cannot_listen(address: &str, error: &std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "{address} is in use, perhaps by another taskcenter: stop that program, or use a free port with `--listen 127.0.0.1:0`"
+        ),
+        ErrorKind::PermissionDenied => {
+            anyhow!("cannot listen on {address}: {error}: use a port above 1023 with `--listen`")
+        }
+        ErrorKind::AddrNotAvailable => {
+            anyhow!("cannot listen on {address}: {error}: use an address of this machine with `--listen`")
+        }
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     let address = config.listen();
-    let listener =
-        TcpListener::bind(&address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| cannot_listen(&address, &error))?;
     let shutdown = CancellationToken::new();
     tokio::spawn(signals::watch(shutdown.clone())?);
     taskcenter_server::run(config, listener, shutdown).await

@@ -45,7 +45,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// No key has this name.
-    #[error("unknown key `{key}` in {origin}: use one of {known}")]
+    #[error("unknown key `{key}` in {origin}: {}use one of {known}", did_you_mean(key, known))]
     Unknown {
         /// The key.
         key: String,
@@ -115,7 +115,8 @@ impl Config {
         if !cfg!(feature = "cluster") {
             refuse_cluster(&table, section.as_deref())?;
         }
-        let mut config: Self = Value::Table(table).try_into().map_err(|error| from_serde(&error))?;
+        let values = Value::Table(table);
+        let mut config: Self = values.clone().try_into().map_err(|error| from_serde(&error, &values))?;
         if section.is_some() {
             config.server.mode = Mode::Cluster;
         }
@@ -243,6 +244,13 @@ fn unknown(key: String, origin: &str, path: &str, reference: &Table) -> ConfigEr
     ConfigError::Unknown { key, origin: origin.to_owned(), known: known.join(", ") }
 }
 
+/// Suggests the known key that differs least from `key`, if one is similar.
+fn did_you_mean(key: &str, known: &str) -> String {
+    let similarity = |name: &&str| (strsim::jaro_winkler(key, name) * 1_000.0) as u32;
+    let nearest = known.split(", ").max_by_key(similarity).filter(|name| similarity(name) > 850);
+    nearest.map_or_else(String::new, |name| format!("did you mean `{name}`? Otherwise "))
+}
+
 fn wrong_kind(key: &str, origin: &str, expected: &Value, found: &'static str) -> ConfigError {
     let expected = match expected {
         Value::Array(_) => "a list of strings, or one string with `;` between the items",
@@ -264,8 +272,8 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 /// Converts the errors that only deserialization finds: an integer out of range, or an unknown
-/// word. The error names the key.
-fn from_serde(error: &toml::de::Error) -> ConfigError {
+/// word. The error names the key, and a number: any text may be a secret in the wrong place.
+fn from_serde(error: &toml::de::Error, values: &Value) -> ConfigError {
     let text = error.to_string();
     let mut lines = text.lines();
     let problem = lines.next().unwrap_or_default();
@@ -277,5 +285,7 @@ fn from_serde(error: &toml::de::Error) -> ConfigError {
     } else {
         format!("use {expected}")
     };
-    ConfigError::Value { key: key.unwrap_or("?").to_owned(), found: None, remedy }
+    let found = key.and_then(|key| key.split('.').try_fold(values, |value, name| value.get(name)));
+    let found = found.filter(|value| value.is_integer()).map(ToString::to_string);
+    ConfigError::Value { key: key.unwrap_or("?").to_owned(), found, remedy }
 }

@@ -26,13 +26,37 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A field of a retry policy that is out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}: use a value between {least} and {most}")]
+pub struct InvalidRetry {
+    /// Name of the field, such as `retry.backoff_ms`.
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// Smallest valid value.
+    pub least: u64,
+    /// Largest valid value.
+    pub most: u64,
+}
+
 impl RetryPolicy {
-    /// Returns whether every field is within its bounds: 1 to [`MAX_ATTEMPTS`] attempts, pauses up
-    /// to a year.
-    pub fn is_valid(&self) -> bool {
-        (1..=MAX_ATTEMPTS).contains(&self.max_attempts)
-            && self.backoff_ms <= MAX_PAUSE_MS
-            && self.max_backoff_ms <= MAX_PAUSE_MS
+    /// Checks that every field is within its bounds: 1 to [`MAX_ATTEMPTS`] attempts, pauses up to a
+    /// year.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds.
+    pub fn validate(&self) -> Result<(), InvalidRetry> {
+        let fields = [
+            ("retry.max_attempts", u64::from(self.max_attempts), 1, u64::from(MAX_ATTEMPTS)),
+            ("retry.backoff_ms", self.backoff_ms, 0, MAX_PAUSE_MS),
+            ("retry.max_backoff_ms", self.max_backoff_ms, 0, MAX_PAUSE_MS),
+        ];
+        let invalid = fields.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
+        match invalid {
+            Some((field, value, least, most)) => Err(InvalidRetry { field, value, least, most }),
+            None => Ok(()),
+        }
     }
 
     /// Returns the pause in milliseconds after a failure of attempt number `attempt`. `None`: no
@@ -60,7 +84,7 @@ mod tests {
     #[test]
     fn a_pause_reaches_the_largest_maximum() {
         let policy = RetryPolicy { max_attempts: 1_000, backoff_ms: 1, max_backoff_ms: MAX_PAUSE_MS };
-        assert!(policy.is_valid());
+        assert_eq!(policy.validate(), Ok(()));
         assert_eq!(policy.pause_after(36), Some(MAX_PAUSE_MS));
     }
 

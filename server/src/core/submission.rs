@@ -1,7 +1,7 @@
 //! The definition of a task as a client submits it, and its validation.
 
 use super::cron::{CronRule, InvalidCron};
-use super::retry::{MAX_ATTEMPTS, RetryPolicy};
+use super::retry::{InvalidRetry, RetryPolicy};
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
 use super::{Moment, Schedule};
@@ -92,8 +92,8 @@ pub enum InvalidSubmission {
     #[error("{}", .0.to_string().replacen("name", "queue", 1))]
     Queue(InvalidTag),
     /// Retry policy out of bounds.
-    #[error("retry should have max_attempts between 1 and {MAX_ATTEMPTS} and pauses up to a year")]
-    Retry,
+    #[error(transparent)]
+    Retry(#[from] InvalidRetry),
     /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,
@@ -211,9 +211,7 @@ impl Submission {
         if let Some(queue) = &self.queue {
             tag::check(queue).map_err(InvalidSubmission::Queue)?;
         }
-        if self.retry.is_some_and(|retry| !retry.is_valid()) {
-            return Err(InvalidSubmission::Retry);
-        }
+        self.retry.map_or(Ok(()), |retry| retry.validate())?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
             _ => Ok(()),

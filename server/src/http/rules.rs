@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use crate::core::retry::MAX_ATTEMPTS;
 use crate::core::submission::{InvalidSubmission, LAST_SEC, MAX_RUNTIME_SEC};
 use crate::core::tag::InvalidTag;
 
@@ -21,7 +20,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::MaxRuntime => "max_runtime_sec",
         I::MaxFiresReached(_) => "max_fires",
         I::Queue(_) => "queue",
-        I::Retry => "retry",
+        I::Retry(invalid) => invalid.field,
         I::DedupKey => "dedup_key",
     }
 }
@@ -37,10 +36,6 @@ pub fn message(invalid: &InvalidSubmission) -> Cow<'static, str> {
         I::EndBeforeStart => "end_at should not be before start_at".into(),
         I::NeverDue => "the schedule has no moment before end_at".into(),
         I::MaxRuntime => format!("max_runtime_sec should be between 1 and {MAX_RUNTIME_SEC}").into(),
-        I::Retry => format!(
-            "retry should have max_attempts between 1 and {MAX_ATTEMPTS}, and backoff_ms and max_backoff_ms between 0 and 31622400000"
-        )
-        .into(),
         other => other.to_string().into(),
     }
 }
@@ -65,7 +60,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::DedupKey => ("dedup_key", None),
         I::MaxFiresReached(_) => ("loop_count", None),
         I::Queue(_) => ("queue", None),
-        I::Retry => ("retry", None),
+        I::Retry(invalid) => (invalid.field, None),
     };
     match contract {
         Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),

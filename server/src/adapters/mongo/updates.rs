@@ -192,8 +192,10 @@ where
 pub async fn unreadable_rows(ledger: &Ledger) -> Result<Option<UnreadableRows>> {
     let rows = ledger.unreadable.to_check();
     let (tasks, runs): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.0 == Task::KIND);
-    forget_readable(ledger, &tasks, read_by_id::<_, Task>(ledger, &ledger.tasks, &ids(&tasks)).await?.1);
-    forget_readable(ledger, &runs, read_by_id::<_, Run>(ledger, &ledger.runs, &ids(&runs)).await?.1);
+    let unreadable = read_by_id::<_, Task>(ledger, &ledger.tasks, &ids(&tasks)).await?.1;
+    forget_readable(ledger, &tasks, &unreadable);
+    let unreadable = read_by_id::<_, Run>(ledger, &ledger.runs, &ids(&runs)).await?.1;
+    forget_readable(ledger, &runs, &unreadable);
     Ok(ledger.unreadable.summary())
 }
 
@@ -201,7 +203,7 @@ fn ids(rows: &[unreadable::RowId]) -> Vec<&str> {
     rows.iter().map(|row| row.1.as_str()).collect()
 }
 
-fn forget_readable(ledger: &Ledger, rows: &[unreadable::RowId], unreadable: Vec<String>) {
+fn forget_readable(ledger: &Ledger, rows: &[unreadable::RowId], unreadable: &[String]) {
     for row in rows.iter().filter(|row| !unreadable.contains(&row.1)) {
         ledger.unreadable.forget(row);
     }

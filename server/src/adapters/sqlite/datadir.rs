@@ -1,10 +1,11 @@
 //! The data directory. One process at a time uses it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::errors::{io_error, refused};
-use crate::ports::Result;
+use crate::ports::{PortError, Result};
 
 const DATABASE: &str = "taskcenter.db";
 /// Lowest bits of a mode: the rights of the group and of others.
@@ -24,17 +25,16 @@ impl DataDir {
     /// # Errors
     /// If the directory cannot be created or written to, or another process has locked it.
     pub fn lock(path: &Path) -> Result<Self> {
-        create(path).map_err(|error| io_error(&format!("cannot create {}", path.display()), &error))?;
+        create(path).map_err(|error| unusable("cannot create the data directory", path, &error))?;
         restrict(path);
         let lock = path.join("lock");
         let opened = open_or_create(&lock);
-        let lock = opened.map_err(|error| io_error(&format!("cannot open {}", lock.display()), &error))?;
+        let lock = opened
+            .map_err(|error| unusable("cannot write to the data directory: cannot open", &lock, &error))?;
         match lock.try_lock() {
             Ok(()) => Self { path: path.to_owned(), _lock: lock }.with_private_files(),
             Err(TryLockError::WouldBlock) => Err(in_use(path)),
-            Err(TryLockError::Error(error)) => {
-                Err(io_error(&format!("cannot lock {}", path.display()), &error))
-            }
+            Err(TryLockError::Error(error)) => Err(unusable("cannot lock the data directory", path, &error)),
         }
     }
 
@@ -43,7 +43,7 @@ impl DataDir {
     fn with_private_files(self) -> Result<Self> {
         let database = self.database();
         let created = open_or_create(&database);
-        created.map_err(|error| io_error(&format!("cannot open {}", database.display()), &error))?;
+        created.map_err(|error| unusable("cannot open", &database, &error))?;
         let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
         let is_own = |name: &str| name == "lock" || name.starts_with(DATABASE);
         files
@@ -56,6 +56,12 @@ impl DataDir {
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
+}
+
+fn unusable(problem: &str, path: &Path, error: &io::Error) -> PortError {
+    let path = path.display();
+    let remedy = "choose a writable directory with --data-dir or embedded.data_dir";
+    io_error(format!("{problem} {path}: {error}: {remedy}"), error)
 }
 
 fn create(path: &Path) -> std::io::Result<()> {
@@ -96,7 +102,7 @@ fn restrict(path: &Path) {
 #[cfg(not(unix))]
 fn restrict(_: &Path) {}
 
-fn in_use(path: &Path) -> crate::ports::PortError {
+fn in_use(path: &Path) -> PortError {
     refused(format!(
         "the data directory {} is in use by another taskcenter: stop that process, or start this one with another --data-dir",
         path.display()

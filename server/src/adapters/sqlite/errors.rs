@@ -51,10 +51,9 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Maps an error of the file system. `context` says what failed.
-pub fn io_error(context: &str, error: &std::io::Error) -> PortError {
+/// Maps an error of the file system. `cause` says what failed, and why.
+pub fn io_error(cause: String, error: &std::io::Error) -> PortError {
     use std::io::ErrorKind as K;
-    let cause = format!("{context}: {error}");
     match error.kind() {
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => full(cause),
         K::PermissionDenied

@@ -84,9 +84,21 @@ impl SqliteStore {
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, PortError> {
         let dir = DataDir::lock(dir)?;
         let path = dir.database();
-        let opened = start(&path).map_err(|error| error.in_context(&path.display().to_string()));
+        let opened = start(&path).map_err(|error| at_start(&path, &error));
         let Opened { engine, lookups, lists, writer, file } = opened?;
         Ok(Self { engine, lookups, lists, writer, file, clock, _dir: dir })
+    }
+}
+
+/// Names the file, and says what to do if it is damaged or no database.
+fn at_start(path: &Path, error: &PortError) -> PortError {
+    let error = error.in_context(&path.display().to_string());
+    match error {
+        PortError::Corrupt(name, why) => PortError::Corrupt(
+            name,
+            format!("{why}: restore the file from a backup, or use another directory with --data-dir").into(),
+        ),
+        error => error,
     }
 }
 

@@ -163,7 +163,10 @@ async fn every_invalid_field_is_named() {
             (json!({"max_runtime_sec": 0}), "max_runtime_sec"),
             (json!({"max_runtime_sec": u64::MAX}), "max_runtime_sec"),
             (json!({"queue": "a|b"}), "queue"),
-            (json!({"retry": {"max_attempts": 0, "backoff_ms": 1, "max_backoff_ms": 1}}), "retry"),
+            (
+                json!({"retry": {"max_attempts": 0, "backoff_ms": 1, "max_backoff_ms": 1}}),
+                "retry.max_attempts",
+            ),
             (json!({"retry": {"max_attempts": 1}}), "retry.backoff_ms"),
             (json!({"dedup_key": ""}), "dedup_key"),
             (json!({"loop_time": 5}), "loop_time"),
