@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Signals that ask this process to stop: SIGINT (Ctrl-C) and, on Unix, SIGTERM. As long as the
-/// process runs, they do not end it any more.
+/// Signals that ask this process to stop: SIGINT (Ctrl-C) and, on Unix, SIGTERM. From the
+/// first use of this type on, these signals no longer end the process.
 pub(crate) struct StopSignals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,

@@ -1,7 +1,7 @@
 //! Recovers the runs of built-in workers whose node is gone.
 //!
 //! A built-in worker holds its runs under the name of its node's life. When the announcement of that life is
-//! gone, its leases are known to be dead, so nobody waits until they expire. Like all leases, announcements
+//! gone, its leases are known to be dead, so its runs start again before the leases expire. Like all leases, announcements
 //! only distribute work: if one is lost while its node lives, a run is repeated, as after an expired lease.
 
 use std::time::Duration;

@@ -150,7 +150,7 @@ impl Service {
         self
     }
 
-    /// Sets the metrics that the commands update. Default: metrics that nobody reads.
+    /// Sets the metrics that the commands update. Default: metrics that are not exported.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         Arc::make_mut(&mut self.shared).metrics = metrics;

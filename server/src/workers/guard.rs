@@ -72,13 +72,13 @@ impl Guard {
         Ok(Self { allow: nets(allow)?, deny: nets(deny)?, own: Vec::new() })
     }
 
-    /// Also denies the addresses where this server listens, whatever the ranges allow.
+    /// Also denies the addresses where this server listens, also if the ranges contain them.
     #[must_use]
     pub fn with_own(self, own: &[SocketAddr]) -> Self {
         Self { own: own.to_vec(), ..self }
     }
 
-    /// Returns whether this server listens on a port, at whatever address.
+    /// Returns whether this server listens on a port, at any address.
     pub fn is_own_port(&self, port: u16) -> bool {
         self.own.iter().any(|own| own.port() == port)
     }

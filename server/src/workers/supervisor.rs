@@ -102,7 +102,7 @@ fn children_by_parent() -> HashMap<i32, Vec<i32>> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for entry in processes {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // A process that has ended has no file any more.
+        // A process that has ended no longer has a file.
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         if let Some(parent) = parent(&stat) {
             children.entry(parent).or_default().push(pid);

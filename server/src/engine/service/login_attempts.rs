@@ -48,7 +48,7 @@ impl LoginAttempts {
         let mut next = |key: &Key| {
             let (burst, cost) = key.limit();
             let full = full_at.entry(key.clone()).or_insert(now);
-            // After a step back of the clock, nobody waits for the whole step.
+            // After a step back of the clock, no client waits for the whole step.
             *full = (*full).clamp(now, now.saturating_add(burst * cost));
             (*full + cost, burst * cost)
         };

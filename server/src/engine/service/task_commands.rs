@@ -233,7 +233,7 @@ impl Service {
         self.deleted(ended).await
     }
 
-    /// Turns tasks into hidden tombstones, so that they do not fire any more. Returns their ids.
+    /// Turns tasks into hidden tombstones, so that they no longer fire. Returns their ids.
     async fn end_tasks(&self, ids: &[TaskId]) -> Result<Vec<TaskId>> {
         crate::failpoint!("delete::before_cancel");
         let tombstones = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
