@@ -155,7 +155,10 @@ async fn give_up(node: &Node, tasks: &[Task], error: &PortError, pause: Duration
 /// Steps 2 and 3. A panic is an error of the batch, so that the other tasks of the batch fire.
 async fn advance_or_fail(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Fired>> {
     let advanced = AssertUnwindSafe(advance_batch(node, tasks, now)).catch_unwind().await;
-    advanced.unwrap_or_else(|_| Err(PortError::Refused("the dispatcher", "the batch panicked".into())))
+    advanced.unwrap_or_else(|_| {
+        tracing::error!(tasks = tasks.len(), "batch panicked; its tasks are tried in smaller batches");
+        Err(PortError::Refused("the dispatcher", "the batch panicked".into()))
+    })
 }
 
 /// The stored row of a moment, and whether the task has passed the moment. `None`: the row is unreadable.
