@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct ServiceNode {
     /// Base URL, `http://host:port` or `https://host:port`, with a path if all paths of the node
     /// begin with one. Without a query.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^https?://"))]
     pub url: String,
     /// Share of the calls, relative to the weights of the other nodes. Bounds: 1 to 1,000. Default:
     /// 1.

@@ -10,8 +10,8 @@ use super::error::ApiError;
 use super::query::Segment;
 use super::spec;
 use crate::core::Moment;
-use crate::core::access::{Grant, Scope};
-use crate::engine::service::{Service, Token};
+use crate::core::access::{Grant, InvalidToken, MAX_TAGS, Scope};
+use crate::engine::service::{Service, ServiceError, Token};
 use crate::wire;
 
 /// Creates an access token. Only this answer contains its secret text.
@@ -35,6 +35,10 @@ fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
         Scope::parse(word).ok_or_else(unknown)
     });
     let mut scopes: Vec<Scope> = scopes.collect::<Result<_, _>>()?;
+    // Before equal tags are merged: the document bounds the list as sent.
+    if new.tags.len() > MAX_TAGS {
+        return Err(ServiceError::Token(InvalidToken::TooManyTags).into());
+    }
     let mut tags = new.tags;
     scopes.sort_unstable();
     scopes.dedup();

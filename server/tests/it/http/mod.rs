@@ -9,6 +9,7 @@ pub mod legacy_routes;
 mod limits;
 mod malformed;
 mod openapi;
+mod openapi_bounds;
 mod probes;
 mod problems;
 mod queues;
