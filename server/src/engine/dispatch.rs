@@ -268,9 +268,11 @@ fn hold_back(node: &Arc<Node>, tasks: Vec<Task>, why: &str) {
     for task in &tasks {
         node.held_back.log("task", task.id.as_str(), why);
     }
-    let node = Arc::clone(node);
+    // The wait must not keep a stopped node, and with it the store, alive.
+    let (node, shutdown) = (Arc::downgrade(node), node.shutdown.clone());
     tokio::spawn(async move {
-        pace::wait(HELD_BACK, &node.shutdown).await;
+        pace::wait(HELD_BACK, &shutdown).await;
+        let Some(node) = node.upgrade() else { return };
         for task in &tasks {
             node.window.done(&task.id, None, None);
         }
