@@ -118,11 +118,10 @@ impl Outbound {
         // Fails if the process has installed the provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(guard);
-        let client = |is_own_port| {
-            let guard = Arc::clone(&guard);
-            move |lookup| build_client(CheckedResolver { guard, lookup, is_own_port })
-        };
-        let (client, own_port_client) = (client(false)(Arc::clone(&lookup))?, client(true)(lookup)?);
+        let resolver =
+            |lookup, is_own_port| CheckedResolver { guard: Arc::clone(&guard), lookup, is_own_port };
+        let client = build_client(resolver(Arc::clone(&lookup), false))?;
+        let own_port_client = build_client(resolver(lookup, true))?;
         Ok(Self { client, own_port_client, guard, answer_bytes })
     }
 

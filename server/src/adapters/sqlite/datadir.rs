@@ -8,8 +8,8 @@ use super::errors::{io_error, refused};
 use crate::ports::{PortError, Result};
 
 const DATABASE: &str = "taskcenter.db";
-/// Lowest bits of a mode: the rights of the group and of others.
-const GROUP_AND_OTHER_BITS: u32 = 6;
+/// The bits of a mode with the rights of the group and of others.
+const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// A data directory, locked for this process until the value is dropped.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn restrict(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let restricted = std::fs::metadata(path).and_then(|metadata| {
         let mut rights = metadata.permissions();
-        if rights.mode().trailing_zeros() >= GROUP_AND_OTHER_BITS {
+        if rights.mode() & GROUP_AND_OTHERS == 0 {
             return Ok(());
         }
         rights.set_mode(if metadata.is_dir() { 0o700 } else { 0o600 });
