@@ -18,17 +18,8 @@ const PAGE: u32 = 500;
 
 /// Recovers until the node stops.
 pub async fn run(node: &Node) {
-    let mut pace = Pace::new("orphans", Duration::from_millis(node.settings.rescue_ms));
-    while !node.shutdown.is_cancelled() {
-        if !node.is_fit() {
-            pace.pause(&node.shutdown).await;
-            continue;
-        }
-        match run_once(node, node.earliest_now()).await {
-            Ok(()) => pace.pause(&node.shutdown).await,
-            Err(error) => pace.failed(&error, &node.shutdown).await,
-        }
-    }
+    let pace = Pace::new("orphans", Duration::from_millis(node.settings.rescue_ms));
+    pace.repeat(node, |node, now| Box::pin(run_once(node, now))).await;
 }
 
 /// Starts the next attempt of every run that a built-in worker of a gone node holds, if the announced nodes

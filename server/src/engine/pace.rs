@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::PortError;
+use super::node::Node;
+use crate::core::Moment;
+use crate::ports::{PortError, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// One turn of a loop at a moment.
+type Turn = for<'a> fn(&'a Node, Moment) -> BoxFuture<'a, Result<()>>;
 
 /// The pace of one loop. It logs the first failure and the recovery, but not each failure in between.
 pub struct Pace {
@@ -20,6 +26,17 @@ impl Pace {
     /// Returns the pace of the loop `name`, which turns once in a `period`.
     pub fn new(name: &'static str, period: Duration) -> Self {
         Self { name, period, failures: 0 }
+    }
+
+    /// Takes a turn once in a period until the node stops, but none while the node is not fit.
+    pub async fn repeat(mut self, node: &Node, turn: Turn) {
+        while !node.shutdown.is_cancelled() {
+            let result = if node.is_fit() { turn(node, node.earliest_now()).await } else { Ok(()) };
+            match result {
+                Ok(()) => self.pause(&node.shutdown).await,
+                Err(error) => self.failed(&error, &node.shutdown).await,
+            }
+        }
     }
 
     /// Notes that a turn has succeeded.

@@ -15,17 +15,8 @@ pub const REMEMBER_MS: i64 = 24 * HOUR_MS;
 
 /// Prunes until the node stops.
 pub async fn run(node: &Node) {
-    let mut pace = Pace::new("prune", Duration::from_secs(node.settings.prune_sec));
-    while !node.shutdown.is_cancelled() {
-        if !node.is_fit() {
-            pace.pause(&node.shutdown).await;
-            continue;
-        }
-        match run_once(node, node.earliest_now()).await {
-            Ok(()) => pace.pause(&node.shutdown).await,
-            Err(error) => pace.failed(&error, &node.shutdown).await,
-        }
-    }
+    let pace = Pace::new("prune", Duration::from_secs(node.settings.prune_sec));
+    pace.repeat(node, |node, now| Box::pin(run_once(node, now))).await;
 }
 
 /// Removes ended runs, ended tasks and idempotency keys that are older than the settings allow. Does

@@ -21,7 +21,7 @@ use crate::ports::Result;
 const BATCH: u32 = 500;
 /// Time after which a run is looked at again whose task is unreadable, in milliseconds. Meanwhile the run
 /// is not among the longest overdue, which would hide other runs.
-const POSTPONED_MS: i64 = 30_000;
+const SET_ASIDE_MS: i64 = 30_000;
 
 /// Rescues until the node stops.
 ///
@@ -155,11 +155,11 @@ pub(super) async fn tasks_of(node: &Node, runs: &[Run]) -> Result<Tasks> {
     Ok(Tasks { by_id, unreadable: found.unreadable.into_iter().collect() })
 }
 
-/// Returns the run as it must be stored: claimed by this node, ended, or postponed because its task is
+/// Returns the run as it must be stored: claimed by this node, ended, or set aside because its task is
 /// unreadable. `None`: the run is left as it is.
 fn next_state(node: &Node, mut run: Run, tasks: &Tasks, now: Moment) -> Option<Run> {
     if tasks.unreadable.contains(&run.task_id) {
-        run.postpone(now.plus_ms(POSTPONED_MS));
+        run.set_aside(now.plus_ms(SET_ASIDE_MS));
         return Some(run);
     }
     let is_deleted = tasks.get(&run.task_id).is_none_or(|task| task.state == TaskState::Cancelled);

@@ -242,7 +242,7 @@ impl Run {
     }
 
     /// Leaves the run as it is until `at`, when it needs attention again.
-    pub fn postpone(&mut self, at: Moment) {
+    pub fn set_aside(&mut self, at: Moment) {
         self.attention_at = Some(at);
     }
 
