@@ -151,8 +151,14 @@ async fn only_idempotent_requests_are_repeated_after_503() {
     let requests = Arc::new(AtomicU32::new(0));
     let router = Router::new().fallback(busy).with_state((Arc::clone(&requests), u32::MAX));
     let client = client(router).await;
-    let lease =
-        LeaseRequest { worker: "w".to_owned(), queues: Vec::new(), limit: 1, lease_ms: 1_000, wait_ms: 0 };
+    let lease = LeaseRequest {
+        worker: "w".to_owned(),
+        queues: Vec::new(),
+        limit: 1,
+        lease_ms: 1_000,
+        wait_ms: 0,
+        request_id: None,
+    };
     let times = |requests: &AtomicU32| requests.swap(0, Ordering::SeqCst);
     assert_eq!(client.edit_task("7", 1, &json!({})).await.unwrap_err().status(), Some(503));
     assert_eq!(times(&requests), 1);

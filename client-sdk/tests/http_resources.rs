@@ -272,7 +272,7 @@ async fn a_worker_leases_renews_and_settles() {
     let answer = json!({"run_id": "r", "status": 409, "problem": {"code": "stale"}});
     let (recorder, center) = answering(json!({"runs": [lease], "results": [answer]})).await;
     let (worker, queues) = ("w".to_owned(), vec!["n".to_owned()]);
-    let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0 };
+    let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0, request_id: None };
     assert_eq!(center.lease(&request).await.unwrap().runs[0].token, "t");
     let leased = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into() };
     let renewed =
@@ -309,6 +309,6 @@ async fn a_lease_request_has_a_longer_time_limit() {
     let center = center.build().unwrap();
     assert!(center.queues().await.is_err());
     let (worker, queues) = ("w".to_owned(), vec!["n".to_owned()]);
-    let request = LeaseRequest { worker, queues, limit: 1, lease_ms: 30_000, wait_ms: 200 };
+    let request = LeaseRequest { worker, queues, limit: 1, lease_ms: 30_000, wait_ms: 200, request_id: None };
     assert_eq!(center.lease(&request).await.unwrap().runs, []);
 }

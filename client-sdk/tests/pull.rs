@@ -278,6 +278,35 @@ async fn an_outcome_whose_answer_was_lost_is_repeated_and_counts_once() {
 }
 
 #[tokio::test]
+async fn a_lease_request_whose_answer_was_lost_is_repeated_and_costs_no_attempt() {
+    let (queues, scene) = (FakeQueues::default(), Arc::default());
+    queues.faults(|faults| faults.lost_leases = 2);
+    let server = FakeServer::start(&queues).await;
+    queues.add("1", "t", "ok");
+    queues.add("2", "t", "ok");
+    let consumer = builder(&scene).connect(&server.url("")).unwrap().start().unwrap();
+    until("both runs have ended", || queues.count("succeeded") == 2).await;
+    consumer.shutdown().await.unwrap();
+    let ids: Vec<_> = queues.leases().into_iter().map(|lease| lease.request_id.unwrap()).collect();
+    assert_eq!((&ids[0], &ids[0]), (&ids[1], &ids[2]), "a lost request keeps its id");
+    assert!(!ids[3..].contains(&ids[0]), "an answered request has another id");
+    let runs = ["1", "2"].map(|id| queues.run(id));
+    assert_eq!(runs.map(|run| (run.attempt, run.claim)), [(1, 1), (1, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_know_request_ids_is_asked_without() {
+    let (queues, scene) = (FakeQueues::default(), Arc::default());
+    queues.faults(|faults| faults.no_request_ids = true);
+    queues.add("1", "t", "ok");
+    let consumer = pulling(&scene, &queues, config()).start().unwrap();
+    until("the run has ended", || queues.count("succeeded") == 1).await;
+    consumer.shutdown().await.unwrap();
+    let with_id = queues.leases().iter().filter(|lease| lease.request_id.is_some()).count();
+    assert_eq!(with_id, 1);
+}
+
+#[tokio::test]
 async fn many_runs_share_requests_and_no_more_are_handled_than_allowed() {
     const RUNS: usize = 3_000;
     let (queues, scene) = (FakeQueues::default(), Arc::default());
@@ -421,6 +450,8 @@ async fn a_handler_is_told_that_its_lease_is_lost() {
     advance(LEASE).await;
     queues.faults(|faults| faults.down = false);
     assert_eq!(seen.recv().await, Some(1), "the first attempt has lost its lease");
+    let is_second = |run: fake_server::Run| (run.attempt, run.state) == (2, "leased");
+    until("the second attempt has started", || is_second(queues.run("1"))).await;
     consumer.shutdown().await.unwrap();
     assert_eq!(seen.recv().await, Some(2), "the shutdown cancels the second attempt");
     assert_eq!(queues.run("1").state, "succeeded");

@@ -115,6 +115,7 @@ async fn settle_all(client: &TaskCenter) -> Result<()> {
         limit: BATCH as u32,
         lease_ms: 60_000,
         wait_ms: 5_000,
+        request_id: None,
     };
     let mut settled = 0;
     while settled < RUNS {

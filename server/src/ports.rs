@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 pub use crate::core::advance::Advance;
 use crate::core::alert::AlertEvent;
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
@@ -336,11 +336,14 @@ pub trait Store: Send + Sync {
     /// They are in one of `queues`; if `queues` is empty, in any queue whose name equals the run's
     /// tag.
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>>;
+    /// Returns the leased runs of one lease request, by [`Run::lease_slot`].
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>>;
     /// Returns the non-empty queues, by name. The cost grows with the runs in the queues, not with
     /// history.
     async fn queues(&self) -> Result<Vec<QueueRow>>;
     /// Replaces runs by compare-and-set: each run has the version at which it was read, and is
-    /// stored with the next version. Returns `true` for each run that this call replaced.
+    /// stored with the next version. Returns `true` for each run that this call replaced. A run is not
+    /// replaced if another run has its [`Run::lease_slot`].
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>>;
     /// Returns at most `limit` runs of the shards whose `attention_at` has come, longest overdue
     /// first. With `queued_only`, runs without a queue are excluded.

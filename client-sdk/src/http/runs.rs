@@ -102,8 +102,9 @@ impl TaskCenter {
     ///
     /// # Errors
     /// [`Error::Refused`] with status 400 for an invalid field. After [`Error::Unanswered`] or
-    /// status 503, some runs may be leased without the caller's knowledge; their leases expire, and
-    /// the attempts have failed.
+    /// status 503, some runs may be leased without the caller's knowledge. Repeat the request with
+    /// the same [`request_id`](LeaseRequest::request_id) to get them. Otherwise their leases expire,
+    /// and the attempts have failed.
     pub async fn lease(&self, request: &LeaseRequest) -> Result<LeasedRuns, Error> {
         let timeout = Duration::from_millis(request.wait_ms).saturating_add(LEASE_TIMEOUT_MARGIN);
         let call = self.request(Method::POST, &["v1", "runs", "lease"]).timeout(timeout);

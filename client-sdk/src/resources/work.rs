@@ -35,6 +35,13 @@ pub struct LeaseRequest {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(default = 0))]
     pub wait_ms: u64,
+    /// Id of the request, unique among the requests of the worker. 1 to 64 visible ASCII characters. If the
+    /// answer is lost, repeat the request with the same id: while runs of the first request are leased, the
+    /// server returns these runs with the same attempt tokens, renews their leases, and leases no others.
+    /// Default: each request leases other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64, pattern = "^[!-~]+$"))]
+    pub request_id: Option<String>,
 }
 
 const fn default_limit() -> u32 {

@@ -45,6 +45,8 @@ pub struct Run {
     pub claim: u32,
     pub token: String,
     pub worker: String,
+    /// Request that leased the run.
+    request_id: Option<String>,
     pub result: Option<Value>,
     /// Outcome reports that changed the run, in order.
     pub reports: Vec<OutcomeReport>,
@@ -74,6 +76,10 @@ pub struct Faults {
     pub settle_down: bool,
     /// Lease requests are answered immediately, without the requested wait.
     pub no_wait: bool,
+    /// Number of leases that are executed, but whose answer is lost.
+    pub lost_leases: usize,
+    /// Lease requests with a request id are refused, as by an older server.
+    pub no_request_ids: bool,
     /// Number of settlements that are executed, but whose answer is lost.
     pub lost_settlements: usize,
     /// A settlement that contains this message is refused as a whole.
@@ -112,6 +118,7 @@ impl FakeQueues {
             claim: 0,
             token: String::new(),
             worker: String::new(),
+            request_id: None,
             result: None,
             reports: Vec::new(),
             until: now(),
@@ -160,6 +167,15 @@ impl Inner {
     fn lease(&mut self, request: &LeaseRequest) -> Vec<LeasedRun> {
         let limit = (request.limit + self.faults.extra_runs) as usize;
         let mut leased = Vec::new();
+        for (id, run) in &mut self.runs {
+            run.apply_time();
+            if request.request_id.is_some() && run.state == "leased" && run.request_id == request.request_id {
+                leased.push(run.leased(id));
+            }
+        }
+        if !leased.is_empty() {
+            return leased;
+        }
         for (id, run) in &mut self.runs {
             run.apply_time();
             let requested = request.queues.contains(&run.queue)
@@ -211,7 +227,12 @@ impl Run {
         self.claim += 1;
         self.token = token;
         self.worker.clone_from(&request.worker);
+        self.request_id.clone_from(&request.request_id);
         self.until = now() + Duration::from_millis(request.lease_ms);
+        self.leased(id)
+    }
+
+    fn leased(&self, id: &str) -> LeasedRun {
         LeasedRun {
             run_id: id.into(),
             task_id: format!("task-of-{id}"),
@@ -264,6 +285,9 @@ impl WorkerApi for FakeQueues {
         if self.inner().faults.denied {
             return Err(CallError::Denied("401".into()));
         }
+        if self.inner().faults.no_request_ids && request.request_id.is_some() {
+            return Err(CallError::Refused("400: unknown field `request_id`".into()));
+        }
         let first_runs = async {
             loop {
                 let added = self.0.1.notified();
@@ -276,6 +300,11 @@ impl WorkerApi for FakeQueues {
             }
         };
         let runs = timeout(Duration::from_millis(request.wait_ms), first_runs).await.unwrap_or_default();
+        let mut inner = self.inner();
+        if inner.faults.lost_leases > 0 && !runs.is_empty() {
+            inner.faults.lost_leases -= 1;
+            return Err(CallError::Unavailable("lost".into()));
+        }
         Ok(LeasedRuns { runs })
     }
 

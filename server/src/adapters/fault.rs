@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Lock,
@@ -217,6 +217,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         self.call("ready_runs", self.inner.ready_runs(queues, limit)).await
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        self.call("runs_in_slots", self.inner.runs_in_slots(slots)).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -3,6 +3,7 @@
 mod attempts;
 mod holder;
 mod id;
+mod lease_slots;
 mod open_run;
 mod state;
 mod transitions;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES};
 pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::RunId;
+pub use self::lease_slots::LeaseSlots;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::retry::RetryPolicy;
@@ -75,6 +77,10 @@ pub struct Run {
     /// When the current attempt was leased. `None`: no worker has leased it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leased_at: Option<Moment>,
+    /// Place of the leased run in the answer to a lease request with an id ([`LeaseSlots`]). `None`: the run
+    /// is not leased, or its request had no id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_slot: Option<String>,
     pub ended_at: Option<Moment>,
     /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -138,6 +144,7 @@ impl Run {
             attention_at: Some(lease_until),
             fired_at: None,
             leased_at: None,
+            lease_slot: None,
             ended_at: None,
             failed_attempts: Vec::new(),
             result: None,

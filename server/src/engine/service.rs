@@ -11,6 +11,7 @@ mod callback_services;
 mod caller;
 mod error;
 mod idempotency;
+mod lease_requests;
 mod lease_reservations;
 mod login_attempts;
 mod open_runs;

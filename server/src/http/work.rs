@@ -20,13 +20,15 @@ use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Servi
 use crate::wire;
 
 const MAX_WORKER_BYTES: usize = 128;
+const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest wait for the first run, below the usual time limits of proxies.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// Leases runs that are ready in queues, earliest `scheduled_at` first.
 ///
-/// With `wait_ms`, the server waits for the first run. If the answer is lost, the leases of its
-/// runs expire, and each of the runs has one failed attempt.
+/// With `wait_ms`, the server waits for the first run. If the answer is lost, a repetition with the same
+/// `request_id` returns the same runs. Without `request_id`, the leases of its runs expire, and each of the
+/// runs has one failed attempt.
 #[utoipa::path(post, path = "/v1/runs/lease", operation_id = "leaseRuns", tag = "work",
     request_body = LeaseRequest,
     responses((status = 200, body = LeasedRuns, description = "The leased runs; empty if no run became ready in time.")))]
@@ -51,6 +53,13 @@ fn terms(request: LeaseRequest, request_timeout: Duration) -> Result<LeaseTerms,
         return Err(ApiError::field("limit", format!("limit should be between 1 and {MAX_BATCH}")));
     }
     let lease_ms = lease_ms(request.lease_ms)?;
+    let is_id =
+        |id: &str| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if !request.request_id.as_deref().is_none_or(is_id) {
+        let why =
+            format!("request_id should have between 1 and {MAX_REQUEST_ID_BYTES} visible ASCII characters");
+        return Err(ApiError::field("request_id", why));
+    }
     // The rest of the time limit is for the store.
     let longest = MAX_WAIT.min(request_timeout * 3 / 4);
     Ok(LeaseTerms {
@@ -59,6 +68,7 @@ fn terms(request: LeaseRequest, request_timeout: Duration) -> Result<LeaseTerms,
         limit: request.limit,
         lease_ms,
         wait: Duration::from_millis(request.wait_ms).min(longest),
+        request_id: request.request_id,
     })
 }
 
@@ -163,7 +173,8 @@ mod tests {
     use super::*;
 
     fn request() -> LeaseRequest {
-        LeaseRequest { worker: "w".into(), queues: vec!["q".into()], limit: 1, lease_ms: 30_000, wait_ms: 0 }
+        let queues = vec!["q".into()];
+        LeaseRequest { worker: "w".into(), queues, limit: 1, lease_ms: 30_000, wait_ms: 0, request_id: None }
     }
 
     fn field_at_fault(request: LeaseRequest) -> String {
@@ -189,6 +200,9 @@ mod tests {
             [(&[][..], "queues"), (&["a", "*"], "queues[1]"), (&["a|b"], "queues[0]"), (&[""], "queues[0]")]
         {
             assert_eq!(field_at_fault(LeaseRequest { queues: queues(names), ..request() }), field);
+        }
+        for id in [String::new(), "i".repeat(65), "a b".into(), "\u{e9}".into()] {
+            assert_eq!(field_at_fault(LeaseRequest { request_id: Some(id), ..request() }), "request_id");
         }
         let many = vec!["q".to_owned(); MAX_BATCH + 1];
         assert_eq!(field_at_fault(LeaseRequest { queues: many, ..request() }), "queues");

@@ -75,6 +75,7 @@ fn terms(request: LeaseRequest) -> LeaseTerms {
         limit: request.limit,
         lease_ms: millis(request.lease_ms),
         wait: Duration::from_millis(request.wait_ms),
+        request_id: request.request_id,
     }
 }
 

@@ -213,7 +213,8 @@ async fn handed_over(cluster: &Cluster, node: &Server) -> (String, String) {
     let id = client.add_task(task).await.expect("the server accepts the request");
     if cluster.mode == Mode::Embedded {
         let (worker, queues) = ("worker".to_owned(), vec!["crash".to_owned()]);
-        let request = LeaseRequest { worker, queues, limit: 1, lease_ms: 60_000, wait_ms: 20_000 };
+        let request =
+            LeaseRequest { worker, queues, limit: 1, lease_ms: 60_000, wait_ms: 20_000, request_id: None };
         let run = client.lease(&request).await.expect("the server answers").runs.remove(0);
         return (run.run_id, run.token);
     }

@@ -264,6 +264,7 @@ async fn ack_and_max_runtime_are_enforced(mode: Mode) {
 /// Leases a run and never reports it. Returns the attempt.
 async fn lease_without_report(node: &Server) -> u32 {
     let (worker, queues) = ("silent".to_owned(), vec!["ack".to_owned()]);
-    let request = LeaseRequest { worker, queues, limit: 1, lease_ms: 1_000, wait_ms: 20_000 };
+    let request =
+        LeaseRequest { worker, queues, limit: 1, lease_ms: 1_000, wait_ms: 20_000, request_id: None };
     node.client().lease(&request).await.expect("the server answers").runs.remove(0).attempt
 }

@@ -61,6 +61,7 @@ async fn work(url: String, acknowledged: Arc<Acknowledged>, over: Arc<AtomicBool
             limit: 20,
             lease_ms: 1_000,
             wait_ms: 50,
+            request_id: None,
         };
         let Ok(leased) = client.lease(&request).await else { continue };
         let outcomes = leased.runs.iter().map(|run| Settlement {
@@ -243,6 +244,7 @@ async fn a_run_of_a_dead_worker_is_leased_again_after_its_lease() {
         limit: 1,
         lease_ms: 1_000,
         wait_ms: 10_000,
+        request_id: None,
     };
     let first = client.lease(&request("dies")).await.expect("the server answers").runs.remove(0);
     // The first worker never reports.

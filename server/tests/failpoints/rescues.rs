@@ -73,6 +73,7 @@ async fn leave_lease(stage: &mut Stage) {
         limit: 10,
         lease_ms: 60_000,
         wait: Duration::ZERO,
+        request_id: None,
     };
     let lease = async |running: &Running| running.service.lease(&terms).await.map(drop);
     stage.call(lease).await.expect("the store answers");

@@ -203,6 +203,7 @@ pub async fn lease(stage: &mut Stage) -> Vec<Run> {
         limit: 3,
         lease_ms: 1_500,
         wait: Duration::ZERO,
+        request_id: None,
     };
     let runs = stage.call(async |running| running.service.lease(&terms).await).await;
     let runs = runs.expect("the store answers");

@@ -164,6 +164,7 @@ fn lease_request(queue: &str) -> LeaseRequest {
         limit: 20,
         lease_ms: 2_000,
         wait_ms: 500,
+        request_id: None,
     }
 }
 

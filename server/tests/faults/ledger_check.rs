@@ -258,6 +258,7 @@ fn terms() -> LeaseTerms {
         limit: 100,
         lease_ms: 2_000,
         wait: Duration::ZERO,
+        request_id: None,
     }
 }
 

@@ -71,6 +71,7 @@ async fn a_short_lease_of_a_slow_node_is_not_taken_over_early() {
         limit: 1,
         lease_ms: MIN_LEASE_MS,
         wait: Duration::ZERO,
+        request_id: None,
     };
     let leased = service.lease(&terms).await.unwrap().pop().unwrap();
     let state = async || store.run(&leased.id).await.unwrap().unwrap().state;

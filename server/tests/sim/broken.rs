@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use taskcenter_server::core::run::OpenRun;
+use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
@@ -186,6 +186,10 @@ impl Store for Broken {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        self.inner.runs_in_slots(slots).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

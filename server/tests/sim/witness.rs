@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use taskcenter_server::core::run::OpenRun;
+use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
@@ -112,6 +112,10 @@ impl Store for WitnessStore {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        self.inner.runs_in_slots(slots).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -44,6 +44,7 @@ fn terms(rng: &mut fastrand::Rng, name: &str) -> LeaseTerms {
         limit: rng.u32(1..6),
         lease_ms: rng.i64(1_000..6_000),
         wait: Duration::from_millis(rng.u64(..2_000)),
+        request_id: None,
     }
 }
 

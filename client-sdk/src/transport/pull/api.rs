@@ -29,8 +29,8 @@ pub trait WorkerApi: Send + Sync + 'static {
     /// Leases runs from queues.
     ///
     /// # Errors
-    /// [`CallError`]. After [`CallError::Unavailable`], the server may have leased some runs; their
-    /// leases expire.
+    /// [`CallError`]. After [`CallError::Unavailable`], the server may have leased some runs. A
+    /// repetition with the same [`request_id`](LeaseRequest::request_id) returns them.
     async fn lease(&self, request: LeaseRequest) -> Result<LeasedRuns, CallError>;
 
     /// Renews leases. The answer has one result for each run, in order.

@@ -3,7 +3,8 @@
 //! [`Pull`] leases as many runs as handlers are free. If no run is ready, the request waits at the
 //! server. The transport renews the leases and reports the outcomes. Leases, renewals and outcome
 //! reports are batched. If the server is unreachable, the transport retries until the server is
-//! back. If the server refuses the token, the transport ends with an error.
+//! back. A lease request whose answer was lost is repeated with the same request id, and returns the
+//! runs that the first request has leased. If the server refuses the token, the transport ends with an error.
 //!
 //! The transport reports outcomes itself: a consumer does not need
 //! [`report_to`](crate::ConsumerBuilder::report_to), and the server owns all retries.
@@ -51,6 +52,7 @@ use settle::Settler;
 use super::{Deliver, Delivery, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
 use crate::notice::print_without_log;
+use crate::random;
 use crate::report::Reporter;
 use crate::resources::{
     EVERY_QUEUE, LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, MAX_BATCH, Settlement,
@@ -196,11 +198,15 @@ impl<'a> LeaseLoop<'a> {
     async fn run(&self) -> Result<(), TransportError> {
         let mut failures = Backoff::new(FAILURE_PAUSES.0, FAILURE_PAUSES.1);
         let mut empty = Backoff::new(EMPTY_PAUSES.0, EMPTY_PAUSES.1);
+        let mut request_id = RequestId::default();
         while let Some(capacity) = self.shutdown.run_until_cancelled(self.reserve_capacity()).await {
             // Started before the request, so that the wait at the server counts as part of the
             // pause.
             let pause = sleep(empty.next());
-            let Some(answered) = self.lease(capacity.runs()).await else { return Ok(()) };
+            let Some(answered) = self.lease(capacity.runs(), request_id.current()).await else {
+                return Ok(());
+            };
+            request_id.note(&answered);
             if answered.is_ok() && failures.reset() {
                 info!("server reachable again; leasing runs");
                 print_without_log(format_args!("the server is reachable again"));
@@ -245,7 +251,11 @@ impl<'a> LeaseLoop<'a> {
     }
 
     /// Sends one lease request. `None`: a shutdown has ended the wait for the answer.
-    async fn lease(&self, limit: usize) -> Option<Result<Vec<LeasedRun>, CallError>> {
+    async fn lease(
+        &self,
+        limit: usize,
+        request_id: Option<String>,
+    ) -> Option<Result<Vec<LeasedRun>, CallError>> {
         let config = &self.pull.config;
         let request = LeaseRequest {
             worker: config.worker.clone(),
@@ -253,6 +263,7 @@ impl<'a> LeaseLoop<'a> {
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             lease_ms: millis(config.lease),
             wait_ms: millis(config.wait),
+            request_id,
         };
         let call = self.pull.api.lease(request);
         tokio::pin!(call);
@@ -301,6 +312,36 @@ impl<'a> LeaseLoop<'a> {
     fn release(&self, run: LeasedRun) {
         let until = monotonic() + self.pull.config.lease;
         self.pull.settler.report_later(unpack(run).0.settlement(Verdict::Release), until);
+    }
+}
+
+/// Id of the current lease request. A request whose answer was lost is repeated with the same id, so that the
+/// server returns the runs that it has leased.
+struct RequestId {
+    id: String,
+    /// Whether the server knows the field. An older server refuses it.
+    is_supported: bool,
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self { id: random::key(), is_supported: true }
+    }
+}
+
+impl RequestId {
+    fn current(&self) -> Option<String> {
+        self.is_supported.then(|| self.id.clone())
+    }
+
+    /// Replaces the id, unless the request may have leased runs without an answer.
+    fn note<T>(&mut self, answered: &Result<T, CallError>) {
+        match answered {
+            Err(CallError::Unavailable(_)) => return,
+            Err(CallError::Refused(why)) if why.contains("request_id") => self.is_supported = false,
+            Ok(_) | Err(CallError::Refused(_) | CallError::Denied(_)) => {}
+        }
+        self.id = random::key();
     }
 }
 

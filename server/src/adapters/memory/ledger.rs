@@ -26,6 +26,8 @@ pub struct Ledger {
     pub(super) open: HashMap<TaskId, BTreeSet<RunId>>,
     /// Runs in `ready`.
     pub(super) ready: BTreeSet<(Moment, RunId)>,
+    /// Leased runs, by their slots.
+    pub(super) lease_slots: BTreeMap<String, RunId>,
     idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
@@ -140,13 +142,15 @@ impl Ledger {
         InsertedRun::New
     }
 
-    /// Replaces a run, if the stored run has the same version.
+    /// Replaces a run, if the stored run has the same version, and no other run has its slot.
     pub fn update_run(&mut self, run: &Run) -> bool {
         let is_unchanged = self.runs.get(&run.id).is_some_and(|stored| stored.version == run.version);
-        if is_unchanged {
+        let holder = run.lease_slot.as_ref().and_then(|slot| self.lease_slots.get(slot));
+        let replaces = is_unchanged && holder.is_none_or(|holder| *holder == run.id);
+        if replaces {
             self.put_run(run.clone().next_version());
         }
-        is_unchanged
+        replaces
     }
 
     fn put_run(&mut self, run: Run) {
@@ -157,6 +161,9 @@ impl Ledger {
         }
         if run.state == RunState::Ready {
             self.ready.insert((run.scheduled_at, run.id.clone()));
+        }
+        if let Some(slot) = &run.lease_slot {
+            self.lease_slots.insert(slot.clone(), run.id.clone());
         }
         self.runs.insert(run.id.clone(), run);
     }
@@ -173,6 +180,9 @@ impl Ledger {
             }
         }
         self.ready.remove(&(run.scheduled_at, id.clone()));
+        if let Some(slot) = &run.lease_slot {
+            self.lease_slots.remove(slot);
+        }
     }
 
     /// Stores the record, unless its key exists. Returns the stored record.

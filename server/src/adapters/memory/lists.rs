@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::ledger::Ledger;
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
@@ -63,6 +63,12 @@ impl Ledger {
             None => false,
         };
         runs.filter(matches).take(limit as usize).cloned().collect()
+    }
+
+    /// Returns the leased runs of one lease request, by slot.
+    pub fn runs_in_slots(&self, slots: &LeaseSlots) -> Vec<Run> {
+        let (from, to) = slots.range();
+        self.lease_slots.range(from..to).filter_map(|(_, id)| self.runs.get(id)).cloned().collect()
     }
 
     /// Returns runs of the shards whose `attention_at` has come, longest overdue first.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
@@ -130,6 +130,10 @@ impl Store for MemoryStore {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         Ok(self.ledger().ready_runs(queues, limit))
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        Ok(self.ledger().runs_in_slots(slots))
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

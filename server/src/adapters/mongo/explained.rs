@@ -5,6 +5,7 @@ use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
 use super::{backlog, lists, prune, runs, schema, tasks};
+use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::{Advance, Page, RunFilter, RunPage, TaskFilter};
 
@@ -37,6 +38,11 @@ pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
 pub fn ready_runs(queue: Option<&String>, limit: u32) -> Document {
     let index = schema::ready_index(queue.is_some());
     find("runs", lists::ready_filter(queue), doc! { "scheduled_at": 1, "_id": 1 }, index, limit)
+}
+
+/// [`runs_in_slots`](crate::ports::Store::runs_in_slots)
+pub fn runs_in_slots(slots: &LeaseSlots) -> Document {
+    find("runs", runs::slot_filter(slots), schema::slot_index(), schema::slot_index(), 1_000)
 }
 
 /// [`open_runs`](crate::ports::Store::open_runs)

@@ -35,7 +35,7 @@ use self::idempotency::IdempotencyRow;
 use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
 use crate::adapters::unreadable::Unreadable;
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
@@ -265,6 +265,10 @@ impl Store for MongoStore {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         lists::ready_runs(self.ready().await?, queues, limit).await
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        runs::in_slots(self.ready().await?, slots).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -15,9 +15,12 @@ use super::errors::{
 use super::rows::{RunRow, date, moment, run_update, shard_numbers};
 use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, schema};
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, TaskId};
 use crate::ports::{Found, Head, InsertedRun, Result};
+
+/// Batch size of a query by slots, above the limit of any lease request.
+const MAX_SLOTS: u32 = 10_000;
 
 pub async fn insert(ledger: &Ledger, runs: &[Run]) -> Result<Vec<InsertedRun>> {
     let mut answers = Vec::with_capacity(runs.len());
@@ -136,13 +139,30 @@ pub fn open_filter(task_id: &TaskId, after: Option<&RunId>) -> Document {
     doc! { "task_id": task_id.as_str(), "attention_at": { "$exists": true }, "_id": { "$gt": after } }
 }
 
+/// Returns the leased runs of one lease request, by slot.
+pub async fn in_slots(ledger: &Ledger, slots: &LeaseSlots) -> Result<Vec<Run>> {
+    let find = || {
+        let find = ledger.runs.find(slot_filter(slots)).sort(schema::slot_index());
+        find.hint(Hint::Keys(schema::slot_index()))
+    };
+    Ok(bounded(updates::head(ledger, find, MAX_SLOTS)).await?.rows)
+}
+
+/// Returns the filter for the leased runs of one lease request.
+pub fn slot_filter(slots: &LeaseSlots) -> Document {
+    let (from, to) = slots.range();
+    doc! { "lease_slot": { "$gte": from, "$lt": to } }
+}
+
 pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
     if runs.is_empty() {
         return Ok(Vec::new());
     }
     let write_id = ObjectId::new();
     let statements: Vec<Document> = runs.iter().map(|run| update_statement(run, write_id)).collect();
-    let (replaced, retries) = with_counted_retries(|| updates::apply(ledger, "runs", &statements)).await?;
+    // A duplicate key is a slot that another run has: the statement did not happen.
+    let apply = || updates::apply_unique(ledger, "runs", &statements);
+    let (replaced, retries) = with_counted_retries(apply).await?;
     if replaced == runs.len() {
         return Ok(vec![true; runs.len()]);
     }

@@ -53,6 +53,11 @@ pub fn ready_index(by_queue: bool) -> Document {
     }
 }
 
+/// Index of [`runs_in_slots`](crate::ports::Store::runs_in_slots).
+pub fn slot_index() -> Document {
+    doc! { "lease_slot": 1 }
+}
+
 /// Index of [`prune`](crate::ports::Store::prune): ended longest ago first.
 pub fn ended_index() -> Document {
     doc! { "ended_at": 1, "_id": 1 }
@@ -91,6 +96,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(open_index(), only("attention_at")),
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),
+        unique(slot_index(), only("lease_slot")),
         index(latest_first(Some("task_id"))),
         index(latest_first(Some("tag"))),
         index(latest_first(Some("state"))),

@@ -32,12 +32,25 @@ pub fn statement(filter: Document, update: Document) -> Document {
 pub async fn apply(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
     let mut modified = 0;
     for chunk in statements.chunks(CHUNK) {
-        modified += apply_chunk(ledger, collection, chunk).await?;
+        modified += read_answer(&run_chunk(ledger, collection, chunk).await?)?;
     }
     Ok(modified)
 }
 
-async fn apply_chunk(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
+/// Same as [`apply`]. A statement that would duplicate a key changes nothing, and is not an error.
+pub async fn apply_unique(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<usize> {
+    let mut modified = 0;
+    for chunk in statements.chunks(CHUNK) {
+        let mut answer = run_chunk(ledger, collection, chunk).await?;
+        if let Ok(errors) = answer.get_array_mut("writeErrors") {
+            errors.retain(|error| error_code(error) != Some(DUPLICATE_KEY));
+        }
+        modified += read_answer(&answer)?;
+    }
+    Ok(modified)
+}
+
+async fn run_chunk(ledger: &Ledger, collection: &str, statements: &[Document]) -> Result<Document> {
     // The driver does not add the write concern to a command.
     let concern =
         ledger.db.write_concern().map(mongodb::bson::serialize_to_bson).transpose().map_err(corrupt)?;
@@ -50,7 +63,7 @@ async fn apply_chunk(ledger: &Ledger, collection: &str, statements: &[Document])
     crate::failpoint!("mongo::before_update");
     let answer = bounded(ledger.db.run_command(command).into_future()).await?;
     crate::failpoint!("mongo::updated");
-    read_answer(&answer)
+    Ok(answer)
 }
 
 fn read_answer(answer: &Document) -> Result<usize> {
@@ -65,12 +78,15 @@ fn read_answer(answer: &Document) -> Result<usize> {
 }
 
 fn statement_error(error: &Bson) -> PortError {
-    let code = error.as_document().and_then(|error| error.get_i32("code").ok());
-    match code {
+    match error_code(error) {
         // Two concurrent upserts of one counter: the failed one did not happen.
         Some(code) if code == DUPLICATE_KEY || is_unavailable(code) => unavailable(error.to_string()),
         _ => refused(error.to_string()),
     }
+}
+
+fn error_code(error: &Bson) -> Option<i32> {
+    error.as_document().and_then(|error| error.get_i32("code").ok())
 }
 
 /// Returns the documents with these ids that match `filter`.

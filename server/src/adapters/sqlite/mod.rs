@@ -35,7 +35,7 @@ use self::open_file::OpenFile;
 use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
@@ -276,6 +276,11 @@ impl Store for SqliteStore {
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         let queues = queues.to_vec();
         self.lookups.read(move |db| lists::ready_runs(db, &queues, limit)).await
+    }
+
+    async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
+        let slots = slots.clone();
+        self.lookups.read(move |db| runs::in_slots(db, &slots)).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -145,6 +145,7 @@ pub struct RunRow {
     attention_at: Option<i64>,
     ended_at: Option<i64>,
     version: i64,
+    lease_slot: Option<String>,
     pub doc: String,
 }
 
@@ -165,6 +166,7 @@ impl RunRow {
             attention_at: run.attention_at.map(Moment::ms),
             ended_at: run.ended_at.map(Moment::ms),
             version: run.version as i64,
+            lease_slot: run.lease_slot.clone(),
             doc: document(run)?,
         })
     }
@@ -193,6 +195,7 @@ impl RunRow {
             attention_at,
             ended_at,
             version,
+            lease_slot,
             doc,
         } = self;
         let mut insert = db.prepare_cached(INSERT_RUN)?;
@@ -207,12 +210,14 @@ impl RunRow {
             attention_at,
             ended_at,
             version,
+            lease_slot,
             doc
         ];
         Ok(insert.execute(columns)? == 1)
     }
 
-    /// Replaces the version before this one. Returns whether that version was stored.
+    /// Replaces the version before this one. Returns whether that version was stored, and no other run
+    /// has the slot.
     ///
     /// # Errors
     /// Errors of the database.
@@ -229,21 +234,22 @@ impl RunRow {
             attention_at,
             ended_at,
             version,
+            lease_slot,
             doc,
         } = self;
         let mut update = db.prepare_cached(REPLACE_RUN)?;
         let read_version = version.wrapping_sub(1);
-        let columns = params![id, read_version, state, attention_at, ended_at, version, doc];
+        let columns = params![id, read_version, state, attention_at, ended_at, version, lease_slot, doc];
         Ok(update.execute(columns)? == 1)
     }
 }
 
 const INSERT_RUN: &str = "INSERT INTO runs
-    (id, task_id, shard, tag, queue, state, scheduled_at, attention_at, ended_at, version, doc)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+    (id, task_id, shard, tag, queue, state, scheduled_at, attention_at, ended_at, version, lease_slot, doc)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
 
-pub const REPLACE_RUN: &str =
-    "UPDATE runs SET state = ?3, attention_at = ?4, ended_at = ?5, version = ?6, doc = ?7
+pub const REPLACE_RUN: &str = "UPDATE OR IGNORE runs
+    SET state = ?3, attention_at = ?4, ended_at = ?5, version = ?6, lease_slot = ?7, doc = ?8
     WHERE id = ?1 AND version = ?2";
 
 fn document(of: &impl Serialize) -> Result<String> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::errors::corrupt;
 use super::rows::{self, Db, Read, RunRow, parse};
-use crate::core::run::OpenRun;
+use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::ports::{Found, Head, InsertedRun, Result};
 
@@ -13,6 +13,9 @@ pub const BY_ID: &str = "SELECT doc, id FROM runs WHERE id = ?1";
 pub const OPEN: &str =
     "SELECT doc, id FROM runs INDEXED BY runs_open_by_task WHERE task_id = ?1 AND attention_at IS NOT NULL
     AND id > ?2 ORDER BY id";
+
+pub const IN_SLOTS: &str = "SELECT doc, id FROM runs INDEXED BY runs_lease_slot
+    WHERE lease_slot >= ?1 AND lease_slot < ?2 ORDER BY lease_slot";
 
 pub const NEEDING_ATTENTION: &str = "SELECT doc, id FROM runs INDEXED BY runs_attention
     WHERE attention_at <= ?2 AND (?1 >> shard) & 1 AND (queue IS NOT NULL OR NOT ?3)
@@ -47,6 +50,12 @@ pub fn by_ids(db: &Db, ids: &[RunId]) -> Result<Found<Run, RunId>> {
 pub fn open(db: &Db, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
     let mut find = db.prepare_cached(OPEN)?;
     rows::page(db, find.query(params![task_id.as_str(), after.map_or("", RunId::as_str)])?, limit)
+}
+
+/// Returns the leased runs of one lease request, by slot.
+pub fn in_slots(db: &Db, slots: &LeaseSlots) -> Result<Vec<Run>> {
+    let (from, to) = slots.range();
+    rows::page(db, db.prepare_cached(IN_SLOTS)?.query([from, to])?, u32::MAX)
 }
 
 /// Replaces runs. Returns for each whether the expected version was stored.

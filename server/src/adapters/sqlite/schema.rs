@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(RECORDS),
     |db| db.execute_batch(OPEN_RUNS),
     |db| db.execute_batch(LISTS),
+    |db| db.execute_batch(LEASE_SLOTS),
 ];
 
 const FIRST: &str = "
@@ -103,6 +104,12 @@ DROP INDEX runs_by_task;
 CREATE INDEX runs_by_task ON runs (task_id, state, scheduled_at, id);
 DROP INDEX runs_by_tag;
 CREATE INDEX runs_by_tag ON runs (tag, state, scheduled_at, id);
+";
+
+/// Leased runs of a lease request with an id.
+const LEASE_SLOTS: &str = "
+ALTER TABLE runs ADD COLUMN lease_slot TEXT;
+CREATE UNIQUE INDEX runs_lease_slot ON runs (lease_slot) WHERE lease_slot IS NOT NULL;
 ";
 
 /// Migrates the file to the version of this release, in one transaction.

@@ -186,6 +186,7 @@ impl Api {
             limit: num,
             lease_ms: self.lease_ms(),
             wait: WAIT,
+            request_id: None,
         };
         loop {
             let runs = self.service.lease(&terms).await?;

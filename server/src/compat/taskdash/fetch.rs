@@ -68,6 +68,7 @@ pub async fn fetch_ready(service: &Service, reply: &Reply, wait: Duration) -> Re
         limit: AT_ONCE,
         lease_ms: LEASE_MS,
         wait,
+        request_id: None,
     };
     let runs = service.lease(&terms).await?;
     let held: Vec<Held> = runs.iter().map(held).collect();

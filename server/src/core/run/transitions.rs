@@ -263,6 +263,9 @@ impl Run {
 
     fn set_state(&mut self, next: Option<RunState>, event: RunEvent) -> Result<(), IllegalTransition> {
         self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
+        if self.state != RunState::Leased {
+            self.lease_slot = None;
+        }
         Ok(())
     }
 }

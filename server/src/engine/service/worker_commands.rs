@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lease_reservations::Reservation;
 use super::{Result, Service, ServiceError, Stale};
 use crate::core::access::Scope;
-use crate::core::run::{IllegalTransition, Outcome};
+use crate::core::run::{IllegalTransition, LeaseSlots, Outcome};
 use crate::core::{Moment, Run, RunId, RunState};
 use crate::ports::PortError;
 
@@ -34,6 +34,9 @@ pub struct LeaseTerms {
     pub lease_ms: i64,
     /// Maximum time to wait for the first run.
     pub wait: Duration,
+    /// Id of the request. A repetition with the same id, worker and queues returns the runs of the first
+    /// request while they are leased. `None`: each call leases other runs.
+    pub request_id: Option<String>,
 }
 
 /// An attempt in a worker's hands.
@@ -60,19 +63,26 @@ impl Service {
     /// Leases ready runs to a worker, earliest first. Waits for the first run, and returns an empty list if
     /// none becomes ready in time.
     ///
-    /// If the answer is lost, the runs are ready again after their leases have expired.
+    /// If the answer is lost, a repetition with the same request id returns the runs. Otherwise they are
+    /// ready again after their leases have expired.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], also for a queue beyond the caller's limits; or a port's error.
     pub async fn lease(&self, terms: &LeaseTerms) -> Result<Vec<Run>> {
         self.require(Scope::RunPull)?;
         let terms = &*self.allowed_terms(terms)?;
+        let slots = self.lease_slots(terms);
+        let mut is_first_look = true;
         let _waiting = self.shared.attendance.enter(&terms.queues, self.now());
         let mut listener = self.shared.hints.listen();
         let timeout = tokio::time::sleep(terms.wait);
         tokio::pin!(timeout);
         loop {
-            let leased = self.lease_ready(terms).await?;
+            let leased = match &slots {
+                Some(slots) => self.lease_repeatable(terms, slots, is_first_look).await?,
+                None => self.lease_ready(terms).await?,
+            };
+            is_first_look = false;
             if !leased.is_empty() {
                 return Ok(leased);
             }
@@ -97,7 +107,7 @@ impl Service {
             if reserved.runs.is_empty() {
                 break;
             }
-            leased.extend(self.lease_runs(terms, &reserved.runs).await?);
+            leased.extend(self.lease_runs(terms, None, &reserved.runs).await?);
             if leased.len() >= terms.limit as usize {
                 break;
             }
@@ -106,19 +116,28 @@ impl Service {
     }
 
     /// Reserves ready runs, so that the workers of this node do not compete for the same ones.
-    async fn reserve_ready(&self, terms: &LeaseTerms, wanted: u32) -> Result<Reservation<'_>> {
+    pub(super) async fn reserve_ready(&self, terms: &LeaseTerms, wanted: u32) -> Result<Reservation<'_>> {
         let reservations = &self.shared.reservations;
         let limit = (u64::from(wanted) + reservations.len()).min(u64::from(MAX_READ.max(wanted)));
         let ready = self.shared.ports.store.ready_runs(&terms.queues, limit as u32).await?;
         Ok(reservations.reserve(ready, wanted as usize))
     }
 
-    async fn lease_runs(&self, terms: &LeaseTerms, ready: &[Run]) -> Result<Vec<Run>> {
+    /// Leases runs, with slots if the request has an id. Returns those that no other call has changed.
+    pub(super) async fn lease_runs(
+        &self,
+        terms: &LeaseTerms,
+        slots: Option<&LeaseSlots>,
+        ready: &[Run],
+    ) -> Result<Vec<Run>> {
         let now = self.now();
         let leased_at = self.shared.lease_clock.now();
         let until = leased_at.plus_ms(terms.lease_ms);
         let mut runs = ready.to_vec();
         runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), leased_at, until).is_ok());
+        for (position, run) in runs.iter_mut().enumerate() {
+            run.lease_slot = slots.map(|slots| slots.name(position));
+        }
         crate::failpoint!("lease::before_update");
         let leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");

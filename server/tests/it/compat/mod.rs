@@ -182,6 +182,7 @@ impl TestServer {
             limit: 1,
             lease_ms: 60_000,
             wait: Duration::ZERO,
+            request_id: None,
         };
         self.stage.service.lease(&terms).await.unwrap().pop()
     }

@@ -75,6 +75,21 @@ async fn a_lease_takes_at_most_the_limit_from_the_named_queues() {
 }
 
 #[tokio::test]
+async fn a_lease_request_with_an_id_can_be_repeated() {
+    with_server(async |server| {
+        server.ready("1").await;
+        server.ready("2").await;
+        let request = json!({"request_id": "a7", "limit": 1});
+        let first = lease(server, &request).await;
+        assert_eq!(lease(server, &request).await, first);
+        assert_ne!(lease(server, &json!({"request_id": "a8", "limit": 1})).await, first);
+        let invalid = lease_request(&json!({"request_id": "a b"}));
+        assert_eq!(parse_problem(server.post("/v1/runs/lease", &invalid).await), invalid_field("request_id"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_waiting_worker_is_woken() {
     with_server(async |server| {
         server.ready("42").await;

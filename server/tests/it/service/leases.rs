@@ -1,9 +1,11 @@
 //! Lease, renew and settle.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use taskcenter_server::adapters::memory::MemoryRecords;
 use taskcenter_server::core::run::{Outcome, node_worker};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunId, RunState};
@@ -19,7 +21,14 @@ const LEASE_MS: i64 = 30_000;
 
 fn terms(worker: &str, limit: u32) -> LeaseTerms {
     let queues = Vec::new();
-    LeaseTerms { worker: worker.to_owned(), queues, limit, lease_ms: LEASE_MS, wait: Duration::ZERO }
+    LeaseTerms {
+        worker: worker.to_owned(),
+        queues,
+        limit,
+        lease_ms: LEASE_MS,
+        wait: Duration::ZERO,
+        request_id: None,
+    }
 }
 
 pub async fn lease(on: &Stage, worker: &str, limit: u32) -> Vec<Run> {
@@ -57,6 +66,68 @@ pub async fn many_workers_never_share_a_run(on: &Stage) {
     }
     let distinct: HashSet<&RunId> = leased.iter().collect();
     assert_eq!((leased.len(), distinct.len()), (300, 300));
+}
+
+fn request(id: &str, limit: u32) -> LeaseTerms {
+    LeaseTerms { request_id: Some(id.to_owned()), ..terms("w", limit) }
+}
+
+pub async fn a_repeated_lease_request_gets_the_same_attempts(on: &Stage) {
+    for _ in 0..3 {
+        on.ready("a").await;
+    }
+    let first = on.service.lease(&request("1", 2)).await.unwrap();
+    assert_eq!(first.len(), 2);
+    on.clock.set(NOW.plus_ms(LEASE_MS / 2));
+    let again = on.service.lease(&request("1", 3)).await.unwrap();
+    let attempts =
+        |runs: &[Run]| -> Vec<_> { runs.iter().map(|run| (run.id.clone(), run.token.clone())).collect() };
+    assert_eq!(attempts(&again), attempts(&first), "no other run is leased for the request");
+    let until = NOW.plus_ms(LEASE_MS / 2 + LEASE_MS);
+    assert!(again.iter().all(|run| run.attention_at == Some(until)), "the leases are renewed");
+
+    for other in [LeaseTerms { worker: "x".to_owned(), ..request("1", 1) }, request("2", 1)] {
+        let leased = on.service.lease(&other).await.unwrap();
+        assert!(leased.iter().all(|run| !first.iter().any(|first| first.id == run.id)), "{other:?}");
+    }
+    on.service.report(&first[0].id, &report(&first[0], done())).await.unwrap();
+    let left = on.service.lease(&request("1", 3)).await.unwrap();
+    assert_eq!(attempts(&left), attempts(&first[1..]), "an ended run is not returned again");
+    on.service.report(&first[1].id, &report(&first[1], done())).await.unwrap();
+    let last = on.ready("a").await;
+    assert_eq!(on.service.lease(&request("1", 3)).await.unwrap()[0].id, last.id, "the id is free again");
+}
+
+pub async fn calls_of_one_lease_request_at_once_lease_no_run_in_vain(on: &Stage) {
+    let records = Arc::new(MemoryRecords::default());
+    let other = Stage::on(Arc::clone(&on.store), records);
+    for round in 0..40 {
+        let runs = join_all((0..6).map(|_| on.ready("a"))).await;
+        let id = round.to_string();
+        let (first, repetition, rival) = (request(&id, 3), request(&id, 5), terms("rival", 2));
+        let (first, repetition, rival) = tokio::join!(
+            on.service.lease(&first),
+            other.service.lease(&repetition),
+            on.service.lease(&rival)
+        );
+        let (mut answered, rival) = (first.unwrap(), rival.unwrap());
+        answered.extend(repetition.unwrap());
+        let mine = on.service.lease(&request(&id, 5)).await.unwrap();
+        assert!(!answered.is_empty() && !mine.is_empty(), "round {round}");
+        let is_in = |runs: &[Run], run: &Run| runs.iter().any(|other| other.token == run.token);
+        for run in &runs {
+            let stored = on.run(run).await;
+            assert_eq!(stored.attempt, 1);
+            let is_known = is_in(&mine, &stored) || is_in(&rival, &stored);
+            assert_eq!(is_known, stored.state == RunState::Leased, "round {round}: {stored:?}");
+        }
+        for run in mine.iter().chain(&rival) {
+            on.service.report(&run.id, &report(run, done())).await.unwrap();
+        }
+        while let [run] = &lease(on, "last", 1).await[..] {
+            on.service.report(&run.id, &report(run, done())).await.unwrap();
+        }
+    }
 }
 
 pub async fn a_waiting_worker_is_woken(on: &Stage) {

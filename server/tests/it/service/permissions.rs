@@ -121,6 +121,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
         limit: 1,
         lease_ms: MIN_LEASE_MS,
         wait: Duration::ZERO,
+        request_id: None,
     };
     let submission = || Submission::named("mail", "other data");
     let once = IdempotencyKey { key: "once".to_owned(), fingerprint: "f".to_owned() };

@@ -73,7 +73,8 @@ on_every_store! {
         the_results_of_many_replacements_are_in_order
         an_ended_run_is_no_longer_open
         open_runs_are_listed_in_pages
-        runs_needing_attention_are_longest_overdue_first;
+        runs_needing_attention_are_longest_overdue_first
+        a_lease_slot_belongs_to_one_leased_run;
     changes:
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced

@@ -3,6 +3,7 @@
 
 use mongodb::bson::{Bson, Document, doc};
 use taskcenter_server::adapters::mongo::{MongoStore, explained};
+use taskcenter_server::core::run::LeaseSlots;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Page, RunFilter, RunPage, Store, TaskFilter};
@@ -112,10 +113,16 @@ async fn overdue_runs_without_a_queue_are_not_read_with_queued_only() {
 async fn ready_runs_of_other_queues_are_not_read() {
     let fixture = MongoFixture::open().await;
     let store = &fixture.one;
+    let slots = LeaseSlots::of(&["request"]);
+    let mut leased = ready("slow", "report");
+    leased.lease("worker", "token".to_owned(), PAST, PAST).unwrap();
+    leased.lease_slot = Some(slots.name(0));
+    store.insert_runs(&[leased]).await.unwrap();
     let runs: Vec<Run> = (0..5_000)
         .map(|n| if n % 50 == 0 { ready("order.close", "order.close") } else { ready("slow", "report") })
         .collect();
     store.insert_runs(&runs).await.unwrap();
+    assert_efficient(store, explained::runs_in_slots(&slots), 1.0, "IXSCAN").await;
     assert_efficient(store, explained::ready_runs(None, 500), 100.0, "SORT_MERGE").await;
     assert_efficient(store, explained::ready_runs(None, 10), 10.0, "SORT_MERGE").await;
     assert_efficient(store, explained::ready_runs(Some(&"order.close".to_owned()), 500), 100.0, "IXSCAN")

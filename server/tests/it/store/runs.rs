@@ -1,6 +1,7 @@
 //! Runs: one row per moment, replaced by compare-and-set.
 
-use taskcenter_server::core::run::OpenRun;
+use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
@@ -164,4 +165,43 @@ pub async fn open_runs_are_listed_in_pages(on: &dyn Fixture) {
     let second = on.two().open_runs(&task.id, Some(&RunId::end_of(&task.id, 1)), 1).await.unwrap();
     assert_eq!(second[0].rev, 2);
     assert_eq!(on.two().open_runs(&task.id, None, 0).await.unwrap(), []);
+}
+
+pub async fn a_lease_slot_belongs_to_one_leased_run(on: &dyn Fixture) {
+    let slots = LeaseSlots::of(&["worker", "request"]);
+    let mut runs: Vec<Run> = (0..3)
+        .map(|_| {
+            let mut run = run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST);
+            run.enqueue(PAST).unwrap();
+            run
+        })
+        .collect();
+    on.one().insert_runs(&runs).await.unwrap();
+    let lease = |run: &mut Run, position| {
+        run.lease("worker", "token".to_owned(), PAST, PAST.plus_ms(1)).unwrap();
+        run.lease_slot = Some(slots.name(position));
+    };
+    let mut late = runs.split_off(2).remove(0);
+    lease(&mut runs[0], 1);
+    lease(&mut runs[1], 0);
+    assert_eq!(on.one().update_runs(&runs).await.unwrap(), [true, true]);
+    runs.iter_mut().for_each(|run| run.version += 1);
+    runs.reverse();
+    assert_eq!(on.two().runs_in_slots(&slots).await.unwrap(), runs);
+    assert_eq!(on.two().runs_in_slots(&LeaseSlots::of(&["other"])).await.unwrap(), []);
+
+    let ready = late.clone();
+    lease(&mut late, 0);
+    let mut renewed = runs[1].clone();
+    renewed.attention_at = Some(PAST.plus_ms(2));
+    assert_eq!(on.two().update_runs(&[late.clone(), renewed.clone()]).await.unwrap(), [false, true]);
+    assert_eq!(on.one().run(&late.id).await.unwrap(), Some(ready));
+    renewed.version += 1;
+    assert_eq!(on.one().runs_in_slots(&slots).await.unwrap(), [runs[0].clone(), renewed]);
+
+    let mut released = runs.remove(0);
+    released.report(&Outcome::Released { after_ms: None }, None, &RetryPolicy::default(), PAST).unwrap();
+    assert!(update(&*on.one(), &released).await);
+    assert!(update(&*on.two(), &late).await, "the end of the lease frees its slot");
+    assert_eq!(on.one().runs_in_slots(&slots).await.unwrap()[0].id, late.id);
 }

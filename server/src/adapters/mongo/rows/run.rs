@@ -52,6 +52,8 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     leased_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    lease_slot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
@@ -140,6 +142,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         attention_at,
         fired_at,
         leased_at,
+        lease_slot,
         ended_at,
         result,
         failed_attempts,
@@ -164,6 +167,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("attention_at", attention_at.map(date).map(Bson::from));
     put("fired_at", fired_at.map(date).map(Bson::from));
     put("leased_at", leased_at.map(date).map(Bson::from));
+    put("lease_slot", lease_slot.clone().map(Bson::from));
     put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
     put("ended_at", ended_at.map(date).map(Bson::from));
@@ -200,6 +204,7 @@ impl From<&Run> for RunRow {
             attention_at,
             fired_at,
             leased_at,
+            lease_slot,
             ended_at,
             result,
             failed_attempts,
@@ -232,6 +237,7 @@ impl From<&Run> for RunRow {
             attention_at: attention_at.map(date),
             fired_at: fired_at.map(date),
             leased_at: leased_at.map(date),
+            lease_slot,
             failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
             ended_at: ended_at.map(date),
             result,
@@ -266,6 +272,7 @@ impl From<RunRow> for Run {
             attention_at: row.attention_at.map(moment),
             fired_at: row.fired_at.map(moment),
             leased_at: row.leased_at.map(moment),
+            lease_slot: row.lease_slot,
             failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
             ended_at: row.ended_at.map(moment),
             result: row.result,
