@@ -80,7 +80,8 @@ pub fn cargo_tests(
     Ok(())
 }
 
-fn command(workspace: &Path, environment: &Environment) -> Command {
+/// Returns a cargo command with additional environment variables.
+pub fn command(workspace: &Path, environment: &Environment) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Cargo sets variables that describe this crate. Build scripts that read them would run again
     // each time.

@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 #![allow(clippy::disallowed_methods, reason = "developer commands measure real time")]
 
+mod bench;
 mod cargo;
 mod catalog;
 mod check;
@@ -37,6 +38,7 @@ use crate::services::Services;
 /// Before you hand in:  cargo xtask test       everything, with real back ends
 /// Looking for bugs:    cargo xtask fuzz       fresh seeds until you stop it
 ///                      cargo xtask faults     an hour of faults on a running system
+/// Measuring speed:     cargo xtask bench      limits, this product and other systems in one run
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
 struct Arguments {
@@ -46,11 +48,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure speed and memory with a release build
-    Bench {
-        #[command(subcommand)]
-        benchmark: Benchmark,
-    },
+    /// Compare the speed with the limits of its parts and with other systems, in one run
+    ///
+    /// Builds release programs, starts what is missing, and measures each work on each subject in each
+    /// round. Stops only what it has started, also on Ctrl-C.
+    Bench(bench::Bench),
     /// Check format, lints, unit tests, and all tests that need no services
     ///
     /// The store and HTTP tests run in memory and on SQLite. MongoDB, Redis and RocketMQ are not
@@ -90,17 +92,6 @@ enum Command {
         /// Keep the services running afterwards: the next run starts faster
         #[arg(long)]
         keep: bool,
-    },
-}
-
-#[derive(Subcommand)]
-enum Benchmark {
-    /// Embedded server: memory and start-up time with many pending tasks, and rates compared with
-    /// plain SQLite
-    Embedded {
-        /// Number of pending tasks
-        #[arg(long, default_value_t = 1_000_000)]
-        tasks: usize,
     },
 }
 
@@ -165,7 +156,7 @@ fn run() -> Result<()> {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace directory is missing")?;
     let services = Services::new(&workspace.join("target/services"));
     match Arguments::parse().command {
-        Command::Bench { benchmark: Benchmark::Embedded { tasks } } => bench_embedded(workspace, tasks),
+        Command::Bench(bench) => bench::run(workspace, &bench),
         Command::Check => check::run(workspace),
         Command::Deny => deny::run(workspace, &workspace.join("target/services")),
         Command::Faults(faults) => faults::run(workspace, &faults),
@@ -192,22 +183,6 @@ fn run_action(action: Action, services: &Services, workspace: &Path) -> Result<(
             services.start(&name)
         }
     }
-}
-
-fn bench_embedded(workspace: &Path, tasks: usize) -> Result<()> {
-    let tasks = tasks.to_string();
-    let bench = [
-        "bench",
-        "--package",
-        "taskcenter-server",
-        "--bench",
-        "embedded",
-        "--locked",
-        "--",
-        "--tasks",
-        &tasks,
-    ];
-    cargo::cargo(workspace, &cargo::Environment::new(), &bench)
 }
 
 fn ending(kill: bool) -> Ending {

@@ -177,6 +177,11 @@ fn the_files_of_the_sdk_form_no_circle() {
 }
 
 #[test]
+fn the_files_of_the_load_generator_form_no_circle() {
+    assert_no_circle("bench/src");
+}
+
+#[test]
 fn the_files_of_xtask_form_no_circle() {
     assert_no_circle("xtask/src");
 }

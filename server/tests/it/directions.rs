@@ -165,7 +165,7 @@ fn the_core_is_without_io_and_without_async() {
 #[test]
 fn words_that_say_nothing_name_no_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for part in ["server/src", "client-sdk/src", "examples/src", "xtask/src"] {
+    for part in ["server/src", "client-sdk/src", "examples/src", "xtask/src", "bench/src"] {
         for path in sources(&root.join(part)) {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             let says_nothing =

@@ -1,0 +1,91 @@
+//! What the parts below the product can do without the product.
+
+mod disk;
+mod echo;
+#[cfg(feature = "cluster")]
+mod fire;
+#[cfg(feature = "cluster")]
+mod mongo;
+#[cfg(feature = "cluster")]
+mod rocketmq;
+mod sqlite;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::figures::Figures;
+
+/// Work on a part below the product.
+#[derive(clap::Subcommand)]
+pub enum Raw {
+    /// Insert rows of the size of a task into SQLite, in durable transactions of 100
+    Sqlite {
+        /// Directory for the database
+        #[arg(long)]
+        dir: PathBuf,
+        /// Number of rows
+        #[arg(long)]
+        count: usize,
+    },
+    /// Send JSON to a bare axum server in another process, 64 requests at once
+    Echo {
+        /// Number of requests
+        #[arg(long)]
+        count: usize,
+    },
+    /// Serve `echo`. Prints the address, and ends with its standard input
+    #[command(hide = true)]
+    EchoServer,
+    /// Write 4 KiB and call fdatasync, one after the other
+    Disk {
+        /// Directory for the file
+        #[arg(long)]
+        dir: PathBuf,
+        /// Number of writes
+        #[arg(long)]
+        count: usize,
+    },
+    /// Insert one document a call into MongoDB, 64 calls at once, majority and journal
+    #[cfg(feature = "cluster")]
+    MongoOne(mongo::Target),
+    /// Insert 100 documents a call into MongoDB, 4 calls at once, majority and journal
+    #[cfg(feature = "cluster")]
+    MongoMany(mongo::Target),
+    /// Drop a database of MongoDB
+    #[cfg(feature = "cluster")]
+    MongoDrop {
+        /// Connection string
+        #[arg(long)]
+        uri: String,
+        /// Name of the database
+        #[arg(long)]
+        database: String,
+    },
+    /// Send messages to RocketMQ with the producer of the SDK
+    #[cfg(feature = "cluster")]
+    Rocketmq(rocketmq::Target),
+    /// Insert and update documents, then send messages
+    #[cfg(feature = "cluster")]
+    Fire(fire::Target),
+}
+
+/// Runs one work.
+pub async fn run(work: Raw) -> Result<Figures> {
+    match work {
+        Raw::Sqlite { dir, count } => sqlite::insert(&dir, count),
+        Raw::Echo { count } => echo::send(count).await,
+        Raw::EchoServer => echo::serve().await,
+        Raw::Disk { dir, count } => disk::sync(&dir, count),
+        #[cfg(feature = "cluster")]
+        Raw::MongoOne(target) => mongo::insert_one(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::MongoMany(target) => mongo::insert_many(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::MongoDrop { uri, database } => mongo::drop_database(&uri, &database).await,
+        #[cfg(feature = "cluster")]
+        Raw::Rocketmq(target) => rocketmq::send(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::Fire(target) => fire::fire(&target).await,
+    }
+}

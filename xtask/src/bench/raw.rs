@@ -1,0 +1,101 @@
+//! The limits of the parts below the product.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bench::back_ends::BackEnds;
+use crate::bench::figures::{Figures, parse};
+use crate::bench::process::empty;
+use crate::bench::subject::{Session, Subject};
+use crate::bench::work::Work;
+
+/// A part below the product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Sqlite,
+    Echo,
+    MongoOne,
+    MongoMany,
+    RocketMq,
+    Fire,
+}
+
+/// A limit of the product.
+pub struct Raw<'a> {
+    session: &'a Session,
+    back_ends: &'a BackEnds,
+    part: Part,
+}
+
+impl<'a> Raw<'a> {
+    /// Returns all limits.
+    pub fn all(session: &'a Session, back_ends: &'a BackEnds) -> Vec<Self> {
+        let parts = [Part::Echo, Part::Sqlite, Part::MongoOne, Part::MongoMany, Part::RocketMq, Part::Fire];
+        parts.into_iter().map(|part| Self { session, back_ends, part }).collect()
+    }
+
+    /// Returns whether the limit is one of the embedded product.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.part, Part::Sqlite | Part::Echo)
+    }
+
+    fn arguments(&self) -> Result<Vec<String>> {
+        let words = |words: &[&str]| Ok(words.iter().map(|word| (*word).to_owned()).collect());
+        let (topic, back_ends) = ("taskcenter_bench_raw", self.back_ends);
+        match self.part {
+            Part::Echo => words(&["echo"]),
+            Part::Sqlite => {
+                let dir = self.session.dir.join("raw");
+                empty(&dir)?;
+                words(&["sqlite", "--dir", &dir.to_string_lossy()])
+            }
+            Part::MongoOne => words(&["mongo-one", "--uri", &back_ends.mongo()?]),
+            Part::MongoMany => words(&["mongo-many", "--uri", &back_ends.mongo()?]),
+            Part::RocketMq => words(&["rocketmq", "--topic", topic, "--namesrv", &back_ends.namesrv()?]),
+            Part::Fire => {
+                let (uri, namesrv) = (back_ends.mongo()?, back_ends.namesrv()?);
+                words(&["fire", "--topic", topic, "--namesrv", &namesrv, "--uri", &uri])
+            }
+        }
+    }
+}
+
+impl Subject for Raw<'_> {
+    fn title(&self) -> String {
+        let title = match self.part {
+            Part::Sqlite => "limit: SQLite rows in transactions of 100",
+            Part::Echo => "limit: bare axum JSON echo",
+            Part::MongoOne => "limit: MongoDB insert_one, 64 at once",
+            Part::MongoMany => "limit: MongoDB insert_many(100), 4 at once",
+            Part::RocketMq => "limit: RocketMQ send",
+            Part::Fire => "limit: MongoDB insert, update, RocketMQ send",
+        };
+        title.to_owned()
+    }
+
+    fn durability(&self) -> String {
+        let durability = match self.part {
+            Part::Sqlite => "as embedded; one table, one index",
+            Part::Echo => "none",
+            Part::MongoOne | Part::MongoMany => "majority and journal; one index",
+            Part::RocketMq => "the broker's default: asynchronous flush",
+            Part::Fire => "majority and journal, then asynchronous flush; one step after the other",
+        };
+        durability.to_owned()
+    }
+
+    fn works(&self) -> &'static [Work] {
+        match self.part {
+            Part::Echo | Part::MongoOne => &[Work::CreateOne],
+            Part::Sqlite | Part::MongoMany => &[Work::CreateMany],
+            Part::RocketMq | Part::Fire => &[Work::Burst],
+        }
+    }
+
+    fn measure(&mut self, work: Work) -> Result<Figures> {
+        let mut load = Command::new(&self.session.programs.load);
+        load.args(self.arguments()?).args(["--count", &self.session.sizes.count(work).to_string()]);
+        parse(&self.session.interrupt.output(&mut load)?)
+    }
+}

@@ -1,0 +1,64 @@
+//! The works and their amounts.
+
+/// A kind of work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
+pub enum Work {
+    /// Create one task a request, 64 requests at once
+    CreateOne,
+    /// Create 100 tasks a request, 4 requests at once
+    CreateMany,
+    /// Create tasks that are due now, and handle their runs
+    Run,
+    /// 20,000 tasks are due in one millisecond
+    Burst,
+    /// 500 tasks a second are due: how late each stage is, as p50, p99 and p99.9
+    Steady,
+    /// Read pages of 100 tasks and of 100 runs
+    List,
+}
+
+/// Due tasks a second of the steady work.
+pub const RATE: usize = 500;
+
+impl Work {
+    /// All works, in the order of the table.
+    pub const ALL: [Self; 6] =
+        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady, Self::List];
+    /// The works that other systems can do.
+    pub const OF_PEERS: [Self; 5] = [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady];
+
+    /// Returns the name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreateOne => "create-one",
+            Self::CreateMany => "create-many",
+            Self::Run => "run",
+            Self::Burst => "burst",
+            Self::Steady => "steady",
+            Self::List => "list",
+        }
+    }
+}
+
+/// Amounts of work.
+pub struct Sizes {
+    quick: bool,
+}
+
+impl Sizes {
+    /// Amounts of a full or of a quick benchmark.
+    pub fn new(quick: bool) -> Self {
+        Self { quick }
+    }
+
+    /// Returns the number of tasks or pages of a work.
+    pub fn count(&self, work: Work) -> usize {
+        let (full, quick) = match work {
+            Work::CreateOne | Work::Run | Work::Burst => (20_000, 2_000),
+            Work::CreateMany => (100_000, 10_000),
+            Work::Steady => (20 * RATE, 3 * RATE),
+            Work::List => (400, 100),
+        };
+        if self.quick { quick } else { full }
+    }
+}
