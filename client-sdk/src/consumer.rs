@@ -129,7 +129,8 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     }
 
     /// Sets the time limit of one call of the handler that was registered last; before the first
-    /// handler, of all handlers without their own limit. Default: no limit.
+    /// handler, of all handlers without their own limit. Default: no limit. A run that was leased from a
+    /// queue, and whose task has `max_runtime_sec`, is limited by the shorter of the two times.
     ///
     /// At the end of the time, [`Context::cancelled`] completes. A handler that has not returned one
     /// second later is dropped, and the attempt has failed. A handler of

@@ -1,5 +1,6 @@
 //! Context of a handler: the delivery, the shared state, and the result.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ pub(crate) struct Attempt {
     pub(crate) claim: u64,
     pub(crate) token: Option<String>,
     pub(crate) ack_wanted: bool,
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Time limit of the attempt, from its lease.
+    pub(crate) max_runtime: Option<Duration>,
     /// When the handler was called; 0 before the call.
     pub(crate) started_at_ms: i64,
     /// Cancelled when the handler should stop.
@@ -69,6 +73,9 @@ impl Attempt {
         let claim = text(property::CLAIM).and_then(|value| value.parse().ok()).unwrap_or(0);
         let token = text(property::TOKEN).cloned();
         let ack_wanted = text(property::ACK).is_some_and(|value| value == property::ACK_WANTED);
+        let headers = headers(&delivery);
+        let max_runtime = text(property::MAX_RUNTIME_MS).and_then(|value| value.parse().ok());
+        let max_runtime = max_runtime.map(Duration::from_millis);
         let (started_at_ms, cancelled, result) = (0, CancellationToken::new(), Mutex::new(None));
         Self {
             delivery,
@@ -78,6 +85,8 @@ impl Attempt {
             claim,
             token,
             ack_wanted,
+            headers,
+            max_runtime,
             started_at_ms,
             cancelled,
             result,
@@ -87,6 +96,12 @@ impl Attempt {
     pub(crate) fn take_result(&self) -> Option<Value> {
         self.result.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Returns the properties that are headers of the task.
+fn headers(delivery: &Delivery) -> BTreeMap<String, String> {
+    let names = delivery.properties.get(property::HEADERS).into_iter().flat_map(|names| names.split(','));
+    names.filter_map(|name| Some((name.to_owned(), delivery.properties.get(name)?.clone()))).collect()
 }
 
 /// Delivery that a handler processes, with the shared state of the consumer. Cheap to clone.
@@ -165,9 +180,11 @@ impl<S> Context<S> {
     }
 
     /// Completes when the handler should stop: the consumer shuts down, the worker has lost the lease
-    /// of the run, the run was cancelled, or the [time limit](crate::ConsumerBuilder::handler_timeout)
-    /// has passed. The handler may still return its outcome; after a lost lease, the server refuses
-    /// the outcome. Over RocketMQ, a lost lease and a cancelled run are unknown.
+    /// of the run, the run was cancelled, or the shorter of two time limits has passed: the
+    /// [limit of the handler](crate::ConsumerBuilder::handler_timeout), and the limit of the run, which
+    /// its task sets with `max_runtime_sec`. The handler may still return its outcome; after a lost
+    /// lease, the server refuses the outcome. Over RocketMQ, a lost lease, a cancelled run and the limit
+    /// of the run are unknown.
     pub async fn cancelled(&self) {
         self.attempt.cancelled.cancelled().await;
     }
@@ -195,6 +212,11 @@ impl<S> Context<S> {
         }
         *self.attempt.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         Ok(())
+    }
+
+    /// Returns the headers of the task by name, such as `traceparent`.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.attempt.headers
     }
 
     /// Returns a property of the message. [`wire::property`](crate::wire::property) has the names.

@@ -187,7 +187,8 @@ impl Dispatcher {
         );
         let call = (route.handler)(Arc::clone(attempt));
         let call = AbortOnDropHandle::new(tokio::spawn(call.instrument(span)));
-        let call = self.limit(call, route.timeout, attempt);
+        let limit = [route.timeout, attempt.max_runtime].into_iter().flatten().min();
+        let call = self.limit(call, limit, attempt);
         match self.interrupted.run_until_cancelled(call).await {
             Some(Ok(Ok(Ok(())))) => Outcome::Succeeded,
             Some(Ok(Ok(Err(error)))) => failed(&error),

@@ -26,6 +26,12 @@ pub mod property {
     /// [`ACK_WANTED`] if the server waits for an outcome report and owns the retries; otherwise
     /// absent.
     pub const ACK: &str = "TC_ACK";
+    /// Names of the headers of the task, separated by commas. Each header is a property with its own
+    /// name. Absent: the task has no headers.
+    pub const HEADERS: &str = "TC_HEADERS";
+    /// Time limit of the attempt in milliseconds, counted from its lease. Only on runs from a queue
+    /// whose task has a limit.
+    pub const MAX_RUNTIME_MS: &str = "TC_MAX_RUNTIME_MS";
     /// Value of [`ACK`] that requests an outcome report.
     pub const ACK_WANTED: &str = "1";
 }

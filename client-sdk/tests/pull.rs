@@ -179,6 +179,7 @@ async fn a_pulled_delivery_has_the_same_context_as_one_of_a_broker() {
         assert_eq!(seen, (Some("r"), "task-of-r", "t", 1, 1, Some(0)));
         assert_eq!((ctx.message_id(), ctx.delivery_attempt()), ("r-1", 1));
         assert_eq!(ctx.property(property::ACK), Some(property::ACK_WANTED));
+        assert_eq!(ctx.headers().iter().collect::<Vec<_>>(), [(&"traceparent".to_owned(), &"00".to_owned())]);
         let too_long = "x".repeat(MAX_RESULT_BYTES);
         assert!(
             ctx.set_result(&too_long).is_err() && ctx.set_result(&"y".repeat(MAX_RESULT_BYTES - 2)).is_ok()
@@ -201,6 +202,7 @@ async fn a_pulled_delivery_has_the_same_context_as_one_of_a_broker() {
     }
     let queues = FakeQueues::default();
     queues.add("r", "t", "");
+    queues.change("r", |run| drop(run.headers.insert("traceparent".into(), "00".into())));
     let server = FakeServer::start(&queues).await;
     let consumer = Consumer::builder().on_text("t", check).connect(&server.url("")).unwrap().start().unwrap();
     until("the run has ended", || queues.run("r").state != "ready" && queues.run("r").state != "leased")
@@ -304,6 +306,32 @@ async fn a_server_that_does_not_know_request_ids_is_asked_without() {
     consumer.shutdown().await.unwrap();
     let with_id = queues.leases().iter().filter(|lease| lease.request_id.is_some()).count();
     assert_eq!(with_id, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_limit_of_a_run_cancels_and_then_drops_its_handler() {
+    let queues = FakeQueues::default();
+    queues.add("1", "t", "x");
+    queues.change("1", |run| run.max_runtime_ms = Some(40_000));
+    let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |ctx: Context, _: String| {
+        let told = told.clone();
+        async move {
+            ctx.cancelled().await;
+            told.send(())?;
+            pending::<Result<(), HandlerError>>().await
+        }
+    };
+    let pull = Pull::new(queues.clone(), config());
+    let consumer = Consumer::builder().handler_timeout(Duration::from_mins(2));
+    let consumer = consumer.on_text("t", handler).transport(pull).start().unwrap();
+    advance(Duration::from_secs(39)).await;
+    assert!(seen.try_recv().is_err(), "the run has one second left");
+    until("the handler is cancelled", || seen.try_recv().is_ok()).await;
+    until("the attempt has failed", || !queues.run("1").reports.is_empty()).await;
+    let message = "the handler exceeded its time limit of 40s";
+    assert_eq!(reports(&queues, "1")[0], reported(ReportedOutcome::Failed, message));
+    consumer.shutdown().await.unwrap();
 }
 
 #[tokio::test]

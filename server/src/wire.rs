@@ -22,6 +22,8 @@ pub fn leased_run(run: Run) -> LeasedRun {
         queue: run.queue.unwrap_or_else(|| run.tag.clone()),
         tag: run.tag,
         data: run.data,
+        headers: run.headers,
+        max_runtime_ms: run.outcome_within_ms.and_then(|limit| u64::try_from(limit).ok()),
         scheduled_at: timestamp(run.scheduled_at),
         number: run.number,
         attempt: run.attempt,

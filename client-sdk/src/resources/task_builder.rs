@@ -50,6 +50,14 @@ impl TaskSpec {
         Ok(self.with_data(serde_json::to_string(value)?))
     }
 
+    /// Adds a header that every delivery of the runs carries, such as `traceparent`. Replaces a header
+    /// with the same name.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
     /// Sets the earliest moment of the first fire.
     #[must_use]
     pub fn at(self, at: Timestamp) -> Self {
@@ -103,10 +111,12 @@ mod tests {
     #[test]
     fn a_builder_sets_the_fields_of_the_api() {
         let spec = TaskSpec::cron("report", "0 9 * * *").in_zone("Asia/Shanghai").times(3).in_queue("q");
+        let spec = spec.with_header("traceparent", "0").with_header("traceparent", "1");
         assert_eq!(
             serde_json::to_value(spec.with_json(&json!({"id": 7})).unwrap()).unwrap(),
             json!({
                 "name": "report", "data": "{\"id\":7}", "ack": false, "max_fires": 3, "queue": "q",
+                "headers": {"traceparent": "1"},
                 "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
             })
         );

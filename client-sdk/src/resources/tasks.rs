@@ -1,5 +1,7 @@
 //! Tasks.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
@@ -27,6 +29,13 @@ pub struct TaskSpec {
     /// exclusive with `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<serde_json::Value>,
+    /// Headers that every delivery of the runs carries, such as `traceparent`: at most 16, and 4,096
+    /// bytes in all names and values. A name has 1 to 64 letters, digits, `-`, `_` and `.`, a letter
+    /// first, and at least one lower-case letter. A value has 1 to 1,024 printable ASCII characters.
+    /// The names of HTTP connections and the prefixes `tc_`, `tc-`, `taskcenter`, `x-taskcenter` and
+    /// `proxy-` are reserved. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// When the task is due. Default: `{"kind": "once"}`.
     #[serde(default)]
     pub schedule: ScheduleSpec,
@@ -136,6 +145,9 @@ pub struct TaskResource {
     pub name: String,
     /// Payload.
     pub data: String,
+    /// Headers that every delivery of the runs carries. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// When the task is due.
     pub schedule: ScheduleSpec,
     /// Earliest moment of the first fire; `null`: the creation time.

@@ -1,5 +1,7 @@
 //! Work on queues: leases, renewals and settlements.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,9 @@ pub struct LeasedRun {
     pub queue: String,
     /// Payload.
     pub data: String,
+    /// Headers of the task. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// Nominal moment. For a manual trigger: the time of the request.
     pub scheduled_at: Timestamp,
     /// 1-based number of this fire within its task; 0 for a manual trigger.
@@ -80,6 +85,10 @@ pub struct LeasedRun {
     pub token: String,
     /// When the lease ends.
     pub lease_until: Timestamp,
+    /// Time limit of the attempt in milliseconds, counted from the lease: no renewal extends the lease
+    /// beyond the limit. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_runtime_ms: Option<u64>,
 }
 
 /// Answer of `POST /v1/runs/lease`.

@@ -40,6 +40,8 @@ pub struct Run {
     pub tag: String,
     pub queue: String,
     pub data: String,
+    pub headers: BTreeMap<String, String>,
+    pub max_runtime_ms: Option<u64>,
     pub state: &'static str,
     pub attempt: u32,
     pub claim: u32,
@@ -113,6 +115,8 @@ impl FakeQueues {
             tag: tag.into(),
             queue: queue.into(),
             data: data.into(),
+            headers: BTreeMap::new(),
+            max_runtime_ms: None,
             state: "ready",
             attempt: 1,
             claim: 0,
@@ -125,6 +129,11 @@ impl FakeQueues {
         };
         self.inner().runs.insert(id.into(), run);
         self.0.1.notify_waiters();
+    }
+
+    /// Changes a run.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut Run)) {
+        change(self.inner().runs.get_mut(id).unwrap());
     }
 
     pub fn run(&self, id: &str) -> Run {
@@ -239,6 +248,8 @@ impl Run {
             tag: self.tag.clone(),
             queue: self.queue.clone(),
             data: self.data.clone(),
+            headers: self.headers.clone(),
+            max_runtime_ms: self.max_runtime_ms,
             scheduled_at: Timestamp::UNIX_EPOCH,
             number: 1,
             attempt: self.attempt,

@@ -68,6 +68,10 @@ pub struct Definition {
     /// File with the data to deliver, in UTF-8; `-` reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "data", help_heading = DELIVERY)]
     data_file: Option<PathBuf>,
+    /// Header that every delivery carries, such as traceparent=00-...; at most 16 headers. `task edit`
+    /// keeps the other headers of the task. Default: none.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header, help_heading = DELIVERY)]
+    headers: Vec<(String, String)>,
     /// Queue in which the runs wait for workers, 1 to 128 bytes. Default: the message bus; without
     /// a bus, the queue with the name of the task.
     #[arg(long, value_name = "QUEUE", help_heading = DELIVERY)]
@@ -113,6 +117,8 @@ pub struct Definition {
 pub enum Clear {
     /// Empty data.
     Data,
+    /// No headers (--header).
+    Headers,
     /// Fire once.
     Schedule,
     /// Start now (--at, --in).
@@ -135,6 +141,7 @@ impl Clear {
     const fn field(self) -> &'static str {
         match self {
             Self::Data => "data",
+            Self::Headers => "headers",
             Self::Schedule => "schedule",
             Self::At => "start_at",
             Self::Until => "end_at",
@@ -198,11 +205,17 @@ impl Definition {
             ("ack", self.ack.map(Value::from)),
             ("max_runtime_sec", self.max_runtime.map(Value::from)),
             ("data", self.data()?.map(Value::from)),
+            ("headers", self.headers()),
             ("queue", self.queue.map(Value::from)),
             ("dedup_key", self.dedup_key.map(Value::from)),
         ];
         let given = fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?)));
         Ok(given.collect())
+    }
+
+    fn headers(&self) -> Option<Value> {
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        (!self.headers.is_empty()).then(|| Value::Object(headers.collect()))
     }
 
     fn schedule(&self) -> Option<Value> {
@@ -251,6 +264,11 @@ impl Definition {
     }
 }
 
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').ok_or("write NAME=VALUE, such as tenant=7")?;
+    Ok((parts.0.to_owned(), parts.1.to_owned()))
+}
+
 fn read_text(file: &Path) -> std::io::Result<String> {
     if file.as_os_str() == STDIN {
         return std::io::read_to_string(std::io::stdin());
@@ -282,7 +300,7 @@ mod tests {
     #[test]
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
-                   --max-runtime 2m --dedup-key k --max-attempts 4";
+                   --max-runtime 2m --header a=1=2 --header b=3 --dedup-key k --max-attempts 4";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -292,6 +310,7 @@ mod tests {
             max_fires: Some(3),
             ack: true,
             max_runtime_sec: Some(120),
+            headers: [("a", "1=2"), ("b", "3")].map(|(name, value)| (name.into(), value.into())).into(),
             queue: Some("q".into()),
             retry: Some(Retry { max_attempts: 4, backoff_ms: 10_000, max_backoff_ms: 7_200_000 }),
             dedup_key: Some("k".into()),

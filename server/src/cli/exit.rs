@@ -144,6 +144,7 @@ fn option_of(field: &str) -> Option<&'static str> {
         "schedule.zone" | "zone" => "--zone",
         "max_runtime_sec" => "--max-runtime",
         "queue" => "--queue",
+        "headers" => "--header",
         "dedup_key" => "--dedup-key",
         "retry.max_attempts" => "--max-attempts",
         "retry.backoff_ms" => "--backoff",

@@ -327,11 +327,17 @@ fn print_task(client: &Client, task: &TaskResource) -> Result<(), Failure> {
             table::or_dash(task.max_runtime_sec.map(|sec| time::format_duration(sec as i64 * 1_000))),
         ),
         ("retry", table::or_dash(task.retry.map(format_retry))),
+        ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
         ("dedup key", text(&task.dedup_key)),
         ("created", instant(Some(task.created_at))),
         ("revision", task.rev.to_string()),
         ("data", table::escape(&task.data)),
     ])
+}
+
+fn format_headers(task: &TaskResource) -> String {
+    let headers = task.headers.iter().map(|(name, value)| format!("{name}={value}"));
+    table::escape(&headers.collect::<Vec<_>>().join("; "))
 }
 
 /// Prints the latest run of a task, and what it waits for.

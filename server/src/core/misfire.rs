@@ -142,6 +142,7 @@ mod tests {
             end_at: end_sec.map(Moment::from_sec),
             max_fires: None,
             ack: false,
+            headers: crate::core::headers::Headers::new(),
             max_runtime_sec: None,
             queue: None,
             retry: None,

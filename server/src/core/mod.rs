@@ -7,6 +7,7 @@ pub mod alert;
 pub mod callback_format;
 pub mod callback_service;
 pub mod cron;
+pub mod headers;
 pub mod misfire;
 pub mod moment;
 pub mod net;

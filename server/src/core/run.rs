@@ -16,6 +16,7 @@ pub use self::id::RunId;
 pub use self::lease_slots::LeaseSlots;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
+use super::headers::Headers;
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};
 
@@ -46,6 +47,9 @@ pub struct Run {
     pub tag: String,
     /// The message's body.
     pub data: String,
+    /// Headers of the task, which the delivery carries.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     /// Queue in which the run waits for a worker. `None`: the run is published on the bus.
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
@@ -131,6 +135,7 @@ impl Run {
             triggered: false,
             tag: task.name.clone(),
             data: task.data.clone(),
+            headers: task.headers.clone(),
             queue: task.queue.clone(),
             retry: task.retry,
             outcome_within_ms: outcome_within_ms(task),
@@ -177,6 +182,7 @@ impl Run {
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
+            headers: Headers::new(),
             attention_at: None,
             ended_at: Some(now),
             stretch: Some(stretch),

@@ -1,6 +1,7 @@
 //! The definition of a task as a client submits it, and its validation.
 
 use super::cron::{CronRule, InvalidCron};
+use super::headers::{self, Headers, InvalidHeaders};
 use super::retry::{InvalidRetry, RetryPolicy};
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
@@ -26,6 +27,8 @@ pub struct Submission {
     pub name: String,
     /// Payload.
     pub data: String,
+    /// Headers that every delivery carries.
+    pub headers: Headers,
     pub schedule: Schedule,
     /// Earliest moment of the first fire. Default: now.
     pub start_at: Option<Moment>,
@@ -64,6 +67,9 @@ pub enum InvalidSubmission {
     /// More than [`MAX_DATA_BYTES`]; the actual length.
     #[error("data should be at most {MAX_DATA_BYTES} bytes, and has {0}")]
     DataTooLong(usize),
+    /// Invalid headers.
+    #[error(transparent)]
+    Headers(#[from] InvalidHeaders),
     /// Not a valid cron expression.
     #[error("{0}")]
     Cron(#[from] InvalidCron),
@@ -105,6 +111,7 @@ impl Submission {
         Self {
             name: name.into(),
             data: data.into(),
+            headers: Headers::new(),
             schedule: Schedule::Once,
             start_at: None,
             end_at: None,
@@ -128,6 +135,7 @@ impl Submission {
         let Self {
             name,
             data,
+            headers,
             schedule,
             start_at,
             end_at,
@@ -147,6 +155,7 @@ impl Submission {
             id,
             name,
             data,
+            headers,
             schedule,
             start_at,
             end_at,
@@ -182,6 +191,7 @@ impl Submission {
         Self {
             name: task.name.clone(),
             data: task.data.clone(),
+            headers: task.headers.clone(),
             schedule: task.schedule.clone(),
             start_at: task.start_at,
             end_at: task.end_at,
@@ -199,6 +209,7 @@ impl Submission {
         if self.data.len() > MAX_DATA_BYTES {
             return Err(InvalidSubmission::DataTooLong(self.data.len()));
         }
+        headers::check(&self.headers)?;
         match &self.schedule {
             Schedule::Once => {}
             Schedule::Every { period_ms } if (1..LAST_SEC * 1000).contains(period_ms) => {}
@@ -326,7 +337,8 @@ mod tests {
     #[test]
     fn the_definition_of_a_task_creates_the_task_again() {
         for dedup in [Dedup::Pair, Dedup::Key("k|k".into()), Dedup::Nothing] {
-            let definition = Submission { dedup, ack: true, max_fires: Some(3), ..once() };
+            let headers = Headers::from([("traceparent".into(), "00".into())]);
+            let definition = Submission { dedup, headers, ack: true, max_fires: Some(3), ..once() };
             assert_eq!(Submission::of(&accept(definition.clone()).unwrap()), definition);
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::headers::Headers;
 use super::retry::RetryPolicy;
 use super::schedule::Rule;
 use super::{Moment, Schedule};
@@ -92,6 +93,9 @@ pub struct Task {
     pub name: String,
     /// Payload, sent byte for byte.
     pub data: String,
+    /// Headers that every delivery carries.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     pub schedule: Schedule,
     /// Earliest moment of the first fire, as the user gave it.
     pub start_at: Option<Moment>,
@@ -214,7 +218,12 @@ impl Task {
     /// same deduplication key.
     #[must_use]
     pub fn standing_for(&self, holder: TaskId) -> Self {
-        Self { data: String::new(), stands_for: Some(holder), ..self.tombstone(true) }
+        Self {
+            data: String::new(),
+            headers: Headers::new(),
+            stands_for: Some(holder),
+            ..self.tombstone(true)
+        }
     }
 }
 

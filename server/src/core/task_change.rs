@@ -119,6 +119,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         // Replaced by every edit.
         name,
         data,
+        headers,
         ack,
         max_runtime_sec,
         queue,
@@ -133,7 +134,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         next_due_at,
     } = fresh;
     let revised = task.next_revision(open);
-    let next = Task { name, data, ack, max_runtime_sec, queue, retry, dedup_key, ..revised };
+    let next = Task { name, data, headers, ack, max_runtime_sec, queue, retry, dedup_key, ..revised };
     if same_times {
         return Ok(next);
     }

@@ -25,6 +25,8 @@ pub mod property {
     pub const TOKEN: &str = "TC_TOKEN";
     /// "1" if the server waits for a report.
     pub const ACK: &str = "TC_ACK";
+    /// The names of the headers of the task, separated by commas. Each header is a property of its own.
+    pub const HEADERS: &str = "TC_HEADERS";
 }
 
 /// Tries to mark confirmed messages. After that the lease expires, and the messages are sent again.
@@ -194,6 +196,11 @@ fn message(run: &Run) -> BusMessage {
     if run.outcome_within_ms.is_some() {
         properties.push((property::ACK.to_owned(), "1".to_owned()));
     }
+    if !run.headers.is_empty() {
+        let names: Vec<&str> = run.headers.keys().map(String::as_str).collect();
+        properties.push((property::HEADERS.to_owned(), names.join(",")));
+        properties.extend(run.headers.clone());
+    }
     BusMessage {
         tag: run.tag.clone(),
         key: run.task_id.to_string(),
@@ -237,4 +244,26 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
         tracing::warn!(%error, "fires were not counted");
     }
     crate::failpoint!("fire::counted");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::submission::Submission;
+    use crate::core::{Task, TaskId};
+
+    #[test]
+    fn a_message_has_the_headers_of_its_task_and_names_them() {
+        let headers = [("tenant", "7"), ("traceparent", "00-1-2-01")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let submission = Submission { headers: headers.clone().into(), ..Submission::named("n", "d") };
+        let now = Moment::from_sec(1_000);
+        let task = submission.accept(TaskId::new(uuid::Uuid::nil()), now).unwrap();
+        let properties = message(&Run::firing(&task, now, "node", "token".to_owned(), now)).properties;
+        assert!(headers.iter().all(|header| properties.contains(header)), "{properties:?}");
+        assert!(properties.contains(&(property::HEADERS.to_owned(), "tenant,traceparent".to_owned())));
+        let plain = Task { headers: crate::core::headers::Headers::new(), ..task };
+        let properties = message(&Run::firing(&plain, now, "node", "token".to_owned(), now)).properties;
+        assert!(properties.iter().all(|(name, _)| name != property::HEADERS));
+    }
 }

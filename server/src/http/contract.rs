@@ -17,6 +17,7 @@ use super::body::Fields;
 use super::error::ApiError;
 use super::pages::{self, MAX_LIMIT};
 use crate::core::cron::has_year_field;
+use crate::core::headers::Headers;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule, Task, TaskId};
 use crate::engine::service::{Deleted, Service, TaskFilter};
@@ -60,6 +61,7 @@ fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, Ap
     Ok(Submission {
         name: name.to_owned(),
         data: data.to_owned(),
+        headers: Headers::new(),
         schedule,
         max_fires: count("loop_count", loop_count)?,
         start_at: count("start_time", start_time)?.map(|sec| Moment::from_sec(sec as i64)),

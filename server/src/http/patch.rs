@@ -34,6 +34,7 @@ pub fn apply(
         match field.as_str() {
             "name" => next.name.clone_from(&patched.name),
             "data" => next.data.clone_from(&patched.data),
+            "headers" => next.headers.clone_from(&patched.headers),
             "schedule" => next.schedule.clone_from(&patched.schedule),
             "start_at" | "delay_ms" => next.start_at = patched.start_at,
             "end_at" => next.end_at = patched.end_at,
@@ -128,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::core::Schedule;
+    use crate::core::headers::Headers;
     use crate::core::retry::RetryPolicy;
     use crate::core::submission::Dedup;
 
@@ -141,6 +143,7 @@ mod tests {
             max_fires: Some(9),
             ack: true,
             max_runtime_sec: Some(30),
+            headers: Headers::from([("a".into(), "1".into()), ("b".into(), "2".into())]),
             queue: Some("q".into()),
             retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 }),
             ..Submission::named("n", "d")
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn null_clears_a_field() {
         let cleared = json!({
-            "data": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
+            "data": null, "headers": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
@@ -189,6 +192,8 @@ mod tests {
         assert_eq!(schedule(json!({"zone": null})), cron("@daily", "UTC"));
         assert_eq!(schedule(json!({"kind": "every", "period_ms": 5})), Schedule::Every { period_ms: 5 });
         assert_eq!(schedule(json!({"kind": "once"})), Schedule::Once);
+        let headers = apply(&json!({"headers": {"a": null, "b": "3", "c": "4"}})).unwrap().headers;
+        assert_eq!(headers, Headers::from([("b".into(), "3".into()), ("c".into(), "4".into())]));
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
         assert_eq!(retry, Some(RetryPolicy { max_attempts: 5, backoff_ms: 1, max_backoff_ms: 2 }));
     }
@@ -230,7 +235,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 12);
+        assert_eq!(fields.len(), 13);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

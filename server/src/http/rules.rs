@@ -12,6 +12,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
     match invalid {
         I::Name(_) => "name",
         I::DataTooLong(_) => "data",
+        I::Headers(_) => "headers",
         I::Cron(why) if why.to_string().starts_with("unknown time zone") => "schedule.zone",
         I::Cron(_) => "schedule.cron",
         I::Period => "schedule.period_ms",
@@ -51,6 +52,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::Name(InvalidTag::Empty) => ("name", Some("name should not be empty")),
         I::Name(_) => ("name", None),
         I::DataTooLong(_) => ("data", None),
+        I::Headers(_) => ("headers", None),
         I::Cron(_) => ("crontab", Some("params cron invalid")),
         I::Period => ("loop_time", Some("params loop_time invalid")),
         I::Start => ("start_time", None),

@@ -23,6 +23,7 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
+        headers: spec.headers,
         schedule: schedule(spec.schedule, zone),
         start_at,
         end_at: spec.end_at.map(moment),
@@ -98,6 +99,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
     TaskSpec {
         name: definition.name.clone(),
         data: definition.data.clone(),
+        headers: definition.headers.clone(),
         json: None,
         schedule: view::schedule(definition.schedule.clone()),
         start_at: definition.start_at.map(wire::timestamp),

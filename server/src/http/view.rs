@@ -37,6 +37,7 @@ pub fn task(task: Task) -> TaskResource {
         id: task.id.to_string(),
         name: task.name,
         data: task.data,
+        headers: task.headers,
         schedule: schedule(task.schedule),
         start_at: task.start_at.map(timestamp),
         end_at: task.end_at.map(timestamp),

@@ -181,7 +181,7 @@ impl Callbacks {
 
     fn headers(&self, callback: &Outgoing<'_>, body: &str) -> Result<HeaderMap, String> {
         let Outgoing { service, job, context, .. } = callback;
-        let mut all = headers::read(&job.headers)?;
+        let mut all = headers::read_with_task(context.headers(), &job.headers)?;
         all.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         let run_id = context.run_id().unwrap_or_default();
         let mut set = |name: &'static str, value: &str| {

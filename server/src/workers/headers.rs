@@ -27,6 +27,19 @@ pub fn read(job_headers: &BTreeMap<String, String>) -> Result<HeaderMap, String>
     Ok(headers)
 }
 
+/// Reads the headers of a job and adds those of its task. A header of the job replaces one of the task.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_task(
+    task_headers: &BTreeMap<String, String>,
+    job_headers: &BTreeMap<String, String>,
+) -> Result<HeaderMap, String> {
+    let mut headers = read(task_headers)?;
+    headers.extend(read(job_headers)?);
+    Ok(headers)
+}
+
 /// Returns a header value.
 ///
 /// # Errors

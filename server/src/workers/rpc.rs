@@ -61,7 +61,7 @@ enum Failure {
 /// The failure of the attempt.
 pub async fn handle(context: Context<Rpc>, job: Job) -> Result<(), HandlerError> {
     let rpc = context.state();
-    let call = job.call(rpc.timeout).map_err(HandlerError::dead_letter)?;
+    let call = job.call(context.headers(), rpc.timeout).map_err(HandlerError::dead_letter)?;
     let failed = |reason| attempt::failed(job.retry_after_ms.as_deref(), context.attempt(), reason);
     let Some(_slot) = rpc.slots.take(&authority(&call.url)).await else {
         return Err(HandlerError::release("all slots for this host are in use"));
@@ -90,19 +90,19 @@ pub fn failure_reason(answer: &Answer) -> String {
 }
 
 impl Job {
-    fn call(&self, timeout: Duration) -> Result<Call, String> {
+    fn call(&self, task_headers: &BTreeMap<String, String>, timeout: Duration) -> Result<Call, String> {
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes());
         Ok(Call {
             method: method.map_err(|_| format!("method: {:?} is invalid", self.method))?,
             url: self.url.clone(),
-            headers: self.headers()?,
+            headers: self.headers(task_headers)?,
             body: self.body.clone(),
             timeout: limits::timeout(self.timeout_ms, timeout, MAX_CALL_MS)?,
         })
     }
 
-    fn headers(&self) -> Result<HeaderMap, String> {
-        let mut all = headers::read(&self.headers)?;
+    fn headers(&self, task_headers: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+        let mut all = headers::read_with_task(task_headers, &self.headers)?;
         if let Some(kind) = &self.content_type {
             all.insert(CONTENT_TYPE, headers::value_of("content_type", kind)?);
         }

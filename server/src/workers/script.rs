@@ -15,12 +15,15 @@ use super::limits::{self, Limits};
 use super::lost_leases::Attempts;
 use super::settings;
 use super::slots::Slots;
+use crate::core::headers;
 use crate::core::submission::MAX_SCRIPT_MS;
 
 /// Name of the queue.
 pub const QUEUE: &str = "script";
 /// `PATH` of a script. It gets nothing else of the environment of the server.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Prefix of the variables with the headers of the task.
+const HEADER_VARIABLE: &str = "TASKCENTER_HEADER_";
 /// Time that the supervisor has to kill a program.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum length of a logged line. Longer lines are split.
@@ -200,6 +203,9 @@ impl Script {
             .env("TASKCENTER_TASK_ID", context.task_id())
             .env("TASKCENTER_ATTEMPT", context.attempt().to_string());
         command.env("TASKCENTER_RUN_ID", context.run_id().unwrap_or_default());
+        for (name, value) in context.headers() {
+            command.env(format!("{HEADER_VARIABLE}{}", headers::variable(name)), value);
+        }
         command.current_dir(&self.directory).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

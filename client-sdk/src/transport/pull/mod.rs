@@ -28,16 +28,16 @@
 //! ```
 
 mod api;
+mod attempt;
 mod backoff;
 mod leases;
+mod request_id;
 mod settle;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -45,20 +45,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 pub use api::{CallError, WorkerApi};
+use attempt::unpack;
 use backoff::Backoff;
 use leases::{Leases, millis};
+use request_id::RequestId;
 use settle::Settler;
 
-use super::{Deliver, Delivery, Transport, TransportError, Verdict};
+use super::{Deliver, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
 use crate::notice::print_without_log;
-use crate::random;
 use crate::report::Reporter;
-use crate::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, MAX_BATCH, Settlement,
-};
+use crate::resources::{EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, MAX_BATCH};
 use crate::tag::Subscription;
-use crate::wire::{OutcomeReport, ReportedOutcome, property};
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_WAIT: Duration = Duration::from_secs(20);
@@ -315,36 +313,6 @@ impl<'a> LeaseLoop<'a> {
     }
 }
 
-/// Id of the current lease request. A request whose answer was lost is repeated with the same id, so that the
-/// server returns the runs that it has leased.
-struct RequestId {
-    id: String,
-    /// Whether the server knows the field. An older server refuses it.
-    is_supported: bool,
-}
-
-impl Default for RequestId {
-    fn default() -> Self {
-        Self { id: random::key(), is_supported: true }
-    }
-}
-
-impl RequestId {
-    fn current(&self) -> Option<String> {
-        self.is_supported.then(|| self.id.clone())
-    }
-
-    /// Replaces the id, unless the request may have leased runs without an answer.
-    fn note<T>(&mut self, answered: &Result<T, CallError>) {
-        match answered {
-            Err(CallError::Unavailable(_)) => return,
-            Err(CallError::Refused(why)) if why.contains("request_id") => self.is_supported = false,
-            Ok(_) | Err(CallError::Refused(_) | CallError::Denied(_)) => {}
-        }
-        self.id = random::key();
-    }
-}
-
 /// Warns of an unreachable server once, and of a refused request each time.
 fn log_failure(why: &CallError, first: bool) {
     if first || matches!(why, CallError::Refused(_)) {
@@ -384,61 +352,4 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePe
     let permits = u32::try_from(permits).unwrap_or(u32::MAX);
     let acquired = Arc::clone(semaphore).acquire_many_owned(permits).await;
     acquired.unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
-}
-
-/// Identity of an attempt, for its outcome.
-struct Attempt {
-    run_id: String,
-    number: u32,
-    token: String,
-}
-
-impl Attempt {
-    fn leased(self) -> LeasedAttempt {
-        LeasedAttempt { run_id: self.run_id, attempt: self.number, token: self.token }
-    }
-
-    /// Returns the outcome of an attempt that the consumer has not reported.
-    fn settlement(self, verdict: Verdict) -> Settlement {
-        let (outcome, message) = match verdict {
-            Verdict::Release => (ReportedOutcome::Released, None),
-            Verdict::HandOver { .. } => unreachable!("a handed-over attempt is not settled here"),
-            Verdict::Ack => (ReportedOutcome::Failed, Some("the worker has no handler for the tag")),
-            Verdict::Retry { .. } => {
-                (ReportedOutcome::Failed, Some("the worker was shut down before the handler ended"))
-            }
-            Verdict::DeadLetter => (ReportedOutcome::Dead, None),
-        };
-        let report = OutcomeReport {
-            attempt: self.number,
-            token: self.token,
-            outcome,
-            message: message.map(str::to_owned),
-            retry_after_ms: None,
-            result: None,
-        };
-        Settlement { run_id: self.run_id, report }
-    }
-}
-
-/// Converts a leased run to a delivery.
-fn unpack(run: LeasedRun) -> (Attempt, Delivery) {
-    let properties = HashMap::from([
-        (property::RUN_ID.to_owned(), run.run_id.clone()),
-        (property::ATTEMPT.to_owned(), run.attempt.to_string()),
-        (property::SCHEDULED_AT.to_owned(), run.scheduled_at.as_millisecond().to_string()),
-        (property::NUMBER.to_owned(), run.number.to_string()),
-        (property::CLAIM.to_owned(), run.claim.to_string()),
-        (property::TOKEN.to_owned(), run.token.clone()),
-        (property::ACK.to_owned(), property::ACK_WANTED.to_owned()),
-    ]);
-    let delivery = Delivery {
-        message_id: format!("{}-{}", run.run_id, run.claim),
-        task_id: run.task_id,
-        tag: run.tag,
-        body: Bytes::from(run.data),
-        properties,
-        delivery_attempt: 1,
-    };
-    (Attempt { run_id: run.run_id, number: run.attempt, token: run.token }, delivery)
 }

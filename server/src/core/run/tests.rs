@@ -14,6 +14,7 @@ fn task(ack: bool) -> Task {
         end_at: None,
         max_fires: None,
         ack,
+        headers: Headers::from([("traceparent".to_owned(), "00".to_owned())]),
         max_runtime_sec: Some(5),
         queue: None,
         retry: None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use taskcenter_server::core::RunState;
 use taskcenter_server::http::HttpLimits;
@@ -85,6 +86,26 @@ async fn a_lease_request_with_an_id_can_be_repeated() {
         assert_ne!(lease(server, &json!({"request_id": "a8", "limit": 1})).await, first);
         let invalid = lease_request(&json!({"request_id": "a b"}));
         assert_eq!(parse_problem(server.post("/v1/runs/lease", &invalid).await), invalid_field("request_id"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn headers_of_a_task_are_shown_edited_and_checked() {
+    with_server(async |server| {
+        let headers = json!({"traceparent": "00-1-2-01", "tenant": "7"});
+        let task = server.create(&json!({"name": "n", "headers": headers})).await;
+        assert_eq!(task["headers"], headers);
+        let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+        let change = json!({"headers": {"tenant": null, "a": "1"}});
+        assert_eq!(server.request(Method::PATCH, &path, &[("if-match", "*")], &change).await.0, 200);
+        assert_eq!(server.get(&path).await.1["headers"], json!({"traceparent": "00-1-2-01", "a": "1"}));
+        for refused in
+            [json!({"Host": "a"}), json!({"TC_RUN_ID": "a"}), json!({"tc_run": "a"}), json!({"a": "b\n"})]
+        {
+            let answer = server.post("/v1/tasks", &json!({"name": "n", "headers": refused})).await;
+            assert_eq!(parse_problem(answer), invalid_field("headers"), "{refused}");
+        }
     })
     .await;
 }

@@ -77,7 +77,7 @@ impl Stage {
             }
         };
         tokio::select! {
-            answer = command(&service) => answer,
+            answer = Box::pin(command(&service)) => answer,
             () = other => unreachable!("every further call is released"),
         }
     }

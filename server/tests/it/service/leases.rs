@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use taskcenter_server::adapters::memory::MemoryRecords;
+use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::run::{Outcome, node_worker};
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunId, RunState};
+use taskcenter_server::core::{Run, RunId, RunState, Schedule};
 use taskcenter_server::engine::membership;
 use taskcenter_server::engine::orphans;
-use taskcenter_server::engine::service::{Held, LeaseTerms, Report, ServiceError};
+use taskcenter_server::engine::service::{Held, LeaseTerms, Report, ServiceError, definition};
 
 use taskcenter_server::ports::Clock as _;
 
@@ -66,6 +67,22 @@ pub async fn many_workers_never_share_a_run(on: &Stage) {
     }
     let distinct: HashSet<&RunId> = leased.iter().collect();
     assert_eq!((leased.len(), distinct.len()), (300, 300));
+}
+
+pub async fn a_run_carries_the_headers_of_its_task(on: &Stage) {
+    let headers = |tenant: &str| Headers::from([("x.tenant".to_owned(), tenant.to_owned())]);
+    let named = Submission { headers: headers("7"), ..Submission::named("a", "1") };
+    let id = on.submit(Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..named }).await;
+    on.fire(&id).await;
+    let task = on.store.task(&id).await.unwrap().unwrap();
+    assert_eq!(task.headers, headers("7"));
+    let edited = Submission { headers: headers("8"), ..definition(&task) };
+    on.service.edit(&id, task.rev, edited).await.unwrap();
+    on.fire(&id).await;
+    let leased = lease(on, "w", 5).await;
+    let mut seen: Vec<_> = leased.into_iter().map(|run| (run.rev, run.headers)).collect();
+    seen.sort();
+    assert_eq!(seen, [(1, headers("7")), (2, headers("8"))], "each run has the headers of its revision");
 }
 
 fn request(id: &str, limit: u32) -> LeaseTerms {

@@ -187,6 +187,7 @@ on_every_store! {
     users:
         a_new_password_ends_any_number_of_sessions;
     leases:
+        a_run_carries_the_headers_of_its_task
         a_repeated_lease_request_gets_the_same_attempts
         calls_of_one_lease_request_at_once_lease_no_run_in_vain
         a_run_goes_to_one_worker

@@ -1,5 +1,6 @@
 //! Migration of a file from an older release.
 
+use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
@@ -27,6 +28,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         end_at: Some(Moment::from_sec(4_000_000_000)),
         max_fires: Some(7),
         ack: true,
+        headers: Headers::new(),
         max_runtime_sec: Some(30),
         queue: Some("q".to_owned()),
         retry,

@@ -17,7 +17,7 @@ use taskcenter_server::workers::settings::Settings;
 use taskcenter_server::workers::sign;
 
 use super::endpoint::{Endpoint, Received};
-use super::{Bench, message, settings, stage, until};
+use super::{Bench, TRACE, message, settings, stage, until};
 use crate::service::{NOW, Stage};
 
 const CALLBACK: &str = "callback";
@@ -49,6 +49,10 @@ pub async fn callbacks_alternate_between_the_nodes_of_a_service(stage: Stage) {
     assert_eq!((nodes[0].calls(), nodes[1].calls()), (2, 2));
     let received = nodes[0].received().remove(0);
     assert_eq!((received.path.as_str(), received.body.as_str()), ("/orders", "{\"id\":7}"));
+    assert_eq!(
+        (header(&received, "traceparent"), header(&received, "x-mine")),
+        (TRACE.into(), "task".into())
+    );
     assert!(
         received.headers.get("x-taskcenter-token").is_none(),
         "a synchronous callback has no token for a confirmation"

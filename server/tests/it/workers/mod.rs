@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::Stage;
 
+/// Header `traceparent` of every task.
+pub const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// Waits until a condition holds. Panics after a minute.
 pub async fn until<F: AsyncFnMut() -> bool>(condition: &str, mut holds: F) {
     let mut turn = tokio::time::interval(Duration::from_millis(10));
@@ -72,6 +75,9 @@ impl Bench {
         let submission = Submission {
             queue: Some(queue.to_owned()),
             dedup: Dedup::Nothing,
+            headers: [("traceparent", TRACE), ("X-Mine", "task")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             ..Submission::named("shop.task", data.to_string())
         };
         let id = self.stage.submit(submission).await;

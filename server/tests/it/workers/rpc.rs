@@ -5,7 +5,7 @@ use serde_json::json;
 use taskcenter_server::core::RunState;
 
 use super::endpoint::Endpoint;
-use super::{Bench, message, settings, stage, until};
+use super::{Bench, TRACE, message, settings, stage, until};
 use crate::service::{NOW, Stage};
 
 const RPC: &str = "rpc";
@@ -23,7 +23,10 @@ pub async fn a_call_is_made_and_its_answer_is_stored(stage: Stage) {
         (received.method, received.path.as_str(), received.body.as_str()),
         (Method::PUT, "/a?b=c", "{\"x\":1}")
     );
-    assert!(received.headers["content-type"] == "application/json" && received.headers["x-mine"] == "1");
+    assert!(
+        received.headers["content-type"] == "application/json" && received.headers["traceparent"] == TRACE
+    );
+    assert_eq!(received.headers["x-mine"], "1", "a header of the job replaces one of the task");
     bench.stop().await;
 }
 

@@ -10,7 +10,7 @@ use taskcenter_server::core::RunState;
 use taskcenter_server::workers::settings::Settings;
 use tempfile::TempDir;
 
-use super::{Bench, message, settings, stage, until};
+use super::{Bench, TRACE, message, settings, stage, until};
 use crate::access::node::Node;
 
 const SCRIPT: &str = "script";
@@ -177,6 +177,7 @@ async fn a_script_succeeds_with_exit_status_0_and_nothing_on_stderr() {
 async fn a_script_has_an_environment_and_limits_of_its_own() {
     let dir = ScriptDir::new();
     dir.put("env", "env | cut -d= -f1 | sort | tr '\\n' ' '");
+    dir.put("trace", "printf %s \"$TASKCENTER_HEADER_TRACEPARENT\"");
     dir.put("limits", "ulimit -n; ulimit -t; ulimit -v; ulimit -c");
     dir.put("large", "dd if=/dev/zero of=\"$1\" bs=1024 count=100 2>/dev/null");
     let mut settings = dir.settings();
@@ -186,12 +187,21 @@ async fn a_script_has_an_environment_and_limits_of_its_own() {
     settings.script.file_bytes = 10 * 1_024;
     let bench = Bench::on(stage().await, settings);
     let names = message(&bench.work(SCRIPT, &job("env", &[])).await);
-    let expected = ["LANG", "PATH", "TASKCENTER_ATTEMPT", "TASKCENTER_RUN_ID", "TASKCENTER_TASK_ID"];
+    let expected = [
+        "LANG",
+        "PATH",
+        "TASKCENTER_ATTEMPT",
+        "TASKCENTER_HEADER_TRACEPARENT",
+        "TASKCENTER_HEADER_X_MINE",
+        "TASKCENTER_RUN_ID",
+        "TASKCENTER_TASK_ID",
+    ];
     let unexpected: Vec<_> = names
         .split(' ')
         .filter(|name| !expected.contains(name) && !["", "PWD", "OLDPWD", "SHLVL", "_"].contains(name))
         .collect();
     assert!(unexpected.is_empty() && expected.iter().all(|name| names.contains(name)), "{names}");
+    assert_eq!(message(&bench.work(SCRIPT, &job("trace", &[])).await), TRACE);
     assert_eq!(message(&bench.work(SCRIPT, &job("limits", &[])).await), "64\n7\n1048576\n0");
     let large = dir.root.path().join("large");
     let run = bench.work(SCRIPT, &job("large", &[large.to_str().unwrap()])).await;

@@ -22,6 +22,9 @@ pub struct RunRow {
     triggered: bool,
     tag: String,
     pub data: String,
+    /// Pairs, because a name may contain a dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
     /// Whether the queue's name equals the tag. Missing without a queue, and in rows of earlier
@@ -127,6 +130,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         triggered: _,
         tag: _,
         data: _,
+        headers: _,
         queue: _,
         retry: _,
         outcome_within_ms: _,
@@ -191,6 +195,7 @@ impl From<&Run> for RunRow {
             triggered,
             tag,
             data,
+            headers,
             queue,
             retry,
             outcome_within_ms,
@@ -222,6 +227,7 @@ impl From<&Run> for RunRow {
             by_tag: queue.as_ref().map(|queue| *queue == tag),
             tag,
             data,
+            headers: headers.into_iter().collect(),
             queue,
             retry: retry.map(RetryRow::from),
             outcome_within_ms,
@@ -258,6 +264,7 @@ impl From<RunRow> for Run {
             triggered: row.triggered,
             tag: row.tag,
             data: row.data,
+            headers: row.headers.into_iter().collect(),
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
             outcome_within_ms: row.outcome_within_ms,

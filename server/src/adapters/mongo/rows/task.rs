@@ -14,6 +14,9 @@ pub struct TaskRow {
     shard: i32,
     name: String,
     pub data: String,
+    /// Pairs, because a name may contain a dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     period_ms: Option<i64>,
@@ -86,6 +89,7 @@ impl From<&Task> for TaskRow {
             id,
             name,
             data,
+            headers,
             schedule,
             start_at,
             end_at,
@@ -117,6 +121,7 @@ impl From<&Task> for TaskRow {
             id,
             name,
             data,
+            headers: headers.into_iter().collect(),
             kind,
             period_ms,
             cron,
@@ -177,6 +182,7 @@ impl TryFrom<TaskRow> for Task {
             id: row.id,
             name: row.name,
             data: row.data,
+            headers: row.headers.into_iter().collect(),
             start_at: row.start_at.map(moment),
             end_at: row.end_at.map(moment),
             max_fires: row.max_fires.map(|n| n as u64),
