@@ -69,7 +69,8 @@ impl Service {
     /// Cancels the runs of ended tasks that wait for a worker. Returns each task's other open runs, and
     /// whether there are more, in the order of `ids`.
     ///
-    /// The call examines about [`EXAMINED_PER_CALL`] runs. A background task cancels the rest: workers may
+    /// The call examines about [`EXAMINED_PER_CALL`] runs of all tasks together; a task without open
+    /// runs counts as one. A background task cancels the rest: workers may
     /// still get some of these runs, which fired before the tasks ended.
     pub(super) async fn cancel_waiting_runs(
         &self,
@@ -78,8 +79,12 @@ impl Service {
         let examined = AtomicUsize::new(0);
         let examined = &examined;
         let cancel = |id: TaskId| async move {
-            let rest = || EXAMINED_PER_CALL.saturating_sub(examined.load(Ordering::Relaxed));
-            let others = self.cancel_some(&id, examined, || rest() > 0).await?;
+            let continues = || examined.load(Ordering::Relaxed) < EXAMINED_PER_CALL;
+            let others = if continues() {
+                self.cancel_some(&id, examined, continues).await?
+            } else {
+                Others { runs: Vec::new(), is_cut: true }
+            };
             Ok::<_, ServiceError>((id, others))
         };
         let ended: Vec<(TaskId, Others)> =
@@ -104,7 +109,7 @@ impl Service {
         let (mut others, mut after) = (Vec::new(), None);
         loop {
             let page = self.shared.ports.store.open_runs(id, after.as_ref(), PAGE).await?;
-            examined.fetch_add(page.len(), Ordering::Relaxed);
+            examined.fetch_add(page.len().max(1), Ordering::Relaxed);
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|run| run.id.clone());
             let (waiting, other): (Vec<OpenRun>, Vec<OpenRun>) =

@@ -6,6 +6,8 @@ use taskcenter_server::engine::service::MAX_OPEN_RUNS;
 use taskcenter_server::ports::{Advance, RunFilter, RunPage};
 
 use super::{NOW, Stage};
+use crate::store::Fixture as _;
+use crate::store::memory::MemoryFixture;
 
 fn every_second() -> Submission {
     Submission { schedule: Schedule::Every { period_ms: 1_000 }, ..Submission::named("loop", "data") }
@@ -15,19 +17,24 @@ fn every_second() -> Submission {
 /// in their queue, half are leased.
 async fn with_many_open_runs(on: &Stage) -> TaskId {
     let id = on.submit(every_second()).await;
-    let task = on.store.task(&id).await.unwrap().unwrap();
+    let mut runs = waiting_runs(on, &id, MAX_OPEN_RUNS * 2 + 500).await;
+    for run in runs.iter_mut().step_by(2) {
+        run.lease("worker", "token".to_owned(), NOW, NOW.plus_ms(60_000)).unwrap();
+    }
+    on.store.insert_runs(&runs).await.unwrap();
+    id
+}
+
+/// Returns runs of a task that wait in their queue.
+async fn waiting_runs(on: &Stage, id: &TaskId, count: usize) -> Vec<Run> {
+    let task = on.store.task(id).await.unwrap().unwrap();
     let run = |n: usize| {
         let at = NOW.plus_ms(-1_000 * n as i64);
         let mut run = Run::firing(&task, at, "node", "token".to_owned(), NOW);
         run.enqueue(NOW).unwrap();
-        if n.is_multiple_of(2) {
-            run.lease("worker", "token".to_owned(), NOW, NOW.plus_ms(60_000)).unwrap();
-        }
         run
     };
-    let runs: Vec<Run> = (0..MAX_OPEN_RUNS * 2 + 500).map(run).collect();
-    on.store.insert_runs(&runs).await.unwrap();
-    id
+    (0..count).map(run).collect()
 }
 
 async fn count(on: &Stage, id: &TaskId, state: RunState) -> usize {
@@ -68,6 +75,30 @@ pub async fn a_delete_by_name_cancels_the_waiting_runs_of_all_tasks(on: &Stage) 
     assert_eq!((deleted.len(), more), (ids.len(), false));
     for id in &ids {
         assert_eq!(on.states(id).await, [RunState::Cancelled]);
+    }
+}
+
+/// Each task has fewer waiting runs than a page, and all tasks together have more than one call
+/// examines.
+#[tokio::test]
+async fn a_delete_by_name_does_not_wait_until_all_runs_are_cancelled() {
+    const TASKS: usize = 60;
+    let fixture = MemoryFixture::open().await;
+    let on = Stage::on(fixture.one(), fixture.records());
+    let mut ids = Vec::new();
+    for n in 0..TASKS {
+        let id = on.submit(Submission { data: format!("{n}"), ..every_second() }).await;
+        on.store.insert_runs(&waiting_runs(&on, &id, 999).await).await.unwrap();
+        ids.push(id);
+    }
+    let (deleted, more) = on.service.delete_by_name("loop").await.unwrap();
+    assert_eq!((deleted.len(), more), (TASKS, false));
+    let unfinished = deleted.iter().filter(|deleted| deleted.more_open_runs).count();
+    assert!(unfinished > TASKS / 3, "{unfinished} tasks may still have open runs");
+    for id in &ids {
+        while count(&on, id, RunState::Ready).await > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
