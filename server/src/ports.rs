@@ -19,6 +19,9 @@ pub enum PortError {
     /// the same write.
     #[error("{0} is unavailable")]
     Unavailable(&'static str, #[source] BoxError),
+    /// The back end interrupted a read that exceeded its time limit.
+    #[error("{0} interrupted a query that took too long")]
+    Interrupted(&'static str, #[source] BoxError),
     /// The back end refused the operation. Repeating it does not help.
     #[error("{0} refused the operation")]
     Refused(&'static str, #[source] BoxError),
@@ -62,6 +65,7 @@ impl PortError {
     fn with_cause(&self, cause: String) -> Self {
         match self {
             Self::Unavailable(name, _) => Self::Unavailable(name, cause.into()),
+            Self::Interrupted(name, _) => Self::Interrupted(name, cause.into()),
             Self::Refused(name, _) => Self::Refused(name, cause.into()),
             Self::Full(name, _) => Self::Full(name, cause.into()),
             Self::Corrupt(name, _) => Self::Corrupt(name, cause.into()),

@@ -237,7 +237,9 @@ impl ApiError {
 
     fn log(&self) {
         match self {
-            Self::Service(ServiceError::Port(error @ PortError::Unavailable(..)))
+            Self::Service(ServiceError::Port(
+                error @ (PortError::Unavailable(..) | PortError::Interrupted(..)),
+            ))
             | Self::Unauthorized(Denied::Unchecked(ServiceError::Port(error))) => {
                 tracing::warn!(cause = chain(error), "back end unavailable");
             }
@@ -262,7 +264,7 @@ fn code_of(error: &ServiceError) -> Code {
         ServiceError::TooManyAttempts { .. } => Code::TooManyRequests,
         ServiceError::RunState(_) => Code::RunState,
         ServiceError::Stale(_) => Code::Stale,
-        ServiceError::Port(PortError::Unavailable(..)) => Code::StoreUnavailable,
+        ServiceError::Port(PortError::Unavailable(..) | PortError::Interrupted(..)) => Code::StoreUnavailable,
         ServiceError::Port(PortError::Full(..)) => Code::StoreFull,
         ServiceError::Port(PortError::Refused(..) | PortError::Corrupt(..)) => Code::Internal,
     }
@@ -273,6 +275,10 @@ fn service_message(error: &ServiceError) -> Cow<'static, str> {
         ServiceError::Invalid(invalid) => rules::message(invalid),
         ServiceError::Port(PortError::Unavailable(..)) => {
             "the store is unavailable; it may or may not have been done: repeat it".into()
+        }
+        ServiceError::Port(PortError::Interrupted(..)) => {
+            "the store interrupted a query that took too long: repeat the request, or use a narrower filter"
+                .into()
         }
         ServiceError::Port(PortError::Full(..)) => "the store is full; nothing was done".into(),
         ServiceError::Port(_) => "internal error".into(),
@@ -385,6 +391,7 @@ mod tests {
             PortError::Refused("MongoDB", CANARY.into()),
             PortError::Corrupt("MongoDB", CANARY.into()),
             PortError::Full("SQLite", CANARY.into()),
+            PortError::Interrupted("SQLite", CANARY.into()),
         ] {
             let error = ApiError::from(ServiceError::Port(error));
             let text = format!("{:?}{:?}", error.legacy(), error.problem());
@@ -400,6 +407,8 @@ mod tests {
             (away.status().as_u16(), &away.headers()["retry-after"]),
             (503, &HeaderValue::from_static("1"))
         );
+        let slow = answer(PortError::Interrupted("MongoDB", "time limit".into()));
+        assert_eq!((slow.status().as_u16(), slow.headers().contains_key("retry-after")), (503, true));
         let full = answer(PortError::Full("SQLite", "no space".into()));
         assert_eq!((full.status().as_u16(), full.headers().get("retry-after")), (507, None));
     }

@@ -33,8 +33,8 @@ fn by_code(code: Code, error: rusqlite::Error) -> PortError {
         | Code::OutOfMemory
         | Code::CannotOpen
         | Code::FileLockingProtocolFailed
-        | Code::OperationInterrupted
         | Code::OperationAborted => unavailable(error),
+        Code::OperationInterrupted => PortError::Interrupted(NAME, error.into()),
         _ => refused(error),
     }
 }

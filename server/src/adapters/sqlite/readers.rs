@@ -131,7 +131,7 @@ mod tests {
             readers.read(move |db| Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?))
         };
         let interrupted = count(FOREVER).await;
-        assert!(matches!(interrupted, Err(PortError::Unavailable(..))), "{interrupted:?}");
+        assert!(matches!(interrupted, Err(PortError::Interrupted(..))), "{interrupted:?}");
         assert_eq!(count("SELECT 7").await.unwrap(), 7);
     }
 }

@@ -62,7 +62,9 @@ impl ApiError {
             Self::NotRegistered(_) => StatusCode::FORBIDDEN,
             Self::NoSession => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Service(ServiceError::Port(PortError::Unavailable(..))) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Service(ServiceError::Port(PortError::Unavailable(..) | PortError::Interrupted(..))) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
