@@ -1,14 +1,15 @@
-//! Backlog per tag and per queue. Every query uses an index of open rows only.
+//! Backlog per tag and per queue. An index of open rows covers every query, so that no query reads
+//! a document.
 
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::Hint;
 use mongodb::{Collection, error};
 use serde::Deserialize;
 
-use super::errors::bounded;
+use super::errors::{READ_TIMEOUT, bounded};
 use super::rows::{all_shards, date};
 use super::{Ledger, schema, tasks};
 use crate::core::{Moment, RunState};
@@ -42,20 +43,20 @@ pub fn overdue(now: Moment) -> Vec<Document> {
     ]
 }
 
-/// Returns the pipeline that counts open runs: those without an outcome, and those that are due.
+/// Returns the pipeline that counts open runs: those without an outcome, and those that are due. The
+/// times are conditions of the sums, because MongoDB reads the documents for an `$or`.
 pub fn waiting(now: Moment) -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
-        "attention_at": { "$exists": true },
-        "$or": [
-            { "state": { "$in": ["fired", "leased", "ready"] } },
-            { "state": "firing", "scheduled_at": { "$lte": date(now) } },
-            { "state": "retrying", "scheduled_at": { "$lte": date(now) }, "attention_at": { "$lte": date(now) } },
-        ],
+        "attention_at": any_date(),
+        "state": { "$in": ["firing", "fired", "ready", "leased", "retrying"] },
     };
     let is_fired = doc! { "$in": ["$state", ["fired", "leased"]] };
     let is_ready = doc! { "$eq": ["$state", "ready"] };
-    let is_due = doc! { "$in": ["$state", ["firing", "retrying"]] };
+    let has_come = |field: &str| doc! { "$lte": [field, date(now)] };
+    let is_retried = doc! { "$and": [{ "$eq": ["$state", "retrying"] }, has_come("$attention_at")] };
+    let is_due_state = doc! { "$or": [{ "$eq": ["$state", "firing"] }, is_retried] };
+    let is_due = doc! { "$and": [is_due_state, has_come("$scheduled_at")] };
     vec![
         doc! { "$match": open },
         doc! { "$group": {
@@ -67,17 +68,23 @@ pub fn waiting(now: Moment) -> Vec<Document> {
     ]
 }
 
+/// Matches every date. An index does not cover `$exists`, because it has null for a missing field.
+fn any_date() -> Document {
+    doc! { "$gte": DateTime::MIN }
+}
+
 async fn counts<T: Send + Sync>(
     collection: &Collection<T>,
     pipeline: Vec<Document>,
     index: Document,
 ) -> error::Result<Vec<Count>> {
-    collection.aggregate(pipeline).hint(Hint::Keys(index)).with_type::<Count>().await?.try_collect().await
+    let counts = collection.aggregate(pipeline).hint(Hint::Keys(index)).max_time(READ_TIMEOUT);
+    counts.with_type::<Count>().await?.try_collect().await
 }
 
 fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
     let mut by_tag = BTreeMap::<String, BacklogRow>::new();
-    for count in counts {
+    for count in counts.filter(|count| count.due + count.unreported + count.ready > 0) {
         let row = BacklogRow::of(&mut by_tag, count.tag);
         row.due += count.due as u64;
         row.unreported += count.unreported as u64;
@@ -102,7 +109,8 @@ struct QueueAndState {
 /// Returns the non-empty queues.
 pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
     let index = Hint::Keys(schema::queued_attention_index());
-    let counts = ledger.runs.aggregate(queue_counts()).hint(index).with_type::<QueueCount>();
+    let counts = ledger.runs.aggregate(queue_counts()).hint(index);
+    let counts = counts.max_time(READ_TIMEOUT).with_type::<QueueCount>();
     let counts: Vec<QueueCount> = bounded(async { counts.await?.try_collect().await }).await?;
     Ok(by_queue(counts))
 }
@@ -111,8 +119,9 @@ pub async fn queues(ledger: &Ledger) -> Result<Vec<QueueRow>> {
 pub fn queue_counts() -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
-        "attention_at": { "$exists": true },
-        "queue": { "$exists": true },
+        "attention_at": any_date(),
+        "queue": { "$gte": "" },
+        "state": { "$in": ["ready", "leased", "retrying"] },
     };
     let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
     vec![doc! { "$match": open }, doc! { "$group": by }]

@@ -2,11 +2,12 @@
 //! counts history.
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, deserialize_from_document, doc};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Ledger;
-use super::errors::{bounded, corrupt};
+use super::errors::bounded;
 use super::updates;
 use crate::core::{Moment, RunState};
 use crate::ports::{DAYS_KEPT_MS, MINUTES_KEPT_MS, OutcomeCount, Result};
@@ -63,35 +64,37 @@ fn leading(at: Moment, chars: usize) -> String {
 }
 
 #[derive(Deserialize)]
-struct Count {
+struct Count<S = Option<IgnoredAny>> {
     tag: String,
-    #[serde(default)]
-    state: Option<RunState>,
-    fires: i64,
+    state: S,
+    fires: u64,
 }
 
 pub async fn outcomes_on(ledger: &Ledger, day: Moment) -> Result<Vec<OutcomeCount>> {
     let prefix = format!("ends|{}|", leading(day, 10));
-    let row = |count: Count| {
-        let state = count
-            .state
-            .ok_or_else(|| corrupt(format!("an outcome counter of tag {:?} has no state", count.tag)))?;
-        Ok(OutcomeCount { state, runs: count.fires.try_into().map_err(corrupt)?, tag: count.tag })
-    };
-    counted(ledger, &prefix).await?.into_iter().map(row).collect()
+    let counts = counted::<RunState>(ledger, &prefix).await?.into_iter();
+    Ok(counts.map(|Count { tag, state, fires }| OutcomeCount { tag, state, runs: fires }).collect())
 }
 
-async fn counted(ledger: &Ledger, prefix: &str) -> Result<Vec<Count>> {
+/// Returns the counters of a period. An unreadable one is skipped.
+async fn counted<S: DeserializeOwned>(ledger: &Ledger, prefix: &str) -> Result<Vec<Count<S>>> {
     // '}' is the character after '|'.
     let end = format!("{}}}", prefix.trim_end_matches('|'));
-    let find = ledger.counters.clone_with_type::<Count>();
-    let find = find.find(doc! { "_id": { "$gte": prefix, "$lt": end } });
-    bounded(async { find.await?.try_collect().await }).await
+    let find = ledger.counters.find(doc! { "_id": { "$gte": prefix, "$lt": end } });
+    let rows: Vec<Document> = bounded(async { find.await?.try_collect().await }).await?;
+    Ok(rows.into_iter().filter_map(readable).collect())
+}
+
+fn readable<S: DeserializeOwned>(row: Document) -> Option<Count<S>> {
+    let id = row.get_str("_id").unwrap_or("?").to_owned();
+    deserialize_from_document(row)
+        .inspect_err(|error| tracing::warn!(row = id, %error, "unreadable counter skipped"))
+        .ok()
 }
 
 pub async fn in_minute(ledger: &Ledger, at: Moment) -> Result<Vec<(String, u64)>> {
-    let counts = counted(ledger, &minute_prefix(at)).await?;
-    counts.into_iter().map(|count| Ok((count.tag, count.fires.try_into().map_err(corrupt)?))).collect()
+    let counts: Vec<Count> = counted(ledger, &minute_prefix(at)).await?;
+    Ok(counts.into_iter().map(|count| (count.tag, count.fires)).collect())
 }
 
 #[cfg(test)]

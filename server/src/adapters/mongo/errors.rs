@@ -15,6 +15,12 @@ const NAME: &str = "MongoDB";
 /// Timeout of a single operation. Without it, the driver would wait for a frozen server.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time limit of a list or a count on the server, which then answers before [`OPERATION_TIMEOUT`].
+pub const READ_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Error code of an operation that exceeded its time limit on the server.
+const MAX_TIME_EXPIRED: i32 = 50;
+
 /// Pauses between the attempts of a write whose answer was lost.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
@@ -80,6 +86,16 @@ pub fn corrupt(cause: impl Into<BoxError>) -> PortError {
 /// Runs one operation of the driver, with a timeout.
 pub async fn bounded<T>(operation: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
     timed(operation).await?.map_err(port_error)
+}
+
+/// Same as [`bounded`], for a read with a time limit on the server.
+pub async fn interruptible<T>(read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
+    timed(read).await?.map_err(|error| match error.kind.as_ref() {
+        ErrorKind::Command(command) if command.code == MAX_TIME_EXPIRED => {
+            PortError::Interrupted(NAME, error.into())
+        }
+        _ => port_error(error),
+    })
 }
 
 /// Same as [`bounded`], for callers that need the driver's error.

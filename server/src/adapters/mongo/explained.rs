@@ -1,13 +1,15 @@
 //! The commands of the hot paths, for tests of their query plans: same filters, sorts and hints.
 
+use std::time::Duration;
+
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
-use super::{backlog, lists, prune, runs, schema, tasks};
+use super::{MongoStore, backlog, lists, prune, runs, schema, tasks};
 use crate::core::run::LeaseSlots;
-use crate::core::{Moment, Run, RunId, TaskId};
-use crate::ports::{Advance, Page, RunFilter, RunPage, TaskFilter};
+use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// [`due_tasks`](crate::ports::Store::due_tasks)
 pub fn due_tasks(shards: &[u16], until: Moment, limit: u32) -> Document {
@@ -30,7 +32,7 @@ pub fn list_tasks(filter: &TaskFilter, page: &Page) -> Document {
 /// [`list_runs`](crate::ports::Store::list_runs)
 pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
     let (rows, index) = (lists::run_filter(filter, page), lists::run_index(filter));
-    find("runs", rows, schema::latest_first(None), index, page.limit)
+    find("runs", rows, schema::latest_first(&[]), index, page.limit)
 }
 
 /// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all queues named after their
@@ -68,6 +70,16 @@ pub fn backlog(now: Moment) -> [Document; 2] {
 /// [`queues`](crate::ports::Store::queues)
 pub fn queues() -> Document {
     aggregate("runs", backlog::queue_counts(), schema::queued_attention_index())
+}
+
+/// Lists tasks with a query that takes longer than its time limit.
+///
+/// # Errors
+/// Always.
+pub async fn slow_list(store: &MongoStore) -> Result<Vec<Task>> {
+    let ledger = store.ready().await?;
+    let find = || ledger.tasks.find(doc! { "$where": "sleep(60000) || true" });
+    lists::rows(ledger, find, 1, Duration::from_millis(100)).await
 }
 
 fn aggregate(collection: &str, pipeline: Vec<Document>, index: Document) -> Document {

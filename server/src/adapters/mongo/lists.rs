@@ -1,26 +1,49 @@
 //! Pages of tasks and runs, and the heads of queues.
 
+use std::fmt::Display;
+use std::time::Duration;
+
+use mongodb::action::Find;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
+use serde::de::DeserializeOwned;
 
-use super::errors::bounded;
+use super::errors::{READ_TIMEOUT, bounded, interruptible};
 use super::rows::date;
 use super::{Ledger, schema, updates};
-use crate::core::{Run, Task};
+use crate::adapters::unreadable::Row;
+use crate::core::{Run, RunState, Task, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
+
+/// States in a listing without a state filter.
+const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
 
 pub async fn tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     let find = || ledger.tasks.find(task_filter(filter, page)).sort(doc! { "_id": -1 });
     let find = || find().hint(Hint::Keys(task_index(filter)));
-    Ok(bounded(updates::head(ledger, find, page.limit)).await?.rows)
+    rows(ledger, find, page.limit, READ_TIMEOUT).await
 }
 
+/// Returns the first rows of a list. The server interrupts the query after `timeout`.
+pub async fn rows<'a, R, T>(
+    ledger: &Ledger,
+    find: impl Fn() -> Find<'a, R>,
+    limit: u32,
+    timeout: Duration,
+) -> Result<Vec<T>>
+where
+    R: DeserializeOwned + Send + Sync + 'a,
+    T: TryFrom<R, Error: Display> + Row,
+{
+    let find = || find().max_time(timeout);
+    Ok(interruptible(updates::head(ledger, find, limit)).await?.rows)
+}
+
+/// Each state is a scan of the index from its head, so that MongoDB merges the scans without a sort.
 pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
-    let mut filter = doc! { "hidden": { "$ne": true } };
-    filter.insert(
-        "state",
-        wanted.state.map_or_else(|| doc! { "$ne": "cancelled" }, |state| doc! { "$eq": state.as_str() }),
-    );
+    let states = wanted.state.map_or(LISTED.to_vec(), |state| vec![state]);
+    let states: Vec<&str> = states.into_iter().map(TaskState::as_str).collect();
+    let mut filter = doc! { "state": { "$in": states }, "hidden": Bson::Null };
     if let Some(name) = &wanted.name {
         filter.insert("name", name);
     }
@@ -31,18 +54,14 @@ pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
 }
 
 pub fn task_index(wanted: &TaskFilter) -> Document {
-    match (&wanted.name, wanted.state) {
-        (Some(_), _) => doc! { "name": 1, "_id": -1 },
-        (None, Some(_)) => doc! { "state": 1, "_id": -1 },
-        (None, None) => doc! { "_id": 1 },
-    }
+    schema::tasks_index(wanted.name.is_some())
 }
 
 pub async fn runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let sort = doc! { "scheduled_at": -1, "_id": -1 };
     let find = || ledger.runs.find(run_filter(filter, page)).sort(sort.clone());
     let find = || find().hint(Hint::Keys(run_index(filter)));
-    Ok(bounded(updates::head(ledger, find, page.limit)).await?.rows)
+    rows(ledger, find, page.limit, READ_TIMEOUT).await
 }
 
 pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
@@ -55,6 +74,9 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     }
     if let Some(state) = wanted.state {
         filter.insert("state", state.as_str());
+    } else if !filter.is_empty() {
+        // Each state is a scan of the index of the task or of the tag.
+        filter.insert("state", doc! { "$in": RunState::ALL.map(RunState::as_str).to_vec() });
     }
     if let Some((at, id)) = &page.before {
         filter.insert("scheduled_at", doc! { "$lte": date(*at) });
@@ -64,16 +86,14 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     filter
 }
 
-/// Returns the most selective index: a task has few runs, and a state such as `dead` usually has
-/// fewer runs than a tag.
+/// All runs of a task usually have the same tag.
 pub fn run_index(wanted: &RunFilter) -> Document {
-    let field = match wanted {
-        RunFilter { task_id: Some(_), .. } => Some("task_id"),
-        RunFilter { state: Some(_), .. } => Some("state"),
-        RunFilter { tag: Some(_), .. } => Some("tag"),
-        _ => None,
-    };
-    schema::latest_first(field)
+    schema::latest_first(match wanted {
+        RunFilter { task_id: Some(_), .. } => &["task_id", "state"],
+        RunFilter { tag: Some(_), .. } => &["tag", "state"],
+        RunFilter { state: Some(_), .. } => &["state"],
+        _ => &[],
+    })
 }
 
 /// Returns the earliest ready runs. Runs one query per queue, because a query over several queues

@@ -10,6 +10,7 @@ pub mod explained;
 mod idempotency;
 mod keys;
 mod lists;
+mod outdated;
 mod prune;
 mod records;
 mod replace;
@@ -32,6 +33,7 @@ use tokio::sync::OnceCell;
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, port_error, refused, unavailable};
 use self::idempotency::IdempotencyRow;
+use self::outdated::Outdated;
 use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
 use crate::adapters::unreadable::Unreadable;
@@ -71,6 +73,7 @@ struct Ledger {
     idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
     unreadable: Arc<Unreadable>,
+    outdated: Arc<Outdated>,
 }
 
 impl MongoStore {
@@ -114,6 +117,7 @@ impl MongoStore {
             idempotency: db.collection("remembered"),
             records: db.collection("records"),
             unreadable: Arc::default(),
+            outdated: Arc::default(),
             db,
         };
         let flushing = db.clone();
@@ -323,6 +327,7 @@ impl Store for MongoStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         let ledger = self.ready().await?;
+        outdated::drop_unused(ledger, idempotency_before).await?;
         let records = idempotency::prune(ledger, idempotency_before).await?;
         Ok(records + prune::run(ledger, ended_before, limit).await?)
     }

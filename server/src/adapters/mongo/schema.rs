@@ -22,14 +22,16 @@ pub fn refuse_standalone(hello: &Document) -> Result<()> {
     ))
 }
 
-/// Index of [`due_tasks`](crate::ports::Store::due_tasks).
+/// Index of [`due_tasks`](crate::ports::Store::due_tasks). With its last fields, the index covers
+/// the overdue tasks of [`backlog`](crate::ports::Store::backlog): no document is read.
 pub fn due_index() -> Document {
-    doc! { "shard": 1, "next_due_at": 1 }
+    doc! { "shard": 1, "next_due_at": 1, "state": 1, "name": 1 }
 }
 
-/// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention).
+/// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention). With its last
+/// fields, the index covers the open runs of [`backlog`](crate::ports::Store::backlog).
 pub fn attention_index() -> Document {
-    doc! { "shard": 1, "attention_at": 1 }
+    doc! { "shard": 1, "attention_at": 1, "state": 1, "tag": 1, "scheduled_at": 1 }
 }
 
 /// Index of [`open_runs`](crate::ports::Store::open_runs).
@@ -39,9 +41,9 @@ pub fn open_index() -> Document {
 
 /// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention) with
 /// `queued_only`: while the bus is unavailable, the query must not read its many overdue runs.
-/// [`queues`](crate::ports::Store::queues) uses the index too.
+/// The index covers [`queues`](crate::ports::Store::queues).
 pub fn queued_attention_index() -> Document {
-    doc! { "shard": 1, "attention_at": 1, "queue": 1 }
+    doc! { "shard": 1, "attention_at": 1, "queue": 1, "state": 1 }
 }
 
 /// Index of [`ready_runs`](crate::ports::Store::ready_runs), of one queue or of all.
@@ -63,13 +65,19 @@ pub fn ended_index() -> Document {
     doc! { "ended_at": 1, "_id": 1 }
 }
 
-/// Index and sort of [`list_runs`](crate::ports::Store::list_runs), for one value of `field` or for
-/// all runs.
-pub fn latest_first(field: Option<&str>) -> Document {
-    let mut keys = Document::new();
-    if let Some(field) = field {
-        keys.insert(field, 1);
+/// Index of [`list_tasks`](crate::ports::Store::list_tasks). A listing never contains hidden tasks.
+pub fn tasks_index(by_name: bool) -> Document {
+    if by_name {
+        doc! { "name": 1, "state": 1, "hidden": 1, "_id": -1 }
+    } else {
+        doc! { "state": 1, "hidden": 1, "_id": -1 }
     }
+}
+
+/// Index of [`list_runs`](crate::ports::Store::list_runs), for one value of each of `fields`.
+/// Without fields, also the sort.
+pub fn latest_first(fields: &[&str]) -> Document {
+    let mut keys: Document = fields.iter().map(|field| ((*field).to_owned(), 1.into())).collect();
     keys.insert("scheduled_at", -1);
     keys.insert("_id", -1);
     keys
@@ -85,8 +93,8 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let tasks = [
         partial(due_index(), doc! { "state": "active" }),
         unique(doc! { "dedup_key": 1 }, only("dedup_key")),
-        index(doc! { "name": 1, "_id": -1 }),
-        index(doc! { "state": 1, "_id": -1 }),
+        index(tasks_index(true)),
+        index(tasks_index(false)),
         partial(ended_index(), only("ended_at")),
     ];
     let open_in_queues = doc! { "attention_at": { "$exists": true }, "queue": { "$exists": true } };
@@ -97,10 +105,10 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),
         unique(slot_index(), only("lease_slot")),
-        index(latest_first(Some("task_id"))),
-        index(latest_first(Some("tag"))),
-        index(latest_first(Some("state"))),
-        index(latest_first(None)),
+        index(latest_first(&["task_id", "state"])),
+        index(latest_first(&["tag", "state"])),
+        index(latest_first(&["state"])),
+        index(latest_first(&[])),
         partial(ended_index(), only("ended_at")),
     ];
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;

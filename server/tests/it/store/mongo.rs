@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
-use taskcenter_server::adapters::mongo::MongoStore;
-use taskcenter_server::core::Task;
+use mongodb::options::{Hint, IndexOptions};
+use taskcenter_server::adapters::mongo::{MongoStore, explained};
 use taskcenter_server::core::task::SHARDS;
-use taskcenter_server::ports::{Order, PortError, Records, Store};
+use taskcenter_server::core::{Moment, RunState, Task};
+use taskcenter_server::ports::{Order, OutcomeCount, PortError, Records, Store};
 
 use super::samples::{PAST, task, unique};
 use super::{Fixture, lists};
@@ -69,9 +70,9 @@ async fn a_second_node_does_not_change_the_indexes() {
     let counts = ["tasks", "runs", "counters", "records", "remembered"].map(of);
     assert_eq!(counts, [6, 12, 2, 3, 2], "including the indexes on _id: {indexes:#?}");
     for wanted in [
-        r#"tasks { "shard": 1, "next_due_at": 1 } { "state": "active" }"#,
+        r#"tasks { "shard": 1, "next_due_at": 1, "state": 1, "name": 1 } { "state": "active" }"#,
         r#"tasks { "dedup_key": 1 } { "dedup_key": { "$exists": true } } unique"#,
-        r#"runs { "shard": 1, "attention_at": 1 } { "attention_at": { "$exists": true } }"#,
+        r#"runs { "shard": 1, "attention_at": 1, "state": 1, "tag": 1, "scheduled_at": 1 } { "attention_at": { "$exists": true } }"#,
         r#"runs { "queue": 1, "scheduled_at": 1, "_id": 1 } { "state": "ready" }"#,
         r#"runs { "lease_slot": 1 } { "lease_slot": { "$exists": true } } unique"#,
         r#"counters { "expire_at": 1 } expires"#,
@@ -81,6 +82,73 @@ async fn a_second_node_does_not_change_the_indexes() {
     }
     fixture.two.now().await.unwrap();
     assert_eq!(fixture.indexes().await, indexes);
+    Box::new(fixture).close().await;
+}
+
+/// Indexes of an earlier release: collection, keys, and whether the index is partial.
+fn old_indexes() -> [(&'static str, Document, Option<Document>); 4] {
+    [
+        ("tasks", doc! { "shard": 1, "next_due_at": 1 }, Some(doc! { "state": "active" })),
+        ("tasks", doc! { "name": 1, "_id": -1 }, None),
+        ("runs", doc! { "shard": 1, "attention_at": 1 }, Some(doc! { "attention_at": { "$exists": true } })),
+        ("runs", doc! { "tag": 1, "scheduled_at": -1, "_id": -1 }, None),
+    ]
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_release_is_dropped_when_no_node_uses_it() {
+    let fixture = MongoFixture::open().await;
+    fixture.one.now().await.unwrap();
+    let new = fixture.indexes().await;
+    for (collection, keys, filter) in old_indexes() {
+        let options = IndexOptions::builder().partial_filter_expression(filter).build();
+        let index = IndexModel::builder().keys(keys).options(options).build();
+        fixture.one.database().collection::<Document>(collection).create_index(index).await.unwrap();
+    }
+    let old = fixture.indexes().await;
+    assert_eq!(old.len(), new.len() + 4);
+    let prune = async |seconds: i64| {
+        let now = PAST.plus_ms(seconds * 1_000);
+        let both = tokio::join!(fixture.one.prune(now, now, 9), fixture.two.prune(now, now, 9));
+        assert_eq!((both.0.unwrap(), both.1.unwrap()), (0, 0));
+        fixture.indexes().await
+    };
+    assert_eq!(prune(0).await, old);
+    assert_eq!(prune(59).await, old, "an old node may still use the indexes");
+    let used = fixture.one.database().collection::<Document>("tasks");
+    used.find_one(doc! { "name": "n" }).hint(Hint::Keys(doc! { "name": 1, "_id": -1 })).await.unwrap();
+    assert_eq!(prune(60).await, old, "an old node has used one of the indexes");
+    assert_eq!(prune(119).await, old);
+    assert_eq!(prune(120).await, new);
+    assert_eq!(prune(180).await, new);
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test]
+async fn a_list_that_exceeds_its_time_limit_is_interrupted() {
+    let fixture = MongoFixture::open().await;
+    fixture.one.insert_tasks(vec![task()]).await;
+    let error = explained::slow_list(&fixture.one).await.unwrap_err();
+    assert!(matches!(error, PortError::Interrupted(..)), "{error:?}");
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test]
+async fn an_unreadable_counter_is_skipped() {
+    let fixture = MongoFixture::open().await;
+    // In the future, so that MongoDB keeps the counters.
+    let day = Moment::from_sec(46_297 * 86_400);
+    let outcome = |tag: &str, state| OutcomeCount { tag: tag.to_owned(), state, runs: 1 };
+    let counts = [outcome("a", RunState::Dead), outcome("b", RunState::Dead)];
+    fixture.one.count_outcomes(day, &counts).await.unwrap();
+    fixture.one.count_fires(day, &[("a".to_owned(), 1), ("b".to_owned(), 1)]).await.unwrap();
+    let rows = fixture.one.database().collection::<Document>("counters");
+    let damage = doc! { "$set": { "state": "of a newer release", "fires": "many" } };
+    let state = rows.update_one(doc! { "tag": "a", "state": "dead" }, damage.clone()).await.unwrap();
+    let minute = rows.update_one(doc! { "tag": "a", "state": { "$exists": false } }, damage).await.unwrap();
+    assert_eq!((state.modified_count, minute.modified_count), (1, 1));
+    assert_eq!(fixture.two.outcomes_on(day).await.unwrap(), counts[1..]);
+    assert!(fixture.two.fires_in_minute(day).await.unwrap().contains(&("b".to_owned(), 1)));
     Box::new(fixture).close().await;
 }
 
