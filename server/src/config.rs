@@ -4,6 +4,7 @@
 //! all keys, and every other key is unknown.
 
 mod back_ends;
+mod error;
 mod load;
 mod secret;
 #[cfg(test)]
@@ -15,7 +16,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use back_ends::{BackEnds, BusKind, Embedded, LockKind, Mode, Mongodb, Redis, Rocketmq, StoreKind};
-pub use load::{ConfigError, ENV_PREFIX};
+pub use error::ConfigError;
+pub use load::{ENV_PREFIX, Override};
 pub use secret::{MongoUri, Secret};
 
 use crate::compat::Compat;

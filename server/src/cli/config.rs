@@ -17,7 +17,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Validate the configuration and report the first error.
+    /// Validate the configuration and report every error.
     #[command(after_help = EXAMPLES)]
     Check(ConfigSource),
     /// Print the effective configuration as TOML, without secrets.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::FutureExt as _;
 use taskcenter_client::{Consumer, TaskCenter};
-use taskcenter_server::config::{Config, ENV_PREFIX, Mode};
+use taskcenter_server::config::{Config, ENV_PREFIX, Mode, Override};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
@@ -73,12 +73,11 @@ impl Dev {
         variables.insert(variable("SERVER__MODE"), "embedded".into());
         // Only loopback callers exist, so no call needs a token.
         variables.insert(variable("ACCESS__REQUIRED"), "off-loopback".into());
-        if let Some(listen) = &self.listen {
-            variables.insert(variable("SERVER__LISTEN"), listen.clone());
-            variables.insert(variable("TASK_CENTER__PORT"), "0".into());
-        }
-        variables.extend(self.log.clone().map(|level| (variable("LOG__LEVEL"), level)));
-        let config = Config::load(None, variables).map_err(|error| serve::invalid_config(&error))?;
+        let mut options = self.listen.clone().map(serve::listen_on).unwrap_or_default();
+        let log = |text| Override { key: "log.level", option: "--log", text };
+        options.extend(self.log.clone().map(log));
+        let config = Config::load_with_options(None, variables, options);
+        let config = config.map_err(|error| serve::invalid_config(&error))?;
         Ok(self.adapt(Config { compat: config.compat.clone().all_on(), ..config }))
     }
 

@@ -1,12 +1,12 @@
 //! `serve`: runs a server node.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
 use futures_util::FutureExt as _;
-use taskcenter_server::config::{Config, ConfigError};
+use taskcenter_server::config::{Config, ConfigError, Override};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,12 @@ impl ConfigSource {
 
     /// Loads and validates the configuration.
     pub fn load(&self) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref(), environment()).map_err(|error| invalid_config(&error))
+        self.load_with_options(Vec::new())
+    }
+
+    fn load_with_options(&self, options: Vec<Override>) -> Result<Config, Failure> {
+        let config = Config::load_with_options(self.config.as_deref(), environment(), options);
+        config.map_err(|error| invalid_config(&error))
     }
 }
 
@@ -85,24 +90,32 @@ impl Serve {
         let config = self.config()?;
         logging::start(&config.log);
         start_runtime()?.block_on(serve(config).boxed_local()).map_err(|error| {
-            let error = format!("{error:#}");
-            tracing::error!(error, "server failed");
-            Failure::Failed(error)
+            let error = Failure::Failed(format!("{error:#}"));
+            // A person reads a line, and a collector of logs reads the event.
+            let Failure::Failed(message) = &error else { return error };
+            if std::io::stderr().is_terminal() || !tracing::enabled!(tracing::Level::ERROR) {
+                return error;
+            }
+            tracing::error!(error = message, "server failed");
+            Failure::Printed(error.code())
         })
     }
 
     fn config(self) -> Result<Config, Failure> {
-        let mut config = self.source.load()?;
-        if let Some(listen) = self.listen {
-            config.server.listen = listen;
-            config.task_center.port = 0;
-        }
-        if let Some(directory) = self.data_dir {
-            config.embedded.data_dir = directory;
-        }
-        config.validate().map_err(|error| invalid_config(&error))?;
-        Ok(config)
+        let mut options = self.listen.map(listen_on).unwrap_or_default();
+        let data_dir = |text| Override { key: "embedded.data_dir", option: "--data-dir", text };
+        options.extend(self.data_dir.map(data_dir));
+        self.source.load_with_options(options)
     }
+}
+
+/// Returns the settings of `--listen`, which also overrides the port of the Go predecessor.
+pub fn listen_on(address: String) -> Vec<Override> {
+    let option = "--listen";
+    vec![
+        Override { key: "server.listen", option, text: address },
+        Override { key: "task_center.port", option, text: "0".to_owned() },
+    ]
 }
 
 /// Says why the address cannot be used, and what to do.

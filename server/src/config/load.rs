@@ -1,10 +1,12 @@
-//! Reads a TOML file, then environment variables, which override the file. Every error names the
-//! key and its origin.
+//! Reads a TOML file, then environment variables, then options of the command line; each overrides the
+//! sources before it. Every error names the key and its origin.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::error::ConfigError;
 use super::{Config, Mode};
 
 /// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is
@@ -28,65 +30,99 @@ const CLUSTER_CHOICES: [(&str, &str, &str); 4] = [
 const LEGACY_NUMBERS: [&str; 4] =
     ["task_center.port", "task_center.name_alert_count", "task_center.total_alert_count", "redis.db"];
 
-/// Why a configuration is invalid. The text never contains a value that may be secret.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {0}: {1}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// The file is not valid TOML.
-    #[error("{file}, line {line}: {problem}")]
-    Syntax {
-        /// Path of the file.
-        file: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// The parser's message.
-        problem: String,
-    },
-    /// No key has this name.
-    #[error("unknown key `{key}` in {origin}: {}use one of {known}", did_you_mean(key, known))]
-    Unknown {
-        /// The key.
-        key: String,
-        /// File or environment variable.
-        origin: String,
-        /// The keys of the section.
-        known: String,
-    },
-    /// The value has the wrong type.
-    #[error("`{key}` in {origin}: expected {expected}, got {found}")]
-    Kind {
-        /// The key.
-        key: String,
-        /// File or environment variable.
-        origin: String,
-        /// The expected type.
-        expected: String,
-        /// The type of the value.
-        found: &'static str,
-    },
-    /// The value has the right type, but is invalid.
-    #[error("`{key}` is {}: {remedy}", found.as_deref().unwrap_or("invalid"))]
-    Value {
-        /// The key.
-        key: String,
-        /// The value. `None` when the value may be secret.
-        found: Option<String>,
-        /// What to do.
-        remedy: String,
-    },
-    /// The configuration selects a back end that this binary does not contain.
-    #[error(
-        "`{key}` selects a cluster, but this binary was built without cluster support (feature `cluster`): rebuild with \
-         `cargo build --release`, or set {remedy}"
-    )]
-    NoCluster {
-        /// The key.
-        key: String,
-        /// A setting that works without cluster support.
-        remedy: String,
-    },
+/// Option of the command line that overrides a key.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// The key.
+    pub key: &'static str,
+    /// The option, such as `--listen`.
+    pub option: &'static str,
+    /// The value.
+    pub text: String,
+}
+
+/// What has been read.
+#[derive(Default)]
+struct Sources {
+    table: Table,
+    /// Origin of each key.
+    origins: BTreeMap<String, String>,
+    errors: Vec<ConfigError>,
+}
+
+impl Sources {
+    /// Reads a file. Refused keys and values are left out.
+    fn read_file(&mut self, file: &Path, reference: &Table) -> Result<(), ConfigError> {
+        let mut table = read(file)?;
+        self.check_table(&mut table, reference, "", &file.display().to_string());
+        self.table = table;
+        Ok(())
+    }
+
+    fn check_table(&mut self, table: &mut Table, reference: &Table, path: &str, origin: &str) {
+        table.retain(|name, value| {
+            let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let checked = match (reference.get(name), &mut *value) {
+                (None, _) => Err(unknown(key.clone(), origin, path, reference)),
+                (Some(Value::Table(expected)), Value::Table(inner)) => {
+                    self.check_table(inner, expected, &key, origin);
+                    return true;
+                }
+                (Some(expected), value) => check_value(value, expected, &key, origin),
+            };
+            self.origins.insert(key, origin.to_owned());
+            checked.map_err(|error| self.errors.push(error)).is_ok()
+        });
+    }
+
+    fn set(&mut self, reference: &Table, key: &str, text: &str, origin: String) {
+        match set(&mut self.table, reference, key, text, &origin) {
+            Ok(()) => {
+                self.origins.insert(key.to_owned(), origin);
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn origin(&self, key: &str) -> Option<String> {
+        self.origins.get(key).cloned()
+    }
+
+    /// Converts the values to a configuration. Values that cannot be converted are reported, and replaced
+    /// by their defaults.
+    fn convert(&mut self) -> Option<Config> {
+        let mut values = Value::Table(std::mem::take(&mut self.table));
+        loop {
+            let error = match values.clone().try_into() {
+                Ok(config) => return Some(config),
+                Err(error) => from_serde(&error, &values),
+            };
+            let is_removed = error.key().is_some_and(|key| remove(&mut values, key));
+            self.errors.push(error);
+            if !is_removed {
+                return None;
+            }
+        }
+    }
+
+    /// Adds the origins to the errors.
+    fn into_error(mut self) -> ConfigError {
+        let mut errors = std::mem::take(&mut self.errors);
+        for error in &mut errors {
+            if let ConfigError::Value { key, origin, .. } | ConfigError::NoCluster { key, origin, .. } = error
+            {
+                *origin = self.origin(key);
+            }
+        }
+        if errors.len() == 1 { errors.remove(0) } else { ConfigError::Several(errors) }
+    }
+}
+
+fn remove(values: &mut Value, key: &str) -> bool {
+    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let names = path.split('.').filter(|name| !name.is_empty());
+    let table = names.into_iter().try_fold(values, |value, name| value.get_mut(name));
+    table.and_then(Value::as_table_mut).and_then(|table| table.remove(last)).is_some()
 }
 
 impl Config {
@@ -94,34 +130,50 @@ impl Config {
     /// validates every value.
     ///
     /// # Errors
-    /// The first problem found.
+    /// All problems found.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = Table::new();
-        let reference = reference();
+        Self::load_with_options(file, env, Vec::new())
+    }
+
+    /// As [`load`](Self::load); options of the command line override the other sources.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_options(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        options: Vec<Override>,
+    ) -> Result<Self, ConfigError> {
+        let (mut sources, reference) = (Sources::default(), reference());
         if let Some(file) = file {
-            table = read(file)?;
-            check_table(&mut table, &reference, "", &file.display().to_string())?;
+            sources.read_file(file, &reference)?;
         }
         let mut variables: Vec<_> =
             env.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         variables.sort();
         for (name, text) in variables {
-            set_from_env(&mut table, &reference, &name, &text)?;
+            let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
+            sources.set(&reference, &key, &text, format!("the environment variable {name}"));
         }
-        let section = cluster_section(&table);
-        if !cfg!(feature = "cluster") {
-            refuse_cluster(&table, section.as_deref())?;
+        for Override { key, option, text } in options {
+            sources.set(&reference, key, &text, format!("the option {option}"));
         }
-        let values = Value::Table(table);
-        let mut config: Self = values.clone().try_into().map_err(|error| from_serde(&error, &values))?;
+        let section = cluster_section(&sources.table);
+        if !cfg!(feature = "cluster")
+            && let Err(error) = refuse_cluster(&sources.table, section.as_deref())
+        {
+            sources.errors.push(error);
+            return Err(sources.into_error());
+        }
+        let Some(mut config) = sources.convert() else { return Err(sources.into_error()) };
         if section.is_some() {
             config.server.mode = Mode::Cluster;
         }
-        config.validate()?;
-        Ok(config)
+        sources.errors.extend(config.faults());
+        if sources.errors.is_empty() { Ok(config) } else { Err(sources.into_error()) }
     }
 }
 
@@ -147,7 +199,7 @@ fn refuse_cluster(table: &Table, section: Option<&str>) -> Result<(), ConfigErro
         (None, Some(section)) => (section.to_owned(), "server.mode = \"embedded\"".to_owned()),
         (None, None) => return Ok(()),
     };
-    Err(ConfigError::NoCluster { key, remedy })
+    Err(ConfigError::NoCluster { key, origin: None, remedy })
 }
 
 /// The defaults as a table: every key with a value of its type.
@@ -168,18 +220,6 @@ fn read(file: &Path) -> Result<Table, ConfigError> {
     })
 }
 
-fn check_table(table: &mut Table, reference: &Table, path: &str, origin: &str) -> Result<(), ConfigError> {
-    for (name, value) in table.iter_mut() {
-        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let Some(expected) = reference.get(name) else { return Err(unknown(key, origin, path, reference)) };
-        match (&mut *value, expected) {
-            (Value::Table(inner), Value::Table(expected)) => check_table(inner, expected, &key, origin)?,
-            _ => check_value(value, expected, &key, origin)?,
-        }
-    }
-    Ok(())
-}
-
 fn check_value(value: &mut Value, expected: &Value, key: &str, origin: &str) -> Result<(), ConfigError> {
     match (&*value, expected) {
         (Value::String(text), Value::Integer(_)) if LEGACY_NUMBERS.contains(&key) => {
@@ -194,29 +234,30 @@ fn check_value(value: &mut Value, expected: &Value, key: &str, origin: &str) -> 
     Ok(())
 }
 
-fn set_from_env(table: &mut Table, reference: &Table, name: &str, text: &str) -> Result<(), ConfigError> {
-    let origin = format!("the environment variable {name}");
-    let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
-    let (path, last) = key.rsplit_once('.').unwrap_or(("", &key));
-    let (mut table, mut reference, mut walked) = (table, reference, String::new());
-    for step in path.split('.').filter(|step| !step.is_empty()) {
-        let Some(Value::Table(inner)) = reference.get(step) else {
-            return Err(unknown(key.clone(), &origin, &walked, reference));
+fn set(table: &mut Table, reference: &Table, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
+    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let (mut expected, mut walked) = (reference, String::new());
+    let steps = || path.split('.').filter(|step| !step.is_empty());
+    for step in steps() {
+        let Some(Value::Table(inner)) = expected.get(step) else {
+            return Err(unknown(key.to_owned(), origin, &walked, expected));
         };
-        reference = inner;
-        let entry = table.entry(step).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = entry else { unreachable!("the tables of the file have been checked") };
-        table = inner;
+        expected = inner;
         walked = if walked.is_empty() { step.to_owned() } else { format!("{walked}.{step}") };
     }
-    match reference.get(last) {
-        None => Err(unknown(key.clone(), &origin, &walked, reference)),
-        Some(expected @ Value::Table(_)) => Err(wrong_kind(&key, &origin, expected, "a string")),
-        Some(expected) => {
-            table.insert(last.to_owned(), from_text(text, expected, &key, &origin)?);
-            Ok(())
-        }
+    let value = match expected.get(last) {
+        None => return Err(unknown(key.to_owned(), origin, &walked, expected)),
+        Some(section @ Value::Table(_)) => return Err(wrong_kind(key, origin, section, "a string")),
+        Some(expected) => from_text(text, expected, key, origin)?,
+    };
+    let mut section = table;
+    for step in steps() {
+        let entry = section.entry(step).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = entry else { unreachable!("the tables of the file have been checked") };
+        section = inner;
     }
+    section.insert(last.to_owned(), value);
+    Ok(())
 }
 
 /// Converts text to a value of the expected type. A list separates its items by `;` or `,`, as in
@@ -242,13 +283,6 @@ fn unknown(key: String, origin: &str, path: &str, reference: &Table) -> ConfigEr
     let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
     let known: Vec<_> = reference.keys().map(|name| format!("{prefix}{name}")).collect();
     ConfigError::Unknown { key, origin: origin.to_owned(), known: known.join(", ") }
-}
-
-/// Suggests the known key that differs least from `key`, if one is similar.
-fn did_you_mean(key: &str, known: &str) -> String {
-    let similarity = |name: &&str| (strsim::jaro_winkler(key, name) * 1_000.0) as u32;
-    let nearest = known.split(", ").max_by_key(similarity).filter(|name| similarity(name) > 850);
-    nearest.map_or_else(String::new, |name| format!("did you mean `{name}`? Otherwise "))
 }
 
 fn wrong_kind(key: &str, origin: &str, expected: &Value, found: &'static str) -> ConfigError {
@@ -287,5 +321,5 @@ fn from_serde(error: &toml::de::Error, values: &Value) -> ConfigError {
     };
     let found = key.and_then(|key| key.split('.').try_fold(values, |value, name| value.get(name)));
     let found = found.filter(|value| value.is_integer()).map(ToString::to_string);
-    ConfigError::Value { key: key.unwrap_or("?").to_owned(), found, remedy }
+    ConfigError::Value { key: key.unwrap_or("?").to_owned(), origin: None, found, remedy }
 }

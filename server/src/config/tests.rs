@@ -228,6 +228,35 @@ fn an_invalid_value_is_named_with_what_is_expected() {
 }
 
 #[test]
+fn all_errors_are_reported_with_their_origins() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.toml");
+    let text =
+        "[server]\nlisen = 1\nmode = \"both\"\n[engine]\nbatch = 0\nwindow_ms = \"long\"\nprune_sec = 0";
+    std::fs::write(&file, text).unwrap();
+    let env = [("TASKCENTER__ENGINE__WAIT_HOURS", "0"), ("TASKCENTER__ENGINE__PRUNE_SEC", "-1")];
+    let env = env.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let options = vec![Override { key: "server.listen", option: "--listen", text: "nowhere".to_owned() }];
+    let refusal = Config::load_with_options(Some(&file), env, options).unwrap_err();
+    let ConfigError::Several(errors) = &refusal else { panic!("{refusal}") };
+    let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    for (key, origin) in [
+        ("`server.lisen`", "test.toml"),
+        ("`server.mode`", "test.toml"),
+        ("`engine.window_ms`", "test.toml"),
+        ("`engine.batch` is 0", "test.toml"),
+        ("`engine.wait_hours` is 0", "TASKCENTER__ENGINE__WAIT_HOURS"),
+        ("`engine.prune_sec`", "TASKCENTER__ENGINE__PRUNE_SEC"),
+        ("`server.listen`", "--listen"),
+    ] {
+        let is_named = |message: &&String| message.contains(key) && message.contains(origin);
+        assert_eq!(messages.iter().filter(is_named).count(), 1, "{key} {origin}: {messages:#?}");
+    }
+    assert_eq!(messages.len(), 7, "{messages:#?}");
+    assert!(refusal.to_string().starts_with("the configuration has 7 errors:\n  "), "{refusal}");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let refusal = Config::load(Some(Path::new("no/such.toml")), []).unwrap_err().to_string();
     assert!(refusal.contains("no/such.toml"), "{refusal}");

@@ -15,83 +15,90 @@ const HOUR_MS: u64 = 3_600_000;
 const REMEMBER_HOURS: u64 = REMEMBER_MS as u64 / HOUR_MS;
 
 impl Config {
-    /// Validates every value.
-    ///
-    /// # Errors
-    /// The first invalid value.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.validate_server()?;
-        self.validate_access()?;
-        self.validate_combination()?;
-        self.validate_back_ends()?;
-        self.validate_engine()?;
-        self.validate_alerts()?;
-        self.validate_workers()?;
-        self.validate_compat()?;
+    /// Returns the errors of all values.
+    pub(super) fn faults(&self) -> Vec<ConfigError> {
+        let mut faults = Faults::default();
+        self.validate_server(&mut faults);
+        self.validate_access(&mut faults);
+        self.validate_combination(&mut faults);
+        self.validate_back_ends(&mut faults);
+        self.validate_engine(&mut faults);
+        self.validate_alerts(&mut faults);
+        self.validate_workers(&mut faults);
+        self.validate_compat(&mut faults);
         let level = &self.log.level;
         let known = level.split(',').all(is_log_directive);
         let levels = "error, warn, info, debug, trace, or a list such as \"info,taskcenter_server=debug\"";
-        demand_text(known, "log.level", level, levels)
+        faults.demand_text(known, "log.level", level, levels);
+        faults.0
     }
 
-    fn validate_server(&self) -> Result<(), ConfigError> {
+    fn validate_server(&self, faults: &mut Faults) {
         let server = &self.server;
         let example = "an address and a port, such as \"127.0.0.1:8275\"";
-        demand_text(is_address(&server.listen), "server.listen", &server.listen, example)?;
-        within("server.body_limit_bytes", server.body_limit_bytes, 1_024..=64 * 1024 * 1024)?;
-        within("server.request_timeout_ms", server.request_timeout_ms, 1..=HOUR_MS)?;
-        within("server.header_timeout_ms", server.header_timeout_ms, 1..=HOUR_MS)?;
-        within("server.max_head_bytes", server.max_head_bytes, 8_192..=1024 * 1024)?;
-        within("server.write_timeout_ms", server.write_timeout_ms, 1..=HOUR_MS)?;
-        within("server.max_connections", server.max_connections, 1..=1_000_000)?;
-        within("server.max_connections_per_peer", server.max_connections_per_peer, 1..=1_000_000)?;
-        within("server.peer_requests_per_sec", server.peer_requests_per_sec, 0..=1_000_000)?;
-        within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS)
+        faults.demand_text(is_address(&server.listen), "server.listen", &server.listen, example);
+        faults.within("server.body_limit_bytes", server.body_limit_bytes, 1_024..=64 * 1024 * 1024);
+        faults.within("server.request_timeout_ms", server.request_timeout_ms, 1..=HOUR_MS);
+        faults.within("server.header_timeout_ms", server.header_timeout_ms, 1..=HOUR_MS);
+        faults.within("server.max_head_bytes", server.max_head_bytes, 8_192..=1024 * 1024);
+        faults.within("server.write_timeout_ms", server.write_timeout_ms, 1..=HOUR_MS);
+        faults.within("server.max_connections", server.max_connections, 1..=1_000_000);
+        faults.within("server.max_connections_per_peer", server.max_connections_per_peer, 1..=1_000_000);
+        faults.within("server.peer_requests_per_sec", server.peer_requests_per_sec, 0..=1_000_000);
+        faults.within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS);
     }
 
-    fn validate_access(&self) -> Result<(), ConfigError> {
+    fn validate_access(&self, faults: &mut Faults) {
         let tls = &self.server.tls;
         let both = tls.cert.is_empty() == tls.key.is_empty();
-        demand(both, "server.tls.key", "set both server.tls.cert and server.tls.key, or neither")?;
+        faults.demand(both, "server.tls.key", "set both server.tls.cert and server.tls.key, or neither");
         let digest = &self.access.admin_token_sha256;
         let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
         let expected = "use the 64 hexadecimal digits that `taskcenter token draw` prints, or \"\"";
-        demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected)?;
-        ranges("access.trusted", &self.access.trusted, "10.0.0.0/8")
+        faults.demand(digest.is_empty() || is_digest, "access.admin_token_sha256", expected);
+        faults.ranges("access.trusted", &self.access.trusted, "10.0.0.0/8");
     }
 
     /// Refuses combinations of store, bus and lock that lose liveness.
-    fn validate_combination(&self) -> Result<(), ConfigError> {
+    fn validate_combination(&self, faults: &mut Faults) {
         let BackEnds { store, bus, lock } = self.back_ends();
         // A node fires the tasks of the shards that it holds. Redis would give shards of this
         // node's store to nodes that cannot read it.
         let readable = store != StoreKind::Sqlite || lock != LockKind::Redis;
         let remedy = "a node with server.store = \"sqlite\" shares its store with no other node; use server.lock = \"local\", or \
                       server.store = \"mongodb\"";
-        refuse(readable, "server.lock", Some("\"redis\"".to_owned()), remedy.to_owned())?;
+        faults.refuse(readable, "server.lock", Some("\"redis\"".to_owned()), remedy.to_owned());
         // A run whose lease ends before its send does would be sent a second time.
         let (lease_ms, send_ms) = (self.engine.run_lease_ms, self.rocketmq.send_timeout_ms);
         let outlives =
             bus == BusKind::None || u64::try_from(lease_ms).is_ok_and(|lease_ms| lease_ms > send_ms);
         let remedy = format!("use a value above rocketmq.send_timeout_ms, which is {send_ms}");
-        refuse(outlives, "engine.run_lease_ms", Some(lease_ms.to_string()), remedy)
+        faults.refuse(outlives, "engine.run_lease_ms", Some(lease_ms.to_string()), remedy);
     }
 
-    fn validate_back_ends(&self) -> Result<(), ConfigError> {
+    fn validate_back_ends(&self, faults: &mut Faults) {
         let (mongodb, redis, rocketmq) = (&self.mongodb, &self.redis, &self.rocketmq);
         let schemes = ["mongodb://", "mongodb+srv://"];
         let uri = schemes.iter().any(|scheme| mongodb.uri.expose().starts_with(scheme));
-        demand(uri, "mongodb.uri", "use a connection string that begins with mongodb:// or mongodb+srv://")?;
+        faults.demand(
+            uri,
+            "mongodb.uri",
+            "use a connection string that begins with mongodb:// or mongodb+srv://",
+        );
         let name = !mongodb.db.is_empty()
             && mongodb.db.len() < 64
             && !mongodb.db.contains(['/', '\\', '.', ' ', '"', '$']);
-        demand_text(name, "mongodb.db", &mongodb.db, "1 to 63 bytes without / \\ . \" $ and blanks")?;
-        demand(is_address(&redis.addr), "redis.addr", "use host:port")?;
-        demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "use at least one character")?;
+        faults.demand_text(name, "mongodb.db", &mongodb.db, "1 to 63 bytes without / \\ . \" $ and blanks");
+        faults.demand(is_address(&redis.addr), "redis.addr", "use host:port");
+        faults.demand(!redis.key_prefix.is_empty(), "redis.key_prefix", "use at least one character");
         let encrypted = redis.tls || redis.tls_ca_file.is_empty();
-        demand(encrypted, "redis.tls_ca_file", "set redis.tls = true too, or remove redis.tls_ca_file")?;
+        faults.demand(
+            encrypted,
+            "redis.tls_ca_file",
+            "set redis.tls = true too, or remove redis.tls_ca_file",
+        );
         let servers = !rocketmq.namesvr.is_empty() && rocketmq.namesvr.iter().all(|addr| is_address(addr));
-        demand(servers, "rocketmq.namesvr", "use a list of host:port with at least one item")?;
+        faults.demand(servers, "rocketmq.namesvr", "use a list of host:port with at least one item");
         let names =
             [("rocketmq.topic", &rocketmq.topic, 127), ("rocketmq.group_id", &rocketmq.group_id, 255)];
         let instance = &rocketmq.instance_name;
@@ -99,31 +106,31 @@ impl Config {
         for (key, name, longest) in names {
             let longest = longest - taken.min(longest);
             let expected = format!("1 to {longest} letters, digits, _ - % or |");
-            demand_text(is_mq_name(name, longest), key, name, &expected)?;
+            faults.demand_text(is_mq_name(name, longest), key, name, &expected);
         }
         let valid = instance.is_empty() || is_mq_name(instance, 63);
-        demand_text(valid, "rocketmq.instance_name", instance, "up to 63 letters, digits, _ - % or |")?;
+        faults.demand_text(valid, "rocketmq.instance_name", instance, "up to 63 letters, digits, _ - % or |");
         let both = rocketmq.access_key.is_empty() == rocketmq.secret_key.is_empty();
         let remedy = "set both rocketmq.access_key and rocketmq.secret_key, or neither";
-        demand(both, "rocketmq.secret_key", remedy)?;
-        within("rocketmq.send_timeout_ms", rocketmq.send_timeout_ms, 1..=600_000)
+        faults.demand(both, "rocketmq.secret_key", remedy);
+        faults.within("rocketmq.send_timeout_ms", rocketmq.send_timeout_ms, 1..=600_000);
     }
 
-    fn validate_engine(&self) -> Result<(), ConfigError> {
+    fn validate_engine(&self, faults: &mut Faults) {
         let engine = &self.engine;
         let zone = crate::core::zone::find(&engine.time_zone).is_some();
         let example = "an IANA name such as \"UTC\" or \"Asia/Shanghai\"";
-        demand_text(zone, "engine.time_zone", &engine.time_zone, example)?;
-        within("engine.window_ms", engine.window_ms, 100..=60_000)?;
-        within("engine.rescan_ms", engine.rescan_ms, 10..=60_000)?;
+        faults.demand_text(zone, "engine.time_zone", &engine.time_zone, example);
+        faults.within("engine.window_ms", engine.window_ms, 100..=60_000);
+        faults.within("engine.rescan_ms", engine.rescan_ms, 10..=60_000);
         // A task that becomes due between two scans would fire late.
         let in_time = engine.rescan_ms as i64 <= engine.window_ms;
         let remedy = format!("use at most engine.window_ms, which is {}", engine.window_ms);
-        refuse(in_time, "engine.rescan_ms", Some(engine.rescan_ms.to_string()), remedy)?;
-        within("engine.batch", engine.batch, 1..=10_000)?;
-        within("engine.run_lease_ms", engine.run_lease_ms, 1_000..=HOUR_MS)?;
-        within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000)?;
-        within("engine.rescue_ms", engine.rescue_ms, 10..=60_000)?;
+        faults.refuse(in_time, "engine.rescan_ms", Some(engine.rescan_ms.to_string()), remedy);
+        faults.within("engine.batch", engine.batch, 1..=10_000);
+        faults.within("engine.run_lease_ms", engine.run_lease_ms, 1_000..=HOUR_MS);
+        faults.within("engine.shard_lease_ms", engine.shard_lease_ms, 500..=600_000);
+        faults.within("engine.rescue_ms", engine.rescue_ms, 10..=60_000);
         // A repeated request must find the task and the run that the first request created, or it
         // would create them again.
         let outlives = (REMEMBER_HOURS..=87_600).contains(&engine.keep_hours);
@@ -131,111 +138,124 @@ impl Config {
             "use a value between {REMEMBER_HOURS} and 87600: idempotency keys are valid for {REMEMBER_HOURS} hours, and the tasks and \
              runs that they name must exist as long"
         );
-        refuse(outlives, "engine.keep_hours", Some(engine.keep_hours.to_string()), remedy)?;
-        within("engine.wait_hours", engine.wait_hours, 1..=87_600)?;
-        within("engine.prune_sec", engine.prune_sec, 1..=86_400)?;
-        within("engine.backlog_sec", engine.backlog_sec, 1..=3_600)?;
-        within("engine.skew_warn_ms", engine.skew_warn_ms, 1..=HOUR_MS)?;
-        within("engine.skew_stop_ms", engine.skew_stop_ms, 1..=HOUR_MS)?;
-        within("engine.misfire.grace_ms", engine.misfire.grace_ms, 0..=366 * 24 * HOUR_MS)?;
-        within("engine.retry.max_attempts", engine.retry.max_attempts, 1..=1_000_000)?;
-        within("engine.retry.backoff_ms", engine.retry.backoff_ms, 0..=24 * HOUR_MS)?;
-        within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS)
+        faults.refuse(outlives, "engine.keep_hours", Some(engine.keep_hours.to_string()), remedy);
+        faults.within("engine.wait_hours", engine.wait_hours, 1..=87_600);
+        faults.within("engine.prune_sec", engine.prune_sec, 1..=86_400);
+        faults.within("engine.backlog_sec", engine.backlog_sec, 1..=3_600);
+        faults.within("engine.skew_warn_ms", engine.skew_warn_ms, 1..=HOUR_MS);
+        faults.within("engine.skew_stop_ms", engine.skew_stop_ms, 1..=HOUR_MS);
+        faults.within("engine.misfire.grace_ms", engine.misfire.grace_ms, 0..=366 * 24 * HOUR_MS);
+        faults.within("engine.retry.max_attempts", engine.retry.max_attempts, 1..=1_000_000);
+        faults.within("engine.retry.backoff_ms", engine.retry.backoff_ms, 0..=24 * HOUR_MS);
+        faults.within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS);
     }
 
-    fn validate_alerts(&self) -> Result<(), ConfigError> {
+    fn validate_alerts(&self, faults: &mut Faults) {
         let alerts = &self.alerts;
         let ratio = alerts.clear_ratio > 0.0 && alerts.clear_ratio <= 1.0;
         let found = Some(alerts.clear_ratio.to_string());
-        refuse(ratio, "alerts.clear_ratio", found, "use a value above 0 and at most 1".to_owned())?;
-        within("alerts.remind_min", alerts.remind_min, 0..=10_080)?;
+        faults.refuse(ratio, "alerts.clear_ratio", found, "use a value above 0 and at most 1".to_owned());
+        faults.within("alerts.remind_min", alerts.remind_min, 0..=10_080);
         let url = alerts.webhook_url.expose();
         let known = url.is_empty()
             || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        demand(known, "alerts.webhook_url", "use an http or https URL, or \"\"")?;
-        within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000)?;
-        within("alerts.webhook_attempts", alerts.webhook_attempts, 1..=10)
+        faults.demand(known, "alerts.webhook_url", "use an http or https URL, or \"\"");
+        faults.within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000);
+        faults.within("alerts.webhook_attempts", alerts.webhook_attempts, 1..=10);
     }
 
-    fn validate_workers(&self) -> Result<(), ConfigError> {
+    fn validate_workers(&self, faults: &mut Faults) {
         let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
         for queue in &workers.queues {
             let known = QUEUES.contains(&queue.as_str());
-            refuse(
+            faults.refuse(
                 known,
                 "workers.queues",
                 Some(format!("{queue:?}")),
                 format!("use items of {}", QUEUES.join(", ")),
-            )?;
+            );
         }
-        within("workers.concurrency", workers.concurrency, 1..=10_000)?;
-        within("workers.lease_ms", workers.lease_ms, 1_000..=24 * HOUR_MS)?;
-        within("workers.drain_ms", workers.drain_ms, 0..=HOUR_MS)?;
+        faults.within("workers.concurrency", workers.concurrency, 1..=10_000);
+        faults.within("workers.lease_ms", workers.lease_ms, 1_000..=24 * HOUR_MS);
+        faults.within("workers.drain_ms", workers.drain_ms, 0..=HOUR_MS);
         let named = !script.enabled || !script.bin_path.is_empty();
         let expected = "the directory of the scripts, because script.enabled is true";
-        demand_text(named, "script.bin_path", &script.bin_path, expected)?;
-        within("script.timeout_ms", script.timeout_ms, 1..=MAX_SCRIPT_MS)?;
-        within("script.output_bytes", script.output_bytes, 1..=16 * 1024 * 1024)?;
-        ranges("callback.allow", &callback.allow, "::1")?;
-        ranges("callback.deny", &callback.deny, "10.0.0.0/8")?;
-        within("callback.timeout_ms", callback.timeout_ms, 1..=MAX_CALL_MS)?;
-        within("callback.answer_bytes", callback.answer_bytes, 1..=16 * 1024 * 1024)?;
-        within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS)?;
-        within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS)
+        faults.demand_text(named, "script.bin_path", &script.bin_path, expected);
+        faults.within("script.timeout_ms", script.timeout_ms, 1..=MAX_SCRIPT_MS);
+        faults.within("script.output_bytes", script.output_bytes, 1..=16 * 1024 * 1024);
+        faults.ranges("callback.allow", &callback.allow, "::1");
+        faults.ranges("callback.deny", &callback.deny, "10.0.0.0/8");
+        faults.within("callback.timeout_ms", callback.timeout_ms, 1..=MAX_CALL_MS);
+        faults.within("callback.answer_bytes", callback.answer_bytes, 1..=16 * 1024 * 1024);
+        faults.within("callback.confirm_within_ms", callback.confirm_within_ms, 1_000..=24 * HOUR_MS);
+        faults.within("callback.health_interval_ms", callback.health_interval_ms, 10..=HOUR_MS);
     }
 
-    fn validate_compat(&self) -> Result<(), ConfigError> {
+    fn validate_compat(&self, faults: &mut Faults) {
         const YEAR_HOURS: u64 = 366 * 24;
         let compat = &self.compat;
-        within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_CALL_MS / 1_000)?;
-        within(
+        faults.within("compat.kingtask.task_run_sec", compat.kingtask.task_run_sec, 1..=MAX_CALL_MS / 1_000);
+        faults.within(
             "compat.kingtask.result_keep_sec",
             compat.kingtask.result_keep_sec,
             1..=10 * YEAR_HOURS * 3_600,
-        )?;
+        );
         let timeout_sec = compat.easytask.callback_timeout_sec;
-        within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_CALL_MS / 1_000)?;
+        faults.within("compat.easytask.callback_timeout_sec", timeout_sec, 1..=MAX_CALL_MS / 1_000);
         let (pull, board) = (compat.easytask_pull.session_hours, compat.taskdash.session_hours);
-        within("compat.easytask_pull.session_hours", pull, 1..=YEAR_HOURS)?;
-        within("compat.taskdash.session_hours", board, 1..=YEAR_HOURS)?;
+        faults.within("compat.easytask_pull.session_hours", pull, 1..=YEAR_HOURS);
+        faults.within("compat.taskdash.session_hours", board, 1..=YEAR_HOURS);
         // RocketMQ limits the whole name, and the longest of the four topic names follows the
         // prefix.
         let prefix = &compat.taskdash.topic_prefix;
         let valid = prefix.is_empty() || is_mq_name(prefix, 100);
-        demand_text(valid, "compat.taskdash.topic_prefix", prefix, "up to 100 letters, digits, _ - % or |")?;
+        faults.demand_text(
+            valid,
+            "compat.taskdash.topic_prefix",
+            prefix,
+            "up to 100 letters, digits, _ - % or |",
+        );
         let invalid = compat.taskdash.allow_origins.iter().find(|origin| !is_origin(origin));
         let text = invalid.map_or("", String::as_str);
         let expected = "origins as browsers send them, such as \"https://board.example\": scheme, host, and the \
                         port unless it is the default, in lower case";
-        demand_text(invalid.is_none(), "compat.taskdash.allow_origins", text, expected)
+        faults.demand_text(invalid.is_none(), "compat.taskdash.allow_origins", text, expected);
     }
 }
 
-fn refuse(valid: bool, key: &str, found: Option<String>, remedy: String) -> Result<(), ConfigError> {
-    if valid { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), found, remedy }) }
-}
+/// Errors of values.
+#[derive(Default)]
+struct Faults(Vec<ConfigError>);
 
-/// Refuses a value that may be secret, without printing it.
-fn demand(valid: bool, key: &str, remedy: &str) -> Result<(), ConfigError> {
-    refuse(valid, key, None, remedy.to_owned())
-}
+impl Faults {
+    fn refuse(&mut self, valid: bool, key: &str, found: Option<String>, remedy: String) {
+        if !valid {
+            self.0.push(ConfigError::Value { key: key.to_owned(), origin: None, found, remedy });
+        }
+    }
 
-fn demand_text(valid: bool, key: &str, text: &str, expected: &str) -> Result<(), ConfigError> {
-    refuse(valid, key, Some(format!("{text:?}")), format!("use {expected}"))
-}
+    /// Refuses a value that may be secret, without printing it.
+    fn demand(&mut self, valid: bool, key: &str, remedy: &str) {
+        self.refuse(valid, key, None, remedy.to_owned());
+    }
 
-fn within(key: &str, value: impl TryInto<i128>, range: RangeInclusive<u64>) -> Result<(), ConfigError> {
-    let value = value.try_into().unwrap_or(i128::MAX);
-    let valid = u64::try_from(value).is_ok_and(|value| range.contains(&value));
-    let remedy = format!("use a value between {} and {}", range.start(), range.end());
-    refuse(valid, key, Some(value.to_string()), remedy)
-}
+    fn demand_text(&mut self, valid: bool, key: &str, text: &str, expected: &str) {
+        self.refuse(valid, key, Some(format!("{text:?}")), format!("use {expected}"));
+    }
 
-/// Refuses items that are not ranges of addresses.
-fn ranges(key: &str, items: &[String], example: &str) -> Result<(), ConfigError> {
-    let invalid = items.iter().find(|item| item.parse::<Net>().is_err());
-    let expected = format!("addresses or ranges of addresses such as {example:?}");
-    demand_text(invalid.is_none(), key, invalid.map_or("", String::as_str), &expected)
+    fn within(&mut self, key: &str, value: impl TryInto<i128>, range: RangeInclusive<u64>) {
+        let value = value.try_into().unwrap_or(i128::MAX);
+        let valid = u64::try_from(value).is_ok_and(|value| range.contains(&value));
+        let remedy = format!("use a value between {} and {}", range.start(), range.end());
+        self.refuse(valid, key, Some(value.to_string()), remedy);
+    }
+
+    /// Refuses items that are not ranges of addresses.
+    fn ranges(&mut self, key: &str, items: &[String], example: &str) {
+        let invalid = items.iter().find(|item| item.parse::<Net>().is_err());
+        let expected = format!("addresses or ranges of addresses such as {example:?}");
+        self.demand_text(invalid.is_none(), key, invalid.map_or("", String::as_str), &expected);
+    }
 }
 
 /// Whether a browser can send this text as the origin of a page on a host.

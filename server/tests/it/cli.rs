@@ -51,7 +51,13 @@ fn an_invalid_configuration_ends_with_2_and_names_the_key() {
     let (code, _, err) = taskcenter(&["serve", "--config", "no/such.toml"], &[]);
     assert!(code == 2 && err.contains("no/such.toml"), "{err}");
     let (code, _, err) = taskcenter(&["serve", "--listen", "nowhere"], &[]);
-    assert!(code == 2 && err.contains("server.listen"), "{err}");
+    assert!(code == 2 && err.contains("server.listen") && err.contains("--listen"), "{err}");
+    let env = [("TASKCENTER__ENGINE__BATCH", "0"), ("TASKCENTER__ENGINE__PRUNE_SEC", "0")];
+    let (code, _, err) = taskcenter(&["config", "check"], &env);
+    assert_eq!(code, 2);
+    for (name, _) in env {
+        assert!(err.contains(name), "{err}");
+    }
 }
 
 #[test]
@@ -89,6 +95,7 @@ fn an_address_in_use_ends_with_1() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, err) = taskcenter(&["serve", "--listen", &address], &[]);
     assert!(code == 1 && err.contains(&format!("{address} is in use")), "{err}");
+    assert_eq!(err.matches("is in use").count(), 1, "{err}");
 }
 
 #[test]

@@ -16,6 +16,10 @@ fn assert_names_the_fault(error: &ConfigError) {
         | ConfigError::NoCluster { key, .. } => !key.is_empty() && key != "?",
         // The file is not valid UTF-8.
         ConfigError::Read(..) => true,
+        ConfigError::Several(errors) => {
+            errors.iter().for_each(assert_names_the_fault);
+            errors.len() > 1
+        }
     };
     assert!(is_named, "{error}");
     assert!(
