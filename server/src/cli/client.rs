@@ -5,12 +5,13 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ColorChoice};
 use futures_util::FutureExt as _;
 use taskcenter_client::{Error, TaskCenter};
 use taskcenter_server::config::Secret;
 
-use super::exit::Failure;
+use super::exit::{Failure, Thing};
+use super::screen::Screen;
 
 const HEADING: &str = "Server options";
 /// A user waits at the terminal, so the commands give up sooner than the SDK does by default.
@@ -57,6 +58,19 @@ pub struct ServerOptions {
     /// Print the JSON of the API, one document per line.
     #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
+    /// Show full ids, times and texts on a terminal, too, even if lines become long.
+    #[arg(long, global = true, help_heading = HEADING)]
+    wide: bool,
+    /// Color the states: auto, always or never. `auto` colors on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = HEADING
+    )]
+    color: ColorChoice,
 }
 
 /// `Secret` keeps the value out of debug output and error messages.
@@ -85,6 +99,8 @@ pub struct Client {
     pub address: String,
     /// Whether to print JSON instead of tables and sentences.
     pub json: bool,
+    /// Format of tables.
+    pub screen: Screen,
 }
 
 impl Client {
@@ -99,7 +115,8 @@ impl Client {
         }
         let address = strip_credentials(address);
         let api = api.build().map_err(|error| Failure::from_call(&error, &address))?;
-        Ok(Self { api, address, json: options.json })
+        let screen = Screen::detect(options.wide, options.color);
+        Ok(Self { api, address, json: options.json, screen })
     }
 
     /// Waits for a call, and converts its error.
@@ -116,11 +133,12 @@ pub fn strip_credentials(address: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// Applies `act` to each id. When the server rejects one id, the others still follow.
+/// Applies `act` to each id of a `thing`. When the server rejects one id, the others still follow.
 ///
 /// # Errors
 /// Each rejection is printed immediately; the exit code is that of the first one.
 pub async fn for_each_id(
+    thing: Thing,
     ids: &[String],
     act: impl AsyncFn(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -131,7 +149,7 @@ pub async fn for_each_id(
             // These failures do not depend on the id.
             Err(failure @ (Failure::Failed(_) | Failure::OutputClosed)) => return Err(failure),
             Err(failure) => {
-                let failure = failure.prefixed(id);
+                let failure = failure.about(thing, id);
                 failure.print();
                 first.get_or_insert(failure.code());
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use taskcenter_client::Timestamp;
-use taskcenter_client::resources::{Retry, TaskResource, TaskSpec};
+use taskcenter_client::resources::{Retry, ScheduleSpec, TaskResource, TaskSpec};
 use taskcenter_server::config::Config;
 
 use super::exit::Failure;
@@ -35,7 +35,7 @@ pub struct Definition {
     #[arg(
         long = "in",
         value_name = "DURATION",
-        value_parser = time::parse_duration_ms,
+        value_parser = time::parse_duration_ms, allow_hyphen_values = true,
         help_heading = SCHEDULE
     )]
     delay_ms: Option<u64>,
@@ -43,7 +43,7 @@ pub struct Definition {
     #[arg(
         long,
         value_name = "DURATION",
-        value_parser = time::parse_duration_ms,
+        value_parser = time::parse_duration_ms, allow_hyphen_values = true,
         conflicts_with_all = ["cron", "zone"],
         help_heading = SCHEDULE
     )]
@@ -87,11 +87,12 @@ pub struct Definition {
         help_heading = DELIVERY
     )]
     ack: Option<bool>,
-    /// Time to wait for the report with --ack, in whole seconds: 1s to 366d. Default: 60s.
+    /// Time until an attempt without an outcome report fails, in whole seconds: 1s to 366d. Over the
+    /// message bus only with --ack, and 60s by default; in a queue unlimited by default.
     #[arg(
         long,
         value_name = "DURATION",
-        value_parser = time::parse_duration_sec,
+        value_parser = time::parse_duration_sec, allow_hyphen_values = true,
         help_heading = DELIVERY
     )]
     max_runtime: Option<u64>,
@@ -105,10 +106,10 @@ pub struct Definition {
     max_attempts: Option<u32>,
     /// Pause after the first failed attempt, at most 366d; each further failure doubles the pause.
     /// Default: 10s.
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, help_heading = RETRIES)]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true, help_heading = RETRIES)]
     backoff: Option<u64>,
     /// Maximum pause between attempts, at most 366d. Default: 2h.
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, help_heading = RETRIES)]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true, help_heading = RETRIES)]
     max_backoff: Option<u64>,
 }
 
@@ -160,6 +161,9 @@ impl Definition {
         if self.zone.is_some() && self.cron.is_none() {
             return Err(Failure::Misused("--zone needs a cron expression: add --cron".to_owned()));
         }
+        if self.times.is_some() && self.schedule().is_none() {
+            return Err(one_fire());
+        }
         let mut fields = self.fields(None)?;
         fields.insert("name".to_owned(), name.into());
         let spec = serde_json::from_value(Value::Object(fields));
@@ -173,6 +177,10 @@ impl Definition {
         task: &TaskResource,
         clear: &[Clear],
     ) -> Result<Map<String, Value>, Failure> {
+        let repeats = self.every.is_some() || self.cron.is_some() || task.schedule != ScheduleSpec::Once {};
+        if self.times.is_some() && !repeats {
+            return Err(one_fire());
+        }
         let mut fields = self.fields(task.retry)?;
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
         for cleared in clear {
@@ -269,6 +277,10 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
     Ok((parts.0.to_owned(), parts.1.to_owned()))
 }
 
+fn one_fire() -> Failure {
+    Failure::Misused("--times limits a repeating task: add --every or --cron".to_owned())
+}
+
 fn read_text(file: &Path) -> std::io::Result<String> {
     if file.as_os_str() == STDIN {
         return std::io::read_to_string(std::io::stdin());
@@ -280,7 +292,6 @@ fn read_text(file: &Path) -> std::io::Result<String> {
 mod tests {
     use super::*;
     use clap::Parser;
-    use taskcenter_client::resources::ScheduleSpec;
 
     #[derive(Parser)]
     struct Line {
@@ -324,7 +335,9 @@ mod tests {
 
     #[test]
     fn conflicting_options_are_refused() {
-        assert_eq!(spec("--zone UTC").unwrap_err().code(), 2);
+        for options in ["--zone UTC", "--times 3"] {
+            assert_eq!(spec(options).unwrap_err().code(), 2, "{options}");
+        }
         for options in
             ["--every 1s --cron @daily", "--at 2030-01-01T00:00:00Z --in 1s", "--data x --data-file y"]
         {
@@ -347,6 +360,7 @@ mod tests {
         assert_eq!(patch("--zone UTC", &[]), Ok(json!({"schedule": {"zone": "UTC"}})));
         assert_eq!(patch("--ack=false", &[Clear::Until]), Ok(json!({"ack": false, "end_at": null})));
         assert_eq!(patch("", &[]).unwrap_err().code(), 2);
-        assert_eq!(patch("--times 3", &[Clear::Times]).unwrap_err().code(), 2);
+        assert_eq!(patch("--times 3 --every 1s", &[Clear::Times]).unwrap_err().code(), 2);
+        assert_eq!(patch("--times 3", &[]).unwrap_err().code(), 2);
     }
 }

@@ -12,6 +12,8 @@ pub enum Failure {
     NotFound(String),
     /// The server refused the request.
     Refused(String),
+    /// The server refused the request because of the state of the task or run.
+    WrongState(String),
     /// The messages have been printed already; holds the exit code.
     Printed(u8),
     /// The reader of standard output is gone, as after `| head`.
@@ -26,16 +28,25 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Misused(_) => 2,
             Self::NotFound(_) => 3,
-            Self::Refused(_) => 4,
+            Self::Refused(_) | Self::WrongState(_) => 4,
             Self::Printed(code) => *code,
         }
     }
 
-    /// Puts the id at fault before the message.
-    pub fn prefixed(self, id: &str) -> Self {
+    /// Names the thing at fault.
+    pub fn about(self, thing: Thing, id: &str) -> Self {
         match self {
-            Self::NotFound(message) => Self::NotFound(format!("{id}: {message}")),
+            Self::NotFound(_) => thing.missing(id),
             Self::Refused(message) => Self::Refused(format!("{id}: {message}")),
+            Self::WrongState(message) => Self::WrongState(format!("{id}: {message}")),
+            other => other,
+        }
+    }
+
+    /// Adds which states allow the command.
+    pub fn with_allowed(self, allowed: &str) -> Self {
+        match self {
+            Self::WrongState(message) => Self::WrongState(format!("{message}; {allowed}")),
             other => other,
         }
     }
@@ -46,7 +57,8 @@ impl Failure {
             Self::Failed(message)
             | Self::Misused(message)
             | Self::NotFound(message)
-            | Self::Refused(message) => {
+            | Self::Refused(message)
+            | Self::WrongState(message) => {
                 eprintln!("error: {message}");
             }
             Self::Printed(_) | Self::OutputClosed => {}
@@ -85,6 +97,9 @@ impl Failure {
                 env!("CARGO_PKG_VERSION")
             )),
             Error::Refused { status: 404, message, .. } => Self::NotFound(message.clone()),
+            Error::Refused { code: Some(code), .. } if code == "run_state" || code == "task_over" => {
+                Self::WrongState(refusal_message(error))
+            }
             Error::Refused { status: 400..=499, .. } => Self::Refused(refusal_message(error)),
             Error::Refused { status, message, .. } => {
                 Self::Failed(format!("{address} answered {status}: {message}"))
@@ -92,6 +107,40 @@ impl Failure {
             Error::Answer(_) => Self::Failed(format!("{error}: check that {address} is a taskcenter server")),
             error => Self::Failed(error_chain(error)),
         }
+    }
+}
+
+/// Kind of thing that a command names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thing {
+    Task,
+    Run,
+    Token,
+    Service,
+    User,
+}
+
+impl Thing {
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Task => ("task", "id"),
+            Self::Run => ("run", "id"),
+            Self::Token => ("token", "id"),
+            Self::Service => ("service", "name"),
+            Self::User => ("user", "name"),
+        }
+    }
+
+    pub fn plural(self) -> String {
+        format!("{}s", self.words().0)
+    }
+
+    /// Failure of a command for an unknown id or name.
+    pub fn missing(self, id: &str) -> Failure {
+        let (thing, key) = self.words();
+        Failure::NotFound(format!(
+            "no {thing} has the {key} {id:?}: `taskcenter {thing} list` shows the {thing}s"
+        ))
     }
 }
 
@@ -174,6 +223,16 @@ mod tests {
         assert_eq!(refused(400, "invalid_field", None).code(), 4);
         assert_eq!(refused(412, "revision_moved", None).code(), 4);
         assert_eq!(refused(503, "timeout", None).code(), 1);
+    }
+
+    #[test]
+    fn a_refused_state_is_shown_with_the_allowed_ones() {
+        let failure = refused(409, "run_state", None);
+        assert_eq!(failure.code(), 4);
+        let failure = failure.with_allowed("only this").about(Thing::Run, "r");
+        assert_eq!(failure, Failure::WrongState("r: no; only this".into()));
+        let unchanged = refused(409, "duplicate", None).with_allowed("only this");
+        assert_eq!(unchanged, Failure::Refused("no".into()));
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Command line: one file per command, and the parts that the commands share.
 
 mod client;
+mod completions;
 mod config;
 mod definition;
 mod demo;
 mod dev;
 mod exit;
+mod ids;
 mod launch;
 mod output;
 mod paging;
 mod queue;
 mod run;
+mod screen;
 mod serve;
 mod service;
 mod signals;
@@ -25,7 +28,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use client::ServerOptions;
 use exit::Failure;
@@ -138,6 +141,8 @@ enum Command {
         #[command(subcommand)]
         command: token::TokenCommand,
     },
+    /// Print a script that completes the commands in a shell.
+    Completions(completions::Completions),
 }
 
 impl Cli {
@@ -169,6 +174,7 @@ impl Command {
             Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
             Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),
             Self::Token { server, command } => command.run(server),
+            Self::Completions(completions) => completions.run(Cli::command()),
         }
     }
 }
@@ -176,7 +182,6 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// Collects every command without subcommands, with its full name.
     fn collect_leaves(command: &clap::Command, parent: &str, found: &mut Vec<(String, clap::Command)>) {

@@ -6,7 +6,8 @@ use taskcenter_client::resources::QueueResource;
 use super::client::Client;
 use super::exit::Failure;
 use super::output;
-use super::table::{self, Table};
+use super::screen::Screen;
+use super::table::{self, Column, Table};
 
 pub const EXAMPLES: &str = "\
 Columns:
@@ -35,18 +36,19 @@ impl QueueCommand {
         if list.queues.is_empty() {
             eprintln!("no queue has open runs");
         }
-        print_table(&list.queues)
+        print_table(client.screen, &list.queues)
     }
 }
 
 /// Prints the queues as a table.
-pub fn print_table(queues: &[QueueResource]) -> Result<(), Failure> {
+pub fn print_table(screen: Screen, queues: &[QueueResource]) -> Result<(), Failure> {
     let row = |queue: &QueueResource| {
         let counts = [queue.ready, queue.leased, queue.retrying].map(|count| count.to_string());
-        [table::truncate(&queue.queue)].into_iter().chain(counts).collect()
+        [table::truncate(&queue.queue)].into_iter().chain(counts).collect::<Vec<_>>()
     };
-    Table::new(&["QUEUE", "READY", "LEASED", "RETRYING"])
-        .print(&queues.iter().map(row).collect::<Vec<_>>())?;
+    let counts = ["READY", "LEASED", "RETRYING"].map(Column::fixed);
+    let columns = [Column::text("QUEUE")].into_iter().chain(counts).collect();
+    Table::new(screen, columns).print(queues.iter().map(row))?;
     for queue in queues {
         if let Some(waits_for) = &queue.waits_for {
             let name = table::escape(&queue.queue);

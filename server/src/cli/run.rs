@@ -6,10 +6,11 @@ use taskcenter_client::RunQuery;
 use taskcenter_client::resources::{RunAttempt, RunList, RunResource};
 
 use super::client::{Client, for_each_id};
-use super::exit::Failure;
+use super::exit::{Failure, Thing};
 use super::paging::{self, Paging, PrintedPage};
-use super::table::{self, Table};
-use super::{output, time};
+use super::screen::Screen;
+use super::table::{self, Column, Row, Table};
+use super::{ids, output, time};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +23,13 @@ Examples:
   taskcenter run list --name order.close --state dead
   taskcenter run list --queue mail --since 2h
   taskcenter run list --task 019aa4c81b7a7c3e8a51f3d6c2b90417 --all --json";
+
+const GET: &str = "\
+The beginning of an id is enough if it is unique, also before the first `-`.
+
+Examples:
+  taskcenter run get 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000
+  taskcenter run get 019aa4c81b7a-1-1763705000000";
 
 const RETRY: &str = "\
 A dead run gets one more attempt. A retrying run starts its next attempt without
@@ -45,7 +53,7 @@ pub enum RunCommand {
     /// List runs, latest scheduled time first.
     #[command(after_help = LIST)]
     List {
-        /// Only runs of the task with this id.
+        /// Only runs of the task with this id, or beginning of an id.
         #[arg(long, value_name = "ID")]
         task: Option<String>,
         /// Only runs of tasks with this name.
@@ -60,22 +68,22 @@ pub enum RunCommand {
         paging: Paging,
     },
     /// Show all fields of a run.
-    #[command(after_help = "Example:\n  taskcenter run get 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000")]
+    #[command(after_help = GET)]
     Get {
-        /// Id of the run.
+        /// Id of the run, or its beginning.
         id: String,
     },
     /// Start the next attempt of dead or retrying runs now.
     #[command(after_help = RETRY)]
     Retry {
-        /// Ids of the runs.
+        /// Ids of the runs, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Cancel runs that have not ended.
     #[command(after_help = CANCEL)]
     Cancel {
-        /// Ids of the runs.
+        /// Ids of the runs, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
@@ -86,19 +94,20 @@ impl RunCommand {
         let api = &client.api;
         match self {
             Self::List { task, name, state, filter, paging } => {
+                let task = ids::find_optional_task(client, task).await?;
                 let query = RunQuery { task_id: task, tag: name, state, ..RunQuery::default() };
                 list(client, &query, &filter, &paging).await
             }
             Self::Get { id } => get(client, &id).await,
             Self::Retry { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "retried", &client.call(api.retry_run(id)).await?)
+                for_each_run(client, &ids, "retried", RETRYABLE, async |id| {
+                    client.call(api.retry_run(id)).await
                 })
                 .await
             }
             Self::Cancel { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "cancelled", &client.call(api.cancel_run(id)).await?)
+                for_each_run(client, &ids, "cancelled", CANCELLABLE, async |id| {
+                    client.call(api.cancel_run(id)).await
                 })
                 .await
             }
@@ -106,12 +115,32 @@ impl RunCommand {
     }
 }
 
+const RETRYABLE: &str = "only a dead or retrying run of a live task can be retried";
+const CANCELLABLE: &str = "only a run that has not ended can be cancelled";
+
+/// Changes each run and prints the change.
+async fn for_each_run(
+    client: &Client,
+    texts: &[String],
+    verb: &str,
+    allowed: &str,
+    change: impl AsyncFn(&str) -> Result<RunResource, Failure>,
+) -> Result<(), Failure> {
+    for_each_id(Thing::Run, texts, async |text| {
+        let id = ids::find_run(client, text).await?;
+        let run = change(&id).await.map_err(|failure| failure.with_allowed(allowed))?;
+        print_change(client, verb, &run)
+    })
+    .await
+}
+
 /// Prints what a command did to a run, and the new state of the run.
 pub fn print_change(client: &Client, verb: &str, run: &RunResource) -> Result<(), Failure> {
     if client.json {
         return output::print_json(run);
     }
-    output::print_line(format_args!("{verb} {} {}, state {}", run.run_id, table::escape(&run.tag), run.state))
+    let state = client.screen.paint_state(&run.state);
+    output::print_line(format_args!("{verb} {} {}, state {state}", run.run_id, table::escape(&run.tag)))
 }
 
 /// Filters that the command applies to the pages of the server.
@@ -125,7 +154,7 @@ pub struct Filter {
     worker: Option<String>,
     /// Only runs that were due at or after this time, such as 2030-01-31T08:00:00Z, or in the last
     /// 2h.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_since)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_since, allow_hyphen_values = true)]
     since: Option<Timestamp>,
 }
 
@@ -155,7 +184,7 @@ impl Filter {
 }
 
 async fn list(client: &Client, query: &RunQuery, filter: &Filter, paging: &Paging) -> Result<(), Failure> {
-    let mut table = Table::new(&["ID", "TAG", "STATE", "DUE", "LATE", "ATTEMPT", "REASON"]);
+    let mut table = Table::new(client.screen, columns(client.screen));
     let listed = paging.print_pages(async |limit, cursor| {
         // A filtered page may have few matches, so a whole page is read.
         let read = if filter.is_empty() { limit } else { paging::PAGE };
@@ -165,7 +194,7 @@ async fn list(client: &Client, query: &RunQuery, filter: &Filter, paging: &Pagin
         if client.json {
             output::print_json(&page)?;
         } else {
-            table.print(&page.runs.iter().map(row).collect::<Vec<_>>())?;
+            table.print(rows(client.screen, &page.runs))?;
         }
         Ok::<PrintedPage, _>((page.runs.len(), page.next_cursor))
     });
@@ -176,16 +205,41 @@ async fn list(client: &Client, query: &RunQuery, filter: &Filter, paging: &Pagin
     Ok(())
 }
 
-fn row(run: &RunResource) -> Vec<String> {
-    vec![
-        run.run_id.clone(),
-        table::truncate(&run.tag),
-        run.state.clone(),
-        time::format_with_distance(run.scheduled_at, time::now()),
-        table::or_dash(format_lateness(run)),
-        run.attempt.to_string(),
-        table::truncate(run.reason.as_deref().unwrap_or_default()),
-    ]
+fn columns(screen: Screen) -> Vec<Column> {
+    let mut columns = vec![
+        Column::fixed("ID"),
+        Column::text("TAG"),
+        Column::state(),
+        Column::fixed("DUE"),
+        Column::fixed("LATE"),
+        Column::fixed("ATTEMPT").optional(),
+    ];
+    columns.extend(screen.width.is_none().then(|| Column::text("REASON")));
+    columns
+}
+
+/// On a terminal, the reason is below the row, where it has more space.
+fn rows(screen: Screen, runs: &[RunResource]) -> Vec<Row> {
+    let ids: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
+    let ids = ids::shorten_all(screen, &ids);
+    let row = |(id, run): (String, &RunResource)| {
+        let reason = run.reason.as_deref().unwrap_or_default();
+        let mut cells = vec![
+            id,
+            table::truncate(&run.tag),
+            run.state.clone(),
+            screen.format_instant(run.scheduled_at, time::now()),
+            table::or_dash(format_lateness(run)),
+            run.attempt.to_string(),
+        ];
+        let Some(width) = screen.width else {
+            cells.push(table::truncate(reason));
+            return Row::from(cells);
+        };
+        let note = table::truncate_to(reason, width.saturating_sub(2));
+        Row::with_note(cells, Some(note).filter(|note| !note.is_empty()))
+    };
+    ids.into_iter().zip(runs).map(row).collect()
 }
 
 /// Formats the delay between the scheduled time and the start of the first attempt, or the fire if
@@ -212,15 +266,14 @@ pub fn stages(run: &RunResource) -> Vec<(&'static str, String)> {
     reached.map(|(name, at)| (name, format_delay(run, at))).collect()
 }
 
-async fn get(client: &Client, id: &str) -> Result<(), Failure> {
-    let found = client.call(client.api.get_run(id)).await?;
-    let run = found.ok_or_else(|| {
-        Failure::NotFound(format!("no run has the id {id:?}: `taskcenter run list` shows the runs"))
-    })?;
-    if client.json { output::print_json(&run) } else { show(&run) }
+async fn get(client: &Client, text: &str) -> Result<(), Failure> {
+    let id = ids::find_run(client, text).await?;
+    let found = client.call(client.api.get_run(&id)).await?;
+    let run = found.ok_or_else(|| Thing::Run.missing(text))?;
+    if client.json { output::print_json(&run) } else { show(client.screen, &run) }
 }
 
-fn show(run: &RunResource) -> Result<(), Failure> {
+fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
     let now = time::now();
     let time = |at: Option<_>| table::or_dash(at.map(|at| time::format_with_distance(at, now)));
     let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
@@ -228,7 +281,7 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("run", run.run_id.clone()),
         ("task", run.task_id.clone()),
         ("tag", table::escape(&run.tag)),
-        ("state", run.state.clone()),
+        ("state", screen.paint_state(&run.state)),
         ("waits for", text(&run.waits_for)),
         ("reason", text(&run.reason)),
         ("due", time(Some(run.scheduled_at))),
@@ -247,7 +300,7 @@ fn show(run: &RunResource) -> Result<(), Failure> {
         ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),
         ("data", table::or_dash(run.data.as_deref().map(shorten))),
     ])?;
-    print_attempts(&run.attempts)
+    print_attempts(screen, &run.attempts)
 }
 
 /// Formats the delay of each stage after the scheduled time.
@@ -275,23 +328,31 @@ fn shorten(data: &str) -> String {
     table::escape(shown) + &note
 }
 
-fn print_attempts(attempts: &[RunAttempt]) -> Result<(), Failure> {
+fn print_attempts(screen: Screen, attempts: &[RunAttempt]) -> Result<(), Failure> {
     if attempts.is_empty() {
         return Ok(());
     }
     output::print_line("")?;
     let row = |attempt: &RunAttempt| {
-        vec![
+        let error = attempt.error.as_deref().map(table::escape).unwrap_or_default();
+        let mut cells = vec![
             attempt.attempt.to_string(),
             table::or_dash(attempt.outcome.clone()),
             table::or_dash(attempt.started_at.map(time::format_local)),
             table::or_dash(format_attempt_time(attempt)),
             table::or_dash(attempt.worker.as_deref().map(table::truncate)),
-            attempt.error.as_deref().map(table::escape).unwrap_or_default(),
-        ]
+        ];
+        if screen.width.is_some() {
+            return Row::with_note(cells, Some(error).filter(|error| !error.is_empty()));
+        }
+        cells.push(error);
+        Row::from(cells)
     };
-    let rows: Vec<_> = attempts.iter().map(row).collect();
-    Table::new(&["ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR"]).print(&rows)
+    let mut columns =
+        ["ATTEMPT", "OUTCOME", "STARTED", "TOOK"].map(Column::fixed).into_iter().collect::<Vec<_>>();
+    columns.push(Column::text("WORKER"));
+    columns.extend(screen.width.is_none().then(|| Column::text("ERROR")));
+    Table::new(screen, columns).print(attempts.iter().map(row))
 }
 
 fn skipped(run: &RunResource) -> Option<String> {

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use taskcenter_client::resources::{ServiceHealth, ServiceNode, ServiceResource, ServiceSpec};
 
 use super::client::{Client, for_each_id};
-use super::exit::Failure;
-use super::table::{self, Table};
+use super::exit::{Failure, Thing};
+use super::table::{self, Column, Table};
 use super::{output, time};
 
 pub const EXAMPLES: &str = "\
@@ -33,7 +33,7 @@ pub enum ServiceCommand {
         #[arg(long, value_name = "PATH")]
         health_path: Option<String>,
         /// Time limit of a callback whose task sets none. Default: callback.timeout_ms of the worker.
-        #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms)]
+        #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true)]
         timeout: Option<u64>,
     },
     /// Show all fields of a service.
@@ -62,10 +62,13 @@ impl ServiceCommand {
                 let spec = spec(name, nodes, health_path, timeout);
                 print_service(client, &client.call(api.put_service(&spec)).await?)
             }
-            Self::Get { name } => print_service(client, &client.call(api.service(&name)).await?),
+            Self::Get { name } => {
+                let found = client.call(api.service(&name)).await;
+                print_service(client, &found.map_err(|failure| failure.about(Thing::Service, &name))?)
+            }
             Self::List => list(client).await,
             Self::Delete { names } => {
-                for_each_id(&names, async |name| {
+                for_each_id(Thing::Service, &names, async |name| {
                     let deleted = client.call(api.delete_service(name)).await?;
                     if client.json {
                         return output::print_json(&deleted);
@@ -105,8 +108,9 @@ async fn list(client: &Client) -> Result<(), Failure> {
             table::truncate(&urls(service)),
         ]
     };
-    let rows: Vec<_> = list.services.iter().map(row).collect();
-    Table::new(&["NAME", "NODES", "SIGNED", "URLS"]).print(&rows)
+    let columns =
+        vec![Column::text("NAME"), Column::fixed("NODES"), Column::fixed("SIGNED"), Column::text("URLS")];
+    Table::new(client.screen, columns).print(list.services.iter().map(row))
 }
 
 fn urls(service: &ServiceResource) -> String {

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::Client;
 use super::exit::Failure;
-use super::table::{self, Table};
+use super::table::{self, Column, Table};
 use super::{output, queue, time};
 
 pub const EXAMPLES: &str = "\
@@ -75,13 +75,14 @@ async fn print(client: &Client) -> Result<(), Failure> {
     }
     let row = |stat: &TagStat| {
         let counts = [stat.fires_this_minute, stat.due, stat.unreported].map(|count| count.to_string());
-        [table::truncate(&stat.tag)].into_iter().chain(counts).collect()
+        [table::truncate(&stat.tag)].into_iter().chain(counts).collect::<Vec<_>>()
     };
-    let rows: Vec<_> = stat.tags.iter().map(row).collect();
-    Table::new(&["TAG", "FIRES THIS MINUTE", "DUE", "UNREPORTED"]).print(&rows)?;
+    let counts = ["FIRES THIS MINUTE", "DUE", "UNREPORTED"].map(Column::fixed);
+    let columns = [Column::text("TAG")].into_iter().chain(counts).collect();
+    Table::new(client.screen, columns).print(stat.tags.iter().map(row))?;
     if !stat.tags.is_empty() && !stat.queues.is_empty() {
         output::print_line("")?;
     }
-    queue::print_table(&stat.queues)?;
+    queue::print_table(client.screen, &stat.queues)?;
     output::print_line(format_args!("time zone database: {}", table::escape(&stat.zone_database)))
 }

@@ -7,10 +7,12 @@ use clap::Args;
 use taskcenter_client::resources::{RunList, RunResource};
 use taskcenter_client::{Error, RunQuery};
 use tokio::time::{MissedTickBehavior, interval};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::client::Client;
 use super::exit::Failure;
-use super::{output, run, table, time};
+use super::screen::Screen;
+use super::{ids, output, run, table, time};
 
 pub const EXAMPLES: &str = "\
 Each line has the time, the state, the tag and the id of a run, then the
@@ -21,6 +23,9 @@ Examples:
   taskcenter tail --name order.close --last 0
   taskcenter tail --json | jq -r 'select(.state == \"dead\") | .run_id'";
 
+const GAP: &str = "  ";
+/// Width of the longest state.
+const STATE_WIDTH: usize = 9;
 const POLL_PERIOD: Duration = Duration::from_secs(1);
 /// Runs per page, and pages per poll. A person cannot read more lines per second.
 const PAGE: u32 = 200;
@@ -34,7 +39,7 @@ const LOOKUPS: usize = 20;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Tail {
-    /// Only runs of the task with this id.
+    /// Only runs of the task with this id, or beginning of an id.
     #[arg(long, value_name = "ID")]
     task: Option<String>,
     /// Only runs of tasks with this name.
@@ -54,7 +59,8 @@ impl Tail {
     }
 
     async fn follow(self, client: &Client) -> Result<(), Failure> {
-        let query = RunQuery { task_id: self.task, tag: self.name, limit: Some(PAGE), ..RunQuery::default() };
+        let task_id = ids::find_optional_task(client, self.task).await?;
+        let query = RunQuery { task_id, tag: self.name, limit: Some(PAGE), ..RunQuery::default() };
         let mut printed = PrintedRuns::default();
         let mut latest = printed.take_changed(client.call(client.api.list_runs(&query)).await?.runs);
         latest.drain(..latest.len().saturating_sub(self.last));
@@ -72,13 +78,12 @@ impl Tail {
                     print(client, &runs)?;
                 }
                 Err(error) => {
-                    let failure = Failure::from_call(&error, &client.address);
-                    if !matches!(failure, Failure::Failed(_)) {
-                        return Err(failure);
-                    }
+                    let Failure::Failed(message) = Failure::from_call(&error, &client.address) else {
+                        return Err(Failure::from_call(&error, &client.address));
+                    };
                     // The server may be restarting: keep polling, and print the failure only once.
                     if !std::mem::replace(&mut is_disconnected, true) {
-                        failure.print();
+                        eprintln!("error: {message}\nretrying every second, until Ctrl-C");
                     }
                 }
             }
@@ -127,25 +132,50 @@ fn print(client: &Client, runs: &[RunResource]) -> Result<(), Failure> {
         if client.json {
             output::print_json(run)?;
         } else {
-            output::print_line(format_line(run))?;
+            output::print_line(format_line(client.screen, run))?;
         }
     }
     Ok(())
 }
 
-fn format_line(run: &RunResource) -> String {
-    let at = run.ended_at.or(run.fired_at).unwrap_or(run.scheduled_at);
-    let (at, tag) = (time::format_time_of_day(at), table::truncate(&run.tag));
-    let mut line = format!("{at}  {:9}  {tag}  {}", run.state, run.run_id);
-    let stages = run::stages(run).into_iter().map(|(stage, delay)| format!("{stage} +{delay}"));
-    let attempt = (run.attempt > 1).then(|| format!("attempt {}", run.attempt));
-    let worker = run.worker.as_deref().map(|worker| format!("worker {}", table::truncate(worker)));
-    let reason = run.reason.as_deref().map(table::truncate);
-    for part in stages.chain([attempt, worker, reason].into_iter().flatten()) {
-        line.push_str("  ");
+/// Width of the tag on a terminal.
+const MAX_TAG_WIDTH: usize = 16;
+
+/// On a terminal, the line has a short id and as many parts as fit.
+fn format_line(screen: Screen, run: &RunResource) -> String {
+    let at = time::format_time_of_day(run.ended_at.or(run.fired_at).unwrap_or(run.scheduled_at));
+    let tag = if screen.width.is_some() {
+        table::truncate_to(&run.tag, MAX_TAG_WIDTH)
+    } else {
+        table::truncate(&run.tag)
+    };
+    let padding = " ".repeat(STATE_WIDTH.saturating_sub(run.state.len()));
+    let (state, id) = (screen.paint_state(&run.state), ids::shorten_one(screen, &run.run_id));
+    let mut width = at.len() + run.state.len().max(STATE_WIDTH) + tag.width() + id.len() + 3 * GAP.len();
+    let mut line = [at, state + &padding, tag, id].join(GAP);
+    for part in parts(screen, run) {
+        width += GAP.len() + part.width();
+        if screen.width.is_some_and(|limit| width > limit) {
+            break;
+        }
+        line.push_str(GAP);
         line.push_str(&part);
     }
     line
+}
+
+/// Returns the delays of the stages (on a terminal, of the last stage), the attempt, the worker and the
+/// reason.
+fn parts(screen: Screen, run: &RunResource) -> Vec<String> {
+    let mut stages: Vec<_> =
+        run::stages(run).into_iter().map(|(stage, delay)| format!("{stage} +{delay}")).collect();
+    if screen.width.is_some() {
+        stages.drain(..stages.len().saturating_sub(1));
+    }
+    let attempt = (run.attempt > 1).then(|| format!("attempt {}", run.attempt));
+    let worker = run.worker.as_deref().map(|worker| format!("worker {}", table::truncate(worker)));
+    let reason = run.reason.as_deref().map(table::truncate);
+    stages.into_iter().chain([attempt, worker, reason].into_iter().flatten()).collect()
 }
 
 /// Last printed state of a run.
@@ -262,7 +292,10 @@ mod tests {
 
     #[test]
     fn a_line_has_the_lateness_and_no_absent_field() {
-        let line = format_line(&run(1, "succeeded", false));
+        let line = format_line(Screen::default(), &run(1, "succeeded", false));
         assert!(line.ends_with("succeeded  n  r1  fired +0ms  ended +0ms"), "{line}");
+        let screen = Screen { width: Some(80), ..Screen::default() };
+        let line = format_line(screen, &run(1, "succeeded", false));
+        assert!(line.ends_with("succeeded  n  r1  ended +0ms"), "{line}");
     }
 }

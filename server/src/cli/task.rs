@@ -1,16 +1,18 @@
 //! `task`: definitions of tasks.
 
+mod view;
+
 use clap::Subcommand;
 use jiff::tz::TimeZone;
-use taskcenter_client::resources::{ChangedTask, Retry, ScheduleSpec, TaskResource, TaskSpec};
-use taskcenter_client::{RunQuery, TaskQuery};
+use taskcenter_client::TaskQuery;
+use taskcenter_client::resources::{ChangedTask, ScheduleSpec, TaskResource, TaskSpec};
 
 use super::client::{Client, for_each_id};
 use super::definition::{Clear, Definition};
-use super::exit::Failure;
+use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
-use super::table::{self, Table};
-use super::{output, run, time};
+use super::table::{self, Column, Table};
+use super::{ids, output, run, time};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -84,7 +86,7 @@ pub enum TaskCommand {
     /// Show all fields of a task.
     #[command(after_help = "Example:\n  taskcenter task get 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Get {
-        /// Id of the task.
+        /// Id of the task, or its beginning.
         id: String,
     },
     /// List tasks, newest first; cancelled tasks only with --state cancelled.
@@ -102,7 +104,7 @@ pub enum TaskCommand {
     /// Change the given fields of a task.
     #[command(after_help = EDIT)]
     Edit {
-        /// Id of the task.
+        /// Id of the task, or its beginning.
         id: String,
         /// New name of the task.
         #[arg(long, value_name = "NAME")]
@@ -117,35 +119,35 @@ pub enum TaskCommand {
     /// Cancel tasks and hide them.
     #[command(after_help = DELETE)]
     Delete {
-        /// Ids of the tasks.
+        /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// End tasks permanently; they stay visible.
     #[command(after_help = CANCEL)]
     Cancel {
-        /// Ids of the tasks.
+        /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Stop the fires of tasks until they are resumed.
     #[command(after_help = "Example:\n  taskcenter task pause 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Pause {
-        /// Ids of the tasks.
+        /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Let paused tasks fire again.
     #[command(after_help = RESUME)]
     Resume {
-        /// Ids of the tasks.
+        /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
     /// Fire tasks now, outside their schedules, even if paused or finished.
     #[command(after_help = "Example:\n  taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Trigger {
-        /// Ids of the tasks.
+        /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
@@ -172,38 +174,61 @@ impl TaskCommand {
         match self {
             Self::Add { name, definition, quiet } => add(client, name, *definition, quiet).await,
             Self::Get { id } => {
-                print_task(client, &get(client, &id).await?)?;
-                if client.json { Ok(()) } else { print_last_run(client, &id).await }
+                let task = get(client, &id).await?;
+                view::print(client, &task)?;
+                if client.json { Ok(()) } else { view::print_last_run(client, &task.id).await }
             }
             Self::List { name, state, paging } => list(client, name, state, &paging).await,
             Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
             Self::Delete { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "deleted", &client.call(api.delete_task(id)).await?)
+                for_each_task(client, &ids, async |id| {
+                    let changed = client.call(api.delete_task(id)).await;
+                    print_change(
+                        client,
+                        "deleted",
+                        &changed.map_err(|failure| failure.with_allowed(ENDABLE))?,
+                    )
                 })
                 .await
             }
             Self::Cancel { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "cancelled", &client.call(api.cancel_task(id)).await?)
+                for_each_task(client, &ids, async |id| {
+                    let changed = client.call(api.cancel_task(id)).await;
+                    print_change(
+                        client,
+                        "cancelled",
+                        &changed.map_err(|failure| failure.with_allowed(ENDABLE))?,
+                    )
                 })
                 .await
             }
             Self::Pause { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "paused", &client.call(api.pause_task(id)).await?)
+                for_each_task(client, &ids, async |id| {
+                    let changed = client.call(api.pause_task(id)).await;
+                    print_change(
+                        client,
+                        "paused",
+                        &changed.map_err(|failure| failure.with_allowed(PAUSABLE))?,
+                    )
                 })
                 .await
             }
             Self::Resume { ids } => {
-                for_each_id(&ids, async |id| {
-                    print_change(client, "resumed", &client.call(api.resume_task(id)).await?)
+                for_each_task(client, &ids, async |id| {
+                    let changed = client.call(api.resume_task(id)).await;
+                    print_change(
+                        client,
+                        "resumed",
+                        &changed.map_err(|failure| failure.with_allowed(RESUMABLE))?,
+                    )
                 })
                 .await
             }
             Self::Trigger { ids } => {
-                for_each_id(&ids, async |id| {
-                    run::print_change(client, "triggered", &client.call(api.trigger_task(id)).await?)
+                for_each_task(client, &ids, async |id| {
+                    let run = client.call(api.trigger_task(id)).await;
+                    let run = run.map_err(|failure| failure.with_allowed(TRIGGERABLE))?;
+                    run::print_change(client, "triggered", &run)
                 })
                 .await
             }
@@ -231,7 +256,7 @@ async fn add(client: &Client, name: String, definition: Definition, quiet: bool)
     );
     let name = table::escape(&task.name);
     if task.existing {
-        let schedule = table::escape(&format_schedule(&task.schedule));
+        let schedule = table::escape(&view::format_schedule(&task.schedule));
         return output::print_line(format_args!(
             "exists already {} {name}, {schedule}, {next}; nothing was created. `taskcenter task edit` changes it",
             task.id
@@ -249,11 +274,24 @@ fn warn_of_past_start(spec: &TaskSpec) {
     }
 }
 
-async fn get(client: &Client, id: &str) -> Result<TaskResource, Failure> {
-    let found = client.call(client.api.get_task(id)).await?;
-    found.ok_or_else(|| {
-        Failure::NotFound(format!("no task has the id {id:?}: `taskcenter task list` shows the tasks"))
-    })
+const PAUSABLE: &str = "only an active task can be paused";
+const RESUMABLE: &str = "only a paused task can be resumed";
+const EDITABLE: &str = "only an active or paused task can be edited";
+const ENDABLE: &str = "only an active or paused task can be cancelled";
+const TRIGGERABLE: &str = "a cancelled task cannot be triggered";
+
+async fn for_each_task(
+    client: &Client,
+    texts: &[String],
+    act: impl AsyncFn(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for_each_id(Thing::Task, texts, async |text| act(&ids::find_task(client, text).await?).await).await
+}
+
+async fn get(client: &Client, text: &str) -> Result<TaskResource, Failure> {
+    let id = ids::find_task(client, text).await?;
+    let found = client.call(client.api.get_task(&id)).await?;
+    found.ok_or_else(|| Thing::Task.missing(text))
 }
 
 async fn list(
@@ -262,14 +300,14 @@ async fn list(
     state: Option<String>,
     paging: &Paging,
 ) -> Result<(), Failure> {
-    let mut table = Table::new(&["ID", "NAME", "STATE", "SCHEDULE", "NEXT FIRE", "FIRES", "DATA"]);
+    let mut table = Table::new(client.screen, view::columns());
     let listed = paging.print_pages(async |limit, cursor| {
         let query = TaskQuery { name: name.clone(), state: state.clone(), limit: Some(limit), cursor };
         let page = client.call(client.api.list_tasks(&query)).await?;
         if client.json {
             output::print_json(&page)?;
         } else {
-            table.print(&page.tasks.iter().map(row).collect::<Vec<_>>())?;
+            table.print(view::rows(client.screen, &page.tasks))?;
         }
         Ok::<PrintedPage, _>((page.tasks.len(), page.next_cursor))
     });
@@ -278,84 +316,6 @@ async fn list(
         listed.print_note("tasks");
     }
     Ok(())
-}
-
-fn row(task: &TaskResource) -> Vec<String> {
-    let next = task.next_due_at.map(|at| time::format_with_distance(at, time::now()));
-    vec![
-        task.id.clone(),
-        table::truncate(&task.name),
-        task.state.clone(),
-        table::truncate(&format_schedule(&task.schedule)),
-        table::or_dash(next),
-        task.fired_count.to_string(),
-        table::truncate(&task.data),
-    ]
-}
-
-fn format_schedule(schedule: &ScheduleSpec) -> String {
-    match schedule {
-        ScheduleSpec::Once {} => "once".to_owned(),
-        ScheduleSpec::Every { period_ms } => format!("every {}", time::format_exact_duration(*period_ms)),
-        ScheduleSpec::Cron { cron, zone: None } => cron.clone(),
-        ScheduleSpec::Cron { cron, zone: Some(zone) } => format!("{cron} {zone}"),
-    }
-}
-
-fn print_task(client: &Client, task: &TaskResource) -> Result<(), Failure> {
-    if client.json {
-        return output::print_json(task);
-    }
-    let now = time::now();
-    let instant = |at: Option<_>| table::or_dash(at.map(|at| time::format_with_distance(at, now)));
-    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
-    table::print_fields(&[
-        ("id", task.id.clone()),
-        ("name", table::escape(&task.name)),
-        ("state", task.state.clone()),
-        ("schedule", table::escape(&format_schedule(&task.schedule))),
-        ("next fire", instant(task.next_due_at)),
-        ("last fire", instant(task.last_due_at)),
-        ("fires", task.fired_count.to_string()),
-        ("start at", instant(task.start_at)),
-        ("end at", instant(task.end_at)),
-        ("max fires", table::or_dash(task.max_fires.map(|fires| fires.to_string()))),
-        ("queue", text(&task.queue)),
-        ("ack", task.ack.to_string()),
-        (
-            "max runtime",
-            table::or_dash(task.max_runtime_sec.map(|sec| time::format_duration(sec as i64 * 1_000))),
-        ),
-        ("retry", table::or_dash(task.retry.map(format_retry))),
-        ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
-        ("dedup key", text(&task.dedup_key)),
-        ("created", instant(Some(task.created_at))),
-        ("revision", task.rev.to_string()),
-        ("data", table::escape(&task.data)),
-    ])
-}
-
-fn format_headers(task: &TaskResource) -> String {
-    let headers = task.headers.iter().map(|(name, value)| format!("{name}={value}"));
-    table::escape(&headers.collect::<Vec<_>>().join("; "))
-}
-
-/// Prints the latest run of a task, and what it waits for.
-async fn print_last_run(client: &Client, id: &str) -> Result<(), Failure> {
-    let query = RunQuery { task_id: Some(id.to_owned()), limit: Some(1), ..RunQuery::default() };
-    let Some(last) = client.call(client.api.list_runs(&query)).await?.runs.pop() else { return Ok(()) };
-    let run = client.call(client.api.get_run(&last.run_id)).await?.unwrap_or(last);
-    let waits_for = run.waits_for.as_deref().map(|text| format!("; waits for {}", table::escape(text)));
-    table::print_fields(&[(
-        "last run   ",
-        format!("{} {}{}", run.run_id, run.state, waits_for.unwrap_or_default()),
-    )])
-}
-
-fn format_retry(retry: Retry) -> String {
-    let (first, longest) =
-        (time::format_duration(retry.backoff_ms as i64), time::format_duration(retry.max_backoff_ms as i64));
-    format!("{} attempts, pauses of {first} to {longest}", retry.max_attempts)
 }
 
 async fn edit(
@@ -367,7 +327,9 @@ async fn edit(
 ) -> Result<(), Failure> {
     let task = get(client, id).await?;
     let patch = definition.into_patch(name, &task, clear)?;
-    print_change(client, "edited", &client.call(client.api.edit_task(id, task.rev, &patch)).await?)
+    let edited = client.call(client.api.edit_task(&task.id, task.rev, &patch)).await;
+    let edited = edited.map_err(|failure| failure.with_allowed(EDITABLE).about(Thing::Task, id))?;
+    print_change(client, "edited", &edited)
 }
 
 /// Prints what a command did to a task, and the open runs that fired before the change.
@@ -399,7 +361,7 @@ async fn next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Re
     for note in &next.notes {
         output::print_line(format_args!("note: {}", table::escape(note)))?;
     }
-    let mut table = Table::new(&["TIME", "FROM NOW"]);
+    let mut table = Table::new(client.screen, ["TIME", "FROM NOW"].map(Column::fixed).into());
     let row = |at| vec![time::format_in_zone(at, &shown_in), time::format_distance(at, now)];
-    table.print(&next.moments.into_iter().map(row).collect::<Vec<_>>())
+    table.print(next.moments.into_iter().map(row))
 }

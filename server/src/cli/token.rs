@@ -7,9 +7,10 @@ use taskcenter_server::adapters::entropy;
 use taskcenter_server::engine::service::generate_token;
 
 use super::client::{Client, ServerOptions, for_each_id};
-use super::exit::Failure;
+use super::exit::{Failure, Thing};
 use super::output;
-use super::table::{self, Table};
+use super::screen::Screen;
+use super::table::{self, Column, Table};
 use super::time;
 
 pub const EXAMPLES: &str = "\
@@ -61,7 +62,7 @@ pub struct Add {
     #[arg(long, value_name = "TIME", value_parser = time::parse_instant, conflicts_with = "expires_in")]
     until: Option<Timestamp>,
     /// Time until the token expires, such as 12h or 90d. Default: never.
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms)]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true)]
     expires_in: Option<u64>,
 }
 
@@ -84,7 +85,10 @@ impl TokenCommand {
             Self::Add(add) => server.run(async |client| issue(&client, &add.new_token()).await),
             Self::List => server.run(async |client| list(&client).await),
             Self::Revoke { ids } => {
-                server.run(async |client| for_each_id(&ids, async |id| revoke(&client, id).await).await)
+                let revoke_all = async |client: Client| {
+                    for_each_id(Thing::Token, &ids, async |id| revoke(&client, id).await).await
+                };
+                server.run(revoke_all)
             }
         }
     }
@@ -118,19 +122,26 @@ async fn list(client: &Client) -> Result<(), Failure> {
     if list.tokens.is_empty() {
         eprintln!("no tokens");
     }
-    let rows: Vec<_> = list.tokens.iter().map(row).collect();
-    Table::new(&["ID", "NAME", "SCOPES", "TAGS", "CREATED", "EXPIRES"]).print(&rows)
+    let columns = vec![
+        Column::fixed("ID"),
+        Column::text("NAME"),
+        Column::text("SCOPES"),
+        Column::text("TAGS"),
+        Column::fixed("CREATED").optional(),
+        Column::fixed("EXPIRES"),
+    ];
+    Table::new(client.screen, columns).print(list.tokens.iter().map(|token| row(client.screen, token)))
 }
 
-fn row(token: &TokenResource) -> Vec<String> {
+fn row(screen: Screen, token: &TokenResource) -> Vec<String> {
     let now = time::now();
     vec![
         token.id.clone(),
         table::truncate(&token.name),
         token.scopes.join(" "),
         if token.tags.is_empty() { "all".to_owned() } else { table::truncate(&token.tags.join(" ")) },
-        time::format_with_distance(token.created_at, now),
-        table::or_dash(token.expires_at.map(|end| time::format_with_distance(end, now))),
+        screen.format_instant(token.created_at, now),
+        table::or_dash(token.expires_at.map(|end| screen.format_instant(end, now))),
     ]
 }
 

@@ -7,9 +7,9 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use taskcenter_client::resources::{UserResource, UserSpec};
 
 use super::client::{Client, for_each_id};
-use super::exit::Failure;
+use super::exit::{Failure, Thing};
 use super::output;
-use super::table::{self, Table};
+use super::table::{self, Column, Table};
 
 pub const EXAMPLES: &str = "\
 `user add` prompts for the password. Without a terminal, it reads the first line
@@ -59,10 +59,10 @@ impl UserCommand {
                 if list.users.is_empty() {
                     eprintln!("no users");
                 }
-                print_table(&list.users)
+                print_table(client, &list.users)
             }
             Self::Remove { names } => {
-                for_each_id(&names, async |name| {
+                for_each_id(Thing::User, &names, async |name| {
                     print_user(client, &client.call(client.api.delete_user(name)).await?)
                 })
                 .await
@@ -72,13 +72,14 @@ impl UserCommand {
 }
 
 fn print_user(client: &Client, user: &UserResource) -> Result<(), Failure> {
-    if client.json { output::print_json(user) } else { print_table(std::slice::from_ref(user)) }
+    if client.json { output::print_json(user) } else { print_table(client, std::slice::from_ref(user)) }
 }
 
-fn print_table(users: &[UserResource]) -> Result<(), Failure> {
+fn print_table(client: &Client, users: &[UserResource]) -> Result<(), Failure> {
     let senior = |user: &UserResource| if user.senior { "yes" } else { "no" }.to_owned();
     let row = |user: &UserResource| vec![table::truncate(&user.name), senior(user)];
-    Table::new(&["NAME", "SENIOR"]).print(&users.iter().map(row).collect::<Vec<_>>())
+    let columns = vec![Column::text("NAME"), Column::fixed("SENIOR")];
+    Table::new(client.screen, columns).print(users.iter().map(row))
 }
 
 /// Reads the first line of standard input. On a terminal, prompts first and hides the input.

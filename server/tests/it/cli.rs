@@ -4,6 +4,7 @@ mod commands;
 mod dev;
 mod help;
 mod program;
+mod terminal;
 mod worker;
 
 use std::process::{Command, Output};

@@ -98,6 +98,8 @@ async fn tail_prints_a_run_and_its_state_changes() {
     assert_eq!(dev.run(&["run", "cancel", &run_id]).await.0, 0);
     text_tail.until("  cancelled  mail  ").await;
     json_tail.until("\"cancelled\"").await;
+    assert_eq!(dev.running.stop().await, 0);
+    text_tail.until_error("retrying every second").await;
     assert_eq!((text_tail.stop().await, json_tail.stop().await), (0, 0));
 }
 
@@ -110,7 +112,7 @@ async fn failures_have_exit_codes_and_messages() {
     assert!(err.contains("field schedule.cron, set by --cron"), "{err}");
     let (code, out, err) = dev.run(&["run", "retry", "one", "two"]).await;
     assert_eq!((code, out.as_str()), (3, ""));
-    assert!(err.contains("error: one: ") && err.contains("error: two: "), "{err}");
+    assert!(err.contains("no run has the id \"one\"") && err.contains("no run has the id \"two\""), "{err}");
 
     let (_, id, _) = dev.run(&["task", "add", "mail", "-q", "--in", "1h"]).await;
     let id = id.trim();
@@ -118,7 +120,11 @@ async fn failures_have_exit_codes_and_messages() {
     let (code, out, _) = dev.run(&["task", "cancel", "unknown", id]).await;
     assert!(code == 3 && out.contains(id), "{out}");
     let (code, _, err) = dev.run(&["task", "pause", id]).await;
-    assert!(code == 4 && err.contains(id), "{err}");
+    assert!(code == 4 && err.contains(id) && err.contains("only an active task can be paused"), "{err}");
+    let (_, ready, _) = dev.run(&["task", "add", "mail", "-q"]).await;
+    let run = dev.json(&["task", "trigger", ready.trim()]).await["run_id"].as_str().unwrap().to_owned();
+    let (code, _, err) = dev.run(&["run", "retry", &run]).await;
+    assert!(code == 4 && err.contains("; only a dead or retrying run"), "{err}");
     assert_eq!(dev.run(&["task", "edit", id]).await.0, 2);
 
     let url = dev.url.clone();
@@ -142,6 +148,8 @@ async fn invalid_options_end_with_2_before_any_request() {
         &["task", "add", "n", "--at", "2100-01-01T00:00:00Z", "--in", "1s"],
         &["task", "add", "n", "--zone", "UTC"],
         &["task", "add", "n", "--max-runtime", "1500ms"],
+        &["task", "add", "n", "--times", "3"],
+        &["task", "add", "n", "--in", "-5s"],
         &["task", "add", "n", "--data-file", "no/such/file"],
         &["task", "list", "--state", "ready"],
         &["task", "list", "--limit", "0"],

@@ -58,7 +58,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = command(arguments);
+        Self::spawn(command(arguments))
+    }
+
+    /// Starts another program.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
         Self { child, lines }
@@ -80,6 +84,19 @@ impl Running {
                 return line;
             }
             before.push(line);
+        }
+    }
+
+    /// Reads lines of standard error until one contains `wanted`.
+    pub async fn until_error(&mut self, wanted: &str) -> String {
+        let stderr = self.child.stderr.take().expect("standard error is piped");
+        let mut lines = BufReader::new(stderr).lines();
+        loop {
+            let line = timeout(TIMEOUT, lines.next_line()).await.expect("a line comes in time");
+            let line = line.expect("output is UTF-8").expect("it is still running");
+            if line.contains(wanted) {
+                return line;
+            }
         }
     }
 
