@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::context::Attempt;
 use crate::duplicate_filter::{DuplicateFilter, RunGuard};
 use crate::handler::{Disposition, HandlerError};
+use crate::notice::print_without_log;
 use crate::report::{ReportError, Reporter};
 use crate::route::{Route, Routes};
 use crate::transport::{Deliver, Delivery, Verdict};
@@ -364,11 +365,16 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 fn log(attempt: &Attempt, outcome: &Outcome) {
     let run_id = attempt.run_id.as_deref().unwrap_or_default();
     let (tag, task_id, attempt) = (&attempt.delivery.tag, &attempt.delivery.task_id, attempt.number);
+    let run = format_args!("run {run_id}, attempt {attempt}");
     match outcome {
         Outcome::Succeeded => debug!(tag, task_id, run_id, attempt, "handler succeeded"),
-        Outcome::Failed { message, .. } => warn!(tag, task_id, run_id, attempt, message, "handler failed"),
+        Outcome::Failed { message, .. } => {
+            warn!(tag, task_id, run_id, attempt, message, "handler failed");
+            print_without_log(format_args!("handler failed: {message} (tag {tag}, {run})"));
+        }
         Outcome::Dead { message } => {
             error!(tag, task_id, run_id, attempt, message, "run is dead: the handler gave it up");
+            print_without_log(format_args!("run is dead: {message} (tag {tag}, {run})"));
         }
         Outcome::Skipped { message } => {
             info!(tag, task_id, run_id, attempt, message, "run skipped by the handler");

@@ -124,7 +124,7 @@ impl fmt::Display for HandlerError {
 
 /// The payload cannot be decoded into the type of the handler.
 #[derive(Debug, thiserror::Error)]
-#[error("the payload cannot be decoded for the handler: {0}")]
+#[error("the payload cannot be decoded for the handler")]
 struct PayloadError(#[source] Box<dyn Error + Send + Sync>);
 
 /// A repetition cannot make the payload valid, so the run is dead without a retry.

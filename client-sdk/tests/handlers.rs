@@ -181,6 +181,7 @@ async fn a_payload_that_cannot_be_decoded_is_dead_lettered() {
         message.starts_with("the payload cannot be decoded for the handler: invalid type: string"),
         "{message}"
     );
+    assert_eq!(message.matches("invalid type").count(), 1, "{message}");
     assert_eq!(harness.deliver("raw").body(vec![0xff]).await.verdict, Verdict::DeadLetter);
     assert_eq!(entries(&journal), [""; 0]);
 }

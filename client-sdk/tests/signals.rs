@@ -22,7 +22,13 @@ const CONNECT: &str = "TASKCENTER_TEST_CONNECT";
 #[tokio::test]
 async fn worker() -> Result<(), taskcenter_client::Error> {
     let Ok(connection) = std::env::var(CONNECT) else { return Ok(()) };
-    let handler = |_: Context, _: String| async {
+    let handler = |_: Context, data: String| async move {
+        if data == "fail" {
+            return Err(HandlerError::from("the till is closed"));
+        }
+        if data == "give up" {
+            return Err(HandlerError::dead_letter("the order is gone"));
+        }
         eprintln!("handler started");
         pending::<Result<(), HandlerError>>().await
     };
@@ -113,4 +119,18 @@ async fn a_worker_without_a_log_prints_what_is_wrong() {
     let _server = FakeServer::start_at(address, &queues).await;
     worker.wait_for("Error: the pull transport failed: the server answered 401");
     assert!(!worker.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_log_prints_failed_handlers() {
+    let queues = FakeQueues::default();
+    let server = FakeServer::start(&queues).await;
+    let mut worker = Worker::start(&server.url("worker=me"));
+    worker.wait_for("listening");
+    queues.add("r1", "t", "fail");
+    let line = worker.wait_for("handler failed: the till is closed");
+    assert!(line.contains("tag t, run r1, attempt 1"), "{line}");
+    queues.add("r2", "t", "give up");
+    let line = worker.wait_for("run is dead: the order is gone");
+    assert!(line.contains("tag t, run r2, attempt 1"), "{line}");
 }
