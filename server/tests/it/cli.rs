@@ -4,6 +4,7 @@ mod commands;
 mod dev;
 mod help;
 mod program;
+mod readme;
 mod terminal;
 mod worker;
 
