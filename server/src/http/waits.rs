@@ -48,10 +48,19 @@ pub fn absent_worker(service: &Service, queue: &str) -> Option<String> {
 /// # Errors
 /// An error of the store.
 pub async fn warnings(service: &Service, task: &Task) -> Result<Vec<String>, ApiError> {
-    let Some(queue) = task.queue.as_deref() else { return Ok(Vec::new()) };
+    let Some(queue) = task.queue.as_deref() else { return Ok(unused_limit(task).into_iter().collect()) };
     let worker = absent_worker(service, queue).map(|worker| format!("the runs will wait for {worker}"));
     let unknown = if queue == CALLBACK { unknown_service(service, task).await? } else { None };
     Ok(worker.into_iter().chain(unknown).collect())
+}
+
+/// Returns that a limit of the attempts of a bus task has no effect.
+fn unused_limit(task: &Task) -> Option<String> {
+    let is_unused = task.max_runtime_sec.is_some() && !task.ack;
+    is_unused.then(|| {
+        "max_runtime_sec has no effect: the runs go to the message bus, and without ack no report is expected"
+            .to_owned()
+    })
 }
 
 /// Returns that the callback service of the task does not exist. `None` also if the caller may not

@@ -71,6 +71,11 @@ async fn omitted_fields_have_their_default() {
         assert_eq!(task, wanted);
         let cron = server.create(&json!({"name": "n", "schedule": {"kind": "cron", "cron": "@daily"}})).await;
         assert_eq!(cron["schedule"]["zone"], "UTC", "the server's zone is kept with the task");
+        let limited = server.create(&json!({"name": "n", "max_runtime_sec": 5})).await;
+        let warning = limited["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("max_runtime_sec has no effect"), "{warning}");
+        let reported = server.create(&json!({"name": "n", "max_runtime_sec": 5, "ack": true})).await;
+        assert!(reported["warnings"].is_null(), "{reported}");
         let delayed = server.create(&json!({"name": "n", "delay_ms": 1_500})).await;
         assert_eq!(delayed["start_at"], "2033-05-18T03:33:21.5Z");
     }).await;
