@@ -21,7 +21,8 @@ const DEFAULT_LIMIT: u32 = 100;
 /// Lists runs, latest `scheduled_at` first.
 #[utoipa::path(get, path = "/v1/runs", operation_id = "listRuns", tag = "runs",
     params(
-        ("task_id" = Option<String>, Query, description = "Only runs of the task with this id."),
+        ("task_id" = Option<String>, Query, pattern = "^([0-9a-f]{32})?$",
+            description = "Only runs of the task with this id."),
         ("tag" = Option<String>, Query, description = "Only runs with this tag."),
         ("state" = Option<String>, Query,
             pattern = "^(firing|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
@@ -29,7 +30,7 @@ const DEFAULT_LIMIT: u32 = 100;
                 `dead`, `skipped` or `cancelled`."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
             description = "Maximum number of runs in the page. Bounds: 1 to 1,000. Default: 100."),
-        ("cursor" = Option<String>, Query,
+        ("cursor" = Option<String>, Query, pattern = "^(-?[0-9]+~[0-9A-Za-z-]{1,256})?$",
             description = "`next_cursor` of the previous page. Default: the first page."),
     ),
     responses((status = 200, body = RunList, description = "A page of runs.")))]

@@ -18,9 +18,9 @@ const MAX_COUNT: u32 = 100;
 /// Lists the next moments of a cron expression. No task is created.
 #[utoipa::path(get, path = "/v1/schedule/next", operation_id = "nextMoments", tag = "schedule",
     params(
-        ("cron" = String, Query, min_length = 1, max_length = 1024,
+        ("cron" = String, Query, min_length = 1, max_length = 1024, pattern = "\\S",
             description = "Cron expression, as in the schedule of a task."),
-        ("zone" = Option<String>, Query,
+        ("zone" = Option<String>, Query, pattern = "^[A-Za-z0-9_+/-]*$",
             description = "IANA time zone. Default: `engine.time_zone` of the server."),
         ("count" = Option<u32>, Query, minimum = 1, maximum = 100,
             description = "Maximum number of moments. Bounds: 1 to 100. Default: 5."),

@@ -167,7 +167,7 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
                 Default: all states except `cancelled`."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
             description = "Maximum number of tasks in the page. Bounds: 1 to 1,000. Default: 100."),
-        ("cursor" = Option<String>, Query,
+        ("cursor" = Option<String>, Query, pattern = "^([0-9a-f]{32})?$",
             description = "`next_cursor` of the previous page. Default: the first page."),
     ),
     responses((status = 200, body = TaskList, description = "A page of tasks.")))]

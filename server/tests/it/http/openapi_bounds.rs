@@ -1,5 +1,6 @@
-//! Requests generated from the OpenAPI document: the server enforces every documented bound and type,
-//! has no bound that the document lacks, and answers with documented statuses only.
+//! Requests generated from the OpenAPI document: the server enforces every documented bound, pattern and
+//! type of bodies and query strings, has no bound that the document lacks, and answers with documented
+//! statuses only.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -89,10 +90,12 @@ fn values(schema: &Value, valid: &Value) -> Vec<(Value, bool)> {
     };
     match kind(schema) {
         "integer" => bounds(number("minimum"), number("maximum"), &|n| json!(n), i64::from(i32::MAX)),
-        "string" if is_free => bounds(number("minLength"), number("maxLength"), &text, LARGE as i64),
+        "string" => bounds(number("minLength"), number("maxLength"), &text, LARGE as i64),
         "array" => bounds(number("minItems"), number("maxItems"), &list, LARGE as i64),
         _ => {}
     }
+    // A text of a valid length can break another rule.
+    values.retain(|(value, allowed)| is_free || !(value.is_string() && *allowed));
     values
 }
 
@@ -155,6 +158,104 @@ async fn the_server_enforces_exactly_the_documented_bounds() {
             }
             println!("{requests} requests");
             assert!(requests > 150, "only {requests} requests");
+            assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+        })
+        .await;
+}
+
+/// Texts of a query parameter with whether the document allows them.
+fn texts(schema: &Value) -> Vec<(String, bool)> {
+    let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let bounds = values(schema, &Value::Null).into_iter();
+    let mut texts: Vec<_> = bounds.map(|(value, allowed)| (plain(value), allowed)).collect();
+    if kind(schema) == "integer" {
+        texts.extend(["x", "1.5", "true", " 1"].map(|text| (text.to_owned(), false)));
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        texts.extend(samples(pattern).into_iter().map(|text| (text, true)));
+        texts.push((" ".to_owned(), false));
+    }
+    if schema["format"] == "date-time" {
+        texts.push(("2030-01-31T08:00:00Z".to_owned(), true));
+        texts.extend(["x", "2030-01-31"].map(|text| (text.to_owned(), false)));
+    }
+    texts
+}
+
+/// Texts that match a pattern of a query parameter.
+fn samples(pattern: &str) -> Vec<String> {
+    let words = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")?$"));
+    match words {
+        Some("[0-9a-f]{32}") => vec![String::new(), "0".repeat(32), "f".repeat(32)],
+        Some("-?[0-9]+~[0-9A-Za-z-]{1,256}") => {
+            [String::new(), "-5~a".to_owned(), format!("1763705000000~{}", "z".repeat(256))].into()
+        }
+        Some(words) => words.split('|').chain([""]).map(str::to_owned).collect(),
+        None if pattern == "^[A-Za-z0-9_+/-]*$" => ["", "UTC", "Etc/GMT+1"].map(str::to_owned).into(),
+        None if pattern == "\\S" => ["@daily", "*/5 0 9 * * MON-FRI"].map(str::to_owned).into(),
+        None => panic!("no sample for the pattern {pattern}: add one"),
+    }
+}
+
+/// Sends a query string. Returns what is wrong with the answer. `allowed`: whether the document allows the
+/// parameter `name`.
+async fn query_fault(
+    server: &Server,
+    route: &str,
+    operation: &Value,
+    query: &[(&str, &str)],
+    name: &str,
+    allowed: bool,
+) -> Option<String> {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    let path = format!("{route}?{}", text.extend_pairs(query).finish());
+    let (status, answer) = server.get(&path).await;
+    let is_documented = GENERAL.contains(&status) || operation["responses"].get(status.to_string()).is_some();
+    let is_refused = status == 400 && answer["field"].as_str() == Some(name);
+    (!is_documented || is_refused == allowed)
+        .then(|| format!("GET {path:.80}: {name} allowed {allowed}, {status} {answer:.300}"))
+}
+
+#[tokio::test]
+async fn the_server_enforces_exactly_the_documented_query_parameters() {
+    Setup::default()
+        .with_server(async |server| {
+            let (_, document) = server.get("/v1/openapi.json").await;
+            let (mut faults, mut requests) = (Vec::new(), 0);
+            for (route, operations) in document["paths"].as_object().unwrap() {
+                let operation = &operations["get"];
+                let all = operation["parameters"].as_array().into_iter().flatten();
+                let of_query: Vec<&Value> = all.filter(|parameter| parameter["in"] == "query").collect();
+                if of_query.is_empty() {
+                    continue;
+                }
+                let required: Vec<(&str, &str)> = of_query
+                    .iter()
+                    .filter(|parameter| parameter["required"] == true)
+                    .map(|parameter| (parameter["name"].as_str().unwrap(), "@daily"))
+                    .collect();
+                let mut check = async |query: &[(&str, &str)], name: &str, allowed: bool| {
+                    requests += 1;
+                    faults.extend(query_fault(server, route, operation, query, name, allowed).await);
+                };
+                for parameter in of_query {
+                    let name = parameter["name"].as_str().unwrap();
+                    let others: Vec<_> =
+                        required.iter().copied().filter(|(other, _)| *other != name).collect();
+                    let with = |values: &[&'static str]| -> Vec<(&str, &str)> {
+                        others.iter().copied().chain(values.iter().map(|value| (name, *value))).collect()
+                    };
+                    check(&with(&[]), name, parameter["required"] != true).await;
+                    check(&with(&["", ""]), name, false).await;
+                    for (text, allowed) in texts(&parameter["schema"]) {
+                        let query: Vec<_> = others.iter().copied().chain([(name, text.as_str())]).collect();
+                        check(&query, name, allowed).await;
+                    }
+                }
+                let unknown: Vec<_> = required.iter().copied().chain([("unknown", "1")]).collect();
+                check(&unknown, "unknown", false).await;
+            }
+            assert!(requests > 70, "only {requests} requests");
             assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
         })
         .await;
