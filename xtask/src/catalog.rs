@@ -16,20 +16,22 @@ pub enum Kind {
     /// Redis server.
     Redis,
     /// RocketMQ name server.
-    Namesrv(Security),
+    Namesrv(Setup),
     /// RocketMQ broker, with the port of its name server.
-    Broker(Security, u16),
+    Broker(Setup, u16),
 }
 
-/// What a RocketMQ server requires from its clients.
+/// Version of a RocketMQ server, and what the server requires from its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Security {
-    /// Nothing: plain connections, unsigned requests.
+pub enum Setup {
+    /// Version 5, requires nothing: plain connections, unsigned requests.
     Open,
-    /// Signed requests.
+    /// Version 5, requires signed requests.
     Acl,
-    /// Encrypted connections.
+    /// Version 5, requires encrypted connections.
     Tls,
+    /// Version 4, requires nothing.
+    Version4,
 }
 
 /// Set of services that start together.
@@ -37,7 +39,7 @@ pub enum Security {
 pub enum Profile {
     /// MongoDB, Redis, a RocketMQ name server and broker
     Plain,
-    /// Also two more RocketMQ pairs: one with access control, one that requires TLS
+    /// Also three more RocketMQ pairs: with access control, with TLS, and of version 4
     Secure,
 }
 
@@ -56,15 +58,17 @@ pub struct Service {
 
 /// The ports differ from the defaults of the products, so that a developer's own servers stay
 /// untouched.
-const ALL: [(&str, u16, Kind, Profile); 8] = [
+const ALL: [(&str, u16, Kind, Profile); 10] = [
     ("mongo", 27117, Kind::Mongo, Profile::Plain),
     ("redis", 16379, Kind::Redis, Profile::Plain),
-    ("namesrv", 19876, Kind::Namesrv(Security::Open), Profile::Plain),
-    ("broker", 20911, Kind::Broker(Security::Open, 19876), Profile::Plain),
-    ("acl-namesrv", 19877, Kind::Namesrv(Security::Acl), Profile::Secure),
-    ("acl-broker", 21911, Kind::Broker(Security::Acl, 19877), Profile::Secure),
-    ("tls-namesrv", 19878, Kind::Namesrv(Security::Tls), Profile::Secure),
-    ("tls-broker", 22911, Kind::Broker(Security::Tls, 19878), Profile::Secure),
+    ("namesrv", 19876, Kind::Namesrv(Setup::Open), Profile::Plain),
+    ("broker", 20911, Kind::Broker(Setup::Open, 19876), Profile::Plain),
+    ("acl-namesrv", 19877, Kind::Namesrv(Setup::Acl), Profile::Secure),
+    ("acl-broker", 21911, Kind::Broker(Setup::Acl, 19877), Profile::Secure),
+    ("tls-namesrv", 19878, Kind::Namesrv(Setup::Tls), Profile::Secure),
+    ("tls-broker", 22911, Kind::Broker(Setup::Tls, 19878), Profile::Secure),
+    ("v4-namesrv", 19879, Kind::Namesrv(Setup::Version4), Profile::Secure),
+    ("v4-broker", 23911, Kind::Broker(Setup::Version4, 19879), Profile::Secure),
 ];
 
 /// Returns all services. Their directories are below `root`.
@@ -110,9 +114,10 @@ impl Service {
         match self.kind {
             Kind::Mongo => Some("TASKCENTER_TEST_MONGODB_URI"),
             Kind::Redis => Some("TASKCENTER_TEST_REDIS_ADDR"),
-            Kind::Namesrv(Security::Open) => Some("TASKCENTER_TEST_ROCKETMQ_NAMESRV"),
-            Kind::Namesrv(Security::Acl) => Some("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV"),
-            Kind::Namesrv(Security::Tls) => Some("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV"),
+            Kind::Namesrv(Setup::Open) => Some("TASKCENTER_TEST_ROCKETMQ_NAMESRV"),
+            Kind::Namesrv(Setup::Acl) => Some("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV"),
+            Kind::Namesrv(Setup::Tls) => Some("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV"),
+            Kind::Namesrv(Setup::Version4) => Some("TASKCENTER_TEST_ROCKETMQ_4_NAMESRV"),
             Kind::Broker(..) => None,
         }
     }
@@ -142,9 +147,9 @@ mod tests {
     fn every_broker_follows_its_name_server_in_the_same_profile() {
         let services = all(Path::new("/services"));
         for (index, service) in services.iter().enumerate() {
-            if let Kind::Broker(security, port) = service.kind {
+            if let Kind::Broker(setup, port) = service.kind {
                 let namesrv = services[..index].iter().find(|s| s.port == port).unwrap();
-                assert_eq!(namesrv.kind, Kind::Namesrv(security));
+                assert_eq!(namesrv.kind, Kind::Namesrv(setup));
                 assert_eq!(namesrv.profile, service.profile);
             }
         }

@@ -13,9 +13,10 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 /// Tests of the product without the `cluster` feature. No test that needs a service is compiled in.
 /// Skips a load test, and the tests with cronsim and Chromium, which `services up` installs.
-pub const TESTS_WITHOUT_CLUSTER: [&str; 23] = [
+pub const TESTS_WITHOUT_CLUSTER: [&str; 26] = [
     "--package=taskcenter-server",
     "--package=taskcenter-client",
+    "--package=taskcenter-rocketmq",
     "--package=xtask",
     "--no-default-features",
     "--locked",
@@ -23,6 +24,8 @@ pub const TESTS_WITHOUT_CLUSTER: [&str; 23] = [
     "--lib",
     "--bins",
     "--test=it",
+    "--test=fuzz",
+    "--test=hostile",
     "--test=connect",
     "--test=consumer",
     "--test=handlers",

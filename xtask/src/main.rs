@@ -74,8 +74,9 @@ enum Command {
     /// Start, stop and inspect the MongoDB, Redis and RocketMQ servers that the tests use
     ///
     /// The servers listen on the loopback interface, on ports that differ from the defaults of the
-    /// products, and keep logs and data below target/services. One exception: the replication port
-    /// of a RocketMQ broker, the one after its own, cannot be bound to an interface.
+    /// products, and keep logs and data below target/services. Exceptions, because these ports
+    /// cannot be bound to an interface: the replication port of a RocketMQ broker, the one after
+    /// its own, and all ports of RocketMQ 4.
     ///
     /// Pinned programs are downloaded once. redis-server, JDK, Go, Maven, pip and Chromium come from the system;
     /// as root on Debian, missing ones are installed. Linux only.

@@ -12,8 +12,8 @@ pub fn command(service: &Service) -> Result<Command> {
     match service.kind {
         Kind::Mongo => mongo::command(service),
         Kind::Redis => redis::command(service),
-        Kind::Namesrv(security) => rocketmq::namesrv(service, security),
-        Kind::Broker(security, namesrv) => rocketmq::broker(service, security, namesrv),
+        Kind::Namesrv(setup) => rocketmq::namesrv(service, setup),
+        Kind::Broker(setup, namesrv) => rocketmq::broker(service, setup, namesrv),
     }
 }
 
@@ -22,7 +22,7 @@ pub fn probe(service: &Service) -> Result<()> {
     match service.kind {
         Kind::Mongo => mongo::probe(service),
         Kind::Redis => redis::probe(service),
-        Kind::Namesrv(security) => rocketmq::probe_namesrv(service, security),
-        Kind::Broker(security, namesrv) => rocketmq::probe_broker(service, security, namesrv),
+        Kind::Namesrv(setup) => rocketmq::probe_namesrv(service, setup),
+        Kind::Broker(setup, namesrv) => rocketmq::probe_broker(service, setup, namesrv),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::catalog::{ACL_USER, Security, Service};
+use crate::catalog::{ACL_USER, Service, Setup};
 use crate::download;
 use crate::net;
 use crate::remoting::{Answer, Credentials, Request, call, code};
@@ -24,17 +24,17 @@ const TEMPLATE_TOPIC: &str = "TBW102";
 const MAX_PULLS: usize = 50;
 
 /// Returns the command of a name server.
-pub fn namesrv(service: &Service, security: Security) -> Result<Command> {
+pub fn namesrv(service: &Service, setup: Setup) -> Result<Command> {
     let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", service.port);
-    let mut command = java(service, security, &["-Xms64m", "-Xmx256m"])?;
+    let mut command = java(service, setup, &["-Xms64m", "-Xmx256m"])?;
     command.arg("org.apache.rocketmq.namesrv.NamesrvStartup");
     configure(service, command, &config)
 }
 
 /// Returns the command of a broker that registers with the name server on port `namesrv`.
-pub fn broker(service: &Service, security: Security, namesrv: u16) -> Result<Command> {
-    let config = broker_config(service.home().dir(), service.port, security, namesrv);
-    let mut command = java(service, security, &["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"])?;
+pub fn broker(service: &Service, setup: Setup, namesrv: u16) -> Result<Command> {
+    let config = broker_config(service.home().dir(), service.port, setup, namesrv);
+    let mut command = java(service, setup, &["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"])?;
     command.arg("org.apache.rocketmq.broker.BrokerStartup");
     configure(service, command, &config)
 }
@@ -47,9 +47,26 @@ fn configure(service: &Service, mut command: Command, config: &str) -> Result<Co
     Ok(command)
 }
 
-fn java(service: &Service, security: Security, memory: &[&str]) -> Result<Command> {
-    let jars = download::rocketmq(service.root())?;
+/// Writes the settings of the log. A server of version 4 does not start without them.
+fn configure_logs(dir: &Path) -> Result<()> {
+    let settings = "<configuration><appender name=\"file\" class=\"ch.qos.logback.core.FileAppender\">\
+                    <file>server.log</file><encoder><pattern>%d %p %t - %m%n</pattern></encoder></appender>\
+                    <root level=\"WARN\"><appender-ref ref=\"file\"/></root></configuration>\n";
+    fs::create_dir_all(dir.join("conf"))?;
+    for server in ["namesrv", "broker"] {
+        fs::write(dir.join(format!("conf/logback_{server}.xml")), settings)?;
+    }
+    Ok(())
+}
+
+fn java(service: &Service, setup: Setup, memory: &[&str]) -> Result<Command> {
     let home = service.home();
+    let jars = if setup == Setup::Version4 {
+        configure_logs(home.dir())?;
+        download::rocketmq_4(service.root())?
+    } else {
+        download::rocketmq(service.root())?
+    };
     let mut command = Command::new("java");
     // The mapped files of the broker use internals that JDK 17 does not export.
     command.args([
@@ -59,7 +76,7 @@ fn java(service: &Service, security: Security, memory: &[&str]) -> Result<Comman
     command.args(memory);
     // Logs, and all files without a setting for their place, are written below `user.home`.
     command.arg(format!("-Duser.home={}", home.dir().display()));
-    if security == Security::Tls {
+    if setup == Setup::Tls {
         command.args(tls::server_properties(service.root())?);
     }
     command.arg("-cp").arg(jars.join("*"));
@@ -67,7 +84,7 @@ fn java(service: &Service, security: Security, memory: &[&str]) -> Result<Comman
     Ok(command)
 }
 
-fn broker_config(dir: &Path, port: u16, security: Security, namesrv: u16) -> String {
+fn broker_config(dir: &Path, port: u16, setup: Setup, namesrv: u16) -> String {
     let store = dir.join("store");
     let store = store.display();
     let mut config = format!(
@@ -83,7 +100,7 @@ fn broker_config(dir: &Path, port: u16, security: Security, namesrv: u16) -> Str
                maxIndexNum=400000\nmappedFileSizeTimerLog=1048576\n";
     // The defaults stop the broker on a disk that is 90 % full.
     config += "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=98\ndiskSpaceWarningLevelRatio=99\n";
-    if security == Security::Acl {
+    if setup == Setup::Acl {
         config += &acl_config();
     }
     config
@@ -105,29 +122,29 @@ fn acl_config() -> String {
 }
 
 /// Fails unless the name server answers. An empty list of brokers is a valid answer.
-pub fn probe_namesrv(service: &Service, security: Security) -> Result<()> {
-    call_port(service, service.port, security, &Request::new(code::GET_CLUSTER, []))?.success()?;
+pub fn probe_namesrv(service: &Service, setup: Setup) -> Result<()> {
+    call_port(service, service.port, setup, &Request::new(code::GET_CLUSTER, []))?.success()?;
     Ok(())
 }
 
 /// Fails unless the name server knows the broker, and the broker stores a message and returns it.
-pub fn probe_broker(service: &Service, security: Security, namesrv: u16) -> Result<()> {
+pub fn probe_broker(service: &Service, setup: Setup, namesrv: u16) -> Result<()> {
     let route =
         Request::new(code::GET_ROUTE, [("topic", TEMPLATE_TOPIC), ("acceptStandardJsonOnly", "true")]);
-    let route = call_port(service, namesrv, security, &route)?;
-    let credentials = (security == Security::Acl).then_some(ACL_USER);
+    let route = call_port(service, namesrv, setup, &route)?;
+    let credentials = (setup == Setup::Acl).then_some(ACL_USER);
     if !route.body.contains(&service.address()) {
-        call_port(service, service.port, security, &register().signed(credentials))?.success()?;
+        call_port(service, service.port, setup, &register().signed(credentials))?.success()?;
         bail!("the name server does not know the broker yet");
     }
-    if security == Security::Acl {
-        let unsigned = call_port(service, service.port, security, &send())?;
+    if setup == Setup::Acl {
+        let unsigned = call_port(service, service.port, setup, &send())?;
         ensure!(unsigned.code == code::NO_PERMISSION, "the broker accepts an unsigned message");
     }
-    let sent = call_port(service, service.port, security, &send().signed(credentials))?.success()?;
+    let sent = call_port(service, service.port, setup, &send().signed(credentials))?.success()?;
     let offset = sent.field("queueOffset");
     for _ in 0..MAX_PULLS {
-        let pulled = call_port(service, service.port, security, &pull(offset).signed(credentials))?;
+        let pulled = call_port(service, service.port, setup, &pull(offset).signed(credentials))?;
         if pulled.code == code::SUCCESS && pulled.body.contains(PROBE_TOPIC) {
             return Ok(());
         }
@@ -176,14 +193,14 @@ fn pull(offset: &str) -> Request {
     Request::new(code::PULL_MESSAGE, fields)
 }
 
-fn call_port(service: &Service, port: u16, security: Security, request: &Request) -> Result<Answer> {
-    let mut stream = open(service.root(), port, security)?;
+fn call_port(service: &Service, port: u16, setup: Setup, request: &Request) -> Result<Answer> {
+    let mut stream = open(service.root(), port, setup)?;
     call(&mut stream, request).with_context(|| format!("on port {port}"))
 }
 
-fn open(root: &Path, port: u16, security: Security) -> Result<Box<dyn Stream>> {
+fn open(root: &Path, port: u16, setup: Setup) -> Result<Box<dyn Stream>> {
     let plain = net::connect(port)?;
-    if security == Security::Tls {
+    if setup == Setup::Tls {
         return Ok(Box::new(tls::connect(root, port)?));
     }
     Ok(Box::new(plain))
@@ -199,8 +216,8 @@ mod tests {
     #[test]
     fn only_the_broker_with_access_control_has_users() {
         let dir = Path::new("/services/broker");
-        let open = broker_config(dir, 20911, Security::Open, 19876);
-        let acl = broker_config(dir, 21911, Security::Acl, 19877);
+        let open = broker_config(dir, 20911, Setup::Open, 19876);
+        let acl = broker_config(dir, 21911, Setup::Acl, 19877);
         assert!(!open.contains("authentication"));
         assert!(acl.contains("authorizationEnabled=true"));
         assert!(acl.contains(r#"initAuthenticationUser={"username":"tcadmin","password":"tcsecret12345"}"#));
@@ -208,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_broker_uses_only_the_loopback_interface_and_its_directory() {
-        let config = broker_config(Path::new("/services/broker"), 20911, Security::Open, 19876);
+        let config = broker_config(Path::new("/services/broker"), 20911, Setup::Open, 19876);
         for line in
             ["bindAddress=127.0.0.1", "brokerIP1=127.0.0.1", "storePathRootDir=/services/broker/store"]
         {

@@ -119,6 +119,9 @@ impl Services {
         if let Some(jars) = download::fetched_rocketmq(&self.root) {
             variables.insert("TASKCENTER_TEST_ROCKETMQ_JARS", jars.display().to_string());
         }
+        if let Some(jars) = download::fetched_rocketmq_4(&self.root) {
+            variables.insert("TASKCENTER_TEST_ROCKETMQ_4_JARS", jars.display().to_string());
+        }
         if let Some(oracle) = download::fetched_cron_oracle(&self.root) {
             variables.insert("TASKCENTER_TEST_CRON_ORACLE", oracle.display().to_string());
         }
