@@ -3,7 +3,6 @@
 //!
 //! `cargo run -p taskcenter-client --example rocketmq_soak -- 127.0.0.1:19876 3600`
 #![allow(clippy::disallowed_methods)]
-#![recursion_limit = "256"]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

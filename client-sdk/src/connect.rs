@@ -7,14 +7,17 @@ use reqwest::Url;
 use crate::error_text::debug_as_text;
 use crate::http::{Error, TaskCenter};
 #[cfg(feature = "rocketmq")]
-use crate::rocketmq::{RocketMqConfig, Tls};
+use crate::rocketmq::{RocketMqConfig, StartFrom, Tls};
 use crate::transport::pull::PullConfig;
 
 const HTTP: &str = "http://127.0.0.1:8275";
 const ROCKETMQ: &str = "rocketmq://127.0.0.1:9876/taskcenter?group=order-service";
 #[cfg(feature = "rocketmq")]
 const ROCKETMQ_IN_FULL: &str = "rocketmq://ns1:9876,ns2:9876/taskcenter?group=order-service&access_key=me&\
-     secret_key=mine&tls=true&ca_file=ca.pem&report_to=http://127.0.0.1:8275&report_token=tc_...";
+     secret_key=mine&tls=true&ca_file=ca.pem&start_from=last&report_to=http://127.0.0.1:8275&report_token=tc_...";
+/// Bound of the RocketMQ client.
+#[cfg(feature = "rocketmq")]
+const MAX_IN_FLIGHT: usize = 10_000;
 const HTTP_IN_FULL: &str =
     "http://127.0.0.1:8275?token=tc_...&worker=shop-1&queues=order.close,mail&max_in_flight=8&lease_ms=30000";
 
@@ -142,8 +145,12 @@ fn parse_rocketmq(place: &str, parameters: &str) -> Result<Connection, ConnectEr
     let mut config = RocketMqConfig::new(namesrv, topic, group);
     (config.access_key, config.secret_key) = keys(&mut parameters)?;
     config.tls = tls(&mut parameters)?;
+    config.start_from = start_from(&mut parameters)?;
     if let Some(messages) = parameters.number("max_in_flight")? {
-        config.max_in_flight = messages;
+        if messages > MAX_IN_FLIGHT {
+            return Err(parameters.invalid("max_in_flight", "is greater than 10000"));
+        }
+        config.max_in_flight = Some(messages);
     }
     let (report_to, token) = (parameters.take("report_to")?, parameters.take("report_token")?);
     if report_to.is_none() && token.is_some() {
@@ -184,10 +191,22 @@ fn keys(parameters: &mut Parameters) -> Result<(Option<String>, Option<String>),
 }
 
 #[cfg(feature = "rocketmq")]
+fn start_from(parameters: &mut Parameters) -> Result<StartFrom, ConnectError> {
+    match parameters.take("start_from")?.as_deref() {
+        None | Some("first") => Ok(StartFrom::First),
+        Some("last") => Ok(StartFrom::Last),
+        Some(time) => match time.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(StartFrom::Time(time.into())),
+            Err(_) => Err(parameters.invalid("start_from", "is not first, last or a time of RFC 3339")),
+        },
+    }
+}
+
+#[cfg(feature = "rocketmq")]
 fn tls(parameters: &mut Parameters) -> Result<Option<Tls>, ConnectError> {
     let ca_file = parameters.take("ca_file")?.map(Into::into);
     match parameters.take("tls")?.as_deref() {
-        Some("true") => Ok(Some(Tls { ca_file })),
+        Some("true") => Ok(Some(Tls { ca_file, ..Tls::default() })),
         None | Some("false") if ca_file.is_some() => Err(parameters.invalid("ca_file", "requires tls=true")),
         None | Some("false") => Ok(None),
         Some(_) => Err(parameters.invalid("tls", "is neither true nor false")),

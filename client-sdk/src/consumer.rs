@@ -214,8 +214,10 @@ impl<S: Send + Sync + 'static> ConsumerBuilder<S> {
     ///   default: 30,000).
     /// - `rocketmq://ns1:9876,ns2:9876/topic?group=order-service`: RocketMQ, by its name servers.
     ///   Required parameter: `group`. Optional parameters: `access_key` with `secret_key`;
-    ///   `tls=true`; `ca_file`; `max_in_flight` (at least 1, default: 64); `report_to` (URL of the
-    ///   server that gets the [outcome reports](Self::report_to)) with `report_token`.
+    ///   `tls=true`; `ca_file`; `max_in_flight` (1 to 10,000, default: the concurrency, and at least
+    ///   64); `start_from` (where a new group starts: `first`, `last`, or a time such as
+    ///   `2026-07-01T00:00:00Z`; default: `first`); `report_to` (URL of the server that gets the
+    ///   [outcome reports](Self::report_to)) with `report_token`.
     ///
     /// Values may be percent-encoded. The characters `&`, `#` and `%` must be; `+` stands for
     /// itself.

@@ -144,8 +144,6 @@
 //! interrupted, and its attempt has failed.
 
 #![warn(missing_docs)]
-// The types of the RocketMQ client are nested more deeply than the compiler's default limit.
-#![recursion_limit = "256"]
 
 pub mod clock;
 mod connect;

@@ -40,7 +40,7 @@ fn http_urls_are_accepted() {
 async fn a_rocketmq_consumer_reports_only_with_report_to() {
     assert!(!reports(connect("rocketmq://127.0.0.1:9876/topic?group=g").unwrap()).await);
     let full = "rocketmq://ns1:9876,[::1]:9876/%DLQ%g?group=g&access_key=a&secret_key=b+/=%26&tls=true&\
-                ca_file=ca.pem&max_in_flight=3&report_to=http://127.0.0.1:8275";
+                ca_file=ca.pem&max_in_flight=10000&start_from=2026-07-01T00:00:00Z&report_to=http://127.0.0.1:8275";
     assert!(reports(connect(full).unwrap()).await);
 }
 
@@ -102,6 +102,8 @@ fn an_error_of_a_rocketmq_string_names_the_invalid_part_and_shows_a_valid_string
         ("rocketmq://host:1/topic?group=", "parameter group is empty"),
         ("rocketmq://host:1/topic?group=g&access_key=a", "parameter secret_key is missing"),
         ("rocketmq://host:1/topic?group=g&secret_key=a", "parameter access_key is missing"),
+        ("rocketmq://host:1/topic?group=g&max_in_flight=10001", "parameter max_in_flight is greater"),
+        ("rocketmq://host:1/topic?group=g&start_from=now", "parameter start_from is not first, last"),
         ("rocketmq://host:1/topic?group=g&tls=yes", "parameter tls is neither"),
         ("rocketmq://host:1/topic?group=g&ca_file=ca.pem", "parameter ca_file requires tls=true"),
         ("rocketmq://host:1/topic?group=g&report_to=host:1", "parameter report_to is not"),

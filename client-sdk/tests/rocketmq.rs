@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use taskcenter_client::rocketmq::{OutMessage, Producer, RocketMq, RocketMqConfig, RocketMqError, Tls};
+use taskcenter_client::rocketmq::{
+    OutMessage, Producer, RocketMq, RocketMqConfig, RocketMqError, StartFrom, Tls,
+};
 use taskcenter_client::tag::Subscription;
 use taskcenter_client::{Deliver, Delivery, Transport, TransportError, Verdict};
 use tokio::sync::mpsc;
@@ -93,6 +95,7 @@ impl Deliver for Sink {
 }
 
 struct TestConsumer {
+    transport: RocketMq,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), TransportError>>,
@@ -103,8 +106,9 @@ fn consume(config: &RocketMqConfig, tags: &str, judge: Judge) -> TestConsumer {
     let (transport, shutdown) = (RocketMq::new(config.clone()), CancellationToken::new());
     let (subscription, stop): (Subscription, _) = (tags.parse().unwrap(), shutdown.clone());
     let sink = Arc::new(Sink { received, judge });
-    let running = tokio::spawn(async move { transport.run(subscription, sink, stop).await });
-    TestConsumer { deliveries, shutdown, running }
+    let runs = transport.clone();
+    let running = tokio::spawn(async move { runs.run(subscription, sink, stop).await });
+    TestConsumer { transport, deliveries, shutdown, running }
 }
 
 impl TestConsumer {
@@ -269,23 +273,27 @@ async fn messages_reach_the_dead_letter_queue_by_verdict_or_after_the_last_redel
     producer.shutdown().await;
 }
 
-/// A long-running handler must not delay the messages after an outage.
-#[tokio::test]
-async fn a_long_running_handler_delays_no_message_after_an_outage() {
-    struct WaitingHandler {
-        received: mpsc::UnboundedSender<Bytes>,
-        released: CancellationToken,
-    }
-    #[async_trait]
-    impl Deliver for WaitingHandler {
-        async fn deliver(&self, delivery: Delivery) -> Verdict {
-            let _ = self.received.send(delivery.body.clone());
-            if delivery.body == "long" {
-                self.released.cancelled().await;
-            }
-            Verdict::Ack
+/// Holds the message "long" until it is released.
+struct WaitingHandler {
+    received: mpsc::UnboundedSender<Bytes>,
+    released: CancellationToken,
+}
+
+#[async_trait]
+impl Deliver for WaitingHandler {
+    async fn deliver(&self, delivery: Delivery) -> Verdict {
+        let _ = self.received.send(delivery.body.clone());
+        if delivery.body == "long" {
+            self.released.cancelled().await;
         }
+        Verdict::Ack
     }
+}
+
+/// An outage must not start a message a second time while its handler runs, and a long-running
+/// handler must not delay the messages after the outage.
+#[tokio::test]
+async fn an_outage_starts_no_message_twice_and_a_long_running_handler_delays_none() {
     let direct = config("outage");
     let producer = producer(&direct).await;
     let wire = Proxy::to(&direct.namesrv).await;
@@ -302,29 +310,124 @@ async fn a_long_running_handler_delays_no_message_after_an_outage() {
     wire.cut();
     let monitor = Producer::new(behind);
     let mut ticks = interval(CHECK_INTERVAL);
-    // The consumer needs two failed checks, 2 s apart.
-    let mut failures = 0;
-    while failures < 30 {
+    for _ in 0..50 {
         ticks.tick().await;
-        failures += u32::from(monitor.check_topic().await.is_err());
+        assert!(monitor.check_topic().await.is_err());
     }
+    send(&producer, vec![message("t", "meanwhile")]).await;
+    assert_eq!(timeout(DEADLINE, bodies.recv()).await.expect("no delay").unwrap(), "meanwhile");
     wire.restore();
-    // The new session gets the unacknowledged message again, while the old handler still runs.
-    timeout(DEADLINE, async { while bodies.recv().await.unwrap() != "long" {} })
-        .await
-        .expect("a new session starts");
-    send(&producer, vec![message("t", "next")]).await;
-    timeout(DEADLINE, async { while bodies.recv().await.unwrap() != "next" {} })
-        .await
-        .expect("the next message is not delayed");
+    timeout(DEADLINE, ready(&monitor)).await.expect("the name server answers again");
+    send(&producer, (0..20).map(|at| message("t", &at.to_string())).collect()).await;
+    for _ in 0..20 {
+        let body = timeout(DEADLINE, bodies.recv()).await.expect("no delay").unwrap();
+        assert_ne!(body, "long", "the message was started twice");
+    }
     released.cancel();
     shutdown.cancel();
     timeout(DEADLINE, running).await.expect("the consumer stops in time").unwrap().unwrap();
+    assert!(bodies.recv().await.is_none(), "no message was started twice");
     monitor.shutdown().await;
     producer.shutdown().await;
 }
 
-/// All handlers up to `max_in_flight` run at the same time.
+#[tokio::test]
+async fn a_released_message_arrives_again_and_counts_no_attempt() {
+    struct ReleaseOnce(mpsc::UnboundedSender<u32>, std::sync::atomic::AtomicBool);
+    #[async_trait]
+    impl Deliver for ReleaseOnce {
+        async fn deliver(&self, delivery: Delivery) -> Verdict {
+            let _ = self.0.send(delivery.delivery_attempt);
+            let again = self.1.swap(true, std::sync::atomic::Ordering::Relaxed);
+            if again { Verdict::Ack } else { Verdict::Release }
+        }
+    }
+    let config = config("release");
+    let producer = producer(&config).await;
+    let (received, mut attempts) = mpsc::unbounded_channel();
+    let (transport, shutdown) = (RocketMq::new(config), CancellationToken::new());
+    let (sink, stop) = (Arc::new(ReleaseOnce(received, false.into())), shutdown.clone());
+    let running = tokio::spawn(async move { transport.run(Subscription::All, sink, stop).await });
+    send(&producer, vec![message("t", "1")]).await;
+    for _ in 0..2 {
+        assert_eq!(timeout(DEADLINE, attempts.recv()).await.expect("a delivery in time"), Some(1));
+    }
+    shutdown.cancel();
+    timeout(DEADLINE, running).await.expect("the consumer stops in time").unwrap().unwrap();
+    producer.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_new_group_starts_where_the_settings_say() {
+    let config = config("start");
+    let producer = producer(&config).await;
+    send(&producer, vec![message("t", "old")]).await;
+    let mut last = consume(&config.clone().start_from(StartFrom::Last), "*", ack);
+    reads_queues(&last.transport).await;
+    send(&producer, vec![message("t", "new")]).await;
+    assert_eq!(last.next().await.body, "new");
+    let first = RocketMqConfig { group: format!("{}_first", config.group), ..config };
+    let mut first = consume(&first, "*", ack);
+    assert_eq!(bodies(&first.take(2).await), set(&["old", "new"]));
+    last.stop().await;
+    first.stop().await;
+    producer.shutdown().await;
+}
+
+/// Waits until the consumer reads the queues of the topic.
+async fn reads_queues(transport: &RocketMq) {
+    let mut ticks = interval(CHECK_INTERVAL);
+    let reads = async {
+        while transport.health().queues < 8 {
+            ticks.tick().await;
+        }
+    };
+    timeout(DEADLINE, reads).await.expect("the consumer reads its queues");
+}
+
+#[tokio::test]
+async fn the_health_shows_what_fails_until_it_succeeds() {
+    let config = config("health");
+    let mut consumer = consume(&config, "*", ack);
+    let mut ticks = interval(CHECK_INTERVAL);
+    let failing = async {
+        while !consumer
+            .transport
+            .health()
+            .problems
+            .iter()
+            .any(|problem| problem.error.contains(&config.topic))
+        {
+            ticks.tick().await;
+        }
+    };
+    timeout(DEADLINE, failing).await.expect("the missing topic is a problem");
+    let producer = producer(&config).await;
+    send(&producer, vec![message("t", "1")]).await;
+    assert_eq!(consumer.next().await.body, "1");
+    reads_queues(&consumer.transport).await;
+    let health = consumer.transport.health();
+    assert!(health.running && health.problems.is_empty(), "{health:?}");
+    consumer.stop().await;
+    producer.shutdown().await;
+}
+
+#[tokio::test]
+async fn settings_out_of_bounds_are_an_error() {
+    for messages in [0, 10_001] {
+        let config = RocketMqConfig { max_in_flight: Some(messages), ..config("bounds") };
+        let ended = timeout(DEADLINE, consume(&config, "*", ack).running).await.expect("an answer in time");
+        let error = ended.unwrap().unwrap_err().to_string();
+        assert!(error.contains("`max_in_flight`") && error.contains("10000"), "{error}");
+    }
+    let missing = Tls { ca_file: Some("/missing/ca.pem".into()), ..Tls::default() };
+    let producer = Producer::new(config("bounds").tls(missing));
+    assert!(matches!(producer.probe().await, Err(RocketMqError::Config(_))));
+    let sent = producer.send(vec![message("t", "1")]).await;
+    assert!(matches!(sent[..], [Err(RocketMqError::Config(_))]), "{sent:?}");
+}
+
+/// All handlers up to `max_in_flight` run at the same time, without a thread for each.
 #[tokio::test]
 async fn max_in_flight_messages_are_handled_at_the_same_time() {
     struct BarrierHandler(tokio::sync::Barrier);
@@ -336,14 +439,14 @@ async fn max_in_flight_messages_are_handled_at_the_same_time() {
         }
     }
     let mut config = config("concurrent");
-    config.max_in_flight = 24;
+    config.max_in_flight = Some(300);
     let producer = producer(&config).await;
-    let handler = Arc::new(BarrierHandler(tokio::sync::Barrier::new(25)));
-    send(&producer, (0..24).map(|at| message("t", &at.to_string())).collect()).await;
+    let handler = Arc::new(BarrierHandler(tokio::sync::Barrier::new(301)));
+    send(&producer, (0..300).map(|at| message("t", &at.to_string())).collect()).await;
     let (transport, shutdown) = (RocketMq::new(config), CancellationToken::new());
     let (sink, stop) = (Arc::clone(&handler), shutdown.clone());
     let running = tokio::spawn(async move { transport.run(Subscription::All, sink, stop).await });
-    timeout(DEADLINE, handler.0.wait()).await.expect("24 handlers run at the same time");
+    timeout(DEADLINE, handler.0.wait()).await.expect("300 handlers run at the same time");
     shutdown.cancel();
     timeout(DEADLINE, running).await.expect("the consumer stops in time").unwrap().unwrap();
     producer.shutdown().await;
@@ -401,11 +504,14 @@ fn acl(name: &str) -> RocketMqConfig {
     config_at(&setting("TASKCENTER_TEST_ROCKETMQ_ACL_NAMESRV", "127.0.0.1:19877"), name)
 }
 
+fn with_keys(config: RocketMqConfig) -> RocketMqConfig {
+    let access = setting("TASKCENTER_TEST_ROCKETMQ_ACCESS_KEY", "tcadmin");
+    config.keys(access, setting("TASKCENTER_TEST_ROCKETMQ_SECRET_KEY", "tcsecret12345"))
+}
+
 #[tokio::test]
 async fn a_client_with_its_keys_sends_consumes_and_reads_the_lag() {
-    let access = setting("TASKCENTER_TEST_ROCKETMQ_ACCESS_KEY", "tcadmin");
-    let secret = setting("TASKCENTER_TEST_ROCKETMQ_SECRET_KEY", "tcsecret12345");
-    let config = acl("keys").keys(access, secret);
+    let config = with_keys(acl("keys"));
     let producer = producer(&config).await;
     send(&producer, vec![message("t", "signed"), message("t", "batch")]).await;
     let mut consumer = consume(&config, "t", ack);
@@ -417,14 +523,24 @@ async fn a_client_with_its_keys_sends_consumes_and_reads_the_lag() {
 
 #[tokio::test]
 async fn a_client_with_a_wrong_key_is_refused() {
-    for config in [acl("wrong").keys("tcadmin", "not-the-secret"), acl("nobody")] {
+    let existing = acl("refused");
+    let owner = producer(&with_keys(existing.clone())).await;
+    let wrong = |config: &RocketMqConfig| config.clone().keys("tcadmin", "not-the-secret");
+    for config in [wrong(&existing), existing] {
         let producer = Producer::new(config);
+        let probed = timeout(DEADLINE, producer.probe()).await.expect("an answer in time");
+        assert!(matches!(probed, Err(RocketMqError::Refused(_))), "{probed:?}");
         let sent =
             timeout(DEADLINE, producer.send(vec![message("t", "x")])).await.expect("an answer in time");
         assert!(matches!(sent[..], [Err(RocketMqError::Refused(_))]), "{sent:?}");
         assert!(!format!("{sent:?}").contains("not-the-secret"));
         producer.shutdown().await;
     }
+    owner.shutdown().await;
+    let missing = Producer::new(wrong(&acl("missing")));
+    let probed = timeout(DEADLINE, missing.probe()).await.expect("an answer in time");
+    assert!(matches!(probed, Err(RocketMqError::Refused(_))), "the topic cannot be created: {probed:?}");
+    missing.shutdown().await;
 }
 
 #[tokio::test]
@@ -432,7 +548,7 @@ async fn tls_connects_only_to_a_server_with_a_trusted_ca() {
     let namesrv = setting("TASKCENTER_TEST_ROCKETMQ_TLS_NAMESRV", "127.0.0.1:19878");
     let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/tls/ca.pem");
     let ca_file = setting("TASKCENTER_TEST_ROCKETMQ_TLS_CA", services);
-    let config = config_at(&namesrv, "tls").tls(Tls { ca_file: Some(ca_file.into()) });
+    let config = config_at(&namesrv, "tls").tls(Tls { ca_file: Some(ca_file.into()), ..Tls::default() });
     let producer = producer(&config).await;
     send(&producer, vec![message("t", "sealed"), message("t", "batch")]).await;
     let mut consumer = consume(&config, "t", ack);

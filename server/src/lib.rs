@@ -1,9 +1,6 @@
 //! The task center: creates one run for each due moment of each task, delivers the run, and records
 //! its outcome.
 
-// The types of the RocketMQ client exceed the compiler's default nesting limit.
-#![recursion_limit = "256"]
-
 #[macro_use]
 pub mod failpoint;
 

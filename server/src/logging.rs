@@ -6,7 +6,7 @@ use tracing_subscriber::prelude::*;
 
 /// Starts logging. The configuration has already validated the level.
 pub fn start(log: &Log) {
-    let filter = filter(&log.level);
+    let filter: Targets = log.level.parse().unwrap_or_default();
     // The filter decides; by itself the formatter would drop everything below `info`.
     let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     match log.format {
@@ -16,11 +16,4 @@ pub fn start(log: &Log) {
         }
         LogFormat::Text => lines.with_ansi(false).finish().with(filter).init(),
     }
-}
-
-/// The RocketMQ client logs its internals at `info`, and at `warn` the failures that this program
-/// logs itself. Only its errors are kept, unless the level names the client.
-fn filter(level: &str) -> Targets {
-    let targets: Targets = level.parse().unwrap_or_default();
-    if level.contains("rocketmq") { targets } else { targets.with_target("rocketmq", LevelFilter::ERROR) }
 }

@@ -30,7 +30,7 @@ impl RocketMqBus {
 fn port_error(failed: RocketMqError) -> PortError {
     match failed {
         RocketMqError::Refused(_) => PortError::Refused(NAME, failed.into()),
-        // An unknown failure counts as unavailable, so that no message is dropped.
+        // Every other failure counts as unavailable, so that no message is dropped.
         _ => PortError::Unavailable(NAME, failed.into()),
     }
 }

@@ -49,7 +49,7 @@ pub fn read_topic(config: &Config) -> ReadTopic {
         // group.
         client.group = format!("{}_{}", client.group, topic.group_suffix);
         client.topic = topic.name;
-        client.max_in_flight = TOPIC_IN_FLIGHT;
+        client.max_in_flight = Some(TOPIC_IN_FLIGHT);
         let receive = topic.receive;
         let take: rocketmq::MessageHandler = Arc::new(move |body| receive(body).map(verdict).boxed());
         rocketmq::read(client, take, shutdown).boxed()
@@ -72,7 +72,7 @@ fn client(config: &Config) -> RocketMqConfig {
     }
     if config.tls {
         let ca_file = (!config.tls_ca_file.is_empty()).then(|| config.tls_ca_file.clone().into());
-        client = client.tls(Tls { ca_file });
+        client = client.tls(Tls { ca_file, ..Tls::default() });
     }
     client.instance_name.clone_from(&config.instance_name);
     client.send_timeout = Duration::from_millis(config.send_timeout_ms);

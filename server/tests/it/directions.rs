@@ -48,7 +48,7 @@ fn named(text: &str) -> BTreeSet<String> {
     for (at, begin) in code.match_indices("crate::") {
         read_path(&code[at + begin.len()..], "", &mut names);
     }
-    for of_ours in ["taskcenter_client", "taskcenter_server"] {
+    for of_ours in ["taskcenter_client", "taskcenter_rocketmq", "taskcenter_server"] {
         // In quotes it is a log target.
         let path = format!("{of_ours}::");
         if code.match_indices(&path).any(|(at, _)| !code[..at].ends_with('"')) {
@@ -141,14 +141,28 @@ fn every_layer_uses_only_what_it_may() {
 }
 
 #[test]
-fn the_sdk_uses_nothing_of_ours() {
+fn the_sdk_uses_nothing_of_ours_but_the_rocketmq_client_in_its_transport() {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client-sdk");
     for path in sources(&sdk.join("src")) {
         let names = named(&std::fs::read_to_string(&path).expect("the source is text"));
         assert!(!names.contains("taskcenter_server"), "{}", path.display());
+        let is_transport = path.starts_with(sdk.join("src/transport/rocketmq"));
+        assert!(is_transport || !names.contains("taskcenter_rocketmq"), "{}", path.display());
     }
     let manifest = std::fs::read_to_string(sdk.join("Cargo.toml")).expect("the manifest is text");
     assert!(!manifest.contains("taskcenter-server"));
+}
+
+#[test]
+fn the_rocketmq_client_uses_nothing_of_ours() {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client-sdk/rocketmq");
+    for path in sources(&client.join("src")) {
+        let names = named(&std::fs::read_to_string(&path).expect("the source is text"));
+        let others = ["taskcenter_client", "taskcenter_server"];
+        assert!(others.iter().all(|other| !names.contains(*other)), "{}", path.display());
+    }
+    let manifest = std::fs::read_to_string(client.join("Cargo.toml")).expect("the manifest is text");
+    assert!(!manifest.contains("taskcenter-client") && !manifest.contains("taskcenter-server"));
 }
 
 #[test]
@@ -165,7 +179,9 @@ fn the_core_is_without_io_and_without_async() {
 #[test]
 fn words_that_say_nothing_name_no_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for part in ["server/src", "client-sdk/src", "examples/src", "xtask/src", "bench/src"] {
+    for part in
+        ["server/src", "client-sdk/src", "client-sdk/rocketmq/src", "examples/src", "xtask/src", "bench/src"]
+    {
         for path in sources(&root.join(part)) {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             let says_nothing =

@@ -1,23 +1,22 @@
-//! Connection settings of RocketMQ.
+//! Settings of RocketMQ.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rocketmq_client_rust::{AclClientRPCHook, ClientConfig, SessionCredentials};
+use taskcenter_rocketmq::consumer::ConsumerConfig;
+use taskcenter_rocketmq::producer::ProducerConfig;
+use taskcenter_rocketmq::{ClientConfig, Credentials};
 
-/// TLS settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// PEM file with the CA certificate of the name servers and brokers. Default: any certificate
-    /// is accepted, as in the Java client. The connection is then encrypted, but the server is not
-    /// authenticated.
-    pub ca_file: Option<PathBuf>,
-}
+pub use taskcenter_rocketmq::Tls;
+pub use taskcenter_rocketmq::consumer::StartFrom;
 
-/// Connection settings of a consumer or producer.
+/// Default of [`RocketMqConfig::max_in_flight`], unless more handlers run at the same time.
+const MIN_IN_FLIGHT: usize = 64;
+/// Maximum number of messages of one batch. A batch goes to one queue, so larger batches are spread
+/// over fewer consumers.
+const MAX_BATCH_MESSAGES: usize = 64;
+
+/// Settings of a consumer or producer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RocketMqConfig {
     /// Name servers as `host:port`, joined by `;`.
@@ -37,12 +36,17 @@ pub struct RocketMqConfig {
     pub tls: Option<Tls>,
     /// Time limit for the confirmation of a send. Default: 3 s.
     pub send_timeout: Duration,
-    /// Maximum number of messages that are handled at the same time, 1 to 1,000. Each of them
-    /// occupies one thread. Default: 64.
-    pub max_in_flight: usize,
+    /// Maximum number of messages that are handled at the same time, or that wait for a handler, 1
+    /// to 10,000. A value out of these bounds ends the consumer with an error. The consumer pulls
+    /// at most twice as many messages. Default: the
+    /// [concurrency](crate::ConsumerBuilder::concurrency) of the consumer, and at least 64.
+    pub max_in_flight: Option<usize>,
     /// Maximum number of redeliveries of one message before it goes to the dead-letter queue.
     /// Default: 16.
-    pub max_reconsume_times: i32,
+    pub max_reconsume_times: u32,
+    /// Where a group without committed offsets starts. Default: the oldest message of the topic, so
+    /// a new group also receives the messages that were sent before its first start.
+    pub start_from: StartFrom,
 }
 
 impl RocketMqConfig {
@@ -57,8 +61,9 @@ impl RocketMqConfig {
             secret_key: None,
             tls: None,
             send_timeout: Duration::from_secs(3),
-            max_in_flight: 64,
+            max_in_flight: None,
             max_reconsume_times: 16,
+            start_from: StartFrom::default(),
         }
     }
 
@@ -76,53 +81,37 @@ impl RocketMqConfig {
         self
     }
 
-    /// Returns the topic as on the wire.
-    pub(super) fn wire_topic(&self) -> String {
-        self.in_namespace(&self.topic)
-    }
-
-    /// Returns the group as on the wire.
-    pub(super) fn wire_group(&self) -> String {
-        self.in_namespace(&self.group)
-    }
-
-    fn in_namespace(&self, name: &str) -> String {
-        if self.instance_name.is_empty() { name.to_owned() } else { format!("{}%{name}", self.instance_name) }
+    /// Sets where a group without committed offsets starts.
+    #[must_use]
+    pub fn start_from(mut self, start: StartFrom) -> Self {
+        self.start_from = start;
+        self
     }
 
     pub(super) fn client(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client.set_namesrv_addr(self.namesrv.as_str().into());
-        // A new topic or name server is noticed within this time; the client allows no shorter one.
-        client.set_poll_name_server_interval(10_000);
-        client.set_heartbeat_broker_interval(10_000);
-        client.set_persist_consumer_offset_interval(1_000);
-        if let Some(tls) = &self.tls {
-            client.set_use_tls(true);
-            if let Some(ca_file) = &tls.ca_file {
-                client.set_tls_client_auth_server(true);
-                client.set_tls_client_trust_cert_path(ca_file.to_string_lossy().into_owned());
-            }
-        }
+        let mut client = ClientConfig::new(&self.namesrv).namespace(&self.instance_name);
+        client.credentials = self
+            .access_key
+            .as_ref()
+            .map(|key| Credentials::new(key, self.secret_key.as_deref().unwrap_or_default()));
+        client.tls.clone_from(&self.tls);
         client
     }
 
-    /// Returns a client configuration with a unique name. Clients with the same name share their
-    /// connections, and so their failures.
-    pub(super) fn unique_client(&self) -> ClientConfig {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut client = self.client();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        client.set_instance_name(format!("taskcenter-{}-{count}", std::process::id()).into());
-        client
+    /// Returns the settings of a producer. A request that fails is never repeated: the caller
+    /// decides, because the message may have arrived.
+    pub(super) fn producer(&self) -> ProducerConfig {
+        ProducerConfig::new(&self.group)
+            .send_timeout(self.send_timeout)
+            .max_batch_messages(MAX_BATCH_MESSAGES)
     }
 
-    pub(super) fn credentials(&self) -> Option<Arc<AclClientRPCHook>> {
-        let keys = SessionCredentials::with_keys(
-            self.access_key.clone()?,
-            self.secret_key.clone().unwrap_or_default(),
-        );
-        Some(Arc::new(AclClientRPCHook::new(keys)))
+    /// Returns the settings of a consumer with this number of handlers at the same time.
+    pub(super) fn consumer(&self, concurrency: usize) -> ConsumerConfig {
+        ConsumerConfig::new(&self.group)
+            .max_in_flight(self.max_in_flight.unwrap_or(concurrency.max(MIN_IN_FLIGHT)))
+            .max_reconsume_times(self.max_reconsume_times)
+            .start_from(self.start_from)
     }
 }
 
@@ -144,12 +133,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_instance_is_the_namespace_of_topic_and_group() {
-        let plain = RocketMqConfig::new("ns:9876", "topic", "group");
-        assert_eq!((plain.wire_topic(), plain.wire_group()), ("topic".to_owned(), "group".to_owned()));
-        let named = RocketMqConfig { instance_name: "MQ_INST_1".to_owned(), ..plain };
-        assert_eq!(named.wire_topic(), "MQ_INST_1%topic");
-        assert_eq!(named.wire_group(), "MQ_INST_1%group");
+    fn the_messages_in_flight_follow_the_concurrency_unless_they_are_set() {
+        let mut config = RocketMqConfig::new("ns:9876", "topic", "group");
+        assert_eq!([1, 64, 200].map(|handlers| config.consumer(handlers).max_in_flight), [64, 64, 200]);
+        config.max_in_flight = Some(3);
+        assert_eq!(config.consumer(200).max_in_flight, 3);
     }
 
     #[test]
