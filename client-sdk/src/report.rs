@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::resources::RunAnswer;
 use crate::wire::OutcomeReport;
 
 /// Why an outcome report was not accepted.
@@ -17,7 +18,8 @@ pub enum ReportError {
     Undelivered(String),
 }
 
-/// Sends outcome reports to the server. [`TaskCenter`](crate::TaskCenter) implements it over HTTP.
+/// Sends outcome reports to the server. [`TaskCenter`](crate::TaskCenter) implements it over HTTP:
+/// reports that gather while requests are under way share the next request.
 #[async_trait]
 pub trait Reporter: Send + Sync + 'static {
     /// Reports the outcome of one attempt of a run.
@@ -26,4 +28,20 @@ pub trait Reporter: Send + Sync + 'static {
     /// [`ReportError::Refused`] if the report can never be accepted, and
     /// [`ReportError::Undelivered`] if it can be repeated.
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError>;
+}
+
+/// Approximate size of a report without its message and result.
+const ENVELOPE_BYTES: usize = 256;
+
+/// Returns the approximate size of a report in a request, in bytes.
+pub(crate) fn approximate_bytes(report: &OutcomeReport) -> usize {
+    let message = report.message.as_ref().map_or(0, String::len);
+    let result = report.result.as_ref().map_or(0, |result| result.to_string().len());
+    ENVELOPE_BYTES + message + result
+}
+
+/// Returns the error for a report that the server refuses.
+pub(crate) fn refusal(answer: &RunAnswer) -> ReportError {
+    let problem = answer.problem.as_ref().map(|problem| problem.detail.as_str());
+    ReportError::Refused(format!("{} {}", answer.status, problem.unwrap_or_default()).trim_end().to_owned())
 }

@@ -1,8 +1,8 @@
 //! The HTTP client against an HTTP server in the process.
 #![allow(clippy::disallowed_types, reason = "a test server, not an API of the product")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -15,6 +15,7 @@ use taskcenter_client::resources::LeaseRequest;
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, NewTask, ReportError, Reporter, TaskCenter, TaskCenterBuilder};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 async fn serve(router: Router) -> TaskCenterBuilder {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -265,4 +266,63 @@ async fn a_reporter_distinguishes_refused_from_undelivered_reports() {
     }
     let undelivered = Reporter::report(&client, "locked", body).await;
     assert!(matches!(undelivered, Err(ReportError::Undelivered(_))), "{undelivered:?}");
+}
+
+/// Answers single reports only after a signal, and counts the reports of each batch.
+#[derive(Clone, Default)]
+struct SlowServer {
+    arrived: Arc<AtomicU32>,
+    release: CancellationToken,
+    batches: Arc<Mutex<Vec<usize>>>,
+}
+
+impl SlowServer {
+    fn router(&self) -> Router {
+        async fn one(State(server): State<SlowServer>, Path(run_id): Path<String>) -> Json<Value> {
+            server.arrived.fetch_add(1, Ordering::Relaxed);
+            server.release.cancelled().await;
+            Json(json!({"run_id": run_id, "state": "succeeded"}))
+        }
+        async fn many(State(server): State<SlowServer>, Json(body): Json<Value>) -> Json<Value> {
+            let outcomes = body["outcomes"].as_array().unwrap();
+            server.batches.lock().unwrap().push(outcomes.len());
+            let answer = |outcome: &Value| match outcome["run_id"].as_str().unwrap() {
+                "stale" => json!({"run_id": "stale", "status": 409}),
+                run_id => json!({"run_id": run_id, "status": 200, "state": "succeeded"}),
+            };
+            Json(json!({"results": outcomes.iter().map(answer).collect::<Vec<_>>()}))
+        }
+        Router::new()
+            .route("/v1/runs/settle", post(many))
+            .route("/v1/runs/{run_id}/report", post(one))
+            .with_state(self.clone())
+    }
+}
+
+#[tokio::test]
+async fn reports_that_gather_during_requests_share_the_next_one() {
+    let server = SlowServer::default();
+    let client = client(server.router()).await;
+    let send = |run_id: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { Reporter::report(&client, run_id, report()).await })
+    };
+    // A lone report is sent at once, also while a few others are under way.
+    let mut first = Vec::new();
+    for (sent, run_id) in (1..).zip(["a", "b", "c", "d"]) {
+        first.push(send(run_id));
+        while server.arrived.load(Ordering::Relaxed) < sent {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (mut gathered, stale): (Vec<_>, _) = (["e", "f", "g"].map(send).into(), send("stale"));
+    // The test has one thread: the reports are in the queue when it has run all tasks.
+    tokio::task::yield_now().await;
+    server.release.cancel();
+    gathered.extend(first);
+    for reported in gathered {
+        reported.await.unwrap().unwrap();
+    }
+    assert!(matches!(stale.await.unwrap(), Err(ReportError::Refused(why)) if why == "409"));
+    assert_eq!(*server.batches.lock().unwrap(), [4]);
 }

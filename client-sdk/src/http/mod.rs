@@ -4,6 +4,7 @@
 mod error;
 mod legacy;
 mod queues;
+mod report_queue;
 mod runs;
 mod services;
 mod tasks;
@@ -11,6 +12,7 @@ mod tokens;
 mod users;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use report_queue::ReportQueue;
 
 pub use error::Error;
 pub use legacy::Page;
@@ -46,6 +50,7 @@ pub struct TaskCenter {
     base: Url,
     retries: u32,
     backoff: Duration,
+    reports: Arc<ReportQueue>,
 }
 
 /// Builder of a [`TaskCenter`].
@@ -128,7 +133,7 @@ impl TaskCenterBuilder {
             http = http.tls_certs_merge(read_ca_file(file)?);
         }
         let http = http.build().map_err(Error::Setup)?;
-        Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff })
+        Ok(TaskCenter { http, base, retries: self.retries, backoff: self.backoff, reports: Arc::default() })
     }
 }
 

@@ -7,10 +7,10 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, TaskCenter};
-use crate::error_text::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{
     LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource, SettleRequest,
+    Settlement,
 };
 use crate::wire::{OutcomeReport, ReportReply};
 
@@ -134,12 +134,6 @@ impl TaskCenter {
 #[async_trait]
 impl Reporter for TaskCenter {
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError> {
-        match TaskCenter::report(self, run_id, &report).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.status(), Some(404 | 409)) => {
-                Err(ReportError::Refused(error.to_string()))
-            }
-            Err(error) => Err(ReportError::Undelivered(with_causes(&error))),
-        }
+        self.report_with_others(Settlement { run_id: run_id.to_owned(), report }).await
     }
 }

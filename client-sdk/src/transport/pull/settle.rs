@@ -15,7 +15,7 @@ use super::api::{CallError, WorkerApi};
 use super::backoff::Backoff;
 use super::leases::Leases;
 use crate::clock::monotonic;
-use crate::report::{ReportError, Reporter};
+use crate::report::{ReportError, Reporter, approximate_bytes, refusal};
 use crate::resources::{MAX_BATCH, RunAnswer, SettleRequest, Settlement};
 use crate::wire::OutcomeReport;
 
@@ -23,8 +23,6 @@ use crate::wire::OutcomeReport;
 const LINGER: Duration = Duration::from_millis(3);
 /// Approximate maximum size of a request, well below the limit of the server.
 const MAX_BATCH_BYTES: usize = 2 * 1024 * 1024;
-/// Approximate size of an outcome without its message and result.
-const ENVELOPE_BYTES: usize = 256;
 /// Maximum number of concurrent requests, so that a repeated request does not delay the others.
 const MAX_REQUESTS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -113,7 +111,7 @@ async fn next_batch(
 ) -> Option<Vec<Pending>> {
     let first = ended.run_until_cancelled(receiver.recv()).await.flatten();
     let first = first.or_else(|| receiver.try_recv().ok())?;
-    let mut bytes = size(&first);
+    let mut bytes = approximate_bytes(&first.settlement.report);
     let mut batch = vec![first];
     let linger = sleep(LINGER);
     tokio::pin!(linger);
@@ -123,17 +121,10 @@ async fn next_batch(
             Some(next) = receiver.recv() => next,
             () = &mut linger => break,
         };
-        bytes += size(&next);
+        bytes += approximate_bytes(&next.settlement.report);
         batch.push(next);
     }
     Some(batch)
-}
-
-fn size(pending: &Pending) -> usize {
-    let report = &pending.settlement.report;
-    let message = report.message.as_ref().map_or(0, String::len);
-    let result = report.result.as_ref().map_or(0, |result| result.to_string().len());
-    ENVELOPE_BYTES + message + result
 }
 
 /// Repeats the request until each outcome has a result or its lease has ended. The server
@@ -182,17 +173,12 @@ fn complete_answered(batch: Vec<Pending>, answers: &[RunAnswer]) -> Vec<Pending>
         match answers.next() {
             Some(answer) if answer.status < 400 => pending.complete(Ok(())),
             Some(answer) if answer.status < 500 && answer.status != 429 => {
-                pending.complete(Err(ReportError::Refused(reason(answer))));
+                pending.complete(Err(refusal(answer)));
             }
             _ => left.push(pending),
         }
     }
     left
-}
-
-fn reason(answer: &RunAnswer) -> String {
-    let problem = answer.problem.as_ref().map(|problem| problem.detail.as_str());
-    format!("{} {}", answer.status, problem.unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Fails the outcomes whose lease has ended and returns the others.

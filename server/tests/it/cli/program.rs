@@ -87,6 +87,15 @@ impl Running {
         }
     }
 
+    /// Reads lines until each of `wanted` was in one, in any order.
+    pub async fn until_each(&mut self, wanted: &[String]) {
+        let mut missing = wanted.to_vec();
+        while !missing.is_empty() {
+            let line = self.until("").await;
+            missing.retain(|wanted| !line.contains(wanted));
+        }
+    }
+
     /// Reads lines of standard error until one contains `wanted`.
     pub async fn until_error(&mut self, wanted: &str) -> String {
         let stderr = self.child.stderr.take().expect("standard error is piped");

@@ -100,11 +100,10 @@ async fn follow(page: &str) {
     let program = build_worker(&create_worker(&page), &address).await;
     tail.until("  ready ").await;
     let mut worker = Running::spawn(Command::new(program));
-    // The two tasks of the page, in the order of their moments.
+    // Both tasks of the page may be due when the worker starts.
     let printed = block(&page, "rust,no_run", "fn main");
     let (prefix, _) = printed.split_once("println!(\"").unwrap().1.split_once("{}").unwrap();
-    worker.until(&format!("{prefix}7")).await;
-    worker.until(&format!("{prefix}8")).await;
+    worker.until_each(&["7", "8"].map(|order| format!("{prefix}{order}"))).await;
     tail.until("  succeeded ").await;
     assert_eq!((worker.stop().await, tail.stop().await, dev.running.stop().await), (0, 0, 0));
 }
