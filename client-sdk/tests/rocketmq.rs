@@ -21,7 +21,12 @@ use tokio_util::sync::CancellationToken;
 #[path = "../../server/tests/e2e/proxy.rs"]
 mod proxy;
 
+#[path = "../rocketmq/tests/support/mod.rs"]
+mod support;
+
 use proxy::Proxy;
+use support::Version;
+use support::cluster::Cluster;
 
 /// Time between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -371,6 +376,24 @@ async fn a_new_group_starts_where_the_settings_say() {
     assert_eq!(bodies(&first.take(2).await), set(&["old", "new"]));
     last.stop().await;
     first.stop().await;
+    producer.shutdown().await;
+}
+
+/// One broker that answers suffices for the probe, and sends avoid the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_broker_stops_neither_the_probe_nor_the_sends() {
+    let cluster = Cluster::start(Version::Five).await;
+    let producer = producer(&config_at(&cluster.address(), "frozen")).await;
+    cluster.b.freeze();
+    for _ in 0..3 {
+        producer.probe().await.expect("the other broker answers");
+    }
+    let mut failed = 0;
+    for at in 0..100 {
+        failed += usize::from(producer.send(vec![message("t", &at.to_string())]).await[0].is_err());
+    }
+    assert!(failed <= 1, "{failed} sends met the frozen broker");
+    cluster.b.thaw();
     producer.shutdown().await;
 }
 

@@ -230,10 +230,12 @@ async fn consume(client: Client, recorder: Recorder, stop: CancellationToken) {
 }
 
 /// Names of the steps, by number.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 15] = [
     "start",
     "a frozen",
     "a back",
+    "b frozen",
+    "b thawed",
     "name server away",
     "name server back",
     "slave frozen",
@@ -267,13 +269,16 @@ async fn no_fault_loses_a_message_and_only_a_crash_repeats_one() {
         load.works("start", 0, broker, Instant::now()).await;
     }
 
-    let step = load.next();
-    cluster.a.freeze();
-    load.goes_on(step, FAULT).await;
-    load.report("a frozen", step);
-    let step = load.next();
-    cluster.a.thaw();
-    load.works("a thawed", step, "a", Instant::now()).await;
+    for name in ["a", "b"] {
+        let server = if name == "a" { &cluster.a } else { &cluster.b };
+        let step = load.next();
+        server.freeze();
+        load.goes_on(step, FAULT).await;
+        load.report(STEPS[step], step);
+        let step = load.next();
+        server.thaw();
+        load.works(&format!("{name} thawed"), step, name, Instant::now()).await;
+    }
 
     let step = load.next();
     cluster.name_server.kill();

@@ -2,12 +2,14 @@
 //!
 //! Needs `cargo xtask services up --profile secure`, a JDK, and Go.
 
+#[path = "support/members.rs"]
+mod members;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use members::{Delivery, Group, Kind, Member, Message, NOTE, body};
 use support::apache::{Language, Program};
-use support::members::{Delivery, Group, Kind, Member, Message, NOTE, body};
 use support::{DEADLINE, Version, unique, until};
 use taskcenter_rocketmq::admin::Admin;
 use taskcenter_rocketmq::producer::{self, Producer, ProducerConfig};

@@ -44,7 +44,7 @@ impl Cluster {
         let ports = Ports { name_server: free(1), a: free(4) + 2, b: free(4) + 2, slave: free(4) + 2 };
         let server = |name, class, memory: &str, config: &str| {
             let home = dir.path().join(name);
-            Server::start(name, &java(&home, &jars, class, memory, config), &home)
+            Server::start(name, &java(&home, &jars, class, memory, config, &[]), &home)
         };
         let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", ports.name_server);
         let name_server = server("namesrv", "namesrv.NamesrvStartup", "64m", &config);
@@ -89,11 +89,20 @@ impl Cluster {
     }
 }
 
-async fn listens(what: &str, port: u16) {
+/// Waits until a server accepts connections.
+pub(super) async fn listens(what: &str, port: u16) {
     until(&format!("{what} listens"), async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
 }
 
-fn java(home: &Path, jars: &Path, class: &str, memory: &str, config: &str) -> Command {
+/// Returns the command of a server. `properties` are properties of the JVM.
+pub(super) fn java(
+    home: &Path,
+    jars: &Path,
+    class: &str,
+    memory: &str,
+    config: &str,
+    properties: &[String],
+) -> Command {
     let file = home.join("server.conf");
     let logs = home.join("conf");
     fs::create_dir_all(&logs).expect("the directory is writable");
@@ -115,13 +124,14 @@ fn java(home: &Path, jars: &Path, class: &str, memory: &str, config: &str) -> Co
         &format!("-Xmx{memory}"),
         "-XX:MaxDirectMemorySize=256m",
     ]);
-    command.arg(format!("-Duser.home={}", home.display()));
+    command.arg(format!("-Duser.home={}", home.display())).args(properties);
     command.arg("-cp").arg(jars.join("*")).arg(format!("org.apache.rocketmq.{class}")).arg("-c").arg(file);
     command.env("ROCKETMQ_HOME", home);
     command
 }
 
-fn broker_config(home: &Path, port: u16, name_server: u16, identity: &str) -> String {
+/// Returns the settings of a broker. `identity` has its name, id and role.
+pub(super) fn broker_config(home: &Path, port: u16, name_server: u16, identity: &str) -> String {
     let store = home.join("store");
     let store = store.display();
     format!(
@@ -144,7 +154,7 @@ const COUNT: u16 = 4_000;
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// Returns the first of `number` consecutive free ports. Never returns a port twice.
-fn free(number: u16) -> u16 {
+pub(super) fn free(number: u16) -> u16 {
     // Two test programs on one machine start at different ports.
     let begin = std::process::id() as u16 % COUNT;
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();

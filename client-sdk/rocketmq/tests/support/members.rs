@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::apache::{Language, Program};
-use super::{DEADLINE, Version};
+use crate::support::apache::{Language, Program};
+use crate::support::{DEADLINE, Version};
 
 /// Client of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Group {
             Kind::Ours => self.start_ours(name),
             Kind::Apache(language) => self.start_apache(language, name),
         };
-        Member { name: name.to_owned(), running }
+        Member { running }
     }
 
     fn start_ours(&self, name: &str) -> Running {
@@ -160,7 +160,6 @@ fn parse(line: &str) -> Option<(Message, i32)> {
 
 /// A member that runs. A drop kills it.
 pub struct Member {
-    pub name: String,
     running: Running,
 }
 

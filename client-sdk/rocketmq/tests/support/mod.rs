@@ -3,7 +3,7 @@
 
 pub mod apache;
 pub mod cluster;
-pub mod members;
+pub mod secure;
 pub mod server;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -61,7 +61,8 @@ impl Version {
 
 /// Returns the directory of the workspace.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
+    let mut directories = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    directories.find(|directory| directory.join("Cargo.lock").is_file()).expect("the workspace exists").into()
 }
 
 fn setting(name: &str, default: &str) -> String {
