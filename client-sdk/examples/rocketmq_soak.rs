@@ -46,13 +46,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         async move { consumer.run(Subscription::All, received, stop).await }
     });
     let producer = Producer::new(config);
+    // Creates the topic.
+    producer.probe().await?;
     let (start, mut print_at) = (Instant::now(), Duration::ZERO);
     let (mut sent, mut unconfirmed) = (0_u64, 0_u64);
     let mut tick = tokio::time::interval(SEND_INTERVAL);
     while start.elapsed() < length {
         tick.tick().await;
         for answer in producer.send(batch()).await {
-            if answer.is_ok() { sent += 1 } else { unconfirmed += 1 }
+            match answer {
+                Ok(()) => sent += 1,
+                Err(why) => {
+                    unconfirmed += 1;
+                    println!("not confirmed: {why}");
+                }
+            }
         }
         if start.elapsed() >= print_at {
             let (at, got) = (start.elapsed().as_secs(), received.0.load(Ordering::Relaxed));
