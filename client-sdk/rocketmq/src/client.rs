@@ -193,6 +193,11 @@ impl Client {
         self.call(address, request, self.config().request_timeout).await?.success(address)
     }
 
+    /// Returns the number of connections that were opened so far.
+    pub(crate) fn opened_connections(&self) -> u64 {
+        self.inner().connections.opened()
+    }
+
     /// Returns the requests of brokers from now on. A receiver that lags loses the oldest.
     pub(crate) fn server_requests(&self) -> broadcast::Receiver<ServerRequest> {
         self.inner().server_requests.subscribe()

@@ -1,6 +1,7 @@
 //! Connections by address.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Connections {
     tls: Option<Connector>,
     credentials: Option<Credentials>,
     on_request: OnRequest,
+    /// Number of connections that were opened.
+    opened: AtomicU64,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -92,6 +95,7 @@ impl Connections {
             tls: config.tls.as_ref().map(Connector::new).transpose()?,
             credentials: config.credentials.clone(),
             on_request,
+            opened: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             closed,
         })
@@ -167,6 +171,11 @@ impl Connections {
         }
     }
 
+    /// Returns the number of connections that were opened so far.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::SeqCst)
+    }
+
     /// Returns a receiver that changes whenever a connection to the address is opened or ends.
     pub fn changes(&self, address: &str) -> watch::Receiver<u64> {
         self.slot(address).changes.subscribe()
@@ -217,6 +226,7 @@ impl Connections {
                 return Err(format!("no connection within {} ms", self.connect_timeout.as_millis()));
             }
         };
+        self.opened.fetch_add(1, Ordering::SeqCst);
         *slot.current() = Some(Arc::clone(&connection));
         if self.closed.is_cancelled() {
             connection.close();

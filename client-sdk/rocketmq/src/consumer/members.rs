@@ -22,6 +22,8 @@ const RETURN_TIME: Duration = Duration::from_secs(12);
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     known: BTreeSet<String>,
+    /// Number of connections that were opened before the last answer.
+    opened: u64,
     /// Until when absent members count.
     hold_until: Option<Instant>,
 }
@@ -45,6 +47,7 @@ impl Members {
             // One broker may have forgotten a member that another one knows.
             members.extend(ask_all(client, group, route).await);
         }
+        self.hold_if_opened(client.opened_connections());
         Ok(self.accept(members, client.client_id(), monotonic()))
     }
 
@@ -63,6 +66,15 @@ impl Members {
         }
         self.known = members;
         Some(self.known.iter().cloned().collect())
+    }
+
+    /// A new connection may lead to a broker that has restarted. Whoever announced itself there first
+    /// sees itself, but not the others.
+    fn hold_if_opened(&mut self, opened: u64) {
+        if self.opened != opened {
+            self.opened = opened;
+            self.hold(monotonic());
+        }
     }
 
     /// Before the first answer there is nothing to hold.
@@ -136,6 +148,19 @@ mod tests {
         assert_eq!(members.accept(ids("a"), "a", start), None);
         assert_eq!(members.accept(ids("a b c"), "a", start).unwrap(), ["a", "b", "c"]);
         assert_eq!(members.accept(ids("a"), "a", start + RETURN_TIME).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn absent_members_count_for_a_while_after_a_new_connection() {
+        let mut members = Members::default();
+        let start = monotonic();
+        members.hold_if_opened(2);
+        assert_eq!(members.accept(ids("a b"), "a", start).unwrap(), ["a", "b"]);
+        // The broker restarted, and this member was the first to announce itself.
+        members.hold_if_opened(3);
+        assert_eq!(members.accept(ids("a"), "a", start), None);
+        members.hold_if_opened(3);
+        assert_eq!(members.accept(ids("a"), "a", monotonic() + RETURN_TIME).unwrap(), ["a"]);
     }
 
     #[test]
