@@ -231,7 +231,7 @@ async fn a_long_handler_keeps_its_lease() {
 #[tokio::test]
 async fn the_consumer_waits_for_an_unreachable_server_at_the_start_and_later() {
     let (queues, scene) = (FakeQueues::default(), Arc::default());
-    let address = FakeServer::unused_address().await;
+    let address = FakeServer::unused_address();
     queues.add("1", "t", "ok");
     let consumer = builder(&scene).connect(&format!("http://{address}")).unwrap().start().unwrap();
     advance(Duration::from_millis(100)).await;

@@ -110,7 +110,7 @@ async fn the_first_signal_waits_for_the_handlers_and_the_second_interrupts_them(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_a_log_prints_what_is_wrong() {
-    let address = FakeServer::unused_address().await;
+    let address = FakeServer::unused_address();
     let mut worker = Worker::start(&format!("http://{address}"));
     let line = worker.wait_for("lease request failed");
     assert!(line.contains("retrying") && line.contains("check that it is running"), "{line}");

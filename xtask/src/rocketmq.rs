@@ -71,6 +71,7 @@ fn java(service: &Service, setup: Setup, memory: &[&str]) -> Result<Command> {
     // The mapped files of the broker use internals that JDK 17 does not export.
     command.args([
         "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+        "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
         "--add-opens=java.base/java.nio=ALL-UNNAMED",
     ]);
     command.args(memory);

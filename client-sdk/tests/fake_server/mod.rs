@@ -26,7 +26,7 @@ use taskcenter_client::resources::{
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -368,13 +368,20 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// Returns an address without a listener.
-    pub async fn unused_address() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    /// Returns an address without a listener. A bound socket keeps it for this process, so that no other
+    /// socket takes it while the server is away.
+    pub fn unused_address() -> SocketAddr {
+        static BOUND: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        BOUND.lock().unwrap().push(socket);
+        address
     }
 
     pub async fn start(queues: &FakeQueues) -> Self {
-        Self::start_at(Self::unused_address().await, queues).await
+        Self::start_at(Self::unused_address(), queues).await
     }
 
     pub async fn start_at(address: SocketAddr, queues: &FakeQueues) -> Self {
