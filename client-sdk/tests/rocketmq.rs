@@ -13,6 +13,8 @@ use taskcenter_client::rocketmq::{
 };
 use taskcenter_client::tag::Subscription;
 use taskcenter_client::{Deliver, Delivery, Transport, TransportError, Verdict};
+use taskcenter_rocketmq::admin::Admin;
+use taskcenter_rocketmq::{Client, ClientConfig, MessageQueue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -25,8 +27,8 @@ mod proxy;
 mod support;
 
 use proxy::Proxy;
-use support::Version;
 use support::cluster::Cluster;
+use support::{Version, until};
 
 /// Time between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -381,20 +383,59 @@ async fn a_new_group_starts_where_the_settings_say() {
 
 /// One broker that answers suffices for the probe, and sends avoid the other one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_broker_stops_neither_the_probe_nor_the_sends() {
-    let cluster = Cluster::start(Version::Five).await;
-    let producer = producer(&config_at(&cluster.address(), "frozen")).await;
+async fn a_frozen_or_dead_broker_stops_neither_the_probe_nor_the_sends() {
+    let mut cluster = Cluster::start(Version::Five).await;
+    let config = config_at(&cluster.address(), "sick");
+    let producer = producer(&config).await;
+    stores(&producer, &config, "b").await;
+
     cluster.b.freeze();
-    for _ in 0..3 {
-        producer.probe().await.expect("the other broker answers");
-    }
+    assert_eq!(failed_sends(&producer).await, 1, "one send finds out that the broker is frozen");
+    let later = Producer::new(config.clone());
+    later.probe().await.expect("a producer without a past needs one answer, too");
+    later.shutdown().await;
+    cluster.b.thaw();
+    stores(&producer, &config, "b").await;
+
+    cluster.b.kill();
+    let failed = failed_sends(&producer).await;
+    assert!(failed <= 2, "{failed} sends met the dead broker");
+    producer.shutdown().await;
+}
+
+/// Probes and sends while the broker `b` fails. Returns the number of failed sends.
+async fn failed_sends(producer: &Producer) -> usize {
     let mut failed = 0;
     for at in 0..100 {
-        failed += usize::from(producer.send(vec![message("t", &at.to_string())]).await[0].is_err());
+        if at % 20 == 0 {
+            producer.probe().await.expect("the other broker answers");
+        }
+        failed += usize::from(producer.send(vec![message("t", "1")]).await[0].is_err());
     }
-    assert!(failed <= 1, "{failed} sends met the frozen broker");
-    cluster.b.thaw();
-    producer.shutdown().await;
+    failed
+}
+
+/// Sends until the broker stores a message.
+async fn stores(producer: &Producer, config: &RocketMqConfig, broker_name: &str) {
+    let client = Client::new(ClientConfig::new(&config.namesrv)).expect("the configuration is valid");
+    let admin = Admin::new(&client);
+    let stored = async || {
+        let mut stored = 0;
+        for queue_id in 0..8 {
+            let (topic, broker_name) = (config.topic.clone(), broker_name.to_owned());
+            let queue = MessageQueue { topic, broker_name, queue_id };
+            stored += admin.max_offset(&queue).await.expect("the broker answers");
+        }
+        stored
+    };
+    let before = stored().await;
+    until("the broker stores a message", async || {
+        // A send may still meet the failed broker.
+        let _ = producer.send(vec![message("t", "1")]).await;
+        stored().await > before
+    })
+    .await;
+    client.close().await;
 }
 
 /// Waits until the consumer reads the queues of the topic.

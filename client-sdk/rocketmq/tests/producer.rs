@@ -53,14 +53,20 @@ async fn tls_without_a_ca_file_accepts_any_certificate() {
 }
 
 #[tokio::test]
-async fn another_authority_is_refused() {
-    let client =
-        Client::new(tls().tls(Tls { server_name: Some("other.example".into()), ..tls().tls.unwrap() }));
-    let failed = client.unwrap().route("any").await.unwrap_err();
-    assert!(
-        matches!(&failed, Error::Unreachable { reason, .. } if reason.contains("certificate")),
-        "{failed}"
-    );
+async fn another_authority_and_another_server_name_are_refused() {
+    let trusted = tls().tls.unwrap();
+    // The certificate of the server has another issuer than itself.
+    let other = trusted.ca_file.as_ref().map(|file| file.with_file_name("server.pem"));
+    let other_authority = Tls { ca_file: other, ..trusted.clone() };
+    let other_name = Tls { server_name: Some("other.example".into()), ..trusted };
+    for tls_settings in [other_authority, other_name] {
+        let client = Client::new(tls().tls(tls_settings)).unwrap();
+        let failed = client.route("any").await.unwrap_err();
+        assert!(
+            matches!(&failed, Error::Unreachable { reason, .. } if reason.contains("certificate")),
+            "{failed}"
+        );
+    }
 }
 
 #[tokio::test]
