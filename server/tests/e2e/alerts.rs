@@ -10,7 +10,7 @@ use serde_json::Value;
 use taskcenter_client::NewTask;
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, Mode, in_both_modes};
+use crate::cluster::{Cluster, Mode, http_client, in_both_modes};
 use crate::inbox::Inbox;
 use crate::wait;
 
@@ -72,8 +72,8 @@ async fn too_many_fires_and_unreported_runs_raise_alerts_that_are_cleared(mode: 
     }
     let posted = |wanted: &str| alerts(&posts).iter().any(|alert| alert == wanted);
     wait::until("the alerts are raised", async || raised.iter().all(|alert| posted(alert))).await;
-    let metrics =
-        reqwest::get(format!("{}/metrics", node.url)).await.expect("the server answers").text().await;
+    let metrics = http_client().get(format!("{}/metrics", node.url)).send().await;
+    let metrics = metrics.expect("the server answers").text().await;
     let metrics = metrics.expect("the value is a string");
     for kind in active {
         let gauge = format!("taskcenter_alert_active{{kind=\"{kind}\",subject=\"alert.asked\"}} 1");

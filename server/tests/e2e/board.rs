@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use taskcenter_client::rocketmq::{OutMessage, Producer, RocketMqConfig};
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, Server, namesrv};
+use crate::cluster::{Cluster, Server, http_client, namesrv};
 use crate::wait;
 
 const ID: &str = "d8b6efc3ee308ef3ea1284b9dfc79df8";
@@ -31,7 +31,7 @@ async fn publish(cluster: &Cluster, topic: &str, body: &Value) {
 
 async fn query(server: &Server, query: &str) -> Vec<Value> {
     let url = format!("{}/rget/task?{query}", server.url);
-    let Ok(answer) = reqwest::get(url).await else { return Vec::new() };
+    let Ok(answer) = http_client().get(url).send().await else { return Vec::new() };
     serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or_default()
 }
 

@@ -178,9 +178,15 @@ impl Cluster {
             child: Mutex::new(child),
             url: format!("http://127.0.0.1:{port}"),
             log: format!("{base}.log"),
-            http: reqwest::Client::new(),
+            http: http_client(),
         }
     }
+}
+
+/// Returns an HTTP client that needs no server in this process to set up TLS first.
+pub fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 fn free_port() -> u16 {

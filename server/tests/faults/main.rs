@@ -49,6 +49,8 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
+    // The HTTP clients of the harness need a provider of TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match run_harness(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
