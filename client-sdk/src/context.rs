@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::Timestamp;
 use crate::error_text::debug_as_text;
 use crate::transport::Delivery;
 use crate::wire::property;
@@ -65,6 +66,12 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Returns when the handler was called. `None`: not yet.
+    pub(crate) fn started_at(&self) -> Option<Timestamp> {
+        let started = Timestamp::from_millisecond(self.started_at_ms).ok();
+        started.filter(|_| self.started_at_ms > 0)
+    }
+
     pub(crate) fn read(delivery: Delivery) -> Self {
         let text = |name: &str| delivery.properties.get(name).filter(|value| !value.is_empty());
         let run_id = text(property::RUN_ID).cloned();

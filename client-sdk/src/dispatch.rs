@@ -294,7 +294,15 @@ impl Dispatcher {
         Some((
             reporter,
             run_id,
-            OutcomeReport { attempt: attempt.number, token, outcome, message, retry_after_ms, result },
+            OutcomeReport {
+                attempt: attempt.number,
+                token,
+                outcome,
+                message,
+                retry_after_ms,
+                result,
+                started_at: attempt.started_at(),
+            },
         ))
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// Names of the user properties of a message of the task center.
 pub mod property {
     /// Run id. It is the same for all attempts and redeliveries of the run.
@@ -223,6 +225,10 @@ pub struct OutcomeReport {
     /// at most 64 levels deep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
+    /// When the handler started, by the worker's clock. The server takes the nearest moment of the attempt.
+    /// Default: when the worker leased the run, or when the broker confirmed its message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
 }
 
 /// Answer to an accepted [`OutcomeReport`].
@@ -258,6 +264,7 @@ mod tests {
             message: None,
             retry_after_ms: None,
             result: None,
+            started_at: None,
         };
         let body = serde_json::to_string(&report).unwrap();
         assert_eq!(body, r#"{"attempt":1,"token":"t","outcome":"succeeded"}"#);

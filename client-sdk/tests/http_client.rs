@@ -197,6 +197,7 @@ fn report() -> OutcomeReport {
         message: None,
         retry_after_ms: Some(5),
         result: None,
+        started_at: None,
     }
 }
 
@@ -257,6 +258,7 @@ async fn a_reporter_distinguishes_refused_from_undelivered_reports() {
         message: None,
         retry_after_ms: Some(5),
         result: None,
+        started_at: None,
     };
     let reply = client.report("../known", &body).await.unwrap();
     assert_eq!((reply.run_id.as_str(), reply.state.as_str()), ("../known", "Failed"));

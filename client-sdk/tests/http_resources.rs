@@ -285,6 +285,7 @@ async fn a_worker_leases_renews_and_settles() {
         message: None,
         retry_after_ms: None,
         result: Some(json!([1])),
+        started_at: None,
     };
     let outcomes = vec![Settlement { run_id: "r".into(), report }];
     assert_eq!(center.settle(&SettleRequest { outcomes }).await.unwrap().results[0].status, 409);

@@ -42,6 +42,7 @@ fn report(outcome: ReportedOutcome, message: Option<&str>, retry_after_ms: Optio
         message: message.map(Into::into),
         retry_after_ms,
         result: None,
+        started_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
     }
 }
 

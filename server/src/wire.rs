@@ -14,6 +14,11 @@ pub fn timestamp(at: Moment) -> Timestamp {
     Timestamp::from_millisecond(at.ms()).unwrap_or(end)
 }
 
+/// Returns the moment of an instant. A fraction of a millisecond is dropped.
+pub fn moment(at: Timestamp) -> Moment {
+    Moment::from_ms(at.as_millisecond())
+}
+
 /// Returns a leased run as its worker gets it.
 pub fn leased_run(run: Run) -> LeasedRun {
     LeasedRun {

@@ -42,6 +42,10 @@ pub struct RunResource {
     /// When a worker leased the current attempt; `null`: no worker has leased it.
     #[serde(default)]
     pub leased_at: Option<Timestamp>,
+    /// When the handler of the current attempt started, if its outcome report says so and that is at least
+    /// 100 ms after the attempt was handed over; otherwise `null`.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
     /// When the run ended.
     pub ended_at: Option<Timestamp>,
     /// Result that the handler reported, if any.

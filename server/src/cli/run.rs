@@ -245,7 +245,7 @@ fn rows(screen: Screen, runs: &[RunResource]) -> Vec<Row> {
 /// Formats the delay between the scheduled time and the start of the first attempt, or the fire if
 /// no worker has leased the run. Returns `None` for a later attempt, which is late on purpose.
 fn format_lateness(run: &RunResource) -> Option<String> {
-    let first = run.leased_at.or(run.fired_at).filter(|_| run.attempt == 1)?;
+    let first = run.started_at.or(run.leased_at).or(run.fired_at).filter(|_| run.attempt == 1)?;
     Some(format_delay(run, first))
 }
 
@@ -254,12 +254,12 @@ fn format_delay(run: &RunResource, at: Timestamp) -> String {
 }
 
 /// Returns the stages that the run has reached, each with its delay after the scheduled time: the
-/// fire, the start (a worker has leased the run), and the end.
+/// fire, the start (of the handler if the worker reported it, otherwise the lease), and the end.
 pub fn stages(run: &RunResource) -> Vec<(&'static str, String)> {
     // The fire of a later attempt has no instant of its own.
     let stages = [
         ("fired", run.fired_at.filter(|_| run.attempt == 1)),
-        ("started", run.leased_at),
+        ("started", run.started_at.or(run.leased_at)),
         ("ended", run.ended_at),
     ];
     let reached = stages.into_iter().filter_map(|(name, at)| Some((name, at?)));
@@ -287,7 +287,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("due", time(Some(run.scheduled_at))),
         ("triggered", if run.triggered { "yes" } else { "no" }.to_owned()),
         ("fired", time(run.fired_at)),
-        ("started", time(run.leased_at)),
+        ("started", time(run.started_at.or(run.leased_at))),
         ("ended", time(run.ended_at)),
         ("late", table::or_dash(format_stages(run))),
         ("took", table::or_dash(format_time_taken(run))),

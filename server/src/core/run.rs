@@ -10,7 +10,7 @@ mod transitions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES};
+pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::RunId;
 pub use self::lease_slots::LeaseSlots;
@@ -81,6 +81,10 @@ pub struct Run {
     /// When the current attempt was leased. `None`: no worker has leased it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leased_at: Option<Moment>,
+    /// When the handler of the current attempt started, by its outcome report. `None`: not reported, or less
+    /// than [`MIN_START_DELAY_MS`] after the hand-over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Moment>,
     /// Place of the leased run in the answer to a lease request with an id ([`LeaseSlots`]). `None`: the run
     /// is not leased, or its request had no id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,6 +153,7 @@ impl Run {
             attention_at: Some(lease_until),
             fired_at: None,
             leased_at: None,
+            started_at: None,
             lease_slot: None,
             ended_at: None,
             failed_attempts: Vec::new(),

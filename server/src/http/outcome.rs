@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use taskcenter_client::Timestamp;
 use taskcenter_client::resources::RunConfirmation;
 use taskcenter_client::wire::ReportedOutcome;
 
@@ -33,6 +34,7 @@ pub struct ReportBody {
     message: Option<String>,
     retry_after_ms: Option<u64>,
     result: Option<Value>,
+    started_at: Option<Timestamp>,
 }
 
 /// Body of a settlement.
@@ -82,7 +84,8 @@ impl ReportBody {
         let result = self.result.as_ref().map(encode_result).transpose()?;
         let outcome = wire::outcome(self.outcome, result, self.retry_after_ms);
         let message = self.message.as_deref().map(cut);
-        Ok(Report { attempt: self.attempt, token: self.token, outcome, message })
+        let started_at = self.started_at.map(wire::moment);
+        Ok(Report { attempt: self.attempt, token: self.token, outcome, message, started_at })
     }
 }
 
@@ -158,11 +161,19 @@ mod tests {
             (json!({"retry_after_ms": -1}), "retry_after_ms"),
             (json!({"retry_after_ms": MAX_RETRY_AFTER_MS + 1}), "retry_after_ms"),
             (json!({"result": "x".repeat(MAX_RESULT_BYTES - 1)}), "result"),
+            (json!({"started_at": "yesterday"}), "started_at"),
             (json!({"run_id": "r"}), "run_id"),
             (json!({"tokn": "t"}), "tokn"),
         ] {
             assert_eq!(field_at_fault(&changes), field, "{changes}");
         }
+    }
+
+    #[test]
+    fn a_report_may_say_when_the_handler_started() {
+        let started = |changes| read(&changes).unwrap().started_at.map(crate::core::Moment::ms);
+        assert_eq!(started(json!({"started_at": "1970-01-01T00:00:01.5004Z"})), Some(1_500));
+        assert_eq!((started(json!({})), started(json!({"started_at": null}))), (None, None));
     }
 
     #[test]

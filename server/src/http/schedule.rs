@@ -6,7 +6,6 @@ use taskcenter_client::resources::NextMoments;
 
 use super::error::ApiError;
 use super::query::Query;
-use super::spec;
 use crate::core::Moment;
 use crate::core::cron::CronRule;
 use crate::engine::service::Service;
@@ -49,7 +48,7 @@ fn refused(why: &str) -> ApiError {
 fn after(text: &str) -> Result<Moment, ApiError> {
     let at: Result<Timestamp, _> = text.parse();
     let invalid = |_| ApiError::field("after", "after: expected an instant such as 2030-01-31T08:00:00Z");
-    at.map(spec::moment).map_err(invalid)
+    at.map(wire::moment).map_err(invalid)
 }
 
 fn moments(rule: &CronRule, after: Moment, count: usize) -> Vec<Timestamp> {

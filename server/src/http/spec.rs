@@ -26,7 +26,7 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
         headers: spec.headers,
         schedule: schedule(spec.schedule, zone),
         start_at,
-        end_at: spec.end_at.map(moment),
+        end_at: spec.end_at.map(wire::moment),
         max_fires: max_fires(spec.max_fires)?,
         ack: spec.ack,
         max_runtime_sec: spec.max_runtime_sec,
@@ -66,14 +66,9 @@ fn max_fires(requested: Option<u64>) -> Result<Option<u64>, ApiError> {
     fits.then_some(requested).ok_or_else(invalid)
 }
 
-/// Converts an instant. A fraction of a millisecond is dropped.
-pub fn moment(at: Timestamp) -> Moment {
-    Moment::from_ms(at.as_millisecond())
-}
-
 /// Converts a start. A fraction of a millisecond is rounded up, so that nothing fires early.
 fn start_moment(at: Timestamp) -> Moment {
-    moment(at).plus_ms(i64::from(at.subsec_nanosecond() % 1_000_000 > 0))
+    wire::moment(at).plus_ms(i64::from(at.subsec_nanosecond() % 1_000_000 > 0))
 }
 
 fn schedule(spec: ScheduleSpec, default_zone: &str) -> Schedule {

@@ -8,7 +8,6 @@ use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResour
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use super::spec;
 use crate::core::Moment;
 use crate::core::access::{Grant, InvalidToken, MAX_TAGS, Scope};
 use crate::engine::service::{Service, ServiceError, Token};
@@ -44,7 +43,7 @@ fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
     scopes.dedup();
     tags.sort_unstable();
     tags.dedup();
-    Ok((new.name, Grant { scopes, tags, expires_at: new.expires_at.map(spec::moment) }))
+    Ok((new.name, Grant { scopes, tags, expires_at: new.expires_at.map(wire::moment) }))
 }
 
 fn shown(token: Token, now: Moment) -> TokenResource {

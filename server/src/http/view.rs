@@ -83,6 +83,7 @@ pub fn run(run: Run) -> RunResource {
         attention_at: run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp),
         fired_at: run.fired_at.map(timestamp),
         leased_at: run.leased_at.map(timestamp),
+        started_at: run.started_at.map(timestamp),
         ended_at: run.ended_at.map(timestamp),
         result: run.result.map(result),
         skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),

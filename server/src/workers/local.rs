@@ -86,7 +86,13 @@ fn millis(ms: u64) -> i64 {
 fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
     let result = report.result.map(|result| result.to_string());
     let outcome = wire::outcome(report.outcome, result, report.retry_after_ms);
-    let report = Report { attempt: report.attempt, token: report.token, outcome, message: report.message };
+    let report = Report {
+        attempt: report.attempt,
+        token: report.token,
+        outcome,
+        message: report.message,
+        started_at: report.started_at.map(wire::moment),
+    };
     (RunId::from_text(run_id), report)
 }
 

@@ -236,6 +236,7 @@ async fn before_and_after_a_report_is_stored(mode: Mode) {
             message: None,
             retry_after_ms: None,
             result: None,
+            started_at: None,
         };
         let no_retry = TaskCenter::builder(&node.url)
             .retries(0, Duration::from_millis(1))

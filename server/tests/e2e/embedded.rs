@@ -73,6 +73,7 @@ async fn work(url: String, acknowledged: Arc<Acknowledged>, over: Arc<AtomicBool
                 message: None,
                 retry_after_ms: None,
                 result: None,
+                started_at: None,
             },
         });
         let Ok(answers) = client.settle(&SettleRequest { outcomes: outcomes.collect() }).await else {
@@ -261,6 +262,7 @@ async fn a_run_of_a_dead_worker_is_leased_again_after_its_lease() {
         message: None,
         retry_after_ms: None,
         result: None,
+        started_at: None,
     };
     let refused = client.report(&first.run_id, &late).await.expect_err("the lease is lost");
     assert_eq!(refused.status(), Some(409));

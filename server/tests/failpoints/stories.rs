@@ -223,7 +223,7 @@ async fn renew(stage: &mut Stage, run: &Run) {
 }
 
 async fn report(stage: &mut Stage, id: &RunId, attempt: u32, token: &str, outcome: Outcome) {
-    let report = Report { attempt, token: token.to_owned(), outcome, message: None };
+    let report = Report { attempt, token: token.to_owned(), outcome, message: None, started_at: None };
     match stage.call(async |running| running.service.report(id, &report).await).await {
         Ok(run) => stage.book.settled(&run),
         // During the repeated calls, another worker has taken over the run.

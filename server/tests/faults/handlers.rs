@@ -195,6 +195,7 @@ async fn settle(client: &TaskCenter, runs: Vec<LeasedRun>, recorder: &Recorder) 
             message: None,
             retry_after_ms: None,
             result: None,
+            started_at: None,
         },
     });
     let Ok(answers) = client.settle(&SettleRequest { outcomes: outcomes.collect() }).await else { return };

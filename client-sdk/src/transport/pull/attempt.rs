@@ -39,6 +39,7 @@ impl Attempt {
             message: message.map(str::to_owned),
             retry_after_ms: None,
             result: None,
+            started_at: None,
         };
         Settlement { run_id: self.run_id, report }
     }

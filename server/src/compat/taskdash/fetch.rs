@@ -97,7 +97,7 @@ async fn report(service: &Service, reply: &Reply, run: &Run) -> Result<(RunId, R
         Err(why) => (Outcome::Failed { retry_after_ms: None }, why),
     };
     let (attempt, token) = (run.attempt, run.token.clone());
-    Ok((run.id.clone(), Report { attempt, token, outcome, message: Some(message) }))
+    Ok((run.id.clone(), Report { attempt, token, outcome, message: Some(message), started_at: None }))
 }
 
 /// Puts the tasks of one service on the board. Returns a text for the run's history.

@@ -180,6 +180,31 @@ fn the_history_keeps_the_last_failed_attempts_with_short_errors() {
 }
 
 #[test]
+fn a_reported_start_lies_within_the_attempt() {
+    let task = Task { queue: Some("q".into()), ..task(false) };
+    let mut run = Run::firing(&task, NOW, "node", "token".into(), NOW);
+    run.enqueue(NOW).unwrap();
+    let leased_at = NOW.plus_ms(1_000);
+    run.lease("w", "t".into(), leased_at, NOW.plus_ms(60_000)).unwrap();
+    let now = NOW.plus_ms(40_000);
+    let mut start = |reported: Option<i64>| {
+        run.note_start(reported.map(|ms| NOW.plus_ms(ms)), now);
+        (run.started_at, run.attempt_started_at())
+    };
+    let late = NOW.plus_ms(35_000);
+    assert_eq!(start(Some(35_000)), (Some(late), Some(late)), "the handler waited for 34 s");
+    assert_eq!(start(Some(1_099)), (None, Some(leased_at)), "an equal outcome of another run shares the write");
+    assert_eq!(start(Some(-5_000)), (None, Some(leased_at)), "the worker's clock is behind");
+    assert_eq!(start(Some(90_000)), (Some(now), Some(now)), "the worker's clock is ahead");
+    assert_eq!(start(None), (None, Some(leased_at)));
+    run.note_start(Some(late), now);
+    run.report(&Outcome::Failed { retry_after_ms: Some(0) }, None, &two_attempts(), now).unwrap();
+    assert_eq!(run.failed_attempts[0].started_at, Some(late));
+    run.start_next_attempt("t".into()).unwrap();
+    assert_eq!(run.started_at, None);
+}
+
+#[test]
 fn a_row_without_history_is_read_as_an_empty_one() {
     let mut row = serde_json::to_value(firing(true)).unwrap();
     let fields = row.as_object_mut().unwrap();

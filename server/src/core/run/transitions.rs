@@ -107,6 +107,7 @@ impl Run {
         self.apply(RunEvent::Postponed)?;
         self.postponed = true;
         self.leased_at = None;
+        self.started_at = None;
         self.reason = Some(reason_or(reason, "postponed by the worker"));
         self.attention_at = Some(after(now, after_ms));
         Ok(())
@@ -171,12 +172,14 @@ impl Run {
         self.attempt += 1;
         self.token = token;
         self.leased_at = None;
+        self.started_at = None;
         Ok(())
     }
 
     fn wait_in_queue(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
         self.apply(event)?;
         self.leased_at = None;
+        self.started_at = None;
         self.attention_at = Some(Moment::NEVER);
         Ok(())
     }

@@ -57,6 +57,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// Text for the run's history.
     pub message: Option<String>,
+    /// When the handler started, by the worker's clock. `None`: the worker does not say.
+    pub started_at: Option<Moment>,
 }
 
 impl Service {
@@ -207,6 +209,7 @@ impl Service {
                 return Ok(false);
             }
             let retry = &self.shared.settings.retry;
+            run.note_start(report.started_at, now);
             let reported = run.report(&outcome, message, retry, now);
             reported.map_err(|IllegalTransition { state, .. }| Stale::Run(state))?;
             Ok(true)

@@ -35,7 +35,7 @@ async fn a_run_is_returned_without_its_token() {
             "run_id": run.id, "task_id": run.task_id, "tag": "order.close", "queue": null,
             "scheduled_at": "2033-05-18T04:33:20Z", "triggered": false, "state": "fired", "reason": null, "attempt": 1,
             "claim": 1, "worker": null, "attention_at": "2033-05-18T04:33:51Z", "fired_at": "2033-05-18T04:33:21Z",
-            "leased_at": null, "ended_at": null, "result": null, "skipped_to": null, "skipped_count": null,
+            "leased_at": null, "started_at": null, "ended_at": null, "result": null, "skipped_to": null, "skipped_count": null,
             "data": "42", "waits_for": "an outcome report, until 2033-05-18T04:33:51Z",
             "attempts": [{"attempt": 1, "worker": null, "started_at": "2033-05-18T04:33:21Z", "ended_at": null,
                 "outcome": null, "error": null}],

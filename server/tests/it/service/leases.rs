@@ -37,7 +37,7 @@ pub async fn lease(on: &Stage, worker: &str, limit: u32) -> Vec<Run> {
 }
 
 pub fn report(run: &Run, outcome: Outcome) -> Report {
-    Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None }
+    Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None, started_at: None }
 }
 
 fn done() -> Outcome {

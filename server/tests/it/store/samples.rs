@@ -139,6 +139,7 @@ pub fn full_run() -> Run {
         claim: 4,
         fired_at: Some(PAST.plus_ms(5)),
         leased_at: Some(PAST.plus_ms(6)),
+        started_at: Some(PAST.plus_ms(8)),
         failed_attempts: vec![
             FailedAttempt {
                 attempt: 1,

@@ -86,6 +86,7 @@ async fn confirm(stage: &Stage, run: &Run, received: &Received) -> Result<Run, S
         token: header(received, "x-taskcenter-token"),
         outcome: Outcome::Succeeded { result: Some("{\"message\":\"confirmed\"}".to_owned()) },
         message: None,
+        started_at: None,
     };
     stage.service.report(&run.id, &report).await
 }

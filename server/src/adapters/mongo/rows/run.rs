@@ -55,6 +55,8 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     leased_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lease_slot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
@@ -146,6 +148,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         attention_at,
         fired_at,
         leased_at,
+        started_at,
         lease_slot,
         ended_at,
         result,
@@ -171,6 +174,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("attention_at", attention_at.map(date).map(Bson::from));
     put("fired_at", fired_at.map(date).map(Bson::from));
     put("leased_at", leased_at.map(date).map(Bson::from));
+    put("started_at", started_at.map(date).map(Bson::from));
     put("lease_slot", lease_slot.clone().map(Bson::from));
     put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
@@ -209,6 +213,7 @@ impl From<&Run> for RunRow {
             attention_at,
             fired_at,
             leased_at,
+            started_at,
             lease_slot,
             ended_at,
             result,
@@ -243,6 +248,7 @@ impl From<&Run> for RunRow {
             attention_at: attention_at.map(date),
             fired_at: fired_at.map(date),
             leased_at: leased_at.map(date),
+            started_at: started_at.map(date),
             lease_slot,
             failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
             ended_at: ended_at.map(date),
@@ -279,6 +285,7 @@ impl From<RunRow> for Run {
             attention_at: row.attention_at.map(moment),
             fired_at: row.fired_at.map(moment),
             leased_at: row.leased_at.map(moment),
+            started_at: row.started_at.map(moment),
             lease_slot: row.lease_slot,
             failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
             ended_at: row.ended_at.map(moment),
