@@ -66,8 +66,13 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
 /// A worker reports a run as dead, and a user redrives the run.
 async fn redrive_a_dead_run(stage: &mut Stage) {
     let Some(run) = lease(stage).await.pop() else { return };
-    let report =
-        Report { attempt: run.attempt, token: run.token.clone(), outcome: Outcome::Dead, message: None, started_at: None };
+    let report = Report {
+        attempt: run.attempt,
+        token: run.token.clone(),
+        outcome: Outcome::Dead,
+        message: None,
+        started_at: None,
+    };
     let dead = stage.call(async |running| running.service.report(&run.id, &report).await).await;
     let Ok(dead) = dead else { return };
     stage.book.settled(&dead);

@@ -173,7 +173,13 @@ impl Stage {
         }
         self.recorder.handle(delivery);
         let outcome = Outcome::Succeeded { result: None };
-        let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None, started_at: None };
+        let report = Report {
+            attempt: run.attempt,
+            token: run.token.clone(),
+            outcome,
+            message: None,
+            started_at: None,
+        };
         let done = self.service.report(&run.id, &report).await?;
         self.recorder.get().acknowledged_outcomes.push(done.id.to_string());
         Ok(())

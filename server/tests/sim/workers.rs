@@ -72,7 +72,8 @@ async fn renew(world: &World, run: &Run, rng: &mut fastrand::Rng) {
 /// Reports an outcome until an answer arrives, and sometimes once more.
 pub async fn settle(world: &World, run: &Run, outcome: Outcome, rng: &mut fastrand::Rng) {
     let message = rng.bool().then(|| "message of the handler".to_owned());
-    let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
+    let report =
+        Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
     let mut repeats = one_in(rng, 10);
     for _ in 0..TRIES {
         let answer = match world.any_node(rng) {

@@ -52,7 +52,8 @@ impl Api {
     /// Reports the attempt as read. If another worker holds the run by now, nothing changes.
     async fn settle(&self, update: &Update, run: &Run, outcome: Outcome) -> Result<()> {
         let message = Some(update.remark.clone());
-        let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
+        let report =
+            Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
         match self.service.report(&run.id, &report).await {
             Ok(_) => Ok(()),
             Err(ServiceError::Stale(_)) => Err(ApiError::NotHeld(update.id)),

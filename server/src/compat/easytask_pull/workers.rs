@@ -71,7 +71,13 @@ impl Hold {
         let (attempt, token) = (self.attempt, self.token.clone());
         (
             self.run.clone(),
-            Report { attempt, token, outcome: Outcome::Released { after_ms: None }, message: None, started_at: None },
+            Report {
+                attempt,
+                token,
+                outcome: Outcome::Released { after_ms: None },
+                message: None,
+                started_at: None,
+            },
         )
     }
 }

@@ -193,7 +193,11 @@ fn a_reported_start_lies_within_the_attempt() {
     };
     let late = NOW.plus_ms(35_000);
     assert_eq!(start(Some(35_000)), (Some(late), Some(late)), "the handler waited for 34 s");
-    assert_eq!(start(Some(1_099)), (None, Some(leased_at)), "an equal outcome of another run shares the write");
+    assert_eq!(
+        start(Some(1_099)),
+        (None, Some(leased_at)),
+        "an equal outcome of another run shares the write"
+    );
     assert_eq!(start(Some(-5_000)), (None, Some(leased_at)), "the worker's clock is behind");
     assert_eq!(start(Some(90_000)), (Some(now), Some(now)), "the worker's clock is ahead");
     assert_eq!(start(None), (None, Some(leased_at)));

@@ -71,7 +71,10 @@ impl Service {
     async fn release(&self, runs: Vec<Run>) -> Result<()> {
         let released = |run: Run| {
             let outcome = Outcome::Released { after_ms: None };
-            (run.id, Report { attempt: run.attempt, token: run.token, outcome, message: None, started_at: None })
+            (
+                run.id,
+                Report { attempt: run.attempt, token: run.token, outcome, message: None, started_at: None },
+            )
         };
         self.settle(&runs.into_iter().map(released).collect::<Vec<_>>()).await?;
         Ok(())

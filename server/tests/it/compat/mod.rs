@@ -190,7 +190,8 @@ impl TestServer {
     /// Reports an outcome as the worker that holds the run.
     pub async fn settle(&self, run: &Run, outcome: Outcome, message: Option<&str>) {
         let message = message.map(str::to_owned);
-        let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
+        let report =
+            Report { attempt: run.attempt, token: run.token.clone(), outcome, message, started_at: None };
         self.stage.service.report(&run.id, &report).await.unwrap();
     }
 

@@ -113,7 +113,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     let runs = RunPage { limit: 10, before: None };
     let held = [Held { run_id: id.clone(), attempt: run.attempt, token: run.token.clone() }];
     let outcome = Outcome::Succeeded { result: None };
-    let report = Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None, started_at: None };
+    let report =
+        Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None, started_at: None };
     let confirmation = Confirmation { succeeded: true, message: None, result: None };
     let terms = LeaseTerms {
         worker: "worker".to_owned(),
