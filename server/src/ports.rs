@@ -2,10 +2,13 @@
 //!
 //! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
+mod fire;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use crate::core::advance::Advance;
 use crate::core::alert::AlertEvent;
 use crate::core::run::{LeaseSlots, OpenRun};
@@ -327,6 +330,17 @@ pub trait Store: Send + Sync {
     /// own clock has reached the moment. Returns `true` for each task that has passed the moment at
     /// the expected revision, by this call or another one, and `false` for an unreadable task.
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>>;
+    /// Fires moments: inserts the runs and advances the tasks ([`Advance::of`]). An existing row of a
+    /// moment decides instead of the given one. Returns one result per moment, in order. Repeating
+    /// the call, after a lost answer, finds the rows of the first call.
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        fire_in_two_steps(self, fires).await
+    }
+    /// Returns whether [`fire`](Self::fire) is one write. Then a new run with a queue is stored in
+    /// `ready` and is counted as a fire, and a moment that is not passed leaves no row.
+    fn fires_in_one_write(&self) -> bool {
+        false
+    }
     async fn run(&self, id: &RunId) -> Result<Option<Run>>;
     /// Returns the existing runs with these ids.
     async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>>;

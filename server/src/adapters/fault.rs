@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Lock,
-    Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter,
-    RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun,
+    InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// Decides the fate of calls. Both methods may also delay the call, or never return.
@@ -197,6 +197,18 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
             answers.extend(self.call("advance_tasks", self.inner.advance_tasks(part)).await?);
         }
         Ok(answers)
+    }
+
+    /// Two steps are two calls, each with its own fate.
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        if !self.fires_in_one_write() {
+            return fire_in_two_steps(self, fires).await;
+        }
+        self.call("fire", self.inner.fire(fires)).await
+    }
+
+    fn fires_in_one_write(&self) -> bool {
+        self.inner.fires_in_one_write()
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {

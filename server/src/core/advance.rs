@@ -1,6 +1,6 @@
 //! The step of a task past a moment: the linearization point of a fire.
 
-use super::{Moment, Task, TaskId, TaskState};
+use super::{Moment, Run, Task, TaskId, TaskState};
 
 /// How far the store's clock may be behind a moment that a task steps past, in milliseconds: the
 /// loss by rounding.
@@ -23,6 +23,21 @@ pub struct Advance {
 }
 
 impl Advance {
+    /// Returns the step over the moments that a row decides. The row may be one of another node or of
+    /// a previous life.
+    pub fn of(task: &Task, row: &Run) -> Self {
+        let fires = row.stretch.is_none();
+        let decided = row.decides_up_to();
+        Self {
+            task_id: task.id.clone(),
+            rev: row.rev,
+            due: row.scheduled_at,
+            last_due_at: decided,
+            next_due_at: task.due_after(decided, task.fired_count + u64::from(fires)),
+            fires,
+        }
+    }
+
     /// Returns whether the step may be made at `now`, by the store's clock: the task is active, has
     /// the expected revision and next moment, and the moment has come.
     pub fn is_allowed(&self, task: &Task, now: Moment) -> bool {

@@ -17,7 +17,7 @@ use super::window::Lane;
 use crate::core::misfire::{Misfire, Step};
 use crate::core::run::Stretch;
 use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
-use crate::ports::{Advance, InsertedRun, PortError, Result};
+use crate::ports::{Advance, Fire, Fired, PortError, Result};
 
 /// Maximum number of batches that a lane fires at the same time.
 const CONCURRENT_BATCHES: usize = 4;
@@ -127,6 +127,7 @@ async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mute
             Ok(fired) => {
                 batches.succeeded();
                 pace().worked();
+                publish::announce(node, &fired);
                 let to_publish = settle_window(node, batch, fired);
                 publish::publish(node, to_publish).await;
             }
@@ -161,38 +162,19 @@ async fn advance_or_fail(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec
     })
 }
 
-/// The stored row of a moment, and whether the task has passed the moment. `None`: the row is unreadable.
-type Fired = Option<(Run, bool)>;
-
 /// Steps 2 and 3. Returns one result for each task, in order.
 async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Fired>> {
-    let rows = insert_rows(node, tasks, now).await?;
-    crate::failpoint!("fire::inserted");
-    let stored = |(task, row): (_, &Option<Run>)| row.as_ref().map(|row| advance(task, row));
-    let advances: Vec<Advance> = tasks.iter().zip(&rows).filter_map(stored).collect();
-    let mut passed = node.store.advance_tasks(&advances).await?.into_iter();
-    crate::failpoint!("fire::advanced");
-    let with_answer = |row: Option<Run>| row.and_then(|row| Some((row, passed.next()?)));
-    Ok(rows.into_iter().map(with_answer).collect())
-}
-
-/// Inserts a row for each task's moment. Returns the stored rows, which may be those of another node.
-/// `None`: the stored row is unreadable.
-async fn insert_rows(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<Option<Run>>> {
-    let mut rows = Vec::with_capacity(tasks.len());
+    let mut moments = Vec::with_capacity(tasks.len());
     for task in tasks {
-        rows.push(row(node, task, now).await);
+        moments.push(Fire { task, run: row(node, task, now).await });
     }
     crate::failpoint!("fire::before_insert");
-    let inserted = node.store.insert_runs(&rows).await?;
-    let stored = |(row, inserted)| match inserted {
-        InsertedRun::New => Some(row),
-        InsertedRun::Existing(stored) => Some(*stored),
-        InsertedRun::Unreadable => None,
-    };
-    Ok(rows.into_iter().zip(inserted).map(stored).collect())
+    let fired = node.store.fire(moments).await?;
+    crate::failpoint!("fire::advanced");
+    Ok(fired)
 }
 
+/// Returns the row of the task's moment.
 async fn row(node: &Node, task: &Task, now: Moment) -> Run {
     let due = task.next_due_at.unwrap_or(now);
     let holder = node.name.as_str();
@@ -218,40 +200,28 @@ async fn decide(misfire: &Misfire, task: &Task, due: Moment, now: Moment) -> Ste
     }
 }
 
-/// Returns the step over the moments that a stored row decides. The row may be one of another node or of
-/// a previous life.
-pub(super) fn advance(task: &Task, row: &Run) -> Advance {
-    let fires = row.stretch.is_none();
-    let decided = row.decides_up_to();
-    Advance {
-        task_id: task.id.clone(),
-        rev: row.rev,
-        due: row.scheduled_at,
-        last_due_at: decided,
-        next_due_at: task.due_after(decided, task.fired_count + u64::from(fires)),
-        fires,
-    }
-}
-
 /// Returns the tasks to the window. Returns the runs that this node must publish.
 fn settle_window(node: &Arc<Node>, tasks: Vec<Task>, fired: Vec<Fired>) -> Vec<Run> {
     let mut to_publish = Vec::with_capacity(fired.len());
     let (mut not_yet, mut unreadable) = (Vec::new(), Vec::new());
     for (task, fired) in tasks.into_iter().zip(fired) {
-        let Some((row, passed)) = fired else {
-            unreadable.push(task);
-            continue;
+        let row = match fired {
+            Fired::Passed { run, .. } => run,
+            Fired::NotPassed => {
+                not_yet.push(task);
+                continue;
+            }
+            Fired::Unreadable => {
+                unreadable.push(task);
+                continue;
+            }
         };
-        if !passed {
-            not_yet.push(task);
-            continue;
-        }
         let step = (row.rev, row.decides_up_to());
         let next = stepped(&task, &row).filter(|task| node.keeps_in_window(task, node.clock.now()));
         node.window.done(&task.id, Some(step), next);
         // If this node's rescue has claimed the row since, the rescue publishes it.
         if row.state == RunState::Firing && row.holder == node.name && row.claim == 1 {
-            to_publish.push(row);
+            to_publish.push(*row);
         }
     }
     if !not_yet.is_empty() {
@@ -281,7 +251,7 @@ fn hold_back(node: &Arc<Node>, tasks: Vec<Task>, why: &str) {
 
 /// Returns the task after the step, if it is due again.
 fn stepped(task: &Task, row: &Run) -> Option<Task> {
-    Some(task.stepped(&advance(task, row))).filter(|task| task.next_due_at.is_some())
+    Some(task.stepped(&Advance::of(task, row))).filter(|task| task.next_due_at.is_some())
 }
 
 /// Returns tasks that could not step to the window after a short pause. Either the store's clock is

@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream};
 
 use super::node::Node;
 use crate::core::run::Outcome;
-use crate::core::{Moment, Run};
-use crate::ports::{BusMessage, PortError, Result};
+use crate::core::{Moment, Run, RunState};
+use crate::ports::{BusMessage, Fired, PortError, Result};
 
 /// Names of the user properties of every message. The SDK reads them by the same names.
 pub mod property {
@@ -39,6 +39,24 @@ const PART: usize = 256;
 const PART_BYTES: usize = 4 * 1024 * 1024;
 /// Maximum number of parts in progress.
 const PARTS_AT_ONCE: usize = 4;
+
+/// Tells the workers of runs that the store has put into their queues. Nothing else is left to do for these
+/// runs.
+pub fn announce(node: &Node, fired: &[Fired]) {
+    let now = node.clock.now();
+    let mut queues = BTreeSet::new();
+    for fired in fired {
+        let Fired::Passed { run, queued } = fired else { continue };
+        if *queued {
+            node.metrics.fired(&run.tag, now.since(run.scheduled_at));
+        }
+        // A run of an earlier call, whose answer was lost, was not announced.
+        if run.state == RunState::Ready {
+            queues.extend(run.queue.clone());
+        }
+    }
+    node.hints.ready(queues);
+}
 
 /// Hands over runs whose tasks have passed their moments. A run that the broker does not confirm stays
 /// `firing`, and is rescued after its lease has expired.

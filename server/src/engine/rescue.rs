@@ -11,11 +11,11 @@ use tokio_util::task::TaskTracker;
 use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::Pace;
-use super::{dispatch, publish};
+use super::publish;
 use crate::core::run::IllegalTransition;
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunState, Task, TaskState};
-use crate::ports::Result;
+use crate::ports::{Advance, Result};
 
 /// Maximum number of runs in one turn.
 const BATCH: u32 = 500;
@@ -201,7 +201,7 @@ async fn advance_tasks(node: &Node, runs: Vec<Run>, tasks: &Tasks, now: Moment) 
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         undecided.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| is_next(task, run)));
     cancel(node, orphans, now).await?;
-    let advance = |run: &Run| tasks.get(&run.task_id).map(|task| dispatch::advance(task, run));
+    let advance = |run: &Run| tasks.get(&run.task_id).map(|task| Advance::of(task, run));
     let advances: Vec<_> = waiting.iter().filter_map(advance).collect();
     if !advances.is_empty() {
         crate::failpoint!("rescue::before_advance");

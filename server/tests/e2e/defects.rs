@@ -115,11 +115,11 @@ async fn an_unpublished_run_is_published_later() {
     inbox.close().await;
 }
 
-/// Without a bus: the node dies before it puts the run into its queue.
+/// Without a bus: the node dies before it stores the run in its queue.
 async fn an_interrupted_hand_over_is_repeated() {
     let mut cluster = Cluster::on(Mode::Embedded, "add_publish");
     cluster.extra = "[engine]\nrun_lease_ms = 2000\nshard_lease_ms = 1500\n".to_owned();
-    let mut killed = cluster.start_to_die_at("fire::before_queue").await;
+    let mut killed = cluster.start_to_die_at("sqlite::fired").await;
     let inbox = Inbox::open(&cluster);
     killed
         .client()

@@ -1,6 +1,6 @@
 //! Checks each version of each run with the rules of the simulator.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::evidence::{Evidence, RunRow, Step};
 use crate::steps::{self, RunFields};
@@ -9,15 +9,22 @@ use crate::verdict::{Kind, Verdict};
 /// Adds a finding for each illegal transition and each missing version.
 pub fn check(evidence: &Evidence, verdict: &mut Verdict) {
     let mut last: HashMap<&str, &Step> = HashMap::new();
+    let born_ready = may_be_born_ready(evidence);
     for step in &evidence.steps {
         match last.insert(&step.run_id, step) {
-            None => check_first(step, verdict),
+            None => check_first(step, born_ready.contains(step.run_id.as_str()), verdict),
             Some(before) => check_next(before, step, verdict),
         }
     }
     for run in &evidence.runs {
         check_last(run, last.get(run.id.as_str()).map(|step| step.version), verdict);
     }
+}
+
+/// Returns the runs whose first state may be `ready`: those with a queue on SQLite, which has no bus.
+fn may_be_born_ready(evidence: &Evidence) -> HashSet<&str> {
+    let runs = evidence.runs.iter().filter(|run| run.queue.is_some() && !run.triggered);
+    runs.filter(|_| evidence.messages.is_none()).map(|run| run.id.as_str()).collect()
 }
 
 /// The journal has the current version of the run.
@@ -29,7 +36,7 @@ fn check_last(run: &RunRow, seen: Option<i64>, verdict: &mut Verdict) {
     }
 }
 
-fn check_first(step: &Step, verdict: &mut Verdict) {
+fn check_first(step: &Step, may_be_ready: bool, verdict: &mut Verdict) {
     let Step { run_id, state, version, .. } = step;
     if *version != 1 {
         return verdict.add(
@@ -37,7 +44,10 @@ fn check_first(step: &Step, verdict: &mut Verdict) {
             format!("first version of run {run_id} in the journal is {version}, {state}"),
         );
     }
-    let why = run_fields(step).map_or(Some("unknown state"), |fields| steps::check_insert(&fields));
+    let why = match run_fields(step) {
+        Some(fields) => steps::check_insert(&fields, may_be_ready),
+        None => Some("unknown state"),
+    };
     if let Some(why) = why {
         verdict.add(Kind::Illegal, format!("run {run_id} starts as {state}: {why}"));
     }

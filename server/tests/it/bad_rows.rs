@@ -13,7 +13,7 @@ use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::engine::{dispatch, membership, probe, rescue, scan};
-use taskcenter_server::ports::{Clock, Order, Store};
+use taskcenter_server::ports::{Clock, Fire, Fired, Order, Store};
 
 use crate::fuzz::rows::Damage;
 use crate::store::samples::{PAST, due_at, ids as ids_of, run_until};
@@ -22,7 +22,7 @@ use crate::store::samples::{PAST, due_at, ids as ids_of, run_until};
 const MANY: usize = 600;
 
 /// Returns a node on the store, which watches all shards.
-async fn node(store: Arc<dyn Store>) -> Arc<Node> {
+pub async fn node(store: Arc<dyn Store>) -> Arc<Node> {
     let clock = Arc::new(SystemClock);
     let lock = Arc::new(LocalLock::new(clock.clone()));
     let ports = NodePorts { store, bus: Arc::new(NoBus), lock, clock };
@@ -170,6 +170,20 @@ async fn an_unreadable_task_delays_no_other_change(fixture: &impl Damage) {
     assert!(cancelled.contains(&honest.id), "{cancelled:?}");
 }
 
+async fn a_fire_passes_over_unreadable_rows(fixture: &impl Damage) {
+    let (store, honest, bad, other) = (fixture.one(), due_task(), due_task(), due_task());
+    let planted = run_until(&bad, SystemClock.now().plus_ms(60_000));
+    insert(&*store, &[bad.clone(), other.clone(), honest.clone()], std::slice::from_ref(&planted)).await;
+    damage(fixture, "runs", planted.id.as_str()).await;
+    damage(fixture, "tasks", other.id.as_str()).await;
+    let moments = [&bad, &other, &honest].map(|task| Fire { task, run: run_until(task, PAST) });
+    let fired = store.fire(moments.into()).await.unwrap();
+    assert_eq!(fired[..2], [Fired::Unreadable, Fired::NotPassed]);
+    assert!(matches!(fired[2], Fired::Passed { .. }), "{fired:?}");
+    assert_eq!(store.task(&bad.id).await.unwrap(), Some(bad), "the moment waits for a repair of its row");
+    assert_eq!(store.task(&honest.id).await.unwrap().map(|task| task.fired_count), Some(1));
+}
+
 /// Makes each case a test on every store that has rows to damage.
 macro_rules! on_every_file {
     ($($case:ident)*) => {
@@ -198,4 +212,5 @@ on_every_file! {
     many_runs_of_an_unreadable_task_do_not_hide_other_runs
     an_unreadable_run_holds_only_its_task_back
     an_unreadable_task_delays_no_other_change
+    a_fire_passes_over_unreadable_rows
 }

@@ -32,10 +32,16 @@ const fn changes_of(event: RunEvent) -> (i64, i64) {
     }
 }
 
-/// Returns the error of a new row, if any.
-pub fn check_insert(row: &RunFields) -> Option<&'static str> {
+/// Returns the error of a new row, if any. `may_be_ready`: the store fires in one write, and the run
+/// has a queue.
+pub fn check_insert(row: &RunFields, may_be_ready: bool) -> Option<&'static str> {
     let RunFields { state, attempt, claim, version, .. } = *row;
-    if !matches!(state, RunState::Firing | RunState::Skipped) {
+    let is_first = match state {
+        RunState::Firing | RunState::Skipped => true,
+        RunState::Ready => may_be_ready,
+        _ => false,
+    };
+    if !is_first {
         return Some(NO_TRANSITION);
     }
     if (attempt, claim, version) != (1, 1, 1) {

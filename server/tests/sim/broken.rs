@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
-    Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
+    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
+    UnreadableRows, fire_in_two_steps,
 };
 
 /// Deliberate defect of a store.
@@ -36,6 +37,8 @@ pub enum Defect {
     MiscountsAFire,
     /// A due task is never found.
     ForgetsATask,
+    /// A fire in one write does not advance its task.
+    ForgetsTheStep,
 }
 
 /// Returns how far the store's clock is ahead.
@@ -166,6 +169,26 @@ impl Store for Broken {
             advances.iter_mut().for_each(|advance| advance.fires = false);
         }
         self.inner.advance_tasks(&advances).await
+    }
+
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        if !self.fires_in_one_write() {
+            return fire_in_two_steps(self, fires).await;
+        }
+        if !self.shows(Defect::ForgetsTheStep) {
+            return self.inner.fire(fires).await;
+        }
+        let now = self.inner.now().await?;
+        let mut runs: Vec<Run> = fires.into_iter().map(|fire| fire.run).collect();
+        let queued: Vec<bool> =
+            runs.iter_mut().map(|run| run.queue.is_some() && run.enqueue(now).is_ok()).collect();
+        self.inner.insert_runs(&runs).await?;
+        let passed = |(run, queued)| Fired::Passed { run: Box::new(run), queued };
+        Ok(runs.into_iter().zip(queued).map(passed).collect())
+    }
+
+    fn fires_in_one_write(&self) -> bool {
+        self.defect == Defect::ForgetsTheStep && self.inner.fires_in_one_write()
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {

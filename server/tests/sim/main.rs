@@ -188,6 +188,11 @@ fn a_miscounted_fire_is_caught() {
 }
 
 #[test]
+fn a_fire_without_its_step_is_caught() {
+    assert_caught(Defect::ForgetsTheStep, &["a run was handed over before its decision"]);
+}
+
+#[test]
 fn a_forgotten_task_is_caught() {
     assert_caught(Defect::ForgetsATask, &["a due moment was never processed"]);
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
-    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
-    UnreadableRows,
+    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun,
+    InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store,
+    TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 use super::checker::Checker;
@@ -92,6 +92,24 @@ impl Store for WitnessStore {
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
         let ids: Vec<TaskId> = advances.iter().map(|advance| advance.task_id.clone()).collect();
         self.observe_tasks(&ids, self.inner.advance_tasks(advances)).await
+    }
+
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        if !self.fires_in_one_write() {
+            return fire_in_two_steps(self, fires).await;
+        }
+        let tasks: Vec<TaskId> = fires.iter().map(|fire| fire.task.id.clone()).collect();
+        let runs: Vec<Run> = fires.iter().map(|fire| fire.run.clone()).collect();
+        // The rows are recorded before the tasks, whose changes refer to the rows.
+        let fire = self.observe_runs(&runs, self.inner.fire(fires));
+        let answer = self.observe_tasks(&tasks, fire).await;
+        let ids: Vec<RunId> = runs.into_iter().map(|run| run.id).collect();
+        self.checker.fired(&ids);
+        answer
+    }
+
+    fn fires_in_one_write(&self) -> bool {
+        self.inner.fires_in_one_write()
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {

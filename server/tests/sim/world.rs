@@ -88,10 +88,11 @@ impl World {
     fn new(seed: u64, gate: Arc<Gate>, defect: Option<Defect>) -> Arc<Self> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (time, profile) = (Time::start(), Profile::draw(&mut rng));
-        let checker = Arc::new(Checker::new(time, Arc::clone(&gate), 2 * profile.skew_ms + 2));
-        checker.log(|| format!("{profile:?}"));
         let clock: Arc<dyn Clock> = Arc::new(OffClock::new(time, broken::store_ahead_ms(defect)));
-        let memory = broken::break_store(defect, Arc::new(MemoryStore::new(Arc::clone(&clock))));
+        let memory = broken::break_store(defect, Arc::new(memory(seed, &clock)));
+        let (skew_ms, in_one_write) = (2 * profile.skew_ms + 2, memory.fires_in_one_write());
+        let checker = Arc::new(Checker::new(time, Arc::clone(&gate), skew_ms, in_one_write));
+        checker.log(|| format!("{profile:?}"));
         let store = WitnessStore { inner: memory, checker: Arc::clone(&checker) };
         let until_ms = AtomicI64::new(time.now().plus_ms(profile.faults_ms).ms());
         let nodes = profile.nodes;
@@ -211,6 +212,12 @@ impl World {
             profile.settings.clone(),
         )
     }
+}
+
+/// Returns a ledger that fires in two steps, like MongoDB, or in one write, like SQLite.
+fn memory(seed: u64, clock: &Arc<dyn Clock>) -> MemoryStore {
+    let clock = Arc::clone(clock);
+    if seed.is_multiple_of(2) { MemoryStore::new(clock) } else { MemoryStore::firing_in_one_write(clock) }
 }
 
 /// Runs the lives of a node, one after the other.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
-    Advance, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask, Tombstone,
+    Advance, Fire, Fired, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask, Tombstone,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -107,6 +107,27 @@ impl Ledger {
         let stepped = task.stepped(advance);
         self.put_task(stepped, now);
         true
+    }
+
+    /// Fires a moment. A run with a queue enters the queue at once.
+    pub fn fire(&mut self, fire: Fire<'_>, now: Moment) -> Fired {
+        let Fire { task, mut run } = fire;
+        if let Some(stored) = self.runs.get(&run.id).cloned() {
+            let passed = self.advance_task(&Advance::of(task, &stored), now);
+            let run = Box::new(stored);
+            return if passed { Fired::Passed { run, queued: false } } else { Fired::NotPassed };
+        }
+        let advance = Advance::of(task, &run);
+        if !self.tasks.get(&task.id).is_some_and(|stored| advance.is_allowed(stored, now)) {
+            return Fired::NotPassed;
+        }
+        let queued = run.queue.is_some() && run.enqueue(now).is_ok();
+        if queued {
+            self.count_fires(now, &[(run.tag.clone(), 1)]);
+        }
+        self.put_run(run.clone());
+        self.advance_task(&advance, now);
+        Fired::Passed { run: Box::new(run), queued }
     }
 
     fn put_task(&mut self, task: Task, now: Moment) {

@@ -16,9 +16,9 @@ pub use self::records::MemoryRecords;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
-    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
-    UnreadableRows,
+    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
+    Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
+    Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -26,12 +26,18 @@ use crate::ports::{
 pub struct MemoryStore {
     ledger: Mutex<Ledger>,
     clock: Arc<dyn Clock>,
+    fires_in_one_write: bool,
 }
 
 impl MemoryStore {
-    /// Creates an empty ledger. `clock` is the store's own clock.
+    /// Creates an empty ledger, which fires in two steps like MongoDB. `clock` is the store's own clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { ledger: Mutex::default(), clock }
+        Self { ledger: Mutex::default(), clock, fires_in_one_write: false }
+    }
+
+    /// Creates an empty ledger, which fires in one write like SQLite.
+    pub fn firing_in_one_write(clock: Arc<dyn Clock>) -> Self {
+        Self { fires_in_one_write: true, ..Self::new(clock) }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -103,6 +109,18 @@ impl Store for MemoryStore {
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
         let (mut ledger, now) = (self.ledger(), self.clock.now());
         Ok(advances.iter().map(|advance| ledger.advance_task(advance, now)).collect())
+    }
+
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        if !self.fires_in_one_write {
+            return fire_in_two_steps(self, fires).await;
+        }
+        let (mut ledger, now) = (self.ledger(), self.clock.now());
+        Ok(fires.into_iter().map(|fire| ledger.fire(fire, now)).collect())
+    }
+
+    fn fires_in_one_write(&self) -> bool {
+        self.fires_in_one_write
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {

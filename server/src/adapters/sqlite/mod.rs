@@ -8,6 +8,7 @@ mod datadir;
 mod errors;
 #[doc(hidden)]
 pub mod explained;
+mod fire;
 mod idempotency;
 mod lists;
 mod open_file;
@@ -38,9 +39,9 @@ use self::writer::Writer;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
-    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
+    Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter,
+    RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -251,6 +252,14 @@ impl Store for SqliteStore {
     async fn advance_tasks(&self, advances: &[Advance]) -> Result<Vec<bool>> {
         let (advances, clock) = (advances.to_vec(), Arc::clone(&self.clock));
         self.writer.write(move |db| tasks::advance(db, &advances, clock.now())).await
+    }
+
+    async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        self.fire_all(fires).await
+    }
+
+    fn fires_in_one_write(&self) -> bool {
+        true
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<Run>> {

@@ -20,6 +20,17 @@ impl MemoryFixture {
     }
 }
 
+/// The fixture whose store fires in one write.
+pub struct OneWriteFixture;
+
+impl OneWriteFixture {
+    #[allow(clippy::unused_async, reason = "other fixtures need async")]
+    pub async fn open() -> MemoryFixture {
+        let store = Arc::new(MemoryStore::firing_in_one_write(Arc::new(SystemClock)));
+        MemoryFixture { store, records: Arc::default() }
+    }
+}
+
 #[async_trait::async_trait]
 impl Fixture for MemoryFixture {
     fn one(&self) -> Arc<dyn Store> {

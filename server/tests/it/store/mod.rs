@@ -3,6 +3,7 @@
 mod advance;
 mod changes;
 mod counters;
+mod fire;
 pub mod lists;
 pub mod memory;
 mod migration;
@@ -15,6 +16,7 @@ mod records;
 mod runs;
 pub mod samples;
 pub mod sqlite;
+mod sqlite_fire;
 mod tasks;
 
 use std::sync::Arc;
@@ -64,6 +66,16 @@ on_every_store! {
         a_step_of_an_unknown_task_is_false
         the_results_of_many_steps_are_in_order
         a_stored_step_equals_the_rule_in_core;
+    fire:
+        a_fire_stores_the_run_and_advances_the_task
+        a_fire_in_one_write_puts_the_run_into_its_queue
+        a_skipped_stretch_is_stored_and_not_counted
+        an_existing_row_decides
+        a_repeated_fire_finds_the_first_row_and_counts_once
+        two_concurrent_fires_agree_on_one_row
+        a_changed_task_does_not_pass_its_moment
+        a_future_moment_is_not_passed
+        the_results_of_many_fires_are_in_order;
     runs:
         a_run_is_read_back_as_it_was_stored
         a_second_run_of_a_moment_gets_the_first_run
@@ -118,4 +130,17 @@ on_every_store! {
         many_tombstones_with_open_runs_do_not_block_others
         pruning_removes_at_most_the_limit
         the_stores_clock_is_close_to_the_system_clock;
+}
+
+on_every_store! {
+    @store in_memory_in_one_write crate::store::memory::OneWriteFixture, store,
+    fire:
+        a_fire_stores_the_run_and_advances_the_task
+        a_fire_in_one_write_puts_the_run_into_its_queue
+        a_skipped_stretch_is_stored_and_not_counted
+        an_existing_row_decides
+        a_repeated_fire_finds_the_first_row_and_counts_once
+        a_changed_task_does_not_pass_its_moment
+        a_future_moment_is_not_passed
+        the_results_of_many_fires_are_in_order;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use taskcenter_server::core::{Run, RunId};
+use taskcenter_server::core::{Run, RunId, RunState};
 use taskcenter_server::engine::publish::property;
 use taskcenter_server::ports::BusMessage;
 
@@ -45,6 +45,17 @@ impl Checker {
         }
         if let Some(story) = book.runs.get_mut(&id) {
             story.sent.push((attempt, Arc::clone(life), self.now()));
+        }
+    }
+
+    /// Checks the runs that a fire may have put into their queues.
+    pub fn fired(&self, ids: &[RunId]) {
+        let mut book = self.book();
+        for id in ids {
+            let new = book.runs.get(id).filter(|story| !story.handed_over).map(|story| story.run.clone());
+            if let Some(run) = new.filter(|run| run.state == RunState::Ready) {
+                self.handed_over(&mut book, &run);
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Checker {
     gate: Arc<Gate>,
     /// Maximum deviation of a clock.
     skew_ms: i64,
+    /// Whether the store fires in one write.
+    fires_in_one_write: bool,
     prints: bool,
     book: Mutex<Book>,
 }
@@ -88,9 +90,9 @@ struct RunStory {
 
 impl Checker {
     /// Creates the checker of a history that starts now. No clock deviates by more than `skew_ms`.
-    pub fn new(time: Time, gate: Arc<Gate>, skew_ms: i64) -> Self {
+    pub fn new(time: Time, gate: Arc<Gate>, skew_ms: i64, fires_in_one_write: bool) -> Self {
         let prints = std::env::var("SIM_LOG").is_ok();
-        Self { time, gate, skew_ms, prints, book: Mutex::default() }
+        Self { time, gate, skew_ms, fires_in_one_write, prints, book: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -33,7 +33,8 @@ impl Checker {
         }
         let is_derived = run.triggered || run.id == RunId::derive(&run.task_id, run.rev, run.scheduled_at);
         let is_skipped = run.state == RunState::Skipped;
-        let is_new_row = steps::check_insert(&run_fields(&run)).is_none()
+        let may_be_ready = self.fires_in_one_write && run.queue.is_some() && !run.triggered;
+        let is_new_row = steps::check_insert(&run_fields(&run), may_be_ready).is_none()
             && is_skipped == run.stretch.is_some()
             && is_skipped == run.reason.is_some();
         if !is_derived || !is_new_row || !book.tasks.contains_key(&run.task_id) {
