@@ -21,6 +21,10 @@ use crate::ports::{Advance, Fire, Fired, PortError, Result};
 
 /// Maximum number of batches that a lane fires at the same time.
 const CONCURRENT_BATCHES: usize = 4;
+/// Maximum number of tasks in the first batch of a burst.
+const FIRST_BATCH: usize = 32;
+/// Factor by which the batches of a burst grow.
+const GROWTH: usize = 4;
 /// Milliseconds until the next try when the store's clock has not reached a moment yet.
 const NOT_YET_MS: u64 = 5;
 /// Time until the next try when the moment of a task cannot be stored.
@@ -40,6 +44,8 @@ async fn run_lane(node: &Arc<Node>, lane: Lane) {
     let batches = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_BATCHES));
     let pace = Arc::new(Mutex::new(Pace::new("dispatch", Duration::ZERO)));
+    let max = max_batch(node);
+    let mut limit = FIRST_BATCH.min(max);
     while !node.shutdown.is_cancelled() {
         next_moment(node, lane).await;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
@@ -47,7 +53,8 @@ async fn run_lane(node: &Arc<Node>, lane: Lane) {
             continue;
         }
         let now = node.earliest_now();
-        let due = take_due(node, lane, now);
+        let due = take_due(node, lane, now, limit);
+        limit = next_limit(limit, due.len(), max);
         if due.is_empty() || node.shutdown.is_cancelled() {
             continue;
         }
@@ -64,7 +71,7 @@ async fn run_lane(node: &Arc<Node>, lane: Lane) {
 /// Fires one batch of each lane of tasks that are due at `now`, and hands the runs over. Returns the number of tasks.
 pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
     let mut tasks = 0;
-    for due in Lane::ALL.map(|lane| take_due(node, lane, now)) {
+    for due in Lane::ALL.map(|lane| take_due(node, lane, now, max_batch(node))) {
         tasks += due.len();
         if !due.is_empty() {
             fire_or_return(node, due, now, &Mutex::new(Pace::new("dispatch", Duration::ZERO))).await;
@@ -73,8 +80,19 @@ pub async fn run_once(node: &Arc<Node>, now: Moment) -> usize {
     tasks
 }
 
-fn take_due(node: &Node, lane: Lane, now: Moment) -> Vec<Task> {
-    node.window.take_due(lane, now, node.settings.batch as usize)
+fn take_due(node: &Node, lane: Lane, now: Moment, limit: usize) -> Vec<Task> {
+    node.window.take_due(lane, now, limit)
+}
+
+fn max_batch(node: &Node) -> usize {
+    node.settings.batch as usize
+}
+
+/// Returns the limit of the next batch after a batch of `taken` tasks. The batches of a burst grow, so that
+/// its first runs do not wait for a large write. A batch below its limit has taken the last due task.
+fn next_limit(limit: usize, taken: usize, max: usize) -> usize {
+    let next = if taken < limit { FIRST_BATCH } else { limit.saturating_mul(GROWTH) };
+    next.min(max)
 }
 
 /// Waits until a task of the lane is due, or until the node stops.
@@ -269,4 +287,22 @@ fn return_later(node: &Arc<Node>, tasks: Vec<Task>) {
             node.window.done(&id, None, still_due);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batches_of_a_burst_grow_and_the_next_burst_begins_small() {
+        let limits = |max: usize, taken: &[usize]| {
+            let next = |limit: &mut usize, taken: &usize| {
+                *limit = next_limit(*limit, *taken, max);
+                Some(*limit)
+            };
+            taken.iter().scan(FIRST_BATCH.min(max), next).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(1_000, &[32, 128, 512, 1_000, 999, 0]), [128, 512, 1_000, 1_000, 32, 32]);
+        assert_eq!(limits(10, &[10, 10, 3]), [10, 10, 10]);
+    }
 }
