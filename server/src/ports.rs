@@ -239,6 +239,23 @@ pub struct IdempotencyRecord {
     pub at: Moment,
 }
 
+impl IdempotencyRecord {
+    /// Returns whether `stored` was written by the insert of this record. Each request draws its own
+    /// ids, so they identify the write.
+    pub fn has_written(&self, stored: &Self) -> bool {
+        stored.ids == self.ids
+    }
+}
+
+/// Result of inserting a request with an idempotency key.
+#[derive(Debug)]
+pub enum InsertedRequest {
+    /// The record is stored. One result per task, in order.
+    New(Vec<Result<InsertedTask>>),
+    /// Another request has stored this record under the key. Nothing was inserted.
+    Known(IdempotencyRecord),
+}
+
 /// Backlog of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacklogRow {
@@ -293,6 +310,12 @@ pub trait Store: Send + Sync {
     /// Stores tasks, each independently. Returns one result per task, in order. Repeating the call
     /// with the same ids changes nothing.
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>>;
+    /// Stores the record and the tasks of a request with an idempotency key. If the key exists,
+    /// stores nothing and returns the stored record. The record is durable before any of the tasks
+    /// is: after an interruption, a repeated request finds the ids of the missing tasks. Repeating
+    /// the call with the same record, after a lost answer, inserts the tasks again, as
+    /// [`insert_tasks`](Self::insert_tasks) does.
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest>;
     /// Returns a task, which may be a tombstone.
     async fn task(&self, id: &TaskId) -> Result<Option<Task>>;
     /// Returns the existing tasks with these ids, including tombstones.
@@ -372,9 +395,6 @@ pub trait Store: Send + Sync {
         limit: u32,
         queued_only: bool,
     ) -> Result<Head<Run>>;
-    /// Stores the record, unless its key exists. Returns the record that is now stored under the
-    /// key.
-    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord>;
     /// Returns the record that is stored under a key.
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>>;
     /// Adds fires per tag to the counters of the minute and of the UTC day of `at`.

@@ -13,9 +13,10 @@ use async_trait::async_trait;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun,
-    InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask,
-    Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
+    InsertedRun, InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records,
+    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    fire_in_two_steps,
 };
 
 /// Decides the fate of calls. Both methods may also delay the call, or never return.
@@ -131,6 +132,20 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
             answers.extend(per_row(self.call("insert_tasks", insert).await, part.len()));
         }
         answers
+    }
+
+    /// In parts: the record, and then the tasks, as in a back end without transactions.
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        let rows = 1 + tasks.len();
+        let is_whole = self.plan.portion(rows) == rows;
+        let first = if is_whole { tasks } else { &[] };
+        let answer = self.call("insert_request", self.inner.insert_request(record, first)).await?;
+        match answer {
+            InsertedRequest::New(_) if !is_whole => {
+                Ok(InsertedRequest::New(self.insert_tasks(tasks.to_vec()).await))
+            }
+            answer => Ok(answer),
+        }
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -256,10 +271,6 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     ) -> Result<Head<Run>> {
         let read = self.inner.runs_needing_attention(shards, now, limit, queued_only);
         self.call("runs_needing_attention", read).await
-    }
-
-    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        self.call("insert_idempotency_record", self.inner.insert_idempotency_record(record)).await
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {

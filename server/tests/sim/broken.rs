@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order,
-    OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone,
-    UnreadableRows, fire_in_two_steps,
+    Advance, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
+    InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store,
+    TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// Deliberate defect of a store.
@@ -112,6 +112,19 @@ impl Store for Broken {
             return tasks.iter().map(|_| Ok(InsertedTask::New)).collect();
         }
         self.inner.insert_tasks(tasks).await
+    }
+
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        if self.shows(Defect::DropsATask) {
+            let answer = self.inner.insert_request(record, &[]).await?;
+            return Ok(match answer {
+                InsertedRequest::New(_) => {
+                    InsertedRequest::New(tasks.iter().map(|_| Ok(InsertedTask::New)).collect())
+                }
+                known @ InsertedRequest::Known(_) => known,
+            });
+        }
+        self.inner.insert_request(record, tasks).await
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -245,10 +258,6 @@ impl Store for Broken {
     ) -> Result<Head<Run>> {
         assert!(!self.shows(Defect::Panics), "the defect panics");
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
-    }
-
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        self.inner.insert_idempotency_record(request).await
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun,
-    InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store,
-    TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
+    InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 use super::checker::Checker;
@@ -46,6 +46,11 @@ impl Store for WitnessStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
         self.observe_tasks(&ids, self.inner.insert_tasks(tasks)).await
+    }
+
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+        self.observe_tasks(&ids, self.inner.insert_request(record, tasks)).await
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -152,10 +157,6 @@ impl Store for WitnessStore {
         queued_only: bool,
     ) -> Result<Head<Run>> {
         self.inner.runs_needing_attention(shards, now, limit, queued_only).await
-    }
-
-    async fn insert_idempotency_record(&self, request: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        self.inner.insert_idempotency_record(request).await
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
-    Advance, Fire, Fired, IdempotencyRecord, InsertedRun, InsertedTask, OutcomeCount, ReplacedTask, Tombstone,
+    Advance, Fire, Fired, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask, OutcomeCount,
+    ReplacedTask, Tombstone,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -206,9 +207,18 @@ impl Ledger {
         }
     }
 
-    /// Stores the record, unless its key exists. Returns the stored record.
-    pub fn insert_idempotency_record(&mut self, record: &IdempotencyRecord) -> IdempotencyRecord {
-        self.idempotency.entry(record.key.clone()).or_insert_with(|| record.clone()).clone()
+    /// Stores a record and tasks, unless the key of the record exists.
+    pub fn insert_request(
+        &mut self,
+        record: &IdempotencyRecord,
+        tasks: &[Task],
+        now: Moment,
+    ) -> InsertedRequest {
+        let stored = self.idempotency.entry(record.key.clone()).or_insert_with(|| record.clone());
+        if !record.has_written(stored) {
+            return InsertedRequest::Known(stored.clone());
+        }
+        InsertedRequest::New(tasks.iter().map(|task| Ok(self.insert_task(task.clone(), now))).collect())
     }
 
     pub fn idempotency_record(&self, key: &str) -> Option<IdempotencyRecord> {

@@ -16,9 +16,9 @@ pub use self::records::MemoryRecords;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
-    Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
-    Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
+    InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store,
+    TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -56,6 +56,11 @@ impl Store for MemoryStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
         let (mut ledger, now) = (self.ledger(), self.clock.now());
         tasks.into_iter().map(|task| Ok(ledger.insert_task(task, now))).collect()
+    }
+
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        let now = self.clock.now();
+        Ok(self.ledger().insert_request(record, tasks, now))
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -171,10 +176,6 @@ impl Store for MemoryStore {
         queued_only: bool,
     ) -> Result<Head<Run>> {
         Ok(head(self.ledger().runs_needing_attention(shards, now, limit, queued_only), limit))
-    }
-
-    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        Ok(self.ledger().insert_idempotency_record(record))
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {

@@ -2,6 +2,7 @@
 //! journaled writes.
 
 mod backlog;
+mod batches;
 mod coalesce;
 mod counters;
 mod errors;
@@ -10,6 +11,7 @@ pub mod explained;
 mod idempotency;
 mod keys;
 mod lists;
+mod options;
 mod outdated;
 mod prune;
 mod records;
@@ -21,18 +23,18 @@ mod tasks;
 mod updates;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
-use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria};
+use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection, Database};
 use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
-use self::errors::{bounded, corrupt, port_error, refused, unavailable};
+use self::errors::{bounded, corrupt, refused, unavailable};
 use self::idempotency::IdempotencyRow;
+use self::options::{strict, uri_error};
 use self::outdated::Outdated;
 use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
@@ -40,18 +42,10 @@ use crate::adapters::unreadable::Unreadable;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask, Order, OutcomeCount,
-    Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter,
-    Tombstone, UnreadableRows,
+    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask, Order,
+    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter, Tombstone, UnreadableRows,
 };
-
-/// Longest wait for a primary, unless the URI sets another one.
-const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout of a connection attempt, unless the URI sets another one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for the majority's acknowledgement, unless the URI sets another one. After it, the
-/// write may or may not have happened.
-const MAJORITY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum number of statements or ids per command. Larger commands are not faster.
 const CHUNK: usize = 1_000;
@@ -60,7 +54,8 @@ const CHUNK: usize = 1_000;
 pub struct MongoStore {
     db: Ledger,
     prepared: OnceCell<()>,
-    submits: Coalesce<Task, Result<InsertedTask>>,
+    tasks: Coalesce<Task, Result<InsertedTask>>,
+    requests: Coalesce<IdempotencyRecord, idempotency::Inserted>,
 }
 
 /// The collections; cheap to clone.
@@ -120,12 +115,16 @@ impl MongoStore {
             outdated: Arc::default(),
             db,
         };
-        let flushing = db.clone();
-        let submits = Coalesce::new(Box::new(move |batch| {
-            let db = flushing.clone();
+        let (for_tasks, for_requests) = (db.clone(), db.clone());
+        let tasks = Coalesce::new(Box::new(move |batch| {
+            let db = for_tasks.clone();
             Box::pin(async move { tasks::insert(&db, batch).await })
         }));
-        Self { db, prepared: OnceCell::new(), submits }
+        let requests = Coalesce::new(Box::new(move |batch| {
+            let db = for_requests.clone();
+            Box::pin(async move { idempotency::insert(&db, batch).await })
+        }));
+        Self { db, prepared: OnceCell::new(), tasks, requests }
     }
 
     /// Returns the ledger after [`prepare`](Self::prepare). A node may start before its store.
@@ -135,10 +134,14 @@ impl MongoStore {
         Ok(&self.db)
     }
 
-    async fn submit(&self, task: Task) -> Result<InsertedTask> {
+    /// Stores an item as part of a batch.
+    async fn submit<T, A>(&self, item: T, to: &Coalesce<T, Result<A>>) -> Result<A>
+    where
+        T: Send + 'static,
+        A: Send + 'static,
+    {
         self.ready().await?;
-        let answer = self.submits.submit(task).await;
-        answer.unwrap_or_else(|| Err(unavailable("the server is shutting down")))
+        to.submit(item).await.unwrap_or_else(|| Err(unavailable("the server is shutting down")))
     }
 }
 
@@ -150,35 +153,6 @@ impl Ledger {
     async fn now(&self) -> Result<Moment> {
         let hello = self.hello().await?;
         hello.get_datetime("localTime").map(|at| rows::moment(*at)).map_err(corrupt)
-    }
-}
-
-/// Overrides options of the URI that would weaken durability: a write on one replica only can
-/// vanish at a fail-over.
-fn strict(mut options: ClientOptions) -> ClientOptions {
-    let concern = options.write_concern.get_or_insert_default();
-    concern.w = Some(Acknowledgment::Majority);
-    concern.journal = Some(true);
-    concern.w_timeout.get_or_insert(MAJORITY_TIMEOUT);
-    options.read_concern = Some(ReadConcern::majority());
-    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-    options.retry_writes = Some(true);
-    options.retry_reads = Some(true);
-    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
-    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
-    options.app_name.get_or_insert_with(|| "taskcenter".to_owned());
-    options
-}
-
-/// Maps an error of the URI. The driver's error quotes the invalid part, which may be the password.
-fn uri_error(uri: &str, error: mongodb::error::Error) -> PortError {
-    const WITH_CREDENTIALS: &str = "invalid URI: write \
-        mongodb://user:password@host:port/?replicaSet=name, with user and password percent-encoded";
-    let error = port_error(error);
-    match error {
-        PortError::Refused(..) if uri.contains('@') => refused(WITH_CREDENTIALS),
-        PortError::Refused(name, cause) => PortError::Refused(name, format!("invalid URI: {cause}").into()),
-        other => other,
     }
 }
 
@@ -210,7 +184,15 @@ impl Records for MongoStore {
 #[async_trait]
 impl Store for MongoStore {
     async fn insert_tasks(&self, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
-        join_all(tasks.into_iter().map(|task| self.submit(task))).await
+        join_all(tasks.into_iter().map(|task| self.submit(task, &self.tasks))).await
+    }
+
+    /// Both inserts share their batches with concurrent requests.
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        if let Some(stored) = self.submit(record.clone(), &self.requests).await? {
+            return Ok(InsertedRequest::Known(stored));
+        }
+        Ok(InsertedRequest::New(self.insert_tasks(tasks.to_vec()).await))
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
@@ -277,10 +259,6 @@ impl Store for MongoStore {
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {
         backlog::queues(self.ready().await?).await
-    }
-
-    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        idempotency::insert(self.ready().await?, record).await
     }
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
@@ -364,19 +342,6 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[tokio::test]
-    async fn a_uri_cannot_weaken_durability() {
-        let uri = "mongodb://localhost/?w=1&journal=false&retryWrites=false&readPreference=secondary";
-        let options = strict(ClientOptions::parse(uri).await.unwrap());
-        let concern = options.write_concern.unwrap();
-        assert_eq!((concern.w, concern.journal), (Some(Acknowledgment::Majority), Some(true)));
-        assert_eq!(options.retry_writes, Some(true));
-        assert_eq!(
-            options.selection_criteria,
-            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-        );
     }
 
     #[tokio::test]

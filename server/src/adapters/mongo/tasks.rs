@@ -4,24 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
-use mongodb::error::ErrorKind;
 use mongodb::options::{Hint, ReadConcern};
 use serde::Deserialize;
 
-use super::errors::{DUPLICATE_KEY, bounded, corrupt, port_error, refused, timed, unavailable, with_retries};
+use super::errors::{bounded, corrupt, refused, with_retries};
+use super::options::MAJORITY_TIMEOUT;
 use super::rows::{TaskRow, date, shard_numbers};
 use super::updates::{self, by_id_hint, find_by_id};
-use super::{CHUNK, Ledger, MAJORITY_TIMEOUT, keys, schema};
+use super::{CHUNK, Ledger, batches, keys, schema};
 use crate::core::advance::CLOCK_TOLERANCE_MS;
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, Found, Head, InsertedTask, Order, PortError, Result, Tombstone};
-
-/// Failed rows of a batch: positions with a duplicate key, and positions that MongoDB refused.
-#[derive(Debug, Default, Clone)]
-struct Collisions {
-    duplicates: Vec<usize>,
-    refused: Vec<(usize, String)>,
-}
 
 /// Stores a batch. Returns one result per task, in order.
 pub async fn insert(ledger: &Ledger, tasks: Vec<Task>) -> Vec<Result<InsertedTask>> {
@@ -53,7 +46,7 @@ fn fill(answers: Vec<Option<Result<InsertedTask>>>, error: &PortError) -> Vec<Re
 async fn try_insert(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Result<InsertedTask>>>> {
     let rows: Vec<TaskRow> = tasks.iter().map(|task| TaskRow::from(*task)).collect();
     crate::failpoint!("mongo::before_insert_tasks");
-    let collisions = with_retries(|| insert_rows(ledger, &rows)).await?;
+    let collisions = with_retries(|| batches::insert(&rows, &ledger.tasks)).await?;
     crate::failpoint!("mongo::tasks_inserted");
     let mut answers: Vec<_> = tasks.iter().map(|_| Some(Ok(InsertedTask::New))).collect();
     let duplicates: Vec<&Task> = collisions.duplicates.iter().map(|at| tasks[*at]).collect();
@@ -65,31 +58,6 @@ async fn try_insert(ledger: &Ledger, tasks: &[&Task]) -> Result<Vec<Option<Resul
         answers[at] = Some(Err(refused(why)));
     }
     Ok(answers)
-}
-
-async fn insert_rows(ledger: &Ledger, rows: &[TaskRow]) -> Result<Collisions> {
-    let insert = ledger.tasks.insert_many(rows).ordered(false);
-    match timed(insert.into_future()).await? {
-        Ok(_) => Ok(Collisions::default()),
-        Err(error) => collisions(error),
-    }
-}
-
-/// Returns the failed rows. An error that concerns the whole batch stays an error.
-fn collisions(error: mongodb::error::Error) -> Result<Collisions> {
-    let ErrorKind::InsertMany(insert) = error.kind.as_ref() else { return Err(port_error(error)) };
-    if insert.write_concern_error.is_some() {
-        return Err(port_error(error));
-    }
-    let mut collisions = Collisions::default();
-    for write in insert.write_errors.iter().flatten() {
-        match write.code {
-            DUPLICATE_KEY => collisions.duplicates.push(write.index),
-            code if super::errors::is_unavailable(code) => return Err(unavailable(write.message.clone())),
-            _ => collisions.refused.push((write.index, write.message.clone())),
-        }
-    }
-    Ok(collisions)
 }
 
 /// Stored tasks that conflict with an insert.

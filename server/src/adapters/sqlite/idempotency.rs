@@ -14,12 +14,16 @@ pub const BY_KEY: &str = "SELECT fingerprint, ids, at FROM remembered WHERE key 
 pub const PRUNE: &str = "DELETE FROM remembered WHERE key IN
     (SELECT key FROM remembered INDEXED BY remembered_at WHERE at < ?1 ORDER BY at LIMIT ?2)";
 
-/// Stores the record, unless its key exists. Returns the stored record.
-pub fn insert(db: &Connection, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
+/// Stores the record, unless its key exists. Returns the record of another request that has the key.
+pub fn insert(db: &Connection, record: &IdempotencyRecord) -> Result<Option<IdempotencyRecord>> {
     let ids = serde_json::to_string(&record.ids).map_err(refused)?;
     let mut insert = db.prepare_cached(INSERT)?;
-    insert.execute(params![record.key, record.fingerprint, ids, record.at.ms()])?;
-    by_key(db, &record.key)?.ok_or_else(|| corrupt("an idempotency record vanished within a transaction"))
+    if insert.execute(params![record.key, record.fingerprint, ids, record.at.ms()])? == 1 {
+        return Ok(None);
+    }
+    let stored = by_key(db, &record.key)?;
+    let stored = stored.ok_or_else(|| corrupt("an idempotency record vanished within a transaction"))?;
+    Ok((!record.has_written(&stored)).then_some(stored))
 }
 
 /// Returns the record that is stored under a key.

@@ -39,9 +39,9 @@ use self::writer::Writer;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRun, InsertedTask,
-    Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter,
-    RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
+    InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -200,6 +200,20 @@ impl Store for SqliteStore {
         }
     }
 
+    /// The record and the tasks are one transaction.
+    async fn insert_request(&self, record: &IdempotencyRecord, tasks: &[Task]) -> Result<InsertedRequest> {
+        let rows = tasks.iter().map(tasks::new_row).collect::<Result<Vec<_>>>()?;
+        let (record, clock) = (record.clone(), Arc::clone(&self.clock));
+        let insert = move |db: &Db| {
+            if let Some(stored) = idempotency::insert(db, &record)? {
+                return Ok(InsertedRequest::Known(stored));
+            }
+            let inserted = tasks::insert(db, &rows, clock.now())?;
+            Ok(InsertedRequest::New(inserted.into_iter().map(Ok).collect()))
+        };
+        self.writer.write(insert).await
+    }
+
     async fn task(&self, id: &TaskId) -> Result<Option<Task>> {
         let id = id.clone();
         self.lookups.read(move |db| tasks::by_id(db, &id)).await
@@ -313,11 +327,6 @@ impl Store for SqliteStore {
             return Ok(Head { rows: Vec::new(), more: false });
         }
         self.engine.read(move |db| runs::needing_attention(db, mask, now, limit, queued_only)).await
-    }
-
-    async fn insert_idempotency_record(&self, record: &IdempotencyRecord) -> Result<IdempotencyRecord> {
-        let record = record.clone();
-        self.writer.write(move |db| idempotency::insert(db, &record)).await
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {

@@ -165,11 +165,11 @@ fn write_all(
         // A commit into a lost file is not durable, so the file is checked before the answers.
         let committed = file.require().and_then(|()| commit(db, &mut batch)).and_then(|()| file.check());
         let failed_commit = committed.err();
+        commits.fetch_add(u64::from(failed_commit.is_none()), Ordering::Relaxed);
         for job in batch {
             job.answer(failed_commit.as_ref());
         }
         if failed_commit.is_none() {
-            commits.fetch_add(1, Ordering::Relaxed);
             checkpointer.signal_commit(db);
         } else if file.require().is_ok() {
             checkpoint_fully(db);

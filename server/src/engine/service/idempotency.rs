@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::submit::{Answered, Checked, answers};
 use super::{Result, Service, ServiceError, Submitted};
 use crate::core::access::Scope;
 use crate::core::submission::Submission;
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::IdempotencyRecord;
+use crate::ports::{IdempotencyRecord, InsertedRequest};
 
 /// A caller's key, with which a request whose answer was lost can be repeated. Valid for one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +25,8 @@ enum KeyScope {
     Server,
 }
 
-/// The ids of a request with a key.
-struct RequestIds {
-    ids: Vec<String>,
-    /// Whether this request has stored the ids, so that nothing has any of them yet.
-    is_first: bool,
-}
-
-/// A task to store, or why the submission was refused.
+/// A submission of a repeated request: the id that the first request assigned, and the task with
+/// this id, or why the submission was refused.
 struct Requested {
     id: TaskId,
     task: Result<Task>,
@@ -40,7 +35,7 @@ struct Requested {
 impl Service {
     /// Creates tasks, each on its own. Returns one answer for each, in order.
     ///
-    /// With a key, the task ids are stored before the tasks. A repeated request creates the tasks that
+    /// With a key, the task ids are stored with the tasks or before them. A repeated request creates the tasks that
     /// are still missing and returns the same answers. A request that creates nothing stores nothing.
     ///
     /// # Errors
@@ -74,31 +69,37 @@ impl Service {
     ) -> Result<Vec<Result<Submitted>>> {
         self.require(Scope::TaskWrite)?;
         let now = self.now();
-        let mut requested: Vec<Requested> =
-            submissions.into_iter().map(|submission| self.requested(submission, now)).collect();
-        let Some(key) = key else {
-            return Ok(self
-                .submit_all(requested.into_iter().map(|request| request.task).collect(), now)
-                .await);
-        };
-        let creates = requested.iter().any(|request| request.task.is_ok());
-        let fresh = requested.iter().map(|request| request.id.to_string()).collect();
-        let Some(RequestIds { ids, is_first }) = self.ids_for("tasks", &key, scope, fresh, creates).await?
-        else {
-            return Ok(requested.into_iter().map(|request| request.task.and_then(|_| unstored())).collect());
-        };
-        crate::failpoint!("submit::remembered");
-        let ids = ids.iter().filter_map(|id| TaskId::parse(id));
-        for (request, id) in requested.iter_mut().zip(ids) {
-            request.assign(id);
+        let ids: Vec<TaskId> = submissions.iter().map(|_| self.fresh_id()).collect();
+        let accepted = ids.iter().zip(submissions).map(|(id, task)| self.accept(id.clone(), task, now));
+        let checked: Checked = accepted.collect();
+        let Some(key) = key else { return Ok(answers(self.submit_all(checked, now).await)) };
+        let ids = ids.iter().map(ToString::to_string).collect();
+        let record = self.record("tasks", key, scope, ids, now);
+        let creates = !checked.tasks.is_empty();
+        match self.remember(&record, &checked.tasks, creates).await? {
+            Some(InsertedRequest::New(inserted)) => {
+                self.keep_existing(self.answer(checked, inserted, now).await).await
+            }
+            Some(InsertedRequest::Known(first)) => self.repeat(&first, &record, checked, now).await,
+            None => Ok(checked.into_results().map(|task| task.and_then(|_| unstored())).collect()),
         }
-        let stored = if is_first { HashMap::new() } else { self.stored_tasks(&requested).await? };
-        self.create_missing(requested, &stored, now).await
     }
 
-    fn requested(&self, submission: Submission, now: Moment) -> Requested {
-        let id = self.fresh_id();
-        Requested { task: self.accept(id.clone(), submission, now), id }
+    /// Creates the missing tasks of the `first` request with the key, and returns its answers. Submissions
+    /// beyond those of the first request keep their own ids.
+    async fn repeat(
+        &self,
+        first: &IdempotencyRecord,
+        record: &IdempotencyRecord,
+        checked: Checked,
+        now: Moment,
+    ) -> Result<Vec<Result<Submitted>>> {
+        let own = record.ids.iter().skip(first.ids.len());
+        let ids = first.ids.iter().chain(own).filter_map(|id| TaskId::parse(id));
+        let requested = ids.zip(checked.into_results());
+        let requested: Vec<Requested> = requested.map(|(id, task)| Requested::new(id, task)).collect();
+        let stored = self.stored_tasks(&requested).await?;
+        self.create_missing(requested, &stored, now).await
     }
 
     async fn stored_tasks(&self, requested: &[Requested]) -> Result<HashMap<TaskId, Task>> {
@@ -115,14 +116,12 @@ impl Service {
         stored: &HashMap<TaskId, Task>,
         now: Moment,
     ) -> Result<Vec<Result<Submitted>>> {
-        let answers: Vec<Option<Result<Submitted>>> =
+        let stored_answers: Vec<Option<Result<Submitted>>> =
             requested.iter().map(|request| Some(self.stored_answer(stored.get(&request.id)?))).collect();
         let missing = requested.into_iter().filter(|request| !stored.contains_key(&request.id));
-        let missing: Vec<Result<Task>> = missing.map(|request| request.task).collect();
-        let tasks: Vec<Option<Task>> = missing.iter().map(|task| task.as_ref().ok().cloned()).collect();
-        let created = self.submit_all(missing, now).await;
-        let mut created = self.keep_existing(&tasks, created).await?.into_iter();
-        Ok(answers.into_iter().filter_map(|answer| answer.or_else(|| created.next())).collect())
+        let missing: Checked = missing.map(|request| request.task).collect();
+        let mut created = self.keep_existing(self.submit_all(missing, now).await).await?.into_iter();
+        Ok(stored_answers.into_iter().filter_map(|answer| answer.or_else(|| created.next())).collect())
     }
 
     /// Returns the answer that a stored row proves.
@@ -135,21 +134,12 @@ impl Service {
     /// Keeps each answer with an existing task, which would otherwise be forgotten: after the end of that
     /// task, a repeated request would create a new one. The row under the request's own id decides, also
     /// between two equal requests at the same time.
-    async fn keep_existing(
-        &self,
-        tasks: &[Option<Task>],
-        mut answers: Vec<Result<Submitted>>,
-    ) -> Result<Vec<Result<Submitted>>> {
-        let holder = |answer: &Result<Submitted>| {
-            answer.as_ref().ok().filter(|answer| answer.existing).map(|answer| answer.id.clone())
-        };
-        let rows: Vec<Task> = tasks
-            .iter()
-            .zip(&answers)
-            .filter_map(|(task, answer)| Some(task.as_ref()?.standing_for(holder(answer)?)))
-            .collect();
+    async fn keep_existing(&self, mut answered: Vec<Answered>) -> Result<Vec<Result<Submitted>>> {
+        let row =
+            |answered: &Answered| Some(answered.task.as_ref()?.standing_for(answered.holder()?.clone()));
+        let rows: Vec<Task> = answered.iter().filter_map(row).collect();
         if rows.is_empty() {
-            return Ok(answers);
+            return Ok(answers(answered));
         }
         let ids: Vec<TaskId> = rows.iter().map(|row| row.id.clone()).collect();
         crate::failpoint!("submit::before_keep");
@@ -159,43 +149,47 @@ impl Service {
         crate::failpoint!("submit::kept");
         let stored = self.shared.ports.store.tasks(&ids).await?;
         let stored: HashMap<&TaskId, &Task> = stored.rows.iter().map(|task| (&task.id, task)).collect();
-        for (task, answer) in tasks.iter().zip(&mut answers) {
+        for Answered { task, answer } in &mut answered {
             if let Some(row) = task.as_ref().and_then(|task| stored.get(&task.id)) {
                 *answer = self.stored_answer(row);
             }
         }
-        Ok(answers)
+        Ok(answers(answered))
     }
 
-    /// Returns the ids of the first request with this key. If there is none, stores `fresh` if the request
-    /// `creates` something; otherwise returns `None`, and leaves no trace.
-    async fn ids_for(
+    fn record(
         &self,
         kind: &str,
-        key: &IdempotencyKey,
+        key: IdempotencyKey,
         scope: KeyScope,
-        fresh: Vec<String>,
-        creates: bool,
-    ) -> Result<Option<RequestIds>> {
-        let store = &self.shared.ports.store;
+        ids: Vec<String>,
+        at: Moment,
+    ) -> IdempotencyRecord {
         let caller = if scope == KeyScope::Caller { self.caller.id.as_str() } else { "" };
-        let record = IdempotencyRecord {
-            key: format!("{kind}:{caller}:{}", key.key),
-            fingerprint: key.fingerprint.clone(),
-            ids: fresh,
-            at: self.now(),
-        };
-        let first = if creates {
-            crate::failpoint!("submit::before_remember");
-            Some(store.insert_idempotency_record(&record).await?)
-        } else {
-            store.idempotency_record(&record.key).await?
-        };
-        let Some(first) = first else { return Ok(None) };
-        if first.fingerprint != record.fingerprint {
-            return Err(ServiceError::KeyReused);
+        let IdempotencyKey { key, fingerprint } = key;
+        IdempotencyRecord { key: format!("{kind}:{caller}:{key}"), fingerprint, ids, at }
+    }
+
+    /// Stores the record and its tasks, or returns the record of the first request with the key. A
+    /// request that `creates` nothing leaves no trace: `None` if it is the first one.
+    async fn remember(
+        &self,
+        record: &IdempotencyRecord,
+        tasks: &[Task],
+        creates: bool,
+    ) -> Result<Option<InsertedRequest>> {
+        let store = &self.shared.ports.store;
+        if !creates {
+            let first = store.idempotency_record(&record.key).await?;
+            return first.map(|first| known(first, record)).transpose();
         }
-        Ok(Some(RequestIds { is_first: first.ids == record.ids, ids: first.ids }))
+        crate::failpoint!("submit::before_remember");
+        let inserted = store.insert_request(record, tasks).await?;
+        crate::failpoint!("submit::remembered");
+        match inserted {
+            InsertedRequest::Known(first) => known(first, record).map(Some),
+            inserted @ InsertedRequest::New(_) => Ok(Some(inserted)),
+        }
     }
 
     /// Returns the mark of a triggered run: the mark of the first request with this key, or a new one.
@@ -207,18 +201,27 @@ impl Service {
     ) -> Result<Option<String>> {
         let fresh = self.token();
         let Some(key) = key else { return Ok(Some(fresh)) };
-        let request = self.ids_for("trigger", &key, KeyScope::Caller, vec![fresh], creates).await?;
-        Ok(request.map(|request| request.ids.concat()))
+        let record = self.record("trigger", key, KeyScope::Caller, vec![fresh], self.now());
+        let request = self.remember(&record, &[], creates).await?;
+        Ok(request.map(|request| match request {
+            InsertedRequest::New(_) => record.ids.concat(),
+            InsertedRequest::Known(first) => first.ids.concat(),
+        }))
     }
 }
 
 impl Requested {
-    /// Replaces the id by the one that the first request has stored.
-    fn assign(&mut self, id: TaskId) {
-        if let Ok(task) = &mut self.task {
-            task.id = id.clone();
-        }
-        self.id = id;
+    fn new(id: TaskId, task: Result<Task>) -> Self {
+        Self { task: task.map(|task| Task { id: id.clone(), ..task }), id }
+    }
+}
+
+/// Returns the first request with the key of `record`, if the two are equal.
+fn known(first: IdempotencyRecord, record: &IdempotencyRecord) -> Result<InsertedRequest> {
+    if first.fingerprint == record.fingerprint {
+        Ok(InsertedRequest::Known(first))
+    } else {
+        Err(ServiceError::KeyReused)
     }
 }
 

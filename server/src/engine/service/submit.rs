@@ -19,6 +19,58 @@ pub struct Submitted {
     pub existing: bool,
 }
 
+/// Submissions that were accepted or refused, in order.
+#[derive(Default)]
+pub(super) struct Checked {
+    /// The tasks of the accepted submissions.
+    pub tasks: Vec<Task>,
+    /// For each submission, why it was refused.
+    pub verdicts: Vec<Result<()>>,
+}
+
+impl FromIterator<Result<Task>> for Checked {
+    fn from_iter<I: IntoIterator<Item = Result<Task>>>(accepted: I) -> Self {
+        let mut checked = Self::default();
+        for task in accepted {
+            checked.verdicts.push(task.map(|task| checked.tasks.push(task)));
+        }
+        checked
+    }
+}
+
+impl Checked {
+    /// Returns the tasks and the refusals.
+    pub fn into_results(self) -> impl Iterator<Item = Result<Task>> {
+        let mut tasks = self.tasks.into_iter();
+        self.verdicts
+            .into_iter()
+            .map(move |verdict| verdict.and_then(|()| tasks.next().ok_or_else(|| no_answer().into())))
+    }
+}
+
+/// The answer to one submission, with its task if it was accepted.
+pub(super) struct Answered {
+    pub task: Option<Task>,
+    pub answer: Result<Submitted>,
+}
+
+impl Answered {
+    /// Returns the task if it was created.
+    fn created(&self) -> Option<&Task> {
+        self.task.as_ref().filter(|_| matches!(&self.answer, Ok(answer) if !answer.existing))
+    }
+
+    /// Returns the task that has the dedup key of this task, if one exists.
+    pub fn holder(&self) -> Option<&TaskId> {
+        self.answer.as_ref().ok().filter(|answer| answer.existing).map(|answer| &answer.id)
+    }
+}
+
+/// Returns the answers without the tasks.
+pub(super) fn answers(answered: Vec<Answered>) -> Vec<Result<Submitted>> {
+    answered.into_iter().map(|answered| answered.answer).collect()
+}
+
 impl Service {
     /// Creates a task. If a live task has the same dedup key, returns that task's id instead.
     ///
@@ -31,36 +83,44 @@ impl Service {
     /// [`ServiceError::Port`]: super::ServiceError::Port
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let now = self.now();
-        let task = self.accept(self.fresh_id(), submission, now);
-        self.submit_all(vec![task], now).await.pop().unwrap_or_else(|| Err(no_answer().into()))
+        let checked = Checked::from_iter([self.accept(self.fresh_id(), submission, now)]);
+        let answer = self.submit_all(checked, now).await.pop();
+        answer.map_or_else(|| Err(no_answer().into()), |answered| answered.answer)
     }
 
-    /// Stores the tasks that were accepted at `now`, each on its own. Returns one answer for each, in
-    /// order.
-    pub(super) async fn submit_all(
-        &self,
-        accepted: Vec<Result<Task>>,
-        now: Moment,
-    ) -> Vec<Result<Submitted>> {
-        let valid: Vec<Task> = accepted.iter().filter_map(|task| task.as_ref().ok()).cloned().collect();
+    /// Stores the tasks that were accepted at `now`, each on its own. Returns one answer for each
+    /// submission, in order.
+    pub(super) async fn submit_all(&self, checked: Checked, now: Moment) -> Vec<Answered> {
         crate::failpoint!("submit::before_insert");
-        let inserted = self.shared.ports.store.insert_tasks(valid).await;
+        let inserted = self.shared.ports.store.insert_tasks(checked.tasks.clone()).await;
         crate::failpoint!("submit::inserted");
-        let mut inserted = inserted.into_iter();
-        let mut answers = Vec::with_capacity(accepted.len());
-        let mut due = Vec::new();
-        for task in accepted {
-            answers.push(task.and_then(|task| {
+        self.answer(checked, inserted, now).await
+    }
+
+    /// Wakes the nodes, and adds the stored tasks to the audit log. `inserted` has one result for each
+    /// accepted task.
+    pub(super) async fn answer(
+        &self,
+        checked: Checked,
+        inserted: Vec<crate::ports::Result<InsertedTask>>,
+        now: Moment,
+    ) -> Vec<Answered> {
+        let (mut tasks, mut inserted) = (checked.tasks.into_iter(), inserted.into_iter());
+        let answered = |verdict: Result<()>| {
+            let task = verdict.as_ref().ok().and_then(|()| tasks.next());
+            let answer = verdict.and_then(|()| {
                 let inserted = inserted.next().unwrap_or_else(|| Err(no_answer()))?;
-                let answer = submitted(&task, inserted);
-                due.extend((!answer.existing).then(|| (task.id.shard(), task.next_due_at)));
-                Ok(answer)
-            }));
-        }
+                Ok(submitted(task.as_ref().ok_or_else(no_answer)?, inserted))
+            });
+            Answered { task, answer }
+        };
+        let answers: Vec<Answered> = checked.verdicts.into_iter().map(answered).collect();
+        let created: Vec<&Task> = answers.iter().filter_map(Answered::created).collect();
+        let due: Vec<_> = created.iter().map(|task| (task.id.shard(), task.next_due_at)).collect();
         self.wake_if_soon(&due, now).await;
-        let stored = answers.iter().flatten().filter(|task| !task.existing).map(|task| task.id.as_str());
-        let refused = answers.iter().filter(|answer| answer.is_err()).count();
-        audit::record_batch(&self.caller, AuditAction::TaskCreate, stored, refused);
+        let refused = answers.iter().filter(|answered| answered.answer.is_err()).count();
+        let ids = created.iter().map(|task| task.id.as_str());
+        audit::record_batch(&self.caller, AuditAction::TaskCreate, ids, refused);
         answers
     }
 

@@ -8,6 +8,7 @@ use taskcenter_server::ports::IdempotencyRecord;
 
 use super::interleaving::Pause;
 use super::{NOW, Stage};
+use crate::store::requests::insert_request;
 
 fn plain(data: &str) -> Submission {
     Submission { dedup: Dedup::Nothing, ..Submission::named("once", data) }
@@ -45,7 +46,7 @@ pub async fn an_interrupted_request_is_completed(on: &Stage) {
         ids: recorded.iter().map(ToString::to_string).collect(),
         at: NOW,
     };
-    on.store.insert_idempotency_record(&record).await.unwrap();
+    assert_eq!(insert_request(&*on.store, &record, &[]).await, Ok(vec![]));
     let answers =
         on.service.submit_idempotent(vec![plain("a"), plain("b")], Some(key("k", "f"))).await.unwrap();
     assert_eq!(ids(answers), recorded);
@@ -143,7 +144,7 @@ pub async fn two_equal_requests_get_one_answer_while_the_existing_task_ends(on: 
         on.service.delete(std::slice::from_ref(&holder)).await.unwrap();
         assert_ne!(send(&on.service).await, [(holder.clone(), true)]);
     };
-    let first = on.with_interleaved(Pause::After("insert_tasks"), send, meanwhile).await;
+    let first = on.with_interleaved(Pause::After("insert_request"), send, meanwhile).await;
     assert_eq!(send(&on.service).await, first, "both requests have the answer that was stored first");
     assert!(!first[0].1, "{first:?}");
 }

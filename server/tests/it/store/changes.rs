@@ -6,9 +6,7 @@ use futures_util::future::join_all;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Run, Task, TaskState};
-use taskcenter_server::ports::{
-    Advance, IdempotencyRecord, Page, ReplacedTask, Store, TaskFilter, Tombstone,
-};
+use taskcenter_server::ports::{Advance, Page, ReplacedTask, Store, TaskFilter, Tombstone};
 
 use super::samples::{PAST, fire, full_task, keyed, task, unique};
 use super::tasks::insert;
@@ -209,45 +207,4 @@ pub async fn a_task_is_cancelled_only_at_the_given_revision(on: &dyn Fixture) {
     }
     let tombstones = on.two().cancel_tasks(&ids, Some(1), true, PAST).await.unwrap();
     assert_eq!(samples::ids(tombstones), ids[1..]);
-}
-
-pub async fn the_first_idempotency_record_of_a_key_is_kept(on: &dyn Fixture) {
-    let key = format!("tasks:$k.{}", unique());
-    let record = |fingerprint: &str, ids: &[&str]| IdempotencyRecord {
-        key: key.clone(),
-        fingerprint: fingerprint.to_owned(),
-        ids: ids.iter().map(ToString::to_string).collect(),
-        at: PAST,
-    };
-    let first = record("f", &["a", "b"]);
-    assert_eq!(on.one().insert_idempotency_record(&first).await.unwrap(), first);
-    assert_eq!(on.two().insert_idempotency_record(&record("f", &["c", "d"])).await.unwrap(), first);
-    assert_eq!(on.two().insert_idempotency_record(&record("g", &[])).await.unwrap(), first);
-    for round in 0..20 {
-        let key = format!("{key}{round}");
-        let record =
-            |id: &str| IdempotencyRecord { key: key.clone(), ids: vec![id.to_owned()], ..first.clone() };
-        let (one, two, a, b) = (on.one(), on.two(), record("a"), record("b"));
-        let (one, two) = tokio::join!(one.insert_idempotency_record(&a), two.insert_idempotency_record(&b));
-        assert_eq!(one.unwrap(), two.unwrap(), "both nodes get the same record");
-    }
-}
-
-pub async fn old_idempotency_records_are_pruned(on: &dyn Fixture) {
-    let first = IdempotencyRecord {
-        key: "k".to_owned(),
-        fingerprint: "f".to_owned(),
-        ids: vec!["a".to_owned()],
-        at: PAST,
-    };
-    let later = IdempotencyRecord { ids: vec!["b".to_owned()], ..first.clone() };
-    on.one().insert_idempotency_record(&first).await.unwrap();
-    on.one().prune(PAST, PAST, 100).await.unwrap();
-    assert_eq!(
-        on.two().insert_idempotency_record(&later).await.unwrap(),
-        first,
-        "the record is not old enough"
-    );
-    on.one().prune(PAST, PAST.plus_ms(1), 100).await.unwrap();
-    assert_eq!(on.two().insert_idempotency_record(&later).await.unwrap(), later);
 }

@@ -13,6 +13,7 @@ pub mod mongo;
 mod plans;
 mod prune;
 mod records;
+pub mod requests;
 mod runs;
 pub mod samples;
 pub mod sqlite;
@@ -98,8 +99,14 @@ on_every_store! {
         a_replacement_cannot_take_the_key_of_a_live_task
         a_step_of_an_earlier_revision_does_not_move_the_task
         a_hidden_task_is_not_listed
-        a_task_is_cancelled_only_at_the_given_revision
-        the_first_idempotency_record_of_a_key_is_kept
+        a_task_is_cancelled_only_at_the_given_revision;
+    requests:
+        a_request_stores_its_record_and_its_tasks
+        a_second_request_with_a_key_stores_nothing
+        a_repeated_insert_of_a_request_stores_the_missing_tasks
+        one_of_two_concurrent_requests_with_a_key_wins
+        a_task_of_a_request_can_have_the_dedup_key_of_another_task
+        many_concurrent_requests_are_all_stored
         old_idempotency_records_are_pruned;
     lists:
         tasks_are_listed_by_name_and_state

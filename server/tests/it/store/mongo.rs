@@ -1,18 +1,23 @@
 //! The fixture on MongoDB: one database per test. Tests of this adapter only.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
+use futures_util::future::join_all;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
-use mongodb::options::{Hint, IndexOptions};
+use mongodb::options::{CollectionOptions, Hint, IndexOptions, ReadConcern};
 use taskcenter_server::adapters::mongo::{MongoStore, explained};
+use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, RunState, Task};
+use taskcenter_server::engine::service::IdempotencyKey;
 use taskcenter_server::ports::{Order, OutcomeCount, PortError, Records, Store};
 
 use super::samples::{PAST, task, unique};
 use super::{Fixture, lists};
+use crate::service::Stage;
 
 pub struct MongoFixture {
     pub one: Arc<MongoStore>,
@@ -121,6 +126,39 @@ async fn an_index_of_an_earlier_release_is_dropped_when_no_node_uses_it() {
     assert_eq!(prune(119).await, old);
     assert_eq!(prune(120).await, new);
     assert_eq!(prune(180).await, new);
+    Box::new(fixture).close().await;
+}
+
+/// Returns the number of commands on the tasks and the idempotency records, by kind.
+async fn commands(store: &MongoStore) -> BTreeMap<String, usize> {
+    let local = CollectionOptions::builder().read_concern(ReadConcern::local()).build();
+    let profile = store.database().collection_with_options::<Document>("system.profile", local);
+    let mut counts = BTreeMap::new();
+    let mut rows = profile.find(doc! { "ns": { "$regex": "\\.(tasks|remembered)$" } }).await.unwrap();
+    while let Some(row) = rows.try_next().await.unwrap() {
+        *counts.entry(row.get_str("op").unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_requests_with_idempotency_keys_share_inserts_and_read_nothing() {
+    const REQUESTS: usize = 64;
+    let fixture = MongoFixture::open().await;
+    fixture.one.now().await.unwrap();
+    let stage = Stage::on(fixture.one(), fixture.records());
+    fixture.one.database().run_command(doc! { "profile": 2 }).await.unwrap();
+    let create = async |n: usize| {
+        let key = IdempotencyKey { key: n.to_string(), fingerprint: "f".to_owned() };
+        let task = Submission::named("n", n.to_string());
+        stage.service.submit_idempotent(vec![task], Some(key)).await.unwrap().remove(0).unwrap();
+    };
+    join_all((0..REQUESTS).map(create)).await;
+    fixture.one.database().run_command(doc! { "profile": 0 }).await.unwrap();
+    let counts = commands(&fixture.one).await;
+    assert_eq!(counts.keys().collect::<Vec<_>>(), ["insert"], "{counts:?}");
+    // The number of inserts depends on the machine. Without sharing it would be 128.
+    assert!(counts["insert"] <= REQUESTS / 2, "{counts:?}");
     Box::new(fixture).close().await;
 }
 

@@ -11,14 +11,17 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 use taskcenter_server::adapters::clock::{ManualClock, SystemClock};
 use taskcenter_server::adapters::sqlite::{SqliteStore, explained};
+use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Run, Task, TaskId};
+use taskcenter_server::engine::service::IdempotencyKey;
 use taskcenter_server::ports::{InsertedTask, Order, PortError, Records, Store};
 use tempfile::TempDir;
 
-use super::samples::{PAST, due_at, fire, full_run, full_task, run_until, task};
+use super::samples::{PAST, due_at, fire, full_run, full_task, run_until, task, unique};
 use super::tasks::insert;
 use super::{Fixture, lists};
+use crate::service::Stage;
 
 pub struct SqliteFixture {
     store: Arc<SqliteStore>,
@@ -319,6 +322,20 @@ async fn concurrent_writes_share_commits() {
     assert!(answers.iter().all(|answer| *answer == InsertedTask::New));
     // The number of commits depends on the machine. Without sharing it would be 500.
     assert!(commits < 100, "{commits} commits");
+}
+
+#[tokio::test]
+async fn a_request_with_an_idempotency_key_is_one_commit() {
+    let fixture = SqliteFixture::open().await;
+    let stage = Stage::on(fixture.one(), fixture.records());
+    for n in 1..=5 {
+        let before = explained::commits(&fixture.store);
+        let key = IdempotencyKey { key: n.to_string(), fingerprint: "f".to_owned() };
+        let batch = (0..n).map(|_| Submission::named("n", format!("{}", unique()))).collect();
+        let answers = stage.service.submit_idempotent(batch, Some(key)).await.unwrap();
+        assert!(answers.iter().all(Result::is_ok) && answers.len() == n, "{answers:?}");
+        assert_eq!(explained::commits(&fixture.store) - before, 1);
+    }
 }
 
 #[tokio::test]
