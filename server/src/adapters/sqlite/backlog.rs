@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Params};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Params, Row};
 
 use super::errors::corrupt;
 use crate::core::{Moment, RunState};
@@ -11,21 +12,21 @@ use crate::ports::{BacklogRow, QueueRow, Result};
 pub const OVERDUE: &str = "SELECT name, count(*) FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?1 GROUP BY name";
 
-pub const FIRING: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
-    WHERE attention_at IS NOT NULL AND state = 'firing' AND scheduled_at <= ?1 GROUP BY tag";
+pub const FIRING: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state = 'firing' AND scheduled_at <= ?1 GROUP BY tag";
 
-pub const RETRYING: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
-    WHERE attention_at IS NOT NULL AND state = 'retrying' AND scheduled_at <= ?1 AND attention_at <= ?1 GROUP BY tag";
+pub const RETRYING: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state = 'retrying' AND scheduled_at <= ?1 AND attention_at <= ?1 GROUP BY tag";
 
-pub const UNREPORTED: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
-    WHERE attention_at IS NOT NULL AND state IN ('fired', 'leased') GROUP BY tag";
+pub const UNREPORTED: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state IN ('fired', 'leased') GROUP BY tag";
 
-pub const READY: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open_by_state
-    WHERE attention_at IS NOT NULL AND state = 'ready' GROUP BY tag";
+pub const READY: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state = 'ready' GROUP BY tag";
 
-pub const QUEUES: &str = "SELECT queue, state, count(*) FROM runs INDEXED BY runs_open_by_state
-    WHERE attention_at IS NOT NULL AND state IN ('ready', 'leased', 'retrying') AND queue IS NOT NULL
-    GROUP BY state, queue";
+/// One row per run: the index has no order by queue, and a sort would cost more than a count here.
+pub const QUEUES: &str = "SELECT queue, state FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state IN ('ready', 'leased', 'retrying') AND queue IS NOT NULL";
 
 /// Returns the backlog at `now`, per tag.
 pub fn rows(db: &Connection, now: Moment) -> Result<Vec<BacklogRow>> {
@@ -53,13 +54,24 @@ fn counts(db: &Connection, sql: &str, values: impl Params) -> Result<Vec<(String
 /// Returns the non-empty queues, by name.
 pub fn queues(db: &Connection) -> Result<Vec<QueueRow>> {
     let mut rows = BTreeMap::<String, QueueRow>::new();
-    let mut count = db.prepare_cached(QUEUES)?;
-    let mut counted = count.query([])?;
-    while let Some(row) = counted.next()? {
-        let (queue, text, runs): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let state = RunState::parse(&text).ok_or_else(|| corrupt(format!("unknown run state {text:?}")))?;
-        let row = rows.entry(queue.clone()).or_insert_with(|| QueueRow::empty(queue));
-        row.add(state, runs as u64);
+    let mut find = db.prepare_cached(QUEUES)?;
+    let mut found = find.query([])?;
+    while let Some(row) = found.next()? {
+        let (queue, state) = (text(row, 0)?, text(row, 1)?);
+        let state = RunState::parse(state).ok_or_else(|| corrupt(format!("unknown run state {state:?}")))?;
+        // Most runs are in a queue that is already known: do not copy its name.
+        if let Some(row) = rows.get_mut(queue) {
+            row.add(state, 1);
+        } else {
+            let mut row = QueueRow::empty(queue.to_owned());
+            row.add(state, 1);
+            rows.insert(queue.to_owned(), row);
+        }
     }
     Ok(rows.into_values().collect())
+}
+
+/// Returns the text in a column, without a copy.
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str> {
+    row.get_ref(column)?.as_str().map_err(|error: FromSqlError| corrupt(error))
 }

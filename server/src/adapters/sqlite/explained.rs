@@ -23,6 +23,21 @@ fn steps(db: &rusqlite::Connection, sql: &str) -> Result<Vec<String>> {
     Ok(steps.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Returns how many indexes the statement `name` writes.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn written_indexes(store: &SqliteStore, name: &'static str) -> Result<usize> {
+    let count = move |db: &rows::Db| {
+        let (_, sql) = statements().into_iter().find(|(statement, _)| statement == name).unwrap_or_default();
+        let mut explain = db.prepare(&format!("EXPLAIN {sql}"))?;
+        let operations = explain.raw_query().mapped(|row| row.get::<_, String>(1));
+        let operations: Vec<String> = operations.collect::<rusqlite::Result<_>>()?;
+        Ok(operations.iter().filter(|operation| *operation == "IdxInsert").count())
+    };
+    store.lists.read(count).await
+}
+
 fn statements() -> Vec<(String, String)> {
     let fixed = [
         ("task", tasks::BY_ID),
@@ -31,6 +46,8 @@ fn statements() -> Vec<(String, String)> {
         ("due latest", tasks::DUE_LATEST),
         ("step", rows::STEP_TASK),
         ("run", runs::BY_ID),
+        ("insert run", rows::INSERT_RUN),
+        ("step run", rows::STEP_RUN),
         ("replace run", rows::REPLACE_RUN),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),

@@ -1,5 +1,7 @@
 //! Pages of tasks and runs, and the heads of the queues.
 
+use std::fmt::Write as _;
+
 use rusqlite::{ToSql, params_from_iter};
 
 use super::rows::{self, Db};
@@ -68,47 +70,69 @@ pub struct WantedRuns<'a> {
     pub state: Option<RunState>,
 }
 
+/// States of open runs.
+const OPEN: [RunState; 5] =
+    [RunState::Firing, RunState::Fired, RunState::Ready, RunState::Leased, RunState::Retrying];
+/// States of ended runs. A run without outcome reports ends in `fired`.
+const ENDED: [RunState; 5] =
+    [RunState::Fired, RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];
+
+/// An index, the condition of its rows, and the states to read from it.
+type Source = (&'static str, &'static str, Vec<Option<RunState>>);
+
 /// Merges one query per state for a task or a tag, whose indexes contain the state.
 pub fn run_query<'a>(wanted: &WantedRuns<'a>, before: Option<&'a (i64, String)>) -> Query<'a> {
-    let index = match wanted {
-        WantedRuns { task_id: Some(_), .. } => "runs_by_task",
-        WantedRuns { tag: Some(_), .. } => "runs_by_tag",
-        WantedRuns { state: Some(_), .. } => "runs_by_state",
-        _ => "runs_latest",
-    };
-    let states: Vec<Option<RunState>> = match (wanted.state, index) {
-        (Some(state), _) => vec![Some(state)],
-        (None, "runs_latest") => vec![None],
-        (None, _) => RunState::ALL.map(Some).to_vec(),
-    };
     let (mut arms, mut values) = (Vec::new(), Vec::new());
-    for state in states {
-        let (terms, of_arm) = run_terms(wanted, state, before);
-        values.extend(of_arm);
-        arms.push(format!("SELECT doc, id, scheduled_at FROM runs INDEXED BY {index}{terms}"));
+    for (index, condition, states) in sources(wanted) {
+        for state in states {
+            let (terms, of_arm) = run_terms(wanted, state, before);
+            values.extend(of_arm);
+            arms.push(format!(
+                "SELECT doc, id, scheduled_at FROM runs INDEXED BY {index} WHERE {condition}{terms}"
+            ));
+        }
     }
     (format!("{} ORDER BY scheduled_at DESC, id DESC", arms.join(" UNION ALL ")), values)
 }
 
+/// Returns the indexes of a listing. Open and ended runs of a tag have different indexes.
+fn sources(wanted: &WantedRuns<'_>) -> Vec<Source> {
+    let wanted_of = |states: &[RunState]| {
+        let states = states.iter().filter(|state| wanted.state.is_none_or(|only| only == **state));
+        states.copied().map(Some).collect()
+    };
+    match wanted {
+        WantedRuns { task_id: Some(_), .. } => vec![("runs_by_task", "TRUE", wanted_of(&RunState::ALL))],
+        WantedRuns { tag: Some(_), .. } => vec![
+            ("runs_open", "ended_at IS NULL", wanted_of(&OPEN)),
+            ("runs_ended_by_tag", "ended_at IS NOT NULL", wanted_of(&ENDED)),
+        ],
+        WantedRuns { state: Some(_), .. } => vec![("runs_by_state", "TRUE", vec![wanted.state])],
+        _ => vec![("runs_latest", "TRUE", vec![None])],
+    }
+}
+
+/// Returns the terms of the filters, each after an `AND`.
 fn run_terms<'a>(
     wanted: &WantedRuns<'a>,
     state: Option<RunState>,
     before: Option<&'a (i64, String)>,
 ) -> Query<'a> {
-    let mut terms = Vec::new();
+    let mut terms = String::new();
     let mut values: Vec<&dyn ToSql> = Vec::new();
-    for (term, value) in [("task_id = ?", wanted.task_id), ("tag = ?", wanted.tag)] {
+    for (term, value) in [(" AND task_id = ?", wanted.task_id), (" AND tag = ?", wanted.tag)] {
         if let Some(value) = value {
-            terms.push(term.to_owned());
+            terms.push_str(term);
             values.push(value);
         }
     }
-    terms.extend(state.map(|state| format!("state = '{}'", state.as_str())));
+    if let Some(state) = state {
+        let _ = write!(terms, " AND state = '{}'", state.as_str());
+    }
     if let Some((at, id)) = before {
-        terms.push("(scheduled_at, id) < (?, ?)".to_owned());
+        terms.push_str(" AND (scheduled_at, id) < (?, ?)");
         values.extend([at as &dyn ToSql, id]);
     }
-    let terms = if terms.is_empty() { String::new() } else { format!(" WHERE {}", terms.join(" AND ")) };
     (terms, values)
 }
 

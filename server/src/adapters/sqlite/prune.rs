@@ -14,7 +14,7 @@ pub const RUNS: &str = "DELETE FROM runs WHERE rowid IN
     (SELECT rowid FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)";
 
 pub const TASKS: &str = "SELECT ended_at, rowid,
-        EXISTS (SELECT 1 FROM runs INDEXED BY runs_open_by_task WHERE task_id = tasks.id AND attention_at IS NOT NULL)
+        EXISTS (SELECT 1 FROM runs INDEXED BY runs_open_by_task WHERE task_id = tasks.id AND ended_at IS NULL)
     FROM tasks INDEXED BY tasks_ended
     WHERE ended_at < ?1 AND (ended_at, rowid) > (?2, ?3) ORDER BY ended_at, rowid LIMIT ?4";
 

@@ -164,7 +164,8 @@ impl RunRow {
             state: run.state.as_str(),
             scheduled_at: run.scheduled_at.ms(),
             attention_at: run.attention_at.map(Moment::ms),
-            ended_at: run.ended_at.map(Moment::ms),
+            // The indexes of open runs rely on this column alone.
+            ended_at: run.ended_at.filter(|_| run.has_ended()).map(Moment::ms),
             version: run.version as i64,
             lease_slot: run.lease_slot.clone(),
             doc: document(run)?,
@@ -184,34 +185,20 @@ impl RunRow {
     /// # Errors
     /// Errors of the database.
     pub fn insert(&self, db: &Connection) -> Result<bool> {
-        let Self {
-            id,
-            task_id,
-            shard,
-            tag,
-            queue,
-            state,
-            scheduled_at,
-            attention_at,
-            ended_at,
-            version,
-            lease_slot,
-            doc,
-        } = self;
         let mut insert = db.prepare_cached(INSERT_RUN)?;
         let columns = params![
-            id,
-            task_id,
-            shard,
-            tag,
-            queue,
-            state,
-            scheduled_at,
-            attention_at,
-            ended_at,
-            version,
-            lease_slot,
-            doc
+            self.id,
+            self.task_id,
+            self.shard,
+            self.tag,
+            self.queue,
+            self.state,
+            self.scheduled_at,
+            self.attention_at,
+            self.ended_at,
+            self.version,
+            self.lease_slot,
+            self.doc
         ];
         Ok(insert.execute(columns)? == 1)
     }
@@ -223,30 +210,29 @@ impl RunRow {
     /// Errors of the database.
     pub fn replace(&self, db: &Connection) -> Result<bool> {
         // The other columns never change.
-        let Self {
-            id,
-            task_id: _,
-            shard: _,
-            tag: _,
-            queue: _,
-            state,
-            scheduled_at: _,
-            attention_at,
-            ended_at,
-            version,
-            lease_slot,
-            doc,
-        } = self;
-        let mut update = db.prepare_cached(REPLACE_RUN)?;
+        let Self { id, state, attention_at, ended_at, version, lease_slot, doc, .. } = self;
         let read_version = version.wrapping_sub(1);
+        // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
+        if ended_at.is_none() {
+            let columns = params![id, read_version, state, attention_at, version, lease_slot, doc];
+            if db.prepare_cached(STEP_RUN)?.execute(columns)? == 1 {
+                return Ok(true);
+            }
+        }
+        let mut update = db.prepare_cached(REPLACE_RUN)?;
         let columns = params![id, read_version, state, attention_at, ended_at, version, lease_slot, doc];
         Ok(update.execute(columns)? == 1)
     }
 }
 
-const INSERT_RUN: &str = "INSERT INTO runs
+pub const INSERT_RUN: &str = "INSERT INTO runs
     (id, task_id, shard, tag, queue, state, scheduled_at, attention_at, ended_at, version, lease_slot, doc)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+
+/// Replaces an open run by an open run.
+pub const STEP_RUN: &str = "UPDATE OR IGNORE runs
+    SET state = ?3, attention_at = ?4, version = ?5, lease_slot = ?6, doc = ?7
+    WHERE id = ?1 AND version = ?2 AND ended_at IS NULL";
 
 pub const REPLACE_RUN: &str = "UPDATE OR IGNORE runs
     SET state = ?3, attention_at = ?4, ended_at = ?5, version = ?6, lease_slot = ?7, doc = ?8

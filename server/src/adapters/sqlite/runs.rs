@@ -11,14 +11,15 @@ use crate::ports::{Found, Head, InsertedRun, Result};
 pub const BY_ID: &str = "SELECT doc, id FROM runs WHERE id = ?1";
 
 pub const OPEN: &str =
-    "SELECT doc, id FROM runs INDEXED BY runs_open_by_task WHERE task_id = ?1 AND attention_at IS NOT NULL
+    "SELECT doc, id FROM runs INDEXED BY runs_open_by_task WHERE task_id = ?1 AND ended_at IS NULL
     AND id > ?2 ORDER BY id";
 
 pub const IN_SLOTS: &str = "SELECT doc, id FROM runs INDEXED BY runs_lease_slot
     WHERE lease_slot >= ?1 AND lease_slot < ?2 ORDER BY lease_slot";
 
+/// The number is [`Moment::NEVER`].
 pub const NEEDING_ATTENTION: &str = "SELECT doc, id FROM runs INDEXED BY runs_attention
-    WHERE attention_at <= ?2 AND (?1 >> shard) & 1 AND (queue IS NOT NULL OR NOT ?3)
+    WHERE attention_at <> 253402207200000 AND attention_at <= ?2 AND (?1 >> shard) & 1 AND (queue IS NOT NULL OR NOT ?3)
     ORDER BY attention_at";
 
 /// Stores runs. Returns one result per run, in order.

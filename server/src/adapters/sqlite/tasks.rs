@@ -11,13 +11,14 @@ pub const BY_ID: &str = "SELECT doc, id FROM tasks WHERE id = ?1";
 
 pub const KEY_HOLDER: &str = "SELECT id FROM tasks INDEXED BY tasks_key WHERE dedup_key = ?1";
 
+/// The order by id keeps the rows that fire together close to each other on the disk.
 pub const DUE: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
-    ORDER BY next_due_at";
+    ORDER BY next_due_at, id";
 
 pub const DUE_LATEST: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
     WHERE state = 'active' AND next_due_at <= ?2 AND (?1 >> shard) & 1
-    ORDER BY next_due_at DESC";
+    ORDER BY next_due_at DESC, id DESC";
 
 pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
     one(db, BY_ID, &id.as_str())

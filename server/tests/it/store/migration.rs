@@ -5,16 +5,17 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{IdempotencyRecord, Order, Record, Records, Store};
+use taskcenter_server::ports::{IdempotencyRecord, Order, Record, Records, RunFilter, RunPage, Store};
 use tempfile::TempDir;
 
 use super::requests::insert_request;
 use super::samples::{PAST, fire, task};
 use super::sqlite::{file, open, version};
 
-const OLD: &str = include_str!("sqlite_version_1.sql");
+const VERSION_1: &str = include_str!("sqlite_version_1.sql");
+const VERSION_5: &str = include_str!("sqlite_version_5.sql");
 
-/// Returns the rows of the old file: a task and a run with every field, and a task and a run that
+/// Returns the rows of each old file: a task and a run with every field, and a task and a run that
 /// have ended.
 fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
     let id = |last: u32| TaskId::parse(&format!("0199a4c80000700080000000{last:08}")).unwrap();
@@ -88,9 +89,18 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
 
 #[tokio::test]
 async fn a_file_of_the_first_version_is_migrated_without_loss() {
+    is_migrated_without_loss(1, VERSION_1).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_fifth_version_is_migrated_without_loss() {
+    is_migrated_without_loss(5, VERSION_5).await;
+}
+
+async fn is_migrated_without_loss(old: i64, content: &str) {
     let dir = TempDir::new().unwrap();
-    file(dir.path()).execute_batch(OLD).unwrap();
-    assert_eq!(version(&file(dir.path())), 1);
+    file(dir.path()).execute_batch(content).unwrap();
+    assert_eq!(version(&file(dir.path())), old);
     let store = open(dir.path()).unwrap();
     let (tasks, runs) = rows_of_the_old_file();
     let ids = tasks.clone().map(|task| task.id);
@@ -102,6 +112,11 @@ async fn a_file_of_the_first_version_is_migrated_without_loss() {
     assert_eq!(store.due_tasks(&all, Moment::NEVER, 10, Order::Earliest).await.unwrap().rows, tasks[..1]);
     assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
     assert_eq!(store.open_runs(&ids[0], None, 10).await.unwrap(), [runs[0].open()]);
+    for run in &runs {
+        let filter = RunFilter { tag: Some(run.tag.clone()), ..RunFilter::default() };
+        let listed = store.list_runs(&filter, &RunPage { limit: 10, before: None }).await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(run));
+    }
     let minute = Moment::from_ms(1_000_000_680_000);
     assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
     let again =
@@ -114,5 +129,5 @@ async fn a_file_of_the_first_version_is_migrated_without_loss() {
     assert!(store.put_record(&record).await.unwrap());
     assert_eq!(store.advance_tasks(&[fire(&tasks[0])]).await.unwrap(), [true]);
     drop(store);
-    assert!(version(&file(dir.path())) > 1);
+    assert!(version(&file(dir.path())) > old);
 }

@@ -18,6 +18,7 @@ mod runs;
 pub mod samples;
 pub mod sqlite;
 mod sqlite_fire;
+mod sqlite_writes;
 mod tasks;
 
 use std::sync::Arc;

@@ -1,0 +1,47 @@
+//! Costs of writes on SQLite, as numbers that no other load on the machine changes.
+
+use taskcenter_server::adapters::sqlite::explained;
+use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::{Moment, Task};
+use taskcenter_server::ports::{Order, Store};
+use tempfile::TempDir;
+
+use super::samples::{PAST, due_at, run_until, task};
+use super::sqlite::open;
+
+#[tokio::test]
+async fn a_statement_writes_only_the_indexes_whose_columns_change() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    // A partial index counts, although most rows are not in it.
+    for (name, indexes) in [("step", 1), ("insert run", 12), ("step run", 8), ("replace run", 10)] {
+        assert_eq!(explained::written_indexes(&store, name).await.unwrap(), indexes, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn tasks_of_one_moment_are_due_in_the_order_of_their_ids() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let mut tasks: Vec<Task> = (0..100).map(|_| due_at(PAST)).collect();
+    store.insert_tasks(tasks.clone()).await;
+    tasks.sort_by(|a, b| a.id.cmp(&b.id));
+    let shards: Vec<u16> = (0..SHARDS).collect();
+    let due = async |order| store.due_tasks(&shards, PAST, 200, order).await.unwrap().rows;
+    assert_eq!(due(Order::Earliest).await, tasks);
+    tasks.reverse();
+    assert_eq!(due(Order::Latest).await, tasks);
+}
+
+#[tokio::test]
+async fn a_run_without_a_time_limit_is_not_read_for_attention() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let overdue = run_until(&task(), PAST);
+    let mut ready = run_until(&Task { queue: Some("q".to_owned()), ..task() }, PAST);
+    ready.enqueue(PAST).unwrap();
+    store.insert_runs(&[overdue.clone(), ready]).await.unwrap();
+    let shards: Vec<u16> = (0..SHARDS).collect();
+    let found = store.runs_needing_attention(&shards, Moment::NEVER, 10, false).await.unwrap().rows;
+    assert_eq!(found, [overdue]);
+}
