@@ -6,7 +6,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
-use super::{MongoStore, backlog, lists, prune, runs, schema, tasks};
+use super::{MongoStore, backlog, lists, prune, run_statements, runs, schema, tasks};
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -98,7 +98,27 @@ pub fn advance(advances: &[Advance]) -> Document {
 
 /// One statement of [`update_runs`](crate::ports::Store::update_runs)
 pub fn update(run: &Run) -> Document {
-    doc! { "update": "runs", "updates": [runs::update_statement(run, ObjectId::new())] }
+    doc! { "update": "runs", "updates": [run_statements::for_run(run, ObjectId::new())] }
+}
+
+/// [`update_runs`](crate::ports::Store::update_runs)
+///
+/// # Errors
+/// If the stored runs cannot be read.
+pub async fn update_many(store: &MongoStore, runs: &[Run]) -> Result<Document> {
+    let statements = run_statements::for_runs(store.ready().await?, runs, ObjectId::new()).await?;
+    Ok(doc! { "update": "runs", "updates": statements })
+}
+
+/// Runs the statements of [`update_runs`](crate::ports::Store::update_runs) twice, as after a lost answer.
+///
+/// # Errors
+/// A port's error.
+pub async fn repeated_update(store: &MongoStore, runs: &[Run]) -> Result<Vec<bool>> {
+    let (ledger, write_id) = (store.ready().await?, ObjectId::new());
+    let statements = run_statements::for_runs(ledger, runs, write_id).await?;
+    runs::apply(ledger, runs, &statements, write_id).await?;
+    runs::apply(ledger, runs, &statements, write_id).await
 }
 
 /// [`cancel_tasks`](crate::ports::Store::cancel_tasks)

@@ -17,6 +17,7 @@ mod prune;
 mod records;
 mod replace;
 mod rows;
+mod run_statements;
 mod runs;
 mod schema;
 mod tasks;

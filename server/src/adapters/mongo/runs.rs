@@ -12,9 +12,9 @@ use super::errors::{
     DUPLICATE_KEY, bounded, is_unavailable, port_error, timed, unavailable, with_counted_retries,
     with_retries,
 };
-use super::rows::{RunRow, date, moment, run_update, shard_numbers};
+use super::rows::{RunRow, date, moment, shard_numbers};
 use super::updates::{self, find_by_id};
-use super::{CHUNK, Ledger, schema};
+use super::{CHUNK, Ledger, run_statements, schema};
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, TaskId};
 use crate::ports::{Found, Head, InsertedRun, Result};
@@ -159,9 +159,19 @@ pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
         return Ok(Vec::new());
     }
     let write_id = ObjectId::new();
-    let statements: Vec<Document> = runs.iter().map(|run| update_statement(run, write_id)).collect();
-    // A duplicate key is a slot that another run has: the statement did not happen.
-    let apply = || updates::apply_unique(ledger, "runs", &statements);
+    let statements = run_statements::for_runs(ledger, runs, write_id).await?;
+    apply(ledger, runs, &statements, write_id).await
+}
+
+/// Runs the statements that replace `runs`. Returns the runs that the call `write_id` replaced.
+pub async fn apply(
+    ledger: &Ledger,
+    runs: &[Run],
+    statements: &[Document],
+    write_id: ObjectId,
+) -> Result<Vec<bool>> {
+    // A duplicate key is a slot that another run has: the run was not replaced.
+    let apply = || updates::apply_unique(ledger, "runs", statements);
     let (replaced, retries) = with_counted_retries(apply).await?;
     if replaced == runs.len() {
         return Ok(vec![true; runs.len()]);
@@ -172,12 +182,6 @@ pub async fn update(ledger: &Ledger, runs: &[Run]) -> Result<Vec<bool>> {
     }
     let is_own = |run: &Run| stored.get(&run.id).is_some_and(|row| row.is(run, write_id));
     Ok(runs.iter().map(is_own).collect())
-}
-
-/// Returns the statement that replaces a run, if the stored version is unchanged.
-pub fn update_statement(run: &Run, write_id: ObjectId) -> Document {
-    let filter = doc! { "_id": run.id.as_str(), "version": run.version as i64 };
-    updates::statement(filter, run_update(run, write_id))
 }
 
 /// Version of a stored run, and the call that wrote it.

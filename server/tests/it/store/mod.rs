@@ -16,6 +16,8 @@ mod records;
 pub mod requests;
 mod runs;
 pub mod samples;
+#[cfg(feature = "cluster")]
+mod shared_updates;
 pub mod sqlite;
 mod sqlite_fire;
 mod sqlite_writes;

@@ -21,7 +21,7 @@ use crate::service::Stage;
 
 pub struct MongoFixture {
     pub one: Arc<MongoStore>,
-    two: Arc<MongoStore>,
+    pub two: Arc<MongoStore>,
 }
 
 fn uri() -> String {

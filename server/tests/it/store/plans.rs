@@ -75,6 +75,10 @@ async fn irrelevant_rows_are_not_read() {
     let advances: Vec<Advance> = due.iter().filter(|task| task.next_due_at == Some(PAST)).map(fire).collect();
     assert_efficient(store, explained::advance(&advances), 100.0, "_id_").await;
     assert_efficient(store, explained::update(&open[0]), 1.0, "_id_").await;
+    let renewed: Vec<Run> =
+        open.iter().map(|run| Run { attention_at: Some(FUTURE), ..run.clone() }).collect();
+    let shared = explained::update_many(store, &renewed).await.unwrap();
+    assert_efficient(store, shared, 500.0, "_id_").await;
     assert_efficient(store, explained::cancel(&ids, PAST), 200.0, "_id_").await;
     Box::new(fixture).close().await;
 }
