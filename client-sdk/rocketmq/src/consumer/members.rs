@@ -68,8 +68,8 @@ impl Members {
         Some(self.known.iter().cloned().collect())
     }
 
-    /// A new connection may lead to a broker that has restarted. Whoever announced itself there first
-    /// sees itself, but not the others.
+    /// Holds after a new connection, which may lead to a broker that has restarted. Such a broker lists
+    /// only the members that have sent a heartbeat since.
     fn hold_if_opened(&mut self, opened: u64) {
         if self.opened != opened {
             self.opened = opened;

@@ -135,13 +135,3 @@ pub async fn limit_pages(store: &SqliteStore, pages: u32) -> Result<()> {
 pub fn commits(store: &SqliteStore) -> u64 {
     store.writer.commits()
 }
-
-/// Returns the number of transactions that were committed before this call, which is another one. A commit
-/// is counted after its answer, so [`commits`] may miss the last one.
-///
-/// # Errors
-/// Errors of the database.
-pub async fn earlier_commits(store: &Arc<SqliteStore>) -> Result<u64> {
-    let counted = Arc::clone(store);
-    store.writer.write(move |_| Ok(counted.writer.commits())).await
-}
