@@ -169,6 +169,11 @@ impl Client {
         self.inner().name_servers.route(&self.inner().connections, topic).await
     }
 
+    /// Forgets a master that has left the route of a topic, because it no longer has the topic.
+    pub(crate) fn forget_absent(&self, topic: &str, broker_name: &str) {
+        self.inner().routes.forget_absent(topic, broker_name);
+    }
+
     /// Returns the addresses of the name servers.
     pub(crate) fn name_servers(&self) -> &[String] {
         self.inner().name_servers.addresses()
@@ -191,6 +196,11 @@ impl Client {
     /// Sends a request within the default time limit and returns its response if it is a success.
     pub(crate) async fn ask(&self, address: &str, request: Command) -> Result<Command, Error> {
         self.call(address, request, self.config().request_timeout).await?.success(address)
+    }
+
+    /// Returns whether a connection to the address is open.
+    pub(crate) fn is_connected(&self, address: &str) -> bool {
+        self.inner().connections.is_open(address)
     }
 
     /// Returns the number of connections that were opened so far.

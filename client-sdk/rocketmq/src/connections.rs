@@ -171,6 +171,11 @@ impl Connections {
         }
     }
 
+    /// Returns whether a connection to the address is open.
+    pub fn is_open(&self, address: &str) -> bool {
+        self.slot(address).usable().is_some()
+    }
+
     /// Returns the number of connections that were opened so far.
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::SeqCst)

@@ -48,8 +48,8 @@ impl GroupMember {
 /// Members by the id of their membership.
 pub(crate) type Members = BTreeMap<u64, GroupMember>;
 
-/// Returns the addresses that get heartbeats: all masters, and with a consumer also the slaves,
-/// which it may read from.
+/// Returns the addresses that get heartbeats: all masters, also absent ones, and with a consumer also
+/// the slaves, which it may read from.
 pub(crate) fn addresses<'a>(
     routes: impl Iterator<Item = &'a Arc<Route>>,
     members: &Members,
@@ -58,9 +58,13 @@ pub(crate) fn addresses<'a>(
         return BTreeSet::new();
     }
     let consumes = members.values().any(|member| matches!(member, GroupMember::Consumer { .. }));
-    let brokers = routes.flat_map(|route| &route.brokers);
-    let addresses = brokers.flat_map(|broker| &broker.addresses);
-    addresses.filter(|(id, _)| consumes || **id == MASTER_ID).map(|(_, address)| address.clone()).collect()
+    let wanted = |id: i64| consumes || id == MASTER_ID;
+    let of_route = |route: &'a Arc<Route>| {
+        let present = route.brokers.iter().flat_map(|broker| &broker.addresses);
+        let present = present.filter(move |(id, _)| wanted(**id)).map(|(_, address)| address);
+        present.chain(route.absent.values().map(|master| &master.address))
+    };
+    routes.flat_map(of_route).cloned().collect()
 }
 
 /// Sends heartbeats to one broker until its address is no longer wanted. So a broker that does not

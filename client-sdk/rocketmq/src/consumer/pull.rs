@@ -244,11 +244,13 @@ impl Puller<'_> {
     /// `PULL_MESSAGE` = 11 (`PullMessageRequestHeader.java`).
     async fn ask(&self, offset: i64, max_messages: usize, wait: bool) -> Result<Pulled, Error> {
         let id = &self.queue.id;
-        let route = self.session.client.route(&id.topic).await?;
-        let (address, _) = self.queue.pull_address(&route).ok_or_else(|| no_broker(id))?;
+        let client = &self.session.client;
+        let route = client.route(&id.topic).await?;
+        let address = self.queue.pull_address(&route, |address| client.is_connected(address));
+        let address = address.ok_or_else(|| no_broker(id))?;
         let request = self.request(offset, max_messages, wait);
-        let timeout = if wait { PULL_TIMEOUT } else { self.session.client.config().request_timeout };
-        let answer = self.session.client.call(address, request, timeout).await?;
+        let timeout = if wait { PULL_TIMEOUT } else { client.config().request_timeout };
+        let answer = client.call(address, request, timeout).await?;
         if let Some(broker) = answer.fields.get("suggestWhichBrokerId").and_then(|id| id.parse().ok()) {
             self.queue.suggested_broker.store(broker, Ordering::Relaxed);
         }

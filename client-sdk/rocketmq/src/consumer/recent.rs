@@ -50,7 +50,11 @@ mod tests {
             topic_sys_flag: 0,
         };
         let broker = |(name, _): &(&str, i32)| Broker { name: (*name).to_owned(), ..Broker::default() };
-        Route { queues: brokers.iter().map(range).collect(), brokers: brokers.iter().map(broker).collect() }
+        Route {
+            queues: brokers.iter().map(range).collect(),
+            brokers: brokers.iter().map(broker).collect(),
+            ..Route::default()
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::in_flight::{InFlight, MessageKey};
 use super::queue::Span;
 use super::{ConsumerConfig, Handler};
 use crate::protocol::message::StoredMessage;
+use crate::protocol::route::MASTER_ID;
 use crate::protocol::subscription::{Subscription, SubscriptionData};
 use crate::{Client, Error, MessageQueue, Route};
 
@@ -150,13 +151,17 @@ impl Queue {
         }
     }
 
-    /// Returns the address for pulls: of the suggested broker, otherwise of the master, otherwise of
-    /// any slave.
-    pub(crate) fn pull_address<'a>(&self, route: &'a Route) -> Option<(&'a str, i64)> {
-        let addresses = &route.broker(&self.id.broker_name)?.addresses;
-        let suggested = self.suggested_broker.load(Ordering::Relaxed);
-        let found = addresses.get_key_value(&suggested).or_else(|| addresses.iter().next());
-        found.map(|(id, address)| (address.as_str(), *id))
+    /// Returns the address for pulls: of the suggested broker, or as in [`Route::address`]. A master that
+    /// has left the route, and is connected again, comes before its slaves.
+    pub(crate) fn pull_address<'a>(
+        &self,
+        route: &'a Route,
+        is_connected: impl Fn(&str) -> bool,
+    ) -> Option<&'a str> {
+        let (name, suggested) = (&self.id.broker_name, self.suggested_broker.load(Ordering::Relaxed));
+        let is_absent = suggested == MASTER_ID && route.absent.contains_key(name);
+        let absent = route.master(name).filter(|address| is_absent && is_connected(address));
+        absent.or_else(|| route.address(name, suggested))
     }
 }
 
@@ -243,7 +248,7 @@ impl Session {
     /// Returns the address of the master of a queue, otherwise of a slave.
     pub(crate) async fn master(&self, queue: &MessageQueue) -> Result<String, Error> {
         let route = self.client.route(&queue.topic).await?;
-        let address = route.address(&queue.broker_name, crate::protocol::route::MASTER_ID);
+        let address = route.address(&queue.broker_name, MASTER_ID);
         address.map(str::to_owned).ok_or_else(|| no_broker(queue))
     }
 }
@@ -253,5 +258,40 @@ pub(crate) fn no_broker(queue: &MessageQueue) -> Error {
     Error::Unreachable {
         address: queue.broker_name.clone(),
         reason: format!("the route of topic {:?} has no address of this broker", queue.topic),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::monotonic;
+    use crate::{Broker, QueueRange};
+
+    fn route(brokers: &[(i64, &str)]) -> Route {
+        let addresses = brokers.iter().map(|(id, address)| (*id, (*address).to_owned())).collect();
+        let broker = Broker { cluster: "c".to_owned(), name: "a".to_owned(), addresses };
+        let queues = vec![QueueRange { broker_name: "a".to_owned(), ..QueueRange::default() }];
+        Route { queues, brokers: vec![broker], ..Route::default() }
+    }
+
+    #[test]
+    fn pulls_go_to_an_absent_master_as_soon_as_it_is_connected_again() {
+        let now = monotonic();
+        let id = MessageQueue { broker_name: "a".to_owned(), ..MessageQueue::default() };
+        let queue = Queue::new(id);
+        let both = route(&[(0, "master"), (1, "slave")]);
+        let slave = route(&[(1, "slave")]).with_absent(&both, now, now + std::time::Duration::from_secs(1));
+        let none = Route::default().with_absent(&both, now, now + std::time::Duration::from_secs(1));
+        for (route, connected, expected) in [
+            (&both, false, Some("master")),
+            (&slave, false, Some("slave")),
+            (&slave, true, Some("master")),
+            (&none, false, Some("master")),
+            (&Route::default(), true, None),
+        ] {
+            assert_eq!(queue.pull_address(route, |_| connected), expected, "{route:?}");
+        }
+        queue.suggested_broker.store(1, Ordering::Relaxed);
+        assert_eq!(queue.pull_address(&slave, |_| true), Some("slave"));
     }
 }

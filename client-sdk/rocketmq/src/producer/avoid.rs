@@ -83,13 +83,16 @@ pub(super) async fn pause() {
     tokio::time::sleep(CHECK_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
 }
 
-/// Returns whether the broker answers, or has left the route of the topic. The route is refreshed,
-/// because the broker may come back with another address.
+/// Returns whether the broker answers, or has left the route of the topic for long. If it does not
+/// answer, the route is refreshed for the next check: the broker may come back with another address.
 pub(super) async fn has_recovered(client: &Client, topic: &str, broker: &str) -> bool {
-    let _ = client.refresh_route(topic).await;
     let Ok(route) = client.route(topic).await else { return false };
     let Some(address) = route.master(broker) else { return true };
-    matches!(probe(client, topic, address).await, Ok(()) | Err(Error::Closed))
+    let answers = matches!(probe(client, topic, address).await, Ok(()) | Err(Error::Closed));
+    if !answers {
+        let _ = client.refresh_route(topic).await;
+    }
+    answers
 }
 
 /// Asks a broker for an offset of the topic. Any answer shows that the broker works, except that it

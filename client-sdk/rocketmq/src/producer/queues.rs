@@ -83,7 +83,8 @@ mod tests {
             name: name.to_owned(),
             addresses: [(0, format!("{name}:10911"))].into(),
         };
-        Arc::new(Route { queues: vec![range("a"), range("b")], brokers: vec![broker("a"), broker("b")] })
+        let (queues, brokers) = (vec![range("a"), range("b")], vec![broker("a"), broker("b")]);
+        Arc::new(Route { queues, brokers, ..Route::default() })
     }
 
     fn chosen(queues: &TopicQueues, avoided: &Avoided) -> Vec<String> {

@@ -143,6 +143,9 @@ impl Inner {
         match failed {
             Error::Unreachable { .. } | Error::Unanswered { .. } => self.avoid(queue),
             busy if busy.is_busy() => self.avoided.add_for(&queue.broker_name, BUSY_PAUSE),
+            gone if gone.code() == Some(codes::TOPIC_NOT_EXIST) => {
+                self.client.forget_absent(&queue.topic, &queue.broker_name);
+            }
             _ => {}
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use super::json::Json;
 
 /// Bit of the permission to read.
@@ -18,6 +20,21 @@ pub struct Route {
     pub queues: Vec<QueueRange>,
     /// Brokers, per broker name.
     pub brokers: Vec<Broker>,
+    /// Masters that have left the route, by broker name.
+    pub(crate) absent: BTreeMap<String, AbsentMaster>,
+}
+
+/// A master that has left a route. A name server forgets a broker when the connection to it ends, and
+/// a broker that is back may register again only after its period (10 s or more), so the master is
+/// looked for at its last address meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AbsentMaster {
+    /// Last known address as `host:port`.
+    pub address: String,
+    /// Last known queues.
+    pub queues: Vec<QueueRange>,
+    /// When the absence counts as permanent.
+    pub until: Instant,
 }
 
 /// Queues of a topic on the brokers with one name (`QueueData.java`).
@@ -60,29 +77,19 @@ pub struct MessageQueue {
 impl Route {
     /// Returns the queues that consumers read, ordered.
     pub fn read_queues(&self, topic: &str) -> Vec<MessageQueue> {
-        self.expand(topic, PERM_READ, |range| range.read)
+        let ranges = self.queues.iter().filter(|range| range.perm & PERM_READ != 0);
+        expand(topic, ranges.map(|range| (range, range.read)))
     }
 
-    /// Returns the queues that producers write, ordered. Queues without a master are absent.
+    /// Returns the queues that producers write, ordered: those with a master, which may have left the
+    /// route a short time ago.
     pub fn write_queues(&self, topic: &str) -> Vec<MessageQueue> {
-        let mut queues = self.expand(topic, PERM_WRITE, |range| range.write);
-        queues.retain(|queue| self.master(&queue.broker_name).is_some());
-        queues
-    }
-
-    fn expand(&self, topic: &str, perm: i32, number: impl Fn(&QueueRange) -> i32) -> Vec<MessageQueue> {
-        let ranges = self.queues.iter().filter(|range| range.perm & perm != 0);
-        let mut queues: Vec<MessageQueue> = ranges
-            .flat_map(|range| {
-                (0..number(range)).map(|queue_id| MessageQueue {
-                    topic: topic.to_owned(),
-                    broker_name: range.broker_name.clone(),
-                    queue_id,
-                })
-            })
-            .collect();
-        queues.sort();
-        queues
+        let present = |name: &str| self.queues.iter().any(|range| range.broker_name == name);
+        let absent = self.absent.values().flat_map(|master| &master.queues);
+        let absent = absent.filter(|range| !present(&range.broker_name));
+        let ranges = self.queues.iter().filter(|range| self.master(&range.broker_name).is_some());
+        let ranges = ranges.chain(absent).filter(|range| range.perm & PERM_WRITE != 0);
+        expand(topic, ranges.map(|range| (range, range.write)))
     }
 
     /// Returns the broker with this name.
@@ -90,24 +97,60 @@ impl Route {
         self.brokers.iter().find(|broker| broker.name == name)
     }
 
-    /// Returns the address of the master of a broker name.
+    /// Returns the address of the master of a broker name. For a master that has left the route a short
+    /// time ago, this is its last address.
     pub fn master(&self, broker_name: &str) -> Option<&str> {
-        self.broker(broker_name)?.addresses.get(&MASTER_ID).map(String::as_str)
+        let present = self.broker(broker_name).and_then(|broker| broker.addresses.get(&MASTER_ID));
+        present.map(String::as_str).or_else(|| self.absent_master(broker_name))
     }
 
-    /// Returns the address of the broker with this name and id, otherwise of the master, otherwise
-    /// of any slave.
+    /// Returns the address of the broker with this name and id, otherwise of the master,
+    /// otherwise of any slave, otherwise of a master that has left the route a short time ago.
     pub fn address(&self, broker_name: &str, broker_id: i64) -> Option<&str> {
-        let addresses = &self.broker(broker_name)?.addresses;
-        addresses.get(&broker_id).or_else(|| addresses.values().next()).map(String::as_str)
+        let addresses = self.broker(broker_name).map(|broker| &broker.addresses);
+        let present = addresses.and_then(|all| all.get(&broker_id).or_else(|| all.values().next()));
+        present.map(String::as_str).or_else(|| self.absent_master(broker_name))
     }
 
-    /// Returns the addresses of all masters.
+    fn absent_master(&self, broker_name: &str) -> Option<&str> {
+        self.absent.get(broker_name).map(|master| master.address.as_str())
+    }
+
+    /// Returns this route with the masters that were present in an earlier one and are not in this one.
+    /// They count until `until`, if they have left now, and not at all if that moment is over.
+    pub(crate) fn with_absent(mut self, previous: &Self, now: Instant, until: Instant) -> Self {
+        let left = previous.masters().map(|(name, address)| {
+            let queues = previous.queues.iter().filter(|range| range.broker_name == name).cloned().collect();
+            (name.to_owned(), AbsentMaster { address: address.to_owned(), queues, until })
+        });
+        let known = previous.absent.clone().into_iter().filter(|(_, master)| now < master.until);
+        for (name, master) in known.chain(left) {
+            if self.masters().all(|(present, _)| present != name) {
+                self.absent.insert(name, master);
+            }
+        }
+        self
+    }
+
+    /// Returns the addresses of all masters in the route.
     pub fn masters(&self) -> impl Iterator<Item = (&str, &str)> {
         self.brokers
             .iter()
             .filter_map(|broker| Some((broker.name.as_str(), broker.addresses.get(&MASTER_ID)?.as_str())))
     }
+}
+
+/// Returns the queues of ranges with their lengths, ordered.
+fn expand<'a>(topic: &str, ranges: impl Iterator<Item = (&'a QueueRange, i32)>) -> Vec<MessageQueue> {
+    let queue = |range: &QueueRange, queue_id| MessageQueue {
+        topic: topic.to_owned(),
+        broker_name: range.broker_name.clone(),
+        queue_id,
+    };
+    let mut queues: Vec<_> =
+        ranges.flat_map(|(range, number)| (0..number).map(move |id| queue(range, id))).collect();
+    queues.sort();
+    queues
 }
 
 /// Largest number of queues per broker that is accepted.
@@ -134,7 +177,7 @@ impl Route {
         if queues.iter().map(number).sum::<i64>() > MAX_ROUTE_QUEUES {
             return Err(format!("more than {MAX_ROUTE_QUEUES} queues in one route"));
         }
-        Ok(Self { queues, brokers: brokers.iter().map(Broker::parse).collect() })
+        Ok(Self { queues, brokers: brokers.iter().map(Broker::parse).collect(), ..Self::default() })
     }
 }
 
