@@ -74,6 +74,12 @@ fn java(service: &Service, setup: Setup, memory: &[&str]) -> Result<Command> {
         "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
         "--add-opens=java.base/java.nio=ALL-UNNAMED",
     ]);
+    // A broker of version 4 reads these bounds of the disk from properties only. The defaults stop it
+    // on a disk that is 90 % full.
+    command.args([
+        "-Drocketmq.broker.diskSpaceCleanForciblyRatio=0.98",
+        "-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99",
+    ]);
     command.args(memory);
     // Logs, and all files without a setting for their place, are written below `user.home`.
     command.arg(format!("-Duser.home={}", home.dir().display()));
@@ -99,7 +105,7 @@ fn broker_config(dir: &Path, port: u16, setup: Setup, namesrv: u16) -> String {
     // Small files: a test broker starts fast and uses little disk space.
     config += "mappedFileSizeCommitLog=134217728\nmappedFileSizeConsumeQueue=600000\nmaxHashSlotNum=100000\n\
                maxIndexNum=400000\nmappedFileSizeTimerLog=1048576\n";
-    // The defaults stop the broker on a disk that is 90 % full.
+    // See `java` for the reason of the bounds.
     config += "diskMaxUsedSpaceRatio=95\ndiskSpaceCleanForciblyRatio=98\ndiskSpaceWarningLevelRatio=99\n";
     if setup == Setup::Acl {
         config += &acl_config();
