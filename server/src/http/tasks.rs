@@ -114,7 +114,10 @@ async fn create_one(
     let answer = service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
-    let task = service.shown_task(&submitted.id).await?;
+    let task = match submitted.created {
+        Some(task) => *task,
+        None => service.shown_task(&submitted.id).await?,
+    };
     let warnings = waits::warnings(service, &task).await?;
     let task = TaskResource { existing: submitted.existing, warnings, ..view::task(task) };
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];

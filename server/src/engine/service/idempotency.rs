@@ -128,7 +128,7 @@ impl Service {
     fn stored_answer(&self, task: &Task) -> Result<Submitted> {
         self.require_tag(&task.name)?;
         let id = task.stands_for.as_ref().unwrap_or(&task.id).clone();
-        Ok(Submitted { id, name: task.name.clone(), existing: task.stands_for.is_some() })
+        Ok(Submitted { id, name: task.name.clone(), existing: task.stands_for.is_some(), created: None })
     }
 
     /// Keeps each answer with an existing task, which would otherwise be forgotten: after the end of that

@@ -17,6 +17,8 @@ pub struct Submitted {
     pub name: String,
     /// Whether a live task with the same key existed, so that no task was created.
     pub existing: bool,
+    /// The task as this request has stored it. `None`: an earlier request has created it.
+    pub created: Option<Box<Task>>,
 }
 
 /// Submissions that were accepted or refused, in order.
@@ -66,9 +68,13 @@ impl Answered {
     }
 }
 
-/// Returns the answers without the tasks.
+/// Returns the answers, with the tasks that were created.
 pub(super) fn answers(answered: Vec<Answered>) -> Vec<Result<Submitted>> {
-    answered.into_iter().map(|answered| answered.answer).collect()
+    let answer = |Answered { task, answer }: Answered| {
+        let created = |answer: &Submitted| task.filter(|_| !answer.existing).map(Box::new);
+        answer.map(|answer| Submitted { created: created(&answer), ..answer })
+    };
+    answered.into_iter().map(answer).collect()
 }
 
 impl Service {
@@ -84,8 +90,7 @@ impl Service {
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let now = self.now();
         let checked = Checked::from_iter([self.accept(self.fresh_id(), submission, now)]);
-        let answer = self.submit_all(checked, now).await.pop();
-        answer.map_or_else(|| Err(no_answer().into()), |answered| answered.answer)
+        answers(self.submit_all(checked, now).await).pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
     /// Stores the tasks that were accepted at `now`, each on its own. Returns one answer for each
@@ -166,5 +171,5 @@ fn submitted(task: &Task, inserted: InsertedTask) -> Submitted {
         InsertedTask::New => (task.id.clone(), false),
         InsertedTask::Existing(id) => (id, true),
     };
-    Submitted { id, name: task.name.clone(), existing }
+    Submitted { id, name: task.name.clone(), existing, created: None }
 }
