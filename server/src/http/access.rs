@@ -5,10 +5,9 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -124,7 +123,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
 }
 
 /// Admits a request and binds the commands to its caller, or refuses the request.
-pub async fn admit(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+pub async fn admit<F>(context: &Context, mut request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if let Err(error) = check_host(&request) {
         return error.into_response();
     }
@@ -133,7 +135,7 @@ pub async fn admit(State(context): State<Context>, mut request: Request, next: N
         Ok(caller) => {
             let caller_id = CallerId(caller.id.clone());
             request.extensions_mut().insert(context.gate.0.for_caller(caller));
-            let mut response = next.run(request).await;
+            let mut response = next(request).await;
             response.extensions_mut().insert(caller_id);
             response
         }

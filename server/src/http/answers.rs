@@ -10,7 +10,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -54,7 +54,6 @@ const LARGE: [(&str, usize); 8] = [
 pub struct CutOff(pub CancellationToken);
 
 /// Budget of one HTTP server.
-#[derive(Clone)]
 pub struct AnswerBudget {
     free: Arc<Semaphore>,
     /// Further routes whose answers may be as large as a page.
@@ -101,7 +100,7 @@ fn units(bytes: usize) -> u32 {
 }
 
 /// Waits for the room of an answer, and keeps the room until the answer has been sent.
-pub async fn bound(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub async fn bound(context: &Context, request: Request, next: Next) -> Response {
     let room = context.answers.room(&request);
     let reserved = if room > 0 { context.answers.reserve(room).await } else { None };
     let cut_off = request.extensions().get::<CutOff>().cloned().unwrap_or_default();

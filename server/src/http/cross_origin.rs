@@ -1,9 +1,8 @@
 //! Headers for browsers: which pages of other origins may use a route, and what a browser may do
 //! with an answer.
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Context;
@@ -39,9 +38,12 @@ impl CrossOrigin {
 }
 
 /// Adds the CORS headers for allowed origins, and answers their preflight requests.
-pub async fn allow(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub async fn allow<F>(context: &Context, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if !context.cross_origin.has_path(&request) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let origin = origin.filter(|origin| context.cross_origin.allows(&request, origin));
@@ -49,7 +51,7 @@ pub async fn allow(State(context): State<Context>, request: Request, next: Next)
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
         Some(_) if is_preflight => preflight(&request),
-        _ => next.run(request).await,
+        _ => next(request).await,
     };
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
@@ -74,7 +76,7 @@ fn preflight(request: &Request) -> Response {
 
 /// Adds the headers that stop a browser from guessing the type of an answer, from showing it in a
 /// frame, and from giving it to pages of other origins.
-pub async fn protect(mut response: Response) -> Response {
+pub fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);

@@ -1,55 +1,93 @@
-//! Middleware of all routes: request id, access log, time limit, panics, error bodies.
+//! The middleware of all routes: request id, access log, time limit, panics, error bodies.
 
 use std::any::Any;
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
-use tracing::Span;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use tracing::{Instrument as _, Span};
 
-use super::Context;
 use super::body::BodyArrives;
 use super::error::{self, ApiError};
 use super::request_info::{CallerId, RequestId};
+use super::{Context, access, answers, cross_origin, rate};
 use crate::engine::service::Metrics;
 
 /// Header with the id of a request. The answer and the log lines of the request have the same id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Values of a request for the access log, stored in its answer.
-#[derive(Debug, Clone)]
+/// Values of a request for the access log.
 struct LoggedRequest {
     method: Method,
     path: String,
-    route: String,
+    route: Option<MatchedPath>,
     request_id: String,
 }
 
-/// Sets the id of the request, and stores the values for the access log in the answer.
-pub async fn identify(
-    State(context): State<Context>,
-    mut request: Request,
-    next: Next,
-) -> axum::response::Response {
-    let request_id = request_id(&request, &context);
-    Span::current().record("request_id", &request_id);
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    // Without the query string, which may contain confidential values.
-    let path = request.uri().path().to_owned();
-    let logged = LoggedRequest { method: request.method().clone(), path, route, request_id };
-    let header = HeaderValue::from_str(&logged.request_id).ok();
-    request.extensions_mut().insert(BodyArrives::default());
-    request.extensions_mut().insert(RequestId(logged.request_id.clone()));
-    let mut response = next.run(request).await;
-    response.extensions_mut().insert(logged);
-    if let Some(header) = header {
-        response.headers_mut().insert(REQUEST_ID, header);
+/// Answers a request. All log lines of the request have its id.
+///
+/// The steps are functions, and not layers of the router, because each layer copies the layers below it
+/// for each request.
+pub async fn handle(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let span = tracing::info_span!("http", request_id = tracing::field::Empty);
+    identified(context, request, next).instrument(span).await
+}
+
+#[allow(clippy::disallowed_methods, reason = "the time only measures the latency")]
+async fn identified(context: Context, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let logged = identify(&context, &mut request);
+    let mut response = if head_bytes(&request) > context.limits.max_head_bytes {
+        head_too_large()
+    } else {
+        let answer = AssertUnwindSafe(limited(&context, request, next)).catch_unwind().await;
+        cross_origin::protect(error::write(&logged.path, answer.unwrap_or_else(panicked)))
+    };
+    answered(&context.metrics, &logged, &response, start.elapsed());
+    if let Ok(request_id) = HeaderValue::from_str(&logged.request_id) {
+        response.headers_mut().insert(REQUEST_ID, request_id);
     }
     response
+}
+
+/// Limits the rate and the time: 408 if the body is incomplete at the time limit, otherwise 503.
+async fn limited(context: &Context, request: Request, next: Next) -> Response {
+    if let Err(error) = rate::take(context, &request) {
+        return error.into_response();
+    }
+    let arrives = request.extensions().get::<BodyArrives>().cloned().unwrap_or_default();
+    match tokio::time::timeout(context.limits.request_timeout, admitted(context, request, next)).await {
+        Ok(response) => response,
+        Err(_) if arrives.is_awaited() => ApiError::BodyTimeout.into_response(),
+        Err(_) => ApiError::Timeout.into_response(),
+    }
+}
+
+async fn admitted(context: &Context, request: Request, next: Next) -> Response {
+    let bounded = |request| answers::bound(context, request, next);
+    let admitted = |request| access::admit(context, request, bounded);
+    cross_origin::allow(context, request, admitted).await
+}
+
+/// Sets the id of the request. Returns the values for the access log.
+fn identify(context: &Context, request: &mut Request) -> LoggedRequest {
+    let request_id = request_id(request, context);
+    Span::current().record("request_id", &request_id);
+    request.extensions_mut().insert(BodyArrives::default());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
+    LoggedRequest {
+        method: request.method().clone(),
+        // Without the query string, which may contain confidential values.
+        path: request.uri().path().to_owned(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        request_id,
+    }
 }
 
 /// Returns the id of the caller if it is short and has only safe characters, otherwise a new id.
@@ -63,16 +101,9 @@ fn request_id(request: &Request, context: &Context) -> String {
     given.filter(is_valid).map_or_else(|| context.ids.uuid(context.gate.now()).to_string(), str::to_owned)
 }
 
-/// Ends a request whose head is too large: 431. The connection itself notices this only if the head
-/// arrives in several pieces.
-pub async fn limit_head(
-    State(context): State<Context>,
-    request: Request,
-    next: Next,
-) -> axum::response::Response {
-    if head_bytes(&request) <= context.limits.max_head_bytes {
-        return next.run(request).await;
-    }
+/// Returns the answer to a request whose head is too large. The connection itself notices this only if
+/// the head arrives in several pieces.
+fn head_too_large() -> Response {
     let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
     (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response()
 }
@@ -91,28 +122,8 @@ fn head_bytes(request: &Request) -> usize {
     first + request.headers().iter().map(line).sum::<usize>() + LINE_END
 }
 
-/// Writes the bodies of error answers, in the form of the path.
-pub async fn write_errors(request: Request, next: Next) -> axum::response::Response {
-    let path = request.uri().path().to_owned();
-    error::write(&path, next.run(request).await)
-}
-
-/// Ends a request at its time limit: 408 if its body is incomplete, otherwise 503.
-pub async fn deadline(
-    State(context): State<Context>,
-    request: Request,
-    next: Next,
-) -> axum::response::Response {
-    let arrives = request.extensions().get::<BodyArrives>().cloned().unwrap_or_default();
-    match tokio::time::timeout(context.limits.request_timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) if arrives.is_awaited() => ApiError::BodyTimeout.into_response(),
-        Err(_) => ApiError::Timeout.into_response(),
-    }
-}
-
 /// Returns the answer after a panic of a handler.
-pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let cause = match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => {
@@ -122,16 +133,11 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
     ApiError::Internal(format!("handler panicked: {cause}")).into_response()
 }
 
-/// Returns the span of a request. All log lines in it have the request id.
-pub fn span(_request: &Request) -> Span {
-    tracing::info_span!("http", request_id = tracing::field::Empty)
-}
-
 /// Writes the access log line and the metrics of a request.
-pub fn answered(metrics: &Metrics, response: &axum::response::Response, latency: Duration) {
-    let Some(logged) = response.extensions().get::<LoggedRequest>() else { return };
+fn answered(metrics: &Metrics, logged: &LoggedRequest, response: &Response, latency: Duration) {
+    let route = logged.route.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status().as_u16();
-    metrics.answered(method_label(&logged.method), &logged.route, status, latency);
+    metrics.answered(method_label(&logged.method), route, status, latency);
     tracing::info!(
         target: "taskcenter_server::access",
         method = %logged.method,

@@ -40,15 +40,14 @@ mod waits;
 mod work;
 mod write_timeout;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::trace::TraceLayer;
 
 pub use cross_origin::CrossOrigin;
 pub use request_info::Peer;
@@ -100,16 +99,28 @@ pub struct HttpLimits {
 }
 
 /// Shared values of the handlers. A handler takes the commands as a parameter of type [`Service`].
+/// A request copies it several times.
 #[derive(Clone)]
-struct Context {
+struct Context(Arc<Shared>);
+
+impl Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The values of a [`Context`].
+struct Shared {
     gate: Gate,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     ids: Arc<Ids>,
     legacy_ack: bool,
     limits: HttpLimits,
-    rates: Arc<rate::RateLimits>,
-    cross_origin: Arc<CrossOrigin>,
+    rates: rate::RateLimits,
+    cross_origin: CrossOrigin,
     answers: AnswerBudget,
     /// OpenAPI document, encoded.
     document: Bytes,
@@ -130,15 +141,16 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let (resources, document) = openapi::resources().split_for_parts();
     // The document consists of strings and numbers, so the encoding cannot fail.
     let document = Bytes::from(document.to_pretty_json().unwrap_or_default());
-    let rates = Arc::new(rate::RateLimits::new(limits.peer_requests_per_sec));
+    let rates = rate::RateLimits::new(limits.peer_requests_per_sec);
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, legacy_ack, .. } = state;
-    let (cross_origin, answers) = (Arc::new(mount.cross_origin), AnswerBudget::new(mount.large_answers));
+    let (cross_origin, answers) = (mount.cross_origin, AnswerBudget::new(mount.large_answers));
     let context =
-        Context { gate, health, metrics, ids, legacy_ack, limits, rates, cross_origin, answers, document };
+        Shared { gate, health, metrics, ids, legacy_ack, limits, rates, cross_origin, answers, document };
+    let context = Context(Arc::new(context));
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
-    add_middleware((mount.add)(routes), &context)
+    (mount.add)(routes).layer(from_fn_with_state(context, layers::handle))
 }
 
 fn routes() -> Router<Context> {
@@ -169,28 +181,4 @@ fn refuse_unmatched(routes: Router) -> Router {
     routes
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-}
-
-/// Adds the middleware. The last layer is the outermost.
-fn add_middleware(routes: Router, context: &Context) -> Router {
-    let metrics = Arc::clone(&context.metrics);
-    let access_log = TraceLayer::new_for_http()
-        .make_span_with(layers::span)
-        .on_request(())
-        .on_response(move |response: &axum::response::Response, latency, _: &tracing::Span| {
-            layers::answered(&metrics, response, latency);
-        })
-        .on_failure(());
-    routes
-        .layer(from_fn_with_state(context.clone(), answers::bound))
-        .layer(from_fn_with_state(context.clone(), access::admit))
-        .layer(from_fn_with_state(context.clone(), cross_origin::allow))
-        .layer(from_fn_with_state(context.clone(), layers::deadline))
-        .layer(from_fn_with_state(context.clone(), rate::limit))
-        .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(from_fn(layers::write_errors))
-        .layer(map_response(cross_origin::protect))
-        .layer(from_fn_with_state(context.clone(), layers::limit_head))
-        .layer(from_fn_with_state(context.clone(), layers::identify))
-        .layer(access_log)
 }

@@ -110,7 +110,7 @@ fn describe_errors(operation: &mut Operation) {
 #[utoipa::path(get, path = "/v1/openapi.json", operation_id = "openapi", tag = "document",
     responses((status = 200, body = Object, description = "The OpenAPI document of the resource API.")))]
 pub async fn document(State(context): State<Context>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], context.document).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], context.document.clone()).into_response()
 }
 
 /// `GET /docs`: redirects to the viewer.

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 
 use super::Context;
 use super::error::ApiError;
@@ -62,18 +60,18 @@ fn forget(peers: &mut HashMap<Network, i64>, now: i64) {
     }
 }
 
-/// Refuses requests above the rate.
-pub async fn limit(State(context): State<Context>, request: Request, next: Next) -> Response {
+/// Counts a request of its peer.
+///
+/// # Errors
+/// If the peer has sent more requests than the rate.
+pub fn take(context: &Context, request: &Request) -> Result<(), ApiError> {
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| Network::from(*address));
     let counted = peer.filter(|_| !PROBES.contains(&request.uri().path()));
     let taken = counted.map_or(Ok(()), |peer| context.rates.take(peer, context.gate.now()));
-    match taken {
-        Ok(()) => next.run(request).await,
-        Err(retry_after_sec) => {
-            context.metrics.rate_limited();
-            ApiError::TooManyRequests { retry_after_sec }.into_response()
-        }
-    }
+    taken.map_err(|retry_after_sec| {
+        context.metrics.rate_limited();
+        ApiError::TooManyRequests { retry_after_sec }
+    })
 }
 
 #[cfg(test)]
