@@ -392,7 +392,17 @@ impl FakeServer {
             .route("/v1/runs/renew", post(renew))
             .route("/v1/runs/settle", post(settle))
             .with_state(queues.clone());
-        let serving = runtime.spawn(async move { TcpListener::bind(address).await });
+        // The listener of an earlier server at this address closes in the background.
+        let serving = runtime.spawn(async move {
+            loop {
+                match TcpListener::bind(address).await {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    bound => break bound,
+                }
+            }
+        });
         let listener = serving.await.unwrap().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { address, runtime: Some(runtime) }
