@@ -349,8 +349,30 @@ async fn many_runs_share_requests_and_no_more_are_handled_than_allowed() {
     assert_eq!(settlements.iter().sum::<usize>(), RUNS);
     assert!(leases.len() < RUNS / 5, "{} leases", leases.len());
     assert!(settlements.len() < RUNS / 5, "{} settlements", settlements.len());
-    assert!(leases.iter().all(|lease| (1..=100).contains(&lease.limit)));
+    // One for each handler, and at most eight ahead.
+    assert!(leases.iter().all(|lease| (1..=900).contains(&lease.limit)));
     assert!(scene.max_running.load(Ordering::SeqCst) <= 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fast_handlers_lease_ahead_and_runs_that_then_wait_return_to_their_queue() {
+    let (queues, scene) = (FakeQueues::default(), Scene::gated());
+    for number in 0..300 {
+        queues.add(&format!("{number:05}"), "t", "ok");
+    }
+    let consumer = pulling(&scene, &queues, config()).concurrency(2).start().unwrap();
+    for _ in 0..50 {
+        scene.open(2);
+        advance(Duration::from_millis(1)).await;
+    }
+    until("the handlers have become slow", || queues.count("succeeded") == 100).await;
+    assert!(queues.leases().iter().any(|lease| lease.limit > 2), "fast handlers lease ahead");
+    advance(Duration::from_secs(5)).await;
+    assert_eq!((queues.count("leased"), queues.count("ready"), scene.started()), (2, 198, 102));
+    scene.open(300);
+    until("all runs have ended", || queues.count("succeeded") == 300).await;
+    assert!((0..300).all(|number| queues.run(&format!("{number:05}")).attempt <= 2));
+    consumer.shutdown().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::api::WorkerApi;
 use super::backoff::Backoff;
+use super::capacity::Handler;
 use crate::clock::monotonic;
 use crate::resources::{LeasedAttempt, LeasedRun, MAX_BATCH, RenewRequest, RunAnswer};
 
@@ -29,7 +30,10 @@ struct Lease {
     until: Instant,
     /// Cancelled when the server has refused a renewal. The handler continues, but its outcome is refused.
     lost: CancellationToken,
+    /// Of the run, until its outcome is known.
     _slot: OwnedSemaphorePermit,
+    /// Of its handler, likewise.
+    handler: Option<Handler>,
 }
 
 impl Leases {
@@ -42,12 +46,19 @@ impl Leases {
     ) -> CancellationToken {
         let lost = CancellationToken::new();
         let (run_id, attempt) = (run.run_id.clone(), run.attempt);
-        let lease = Lease { run_id, attempt, until, lost: lost.clone(), _slot: slot };
+        let lease = Lease { run_id, attempt, until, lost: lost.clone(), _slot: slot, handler: None };
         self.lock().insert(run.token.clone(), lease);
         lost
     }
 
-    /// Stops the renewals of an attempt and frees its slot. Returns the end of the lease. `None`:
+    /// Notes that a handler has the run. It is free again when the outcome is known.
+    pub(super) fn start(&self, token: &str, handler: Option<Handler>) {
+        if let Some(lease) = self.lock().get_mut(token) {
+            lease.handler = handler;
+        }
+    }
+
+    /// Stops the renewals of an attempt and frees its slots. Returns the end of the lease. `None`:
     /// there is no such lease.
     pub(super) fn remove(&self, token: &str) -> Option<Instant> {
         self.lock().remove(token).map(|lease| lease.until)

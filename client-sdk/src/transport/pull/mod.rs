@@ -30,6 +30,7 @@
 mod api;
 mod attempt;
 mod backoff;
+mod capacity;
 mod leases;
 mod request_id;
 mod settle;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,6 +48,7 @@ use tracing::{debug, error, info, warn};
 pub use api::{CallError, WorkerApi};
 use attempt::unpack;
 use backoff::Backoff;
+use capacity::{Capacity, Reserved};
 use leases::{Leases, millis};
 use request_id::RequestId;
 use settle::Settler;
@@ -55,7 +57,7 @@ use super::{Deliver, Transport, TransportError, Verdict};
 use crate::clock::monotonic;
 use crate::notice::print_without_log;
 use crate::report::Reporter;
-use crate::resources::{EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, MAX_BATCH};
+use crate::resources::{EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns};
 use crate::tag::Subscription;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -70,10 +72,6 @@ const EMPTY_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::
 /// How long a shutdown waits for the current lease request. Runs of a later answer are lost until
 /// their leases expire. The server leases nothing after it sees the end of the connection.
 const LAST_LEASE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Maximum number of runs whose outcome report is in progress, in addition to those that are
-/// handled.
-const MAX_UNSETTLED: usize = MAX_BATCH;
-
 /// Settings of [`Pull`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullConfig {
@@ -85,7 +83,8 @@ pub struct PullConfig {
     pub lease: Duration,
     /// Maximum number of leased runs without an outcome, at least 1. A number above the concurrency
     /// makes runs wait in this process, where other workers cannot lease them. Default: the
-    /// concurrency of the consumer.
+    /// concurrency of the consumer, and as many runs ahead as its handlers finish within 50 ms, at
+    /// most 8 per handler. A run that has waited for a handler for 1 s returns to its queue.
     pub max_in_flight: Option<usize>,
     /// Time that a lease request waits at the server if no run is ready. The server limits it to 20
     /// s and to three quarters of its `server.request_timeout_ms`. Default: 20 s.
@@ -165,10 +164,7 @@ struct LeaseLoop<'a> {
     pull: &'a Pull,
     sink: Arc<dyn Deliver>,
     queues: Vec<String>,
-    /// One permit per run without an outcome.
-    running: Arc<Semaphore>,
-    /// One permit per run that is not settled.
-    unsettled: Arc<Semaphore>,
+    capacity: Arc<Capacity>,
     in_flight: TaskTracker,
     /// When cancelled, no further runs are leased.
     shutdown: CancellationToken,
@@ -183,13 +179,10 @@ impl<'a> LeaseLoop<'a> {
         sink: Arc<dyn Deliver>,
         shutdown: CancellationToken,
     ) -> Self {
-        let in_flight = pull.config.max_in_flight.unwrap_or_else(|| sink.concurrency());
-        let in_flight = in_flight.clamp(1, Semaphore::MAX_PERMITS - MAX_UNSETTLED);
-        let running = Arc::new(Semaphore::new(in_flight));
-        let unsettled = Arc::new(Semaphore::new(in_flight + MAX_UNSETTLED));
+        let capacity = Arc::new(Capacity::new(sink.concurrency(), pull.config.max_in_flight));
         let queues = queues(&pull.config, subscription);
         let (in_flight, ended) = (TaskTracker::new(), CancellationToken::new());
-        Self { pull, sink, queues, running, unsettled, in_flight, shutdown, ended }
+        Self { pull, sink, queues, capacity, in_flight, shutdown, ended }
     }
 
     /// Leases and delivers until the shutdown, or until the server refuses the caller.
@@ -197,11 +190,13 @@ impl<'a> LeaseLoop<'a> {
         let mut failures = Backoff::new(FAILURE_PAUSES.0, FAILURE_PAUSES.1);
         let mut empty = Backoff::new(EMPTY_PAUSES.0, EMPTY_PAUSES.1);
         let mut request_id = RequestId::default();
-        while let Some(capacity) = self.shutdown.run_until_cancelled(self.reserve_capacity()).await {
+        let mut speed = self.capacity.speed();
+        while let Some(reserved) = self.shutdown.run_until_cancelled(self.capacity.reserve(&mut speed)).await
+        {
             // Started before the request, so that the wait at the server counts as part of the
             // pause.
             let pause = sleep(empty.next());
-            let Some(answered) = self.lease(capacity.runs(), request_id.current()).await else {
+            let Some(answered) = self.lease(reserved.runs(), request_id.current()).await else {
                 return Ok(());
             };
             request_id.note(&answered);
@@ -213,7 +208,7 @@ impl<'a> LeaseLoop<'a> {
                 Ok(runs) if runs.is_empty() => pause,
                 Ok(runs) => {
                     empty.reset();
-                    self.deliver_all(runs, capacity);
+                    self.deliver_all(runs, reserved);
                     continue;
                 }
                 Err(CallError::Denied(why)) => return Err(self.end_denied(why)),
@@ -233,19 +228,6 @@ impl<'a> LeaseLoop<'a> {
         error!(why, "lease request denied; the consumer ends");
         self.shutdown.cancel();
         TransportError::new("pull", why)
-    }
-
-    /// Waits for capacity for at least one run, and reserves all that is free.
-    async fn reserve_capacity(&self) -> Capacity {
-        let running = acquire(&self.running, 1).await;
-        let unsettled = acquire(&self.unsettled, 1).await;
-        let free = self.running.available_permits().min(self.unsettled.available_permits());
-        let more = free.min(MAX_BATCH - 1);
-        let mut capacity = Capacity { running, unsettled };
-        // These calls do not wait, because only this loop acquires permits.
-        capacity.running.merge(acquire(&self.running, more).await);
-        capacity.unsettled.merge(acquire(&self.unsettled, more).await);
-        capacity
     }
 
     /// Sends one lease request. `None`: a shutdown has ended the wait for the answer.
@@ -273,24 +255,33 @@ impl<'a> LeaseLoop<'a> {
     }
 
     /// Delivers runs concurrently. After the start of a shutdown, releases them instead.
-    fn deliver_all(&self, runs: Vec<LeasedRun>, mut capacity: Capacity) {
+    fn deliver_all(&self, runs: Vec<LeasedRun>, mut reserved: Reserved) {
         for run in runs {
-            match capacity.split_one() {
-                Some(capacity) if !self.shutdown.is_cancelled() => self.deliver(run, capacity),
+            match reserved.split_one() {
+                Some((running, unsettled)) if !self.shutdown.is_cancelled() => {
+                    self.deliver(run, running, unsettled);
+                }
                 _ => self.release(run),
             }
         }
     }
 
-    fn deliver(&self, run: LeasedRun, Capacity { running, unsettled }: Capacity) {
+    fn deliver(&self, run: LeasedRun, running: OwnedSemaphorePermit, unsettled: OwnedSemaphorePermit) {
         let until = monotonic() + self.pull.config.lease;
         let lost = self.pull.leases.add(&run, until, running);
         let (sink, leases) = (Arc::clone(&self.sink), Arc::clone(&self.pull.leases));
         let (settler, api) = (Arc::clone(&self.pull.settler), Arc::clone(&self.pull.api));
-        let (shutdown, ended) = (self.shutdown.clone(), self.ended.clone());
+        let (shutdown, ended, capacity) =
+            (self.shutdown.clone(), self.ended.clone(), Arc::clone(&self.capacity));
         self.in_flight.spawn(async move {
             let (attempt, delivery) = unpack(run);
-            let verdict = sink.deliver_until(delivery, lost).await;
+            let verdict = match shutdown.run_until_cancelled(capacity.handler()).await {
+                Some(Ok(handler)) => {
+                    leases.start(&attempt.token, handler);
+                    sink.deliver_until(delivery, lost).await
+                }
+                Some(Err(())) | None => Verdict::Release,
+            };
             if verdict == Verdict::Release && shutdown.is_cancelled() {
                 // Otherwise the current lease request could lease the run to this worker again.
                 ended.cancelled().await;
@@ -329,27 +320,4 @@ fn queues(config: &PullConfig, subscription: &Subscription) -> Vec<String> {
         Subscription::All => vec![EVERY_QUEUE.to_owned()],
         Subscription::Tags(tags) => tags.iter().cloned().collect(),
     }
-}
-
-/// Reserved capacity for runs.
-struct Capacity {
-    running: OwnedSemaphorePermit,
-    unsettled: OwnedSemaphorePermit,
-}
-
-impl Capacity {
-    fn runs(&self) -> usize {
-        self.running.num_permits()
-    }
-
-    /// Splits off the capacity for one run. `None`: no capacity is left.
-    fn split_one(&mut self) -> Option<Self> {
-        Some(Self { running: self.running.split(1)?, unsettled: self.unsettled.split(1)? })
-    }
-}
-
-async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePermit {
-    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-    let acquired = Arc::clone(semaphore).acquire_many_owned(permits).await;
-    acquired.unwrap_or_else(|_| unreachable!("the semaphore is never closed"))
 }
