@@ -107,11 +107,54 @@ const INSERT_TASK: &str = "INSERT INTO tasks
     (id, shard, name, state, next_due_at, dedup_key, hidden, ended_at, doc)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
 
-pub const STEP_TASK: &str = "UPDATE tasks SET next_due_at = ?2, doc = ?3 WHERE id = ?1";
+pub const STEP_TASK: &str =
+    "UPDATE tasks SET next_due_at = ?2, doc = ?3 WHERE id = ?1 AND doc = coalesce(?4, doc)";
 
 const REPLACE_TASK: &str =
     "UPDATE tasks SET name = ?2, next_due_at = ?4, dedup_key = ?5, hidden = ?6, doc = ?8,
-    ended_at = CASE WHEN state = ?3 THEN ended_at ELSE ?7 END, state = ?3 WHERE id = ?1";
+    ended_at = CASE WHEN state = ?3 THEN ended_at ELSE ?7 END, state = ?3
+    WHERE id = ?1 AND doc = coalesce(?9, doc)";
+
+/// A change of a task.
+pub struct TaskChange {
+    row: TaskRow,
+    only_steps: bool,
+    /// The document that the row must have. `None`: any.
+    before: Option<String>,
+}
+
+impl TaskChange {
+    /// Converts a change that is written only if the stored task is still `before`. The comparison of the
+    /// documents costs less than reading the task. The document of an earlier release may have another
+    /// form.
+    ///
+    /// # Errors
+    /// If a task cannot be serialized.
+    pub fn of_unchanged(before: &Task, after: &Task) -> Result<Self> {
+        let row = TaskRow::new(after)?;
+        Ok(Self { only_steps: row.only_steps(before), row, before: Some(document(before)?) })
+    }
+
+    /// Writes the change. Returns whether the row was there. `now` is the end of a task that ends with
+    /// this change.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    pub fn write(&self, db: &Connection, now: Moment) -> Result<bool> {
+        let (row, before) = (&self.row, &self.before);
+        let TaskRow { id, shard: _, name, state, next_due_at, dedup_key, hidden, doc } = row;
+        // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
+        let changed = if self.only_steps {
+            db.prepare_cached(STEP_TASK)?.execute(params![id, next_due_at, doc, before])?
+        } else {
+            let ended_at = row.ended_at(now);
+            let columns =
+                params![id, name, state.as_str(), next_due_at, dedup_key, hidden, ended_at, doc, before];
+            db.prepare_cached(REPLACE_TASK)?.execute(columns)?
+        };
+        Ok(changed == 1)
+    }
+}
 
 /// Replaces `before` by `after`, a change of the same task. `now` is the end of a task that ends
 /// with this change.
@@ -120,16 +163,9 @@ const REPLACE_TASK: &str =
 /// Errors of the database.
 pub fn replace_task(db: &Connection, before: &Task, after: &Task, now: Moment) -> Result<()> {
     let row = TaskRow::new(after)?;
-    let TaskRow { id, shard: _, name, state, next_due_at, dedup_key, hidden, doc } = &row;
-    // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
-    let changed = if row.only_steps(before) {
-        db.prepare_cached(STEP_TASK)?.execute(params![id, next_due_at, doc])?
-    } else {
-        let ended_at = row.ended_at(now);
-        let columns = params![id, name, state.as_str(), next_due_at, dedup_key, hidden, ended_at, doc];
-        db.prepare_cached(REPLACE_TASK)?.execute(columns)?
-    };
-    if changed == 1 { Ok(()) } else { Err(corrupt(format!("task {id} vanished within a transaction"))) }
+    let change = TaskChange { only_steps: row.only_steps(before), row, before: None };
+    let vanished = || corrupt(format!("task {} vanished within a transaction", after.id));
+    change.write(db, now)?.then_some(()).ok_or_else(vanished)
 }
 
 /// A row of `runs`.

@@ -16,7 +16,7 @@ use taskcenter_server::ports::{Clock, Fire, Fired, PortError, Result, RunFilter,
 use tempfile::TempDir;
 
 use super::samples::{PAST, due_at, run_until};
-use super::sqlite::open;
+use super::sqlite::{file, open};
 use super::tasks::insert;
 use crate::bad_rows::node;
 
@@ -157,4 +157,26 @@ async fn a_fire_waits_for_the_stores_clock() {
         panic!("the tolerance is one millisecond")
     };
     assert_eq!((run.fired_at, run.attention_at), (Some(PAST.plus_ms(1)), Some(Moment::NEVER)));
+}
+
+/// The update of a fire compares documents. Another release may have written the document in another form.
+#[tokio::test]
+async fn a_task_whose_document_has_another_form_fires_once() {
+    let dir = TempDir::new().unwrap();
+    let task = Task { schedule: Schedule::Every { period_ms: 60_000 }, ..one_shot() };
+    insert(&open(dir.path()).unwrap(), &task).await;
+    assert_eq!(file(dir.path()).execute("UPDATE tasks SET doc = ' ' || doc", []).unwrap(), 1);
+    let store = open(dir.path()).unwrap();
+    for first in [true, false] {
+        let fires = vec![Fire { task: &task, run: run_until(&task, PAST) }];
+        let Fired::Passed { run, queued } = store.fire(fires).await.unwrap().remove(0) else {
+            panic!("the task is due")
+        };
+        assert_eq!((queued, run.state), (first, RunState::Ready));
+    }
+    let stored = store.task(&task.id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.fired_count, stored.last_due_at, every_run(&store).await.len()),
+        (1, task.next_due_at, 1)
+    );
 }
