@@ -24,7 +24,7 @@ const CONCURRENT_BATCHES: usize = 4;
 /// Maximum number of tasks in the first batch of a burst.
 const FIRST_BATCH: usize = 32;
 /// Factor by which the batches of a burst grow.
-const GROWTH: usize = 4;
+const GROWTH: usize = 2;
 /// Milliseconds until the next try when the store's clock has not reached a moment yet.
 const NOT_YET_MS: u64 = 5;
 /// Time until the next try when the moment of a task cannot be stored.
@@ -302,7 +302,7 @@ mod tests {
             };
             taken.iter().scan(FIRST_BATCH.min(max), next).collect::<Vec<_>>()
         };
-        assert_eq!(limits(1_000, &[32, 128, 512, 1_000, 999, 0]), [128, 512, 1_000, 1_000, 32, 32]);
+        assert_eq!(limits(1_000, &[32, 64, 128, 256, 512, 999, 0]), [64, 128, 256, 512, 1_000, 32, 32]);
         assert_eq!(limits(10, &[10, 10, 3]), [10, 10, 10]);
     }
 }
