@@ -1,8 +1,7 @@
-//! Collects single inserts into batches. Items that arrive within a few milliseconds share one
-//! round trip and one journal flush.
+//! Collects single inserts into batches. Items that arrive at about the same time share one round trip and
+//! one journal flush.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -10,8 +9,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 /// Stores a batch. Returns one result per item, in order.
 pub type Flush<T, A> = dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<A>> + Send + Sync;
 
-/// Longest wait for further items of a batch.
-const LINGER: Duration = Duration::from_millis(2);
 /// Maximum number of items per batch. Larger batches are not faster.
 const BATCH: usize = 1_000;
 /// Maximum number of concurrent batches.
@@ -67,19 +64,21 @@ async fn gather<T: Send + 'static, A: Send + 'static>(
     }
 }
 
-/// Returns the next batch; an empty one after the value was dropped.
+/// Returns the next batch; an empty one after the value was dropped. Tasks that are ready run first, and
+/// may add items. A wait for a time would delay each caller, and a batch that is smaller costs little more.
 async fn next_batch<W>(waiting: &mut mpsc::Receiver<W>) -> Vec<W> {
     let mut batch = Vec::new();
     waiting.recv_many(&mut batch, BATCH).await;
-    let fill = async {
-        loop {
-            let room = BATCH - batch.len();
-            if room == 0 || waiting.recv_many(&mut batch, room).await == 0 {
-                return;
-            }
+    let mut before = 0;
+    while before < batch.len() && batch.len() < BATCH {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(item) = waiting.try_recv()
+        {
+            batch.push(item);
         }
-    };
-    let _ = tokio::time::timeout(LINGER, fill).await;
+    }
     batch
 }
 
