@@ -38,9 +38,10 @@ pub async fn send(target: &Target) -> Result<Figures> {
 pub struct Sender(Producer);
 
 impl Sender {
-    /// Connects, and sends one message.
+    /// Connects, creates the topic, and sends one message.
     pub async fn start(namesrv: &str, topic: &str) -> Result<Self> {
         let sender = Self(Producer::new(RocketMqConfig::new(namesrv, topic, "taskcenter_bench")));
+        sender.0.probe().await?;
         sender.send(1).await?;
         Ok(sender)
     }
