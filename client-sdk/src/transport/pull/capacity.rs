@@ -6,7 +6,7 @@
 //! taken away from other workers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,8 +37,6 @@ pub(super) struct Capacity {
     /// One permit per handler. `None`: the number of runs is fixed, and the runs wait without a limit.
     handlers: Option<Arc<Semaphore>>,
     concurrency: usize,
-    /// Present number of permits of `running` beyond the concurrency. Only the lease loop changes it.
-    ahead: AtomicUsize,
     /// Number of runs that handlers have finished.
     finished: Arc<AtomicU64>,
 }
@@ -65,6 +63,8 @@ pub(super) struct Reserved {
 pub(super) struct Speed {
     since: Instant,
     finished: u64,
+    /// Number of permits for runs beyond the concurrency.
+    ahead: usize,
 }
 
 impl Capacity {
@@ -78,7 +78,6 @@ impl Capacity {
             unsettled: Arc::new(Semaphore::new(concurrency * (1 + MAX_AHEAD) + MAX_UNSETTLED)),
             handlers: fixed.is_none().then(|| Arc::new(Semaphore::new(concurrency))),
             concurrency,
-            ahead: AtomicUsize::new(0),
             finished: Arc::default(),
         }
     }
@@ -87,7 +86,7 @@ impl Capacity {
     /// handler, waits until half of them have one.
     pub(super) async fn reserve(&self, speed: &mut Speed) -> Reserved {
         loop {
-            let least = (self.ahead.load(Ordering::Relaxed) / 2).clamp(1, MAX_BATCH);
+            let least = (speed.ahead / 2).clamp(1, MAX_BATCH);
             let mut running = acquire(&self.running, least).await;
             // After the wait, because the handlers may have become slow meanwhile.
             self.adapt(speed, &mut running);
@@ -113,10 +112,10 @@ impl Capacity {
             return;
         }
         let number = finished.saturating_sub(speed.finished);
-        *speed = Speed { since: now, finished };
+        (speed.since, speed.finished) = (now, finished);
         let wanted = (number as f64 * AHEAD.div_duration_f64(time)) as usize;
         let wanted = wanted.min(self.concurrency * MAX_AHEAD);
-        let mut ahead = self.ahead.load(Ordering::Relaxed);
+        let mut ahead = speed.ahead;
         if wanted > ahead {
             self.running.add_permits(wanted - ahead);
             ahead = wanted;
@@ -127,7 +126,7 @@ impl Capacity {
             ahead -= surplus.num_permits();
             surplus.forget();
         }
-        self.ahead.store(ahead, Ordering::Relaxed);
+        speed.ahead = ahead;
     }
 
     /// Waits for a handler of a leased run. An error says that the run must return to its queue.
@@ -139,7 +138,7 @@ impl Capacity {
 
     /// Starts a measurement of the speed.
     pub(super) fn speed(&self) -> Speed {
-        Speed { since: monotonic(), finished: self.finished.load(Ordering::Relaxed) }
+        Speed { since: monotonic(), finished: self.finished.load(Ordering::Relaxed), ahead: 0 }
     }
 }
 
