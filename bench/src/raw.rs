@@ -7,6 +7,8 @@ mod fire;
 #[cfg(feature = "cluster")]
 mod mongo;
 #[cfg(feature = "cluster")]
+mod mongo_runs;
+#[cfg(feature = "cluster")]
 mod rocketmq;
 mod sqlite;
 
@@ -21,6 +23,15 @@ use crate::figures::Figures;
 pub enum Raw {
     /// Insert rows of the size of a task into SQLite, in durable transactions of 100
     Sqlite {
+        /// Directory for the database
+        #[arg(long)]
+        dir: PathBuf,
+        /// Number of rows
+        #[arg(long)]
+        count: usize,
+    },
+    /// Insert rows into the server's table of tasks, with its indexes, in durable transactions of 100
+    SqliteLikeTheServer {
         /// Directory for the database
         #[arg(long)]
         dir: PathBuf,
@@ -68,12 +79,28 @@ pub enum Raw {
     /// Insert and update documents, then send messages
     #[cfg(feature = "cluster")]
     Fire(fire::Target),
+    /// Write the rows of runs with the indexes of the server, and send messages
+    #[cfg(feature = "cluster")]
+    FireLikeTheServer(fire::Target),
+    /// Write the rows of runs from a queue, with the indexes of the server
+    #[cfg(feature = "cluster")]
+    PullLikeTheServer(mongo::Target),
+    /// Write each run until a worker has it, with the indexes of the server, at a steady rate
+    #[cfg(feature = "cluster")]
+    SteadyLikeTheServer {
+        #[command(flatten)]
+        target: mongo::Target,
+        /// Due runs a second
+        #[arg(long, default_value_t = 500)]
+        rate: usize,
+    },
 }
 
 /// Runs one work.
 pub async fn run(work: Raw) -> Result<Figures> {
     match work {
         Raw::Sqlite { dir, count } => sqlite::insert(&dir, count),
+        Raw::SqliteLikeTheServer { dir, count } => sqlite::insert_like_the_server(&dir, count),
         Raw::Echo { count } => echo::send(count).await,
         Raw::EchoServer => echo::serve().await,
         Raw::Disk { dir, count } => disk::sync(&dir, count),
@@ -87,5 +114,11 @@ pub async fn run(work: Raw) -> Result<Figures> {
         Raw::Rocketmq(target) => rocketmq::send(&target).await,
         #[cfg(feature = "cluster")]
         Raw::Fire(target) => fire::fire(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::FireLikeTheServer(target) => fire::fire_like_the_server(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::PullLikeTheServer(target) => fire::pull_like_the_server(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::SteadyLikeTheServer { target, rate } => fire::steady_like_the_server(&target, rate).await,
     }
 }

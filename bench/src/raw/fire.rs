@@ -1,11 +1,14 @@
-//! What one fire needs at least: insert a row, update the row, and send a message.
+//! What the runs of a burst need at least: rows, their updates, and messages.
 
 use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{mongo, rocketmq};
+use super::{mongo, mongo_runs, rocketmq};
 use crate::figures::Figures;
+
+/// Rows in one command, as in the server.
+pub const BATCH: usize = 1_000;
 
 /// Servers and amount of work.
 #[derive(clap::Args)]
@@ -24,7 +27,8 @@ pub struct Target {
     count: usize,
 }
 
-/// Does the three steps one after the other, each for all rows.
+/// Inserts and updates small rows with one index, and sends messages, one step after the other, each for all
+/// rows.
 pub async fn fire(target: &Target) -> Result<Figures> {
     let rows = mongo::Rows::open(&target.uri).await?;
     let sender = rocketmq::Sender::start(&target.namesrv, &target.topic).await?;
@@ -38,5 +42,35 @@ pub async fn fire(target: &Target) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Rows in one command, as in the server.
-const BATCH: usize = 1_000;
+/// Same as [`fire`], with the rows and indexes of the server.
+pub async fn fire_like_the_server(target: &Target) -> Result<Figures> {
+    let rows = mongo_runs::Rows::open(&target.uri, target.count, false).await?;
+    let sender = rocketmq::Sender::start(&target.namesrv, &target.topic).await?;
+    let start = Instant::now();
+    rows.fire().await?;
+    sender.send(target.count).await?;
+    rows.mark_fired().await?;
+    let figures = Figures::rate(target.count, start);
+    sender.shutdown().await;
+    rows.drop().await?;
+    Ok(figures)
+}
+
+/// Writes the rows of runs from a queue, with the indexes of the server.
+pub async fn pull_like_the_server(target: &mongo::Target) -> Result<Figures> {
+    let rows = mongo_runs::Rows::open(&target.uri, target.count, true).await?;
+    let start = Instant::now();
+    rows.fire().await?;
+    rows.mark_ready().await?;
+    rows.lease().await?;
+    rows.succeed().await?;
+    let figures = Figures::rate(target.count, start);
+    rows.drop().await?;
+    Ok(figures)
+}
+
+/// Writes each run until a worker has it, at a steady rate.
+pub async fn steady_like_the_server(target: &mongo::Target, rate: usize) -> Result<Figures> {
+    let mut times = mongo_runs::hand_over_at_a_rate(&target.uri, target.count, rate).await?;
+    Ok(Figures::default().with_percentiles("", &mut times))
+}

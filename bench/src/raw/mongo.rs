@@ -19,10 +19,10 @@ const MANY_AT_ONCE: usize = 4;
 pub struct Target {
     /// Connection string
     #[arg(long)]
-    uri: String,
+    pub uri: String,
     /// Number of documents
     #[arg(long)]
-    count: usize,
+    pub count: usize,
 }
 
 /// Inserts one document a call.
@@ -62,12 +62,7 @@ pub struct Rows {
 impl Rows {
     /// Connects, and creates the collection.
     pub async fn open(uri: &str) -> Result<Self> {
-        let mut options = ClientOptions::parse(uri).await?;
-        let mut concern = WriteConcern::majority();
-        concern.journal = Some(true);
-        options.write_concern = Some(concern);
-        options.max_pool_size = Some(CLIENTS as u32 + 16);
-        let client = Client::with_options(options)?;
+        let client = Client::with_options(options(uri).await?)?;
         let database = format!("taskcenter_bench_raw_{}", std::process::id());
         let collection = client.database(&database).collection("tasks");
         collection.insert_one(document(usize::MAX)).await?;
@@ -100,6 +95,16 @@ impl Rows {
     pub async fn drop(self) -> Result<()> {
         Ok(self.client.database(&self.database).drop().await?)
     }
+}
+
+/// Returns options with the write concern of the server.
+pub async fn options(uri: &str) -> Result<ClientOptions> {
+    let mut options = ClientOptions::parse(uri).await?;
+    let mut concern = WriteConcern::majority();
+    concern.journal = Some(true);
+    options.write_concern = Some(concern);
+    options.max_pool_size = Some(CLIENTS as u32 + 16);
+    Ok(options)
 }
 
 fn id(order: usize) -> String {

@@ -15,6 +15,8 @@ use crate::download;
 
 /// Up to this number of pending tasks, each measurement starts with new ones.
 const NEW_EACH_TIME: usize = 10_000;
+/// Runs that exist at least when their pages are measured.
+const RUNS_LISTED: usize = 2_000;
 const TOPIC: &str = "taskcenter_bench";
 const HANDLING: [Work; 3] = [Work::Run, Work::Burst, Work::Steady];
 
@@ -158,6 +160,10 @@ impl Subject for Product<'_> {
     fn measure(&mut self, work: Work) -> Result<Figures> {
         self.prepare()?;
         let node = self.start()?;
+        if work == Work::List {
+            // Stores with and without earlier works have full pages of runs.
+            self.load(Work::Run.name(), &node, RUNS_LISTED, &self.arguments(Work::Run)?)?;
+        }
         let count = self.session.sizes.count(work);
         let mut figures = self.load(work.name(), &node, count, &self.arguments(work)?)?;
         figures.insert("ready_ms".to_owned(), node.process.started_in.as_secs_f64() * 1e3);

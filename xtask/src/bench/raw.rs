@@ -8,17 +8,21 @@ use crate::bench::back_ends::BackEnds;
 use crate::bench::figures::{Figures, parse};
 use crate::bench::process::empty;
 use crate::bench::subject::{Session, Subject};
-use crate::bench::work::Work;
+use crate::bench::work::{RATE, Work};
 
 /// A part below the product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Sqlite,
+    SqliteTasks,
     Echo,
     MongoOne,
     MongoMany,
     RocketMq,
     Fire,
+    BusRuns,
+    PullRuns,
+    SteadyRuns,
 }
 
 /// A limit of the product.
@@ -31,13 +35,20 @@ pub struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// Returns all limits.
     pub fn all(session: &'a Session, back_ends: &'a BackEnds) -> Vec<Self> {
-        let parts = [Part::Echo, Part::Sqlite, Part::MongoOne, Part::MongoMany, Part::RocketMq, Part::Fire];
-        parts.into_iter().map(|part| Self { session, back_ends, part }).collect()
+        let embedded = [Part::Echo, Part::Sqlite, Part::SqliteTasks];
+        let creates = [Part::MongoOne, Part::MongoMany];
+        let runs = [Part::RocketMq, Part::Fire, Part::BusRuns, Part::PullRuns, Part::SteadyRuns];
+        embedded
+            .into_iter()
+            .chain(creates)
+            .chain(runs)
+            .map(|part| Self { session, back_ends, part })
+            .collect()
     }
 
     /// Returns whether the limit is one of the embedded product.
     pub fn is_embedded(&self) -> bool {
-        matches!(self.part, Part::Sqlite | Part::Echo)
+        matches!(self.part, Part::Sqlite | Part::SqliteTasks | Part::Echo)
     }
 
     fn arguments(&self) -> Result<Vec<String>> {
@@ -45,17 +56,24 @@ impl<'a> Raw<'a> {
         let (topic, back_ends) = ("taskcenter_bench_raw", self.back_ends);
         match self.part {
             Part::Echo => words(&["echo"]),
-            Part::Sqlite => {
+            Part::Sqlite | Part::SqliteTasks => {
                 let dir = self.session.dir.join("raw");
                 empty(&dir)?;
-                words(&["sqlite", "--dir", &dir.to_string_lossy()])
+                let name = if self.part == Part::Sqlite { "sqlite" } else { "sqlite-like-the-server" };
+                words(&[name, "--dir", &dir.to_string_lossy()])
             }
             Part::MongoOne => words(&["mongo-one", "--uri", &back_ends.mongo()?]),
             Part::MongoMany => words(&["mongo-many", "--uri", &back_ends.mongo()?]),
             Part::RocketMq => words(&["rocketmq", "--topic", topic, "--namesrv", &back_ends.namesrv()?]),
-            Part::Fire => {
+            Part::Fire | Part::BusRuns => {
                 let (uri, namesrv) = (back_ends.mongo()?, back_ends.namesrv()?);
-                words(&["fire", "--topic", topic, "--namesrv", &namesrv, "--uri", &uri])
+                let name = if self.part == Part::Fire { "fire" } else { "fire-like-the-server" };
+                words(&[name, "--topic", topic, "--namesrv", &namesrv, "--uri", &uri])
+            }
+            Part::PullRuns => words(&["pull-like-the-server", "--uri", &back_ends.mongo()?]),
+            Part::SteadyRuns => {
+                let rate = RATE.to_string();
+                words(&["steady-like-the-server", "--rate", &rate, "--uri", &back_ends.mongo()?])
             }
         }
     }
@@ -65,11 +83,15 @@ impl Subject for Raw<'_> {
     fn title(&self) -> String {
         let title = match self.part {
             Part::Sqlite => "limit: SQLite rows in transactions of 100",
+            Part::SqliteTasks => "limit: SQLite rows of tasks with their indexes, in transactions of 100",
             Part::Echo => "limit: bare axum JSON echo",
             Part::MongoOne => "limit: MongoDB insert_one, 64 at once",
             Part::MongoMany => "limit: MongoDB insert_many(100), 4 at once",
             Part::RocketMq => "limit: RocketMQ send",
             Part::Fire => "limit: MongoDB insert, update, RocketMQ send",
+            Part::BusRuns => "limit: the rows and indexes of runs, RocketMQ send",
+            Part::SteadyRuns => "limit: the writes of a run from a queue until its lease",
+            Part::PullRuns => "limit: the rows and indexes of runs from a queue",
         };
         title.to_owned()
     }
@@ -77,10 +99,18 @@ impl Subject for Raw<'_> {
     fn durability(&self) -> String {
         let durability = match self.part {
             Part::Sqlite => "as embedded; one table, one index",
+            Part::SqliteTasks => "as embedded; the server's table and indexes, without idempotency records",
             Part::Echo => "none",
             Part::MongoOne | Part::MongoMany => "majority and journal; one index",
             Part::RocketMq => "the broker's default: asynchronous flush",
-            Part::Fire => "majority and journal, then asynchronous flush; one step after the other",
+            Part::Fire => {
+                "majority and journal, then asynchronous flush; one index, one step after the other"
+            }
+            Part::BusRuns => "as above, with the indexes of the server, and an update of each task",
+            Part::SteadyRuns => "majority and journal, with the indexes of the server; each run alone",
+            Part::PullRuns => {
+                "majority and journal, with the indexes of the server; one step after the other"
+            }
         };
         durability.to_owned()
     }
@@ -88,8 +118,9 @@ impl Subject for Raw<'_> {
     fn works(&self) -> &'static [Work] {
         match self.part {
             Part::Echo | Part::MongoOne => &[Work::CreateOne],
-            Part::Sqlite | Part::MongoMany => &[Work::CreateMany],
-            Part::RocketMq | Part::Fire => &[Work::Burst],
+            Part::Sqlite | Part::SqliteTasks | Part::MongoMany => &[Work::CreateMany],
+            Part::RocketMq | Part::Fire | Part::BusRuns | Part::PullRuns => &[Work::Burst],
+            Part::SteadyRuns => &[Work::Steady],
         }
     }
 
