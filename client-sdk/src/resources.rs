@@ -8,6 +8,7 @@
 //!
 //! The bounds of the fields are the server's: it checks them, and these types do not.
 
+mod operations;
 mod problem;
 mod queues;
 mod runs;
@@ -19,6 +20,10 @@ mod tokens;
 mod users;
 mod work;
 
+pub use operations::{
+    NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,
+    OperationSelection,
+};
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use runs::{RunAttempt, RunConfirmation, RunList, RunResource};

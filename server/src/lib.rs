@@ -80,6 +80,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let service = service.with_access(config.access.clone(), adapters::entropy::fill);
     let service = service.with_lease_clock(node.lease_clock()).with_metrics(Arc::clone(&node.metrics));
+    let service = service.with_patches(http::patch_definition);
     let state = HttpState {
         service,
         health: Arc::clone(&node.health),
@@ -90,7 +91,8 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     tracing::info!(node = node.name, zones = crate::core::zone::database_version(), "starting");
     node.metrics.zone_database(crate::core::zone::database_version());
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
-    let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?));
+    let engine =
+        tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?, state.service.clone()));
     let mount = legacy_apis(config.compat.clone());
     let own = listener.local_addr().context("the listener has no address")?;
     let outside = || outside(&config, own, read_topic);

@@ -323,6 +323,9 @@ pub trait Store: Send + Sync {
     /// Returns the matching tasks, newest first. A page of large tasks ends early, and unreadable
     /// rows are skipped: only an empty page means that no more tasks match.
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>>;
+    /// Returns the number of matching tasks of a page, without reading them: at most its limit, and unreadable
+    /// tasks count.
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64>;
     /// Returns a task, and never an older version than the last acknowledged one. [`task`](Self::task)
     /// may return an older version for as long as a server that was replaced still answers.
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>>;
@@ -373,6 +376,8 @@ pub trait Store: Send + Sync {
     /// Returns the matching runs, latest first. Pages end early as in
     /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
+    /// Returns the number of matching runs of a page, as [`count_tasks`](Self::count_tasks).
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64>;
     /// Returns at most `limit` runs in `ready`, earliest `scheduled_at` first, then smallest id.
     /// They are in one of `queues`; if `queues` is empty, in any queue whose name equals the run's
     /// tag.
@@ -427,7 +432,7 @@ pub struct Record {
     pub key: String,
     /// Secondary key for [`Records::records`].
     pub index: Option<String>,
-    /// The document as JSON, at most a few kilobytes.
+    /// The document as JSON, usually a few kilobytes and at most some 100 kilobytes.
     pub doc: String,
     /// Number of writes; each write is a compare-and-set on the version. 0: not stored yet.
     pub version: u64,

@@ -3,6 +3,7 @@
 
 mod error;
 mod legacy;
+mod operations;
 mod queues;
 mod report_queue;
 mod runs;

@@ -160,6 +160,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("list_tasks", self.inner.list_tasks(filter, page)).await
     }
 
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        self.call("count_tasks", self.inner.count_tasks(filter, page)).await
+    }
+
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
         self.call("latest_task", self.inner.latest_task(id)).await
     }
@@ -240,6 +244,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         self.call("list_runs", self.inner.list_runs(filter, page)).await
+    }
+
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        self.call("count_runs", self.inner.count_runs(filter, page)).await
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {

@@ -118,6 +118,7 @@ pub enum Thing {
     Token,
     Service,
     User,
+    Operation,
 }
 
 impl Thing {
@@ -128,6 +129,7 @@ impl Thing {
             Self::Token => ("token", "id"),
             Self::Service => ("service", "name"),
             Self::User => ("user", "name"),
+            Self::Operation => ("operation", "id"),
         }
     }
 
@@ -199,8 +201,12 @@ fn option_of(field: &str) -> Option<&'static str> {
         "retry.backoff_ms" => "--backoff",
         "retry.max_backoff_ms" => "--max-backoff",
         "count" => "--count",
-        "task_id" => "--task",
-        "tag" | "tags" => "--tag",
+        "rate_per_sec" => "--rate",
+        "reason" => "--reason",
+        "select.filter.state" => "--state",
+        "select.filter.name" => "--name",
+        "task_id" | "select.filter.task_id" => "--task",
+        "tag" | "tags" | "select.filter.tag" => "--tag",
         "expires_at" => "--until or --expires-in",
         _ => return None,
     })

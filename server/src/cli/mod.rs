@@ -9,6 +9,7 @@ mod dev;
 mod exit;
 mod ids;
 mod launch;
+mod operation;
 mod output;
 mod paging;
 mod queue;
@@ -93,6 +94,14 @@ enum Command {
         #[command(subcommand)]
         command: run::RunCommand,
     },
+    /// Act on many tasks or runs, with progress.
+    #[command(after_help = operation::EXAMPLES)]
+    Operation {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: operation::OperationCommand,
+    },
     /// List the queues in which runs wait for workers.
     #[command(after_help = queue::EXAMPLES)]
     Queue {
@@ -168,6 +177,7 @@ impl Command {
             Self::Config(command) => command.run(),
             Self::Task { server, command } => server.run(async |client| command.run(&client).await),
             Self::Run { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Operation { server, command } => server.run(async |client| command.run(&client).await),
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
@@ -269,6 +279,7 @@ mod tests {
             "README.md",
             "README.zh-CN.md",
             "docs/access.md",
+            "docs/bulk.md",
             "docs/cli.md",
             "docs/operations.md",
             "docs/zh/quickstart.md",

@@ -11,6 +11,7 @@ pub mod headers;
 pub mod misfire;
 pub mod moment;
 pub mod net;
+pub mod operation;
 pub mod retry;
 pub mod run;
 pub mod schedule;

@@ -13,11 +13,12 @@ const CAPACITY: usize = 256;
 pub struct Hints {
     ready: broadcast::Sender<Arc<BTreeSet<String>>>,
     attention: Notify,
+    operation: Notify,
 }
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { ready: broadcast::Sender::new(CAPACITY), attention: Notify::new() }
+        Self { ready: broadcast::Sender::new(CAPACITY), attention: Notify::new(), operation: Notify::new() }
     }
 }
 
@@ -38,6 +39,16 @@ impl Hints {
     /// Tells the rescue loop that a run needs attention now.
     pub fn attention(&self) {
         self.attention.notify_one();
+    }
+
+    /// Tells the loop of operations that an operation was created.
+    pub fn operation(&self) {
+        self.operation.notify_one();
+    }
+
+    /// Waits until an operation was created.
+    pub async fn has_operation(&self) {
+        self.operation.notified().await;
     }
 
     /// Waits until a run needs attention.

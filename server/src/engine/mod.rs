@@ -22,6 +22,7 @@ pub mod members;
 pub mod membership;
 pub mod metrics;
 pub mod node;
+pub mod operations;
 pub mod orphans;
 pub mod outcome_counts;
 pub mod pace;
@@ -38,9 +39,12 @@ pub mod window;
 
 use backlog::Backlog;
 use node::Node;
+use service::{Caller, Service};
 
 /// Runs a node's loops until the node stops, waits for the work in progress, and leaves the cluster.
-pub async fn run(node: Arc<Node>, backlog: Backlog) {
+/// `service` carries operations out.
+pub async fn run(node: Arc<Node>, backlog: Backlog, service: Service) {
+    let service = service.for_caller(Caller::node());
     let loops = TaskTracker::new();
     let spawn = |name: &'static str, run: Run| loops.spawn(supervise(name, Arc::clone(&node), run));
     spawn("probe", |node| async move { probe::run(&node).await }.boxed());
@@ -52,6 +56,17 @@ pub async fn run(node: Arc<Node>, backlog: Backlog) {
     spawn("rescue", |node| async move { rescue::run(&node).await }.boxed());
     spawn("orphans", |node| async move { orphans::run(&node).await }.boxed());
     spawn("prune", |node| async move { prune::run(&node).await }.boxed());
+    let carried_out = service.clone();
+    let operations = move |node: Arc<Node>| {
+        let service = carried_out.clone();
+        async move { operations::run(&node, &service).await }.boxed()
+    };
+    loops.spawn(supervise("operations", Arc::clone(&node), operations));
+    let prune = move |node: Arc<Node>| {
+        let service = service.clone();
+        async move { operations::prune(&node, &service).await }.boxed()
+    };
+    loops.spawn(supervise("prune operations", Arc::clone(&node), prune));
     let counted = Arc::clone(&node);
     loops.spawn(async move { backlog::run(&counted, &backlog).await });
     loops.close();
@@ -63,7 +78,7 @@ pub async fn run(node: Arc<Node>, backlog: Backlog) {
 type Run = fn(Arc<Node>) -> BoxFuture<'static, ()>;
 
 /// Runs a loop, and starts it again if it panics: one malformed record must not stop the node.
-async fn supervise(name: &'static str, node: Arc<Node>, run: Run) {
+async fn supervise(name: &'static str, node: Arc<Node>, run: impl Fn(Arc<Node>) -> BoxFuture<'static, ()>) {
     while AssertUnwindSafe(run(Arc::clone(&node))).catch_unwind().await.is_err() {
         tracing::error!("loop" = name, "loop panicked; restarting");
         let _ = tokio::time::timeout(Duration::from_secs(1), node.shutdown.cancelled()).await;

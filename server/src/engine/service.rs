@@ -15,6 +15,9 @@ mod lease_requests;
 mod lease_reservations;
 mod login_attempts;
 mod open_runs;
+mod operation_plans;
+mod operation_steps;
+mod operations;
 mod permissions;
 mod queries;
 mod record_kind;
@@ -55,6 +58,8 @@ pub use idempotency::IdempotencyKey;
 use lease_reservations::LeaseReservations;
 use login_attempts::LoginAttempts;
 pub use open_runs::MAX_OPEN_RUNS;
+pub use operation_steps::{RunningOperation, Step};
+pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
 pub use record_kind::RecordKind;
 pub use run_commands::Confirmation;
 pub use secrets::Random;
@@ -88,6 +93,7 @@ struct Shared {
     access: Arc<Access>,
     login_attempts: Arc<LoginAttempts>,
     lease_clock: Arc<dyn Clock>,
+    patch_definition: Option<PatchDefinition>,
 }
 
 /// The ports that commands use.
@@ -128,6 +134,7 @@ impl Service {
             access,
             login_attempts,
             lease_clock,
+            patch_definition: None,
         };
         Self { shared: Arc::new(shared), caller: Arc::new(Caller::anonymous()) }
     }
@@ -163,6 +170,13 @@ impl Service {
     #[must_use]
     pub fn with_access(mut self, settings: AccessSettings, random: Random) -> Self {
         Arc::make_mut(&mut self.shared).access = Arc::new(Access::new(settings, random));
+        self
+    }
+
+    /// Sets how an operation applies a patch to a task. Default: operations cannot edit tasks.
+    #[must_use]
+    pub fn with_patches(mut self, patch_definition: PatchDefinition) -> Self {
+        Arc::make_mut(&mut self.shared).patch_definition = Some(patch_definition);
         self
     }
 

@@ -58,6 +58,7 @@ codes! {
     RunState => "run_state" CONFLICT,
     Stale => "stale" CONFLICT,
     TaskOver => "task_over" CONFLICT,
+    TooManyOperations => "too_many_operations" CONFLICT,
     RevisionMoved => "revision_moved" PRECONDITION_FAILED,
     BodyTooLarge => "body_too_large" PAYLOAD_TOO_LARGE,
     KeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY,
@@ -142,6 +143,11 @@ impl ApiError {
         }
     }
 
+    /// Returns the invalid field, which may be empty, and the message.
+    pub fn into_field(self) -> (String, String) {
+        (self.invalid_field().unwrap_or_default(), self.message().into_owned())
+    }
+
     fn code(&self) -> Code {
         match self {
             Self::Format { field, .. } if field == "body" => Code::MalformedBody,
@@ -189,6 +195,7 @@ impl ApiError {
             Self::IfMatchRequired => Some("If-Match".to_owned()),
             Self::Service(ServiceError::Invalid(invalid)) => Some(rules::field(invalid).to_owned()),
             Self::Service(ServiceError::Token(invalid)) => Some(invalid.field().to_owned()),
+            Self::Service(ServiceError::Operation(invalid)) => Some(invalid.field.clone()),
             _ => None,
         }
     }
@@ -254,7 +261,8 @@ impl ApiError {
 
 fn code_of(error: &ServiceError) -> Code {
     match error {
-        ServiceError::Invalid(_) | ServiceError::Token(_) => Code::InvalidField,
+        ServiceError::Invalid(_) | ServiceError::Token(_) | ServiceError::Operation(_) => Code::InvalidField,
+        ServiceError::TooManyOperations => Code::TooManyOperations,
         ServiceError::Forbidden(_) => Code::Forbidden,
         ServiceError::NotFound => Code::NotFound,
         ServiceError::Over(_) => Code::TaskOver,

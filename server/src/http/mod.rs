@@ -14,6 +14,7 @@ mod error;
 mod headers;
 mod layers;
 mod openapi;
+mod operations;
 mod origin;
 mod outcome;
 mod pages;
@@ -50,6 +51,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use cross_origin::CrossOrigin;
+pub use patch::patch_definition;
 pub use request_info::Peer;
 pub use serve::{serve, serve_over};
 pub use tls::tls;

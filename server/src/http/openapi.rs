@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
-use super::{Context, access, queues, runs, schedule, services, stat, tasks, tokens, users, work};
+use super::{
+    Context, access, operations, queues, runs, schedule, services, stat, tasks, tokens, users, work,
+};
 
 /// The viewer loads only files of this server.
 const VIEWER_POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -42,6 +44,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "queues", description = "Queues and current counts."),
         (name = "schedule", description = "Previews of cron expressions."),
         (name = "services", description = "Services that the callback worker calls."),
+        (name = "operations", description = "Actions on many tasks or runs, with progress."),
         (name = "tokens", description = "Access tokens."),
         (name = "users", description = "Users of the legacy APIs."),
         (name = "document", description = "This document.")
@@ -68,6 +71,9 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(work::lease))
         .routes(routes!(work::renew))
         .routes(routes!(work::settle))
+        .routes(routes!(operations::create, operations::list))
+        .routes(routes!(operations::show))
+        .routes(routes!(operations::abort))
         .routes(routes!(queues::list))
         .routes(routes!(queues::show))
         .routes(routes!(services::put, services::list))

@@ -9,6 +9,7 @@ use super::decode::{cut, typed};
 use super::error::ApiError;
 use super::spec;
 use crate::core::Moment;
+use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
 
 const OF_SCHEDULE: &[&str] = &["kind", "period_ms", "cron", "zone"];
@@ -50,6 +51,35 @@ pub fn apply(
         }
     }
     Ok(next)
+}
+
+/// Applies the JSON text of a patch to a definition, for operations.
+///
+/// # Errors
+/// As [`apply`]; the field lies in `patch`. A relative `delay_ms` is refused: an operation may apply a patch
+/// to a task more than once.
+pub fn patch_definition(
+    base: Submission,
+    patch: &str,
+    zone: &str,
+    now: Moment,
+) -> Result<Submission, InvalidOperation> {
+    let Ok(Value::Object(patch)) = serde_json::from_str(patch) else {
+        return Err(InvalidOperation::new("patch", "patch: expected an object"));
+    };
+    if patch.is_empty() {
+        return Err(InvalidOperation::new("patch", "patch should name at least one field"));
+    }
+    if patch.get("delay_ms").is_some_and(|delay| !delay.is_null()) {
+        return Err(InvalidOperation::new(
+            "patch.delay_ms",
+            "delay_ms is relative to the time of each edit: use start_at",
+        ));
+    }
+    apply(base, &patch, zone, now).map_err(|error| {
+        let (field, message) = error.into_field();
+        InvalidOperation::new(format!("patch.{field}"), message)
+    })
 }
 
 /// Replaces `json` by the same payload as `data`. A merge would drop the `null` members of `json`.

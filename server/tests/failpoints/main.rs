@@ -8,6 +8,7 @@ mod changes;
 mod documents;
 mod judge;
 mod life;
+mod operations;
 mod points;
 mod rescues;
 mod source;

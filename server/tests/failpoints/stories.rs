@@ -11,7 +11,7 @@ use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Repor
 use crate::bus::REFUSED;
 use crate::judge::Verdict;
 use crate::stage::{Running, Stage};
-use crate::{changes, documents, rescues};
+use crate::{changes, documents, operations, rescues};
 
 /// Scenario that passes a group of failpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Story {
     Documents,
     /// Old tasks and runs are removed.
     Prunes,
+    /// Operations act on several tasks and runs.
+    Operations,
 }
 
 /// Plays a story to its end, and checks it.
@@ -39,6 +41,7 @@ pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
         Story::Changes => changes::play(stage).await,
         Story::Documents => documents::play(stage).await,
         Story::Prunes => documents::prunes(stage).await,
+        Story::Operations => operations::play(stage).await,
     }
     stage.disarm().await;
     let book = std::mem::take(&mut stage.book);

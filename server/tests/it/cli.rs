@@ -3,6 +3,7 @@
 mod commands;
 mod dev;
 mod help;
+mod operation;
 mod program;
 mod readme;
 mod terminal;

@@ -61,6 +61,10 @@ impl Store for WitnessStore {
         self.inner.tasks(ids).await
     }
 
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        self.inner.count_tasks(filter, page).await
+    }
+
     async fn list_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
         self.inner.list_tasks(filter, page).await
     }
@@ -127,6 +131,10 @@ impl Store for WitnessStore {
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
         self.inner.open_runs(task_id, after, limit).await
+    }
+
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        self.inner.count_runs(filter, page).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

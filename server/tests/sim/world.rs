@@ -186,7 +186,7 @@ impl World {
         let (store, bus, metrics) =
             (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
         let backlog = Backlog::new(store, bus, metrics, NO_ALERTS, Vec::new());
-        let engine = tokio::spawn(taskcenter_server::engine::run(node, backlog));
+        let engine = tokio::spawn(taskcenter_server::engine::run(node, backlog, service.clone()));
         (Arc::new(Running { life, service, shutdown }), engine)
     }
 

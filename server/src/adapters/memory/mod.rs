@@ -82,6 +82,10 @@ impl Store for MemoryStore {
         Ok(self.ledger().list_tasks(filter, page))
     }
 
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        Ok(self.ledger().list_tasks(filter, page).len() as u64)
+    }
+
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
         self.task(id).await
     }
@@ -149,6 +153,10 @@ impl Store for MemoryStore {
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         Ok(self.ledger().list_runs(filter, page))
+    }
+
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        Ok(self.ledger().list_runs(filter, page).len() as u64)
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {

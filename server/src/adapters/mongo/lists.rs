@@ -64,6 +64,26 @@ pub async fn runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result
     rows(ledger, find, page.limit, READ_TIMEOUT).await
 }
 
+/// Counts matching tasks up to the limit of the page.
+pub async fn count_tasks(ledger: &Ledger, filter: &TaskFilter, page: &Page) -> Result<u64> {
+    if page.limit == 0 {
+        return Ok(0);
+    }
+    let count = ledger.tasks.count_documents(task_filter(filter, page)).limit(page.limit.into());
+    let count = count.hint(Hint::Keys(task_index(filter))).max_time(READ_TIMEOUT);
+    interruptible(count.into_future()).await
+}
+
+/// Counts matching runs up to the limit of the page.
+pub async fn count_runs(ledger: &Ledger, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+    if page.limit == 0 {
+        return Ok(0);
+    }
+    let count = ledger.runs.count_documents(run_filter(filter, page)).limit(page.limit.into());
+    let count = count.hint(Hint::Keys(run_index(filter))).max_time(READ_TIMEOUT);
+    interruptible(count.into_future()).await
+}
+
 pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     let mut filter = Document::new();
     if let Some(task_id) = &wanted.task_id {

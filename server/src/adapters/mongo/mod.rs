@@ -208,6 +208,10 @@ impl Store for MongoStore {
         lists::tasks(self.ready().await?, filter, page).await
     }
 
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        lists::count_tasks(self.ready().await?, filter, page).await
+    }
+
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
         tasks::latest(self.ready().await?, id).await
     }
@@ -248,6 +252,10 @@ impl Store for MongoStore {
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         lists::runs(self.ready().await?, filter, page).await
+    }
+
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        lists::count_runs(self.ready().await?, filter, page).await
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {

@@ -78,7 +78,9 @@ fn task_lists() -> Vec<(String, String)> {
         for state in [None, Some(TaskState::Paused), Some(TaskState::Cancelled)] {
             for before in [None, Some(&before)] {
                 let filter = TaskFilter { name: name.clone(), state };
-                lists.push((format!("list {filter:?} {before:?}"), lists::task_query(&filter, before).0));
+                let sql = lists::task_query(&filter, before).0;
+                lists.push((format!("count {filter:?} {before:?}"), lists::count_statement(&sql, 10)));
+                lists.push((format!("list {filter:?} {before:?}"), sql));
             }
         }
     }
@@ -97,7 +99,9 @@ fn run_lists() -> Vec<(String, String)> {
             state: is_given(2).then_some(RunState::Dead),
         };
         for before in [None, Some(&before)] {
-            lists.push((format!("list runs {given} {before:?}"), lists::run_query(&wanted, before).0));
+            let sql = lists::run_query(&wanted, before).0;
+            lists.push((format!("count runs {given} {before:?}"), lists::count_statement(&sql, 10)));
+            lists.push((format!("list runs {given} {before:?}"), sql));
         }
     }
     lists

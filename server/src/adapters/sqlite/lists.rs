@@ -28,6 +28,35 @@ pub fn tasks(db: &Db, filter: &TaskFilter, page: &Page) -> Result<Vec<Task>> {
     rows::page(db, find.query(params_from_iter(values))?, page.limit)
 }
 
+/// Counts matching tasks up to the limit of the page.
+pub fn count_tasks(db: &Db, filter: &TaskFilter, page: &Page) -> Result<u64> {
+    let before = page.before.as_ref().map(|before| before.as_str().to_owned());
+    count(db, task_query(filter, before.as_ref()), page.limit)
+}
+
+/// Counts matching runs up to the limit of the page.
+pub fn count_runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+    let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
+    let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
+    let wanted = WantedRuns { task_id: task_id.as_ref(), tag: filter.tag.as_ref(), state: filter.state };
+    count(db, run_query(&wanted, before.as_ref()), page.limit)
+}
+
+fn count(db: &Db, (sql, values): Query<'_>, limit: u32) -> Result<u64> {
+    let rows: i64 = db
+        .prepare_cached(&count_statement(&sql, limit))?
+        .query_row(params_from_iter(values), |row| row.get(0))?;
+    Ok(rows.unsigned_abs())
+}
+
+/// Returns the statement that counts the rows of a listing. Without the documents and the sort, SQLite reads
+/// only the index.
+pub fn count_statement(sql: &str, limit: u32) -> String {
+    let sql = sql.replace("SELECT doc, id", "SELECT id");
+    let unsorted = sql.split(" ORDER BY ").next().unwrap_or(&sql);
+    format!("SELECT count(*) FROM ({unsorted} LIMIT {limit})")
+}
+
 /// Merges one query per state. A single query over several states would need a sort, and a query
 /// over all tasks would read the tombstones.
 pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Query<'a> {

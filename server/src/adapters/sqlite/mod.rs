@@ -229,6 +229,11 @@ impl Store for SqliteStore {
         self.lists.read(move |db| lists::tasks(db, &filter, &page)).await
     }
 
+    async fn count_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.lists.read(move |db| lists::count_tasks(db, &filter, &page)).await
+    }
+
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>> {
         self.task(id).await
     }
@@ -294,6 +299,11 @@ impl Store for SqliteStore {
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         let (filter, page) = (filter.clone(), page.clone());
         self.lists.read(move |db| lists::runs(db, &filter, &page)).await
+    }
+
+    async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.lists.read(move |db| lists::count_runs(db, &filter, &page)).await
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {

@@ -155,7 +155,7 @@ impl Service {
         Ok(Caller { name: stored.name, ..Caller::new(id, stored.grant) })
     }
 
-    async fn stored_token(&self, id: &str) -> Result<Option<StoredToken>, ServiceError> {
+    pub(super) async fn stored_token(&self, id: &str) -> Result<Option<StoredToken>, ServiceError> {
         let (access, now) = (&self.shared.access, self.now());
         if let Some(token) = access.cached(id, now, CACHE_MS) {
             return Ok(Some(token));

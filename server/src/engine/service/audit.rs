@@ -25,6 +25,11 @@ pub enum AuditAction {
     RunConfirm,
     TokenIssue,
     TokenRevoke,
+    /// An action on many tasks or runs. Each item has a line of its own.
+    OperationCreate,
+    OperationAbort,
+    /// An operation has ended by itself.
+    OperationEnd,
     /// A document is written, such as a callback service or a user.
     RecordPut,
     /// A document is removed.
@@ -47,6 +52,9 @@ impl AuditAction {
             Self::RunConfirm => "run.confirm",
             Self::TokenIssue => "token.issue",
             Self::TokenRevoke => "token.revoke",
+            Self::OperationCreate => "operation.create",
+            Self::OperationAbort => "operation.abort",
+            Self::OperationEnd => "operation.end",
             Self::RecordPut => "record.put",
             Self::RecordRemove => "record.remove",
         }
@@ -61,6 +69,16 @@ pub fn record<'a, T>(
     answer: &Result<T>,
 ) {
     write(caller, action, ids, answer.as_ref().map_or_else(outcome_of, |_| "done"));
+}
+
+/// Records a change with this outcome.
+pub fn record_outcome<'a>(
+    caller: &Caller,
+    action: AuditAction,
+    ids: impl IntoIterator<Item = &'a str>,
+    outcome: &str,
+) {
+    write(caller, action, ids, outcome);
 }
 
 /// Records a change of several things: the ids of those that were changed, and how many were refused.
@@ -112,7 +130,8 @@ fn write<'a>(caller: &Caller, action: AuditAction, ids: impl IntoIterator<Item =
 /// Returns a refusal as a short word. The error's text may hold what the caller sent.
 fn outcome_of(error: &ServiceError) -> &'static str {
     match error {
-        ServiceError::Invalid(_) | ServiceError::Token(_) => "invalid",
+        ServiceError::Invalid(_) | ServiceError::Token(_) | ServiceError::Operation(_) => "invalid",
+        ServiceError::TooManyOperations => "too many operations",
         ServiceError::NotFound => "not found",
         ServiceError::Over(_) => "over",
         ServiceError::RevisionMoved(_) => "revision moved",

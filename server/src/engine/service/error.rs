@@ -3,6 +3,7 @@
 use super::PortError;
 use crate::core::RunState;
 use crate::core::access::{InvalidToken, Scope};
+use crate::core::operation::InvalidOperation;
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
 use crate::core::task_change::CannotChange;
@@ -16,6 +17,12 @@ pub enum ServiceError {
     /// The new token breaks a rule.
     #[error(transparent)]
     Token(#[from] InvalidToken),
+    /// The new operation breaks a rule.
+    #[error(transparent)]
+    Operation(#[from] InvalidOperation),
+    /// Too many operations run. Nothing was stored.
+    #[error("too many operations run: wait until one has ended, or abort one")]
+    TooManyOperations,
     /// The caller lacks a right.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),

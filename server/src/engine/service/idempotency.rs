@@ -192,16 +192,17 @@ impl Service {
         }
     }
 
-    /// Returns the mark of a triggered run: the mark of the first request with this key, or a new one.
-    /// `None`: the request is new, and `creates` no run.
-    pub(super) async fn trigger_mark(
+    /// Returns the mark of what a request creates: the mark of the first request of this kind with this key,
+    /// or a new one. `None`: the request is new, and `creates` nothing.
+    pub(super) async fn keyed_mark(
         &self,
+        kind: &str,
         key: Option<IdempotencyKey>,
         creates: bool,
     ) -> Result<Option<String>> {
         let fresh = self.token();
         let Some(key) = key else { return Ok(Some(fresh)) };
-        let record = self.record("trigger", key, KeyScope::Caller, vec![fresh], self.now());
+        let record = self.record(kind, key, KeyScope::Caller, vec![fresh], self.now());
         let request = self.remember(&record, &[], creates).await?;
         Ok(request.map(|request| match request {
             InsertedRequest::New(_) => record.ids.concat(),

@@ -106,6 +106,36 @@ impl Service {
         Ok(merge_descending(lists, page.limit as usize, |task| task.id.clone()))
     }
 
+    /// Counts the matching tasks that the caller may see, up to the limit of the page for each of its tags.
+    pub(super) async fn count_allowed_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
+        let store = &self.shared.ports.store;
+        let tags = self.tags_to_list(filter.name.as_deref())?;
+        if tags.is_empty() {
+            return Ok(store.count_tasks(filter, page).await?);
+        }
+        let mut rows = 0;
+        for tag in tags {
+            let filter = TaskFilter { name: Some(tag.clone()), ..filter.clone() };
+            rows += store.count_tasks(&filter, page).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Counts the matching runs that the caller may see, up to the limit of the page for each of its tags.
+    pub(super) async fn count_allowed_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
+        let store = &self.shared.ports.store;
+        let tags = self.tags_to_list(filter.tag.as_deref())?;
+        if tags.is_empty() {
+            return Ok(store.count_runs(filter, page).await?);
+        }
+        let mut rows = 0;
+        for tag in tags {
+            let filter = RunFilter { tag: Some(tag.clone()), ..filter.clone() };
+            rows += store.count_runs(&filter, page).await?;
+        }
+        Ok(rows)
+    }
+
     pub(super) async fn list_allowed_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         let store = &self.shared.ports.store;
         let tags = self.tags_to_list(filter.tag.as_deref())?;

@@ -227,7 +227,7 @@ impl Shared {
     }
 }
 
-fn parse<T: DeserializeOwned>(record: &Record) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(record: &Record) -> Result<T> {
     let document = serde_json::from_str(&record.doc);
     Ok(document.map_err(|error| {
         PortError::Corrupt("store", format!("{} {}: {error}", record.kind, record.key).into())

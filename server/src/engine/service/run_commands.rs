@@ -41,7 +41,19 @@ impl Service {
         answer
     }
 
+    /// Gives a dead run at this version another attempt, for an operation. `None`: the run has another
+    /// version.
+    pub(super) async fn retry_run_at(&self, id: &RunId, version: u64) -> Result<Option<Run>> {
+        let answer = self.redrive_at(id, Some(version)).await;
+        audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
+        answer
+    }
+
     async fn redrive(&self, id: &RunId) -> Result<Run> {
+        self.redrive_at(id, None).await?.ok_or(ServiceError::NotFound)
+    }
+
+    async fn redrive_at(&self, id: &RunId, version: Option<u64>) -> Result<Option<Run>> {
         self.require(Scope::TaskWrite)?;
         let run = self.run(id).await?;
         let task = self.shared.ports.store.task(&run.task_id).await?;
@@ -49,7 +61,7 @@ impl Service {
             return Err(TaskOver::Deleted.into());
         }
         let now = self.now();
-        let run = self.change_run(id, |run| run.redrive(now)).await?;
+        let run = self.change_run_at(id, version, |run| run.redrive(now)).await?;
         self.shared.hints.attention();
         Ok(run)
     }
@@ -112,15 +124,28 @@ impl Service {
         id: &RunId,
         change: impl Fn(&mut Run) -> std::result::Result<(), IllegalTransition>,
     ) -> Result<Run> {
+        self.change_run_at(id, None, change).await?.ok_or(ServiceError::NotFound)
+    }
+
+    /// Changes a run, at any version or at this one only. `None`: the run has another version.
+    async fn change_run_at(
+        &self,
+        id: &RunId,
+        version: Option<u64>,
+        change: impl Fn(&mut Run) -> std::result::Result<(), IllegalTransition>,
+    ) -> Result<Option<Run>> {
         self.require(Scope::TaskWrite)?;
         loop {
             let mut run = self.run(id).await?;
+            if version.is_some_and(|version| version != run.version) {
+                return Ok(None);
+            }
             change(&mut run).map_err(|_| ServiceError::RunState(run.state))?;
             crate::failpoint!("run::before_change");
             let replaced = self.replace_runs(vec![run]).await?.pop();
             crate::failpoint!("run::changed");
-            if let Some(run) = replaced {
-                return Ok(run);
+            if replaced.is_some() {
+                return Ok(replaced);
             }
         }
     }

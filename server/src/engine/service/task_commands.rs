@@ -285,11 +285,26 @@ impl Service {
         self.require(Scope::TaskWrite)?;
         // A refused request stores nothing.
         let state = if key.is_some() { self.shown_task(id).await?.state } else { TaskState::Active };
-        let mark = self.trigger_mark(key, state != TaskState::Cancelled).await?;
-        let mark = mark.ok_or(TaskOver::Ended(state))?;
+        let mark = self.keyed_mark("trigger", key, state != TaskState::Cancelled).await?;
+        self.trigger_marked(id, &mark.ok_or(TaskOver::Ended(state))?).await
+    }
+
+    /// Triggers a task for an operation. A repeated call with the same mark returns the first run.
+    pub(super) async fn trigger_with_mark(&self, id: &TaskId, mark: &str) -> Result<Run> {
+        let answer = match self.require(Scope::TaskWrite) {
+            Ok(()) => self.trigger_marked(id, mark).await,
+            Err(error) => Err(error),
+        };
+        let run = answer.iter().map(|run| run.id.as_str());
+        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        answer
+    }
+
+    async fn trigger_marked(&self, id: &TaskId, first_mark: &str) -> Result<Run> {
         let mut overtaken = 0;
         loop {
-            let mark = if overtaken == 0 { mark.clone() } else { format!("{mark}.{overtaken}") };
+            let mark =
+                if overtaken == 0 { first_mark.to_owned() } else { format!("{first_mark}.{overtaken}") };
             if let Some(run) = self.insert_triggered(id, &mark).await? {
                 self.shared.hints.attention();
                 return Ok(run);

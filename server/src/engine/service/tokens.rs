@@ -126,10 +126,16 @@ pub fn generate_token(random: Random) -> Result<(String, String)> {
 /// Returns the id in a token's text. `None`: the text is not a token.
 pub(super) fn id_of(token: &str) -> Option<&str> {
     let (id, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
-    let is_hex = |text: &str, bytes: usize| {
-        text.len() == 2 * bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    (is_hex(id, ID_BYTES) && is_hex(secret, SECRET_BYTES)).then_some(id)
+    (is_id(id) && is_hex(secret, SECRET_BYTES)).then_some(id)
+}
+
+/// Returns whether the id of a caller is the id of a token.
+pub(super) fn is_id(text: &str) -> bool {
+    is_hex(text, ID_BYTES)
+}
+
+fn is_hex(text: &str, bytes: usize) -> bool {
+    text.len() == 2 * bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

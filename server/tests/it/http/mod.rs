@@ -10,6 +10,7 @@ mod limits;
 mod malformed;
 mod openapi;
 mod openapi_bounds;
+mod operations;
 mod probes;
 mod problems;
 mod queues;

@@ -43,6 +43,8 @@ fn targets() -> Vec<Target> {
     let report = json!({"attempt": 1, "token": "t", "outcome": "succeeded"});
     let service = json!({"name": "s", "nodes": [{"url": "http://a.example"}], "health": {"path": "/"}});
     let retry = json!({"name": "n", "retry": {"max_attempts": 1, "backoff_ms": 1, "max_backoff_ms": 1}});
+    let pause = json!({"action": "pause", "select": {"ids": ["0".repeat(32)]}});
+    let pause_named = json!({"action": "pause", "select": {"filter": {"name": "n"}}});
     vec![
         post("/v1/tasks", "TaskSpec", json!({"name": "n"}), "", ""),
         post("/v1/tasks", "Retry", retry, "/retry", "retry."),
@@ -57,6 +59,9 @@ fn targets() -> Vec<Target> {
             route: "/v1/runs/{run_id}/confirm",
             ..post("/v1/runs/r/confirm", "RunConfirmation", json!({"succeeded": true}), "", "")
         },
+        post("/v1/operations", "NewOperation", pause.clone(), "", ""),
+        post("/v1/operations", "OperationSelection", pause, "/select", "select."),
+        post("/v1/operations", "OperationFilter", pause_named, "/select/filter", "select.filter."),
         post("/v1/services", "ServiceSpec", service.clone(), "", ""),
         post("/v1/services", "ServiceNode", service.clone(), "/nodes/0", "nodes[0]."),
         post("/v1/services", "ServiceHealth", service, "/health", "health."),

@@ -127,6 +127,7 @@ impl Setup {
         let ports = Ports { store, records, lock, clock, has_bus: self.has_bus };
         let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
         let legacy_ack = self.legacy_ack;
+        let service = service.with_patches(taskcenter_server::http::patch_definition);
         let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         HttpState { service, health, metrics, ids, legacy_ack }

@@ -6,6 +6,7 @@ mod interleaving;
 mod large;
 mod leases;
 mod open_runs;
+mod operations;
 mod permissions;
 mod races;
 mod triggers;
@@ -68,6 +69,7 @@ impl Stage {
         let ports = Ports { store: Arc::clone(&store), records, lock, clock: node_clock, has_bus: false };
         let shutdown = node.shutdown.clone();
         let service = Service::new(ports, ids, Arc::clone(&node.hints), settings, shutdown);
+        let service = service.with_patches(taskcenter_server::http::patch_definition);
         let unbound = service.with_access(access, entropy::fill);
         Self { store, clock, node, service: unbound.for_caller(Caller::node()), unbound }
     }
@@ -178,6 +180,23 @@ on_every_store! {
         a_trigger_during_an_edit_fires_the_new_definition
         a_trigger_that_was_handed_over_before_an_edit_creates_no_second_run
         a_run_that_the_broker_refused_can_be_redriven_after_an_edit;
+    operations:
+        an_operation_acts_on_the_tasks_that_existed
+        many_tasks_are_processed_in_batches
+        a_batch_that_is_repeated_triggers_each_task_once
+        a_redrive_gives_each_dead_run_one_attempt
+        runs_can_be_cancelled_and_redriven_by_id
+        failures_are_counted_and_kept_up_to_a_bound
+        an_aborted_operation_does_no_more
+        the_rate_holds_also_after_a_pause_of_the_node
+        a_dry_run_counts_up_to_a_bound
+        an_edit_applies_a_patch_once
+        the_limits_of_the_creator_hold_for_each_item
+        a_revoked_token_ends_its_operations
+        a_repeated_request_creates_one_operation
+        operations_are_listed_newest_first_and_pruned
+        too_many_operations_are_refused
+        two_nodes_at_once_have_one_effect;
     races:
         one_of_equal_edits_wins
         a_counter_loses_no_update

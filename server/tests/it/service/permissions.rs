@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use taskcenter_server::core::Run;
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
+use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
@@ -26,7 +27,8 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 12] = [
+const WITHOUT_RIGHTS: [&str; 13] = [
+    "with_patches",
     "with_metrics",
     "attendance",
     "new",
@@ -66,6 +68,11 @@ impl Filled {
 
 fn user() -> User {
     User { name: "ann".to_owned(), senior: false }
+}
+
+fn pause_all() -> NewOperation {
+    let selection = Selection::Tasks { name: None, state: None };
+    NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec: None }
 }
 
 fn shop() -> CallbackService {
@@ -125,6 +132,13 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
         request_id: None,
     };
     let submission = || Submission::named("mail", "other data");
+    let creator = Creator {
+        id: String::new(),
+        name: String::new(),
+        request_id: String::new(),
+        grant: Grant::everything(),
+    };
+    let operation = Operation::new("0".repeat(32), pause_all(), Count::default(), creator, NOW);
     let once = IdempotencyKey { key: "once".to_owned(), fingerprint: "f".to_owned() };
 
     call!(TaskRead, task(&task));
@@ -142,6 +156,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead unlimited, callback_services());
     call!(TaskRead unlimited, read_record::<Value>(KIND, "key"));
     call!(TaskRead unlimited, list_records::<Value>(KIND, None, None, 10));
+
+    call!(TaskRead, operation(&task.to_string()));
+    call!(TaskRead, list_operations(None, 10));
 
     call!(RunPull, lease(&terms));
     call!(RunPull, renew(&held, MIN_LEASE_MS));
@@ -163,6 +180,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, delete_one(&task, None));
     call!(TaskWrite, delete(std::slice::from_ref(&task)));
     call!(TaskWrite, delete_by_name("mail"));
+    call!(TaskWrite, preview_operation(pause_all()));
+    call!(TaskWrite, create_operation(pause_all(), None));
+    call!(TaskWrite, abort_operation(&task.to_string()));
     call!(TaskWrite unlimited, change_record(KIND, "key", put));
     call!(TaskWrite unlimited, remove_record(KIND, "key"));
     call!(TaskWrite unlimited, remove_record_if::<Value>(KIND, "key", |_| true));
@@ -170,6 +190,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite unlimited, open_session("ann", "taskdash", 1_000));
     call!(TaskWrite unlimited, session("token", "taskdash"));
 
+    call!(Admin unlimited, running_operations());
+    call!(Admin unlimited, step_operation(&operation, NOW));
+    call!(Admin unlimited, prune_operations(NOW));
     call!(Admin unlimited, put_callback_service(&shop(), false));
     call!(Admin unlimited, remove_callback_service("shop"));
     call!(Admin unlimited, set_user(&user(), "password"));

@@ -38,6 +38,35 @@ pub async fn tasks_are_listed_by_name_and_state(on: &dyn Fixture) {
     assert_eq!(task_ids(on.two().list_tasks(&TaskFilter::default(), &page).await.unwrap()), ids(&[2, 1]));
 }
 
+pub async fn a_page_is_counted_up_to_its_limit(on: &dyn Fixture) {
+    let name = format!("n{}", unique());
+    let named = |state| Task { name: name.clone(), state, ..task() };
+    let tasks = [named(TaskState::Active), named(TaskState::Paused), named(TaskState::Paused), task()];
+    on.one().insert_tasks(tasks.to_vec()).await;
+    let count = async |name: Option<&String>, state, limit| {
+        let filter = TaskFilter { name: name.cloned(), state };
+        on.two().count_tasks(&filter, &Page { limit, before: None }).await.unwrap()
+    };
+    assert_eq!(count(None, None, 100).await, 4);
+    assert_eq!(count(Some(&name), None, 100).await, 3);
+    assert_eq!(count(Some(&name), Some(TaskState::Paused), 100).await, 2);
+    assert_eq!((count(None, None, 3).await, count(None, None, 0).await), (3, 0));
+    let rest = Page { limit: 100, before: Some(tasks[2].id.clone()) };
+    assert_eq!(on.two().count_tasks(&TaskFilter::default(), &rest).await.unwrap(), 2);
+
+    let mut runs = runs_at(&tasks[0], &[1, 2, 3]);
+    runs[2] = ended(runs[2].clone(), PAST);
+    on.one().insert_runs(&runs).await.unwrap();
+    let count = async |filter: RunFilter, page: RunPage| on.two().count_runs(&filter, &page).await.unwrap();
+    let by_tag = || RunFilter { tag: Some(name.clone()), ..RunFilter::default() };
+    assert_eq!(count(RunFilter::default(), first(100)).await, 3);
+    assert_eq!((count(by_tag(), first(100)).await, count(by_tag(), first(2)).await), (3, 2));
+    assert_eq!(count(RunFilter { state: Some(RunState::Firing), ..by_tag() }, first(100)).await, 2);
+    assert_eq!(count(by_tag(), first(0)).await, 0);
+    let before = Some((runs[1].scheduled_at, runs[1].id.clone()));
+    assert_eq!(count(by_tag(), RunPage { limit: 100, before }).await, 1);
+}
+
 pub async fn a_cancelled_task_is_listed_only_by_its_state(on: &dyn Fixture) {
     let task = task();
     on.one().insert_tasks(vec![task.clone()]).await;

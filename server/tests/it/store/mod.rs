@@ -114,6 +114,7 @@ on_every_store! {
     lists:
         tasks_are_listed_by_name_and_state
         large_rows_are_listed_in_pages
+        a_page_is_counted_up_to_its_limit
         a_cancelled_task_is_listed_only_by_its_state
         runs_are_listed_in_pages_latest_first
         runs_are_listed_by_task_tag_and_state

@@ -385,8 +385,11 @@ async fn one_read_returns_a_limited_size() {
 }
 
 /// Allowed scans: they read an index that contains only relevant rows, from its head.
-const ALLOWED_SCANS: [&str; 2] =
-    ["SCAN runs USING INDEX runs_ready_by_tag", "SCAN runs USING INDEX runs_latest"];
+const ALLOWED_SCANS: [&str; 3] = [
+    "SCAN runs USING INDEX runs_ready_by_tag",
+    "SCAN runs USING INDEX runs_latest",
+    "SCAN runs USING COVERING INDEX runs_latest",
+];
 
 #[tokio::test]
 async fn every_statement_uses_an_index_and_no_sort() {
@@ -397,7 +400,13 @@ async fn every_statement_uses_an_index_and_no_sort() {
     let sums = ["overdue", "firing", "retrying", "unreported"];
     for (name, steps) in plans {
         for step in steps {
-            assert!(!step.starts_with("SCAN") || ALLOWED_SCANS.contains(&step.as_str()), "{name}: {step}");
+            let is_count = name.starts_with("count ");
+            // The rows of the inner list of a count: its limit bounds them.
+            let is_of_count = is_count && step.starts_with("SCAN (subquery");
+            let is_allowed = is_of_count || ALLOWED_SCANS.contains(&step.as_str());
+            assert!(!step.starts_with("SCAN") || is_allowed, "{name}: {step}");
+            let is_covered = !step.contains("INDEX") || step.contains("COVERING");
+            assert!(!name.starts_with("count TaskFilter") || is_covered, "{name}: {step}");
             assert!(!step.contains("TEMP B-TREE") || sums.contains(&name.as_str()), "{name}: {step}");
             let uses_index = step.contains("INDEX") || step.contains("PRIMARY KEY");
             assert!(uses_index || !step.starts_with("SEARCH"), "{name}: {step}");

@@ -1,0 +1,134 @@
+//! Story: operations trigger, redrive and delete tasks, and are pruned.
+
+use taskcenter_server::core::operation::{Action, NewOperation, Operation, OperationState, Selection};
+use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Run, RunState, TaskId};
+use taskcenter_server::engine::operations;
+use taskcenter_server::engine::service::{Report, ServiceError};
+use taskcenter_server::ports::Clock;
+
+use crate::stage::{Running, Stage};
+use crate::stories::{Consumer, key, lease, one_shot, queued, submit, wind_up};
+
+/// Milliseconds after which an ended operation is pruned.
+const KEPT_MS: i64 = 2 * 3_600_000;
+
+pub async fn play(stage: &mut Stage) {
+    // Other stories use the same store.
+    let name = format!("op{:x}", stage.rng.u64(..));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let start_at = Some(stage.clock.now().plus_ms(3_600_000));
+        let later = Submission { start_at, ..queued(one_shot(stage, &name)) };
+        ids.push(submit(stage, later, None).await);
+    }
+    stage.clock.advance_ms(1);
+    trigger(stage, &name, &ids).await;
+    redrive(stage, &name, &ids).await;
+    let tasks = |action| new(action, Selection::Tasks { name: Some(name.clone()), state: None });
+    let deleted = operate(stage, tasks(Action::Delete)).await;
+    for id in &ids {
+        if !stage.task(id).await.hidden {
+            stage.book.violation(format!("a completed delete has left {id}: {deleted:?}"));
+        }
+    }
+    prune(stage, &deleted).await;
+    wind_up(stage, Consumer::default()).await;
+}
+
+fn new(action: Action, selection: Selection) -> NewOperation {
+    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: Some(8) }
+}
+
+/// Creates an operation, and runs the loop until it ends.
+async fn operate(stage: &mut Stage, new: NewOperation) -> Operation {
+    let key = key(stage);
+    let create =
+        async |running: &Running| running.service.create_operation(new.clone(), Some(key.clone())).await;
+    let created = stage.call(create).await.expect("the operation is accepted");
+    for _ in 0..20 {
+        let turn = async |running: &Running| {
+            operations::run_once(&running.node, &running.service, running.node.clock.now()).await
+        };
+        stage.call(turn).await.expect("the store answers");
+        stage.clock.advance_ms(1_000);
+        let read = async |running: &Running| running.service.operation(&created.id).await;
+        let operation = stage.call(read).await.expect("the operation exists");
+        if !operation.is_running() {
+            check_counts(stage, &operation);
+            return operation;
+        }
+    }
+    stage.book.violation(format!("an operation does not end: {created:?}"));
+    created
+}
+
+/// Each item was counted once.
+fn check_counts(stage: &mut Stage, operation: &Operation) {
+    let processed = operation.done + operation.failed + operation.skipped;
+    let is_good = operation.state == OperationState::Completed && operation.failed == 0;
+    if !is_good || processed != operation.matched || operation.matched != 3 {
+        stage.book.violation(format!("wrong counts: {operation:?}"));
+    }
+}
+
+async fn trigger(stage: &mut Stage, name: &str, ids: &[TaskId]) {
+    let selection = Selection::Tasks { name: Some(name.to_owned()), state: None };
+    operate(stage, new(Action::Trigger, selection)).await;
+    for id in ids {
+        let runs = stage.runs(id).await;
+        if runs.len() != 1 {
+            stage.book.violation(format!("a task was not triggered once: {runs:?}"));
+        }
+    }
+    stage.pass(10).await;
+}
+
+/// Lets every triggered run die, and redrives all.
+async fn redrive(stage: &mut Stage, name: &str, ids: &[TaskId]) {
+    for run in lease(stage).await {
+        die(stage, &run).await;
+    }
+    for id in ids {
+        if let Some(run) = stage.runs(id).await.into_iter().find(|run| run.state != RunState::Dead) {
+            stage.book.violation(format!("a run is not dead: {run:?}"));
+        }
+    }
+    stage.clock.advance_ms(1);
+    let selection = Selection::Runs { task_id: None, tag: Some(name.to_owned()), state: None };
+    operate(stage, new(Action::Redrive, selection)).await;
+    for id in ids {
+        let runs = stage.runs(id).await;
+        if runs.iter().any(|run| run.state == RunState::Dead || run.attempt > 2) {
+            stage.book.violation(format!("a run was not redriven once: {runs:?}"));
+        }
+    }
+}
+
+async fn die(stage: &mut Stage, run: &Run) {
+    let report = Report {
+        attempt: run.attempt,
+        token: run.token.clone(),
+        outcome: Outcome::Dead,
+        message: None,
+        started_at: None,
+    };
+    let answer = stage.call(async |running| running.service.report(&run.id, &report).await).await;
+    match answer {
+        Ok(_) | Err(ServiceError::Stale(_)) => stage.book.reopened(&run.id),
+        Err(error) => stage.book.violation(format!("a report was refused: {error}")),
+    }
+}
+
+async fn prune(stage: &mut Stage, ended: &Operation) {
+    stage.clock.advance_ms(KEPT_MS);
+    let prune = async |running: &Running| {
+        operations::prune_once(&running.node, &running.service, running.node.clock.now()).await
+    };
+    stage.call(prune).await.expect("the store answers");
+    let read = async |running: &Running| running.service.operation(&ended.id).await;
+    if !matches!(stage.call(read).await, Err(ServiceError::NotFound)) {
+        stage.book.violation(format!("an old operation still exists: {}", ended.id));
+    }
+}
