@@ -3,15 +3,18 @@
 //! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
 mod fire;
+mod log;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
+pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
 use crate::core::alert::AlertEvent;
 use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
@@ -412,7 +415,17 @@ pub trait Store: Send + Sync {
     async fn outcomes_on(&self, day: Moment) -> Result<Vec<OutcomeCount>>;
     /// Returns the backlog at `now`, per tag. The cost grows with the backlog, not with history.
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>>;
-    /// Removes runs, and finished or cancelled tasks without open runs, that ended before
+    /// Appends a batch to the log of a run, as one chunk after the last one, and removes the chunks that a
+    /// bounded log does not keep ([`removed`](crate::core::run_log::removed)). Never writes the row of the
+    /// run. Two concurrent appends are stored one after the other: a reader of the log never misses a
+    /// chunk that was stored before one that it has read. A batch whose id is already stored changes
+    /// nothing.
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog>;
+    /// Returns the part of a log that begins with the line `from`, at most [`MAX_LOG_PART_BYTES`]. If
+    /// the chunk of that line was removed, the part begins with the next chunk. An unknown run has an
+    /// empty log.
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart>;
+    /// Removes runs with their logs, and finished or cancelled tasks without open runs, that ended before
     /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
     /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;

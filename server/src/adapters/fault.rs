@@ -11,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
-    InsertedRun, InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records,
-    ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, AppendedLog, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
+    InsertedRequest, InsertedRun, InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record,
+    Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
     fire_in_two_steps,
 };
 
@@ -303,6 +304,14 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.call("backlog", self.inner.backlog(now)).await
+    }
+
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog> {
+        self.call("append_log", self.inner.append_log(batch)).await
+    }
+
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
+        self.call("log", self.inner.log(id, from)).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

@@ -14,6 +14,7 @@ pub mod net;
 pub mod operation;
 pub mod retry;
 pub mod run;
+pub mod run_log;
 pub mod schedule;
 pub mod submission;
 pub mod tag;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun};
+use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
-    InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, AppendedLog, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
+    InsertedRequest, InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 use super::checker::Checker;
@@ -189,6 +190,14 @@ impl Store for WitnessStore {
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.inner.backlog(now).await
+    }
+
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog> {
+        self.inner.append_log(batch).await
+    }
+
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
+        self.inner.log(id, from).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

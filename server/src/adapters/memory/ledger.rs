@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::core::run_log::LogChunk;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
     Advance, Fire, Fired, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask, OutcomeCount,
@@ -32,6 +33,8 @@ pub struct Ledger {
     idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
+    /// Chunks of the logs, in order.
+    pub(super) logs: HashMap<RunId, Vec<LogChunk>>,
     /// Ended runs by day.
     outcomes: BTreeMap<i64, Vec<OutcomeCount>>,
 }
@@ -269,6 +272,7 @@ impl Ledger {
         );
         for id in &runs {
             self.remove_run(id);
+            self.logs.remove(id);
         }
         let idle = self.ended_tasks.iter().filter(|(id, _)| !self.open.contains_key(id));
         let tasks = oldest(idle.map(|(id, at)| (*at, id.clone())), ended_before, limit - runs.len());

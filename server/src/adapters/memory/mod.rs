@@ -5,6 +5,7 @@ mod bus;
 mod ledger;
 mod lists;
 mod records;
+mod run_logs;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,11 +15,12 @@ pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
-    InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage, Store,
-    TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, AppendedLog, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
+    InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage,
+    Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -210,6 +212,14 @@ impl Store for MemoryStore {
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         Ok(self.ledger().backlog(now))
+    }
+
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog> {
+        Ok(self.ledger().append_log(batch))
+    }
+
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
+        Ok(self.ledger().log(id, from))
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

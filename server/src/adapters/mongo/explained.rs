@@ -6,7 +6,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
-use super::{MongoStore, backlog, lists, prune, run_statements, runs, schema, tasks};
+use super::{MongoStore, backlog, lists, prune, run_logs, run_statements, runs, schema, tasks};
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -51,6 +51,12 @@ pub fn runs_in_slots(slots: &LeaseSlots) -> Document {
 pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Document {
     let filter = runs::open_filter(task_id, after);
     find("runs", filter, doc! { "_id": 1 }, schema::open_index(), limit)
+}
+
+/// [`log`](crate::ports::Store::log), whose first chunk begins with the line `first`
+pub fn log(id: &RunId, first: u32) -> Document {
+    let filter = run_logs::log_filter(id, i64::from(first), u64::from(first));
+    find("run_logs", filter, schema::log_index(), schema::log_index(), 1_000)
 }
 
 /// The first query of [`prune`](crate::ports::Store::prune) in a collection, or the query after a

@@ -17,6 +17,7 @@ mod prune;
 mod records;
 mod replace;
 mod rows;
+mod run_logs;
 mod run_statements;
 mod runs;
 mod schema;
@@ -39,13 +40,15 @@ use self::options::{strict, uri_error};
 use self::outdated::Outdated;
 use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
+use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
 use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask, Order,
-    OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, AppendedLog, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
+    InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// Maximum number of statements or ids per command. Larger commands are not faster.
@@ -65,6 +68,7 @@ struct Ledger {
     db: Database,
     tasks: Collection<TaskRow>,
     runs: Collection<RunRow>,
+    run_logs: Collection<LogRow>,
     counters: Collection<Document>,
     idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
@@ -109,6 +113,7 @@ impl MongoStore {
         let db = Ledger {
             tasks: db.collection("tasks"),
             runs: db.collection("runs"),
+            run_logs: db.collection("run_logs"),
             counters: db.collection("counters"),
             idempotency: db.collection("remembered"),
             records: db.collection("records"),
@@ -310,6 +315,14 @@ impl Store for MongoStore {
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         backlog::rows(self.ready().await?, now).await
+    }
+
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog> {
+        run_logs::append(self.ready().await?, batch).await
+    }
+
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
+        run_logs::read(self.ready().await?, id, from).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

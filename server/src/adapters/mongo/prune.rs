@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::errors::{bounded, with_retries};
 use super::rows::date;
 use super::updates::by_id_hint;
-use super::{CHUNK, Ledger, schema};
+use super::{CHUNK, Ledger, run_logs, schema};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -43,7 +43,9 @@ async fn prune_runs(ledger: &Ledger, ended: &Document, limit: u64) -> Result<u64
         if oldest.is_empty() {
             break;
         }
-        total += delete(&ledger.runs, ended, &ids(oldest)).await?;
+        let oldest = ids(oldest);
+        run_logs::prune(ledger, &oldest).await?;
+        total += delete(&ledger.runs, ended, &oldest).await?;
     }
     Ok(total)
 }

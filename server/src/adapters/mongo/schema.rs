@@ -88,6 +88,11 @@ pub fn records_index() -> Document {
     doc! { "kind": 1, "found_by": 1, "key": 1 }
 }
 
+/// Index of [`log`](crate::ports::Store::log), and the order of the chunks of a run.
+pub fn log_index() -> Document {
+    doc! { "run_id": 1, "first_line": 1 }
+}
+
 pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let only = |field: &str| doc! { field: { "$exists": true } };
     let tasks = [
@@ -117,6 +122,8 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let records =
         [unique(doc! { "kind": 1, "key": 1 }, only("key")), partial(records_index(), only("found_by"))];
     bounded(ledger.records.create_indexes(records).into_future()).await?;
+    let logs = unique(log_index(), only("run_id"));
+    bounded(ledger.run_logs.create_index(logs).into_future()).await?;
     bounded(ledger.idempotency.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }

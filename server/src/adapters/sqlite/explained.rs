@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, runs, tasks};
+use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, run_logs, runs, tasks};
 use crate::core::{RunState, TaskState};
 use crate::ports::{Result, TaskFilter};
 
@@ -63,6 +63,13 @@ fn statements() -> Vec<(String, String)> {
         ("expire", counters::EXPIRE),
         ("idempotency record", idempotency::BY_KEY),
         ("prune idempotency records", idempotency::PRUNE),
+        ("log run", run_logs::HAS_RUN),
+        ("log batch", run_logs::HAS_BATCH),
+        ("log end", run_logs::END),
+        ("insert log", run_logs::INSERT),
+        ("remove log", run_logs::REMOVE),
+        ("log", run_logs::FROM),
+        ("prune logs", prune::LOGS),
         ("prune runs", prune::RUNS),
         ("prune tasks", prune::TASKS),
         ("prune task", prune::TASK),

@@ -17,6 +17,7 @@ mod readers;
 mod records;
 mod repairs;
 mod rows;
+mod run_logs;
 mod runs;
 mod schema;
 mod tasks;
@@ -37,11 +38,12 @@ use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
-    InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result,
-    RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, AppendedLog, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
+    InsertedRun, InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask,
+    Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -364,6 +366,16 @@ impl Store for SqliteStore {
 
     async fn backlog(&self, now: Moment) -> Result<Vec<BacklogRow>> {
         self.lists.read(move |db| backlog::rows(db, now)).await
+    }
+
+    async fn append_log(&self, batch: &LogBatch) -> Result<AppendedLog> {
+        let batch = batch.clone();
+        self.writer.write(move |db| run_logs::append(db, &batch)).await
+    }
+
+    async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
+        let id = id.clone();
+        self.lookups.read(move |db| run_logs::read(db, &id, from)).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

@@ -13,6 +13,10 @@ const STEP: u64 = 500;
 pub const RUNS: &str = "DELETE FROM runs WHERE rowid IN
     (SELECT rowid FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)";
 
+/// Logs of the runs that [`RUNS`] removes.
+pub const LOGS: &str = "DELETE FROM run_logs WHERE run_id IN
+    (SELECT id FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)";
+
 pub const TASKS: &str = "SELECT ended_at, rowid,
         EXISTS (SELECT 1 FROM runs INDEXED BY runs_open_by_task WHERE task_id = tasks.id AND ended_at IS NULL)
     FROM tasks INDEXED BY tasks_ended
@@ -58,7 +62,9 @@ async fn in_steps(
     Ok(total)
 }
 
+/// Removes runs with their logs, in the transaction of the caller.
 fn prune_runs(db: &Connection, ended_before: Moment, step: u64) -> Result<u64> {
+    db.prepare_cached(LOGS)?.execute(params![ended_before.ms(), step as i64])?;
     Ok(db.prepare_cached(RUNS)?.execute(params![ended_before.ms(), step as i64])? as u64)
 }
 

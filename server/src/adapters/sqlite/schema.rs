@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(LISTS),
     |db| db.execute_batch(LEASE_SLOTS),
     |db| db.execute_batch(FEWER_INDEX_WRITES),
+    |db| db.execute_batch(RUN_LOGS),
 ];
 
 const FIRST: &str = "
@@ -134,6 +135,23 @@ CREATE INDEX runs_open ON runs (state, tag, scheduled_at, id, queue, attention_a
     WHERE ended_at IS NULL;
 DROP INDEX runs_by_tag;
 CREATE INDEX runs_ended_by_tag ON runs (tag, state, scheduled_at, id) WHERE ended_at IS NOT NULL;
+";
+
+/// Lines that scripts and handlers write. A log has a table of its own, so that a line writes neither the row
+/// of its run nor the indexes of that row.
+const RUN_LOGS: &str = "
+CREATE TABLE run_logs (
+    run_id TEXT NOT NULL,
+    first_line INTEGER NOT NULL,
+    end_line INTEGER NOT NULL,
+    first_byte INTEGER NOT NULL,
+    end_byte INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    batch_id TEXT NOT NULL,
+    lines TEXT NOT NULL,
+    PRIMARY KEY (run_id, first_line)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX run_logs_batch ON run_logs (run_id, batch_id);
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

@@ -5,10 +5,13 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{IdempotencyRecord, Order, Record, Records, RunFilter, RunPage, Store};
+use taskcenter_server::ports::{
+    AppendedLog, IdempotencyRecord, Order, Record, Records, RunFilter, RunPage, Store,
+};
 use tempfile::TempDir;
 
 use super::requests::insert_request;
+use super::run_logs::batch;
 use super::samples::{PAST, fire, task};
 use super::sqlite::{file, open, version};
 
@@ -117,6 +120,9 @@ async fn is_migrated_without_loss(old: i64, content: &str) {
         let listed = store.list_runs(&filter, &RunPage { limit: 10, before: None }).await.unwrap();
         assert_eq!(listed, std::slice::from_ref(run));
     }
+    let lines = batch(&runs[0].id, &["a line of this release"]);
+    assert!(matches!(store.append_log(&lines).await.unwrap(), AppendedLog::Stored(_)));
+    assert_eq!(store.log(&runs[0].id, 0).await.unwrap().written, 1);
     let minute = Moment::from_ms(1_000_000_680_000);
     assert_eq!(store.fires_in_minute(minute).await.unwrap(), [("report".to_owned(), 4)]);
     let again =

@@ -14,6 +14,7 @@ mod plans;
 mod prune;
 mod records;
 pub mod requests;
+pub mod run_logs;
 mod runs;
 pub mod samples;
 #[cfg(feature = "cluster")]
@@ -135,6 +136,14 @@ on_every_store! {
         fires_counted_concurrently_by_two_nodes_add_up
         outcomes_add_up_by_tag_state_and_day
         the_backlog_has_due_moments_and_unreported_runs;
+    run_logs:
+        lines_are_read_back_in_order
+        an_append_does_not_write_the_run
+        a_repeated_batch_is_stored_once
+        concurrent_writers_lose_no_line
+        a_log_is_read_from_any_line
+        a_long_log_keeps_its_beginning_and_its_end
+        a_log_is_pruned_with_its_run;
     prune:
         rows_that_ended_long_ago_are_pruned
         a_tombstone_with_an_open_run_stays_and_does_not_block_others

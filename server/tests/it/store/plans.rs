@@ -10,6 +10,7 @@ use taskcenter_server::ports::{Advance, Page, RunFilter, RunPage, Store, TaskFil
 
 use super::Fixture;
 use super::mongo::MongoFixture;
+use super::run_logs::batch;
 use super::samples::{PAST, due_at, ended, fire, run_until, task};
 
 const FUTURE: Moment = Moment::from_sec(4_000_000_000);
@@ -242,6 +243,22 @@ async fn open_runs_and_pruned_rows_are_found_by_index() {
     let last = &due[499].id;
     assert_efficient(store, explained::ended("tasks", Some((last, PAST)), later, 100), 100.0, "SORT_MERGE")
         .await;
+    Box::new(fixture).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_a_log_reads_only_its_chunks() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let runs: Vec<Run> = (0..20).map(|_| run_until(&task(), PAST)).collect();
+    store.insert_runs(&runs).await.unwrap();
+    for run in &runs {
+        for _ in 0..20 {
+            store.append_log(&batch(&run.id, &["a", "b"])).await.unwrap();
+        }
+    }
+    assert_efficient(store, explained::log(&runs[7].id, 0), 20.0, "run_id_1_first_line_1").await;
+    assert_efficient(store, explained::log(&runs[7].id, 30), 5.0, "run_id_1_first_line_1").await;
     Box::new(fixture).close().await;
 }
 
