@@ -11,6 +11,7 @@
 mod operations;
 mod problem;
 mod queues;
+mod run_logs;
 mod runs;
 mod schedule;
 mod services;
@@ -26,6 +27,7 @@ pub use operations::{
 };
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
+pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
 pub use runs::{RunAttempt, RunConfirmation, RunList, RunResource};
 pub use schedule::{NextMoments, Retry, ScheduleSpec};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};

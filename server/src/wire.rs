@@ -5,6 +5,7 @@ use taskcenter_client::resources::{self, LeasedRun};
 use taskcenter_client::wire::ReportedOutcome;
 
 use crate::core::run::Outcome;
+use crate::core::run_log::{LogBatch, LogLevel, LogLine, cut_line};
 use crate::core::{Moment, Run, RunId};
 use crate::engine::service::Held;
 
@@ -52,6 +53,38 @@ pub fn outcome(reported: ReportedOutcome, result: Option<String>, retry_after_ms
         ReportedOutcome::Dead => Outcome::Dead,
         ReportedOutcome::Skipped => Outcome::Skipped,
         ReportedOutcome::Released => Outcome::Released { after_ms: retry_after_ms },
+    }
+}
+
+/// Returns the lines of a batch, and the attempt token.
+pub fn log_batch(run_id: RunId, batch: resources::LogBatch) -> (LogBatch, String) {
+    let resources::LogBatch { attempt, token, batch_id, lines } = batch;
+    let line = |line: resources::LogEntry| LogLine {
+        at: moment(line.at),
+        level: log_level(line.level),
+        text: cut_line(line.text),
+    };
+    (LogBatch { run_id, attempt, batch_id, lines: lines.into_iter().map(line).collect() }, token)
+}
+
+fn log_level(level: resources::LogLevel) -> LogLevel {
+    match level {
+        resources::LogLevel::Trace => LogLevel::Trace,
+        resources::LogLevel::Debug => LogLevel::Debug,
+        resources::LogLevel::Info => LogLevel::Info,
+        resources::LogLevel::Warn => LogLevel::Warn,
+        resources::LogLevel::Error => LogLevel::Error,
+    }
+}
+
+/// Returns the level of a line as the API shows it.
+pub fn shown_log_level(level: LogLevel) -> resources::LogLevel {
+    match level {
+        LogLevel::Trace => resources::LogLevel::Trace,
+        LogLevel::Debug => resources::LogLevel::Debug,
+        LogLevel::Info => resources::LogLevel::Info,
+        LogLevel::Warn => resources::LogLevel::Warn,
+        LogLevel::Error => resources::LogLevel::Error,
     }
 }
 

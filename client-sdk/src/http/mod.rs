@@ -6,6 +6,7 @@ mod legacy;
 mod operations;
 mod queues;
 mod report_queue;
+mod run_logs;
 mod runs;
 mod services;
 mod tasks;

@@ -7,10 +7,11 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, TaskCenter};
+use crate::error_text::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{
-    LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource, SettleRequest,
-    Settlement,
+    LeaseRequest, LeasedRuns, LogBatch, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource,
+    SettleRequest, Settlement,
 };
 use crate::wire::{OutcomeReport, ReportReply};
 
@@ -135,5 +136,14 @@ impl TaskCenter {
 impl Reporter for TaskCenter {
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError> {
         self.report_with_others(Settlement { run_id: run_id.to_owned(), report }).await
+    }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), ReportError> {
+        // The caller repeats the batch.
+        let appended = self.clone().without_retries().append_run_log(run_id, &batch).await;
+        appended.map(drop).map_err(|error| match error.status() {
+            Some(400..=405 | 409 | 413 | 422) => ReportError::Refused(error.to_string()),
+            _ => ReportError::Undelivered(with_causes(&error)),
+        })
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, broadcast};
 
+use super::log_feed::LogFeed;
+
 /// Hints that a listener may miss before it must look for itself.
 const CAPACITY: usize = 256;
 
@@ -14,11 +16,18 @@ pub struct Hints {
     ready: broadcast::Sender<Arc<BTreeSet<String>>>,
     attention: Notify,
     operation: Notify,
+    /// Lines of logs, for their followers.
+    pub logs: LogFeed,
 }
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { ready: broadcast::Sender::new(CAPACITY), attention: Notify::new(), operation: Notify::new() }
+        Self {
+            ready: broadcast::Sender::new(CAPACITY),
+            attention: Notify::new(),
+            operation: Notify::new(),
+            logs: LogFeed::default(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod fair_queue;
 pub mod health;
 pub mod hints;
 pub mod ids;
+pub mod log_feed;
 pub mod members;
 pub mod membership;
 pub mod metrics;

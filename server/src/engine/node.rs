@@ -122,6 +122,8 @@ impl Node {
     /// A port's error: each run may or may not have been replaced.
     pub async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
         let (store, zone) = (self.store.as_ref(), &self.settings.time_zone);
-        outcome_counts::replace_runs(store, zone, &self.metrics, runs).await
+        let replaced = outcome_counts::replace_runs(store, zone, &self.metrics, runs).await?;
+        self.hints.logs.ended(&replaced);
+        Ok(replaced)
     }
 }

@@ -1,8 +1,8 @@
 //! The commands. Every API and the console call these and nothing else of the engine.
 //!
 //! The files of this module: `submit` creates tasks, `task_commands` changes them, `run_commands`
-//! changes runs, `worker_commands` serves workers, and `queries` reads. `permissions` checks the
-//! caller's rights.
+//! changes runs, `worker_commands` serves workers, `run_logs` has the logs of runs, and `queries` reads.
+//! `permissions` checks the caller's rights.
 
 mod access;
 mod attendance;
@@ -23,6 +23,7 @@ mod queries;
 mod record_kind;
 mod records;
 mod run_commands;
+mod run_logs;
 mod secrets;
 mod submit;
 mod task_commands;
@@ -62,6 +63,7 @@ pub use operation_steps::{RunningOperation, Step};
 pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
 pub use record_kind::RecordKind;
 pub use run_commands::Confirmation;
+pub use run_logs::{LogFollower, LogPage, NumberedLine};
 pub use secrets::Random;
 pub use submit::Submitted;
 pub use task_commands::{Changed, Deleted, definition};

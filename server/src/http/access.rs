@@ -60,6 +60,8 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/v1/runs/{run_id}/cancel", AnyToken(TaskWrite)),
     ("POST", "/v1/runs/{run_id}/confirm", AnyToken(TaskWrite)),
     ("POST", "/v1/runs/{run_id}/report", AnyToken(RunPull)),
+    ("POST", "/v1/runs/{run_id}/log", AnyToken(RunPull)),
+    ("GET", "/v1/runs/{run_id}/log", AnyToken(TaskRead)),
     ("POST", "/v1/runs/lease", AnyToken(RunPull)),
     ("POST", "/v1/runs/renew", AnyToken(RunPull)),
     ("POST", "/v1/runs/settle", AnyToken(RunPull)),

@@ -38,11 +38,12 @@ const PART: usize = 64 * 1_024;
 const WRITE_TIMEOUTS: u32 = 4;
 
 /// Routes of GET requests whose answers may be large, with the room for one answer.
-const LARGE: [(&str, usize); 8] = [
+const LARGE: [(&str, usize); 9] = [
     ("/v1/tasks", PAGE),
     ("/v1/tasks/{task_id}", ROW),
     ("/v1/runs", PAGE),
     ("/v1/runs/{run_id}", ROW),
+    ("/v1/runs/{run_id}/log", ROW),
     ("/v1/api/query-task-by-name", PAGE),
     ("/v1/api/query-task-by-id", ROW),
     ("/api/v1/query-task-by-name", PAGE),

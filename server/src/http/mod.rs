@@ -26,6 +26,8 @@ mod queues;
 mod rate;
 mod request_info;
 mod rules;
+mod run_log_stream;
+mod run_logs;
 mod runs;
 mod schedule;
 mod serve;

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, operations, queues, runs, schedule, services, stat, tasks, tokens, users, work,
+    Context, access, operations, queues, run_logs, runs, schedule, services, stat, tasks, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -68,6 +68,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::confirm))
         .routes(routes!(runs::report))
+        .routes(routes!(run_logs::append, run_logs::show))
         .routes(routes!(work::lease))
         .routes(routes!(work::renew))
         .routes(routes!(work::settle))

@@ -60,6 +60,15 @@ impl Query {
         number.ok_or_else(|| ApiError::field(name, format!("{name} should be between 1 and {most}")))
     }
 
+    /// Returns an integer parameter of at least 0.
+    ///
+    /// # Errors
+    /// An error if the parameter is no such integer.
+    pub fn unsigned(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
+        let invalid = || ApiError::field(name, format!("{name} should be an integer of at least 0"));
+        self.text(name).map(|text| text.parse().map_err(|_| invalid())).transpose()
+    }
+
     /// Returns the value of `all` that the parameter names.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! Conversion of tasks, runs and queues to the types of the resource API.
 
 use taskcenter_client::resources::{
-    ChangedTask, QueueResource, Retry, RunAttempt, RunResource, ScheduleSpec, TaskResource,
+    ChangedTask, QueueResource, Retry, RunAttempt, RunLogLine, RunLogPage, RunResource, ScheduleSpec,
+    TaskResource,
 };
 
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Run, RunState, Schedule, Task};
-use crate::engine::service::{Changed, QueueRow, definition};
-use crate::wire::timestamp;
+use crate::engine::service::{Changed, LogPage, NumberedLine, QueueRow, definition};
+use crate::wire::{shown_log_level, timestamp};
 
 /// Converts a schedule.
 pub fn schedule(schedule: Schedule) -> ScheduleSpec {
@@ -136,6 +137,21 @@ fn result(text: String) -> serde_json::Value {
 pub fn queue(row: QueueRow) -> QueueResource {
     let QueueRow { queue, ready, leased, retrying } = row;
     QueueResource { queue, ready, leased, retrying, waits_for: None }
+}
+
+/// Converts a page of a log.
+pub fn log_page(page: LogPage) -> RunLogPage {
+    RunLogPage {
+        lines: page.lines.into_iter().map(log_line).collect(),
+        next_from: page.next,
+        has_more: page.has_more,
+        end_state: page.end.map(|state| state.as_str().to_owned()),
+    }
+}
+
+fn log_line(NumberedLine { number, attempt, line }: NumberedLine) -> RunLogLine {
+    let level = shown_log_level(line.level);
+    RunLogLine { line: number, attempt, at: timestamp(line.at), level, text: line.text }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use taskcenter_server::engine::prune;
 use taskcenter_server::engine::service::{RecordKind, ServiceError};
 
+use crate::logs;
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, one_shot, queued, submit, wind_up};
 
@@ -67,6 +68,9 @@ pub async fn prunes(stage: &mut Stage) {
     let open = submit(stage, open, Some(1)).await;
     stage.pass(500).await;
     stage.pass(1_000).await;
+    let message = stage.broker.sent().first().cloned();
+    let message = message.expect("the run of the bus was published");
+    logs::write(stage, &message.run, message.attempt, &message.token).await;
     stage.clock.advance_ms(HOURS_2_MS);
     for _ in 0..4 {
         let prune = async |running: &Running| prune::run_once(&running.node, running.node.clock.now()).await;
@@ -74,6 +78,9 @@ pub async fn prunes(stage: &mut Stage) {
     }
     if !stage.runs(&ended).await.is_empty() {
         stage.book.violation(format!("an old run still exists: {ended}"));
+    }
+    if !logs::texts(&*stage.back_end.store(), &message.run).await.is_empty() {
+        stage.book.violation(format!("the log of an old run still exists: {}", message.run));
     }
     stage.book.forget(&ended);
     if stage.runs(&open).await.len() != 1 {

@@ -6,6 +6,7 @@ use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::Store;
 
 use crate::bus::{RecordingBus, Sent};
+use crate::logs;
 use crate::stage::runs_of;
 
 /// Reason that a rescue writes into a run whose moment was never decided.
@@ -24,6 +25,8 @@ pub struct Book {
     unmarked: BTreeMap<(RunId, u32), usize>,
     /// Runs that an acknowledged change has stopped: they must not be handed over.
     stopped: BTreeSet<RunId>,
+    /// Acknowledged lines.
+    logged: Vec<(RunId, String)>,
     /// Violations that were found during the story.
     violations: Vec<String>,
 }
@@ -77,6 +80,11 @@ impl Book {
         self.stopped.extend(runs.iter().filter(not_yet).map(|run| run.id.clone()));
     }
 
+    /// Records an acknowledged line. The log of the run must have the line once.
+    pub fn logged(&mut self, run: &RunId, text: String) {
+        self.logged.push((run.clone(), text));
+    }
+
     /// Records a violation.
     pub fn violation(&mut self, what: String) {
         self.violations.push(what);
@@ -110,6 +118,12 @@ impl Book {
                 None => verdict.wrong.push(format!("an acknowledged task is lost: {id}")),
             }
             runs.extend(rows.into_iter().map(|run| (run.id.clone(), run)));
+        }
+        for (id, text) in &self.logged {
+            let times = logs::texts(store, id).await.iter().filter(|stored| *stored == text).count();
+            if times != 1 && runs.contains_key(id) {
+                verdict.wrong.push(format!("an acknowledged line of {id} is stored {times} times"));
+            }
         }
         self.check_runs(&runs, &sent, &mut verdict.wrong);
         self.check_messages(&runs, &sent, &mut verdict);

@@ -8,6 +8,7 @@ mod changes;
 mod documents;
 mod judge;
 mod life;
+mod logs;
 mod operations;
 mod points;
 mod rescues;

@@ -45,6 +45,8 @@ pub const POINTS: &[Point] = &[
     at("renew::updated", Story::Retries),
     at("report::before_update", Story::Retries),
     at("report::updated", Story::Retries),
+    at("log::before_append", Story::Retries),
+    at("log::appended", Story::Retries),
     at("change::before_replace", Story::Changes),
     at("change::replaced", Story::Changes),
     at("trigger::before_insert", Story::Changes),
@@ -94,5 +96,8 @@ pub const POINTS: &[Point] = &[
     at("mongo::before_record", Story::Documents),
     at("mongo::record_stored", Story::Documents),
     at("mongo::record_removed", Story::Documents),
+    at("mongo::before_log", Story::Retries),
+    at("mongo::log_inserted", Story::Retries),
+    at("mongo::logs_pruned", Story::Prunes),
     at("mongo::runs_pruned", Story::Prunes),
 ];

@@ -11,7 +11,7 @@ use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Repor
 use crate::bus::REFUSED;
 use crate::judge::Verdict;
 use crate::stage::{Running, Stage};
-use crate::{changes, documents, operations, rescues};
+use crate::{changes, documents, logs, operations, rescues};
 
 /// Scenario that passes a group of failpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,7 @@ impl Consumer {
 /// Leases runs and settles them; with `is_good`, each with a success.
 pub async fn work(stage: &mut Stage, is_good: bool) {
     for run in lease(stage).await {
+        logs::append(stage, &run).await;
         if stage.rng.bool() {
             renew(stage, &run).await;
         }

@@ -155,6 +155,8 @@ impl Service {
     pub(super) async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
         let Self { shared, .. } = self;
         let (store, zone) = (&*shared.ports.store, &shared.settings.time_zone);
-        Ok(outcome_counts::replace_runs(store, zone, &shared.metrics, runs).await?)
+        let replaced = outcome_counts::replace_runs(store, zone, &shared.metrics, runs).await?;
+        shared.hints.logs.ended(&replaced);
+        Ok(replaced)
     }
 }

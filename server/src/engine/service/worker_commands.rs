@@ -304,7 +304,7 @@ fn first_open_of_each<'a, A>(
     open
 }
 
-fn check_attempt(run: &Run, attempt: u32, token: &str) -> Result<()> {
+pub(super) fn check_attempt(run: &Run, attempt: u32, token: &str) -> Result<()> {
     if (run.attempt, run.token.as_str()) == (attempt, token) {
         return Ok(());
     }

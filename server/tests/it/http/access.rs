@@ -49,10 +49,11 @@ struct Route {
 
 fn scope_of(method: &Method, path: &str) -> &'static str {
     let pulls = ["/lease", "/renew", "/settle", "/report"];
+    let writes_log = path.ends_with("/log") && method == Method::POST;
     match () {
         () if path.starts_with("/v1/tokens") || path.starts_with("/v1/users") => "admin",
         () if path.starts_with("/v1/services") && method != Method::GET => "admin",
-        () if pulls.iter().any(|end| path.ends_with(end)) => "run:pull",
+        () if writes_log || pulls.iter().any(|end| path.ends_with(end)) => "run:pull",
         () if method == Method::GET => "task:read",
         () => "task:write",
     }
@@ -527,6 +528,16 @@ async fn a_limited_worker_pulls_from_its_queues_only() {
         };
         assert_eq!(answer(&other, "/v1/runs/renew", &renew).await, Some(404));
         assert_eq!(answer(&mine, "/v1/runs/renew", &renew).await, Some(200));
+        let log = format!("/v1/runs/{}/log", run.id);
+        let line = json!({"at": "2033-05-18T03:33:20Z", "level": "info", "text": "line"});
+        let lines =
+            json!({"attempt": held["attempt"], "token": held["token"], "batch_id": "b", "lines": [line]});
+        assert_eq!(post(&log, &other, &lines).await.0, 404);
+        assert_eq!(post(&log, &mine, &lines).await, (200, json!({"stored": true})));
+        let read = json!({"name": "r", "scopes": ["task:read"], "tags": ["another"]});
+        let reader = issue(server, &read).await;
+        let read = request_from_elsewhere(server, Method::GET, &log, Some(&reader), &Value::Null).await;
+        assert_eq!(read.0, 404, "the tag of the run is beyond the limits");
         let mut outcome = held.clone();
         outcome["outcome"] = "succeeded".into();
         let settle = json!({"outcomes": [outcome]});

@@ -15,6 +15,7 @@ mod probes;
 mod problems;
 mod queues;
 mod races;
+mod run_logs;
 mod runs;
 mod schedule;
 mod server;
@@ -90,6 +91,8 @@ on_embedded_and_cluster! {
         one_of_equal_edits_is_done;
     runs:
         runs_are_listed_page_by_page;
+    run_logs:
+        a_log_is_read_page_by_page;
     work:
         a_run_is_leased_to_one_worker;
     queues:

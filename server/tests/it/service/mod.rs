@@ -9,6 +9,7 @@ mod open_runs;
 mod operations;
 mod permissions;
 mod races;
+mod run_logs;
 mod triggers;
 mod users;
 
@@ -205,6 +206,13 @@ on_every_store! {
         a_resume_that_loses_a_race_leaves_no_row;
     users:
         a_new_password_ends_any_number_of_sessions;
+    run_logs:
+        a_stale_worker_writes_no_line
+        a_cancelled_run_accepts_no_line
+        a_published_run_accepts_lines_for_an_hour
+        a_log_is_followed_until_the_run_ends
+        a_log_of_another_node_is_followed
+        a_follower_ends_with_its_node;
     leases:
         a_run_carries_the_headers_of_its_task
         a_repeated_lease_request_gets_the_same_attempts

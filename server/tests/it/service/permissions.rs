@@ -20,6 +20,7 @@ use taskcenter_server::engine::service::{
 use super::{NOW, Stage};
 use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
+use crate::store::run_logs::batch;
 
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
 
@@ -148,6 +149,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, list_tasks(&TaskFilter::default(), &page));
     call!(TaskRead, run(&id));
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
+    call!(TaskRead, log(&id, 0));
+    call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, queues());
     call!(TaskRead, backlog());
     call!(TaskRead, fires_this_minute());
@@ -165,6 +168,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(RunPull, hand_over(&held, MIN_LEASE_MS));
     call!(RunPull, settle(&[(id.clone(), report.clone())]));
     call!(RunPull, report(&id, &report));
+    call!(RunPull, append_log(&batch(&id, &["line"]), &run.token));
 
     call!(TaskWrite, submit(submission()));
     call!(TaskWrite, submit_idempotent(vec![submission()], None));
