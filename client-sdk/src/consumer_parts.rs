@@ -61,6 +61,7 @@ impl ConsumerParts {
     pub(crate) fn dispatcher(self) -> Result<Dispatcher, RouteError> {
         Ok(Dispatcher {
             reporter: self.reporter(),
+            logs: self.reporter(),
             routes: Routes::build(self.handlers, self.handler_timeout)?,
             concurrency: self.concurrency,
             slots: Arc::new(Semaphore::new(self.concurrency)),

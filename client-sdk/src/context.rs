@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Timestamp;
 use crate::error_text::debug_as_text;
+use crate::resources::LogLevel;
+use crate::run_log::LogBuffer;
 use crate::transport::Delivery;
 use crate::wire::property;
 
@@ -63,6 +65,8 @@ pub(crate) struct Attempt {
     pub(crate) cancelled: CancellationToken,
     /// Result that the handler has set.
     pub(crate) result: Mutex<Option<Value>>,
+    /// Lines that the handler has written.
+    pub(crate) log: LogBuffer,
 }
 
 impl Attempt {
@@ -72,7 +76,7 @@ impl Attempt {
         started.filter(|_| self.started_at_ms > 0)
     }
 
-    pub(crate) fn read(delivery: Delivery) -> Self {
+    pub(crate) fn read(delivery: Delivery, log: LogBuffer) -> Self {
         let text = |name: &str| delivery.properties.get(name).filter(|value| !value.is_empty());
         let run_id = text(property::RUN_ID).cloned();
         let number = text(property::ATTEMPT).and_then(|value| value.parse().ok()).unwrap_or(1);
@@ -97,6 +101,7 @@ impl Attempt {
             started_at_ms,
             cancelled,
             result,
+            log,
         }
     }
 
@@ -219,6 +224,38 @@ impl<S> Context<S> {
         }
         *self.attempt.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         Ok(())
+    }
+
+    /// Writes lines to the log of the run: `taskcenter run log` and `GET /v1/runs/{run_id}/log` show them
+    /// while the handler runs. A text of several lines becomes several lines.
+    ///
+    /// The call only adds to a buffer of 256 KiB, which is sent every 200 ms or 64 lines, and before the
+    /// outcome. So a log delays an outcome by at most 1 s, and never fails a run. When the server is
+    /// unreachable and the buffer is full, the oldest lines are dropped, and a line says how many. A line is
+    /// cut after 4,096 bytes. Over RocketMQ, the consumer needs a
+    /// [reporter](crate::ConsumerBuilder::report_to); otherwise the lines are dropped.
+    pub fn log(&self, level: LogLevel, text: impl AsRef<str>) {
+        self.attempt.log.write(level, text.as_ref());
+    }
+
+    /// [Writes](Self::log) with the level `debug`.
+    pub fn debug(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Debug, text);
+    }
+
+    /// [Writes](Self::log) with the level `info`.
+    pub fn info(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Info, text);
+    }
+
+    /// [Writes](Self::log) with the level `warn`.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Warn, text);
+    }
+
+    /// [Writes](Self::log) with the level `error`.
+    pub fn error(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Error, text);
     }
 
     /// Returns the headers of the task by name, such as `traceparent`.

@@ -21,6 +21,7 @@ use crate::handler::{Disposition, HandlerError};
 use crate::notice::print_without_log;
 use crate::report::{ReportError, Reporter};
 use crate::route::{Route, Routes};
+use crate::run_log::{LogBuffer, Target};
 use crate::transport::{Deliver, Delivery, Verdict};
 use crate::wire::{OutcomeReport, ReportedOutcome};
 
@@ -97,6 +98,8 @@ pub(crate) struct Dispatcher {
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) duplicates: Option<DuplicateFilter>,
     pub(crate) reporter: Option<Arc<dyn Reporter>>,
+    /// Receiver of the lines that handlers write.
+    pub(crate) logs: Option<Arc<dyn Reporter>>,
     pub(crate) clock: Arc<dyn Clock>,
     /// When cancelled, no further handler is called.
     pub(crate) closing: CancellationToken,
@@ -132,7 +135,8 @@ impl Dispatcher {
     /// Dispatches a delivery. `lost` is cancelled if the delivery no longer belongs to this consumer.
     async fn dispatch_until(&self, delivery: Delivery, lost: CancellationToken) -> Delivered {
         // A child, so that a shutdown or a time limit does not count as a lost delivery.
-        let attempt = Attempt { cancelled: lost.child_token(), ..Attempt::read(delivery) };
+        let lines = LogBuffer::new(Arc::clone(&self.clock));
+        let attempt = Attempt { cancelled: lost.child_token(), ..Attempt::read(delivery, lines) };
         let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.
@@ -164,11 +168,18 @@ impl Dispatcher {
             return (Arc::new(attempt), Outcome::Released);
         };
         let attempt = Arc::new(Attempt { started_at_ms: self.clock.now_ms(), ..attempt });
-        let outcome = self.call(route, &attempt).await;
+        let call = self.call(route, &attempt);
+        let outcome = attempt.log.send_during(self.log_target(&attempt), call, &self.interrupted).await;
         if let (Some(guard), Outcome::Succeeded) = (guard, &outcome) {
             guard.succeeded();
         }
         (attempt, outcome)
+    }
+
+    fn log_target<'a>(&'a self, attempt: &'a Attempt) -> Option<Target<'a>> {
+        let (reporter, run_id) = (self.logs.as_deref()?, attempt.run_id.as_deref()?);
+        let token = attempt.token.as_deref().unwrap_or_default();
+        Some(Target { reporter, run_id, attempt: attempt.number, token })
     }
 
     async fn guard(&self, attempt: &Attempt) -> Result<Option<RunGuard>, Outcome> {

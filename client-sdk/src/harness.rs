@@ -13,6 +13,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::consumer_parts::ConsumerParts;
 use crate::dispatch::{Delivered, Dispatcher};
 use crate::report::{ReportError, Reporter};
+use crate::resources::{LogBatch, LogEntry};
 use crate::route::RouteError;
 use crate::tag::Subscription;
 use crate::transport::Delivery;
@@ -57,6 +58,7 @@ struct ReportRecorder(Mutex<RecordedReports>);
 struct RecordedReports {
     reports: Vec<(String, OutcomeReport)>,
     failure: Option<ReportError>,
+    log: Vec<(String, LogEntry)>,
 }
 
 struct SharedClock(Arc<ManualClock>);
@@ -74,6 +76,12 @@ impl Reporter for Arc<ReportRecorder> {
         recorded.reports.push((run_id.to_owned(), report));
         recorded.failure.clone().map_or(Ok(()), Err)
     }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), ReportError> {
+        let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.log.extend(batch.lines.into_iter().map(|line| (run_id.to_owned(), line)));
+        Ok(())
+    }
 }
 
 impl Harness {
@@ -84,7 +92,9 @@ impl Harness {
         if parts.reporter().is_some() {
             parts = parts.reporting_to(Arc::new(Arc::clone(&reports)));
         }
-        Ok(Self { dispatcher: Arc::new(parts.dispatcher()?), clock, reports })
+        let mut dispatcher = parts.dispatcher()?;
+        dispatcher.logs = Some(Arc::new(Arc::clone(&reports)));
+        Ok(Self { dispatcher: Arc::new(dispatcher), clock, reports })
     }
 
     /// Returns a delivery with this tag. Set its fields, then await it.
@@ -115,6 +125,11 @@ impl Harness {
     /// [`fail_reports`](Self::fail_reports) failed.
     pub fn reports(&self) -> Vec<(String, OutcomeReport)> {
         self.reports.0.lock().unwrap_or_else(PoisonError::into_inner).reports.clone()
+    }
+
+    /// Returns all lines that handlers have [written](crate::Context::log), with their run ids.
+    pub fn log(&self) -> Vec<(String, LogEntry)> {
+        self.reports.0.lock().unwrap_or_else(PoisonError::into_inner).log.clone()
     }
 
     /// Fails all further outcome reports with this error. `None`: accepts them again.

@@ -135,6 +135,9 @@
 //!
 //! The [result](Context::set_result) of a handler is part of the report of `succeeded`.
 //!
+//! [`Context::log`] writes lines to the log of the run, which `taskcenter run log` shows. The lines are sent while
+//! the handler runs. They need a [reporter](ConsumerBuilder::report_to) over RocketMQ, but no `ack` of the task.
+//!
 //! [`Context::cancelled`] tells a handler to stop: at a shutdown, at its
 //! [time limit](ConsumerBuilder::handler_timeout), and when the server has given the run to another
 //! worker or has cancelled it.
@@ -162,6 +165,7 @@ mod random;
 mod report;
 pub mod resources;
 mod route;
+mod run_log;
 mod signals;
 pub mod tag;
 pub mod transport;
@@ -179,6 +183,7 @@ pub use http::{Error, Page, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery};
 pub use jiff::Timestamp;
 pub use new_task::{Cron, Every, NewTask, Once, Repeating, json};
 pub use report::{ReportError, Reporter};
+pub use resources::LogLevel;
 pub use route::RouteError;
 #[cfg(feature = "rocketmq")]
 pub use transport::rocketmq;
@@ -188,6 +193,11 @@ pub use transport::{Deliver, Delivery, Transport, TransportError, Verdict};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the page about workers as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/workers.md")]
+struct Workers;
 
 /// The examples of the Chinese README as doc tests.
 #[cfg(doctest)]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::resources::RunAnswer;
+use crate::resources::{LogBatch, RunAnswer};
 use crate::wire::OutcomeReport;
 
 /// Why an outcome report was not accepted.
@@ -18,7 +18,7 @@ pub enum ReportError {
     Undelivered(String),
 }
 
-/// Sends outcome reports to the server. [`TaskCenter`](crate::TaskCenter) implements it over HTTP:
+/// Sends outcome reports and log lines to the server. [`TaskCenter`](crate::TaskCenter) implements it over HTTP:
 /// reports that gather while requests are under way share the next request.
 #[async_trait]
 pub trait Reporter: Send + Sync + 'static {
@@ -28,6 +28,16 @@ pub trait Reporter: Send + Sync + 'static {
     /// [`ReportError::Refused`] if the report can never be accepted, and
     /// [`ReportError::Undelivered`] if it can be repeated.
     async fn report(&self, run_id: &str, report: OutcomeReport) -> Result<(), ReportError>;
+
+    /// Appends lines to the log of a run. A repeated batch has the same
+    /// [`batch_id`](LogBatch::batch_id). Default: refuses the lines, and they are dropped.
+    ///
+    /// # Errors
+    /// As [`report`](Self::report).
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), ReportError> {
+        let _ = (run_id, batch);
+        Err(ReportError::Refused("the reporter does not send log lines".to_owned()))
+    }
 }
 
 /// Approximate size of a report without its message and result.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskcenter_client::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
-    Settlement,
+    EVERY_QUEUE, LeaseRequest, LeasedRuns, LogBatch, Problem, RenewRequest, RunAnswer, RunAnswers,
+    SettleRequest, Settlement,
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
 
@@ -65,6 +65,14 @@ impl WorkerApi for LocalApi {
             Err(error) => refused(&id, &error),
         };
         Ok(RunAnswers { results: reports.into_iter().zip(answers).map(answer).collect() })
+    }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), CallError> {
+        let (batch, token) = wire::log_batch(RunId::from_text(run_id), batch);
+        self.0.append_log(&batch, &token).await.map(drop).map_err(|error| match error {
+            ServiceError::Port(_) => CallError::Unavailable(error_message(&error)),
+            _ => CallError::Refused(error_message(&error)),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use taskcenter_client::resources::{
-    LeaseRequest, LeasedAttempt, LeasedRuns, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
+    LeaseRequest, LeasedAttempt, LeasedRuns, LogBatch, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
 use tokio_util::sync::CancellationToken;
@@ -77,5 +77,9 @@ impl<A: WorkerApi> WorkerApi for ObservedApi<A> {
 
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
         self.api.settle(request).await
+    }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), CallError> {
+        self.api.append_log(run_id, batch).await
     }
 }

@@ -14,6 +14,7 @@ pub mod outbound;
 pub mod routing;
 pub mod rpc;
 pub mod script;
+mod script_lines;
 pub mod settings;
 pub mod sign;
 pub mod slots;

@@ -6,13 +6,14 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
-use taskcenter_client::{Context, HandlerError};
+use taskcenter_client::{Context, HandlerError, LogLevel};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::attempt;
 use super::limits::{self, Limits};
 use super::lost_leases::Attempts;
+use super::script_lines::LineSplitter;
 use super::settings;
 use super::slots::Slots;
 use crate::core::headers;
@@ -182,8 +183,8 @@ impl Script {
 
     async fn watch(&self, supervisor: &mut Child, context: &Context<Self>) -> std::io::Result<Output> {
         let (out, err) = (supervisor.stdout.take(), supervisor.stderr.take());
-        let out = self.collect(out, "stdout", context);
-        let err = self.collect(err, "stderr", context);
+        let out = self.collect(out, ("stdout", LogLevel::Info), context);
+        let err = self.collect(err, ("stderr", LogLevel::Error), context);
         // The supervisor ends after all processes that hold the output open.
         let (status, out, err) = tokio::join!(supervisor.wait(), out, err);
         Ok(Output { status: status?, out, err })
@@ -211,21 +212,25 @@ impl Script {
         command
     }
 
-    /// Reads to the end, so that the program never blocks. Keeps and logs at most the maximum size.
+    /// Reads to the end, so that the program never blocks. Keeps and logs at most the maximum size. The log of
+    /// the run, which has its own bounds, gets all lines.
     async fn collect(
         &self,
         stream: Option<impl AsyncRead + Unpin>,
-        name: &'static str,
+        (name, level): (&'static str, LogLevel),
         context: &Context<Self>,
     ) -> Vec<u8> {
+        let mut lines = LineSplitter::default();
         let (mut kept, mut logged) = (Vec::new(), 0);
         let Some(mut stream) = stream else { return kept };
         let mut buffer = vec![0; 8_192];
         while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            lines.push(&buffer[..read], |line| context.log(level, line));
             let room = self.output_bytes - kept.len();
             kept.extend_from_slice(&buffer[..read.min(room)]);
             logged += log_lines(&kept[logged..], false, name, context);
         }
+        lines.finish(|line| context.log(level, line));
         log_lines(&kept[logged..], true, name, context);
         kept
     }

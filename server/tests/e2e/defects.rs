@@ -245,8 +245,10 @@ async fn ack_and_max_runtime_are_enforced(mode: Mode) {
     attempts.sort_unstable();
     assert_eq!(attempts, [1, 2], "the run has two attempts");
 
-    let reporting = Consumer::builder()
-        .on_text("*", async |_: taskcenter_client::Context, _: String| Ok::<(), std::io::Error>(()));
+    let reporting = Consumer::builder().on_text("*", async |ctx: taskcenter_client::Context, _: String| {
+        ctx.info("handled");
+        Ok::<(), std::io::Error>(())
+    });
     let reporting = match mode {
         Mode::Cluster => reporting.report_to(node.client()).transport(transport(&cluster, "reporting")),
         Mode::Embedded => reporting.connect(&cluster.url()).expect("the URL is valid"),
@@ -258,6 +260,10 @@ async fn ack_and_max_runtime_are_enforced(mode: Mode) {
         ledger::runs_of(&cluster, &id).await.iter().any(|row| row.state == "succeeded" && row.attempt == 1)
     })
     .await;
+    let run_id = &ledger::runs_of(&cluster, &id).await[0].run_id;
+    let log = node.client().run_log(run_id, 0, Duration::ZERO).await.expect("the server answers");
+    let lines: Vec<_> = log.lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(lines, ["handled"], "the log of the run is stored before its outcome");
     reporting.shutdown().await.expect("the consumer stops");
 }
 

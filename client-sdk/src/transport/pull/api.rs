@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error_text::with_causes;
 use crate::http::{Error, TaskCenter};
-use crate::resources::{LeaseRequest, LeasedRuns, RenewRequest, RunAnswers, SettleRequest};
+use crate::resources::{LeaseRequest, LeasedRuns, LogBatch, RenewRequest, RunAnswers, SettleRequest};
 
 /// Why a call failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,16 @@ pub trait WorkerApi: Send + Sync + 'static {
     /// [`CallError`] if the call fails as a whole. After [`CallError::Unavailable`], the server may
     /// have stored any of the outcomes.
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError>;
+
+    /// Appends lines to the log of a run. A repetition with the same [`batch_id`](LogBatch::batch_id)
+    /// changes nothing. Default: refuses the lines, and they are dropped.
+    ///
+    /// # Errors
+    /// [`CallError`]. Lines of an attempt that is not in progress are refused.
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), CallError> {
+        let _ = (run_id, batch);
+        Err(CallError::Refused("the server does not store log lines".to_owned()))
+    }
 }
 
 #[async_trait]
@@ -59,6 +69,15 @@ impl WorkerApi for TaskCenter {
 
     async fn settle(&self, request: SettleRequest) -> Result<RunAnswers, CallError> {
         Self::settle(&self.clone().without_retries(), &request).await.map_err(|error| call_error(&error))
+    }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Result<(), CallError> {
+        let appended = self.clone().without_retries().append_run_log(run_id, &batch).await;
+        appended.map(drop).map_err(|error| match error.status() {
+            // The attempt is over, or an older server has no such route.
+            Some(404 | 405 | 409) => CallError::Refused(with_causes(&error)),
+            _ => call_error(&error),
+        })
     }
 }
 

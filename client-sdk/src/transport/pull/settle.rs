@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 use super::leases::Leases;
 use crate::clock::monotonic;
 use crate::report::{ReportError, Reporter, approximate_bytes, refusal};
-use crate::resources::{MAX_BATCH, RunAnswer, SettleRequest, Settlement};
+use crate::resources::{LogBatch, MAX_BATCH, RunAnswer, SettleRequest, Settlement};
 use crate::wire::OutcomeReport;
 
 /// How long an outcome waits for others, to share one request with them.
@@ -59,6 +59,13 @@ impl Reporter for Settler {
         let (waiting, reported) = oneshot::channel();
         self.enqueue(Settlement { run_id: run_id.to_owned(), report }, until, Some(waiting));
         reported.await.unwrap_or_else(|_| Err(undelivered("the transport has stopped")))
+    }
+
+    async fn append_log(&self, run_id: &str, batch: LogBatch) -> Reported {
+        self.api.append_log(run_id, batch).await.map_err(|error| match error {
+            CallError::Unavailable(why) => ReportError::Undelivered(why),
+            CallError::Refused(why) | CallError::Denied(why) => ReportError::Refused(why),
+        })
     }
 }
 

@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use taskcenter_server::core::RunState;
+use taskcenter_server::core::run_log::LogLevel;
 use taskcenter_server::workers::settings::Settings;
 use tempfile::TempDir;
 
@@ -218,6 +220,54 @@ async fn output_beyond_the_limit_is_read_and_dropped() {
     settings.script.output_bytes = 1_000;
     let bench = Bench::on(stage().await, settings);
     assert_eq!(message(&bench.work(SCRIPT, &job("flood", &[])).await), "y\n".repeat(500).trim_end());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_run_has_the_output_while_the_script_runs() {
+    let dir = ScriptDir::new();
+    dir.put(
+        "talks",
+        "echo first; echo bad >&2; while [ ! -e \"$1\" ]; do sleep 0.01; done; printf 'no line end'",
+    );
+    let (bench, go) = (dir.bench().await, dir.root.path().join("go"));
+    let run = bench.fire(SCRIPT, &job("talks", &[go.to_str().unwrap()])).await;
+    let service = &bench.stage.service;
+    let mut follower = service.follow_log(&run.id, 0).await.unwrap();
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let page = follower.next(Duration::from_mins(1)).await.unwrap().expect("the script has written");
+        lines.extend(page.lines.into_iter().map(|line| (line.line.level, line.line.text)));
+    }
+    assert_eq!(bench.stage.run(&run).await.state, RunState::Leased, "the script still runs");
+    lines.sort();
+    assert_eq!(lines, [(LogLevel::Info, "first".to_owned()), (LogLevel::Error, "bad".to_owned())]);
+    std::fs::write(go, "").unwrap();
+    let run = bench.outcome(&run).await;
+    assert_eq!(run.reason.as_deref(), Some("bad"), "standard error is still the reason");
+    let last = service.log(&run.id, 2).await.unwrap();
+    assert_eq!((last.lines[0].line.text.as_str(), last.end), ("no line end", Some(RunState::Dead)));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_script_that_floods_is_bounded() {
+    let dir = ScriptDir::new();
+    dir.put("flood", "yes | head -c 4000000; echo last");
+    let bench = dir.bench().await;
+    let run = bench.work(SCRIPT, &job("flood", &[])).await;
+    assert_eq!(run.state, RunState::Succeeded, "{:?}", run.reason);
+    let (mut from, mut bytes, mut last) = (0, 0, String::new());
+    loop {
+        let page = bench.stage.service.log(&run.id, from).await.unwrap();
+        bytes += page.lines.iter().map(|line| line.line.text.len()).sum::<usize>();
+        from = page.next;
+        last = page.lines.last().map_or(last, |line| line.line.text.clone());
+        if page.end.is_some() {
+            break;
+        }
+    }
+    assert!(bytes < 1_000_000 && last == "last", "{bytes} bytes, {last:?} is the last line");
     bench.stop().await;
 }
 
