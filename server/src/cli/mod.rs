@@ -14,6 +14,7 @@ mod output;
 mod paging;
 mod queue;
 mod run;
+mod run_log;
 mod screen;
 mod serve;
 mod service;

@@ -8,6 +8,7 @@ use taskcenter_client::resources::{RunAttempt, RunList, RunResource};
 use super::client::{Client, for_each_id};
 use super::exit::{Failure, Thing};
 use super::paging::{self, Paging, PrintedPage};
+use super::run_log::{self, RunLog};
 use super::screen::Screen;
 use super::table::{self, Column, Row, Table};
 use super::{ids, output, time};
@@ -73,6 +74,9 @@ pub enum RunCommand {
         /// Id of the run, or its beginning.
         id: String,
     },
+    /// Print the log of a run.
+    #[command(after_help = run_log::EXAMPLES)]
+    Log(RunLog),
     /// Start the next attempt of dead or retrying runs now.
     #[command(after_help = RETRY)]
     Retry {
@@ -99,6 +103,7 @@ impl RunCommand {
                 list(client, &query, &filter, &paging).await
             }
             Self::Get { id } => get(client, &id).await,
+            Self::Log(log) => log.run(client).await,
             Self::Retry { ids } => {
                 for_each_run(client, &ids, "retried", RETRYABLE, async |id| {
                     client.call(api.retry_run(id)).await

@@ -6,6 +6,7 @@ mod help;
 mod operation;
 mod program;
 mod readme;
+mod run_log;
 mod terminal;
 mod worker;
 
