@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::clock::{Clock, ManualClock};
 use crate::consumer_parts::ConsumerParts;
-use crate::dispatch::{Delivered, Dispatcher};
+use crate::dispatch::Dispatcher;
+use crate::outcome::Delivered;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{LogBatch, LogEntry};
 use crate::route::RouteError;

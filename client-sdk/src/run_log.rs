@@ -55,6 +55,8 @@ struct State {
     bytes: usize,
     /// Lines that were dropped before the first of `lines`.
     dropped: u64,
+    /// Number of lines in the request under way.
+    under_way: usize,
     /// Whether the handler has ended.
     closed: bool,
     /// Whether the server refuses further lines.
@@ -123,13 +125,11 @@ impl LogBuffer {
         };
         self.state().closed = true;
         self.changed.notify_one();
-        let flushed = interrupted.run_until_cancelled(timeout(FLUSH_TIMEOUT, sending)).await;
-        if !matches!(flushed, Some(Ok(()))) {
-            warn!(
-                run_id = target.run_id,
-                attempt = target.attempt,
-                "the last log lines were not sent in time"
-            );
+        let _ = interrupted.run_until_cancelled(timeout(FLUSH_TIMEOUT, sending)).await;
+        let lines = self.state().unsent();
+        if lines > 0 {
+            let Target { run_id, attempt, .. } = target;
+            warn!(run_id, attempt, lines, "the last log lines were not sent in time");
         }
         outcome
     }
@@ -174,7 +174,10 @@ impl LogBuffer {
         let mut pause = PAUSES.0;
         loop {
             match reporter.append_log(run_id, batch.clone()).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.state().under_way = 0;
+                    return;
+                }
                 Err(ReportError::Refused(reason)) => {
                     debug!(run_id, attempt, reason, "log lines refused; the rest of the log is dropped");
                     self.state().refuse();
@@ -230,11 +233,17 @@ impl State {
             self.bytes -= cost(&line);
             batch.push(line);
         }
+        self.under_way = batch.len();
         batch
     }
 
+    /// Returns the number of lines that the server may not have.
+    fn unsent(&self) -> usize {
+        self.lines.len() + self.under_way
+    }
+
     fn refuse(&mut self) {
-        (self.refused, self.bytes) = (true, 0);
+        (self.refused, self.bytes, self.under_way) = (true, 0, 0);
         self.lines.clear();
     }
 }
@@ -266,7 +275,7 @@ mod tests {
         buffer.write(LogLevel::Info, "a\nb\r\n");
         buffer.write(LogLevel::Info, &"x".repeat(MAX_LINE_BYTES + 1));
         let batch = take(&buffer);
-        assert_eq!(texts(&batch)[..2], ["a", "b"]);
+        assert_eq!((texts(&batch)[..2].to_vec(), buffer.state().unsent()), (vec!["a", "b"], 3));
         assert_eq!((batch[2].text.len(), batch[0].at.as_millisecond()), (MAX_LINE_BYTES, 5));
     }
 
@@ -301,6 +310,6 @@ mod tests {
         buffer.write(LogLevel::Info, "x");
         buffer.state().refuse();
         buffer.write(LogLevel::Info, "x");
-        assert!(take(&buffer).is_empty() && buffer.state().bytes == 0);
+        assert!(take(&buffer).is_empty() && buffer.state().bytes == 0 && buffer.state().unsent() == 0);
     }
 }
