@@ -1,4 +1,4 @@
-//! Ids of tasks and runs: short forms for a terminal, and prefixes in place of full ids.
+//! Ids of tasks, runs and operations: short forms for a terminal, and prefixes in place of full ids.
 //!
 //! A task id has 32 hexadecimal digits and begins with the time of its creation. A run id is the task
 //! id, then `-<revision>-<moment in ms>`, or `-t<mark>` for a manual trigger.
@@ -56,6 +56,21 @@ pub async fn find_task(client: &Client, text: &str) -> Result<String, Failure> {
     }
     let tasks = tasks_with_prefix(client, text).await?;
     take_only(Thing::Task, text, tasks)
+}
+
+/// Returns the id of the operation whose id begins with `text`.
+///
+/// # Errors
+/// As [`find_task`].
+pub async fn find_operation(client: &Client, text: &str) -> Result<String, Failure> {
+    if text.len() >= TASK_DIGITS || !is_hex(text) {
+        return Ok(text.to_owned());
+    }
+    // Operations are listed by id, and the cursor is an id.
+    let cursor = format!("{text:f<TASK_DIGITS$}");
+    let page = client.api.list_operations(Some(MAX_NAMED as u32 + 1), Some(&cursor));
+    let ids = client.call(page).await?.operations.into_iter().map(|operation| operation.id);
+    take_only(Thing::Operation, text, ids.filter(|id| id.starts_with(text)).collect())
 }
 
 /// As [`find_task`], for an option.

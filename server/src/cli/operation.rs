@@ -46,7 +46,7 @@ const POLL_PERIOD: Duration = Duration::from_millis(500);
 /// Maximum number of rows that the server returns in one page.
 const PAGE: u32 = 100;
 /// Characters of the bar.
-const BAR_WIDTH: u64 = 20;
+const BAR_WIDTH: u64 = 10;
 
 #[derive(Debug, Subcommand)]
 pub enum OperationCommand {
@@ -62,7 +62,7 @@ pub enum OperationCommand {
     /// Show an operation with its progress and its failures.
     #[command(after_help = SHOW)]
     Show {
-        /// Id of the operation.
+        /// Id of the operation, or its beginning.
         id: String,
         /// Show the progress until the operation ends.
         #[arg(long)]
@@ -71,7 +71,7 @@ pub enum OperationCommand {
     /// End operations; what they have done stays.
     #[command(after_help = "Example:\n  taskcenter operation abort 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Abort {
-        /// Ids of the operations.
+        /// Ids of the operations, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
@@ -135,7 +135,8 @@ impl OperationCommand {
             }
             Self::Abort { ids } => {
                 for_each_id(Thing::Operation, &ids, async |id| {
-                    let aborted = client.call(client.api.abort_operation(id)).await?;
+                    let id = ids::find_operation(client, id).await?;
+                    let aborted = client.call(client.api.abort_operation(&id)).await?;
                     if client.json {
                         return output::print_json(&aborted);
                     }
@@ -160,14 +161,15 @@ impl Create {
             return output::print_line(format_args!("{} would act on {count} items now", new.action));
         }
         let operation = client.call(client.api.create_operation(&new)).await?;
-        if watch {
-            return follow(client, operation).await;
-        }
-        if client.json {
+        if client.json && !watch {
             return output::print_json(&operation);
         }
-        let count = format_count(operation.expected, operation.expected_more);
-        output::print_line(format_args!("created {} {}, {count} items", operation.id, operation.action))
+        if !client.json {
+            let count = format_count(operation.expected, operation.expected_more);
+            let created = format_args!("created {} {}, {count} items", operation.id, operation.action);
+            output::print_line(created)?;
+        }
+        if watch { follow(client, operation).await } else { Ok(()) }
     }
 
     async fn into_request(self, client: &Client) -> Result<NewOperation, Failure> {
@@ -194,9 +196,10 @@ impl Create {
     }
 }
 
-async fn get(client: &Client, id: &str) -> Result<OperationResource, Failure> {
-    let found = client.call(client.api.get_operation(id)).await?;
-    found.ok_or_else(|| Thing::Operation.missing(id))
+async fn get(client: &Client, text: &str) -> Result<OperationResource, Failure> {
+    let id = ids::find_operation(client, text).await?;
+    let found = client.call(client.api.get_operation(&id)).await?;
+    found.ok_or_else(|| Thing::Operation.missing(text))
 }
 
 /// Shows the progress of an operation until it ends: on a terminal as one line that changes, otherwise as one line
@@ -205,7 +208,7 @@ async fn follow(client: &Client, mut operation: OperationResource) -> Result<(),
     let mut ticks = interval(POLL_PERIOD);
     let mut printed = String::new();
     loop {
-        let line = format!("{} {}", operation.id, format_progress(&operation));
+        let line = format_progress(&operation);
         if !client.json && line != printed {
             print_progress(client.screen, &line, !operation.is_running())?;
             printed = line;
@@ -281,7 +284,7 @@ async fn list(client: &Client, paging: &Paging) -> Result<(), Failure> {
         if client.json {
             output::print_json(&page)?;
         } else {
-            table.print(page.operations.iter().map(|operation| row(client.screen, operation)))?;
+            table.print(rows(client.screen, &page.operations))?;
         }
         Ok::<PrintedPage, _>((page.operations.len(), page.next_cursor))
     });
@@ -292,18 +295,21 @@ async fn list(client: &Client, paging: &Paging) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(screen: Screen, operation: &OperationResource) -> Vec<String> {
-    vec![
-        // Without a lookup by prefix, a short id could not be used.
-        operation.id.clone(),
-        operation.action.clone(),
-        operation.state.clone(),
-        operation.done.to_string(),
-        operation.failed.to_string(),
-        operation.skipped.to_string(),
-        screen.format_instant(operation.created_at, time::now()),
-        table::or_dash(operation.reason.as_deref().map(table::truncate)),
-    ]
+fn rows(screen: Screen, operations: &[OperationResource]) -> Vec<Vec<String>> {
+    let ids: Vec<&str> = operations.iter().map(|operation| operation.id.as_str()).collect();
+    let row = |(id, operation): (String, &OperationResource)| {
+        vec![
+            id,
+            operation.action.clone(),
+            operation.state.clone(),
+            operation.done.to_string(),
+            operation.failed.to_string(),
+            operation.skipped.to_string(),
+            screen.format_instant(operation.created_at, time::now()),
+            table::or_dash(operation.reason.as_deref().map(table::truncate)),
+        ]
+    };
+    ids::shorten_all(screen, &ids).into_iter().zip(operations).map(row).collect()
 }
 
 fn show(client: &Client, operation: &OperationResource) -> Result<(), Failure> {

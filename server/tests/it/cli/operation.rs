@@ -23,16 +23,16 @@ async fn an_operation_is_previewed_watched_and_listed() {
     assert_eq!((code, out.as_str()), (0, "pause would act on 3 items now\n"));
     let (code, out, err) = dev.run(&[&pause[..], &["--watch", "--reason", "upgrade"]].concat()).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let last = out.lines().last().unwrap();
-    let id = last.split(' ').next().unwrap();
-    assert_eq!(last, format!("{id} pause completed 3: 3 done, 0 failed, 0 skipped"));
+    let id = out.strip_prefix("created ").unwrap().split(' ').next().unwrap();
+    assert_eq!(out.lines().next().unwrap(), format!("created {id} pause, 3 items"));
+    assert_eq!(out.lines().last().unwrap(), "pause completed 3: 3 done, 0 failed, 0 skipped");
     let paused = dev.json(&["task", "list", "--state", "paused"]).await;
     assert_eq!(paused["tasks"].as_array().unwrap().len(), 3);
     let list = dev.json(&["operation", "list"]).await;
     assert_eq!(list["operations"][0]["reason"], "upgrade");
     let shown: Value = dev.json(&["operation", "show", id]).await;
     assert_eq!((&shown["state"], &shown["done"]), (&Value::from("completed"), &Value::from(3)));
-    let (code, out, _) = dev.run(&["operation", "show", id]).await;
+    let (code, out, _) = dev.run(&["operation", "show", &id[..14]]).await;
     assert!(code == 0 && out.contains("name mail") && out.contains("completed"), "{out}");
     assert_eq!(dev.running.stop().await, 0);
 }

@@ -62,7 +62,9 @@ async fn tables_fit_80_columns_and_their_short_ids_can_be_used() {
     assert_eq!(dev.run(&[&token[..], &["--tag", long, "--expires-in", "90d"]].concat()).await.0, 0);
     assert_eq!(dev.run(&["service", "put", long, &format!("http://{}.example", "x".repeat(60))]).await.0, 0);
     let plain = [("NO_COLOR", "1")];
-    for list in ["task", "run", "token", "service", "queue"].map(|thing| vec![thing, "list"]) {
+    let operation = ["operation", "create", "pause", "--name", "nothing", "--reason", long];
+    let operation = dev.json(&operation).await;
+    for list in ["task", "run", "token", "service", "queue", "operation"].map(|thing| vec![thing, "list"]) {
         let shown = on_terminal(&dev, &list, &plain).await;
         assert!(shown.lines().count() > 1, "{list:?} shows nothing: {shown}");
         // A sentence about a queue may wrap.
@@ -71,6 +73,13 @@ async fn tables_fit_80_columns_and_their_short_ids_can_be_used() {
             assert!(width <= usize::from(WIDTH), "{list:?}: {width} columns: {shown}");
         }
     }
+
+    let operations = on_terminal(&dev, &["operation", "list"], &plain).await;
+    let short = first_column(&operations)[0];
+    assert!(short.len() < 32, "{operations}");
+    assert_eq!(dev.json(&["operation", "show", short]).await["id"], operation["id"]);
+    let watched = on_terminal(&dev, &["operation", "show", short, "--watch"], &plain).await;
+    assert!(watched.starts_with('\r') && watched.contains("pause completed"), "{watched}");
 
     let tasks = on_terminal(&dev, &["task", "list"], &plain).await;
     let ids = first_column(&tasks);
