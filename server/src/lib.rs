@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod adapters;
 pub mod compat;
 pub mod config;
+pub mod console;
 pub mod core;
 pub mod engine;
 pub mod http;
@@ -31,13 +32,14 @@ use crate::adapters::webhook::Webhook;
 use crate::back_ends::BackEnds;
 use crate::compat::{Compat, Outside, ReadTopic};
 use crate::config::{BusKind, Config};
+use crate::console::Console;
 use crate::core::run::node_worker;
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::membership;
 use crate::engine::node::{Node, NodePorts};
 use crate::engine::service::{Ports, Service};
-use crate::http::{CrossOrigin, HttpState, Mount};
+use crate::http::{CrossOrigin, HttpState, Mount, SessionRoutes};
 use crate::ports::{AlertSink, Clock};
 use crate::workers::local::LocalApi;
 use crate::workers::{Workers, WorkersError};
@@ -93,7 +95,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
     let engine =
         tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?, state.service.clone()));
-    let mount = legacy_apis(config.compat.clone());
+    let mount = fronts(config.compat.clone(), Console::new(Arc::clone(&node.health)));
     let own = listener.local_addr().context("the listener has no address")?;
     let outside = || outside(&config, own, read_topic);
     let background = compat::start(&state.service, &config.compat, outside, &shutdown)?;
@@ -152,8 +154,24 @@ fn built_in_workers(
 pub fn legacy_apis(settings: Compat) -> Mount {
     let (paths, origins) = compat::cross_origin(&settings);
     let cross_origin = CrossOrigin { paths, origins };
-    let large_answers = &compat::LARGE_ANSWERS;
-    Mount { add: Box::new(move |routes| compat::mount(routes, &settings)), cross_origin, large_answers }
+    let large_answers = compat::LARGE_ANSWERS.to_vec();
+    let add = Box::new(move |routes| compat::mount(routes, &settings));
+    Mount { add, cross_origin, sessions: None, large_answers }
+}
+
+/// Returns the routes of the enabled legacy APIs and of the console.
+pub fn fronts(settings: Compat, console: Console) -> Mount {
+    let Mount { add, cross_origin, mut large_answers, .. } = legacy_apis(settings);
+    let sessions = Some(SessionRoutes {
+        has: console::has,
+        is_public: console::is_public,
+        cookie: console::SESSION_COOKIE,
+        refuse: console::refuse,
+        reopen: console::reopen,
+    });
+    large_answers.extend(console::LARGE_ANSWERS);
+    let add = Box::new(move |routes| add(console::mount(routes, console)));
+    Mount { add, cross_origin, sessions, large_answers }
 }
 
 /// The ways to other programs for the legacy APIs.

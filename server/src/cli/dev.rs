@@ -190,6 +190,7 @@ impl Server {
 taskcenter {version} is ready
 
   address   {url}
+  console   {url}/
   API docs  {url}/docs
   data      {data_dir}
 

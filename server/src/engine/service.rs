@@ -7,6 +7,7 @@
 mod access;
 mod attendance;
 mod audit;
+mod browser_sessions;
 mod callback_services;
 mod caller;
 mod error;

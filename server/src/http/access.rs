@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -15,11 +15,12 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use super::Context;
 use super::cross_origin::CrossOrigin;
 use super::error::ApiError;
-use super::origin::{caller_address, check_host};
+use super::gate::{Gate, bearer_token, origin_of};
+use super::origin::check_host;
 use super::request_info::{CallerId, Peer, RequestId};
-use crate::core::Moment;
+use super::session_routes::SessionRequest;
 use crate::core::access::Scope;
-use crate::engine::service::{Caller, Denied, Origin, Service};
+use crate::engine::service::{Caller, Origin, Service};
 
 use Access::{AnyToken, Public, UnlimitedToken};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
@@ -103,21 +104,6 @@ fn required_access(method: &Method, route: &str) -> Access {
     row.map_or(UnlimitedToken(TaskWrite), |(_, _, access)| *access)
 }
 
-/// Commands without a caller, to admit requests and read the clock. A handler cannot get commands
-/// from it; a handler takes a [`Service`] that is bound to the caller of the request.
-#[derive(Clone)]
-pub struct Gate(Service);
-
-impl Gate {
-    pub fn new(service: &Service) -> Self {
-        Self(service.for_caller(Caller::anonymous()))
-    }
-
-    pub fn now(&self) -> Moment {
-        self.0.now()
-    }
-}
-
 /// Extracts the commands with the rights of the caller of the request.
 impl<S: Send + Sync> FromRequestParts<S> for Service {
     type Rejection = ApiError;
@@ -129,22 +115,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
 }
 
 /// Admits a request and binds the commands to its caller, or refuses the request.
-pub async fn admit<F>(context: &Context, mut request: Request, next: impl FnOnce(Request) -> F) -> Response
+pub async fn admit<F>(context: &Context, request: Request, next: impl FnOnce(Request) -> F) -> Response
 where
     F: Future<Output = Response>,
 {
     if let Err(error) = check_host(&request) {
         return error.into_response();
     }
-    let admission = AdmissionRequest::of(&request, &context.cross_origin);
+    let session = SessionRequest::of(context.sessions, &context.gate, &context.cross_origin, &request);
+    if let Some(session) = session {
+        return admit_to_pages(context, session, request, next).await;
+    }
+    let admission = AdmissionRequest::of(&request, &context.gate, &context.cross_origin);
     match admission.decide(&context.gate).await {
-        Ok(caller) => {
-            let caller_id = CallerId(caller.id.clone());
-            request.extensions_mut().insert(context.gate.0.for_caller(caller));
-            let mut response = next(request).await;
-            response.extensions_mut().insert(caller_id);
-            response
-        }
+        Ok(caller) => run_as(context, caller, request, next).await,
         Err((caller_id, error)) => {
             audit_refusal(&caller_id, &request, &error);
             let mut response = error.into_response();
@@ -154,22 +138,58 @@ where
     }
 }
 
+/// Admits a request of a browser, or answers with a page that says why not.
+async fn admit_to_pages<F>(
+    context: &Context,
+    session: SessionRequest,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
+    if let Some(answer) = session.reopened(&request) {
+        return answer;
+    }
+    let refuse = session.refuse();
+    match session.decide(&context.gate).await {
+        Ok(caller) => run_as(context, caller, request, next).await,
+        Err(denied) => refuse(&request, &denied),
+    }
+}
+
+/// Runs the handler with commands that are bound to the caller.
+async fn run_as<F>(
+    context: &Context,
+    caller: Caller,
+    mut request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let caller_id = CallerId(caller.id.clone());
+    request.extensions_mut().insert(context.gate.commands().for_caller(caller));
+    let mut response = next(request).await;
+    response.extensions_mut().insert(caller_id);
+    response
+}
+
 /// Values of a request that decide about its admission.
 struct AdmissionRequest {
     access: Access,
-    /// Address of the caller, unless another party may be behind it.
-    caller: Option<IpAddr>,
+    origin: Origin,
     token: Result<Option<String>, ApiError>,
     request_id: String,
     address: Option<IpAddr>,
 }
 
 impl AdmissionRequest {
-    fn of(request: &Request, cross_origin: &CrossOrigin) -> Self {
+    fn of(request: &Request, gate: &Gate, cross_origin: &CrossOrigin) -> Self {
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self {
             access: required_access(request.method(), route),
-            caller: caller_address(request, |origin| cross_origin.allows(request, origin)),
+            origin: origin_of(gate, cross_origin, request),
             token: bearer_token(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
             address: request.extensions().get::<Peer>().map(|Peer(address)| *address),
@@ -183,9 +203,7 @@ impl AdmissionRequest {
         }
         let unknown = |error| (String::new(), error);
         let token = self.token.map_err(unknown)?;
-        let service = &gate.0;
-        let origin = self.caller.map_or(Origin::Elsewhere, |address| service.origin(address));
-        let admitted = service.admit(token.as_deref(), origin).await;
+        let admitted = gate.commands().admit(token.as_deref(), self.origin).await;
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
         match missing_right(&caller, self.access) {
             Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
@@ -207,15 +225,6 @@ fn missing_right(caller: &Caller, access: Access) -> Option<&'static str> {
         UnlimitedToken(_) if caller.grant.is_limited() => Some("a token that is not limited to tags"),
         Public | AnyToken(_) | UnlimitedToken(_) => None,
     }
-}
-
-/// Returns the bearer token of a request.
-fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = token.map(|(_, token)| token.trim()).filter(|token| !token.is_empty());
-    token.map(Some).ok_or(ApiError::Unauthorized(Denied::Unknown))
 }
 
 /// Writes a refused request to the audit log.

@@ -56,17 +56,3 @@ fn only_probes_are_public_and_an_unknown_route_requires_an_unlimited_token() {
     assert_eq!(required_access(&Method::PUT, "/livez"), UnlimitedToken(TaskWrite));
     assert_eq!(required_access(&Method::HEAD, "/v1/tasks"), AnyToken(TaskRead));
 }
-
-#[test]
-fn only_a_bearer_token_is_accepted() {
-    let read = |value: &str| {
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-        bearer_token(&headers).map(|token| token.map(str::to_owned)).ok()
-    };
-    assert_eq!(read("Bearer tc_a_b"), Some(Some("tc_a_b".to_owned())));
-    assert_eq!(read("bearer  tc_a_b"), Some(Some("tc_a_b".to_owned())));
-    for invalid in ["", "Bearer", "Bearer ", "Basic YTpi", "tc_a_b"] {
-        assert_eq!(read(invalid), None, "{invalid:?}");
-    }
-    assert!(bearer_token(&HeaderMap::new()).unwrap().is_none());
-}

@@ -58,12 +58,12 @@ pub struct CutOff(pub CancellationToken);
 pub struct AnswerBudget {
     free: Arc<Semaphore>,
     /// Further routes whose answers may be as large as a page.
-    pages: &'static [&'static str],
+    pages: Vec<&'static str>,
 }
 
 impl AnswerBudget {
     /// Creates a budget. `pages` are the routes outside this module whose answers may be large.
-    pub fn new(pages: &'static [&'static str]) -> Self {
+    pub fn new(pages: Vec<&'static str>) -> Self {
         Self { free: Arc::new(Semaphore::new(BUDGET / UNIT)), pages }
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_only_its_size_of_the_budget() {
-        let budget = AnswerBudget::new(&[]);
+        let budget = AnswerBudget::new(Vec::new());
         let reserved = budget.reserve(PAGE).await;
         let room = budget.resize(reserved, 2 * SMALL).expect("the page was reserved");
         assert_eq!(budget.free.available_permits(), (BUDGET - 2 * SMALL) / UNIT);
@@ -189,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_without_room_is_refused() {
-        let budget = AnswerBudget::new(&[]);
+        let budget = AnswerBudget::new(Vec::new());
         let most = budget.reserve(BUDGET - PAGE).await;
         let page = budget.resize(None, PAGE);
         assert!(page.is_some() && budget.resize(None, SMALL).is_none());

@@ -11,6 +11,7 @@ mod cross_origin;
 mod decode;
 mod descriptors;
 mod error;
+mod gate;
 mod headers;
 mod layers;
 mod openapi;
@@ -32,6 +33,7 @@ mod runs;
 mod schedule;
 mod serve;
 mod services;
+mod session_routes;
 mod spec;
 mod stat;
 mod tasks;
@@ -56,12 +58,13 @@ pub use cross_origin::CrossOrigin;
 pub use patch::patch_definition;
 pub use request_info::Peer;
 pub use serve::{serve, serve_over};
+pub use session_routes::SessionRoutes;
 pub use tls::tls;
 
 use crate::engine::service::{Health, Ids, Metrics, Service};
-use access::Gate;
 use answers::AnswerBudget;
 use error::ApiError;
+use gate::Gate;
 
 /// Dependencies of the HTTP server.
 #[derive(Clone)]
@@ -125,6 +128,7 @@ struct Shared {
     limits: HttpLimits,
     rates: rate::RateLimits,
     cross_origin: CrossOrigin,
+    sessions: Option<SessionRoutes>,
     answers: AnswerBudget,
     /// OpenAPI document, encoded.
     document: Bytes,
@@ -136,8 +140,10 @@ pub struct Mount {
     pub add: Box<dyn FnOnce(Router) -> Router + Send>,
     /// Those of the routes that pages of other origins may use.
     pub cross_origin: CrossOrigin,
+    /// Those of the routes whose callers may have a session instead of a token.
+    pub sessions: Option<SessionRoutes>,
     /// Path patterns of those routes whose answers may be as large as a page.
-    pub large_answers: &'static [&'static str],
+    pub large_answers: Vec<&'static str>,
 }
 
 /// Returns all routes with their middleware.
@@ -148,10 +154,21 @@ pub fn router(state: HttpState, limits: HttpLimits, mount: Mount) -> Router {
     let rates = rate::RateLimits::new(limits.peer_requests_per_sec);
     let gate = Gate::new(&state.service);
     let HttpState { health, metrics, ids, legacy_ack, .. } = state;
-    let (cross_origin, answers) = (mount.cross_origin, AnswerBudget::new(mount.large_answers));
-    let context =
-        Shared { gate, health, metrics, ids, legacy_ack, limits, rates, cross_origin, answers, document };
-    let context = Context(Arc::new(context));
+    let (cross_origin, sessions) = (mount.cross_origin, mount.sessions);
+    let answers = AnswerBudget::new(mount.large_answers);
+    let context = Context(Arc::new(Shared {
+        gate,
+        health,
+        metrics,
+        ids,
+        legacy_ack,
+        limits,
+        rates,
+        cross_origin,
+        sessions,
+        answers,
+        document,
+    }));
     // Before `mount`: further APIs answer for their own paths and methods.
     let routes = refuse_unmatched(routes().merge(resources).with_state(context.clone()));
     (mount.add)(routes).layer(from_fn_with_state(context, layers::handle))

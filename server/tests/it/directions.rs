@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters/rocketmq", &["core", "ports", "adapters", "taskcenter_client"]),
     ("http", &["core", "engine::service", "http", "taskcenter_client", "wire"]),
     ("compat", &["compat", "core", "engine::service"]),
+    ("console", &["console", "core", "engine::service"]),
     ("wire", &["core", "engine::service", "taskcenter_client"]),
     ("workers", &["core", "engine::service", "wire", "workers", "taskcenter_client"]),
     ("config", &["compat", "config", "core", "engine", "http", "workers"]),

@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod clocks;
 mod compat;
+mod console;
 mod cron;
 mod directions;
 mod dispatch;

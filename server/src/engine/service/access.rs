@@ -19,6 +19,9 @@ const CACHE_MS: i64 = 2_000;
 /// The same while the store is unavailable, so that the metrics can be read during an outage.
 const CACHE_IN_AN_OUTAGE_MS: i64 = 600_000;
 
+/// Id of the caller whose token is in the configuration. Not a hexadecimal number, so no token has this id.
+const CONFIGURED: &str = "configuration";
+
 /// Which callers need a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,20 +136,32 @@ impl Service {
                 Ok(Caller::new("trusted", Grant::trusted_network()))
             }
             None => Err(Denied::Missing),
-            Some(token) if self.is_configured(token) => Ok(Caller::new("configuration", Grant::everything())),
+            Some(token) if self.is_configured(&digest(token)) => Ok(configured_caller()),
             Some(token) => self.token_holder(token).await,
         }
     }
 
-    fn is_configured(&self, token: &str) -> bool {
+    fn is_configured(&self, token_sha256: &str) -> bool {
         let configured = &self.shared.access.settings.admin_token_sha256;
-        !configured.is_empty() && is_equal(&digest(token), &configured.to_ascii_lowercase())
+        !configured.is_empty() && is_equal(token_sha256, &configured.to_ascii_lowercase())
     }
 
     async fn token_holder(&self, token: &str) -> Result<Caller, Denied> {
         let id = tokens::id_of(token).ok_or(Denied::Unknown)?;
+        self.holder_of_digest(id, &digest(token)).await
+    }
+
+    /// Returns the caller with this id, whose token has this digest.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub(super) async fn holder_of_digest(&self, id: &str, token_sha256: &str) -> Result<Caller, Denied> {
+        if id == CONFIGURED {
+            let is_configured = self.is_configured(token_sha256);
+            return is_configured.then(configured_caller).ok_or(Denied::Unknown);
+        }
         let stored = self.stored_token(id).await?.ok_or(Denied::Unknown)?;
-        if !is_equal(&digest(token), &stored.sha256) {
+        if !is_equal(token_sha256, &stored.sha256) {
             return Err(Denied::Unknown);
         }
         if stored.grant.has_expired(self.now()) {
@@ -171,6 +186,10 @@ impl Service {
             Err(error) => Err(error),
         }
     }
+}
+
+fn configured_caller() -> Caller {
+    Caller::new(CONFIGURED, Grant::everything())
 }
 
 #[cfg(test)]

@@ -18,9 +18,11 @@ fn assert_one_line_error(err: &str, word: &str) {
 async fn the_commands_of_the_banner_work() {
     let data = data_dir();
     let mut dev = Dev::start(data.path(), &[]).await;
-    let docs = dev.running.until("API docs").await;
-    let docs = docs.split_whitespace().last().unwrap();
-    assert!(http_client().get(docs).send().await.unwrap().status().is_success(), "{docs}");
+    for link in ["  console ", "API docs"] {
+        let line = dev.running.until(link).await;
+        let url = line.split_whitespace().last().unwrap();
+        assert!(http_client().get(url).send().await.unwrap().status().is_success(), "{url}");
+    }
     let line = dev.running.until("  data ").await;
     assert!(line.ends_with(data.path().to_str().unwrap()), "{line}");
 

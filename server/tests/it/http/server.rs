@@ -10,6 +10,7 @@ use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::compat::Compat;
+use taskcenter_server::console::Console;
 use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
@@ -46,6 +47,8 @@ pub struct Setup {
     pub has_bus: bool,
     /// Whether the legacy v1 API waits for outcome reports.
     pub legacy_ack: bool,
+    /// Whether the server has the console.
+    pub console: bool,
 }
 
 impl Default for Setup {
@@ -58,6 +61,7 @@ impl Default for Setup {
             lock: None,
             has_bus: true,
             legacy_ack: true,
+            console: false,
         }
     }
 }
@@ -101,11 +105,15 @@ impl Setup {
     pub async fn start(self, store: Arc<dyn Store>, records: Arc<dyn Records>) -> Server {
         let clock = Arc::new(ManualClock::new(NOW));
         let shutdown = CancellationToken::new();
-        let (limits, legacy_apis) = (self.limits, self.legacy_apis.clone());
+        let (limits, legacy_apis, console) = (self.limits, self.legacy_apis.clone(), self.console);
         let state = self.state(store.clone(), records.clone(), clock.clone(), shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let routes = taskcenter_server::legacy_apis(legacy_apis);
+        let routes = if console {
+            taskcenter_server::fronts(legacy_apis, Console::new(Arc::clone(&state.health)))
+        } else {
+            taskcenter_server::legacy_apis(legacy_apis)
+        };
         let serving = tokio::spawn(serve(listener, state.clone(), limits, routes, shutdown.clone()));
         let serving = Mutex::new(Some(serving));
         // Fails if another test of this process has installed the provider.

@@ -1,0 +1,96 @@
+//! The web console: pages for people, in the server itself.
+//!
+//! Every page is rendered here from askama templates, and can be read and used without JavaScript. The pages
+//! call the commands of the engine with the rights of the person who reads them. [`visit`] reads a request,
+//! [`frame`] is what all pages share, and `pages/` has one file for each page.
+
+mod assets;
+mod cookies;
+mod digest;
+mod filter;
+mod frame;
+mod html;
+mod listing;
+mod pages;
+mod problem;
+mod schedule_words;
+mod sign_in;
+mod time;
+mod visit;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub use cookies::SESSION_COOKIE;
+pub use sign_in::{refuse, reopen};
+
+use crate::engine::service::Health;
+
+/// Path of the pages other than the overview.
+const BELOW: &str = "/console";
+/// Routes whose answers may be large, because they read rows with payloads.
+pub const LARGE_ANSWERS: [&str; 6] = [
+    "/",
+    "/console/tasks",
+    "/console/tasks/{task_id}",
+    "/console/runs",
+    "/console/runs/{run_id}",
+    "/console/dead-letters",
+];
+
+/// What the console needs beside the commands.
+#[derive(Clone)]
+pub struct Console {
+    health: Arc<Health>,
+}
+
+impl Console {
+    pub fn new(health: Arc<Health>) -> Self {
+        Self { health }
+    }
+}
+
+/// Returns whether a path belongs to the console.
+pub fn has(path: &str) -> bool {
+    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    path == "/" || path.strip_prefix(BELOW).is_some_and(is_below)
+}
+
+/// Returns whether a path of the console needs no caller.
+pub fn is_public(path: &str) -> bool {
+    path.starts_with(assets::PREFIX) || matches!(path, sign_in::PATH | "/console/preferences")
+}
+
+/// Adds the routes of the console.
+pub fn mount(routes: Router, console: Console) -> Router {
+    let own = Router::new()
+        .route("/", get(pages::overview::show))
+        .route("/console", get(pages::overview::redirect))
+        .route("/console/", get(pages::overview::redirect))
+        .route("/console/tasks", get(pages::tasks::show))
+        .route("/console/tasks/new", get(pages::task_form::new).post(pages::task_form::create))
+        .route("/console/tasks/{task_id}", get(pages::task::show))
+        .route("/console/tasks/{task_id}/edit", get(pages::task_form::edit).post(pages::task_form::save))
+        .route(
+            "/console/tasks/{task_id}/{action}",
+            get(pages::task_actions::ask).post(pages::task_actions::act),
+        )
+        .route("/console/runs", get(pages::runs::show))
+        .route("/console/runs/{run_id}", get(pages::run::show))
+        .route("/console/runs/{run_id}/{action}", get(pages::run_actions::ask).post(pages::run_actions::act))
+        .route("/console/dead-letters", get(pages::dead_letters::show))
+        .route("/console/queues", get(pages::queues::show))
+        .route("/console/services", get(pages::services::show))
+        .route("/console/access", get(pages::access::show))
+        .route(sign_in::PATH, get(sign_in::form).post(sign_in::submit))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/preferences", post(sign_in::prefer))
+        .route("/console/assets/{name}", get(problem::asset))
+        .route("/console/{*rest}", get(problem::unknown_page))
+        .method_not_allowed_fallback(problem::wrong_method)
+        .with_state(console);
+    routes.merge(own)
+}

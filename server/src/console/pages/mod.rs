@@ -1,0 +1,32 @@
+//! The pages, one file each.
+
+pub mod access;
+pub mod confirm;
+pub mod dead_letters;
+pub mod moments;
+pub mod overview;
+pub mod queues;
+pub mod rows;
+pub mod run;
+pub mod run_actions;
+pub mod runs;
+pub mod services;
+pub mod task;
+pub mod task_actions;
+pub mod task_draft;
+pub mod task_form;
+pub mod tasks;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::problem::Result;
+use super::visit::Visit;
+
+/// Returns the rendered page, or the page of its problem.
+fn answer(visit: &Visit, page: Result<askama::Result<String>>) -> Response {
+    match page {
+        Ok(html) => visit.answer(StatusCode::OK, html),
+        Err(problem) => problem.answer(visit),
+    }
+}

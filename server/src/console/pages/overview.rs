@@ -1,0 +1,161 @@
+//! Overview: problems first, then what is due now.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::super::filter::href;
+use super::super::frame::{Frame, Section};
+use super::super::html::{self as h, Markup};
+use super::super::listing;
+use super::super::problem::Result;
+use super::super::visit::Visit;
+use super::super::words::{Words, fill};
+use super::queues::{self, QueueLine};
+use super::rows::run_href;
+use crate::core::{Moment, RunState};
+use crate::engine::service::{Check, Condition, Health, RunFilter};
+
+/// Rows of each list.
+const MOST: usize = 8;
+
+struct Warning {
+    kind: &'static str,
+    what: String,
+    detail: String,
+    href: String,
+}
+
+struct BackEnd {
+    name: String,
+    reason: String,
+    pill: Markup,
+}
+
+struct DeadLine {
+    id: String,
+    href: String,
+    tag: String,
+    error: String,
+    at: Moment,
+}
+
+struct TagLine {
+    tag: String,
+    href: String,
+    due: u64,
+    ready: u64,
+    unreported: u64,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    f: Frame,
+    problems: Vec<Warning>,
+    due: u64,
+    unreported: u64,
+    ready: u64,
+    fires: u64,
+    dead_today: u64,
+    ended_today: u64,
+    dead: Vec<DeadLine>,
+    checks: Vec<BackEnd>,
+    tags: Vec<TagLine>,
+    queues: Vec<QueueLine>,
+}
+
+pub async fn show(visit: Visit) -> Response {
+    super::answer(&visit, page(&visit).await)
+}
+
+pub async fn redirect(visit: Visit) -> Response {
+    visit.redirect("/")
+}
+
+async fn page(visit: &Visit) -> Result<askama::Result<String>> {
+    let (service, t) = (&visit.service, visit.lang.words());
+    let backlog = service.backlog().await?;
+    let fires = service.fires_this_minute().await?.into_iter().map(|(_, fires)| fires).sum();
+    let outcomes = service.outcomes_on(service.now().day_in(service.time_zone())).await?;
+    let of_state = |state| outcomes.iter().filter(|row| row.state == state).map(|row| row.runs).sum();
+    let mut queues = queues::lines(visit).await?;
+    let checks = checks(&visit.console.health, t);
+    let problems = problems(&checks, &queues, t);
+    queues.truncate(MOST);
+    let sum = |part: fn(&_) -> u64| backlog.iter().map(part).sum();
+    let page = Page {
+        f: Frame::new(visit, Section::Overview, &t.overview).live().api("/v1/stat", &[]),
+        problems,
+        due: sum(|row| row.due),
+        unreported: sum(|row| row.unreported),
+        ready: sum(|row| row.ready),
+        fires,
+        dead_today: of_state(RunState::Dead),
+        ended_today: outcomes.iter().map(|row| row.runs).sum(),
+        dead: latest_dead(visit).await?,
+        checks: checks.into_iter().map(|(back_end, _)| back_end).collect(),
+        tags: {
+            let mut rows = backlog;
+            rows.retain(|row| row.due + row.ready + row.unreported > 0);
+            rows.sort_by_key(|row| std::cmp::Reverse((row.due, row.ready, row.unreported)));
+            rows.into_iter().take(MOST).map(tag_line).collect()
+        },
+        queues,
+    };
+    Ok(page.render())
+}
+
+fn tag_line(row: crate::engine::service::BacklogRow) -> TagLine {
+    let href = href("/console/runs", &format!("tag:{}", row.tag), None);
+    TagLine { href, due: row.due, ready: row.ready, unreported: row.unreported, tag: row.tag }
+}
+
+async fn latest_dead(visit: &Visit) -> Result<Vec<DeadLine>> {
+    let filter = RunFilter { state: Some(RunState::Dead), ..RunFilter::default() };
+    let runs = listing::runs(&visit.service, &filter, None, MOST).await?;
+    let line = |run: crate::core::Run| DeadLine {
+        id: run.id.to_string(),
+        href: run_href(&run),
+        error: run.reason.clone().unwrap_or_default(),
+        at: run.ended_at.unwrap_or(run.scheduled_at),
+        tag: run.tag,
+    };
+    Ok(runs.rows.into_iter().map(line).collect())
+}
+
+/// Returns the back ends of this node, and whether each is down.
+fn checks(health: &Health, t: &Words) -> Vec<(BackEnd, bool)> {
+    let all: [(&str, &Check); 5] = [
+        (&t.back_end_store, &health.store),
+        (&t.back_end_lock, &health.lock),
+        (&t.back_end_bus, &health.bus),
+        (&t.back_end_rows, &health.rows),
+        (&t.back_end_clock, &health.clock),
+    ];
+    let back_end = |(name, check): (&str, &Check)| {
+        let (pill, reason) = match check.condition() {
+            Condition::Up => (h::pill("ok", "check", &t.health_ok), String::new()),
+            Condition::Unknown => (h::pill("", "ring", &t.health_unknown), String::new()),
+            Condition::Down(reason) => (h::pill("dead", "warn", &t.health_down), reason),
+        };
+        (BackEnd { name: name.to_owned(), reason, pill }, check.is_down())
+    };
+    all.into_iter().map(back_end).collect()
+}
+
+fn problems(checks: &[(BackEnd, bool)], queues: &[QueueLine], t: &Words) -> Vec<Warning> {
+    let down = checks.iter().filter(|(_, is_down)| *is_down).map(|(back_end, _)| Warning {
+        kind: "bad",
+        what: fill(&t.back_end_down, &[&back_end.name]),
+        detail: back_end.reason.clone(),
+        href: String::new(),
+    });
+    let unattended = queues.iter().filter(|queue| queue.is_unattended && queue.ready > 0);
+    let unattended = unattended.take(MOST).map(|queue| Warning {
+        kind: "warn",
+        what: fill(&t.no_worker_on_queue, &[&queue.name]),
+        detail: format!("{} {}", t.state_ready, h::count(queue.ready)),
+        href: "/console/queues".to_owned(),
+    });
+    down.chain(unattended).collect()
+}

@@ -1,0 +1,55 @@
+//! Queues with open runs.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::super::frame::{Frame, Section};
+use super::super::html as h;
+use super::super::problem::Result;
+use super::super::visit::Visit;
+
+/// Queues of a page, those with most ready runs first.
+const MOST: usize = 500;
+
+/// A queue in a list.
+pub struct QueueLine {
+    pub name: String,
+    pub ready: u64,
+    pub leased: u64,
+    pub retrying: u64,
+    /// Whether runs are ready and no worker has asked this node for runs of the queue lately.
+    pub is_unattended: bool,
+}
+
+#[derive(Template)]
+#[template(path = "queues.html")]
+struct Page {
+    f: Frame,
+    queues: Vec<QueueLine>,
+}
+
+pub async fn show(visit: Visit) -> Response {
+    super::answer(&visit, page(&visit).await)
+}
+
+async fn page(visit: &Visit) -> Result<askama::Result<String>> {
+    let queues = lines(visit).await?;
+    let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues).live().api("/v1/queues", &[]);
+    Ok(Page { f, queues }.render())
+}
+
+/// Returns the queues with open runs, those with most ready runs first.
+pub async fn lines(visit: &Visit) -> Result<Vec<QueueLine>> {
+    let (service, now) = (&visit.service, visit.service.now());
+    let mut rows = service.queues().await?;
+    rows.sort_by(|one, other| other.ready.cmp(&one.ready).then_with(|| one.queue.cmp(&other.queue)));
+    rows.truncate(MOST);
+    let line = |row: crate::engine::service::QueueRow| QueueLine {
+        is_unattended: row.ready > 0 && !service.attendance(&row.queue).is_attended(now),
+        ready: row.ready,
+        leased: row.leased,
+        retrying: row.retrying,
+        name: row.queue,
+    };
+    Ok(rows.into_iter().map(line).collect())
+}

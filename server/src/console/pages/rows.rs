@@ -1,0 +1,85 @@
+//! Rows and links that several pages show.
+
+use super::super::html::{self, Markup};
+use super::super::time::duration;
+use super::super::words::{Words, fill};
+use crate::core::run::RunState;
+use crate::core::{Moment, Run, TaskId};
+
+/// Longest part of an error that a row shows, in bytes.
+const ERROR_BYTES: usize = 240;
+
+/// Returns the path of a task's page.
+pub fn task_href(id: &TaskId) -> String {
+    format!("/console/tasks/{id}")
+}
+
+/// Returns the path of a run's page.
+pub fn run_href(run: &Run) -> String {
+    let id: String = form_urlencoded::byte_serialize(run.id.as_str().as_bytes()).collect();
+    format!("/console/runs/{id}")
+}
+
+/// A run in a list.
+pub struct RunRow {
+    pub id: String,
+    pub href: String,
+    pub task_href: String,
+    pub tag: String,
+    pub at: Moment,
+    pub pill: Markup,
+    pub is_triggered: bool,
+    pub late: String,
+    pub attempt: u32,
+    pub ran: String,
+    pub error: String,
+    pub result: String,
+}
+
+impl RunRow {
+    pub fn new(run: &Run, t: &Words) -> Self {
+        let error = run.reason.as_deref().unwrap_or_default();
+        Self {
+            id: run.id.to_string(),
+            href: run_href(run),
+            task_href: task_href(&run.task_id),
+            tag: run.tag.clone(),
+            at: run.scheduled_at,
+            pill: html::run_pill(run.state, t),
+            is_triggered: run.triggered,
+            late: late(run, t).unwrap_or_else(|| "–".to_owned()),
+            attempt: run.attempt,
+            ran: ran(run, t).unwrap_or_else(|| "–".to_owned()),
+            error: error[..error.floor_char_boundary(ERROR_BYTES)].to_owned(),
+            result: run.result.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns how late the first attempt was handed over.
+pub fn late(run: &Run, t: &Words) -> Option<String> {
+    let first = run.attempt == 1 && !run.triggered;
+    let fired_at = run.fired_at.filter(|_| first)?;
+    Some(format!("+{}", duration(fired_at.since(run.scheduled_at), t)))
+}
+
+/// Returns how long the current attempt ran, if it has ended.
+pub fn ran(run: &Run, t: &Words) -> Option<String> {
+    let has_worked = matches!(run.state, RunState::Succeeded | RunState::Dead);
+    let (started, ended) = (run.attempt_started_at()?, run.ended_at.filter(|_| has_worked)?);
+    Some(duration(ended.since(started), t))
+}
+
+/// Returns what a run waits for, in one sentence. `None`: the run has ended.
+pub fn why_waits(run: &Run, has_worker: bool, until: Option<String>, t: &Words) -> Option<String> {
+    let queue = run.queue.as_deref().unwrap_or(&run.tag);
+    match run.state {
+        RunState::Firing => Some(t.run_waits_bus.clone()),
+        RunState::Ready if has_worker => Some(fill(&t.run_waits_free, &[queue])),
+        RunState::Ready => Some(fill(&t.no_worker_on_queue, &[queue])),
+        RunState::Leased => Some(fill(&t.run_waits_worker, &[&run.holder])),
+        RunState::Retrying => Some(fill(&t.pause_before_retry, &[&until.unwrap_or_default()])),
+        RunState::Fired if !run.has_ended() => Some(t.run_waits_outcome.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,170 @@
+//! A run: why it waits, its states, attempts, payload and result.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::super::frame::{Frame, Section};
+use super::super::html::{self as h, Markup, Payload};
+use super::super::problem::Result;
+use super::super::time::duration;
+use super::super::visit::{Segment, Visit};
+use super::super::words::{Words, fill};
+use super::confirm::Action;
+use super::rows::{self, RunRow};
+use super::run_actions;
+use crate::core::{Moment, Run, RunId, RunState};
+
+struct Step {
+    pill: Markup,
+    at: Moment,
+    after: String,
+    is_current: bool,
+}
+
+struct Attempt {
+    number: u32,
+    pill: Markup,
+    worker: String,
+    started: Option<Moment>,
+    took: String,
+    error: String,
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct Page {
+    f: Frame,
+    run: RunRow,
+    rev: u32,
+    actions: Vec<Action>,
+    why: Option<String>,
+    path: Vec<Step>,
+    attempts: Vec<Attempt>,
+    payload: Payload,
+    result: Option<Payload>,
+    facts: Vec<(String, String)>,
+}
+
+pub async fn show(visit: Visit, Segment(id): Segment) -> Response {
+    super::answer(&visit, page(&visit, &id).await)
+}
+
+async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
+    let t = visit.lang.words();
+    let run = visit.service.run(&RunId::from_text(id)).await?;
+    let f = Frame::new(visit, Section::Runs, &run.tag).below(&t.runs, "/console/runs");
+    let f = f.below(&run.tag, &rows::task_href(&run.task_id));
+    let f = f.api(&run_api(&run), &[]);
+    let f = if run.has_ended() { f } else { f.live() };
+    let queue = run.queue.as_deref().unwrap_or(&run.tag);
+    let has_worker = visit.service.attendance(queue).is_attended(f.now);
+    let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));
+    let page = Page {
+        rev: run.rev,
+        actions: run_actions::allowed(&run)
+            .into_iter()
+            .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))
+            .collect(),
+        why: rows::why_waits(&run, has_worker, until, t),
+        path: path(&run, t),
+        attempts: attempts(&run, t),
+        payload: Payload::new(&run.data, t),
+        result: run.result.as_deref().map(|result| Payload::new(result, t)),
+        facts: facts(&run, &f),
+        run: RunRow::new(&run, t),
+        f,
+    };
+    Ok(page.render())
+}
+
+fn run_api(run: &Run) -> String {
+    rows::run_href(run).replacen("/console/", "/v1/", 1)
+}
+
+/// Returns the known states of the current attempt, in order.
+fn path(run: &Run, t: &Words) -> Vec<Step> {
+    let scheduled = Step {
+        pill: h::pill("none", "clock", &t.state_scheduled),
+        at: run.scheduled_at,
+        after: String::new(),
+        is_current: false,
+    };
+    let handed_over = if run.queue.is_some() { RunState::Ready } else { RunState::Fired };
+    let mut known: Vec<(Markup, Moment)> = Vec::new();
+    for failed in &run.failed_attempts {
+        if failed.attempt < run.attempt || run.state == RunState::Retrying {
+            known.push((h::pill("dead", "x", &t.state_failed), failed.ended_at));
+        }
+    }
+    let hand_over = run.fired_at.filter(|_| run.state != RunState::Retrying);
+    known.extend(hand_over.map(|at| (h::run_pill(handed_over, t), at)));
+    let leased = run.leased_at.filter(|_| run.state != RunState::Retrying);
+    known.extend(leased.map(|at| (h::run_pill(RunState::Leased, t), at)));
+    known.extend(run.ended_at.map(|at| (h::run_pill(run.state, t), at)));
+    known.sort_by_key(|(_, at)| *at);
+    let mut steps = vec![scheduled];
+    for (pill, at) in known {
+        let before = steps.last().map_or(at, |step| step.at);
+        let after = format!("+{}", duration(at.since(before), t));
+        steps.push(Step { pill, at, after, is_current: false });
+    }
+    if let Some(last) = steps.last_mut() {
+        last.is_current = true;
+    }
+    steps
+}
+
+/// Returns the attempts, newest first.
+fn attempts(run: &Run, t: &Words) -> Vec<Attempt> {
+    let failed = run.failed_attempts.iter().map(|failed| Attempt {
+        number: failed.attempt,
+        pill: h::pill("dead", "x", &t.state_failed),
+        worker: failed.worker.clone().unwrap_or_default(),
+        started: failed.started_at,
+        took: failed.started_at.map_or(String::new(), |start| duration(failed.ended_at.since(start), t)),
+        error: failed.error.clone().unwrap_or_default(),
+    });
+    let mut all: Vec<Attempt> = failed.collect();
+    if all.last().is_none_or(|last| last.number < run.attempt) {
+        let has_failed = matches!(run.state, RunState::Dead | RunState::Retrying);
+        let error = run.reason.clone().filter(|_| has_failed || run.has_ended());
+        all.push(Attempt {
+            number: run.attempt,
+            pill: h::run_pill(run.state, t),
+            worker: run.worker().unwrap_or_default().to_owned(),
+            started: run.attempt_started_at(),
+            took: rows::ran(run, t).unwrap_or_default(),
+            error: error.unwrap_or_default(),
+        });
+    }
+    all.reverse();
+    all
+}
+
+/// Returns facts about the run as names and values.
+fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
+    let t = f.t;
+    let mut facts = vec![
+        (&t.queue, run.queue.clone().unwrap_or_else(|| t.queue_bus.clone())),
+        (&t.moment, f.text(run.scheduled_at)),
+    ];
+    if run.number > 0 {
+        facts.push((&t.moment_number, h::count(run.number)));
+    }
+    facts.extend(run.fired_at.map(|at| (&t.fired, f.text(at))));
+    if run.state == RunState::Leased {
+        facts.push((&t.claimed_by, run.holder.clone()));
+    } else {
+        facts.extend(run.worker().map(|worker| (&t.worker, worker.to_owned())));
+    }
+    facts.extend(run.reason.clone().map(|reason| (&t.note, reason)));
+    if !run.headers.is_empty() {
+        let headers = run.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        facts.push((&t.headers, headers.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(stretch) = run.stretch {
+        let moments = fill("{} · {}", &[&h::count(stretch.count), &f.text(stretch.to)]);
+        facts.push((&t.next_moments, moments));
+    }
+    facts.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+}

@@ -1,0 +1,147 @@
+//! A task: its schedule, next moments, definition and last runs.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::super::filter::href;
+use super::super::frame::{Frame, Section};
+use super::super::html::{self as h, Markup, Payload, Strip};
+use super::super::listing;
+use super::super::problem::{Problem, Result};
+use super::super::schedule_words;
+use super::super::time::duration;
+use super::super::visit::{Segment, Visit};
+use super::super::words::{Words, fill};
+use super::confirm::{Action, TaskAction};
+use super::moments::{self, NextMoment};
+use super::rows::{RunRow, task_href};
+use crate::core::access::Scope;
+use crate::core::{Moment, Task, TaskId, TaskState};
+use crate::engine::service::{Forbidden, RunFilter, ServiceError};
+
+/// Runs of the strip and of the list.
+const RUNS: usize = 20;
+
+struct Head {
+    id: String,
+    name: String,
+    rev: u32,
+    pill: Markup,
+    schedule: String,
+    expression: String,
+}
+
+#[derive(Template)]
+#[template(path = "task.html")]
+struct Page {
+    f: Frame,
+    task: Head,
+    is_cancelled: bool,
+    actions: Vec<Action>,
+    strip: Strip,
+    moments: Vec<NextMoment>,
+    runs_href: String,
+    rows: Vec<RunRow>,
+    with_tag: bool,
+    facts: Vec<(String, String)>,
+    payload: Payload,
+}
+
+pub async fn show(visit: Visit, Segment(id): Segment) -> Response {
+    super::answer(&visit, page(&visit, &id).await)
+}
+
+async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
+    let t = visit.lang.words();
+    let id = TaskId::parse(id).ok_or(Problem::NotFound)?;
+    let task = visit.service.shown_task(&id).await?;
+    let filter = RunFilter { task_id: Some(id.clone()), ..RunFilter::default() };
+    let runs = listing::runs(&visit.service, &filter, None, RUNS).await?.rows;
+    let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks").live();
+    let f = f.api(&format!("/v1/tasks/{id}"), &[]);
+    let page = Page {
+        is_cancelled: task.state == TaskState::Cancelled,
+        actions: actions(&task, t),
+        strip: Strip::new(runs.iter().map(|run| run.state), t),
+        moments: moments::of(&task, visit).await?,
+        runs_href: href("/console/runs", &format!("task:{id}"), None),
+        rows: runs.iter().map(|run| RunRow::new(run, t)).collect(),
+        with_tag: false,
+        facts: facts(&task, &f),
+        payload: Payload::new(&task.data, t),
+        task: head(&task, t),
+        f,
+    };
+    Ok(page.render())
+}
+
+/// Checks that the reader may change tasks, before a page that asks. The command checks again.
+pub fn require_write(visit: &Visit) -> Result<()> {
+    let may_write = visit.service.caller().grant.allows(Scope::TaskWrite);
+    if may_write { Ok(()) } else { Err(ServiceError::Forbidden(Forbidden::Scope(Scope::TaskWrite)).into()) }
+}
+
+/// Returns the buttons for the actions that the state of a task allows.
+fn actions(task: &Task, t: &Words) -> Vec<Action> {
+    let href = task_href(&task.id);
+    let allowed = TaskAction::ALL.into_iter().filter(|action| match action {
+        TaskAction::Pause => task.state == TaskState::Active,
+        TaskAction::Resume => task.state == TaskState::Paused,
+        TaskAction::Trigger => true,
+        TaskAction::Cancel => !task.state.has_ended(),
+    });
+    let mut actions: Vec<Action> =
+        allowed.map(|action| action.words(t).link(&href, action.as_str())).collect();
+    if !task.state.has_ended() {
+        let edit =
+            Action { href: format!("{href}/edit"), icon: "edit", label: t.edit.clone(), is_danger: false };
+        actions.insert(0, edit);
+    }
+    actions
+}
+
+fn head(task: &Task, t: &Words) -> Head {
+    Head {
+        id: task.id.to_string(),
+        name: task.name.clone(),
+        rev: task.rev,
+        pill: h::task_pill(task.state, t),
+        schedule: schedule_words::describe(&task.schedule, t),
+        expression: schedule_words::expression(&task.schedule),
+    }
+}
+
+/// Returns the definition as names and values.
+fn facts(task: &Task, f: &Frame) -> Vec<(String, String)> {
+    let t = f.t;
+    let none = || t.not_set.clone();
+    let at = |at: Option<Moment>| at.map_or_else(none, |at| f.text(at));
+    let retry = task.retry.map_or_else(
+        || t.retry_default.clone(),
+        |retry| {
+            let ms = |ms: u64| duration(i64::try_from(ms).unwrap_or(i64::MAX), t);
+            let attempts = retry.max_attempts.to_string();
+            fill(&t.max_attempts, &[&attempts, &ms(retry.backoff_ms), &ms(retry.max_backoff_ms)])
+        },
+    );
+    let runtime =
+        task.max_runtime_sec.map(|sec| i64::try_from(sec).unwrap_or(i64::MAX).saturating_mul(1_000));
+    let fires = h::count(task.fired_count);
+    let fires = task.max_fires.map_or(fires.clone(), |most| fill(&t.fires_of, &[&fires, &h::count(most)]));
+    let mut facts = vec![
+        (&t.queue, task.queue.clone().unwrap_or_else(|| t.queue_bus.clone())),
+        (&t.fires, fires),
+        (&t.starts, at(task.start_at)),
+        (&t.ends, at(task.end_at)),
+        (&t.retry, retry),
+        (&t.max_runtime, runtime.map_or_else(none, |ms| duration(ms, t))),
+        (&t.reports, if task.ack { t.reports_yes.clone() } else { t.reports_no.clone() }),
+        (&t.created, f.text(task.created_at)),
+    ];
+    if task.state == TaskState::Cancelled || task.headers.is_empty() {
+        return facts.into_iter().map(|(name, value)| (name.clone(), value)).collect();
+    }
+    let headers = task.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+    facts.push((&t.headers, headers.collect::<Vec<_>>().join(", ")));
+    facts.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+}

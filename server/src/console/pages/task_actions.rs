@@ -1,0 +1,112 @@
+//! Pause, resume, trigger and cancel a task: a page that asks, and the action.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::super::Console;
+use super::super::digest::sha256;
+use super::super::frame::{Frame, Section};
+use super::super::html;
+use super::super::problem::{Problem, Result};
+use super::super::schedule_words;
+use super::super::visit::{Fields, Visit, split};
+use super::confirm::{Confirm, TaskAction};
+use super::rows::{run_href, task_href};
+use super::task::require_write;
+use crate::core::{Task, TaskId};
+use crate::engine::service::{IdempotencyKey, ServiceError};
+
+/// Shows the page that asks.
+pub async fn ask(visit: Visit) -> Response {
+    super::answer(&visit, asked(&visit).await)
+}
+
+async fn asked(visit: &Visit) -> Result<askama::Result<String>> {
+    let (id, action) = target(visit)?;
+    require_write(visit)?;
+    let task = visit.service.task(&id).await?;
+    Ok(page(visit, &task, action, None)?.render())
+}
+
+/// Returns task and action of a path such as `/console/tasks/{task_id}/pause`.
+fn target(visit: &Visit) -> Result<(TaskId, TaskAction)> {
+    let mut segments = visit.uri.path().rsplit('/');
+    let action = segments.next().and_then(TaskAction::parse);
+    let id = segments.next().and_then(TaskId::parse);
+    id.zip(action).ok_or(Problem::NotFound)
+}
+
+fn page(visit: &Visit, task: &Task, action: TaskAction, problem: Option<String>) -> Result<Confirm> {
+    let t = visit.lang.words();
+    let words = action.words(t);
+    let title = format!("{} · {}", words.label, task.name);
+    let f = Frame::new(visit, Section::Tasks, &title).below(&t.tasks, "/console/tasks");
+    let back = task_href(&task.id);
+    let key = visit.service.random_secret()?;
+    let mut facts = vec![
+        (t.task.clone(), task.name.clone()),
+        (t.schedule.clone(), schedule_words::describe(&task.schedule, t)),
+        (t.revision.clone(), task.rev.to_string()),
+    ];
+    facts.extend(task.next_due_at.map(|at| (t.next.clone(), f.text(at))));
+    Ok(Confirm {
+        path: format!("{back}/{}", action.as_str()),
+        hidden: html::hidden("rev", &task.rev.to_string()).and(&html::hidden("key", &key)),
+        facts,
+        effect: words.effect.to_owned(),
+        leaves: words.leaves.to_owned(),
+        label: words.label.to_owned(),
+        is_danger: words.is_danger,
+        back: back.clone(),
+        problem,
+        f: f.below(&task.name, &back),
+    })
+}
+
+/// Carries out the action.
+pub async fn act(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    match done(&visit, &fields).await {
+        Ok(response) => response,
+        Err(problem) => problem.answer(&visit),
+    }
+}
+
+async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
+    let (id, action) = target(visit)?;
+    let (service, rev) = (&visit.service, fields.get("rev").and_then(|rev| rev.parse().ok()));
+    let outcome = match action {
+        TaskAction::Pause => service.pause(&id, rev).await.map(|_| task_href(&id)),
+        TaskAction::Resume => service.resume(&id, rev).await.map(|_| task_href(&id)),
+        TaskAction::Cancel => service.cancel(&id, rev).await.map(|_| task_href(&id)),
+        TaskAction::Trigger => {
+            let key = idempotency_key(fields, &format!("trigger {id}"));
+            service.trigger(&id, key).await.map(|run| run_href(&run))
+        }
+    };
+    match outcome {
+        Ok(path) => {
+            let done = action.words(visit.lang.words()).done;
+            Ok(visit.redirect(&format!("{path}?done={done}")))
+        }
+        Err(ServiceError::RevisionMoved(_)) => {
+            let task = service.task(&id).await?;
+            let why = visit.lang.words().changed_meanwhile.clone();
+            Ok(visit.answer(StatusCode::CONFLICT, page(visit, &task, action, Some(why))?.render()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the key of a form, so that a form that is sent twice acts once.
+pub fn idempotency_key(fields: &Fields, request: &str) -> Option<IdempotencyKey> {
+    const BYTES: usize = 64;
+    let key = fields.get("key").filter(|key| key.len() == BYTES && key.is_ascii())?;
+    Some(IdempotencyKey { key: format!("console {key}"), fingerprint: sha256(request) })
+}

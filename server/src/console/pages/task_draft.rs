@@ -1,0 +1,316 @@
+//! The fields of the form for tasks: as a person has typed them, and as a definition.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::super::visit::Fields;
+use super::super::words::{Words, fill};
+use crate::core::retry::RetryPolicy;
+use crate::core::submission::{Dedup, InvalidSubmission, Submission};
+use crate::core::{Moment, Schedule};
+
+/// Units of a period, largest first: value of the field, and milliseconds.
+const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
+
+/// The fields as typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Draft {
+    pub name: String,
+    pub data: String,
+    pub queue: String,
+    pub kind: String,
+    pub start: String,
+    pub end: String,
+    pub period: String,
+    pub unit: String,
+    pub cron: String,
+    pub zone: String,
+    pub max_fires: String,
+    pub max_runtime_sec: String,
+    pub max_attempts: String,
+    pub backoff_sec: String,
+    pub max_backoff_sec: String,
+    pub dedup_key: String,
+    pub ack: bool,
+}
+
+/// A field that is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub field: &'static str,
+    pub why: String,
+}
+
+impl Draft {
+    /// Returns the draft of a new task.
+    pub fn new(zone: &str) -> Self {
+        let (kind, period, unit) = ("once".to_owned(), "5".to_owned(), "min".to_owned());
+        Self { kind, period, unit, cron: "0 9 * * *".to_owned(), zone: zone.to_owned(), ..Self::default() }
+    }
+
+    /// Reads a sent form.
+    pub fn read(fields: &Fields) -> Self {
+        let text = |name| fields.get(name).unwrap_or_default().to_owned();
+        Self {
+            name: text("name"),
+            // Browsers send line ends as CR LF.
+            data: fields.raw("data").unwrap_or_default().replace("\r\n", "\n"),
+            queue: text("queue"),
+            kind: text("kind"),
+            start: text("start"),
+            end: text("end"),
+            period: text("period"),
+            unit: text("unit"),
+            cron: text("cron"),
+            zone: text("zone"),
+            max_fires: text("max_fires"),
+            max_runtime_sec: text("max_runtime_sec"),
+            max_attempts: text("max_attempts"),
+            backoff_sec: text("backoff_sec"),
+            max_backoff_sec: text("max_backoff_sec"),
+            dedup_key: text("dedup_key"),
+            ack: fields.get("ack").is_some(),
+        }
+    }
+
+    /// Returns the draft that edits a definition. Instants are shown in `zone`.
+    pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
+        let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let seconds = |ms: u64| (ms as f64 / 1_000.0).to_string();
+        let retry = definition.retry;
+        let mut draft = Self {
+            name: definition.name.clone(),
+            data: definition.data.replace("\r\n", "\n"),
+            queue: definition.queue.clone().unwrap_or_default(),
+            start: at(definition.start_at),
+            end: at(definition.end_at),
+            max_fires: number(definition.max_fires),
+            max_runtime_sec: number(definition.max_runtime_sec),
+            max_attempts: retry.map(|retry| retry.max_attempts.to_string()).unwrap_or_default(),
+            backoff_sec: retry.map(|retry| seconds(retry.backoff_ms)).unwrap_or_default(),
+            max_backoff_sec: retry.map(|retry| seconds(retry.max_backoff_ms)).unwrap_or_default(),
+            dedup_key: match &definition.dedup {
+                Dedup::Key(key) => key.clone(),
+                Dedup::Pair | Dedup::Nothing => String::new(),
+            },
+            ack: definition.ack,
+            ..Self::new(zone_name)
+        };
+        match &definition.schedule {
+            Schedule::Once => {}
+            Schedule::Every { period_ms } => {
+                draft.kind = "every".to_owned();
+                (draft.period, draft.unit) = write_period(*period_ms);
+            }
+            Schedule::Cron { expression, zone } => {
+                draft.kind = "cron".to_owned();
+                (draft.cron, draft.zone) = (expression.clone(), zone.clone());
+            }
+        }
+        draft
+    }
+
+    /// Returns the definition. `base` is the definition that the form edits: it keeps what the form does not
+    /// show, and the exact values of fields that a person has not changed.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn submission(
+        &self,
+        base: Option<&Submission>,
+        zone_name: &str,
+        zone: &TimeZone,
+        t: &Words,
+    ) -> Result<Submission, Refusal> {
+        let shown = base.map(|base| Self::of(base, zone_name, zone)).unwrap_or_default();
+        let read = |field, text: &str, as_shown: &str, base: Option<Moment>| {
+            if base.is_some() && text == as_shown { Ok(base) } else { read_time(field, text, zone, t) }
+        };
+        let start_at = read("start", &self.start, &shown.start, base.and_then(|base| base.start_at))?;
+        let end_at = read("end", &self.end, &shown.end, base.and_then(|base| base.end_at))?;
+        let schedule = match base {
+            Some(base) if self.schedule_as(&shown) => base.schedule.clone(),
+            _ => self.schedule(t)?,
+        };
+        let data = base.filter(|_| self.data == shown.data).map_or(&self.data, |base| &base.data);
+        let fresh = Submission::named(self.name.clone(), data.clone());
+        let dedup = match base.map(|base| &base.dedup) {
+            Some(Dedup::Pair) if self.dedup_key.is_empty() => Dedup::Pair,
+            _ if self.dedup_key.is_empty() => Dedup::Nothing,
+            _ => Dedup::Key(self.dedup_key.clone()),
+        };
+        Ok(Submission {
+            headers: base.map(|base| base.headers.clone()).unwrap_or_default(),
+            schedule,
+            start_at,
+            end_at,
+            max_fires: positive("max_fires", &self.max_fires, t)?,
+            ack: self.ack,
+            max_runtime_sec: positive("max_runtime_sec", &self.max_runtime_sec, t)?,
+            queue: (!self.queue.is_empty()).then(|| self.queue.clone()),
+            retry: self.retry(t)?,
+            dedup,
+            ..fresh
+        })
+    }
+
+    fn schedule_as(&self, other: &Self) -> bool {
+        (&self.kind, &self.period, &self.unit, &self.cron, &self.zone)
+            == (&other.kind, &other.period, &other.unit, &other.cron, &other.zone)
+    }
+
+    fn schedule(&self, t: &Words) -> Result<Schedule, Refusal> {
+        match self.kind.as_str() {
+            "once" => Ok(Schedule::Once),
+            "every" => {
+                let unit = UNITS.iter().find(|(unit, _)| *unit == self.unit).map_or(1_000, |(_, ms)| *ms);
+                let period_ms = decimal("period", &self.period, t)? * unit as f64;
+                Ok(Schedule::Every { period_ms: period_ms.round() as i64 })
+            }
+            "cron" => Ok(Schedule::Cron { expression: self.cron.clone(), zone: self.zone.clone() }),
+            _ => Err(Refusal { field: "kind", why: t.wrong_kind.clone() }),
+        }
+    }
+
+    /// Without a number of attempts, the policy of the server applies.
+    fn retry(&self, t: &Words) -> Result<Option<RetryPolicy>, Refusal> {
+        let Some(attempts) = positive("max_attempts", &self.max_attempts, t)? else { return Ok(None) };
+        let default = RetryPolicy::default();
+        let ms = |field, text: &str, default| match text {
+            "" => Ok(default),
+            text => decimal(field, text, t).map(|seconds| (seconds * 1_000.0).round() as u64),
+        };
+        Ok(Some(RetryPolicy {
+            max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            backoff_ms: ms("backoff_sec", &self.backoff_sec, default.backoff_ms)?,
+            max_backoff_ms: ms("max_backoff_sec", &self.max_backoff_sec, default.max_backoff_ms)?,
+        }))
+    }
+}
+
+impl Refusal {
+    /// Returns the refusal of a definition, at its field.
+    pub fn of(invalid: &InvalidSubmission) -> Self {
+        let field = match invalid {
+            InvalidSubmission::Name(_) => "name",
+            InvalidSubmission::DataTooLong(_) => "data",
+            InvalidSubmission::Headers(_) | InvalidSubmission::NeverDue => "kind",
+            InvalidSubmission::Cron(_) => "cron",
+            InvalidSubmission::Period => "period",
+            InvalidSubmission::Start => "start",
+            InvalidSubmission::EndPassed | InvalidSubmission::EndBeforeStart => "end",
+            InvalidSubmission::MaxRuntime => "max_runtime_sec",
+            InvalidSubmission::MaxFiresReached(_) => "max_fires",
+            InvalidSubmission::Queue(_) => "queue",
+            InvalidSubmission::Retry(_) => "max_attempts",
+            InvalidSubmission::DedupKey => "dedup_key",
+        };
+        Self { field, why: invalid.to_string() }
+    }
+}
+
+fn write_period(period_ms: i64) -> (String, String) {
+    let unit = UNITS.iter().find(|(_, ms)| period_ms % ms == 0);
+    match unit {
+        Some((unit, ms)) => ((period_ms / ms).to_string(), (*unit).to_owned()),
+        None => ((period_ms as f64 / 1_000.0).to_string(), "s".to_owned()),
+    }
+}
+
+/// Returns an instant in the format of the browsers' field for date and time.
+fn write_time(at: Moment, zone: &TimeZone) -> String {
+    let Ok(at) = Timestamp::from_millisecond(at.ms()) else { return String::new() };
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+fn read_time(field: &'static str, text: &str, zone: &TimeZone, t: &Words) -> Result<Option<Moment>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || Refusal { field, why: fill(&t.wrong_time, &[text]) };
+    let wall: DateTime = text.parse().map_err(|_| wrong())?;
+    let at = zone.to_ambiguous_timestamp(wall).compatible().map_err(|_| wrong())?;
+    Ok(Some(Moment::from_ms(at.as_millisecond())))
+}
+
+fn positive(field: &'static str, text: &str, t: &Words) -> Result<Option<u64>, Refusal> {
+    let wrong = || Refusal { field, why: fill(&t.wrong_number, &[text]) };
+    match text {
+        "" => Ok(None),
+        text => {
+            let number = text.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number));
+            number.map(Some).ok_or_else(wrong)
+        }
+    }
+}
+
+fn decimal(field: &'static str, text: &str, t: &Words) -> Result<f64, Refusal> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| Refusal { field, why: fill(&t.wrong_number, &[text]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::words::Lang;
+
+    fn berlin() -> TimeZone {
+        crate::core::zone::find("Europe/Berlin").unwrap()
+    }
+
+    fn submission(draft: &Draft, base: Option<&Submission>) -> Result<Submission, Refusal> {
+        draft.submission(base, "Europe/Berlin", &berlin(), Lang::En.words())
+    }
+
+    #[test]
+    fn an_unchanged_draft_keeps_the_definition() {
+        let schedules = [
+            Schedule::Once,
+            Schedule::Every { period_ms: 1_234 },
+            Schedule::Every { period_ms: 7_200_000 },
+            Schedule::Cron { expression: "0  9 * * *".to_owned(), zone: "UTC".to_owned() },
+        ];
+        for schedule in schedules {
+            for dedup in [Dedup::Pair, Dedup::Nothing, Dedup::Key("k".to_owned())] {
+                let definition = Submission {
+                    headers: [("a".to_owned(), "b".to_owned())].into(),
+                    schedule: schedule.clone(),
+                    start_at: Some(Moment::from_ms(1_900_000_000_123)),
+                    max_fires: Some(3),
+                    retry: Some(RetryPolicy { max_attempts: 2, backoff_ms: 1_500, max_backoff_ms: 60_000 }),
+                    queue: Some("q".to_owned()),
+                    dedup,
+                    ..Submission::named("n", "two\r\nlines")
+                };
+                let draft = Draft::of(&definition, "Europe/Berlin", &berlin());
+                assert_eq!(submission(&draft, Some(&definition)).unwrap(), definition);
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_the_zone_of_the_server() {
+        let draft = Draft { name: "n".into(), start: "2026-07-01T12:00".into(), ..Draft::new("UTC") };
+        let start = submission(&draft, None).unwrap().start_at.unwrap();
+        assert_eq!(start.to_string(), "2026-07-01T10:00:00.000Z");
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let new = || Draft::new("UTC");
+        for (draft, field) in [
+            (Draft { start: "tomorrow".into(), ..new() }, "start"),
+            (Draft { end: "2026-02-30T00:00".into(), ..new() }, "end"),
+            (Draft { kind: "often".into(), ..new() }, "kind"),
+            (Draft { kind: "every".into(), period: "x".into(), ..new() }, "period"),
+            (Draft { max_fires: "0".into(), ..new() }, "max_fires"),
+            (Draft { max_runtime_sec: "-1".into(), ..new() }, "max_runtime_sec"),
+            (Draft { max_attempts: "1.5".into(), ..new() }, "max_attempts"),
+            (Draft { max_attempts: "2".into(), backoff_sec: "x".into(), ..new() }, "backoff_sec"),
+        ] {
+            assert_eq!(submission(&draft, None).unwrap_err().field, field);
+        }
+    }
+}

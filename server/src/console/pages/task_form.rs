@@ -1,0 +1,247 @@
+//! The form for a new task, and for another definition of a task.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::tz::TimeZone;
+
+use super::super::Console;
+use super::super::frame::{Frame, Section};
+use super::super::html::{self as h, Markup};
+use super::super::problem::{Problem, Result};
+use super::super::schedule_words;
+use super::super::visit::{Fields, Segment, Visit, split};
+use super::moments::{self, NextMoment};
+use super::rows::task_href;
+use super::task::require_write;
+use super::task_actions::idempotency_key;
+use super::task_draft::{Draft, Refusal};
+use crate::core::cron::CronRule;
+use crate::core::submission::Submission;
+use crate::core::{Schedule, Task, TaskId, zone};
+use crate::engine::service::{ServiceError, definition};
+
+const NEW: &str = "/console/tasks/new";
+
+#[derive(Template)]
+#[template(path = "task_form.html")]
+struct Page {
+    f: Frame,
+    path: String,
+    back: String,
+    hidden: Markup,
+    d: Draft,
+    is_new: bool,
+    refusal: Option<Refusal>,
+    /// Revision that another person has saved meanwhile.
+    moved_to: Option<u32>,
+    words: String,
+    notes: Vec<String>,
+    preview: Vec<NextMoment>,
+}
+
+impl Page {
+    fn is_wrong(&self, field: &str) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.field == field)
+    }
+
+    /// Returns whether a field below the summary has a value.
+    fn is_advanced(&self) -> bool {
+        let d = &self.d;
+        let fields = [&d.max_fires, &d.max_runtime_sec, &d.max_attempts, &d.dedup_key];
+        d.ack || fields.iter().any(|field| !field.is_empty())
+    }
+
+    fn units(&self) -> [(&'static str, &str); 4] {
+        let t = self.f.t;
+        [("s", &t.unit_s), ("min", &t.unit_m), ("h", &t.unit_h), ("d", &t.unit_d)]
+    }
+}
+
+/// What the form edits.
+enum Target {
+    New,
+    Task { id: TaskId, rev: u32, base: Box<Submission> },
+}
+
+impl Target {
+    async fn read(visit: &Visit, id: &str) -> Result<(Self, Task)> {
+        let id = TaskId::parse(id).ok_or(Problem::NotFound)?;
+        let task = visit.service.task(&id).await?;
+        Ok((Self::Task { id, rev: task.rev, base: Box::new(definition(&task)) }, task))
+    }
+
+    fn base(&self) -> Option<&Submission> {
+        match self {
+            Self::New => None,
+            Self::Task { base, .. } => Some(base),
+        }
+    }
+}
+
+fn server_zone(visit: &Visit) -> (String, TimeZone) {
+    let name = visit.service.time_zone().to_owned();
+    let zone = zone::find(&name).unwrap_or(TimeZone::UTC);
+    (name, zone)
+}
+
+fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<Page> {
+    let t = visit.lang.words();
+    let key = match key {
+        Some(key) => key.to_owned(),
+        None => visit.service.random_secret()?,
+    };
+    let (title, path, back, rev) = match target {
+        Target::New => (t.new_task.clone(), NEW.to_owned(), "/console/tasks".to_owned(), None),
+        Target::Task { id, rev, base } => {
+            let back = task_href(id);
+            (format!("{} · {}", t.edit, base.name), format!("{back}/edit"), back, Some(*rev))
+        }
+    };
+    let hidden = h::hidden("key", &key);
+    let hidden = rev.map_or(hidden.clone(), |rev| hidden.and(&h::hidden("rev", &rev.to_string())));
+    Ok(Page {
+        f: Frame::new(visit, Section::Tasks, &title).below(&t.tasks, "/console/tasks"),
+        path,
+        back,
+        hidden,
+        d,
+        is_new: rev.is_none(),
+        refusal: None,
+        moved_to: None,
+        words: String::new(),
+        notes: Vec::new(),
+        preview: Vec::new(),
+    })
+}
+
+/// Shows the form for a new task.
+pub async fn new(visit: Visit) -> Response {
+    let page = require_write(&visit);
+    let page = page.and_then(|()| page_of_new(&visit)).map(|page| page.render());
+    super::answer(&visit, page)
+}
+
+fn page_of_new(visit: &Visit) -> Result<Page> {
+    page(visit, &Target::New, Draft::new(visit.service.time_zone()), None)
+}
+
+/// Shows the form for a task.
+pub async fn edit(visit: Visit, Segment(id): Segment) -> Response {
+    super::answer(&visit, edited(&visit, &id).await)
+}
+
+async fn edited(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
+    require_write(visit)?;
+    let (target, task) = Target::read(visit, id).await?;
+    let (name, zone) = server_zone(visit);
+    let draft = Draft::of(&definition(&task), &name, &zone);
+    Ok(page(visit, &target, draft, None)?.render())
+}
+
+/// Creates the task.
+pub async fn create(State(console): State<Console>, request: Request) -> Response {
+    send(&console, request).await
+}
+
+/// Saves the definition.
+pub async fn save(State(console): State<Console>, request: Request) -> Response {
+    send(&console, request).await
+}
+
+async fn send(console: &Console, request: Request) -> Response {
+    let (visit, request) = match split(request, console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    match sent(&visit, &fields).await {
+        Ok(response) => response,
+        Err(problem) => problem.answer(&visit),
+    }
+}
+
+async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
+    require_write(visit)?;
+    let path = visit.uri.path().trim_end_matches("/edit");
+    let target = match path {
+        NEW => Target::New,
+        path => Target::read(visit, path.rsplit('/').next().unwrap_or_default()).await?.0,
+    };
+    let draft = Draft::read(fields);
+    let (zone_name, zone) = server_zone(visit);
+    let submission = draft.submission(target.base(), &zone_name, &zone, visit.lang.words());
+    let mut page = page(visit, &target, draft, fields.get("key"))?;
+    let submission = match submission {
+        Ok(submission) => submission,
+        Err(refusal) => return Ok(refused(visit, page, refusal)),
+    };
+    if fields.get("preview").is_some() {
+        return preview(visit, page, submission).await;
+    }
+    let outcome = match &target {
+        Target::New => create_task(visit, fields, submission).await,
+        Target::Task { id, .. } => {
+            let rev = fields.get("rev").and_then(|rev| rev.parse().ok()).unwrap_or_default();
+            let saved = visit.service.edit(id, rev, submission).await;
+            saved.map(|_| format!("{}?done=saved", task_href(id)))
+        }
+    };
+    match outcome {
+        Ok(path) => Ok(visit.redirect(&path)),
+        Err(ServiceError::Invalid(invalid)) => Ok(refused(visit, page, Refusal::of(&invalid))),
+        Err(ServiceError::RevisionMoved(rev)) => {
+            page.moved_to = Some(rev);
+            Ok(visit.answer(StatusCode::CONFLICT, page.render()))
+        }
+        Err(error @ ServiceError::KeyHeld(_)) => {
+            Ok(refused(visit, page, Refusal { field: "dedup_key", why: error.to_string() }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refused(visit: &Visit, page: Page, refusal: Refusal) -> Response {
+    let page = Page { refusal: Some(refusal), ..page };
+    visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render())
+}
+
+async fn create_task(
+    visit: &Visit,
+    fields: &Fields,
+    submission: Submission,
+) -> std::result::Result<String, ServiceError> {
+    let key = idempotency_key(fields, &format!("create {submission:?}"));
+    let answer = visit.service.submit_idempotent(vec![submission], key).await?.pop();
+    let submitted = answer.unwrap_or(Err(ServiceError::NotFound))?;
+    let done = if submitted.existing { "existing" } else { "created" };
+    Ok(format!("{}?done={done}", task_href(&submitted.id)))
+}
+
+/// Shows the form with the next moments of the schedule.
+async fn preview(visit: &Visit, page: Page, submission: Submission) -> Result<Response> {
+    let t = visit.lang.words();
+    let accepted = submission.clone().accept(TaskId::new(uuid::Uuid::nil()), visit.service.now());
+    let task = match accepted {
+        Ok(task) => task,
+        Err(invalid) => return Ok(refused(visit, page, Refusal::of(&invalid))),
+    };
+    let page = Page {
+        words: schedule_words::describe(&submission.schedule, t),
+        notes: notes(&submission.schedule),
+        preview: moments::of(&task, visit).await?,
+        ..page
+    };
+    Ok(visit.answer(StatusCode::OK, page.render()))
+}
+
+/// Returns remarks on the schedule, such as a step that leaves only one value.
+fn notes(schedule: &Schedule) -> Vec<String> {
+    match schedule {
+        Schedule::Cron { expression, zone } => {
+            CronRule::parse(expression, zone).map(|rule| rule.notes().to_vec()).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Sign-in, sign-out, and the preferences of a browser.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::cookies;
+use super::frame::{Frame, Section};
+use super::html as h;
+use super::problem::Problem;
+use super::visit::{Theme, Visit, split, with_policy};
+use super::words::{Lang, fill};
+use super::{Console, has};
+use crate::engine::service::{Denied, ServiceError};
+
+/// Path of the sign-in page.
+pub const PATH: &str = "/console/sign-in";
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct Page {
+    f: Frame,
+    next: String,
+    problem: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "reopen.html")]
+struct Reopen<'a> {
+    target: &'a str,
+}
+
+/// Answers to a request without a session: leads to the sign-in page, and back afterwards.
+pub fn refuse(request: &Request, denied: &Denied) -> Response {
+    if let Denied::Unchecked(error) = denied {
+        tracing::error!(%error, "session not checked");
+        return with_policy(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    }
+    let next = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    let location = HeaderValue::from_str(&format!("{PATH}?next={next}"));
+    let location = location.unwrap_or(HeaderValue::from_static(PATH));
+    with_policy((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// Answers to a link on another site with a page that opens the same URL again.
+pub fn reopen(request: &Request) -> Response {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let page = Reopen { target }.render().unwrap_or_default();
+    with_policy(Html(page).into_response())
+}
+
+/// Returns the path of the console in a field, or else the overview. Other sites are no targets.
+fn own_path(field: Option<&str>) -> String {
+    let is_own = |target: &&str| {
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        has(path) && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    field.filter(is_own).unwrap_or("/").to_owned()
+}
+
+/// Shows the form.
+pub async fn form(visit: Visit) -> Response {
+    show(&visit, own_path(visit.query().get("next")), None)
+}
+
+fn show(visit: &Visit, next: String, problem: Option<(StatusCode, String)>) -> Response {
+    let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, why)| (status, Some(why)));
+    let f = Frame::new(visit, Section::None, &visit.lang.words().sign_in);
+    visit.answer(status, Page { f, next, problem }.render())
+}
+
+/// Opens a session.
+pub async fn submit(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    let (next, t) = (own_path(fields.get("next")), visit.lang.words());
+    let token = fields.get("token").unwrap_or_default();
+    let refused = match visit.service.open_browser_session(token, cookies::SESSION_SEC * 1_000).await {
+        Ok(secret) => {
+            let cookie = cookies::set(&visit.headers, cookies::SESSION_COOKIE, &secret, cookies::SESSION_SEC);
+            return with_cookies(visit.redirect(&next), cookie);
+        }
+        Err(refused) => refused,
+    };
+    let (status, why) = match refused {
+        Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, t.sign_in_failed.clone()),
+        Denied::Expired => (StatusCode::UNAUTHORIZED, t.sign_in_expired.clone()),
+        Denied::Unchecked(ServiceError::TooManyAttempts { retry_after_sec }) => {
+            let why = fill(&t.sign_in_later, &[&retry_after_sec.to_string()]);
+            (StatusCode::TOO_MANY_REQUESTS, why)
+        }
+        Denied::Unchecked(error) => return Problem::from(error).answer(&visit),
+    };
+    show(&visit, next, Some((status, why)))
+}
+
+/// Closes the session.
+pub async fn sign_out(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    if visit.form(request).await.is_none() {
+        return Problem::ExpiredForm.answer(&visit);
+    }
+    if let Some(secret) = &visit.session
+        && let Err(error) = visit.service.close_browser_session(secret).await
+    {
+        return Problem::from(error).answer(&visit);
+    }
+    with_cookies(visit.redirect(PATH), cookies::set(&visit.headers, cookies::SESSION_COOKIE, "", 0))
+}
+
+/// Keeps the language or theme that a person has chosen.
+pub async fn prefer(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    let set = |name, value| cookies::set(&visit.headers, name, value, cookies::YEAR_SEC);
+    let lang = fields.get("lang").and_then(Lang::parse);
+    let theme = fields.get("theme").and_then(Theme::parse);
+    let chosen = lang.and_then(|lang| set(cookies::LANG, lang.as_str()));
+    let chosen = chosen.into_iter().chain(theme.and_then(|theme| set(cookies::THEME, theme.as_str())));
+    with_cookies(visit.redirect(&own_path(fields.get("back"))), chosen)
+}
+
+fn with_cookies(mut response: Response, cookies: impl IntoIterator<Item = HeaderValue>) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_the_console_are_targets() {
+        for own in ["/", "/console/tasks?q=state%3Adead", "/console"] {
+            assert_eq!(own_path(Some(own)), own);
+        }
+        for other in
+            ["//evil.example", "https://evil.example/", "/\\evil.example", "/v1/tasks", "/console\r\nx", ""]
+        {
+            assert_eq!(own_path(Some(other)), "/", "{other:?}");
+        }
+        assert_eq!(own_path(None), "/");
+    }
+}

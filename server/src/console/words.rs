@@ -1,0 +1,168 @@
+//! Words of the console in each language: one file per language, and every file has every word.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// Language of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lang {
+    En,
+    Zh,
+}
+
+impl Lang {
+    pub const ALL: [Self; 2] = [Self::En, Self::Zh];
+
+    /// Returns the language as HTML and the cookie spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh",
+        }
+    }
+
+    /// Returns the language's name in the language itself.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::En => "English",
+            Self::Zh => "中文",
+        }
+    }
+
+    /// Returns the language that [`as_str`](Self::as_str) spells as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lang| lang.as_str() == text)
+    }
+
+    /// Returns the first language of an `Accept-Language` header that the console has.
+    pub fn accepted(header: &str) -> Self {
+        let tags = header.split(',').filter_map(|tag| tag.trim().get(..2));
+        tags.map(str::to_ascii_lowercase).find_map(|tag| Self::parse(&tag)).unwrap_or(Self::En)
+    }
+
+    /// Returns the words of this language.
+    pub fn words(self) -> &'static Words {
+        static EN: LazyLock<Words> = LazyLock::new(|| read(include_str!("text/en.toml")));
+        static ZH: LazyLock<Words> = LazyLock::new(|| read(include_str!("text/zh.toml")));
+        match self {
+            Self::En => &EN,
+            Self::Zh => &ZH,
+        }
+    }
+}
+
+/// Reads a file of words. A test reads every file, so a release has no incomplete one.
+fn read(text: &str) -> Words {
+    toml::from_str(text).unwrap_or_else(|error| panic!("words of the console: {error}"))
+}
+
+/// Replaces each `{}` of a text by the next value.
+pub fn fill(text: &str, values: &[&str]) -> String {
+    let mut parts = text.split("{}");
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    let mut values = values.iter();
+    for part in parts {
+        filled.push_str(values.next().copied().unwrap_or_default());
+        filled.push_str(part);
+    }
+    filled
+}
+
+/// Defines the words. A template that uses another word does not compile, and a file that lacks a word or
+/// has another one is refused.
+macro_rules! words {
+    ($($word:ident,)*) => {
+        /// The words of one language.
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Words {
+            $(pub $word: String,)*
+        }
+
+        #[cfg(test)]
+        impl Words {
+            fn all(&self) -> Vec<(&'static str, &str)> {
+                vec![$((stringify!($word), self.$word.as_str()),)*]
+            }
+        }
+    };
+}
+
+words! {
+    about, access, access_hint, ack_label, all_dead, all_queues, all_runs_of_task, anywhere, apply,
+    attempt, attempts, attempts_hint, back_end_bus, back_end_clock, back_end_down, back_end_lock,
+    back_end_rows, back_end_store, back_ends, backlog_by_tag, backoff_sec, breadcrumb, bytes, cancel,
+    cancel_effect, cancel_leaves, cancel_run, cancel_run_effect, cancel_run_leaves, changed_meanwhile,
+    claimed_by, clear_filter, clock_back, clock_forward, close, compare, conflict, conflict_hint, control,
+    create, created, cron_daily, cron_days_of_month, cron_every_hours, cron_every_minute,
+    cron_every_minutes, cron_every_seconds, cron_expression, cron_hint, cron_hourly, cron_weekdays,
+    cron_weekly, cut, day_0, day_1, day_2, day_3, day_4, day_5, day_6, dead_letters, dead_today,
+    dedup_hint, dedup_key, delivery, done_cancelled, done_created, done_existing, done_paused,
+    done_resumed, done_retried, done_run_cancelled, done_saved, done_triggered, due, due_hint,
+    due_not_fired, edit, end_hint, ended_today, ends, error, error_or_result, every, expires, filter,
+    filter_unknown, fired, fires, fires_hint, fires_of, fires_this_minute, first_page, from_now, go_to,
+    headers, health_check, health_down, health_ok, health_unknown, in_a_list, in_time, keep, key_curl,
+    key_filter, key_help, key_new, key_open, key_pause_live, key_refresh, key_rows, keyboard,
+    keyboard_help, kind_cron, kind_every, kind_once, kind_once_hint, last, last_runs, late, latest_dead,
+    latest_runs, live, live_paused, live_stale, main_menu, max_attempts, max_backoff_sec, max_runtime,
+    max_runtime_sec, menu, moment, moment_number, more_fields, most_attempts, most_fires, name, name_hint,
+    never, new_task, newest_first, next, next_moments, next_page, no, no_backlog, no_data, no_dead,
+    no_error, no_match_runs, no_match_tasks, no_queues, no_queues_hint, no_result, no_runs_yet,
+    no_services, no_services_hint, no_tasks, no_tasks_hint, no_tokens, no_users, no_worker,
+    no_worker_on_queue, nodes, not_set, note, now_time, once, overview, pages, past_time, pause,
+    pause_before_retry, pause_effect, pause_leaves, payload, period, policies, problem_csrf,
+    problem_csrf_title, problem_forbidden, problem_forbidden_title, problem_internal,
+    problem_internal_title, problem_invalid_title, problem_method, problem_not_found,
+    problem_not_found_title, problem_store, problem_store_title, queue, queue_bus, queue_hint, queues,
+    queues_hint, ran, ready_hint, ready_in_queues, reports, reports_no, reports_yes, request, result,
+    resume, resume_effect, resume_leaves, retry, retry_default, retry_effect, retry_leaves, retry_now,
+    revision, run, run_waits_bus, run_waits_free, run_waits_outcome, run_waits_worker, runs, save,
+    schedule, scopes, senior, services, services_hint, show, show_moments, sign_in, sign_in_expired,
+    sign_in_failed, sign_in_later, sign_out, signed, skip_to_content, start_hint, starts, state,
+    state_active, state_all, state_cancelled, state_dead, state_failed, state_finished, state_fired,
+    state_firing, state_leased, state_path, state_paused, state_ready, state_retrying, state_scheduled,
+    state_skipped, state_succeeded, strip_text, switch_theme, tag, tags, tags_all, task, tasks, time_zone,
+    times_in, to_overview, token, token_hint, tokens, trigger, trigger_effect, trigger_leaves, triggered,
+    unit, unit_d, unit_h, unit_m, unit_ms, unit_s, users, users_hint, why_waits, without_outcome,
+    without_outcome_hint, worker, wrong_kind, wrong_number, wrong_time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_language_has_every_word_with_the_same_places() {
+        let places = |text: &str| text.matches("{}").count();
+        let english = Lang::En.words().all();
+        for lang in Lang::ALL {
+            for ((word, text), (_, english)) in lang.words().all().into_iter().zip(&english) {
+                assert!(!text.trim().is_empty(), "{word} is empty in {}", lang.as_str());
+                assert_eq!(places(text), places(english), "{word} in {}", lang.as_str());
+                assert!(!text.contains(['<', '>', '&']), "{word} in {} has markup", lang.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_word_or_with_another_one_is_refused() {
+        let english = include_str!("text/en.toml");
+        assert!(toml::from_str::<Words>(&english.replacen("about = ", "# about = ", 1)).is_err());
+        assert!(toml::from_str::<Words>(&format!("{english}another = \"x\"\n")).is_err());
+    }
+
+    #[test]
+    fn the_browser_chooses_among_the_languages() {
+        assert_eq!(Lang::accepted("zh-CN,zh;q=0.9,en;q=0.8"), Lang::Zh);
+        assert_eq!(Lang::accepted("de-DE,en-GB;q=0.7,zh;q=0.3"), Lang::En);
+        assert_eq!(Lang::accepted("de"), Lang::En);
+        assert_eq!(Lang::accepted("日本"), Lang::En);
+    }
+
+    #[test]
+    fn values_replace_the_places_in_order() {
+        assert_eq!(fill("On day {} at {}", &["1", "02:30"]), "On day 1 at 02:30");
+        assert_eq!(fill("{} and {}", &["{}"]), "{} and ");
+    }
+}

@@ -1,0 +1,102 @@
+//! Sessions of browsers that have signed in with a token. The server stores only the digest of a session's
+//! secret, and of the token that opened the session.
+
+use serde::{Deserialize, Serialize};
+
+use super::record_kind::RecordKind;
+use super::secrets::{digest, hex, random_bytes};
+use super::tokens;
+use super::{Caller, Denied, Origin, Result, Service, ServiceError};
+use crate::core::Moment;
+
+const SESSION: RecordKind = RecordKind::internal("browser_session");
+const SECRET_BYTES: usize = 32;
+/// Sessions read at a time.
+const PAGE: u32 = 100;
+
+/// A session as stored, under the digest of its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Session {
+    /// Id of the caller that the token belongs to.
+    caller_id: String,
+    /// Digest of the token. A token that was replaced ends the session.
+    token_sha256: String,
+    expires_at: Moment,
+}
+
+impl Service {
+    /// Opens a session for the holder of a token. Returns the secret of the session, which the server cannot
+    /// show again. Attempts are limited. Removes expired sessions of the same token. Needs no rights.
+    ///
+    /// # Errors
+    /// [`Denied`]; [`ServiceError::TooManyAttempts`] inside of it if the token was not checked.
+    pub async fn open_browser_session(
+        &self,
+        token: &str,
+        lifetime_ms: i64,
+    ) -> std::result::Result<String, Denied> {
+        let (attempts, address) = (&self.shared.login_attempts, self.caller().address);
+        let name = attempt_name(token);
+        attempts.begin(&name, address, self.now())?;
+        let holder = self.admit(Some(token), Origin::Elsewhere).await?;
+        attempts.succeed(&name, address);
+        let expires_at = self.now().plus_ms(lifetime_ms);
+        self.remove_expired_sessions(&holder.id).await?;
+        let secret = hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?);
+        let session = Session { caller_id: holder.id, token_sha256: digest(token), expires_at };
+        let put = |_: Option<Session>| {
+            let index = Some(session.caller_id.clone());
+            Ok::<_, ServiceError>((Some((session.clone(), index)), ()))
+        };
+        self.change_document(SESSION, &digest(&secret), put).await?;
+        Ok(secret)
+    }
+
+    /// Returns the caller of a session. `None`: the session has expired or was closed, or its token is no
+    /// longer valid. Needs no rights.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn browser_session(&self, secret: &str) -> Result<Option<Caller>> {
+        let session = self.shared.read_document::<Session>(SESSION, &digest(secret)).await?;
+        let Some(session) = session.filter(|session| self.now() < session.expires_at) else {
+            return Ok(None);
+        };
+        match self.holder_of_digest(&session.caller_id, &session.token_sha256).await {
+            Ok(caller) => Ok(Some(caller)),
+            Err(Denied::Unchecked(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Closes a session. Needs no rights but the secret.
+    ///
+    /// # Errors
+    /// A port's error.
+    pub async fn close_browser_session(&self, secret: &str) -> Result<()> {
+        self.remove_document(SESSION, &digest(secret)).await.map(drop)
+    }
+
+    /// Returns a new random secret of 256 bits, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// If there is no random generator, or it fails.
+    pub fn random_secret(&self) -> Result<String> {
+        Ok(hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?))
+    }
+
+    async fn remove_expired_sessions(&self, caller_id: &str) -> Result<()> {
+        let now = self.now();
+        let page = self.shared.list_documents::<Session>(SESSION, Some(caller_id), None, PAGE).await?;
+        for (key, _) in page.into_iter().filter(|(_, session)| session.expires_at <= now) {
+            self.remove_document(SESSION, &key).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the name under which attempts with this token are counted: the id of the token, so that guesses
+/// at one token are slow from all addresses, and do not delay the holders of others.
+fn attempt_name(token: &str) -> String {
+    format!("token {}", tokens::id_of(token).map_or_else(|| digest(token), str::to_owned))
+}

@@ -1,0 +1,53 @@
+//! The web console over HTTP, as a browser uses it.
+
+mod access;
+mod actions;
+mod browser;
+mod pages;
+
+use serde_json::{Value, json};
+use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::engine::service::{AccessSettings, Required};
+
+use crate::http::{Server, Setup};
+use browser::{Browser, Shown};
+
+/// Pages that exist without any task.
+const PAGES: [&str; 8] = [
+    "/",
+    "/console/tasks",
+    "/console/runs",
+    "/console/dead-letters",
+    "/console/queues",
+    "/console/services",
+    "/console/access",
+    "/console/sign-in",
+];
+
+/// Runs a test against a server with the console, whose callers on this machine need no token.
+async fn with_console(test: impl AsyncFnOnce(&Server)) {
+    Setup { console: true, ..Setup::default() }.with_server(test).await;
+}
+
+/// Runs a test against a server with the console, whose callers all need a token.
+async fn with_locked_console(test: impl AsyncFnOnce(&Server)) {
+    let access = AccessSettings { required: Required::Always, ..AccessSettings::default() };
+    Setup { console: true, access, ..Setup::default() }.with_server(test).await;
+}
+
+/// Issues a token with these scopes, limited to tags or not.
+async fn token(server: &Server, scopes: &[Scope], tags: &[&str]) -> (String, String) {
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let grant = Grant { scopes: scopes.to_vec(), tags, expires_at: None };
+    let (token, text) = server.state.service.issue_token("reader", grant).await.unwrap();
+    (token.id, text)
+}
+
+/// Creates a task and returns its id.
+async fn create(server: &Server, spec: Value) -> String {
+    server.create(&spec).await["id"].as_str().unwrap().to_owned()
+}
+
+fn hourly(name: &str) -> Value {
+    json!({"name": name, "data": "{}", "schedule": {"kind": "every", "period_ms": 3_600_000}})
+}
