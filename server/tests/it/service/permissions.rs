@@ -76,6 +76,12 @@ fn pause_all() -> NewOperation {
     NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec: None }
 }
 
+fn operation() -> Operation {
+    let (name, request_id) = (String::new(), String::new());
+    let creator = Creator { id: String::new(), name, request_id, grant: Grant::everything() };
+    Operation::new("0".repeat(32), pause_all(), Count::default(), creator, NOW)
+}
+
 fn shop() -> CallbackService {
     CallbackService { name: "shop".to_owned(), ..CallbackService::default() }
 }
@@ -133,13 +139,6 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
         request_id: None,
     };
     let submission = || Submission::named("mail", "other data");
-    let creator = Creator {
-        id: String::new(),
-        name: String::new(),
-        request_id: String::new(),
-        grant: Grant::everything(),
-    };
-    let operation = Operation::new("0".repeat(32), pause_all(), Count::default(), creator, NOW);
     let once = IdempotencyKey { key: "once".to_owned(), fingerprint: "f".to_owned() };
 
     call!(TaskRead, task(&task));
@@ -195,7 +194,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite unlimited, session("token", "taskdash"));
 
     call!(Admin unlimited, running_operations());
-    call!(Admin unlimited, step_operation(&operation, NOW));
+    call!(Admin unlimited, step_operation(&operation(), NOW));
     call!(Admin unlimited, prune_operations(NOW));
     call!(Admin unlimited, put_callback_service(&shop(), false));
     call!(Admin unlimited, remove_callback_service("shop"));
