@@ -8,6 +8,7 @@
 //!
 //! The bounds of the fields are the server's: it checks them, and these types do not.
 
+mod alerts;
 mod operations;
 mod problem;
 mod queues;
@@ -21,6 +22,9 @@ mod tokens;
 mod users;
 mod work;
 
+pub use alerts::{
+    AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, SilenceResource,
+};
 pub use operations::{
     NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,
     OperationSelection,

@@ -1,8 +1,11 @@
 //! Opens the back ends that the configuration selects. To add an adapter, add its arm to the match
 //! of its port.
 
+mod channels;
 #[cfg(feature = "cluster")]
 mod cluster;
+
+pub use channels::channels;
 
 use std::sync::Arc;
 

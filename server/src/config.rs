@@ -3,6 +3,7 @@
 //! Every key has a value: an empty or zero value stands for "not set". Therefore the defaults name
 //! all keys, and every other key is unknown.
 
+mod alerts;
 mod back_ends;
 mod error;
 mod load;
@@ -15,13 +16,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{Alerts, ChannelKind, ChannelSection, MailTls, RuleSeverity};
 pub use back_ends::{BackEnds, BusKind, Embedded, LockKind, Mode, Mongodb, Redis, Rocketmq, StoreKind};
 pub use error::ConfigError;
 pub use load::{ENV_PREFIX, Override};
 pub use secret::{MongoUri, Secret};
 
 use crate::compat::Compat;
-use crate::core::alert::Limits;
 use crate::engine::service::AccessSettings;
 use crate::engine::settings::Settings;
 use crate::http::HttpLimits;
@@ -46,7 +47,7 @@ pub struct Config {
     pub rocketmq: Rocketmq,
     /// The engine.
     pub engine: Settings,
-    /// Backlog alerts.
+    /// Alerts and their channels.
     pub alerts: Alerts,
     /// The built-in workers.
     pub workers: settings::Workers,
@@ -157,53 +158,6 @@ pub struct TaskCenter {
     pub total_alert_count: i64,
 }
 
-/// Backlog alerts. The thresholds for fires a minute are in `task_center`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Alerts {
-    /// Due moments of one tag that have not fired. 0 or less: off.
-    pub due_per_tag: i64,
-    /// Due moments of all tags that have not fired. 0 or less: off.
-    pub due_total: i64,
-    /// Fired runs of one tag without an outcome. 0 or less: off.
-    pub unreported_per_tag: i64,
-    /// Fired runs of all tags without an outcome. 0 or less: off.
-    pub unreported_total: i64,
-    /// Messages that wait for one consumer group, or ready runs of one queue. 0 or less: off.
-    pub lag_per_group: i64,
-    /// Waiting messages and ready runs in total. 0 or less: off.
-    pub lag_total: i64,
-    /// An alert ends when the value falls below this fraction of the threshold.
-    pub clear_ratio: f64,
-    /// Minutes after which an active alert is sent again. 0: never.
-    pub remind_min: u64,
-    /// URL that receives alerts as JSON. Empty: none. Secret, because such URLs often contain a
-    /// token.
-    pub webhook_url: Secret,
-    /// Longest time for one request to the webhook.
-    pub webhook_timeout_ms: u64,
-    /// Maximum number of requests for one alert.
-    pub webhook_attempts: u32,
-}
-
-impl Default for Alerts {
-    fn default() -> Self {
-        Self {
-            due_per_tag: 1_000,
-            due_total: 10_000,
-            unreported_per_tag: 1_000,
-            unreported_total: 10_000,
-            lag_per_group: 10_000,
-            lag_total: 100_000,
-            clear_ratio: 0.8,
-            remind_min: 10,
-            webhook_url: Secret::default(),
-            webhook_timeout_ms: 5_000,
-            webhook_attempts: 3,
-        }
-    }
-}
-
 /// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -260,19 +214,5 @@ impl Config {
     pub fn workers(&self) -> settings::Settings {
         let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
         settings::Settings { workers: workers.clone(), script: script.clone(), callback: callback.clone() }
-    }
-
-    /// The thresholds of the alerts.
-    pub fn alert_limits(&self) -> Limits {
-        let (old, new) = (&self.task_center, &self.alerts);
-        Limits {
-            fires: (old.name_alert_count, old.total_alert_count),
-            due: (new.due_per_tag, new.due_total),
-            unreported: (new.unreported_per_tag, new.unreported_total),
-            lag: (new.lag_per_group, new.lag_total),
-            clear_ratio: new.clear_ratio,
-            remind_ms: (new.remind_min > 0)
-                .then(|| i64::try_from(new.remind_min.saturating_mul(60_000)).unwrap_or(i64::MAX)),
-        }
     }
 }

@@ -34,11 +34,13 @@ use crate::compat::{Compat, Outside, ReadTopic};
 use crate::config::{BusKind, Config};
 use crate::console::Console;
 use crate::core::run::node_worker;
+use crate::engine::alerting::Alerting;
 use crate::engine::backlog::Backlog;
 use crate::engine::ids::Ids;
 use crate::engine::membership;
 use crate::engine::node::{Node, NodePorts};
-use crate::engine::service::{Ports, Service};
+use crate::engine::service::{Caller, Ports, Service};
+use crate::engine::settings::Settings;
 use crate::http::{CrossOrigin, HttpState, Mount, SessionRoutes};
 use crate::ports::{AlertSink, Clock};
 use crate::workers::local::LocalApi;
@@ -78,11 +80,13 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
         clock: node.command_clock(),
         has_bus: config.back_ends().bus != BusKind::None,
     };
+    let alerting = Arc::new(alerting(&config, &node)?);
     let (ids, hints) = (Arc::clone(&node.ids), Arc::clone(&node.hints));
     let service = Service::new(ports, ids, hints, node.settings.clone(), shutdown.clone());
     let service = service.with_access(config.access.clone(), adapters::entropy::fill);
     let service = service.with_lease_clock(node.lease_clock()).with_metrics(Arc::clone(&node.metrics));
     let service = service.with_patches(http::patch_definition);
+    let service = service.with_alerting(Arc::clone(&alerting));
     let state = HttpState {
         service,
         health: Arc::clone(&node.health),
@@ -93,8 +97,10 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     tracing::info!(node = node.name, zones = crate::core::zone::database_version(), "starting");
     node.metrics.zone_database(crate::core::zone::database_version());
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.
-    let engine =
-        tokio::spawn(engine::run(Arc::clone(&node), backlog(&config, &node)?, state.service.clone()));
+    let backlog = Backlog::of(&node, Arc::clone(&alerting));
+    let engine = tokio::spawn(engine::run(Arc::clone(&node), backlog, state.service.clone()));
+    let checks = engine::alerts::run(Arc::clone(&node), alerting, state.service.for_caller(Caller::node()));
+    let checks = tokio::spawn(checks);
     let mount = fronts(config.compat.clone(), Console::new(Arc::clone(&node.health)));
     let own = listener.local_addr().context("the listener has no address")?;
     let outside = || outside(&config, own, read_topic);
@@ -111,6 +117,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let _ended = workers.await.context("the built-in workers stopped")?;
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
+    checks.await.context("the alert checks stopped")?;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
 }
@@ -190,10 +197,12 @@ fn node(config: &Config, back_ends: BackEnds, clock: Arc<dyn Clock>) -> Node {
     let ids = Arc::new(Ids::new(seed()));
     let name = format!("{}-{}", std::process::id(), ids.token(clock.now()));
     let name = membership::name_with_zones(&name, crate::core::zone::database_version());
-    Node::new(name, NodePorts { store, bus, lock, clock }, ids, config.engine.clone())
+    let settings = Settings { alert_windows: config.alert_windows(), ..config.engine.clone() };
+    Node::new(name, NodePorts { store, bus, lock, clock }, ids, settings)
 }
 
-fn backlog(config: &Config, node: &Node) -> anyhow::Result<Backlog> {
+/// The alerts with their destinations.
+fn alerting(config: &Config, node: &Node) -> anyhow::Result<Alerting> {
     let mut sinks: Vec<Arc<dyn AlertSink>> = Vec::new();
     let alerts = &config.alerts;
     if !alerts.webhook_url.is_empty() {
@@ -201,8 +210,8 @@ fn backlog(config: &Config, node: &Node) -> anyhow::Result<Backlog> {
         let webhook = Webhook::start(alerts.webhook_url.expose(), timeout, alerts.webhook_attempts);
         sinks.push(Arc::new(webhook.context("alerts.webhook_url")?));
     }
-    let (store, bus, metrics) = (Arc::clone(&node.store), Arc::clone(&node.bus), Arc::clone(&node.metrics));
-    Ok(Backlog::new(store, bus, metrics, config.alert_limits(), sinks))
+    sinks.extend(back_ends::channels(alerts, &node.clock)?);
+    Ok(Alerting::new(Arc::clone(&node.metrics), config.alert_rules(), sinks))
 }
 
 /// Differs in every process: the operating system seeds the hash maps of the standard library.

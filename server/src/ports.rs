@@ -2,6 +2,7 @@
 //!
 //! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
+mod alerts;
 mod fire;
 mod log;
 
@@ -9,10 +10,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+pub use self::alerts::AlertSink;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
-use crate::core::alert::AlertEvent;
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
@@ -533,10 +534,4 @@ pub trait Clock: Send + Sync {
     fn steady_ms(&self) -> i64;
     /// Returns at `at`, or later.
     async fn sleep_until(&self, at: Moment);
-}
-
-/// A destination of alerts. A sink that cannot keep up drops events and logs the loss.
-pub trait AlertSink: Send + Sync {
-    /// Queues the events of one evaluation. Never blocks and never fails.
-    fn send(&self, events: &[AlertEvent]);
 }

@@ -1,6 +1,7 @@
 //! HTTP client: builds, sends and repeats requests. The submodules have the calls, one file per
 //! resource.
 
+mod alerts;
 mod error;
 mod legacy;
 mod operations;

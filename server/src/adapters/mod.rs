@@ -1,6 +1,7 @@
 //! Implementations of the ports, one per back end.
 
 pub mod absent;
+pub mod channels;
 pub mod clock;
 pub mod entropy;
 pub mod fault;

@@ -151,12 +151,13 @@ mod tests {
 
     use super::*;
     use crate::core::Moment;
-    use crate::core::alert::{AlertKey, Measure};
+    use crate::core::alert::{AlertKey, Measure, Severity};
 
     fn event() -> AlertEvent {
         AlertEvent {
             key: AlertKey { measure: Measure::Fires, subject: Some("order.close".into()) },
             change: AlertTransition::Raised,
+            severity: Severity::Warning,
             value: 11,
             threshold: 10,
             since: Moment::from_sec(0),

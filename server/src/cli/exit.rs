@@ -119,6 +119,8 @@ pub enum Thing {
     Service,
     User,
     Operation,
+    Channel,
+    Silence,
 }
 
 impl Thing {
@@ -130,6 +132,8 @@ impl Thing {
             Self::Service => ("service", "name"),
             Self::User => ("user", "name"),
             Self::Operation => ("operation", "id"),
+            Self::Channel => ("channel", "name"),
+            Self::Silence => ("silence", "id"),
         }
     }
 
@@ -140,8 +144,12 @@ impl Thing {
     /// Failure of a command for an unknown id or name.
     pub fn missing(self, id: &str) -> Failure {
         let (thing, key) = self.words();
+        let command = match self {
+            Self::Channel | Self::Silence => "alert",
+            _ => thing,
+        };
         Failure::NotFound(format!(
-            "no {thing} has the {key} {id:?}: `taskcenter {thing} list` shows the {thing}s"
+            "no {thing} has the {key} {id:?}: `taskcenter {command} list` shows the {thing}s"
         ))
     }
 }

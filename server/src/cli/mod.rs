@@ -1,5 +1,6 @@
 //! Command line: one file per command, and the parts that the commands share.
 
+mod alert;
 mod client;
 mod completions;
 mod config;
@@ -135,6 +136,14 @@ enum Command {
         #[command(flatten)]
         tail: tail::Tail,
     },
+    /// Show raised alerts, test channels, and silence alerts.
+    #[command(after_help = alert::EXAMPLES)]
+    Alert {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: alert::AlertCommand,
+    },
     /// Show fires and backlog by tag and by queue.
     #[command(after_help = stat::EXAMPLES)]
     Stat {
@@ -182,6 +191,7 @@ impl Command {
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Alert { server, command } => server.run(async |client| command.run(&client).await),
             Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
             Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),
             Self::Token { server, command } => command.run(server),

@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::ConfigError;
-use super::{Config, Mode};
+use super::{ChannelSection, Config, Mode};
 
 /// Prefix of the environment variables that set keys: `TASKCENTER__SERVER__LISTEN` is
 /// `server.listen`.
@@ -62,7 +62,7 @@ impl Sources {
     fn check_table(&mut self, table: &mut Table, reference: &Table, path: &str, origin: &str) {
         table.retain(|name, value| {
             let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            let checked = match (reference.get(name), &mut *value) {
+            let checked = match (expected_at(reference, name), &mut *value) {
                 (None, _) => Err(unknown(key.clone(), origin, path, reference)),
                 (Some(Value::Table(expected)), Value::Table(inner)) => {
                     self.check_table(inner, expected, &key, origin);
@@ -202,12 +202,23 @@ fn refuse_cluster(table: &Table, section: Option<&str>) -> Result<(), ConfigErro
     Err(ConfigError::NoCluster { key, origin: None, remedy })
 }
 
+/// Stands in the reference for every name in a section whose keys the user names.
+const ANY_NAME: &str = "*";
+
 /// The defaults as a table: every key with a value of its type.
 fn reference() -> Table {
-    match Value::try_from(Config::default()) {
+    let channel = (ANY_NAME.to_owned(), ChannelSection::default());
+    let mut config = Config::default();
+    config.alerts.channels.extend([channel]);
+    match Value::try_from(config) {
         Ok(Value::Table(table)) => table,
         _ => unreachable!("the defaults serialize to a table"),
     }
+}
+
+/// Returns what the reference expects under a name.
+fn expected_at<'a>(reference: &'a Table, name: &str) -> Option<&'a Value> {
+    reference.get(name).or_else(|| reference.get(ANY_NAME))
 }
 
 fn read(file: &Path) -> Result<Table, ConfigError> {
@@ -239,13 +250,13 @@ fn set(table: &mut Table, reference: &Table, key: &str, text: &str, origin: &str
     let (mut expected, mut walked) = (reference, String::new());
     let steps = || path.split('.').filter(|step| !step.is_empty());
     for step in steps() {
-        let Some(Value::Table(inner)) = expected.get(step) else {
+        let Some(Value::Table(inner)) = expected_at(expected, step) else {
             return Err(unknown(key.to_owned(), origin, &walked, expected));
         };
         expected = inner;
         walked = if walked.is_empty() { step.to_owned() } else { format!("{walked}.{step}") };
     }
-    let value = match expected.get(last) {
+    let value = match expected_at(expected, last) {
         None => return Err(unknown(key.to_owned(), origin, &walked, expected)),
         Some(section @ Value::Table(_)) => return Err(wrong_kind(key, origin, section, "a string")),
         Some(expected) => from_text(text, expected, key, origin)?,

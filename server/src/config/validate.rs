@@ -150,20 +150,6 @@ impl Config {
         faults.within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS);
     }
 
-    fn validate_alerts(&self, faults: &mut Faults) {
-        let alerts = &self.alerts;
-        let ratio = alerts.clear_ratio > 0.0 && alerts.clear_ratio <= 1.0;
-        let found = Some(alerts.clear_ratio.to_string());
-        faults.refuse(ratio, "alerts.clear_ratio", found, "use a value above 0 and at most 1".to_owned());
-        faults.within("alerts.remind_min", alerts.remind_min, 0..=10_080);
-        let url = alerts.webhook_url.expose();
-        let known = url.is_empty()
-            || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        faults.demand(known, "alerts.webhook_url", "use an http or https URL, or \"\"");
-        faults.within("alerts.webhook_timeout_ms", alerts.webhook_timeout_ms, 1..=60_000);
-        faults.within("alerts.webhook_attempts", alerts.webhook_attempts, 1..=10);
-    }
-
     fn validate_workers(&self, faults: &mut Faults) {
         let (workers, script, callback) = (&self.workers, &self.script, &self.callback);
         for queue in &workers.queues {
@@ -225,25 +211,25 @@ impl Config {
 
 /// Errors of values.
 #[derive(Default)]
-struct Faults(Vec<ConfigError>);
+pub(super) struct Faults(Vec<ConfigError>);
 
 impl Faults {
-    fn refuse(&mut self, valid: bool, key: &str, found: Option<String>, remedy: String) {
+    pub(super) fn refuse(&mut self, valid: bool, key: &str, found: Option<String>, remedy: String) {
         if !valid {
             self.0.push(ConfigError::Value { key: key.to_owned(), origin: None, found, remedy });
         }
     }
 
     /// Refuses a value that may be secret, without printing it.
-    fn demand(&mut self, valid: bool, key: &str, remedy: &str) {
+    pub(super) fn demand(&mut self, valid: bool, key: &str, remedy: &str) {
         self.refuse(valid, key, None, remedy.to_owned());
     }
 
-    fn demand_text(&mut self, valid: bool, key: &str, text: &str, expected: &str) {
+    pub(super) fn demand_text(&mut self, valid: bool, key: &str, text: &str, expected: &str) {
         self.refuse(valid, key, Some(format!("{text:?}")), format!("use {expected}"));
     }
 
-    fn within(&mut self, key: &str, value: impl TryInto<i128>, range: RangeInclusive<u64>) {
+    pub(super) fn within(&mut self, key: &str, value: impl TryInto<i128>, range: RangeInclusive<u64>) {
         let value = value.try_into().unwrap_or(i128::MAX);
         let valid = u64::try_from(value).is_ok_and(|value| range.contains(&value));
         let remedy = format!("use a value between {} and {}", range.start(), range.end());

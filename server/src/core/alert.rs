@@ -1,6 +1,16 @@
-//! Alerts: thresholds with hysteresis, and reminders.
+//! Alerts: what is measured, the rules, and the decision which notifications to send.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod channel;
+mod decision;
+pub mod message;
+pub mod pattern;
+pub mod recent;
+mod rules;
+mod silence;
+
+pub use decision::{ActiveAlert, Alerts};
+pub use rules::{Limits, Rule, Rules, Severity};
+pub use silence::Silence;
 
 use super::Moment;
 
@@ -15,6 +25,72 @@ pub enum Measure {
     Unreported,
     /// Messages that wait in the broker, by consumer group.
     Lag,
+    /// Runs that became dead within a window, by tag.
+    DeadRuns,
+    /// Runs that became dead within the quiet time, by tag: more than 0 is the first one after a
+    /// quiet time.
+    FirstDead,
+    /// Ready runs of a queue from which no worker takes runs, by queue.
+    NoWorker,
+    /// Runs whose workers neither settled nor renewed them in time, within a window, by tag. Each
+    /// node counts those that it rescues.
+    ExpiredLeases,
+    /// Seconds by which the longest overdue moment is late, by tag.
+    Undecided,
+    /// 1 for a back end that does not answer, by back end.
+    BackEndDown,
+    /// Milliseconds by which the clock of the node is wrong or was set, by node.
+    Clock,
+    /// Nodes that are missing, compared with the last hour.
+    NodesMissing,
+}
+
+impl Measure {
+    /// All measures.
+    pub const ALL: [Self; 12] = [
+        Self::Fires,
+        Self::Due,
+        Self::Unreported,
+        Self::Lag,
+        Self::DeadRuns,
+        Self::FirstDead,
+        Self::NoWorker,
+        Self::ExpiredLeases,
+        Self::Undecided,
+        Self::BackEndDown,
+        Self::Clock,
+        Self::NodesMissing,
+    ];
+
+    /// Returns the name of the rule, as in the API and in silences.
+    pub fn rule(self) -> &'static str {
+        use Measure as M;
+        match self {
+            M::Fires => "fires",
+            M::Due => "due",
+            M::Unreported => "unreported",
+            M::Lag => "lag",
+            M::DeadRuns => "dead_runs",
+            M::FirstDead => "first_dead",
+            M::NoWorker => "no_worker",
+            M::ExpiredLeases => "expired_leases",
+            M::Undecided => "undecided",
+            M::BackEndDown => "back_end_down",
+            M::Clock => "clock",
+            M::NodesMissing => "nodes_missing",
+        }
+    }
+
+    /// Returns the measure with the name of a rule.
+    pub fn of_rule(rule: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|measure| measure.rule() == rule)
+    }
+
+    /// Returns whether the subjects are tags, queues or consumer groups, which channels select by
+    /// patterns.
+    pub fn has_tags(self) -> bool {
+        !matches!(self, Self::BackEndDown | Self::Clock | Self::NodesMissing)
+    }
 }
 
 /// Identifies an alert: a measure of one tag or group, or of all.
@@ -37,6 +113,14 @@ impl AlertKey {
             (Measure::Unreported, None) => "#BACKLOG_UNREPORTED_TOTAL",
             (Measure::Lag, Some(_)) => "#CONSUMER_LAG",
             (Measure::Lag, None) => "#CONSUMER_LAG_TOTAL",
+            (Measure::DeadRuns, _) => "#DEAD_RUNS",
+            (Measure::FirstDead, _) => "#FIRST_DEAD",
+            (Measure::NoWorker, _) => "#NO_WORKER",
+            (Measure::ExpiredLeases, _) => "#EXPIRED_LEASES",
+            (Measure::Undecided, _) => "#UNDECIDED",
+            (Measure::BackEndDown, _) => "#BACK_END_DOWN",
+            (Measure::Clock, _) => "#CLOCK",
+            (Measure::NodesMissing, _) => "#NODES_MISSING",
         }
     }
 
@@ -51,36 +135,8 @@ impl AlertKey {
             (Measure::Unreported, None) => "unreported_total",
             (Measure::Lag, Some(_)) => "lag_per_group",
             (Measure::Lag, None) => "lag_total",
+            (measure, _) => measure.rule(),
         }
-    }
-}
-
-/// Thresholds: for one tag or group, and for the total. 0 or less disables a threshold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// Fires per minute.
-    pub fires: (i64, i64),
-    /// Moments that are due but not fired.
-    pub due: (i64, i64),
-    /// Runs that were fired and have no outcome yet.
-    pub unreported: (i64, i64),
-    /// Messages that wait in the broker.
-    pub lag: (i64, i64),
-    /// An alert is cleared below threshold times `clear_ratio`.
-    pub clear_ratio: f64,
-    /// Interval of reminders, in milliseconds. `None`: no reminders.
-    pub remind_ms: Option<i64>,
-}
-
-impl Limits {
-    fn of(&self, key: &AlertKey) -> i64 {
-        let (one, all) = match key.measure {
-            Measure::Fires => self.fires,
-            Measure::Due => self.due,
-            Measure::Unreported => self.unreported,
-            Measure::Lag => self.lag,
-        };
-        if key.subject.is_some() { one } else { all }
     }
 }
 
@@ -93,8 +149,8 @@ pub struct Reading {
     pub rows: Vec<(String, u64)>,
 }
 
-/// A change of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A change of an alert, most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertTransition {
     /// The value has exceeded the threshold.
     Raised,
@@ -109,189 +165,11 @@ pub enum AlertTransition {
 pub struct AlertEvent {
     pub key: AlertKey,
     pub change: AlertTransition,
+    pub severity: Severity,
     pub value: u64,
     pub threshold: i64,
     /// When the alert was raised.
     pub since: Moment,
     /// When the value was read.
     pub at: Moment,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Raised {
-    since: Moment,
-    notified_at: Moment,
-}
-
-/// The raised alerts, and the rules that raise and clear them.
-#[derive(Debug)]
-pub struct Alerts {
-    limits: Limits,
-    raised: BTreeMap<AlertKey, Raised>,
-}
-
-impl Alerts {
-    /// Starts without raised alerts.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, raised: BTreeMap::new() }
-    }
-
-    /// Returns the raised alerts.
-    pub fn raised(&self) -> impl Iterator<Item = &AlertKey> {
-        self.raised.keys()
-    }
-
-    /// Drops every alert without a notification: another node now watches the backlog.
-    pub fn clear(&mut self) {
-        self.raised.clear();
-    }
-
-    /// Applies the values read at `now`, and returns the notifications to send.
-    pub fn evaluate(&mut self, readings: &[Reading], now: Moment) -> Vec<AlertEvent> {
-        let values = readings.iter().flat_map(|reading| self.values(reading));
-        let values: BTreeMap<_, _> = values.collect();
-        values.into_iter().filter_map(|(key, value)| self.judge(key, value, now)).collect()
-    }
-
-    /// Returns the value of each subject, of the total, and 0 for raised alerts whose subject is
-    /// missing.
-    fn values(&self, reading: &Reading) -> BTreeMap<AlertKey, u64> {
-        let key = |subject| AlertKey { measure: reading.measure, subject };
-        let missing: BTreeSet<_> =
-            self.raised.keys().filter(|raised| raised.measure == reading.measure).cloned().collect();
-        let mut values: BTreeMap<_, _> = missing.into_iter().map(|key| (key, 0)).collect();
-        values.extend(reading.rows.iter().map(|(subject, value)| (key(Some(subject.clone())), *value)));
-        values.insert(key(None), reading.rows.iter().map(|(_, value)| value).sum());
-        values
-    }
-
-    fn judge(&mut self, key: AlertKey, value: u64, now: Moment) -> Option<AlertEvent> {
-        let threshold = self.limits.of(&key);
-        let exceeds = threshold > 0 && value > threshold as u64;
-        let is_below = (value as f64) < threshold as f64 * self.limits.clear_ratio;
-        let raised = self.raised.get(&key).copied();
-        let (change, since) = match raised {
-            None if exceeds => (AlertTransition::Raised, now),
-            Some(raised) if is_below => (AlertTransition::Cleared, raised.since),
-            Some(raised) if self.remind_due(raised, now) => (AlertTransition::Reminder, raised.since),
-            None | Some(_) => return None,
-        };
-        match change {
-            AlertTransition::Cleared => self.raised.remove(&key),
-            AlertTransition::Raised | AlertTransition::Reminder => {
-                self.raised.insert(key.clone(), Raised { since, notified_at: now })
-            }
-        };
-        Some(AlertEvent { key, change, value, threshold, since, at: now })
-    }
-
-    fn remind_due(&self, raised: Raised, now: Moment) -> bool {
-        self.limits.remind_ms.is_some_and(|remind_ms| now.since(raised.notified_at) >= remind_ms)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        fires: (0, 0),
-        due: (10, 15),
-        unreported: (-1, 5),
-        lag: (0, 0),
-        clear_ratio: 0.8,
-        remind_ms: Some(60_000),
-    };
-
-    fn due(rows: &[(&str, u64)]) -> Reading {
-        let rows = rows.iter().map(|(tag, value)| ((*tag).to_owned(), *value)).collect();
-        Reading { measure: Measure::Due, rows }
-    }
-
-    fn summary(events: &[AlertEvent]) -> Vec<(&'static str, Option<&str>, AlertTransition, u64)> {
-        let row = |event: &'_ AlertEvent| (event.key.code(), event.change, event.value);
-        let mut rows = Vec::new();
-        for event in events {
-            let (code, change, value) = row(event);
-            rows.push((code, event.key.subject.as_deref(), change, value));
-        }
-        rows
-    }
-
-    fn at(sec: i64) -> Moment {
-        Moment::from_sec(sec)
-    }
-
-    #[test]
-    fn an_alert_is_raised_above_the_threshold() {
-        let mut alerts = Alerts::new(LIMITS);
-        assert_eq!(alerts.evaluate(&[due(&[("a", 10)])], at(0)), []);
-        let events = alerts.evaluate(&[due(&[("a", 11)])], at(1));
-        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Raised, 11)]);
-        assert_eq!((events[0].threshold, events[0].since), (10, at(1)));
-    }
-
-    #[test]
-    fn between_the_two_bounds_an_alert_does_not_change() {
-        let mut alerts = Alerts::new(LIMITS);
-        alerts.evaluate(&[due(&[("a", 11)])], at(0));
-        for value in [9, 10, 11, 8] {
-            assert_eq!(alerts.evaluate(&[due(&[("a", value)])], at(1)), [], "{value}");
-        }
-        let events = alerts.evaluate(&[due(&[("a", 7)])], at(2));
-        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 7)]);
-        assert_eq!(events[0].since, at(0));
-        assert_eq!(alerts.raised().count(), 0);
-    }
-
-    #[test]
-    fn the_total_has_its_own_threshold() {
-        let mut alerts = Alerts::new(LIMITS);
-        let events = alerts.evaluate(&[due(&[("a", 8), ("b", 8)])], at(0));
-        assert_eq!(summary(&events), [("#BACKLOG_DUE_TOTAL", None, AlertTransition::Raised, 16)]);
-    }
-
-    #[test]
-    fn a_missing_subject_is_cleared() {
-        let mut alerts = Alerts::new(LIMITS);
-        alerts.evaluate(&[due(&[("a", 11)])], at(0));
-        let events = alerts.evaluate(&[due(&[])], at(1));
-        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Cleared, 0)]);
-    }
-
-    #[test]
-    fn a_measure_without_a_reading_keeps_its_alerts() {
-        let mut alerts = Alerts::new(LIMITS);
-        alerts.evaluate(&[due(&[("a", 11)])], at(0));
-        assert_eq!(alerts.evaluate(&[Reading { measure: Measure::Lag, rows: vec![] }], at(1)), []);
-        assert_eq!(alerts.raised().count(), 1);
-    }
-
-    #[test]
-    fn a_threshold_of_zero_or_less_is_disabled() {
-        let mut alerts = Alerts::new(LIMITS);
-        let rows = vec![("a".to_owned(), 5)];
-        let readings = [
-            Reading { measure: Measure::Fires, rows: vec![("a".to_owned(), u64::MAX)] },
-            Reading { measure: Measure::Unreported, rows },
-        ];
-        assert_eq!(alerts.evaluate(&readings, at(0)), []);
-    }
-
-    #[test]
-    fn reminders_respect_their_interval() {
-        let mut alerts = Alerts::new(LIMITS);
-        alerts.evaluate(&[due(&[("a", 11)])], at(0));
-        assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(59)), []);
-        let events = alerts.evaluate(&[due(&[("a", 12)])], at(60));
-        assert_eq!(summary(&events), [("#BACKLOG_DUE", Some("a"), AlertTransition::Reminder, 12)]);
-        assert_eq!(alerts.evaluate(&[due(&[("a", 12)])], at(61)), []);
-    }
-
-    #[test]
-    fn a_tag_named_total_is_not_the_total() {
-        let one = AlertKey { measure: Measure::Fires, subject: Some("total".into()) };
-        let all = AlertKey { measure: Measure::Fires, subject: None };
-        assert_ne!((one.code(), one.kind()), (all.code(), all.kind()));
-    }
 }

@@ -3,14 +3,29 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::alerting::Alerting;
+use super::dead_runs::DeadRuns;
 use super::metrics::Metrics;
 use super::node::Node;
 use super::pace::Pace;
+use super::settings::AlertWindows;
+use super::stuck;
 use crate::core::Moment;
-use crate::core::alert::{AlertEvent, AlertTransition, Alerts, Limits, Measure, Reading};
+use crate::core::alert::{Measure, Reading, Rules};
 use crate::ports::{AlertSink, BacklogRow, Bus, PortError, QueueRow, Result, Store};
 
 const MINUTE_MS: i64 = 60_000;
+/// The measures of this loop.
+const MEASURES: [Measure; 8] = [
+    Measure::Fires,
+    Measure::Due,
+    Measure::Unreported,
+    Measure::Lag,
+    Measure::DeadRuns,
+    Measure::FirstDead,
+    Measure::NoWorker,
+    Measure::Undecided,
+];
 /// Longest wait for the lag of the consumer groups.
 const LAG_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,9 +34,12 @@ pub struct Backlog {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
-    sinks: Vec<Arc<dyn AlertSink>>,
-    alerts: Mutex<Alerts>,
+    alerting: Arc<Alerting>,
+    windows: AlertWindows,
+    zone: String,
     last: Mutex<ConsumerLag>,
+    /// `None`: this node does not lead.
+    dead: tokio::sync::Mutex<Option<DeadRuns>>,
 }
 
 /// The last known counts of runs and messages that wait for consumers.
@@ -49,10 +67,27 @@ impl Backlog {
         store: Arc<dyn Store>,
         bus: Arc<dyn Bus>,
         metrics: Arc<Metrics>,
-        limits: Limits,
+        rules: impl Into<Rules>,
         sinks: Vec<Arc<dyn AlertSink>>,
     ) -> Self {
-        Self { store, bus, metrics, sinks, alerts: Mutex::new(Alerts::new(limits)), last: Mutex::default() }
+        let alerting = Arc::new(Alerting::new(Arc::clone(&metrics), rules, sinks));
+        let (windows, zone) = (AlertWindows::default(), "UTC".to_owned());
+        let (last, dead) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, bus, metrics, alerting, windows, zone, last, dead }
+    }
+
+    /// Returns the counter of a node.
+    pub fn of(node: &Node, alerting: Arc<Alerting>) -> Self {
+        Self {
+            store: Arc::clone(&node.store),
+            bus: Arc::clone(&node.bus),
+            metrics: Arc::clone(&node.metrics),
+            alerting,
+            windows: node.settings.alert_windows,
+            zone: node.settings.time_zone.clone(),
+            last: Mutex::default(),
+            dead: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Counts once, if this node leads. A count that fails leaves its alerts as they are, and does not
@@ -62,11 +97,17 @@ impl Backlog {
     /// The error of the first port that failed.
     pub async fn run_once(&self, now: Moment, leads: bool) -> Result<()> {
         if !leads {
-            self.reset();
+            self.reset().await;
             return Ok(());
         }
-        let (fires, backlog, lag, queues) =
-            tokio::join!(self.fires(now), self.store.backlog(now), self.lag(), self.store.queues());
+        let (fires, backlog, lag, queues, dead, overdue) = tokio::join!(
+            self.fires(now),
+            self.store.backlog(now),
+            self.lag(),
+            self.store.queues(),
+            self.dead_runs(now),
+            stuck::overdue(&*self.store, self.windows.undecided_ms, now),
+        );
         let mut readings = Vec::new();
         let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
         let backlog = backlog.map(|rows| {
@@ -74,8 +115,32 @@ impl Backlog {
             readings.extend(backlog_readings(&rows));
         });
         readings.extend(self.consumer_lag(lag.as_ref().ok(), queues.as_ref().ok()));
-        self.raise_alerts(&readings, now);
-        fires.and(backlog).and(lag.map(drop)).and(queues.map(drop))
+        let dead = dead.map(|rows| readings.extend(rows));
+        let overdue = overdue.map(|rows| readings.push(Reading { measure: Measure::Undecided, rows }));
+        let unattended = self.unattended(queues.as_deref().ok(), now).await;
+        let unattended = unattended.map(|reading| readings.extend(reading));
+        self.alerting.apply(&readings, now);
+        let counted = fires.and(backlog).and(lag.map(drop)).and(queues.map(drop));
+        counted.and(dead).and(overdue).and(unattended)
+    }
+
+    /// Returns the dead runs of the two windows.
+    async fn dead_runs(&self, now: Moment) -> Result<[Reading; 2]> {
+        let (window_ms, quiet_ms) = (self.windows.dead_ms, self.windows.quiet_ms);
+        let mut dead = self.dead.lock().await;
+        let dead = dead.get_or_insert_with(|| DeadRuns::new(&self.zone, window_ms.max(quiet_ms)));
+        dead.read(&*self.store, now).await?;
+        Ok([
+            Reading { measure: Measure::DeadRuns, rows: dead.within(window_ms, now) },
+            Reading { measure: Measure::FirstDead, rows: dead.within(quiet_ms, now) },
+        ])
+    }
+
+    /// Returns the queues without a worker, if the queues could be counted.
+    async fn unattended(&self, queues: Option<&[QueueRow]>, now: Moment) -> Result<Option<Reading>> {
+        let Some(queues) = queues else { return Ok(None) };
+        let rows = stuck::unattended(&*self.store, queues, self.windows.no_worker_ms, now).await?;
+        Ok(Some(Reading { measure: Measure::NoWorker, rows }))
     }
 
     /// Returns what waits for consumers: messages by consumer group and runs by queue. If one of the two
@@ -122,29 +187,14 @@ impl Backlog {
         Ok(rows)
     }
 
-    fn raise_alerts(&self, readings: &[Reading], now: Moment) {
-        let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = alerts.evaluate(readings, now);
-        let raised = alerts.raised().map(|key| (key.kind(), key.subject.as_deref().unwrap_or_default()));
-        self.metrics.alerts(raised);
-        drop(alerts);
-        if events.is_empty() {
-            return;
-        }
-        events.iter().for_each(log);
-        for sink in &self.sinks {
-            sink.send(&events);
-        }
-    }
-
     /// Forgets all counts and alerts, because another node counts now.
-    fn reset(&self) {
-        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    async fn reset(&self) {
+        self.alerting.forget(&MEASURES);
+        *self.dead.lock().await = None;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ConsumerLag::default();
         self.metrics.backlog(&[]);
         self.metrics.lag(&[]);
         self.metrics.queues(&[]);
-        self.metrics.alerts([]);
     }
 }
 
@@ -154,34 +204,4 @@ fn backlog_readings(rows: &[BacklogRow]) -> [Reading; 2] {
         Reading { measure: Measure::Due, rows: by(|row| row.due) },
         Reading { measure: Measure::Unreported, rows: by(|row| row.unreported) },
     ]
-}
-
-fn log(event: &AlertEvent) {
-    let (code, kind) = (event.key.code(), event.key.kind());
-    let subject = event.key.subject.as_deref().unwrap_or_default();
-    let (value, threshold, since) = (event.value, event.threshold, event.since.to_string());
-    match event.change {
-        AlertTransition::Raised | AlertTransition::Reminder => {
-            tracing::warn!(
-                code,
-                kind,
-                subject,
-                value,
-                threshold,
-                since,
-                "alert {code}: {value} is above {threshold}"
-            );
-        }
-        AlertTransition::Cleared => {
-            tracing::info!(
-                code,
-                kind,
-                subject,
-                value,
-                threshold,
-                since,
-                "alert {code} cleared: {value} is within {threshold}"
-            );
-        }
-    }
 }

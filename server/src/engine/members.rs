@@ -22,6 +22,11 @@ impl Members {
         }
     }
 
+    /// Returns the number of announced nodes. 0: not known yet.
+    pub fn count(&self) -> usize {
+        self.lock().nodes.len()
+    }
+
     /// Returns the announced nodes if a comparison is due.
     pub fn due(&self, steady_ms: i64) -> Option<Vec<String>> {
         let announced = self.lock();

@@ -240,6 +240,11 @@ impl Metrics {
         self.behind_ledger_ms.set(behind_ms);
     }
 
+    /// Returns the milliseconds by which the clock is behind the newest row of the ledger.
+    pub fn clock_behind_ledger_ms(&self) -> u64 {
+        self.behind_ledger_ms.get().try_into().unwrap_or(0)
+    }
+
     /// Sets the version of this node's time zone database.
     pub fn zone_database(&self, version: &str) {
         self.zone_database.get_or_create_owned(&ByVersion { version: version.to_owned() }).set(1);

@@ -10,10 +10,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
+pub mod alerting;
+pub mod alerts;
 pub mod backlog;
 pub mod batches;
 pub mod clock_check;
+pub mod dead_runs;
 pub mod dispatch;
+pub mod expired_leases;
 pub mod fair_queue;
 pub mod health;
 pub mod hints;
@@ -36,6 +40,7 @@ pub mod service;
 pub mod settings;
 pub mod shards;
 pub mod skew;
+pub mod stuck;
 pub mod window;
 
 use backlog::Backlog;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::HeldBack;
+use super::expired_leases::ExpiredLeases;
 use super::health::Health;
 use super::hints::Hints;
 use super::ids::Ids;
@@ -45,6 +46,7 @@ pub struct Node {
     pub window: Window,
     pub skew: Arc<Skew>,
     pub held_back: HeldBack,
+    pub expired_leases: ExpiredLeases,
     /// Stops the loops.
     pub shutdown: CancellationToken,
 }
@@ -69,6 +71,7 @@ impl Node {
             window: Window::default(),
             skew: Arc::default(),
             held_back: HeldBack::default(),
+            expired_leases: ExpiredLeases::default(),
             shutdown: CancellationToken::new(),
         }
     }

@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::publish;
 use crate::core::run::IllegalTransition;
 use crate::core::task::TaskId;
-use crate::core::{Moment, Run, RunState, Task, TaskState};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 use crate::ports::{Advance, Result};
 
 /// Maximum number of runs in one turn.
@@ -109,10 +109,13 @@ async fn rescue(node: &Node, now: Moment, is_sending: bool) -> Result<Turn> {
 /// Rescues runs. Returns those that must be sent over the bus.
 async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<Vec<Run>> {
     let tasks = tasks_of(node, overdue).await?;
+    let leased: HashSet<&RunId> =
+        overdue.iter().filter(|run| run.state == RunState::Leased).map(|run| &run.id).collect();
     let changed = overdue.iter().filter_map(|run| next_state(node, run.clone(), &tasks, now)).collect();
     crate::failpoint!("rescue::before_claim");
     let mine = node.replace_runs(changed).await?;
     crate::failpoint!("rescue::claimed");
+    node.expired_leases.count(mine.iter().filter(|run| leased.contains(&run.id)), now);
     let mine: Vec<Run> = mine.into_iter().filter(|run| !tasks.unreadable.contains(&run.task_id)).collect();
     node.metrics.rescued(mine.len() as u64);
     if !mine.is_empty() {

@@ -5,6 +5,7 @@
 //! `permissions` checks the caller's rights.
 
 mod access;
+mod alerts;
 mod attendance;
 mod audit;
 mod browser_sessions;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::alerting::Alerting;
 use super::hints::Hints;
 use super::settings::Settings;
 use crate::core::Moment;
@@ -51,6 +53,7 @@ pub use crate::ports::{
 };
 use access::Access;
 pub use access::{AccessSettings, Denied, Origin, Required};
+pub use alerts::{Alert, ChannelStatus, LastShared, NewSilence, RaisedAlerts};
 pub use attendance::Attendance;
 use attendance::QueueAttendance;
 pub use callback_services::CALLBACK_SERVICES;
@@ -97,6 +100,7 @@ struct Shared {
     login_attempts: Arc<LoginAttempts>,
     lease_clock: Arc<dyn Clock>,
     patch_definition: Option<PatchDefinition>,
+    alerting: Arc<Alerting>,
 }
 
 /// The ports that commands use.
@@ -138,6 +142,7 @@ impl Service {
             login_attempts,
             lease_clock,
             patch_definition: None,
+            alerting: Arc::default(),
         };
         Self { shared: Arc::new(shared), caller: Arc::new(Caller::anonymous()) }
     }
@@ -165,6 +170,13 @@ impl Service {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         Arc::make_mut(&mut self.shared).metrics = metrics;
+        self
+    }
+
+    /// Sets the alerts of this node. Default: no rules and no channels.
+    #[must_use]
+    pub fn with_alerting(mut self, alerting: Arc<Alerting>) -> Self {
+        Arc::make_mut(&mut self.shared).alerting = alerting;
         self
     }
 

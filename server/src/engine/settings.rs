@@ -49,6 +49,36 @@ pub struct Settings {
     pub misfire: Misfire,
     /// Default retry policy.
     pub retry: RetryPolicy,
+    /// Windows of the alerts. Section `alerts` of the configuration sets them.
+    #[serde(skip)]
+    pub alert_windows: AlertWindows,
+}
+
+/// Times of the alert checks, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertWindows {
+    /// Window of the dead runs of a tag.
+    pub dead_ms: i64,
+    /// Time without a dead run of a tag, after which the next one is the first.
+    pub quiet_ms: i64,
+    /// Window of the expired leases of a tag.
+    pub expired_leases_ms: i64,
+    /// How late a moment must be to count as overdue.
+    pub undecided_ms: i64,
+    /// How long a run waits in a queue without a worker.
+    pub no_worker_ms: i64,
+}
+
+impl Default for AlertWindows {
+    fn default() -> Self {
+        Self {
+            dead_ms: 300_000,
+            quiet_ms: 3_600_000,
+            expired_leases_ms: 300_000,
+            undecided_ms: 60_000,
+            no_worker_ms: 60_000,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -69,6 +99,7 @@ impl Default for Settings {
             skew_stop_ms: 2_000,
             misfire: Misfire::default(),
             retry: RetryPolicy::default(),
+            alert_windows: AlertWindows::default(),
         }
     }
 }

@@ -22,6 +22,10 @@ pub struct Skew {
     too_far: AtomicBool,
     /// The wall clock minus the steady clock at the measurement.
     offset_ms: AtomicI64,
+    /// By how much the wall clock was set, at last. 0: it was not set since the start.
+    set_by_ms: AtomicI64,
+    /// When the last measurement found that the wall clock was set, by the steady clock.
+    set_at_ms: AtomicI64,
 }
 
 impl Default for Skew {
@@ -30,6 +34,8 @@ impl Default for Skew {
             store_ahead_ms: AtomicI64::new(0),
             too_far: AtomicBool::new(false),
             offset_ms: AtomicI64::new(UNKNOWN),
+            set_by_ms: AtomicI64::new(0),
+            set_at_ms: AtomicI64::new(0),
         }
     }
 }
@@ -76,6 +82,14 @@ impl Skew {
         self.is_known(clock) && !self.too_far()
     }
 
+    /// Returns the milliseconds by which this node's clock differs from the store's clock, or by which
+    /// somebody set it within the last `within_ms`, whichever is larger.
+    pub fn fault_ms(&self, steady_ms: i64, within_ms: i64) -> u64 {
+        let is_recent = steady_ms - self.set_at_ms.load(Ordering::Relaxed) <= within_ms;
+        let set_by_ms = if is_recent { self.set_by_ms.load(Ordering::Relaxed) } else { 0 };
+        self.store_ahead_ms.load(Ordering::Relaxed).unsigned_abs().max(set_by_ms.unsigned_abs())
+    }
+
     /// Measures the difference, and with it whether the store answers.
     ///
     /// # Errors
@@ -97,6 +111,7 @@ impl Skew {
         }
         warn_of(store_ahead_ms, settings);
         let was_fit = self.is_fit(clock);
+        self.note_step(offset_ms, clock.steady_ms());
         self.set(store_ahead_ms, settings.skew_stop_ms, offset_ms);
         Ok(Measurement { store_ahead_ms, became_fit: !was_fit })
     }
@@ -120,6 +135,16 @@ impl Skew {
     fn is_known(&self, clock: &dyn Clock) -> bool {
         let measured = self.offset_ms.load(Ordering::Relaxed);
         measured != UNKNOWN && (offset_ms(clock) - measured).abs() <= SET_MS
+    }
+
+    /// Records that the wall clock was set since the last measurement.
+    fn note_step(&self, offset_ms: i64, steady_ms: i64) {
+        let before = self.offset_ms.load(Ordering::Relaxed);
+        let set_by_ms = offset_ms.saturating_sub(before);
+        if before != UNKNOWN && set_by_ms.abs() > SET_MS {
+            self.set_by_ms.store(set_by_ms, Ordering::Relaxed);
+            self.set_at_ms.store(steady_ms, Ordering::Relaxed);
+        }
     }
 
     fn set(&self, store_ahead_ms: i64, stop_at_ms: i64, offset_ms: i64) {
@@ -266,6 +291,24 @@ mod tests {
             Moment::from_ms(5_000),
             "measured, and wrong by an hour"
         );
+    }
+
+    #[test]
+    fn a_step_of_the_clock_is_a_fault_for_some_time() {
+        let skew = Skew::default();
+        for (offset_ms, steady_ms, expected) in [
+            (5_000, 0, 0),
+            (5_050, 1_000, 0),
+            (-3_595_000, 2_000, 3_600_050),
+            (-3_595_000, 62_000, 3_600_050),
+        ] {
+            skew.note_step(offset_ms, steady_ms);
+            skew.set(0, 2_000, offset_ms);
+            assert_eq!(skew.fault_ms(steady_ms, 60_000), expected, "at {steady_ms}");
+        }
+        assert_eq!(skew.fault_ms(62_001, 60_000), 0, "the step is long ago");
+        skew.set(-700, 2_000, 0);
+        assert_eq!(skew.fault_ms(62_001, 60_000), 700, "the difference to the store's clock");
     }
 
     #[test]

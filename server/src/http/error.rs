@@ -261,7 +261,10 @@ impl ApiError {
 
 fn code_of(error: &ServiceError) -> Code {
     match error {
-        ServiceError::Invalid(_) | ServiceError::Token(_) | ServiceError::Operation(_) => Code::InvalidField,
+        ServiceError::Invalid(_)
+        | ServiceError::Token(_)
+        | ServiceError::Operation(_)
+        | ServiceError::TooManySilences => Code::InvalidField,
         ServiceError::TooManyOperations => Code::TooManyOperations,
         ServiceError::Forbidden(_) => Code::Forbidden,
         ServiceError::NotFound => Code::NotFound,

@@ -3,6 +3,7 @@
 //! [`openapi`] collects the routes of the resource API, and [`contract`] has the legacy v1 API.
 
 mod access;
+mod alerts;
 mod answers;
 mod batch;
 mod body;

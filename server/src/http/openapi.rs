@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, operations, queues, run_logs, runs, schedule, services, stat, tasks, tokens, users, work,
+    Context, access, alerts, operations, queues, run_logs, runs, schedule, services, stat, tasks, tokens,
+    users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -45,6 +46,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "schedule", description = "Previews of cron expressions."),
         (name = "services", description = "Services that the callback worker calls."),
         (name = "operations", description = "Actions on many tasks or runs, with progress."),
+        (name = "alerts", description = "Raised alerts, silences and channels."),
         (name = "tokens", description = "Access tokens."),
         (name = "users", description = "Users of the legacy APIs."),
         (name = "document", description = "This document.")
@@ -85,6 +87,10 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(users::set, users::list))
         .routes(routes!(users::delete))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::silence))
+        .routes(routes!(alerts::unsilence))
+        .routes(routes!(alerts::test))
         .routes(routes!(document));
     let document = resources.get_openapi_mut();
     document.paths.paths.values_mut().flat_map(operations).for_each(describe_errors);

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["core", "engine::service", "taskcenter_client"]),
     ("workers", &["core", "engine::service", "wire", "workers", "taskcenter_client"]),
     ("config", &["compat", "config", "core", "engine", "http", "workers"]),
-    ("back_ends", &["adapters", "compat", "config", "ports", "taskcenter_client"]),
+    ("back_ends", &["adapters", "compat", "config", "core", "ports", "taskcenter_client"]),
     ("cli", &["logging", "taskcenter_client", "taskcenter_server"]),
     ("logging", &["taskcenter_server"]),
     ("main", &["cli"]),

@@ -4,6 +4,7 @@
 mod on_every_store;
 
 mod access;
+mod alerts;
 mod allocations;
 mod bad_rows;
 mod bus;

@@ -34,6 +34,8 @@ pub enum AuditAction {
     RecordPut,
     /// A document is removed.
     RecordRemove,
+    /// A test message is sent to an alert channel.
+    AlertTest,
 }
 
 impl AuditAction {
@@ -57,6 +59,7 @@ impl AuditAction {
             Self::OperationEnd => "operation.end",
             Self::RecordPut => "record.put",
             Self::RecordRemove => "record.remove",
+            Self::AlertTest => "alert.test",
         }
     }
 }
@@ -141,6 +144,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         ServiceError::Stale(_) => "stale",
         ServiceError::Forbidden(_) => "forbidden",
         ServiceError::TooManyAttempts { .. } => "too many attempts",
+        ServiceError::TooManySilences => "too many silences",
         ServiceError::Port(PortError::Unavailable(..)) => "unknown: the store is unavailable",
         ServiceError::Port(_) => "failed",
     }

@@ -47,6 +47,9 @@ pub enum ServiceError {
         /// Seconds until the next attempt is allowed.
         retry_after_sec: u64,
     },
+    /// As many silences exist as are allowed.
+    #[error("1000 silences exist: remove one first")]
+    TooManySilences,
     /// The run's state does not allow the command.
     #[error("the run is {}", .0.as_str())]
     RunState(RunState),

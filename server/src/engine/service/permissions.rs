@@ -35,6 +35,11 @@ impl Service {
         if self.grant().is_limited() { Err(Forbidden::Limited.into()) } else { Ok(()) }
     }
 
+    /// Returns whether the caller is limited to tags.
+    pub(super) fn is_limited(&self) -> bool {
+        self.grant().is_limited()
+    }
+
     /// Returns whether the caller's limits include the tag or queue.
     pub(super) fn allows_tag(&self, tag: &str) -> bool {
         self.grant().allows_tag(tag)

@@ -13,10 +13,10 @@ use crate::core::access::Scope;
 const PAGE: u32 = 1_000;
 
 /// The document to store, with the index to find it by; `None` stores nothing.
-type Next<T> = Option<(T, Option<String>)>;
+pub(super) type Next<T> = Option<(T, Option<String>)>;
 
 /// The answer of a change.
-struct Changed<A> {
+pub(super) struct Changed<A> {
     answer: A,
     is_written: bool,
 }
@@ -164,7 +164,7 @@ impl Shared {
     }
 
     /// The outer error is a port's; the inner one is the error of `change`.
-    async fn change<T: DeserializeOwned + Serialize, A, E>(
+    pub(super) async fn change<T: DeserializeOwned + Serialize, A, E>(
         &self,
         kind: RecordKind,
         key: &str,
@@ -194,7 +194,7 @@ impl Shared {
         }
     }
 
-    async fn remove(&self, kind: RecordKind, key: &str) -> Result<bool> {
+    pub(super) async fn remove(&self, kind: RecordKind, key: &str) -> Result<bool> {
         loop {
             let Some(record) = self.ports.records.record(kind.name(), key).await? else { return Ok(false) };
             crate::failpoint!("record::before_remove");
@@ -206,7 +206,7 @@ impl Shared {
         }
     }
 
-    async fn remove_if<T: DeserializeOwned>(
+    pub(super) async fn remove_if<T: DeserializeOwned>(
         &self,
         kind: RecordKind,
         key: &str,

@@ -1,6 +1,7 @@
 //! The HTTP API, tested over the network. Each test has a server and a store of its own.
 
 mod access;
+mod alerts;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
@@ -99,6 +100,8 @@ on_embedded_and_cluster! {
         statistics_are_by_tag_and_by_queue;
     services:
         a_service_is_created_changed_and_deleted_without_showing_its_secret;
+    alerts:
+        silences_are_created_listed_and_ended;
     users:
         users_are_added_changed_and_removed;
     contract:

@@ -42,6 +42,7 @@ fn targets() -> Vec<Target> {
     let outcome = json!({"run_id": "r", "attempt": 1, "token": "t", "outcome": "succeeded"});
     let report = json!({"attempt": 1, "token": "t", "outcome": "succeeded"});
     let service = json!({"name": "s", "nodes": [{"url": "http://a.example"}], "health": {"path": "/"}});
+    let silence = json!({"rule": "dead_runs", "until": "2033-05-19T00:00:00Z"});
     let retry = json!({"name": "n", "retry": {"max_attempts": 1, "backoff_ms": 1, "max_backoff_ms": 1}});
     let pause = json!({"action": "pause", "select": {"ids": ["0".repeat(32)]}});
     let pause_named = json!({"action": "pause", "select": {"filter": {"name": "n"}}});
@@ -66,6 +67,7 @@ fn targets() -> Vec<Target> {
         post("/v1/services", "ServiceNode", service.clone(), "/nodes/0", "nodes[0]."),
         post("/v1/services", "ServiceHealth", service, "/health", "health."),
         post("/v1/tokens", "NewToken", json!({"name": "n", "scopes": ["task:read"]}), "", ""),
+        post("/v1/alerts/silences", "NewSilence", silence, "", ""),
         post("/v1/users", "UserSpec", json!({"name": "u", "password": "correct horse"}), "", ""),
     ]
 }

@@ -12,6 +12,7 @@ use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::compat::Compat;
 use taskcenter_server::console::Console;
 use taskcenter_server::core::{Run, TaskId};
+use taskcenter_server::engine::alerting::Alerting;
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub legacy_ack: bool,
     /// Whether the server has the console.
     pub console: bool,
+    /// Default: no rules and no channels.
+    pub alerting: Option<Arc<Alerting>>,
 }
 
 impl Default for Setup {
@@ -62,6 +65,7 @@ impl Default for Setup {
             has_bus: true,
             legacy_ack: true,
             console: false,
+            alerting: None,
         }
     }
 }
@@ -137,6 +141,7 @@ impl Setup {
         let legacy_ack = self.legacy_ack;
         let service = service.with_patches(taskcenter_server::http::patch_definition);
         let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());
+        let service = service.with_alerting(self.alerting.unwrap_or_default());
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         HttpState { service, health, metrics, ids, legacy_ack }
     }

@@ -1,5 +1,6 @@
 //! Commands of users and workers, and the rescue loop, on every store.
 
+mod alerts;
 mod commands;
 mod idempotency;
 mod interleaving;
@@ -141,6 +142,13 @@ pub async fn on_store(fixture: Box<dyn crate::store::Fixture>, case: impl AsyncF
 
 on_every_store! {
     suite service;
+    alerts:
+        a_silence_counts_on_every_node_until_it_ends
+        raised_alerts_are_listed_on_every_node
+        dead_runs_are_counted_from_the_first_reading_across_midnight
+        a_queue_without_a_worker_is_reported_until_a_worker_takes_a_run
+        an_overdue_moment_is_reported_with_its_lateness
+        an_expired_lease_is_counted_by_the_node_that_rescues_the_run;
     commands:
         a_paused_task_keeps_its_place_and_does_not_advance
         the_moments_of_a_pause_become_one_skipped_run

@@ -13,8 +13,8 @@ use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, O
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
-    Caller, Confirmation, Forbidden, Held, IdempotencyKey, LeaseTerms, MIN_LEASE_MS, Page, RecordKind,
-    Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
+    Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS, NewSilence,
+    Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
 };
 
 use super::{NOW, Stage};
@@ -28,8 +28,9 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 13] = [
+const WITHOUT_RIGHTS: [&str; 14] = [
     "with_patches",
+    "with_alerting",
     "with_metrics",
     "attendance",
     "new",
@@ -86,6 +87,15 @@ fn shop() -> CallbackService {
     CallbackService { name: "shop".to_owned(), ..CallbackService::default() }
 }
 
+fn silence() -> NewSilence {
+    NewSilence {
+        rule: None,
+        subject: Some("*".to_owned()),
+        until: NOW.plus_ms(60_000),
+        comment: String::new(),
+    }
+}
+
 type Put = (Option<(Value, Option<String>)>, ());
 
 #[allow(clippy::unnecessary_wraps, reason = "the command takes a decision that may refuse")]
@@ -104,6 +114,7 @@ struct Call {
 }
 
 /// Calls every command once.
+#[allow(clippy::too_many_lines, reason = "one line for each command")]
 async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     let mut calls = Vec::new();
     macro_rules! call {
@@ -154,6 +165,11 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, backlog());
     call!(TaskRead, fires_this_minute());
     call!(TaskRead, outcomes_on(NOW));
+    call!(TaskRead, alerts());
+    call!(TaskRead, silences());
+    call!(TaskRead, alert_rules());
+    call!(TaskRead, alert_channels());
+    call!(TaskRead unlimited, refresh_silences());
     call!(TaskRead unlimited, callback_service("shop"));
     call!(TaskRead unlimited, callback_services());
     call!(TaskRead unlimited, read_record::<Value>(KIND, "key"));
@@ -186,6 +202,10 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, preview_operation(pause_all()));
     call!(TaskWrite, create_operation(pause_all(), None));
     call!(TaskWrite, abort_operation(&task.to_string()));
+    call!(TaskWrite unlimited, silence_alert(silence()));
+    call!(TaskWrite unlimited, unsilence_alert("0"));
+    call!(TaskWrite unlimited, test_alert_channel("ops"));
+    call!(TaskWrite unlimited, share_alerts("node", &mut LastShared::default(), true));
     call!(TaskWrite unlimited, change_record(KIND, "key", put));
     call!(TaskWrite unlimited, remove_record(KIND, "key"));
     call!(TaskWrite unlimited, remove_record_if::<Value>(KIND, "key", |_| true));

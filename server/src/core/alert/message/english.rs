@@ -1,0 +1,76 @@
+//! English words.
+
+use super::Words;
+use crate::core::alert::{AlertTransition, Measure, Severity};
+
+pub const WORDS: Words = Words {
+    severity: Severity::as_str,
+    change,
+    title,
+    value,
+    advice,
+    all: "all",
+    since: "since",
+    more: |count| format!("and {count} more"),
+    alerts: |count| format!("{count} alerts"),
+    test: ("test message", "This channel works:"),
+};
+
+fn change(change: AlertTransition) -> &'static str {
+    match change {
+        AlertTransition::Raised => "raised",
+        AlertTransition::Reminder => "still raised",
+        AlertTransition::Cleared => "resolved",
+    }
+}
+
+fn title(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Fires => "many fires per minute",
+        Measure::Due => "due moments wait",
+        Measure::Unreported => "runs without an outcome",
+        Measure::Lag => "consumers are behind",
+        Measure::DeadRuns => "dead runs",
+        Measure::FirstDead => "first dead run after a quiet time",
+        Measure::NoWorker => "no worker for a queue",
+        Measure::ExpiredLeases => "expired leases",
+        Measure::Undecided => "moments are overdue",
+        Measure::BackEndDown => "back end down",
+        Measure::Clock => "clock is wrong or was set",
+        Measure::NodesMissing => "nodes are missing",
+    }
+}
+
+fn value(measure: Measure, value: u64, threshold: i64) -> String {
+    match measure {
+        Measure::FirstDead => format!("{value} dead runs"),
+        Measure::NoWorker => format!("{value} runs wait"),
+        Measure::Undecided => format!("{value} s late (threshold {threshold} s)"),
+        Measure::BackEndDown if value == 0 => "up".to_owned(),
+        Measure::BackEndDown => "down".to_owned(),
+        Measure::Clock => format!("{value} ms (threshold {threshold} ms)"),
+        Measure::NodesMissing => format!("{value} missing"),
+        _ => format!("{value} (threshold {threshold})"),
+    }
+}
+
+fn advice(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Fires => "Find the task that fires too often: taskcenter stat.",
+        Measure::Due => "The node fires too slowly or cannot deliver: check /readyz and its log.",
+        Measure::Unreported => "Consumers do not report: check that they run and reach the server.",
+        Measure::Lag => "Start more consumers or workers, or find out why they are slow.",
+        Measure::DeadRuns => {
+            "Read the errors: taskcenter run list --state dead. Fix the cause, then retry the runs."
+        }
+        Measure::FirstDead => "Read the error: taskcenter run list --state dead.",
+        Measure::NoWorker => "Start a worker that leases from this queue.",
+        Measure::ExpiredLeases => "Workers stop or hang: check their logs, or use a longer lease_ms.",
+        Measure::Undecided => {
+            "Check /readyz of every node: the store, the bus or a clock keeps moments waiting."
+        }
+        Measure::BackEndDown => "Check the back end and the network; /readyz has the reason.",
+        Measure::Clock => "Check the time service (NTP) of the machine.",
+        Measure::NodesMissing => "Check whether a node has stopped, and start it again.",
+    }
+}
