@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_long_payload_is_cut_at_a_character() {
         let payload = Payload::new(&"é".repeat(SHOWN_BYTES), Lang::En.words());
-        assert_eq!(payload.size, "131,072 bytes");
+        assert_eq!(payload.size, "131,072 B");
         assert!(payload.to_string().contains("65,536 bytes"));
     }
 

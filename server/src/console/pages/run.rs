@@ -52,7 +52,8 @@ pub async fn show(visit: Visit, Segment(id): Segment) -> Response {
 async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let t = visit.lang.words();
     let run = visit.service.run(&RunId::from_text(id)).await?;
-    let f = Frame::new(visit, Section::Runs, &run.tag).below(&t.runs, "/console/runs");
+    let mut f = Frame::new(visit, Section::Runs, "").below(&t.runs, "/console/runs");
+    f.title = f.text(run.scheduled_at);
     let f = f.below(&run.tag, &rows::task_href(&run.task_id));
     let f = f.api(&run_api(&run), &[]);
     let f = if run.has_ended() { f } else { f.live() };

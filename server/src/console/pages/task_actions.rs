@@ -48,7 +48,6 @@ fn page(visit: &Visit, task: &Task, action: TaskAction, problem: Option<String>)
     let mut facts = vec![
         (t.task.clone(), task.name.clone()),
         (t.schedule.clone(), schedule_words::describe(&task.schedule, t)),
-        (t.revision.clone(), task.rev.to_string()),
     ];
     facts.extend(task.next_due_at.map(|at| (t.next.clone(), f.text(at))));
     Ok(Confirm {

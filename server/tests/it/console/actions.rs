@@ -26,7 +26,14 @@ async fn a_task_is_paused_resumed_triggered_and_cancelled() {
         let browser = Browser::new(server);
         let id = create(server, hourly("order.close")).await;
         let path = format!("/console/tasks/{id}");
-        browser.get(&path).await.has("Pause…").has("Trigger…").has("Cancel…").has("Edit").lacks("Resume…");
+        browser
+            .get(&path)
+            .await
+            .has("Pause…")
+            .has("Trigger…")
+            .has("Cancel task…")
+            .has("Edit")
+            .lacks("Resume…");
         for (action, state, done) in
             [("pause", "paused", "The task is paused."), ("resume", "active", "The task is resumed.")]
         {
@@ -124,7 +131,7 @@ async fn a_viewer_gets_no_buttons_and_every_form_is_refused() {
         let (_, read) = token(server, &[Scope::TaskRead], &[]).await;
         let viewer = Browser::new(server);
         viewer.sign_in(&read).await;
-        viewer.get(&path).await.lacks("Pause…").lacks("Edit").lacks("Cancel…").lacks("Trigger…");
+        viewer.get(&path).await.lacks("Pause…").lacks("Edit").lacks("Cancel task…").lacks("Trigger…");
         for page in ["/", "/console/tasks"] {
             viewer.get(page).await.lacks("New task");
         }

@@ -70,7 +70,7 @@ async fn lists_link_to_the_pages_of_tasks_and_runs() {
         let list = browser.get("/console/tasks").await;
         list.has("Every day at 02:30").has("30 2 * * * Europe/Berlin").has(&format!("href=\"{path}\""));
         let task = browser.get(&path).await;
-        task.has("Next moments").has("02:30:00").has("{&#34;day&#34;:1}").has("9 bytes");
+        task.has("Next moments").has("02:30:00").has("{&#34;day&#34;:1}").has("9 B");
         is_clean(&task, &path);
         let run = server.ready("payload-of-the-run").await;
         let run_path = format!("/console/runs/{}", run.id);
