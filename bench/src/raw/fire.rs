@@ -4,11 +4,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::mongo::BATCH;
 use super::{mongo, mongo_runs, rocketmq};
 use crate::figures::Figures;
-
-/// Rows in one command, as in the server.
-pub const BATCH: usize = 1_000;
 
 /// Servers and amount of work.
 #[derive(clap::Args)]

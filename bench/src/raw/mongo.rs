@@ -10,6 +10,8 @@ use mongodb::{Client, Collection};
 
 use crate::figures::Figures;
 
+/// Rows in one command, as in the server.
+pub const BATCH: usize = 1_000;
 const CLIENTS: usize = 64;
 const MANY: usize = 100;
 const MANY_AT_ONCE: usize = 4;

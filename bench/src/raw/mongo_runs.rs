@@ -12,8 +12,7 @@ use taskcenter_server::ports::Store;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::fire::BATCH;
-use super::mongo;
+use super::mongo::{self, BATCH};
 
 const AT_ONCE: usize = 4;
 /// Leases in one command: each run gets a token and a slot of its own, so each one is a statement.
