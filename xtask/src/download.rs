@@ -54,13 +54,12 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
-/// Makes sure that the browser of the tests is installed, unless `TASKCENTER_TEST_CHROMIUM` names
-/// another one.
-pub fn browser() -> Result<()> {
-    if env::var_os("TASKCENTER_TEST_CHROMIUM").is_some() {
-        return Ok(());
+/// Returns the browser of the tests: the one that `TASKCENTER_TEST_CHROMIUM` names, or the installed one.
+pub fn browser() -> Result<PathBuf> {
+    match env::var_os("TASKCENTER_TEST_CHROMIUM") {
+        Some(path) => Ok(path.into()),
+        None => program("chromium", "chromium"),
     }
-    program("chromium", "chromium").map(drop)
 }
 
 /// Returns the path of the pinned mongod.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "developer commands measure real time")]
 
 mod bench;
+mod browser;
 mod cargo;
 mod catalog;
 mod check;
@@ -53,6 +54,11 @@ enum Command {
     /// Builds release programs, starts what is missing, and measures each work on each subject in each
     /// round. Stops only what it has started, also on Ctrl-C.
     Bench(bench::Bench),
+    /// Test the console in Chromium: every page, both languages and themes, by keyboard and on a phone
+    ///
+    /// Needs Node.js and Chromium; as root on Debian, missing ones are installed. The packages of
+    /// server/tests/browser/package-lock.json are installed below target/browser.
+    Browser(browser::Browser),
     /// Check format, lints, unit tests, and all tests that need no services
     ///
     /// The store and HTTP tests run in memory and on SQLite. MongoDB, Redis and RocketMQ are not
@@ -158,6 +164,7 @@ fn run() -> Result<()> {
     let services = Services::new(&workspace.join("target/services"));
     match Arguments::parse().command {
         Command::Bench(bench) => bench::run(workspace, &bench),
+        Command::Browser(options) => browser::run(workspace, &options),
         Command::Check => check::run(workspace),
         Command::Deny => deny::run(workspace, &workspace.join("target/services")),
         Command::Faults(faults) => faults::run(workspace, &faults),

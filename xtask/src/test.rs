@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::browser::{self, Browser};
 use crate::cargo::clippy;
 use crate::catalog::Profile;
 use crate::check::TESTS_WITHOUT_CLUSTER;
@@ -25,6 +26,7 @@ fn run_steps(steps: &mut Steps<'_>, workspace: &Path, services: &Services, keep:
     lint(steps)?;
     steps.tests("tests without cluster", &TESTS_WITHOUT_CLUSTER)?;
     on_services(steps, services, keep)?;
+    steps.run("console in a browser", || browser::run(workspace, &Browser::all()))?;
     steps.run("faults", || faults::run(workspace, &Faults::short()))
 }
 

@@ -1,0 +1,75 @@
+// Every page in both themes, both languages, and on a phone: accessible, no sideways scroll, no error.
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { assertAccessible, assertFits, assertNoProblems, launch, open, PHONE, WIDE } from "./console.mjs";
+import { fill } from "./sample.mjs";
+import { start } from "./server.mjs";
+
+/** Directory for pictures of every page. */
+const PICTURES = process.env.TASKCENTER_PICTURES;
+const LOOKS = [
+  { name: "light", viewport: WIDE, theme: "light", lang: "en-US" },
+  { name: "dark", viewport: WIDE, theme: "dark", lang: "en-US" },
+  { name: "zh", viewport: WIDE, theme: "light", lang: "zh-CN" },
+  { name: "phone", viewport: PHONE, theme: "light", lang: "en-US" },
+];
+
+let browser, server, ids, run;
+
+before(async () => {
+  [browser, server] = await Promise.all([launch(), start()]);
+  ids = await fill(server);
+  run = (await server.call("GET", `/v1/runs?task_id=${ids.dead.id}`)).runs[0].run_id;
+  if (PICTURES) await mkdir(PICTURES, { recursive: true });
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const pages = () => ({
+  overview: "/",
+  tasks: "/console/tasks",
+  task: `/console/tasks/${ids.nightly.id}`,
+  "task-new": "/console/tasks/new",
+  "task-edit": `/console/tasks/${ids.nightly.id}/edit`,
+  runs: "/console/runs",
+  run: `/console/runs/${run}`,
+  queues: "/console/queues",
+  "dead-letters": "/console/dead-letters",
+  services: "/console/services",
+  access: "/console/access",
+  "sign-in": "/console/sign-in",
+  unknown: "/console/no-such-page",
+});
+
+for (const look of LOOKS) {
+  test(`every page is accessible and fits: ${look.name}`, async () => {
+    const page = await open(browser, server.url, look);
+    for (const [name, path] of Object.entries(pages())) {
+      const where = `${name}, ${look.name}`;
+      page.problems.length = 0;
+      await page.goto(server.url + path);
+      await assertFits(page, where);
+      await assertAccessible(page, where);
+      // The browser reports the status of the page that does not exist.
+      if (name !== "unknown") assertNoProblems(page, where);
+      if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${look.name}.png`), fullPage: true });
+    }
+    await page.context().close();
+  });
+}
+
+test("every page can be read without scripts", async () => {
+  const page = await open(browser, server.url, { javaScriptEnabled: false });
+  for (const [name, path] of Object.entries(pages())) {
+    await page.goto(server.url + path);
+    await page.getByRole("heading", { level: 1 }).waitFor({ timeout: 2_000 }).catch(() => {
+      throw new Error(`${name} has no heading`);
+    });
+  }
+  await page.context().close();
+});

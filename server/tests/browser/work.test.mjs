@@ -1,0 +1,199 @@
+// What an operator does: create, find, pause, trigger, follow, repair, and two people who edit one task.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { assertNoProblems, launch, open, PHONE } from "./console.mjs";
+import { start } from "./server.mjs";
+
+let browser, server, page;
+
+before(async () => {
+  [browser, server] = await Promise.all([launch(), start()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+beforeEach(async () => {
+  page = await open(browser, server.url);
+});
+
+afterEach(() => page.context().close());
+
+const task = (id) => server.call("GET", `/v1/tasks/${id}`);
+const heading = (name) => page.getByRole("heading", { level: 1, name });
+const button = (name) => page.getByRole("button", { name, exact: true });
+const link = (name) => page.getByRole("link", { name });
+
+async function go(path) {
+  await page.goto(server.url + path);
+}
+
+/** Returns the id of the task whose page is open. */
+function openTask() {
+  return new URL(page.url()).pathname.split("/").pop();
+}
+
+async function create(name, choose) {
+  await go("/console/tasks/new");
+  await page.getByLabel("Name").fill(name);
+  await choose();
+  await button("Create").click();
+  await heading(name).waitFor();
+  return task(openTask());
+}
+
+test("each kind of schedule can be created", async () => {
+  const once = await create("form.once", () => page.getByRole("radio", { name: /^Once/ }).check());
+  assert.equal(once.schedule.kind, "once");
+  const every = await create("form.every", async () => {
+    await page.getByLabel("At a fixed rate").check();
+    await page.getByLabel("Period").fill("15");
+    await page.getByLabel("Unit").selectOption("min");
+  });
+  assert.deepEqual(every.schedule, { kind: "every", period_ms: 900_000 });
+  const cron = await create("form.cron", async () => {
+    await page.getByRole("radio", { name: "By a cron expression" }).check();
+    await page.getByRole("textbox", { name: "By a cron expression" }).fill("30 2 * * *");
+    await page.getByLabel("Time zone").fill("Europe/Berlin");
+    // The moments follow the expression while a person types.
+    await page.getByRole("heading", { name: "Next moments" }).waitFor();
+    await page.getByText("Every day at 02:30").waitFor();
+  });
+  assert.deepEqual(cron.schedule, { kind: "cron", cron: "30 2 * * *", zone: "Europe/Berlin" });
+  assertNoProblems(page, "forms");
+});
+
+test("an invalid field is named, and keeps what was typed", async () => {
+  await go("/console/tasks/new");
+  await page.getByLabel("Name").fill("form.invalid");
+  await page.getByRole("radio", { name: "By a cron expression" }).check();
+  const cron = page.getByRole("textbox", { name: "By a cron expression" });
+  await cron.fill("61 * * * *");
+  await button("Create").click();
+  await page.getByRole("alert").filter({ hasText: "61" }).waitFor();
+  assert.equal(await cron.getAttribute("aria-invalid"), "true");
+  assert.equal(await page.getByLabel("Name").inputValue(), "form.invalid");
+});
+
+test("the filter is in the URL and finds tasks and runs", async () => {
+  for (const name of ["find.me", "find.other"]) await server.create({ name, delay_ms: 3_600_000 });
+  await go("/console/tasks");
+  await page.keyboard.press("/");
+  await page.keyboard.type("name:find.me");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/q=name/);
+  await link("find.me").waitFor();
+  assert.equal(await link("find.other").count(), 0);
+  await page.reload();
+  assert.equal(await page.getByRole("searchbox").inputValue(), "name:find.me");
+});
+
+test("a task is paused, resumed and triggered, each after a question", async () => {
+  const { id } = await server.create({ name: "steer", schedule: { kind: "every", period_ms: 3_600_000 } });
+  await go(`/console/tasks/${id}`);
+  await link("Pause").click();
+  assert.equal((await task(id)).state, "active", "the question changes nothing");
+  await button("Pause").click();
+  await page.getByText("The task is paused.").waitFor();
+  assert.equal((await task(id)).state, "paused");
+  await link("Resume").click();
+  await button("Resume").click();
+  await page.getByText("The task is resumed.").waitFor();
+  await link("Trigger").click();
+  await button("Trigger").click();
+  await page.getByText("The task has fired. This is the run.").waitFor();
+});
+
+test("a run changes on the open page while a worker handles it", async () => {
+  const { id } = await server.create({ name: "follow", queue: "follow" });
+  const { runs } = await server.until(`/v1/runs?task_id=${id}`, (found) => found.runs[0]?.state === "ready");
+  await go(`/console/runs/${runs[0].run_id}`);
+  const state = page.locator(".head .st");
+  await state.filter({ hasText: "Ready" }).waitFor();
+  await server.work("follow", 1, () => ({ outcome: "succeeded", result: { mails: 3 } }));
+  await state.filter({ hasText: "Succeeded" }).waitFor({ timeout: 20_000 });
+});
+
+test("new rows wait behind a button, and focus stays", async () => {
+  await server.create({ name: "rows", delay_ms: 3_600_000 });
+  await go("/console/tasks");
+  await page.getByRole("searchbox").focus();
+  await server.create({ name: "rows.new", delay_ms: 3_600_000 });
+  const more = page.getByRole("button", { name: /Show \d+ new/ });
+  await more.waitFor({ timeout: 20_000 });
+  assert.equal(await link("rows.new").count(), 0);
+  assert.ok(await page.getByRole("searchbox").evaluate((box) => box === document.activeElement));
+  await more.click();
+  await link("rows.new").waitFor();
+});
+
+test("a dead run is found and retried", async () => {
+  const { id } = await server.create({ name: "dies", queue: "dies" });
+  await server.work("dies", 1, () => ({ outcome: "dead", message: "no such order" }));
+  await go("/");
+  await page.keyboard.press("g");
+  await page.keyboard.press("d");
+  await page.waitForURL(/dead-letters/);
+  await page.getByRole("row").filter({ hasText: "no such order" }).getByRole("link").first().click();
+  await link("Retry").click();
+  await page.getByRole("button", { name: /^Retry/ }).click();
+  await page.getByText("The run gets another attempt.").waitFor();
+  await server.work("dies", 1, () => ({ outcome: "succeeded" }));
+  const { runs } = await server.call("GET", `/v1/runs?task_id=${id}`);
+  assert.deepEqual([runs[0].state, runs[0].attempt], ["succeeded", 2]);
+});
+
+test("a slower editor sees the conflict and loses nothing", async () => {
+  const { id } = await server.create({ name: "shared", data: "one", delay_ms: 3_600_000 });
+  await go(`/console/tasks/${id}/edit`);
+  await page.getByLabel("Payload").fill("mine");
+  await server.call("PATCH", `/v1/tasks/${id}`, { data: "theirs" });
+  await button("Save").click();
+  await page.getByRole("alert").filter({ hasText: "Somebody has saved another definition" }).waitFor();
+  assert.equal((await task(id)).data, "theirs");
+  assert.equal(await page.getByLabel("Payload").inputValue(), "mine");
+  await button("Save").click();
+  await page.getByText("The definition is saved.").waitFor();
+  assert.equal((await task(id)).data, "mine");
+});
+
+test("the keyboard is enough", async () => {
+  await server.create({ name: "keyboard", delay_ms: 3_600_000 });
+  await go("/");
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("g");
+  await page.keyboard.press("t");
+  await page.waitForURL(/tasks$/);
+  await page.keyboard.press("j");
+  const name = await page.evaluate(() => document.activeElement.textContent);
+  await page.keyboard.press("Enter");
+  await heading(name).waitFor();
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+});
+
+test("language and theme are kept", async () => {
+  await go("/console/tasks");
+  await button("中文").click();
+  await page.getByRole("heading", { level: 1, name: "任务" }).waitFor();
+  assert.equal(await page.locator("html").getAttribute("lang"), "zh");
+  await page.getByRole("button", { name: "English" }).click();
+  await heading("Tasks").waitFor();
+  await page.locator('button[name="theme"]').click();
+  await page.waitForFunction(() => document.documentElement.dataset.theme === "dark");
+  await page.reload();
+  assert.equal(await page.locator("html").getAttribute("data-theme"), "dark");
+});
+
+test("a phone has the menu behind a button", async () => {
+  await page.setViewportSize(PHONE);
+  await go("/");
+  await page.getByRole("button", { name: "Menu" }).click();
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Queues" }).click();
+  await heading("Queues").waitFor();
+});
