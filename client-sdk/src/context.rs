@@ -57,6 +57,7 @@ pub(crate) struct Attempt {
     pub(crate) token: Option<String>,
     pub(crate) ack_wanted: bool,
     pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Time limit of the attempt, from its lease.
     pub(crate) max_runtime: Option<Duration>,
     /// When the handler was called; 0 before the call.
@@ -85,6 +86,8 @@ impl Attempt {
         let token = text(property::TOKEN).cloned();
         let ack_wanted = text(property::ACK).is_some_and(|value| value == property::ACK_WANTED);
         let headers = headers(&delivery);
+        let labels = text(property::LABELS).and_then(|labels| serde_json::from_str(labels).ok());
+        let labels = labels.unwrap_or_default();
         let max_runtime = text(property::MAX_RUNTIME_MS).and_then(|value| value.parse().ok());
         let max_runtime = max_runtime.map(Duration::from_millis);
         let (started_at_ms, cancelled, result) = (0, CancellationToken::new(), Mutex::new(None));
@@ -97,6 +100,7 @@ impl Attempt {
             token,
             ack_wanted,
             headers,
+            labels,
             max_runtime,
             started_at_ms,
             cancelled,
@@ -261,6 +265,11 @@ impl<S> Context<S> {
     /// Returns the headers of the task by name, such as `traceparent`.
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.attempt.headers
+    }
+
+    /// Returns the labels that the task had when it fired, by key.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.attempt.labels
     }
 
     /// Returns a property of the message. [`wire::property`](crate::wire::property) has the names.

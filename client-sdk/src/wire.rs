@@ -31,6 +31,8 @@ pub mod property {
     /// Names of the headers of the task, separated by commas. Each header is a property with its own
     /// name. Absent: the task has no headers.
     pub const HEADERS: &str = "TC_HEADERS";
+    /// Labels of the task when it fired, as a JSON object. Absent: the task had no labels.
+    pub const LABELS: &str = "TC_LABELS";
     /// Time limit of the attempt in milliseconds, counted from its lease. Only on runs from a queue
     /// whose task has a limit.
     pub const MAX_RUNTIME_MS: &str = "TC_MAX_RUNTIME_MS";

@@ -223,10 +223,17 @@ async fn lists_send_the_filter_as_a_query_string() {
     let page = center.list_tasks(&query).await.unwrap();
     assert_eq!((page.tasks.len(), page.next_cursor.as_deref()), (1, Some("c")));
     center.list_tasks(&TaskQuery::default()).await.unwrap();
+    let labels = [("team".into(), "pay & co".into()), ("tier".into(), "1".into())].into();
+    center.list_tasks(&TaskQuery { labels, ..TaskQuery::default() }).await.unwrap();
     let query = RunQuery { state: Some("dead".into()), cursor: Some("c".into()), ..RunQuery::default() };
     let page = center.list_runs(&query).await.unwrap();
     assert_eq!(page.runs[0].result, Some(json!({"a": 1})));
-    let expected = ["GET /v1/tasks?name=a%26b&limit=5", "GET /v1/tasks", "GET /v1/runs?state=dead&cursor=c"];
+    let expected = [
+        "GET /v1/tasks?name=a%26b&limit=5",
+        "GET /v1/tasks",
+        "GET /v1/tasks?label.team=pay+%26+co&label.tier=1",
+        "GET /v1/runs?state=dead&cursor=c",
+    ];
     assert_eq!(recorder.lines(), expected);
 }
 

@@ -180,6 +180,7 @@ async fn a_pulled_delivery_has_the_same_context_as_one_of_a_broker() {
         assert_eq!((ctx.message_id(), ctx.delivery_attempt()), ("r-1", 1));
         assert_eq!(ctx.property(property::ACK), Some(property::ACK_WANTED));
         assert_eq!(ctx.headers().iter().collect::<Vec<_>>(), [(&"traceparent".to_owned(), &"00".to_owned())]);
+        assert_eq!(ctx.labels().iter().collect::<Vec<_>>(), [(&"team".to_owned(), &"pay \"1\"".to_owned())]);
         let too_long = "x".repeat(MAX_RESULT_BYTES);
         assert!(
             ctx.set_result(&too_long).is_err() && ctx.set_result(&"y".repeat(MAX_RESULT_BYTES - 2)).is_ok()
@@ -203,6 +204,7 @@ async fn a_pulled_delivery_has_the_same_context_as_one_of_a_broker() {
     let queues = FakeQueues::default();
     queues.add("r", "t", "");
     queues.change("r", |run| drop(run.headers.insert("traceparent".into(), "00".into())));
+    queues.change("r", |run| drop(run.labels.insert("team".into(), "pay \"1\"".into())));
     let server = FakeServer::start(&queues).await;
     let consumer = Consumer::builder().on_text("t", check).connect(&server.url("")).unwrap().start().unwrap();
     until("the run has ended", || queues.run("r").state != "ready" && queues.run("r").state != "leased")

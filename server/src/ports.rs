@@ -181,6 +181,9 @@ pub struct Tombstone {
 pub struct TaskFilter {
     pub name: Option<String>,
     pub state: Option<TaskState>,
+    /// Label as [text](crate::core::labels::text). A store reads the tasks with the label by an index, also
+    /// with a `state`; it checks `name` row by row.
+    pub label: Option<String>,
 }
 
 /// Filter of a run listing. `None` matches everything.
@@ -189,6 +192,9 @@ pub struct RunFilter {
     pub task_id: Option<TaskId>,
     pub tag: Option<String>,
     pub state: Option<RunState>,
+    /// Label as [text](crate::core::labels::text). A store reads the runs with the label by an index, also
+    /// with a `state`; it checks `task_id` and `tag` row by row.
+    pub label: Option<String>,
 }
 
 /// A page of runs, latest `scheduled_at` first, then greatest id.

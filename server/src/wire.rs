@@ -29,6 +29,7 @@ pub fn leased_run(run: Run) -> LeasedRun {
         tag: run.tag,
         data: run.data,
         headers: run.headers,
+        labels: run.labels,
         max_runtime_ms: run.outcome_within_ms.and_then(|limit| u64::try_from(limit).ok()),
         scheduled_at: timestamp(run.scheduled_at),
         number: run.number,

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod error;
+mod labels;
 mod legacy;
 mod operations;
 mod queues;

@@ -1,5 +1,6 @@
 //! Calls for runs, `/v1/runs`, and for workers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,10 @@ pub struct RunQuery {
     /// Only runs in this [state](RunResource::state).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Only runs with all of these labels, as values by key. An empty page may have a
+    /// [`next_cursor`](RunList::next_cursor), because the server examines a limited number of rows for a page.
+    #[serde(flatten, with = "super::labels")]
+    pub labels: BTreeMap<String, String>,
     /// Maximum number of runs in the page, 1 to 1,000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

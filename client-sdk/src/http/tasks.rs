@@ -1,5 +1,7 @@
 //! Calls for tasks, `/v1/tasks`.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::{CONTENT_TYPE, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,10 @@ pub struct TaskQuery {
     /// `cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Only tasks with all of these labels, as values by key. An empty page may have a
+    /// [`next_cursor`](TaskList::next_cursor), because the server examines a limited number of rows for a page.
+    #[serde(flatten, with = "super::labels")]
+    pub labels: BTreeMap<String, String>,
     /// Maximum number of tasks in the page, 1 to 1,000. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

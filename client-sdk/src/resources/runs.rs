@@ -1,5 +1,7 @@
 //! Runs.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ pub struct RunResource {
     pub task_id: String,
     /// Tag: the name of the task.
     pub tag: String,
+    /// Labels of the task when it fired. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Queue of the run; `null`: the bus.
     pub queue: Option<String>,
     /// Nominal moment. For a manual trigger: the time of the request.

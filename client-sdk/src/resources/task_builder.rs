@@ -58,6 +58,14 @@ impl TaskSpec {
         self
     }
 
+    /// Adds a label, which the runs carry and lists filter by, such as `team`. Replaces a label with the same
+    /// key.
+    #[must_use]
+    pub fn with_label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
     /// Sets the earliest moment of the first fire.
     #[must_use]
     pub fn at(self, at: Timestamp) -> Self {
@@ -112,11 +120,12 @@ mod tests {
     fn a_builder_sets_the_fields_of_the_api() {
         let spec = TaskSpec::cron("report", "0 9 * * *").in_zone("Asia/Shanghai").times(3).in_queue("q");
         let spec = spec.with_header("traceparent", "0").with_header("traceparent", "1");
+        let spec = spec.with_label("team", "pay");
         assert_eq!(
             serde_json::to_value(spec.with_json(&json!({"id": 7})).unwrap()).unwrap(),
             json!({
                 "name": "report", "data": "{\"id\":7}", "ack": false, "max_fires": 3, "queue": "q",
-                "headers": {"traceparent": "1"},
+                "headers": {"traceparent": "1"}, "labels": {"team": "pay"},
                 "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
             })
         );

@@ -36,6 +36,11 @@ pub struct TaskSpec {
     /// `proxy-` are reserved. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Labels, which the runs carry and lists filter by: at most 16. A key has 1 to 63 lower-case letters,
+    /// digits, `-`, `_`, `.` and `/`, with a letter or digit at both ends. A value has 1 to 63 characters,
+    /// without control characters, and without white space at either end. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When the task is due. Default: `{"kind": "once"}`.
     #[serde(default)]
     pub schedule: ScheduleSpec,
@@ -148,6 +153,9 @@ pub struct TaskResource {
     /// Headers that every delivery of the runs carries. Absent: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Labels. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When the task is due.
     pub schedule: ScheduleSpec,
     /// Earliest moment of the first fire; `null`: the creation time.

@@ -71,6 +71,9 @@ pub struct LeasedRun {
     /// Headers of the task. Absent: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Labels of the task when it fired. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Nominal moment. For a manual trigger: the time of the request.
     pub scheduled_at: Timestamp,
     /// 1-based number of this fire within its task; 0 for a manual trigger.

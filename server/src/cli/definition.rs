@@ -72,6 +72,10 @@ pub struct Definition {
     /// keeps the other headers of the task. Default: none.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header, help_heading = DELIVERY)]
     headers: Vec<(String, String)>,
+    /// Label that the runs carry and lists filter by, such as team=pay; at most 16 labels. `task edit`
+    /// keeps the other labels of the task, and removes the label of an empty value (team=). Default: none.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label, help_heading = DELIVERY)]
+    labels: Vec<(String, String)>,
     /// Queue in which the runs wait for workers, 1 to 128 bytes. Default: the message bus; without
     /// a bus, the queue with the name of the task.
     #[arg(long, value_name = "QUEUE", help_heading = DELIVERY)]
@@ -120,6 +124,8 @@ pub enum Clear {
     Data,
     /// No headers (--header).
     Headers,
+    /// No labels (--label).
+    Labels,
     /// Fire once.
     Schedule,
     /// Start now (--at, --in).
@@ -143,6 +149,7 @@ impl Clear {
         match self {
             Self::Data => "data",
             Self::Headers => "headers",
+            Self::Labels => "labels",
             Self::Schedule => "schedule",
             Self::At => "start_at",
             Self::Until => "end_at",
@@ -182,6 +189,9 @@ impl Definition {
             return Err(one_fire());
         }
         let mut fields = self.fields(task.retry)?;
+        if let Some(Value::Object(labels)) = fields.get_mut("labels") {
+            labels.values_mut().filter(|value| *value == "").for_each(|value| *value = Value::Null);
+        }
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
         for cleared in clear {
             let field = cleared.field();
@@ -213,17 +223,13 @@ impl Definition {
             ("ack", self.ack.map(Value::from)),
             ("max_runtime_sec", self.max_runtime.map(Value::from)),
             ("data", self.data()?.map(Value::from)),
-            ("headers", self.headers()),
+            ("headers", object(&self.headers)),
+            ("labels", object(&self.labels)),
             ("queue", self.queue.map(Value::from)),
             ("dedup_key", self.dedup_key.map(Value::from)),
         ];
         let given = fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?)));
         Ok(given.collect())
-    }
-
-    fn headers(&self) -> Option<Value> {
-        let headers = self.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-        (!self.headers.is_empty()).then(|| Value::Object(headers.collect()))
     }
 
     fn schedule(&self) -> Option<Value> {
@@ -272,6 +278,18 @@ impl Definition {
     }
 }
 
+/// Returns the pairs as an object. `None`: there are none.
+fn object(pairs: &[(String, String)]) -> Option<Value> {
+    let members = pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    (!pairs.is_empty()).then(|| Value::Object(members.collect()))
+}
+
+/// Parses a label, for an option of a definition or of a list.
+pub fn parse_label(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').ok_or("write KEY=VALUE, such as team=pay")?;
+    Ok((parts.0.to_owned(), parts.1.to_owned()))
+}
+
 fn parse_header(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').ok_or("write NAME=VALUE, such as tenant=7")?;
     Ok((parts.0.to_owned(), parts.1.to_owned()))
@@ -311,7 +329,7 @@ mod tests {
     #[test]
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
-                   --max-runtime 2m --header a=1=2 --header b=3 --dedup-key k --max-attempts 4";
+                   --max-runtime 2m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -322,6 +340,7 @@ mod tests {
             ack: true,
             max_runtime_sec: Some(120),
             headers: [("a", "1=2"), ("b", "3")].map(|(name, value)| (name.into(), value.into())).into(),
+            labels: [("team".into(), "pay".into())].into(),
             queue: Some("q".into()),
             retry: Some(Retry { max_attempts: 4, backoff_ms: 10_000, max_backoff_ms: 7_200_000 }),
             dedup_key: Some("k".into()),
@@ -359,6 +378,8 @@ mod tests {
         assert_eq!(patch("--backoff 5s", &[]), Ok(expected));
         assert_eq!(patch("--zone UTC", &[]), Ok(json!({"schedule": {"zone": "UTC"}})));
         assert_eq!(patch("--ack=false", &[Clear::Until]), Ok(json!({"ack": false, "end_at": null})));
+        let expected = json!({"labels": {"team": "pay", "tier": null}});
+        assert_eq!(patch("--label team=pay --label tier=", &[]), Ok(expected));
         assert_eq!(patch("", &[]).unwrap_err().code(), 2);
         assert_eq!(patch("--times 3 --every 1s", &[Clear::Times]).unwrap_err().code(), 2);
         assert_eq!(patch("--times 3", &[]).unwrap_err().code(), 2);

@@ -204,6 +204,8 @@ fn option_of(field: &str) -> Option<&'static str> {
         "max_runtime_sec" => "--max-runtime",
         "queue" => "--queue",
         "headers" => "--header",
+        "labels" => "--label",
+        label if label.starts_with("label.") => "--label",
         "dedup_key" => "--dedup-key",
         "retry.max_attempts" => "--max-attempts",
         "retry.backoff_ms" => "--backoff",

@@ -1,11 +1,15 @@
 //! `run`: runs of tasks.
 
-use clap::{Args, Subcommand};
+mod filter;
+
+use clap::Subcommand;
 use jiff::Timestamp;
 use taskcenter_client::RunQuery;
-use taskcenter_client::resources::{RunAttempt, RunList, RunResource};
+use taskcenter_client::resources::{RunAttempt, RunResource};
 
+use self::filter::Filter;
 use super::client::{Client, for_each_id};
+use super::definition::parse_label;
 use super::exit::{Failure, Thing};
 use super::paging::{self, Paging, PrintedPage};
 use super::run_log::{self, RunLog};
@@ -63,6 +67,9 @@ pub enum RunCommand {
         /// Only runs in this state.
         #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
+        /// Only runs with this label; can be repeated, and then all must match.
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+        labels: Vec<(String, String)>,
         #[command(flatten)]
         filter: Filter,
         #[command(flatten)]
@@ -97,9 +104,10 @@ impl RunCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let api = &client.api;
         match self {
-            Self::List { task, name, state, filter, paging } => {
-                let task = ids::find_optional_task(client, task).await?;
-                let query = RunQuery { task_id: task, tag: name, state, ..RunQuery::default() };
+            Self::List { task, name, state, labels, filter, paging } => {
+                let task_id = ids::find_optional_task(client, task).await?;
+                let labels = labels.into_iter().collect();
+                let query = RunQuery { task_id, tag: name, state, labels, ..RunQuery::default() };
                 list(client, &query, &filter, &paging).await
             }
             Self::Get { id } => get(client, &id).await,
@@ -146,46 +154,6 @@ pub fn print_change(client: &Client, verb: &str, run: &RunResource) -> Result<()
     }
     let state = client.screen.paint_state(&run.state);
     output::print_line(format_args!("{verb} {} {}, state {state}", run.run_id, table::escape(&run.tag)))
-}
-
-/// Filters that the command applies to the pages of the server.
-#[derive(Debug, Default, Args)]
-pub struct Filter {
-    /// Only runs in this queue.
-    #[arg(long, value_name = "QUEUE")]
-    queue: Option<String>,
-    /// Only runs that this worker has leased.
-    #[arg(long, value_name = "WORKER")]
-    worker: Option<String>,
-    /// Only runs that were due at or after this time, such as 2030-01-31T08:00:00Z, or in the last
-    /// 2h.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_since, allow_hyphen_values = true)]
-    since: Option<Timestamp>,
-}
-
-impl Filter {
-    fn is_empty(&self) -> bool {
-        self.queue.is_none() && self.worker.is_none() && self.since.is_none()
-    }
-
-    fn matches(&self, run: &RunResource) -> bool {
-        let is = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
-        is(&self.queue, &run.queue) && is(&self.worker, &run.worker) && !self.is_too_old(run)
-    }
-
-    fn is_too_old(&self, run: &RunResource) -> bool {
-        self.since.is_some_and(|since| run.scheduled_at < since)
-    }
-
-    /// Keeps the matching runs of a page, at most `limit`. Runs are listed latest first, so the first run
-    /// that is too old is the last one of interest.
-    fn apply(&self, page: &mut RunList, limit: u32) {
-        if page.runs.last().is_some_and(|run| self.is_too_old(run)) {
-            page.next_cursor = None;
-        }
-        page.runs.retain(|run| self.matches(run));
-        page.runs.truncate(limit as usize);
-    }
 }
 
 async fn list(client: &Client, query: &RunQuery, filter: &Filter, paging: &Paging) -> Result<(), Failure> {
@@ -286,6 +254,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("run", run.run_id.clone()),
         ("task", run.task_id.clone()),
         ("tag", table::escape(&run.tag)),
+        ("labels", table::format_labels(&run.labels)),
         ("state", screen.paint_state(&run.state)),
         ("waits for", text(&run.waits_for)),
         ("reason", text(&run.reason)),
@@ -362,43 +331,4 @@ fn print_attempts(screen: Screen, attempts: &[RunAttempt]) -> Result<(), Failure
 
 fn skipped(run: &RunResource) -> Option<String> {
     Some(format!("{} moments until {}", run.skipped_count?, time::format_local(run.skipped_to?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn page() -> RunList {
-        let run = |n: i64, queue: &str, worker: Option<&str>| {
-            json!({
-                "run_id": format!("r{n}"), "task_id": "t", "tag": "n", "triggered": false, "state": "leased",
-                "scheduled_at": Timestamp::from_second(n).unwrap(), "attempt": 1, "claim": 1, "queue": queue,
-                "worker": worker,
-            })
-        };
-        let runs =
-            json!([run(4, "a", Some("w")), run(3, "b", None), run(2, "a", None), run(1, "a", Some("w"))]);
-        serde_json::from_value(json!({"runs": runs, "next_cursor": "more"})).unwrap()
-    }
-
-    fn filtered(filter: &Filter, limit: u32) -> (Vec<String>, Option<String>) {
-        let mut page = page();
-        filter.apply(&mut page, limit);
-        (page.runs.into_iter().map(|run| run.run_id).collect(), page.next_cursor)
-    }
-
-    #[test]
-    fn a_filter_keeps_matching_runs_and_ends_the_list_at_the_oldest_time() {
-        let more = || Some("more".to_owned());
-        let of = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(filtered(&Filter::default(), 9), (of(&["r4", "r3", "r2", "r1"]), more()));
-        let queue = Filter { queue: Some("a".into()), ..Filter::default() };
-        assert_eq!(filtered(&queue, 2), (of(&["r4", "r2"]), more()));
-        let worker = Filter { worker: Some("w".into()), ..Filter::default() };
-        assert_eq!(filtered(&worker, 9), (of(&["r4", "r1"]), more()));
-        let since = Filter { since: Timestamp::from_second(3).ok(), ..Filter::default() };
-        assert_eq!(filtered(&since, 9), (of(&["r4", "r3"]), None));
-    }
 }

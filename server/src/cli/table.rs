@@ -216,6 +216,12 @@ pub fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
+/// Formats labels as `KEY=VALUE`, separated by semicolons.
+pub fn format_labels(labels: &std::collections::BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    or_dash((!labels.is_empty()).then(|| escape(&labels.join("; "))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use taskcenter_client::TaskQuery;
 use taskcenter_client::resources::{ChangedTask, ScheduleSpec, TaskResource, TaskSpec};
 
 use super::client::{Client, for_each_id};
-use super::definition::{Clear, Definition};
+use super::definition::{Clear, Definition, parse_label};
 use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
 use super::table::{self, Column, Table};
@@ -44,6 +44,7 @@ const LIST: &str = "\
 Examples:
   taskcenter task list
   taskcenter task list --name order.close --state active --all
+  taskcenter task list --label team=pay --label tier=1
   taskcenter task list --all --json | jq -r '.tasks[].id'";
 const NEXT: &str = "\
 Examples:
@@ -98,6 +99,9 @@ pub enum TaskCommand {
         /// Only tasks in this state.
         #[arg(long, value_name = "STATE", value_parser = ["active", "paused", "finished", "cancelled"])]
         state: Option<String>,
+        /// Only tasks with this label; can be repeated, and then all must match.
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+        labels: Vec<(String, String)>,
         #[command(flatten)]
         paging: Paging,
     },
@@ -111,8 +115,8 @@ pub enum TaskCommand {
         name: Option<String>,
         #[command(flatten)]
         definition: Box<Definition>,
-        /// Field to reset to its default: data, schedule, at, until, times, queue, max-runtime,
-        /// dedup-key or retry; can be repeated.
+        /// Field to reset to its default: data, headers, labels, schedule, at, until, times, queue,
+        /// max-runtime, dedup-key or retry; can be repeated.
         #[arg(long, value_name = "FIELD", hide_possible_values = true)]
         clear: Vec<Clear>,
     },
@@ -178,7 +182,10 @@ impl TaskCommand {
                 view::print(client, &task)?;
                 if client.json { Ok(()) } else { view::print_last_run(client, &task.id).await }
             }
-            Self::List { name, state, paging } => list(client, name, state, &paging).await,
+            Self::List { name, state, labels, paging } => {
+                let labels = labels.into_iter().collect();
+                list(client, &TaskQuery { name, state, labels, ..TaskQuery::default() }, &paging).await
+            }
             Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
             Self::Delete { ids } => {
                 for_each_task(client, &ids, async |id| {
@@ -294,15 +301,10 @@ async fn get(client: &Client, text: &str) -> Result<TaskResource, Failure> {
     found.ok_or_else(|| Thing::Task.missing(text))
 }
 
-async fn list(
-    client: &Client,
-    name: Option<String>,
-    state: Option<String>,
-    paging: &Paging,
-) -> Result<(), Failure> {
+async fn list(client: &Client, query: &TaskQuery, paging: &Paging) -> Result<(), Failure> {
     let mut table = Table::new(client.screen, view::columns());
     let listed = paging.print_pages(async |limit, cursor| {
-        let query = TaskQuery { name: name.clone(), state: state.clone(), limit: Some(limit), cursor };
+        let query = TaskQuery { limit: Some(limit), cursor, ..query.clone() };
         let page = client.call(client.api.list_tasks(&query)).await?;
         if client.json {
             output::print_json(&page)?;

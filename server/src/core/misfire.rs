@@ -143,6 +143,7 @@ mod tests {
             max_fires: None,
             ack: false,
             headers: crate::core::headers::Headers::new(),
+            labels: crate::core::labels::Labels::new(),
             max_runtime_sec: None,
             queue: None,
             retry: None,

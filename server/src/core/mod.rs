@@ -8,6 +8,7 @@ pub mod callback_format;
 pub mod callback_service;
 pub mod cron;
 pub mod headers;
+pub mod labels;
 pub mod misfire;
 pub mod moment;
 pub mod net;

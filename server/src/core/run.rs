@@ -17,6 +17,7 @@ pub use self::lease_slots::LeaseSlots;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
+use super::labels::Labels;
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};
 
@@ -50,6 +51,9 @@ pub struct Run {
     /// Headers of the task, which the delivery carries.
     #[serde(default, skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
+    /// Labels of the task when the run was created.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Queue in which the run waits for a worker. `None`: the run is published on the bus.
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
@@ -140,6 +144,7 @@ impl Run {
             tag: task.name.clone(),
             data: task.data.clone(),
             headers: task.headers.clone(),
+            labels: task.labels.clone(),
             queue: task.queue.clone(),
             retry: task.retry,
             outcome_within_ms: outcome_within_ms(task),

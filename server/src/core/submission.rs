@@ -2,6 +2,7 @@
 
 use super::cron::{CronRule, InvalidCron};
 use super::headers::{self, Headers, InvalidHeaders};
+use super::labels::{self, InvalidLabels, Labels};
 use super::retry::{InvalidRetry, RetryPolicy};
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
@@ -29,6 +30,8 @@ pub struct Submission {
     pub data: String,
     /// Headers that every delivery carries.
     pub headers: Headers,
+    /// Labels, which the runs carry.
+    pub labels: Labels,
     pub schedule: Schedule,
     /// Earliest moment of the first fire. Default: now.
     pub start_at: Option<Moment>,
@@ -70,6 +73,9 @@ pub enum InvalidSubmission {
     /// Invalid headers.
     #[error(transparent)]
     Headers(#[from] InvalidHeaders),
+    /// Invalid labels.
+    #[error(transparent)]
+    Labels(#[from] InvalidLabels),
     /// Not a valid cron expression.
     #[error("{0}")]
     Cron(#[from] InvalidCron),
@@ -112,6 +118,7 @@ impl Submission {
             name: name.into(),
             data: data.into(),
             headers: Headers::new(),
+            labels: Labels::new(),
             schedule: Schedule::Once,
             start_at: None,
             end_at: None,
@@ -136,6 +143,7 @@ impl Submission {
             name,
             data,
             headers,
+            labels,
             schedule,
             start_at,
             end_at,
@@ -156,6 +164,7 @@ impl Submission {
             name,
             data,
             headers,
+            labels,
             schedule,
             start_at,
             end_at,
@@ -192,6 +201,7 @@ impl Submission {
             name: task.name.clone(),
             data: task.data.clone(),
             headers: task.headers.clone(),
+            labels: task.labels.clone(),
             schedule: task.schedule.clone(),
             start_at: task.start_at,
             end_at: task.end_at,
@@ -210,6 +220,7 @@ impl Submission {
             return Err(InvalidSubmission::DataTooLong(self.data.len()));
         }
         headers::check(&self.headers)?;
+        labels::check(&self.labels)?;
         match &self.schedule {
             Schedule::Once => {}
             Schedule::Every { period_ms } if (1..LAST_SEC * 1000).contains(period_ms) => {}
@@ -338,7 +349,8 @@ mod tests {
     fn the_definition_of_a_task_creates_the_task_again() {
         for dedup in [Dedup::Pair, Dedup::Key("k|k".into()), Dedup::Nothing] {
             let headers = Headers::from([("traceparent".into(), "00".into())]);
-            let definition = Submission { dedup, headers, ack: true, max_fires: Some(3), ..once() };
+            let labels = Labels::from([("team".into(), "pay".into())]);
+            let definition = Submission { dedup, headers, labels, ack: true, max_fires: Some(3), ..once() };
             assert_eq!(Submission::of(&accept(definition.clone()).unwrap()), definition);
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::headers::Headers;
+use super::labels::Labels;
 use super::retry::RetryPolicy;
 use super::schedule::Rule;
 use super::{Moment, Schedule};
@@ -96,6 +97,9 @@ pub struct Task {
     /// Headers that every delivery carries.
     #[serde(default, skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
+    /// Labels, which the runs carry.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     pub schedule: Schedule,
     /// Earliest moment of the first fire, as the user gave it.
     pub start_at: Option<Moment>,
@@ -221,6 +225,7 @@ impl Task {
         Self {
             data: String::new(),
             headers: Headers::new(),
+            labels: Labels::new(),
             stands_for: Some(holder),
             ..self.tombstone(true)
         }

@@ -120,6 +120,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         name,
         data,
         headers,
+        labels,
         ack,
         max_runtime_sec,
         queue,
@@ -134,7 +135,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         next_due_at,
     } = fresh;
     let revised = task.next_revision(open);
-    let next = Task { name, data, headers, ack, max_runtime_sec, queue, retry, dedup_key, ..revised };
+    let next = Task { name, data, headers, labels, ack, max_runtime_sec, queue, retry, dedup_key, ..revised };
     if same_times {
         return Ok(next);
     }

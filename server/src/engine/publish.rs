@@ -27,6 +27,8 @@ pub mod property {
     pub const ACK: &str = "TC_ACK";
     /// The names of the headers of the task, separated by commas. Each header is a property of its own.
     pub const HEADERS: &str = "TC_HEADERS";
+    /// The labels of the run, as a JSON object.
+    pub const LABELS: &str = "TC_LABELS";
 }
 
 /// Tries to mark confirmed messages. After that the lease expires, and the messages are sent again.
@@ -219,6 +221,9 @@ fn message(run: &Run) -> BusMessage {
         properties.push((property::HEADERS.to_owned(), names.join(",")));
         properties.extend(run.headers.clone());
     }
+    if !run.labels.is_empty() {
+        properties.push((property::LABELS.to_owned(), serde_json::json!(run.labels).to_string()));
+    }
     BusMessage {
         tag: run.tag.clone(),
         key: run.task_id.to_string(),
@@ -267,21 +272,25 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::labels::Labels;
     use crate::core::submission::Submission;
     use crate::core::{Task, TaskId};
 
     #[test]
-    fn a_message_has_the_headers_of_its_task_and_names_them() {
+    fn a_message_has_the_headers_and_labels_of_its_task() {
         let headers = [("tenant", "7"), ("traceparent", "00-1-2-01")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let submission = Submission { headers: headers.clone().into(), ..Submission::named("n", "d") };
+        let labels = Labels::from([("team".to_owned(), "pay".to_owned())]);
+        let submission =
+            Submission { headers: headers.clone().into(), labels, ..Submission::named("n", "d") };
         let now = Moment::from_sec(1_000);
         let task = submission.accept(TaskId::new(uuid::Uuid::nil()), now).unwrap();
         let properties = message(&Run::firing(&task, now, "node", "token".to_owned(), now)).properties;
         assert!(headers.iter().all(|header| properties.contains(header)), "{properties:?}");
         assert!(properties.contains(&(property::HEADERS.to_owned(), "tenant,traceparent".to_owned())));
-        let plain = Task { headers: crate::core::headers::Headers::new(), ..task };
+        assert!(properties.contains(&(property::LABELS.to_owned(), r#"{"team":"pay"}"#.to_owned())));
+        let plain = Task { labels: Labels::new(), headers: crate::core::headers::Headers::new(), ..task };
         let properties = message(&Run::firing(&plain, now, "node", "token".to_owned(), now)).properties;
-        assert!(properties.iter().all(|(name, _)| name != property::HEADERS));
+        assert!(properties.iter().all(|(name, _)| name != property::HEADERS && name != property::LABELS));
     }
 }

@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::pages::{self, MAX_LIMIT};
 use crate::core::cron::has_year_field;
 use crate::core::headers::Headers;
+use crate::core::labels::Labels;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule, Task, TaskId};
 use crate::engine::service::{Deleted, Service, TaskFilter};
@@ -62,6 +63,7 @@ fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, Ap
         name: name.to_owned(),
         data: data.to_owned(),
         headers: Headers::new(),
+        labels: Labels::new(),
         schedule,
         max_fires: count("loop_count", loop_count)?,
         start_at: count("start_time", start_time)?.map(|sec| Moment::from_sec(sec as i64)),
@@ -173,8 +175,8 @@ pub async fn by_name(service: Service, params: Params) -> Result<Response, ApiEr
     let name = present(params.get("name"))?;
     let limit = limit(params.get("limit"))?;
     let before = cursor(params.get("cursor"))?;
-    let filter = TaskFilter { name: Some(name.to_owned()), state: None };
-    let page = pages::tasks(&service, &filter, limit, before, view).await?;
+    let filter = TaskFilter { name: Some(name.to_owned()), ..TaskFilter::default() };
+    let page = pages::tasks(&service, &filter.into(), limit, before, view).await?;
     let next = page.next.clone();
     let mut response = page.into_array();
     let next = next.and_then(|id| HeaderValue::from_str(id.as_str()).ok());

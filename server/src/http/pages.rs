@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::view;
 use crate::core::{Moment, RunId, Task, TaskId};
-use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter};
+use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter, Wanted};
 
 /// Maximum number of rows in a page.
 pub const MAX_LIMIT: u32 = 1_000;
@@ -18,6 +18,9 @@ pub const MAX_BYTES: usize = 8 * 1024 * 1024;
 const FIRST_CHUNK: u32 = 4;
 /// Maximum number of rows of a read.
 const MAX_CHUNK: u32 = 100;
+/// Maximum number of rows that a page with a label examines, for each row of its limit and in total.
+const EXAMINED_PER_ROW: usize = 50;
+const MAX_EXAMINED: usize = 5_000;
 
 /// JSON of a page that is being filled.
 struct Filling {
@@ -25,17 +28,22 @@ struct Filling {
     rows: u32,
     limit: u32,
     chunk: u32,
+    /// Number of rows that were read, and the bytes of their payloads.
+    examined: (usize, usize),
+    /// Whether some of the rows that are read do not match.
+    is_sparse: bool,
 }
 
 impl Filling {
-    fn new(limit: u32) -> Self {
-        Self { json: Vec::new(), rows: 0, limit, chunk: FIRST_CHUNK }
+    fn new(limit: u32, is_sparse: bool) -> Self {
+        Self { json: Vec::new(), rows: 0, limit, chunk: FIRST_CHUNK, examined: (0, 0), is_sparse }
     }
 
     /// Returns the number of rows for the next read.
     fn next_chunk(&mut self) -> u32 {
-        let left = self.limit - self.rows;
-        let average = self.json.len() / (self.rows as usize).max(1);
+        let left = if self.is_sparse { MAX_CHUNK } else { self.limit - self.rows };
+        let average =
+            (self.json.len() / (self.rows as usize).max(1)).max(self.examined.1 / self.examined.0.max(1));
         let fitting = (MAX_BYTES.saturating_sub(self.json.len()) / average.max(1)).max(1);
         let chunk = self.chunk.min(u32::try_from(fitting).unwrap_or(u32::MAX)).min(left);
         self.chunk = (2 * self.chunk).min(MAX_CHUNK);
@@ -61,6 +69,13 @@ impl Filling {
 
     fn is_full(&self) -> bool {
         self.rows >= self.limit || self.json.len() >= MAX_BYTES
+    }
+
+    /// Counts the rows of a read. Returns whether the page may read more.
+    fn examine(&mut self, rows: usize, bytes: usize) -> bool {
+        self.examined = (self.examined.0 + rows, self.examined.1 + bytes);
+        let most = MAX_EXAMINED.min(EXAMINED_PER_ROW * self.limit as usize);
+        !self.is_sparse || self.examined.0 < most
     }
 }
 
@@ -99,62 +114,72 @@ fn json_response(json: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
-/// Returns a page of matching tasks, newest first and converted by `view`.
+/// Returns a page of matching tasks, newest first and converted by `view`. A page with labels may end
+/// early, even without a row, because it examines a limited number of rows.
 pub async fn tasks<T: Serialize>(
     service: &Service,
-    filter: &TaskFilter,
+    wanted: &Wanted<TaskFilter>,
     limit: u32,
     mut before: Option<TaskId>,
     view: impl Fn(Task) -> T,
 ) -> Result<Rows<TaskId>, ApiError> {
-    let mut page = Filling::new(limit);
-    while !page.is_full() {
+    let mut page = Filling::new(limit, !wanted.is_selected());
+    let mut may_read = true;
+    while may_read {
         let ask = Page { limit: page.next_chunk(), before: before.clone() };
-        let chunk = service.list_tasks(filter, &ask).await?;
+        let chunk = service.examine_tasks(wanted, &ask).await?;
         // The store ends a read of large tasks early, so only an empty read means that no tasks
         // follow.
-        if chunk.is_empty() {
+        if chunk.count == 0 {
             return Ok(Rows { json: page.json, next: None });
         }
-        for task in chunk {
+        may_read = page.examine(chunk.count, chunk.bytes);
+        for task in chunk.rows {
             let id = task.id.clone();
-            if !page.push(&view(task))? {
+            if page.is_full() || !page.push(&view(task))? {
                 return Ok(Rows { json: page.json, next: before });
             }
             before = Some(id);
         }
+        before = chunk.last;
+        may_read &= !page.is_full();
     }
-    let next = service.list_tasks(filter, &Page { limit: 1, before: before.clone() }).await?;
-    Ok(Rows { json: page.json, next: before.filter(|_| !next.is_empty()) })
+    let next = service.examine_tasks(wanted, &Page { limit: 1, before: before.clone() }).await?;
+    Ok(Rows { json: page.json, next: before.filter(|_| next.count > 0) })
 }
 
 /// Start of a page of runs: the last run of the previous page.
 pub type RunPlace = (Moment, RunId);
 
-/// Returns a page of matching runs, latest first.
+/// Returns a page of matching runs, latest first. A page with labels may end early, as one of
+/// [`tasks`].
 pub async fn runs(
     service: &Service,
-    filter: &RunFilter,
+    wanted: &Wanted<RunFilter>,
     limit: u32,
     mut before: Option<RunPlace>,
 ) -> Result<Rows<RunPlace>, ApiError> {
-    let mut page = Filling::new(limit);
-    while !page.is_full() {
+    let mut page = Filling::new(limit, !wanted.is_selected());
+    let mut may_read = true;
+    while may_read {
         let ask = RunPage { limit: page.next_chunk(), before: before.clone() };
-        let chunk = service.list_runs(filter, &ask).await?;
-        if chunk.is_empty() {
+        let chunk = service.examine_runs(wanted, &ask).await?;
+        if chunk.count == 0 {
             return Ok(Rows { json: page.json, next: None });
         }
-        for run in chunk {
+        may_read = page.examine(chunk.count, chunk.bytes);
+        for run in chunk.rows {
             let place = (run.scheduled_at, run.id.clone());
-            if !page.push(&view::run(run))? {
+            if page.is_full() || !page.push(&view::run(run))? {
                 return Ok(Rows { json: page.json, next: before });
             }
             before = Some(place);
         }
+        before = chunk.last;
+        may_read &= !page.is_full();
     }
-    let next = service.list_runs(filter, &RunPage { limit: 1, before: before.clone() }).await?;
-    Ok(Rows { json: page.json, next: before.filter(|_| !next.is_empty()) })
+    let next = service.examine_runs(wanted, &RunPage { limit: 1, before: before.clone() }).await?;
+    Ok(Rows { json: page.json, next: before.filter(|_| next.count > 0) })
 }
 
 #[cfg(test)]
@@ -163,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_before_the_row_that_does_not_fit() {
-        let mut page = Filling::new(1_000);
+        let mut page = Filling::new(1_000, false);
         // As sent, a control character takes six bytes.
         let row = "\u{1}".repeat(MAX_BYTES / 6 / 3 + 10);
         let pushed: Vec<bool> = (0..4).map(|_| page.push(&row).unwrap()).collect();
@@ -176,14 +201,14 @@ mod tests {
 
     #[test]
     fn a_first_row_always_fits() {
-        let mut page = Filling::new(1_000);
+        let mut page = Filling::new(1_000, false);
         assert!(page.push(&"x".repeat(2 * MAX_BYTES)).unwrap() && page.is_full());
     }
 
     #[test]
     fn reads_grow_with_small_rows_and_stay_small_with_large_ones() {
         let chunks = |bytes: usize| {
-            let mut page = Filling::new(1_000);
+            let mut page = Filling::new(1_000, false);
             let row = "x".repeat(bytes);
             let mut chunks = Vec::new();
             let mut fits = true;

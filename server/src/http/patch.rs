@@ -36,6 +36,7 @@ pub fn apply(
             "name" => next.name.clone_from(&patched.name),
             "data" => next.data.clone_from(&patched.data),
             "headers" => next.headers.clone_from(&patched.headers),
+            "labels" => next.labels.clone_from(&patched.labels),
             "schedule" => next.schedule.clone_from(&patched.schedule),
             "start_at" | "delay_ms" => next.start_at = patched.start_at,
             "end_at" => next.end_at = patched.end_at,
@@ -160,6 +161,7 @@ mod tests {
     use super::*;
     use crate::core::Schedule;
     use crate::core::headers::Headers;
+    use crate::core::labels::Labels;
     use crate::core::retry::RetryPolicy;
     use crate::core::submission::Dedup;
 
@@ -174,6 +176,7 @@ mod tests {
             ack: true,
             max_runtime_sec: Some(30),
             headers: Headers::from([("a".into(), "1".into()), ("b".into(), "2".into())]),
+            labels: Labels::from([("team".into(), "pay".into()), ("tier".into(), "1".into())]),
             queue: Some("q".into()),
             retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 }),
             ..Submission::named("n", "d")
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn null_clears_a_field() {
         let cleared = json!({
-            "data": null, "headers": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
+            "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
@@ -224,6 +227,8 @@ mod tests {
         assert_eq!(schedule(json!({"kind": "once"})), Schedule::Once);
         let headers = apply(&json!({"headers": {"a": null, "b": "3", "c": "4"}})).unwrap().headers;
         assert_eq!(headers, Headers::from([("b".into(), "3".into()), ("c".into(), "4".into())]));
+        let labels = apply(&json!({"labels": {"team": null, "tier": "2"}})).unwrap().labels;
+        assert_eq!(labels, Labels::from([("tier".into(), "2".into())]));
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
         assert_eq!(retry, Some(RetryPolicy { max_attempts: 5, backoff_ms: 1, max_backoff_ms: 2 }));
     }
@@ -265,7 +270,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 13);
+        assert_eq!(fields.len(), 14);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

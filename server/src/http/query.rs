@@ -8,6 +8,12 @@ use axum::http::request::Parts;
 use super::decode::cut;
 use super::error::ApiError;
 use crate::core::TaskId;
+use crate::core::labels::{self, InvalidLabels, Labels};
+
+/// Beginning of the parameters that filter by a label: `label.KEY=VALUE`.
+const LABEL: &str = "label.";
+/// Name of these parameters in the list of known parameters.
+pub const LABELS: &str = "label.key";
 
 /// Parameters of a query string.
 pub struct Query(Vec<(String, String)>);
@@ -32,7 +38,8 @@ impl Query {
     pub fn only(self, known: &[&str]) -> Result<Self, ApiError> {
         let mut seen = Vec::new();
         for (name, _) in &self.0 {
-            if !known.contains(&name.as_str()) {
+            let is_label = name.starts_with(LABEL) && known.contains(&LABELS);
+            if !is_label && !known.contains(&name.as_str()) {
                 let why = format!("unknown parameter; expected one of {}", known.join(", "));
                 return Err(ApiError::field(cut(name).to_owned(), why));
             }
@@ -48,6 +55,19 @@ impl Query {
     pub fn text(&self, name: &str) -> Option<&str> {
         let param = self.0.iter().find(|(param, value)| param == name && !value.is_empty());
         param.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the parameters `label.KEY=VALUE`. An empty one counts as absent.
+    ///
+    /// # Errors
+    /// An error that names an invalid label, or says that there are too many.
+    pub fn labels(&self) -> Result<Labels, ApiError> {
+        let given = self.0.iter().filter(|(_, value)| !value.is_empty());
+        let given = given.filter_map(|(name, value)| Some((name.strip_prefix(LABEL)?, value)));
+        let labels: Labels = given.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        labels::check(&labels)
+            .map_err(|invalid| ApiError::field(label_field(&invalid), invalid.to_string()))?;
+        Ok(labels)
     }
 
     /// Returns an integer parameter between 1 and `most`.
@@ -88,6 +108,14 @@ impl Query {
     pub fn task_id(&self, name: &'static str) -> Result<Option<TaskId>, ApiError> {
         let malformed = || ApiError::field(name, format!("{name} is malformed"));
         self.text(name).map(|text| TaskId::parse(text).ok_or_else(malformed)).transpose()
+    }
+}
+
+/// Returns the parameter of an invalid label.
+fn label_field(invalid: &InvalidLabels) -> String {
+    match invalid {
+        InvalidLabels::TooMany(_) => LABELS.to_owned(),
+        InvalidLabels::Key(key) | InvalidLabels::Value(key) => format!("{LABEL}{key}"),
     }
 }
 

@@ -11,10 +11,10 @@ use super::decode::Body;
 use super::error::ApiError;
 use super::outcome::{ReportBody, confirmation};
 use super::pages::{self, RunPlace};
-use super::query::{Query, Segment};
+use super::query::{LABELS, Query, Segment};
 use super::{view, waits};
 use crate::core::{Moment, RunId, RunState};
-use crate::engine::service::{RunFilter, Service};
+use crate::engine::service::{RunFilter, Service, Wanted};
 
 const DEFAULT_LIMIT: u32 = 100;
 
@@ -28,6 +28,11 @@ const DEFAULT_LIMIT: u32 = 100;
             pattern = "^(firing|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
             description = "Only runs in this state: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, \
                 `dead`, `skipped` or `cancelled`."),
+        ("label.key" = Option<String>, Query, max_length = 63,
+            description = "Only runs with the label `key` of this value, such as `label.team=pay`. Several labels must \
+                all match. The first label in the order of the keys selects the runs by an index, also with `state`; other \
+                labels and `tag` are checked for each run. A page examines at most 50 runs for each one of `limit`, and 5,000 \
+                in total, so it may be empty although `next_cursor` leads to more."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
             description = "Maximum number of runs in the page. Bounds: 1 to 1,000. Default: 100."),
         ("cursor" = Option<String>, Query, pattern = "^(-?[0-9]+~[0-9A-Za-z-]{1,256})?$",
@@ -35,16 +40,18 @@ const DEFAULT_LIMIT: u32 = 100;
     ),
     responses((status = 200, body = RunList, description = "A page of runs.")))]
 pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> {
-    let query = query.only(&["task_id", "tag", "state", "limit", "cursor"])?;
+    let query = query.only(&["task_id", "tag", "state", LABELS, "limit", "cursor"])?;
     let filter = RunFilter {
         task_id: query.task_id("task_id")?,
         tag: query.text("tag").map(str::to_owned),
         state: query.one_of("state", &RunState::ALL)?,
+        label: None,
     };
+    let wanted = Wanted { filter, labels: query.labels()? };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let malformed = || ApiError::field("cursor", "cursor is malformed");
     let before = query.text("cursor").map(|text| parse_cursor(text).ok_or_else(malformed)).transpose()?;
-    Ok(pages::runs(&service, &filter, limit, before).await?.into_object("runs", cursor))
+    Ok(pages::runs(&service, &wanted, limit, before).await?.into_object("runs", cursor))
 }
 
 /// Encodes the cursor, which is opaque to callers. It needs no escapes in a query string, because a

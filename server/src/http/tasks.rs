@@ -17,12 +17,12 @@ use super::body::Fields;
 use super::decode::{bounded, typed};
 use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
-use super::query::{Query, TaskOf};
+use super::query::{LABELS, Query, TaskOf};
 use super::{Context, pages, patch, spec, view, waits};
 use crate::core::TaskState;
 use crate::core::submission::Submission;
 use crate::engine::service::{
-    Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, definition,
+    Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, Wanted, definition,
 };
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -168,6 +168,11 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
         ("state" = Option<String>, Query, pattern = "^(active|paused|finished|cancelled)?$",
             description = "Only tasks in this state: `active`, `paused`, `finished` or `cancelled`. \
                 Default: all states except `cancelled`."),
+        ("label.key" = Option<String>, Query, max_length = 63,
+            description = "Only tasks with the label `key` of this value, such as `label.team=pay`. Several labels must \
+                all match. The first label in the order of the keys selects the tasks by an index, also with `state`; other \
+                labels and `name` are checked for each task. A page examines at most 50 tasks for each one of `limit`, and 5,000 \
+                in total, so it may be empty although `next_cursor` leads to more."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
             description = "Maximum number of tasks in the page. Bounds: 1 to 1,000. Default: 100."),
         ("cursor" = Option<String>, Query, pattern = "^([0-9a-f]{32})?$",
@@ -175,14 +180,16 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
     ),
     responses((status = 200, body = TaskList, description = "A page of tasks.")))]
 pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> {
-    let query = query.only(&["name", "state", "limit", "cursor"])?;
+    let query = query.only(&["name", "state", LABELS, "limit", "cursor"])?;
     let filter = TaskFilter {
         name: query.text("name").map(str::to_owned),
         state: query.one_of("state", &TaskState::ALL)?,
+        label: None,
     };
+    let wanted = Wanted { filter, labels: query.labels()? };
     let limit = query.number("limit", DEFAULT_LIMIT, pages::MAX_LIMIT)?;
     let before = query.task_id("cursor")?;
-    let page = pages::tasks(&service, &filter, limit, before, view::task).await?;
+    let page = pages::tasks(&service, &wanted, limit, before, view::task).await?;
     Ok(page.into_object("tasks", ToString::to_string))
 }
 

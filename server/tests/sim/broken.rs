@@ -92,8 +92,11 @@ impl Broken {
 
     /// Reopens an ended run of the task.
     async fn force(&self, task_id: &TaskId) {
-        let filter =
-            RunFilter { task_id: Some(task_id.clone()), state: Some(RunState::Succeeded), tag: None };
+        let filter = RunFilter {
+            task_id: Some(task_id.clone()),
+            state: Some(RunState::Succeeded),
+            ..RunFilter::default()
+        };
         let ended =
             self.inner.list_runs(&filter, &RunPage { limit: 1, before: None }).await.unwrap_or_default();
         for run in ended {

@@ -63,6 +63,9 @@ pub(super) fn unpack(run: LeasedRun) -> (Attempt, Delivery) {
         properties.insert(property::HEADERS.to_owned(), names.join(","));
         properties.extend(run.headers);
     }
+    if !run.labels.is_empty() {
+        properties.insert(property::LABELS.to_owned(), serde_json::json!(run.labels).to_string());
+    }
     let delivery = Delivery {
         message_id: format!("{}-{}", run.run_id, run.claim),
         task_id: run.task_id,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::ledger::Ledger;
+use crate::core::labels::{self, Labels};
 use crate::core::run::{LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
@@ -16,9 +17,11 @@ impl Ledger {
             None => task.state != TaskState::Cancelled,
         };
         let has_name = |task: &&Task| filter.name.as_ref().is_none_or(|name| task.name == *name);
+        let has_label = |task: &&Task| has_label(&task.labels, filter.label.as_ref());
         let after = |task: &&Task| page.before.as_ref().is_none_or(|before| task.id < *before);
         let newest = self.tasks.values().rev().filter(|task| !task.hidden);
-        newest.filter(has_state).filter(has_name).filter(after).take(page.limit as usize).cloned().collect()
+        let matching = newest.filter(has_state).filter(has_name).filter(has_label).filter(after);
+        matching.take(page.limit as usize).cloned().collect()
     }
 
     /// Returns active tasks of the shards that are due at or before `until`.
@@ -45,6 +48,7 @@ impl Ledger {
             filter.task_id.as_ref().is_none_or(|id| run.task_id == *id)
                 && filter.tag.as_ref().is_none_or(|tag| run.tag == *tag)
                 && filter.state.is_none_or(|state| run.state == state)
+                && has_label(&run.labels, filter.label.as_ref())
         };
         let mut found: Vec<&Run> = self.runs.values().filter(matches).collect();
         found.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
@@ -123,4 +127,8 @@ impl Ledger {
     fn open_rows(&self) -> impl Iterator<Item = &Run> {
         self.attention.iter().filter_map(|(_, id)| self.runs.get(id))
     }
+}
+
+fn has_label(labels: &Labels, wanted: Option<&String>) -> bool {
+    wanted.is_none_or(|wanted| labels::texts(labels).contains(wanted))
 }

@@ -47,6 +47,9 @@ pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
     if let Some(name) = &wanted.name {
         filter.insert("name", name);
     }
+    if let Some(label) = &wanted.label {
+        filter.insert("labels", label);
+    }
     if let Some(before) = &page.before {
         filter.insert("_id", doc! { "$lt": before.as_str() });
     }
@@ -54,6 +57,9 @@ pub fn task_filter(wanted: &TaskFilter, page: &Page) -> Document {
 }
 
 pub fn task_index(wanted: &TaskFilter) -> Document {
+    if wanted.label.is_some() {
+        return schema::labelled_tasks_index();
+    }
     schema::tasks_index(wanted.name.is_some())
 }
 
@@ -92,10 +98,13 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
     if let Some(tag) = &wanted.tag {
         filter.insert("tag", tag);
     }
+    if let Some(label) = &wanted.label {
+        filter.insert("labels", label);
+    }
     if let Some(state) = wanted.state {
         filter.insert("state", state.as_str());
     } else if !filter.is_empty() {
-        // Each state is a scan of the index of the task or of the tag.
+        // Each state is a scan of the index of the task, of the tag or of the label.
         filter.insert("state", doc! { "$in": RunState::ALL.map(RunState::as_str).to_vec() });
     }
     if let Some((at, id)) = &page.before {
@@ -109,6 +118,7 @@ pub fn run_filter(wanted: &RunFilter, page: &RunPage) -> Document {
 /// All runs of a task usually have the same tag.
 pub fn run_index(wanted: &RunFilter) -> Document {
     schema::latest_first(match wanted {
+        RunFilter { label: Some(_), .. } => &["labels", "state"],
         RunFilter { task_id: Some(_), .. } => &["task_id", "state"],
         RunFilter { tag: Some(_), .. } => &["tag", "state"],
         RunFilter { state: Some(_), .. } => &["state"],

@@ -74,6 +74,12 @@ pub fn tasks_index(by_name: bool) -> Document {
     }
 }
 
+/// Index of [`list_tasks`](crate::ports::Store::list_tasks) with a label. Tasks without labels are not part
+/// of the index.
+pub fn labelled_tasks_index() -> Document {
+    doc! { "labels": 1, "state": 1, "hidden": 1, "_id": -1 }
+}
+
 /// Index of [`list_runs`](crate::ports::Store::list_runs), for one value of each of `fields`.
 /// Without fields, also the sort.
 pub fn latest_first(fields: &[&str]) -> Document {
@@ -101,6 +107,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         index(tasks_index(true)),
         index(tasks_index(false)),
         partial(ended_index(), only("ended_at")),
+        partial(labelled_tasks_index(), only("labels")),
     ];
     let open_in_queues = doc! { "attention_at": { "$exists": true }, "queue": { "$exists": true } };
     let runs = [
@@ -115,6 +122,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         index(latest_first(&["state"])),
         index(latest_first(&[])),
         partial(ended_index(), only("ended_at")),
+        partial(latest_first(&["labels", "state"]), only("labels")),
     ];
     bounded(ledger.tasks.create_indexes(tasks).into_future()).await?;
     bounded(ledger.runs.create_indexes(runs).into_future()).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SqliteStore, backlog, counters, idempotency, lists, prune, rows, run_logs, runs, tasks};
+use super::{SqliteStore, backlog, counters, idempotency, labels, lists, prune, rows, run_logs, runs, tasks};
 use crate::core::{RunState, TaskState};
 use crate::ports::{Result, TaskFilter};
 
@@ -49,6 +49,9 @@ fn statements() -> Vec<(String, String)> {
         ("insert run", rows::INSERT_RUN),
         ("step run", rows::STEP_RUN),
         ("replace run", rows::REPLACE_RUN),
+        ("state of a run", rows::RUN_STATE),
+        ("remove label of a task", labels::REMOVE_TASK),
+        ("remove label of a run", labels::REMOVE_RUN),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
         ("ready in queue", lists::READY_IN_QUEUE),
@@ -84,10 +87,12 @@ fn task_lists() -> Vec<(String, String)> {
     for name in [None, Some("n".to_owned())] {
         for state in [None, Some(TaskState::Paused), Some(TaskState::Cancelled)] {
             for before in [None, Some(&before)] {
-                let filter = TaskFilter { name: name.clone(), state };
-                let sql = lists::task_query(&filter, before).0;
-                lists.push((format!("count {filter:?} {before:?}"), lists::count_statement(&sql, 10)));
-                lists.push((format!("list {filter:?} {before:?}"), sql));
+                for label in [None, Some("team=pay".to_owned())] {
+                    let filter = TaskFilter { name: name.clone(), state, label };
+                    let sql = lists::task_query(&filter, before).0;
+                    lists.push((format!("count {filter:?} {before:?}"), lists::count_statement(&sql, 10)));
+                    lists.push((format!("list {filter:?} {before:?}"), sql));
+                }
             }
         }
     }
@@ -98,12 +103,13 @@ fn run_lists() -> Vec<(String, String)> {
     let before = (0, "f".to_owned());
     let value = "v".to_owned();
     let mut lists = Vec::new();
-    for given in 0..8 {
+    for given in 0..16 {
         let is_given = |bit: u32| given >> bit & 1 == 1;
         let wanted = lists::WantedRuns {
             task_id: is_given(0).then_some(&value),
             tag: is_given(1).then_some(&value),
             state: is_given(2).then_some(RunState::Dead),
+            label: is_given(3).then_some(&value),
         };
         for before in [None, Some(&before)] {
             let sql = lists::run_query(&wanted, before).0;

@@ -61,20 +61,20 @@ pub fn count_statement(sql: &str, limit: u32) -> String {
 /// over all tasks would read the tombstones.
 pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Query<'a> {
     let states = filter.state.map_or(LISTED.to_vec(), |state| vec![state]);
+    let source = task_source(filter);
+    let id = if filter.label.is_some() { "l.id" } else { "id" };
     let mut arms = Vec::new();
     let mut values: Vec<&dyn ToSql> = Vec::new();
     for state in states {
-        let index = if filter.name.is_some() { "tasks_by_name" } else { "tasks_by_state" };
-        let mut arm = format!(
-            "SELECT doc, id FROM tasks INDEXED BY {index} WHERE hidden = 0 AND state = '{}'",
-            state.as_str()
-        );
-        if let Some(name) = &filter.name {
-            arm.push_str(" AND name = ?");
-            values.push(name);
+        let mut arm = format!("{source} '{}'", state.as_str());
+        for (term, value) in [(" AND label = ?", &filter.label), (" AND name = ?", &filter.name)] {
+            if let Some(value) = value {
+                arm.push_str(term);
+                values.push(value);
+            }
         }
         if let Some(before) = before {
-            arm.push_str(" AND id < ?");
+            let _ = write!(arm, " AND {id} < ?");
             values.push(before);
         }
         arms.push(arm);
@@ -82,11 +82,26 @@ pub fn task_query<'a>(filter: &'a TaskFilter, before: Option<&'a String>) -> Que
     (format!("{} ORDER BY id DESC", arms.join(" UNION ALL ")), values)
 }
 
+/// Returns the beginning of a query, up to the state. The table of labels has no hidden tasks.
+fn task_source(filter: &TaskFilter) -> String {
+    if filter.label.is_some() {
+        return "SELECT doc, l.id AS id FROM task_labels l CROSS JOIN tasks t ON t.id = l.id WHERE l.state ="
+            .to_owned();
+    }
+    let index = if filter.name.is_some() { "tasks_by_name" } else { "tasks_by_state" };
+    format!("SELECT doc, id FROM tasks INDEXED BY {index} WHERE hidden = 0 AND state =")
+}
+
 /// Returns the matching runs, latest first.
 pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
-    let wanted = WantedRuns { task_id: task_id.as_ref(), tag: filter.tag.as_ref(), state: filter.state };
+    let wanted = WantedRuns {
+        task_id: task_id.as_ref(),
+        tag: filter.tag.as_ref(),
+        label: filter.label.as_ref(),
+        state: filter.state,
+    };
     let (sql, values) = run_query(&wanted, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
     rows::page(db, find.query(params_from_iter(values))?, page.limit)
@@ -96,6 +111,7 @@ pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
 pub struct WantedRuns<'a> {
     pub task_id: Option<&'a String>,
     pub tag: Option<&'a String>,
+    pub label: Option<&'a String>,
     pub state: Option<RunState>,
 }
 
@@ -109,6 +125,10 @@ const ENDED: [RunState; 5] =
 /// An index, the condition of its rows, and the states to read from it.
 type Source = (&'static str, &'static str, Vec<Option<RunState>>);
 
+/// The table of labels selects the ids.
+const LABELLED: &str = "SELECT doc, l.id AS id, l.scheduled_at AS scheduled_at
+    FROM run_labels l CROSS JOIN runs r ON r.id = l.id WHERE l.label = ?";
+
 /// Merges one query per state for a task or a tag, whose indexes contain the state.
 pub fn run_query<'a>(wanted: &WantedRuns<'a>, before: Option<&'a (i64, String)>) -> Query<'a> {
     let (mut arms, mut values) = (Vec::new(), Vec::new());
@@ -116,9 +136,12 @@ pub fn run_query<'a>(wanted: &WantedRuns<'a>, before: Option<&'a (i64, String)>)
         for state in states {
             let (terms, of_arm) = run_terms(wanted, state, before);
             values.extend(of_arm);
-            arms.push(format!(
-                "SELECT doc, id, scheduled_at FROM runs INDEXED BY {index} WHERE {condition}{terms}"
-            ));
+            arms.push(match wanted.label {
+                Some(_) => format!("{LABELLED}{terms}"),
+                None => format!(
+                    "SELECT doc, id, scheduled_at FROM runs INDEXED BY {index} WHERE {condition}{terms}"
+                ),
+            });
         }
     }
     (format!("{} ORDER BY scheduled_at DESC, id DESC", arms.join(" UNION ALL ")), values)
@@ -131,6 +154,7 @@ fn sources(wanted: &WantedRuns<'_>) -> Vec<Source> {
         states.copied().map(Some).collect()
     };
     match wanted {
+        WantedRuns { label: Some(_), .. } => vec![("", "", wanted_of(&RunState::ALL))],
         WantedRuns { task_id: Some(_), .. } => vec![("runs_by_task", "TRUE", wanted_of(&RunState::ALL))],
         WantedRuns { tag: Some(_), .. } => vec![
             ("runs_open", "ended_at IS NULL", wanted_of(&OPEN)),
@@ -148,7 +172,8 @@ fn run_terms<'a>(
     before: Option<&'a (i64, String)>,
 ) -> Query<'a> {
     let mut terms = String::new();
-    let mut values: Vec<&dyn ToSql> = Vec::new();
+    let mut values: Vec<&dyn ToSql> = wanted.label.map(|label| label as &dyn ToSql).into_iter().collect();
+    let of = if wanted.label.is_some() { "l." } else { "" };
     for (term, value) in [(" AND task_id = ?", wanted.task_id), (" AND tag = ?", wanted.tag)] {
         if let Some(value) = value {
             terms.push_str(term);
@@ -156,10 +181,10 @@ fn run_terms<'a>(
         }
     }
     if let Some(state) = state {
-        let _ = write!(terms, " AND state = '{}'", state.as_str());
+        let _ = write!(terms, " AND {of}state = '{}'", state.as_str());
     }
     if let Some((at, id)) = before {
-        terms.push_str(" AND (scheduled_at, id) < (?, ?)");
+        let _ = write!(terms, " AND ({of}scheduled_at, {of}id) < (?, ?)");
         values.extend([at as &dyn ToSql, id]);
     }
     (terms, values)

@@ -10,6 +10,7 @@ mod errors;
 pub mod explained;
 mod fire;
 mod idempotency;
+mod labels;
 mod lists;
 mod open_file;
 mod prune;

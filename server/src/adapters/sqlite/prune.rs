@@ -1,8 +1,9 @@
 //! Removes old rows, in steps that are small enough not to delay other writes.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
+use super::labels::{Column, OfRun, OfTask};
 use super::{counters, idempotency};
 use crate::core::Moment;
 use crate::ports::Result;
@@ -11,7 +12,8 @@ use crate::ports::Result;
 const STEP: u64 = 500;
 
 pub const RUNS: &str = "DELETE FROM runs WHERE rowid IN
-    (SELECT rowid FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)";
+    (SELECT rowid FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)
+    RETURNING labels, state, scheduled_at, id";
 
 /// Logs of the runs that [`RUNS`] removes.
 pub const LOGS: &str = "DELETE FROM run_logs WHERE run_id IN
@@ -22,7 +24,7 @@ pub const TASKS: &str = "SELECT ended_at, rowid,
     FROM tasks INDEXED BY tasks_ended
     WHERE ended_at < ?1 AND (ended_at, rowid) > (?2, ?3) ORDER BY ended_at, rowid LIMIT ?4";
 
-pub const TASK: &str = "DELETE FROM tasks WHERE rowid = ?1";
+pub const TASK: &str = "DELETE FROM tasks WHERE rowid = ?1 RETURNING labels, state, id";
 
 /// Position in the list of ended tasks: end and row id of the last examined task.
 type Position = (i64, i64);
@@ -65,7 +67,18 @@ async fn in_steps(
 /// Removes runs with their logs, in the transaction of the caller.
 fn prune_runs(db: &Connection, ended_before: Moment, step: u64) -> Result<u64> {
     db.prepare_cached(LOGS)?.execute(params![ended_before.ms(), step as i64])?;
-    Ok(db.prepare_cached(RUNS)?.execute(params![ended_before.ms(), step as i64])? as u64)
+    let mut remove = db.prepare_cached(RUNS)?;
+    let mut removed = remove.query(params![ended_before.ms(), step as i64])?;
+    let mut total = 0;
+    while let Some(row) = removed.next()? {
+        total += 1;
+        let column: Column = row.get(0)?;
+        if column.is_some() {
+            let (state, id): (String, String) = (row.get(1)?, row.get(3)?);
+            OfRun { column: column.as_deref(), state: &state, scheduled_at: row.get(2)? }.remove(db, &id)?;
+        }
+    }
+    Ok(total)
 }
 
 /// Passes tasks with open runs, which must stay, so that they do not block the tasks after them.
@@ -97,7 +110,12 @@ fn prune_step(
     let mut remove = db.prepare_cached(TASK)?;
     let mut total = 0;
     for ((_, row), _) in found.iter().filter(|(_, is_busy)| !is_busy) {
-        total += remove.execute([row])? as u64;
+        let removed = remove.query_row([row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let Some((column, state, id)): Option<(Column, String, String)> = removed.optional()? else {
+            continue;
+        };
+        OfTask { column: column.as_deref(), state: &state }.remove(db, &id)?;
+        total += 1;
     }
     Ok((total, found.last().map(|(position, _)| *position)))
 }

@@ -1,17 +1,21 @@
 //! Rows: a JSON document, and the columns that queries use. Only this module writes tasks and runs.
 
+mod run;
+mod task;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, Rows, ToSql, params};
+use rusqlite::{Connection, Row, Rows, ToSql};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::run::{INSERT_RUN, REPLACE_RUN, RUN_STATE, RunRow, STEP_RUN};
+pub use self::task::{STEP_TASK, TaskChange, TaskRow, replace_task};
 use super::errors::{corrupt, refused};
 use crate::adapters::unreadable::{self, Unreadable};
 use crate::core::task::SHARDS;
-use crate::core::{Moment, Run, Task, TaskState};
 use crate::ports::{Found, Head, MAX_RESULT_BYTES, PortError, Result};
 
 /// A connection, and the unreadable rows that the store's connections have met.
@@ -44,235 +48,6 @@ impl Deref for Db {
         &self.connection
     }
 }
-
-/// A row of `tasks`, without the column `ended_at`, which is not part of the task.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TaskRow {
-    id: String,
-    shard: u16,
-    name: String,
-    state: TaskState,
-    next_due_at: Option<i64>,
-    dedup_key: Option<String>,
-    hidden: bool,
-    doc: String,
-}
-
-impl TaskRow {
-    /// Converts a task.
-    ///
-    /// # Errors
-    /// If the task cannot be serialized.
-    pub fn new(task: &Task) -> Result<Self> {
-        Ok(Self {
-            id: task.id.as_str().to_owned(),
-            shard: task.id.shard(),
-            name: task.name.clone(),
-            state: task.state,
-            next_due_at: task.next_due_at.map(Moment::ms),
-            dedup_key: task.dedup_key.clone(),
-            hidden: task.hidden,
-            doc: document(task)?,
-        })
-    }
-
-    /// Returns whether at most the document and the next moment differ from `before`, as after most
-    /// steps.
-    fn only_steps(&self, before: &Task) -> bool {
-        self.name == before.name
-            && self.state == before.state
-            && self.dedup_key == before.dedup_key
-            && self.hidden == before.hidden
-    }
-
-    fn ended_at(&self, now: Moment) -> Option<i64> {
-        self.state.has_ended().then(|| now.ms())
-    }
-
-    /// Inserts the row, unless its id or its deduplication key exists. Returns whether it was
-    /// inserted. `now` is the end of a task that has ended.
-    ///
-    /// # Errors
-    /// Errors of the database.
-    pub fn insert(&self, db: &Connection, now: Moment) -> Result<bool> {
-        let Self { id, shard, name, state, next_due_at, dedup_key, hidden, doc } = self;
-        let mut insert = db.prepare_cached(INSERT_TASK)?;
-        let ended_at = self.ended_at(now);
-        let columns = params![id, shard, name, state.as_str(), next_due_at, dedup_key, hidden, ended_at, doc];
-        Ok(insert.execute(columns)? == 1)
-    }
-}
-
-const INSERT_TASK: &str = "INSERT INTO tasks
-    (id, shard, name, state, next_due_at, dedup_key, hidden, ended_at, doc)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
-
-pub const STEP_TASK: &str =
-    "UPDATE tasks SET next_due_at = ?2, doc = ?3 WHERE id = ?1 AND doc = coalesce(?4, doc)";
-
-const REPLACE_TASK: &str =
-    "UPDATE tasks SET name = ?2, next_due_at = ?4, dedup_key = ?5, hidden = ?6, doc = ?8,
-    ended_at = CASE WHEN state = ?3 THEN ended_at ELSE ?7 END, state = ?3
-    WHERE id = ?1 AND doc = coalesce(?9, doc)";
-
-/// A change of a task.
-pub struct TaskChange {
-    row: TaskRow,
-    only_steps: bool,
-    /// The document that the row must have. `None`: any.
-    before: Option<String>,
-}
-
-impl TaskChange {
-    /// Converts a change that is written only if the stored task is still `before`. The comparison of the
-    /// documents costs less than reading the task. The document of an earlier release may have another
-    /// form.
-    ///
-    /// # Errors
-    /// If a task cannot be serialized.
-    pub fn of_unchanged(before: &Task, after: &Task) -> Result<Self> {
-        let row = TaskRow::new(after)?;
-        Ok(Self { only_steps: row.only_steps(before), row, before: Some(document(before)?) })
-    }
-
-    /// Writes the change. Returns whether the row was there. `now` is the end of a task that ends with
-    /// this change.
-    ///
-    /// # Errors
-    /// Errors of the database.
-    pub fn write(&self, db: &Connection, now: Moment) -> Result<bool> {
-        let (row, before) = (&self.row, &self.before);
-        let TaskRow { id, shard: _, name, state, next_due_at, dedup_key, hidden, doc } = row;
-        // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
-        let changed = if self.only_steps {
-            db.prepare_cached(STEP_TASK)?.execute(params![id, next_due_at, doc, before])?
-        } else {
-            let ended_at = row.ended_at(now);
-            let columns =
-                params![id, name, state.as_str(), next_due_at, dedup_key, hidden, ended_at, doc, before];
-            db.prepare_cached(REPLACE_TASK)?.execute(columns)?
-        };
-        Ok(changed == 1)
-    }
-}
-
-/// Replaces `before` by `after`, a change of the same task. `now` is the end of a task that ends
-/// with this change.
-///
-/// # Errors
-/// Errors of the database.
-pub fn replace_task(db: &Connection, before: &Task, after: &Task, now: Moment) -> Result<()> {
-    let row = TaskRow::new(after)?;
-    let change = TaskChange { only_steps: row.only_steps(before), row, before: None };
-    let vanished = || corrupt(format!("task {} vanished within a transaction", after.id));
-    change.write(db, now)?.then_some(()).ok_or_else(vanished)
-}
-
-/// A row of `runs`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct RunRow {
-    pub id: String,
-    task_id: String,
-    shard: u16,
-    tag: String,
-    queue: Option<String>,
-    state: &'static str,
-    scheduled_at: i64,
-    attention_at: Option<i64>,
-    ended_at: Option<i64>,
-    version: i64,
-    lease_slot: Option<String>,
-    pub doc: String,
-}
-
-impl RunRow {
-    /// Converts a run.
-    ///
-    /// # Errors
-    /// If the run cannot be serialized.
-    pub fn new(run: &Run) -> Result<Self> {
-        Ok(Self {
-            id: run.id.as_str().to_owned(),
-            task_id: run.task_id.as_str().to_owned(),
-            shard: run.task_id.shard(),
-            tag: run.tag.clone(),
-            queue: run.queue.clone(),
-            state: run.state.as_str(),
-            scheduled_at: run.scheduled_at.ms(),
-            attention_at: run.attention_at.map(Moment::ms),
-            // The indexes of open runs rely on this column alone.
-            ended_at: run.ended_at.filter(|_| run.has_ended()).map(Moment::ms),
-            version: run.version as i64,
-            lease_slot: run.lease_slot.clone(),
-            doc: document(run)?,
-        })
-    }
-
-    /// Converts a run to its next version.
-    ///
-    /// # Errors
-    /// If the run cannot be serialized.
-    pub fn next(run: &Run) -> Result<Self> {
-        Self::new(&run.clone().next_version())
-    }
-
-    /// Inserts the row, unless its id exists. Returns whether it was inserted.
-    ///
-    /// # Errors
-    /// Errors of the database.
-    pub fn insert(&self, db: &Connection) -> Result<bool> {
-        let mut insert = db.prepare_cached(INSERT_RUN)?;
-        let columns = params![
-            self.id,
-            self.task_id,
-            self.shard,
-            self.tag,
-            self.queue,
-            self.state,
-            self.scheduled_at,
-            self.attention_at,
-            self.ended_at,
-            self.version,
-            self.lease_slot,
-            self.doc
-        ];
-        Ok(insert.execute(columns)? == 1)
-    }
-
-    /// Replaces the version before this one. Returns whether that version was stored, and no other run
-    /// has the slot.
-    ///
-    /// # Errors
-    /// Errors of the database.
-    pub fn replace(&self, db: &Connection) -> Result<bool> {
-        // The other columns never change.
-        let Self { id, state, attention_at, ended_at, version, lease_slot, doc, .. } = self;
-        let read_version = version.wrapping_sub(1);
-        // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
-        if ended_at.is_none() {
-            let columns = params![id, read_version, state, attention_at, version, lease_slot, doc];
-            if db.prepare_cached(STEP_RUN)?.execute(columns)? == 1 {
-                return Ok(true);
-            }
-        }
-        let mut update = db.prepare_cached(REPLACE_RUN)?;
-        let columns = params![id, read_version, state, attention_at, ended_at, version, lease_slot, doc];
-        Ok(update.execute(columns)? == 1)
-    }
-}
-
-pub const INSERT_RUN: &str = "INSERT INTO runs
-    (id, task_id, shard, tag, queue, state, scheduled_at, attention_at, ended_at, version, lease_slot, doc)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
-
-/// Replaces an open run by an open run.
-pub const STEP_RUN: &str = "UPDATE OR IGNORE runs
-    SET state = ?3, attention_at = ?4, version = ?5, lease_slot = ?6, doc = ?7
-    WHERE id = ?1 AND version = ?2 AND ended_at IS NULL";
-
-pub const REPLACE_RUN: &str = "UPDATE OR IGNORE runs
-    SET state = ?3, attention_at = ?4, ended_at = ?5, version = ?6, lease_slot = ?7, doc = ?8
-    WHERE id = ?1 AND version = ?2";
 
 fn document(of: &impl Serialize) -> Result<String> {
     serde_json::to_string(of).map_err(refused)

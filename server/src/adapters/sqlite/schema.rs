@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(LEASE_SLOTS),
     |db| db.execute_batch(FEWER_INDEX_WRITES),
     |db| db.execute_batch(RUN_LOGS),
+    |db| db.execute_batch(LABELS),
 ];
 
 const FIRST: &str = "
@@ -152,6 +153,26 @@ CREATE TABLE run_logs (
     PRIMARY KEY (run_id, first_line)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX run_logs_batch ON run_logs (run_id, batch_id);
+";
+
+/// Labels, in tables whose order is that of the lists. The column `labels` has the labels of a row, so
+/// that its rows in the tables can be removed; it is `NULL` without labels.
+const LABELS: &str = "
+ALTER TABLE tasks ADD COLUMN labels TEXT;
+ALTER TABLE runs ADD COLUMN labels TEXT;
+CREATE TABLE task_labels (
+    label TEXT NOT NULL,
+    state TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (label, state, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE run_labels (
+    label TEXT NOT NULL,
+    state TEXT NOT NULL,
+    scheduled_at INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (label, state, scheduled_at, id)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

@@ -79,6 +79,7 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ),
         ("retry", table::or_dash(task.retry.map(format_retry))),
         ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
+        ("labels", table::format_labels(&task.labels)),
         ("dedup key", text(&task.dedup_key)),
         ("created", instant(Some(task.created_at))),
         ("revision", task.rev.to_string()),

@@ -15,6 +15,7 @@ fn task(ack: bool) -> Task {
         max_fires: None,
         ack,
         headers: Headers::from([("traceparent".to_owned(), "00".to_owned())]),
+        labels: Labels::from([("team".to_owned(), "pay".to_owned())]),
         max_runtime_sec: Some(5),
         queue: None,
         retry: None,

@@ -17,6 +17,11 @@ impl Service {
         &self.caller.grant
     }
 
+    /// Returns whether the caller is limited to tags.
+    pub(super) fn is_limited(&self) -> bool {
+        self.grant().is_limited()
+    }
+
     /// Checks that the caller has the scope.
     ///
     /// # Errors
@@ -32,7 +37,7 @@ impl Service {
     /// [`Forbidden::Scope`] or [`Forbidden::Limited`].
     pub(super) fn require_unlimited(&self, scope: Scope) -> Result<()> {
         self.require(scope)?;
-        if self.grant().is_limited() { Err(Forbidden::Limited.into()) } else { Ok(()) }
+        if self.is_limited() { Err(Forbidden::Limited.into()) } else { Ok(()) }
     }
 
     /// Returns whether the caller is limited to tags.
@@ -74,7 +79,7 @@ impl Service {
     /// [`Forbidden::Tag`].
     pub(super) fn allowed_terms<'a>(&self, terms: &'a LeaseTerms) -> Result<Cow<'a, LeaseTerms>> {
         terms.queues.iter().try_for_each(|queue| self.require_tag(queue))?;
-        if terms.queues.is_empty() && self.grant().is_limited() {
+        if terms.queues.is_empty() && self.is_limited() {
             return Ok(Cow::Owned(LeaseTerms { queues: self.grant().tags.clone(), ..terms.clone() }));
         }
         Ok(Cow::Borrowed(terms))
@@ -90,7 +95,7 @@ impl Service {
 
     /// Returns the ids of those tasks that the caller may see.
     pub(super) async fn allowed_tasks<'a>(&self, ids: &'a [TaskId]) -> Result<Cow<'a, [TaskId]>> {
-        if !self.grant().is_limited() {
+        if !self.is_limited() {
             return Ok(Cow::Borrowed(ids));
         }
         let tasks = self.shared.ports.store.tasks(ids).await?.rows.into_iter();

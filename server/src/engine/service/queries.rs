@@ -36,7 +36,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn tasks_by_name(&self, name: &str, page: &Page) -> Result<Vec<Task>> {
-        self.list_tasks(&TaskFilter { name: Some(name.to_owned()), state: None }, page).await
+        self.list_tasks(&TaskFilter { name: Some(name.to_owned()), ..TaskFilter::default() }, page).await
     }
 
     /// Returns the matching tasks, newest first. A page may hold fewer rows than its limit; only an empty

@@ -47,6 +47,34 @@ async fn a_task_can_be_created_edited_and_ended() {
 }
 
 #[tokio::test]
+async fn labels_are_set_changed_removed_and_filter_lists() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let add = ["task", "add", "mail", "--in", "1h", "--label", "team=pay", "--label", "tier=1"];
+    let task = dev.json(&add).await;
+    let id = text(&task, "id").to_owned();
+    assert_eq!(task["labels"], serde_json::json!({"team": "pay", "tier": "1"}));
+    let _ = dev.json(&["task", "add", "other", "--in", "1h", "--label", "team=pay"]).await;
+    let run = dev.json(&["task", "trigger", &id]).await;
+    let list = dev.json(&["task", "list", "--label", "team=pay", "--label", "tier=1"]).await;
+    assert_eq!((list["tasks"].as_array().unwrap().len(), text(&list["tasks"][0], "id")), (1, &*id));
+    let runs = dev.json(&["run", "list", "--label", "tier=1"]).await;
+    assert_eq!(text(&runs["runs"][0], "run_id"), text(&run, "run_id"));
+    let (_, shown, _) = dev.run(&["run", "get", text(&run, "run_id")]).await;
+    assert!(shown.contains("team=pay; tier=1"), "{shown}");
+
+    let edited = dev.json(&["task", "edit", &id, "--label", "tier=", "--label", "zone=eu"]).await;
+    assert_eq!(edited["task"]["labels"], serde_json::json!({"team": "pay", "zone": "eu"}));
+    let (_, shown, _) = dev.run(&["task", "get", &id]).await;
+    assert!(shown.contains("team=pay; zone=eu"), "{shown}");
+    let edited = dev.json(&["task", "edit", &id, "--clear", "labels"]).await;
+    assert!(edited["task"]["labels"].is_null(), "{edited}");
+    let (code, _, err) = dev.run(&["task", "list", "--label", "Team=pay"]).await;
+    assert!(code == 4 && err.contains("set by --label"), "{code} {err}");
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn lists_are_tables_and_quiet_prints_ids() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

@@ -331,7 +331,7 @@ pub async fn an_update_of_a_task_that_the_worker_does_not_hold_is_refused(fixtur
 
 /// The callbacks that wait for the worker of the queue `rpc`.
 async fn callbacks(server: &TestServer) -> Vec<Value> {
-    let filter = TaskFilter { name: Some("easytask_pull.callback".to_owned()), state: None };
+    let filter = TaskFilter { name: Some("easytask_pull.callback".to_owned()), ..TaskFilter::default() };
     let tasks = server.stage.service.list_tasks(&filter, &Page { limit: 10, before: None }).await.unwrap();
     assert!(tasks.iter().all(|task| task.queue.as_deref() == Some("rpc")));
     tasks.iter().map(|task| serde_json::from_str(&task.data).unwrap()).collect()

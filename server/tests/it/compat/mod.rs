@@ -204,7 +204,11 @@ impl TestServer {
 
     /// Fires every active task of a name, as the dispatcher does. Returns the runs.
     pub async fn fire(&self, name: &str) -> Vec<Run> {
-        let filter = TaskFilter { name: Some(name.to_owned()), state: Some(TaskState::Active) };
+        let filter = TaskFilter {
+            name: Some(name.to_owned()),
+            state: Some(TaskState::Active),
+            ..TaskFilter::default()
+        };
         let page = Page { limit: 1_000, before: None };
         let mut runs = Vec::new();
         for task in self.stage.service.list_tasks(&filter, &page).await.unwrap() {

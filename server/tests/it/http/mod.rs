@@ -6,6 +6,7 @@ mod alerts;
 mod cluster;
 mod contract;
 mod faulty;
+mod labels;
 pub mod legacy_routes;
 mod limits;
 mod malformed;
@@ -98,6 +99,9 @@ on_embedded_and_cluster! {
         a_run_is_leased_to_one_worker;
     queues:
         statistics_are_by_tag_and_by_queue;
+    labels:
+        lists_are_filtered_by_labels
+        a_run_has_the_labels_of_its_fire;
     services:
         a_service_is_created_changed_and_deleted_without_showing_its_secret;
     alerts:

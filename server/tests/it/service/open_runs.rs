@@ -38,7 +38,7 @@ async fn waiting_runs(on: &Stage, id: &TaskId, count: usize) -> Vec<Run> {
 }
 
 async fn count(on: &Stage, id: &TaskId, state: RunState) -> usize {
-    let filter = RunFilter { task_id: Some(id.clone()), state: Some(state), tag: None };
+    let filter = RunFilter { task_id: Some(id.clone()), state: Some(state), ..RunFilter::default() };
     on.store.list_runs(&filter, &RunPage { limit: 10_000, before: None }).await.unwrap().len()
 }
 

@@ -157,6 +157,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, task_at(&task, None));
     call!(TaskRead, tasks_by_name("mail", &page));
     call!(TaskRead, list_tasks(&TaskFilter::default(), &page));
+    call!(TaskRead, examine_tasks(&TaskFilter::default().into(), &page));
+    call!(TaskRead, examine_runs(&RunFilter::default().into(), &runs));
     call!(TaskRead, run(&id));
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
     call!(TaskRead, log(&id, 0));

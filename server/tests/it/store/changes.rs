@@ -173,7 +173,8 @@ pub async fn a_hidden_task_is_not_listed(on: &dyn Fixture) {
     insert(&*on.one(), &task).await;
     let ids = std::slice::from_ref(&task.id);
     let page = Page { limit: 10, before: None };
-    let cancelled = TaskFilter { name: Some(task.name.clone()), state: Some(TaskState::Cancelled) };
+    let cancelled =
+        TaskFilter { name: Some(task.name.clone()), state: Some(TaskState::Cancelled), label: None };
     on.one().cancel_tasks(ids, None, false, PAST).await.unwrap();
     assert!(!on.two().task(&task.id).await.unwrap().unwrap().hidden);
     assert_eq!(on.two().list_tasks(&cancelled, &page).await.unwrap().len(), 1);

@@ -26,7 +26,7 @@ pub async fn tasks_are_listed_by_name_and_state(on: &dyn Fixture) {
     let tasks = [named(TaskState::Active), named(TaskState::Paused), named(TaskState::Paused), task()];
     on.one().insert_tasks(tasks.to_vec()).await;
     let list = async |name: Option<&String>, state| {
-        let filter = TaskFilter { name: name.cloned(), state };
+        let filter = TaskFilter { name: name.cloned(), state, label: None };
         task_ids(on.two().list_tasks(&filter, &FIRST).await.unwrap())
     };
     let ids = |at: &[usize]| at.iter().map(|at| tasks[*at].id.to_string()).collect::<Vec<_>>();
@@ -73,7 +73,7 @@ pub async fn a_cancelled_task_is_listed_only_by_its_state(on: &dyn Fixture) {
     on.one().cancel_tasks(std::slice::from_ref(&task.id), None, false, PAST).await.unwrap();
     let all = on.two().list_tasks(&TaskFilter::default(), &FIRST).await.unwrap();
     assert_eq!(all, []);
-    let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
+    let cancelled = TaskFilter { state: Some(TaskState::Cancelled), ..TaskFilter::default() };
     assert_eq!(task_ids(on.two().list_tasks(&cancelled, &FIRST).await.unwrap()), [task.id.to_string()]);
 }
 

@@ -1,12 +1,13 @@
 //! Migration of a file from an older release.
 
 use taskcenter_server::core::headers::Headers;
+use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{
-    AppendedLog, IdempotencyRecord, Order, Record, Records, RunFilter, RunPage, Store,
+    AppendedLog, IdempotencyRecord, Order, Page, Record, Records, ReplacedTask, RunFilter, RunPage, Store, TaskFilter,
 };
 use tempfile::TempDir;
 
@@ -17,6 +18,7 @@ use super::sqlite::{file, open, version};
 
 const VERSION_1: &str = include_str!("sqlite_version_1.sql");
 const VERSION_5: &str = include_str!("sqlite_version_5.sql");
+const VERSION_6: &str = include_str!("sqlite_version_6.sql");
 
 /// Returns the rows of each old file: a task and a run with every field, and a task and a run that
 /// have ended.
@@ -34,6 +36,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         max_fires: Some(7),
         ack: true,
         headers: Headers::new(),
+        labels: Labels::new(),
         max_runtime_sec: Some(30),
         queue: Some("q".to_owned()),
         retry,
@@ -100,6 +103,11 @@ async fn a_file_of_the_fifth_version_is_migrated_without_loss() {
     is_migrated_without_loss(5, VERSION_5).await;
 }
 
+#[tokio::test]
+async fn a_file_of_the_sixth_version_is_migrated_without_loss() {
+    is_migrated_without_loss(6, VERSION_6).await;
+}
+
 async fn is_migrated_without_loss(old: i64, content: &str) {
     let dir = TempDir::new().unwrap();
     file(dir.path()).execute_batch(content).unwrap();
@@ -134,6 +142,18 @@ async fn is_migrated_without_loss(old: i64, content: &str) {
     let record = Record { kind: "k".into(), key: "a".into(), index: None, doc: "{}".into(), version: 0 };
     assert!(store.put_record(&record).await.unwrap());
     assert_eq!(store.advance_tasks(&[fire(&tasks[0])]).await.unwrap(), [true]);
+    gets_labels(&store, &tasks[0].id).await;
     drop(store);
     assert!(version(&file(dir.path())) > old);
+}
+
+/// Checks that a task of an old file is listed by labels that an edit gives to it.
+async fn gets_labels(store: &impl Store, id: &TaskId) {
+    let read = store.task(id).await.unwrap().unwrap();
+    let labels = Labels::from([("team".to_owned(), "pay".to_owned())]);
+    let edited = Task { labels, rev: read.rev + 1, write_id: Some("w".to_owned()), ..read.clone() };
+    assert_eq!(store.replace_task(&read, &edited, None).await.unwrap(), ReplacedTask::Done);
+    let filter = TaskFilter { label: Some("team=pay".to_owned()), ..TaskFilter::default() };
+    let listed = store.list_tasks(&filter, &Page { limit: 9, before: None }).await.unwrap();
+    assert_eq!(listed, [edited]);
 }

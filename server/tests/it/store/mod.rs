@@ -4,6 +4,7 @@ mod advance;
 mod changes;
 mod counters;
 mod fire;
+pub mod labels;
 pub mod lists;
 pub mod memory;
 mod migration;
@@ -125,6 +126,13 @@ on_every_store! {
         a_leased_run_is_no_longer_ready
         runs_without_a_queue_can_be_excluded
         queues_count_their_runs_by_state;
+    labels:
+        tasks_are_listed_by_label_and_state
+        the_label_of_a_task_follows_its_changes
+        a_step_and_a_fire_keep_the_labels
+        runs_are_listed_by_label_and_state
+        the_label_of_a_run_follows_its_states
+        a_pruned_row_is_no_longer_listed_by_label;
     records:
         a_document_is_read_back_as_it_was_stored
         a_document_is_replaced_at_its_version

@@ -9,6 +9,7 @@ use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskSt
 use taskcenter_server::ports::{Advance, Page, RunFilter, RunPage, Store, TaskFilter};
 
 use super::Fixture;
+use super::labels::labelled;
 use super::mongo::MongoFixture;
 use super::run_logs::batch;
 use super::samples::{PAST, due_at, ended, fire, run_until, task};
@@ -159,7 +160,8 @@ async fn each_filter_of_tasks_reads_only_the_listed_tasks() {
     store.insert_tasks(rare.clone()).await;
     let shown: Vec<TaskId> = rare[..40].iter().map(|task| task.id.clone()).collect();
     store.cancel_tasks(&shown, None, false, PAST).await.unwrap();
-    let all = |name: Option<&str>, state| TaskFilter { name: name.map(ToOwned::to_owned), state };
+    let all =
+        |name: Option<&str>, state| TaskFilter { name: name.map(ToOwned::to_owned), state, label: None };
     let (rare, paused, cancelled) = ("rare 0", Some(TaskState::Paused), Some(TaskState::Cancelled));
     for (filter, rows) in [
         (all(None, None), 100),
@@ -209,7 +211,7 @@ async fn each_filter_of_runs_reads_only_the_listed_runs() {
         (Some(&many), Some(&common[0].tag)),
     ] {
         for state in [None, Some(RunState::Dead), Some(RunState::Cancelled)] {
-            let filter = RunFilter { task_id: task_id.cloned(), tag: tag.cloned(), state };
+            let filter = RunFilter { task_id: task_id.cloned(), tag: tag.cloned(), state, label: None };
             let command = explained::list_runs(&filter, &RunPage { limit: 100, before: None });
             assert_lean(store, command, rows(task_id.is_some(), tag, state)).await;
         }
@@ -218,9 +220,53 @@ async fn each_filter_of_runs_reads_only_the_listed_runs() {
     let before = Some((PAST, RunId::from_text("8")));
     for tag in [None, Some(&common[0].tag)] {
         for state in [None, Some(RunState::Cancelled)] {
-            let filter = RunFilter { task_id: None, tag: tag.cloned(), state };
+            let filter = RunFilter { task_id: None, tag: tag.cloned(), state, label: None };
             let page = RunPage { limit: 100, before: before.clone() };
             assert_lean(store, explained::list_runs(&filter, &page), 100).await;
+        }
+    }
+    Box::new(fixture).close().await;
+}
+
+/// Rows with another state or another label are not read, and rows without labels are not part of the
+/// indexes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_reads_only_the_listed_rows() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    fill(store).await;
+    let (pay, mail) = (&[("team", "pay"), ("tier", "1")], &[("team", "mail"), ("tier", "1")]);
+    let with_state = |n: usize| if n % 100 == 0 { TaskState::Paused } else { TaskState::Active };
+    let tasks =
+        (0..2_000).map(|n| Task { state: with_state(n), ..labelled(if n % 2 == 0 { pay } else { mail }) });
+    let tasks: Vec<Task> = tasks.collect();
+    store.insert_tasks(tasks.clone()).await;
+    let runs = tasks.iter().map(|task| run_until(task, FUTURE));
+    let run = |(n, run): (usize, Run)| if n % 100 == 0 { ended(run, PAST) } else { run };
+    store.insert_runs(&runs.enumerate().map(run).collect::<Vec<_>>()).await.unwrap();
+    let label = |text: &str| Some(text.to_owned());
+    let page = Page { limit: 100, before: None };
+    for (text, state, rows) in [
+        ("team=pay", None, 100),
+        ("team=pay", Some(TaskState::Paused), 20),
+        ("tier=1", Some(TaskState::Paused), 20),
+        ("team=mail", Some(TaskState::Paused), 0),
+    ] {
+        let filter = TaskFilter { label: label(text), state, name: None };
+        assert_lean(store, explained::list_tasks(&filter, &page), rows).await;
+    }
+    let next = Page { limit: 100, before: Some(tasks[1_000].id.clone()) };
+    let filter = TaskFilter { label: label("tier=1"), ..TaskFilter::default() };
+    assert_lean(store, explained::list_tasks(&filter, &next), 100).await;
+    for (text, state, rows) in [
+        ("team=pay", None, 100),
+        ("tier=1", Some(RunState::Cancelled), 20),
+        ("team=mail", Some(RunState::Cancelled), 0),
+    ] {
+        for (before, rows) in [(None, rows), (Some((PAST, RunId::from_text("~"))), rows)] {
+            let filter = RunFilter { label: label(text), state, ..RunFilter::default() };
+            let page = RunPage { limit: 100, before };
+            assert_lean(store, explained::list_runs(&filter, &page), rows).await;
         }
     }
     Box::new(fixture).close().await;
@@ -235,7 +281,7 @@ async fn open_runs_and_pruned_rows_are_found_by_index() {
 
     let later = PAST.plus_ms(1);
     assert_efficient(store, explained::ended("runs", None, later, 100), 100.0, "ended_at_1__id_1").await;
-    let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
+    let cancelled = TaskFilter { state: Some(TaskState::Cancelled), ..TaskFilter::default() };
     assert!(
         store.list_tasks(&cancelled, &Page { limit: 1, before: None }).await.unwrap().is_empty(),
         "the cancelled tasks are hidden"

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use taskcenter_server::core::headers::Headers;
+use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{FailedAttempt, Stretch};
 use taskcenter_server::core::task::PastRev;
@@ -41,6 +42,7 @@ pub fn due_at(due: Moment) -> Task {
         max_fires: None,
         ack: false,
         headers: Headers::new(),
+        labels: Labels::new(),
         max_runtime_sec: None,
         queue: None,
         retry: None,
@@ -78,6 +80,10 @@ pub fn full_task() -> Task {
         max_fires: Some(u64::MAX),
         ack: true,
         headers: Headers::from([("x.trace-parent".to_owned(), "$a".to_owned())]),
+        labels: Labels::from([
+            ("a.b/c".to_owned(), "$in=1".to_owned()),
+            ("team".to_owned(), "\u{652f}".to_owned()),
+        ]),
         max_runtime_sec: Some(30),
         queue: Some("订单.$close queue".to_owned()),
         retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 86_400_000 }),
@@ -126,6 +132,10 @@ pub fn full_run() -> Run {
         tag: "订单.$close".to_owned(),
         data: "{\"$set\": 1}".to_owned(),
         headers: Headers::from([("x.trace-parent".to_owned(), "$a".to_owned())]),
+        labels: Labels::from([
+            ("a.b/c".to_owned(), "$in=1".to_owned()),
+            ("team".to_owned(), "\u{652f}".to_owned()),
+        ]),
         number: 7,
         triggered: true,
         queue: Some("$q".to_owned()),

@@ -426,6 +426,20 @@ async fn each_statement_uses_its_own_index() {
         ("open", "SEARCH runs USING INDEX runs_open_by_task (task_id=? AND id>?)"),
         ("queues", "SEARCH runs USING COVERING INDEX runs_open (state=?)"),
     ];
+    for (table, rows) in [("task", "tasks"), ("run", "runs")] {
+        let labelled =
+            plans.iter().filter(|(_, steps)| steps.iter().any(|step| step.starts_with("SEARCH l ")));
+        let labelled: Vec<_> =
+            labelled.filter(|(name, _)| name.starts_with("list runs") == (table == "run")).collect();
+        assert!(labelled.len() >= 12, "{table}: {labelled:#?}");
+        for (name, steps) in labelled {
+            let reads_rows_by_id =
+                format!("SEARCH {} USING INDEX sqlite_autoindex_{rows}_1 (id=?)", &table[..1]);
+            assert!(steps.contains(&reads_rows_by_id), "{name}: {steps:#?}");
+            let by_label = steps.iter().filter(|step| step.starts_with("SEARCH l "));
+            assert!(by_label.clone().all(|step| step.contains("(label=? AND state=?")), "{name}: {steps:#?}");
+        }
+    }
     for (name, step) in expected {
         let (_, steps) = plans.iter().find(|(statement, _)| statement == name).unwrap();
         assert_eq!(steps, &[step.to_owned()], "{name}");

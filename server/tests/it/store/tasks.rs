@@ -13,7 +13,7 @@ pub async fn insert(store: &dyn Store, task: &Task) -> InsertedTask {
 }
 
 fn named(name: &str) -> TaskFilter {
-    TaskFilter { name: Some(name.to_owned()), state: None }
+    TaskFilter { name: Some(name.to_owned()), ..TaskFilter::default() }
 }
 
 fn unwrap_all(answers: Vec<Result<InsertedTask>>) -> Vec<InsertedTask> {

@@ -110,7 +110,7 @@ async fn every_run(store: &dyn Store) -> Vec<Run> {
 async fn every_task(store: &dyn Store) -> Vec<Task> {
     let page = Page { limit: u32::MAX, before: None };
     let mut tasks = store.list_tasks(&TaskFilter::default(), &page).await.unwrap_or_default();
-    let cancelled = TaskFilter { name: None, state: Some(TaskState::Cancelled) };
+    let cancelled = TaskFilter { state: Some(TaskState::Cancelled), ..TaskFilter::default() };
     tasks.extend(store.list_tasks(&cancelled, &page).await.unwrap_or_default());
     tasks
 }

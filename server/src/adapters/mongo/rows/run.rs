@@ -3,6 +3,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
 use super::{RetryRow, date, moment};
+use crate::core::labels;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::{FailedAttempt, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
@@ -25,6 +26,9 @@ pub struct RunRow {
     /// Pairs, because a name may contain a dot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(String, String)>,
+    /// Labels as texts, for the index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
     /// Whether the queue's name equals the tag. Missing without a queue, and in rows of earlier
@@ -133,6 +137,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         tag: _,
         data: _,
         headers: _,
+        labels: _,
         queue: _,
         retry: _,
         outcome_within_ms: _,
@@ -200,6 +205,7 @@ impl From<&Run> for RunRow {
             tag,
             data,
             headers,
+            labels,
             queue,
             retry,
             outcome_within_ms,
@@ -233,6 +239,7 @@ impl From<&Run> for RunRow {
             tag,
             data,
             headers: headers.into_iter().collect(),
+            labels: labels::texts(&labels),
             queue,
             retry: retry.map(RetryRow::from),
             outcome_within_ms,
@@ -271,6 +278,7 @@ impl From<RunRow> for Run {
             tag: row.tag,
             data: row.data,
             headers: row.headers.into_iter().collect(),
+            labels: labels::parse(&row.labels),
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
             outcome_within_ms: row.outcome_within_ms,

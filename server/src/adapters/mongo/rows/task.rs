@@ -2,6 +2,7 @@ use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{RetryRow, date, moment};
+use crate::core::labels;
 use crate::core::retry::RetryPolicy;
 use crate::core::task::PastRev;
 use crate::core::{Schedule, Task, TaskId, TaskState};
@@ -17,6 +18,9 @@ pub struct TaskRow {
     /// Pairs, because a name may contain a dot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(String, String)>,
+    /// Labels as texts, for the index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     period_ms: Option<i64>,
@@ -90,6 +94,7 @@ impl From<&Task> for TaskRow {
             name,
             data,
             headers,
+            labels,
             schedule,
             start_at,
             end_at,
@@ -122,6 +127,7 @@ impl From<&Task> for TaskRow {
             name,
             data,
             headers: headers.into_iter().collect(),
+            labels: labels::texts(&labels),
             kind,
             period_ms,
             cron,
@@ -183,6 +189,7 @@ impl TryFrom<TaskRow> for Task {
             name: row.name,
             data: row.data,
             headers: row.headers.into_iter().collect(),
+            labels: labels::parse(&row.labels),
             start_at: row.start_at.map(moment),
             end_at: row.end_at.map(moment),
             max_fires: row.max_fires.map(|n| n as u64),

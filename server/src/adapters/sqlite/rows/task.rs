@@ -1,0 +1,166 @@
+//! Rows of `tasks`.
+
+use rusqlite::{Connection, params};
+
+use super::super::errors::corrupt;
+use super::super::labels::{self, OfTask};
+use super::document;
+use crate::core::{Moment, Task, TaskState};
+use crate::ports::Result;
+
+/// A row of `tasks`, without the column `ended_at`, which is not part of the task.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    id: String,
+    shard: u16,
+    name: String,
+    state: TaskState,
+    next_due_at: Option<i64>,
+    dedup_key: Option<String>,
+    hidden: bool,
+    labels: labels::Column,
+    doc: String,
+}
+
+impl TaskRow {
+    /// Converts a task.
+    ///
+    /// # Errors
+    /// If the task cannot be serialized.
+    pub fn new(task: &Task) -> Result<Self> {
+        Ok(Self {
+            id: task.id.as_str().to_owned(),
+            shard: task.id.shard(),
+            name: task.name.clone(),
+            state: task.state,
+            next_due_at: task.next_due_at.map(Moment::ms),
+            dedup_key: task.dedup_key.clone(),
+            hidden: task.hidden,
+            labels: labels::column(&task.labels),
+            doc: document(task)?,
+        })
+    }
+
+    /// Returns whether at most the document and the next moment differ from `before`, as after most
+    /// steps.
+    fn only_steps(&self, before: &Task) -> bool {
+        self.name == before.name
+            && self.state == before.state
+            && self.dedup_key == before.dedup_key
+            && self.hidden == before.hidden
+            && self.labels == labels::column(&before.labels)
+    }
+
+    /// Returns what the table of labels has about the task.
+    fn in_labels(&self) -> OfTask<'_> {
+        OfTask { column: self.labels.as_deref().filter(|_| !self.hidden), state: self.state.as_str() }
+    }
+
+    fn ended_at(&self, now: Moment) -> Option<i64> {
+        self.state.has_ended().then(|| now.ms())
+    }
+
+    /// Inserts the row, unless its id or its deduplication key exists. Returns whether it was
+    /// inserted. `now` is the end of a task that has ended.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    pub fn insert(&self, db: &Connection, now: Moment) -> Result<bool> {
+        let Self { id, shard, name, state, next_due_at, dedup_key, hidden, labels, doc } = self;
+        let mut insert = db.prepare_cached(INSERT_TASK)?;
+        let ended_at = self.ended_at(now);
+        let columns =
+            params![id, shard, name, state.as_str(), next_due_at, dedup_key, hidden, ended_at, doc, labels];
+        let is_new = insert.execute(columns)? == 1;
+        if is_new {
+            self.in_labels().add(db, id)?;
+        }
+        Ok(is_new)
+    }
+}
+
+const INSERT_TASK: &str = "INSERT INTO tasks
+    (id, shard, name, state, next_due_at, dedup_key, hidden, ended_at, doc, labels)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+
+pub const STEP_TASK: &str =
+    "UPDATE tasks SET next_due_at = ?2, doc = ?3 WHERE id = ?1 AND doc = coalesce(?4, doc)";
+
+const REPLACE_TASK: &str =
+    "UPDATE tasks SET name = ?2, next_due_at = ?4, dedup_key = ?5, hidden = ?6, doc = ?8,
+    ended_at = CASE WHEN state = ?3 THEN ended_at ELSE ?7 END, state = ?3, labels = ?10
+    WHERE id = ?1 AND doc = coalesce(?9, doc)";
+
+/// A change of a task.
+pub struct TaskChange {
+    row: TaskRow,
+    only_steps: bool,
+    /// Labels and state before the change, as in the table of labels.
+    labels_before: (labels::Column, TaskState),
+    /// The document that the row must have. `None`: any.
+    before: Option<String>,
+}
+
+impl TaskChange {
+    /// Converts a change that is written only if the stored task is still `before`. The comparison of the
+    /// documents costs less than reading the task. The document of an earlier release may have another
+    /// form.
+    ///
+    /// # Errors
+    /// If a task cannot be serialized.
+    pub fn of_unchanged(before: &Task, after: &Task) -> Result<Self> {
+        Ok(Self { before: Some(document(before)?), ..Self::new(before, after)? })
+    }
+
+    fn new(before: &Task, after: &Task) -> Result<Self> {
+        let row = TaskRow::new(after)?;
+        let shown = labels::column(&before.labels).filter(|_| !before.hidden);
+        let labels_before = (shown, before.state);
+        Ok(Self { only_steps: row.only_steps(before), row, labels_before, before: None })
+    }
+
+    /// Writes the change. Returns whether the row was there. `now` is the end of a task that ends with
+    /// this change.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    pub fn write(&self, db: &Connection, now: Moment) -> Result<bool> {
+        let (row, before) = (&self.row, &self.before);
+        let TaskRow { id, shard: _, name, state, next_due_at, dedup_key, hidden, labels, doc } = row;
+        // SQLite rewrites an index for each of its columns that a statement names, even if unchanged.
+        let changed = if self.only_steps {
+            db.prepare_cached(STEP_TASK)?.execute(params![id, next_due_at, doc, before])?
+        } else {
+            let ended_at = row.ended_at(now);
+            let state = state.as_str();
+            let columns =
+                params![id, name, state, next_due_at, dedup_key, hidden, ended_at, doc, before, labels];
+            let changed = db.prepare_cached(REPLACE_TASK)?.execute(columns)?;
+            self.write_labels(db, changed)?;
+            changed
+        };
+        Ok(changed == 1)
+    }
+
+    fn write_labels(&self, db: &Connection, changed: usize) -> Result<()> {
+        let (column, state) = &self.labels_before;
+        let before = OfTask { column: column.as_deref(), state: state.as_str() };
+        let after = self.row.in_labels();
+        if changed == 0 || before == after {
+            return Ok(());
+        }
+        before.remove(db, &self.row.id)?;
+        after.add(db, &self.row.id)
+    }
+}
+
+/// Replaces `before` by `after`, a change of the same task. `now` is the end of a task that ends
+/// with this change.
+///
+/// # Errors
+/// Errors of the database.
+pub fn replace_task(db: &Connection, before: &Task, after: &Task, now: Moment) -> Result<()> {
+    let change = TaskChange::new(before, after)?;
+    let vanished = || corrupt(format!("task {} vanished within a transaction", after.id));
+    change.write(db, now)?.then_some(()).ok_or_else(vanished)
+}
