@@ -44,8 +44,8 @@ pub async fn lists_are_filtered_by_labels(server: &Server) {
         assert_eq!(list(server, &format!("/v1/tasks?{query}")).await, names, "{query}");
     }
     let patch = json!({"labels": {"team": "mail", "tier": null}});
-    let path = format!("/v1/tasks/{}", pay["id"].as_str().unwrap());
-    let (_, edited) = server.request(Method::PATCH, &path, &[("If-Match", "*")], &patch).await;
+    let of_task = format!("/v1/tasks/{}", pay["id"].as_str().unwrap());
+    let (_, edited) = server.request(Method::PATCH, &of_task, &[("If-Match", "*")], &patch).await;
     assert_eq!(edited["task"]["labels"], json!({"team": "mail"}));
     assert_eq!(list(server, "/v1/tasks?label.team=mail").await, ["a"]);
     assert_eq!(list(server, "/v1/tasks?label.tier=1").await, [""; 0]);

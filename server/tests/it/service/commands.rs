@@ -181,16 +181,20 @@ pub async fn cancel_and_delete_are_refused_after_a_concurrent_edit(on: &Stage) {
     let id = on.submit(every_second()).await;
     let before = || Pause::Before("cancel_tasks");
     let cancel = async |service: &Service| service.cancel(&id, Some(1)).await;
-    let refused = on.with_interleaved(before(), cancel, async { drop(on.edit(&id, "new").await) }).await;
+    let refused =
+        on.with_interleaved(before(), cancel, async { drop(Box::pin(on.edit(&id, "new")).await) }).await;
     assert!(matches!(refused, Err(ServiceError::RevisionMoved(2))), "{refused:?}");
     let delete = async |service: &Service| service.delete_one(&id, Some(2)).await;
-    let refused = on.with_interleaved(before(), delete, async { drop(on.edit(&id, "newer").await) }).await;
+    let refused =
+        on.with_interleaved(before(), delete, async { drop(Box::pin(on.edit(&id, "newer")).await) }).await;
     assert!(matches!(refused, Err(ServiceError::RevisionMoved(3))), "{refused:?}");
     let task = on.store.task(&id).await.unwrap().unwrap();
     assert_eq!((task.state, task.data.as_str(), task.hidden), (TaskState::Active, "newer", false));
     let any = async |service: &Service| service.cancel(&id, None).await;
-    let ended =
-        on.with_interleaved(before(), any, async { drop(on.edit(&id, "newest").await) }).await.unwrap();
+    let ended = on
+        .with_interleaved(before(), any, async { drop(Box::pin(on.edit(&id, "newest")).await) })
+        .await
+        .unwrap();
     assert_eq!(
         (ended.task.state, ended.task.rev),
         (TaskState::Cancelled, 4),

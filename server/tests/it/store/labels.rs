@@ -114,13 +114,13 @@ pub async fn runs_are_listed_by_label_and_state(on: &dyn Fixture) {
 pub async fn the_label_of_a_run_follows_its_states(on: &dyn Fixture) {
     let mut run = run_at(&[("team", "pay"), ("tier", "1")], 1);
     on.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
-    let id = run.id.clone();
+    let id = [run.id.clone()];
     let store = async |run: &mut Run| {
         assert_eq!(on.one().update_runs(std::slice::from_ref(run)).await.unwrap(), [true]);
         run.version += 1;
         for label in ["team=pay", "tier=1"] {
-            assert_eq!(runs(&on.two(), label, None).await, [id.clone()]);
-            assert_eq!(runs(&on.two(), label, Some(run.state)).await, [id.clone()]);
+            assert_eq!(runs(&on.two(), label, None).await, id);
+            assert_eq!(runs(&on.two(), label, Some(run.state)).await, id);
         }
     };
     run.enqueue(PAST).unwrap();
