@@ -38,8 +38,7 @@ pub fn count_tasks(db: &Db, filter: &TaskFilter, page: &Page) -> Result<u64> {
 pub fn count_runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<u64> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
-    let wanted = WantedRuns { task_id: task_id.as_ref(), tag: filter.tag.as_ref(), state: filter.state };
-    count(db, run_query(&wanted, before.as_ref()), page.limit)
+    count(db, run_query(&WantedRuns::of(filter, task_id.as_ref()), before.as_ref()), page.limit)
 }
 
 fn count(db: &Db, (sql, values): Query<'_>, limit: u32) -> Result<u64> {
@@ -52,7 +51,7 @@ fn count(db: &Db, (sql, values): Query<'_>, limit: u32) -> Result<u64> {
 /// Returns the statement that counts the rows of a listing. Without the documents and the sort, SQLite reads
 /// only the index.
 pub fn count_statement(sql: &str, limit: u32) -> String {
-    let sql = sql.replace("SELECT doc, id", "SELECT id");
+    let sql = sql.replace("SELECT doc, ", "SELECT ");
     let unsorted = sql.split(" ORDER BY ").next().unwrap_or(&sql);
     format!("SELECT count(*) FROM ({unsorted} LIMIT {limit})")
 }
@@ -96,12 +95,7 @@ fn task_source(filter: &TaskFilter) -> String {
 pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
     let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
     let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
-    let wanted = WantedRuns {
-        task_id: task_id.as_ref(),
-        tag: filter.tag.as_ref(),
-        label: filter.label.as_ref(),
-        state: filter.state,
-    };
+    let wanted = WantedRuns::of(filter, task_id.as_ref());
     let (sql, values) = run_query(&wanted, before.as_ref());
     let mut find = db.prepare_cached(&sql)?;
     rows::page(db, find.query(params_from_iter(values))?, page.limit)
@@ -113,6 +107,13 @@ pub struct WantedRuns<'a> {
     pub tag: Option<&'a String>,
     pub label: Option<&'a String>,
     pub state: Option<RunState>,
+}
+
+impl<'a> WantedRuns<'a> {
+    fn of(filter: &'a RunFilter, task_id: Option<&'a String>) -> Self {
+        let RunFilter { task_id: _, tag, state, label } = filter;
+        Self { task_id, tag: tag.as_ref(), label: label.as_ref(), state: *state }
+    }
 }
 
 /// States of open runs.

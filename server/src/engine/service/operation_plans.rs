@@ -16,7 +16,7 @@ impl Service {
                 match states.get(from.passed) {
                     None => (Vec::new(), None),
                     Some(state) => {
-                        let filter = TaskFilter { name: name.clone(), state: Some(*state) };
+                        let filter = TaskFilter { name: name.clone(), state: Some(*state), label: None };
                         self.plan_tasks(&operation.id, &filter, &from, limit).await?
                     }
                 }
@@ -27,7 +27,7 @@ impl Service {
                     None => (Vec::new(), None),
                     Some(state) => {
                         let (task_id, tag) = (task_id.clone(), tag.clone());
-                        let filter = RunFilter { task_id, tag, state: Some(*state) };
+                        let filter = RunFilter { task_id, tag, state: Some(*state), label: None };
                         self.plan_runs(operation, &filter, &from, limit).await?
                     }
                 }

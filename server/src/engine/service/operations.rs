@@ -136,7 +136,7 @@ impl Service {
             Selection::Tasks { name, state } => {
                 let page = Page { limit, before: None };
                 for state in state_or(*state, action.default_task_states()) {
-                    let filter = TaskFilter { name: name.clone(), state: Some(state) };
+                    let filter = TaskFilter { name: name.clone(), state: Some(state), label: None };
                     count = count.plus(self.count_allowed_tasks(&filter, &page).await?);
                 }
             }
@@ -144,7 +144,7 @@ impl Service {
                 let page = RunPage { limit, before: Some(end_of(now)) };
                 for state in state_or(*state, action.default_run_states()) {
                     let (task_id, tag) = (task_id.clone(), tag.clone());
-                    let filter = RunFilter { task_id, tag, state: Some(state) };
+                    let filter = RunFilter { task_id, tag, state: Some(state), label: None };
                     count = count.plus(self.count_allowed_runs(&filter, &page).await?);
                 }
             }

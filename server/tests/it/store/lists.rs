@@ -44,7 +44,7 @@ pub async fn a_page_is_counted_up_to_its_limit(on: &dyn Fixture) {
     let tasks = [named(TaskState::Active), named(TaskState::Paused), named(TaskState::Paused), task()];
     on.one().insert_tasks(tasks.to_vec()).await;
     let count = async |name: Option<&String>, state, limit| {
-        let filter = TaskFilter { name: name.cloned(), state };
+        let filter = TaskFilter { name: name.cloned(), state, label: None };
         on.two().count_tasks(&filter, &Page { limit, before: None }).await.unwrap()
     };
     assert_eq!(count(None, None, 100).await, 4);

@@ -7,7 +7,8 @@ use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{
-    AppendedLog, IdempotencyRecord, Order, Page, Record, Records, ReplacedTask, RunFilter, RunPage, Store, TaskFilter,
+    AppendedLog, IdempotencyRecord, Order, Page, Record, Records, ReplacedTask, RunFilter, RunPage, Store,
+    TaskFilter,
 };
 use tempfile::TempDir;
 
@@ -19,6 +20,7 @@ use super::sqlite::{file, open, version};
 const VERSION_1: &str = include_str!("sqlite_version_1.sql");
 const VERSION_5: &str = include_str!("sqlite_version_5.sql");
 const VERSION_6: &str = include_str!("sqlite_version_6.sql");
+const VERSION_7: &str = include_str!("sqlite_version_7.sql");
 
 /// Returns the rows of each old file: a task and a run with every field, and a task and a run that
 /// have ended.
@@ -106,6 +108,11 @@ async fn a_file_of_the_fifth_version_is_migrated_without_loss() {
 #[tokio::test]
 async fn a_file_of_the_sixth_version_is_migrated_without_loss() {
     is_migrated_without_loss(6, VERSION_6).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_seventh_version_is_migrated_without_loss() {
+    is_migrated_without_loss(7, VERSION_7).await;
 }
 
 async fn is_migrated_without_loss(old: i64, content: &str) {

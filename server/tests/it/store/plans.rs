@@ -236,7 +236,7 @@ async fn a_label_reads_only_the_listed_rows() {
     let store = &fixture.one;
     fill(store).await;
     let (pay, mail) = (&[("team", "pay"), ("tier", "1")], &[("team", "mail"), ("tier", "1")]);
-    let with_state = |n: usize| if n % 100 == 0 { TaskState::Paused } else { TaskState::Active };
+    let with_state = |n: usize| if n.is_multiple_of(100) { TaskState::Paused } else { TaskState::Active };
     let tasks =
         (0..2_000).map(|n| Task { state: with_state(n), ..labelled(if n % 2 == 0 { pay } else { mail }) });
     let tasks: Vec<Task> = tasks.collect();
