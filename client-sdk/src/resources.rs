@@ -9,6 +9,7 @@
 //! The bounds of the fields are the server's: it checks them, and these types do not.
 
 mod alerts;
+mod nodes;
 mod operations;
 mod problem;
 mod queues;
@@ -25,6 +26,7 @@ mod work;
 pub use alerts::{
     AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, SilenceResource,
 };
+pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{
     NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,
     OperationSelection,

@@ -87,6 +87,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     let service = service.with_lease_clock(node.lease_clock()).with_metrics(Arc::clone(&node.metrics));
     let service = service.with_patches(http::patch_definition);
     let service = service.with_alerting(Arc::clone(&alerting));
+    let service = service.with_node(&node);
     let state = HttpState {
         service,
         health: Arc::clone(&node.health),

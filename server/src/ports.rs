@@ -14,7 +14,7 @@ pub use self::alerts::AlertSink;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
-use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
@@ -394,6 +394,8 @@ pub trait Store: Send + Sync {
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>>;
     /// Returns the leased runs of one lease request, by [`Run::lease_slot`].
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>>;
+    /// Returns at most `limit` leased runs without their payloads, latest `scheduled_at` first.
+    async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>>;
     /// Returns the non-empty queues, by name. The cost grows with the runs in the queues, not with
     /// history.
     async fn queues(&self) -> Result<Vec<QueueRow>>;
@@ -507,6 +509,9 @@ pub trait Bus: Send + Sync {
     async fn close(&self);
 }
 
+/// Maximum number of descriptions of nodes in one answer.
+pub const MAX_DESCRIPTIONS: usize = 256;
+
 /// Leases that distribute the work. Correctness never depends on them: a lost, doubled or frozen
 /// lease only costs time.
 #[async_trait]
@@ -523,6 +528,11 @@ pub trait Lock: Send + Sync {
     async fn acquire(&self, node: &str, shards: &[u16], ttl_ms: u64) -> Result<Vec<u16>>;
     /// Releases leases. With `leave`, also removes the node's announcement.
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()>;
+    /// Publishes the description of a node for `ttl_ms` milliseconds, in place of the one before. It may be
+    /// lost. At most some 100 KiB.
+    async fn describe(&self, node: &str, description: &str, ttl_ms: u64) -> Result<()>;
+    /// Returns the published descriptions, at most [`MAX_DESCRIPTIONS`], in any order.
+    async fn descriptions(&self) -> Result<Vec<String>>;
     /// Sends a hint to every node that the shards have work within the window. A hint may be lost.
     async fn wake(&self, shards: &[u16]) -> Result<()>;
     /// Waits for the next hint, and returns its shards. Fails if the connection is lost; the next

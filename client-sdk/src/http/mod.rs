@@ -5,6 +5,7 @@ mod alerts;
 mod error;
 mod labels;
 mod legacy;
+mod nodes;
 mod operations;
 mod queues;
 mod report_queue;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -259,6 +259,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("runs_in_slots", self.inner.runs_in_slots(slots)).await
     }
 
+    async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {
+        self.call("leased_runs", self.inner.leased_runs(limit)).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueRow>> {
         self.call("queues", self.inner.queues()).await
     }
@@ -392,6 +396,14 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
 
     async fn release(&self, node: &str, shards: &[u16], leave: bool) -> Result<()> {
         self.call("release", self.inner.release(node, shards, leave)).await
+    }
+
+    async fn describe(&self, node: &str, description: &str, ttl_ms: u64) -> Result<()> {
+        self.call("describe", self.inner.describe(node, description, ttl_ms)).await
+    }
+
+    async fn descriptions(&self) -> Result<Vec<String>> {
+        self.call("descriptions", self.inner.descriptions()).await
     }
 
     async fn wake(&self, shards: &[u16]) -> Result<()> {

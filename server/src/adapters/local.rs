@@ -9,7 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::core::Moment;
 use crate::core::task::SHARDS;
-use crate::ports::{Clock, Lock, PortError, Result};
+use crate::ports::{Clock, Lock, MAX_DESCRIPTIONS, PortError, Result};
 
 /// Number of hints that a handle keeps. Hints beyond them are lost.
 const HINTS: usize = 1_024;
@@ -27,6 +27,7 @@ pub struct LocalLock {
 struct Leases {
     nodes: BTreeMap<String, Moment>,
     shards: HashMap<u16, (String, Moment)>,
+    descriptions: BTreeMap<String, (String, Moment)>,
 }
 
 impl LocalLock {
@@ -93,6 +94,21 @@ impl Lock for LocalLock {
             leases.nodes.remove(node);
         }
         Ok(())
+    }
+
+    async fn describe(&self, node: &str, description: &str, ttl_ms: u64) -> Result<()> {
+        let (now, until) = self.term(ttl_ms);
+        let mut leases = self.leases();
+        leases.descriptions.retain(|_, (_, until)| *until > now);
+        leases.descriptions.insert(node.to_owned(), (description.to_owned(), until));
+        Ok(())
+    }
+
+    async fn descriptions(&self) -> Result<Vec<String>> {
+        let now = self.clock.now();
+        let leases = self.leases();
+        let valid = leases.descriptions.values().filter(|(_, until)| *until > now);
+        Ok(valid.take(MAX_DESCRIPTIONS).map(|(text, _)| text.clone()).collect())
     }
 
     async fn wake(&self, shards: &[u16]) -> Result<()> {

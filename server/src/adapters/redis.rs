@@ -9,7 +9,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
 use redis::{Client, Cmd, FromRedisValue, TlsCertificates};
 use tokio::sync::Mutex;
 
-use crate::ports::{BoxError, Lock, PortError, Result};
+use crate::ports::{BoxError, Lock, MAX_DESCRIPTIONS, PortError, Result};
 
 const NAME: &str = "Redis";
 
@@ -53,6 +53,32 @@ for i = 2, #KEYS do
 end
 if ARGV[2] == '1' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 return 0";
+
+/// Publishes the description ARGV[3] of ARGV[1] for ARGV[2] ms. The first key has the names by the end of
+/// their validity, the second one the descriptions by name.
+const DESCRIBE: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ended = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+for _, node in ipairs(ended) do
+  redis.call('HDEL', KEYS[2], node)
+  redis.call('ZREM', KEYS[1], node)
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+return 0";
+
+/// Returns the valid descriptions, at most ARGV[2].
+const DESCRIPTIONS: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local nodes = redis.call('ZRANGEBYSCORE', KEYS[1], string.format('(%.0f', now), '+inf', 'LIMIT', 0, ARGV[2])
+local found = {}
+for _, node in ipairs(nodes) do
+  local text = redis.call('HGET', KEYS[2], node)
+  if text then found[#found + 1] = text end
+end
+return found";
 
 /// Leases in Redis.
 pub struct RedisLock {
@@ -109,6 +135,10 @@ impl RedisLock {
         format!("{}:nodes", self.prefix)
     }
 
+    fn description_keys(&self) -> [String; 2] {
+        ["described", "descriptions"].map(|name| format!("{}:{name}", self.prefix))
+    }
+
     fn wake_channel(&self) -> String {
         format!("{}:wake", self.prefix)
     }
@@ -146,6 +176,16 @@ impl Lock for RedisLock {
         let shards = shards.iter().map(|shard| self.shard_key(*shard));
         let keys: Vec<String> = std::iter::once(self.nodes_key()).chain(shards).collect();
         self.call(&script(RELEASE, &keys, node, u64::from(leave))).await
+    }
+
+    async fn describe(&self, node: &str, description: &str, ttl_ms: u64) -> Result<()> {
+        let mut describe = script(DESCRIBE, &self.description_keys(), node, ttl_ms);
+        describe.arg(description);
+        self.call(&describe).await
+    }
+
+    async fn descriptions(&self) -> Result<Vec<String>> {
+        self.call(&script(DESCRIPTIONS, &self.description_keys(), "", MAX_DESCRIPTIONS as u64)).await
     }
 
     async fn wake(&self, shards: &[u16]) -> Result<()> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::core::run::OpenRun;
+use crate::core::run::{LeasedRun, OpenRun};
 use crate::core::{Run, Task};
 use crate::ports::UnreadableRows;
 
@@ -26,6 +26,10 @@ impl Row for Task {
 }
 
 impl Row for Run {
+    const KIND: &'static str = "run";
+}
+
+impl Row for LeasedRun {
     const KIND: &'static str = "run";
 }
 

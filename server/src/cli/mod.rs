@@ -10,6 +10,7 @@ mod dev;
 mod exit;
 mod ids;
 mod launch;
+mod node;
 mod operation;
 mod output;
 mod paging;
@@ -72,8 +73,16 @@ enum Command {
     Dev(dev::Dev),
     /// Run a server node until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Run the built-in workers for a server on another machine.
-    Worker(worker::Worker),
+    /// Run the built-in workers for a server on another machine, or list the workers.
+    Worker(Box<worker::Worker>),
+    /// List the nodes of the server.
+    #[command(after_help = node::EXAMPLES)]
+    Node {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: node::NodeCommand,
+    },
     /// Set resource limits, then become a program; for the built-in worker `script`.
     #[command(hide = true)]
     Launch(launch::Launch),
@@ -183,6 +192,7 @@ impl Command {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Worker(worker) => worker.run(),
+            Self::Node { server, command } => server.run(async |client| command.run(&client).await),
             Self::Launch(launch) => launch.run(),
             Self::Config(command) => command.run(),
             Self::Task { server, command } => server.run(async |client| command.run(&client).await),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use futures_util::FutureExt as _;
 use taskcenter_client::TaskCenter;
 use taskcenter_server::compat::callback_formats;
@@ -10,8 +10,9 @@ use taskcenter_server::workers::directory::RemoteDirectory;
 use taskcenter_server::workers::{Builder, QUEUES};
 use tokio_util::sync::CancellationToken;
 
-use super::client::strip_credentials;
+use super::client::{ServerOptions, strip_credentials};
 use super::exit::Failure;
+use super::node;
 use super::serve::{self, ConfigSource};
 use super::signals;
 use crate::logging;
@@ -29,6 +30,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
 pub struct Worker {
+    #[command(subcommand)]
+    command: Option<WorkerCommand>,
     #[command(flatten)]
     source: ConfigSource,
     /// Queues to work on, separated by commas: callback, rpc, script.
@@ -52,9 +55,28 @@ pub struct Worker {
     ca_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum WorkerCommand {
+    /// List the workers that lease runs or asked for runs in the last ten minutes.
+    #[command(after_help = node::WORKER_EXAMPLES)]
+    List {
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+}
+
 impl Worker {
-    /// Runs the workers until a shutdown signal.
+    /// Lists the workers, or runs the built-in workers until a shutdown signal.
     pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Some(WorkerCommand::List { server }) => {
+                server.run(async |client| node::list_workers(&client).await)
+            }
+            None => self.work(),
+        }
+    }
+
+    fn work(self) -> Result<(), Failure> {
         let config = self.source.load()?;
         if let Some(unknown) = self.queues.iter().find(|queue| !QUEUES.contains(&queue.as_str())) {
             return Err(Failure::Misused(format!(

@@ -4,6 +4,7 @@ mod attempts;
 mod holder;
 mod id;
 mod lease_slots;
+mod leased_run;
 mod open_run;
 mod state;
 mod transitions;
@@ -14,6 +15,7 @@ pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES,
 pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::RunId;
 pub use self::lease_slots::LeaseSlots;
+pub use self::leased_run::LeasedRun;
 pub use self::open_run::OpenRun;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::node::Node;
 use super::pace::Pace;
-use super::shards;
+use super::{description, shards};
 use crate::core::task::SHARDS;
 use crate::ports::Result;
+
+/// How long the description of a dead node is listed, in milliseconds.
+const DESCRIBED_MS: u64 = 60_000;
 
 /// Renews the leases until the node stops.
 pub async fn run(node: &Node) {
@@ -42,8 +45,20 @@ pub fn name_with_zones(name: &str, version: &str) -> String {
 pub async fn run_once(node: &Node, steady_ms: i64) -> Result<()> {
     let ttl_ms = node.settings.shard_lease_ms;
     if node.skew.too_far() {
-        return release_all(node, steady_ms + ttl_ms as i64).await;
+        release_all(node, steady_ms + ttl_ms as i64).await?;
+    } else {
+        take_shards(node, steady_ms, ttl_ms).await?;
     }
+    // A node whose clock is wrong leaves the cluster, and still describes itself.
+    node.lock.describe(&node.name, &description(node), DESCRIBED_MS).await
+}
+
+fn description(node: &Node) -> String {
+    // The encoding of a description cannot fail.
+    serde_json::to_string(&description::describe(node)).unwrap_or_default()
+}
+
+async fn take_shards(node: &Node, steady_ms: i64, ttl_ms: u64) -> Result<()> {
     let nodes = node.lock.join(&node.name, ttl_ms).await?;
     compare_zones(node, &nodes);
     let (mine, others): (Vec<u16>, Vec<u16>) =
@@ -100,5 +115,8 @@ async fn release_all(node: &Node, until: i64) -> Result<()> {
 pub async fn leave(node: &Node) {
     if let Err(error) = node.lock.release(&node.name, &node.shards.last(), true).await {
         tracing::debug!(%error, "the shards were not released; their leases expire");
+    }
+    if let Err(error) = node.lock.describe(&node.name, "", 0).await {
+        tracing::debug!(%error, "the description of the node was not removed; it expires");
     }
 }

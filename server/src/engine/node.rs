@@ -12,6 +12,7 @@ use super::ids::Ids;
 use super::members::Members;
 use super::metrics::Metrics;
 use super::outcome_counts;
+use super::seen_workers::SeenWorkers;
 use super::settings::Settings;
 use super::shards::{Shards, Watch};
 use super::skew::{CommandClock, LeaseClock, Skew};
@@ -47,6 +48,9 @@ pub struct Node {
     pub skew: Arc<Skew>,
     pub held_back: HeldBack,
     pub expired_leases: ExpiredLeases,
+    pub workers: Arc<SeenWorkers>,
+    /// When the process started, by its clock.
+    pub started_at: Moment,
     /// Stops the loops.
     pub shutdown: CancellationToken,
 }
@@ -55,6 +59,7 @@ impl Node {
     /// Returns a node that has not started. [`engine::run`](super::run) starts its loops.
     pub fn new(name: impl Into<String>, ports: NodePorts, ids: Arc<Ids>, settings: Settings) -> Self {
         let NodePorts { store, bus, lock, clock } = ports;
+        let started_at = clock.now();
         Self {
             name: name.into(),
             store,
@@ -72,6 +77,8 @@ impl Node {
             skew: Arc::default(),
             held_back: HeldBack::default(),
             expired_leases: ExpiredLeases::default(),
+            workers: Arc::default(),
+            started_at,
             shutdown: CancellationToken::new(),
         }
     }

@@ -17,6 +17,7 @@ mod idempotency;
 mod lease_requests;
 mod lease_reservations;
 mod login_attempts;
+mod nodes;
 mod open_runs;
 mod operation_plans;
 mod operation_steps;
@@ -40,10 +41,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::alerting::Alerting;
 use super::hints::Hints;
+use super::node::Node;
+use super::seen_workers::SeenWorkers;
 use super::settings::Settings;
 use crate::core::Moment;
 use crate::ports::{Clock, Lock, Records, Store};
 // What an API shows beside the answers of commands, or uses: an API names nothing else of the engine.
+pub use super::description::NodeDescription;
 pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
 pub use super::metrics::Metrics;
@@ -64,6 +68,7 @@ pub use filters::{Examined, Wanted};
 pub use idempotency::IdempotencyKey;
 use lease_reservations::LeaseReservations;
 use login_attempts::LoginAttempts;
+pub use nodes::{Listing, WorkerRow};
 pub use open_runs::MAX_OPEN_RUNS;
 pub use operation_steps::{RunningOperation, Step};
 pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
@@ -97,6 +102,9 @@ struct Shared {
     shutdown: CancellationToken,
     reservations: Arc<LeaseReservations>,
     attendance: Arc<QueueAttendance>,
+    workers: Arc<SeenWorkers>,
+    /// The node of the commands. `None`: commands without a node, in tests.
+    node: Option<Arc<Node>>,
     metrics: Arc<Metrics>,
     access: Arc<Access>,
     login_attempts: Arc<LoginAttempts>,
@@ -139,6 +147,8 @@ impl Service {
             shutdown,
             reservations,
             attendance,
+            workers: Arc::default(),
+            node: None,
             metrics,
             access,
             login_attempts,

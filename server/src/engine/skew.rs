@@ -71,6 +71,13 @@ impl Skew {
         -self.store_ahead_ms.load(Ordering::Relaxed).min(0)
     }
 
+    /// Returns the milliseconds by which this node's clock was ahead of the store's clock at the last
+    /// measurement. `None`: there was none.
+    pub fn node_ahead_of_store_ms(&self) -> Option<i64> {
+        let is_measured = self.offset_ms.load(Ordering::Relaxed) != UNKNOWN;
+        is_measured.then(|| -self.store_ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// Returns whether the clocks differ so much that this node must not fire.
     pub fn too_far(&self) -> bool {
         self.too_far.load(Ordering::Relaxed)

@@ -72,6 +72,8 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/v1/operations/{operation_id}/abort", AnyToken(TaskWrite)),
     ("GET", "/v1/queues", AnyToken(TaskRead)),
     ("GET", "/v1/queues/{queue}", AnyToken(TaskRead)),
+    ("GET", "/v1/workers", AnyToken(TaskRead)),
+    ("GET", "/v1/nodes", UnlimitedToken(TaskRead)),
     ("GET", "/v1/stat", AnyToken(TaskRead)),
     ("GET", "/v1/schedule/next", AnyToken(TaskRead)),
     ("POST", "/v1/services", UnlimitedToken(Admin)),

@@ -15,6 +15,7 @@ mod error;
 mod gate;
 mod headers;
 mod layers;
+mod nodes;
 mod openapi;
 mod operations;
 mod origin;

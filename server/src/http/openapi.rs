@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, operations, queues, run_logs, runs, schedule, services, stat, tasks, tokens,
-    users, work,
+    Context, access, alerts, nodes, operations, queues, run_logs, runs, schedule, services, stat, tasks,
+    tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -43,6 +43,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "runs", description = "Due moments of tasks, from fire to end, and their outcomes."),
         (name = "work", description = "Calls of workers that take runs from queues."),
         (name = "queues", description = "Queues and current counts."),
+        (name = "nodes", description = "Nodes of the server."),
         (name = "schedule", description = "Previews of cron expressions."),
         (name = "services", description = "Services that the callback worker calls."),
         (name = "operations", description = "Actions on many tasks or runs, with progress."),
@@ -79,6 +80,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(operations::abort))
         .routes(routes!(queues::list))
         .routes(routes!(queues::show))
+        .routes(routes!(nodes::workers))
+        .routes(routes!(nodes::nodes))
         .routes(routes!(services::put, services::list))
         .routes(routes!(services::show, services::delete))
         .routes(routes!(stat::show))

@@ -74,6 +74,14 @@ impl Lock for Handle {
         self.current().release(node, shards, leave).await
     }
 
+    async fn describe(&self, node: &str, description: &str, ttl_ms: u64) -> Result<()> {
+        self.current().describe(node, description, ttl_ms).await
+    }
+
+    async fn descriptions(&self) -> Result<Vec<String>> {
+        self.current().descriptions().await
+    }
+
     async fn wake(&self, shards: &[u16]) -> Result<()> {
         self.current().wake(shards).await
     }

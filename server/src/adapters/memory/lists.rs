@@ -5,9 +5,9 @@ use std::ops::Bound;
 
 use super::ledger::Ledger;
 use crate::core::labels::{self, Labels};
-use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::{BacklogRow, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
+use crate::ports::{BacklogRow, Head, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
 impl Ledger {
     /// Returns the matching tasks, newest first.
@@ -55,6 +55,14 @@ impl Ledger {
         let after =
             |run: &&Run| page.before.as_ref().is_none_or(|(at, id)| (run.scheduled_at, &run.id) < (*at, id));
         found.into_iter().filter(after).take(page.limit as usize).cloned().collect()
+    }
+
+    /// Returns the leased runs, latest first.
+    pub fn leased_runs(&self, limit: u32) -> Head<LeasedRun> {
+        let mut leased: Vec<&Run> = self.open_rows().filter(|run| run.state == RunState::Leased).collect();
+        leased.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
+        let rows: Vec<LeasedRun> = leased.into_iter().take(limit as usize).map(Run::as_leased).collect();
+        Head { more: rows.len() == limit as usize, rows }
     }
 
     /// Returns the earliest ready runs of the queues. If `queues` is empty: of every queue whose

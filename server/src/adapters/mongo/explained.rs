@@ -6,7 +6,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
-use super::{MongoStore, backlog, lists, prune, run_logs, run_statements, runs, schema, tasks};
+use super::{MongoStore, backlog, leased, lists, prune, run_logs, run_statements, runs, schema, tasks};
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -33,6 +33,12 @@ pub fn list_tasks(filter: &TaskFilter, page: &Page) -> Document {
 pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
     let (rows, index) = (lists::run_filter(filter, page), lists::run_index(filter));
     find("runs", rows, schema::latest_first(&[]), index, page.limit)
+}
+
+/// [`leased_runs`](crate::ports::Store::leased_runs)
+pub fn leased_runs(limit: u32) -> Document {
+    let (rows, index) = leased::query();
+    find("runs", rows, schema::latest_first(&[]), index, limit)
 }
 
 /// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all queues named after their

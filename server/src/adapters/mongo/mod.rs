@@ -10,6 +10,7 @@ mod errors;
 pub mod explained;
 mod idempotency;
 mod keys;
+mod leased;
 mod lists;
 mod options;
 mod outdated;
@@ -42,7 +43,7 @@ use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
-use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -269,6 +270,10 @@ impl Store for MongoStore {
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
         runs::in_slots(self.ready().await?, slots).await
+    }
+
+    async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {
+        leased::runs(self.ready().await?, limit).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -90,7 +90,11 @@ fn task_lists() -> Vec<(String, String)> {
                 for label in [None, Some("team=pay".to_owned())] {
                     let filter = TaskFilter { name: name.clone(), state, label };
                     let sql = lists::task_query(&filter, before).0;
-                    lists.push((format!("count {filter:?} {before:?}"), lists::count_statement(&sql, 10)));
+                    // Callers count by a name or by a label: only one of them is an index.
+                    if filter.name.is_none() || filter.label.is_none() {
+                        lists
+                            .push((format!("count {filter:?} {before:?}"), lists::count_statement(&sql, 10)));
+                    }
                     lists.push((format!("list {filter:?} {before:?}"), sql));
                 }
             }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use rusqlite::{ToSql, params_from_iter};
 
 use super::rows::{self, Db};
+use crate::core::run::LeasedRun;
 use crate::core::{Run, RunState, Task, TaskState};
-use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
+use crate::ports::{Head, Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// States in a listing without a state filter.
 const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
@@ -102,6 +103,7 @@ pub fn runs(db: &Db, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
 }
 
 /// Filters of a listing of runs.
+#[derive(Default)]
 pub struct WantedRuns<'a> {
     pub task_id: Option<&'a String>,
     pub tag: Option<&'a String>,
@@ -189,6 +191,14 @@ fn run_terms<'a>(
         values.extend([at as &dyn ToSql, id]);
     }
     (terms, values)
+}
+
+/// Returns the leased runs, latest first. Large payloads are skipped, and not converted.
+pub fn leased_runs(db: &Db, limit: u32) -> Result<Head<LeasedRun>> {
+    let leased = WantedRuns { state: Some(RunState::Leased), ..WantedRuns::default() };
+    let (sql, values) = run_query(&leased, None);
+    let mut find = db.prepare_cached(&sql)?;
+    rows::head(db, find.query(params_from_iter(values))?, limit)
 }
 
 /// Returns the earliest ready runs. Runs one query per queue, because a query over several queues

@@ -52,6 +52,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         task_id: task.flatten(),
         tag: filter.get("tag").map(str::to_owned),
         state: state.flatten(),
+        label: None,
     };
     let f = Frame::new(visit, Section::Runs, &t.runs).live();
     list(visit, f, filter, wanted, t.no_match_runs.clone()).await

@@ -143,6 +143,7 @@ impl Draft {
         };
         Ok(Submission {
             headers: base.map(|base| base.headers.clone()).unwrap_or_default(),
+            labels: base.map(|base| base.labels.clone()).unwrap_or_default(),
             schedule,
             start_at,
             end_at,
@@ -196,7 +197,9 @@ impl Refusal {
         let field = match invalid {
             InvalidSubmission::Name(_) => "name",
             InvalidSubmission::DataTooLong(_) => "data",
-            InvalidSubmission::Headers(_) | InvalidSubmission::NeverDue => "kind",
+            InvalidSubmission::Headers(_) | InvalidSubmission::Labels(_) | InvalidSubmission::NeverDue => {
+                "kind"
+            }
             InvalidSubmission::Cron(_) => "cron",
             InvalidSubmission::Period => "period",
             InvalidSubmission::Start => "start",
@@ -276,6 +279,7 @@ mod tests {
             for dedup in [Dedup::Pair, Dedup::Nothing, Dedup::Key("k".to_owned())] {
                 let definition = Submission {
                     headers: [("a".to_owned(), "b".to_owned())].into(),
+                    labels: [("team".to_owned(), "pay".to_owned())].into(),
                     schedule: schedule.clone(),
                     start_at: Some(Moment::from_ms(1_900_000_000_123)),
                     max_fires: Some(3),

@@ -67,7 +67,8 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     );
     let before = query.get("before").and_then(TaskId::parse);
     let first = before.is_some().then(|| filter.page(None));
-    let wanted = TaskFilter { name: filter.get("name").map(str::to_owned), state: state.flatten() };
+    let wanted =
+        TaskFilter { name: filter.get("name").map(str::to_owned), state: state.flatten(), label: None };
     let page = listing::tasks(&visit.service, &wanted, before).await?;
     let mut rows = Vec::new();
     for task in page.rows {

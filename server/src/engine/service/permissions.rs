@@ -17,11 +17,6 @@ impl Service {
         &self.caller.grant
     }
 
-    /// Returns whether the caller is limited to tags.
-    pub(super) fn is_limited(&self) -> bool {
-        self.grant().is_limited()
-    }
-
     /// Checks that the caller has the scope.
     ///
     /// # Errors

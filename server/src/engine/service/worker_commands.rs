@@ -75,7 +75,9 @@ impl Service {
         let terms = &*self.allowed_terms(terms)?;
         let slots = self.lease_slots(terms);
         let mut is_first_look = true;
-        let _waiting = self.shared.attendance.enter(&terms.queues, self.now());
+        let now = self.now();
+        let _waiting = self.shared.attendance.enter(&terms.queues, now);
+        let _asking = self.shared.workers.enter(&terms.worker, &terms.queues, now);
         let mut listener = self.shared.hints.listen();
         let timeout = tokio::time::sleep(terms.wait);
         tokio::pin!(timeout);

@@ -75,6 +75,23 @@ async fn labels_are_set_changed_removed_and_filter_lists() {
 }
 
 #[tokio::test]
+async fn nodes_and_workers_are_listed() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let nodes = dev.json(&["node", "list"]).await;
+    let node = &nodes["nodes"][0];
+    assert_eq!((nodes["nodes"].as_array().unwrap().len(), text(node, "role")), (1, "leader"));
+    assert_eq!(node["shards"].as_array().unwrap().len(), 64);
+    let (code, table, _) = dev.run(&["node", "list"]).await;
+    assert!(code == 0 && table.contains("ROLE") && table.contains("leader"), "{table}");
+    let (code, table, _) = dev.run(&["worker", "list"]).await;
+    assert!(code == 0 && table.contains("callback") && table.contains("LAST SEEN"), "{table}");
+    let workers = dev.json(&["worker", "list"]).await;
+    assert!(workers["workers"][0]["built_in"].as_bool().unwrap(), "{workers}");
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn lists_are_tables_and_quiet_prints_ids() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

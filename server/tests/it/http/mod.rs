@@ -10,6 +10,7 @@ mod labels;
 pub mod legacy_routes;
 mod limits;
 mod malformed;
+mod nodes;
 mod openapi;
 mod openapi_bounds;
 mod operations;
@@ -102,6 +103,8 @@ on_embedded_and_cluster! {
     labels:
         lists_are_filtered_by_labels
         a_run_has_the_labels_of_its_fire;
+    nodes:
+        workers_are_listed_with_their_runs;
     services:
         a_service_is_created_changed_and_deleted_without_showing_its_secret;
     alerts:

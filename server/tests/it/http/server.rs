@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
+use taskcenter_server::adapters::absent::NoBus;
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::adapters::local::LocalLock;
@@ -16,6 +17,7 @@ use taskcenter_server::engine::alerting::Alerting;
 use taskcenter_server::engine::health::Health;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
+use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::service::{AccessSettings, Caller, Ports, Service};
 use taskcenter_server::engine::settings::Settings;
 use taskcenter_server::http::{HttpLimits, HttpState, serve};
@@ -133,15 +135,26 @@ impl Setup {
         clock: Arc<ManualClock>,
         shutdown: CancellationToken,
     ) -> HttpState {
+        // Another clock is one of the commands only.
+        let node_clock: Arc<dyn Clock> = clock.clone();
         let clock = self.clock.unwrap_or(clock);
-        let lock = self.lock.unwrap_or_else(|| Arc::new(LocalLock::new(Arc::clone(&clock))));
+        let lock: Arc<dyn Lock> = self.lock.unwrap_or_else(|| Arc::new(LocalLock::new(Arc::clone(&clock))));
         let ids = Arc::new(Ids::new(unique() as u64));
-        let ports = Ports { store, records, lock, clock, has_bus: self.has_bus };
+        let ports = Ports {
+            store: Arc::clone(&store),
+            records,
+            lock: Arc::clone(&lock),
+            clock,
+            has_bus: self.has_bus,
+        };
         let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
         let legacy_ack = self.legacy_ack;
         let service = service.with_patches(taskcenter_server::http::patch_definition);
         let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());
         let service = service.with_alerting(self.alerting.unwrap_or_default());
+        let node_ports = NodePorts { store, bus: Arc::new(NoBus), lock, clock: node_clock };
+        let node = Node::new("node under test", node_ports, Arc::clone(&ids), Settings::default());
+        let service = service.with_node(&Arc::new(node));
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         HttpState { service, health, metrics, ids, legacy_ack }
     }

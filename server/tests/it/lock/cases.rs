@@ -69,6 +69,18 @@ pub async fn an_announcement_expires(on: &dyn Fixture) {
     eventually(async || on.two().join("b", LONG_MS).await.unwrap() == ["b"]).await;
 }
 
+pub async fn a_description_is_listed_until_it_expires(on: &dyn Fixture) {
+    on.one().describe("a", "first", LONG_MS).await.unwrap();
+    on.one().describe("a", "{\"second\": true}", LONG_MS).await.unwrap();
+    assert_eq!(on.two().descriptions().await.unwrap(), ["{\"second\": true}"]);
+    on.two().describe("b", "short", SHORT_MS).await.unwrap();
+    eventually(async || on.one().descriptions().await.unwrap().len() == 1).await;
+    on.two().describe("b", "other", LONG_MS).await.unwrap();
+    let mut all = on.one().descriptions().await.unwrap();
+    all.sort_unstable();
+    assert_eq!(all, ["other", "{\"second\": true}"]);
+}
+
 /// Sends a hint until it arrives: a hint from before the subscription is lost.
 async fn wake_until<T>(lock: &Arc<dyn Lock>, shards: &[u16], arrived: impl Future<Output = T>) -> T {
     let waking = async {

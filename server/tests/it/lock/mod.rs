@@ -42,6 +42,7 @@ on_every_lock! {
     only_the_holder_releases_a_lease
     announced_nodes_are_listed_until_they_leave
     an_announcement_expires
+    a_description_is_listed_until_it_expires
     a_hint_reaches_every_node
     a_cancelled_wait_loses_no_hint
 }

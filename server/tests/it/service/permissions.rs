@@ -28,7 +28,8 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 14] = [
+const WITHOUT_RIGHTS: [&str; 15] = [
+    "with_node",
     "with_patches",
     "with_alerting",
     "with_metrics",
@@ -164,6 +165,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, queues());
+    call!(TaskRead, workers());
+    call!(TaskRead unlimited, nodes());
     call!(TaskRead, backlog());
     call!(TaskRead, fires_this_minute());
     call!(TaskRead, outcomes_on(NOW));

@@ -92,6 +92,7 @@ on_every_store! {
         an_ended_run_is_no_longer_open
         open_runs_are_listed_in_pages
         runs_needing_attention_are_longest_overdue_first
+        leased_runs_are_listed_with_their_workers
         a_lease_slot_belongs_to_one_leased_run;
     changes:
         a_task_is_replaced_at_its_position

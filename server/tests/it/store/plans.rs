@@ -132,6 +132,7 @@ async fn ready_runs_of_other_queues_are_not_read() {
         .collect();
     store.insert_runs(&runs).await.unwrap();
     assert_efficient(store, explained::runs_in_slots(&slots), 1.0, "IXSCAN").await;
+    assert_efficient(store, explained::leased_runs(100), 1.0, "IXSCAN").await;
     assert_efficient(store, explained::ready_runs(None, 500), 100.0, "SORT_MERGE").await;
     assert_efficient(store, explained::ready_runs(None, 10), 10.0, "SORT_MERGE").await;
     assert_efficient(store, explained::ready_runs(Some(&"order.close".to_owned()), 500), 100.0, "IXSCAN")

@@ -7,7 +7,7 @@ use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
 
 use super::Fixture;
-use super::samples::{PAST, ended, full_run, run, run_until, task};
+use super::samples::{PAST, due_at, ended, full_run, run, run_until, task};
 
 pub async fn insert(store: &dyn Store, run: &Run) -> InsertedRun {
     store.insert_runs(std::slice::from_ref(run)).await.unwrap().pop().unwrap()
@@ -204,4 +204,24 @@ pub async fn a_lease_slot_belongs_to_one_leased_run(on: &dyn Fixture) {
     assert!(update(&*on.one(), &released).await);
     assert!(update(&*on.two(), &late).await, "the end of the lease frees its slot");
     assert_eq!(on.one().runs_in_slots(&slots).await.unwrap()[0].id, late.id);
+}
+
+pub async fn leased_runs_are_listed_with_their_workers(on: &dyn Fixture) {
+    let leased_at = |ms: i64| {
+        let task = Task { queue: Some("q".to_owned()), ..due_at(PAST.plus_ms(ms)) };
+        let mut run = run_until(&task, PAST);
+        run.enqueue(PAST).unwrap();
+        run.lease(&format!("worker {ms}"), "token".to_owned(), PAST.plus_ms(ms), PAST.plus_ms(99)).unwrap();
+        run
+    };
+    let runs = [leased_at(1), leased_at(3), leased_at(2)];
+    on.one().insert_runs(&runs).await.unwrap();
+    on.one().insert_runs(&[run(), ended(leased_at(4), PAST)]).await.unwrap();
+    let all = on.two().leased_runs(9).await.unwrap();
+    assert_eq!(all.rows, [&runs[1], &runs[2], &runs[0]].map(Run::as_leased), "latest first");
+    assert!(!all.more);
+    let first = on.two().leased_runs(1).await.unwrap();
+    assert_eq!((first.rows, first.more), (vec![runs[1].as_leased()], true));
+    let newest = &all.rows[0];
+    assert_eq!((newest.queue(), &*newest.holder, newest.leased_at), ("q", "worker 3", Some(PAST.plus_ms(3))));
 }
