@@ -1,5 +1,7 @@
 //! A request of a browser: its caller, its preferences, and the tokens of its forms.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -21,6 +23,9 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 /// Largest form, in bytes.
 const MAX_FORM_BYTES: usize = 5 * 1024 * 1024;
+/// Maximum number of fields that are read. A form of 5 MiB can have millions of empty fields, which would take
+/// hundreds of megabytes of memory.
+const MAX_FIELDS: usize = 256;
 /// Name of the field with the token of a form.
 pub const FORM_TOKEN: &str = "form_token";
 
@@ -51,9 +56,9 @@ impl Theme {
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// Reads fields in the format of HTML forms.
+    /// Reads fields in the format of HTML forms, at most [`MAX_FIELDS`].
     pub fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+        Self(form_urlencoded::parse(text).take(MAX_FIELDS).map(owned).collect())
     }
 
     /// Returns a field without spaces around it. An empty field counts as absent.
@@ -169,6 +174,10 @@ pub fn with_policy(mut response: Response) -> Response {
     response
 }
 
+fn owned((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
+    (name.into_owned(), value.into_owned())
+}
+
 fn is_secret(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -197,4 +206,15 @@ pub async fn split(request: Request, console: &Console) -> Result<(Visit, Reques
     let (mut parts, body) = request.into_parts();
     let visit = Visit::from_request_parts(&mut parts, console).await?;
     Ok((visit, Request::from_parts(parts, body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_fields_is_bounded() {
+        let fields = Fields::parse("a=1&".repeat(2 * MAX_FIELDS).as_bytes());
+        assert_eq!((fields.0.len(), fields.get("a")), (MAX_FIELDS, Some("1")));
+    }
 }
