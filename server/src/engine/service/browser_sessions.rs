@@ -11,8 +11,8 @@ use crate::core::Moment;
 
 const SESSION: RecordKind = RecordKind::internal("browser_session");
 const SECRET_BYTES: usize = 32;
-/// Sessions read at a time.
-const PAGE: u32 = 100;
+/// Maximum number of sessions of a token. Sessions that nobody closes would otherwise grow with each sign-in.
+const MAX_SESSIONS: u32 = 100;
 
 /// A session as stored, under the digest of its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ struct Session {
 
 impl Service {
     /// Opens a session for the holder of a token. Returns the secret of the session, which the server cannot
-    /// show again. Attempts are limited. Removes expired sessions of the same token. Needs no rights.
+    /// show again. Attempts are limited. Removes expired sessions of the same token, or the one that expires
+    /// first if the token has too many. Needs no rights.
     ///
     /// # Errors
     /// [`Denied`]; [`ServiceError::TooManyAttempts`] inside of it if the token was not checked.
@@ -41,7 +42,7 @@ impl Service {
         let holder = self.admit(Some(token), Origin::Elsewhere).await?;
         attempts.succeed(&name, address);
         let expires_at = self.now().plus_ms(lifetime_ms);
-        self.remove_expired_sessions(&holder.id).await?;
+        self.make_room_for_session(&holder.id).await?;
         let secret = hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?);
         let session = Session { caller_id: holder.id, token_sha256: digest(token), expires_at };
         let put = |_: Option<Session>| {
@@ -85,13 +86,33 @@ impl Service {
         Ok(hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?))
     }
 
-    async fn remove_expired_sessions(&self, caller_id: &str) -> Result<()> {
+    async fn make_room_for_session(&self, caller_id: &str) -> Result<()> {
         let now = self.now();
-        let page = self.shared.list_documents::<Session>(SESSION, Some(caller_id), None, PAGE).await?;
-        for (key, _) in page.into_iter().filter(|(_, session)| session.expires_at <= now) {
+        let mut live = self.sessions_of(caller_id).await?;
+        let expired: Vec<_> = live.extract_if(.., |(_, session)| session.expires_at <= now).collect();
+        let is_full = live.len() >= MAX_SESSIONS as usize;
+        let first = live.into_iter().filter(|_| is_full).min_by_key(|(_, session)| session.expires_at);
+        for (key, _) in expired.into_iter().chain(first) {
             self.remove_document(SESSION, &key).await?;
         }
         Ok(())
+    }
+
+    /// Removes the sessions of a token that was revoked. They are invalid already.
+    pub(super) async fn remove_sessions(&self, caller_id: &str) -> Result<()> {
+        loop {
+            let sessions = self.sessions_of(caller_id).await?;
+            if sessions.is_empty() {
+                return Ok(());
+            }
+            for (key, _) in sessions {
+                self.remove_document(SESSION, &key).await?;
+            }
+        }
+    }
+
+    async fn sessions_of(&self, caller_id: &str) -> Result<Vec<(String, Session)>> {
+        self.shared.list_documents(SESSION, Some(caller_id), None, MAX_SESSIONS).await
     }
 }
 

@@ -100,6 +100,10 @@ impl Service {
         let stored = stored.ok_or(ServiceError::NotFound)?;
         self.remove_document(KIND, id).await?;
         self.shared.access.cache(id, None, self.now());
+        if let Err(error) = self.remove_sessions(id).await {
+            // The token is revoked, and its sessions with it: only their rows stay.
+            tracing::warn!(token = id, %error, "sessions of a revoked token were not removed");
+        }
         Ok(Token::of(id.to_owned(), stored))
     }
 }

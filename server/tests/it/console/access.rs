@@ -1,7 +1,9 @@
 //! Who may open a page: sessions, forms, rights and limits.
 
 use reqwest::Method;
+use serde_json::Value;
 use taskcenter_server::core::access::Scope;
+use taskcenter_server::engine::service::RecordKind;
 
 use super::{Browser, PAGES, create, hourly, token, with_console, with_locked_console};
 
@@ -174,6 +176,33 @@ async fn only_an_administrator_sees_tokens() {
         assert_eq!(reader.get("/console/access").await.status, 403);
         reader.get("/").await.lacks("/console/access").has("reader");
         create(server, hourly("x")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_has_a_limited_number_of_sessions_and_none_after_its_revocation() {
+    with_locked_console(async |server| {
+        let service = &server.state.service;
+        let sessions = async || {
+            let kind = RecordKind::internal("browser_session");
+            service.list_records::<Value>(kind, None, None, 1_000).await.unwrap().len()
+        };
+        let (id, text) = token(server, &[Scope::TaskRead], &[]).await;
+        let (_, other) = token(server, &[Scope::TaskRead], &[]).await;
+        let kept = service.open_browser_session(&other, 1_000).await.unwrap();
+        let first = service.open_browser_session(&text, 1_000).await.unwrap();
+        for after_ms in 1..100 {
+            service.open_browser_session(&text, 1_000 + after_ms).await.unwrap();
+        }
+        assert!(service.browser_session(&first).await.unwrap().is_some());
+        let last = service.open_browser_session(&text, 2_000).await.unwrap();
+        assert_eq!(sessions().await, 101, "100 of one token, and 1 of the other");
+        assert!(service.browser_session(&first).await.unwrap().is_none(), "the first to expire was removed");
+        assert!(service.browser_session(&last).await.unwrap().is_some());
+        service.revoke_token(&id).await.unwrap();
+        assert_eq!(sessions().await, 1);
+        assert!(service.browser_session(&kept).await.unwrap().is_some());
     })
     .await;
 }
