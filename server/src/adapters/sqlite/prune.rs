@@ -15,9 +15,13 @@ pub const RUNS: &str = "DELETE FROM runs WHERE rowid IN
     (SELECT rowid FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)
     RETURNING labels, state, scheduled_at, id";
 
-/// Logs of the runs that [`RUNS`] removes.
-pub const LOGS: &str = "DELETE FROM run_logs WHERE run_id IN
-    (SELECT id FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)";
+/// Chunks of logs per step. A chunk has up to 64 KiB.
+const LOG_STEP: u64 = 256;
+
+/// Chunks of the logs of the runs that [`RUNS`] removes.
+pub const LOGS: &str = "DELETE FROM run_logs WHERE (run_id, first_line) IN
+    (SELECT run_id, first_line FROM run_logs WHERE run_id IN
+        (SELECT id FROM runs INDEXED BY runs_ended WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2) LIMIT ?3)";
 
 pub const TASKS: &str = "SELECT ended_at, rowid,
         EXISTS (SELECT 1 FROM runs INDEXED BY runs_open_by_task WHERE task_id = tasks.id AND ended_at IS NULL)
@@ -42,7 +46,7 @@ pub async fn run(
     let limit = u64::from(limit);
     let records =
         in_steps(store, limit, move |db, step| idempotency::prune(db, idempotency_before, step)).await?;
-    let runs = in_steps(store, limit, move |db, step| prune_runs(db, ended_before, step)).await?;
+    let runs = prune_runs(store, ended_before, limit).await?;
     Ok(records + runs + prune_tasks(store, ended_before, limit - runs).await?)
 }
 
@@ -64,9 +68,31 @@ async fn in_steps(
     Ok(total)
 }
 
-/// Removes runs with their logs, in the transaction of the caller.
-fn prune_runs(db: &Connection, ended_before: Moment, step: u64) -> Result<u64> {
-    db.prepare_cached(LOGS)?.execute(params![ended_before.ms(), step as i64])?;
+/// Removes runs, and their logs before them.
+async fn prune_runs(store: &SqliteStore, ended_before: Moment, limit: u64) -> Result<u64> {
+    let mut total = 0;
+    while total < limit {
+        let step = STEP.min(limit - total);
+        let removed = store.writer.write(move |db| prune_runs_step(db, ended_before, step)).await?;
+        total += removed.unwrap_or_default();
+        if removed.is_some_and(|removed| removed < step) {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+/// Removes a limited number of chunks of logs, and then the runs, in the transaction of the caller. `None`: the
+/// logs of these runs may have further chunks, so the runs stay.
+fn prune_runs_step(db: &Connection, ended_before: Moment, step: u64) -> Result<Option<u64>> {
+    let oldest = params![ended_before.ms(), step as i64, LOG_STEP as i64];
+    if db.prepare_cached(LOGS)?.execute(oldest)? as u64 == LOG_STEP {
+        return Ok(None);
+    }
+    remove_runs(db, ended_before, step).map(Some)
+}
+
+fn remove_runs(db: &Connection, ended_before: Moment, step: u64) -> Result<u64> {
     let mut remove = db.prepare_cached(RUNS)?;
     let mut removed = remove.query(params![ended_before.ms(), step as i64])?;
     let mut total = 0;
@@ -118,4 +144,33 @@ fn prune_step(
         total += 1;
     }
     Ok((total, found.last().map(|(position, _)| *position)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::sqlite::schema;
+
+    const OLD: &str =
+        "INSERT INTO runs (id, task_id, shard, tag, state, scheduled_at, ended_at, version, doc)
+        VALUES ('r', 't', 0, 'n', 'dead', 0, 1, 1, '{}')";
+    const CHUNK: &str = "INSERT INTO run_logs VALUES ('r', ?1, ?1 + 1, ?1, ?1 + 1, 1, 'b' || ?1, '[]')";
+
+    #[test]
+    fn a_step_removes_a_limited_part_of_a_log_and_then_the_run() {
+        let mut db = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut db).unwrap();
+        db.execute(OLD, []).unwrap();
+        for n in 0..=LOG_STEP {
+            db.execute(CHUNK, [n as i64]).unwrap();
+        }
+        let count = |of: &str| {
+            let sql = format!("SELECT count(*) FROM {of}");
+            db.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(prune_runs_step(&db, Moment::from_ms(2), STEP).unwrap(), None);
+        assert_eq!((count("run_logs"), count("runs")), (1, 1));
+        assert_eq!(prune_runs_step(&db, Moment::from_ms(2), STEP).unwrap(), Some(1));
+        assert_eq!((count("run_logs"), count("runs")), (0, 0));
+    }
 }
