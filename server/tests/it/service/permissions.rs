@@ -3,9 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::core::Run;
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
@@ -28,7 +32,11 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 15] = [
+const WITHOUT_RIGHTS: [&str; 19] = [
+    "open_browser_session",
+    "browser_session",
+    "close_browser_session",
+    "random_secret",
     "with_node",
     "with_patches",
     "with_alerting",
@@ -295,4 +303,43 @@ fn public_methods(source: &str) -> Vec<String> {
     let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("    pub "));
     let names = lines.filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
     names.map(|name| name.split(['(', '<']).next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Counts the calls of a listing.
+#[derive(Default)]
+struct Listings(AtomicUsize);
+
+#[async_trait]
+impl Plan for Listings {
+    async fn request(&self, call: &'static str) -> taskcenter_server::ports::Result<()> {
+        self.0.fetch_add(usize::from(call == "list_runs"), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn answer(&self, _: &'static str) -> taskcenter_server::ports::Result<()> {
+        Ok(())
+    }
+
+    fn portion(&self, rows: usize) -> usize {
+        rows
+    }
+}
+
+/// A query of a tag that the task does not have reads all runs of the task.
+#[tokio::test]
+async fn runs_of_a_task_are_listed_without_a_query_for_each_tag() {
+    let fixture = MemoryFixture::open().await;
+    let listings = Arc::new(Listings::default());
+    let store = Faulty::new(fixture.one(), Arc::clone(&listings) as Arc<dyn Plan>);
+    let stage = Stage::on(Arc::new(store), fixture.records());
+    let run = stage.ready("mail").await;
+    let listed = async |tags: &[&str]| {
+        let service = stage.service.for_caller(with_grant(&[TaskRead], tags));
+        let filter = RunFilter { task_id: Some(run.task_id.clone()), ..RunFilter::default() };
+        listings.0.store(0, Ordering::Relaxed);
+        let runs = service.list_runs(&filter, &RunPage { limit: 10, before: None }).await.unwrap();
+        (runs.len(), listings.0.load(Ordering::Relaxed))
+    };
+    assert_eq!(listed(&["a", "b", "mail"]).await, (1, 1));
+    assert_eq!(listed(&["a", "b"]).await.0, 0);
 }
