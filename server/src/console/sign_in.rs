@@ -87,6 +87,7 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
         }
         Err(refused) => refused,
     };
+    audit_refusal(&visit, &refused);
     let (status, why) = match refused {
         Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, t.sign_in_failed.clone()),
         Denied::Expired => (StatusCode::UNAUTHORIZED, t.sign_in_expired.clone()),
@@ -97,6 +98,21 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
         Denied::Unchecked(error) => return Problem::from(error).answer(&visit),
     };
     show(&visit, next, Some((status, why)))
+}
+
+/// Writes a refused sign-in to the audit log, as a refused call of the API.
+fn audit_refusal(visit: &Visit, denied: &Denied) {
+    let caller = visit.service.caller();
+    tracing::warn!(
+        target: "audit",
+        caller = caller.id,
+        peer = caller.address.map(|address| address.to_string()),
+        request_id = caller.request_id,
+        method = "POST",
+        path = PATH,
+        outcome = denied.to_string(),
+        "access refused"
+    );
 }
 
 /// Closes the session.

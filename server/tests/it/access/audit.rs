@@ -197,3 +197,27 @@ async fn each_change_of_a_record_is_logged_even_if_it_fails() {
     );
     assert!(!log.join("\n").contains("canary"), "the log contains no payload");
 }
+
+#[tokio::test]
+async fn a_refused_sign_in_to_the_console_is_logged_without_the_token() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(&[("TASKCENTER__EMBEDDED__DATA_DIR", data.path().to_str().unwrap())]).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (client, page) = (Client::new(), format!("http://{}/console/sign-in", node.address));
+    let form = client.get(&page).send().await.unwrap();
+    let cookie = form.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let html = form.text().await.unwrap();
+    let form_token = html.split("name=\"form_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let body = format!("form_token={form_token}&token=tc_canary");
+    let refused = client.post(&page).header("cookie", cookie).body(body).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+
+    drop(client);
+    let log = node.stop().await;
+    let of_sign_in = |line: &&String| line.contains("access refused") && line.contains("/console/sign-in");
+    let line: Value =
+        serde_json::from_str(log.iter().find(of_sign_in).expect("the refusal is logged")).unwrap();
+    assert_eq!((&line["target"], &line["outcome"]), (&json!("audit"), &json!("unknown token")));
+    assert_eq!(line["peer"], "127.0.0.1");
+    assert!(!log.join("\n").contains("canary"));
+}
