@@ -192,10 +192,12 @@ impl Service {
         let mut after = before.map(key_of);
         loop {
             let read = READ.min(limit.saturating_add(1));
-            let page = self.shared.list_documents::<Operation>(KIND, None, after.as_deref(), read).await?;
-            let Some((last, _)) = page.last() else { return Ok((found, None)) };
-            after = Some(last.clone());
-            for operation in page.into_iter().map(|(_, operation)| operation) {
+            let page = self.shared.ports.records.records(KIND.name(), None, after.as_deref(), read).await?;
+            let Some(last) = page.last() else { return Ok((found, None)) };
+            after = Some(last.key.clone());
+            for record in page {
+                // A document that this release cannot read, such as one of a newer release, hides no other.
+                let Ok(operation) = super::records::parse::<Operation>(&record) else { continue };
                 if found.len() >= limit as usize {
                     let next = found.last().map(|operation| operation.id.clone());
                     return Ok((found, next));

@@ -196,6 +196,7 @@ on_every_store! {
         a_redrive_gives_each_dead_run_one_attempt
         runs_can_be_cancelled_and_redriven_by_id
         failures_are_counted_and_kept_up_to_a_bound
+        an_operation_that_is_unreadable_hides_no_other
         an_aborted_operation_does_no_more
         the_rate_holds_also_after_a_pause_of_the_node
         a_dry_run_counts_up_to_a_bound

@@ -1,5 +1,6 @@
 //! Operations: selection, one effect per item, progress, rate, abort, rights.
 
+use serde_json::{Value, json};
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::operation::{
     Action, COUNT_LIMIT, Count, MAX_FAILURES, MAX_IDS, NewOperation, Operation, OperationState, Selection,
@@ -9,7 +10,8 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
 use taskcenter_server::engine::operations;
 use taskcenter_server::engine::service::{
-    Caller, Forbidden, IdempotencyKey, MAX_RUNNING_OPERATIONS, Origin, Service, ServiceError, Step,
+    Caller, Forbidden, IdempotencyKey, MAX_RUNNING_OPERATIONS, Origin, RecordKind, Service, ServiceError,
+    Step,
 };
 use taskcenter_server::ports::Clock;
 
@@ -345,6 +347,15 @@ pub async fn operations_are_listed_newest_first_and_pruned(on: &Stage) {
     let (kept, _) = on.service.list_operations(None, 10).await.unwrap();
     let kept: Vec<&String> = kept.iter().map(|operation| &operation.id).collect();
     assert_eq!(kept, [&ids[0], &ids[2]], "a running operation is never pruned");
+}
+
+pub async fn an_operation_that_is_unreadable_hides_no_other(on: &Stage) {
+    let operation = create(on, by_name(Action::Pause, "mail")).await;
+    let of_a_newer_release =
+        |_: Option<Value>| Ok::<_, ServiceError>((Some((json!({"action": "later"}), None)), ()));
+    on.service.change_record(RecordKind::internal("operation"), "0", of_a_newer_release).await.unwrap();
+    let (listed, next) = on.service.list_operations(None, 10).await.unwrap();
+    assert_eq!((listed.len(), listed[0].id.as_str(), next), (1, operation.id.as_str(), None));
 }
 
 pub async fn too_many_operations_are_refused(on: &Stage) {
