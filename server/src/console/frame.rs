@@ -17,6 +17,7 @@ pub enum Section {
     Tasks,
     Runs,
     DeadLetters,
+    Operations,
     Queues,
     Services,
     Access,
@@ -157,6 +158,7 @@ impl Frame {
             item(Section::Tasks, "/console/tasks", "list", &*t.tasks),
             item(Section::Runs, "/console/runs", "run", &*t.runs),
             item(Section::DeadLetters, "/console/dead-letters", "skull", &*t.dead_letters),
+            item(Section::Operations, "/console/operations", "op", &*t.operations),
         ];
         let mut delivery = vec![item(Section::Queues, "/console/queues", "queue", &*t.queues)];
         if self.rights.all_tags {
@@ -179,6 +181,11 @@ impl Frame {
     /// Returns an instant in the zone of the server.
     pub fn time(&self, at: impl Instant) -> Markup {
         html::instant(at.moment(), &self.zone, self.lang)
+    }
+
+    /// Returns the time of day of an instant in the zone of the server.
+    pub fn clock(&self, at: impl Instant) -> Markup {
+        html::clock(at.moment(), &self.zone)
     }
 
     /// Returns an instant in the zone of the server, as text.
@@ -218,6 +225,7 @@ impl Frame {
             "run_cancelled" => &t.done_run_cancelled,
             "created" => &t.done_created,
             "existing" => &t.done_existing,
+            "aborted" => &t.done_aborted,
             "saved" => &t.done_saved,
             _ => return None,
         };

@@ -134,6 +134,12 @@ pub fn instant(at: Moment, zone: &jiff::tz::TimeZone, lang: Lang) -> Markup {
     Markup(format!(r#"<time class="nowrap" datetime="{at}">{text}<span class="ms">.{ms:03}</span></time>"#))
 }
 
+/// Returns the time of day of an instant in a zone.
+pub fn clock(at: Moment, zone: &jiff::tz::TimeZone) -> Markup {
+    let text = time::time_of_day(at, zone).unwrap_or_else(|| escape(&at.to_string()));
+    Markup(format!(r#"<time class="nowrap" datetime="{at}">{text}</time>"#))
+}
+
 /// Returns the distance of an instant from now. The script keeps it up to date.
 pub fn distance(at: Moment, now: Moment, t: &Words) -> Markup {
     let text = escape(&time::relative(at, now, t));

@@ -82,6 +82,13 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/runs/{run_id}", get(pages::run::show))
         .route("/console/runs/{run_id}/{action}", get(pages::run_actions::ask).post(pages::run_actions::act))
         .route("/console/dead-letters", get(pages::dead_letters::show))
+        .route("/console/operations", get(pages::operations::show))
+        .route("/console/operations/new", get(pages::operation_new::ask).post(pages::operation_new::create))
+        .route("/console/operations/{operation_id}", get(pages::operation::show))
+        .route(
+            "/console/operations/{operation_id}/abort",
+            get(pages::operation_abort::ask).post(pages::operation_abort::act),
+        )
         .route("/console/queues", get(pages::queues::show))
         .route("/console/services", get(pages::services::show))
         .route("/console/access", get(pages::access::show))

@@ -23,6 +23,12 @@ pub fn date_time(at: Moment, zone: &TimeZone, lang: Lang) -> Option<String> {
     Some(at.strftime(format).to_string())
 }
 
+/// Returns the time of day of an instant in a zone, with milliseconds. `None`: outside the calendar.
+pub fn time_of_day(at: Moment, zone: &TimeZone) -> Option<String> {
+    let at = Timestamp::from_millisecond(at.ms()).ok()?.to_zoned(zone.clone());
+    Some(at.strftime("%H:%M:%S.%3f").to_string())
+}
+
 /// Returns the abbreviation of the zone at an instant, such as `CEST`.
 pub fn abbreviation(at: Moment, zone: &TimeZone) -> String {
     let at = Timestamp::from_millisecond(at.ms()).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -103,5 +109,6 @@ mod tests {
         assert_eq!(shown(Lang::En), "Fri 30 Oct 2015, 03:08:10");
         assert_eq!(shown(Lang::Zh), "2015-10-30 03:08:10");
         assert_eq!(date_time(Moment::from_ms(i64::MAX), &TimeZone::UTC, Lang::En), None);
+        assert_eq!(time_of_day(at.plus_ms(7), &TimeZone::UTC).unwrap(), "03:08:10.007");
     }
 }

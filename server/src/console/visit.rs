@@ -66,6 +66,11 @@ impl Fields {
         self.raw(name).map(str::trim).filter(|value| !value.is_empty())
     }
 
+    /// Returns all values of a field, in order.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
+    }
+
     /// Returns a field as sent.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())

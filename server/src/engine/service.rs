@@ -74,7 +74,7 @@ pub use operation_steps::{RunningOperation, Step};
 pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
 pub use record_kind::RecordKind;
 pub use run_commands::Confirmation;
-pub use run_logs::{LogFollower, LogPage, NumberedLine};
+pub use run_logs::{LogFollower, LogPage, LogTail, NumberedLine};
 pub use secrets::Random;
 pub use submit::Submitted;
 pub use task_commands::{Changed, Deleted, definition};

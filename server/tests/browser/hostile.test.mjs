@@ -27,7 +27,11 @@ test("markup in every field is text", async () => {
     dedup_key: MARKUP,
     headers: { "x-note": MARKUP },
   });
-  await server.work("hostile", 1, () => ({ outcome: "dead", message: MARKUP }));
+  await server.work("hostile", 1, async (run) => {
+    await server.log(run, [MARKUP]);
+    return { outcome: "dead", message: MARKUP };
+  });
+  const operation = await server.operate({ action: "pause", select: { ids: [id] }, reason: MARKUP });
   const other = await server.create({ name: `result ${MARKUP}`, queue: MARKUP });
   await server.work(MARKUP, 1, () => ({ outcome: "succeeded", result: { note: MARKUP } }));
   await server.create({ name: `waits ${MARKUP}`, queue: `q ${MARKUP}` });
@@ -48,6 +52,11 @@ test("markup in every field is text", async () => {
     `/console/runs?q=${filter}`,
     ...runs.map((run) => `/console/runs/${run}`),
     "/console/dead-letters",
+    "/console/operations",
+    `/console/operations/${operation.id}`,
+    `/console/operations/${operation.id}/abort`,
+    `/console/operations/new?action=pause&all=1&q=${filter}`,
+    `/console/operations/new?action=pause&id=${filter}`,
     "/console/queues",
     `/console/${filter}`,
   ];

@@ -40,6 +40,10 @@ const pages = () => ({
   run: `/console/runs/${run}`,
   queues: "/console/queues",
   "dead-letters": "/console/dead-letters",
+  operations: "/console/operations",
+  operation: `/console/operations/${ids.operation.id}`,
+  "operation-new": "/console/operations/new?action=pause&all=1&q=state%3Aactive",
+  "operation-refused": "/console/operations/new?action=pause",
   services: "/console/services",
   access: "/console/access",
   "sign-in": "/console/sign-in",
@@ -53,10 +57,13 @@ for (const look of LOOKS) {
       const where = `${name}, ${look.name}`;
       page.problems.length = 0;
       await page.goto(server.url + path);
+      // Shows the bar with the bulk actions.
+      const row = page.locator("td.pick input").first();
+      if (await row.count()) await row.check();
       await assertFits(page, where);
       await assertAccessible(page, where);
-      // The browser reports the status of the page that does not exist.
-      if (name !== "unknown") assertNoProblems(page, where);
+      // The browser reports the status of a page that does not exist or is refused.
+      if (!["unknown", "operation-refused"].includes(name)) assertNoProblems(page, where);
       if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${look.name}.png`), fullPage: true });
     }
     await page.context().close();

@@ -17,8 +17,13 @@ export async function fill(server) {
   const done = await server.create({ name: "mail.welcome", json: { user: 1 }, queue: "mail" });
   const dead = await server.create({ name: "mail.digest", json: { user: 2 }, queue: "mail" });
   const waiting = await server.create({ name: "mail.weekly", json: { user: 3 }, queue: "nobody" });
-  await server.work("mail", 2, (run) =>
-    run.task_id === dead.id ? { outcome: "dead", message: "mailbox 2 is full" } : { outcome: "succeeded" },
-  );
-  return { nightly, paused, done, dead, waiting };
+  await server.work("mail", 2, async (run) => {
+    if (run.task_id !== dead.id) return { outcome: "succeeded" };
+    await server.log(run, ["connected to mail.example", `rejected: ${"quota ".repeat(40)}`]);
+    return { outcome: "dead", message: "mailbox 2 is full" };
+  });
+  // One item fails, so that the page of the operation lists it.
+  const ids = [paused.id, "0".repeat(32)];
+  const operation = await server.operate({ action: "pause", select: { ids }, reason: "upgrade of the broker" });
+  return { nightly, paused, done, dead, waiting, operation };
 }

@@ -79,11 +79,25 @@ class Server {
       const { runs } = await this.call("POST", "/v1/runs/lease", { ...lease, limit: left });
       if (runs.length === 0) throw new Error(`${left} runs of ${queue} did not become ready`);
       for (const run of runs) {
-        const report = { attempt: run.attempt, token: run.token, ...outcome(run) };
+        const report = { attempt: run.attempt, token: run.token, ...(await outcome(run)) };
         await this.call("POST", `/v1/runs/${run.run_id}/report`, report);
       }
       left -= runs.length;
     }
+  }
+
+  /** Writes lines to the log of a leased run. */
+  log(run, texts) {
+    const at = new Date().toISOString();
+    const lines = texts.map((text) => ({ at, level: "warn", text }));
+    const batch = { attempt: run.attempt, token: run.token, batch_id: `batch-${Math.random()}`, lines };
+    return this.call("POST", `/v1/runs/${run.run_id}/log`, batch);
+  }
+
+  /** Creates an operation, and waits for its end. */
+  async operate(operation) {
+    const { id } = await this.call("POST", "/v1/operations", operation);
+    return this.until(`/v1/operations/${id}`, ({ state }) => state !== "running");
   }
 
   async stop() {

@@ -146,6 +146,82 @@ test("a dead run is found and retried", async () => {
   assert.deepEqual([runs[0].state, runs[0].attempt], ["succeeded", 2]);
 });
 
+test("all tasks that match a filter are paused, and the operation is followed", async () => {
+  for (let number = 0; number < 3; number += 1) await server.create({ name: "bulk.pause", delay_ms: 3_600_000 });
+  await go("/console/tasks?q=name%3Abulk.pause");
+  const bar = page.getByRole("form", { name: "Bulk actions" });
+  assert.equal(await bar.isVisible(), false, "nothing is selected");
+  await page.getByRole("checkbox", { name: "Select all on this page" }).check();
+  await bar.getByText("3 selected").waitFor();
+  await bar.getByLabel("All rows that match the filter").check();
+  await page.getByRole("button", { name: "Pause tasks" }).click();
+  await page.getByText("name:bulk.pause").waitFor();
+  await page.getByLabel("Reason").fill("upgrade");
+  // Slow enough that the page shows the operation while it runs.
+  await page.getByLabel("Rate").fill("1");
+  await button("Pause tasks").click();
+  await heading(/Pause tasks/).waitFor();
+  await link("Abort").waitFor();
+  await page.locator(".head .st").filter({ hasText: "Completed" }).waitFor({ timeout: 30_000 });
+  await page.getByText("3 of 3").waitFor();
+  const { tasks } = await server.call("GET", "/v1/tasks?name=bulk.pause&state=paused");
+  assert.equal(tasks.length, 3);
+  await page.keyboard.press("g");
+  await page.keyboard.press("p");
+  await heading("Operations").waitFor();
+  await page.getByRole("row").filter({ hasText: "upgrade" }).waitFor();
+  assertNoProblems(page, "operations");
+});
+
+test("selected dead runs are redriven, also without scripts", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const queue = `redrive.${javaScriptEnabled}`;
+    const { id } = await server.create({ name: queue, queue });
+    await server.work(queue, 1, () => ({ outcome: "dead", message: "no such order" }));
+    const other = await open(browser, server.url, { javaScriptEnabled });
+    await other.goto(`${server.url}/console/dead-letters?q=tag%3A${queue}`);
+    await other.getByRole("checkbox", { name: `Select ${queue}` }).check();
+    await other.getByRole("button", { name: "Redrive runs" }).click();
+    await other.getByText("1 selected").waitFor();
+    await other.getByRole("button", { name: "Redrive runs" }).click();
+    await other.getByRole("heading", { level: 1, name: /Redrive runs/ }).waitFor();
+    await server.work(queue, 1, () => ({ outcome: "succeeded" }));
+    const { runs } = await server.call("GET", `/v1/runs?task_id=${id}`);
+    assert.deepEqual([runs[0].state, runs[0].attempt], ["succeeded", 2]);
+    await other.context().close();
+  }
+});
+
+test("a selection survives an update of the page", async () => {
+  const { id } = await server.create({ name: "bulk.keep", delay_ms: 3_600_000 });
+  await go("/console/tasks?q=name%3Abulk.keep");
+  const box = page.getByRole("checkbox", { name: "Select bulk.keep" });
+  await box.check();
+  await heading("Tasks").click();
+  await server.call("POST", `/v1/tasks/${id}/pause`);
+  await page.keyboard.press(".");
+  await page.getByRole("row").filter({ hasText: "bulk.keep" }).getByText("Paused").waitFor({ timeout: 20_000 });
+  assert.equal(await box.isChecked(), true);
+});
+
+test("a log grows on the open page, and older lines are behind a link", async () => {
+  const { id } = await server.create({ name: "logs", queue: "logs" });
+  await server.work("logs", 1, async (run) => {
+    await server.log(run, Array.from({ length: 120 }, (_, at) => `first-${at + 1}`));
+    await go(`/console/runs/${run.run_id}`);
+    const log = page.getByRole("region", { name: "Log" });
+    await log.getByText("first-120").waitFor();
+    assert.equal(await log.getByText("first-20", { exact: true }).count(), 0);
+    await server.log(run, ["<b>second</b>"]);
+    await log.getByText("<b>second</b>").waitFor({ timeout: 20_000 });
+    await link("Older lines").click();
+    await log.getByText("first-20", { exact: true }).waitFor();
+    return { outcome: "succeeded" };
+  });
+  assert.equal((await server.call("GET", `/v1/runs?task_id=${id}`)).runs[0].state, "succeeded");
+  assertNoProblems(page, "log");
+});
+
 test("a slower editor sees the conflict and loses nothing", async () => {
   const { id } = await server.create({ name: "shared", data: "one", delay_ms: 3_600_000 });
   await go(`/console/tasks/${id}/edit`);

@@ -1,14 +1,21 @@
 //! The pages, one file each.
 
 pub mod access;
+pub mod bulk;
 pub mod confirm;
 pub mod dead_letters;
 pub mod moments;
+pub mod operation;
+pub mod operation_abort;
+pub mod operation_new;
+pub mod operation_rows;
+pub mod operations;
 pub mod overview;
 pub mod queues;
 pub mod rows;
 pub mod run;
 pub mod run_actions;
+pub mod run_log;
 pub mod runs;
 pub mod services;
 pub mod task;

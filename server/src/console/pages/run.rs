@@ -12,6 +12,7 @@ use super::super::words::{Words, fill};
 use super::confirm::Action;
 use super::rows::{self, RunRow};
 use super::run_actions;
+use super::run_log::Log;
 use crate::core::{Moment, Run, RunId, RunState};
 
 struct Step {
@@ -42,6 +43,7 @@ struct Page {
     attempts: Vec<Attempt>,
     payload: Payload,
     result: Option<Payload>,
+    log: Log,
     facts: Vec<(String, String)>,
 }
 
@@ -60,7 +62,9 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let queue = run.queue.as_deref().unwrap_or(&run.tag);
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));
+    let log = Log::read(visit, &run).await?;
     let page = Page {
+        log,
         rev: run.rev,
         actions: run_actions::allowed(&run)
             .into_iter()

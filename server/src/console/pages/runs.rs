@@ -9,7 +9,9 @@ use super::super::html as h;
 use super::super::listing::{self, read_place, write_place};
 use super::super::problem::Result;
 use super::super::visit::Visit;
+use super::bulk::BulkBar;
 use super::rows::RunRow;
+use crate::core::operation::Action;
 use crate::core::{RunState, TaskId};
 use crate::engine::service::RunFilter;
 
@@ -22,6 +24,7 @@ pub struct Page {
     pub f: Frame,
     pub filter: Filter,
     pub rows: Vec<RunRow>,
+    pub bulk: Option<BulkBar>,
     pub with_tag: bool,
     /// What an empty list says.
     pub empty: String,
@@ -55,16 +58,17 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         label: None,
     };
     let f = Frame::new(visit, Section::Runs, &t.runs).live();
-    list(visit, f, filter, wanted, t.no_match_runs.clone()).await
+    list(visit, f, filter, wanted, t.no_match_runs.clone(), &[]).await
 }
 
-/// Returns a page of the wanted runs.
+/// Returns a page of the wanted runs, with these bulk actions.
 pub async fn list(
     visit: &Visit,
     f: Frame,
     filter: Filter,
     wanted: RunFilter,
     empty: String,
+    actions: &[Action],
 ) -> Result<askama::Result<String>> {
     let state = wanted.state.map(RunState::as_str);
     let task = wanted.task_id.as_ref().map(TaskId::as_str);
@@ -72,7 +76,8 @@ pub async fn list(
     let before = visit.query().get("before").and_then(read_place);
     let first = before.is_some().then(|| filter.page(None));
     let page = listing::runs(&visit.service, &wanted, before, listing::ROWS).await?;
-    let rows = page.rows.iter().map(|run| RunRow::new(run, f.t)).collect();
+    let rows: Vec<RunRow> = page.rows.iter().map(|run| RunRow::new(run, f.t)).collect();
+    let bulk = BulkBar::new(&f, &filter, actions).filter(|_| !rows.is_empty());
     let next = page.next.map(|last| filter.page(Some(&write_place(&last))));
-    Ok(Page { f, filter, rows, with_tag: true, empty, first, next }.render())
+    Ok(Page { f, filter, bulk, rows, with_tag: true, empty, first, next }.render())
 }

@@ -12,6 +12,7 @@ use super::super::schedule_words;
 use super::super::time::duration;
 use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
+use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
 use super::moments::{self, NextMoment};
 use super::rows::{RunRow, task_href};
@@ -43,6 +44,7 @@ struct Page {
     runs_href: String,
     rows: Vec<RunRow>,
     with_tag: bool,
+    bulk: Option<BulkBar>,
     facts: Vec<(String, String)>,
     payload: Payload,
 }
@@ -67,6 +69,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         runs_href: href("/console/runs", &format!("task:{id}"), None),
         rows: runs.iter().map(|run| RunRow::new(run, t)).collect(),
         with_tag: false,
+        bulk: None,
         facts: facts(&task, &f),
         payload: Payload::new(&task.data, t),
         task: head(&task, t),

@@ -9,13 +9,14 @@ use super::super::html::{self as h, Markup};
 use super::super::listing;
 use super::super::problem::Result;
 use super::super::schedule_words;
-use super::super::visit::Visit;
+use super::super::visit::{Fields, Visit};
 use super::super::words::Words;
+use super::bulk::BulkBar;
 use super::rows::{run_href, task_href};
 use crate::core::{Moment, Run, Task, TaskId, TaskState};
 use crate::engine::service::TaskFilter;
 
-const PATH: &str = "/console/tasks";
+pub const PATH: &str = "/console/tasks";
 /// Digits of an id in a list.
 const SHORT_ID: usize = 12;
 
@@ -44,6 +45,7 @@ struct Row {
 struct Page {
     f: Frame,
     filter: Filter,
+    bulk: Option<BulkBar>,
     rows: Vec<Row>,
     first: Option<String>,
     next: Option<String>,
@@ -55,20 +57,13 @@ pub async fn show(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let (t, query) = (visit.lang.words(), visit.query());
-    let mut filter = Filter::read(PATH, &query, &["name", "state"], "name: state:", t);
-    let state =
-        filter.get("state").map(|word| TaskState::ALL.into_iter().find(|state| state.as_str() == word));
-    if state == Some(None) {
-        filter.refuse("state", &TaskState::ALL.map(TaskState::as_str).join(", "), t);
-    }
+    let (mut filter, wanted) = read_filter(&query, t);
     filter.add_tabs(
         &t.state_all,
         TaskState::ALL.into_iter().map(|state| (state.as_str(), h::task_word(state, t))),
     );
     let before = query.get("before").and_then(TaskId::parse);
     let first = before.is_some().then(|| filter.page(None));
-    let wanted =
-        TaskFilter { name: filter.get("name").map(str::to_owned), state: state.flatten(), label: None };
     let page = listing::tasks(&visit.service, &wanted, before).await?;
     let mut rows = Vec::new();
     for task in page.rows {
@@ -78,7 +73,20 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let next = page.next.map(|last| filter.page(Some(last.as_str())));
     let f = Frame::new(visit, Section::Tasks, &t.tasks).live();
     let f = f.api("/v1/tasks", &[("name", filter.get("name")), ("state", filter.get("state"))]);
-    Ok(Page { f, filter, rows, first, next }.render())
+    let bulk = BulkBar::new(&f, &filter, &BulkBar::task_actions(wanted.state)).filter(|_| !rows.is_empty());
+    Ok(Page { f, filter, bulk, rows, first, next }.render())
+}
+
+/// Reads the filter line of the list.
+pub fn read_filter(query: &Fields, t: &Words) -> (Filter, TaskFilter) {
+    let mut filter = Filter::read(PATH, query, &["name", "state"], "name: state:", t);
+    let state =
+        filter.get("state").map(|word| TaskState::ALL.into_iter().find(|state| state.as_str() == word));
+    if state == Some(None) {
+        filter.refuse("state", &TaskState::ALL.map(TaskState::as_str).join(", "), t);
+    }
+    let name = filter.get("name").map(str::to_owned);
+    (filter, TaskFilter { name, state: state.flatten(), label: None })
 }
 
 fn row(task: Task, last: Option<&Run>, t: &Words) -> Row {

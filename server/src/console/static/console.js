@@ -62,6 +62,7 @@ function busy(element) {
 function content(element) {
   const copy = element.cloneNode(true);
   copy.classList.remove("cursor");
+  copy.removeAttribute("aria-selected");
   for (const time of copy.querySelectorAll("time[data-relative]")) time.textContent = "";
   for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
   return copy.outerHTML;
@@ -80,8 +81,12 @@ function updateRows(old, fresh) {
     rows.delete(row.dataset.key);
     if (!other) continue;
     other.classList.toggle("cursor", row.classList.contains("cursor"));
+    const pick = row.querySelector(".pick input");
+    const otherPick = other.querySelector(".pick input");
+    if (pick && otherPick) otherPick.checked = pick.checked;
     replaceIfChanged(row, other);
   }
+  showSelection();
   offerNew(old, rows.size);
 }
 
@@ -141,6 +146,7 @@ function togglePause() {
 const pages = {
   o: "/", t: "/console/tasks", r: "/console/runs", d: "/console/dead-letters",
   q: "/console/queues", s: "/console/services", a: "/console/access",
+  p: "/console/operations",
 };
 let prefix = 0;
 
@@ -197,6 +203,40 @@ if (theme && !root.dataset.theme) {
   theme.value = matchMedia("(prefers-color-scheme: dark)").matches ? "light" : "dark";
 }
 
+// ---------------------------------------------------------------- bulk actions
+const bulk = document.querySelector("form[data-bulk]");
+const picks = () => [...document.querySelectorAll('td.pick input[name="id"]')];
+let pickAll;
+
+// The bar is hidden until a row is selected.
+function showSelection() {
+  if (!bulk) return;
+  const boxes = picks();
+  const count = boxes.filter((box) => box.checked).length;
+  for (const box of boxes) box.closest("tr").setAttribute("aria-selected", String(box.checked));
+  const selected = bulk.querySelector("[data-selected]");
+  selected.textContent = selected.dataset.text.replace("{}", count);
+  selected.hidden = bulk.elements.all.checked;
+  bulk.hidden = count === 0 && !bulk.elements.all.checked;
+  pickAll.checked = count > 0 && count === boxes.length;
+  pickAll.indeterminate = count > 0 && count < boxes.length;
+}
+
+function addPickAll() {
+  pickAll = document.createElement("input");
+  pickAll.type = "checkbox";
+  pickAll.setAttribute("aria-label", bulk.dataset.pageText);
+  document.querySelector("th.pick")?.append(pickAll);
+  pickAll.addEventListener("change", () => {
+    for (const box of picks()) box.checked = pickAll.checked;
+  });
+  document.addEventListener("change", showSelection);
+  // A browser may restore the boxes after this script.
+  addEventListener("pageshow", showSelection);
+  showSelection();
+}
+
+if (bulk) addPickAll();
 showTimes();
 showStatus();
 setInterval(showTimes, 1000);

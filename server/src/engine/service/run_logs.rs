@@ -37,6 +37,19 @@ pub struct LogPage {
     pub end: Option<RunState>,
 }
 
+/// The last lines of a log, or the last ones before a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTail {
+    /// Lines from [`first`](Self::first) to [`end`](Self::end). Lines that a long log does not keep are missing.
+    pub lines: Vec<NumberedLine>,
+    /// Number of the first line.
+    pub first: u64,
+    /// Number of the line after the last one.
+    pub end: u64,
+    /// Number of lines that the run has written so far.
+    pub written: u64,
+}
+
 impl Service {
     /// Appends lines to the log of a run. The attempt must be in progress. A batch whose id was stored before
     /// changes nothing. Returns whether the batch is new.
@@ -80,6 +93,27 @@ impl Service {
         let has_more = next < part.written;
         let end = (run.has_ended() && !has_more).then_some(run.state);
         Ok(LogPage { lines, next, has_more, end })
+    }
+
+    /// Returns the last `most` lines of a log, or the last ones before the line `before`.
+    ///
+    /// # Errors
+    /// As [`Service::run`].
+    pub async fn log_tail(&self, id: &RunId, before: Option<u64>, most: u64) -> Result<LogTail> {
+        self.run(id).await?;
+        let store = &self.shared.ports.store;
+        let written = store.log(id, u64::MAX).await?.written;
+        let end = before.map_or(written, |before| before.min(written));
+        let first = end.saturating_sub(most);
+        let (mut lines, mut next) = (Vec::new(), first);
+        while next < end {
+            let part = store.log(id, next).await?;
+            let Some(last) = part.chunks.last() else { break };
+            next = last.end().line;
+            let numbered = part.chunks.iter().flat_map(numbered);
+            lines.extend(numbered.filter(|line| (first..end).contains(&line.number)));
+        }
+        Ok(LogTail { lines, first, end, written })
     }
 
     /// Returns a follower of a log, from the line `from`.

@@ -3,6 +3,8 @@
 mod access;
 mod actions;
 mod browser;
+mod logs;
+mod operations;
 mod pages;
 
 use serde_json::{Value, json};
@@ -13,11 +15,12 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "/",
     "/console/tasks",
     "/console/runs",
     "/console/dead-letters",
+    "/console/operations",
     "/console/queues",
     "/console/services",
     "/console/access",

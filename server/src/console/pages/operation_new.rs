@@ -1,0 +1,163 @@
+//! An action on many rows: a page that counts the rows and asks, and the creation of the operation.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::super::Console;
+use super::super::filter::href;
+use super::super::frame::Frame;
+use super::super::html::{self as h, Markup};
+use super::super::problem::{Problem, Result};
+use super::super::visit::{Fields, Visit, split};
+use super::super::words::{Words, fill};
+use super::bulk::{self, ACTIONS};
+use super::confirm::ActionWords;
+use super::operation::frame;
+use super::operation_rows::{count_text, operation_href, selection_text};
+use super::task::require_write;
+use super::task_actions::idempotency_key;
+use super::{dead_letters, tasks};
+use crate::core::operation::{Action, NewOperation, Selection};
+use crate::engine::service::ServiceError;
+
+#[derive(Template)]
+#[template(path = "operation_new.html")]
+struct Page {
+    f: Frame,
+    words: ActionWords<'static>,
+    hidden: Markup,
+    selection: String,
+    /// Number of items. `None`: nothing can be done.
+    items: Option<String>,
+    reason: String,
+    rate: String,
+    back: String,
+    problem: Option<String>,
+}
+
+/// Shows the page that asks.
+pub async fn ask(visit: Visit) -> Response {
+    answer(&visit, &visit.query(), None).await
+}
+
+/// Creates the operation.
+pub async fn create(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    match created(&visit, &fields).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(why)) => answer(&visit, &fields, Some(why)).await,
+        Err(problem) => problem.answer(&visit),
+    }
+}
+
+/// Returns the answer after the creation, or why the form is refused.
+async fn created(visit: &Visit, fields: &Fields) -> Result<std::result::Result<Response, String>> {
+    let t = visit.lang.words();
+    let action = action(fields)?;
+    let (selection, rate) = match (selection(action, fields, t), rate(fields, t)) {
+        (Ok(selection), Ok(rate)) => (selection, rate),
+        (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
+    };
+    let reason = fields.get("reason").map(str::to_owned);
+    let new = NewOperation { action, selection, patch: None, reason, rate_per_sec: rate };
+    let key = idempotency_key(fields, &format!("operation {new:?}"));
+    match visit.service.create_operation(new, key).await {
+        Ok(operation) => Ok(Ok(visit.redirect(&operation_href(&operation.id)))),
+        Err(ServiceError::Operation(invalid)) => Ok(Err(invalid.message)),
+        Err(ServiceError::KeyReused) => Ok(Err(t.op_sent_before.clone())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn answer(visit: &Visit, fields: &Fields, problem: Option<String>) -> Response {
+    match page(visit, fields, problem).await {
+        Ok(page) => {
+            let refused = page.problem.is_some();
+            let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+            visit.answer(status, page.render())
+        }
+        Err(problem) => problem.answer(visit),
+    }
+}
+
+async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result<Page> {
+    require_write(visit)?;
+    let t = visit.lang.words();
+    let action = action(fields)?;
+    let words = bulk::words(action, t).ok_or(Problem::NotFound)?;
+    let (mut text, mut items, mut problem) = (String::new(), None, problem);
+    match selection(action, fields, t) {
+        Ok(selection) => {
+            text = selection_text(&selection, t);
+            match count(visit, action, selection).await? {
+                Ok(found) => items = Some(found),
+                Err(why) => problem = problem.or(Some(why)),
+            }
+        }
+        Err(why) => problem = problem.or(Some(why)),
+    }
+    let own = [("action", action.as_str()), ("key", &visit.service.random_secret()?)];
+    let sent = ["q", "all"].map(|name| (name, fields.raw(name).unwrap_or_default()));
+    let ids = fields.all("id");
+    let all = own.into_iter().chain(sent).chain(ids.iter().map(|id| ("id", id.as_str())));
+    let list = if action.is_for_runs() { dead_letters::PATH } else { tasks::PATH };
+    Ok(Page {
+        hidden: all.fold(Markup::default(), |hidden, (name, value)| hidden.and(&h::hidden(name, value))),
+        selection: text,
+        items,
+        reason: fields.get("reason").unwrap_or_default().to_owned(),
+        rate: fields.get("rate").unwrap_or_default().to_owned(),
+        back: href(list, fields.get("q").unwrap_or_default(), None),
+        problem,
+        f: frame(visit, words.label),
+        words,
+    })
+}
+
+/// Returns the number of rows of a selection, or why the action is not possible.
+async fn count(
+    visit: &Visit,
+    action: Action,
+    selection: Selection,
+) -> Result<std::result::Result<String, String>> {
+    let new = NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None };
+    match visit.service.preview_operation(new).await {
+        Ok(count) if count.rows == 0 => Ok(Err(visit.lang.words().op_none.clone())),
+        Ok(count) => Ok(Ok(count_text(count))),
+        Err(ServiceError::Operation(invalid)) => Ok(Err(invalid.message)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn action(fields: &Fields) -> Result<Action> {
+    let action = fields.get("action").and_then(Action::parse);
+    action.filter(|action| ACTIONS.contains(action)).ok_or(Problem::NotFound)
+}
+
+/// Returns the rows that a form selects, or why the form selects none.
+fn selection(action: Action, fields: &Fields, t: &Words) -> std::result::Result<Selection, String> {
+    if fields.get("all").is_none() {
+        let ids = fields.all("id");
+        return if ids.is_empty() { Err(t.op_select_first.clone()) } else { Ok(Selection::Ids(ids)) };
+    }
+    let (filter, selection) = if action.is_for_runs() {
+        let (filter, wanted) = dead_letters::read_filter(fields, t);
+        (filter, Selection::Runs { task_id: wanted.task_id, tag: wanted.tag, state: wanted.state })
+    } else {
+        let (filter, wanted) = tasks::read_filter(fields, t);
+        (filter, Selection::Tasks { name: wanted.name, state: wanted.state })
+    };
+    // Without a word that is not understood, the filter selects more rows than the person means.
+    filter.problem.map_or(Ok(selection), Err)
+}
+
+fn rate(fields: &Fields, t: &Words) -> std::result::Result<Option<u32>, String> {
+    let wrong = |text: &str| fill(&t.wrong_number, &[text]);
+    fields.get("rate").map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+}
