@@ -172,6 +172,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
+    call!(TaskRead, log_tail(&id, None, 10));
     call!(TaskRead, queues());
     call!(TaskRead, workers());
     call!(TaskRead unlimited, nodes());
