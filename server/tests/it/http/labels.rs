@@ -31,7 +31,7 @@ pub async fn lists_are_filtered_by_labels(server: &Server) {
     server.create(&spec("c", &json!({"team": "支付 & co"}))).await;
     server.create(&spec("d", &json!({}))).await;
     for (query, names) in [
-        ("label.team=pay", &["b", "a"][..]),
+        ("label.team=pay", &["a", "b"][..]),
         ("label.team=pay&label.tier=1", &["a"]),
         ("label.team=pay&label.tier=1&state=active", &["a"]),
         ("label.team=pay&state=paused", &[]),
@@ -39,10 +39,13 @@ pub async fn lists_are_filtered_by_labels(server: &Server) {
         ("label.team=%E6%94%AF%E4%BB%98+%26+co", &["c"]),
         ("label.team=nobody", &[]),
         ("label.team=&name=d", &["d"]),
-        ("label.team=pay&limit=1", &["b"]),
     ] {
-        assert_eq!(list(server, &format!("/v1/tasks?{query}")).await, names, "{query}");
+        // Tasks of one millisecond have no order.
+        let mut found = list(server, &format!("/v1/tasks?{query}")).await;
+        found.sort_unstable();
+        assert_eq!(found, names, "{query}");
     }
+    assert_eq!(list(server, "/v1/tasks?label.team=pay&limit=1").await.len(), 1);
     let patch = json!({"labels": {"team": "mail", "tier": null}});
     let of_task = format!("/v1/tasks/{}", pay["id"].as_str().unwrap());
     let (_, edited) = server.request(Method::PATCH, &of_task, &[("If-Match", "*")], &patch).await;
