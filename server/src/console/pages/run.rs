@@ -103,14 +103,15 @@ fn path(run: &Run, t: &Words) -> Vec<Step> {
     }
     let hand_over = run.fired_at.filter(|_| run.state != RunState::Retrying);
     known.extend(hand_over.map(|at| (h::run_pill(handed_over, t), at)));
+    known.sort_by_key(|(_, at)| *at);
+    // A lease counts from the latest time that the clocks of the nodes may show, so it can be later than the end.
     let leased = run.leased_at.filter(|_| run.state != RunState::Retrying);
     known.extend(leased.map(|at| (h::run_pill(RunState::Leased, t), at)));
     known.extend(run.ended_at.map(|at| (h::run_pill(run.state, t), at)));
-    known.sort_by_key(|(_, at)| *at);
     let mut steps = vec![scheduled];
     for (pill, at) in known {
         let before = steps.last().map_or(at, |step| step.at);
-        let after = format!("+{}", duration(at.since(before), t));
+        let after = format!("+{}", duration(at.since(before).max(0), t));
         steps.push(Step { pill, at, after, is_current: false });
     }
     if let Some(last) = steps.last_mut() {
@@ -172,4 +173,31 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
         facts.push((&t.next_moments, moments));
     }
     facts.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::words::Lang;
+    use crate::core::TaskId;
+    use crate::core::submission::Submission;
+
+    #[test]
+    fn the_end_is_the_last_step_even_if_the_lease_counts_from_later() {
+        let now = Moment::from_sec(1_000);
+        let submission = Submission { queue: Some("q".to_owned()), ..Submission::named("n", "d") };
+        let task = submission.accept(TaskId::new(uuid::Uuid::nil()), now).unwrap();
+        let run = Run {
+            state: RunState::Dead,
+            fired_at: Some(now.plus_ms(5)),
+            leased_at: Some(now.plus_ms(30)),
+            ended_at: Some(now.plus_ms(20)),
+            ..Run::firing(&task, now, "node", "token".to_owned(), now)
+        };
+        let steps = path(&run, Lang::En.words());
+        let ended: Vec<bool> = steps.iter().map(|step| step.at == now.plus_ms(20)).collect();
+        assert_eq!(ended, [false, false, false, true]);
+        assert!(steps[3].is_current);
+        assert!(steps.iter().all(|step| !step.after.contains('-')));
+    }
 }
