@@ -395,17 +395,7 @@ impl FakeServer {
             .route("/v1/runs/renew", post(renew))
             .route("/v1/runs/settle", post(settle))
             .with_state(queues.clone());
-        // The listener of an earlier server at this address closes in the background.
-        let serving = runtime.spawn(async move {
-            loop {
-                match TcpListener::bind(address).await {
-                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                        tokio::time::sleep(Duration::from_millis(2)).await;
-                    }
-                    bound => break bound,
-                }
-            }
-        });
+        let serving = runtime.spawn(TcpListener::bind(address));
         let listener = serving.await.unwrap().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { address, runtime: Some(runtime) }
@@ -419,7 +409,10 @@ impl FakeServer {
 
 impl Drop for FakeServer {
     fn drop(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        let runtime = self.runtime.take().unwrap();
+        // A server that starts at the same address needs the listener closed. A runtime cannot wait for another one
+        // on its own threads.
+        std::thread::spawn(|| drop(runtime)).join().unwrap();
     }
 }
 
