@@ -129,7 +129,7 @@ fn decide(
     let exceeded = match known {
         None | Some(Exceeded { is_raised: false, .. }) if value <= threshold => return (None, None),
         Some(raised) if raised.is_raised && rule.is_below(value, threshold) => {
-            // Nobody was told of an alert that was always silent.
+            // The raise of an alert that was always silent was not sent, so its end is not sent either.
             let is_told = raised.notified_at.is_some() && !is_silent;
             return (None, is_told.then_some(AlertTransition::Cleared));
         }

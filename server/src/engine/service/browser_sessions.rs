@@ -11,7 +11,7 @@ use crate::core::Moment;
 
 const SESSION: RecordKind = RecordKind::internal("browser_session");
 const SECRET_BYTES: usize = 32;
-/// Maximum number of sessions of a token. Sessions that nobody closes would otherwise grow with each sign-in.
+/// Maximum number of sessions of a token. Without the limit, each sign-in without a sign-out would add a document.
 const MAX_SESSIONS: u32 = 100;
 
 /// A session as stored, under the digest of its secret.
