@@ -12,6 +12,7 @@ mod idempotency;
 mod keys;
 mod leased;
 mod lists;
+mod once;
 mod options;
 mod outdated;
 mod prune;
@@ -32,11 +33,11 @@ use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection, Database};
-use tokio::sync::OnceCell;
 
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, refused, unavailable};
 use self::idempotency::IdempotencyRow;
+use self::once::Once;
 use self::options::{strict, uri_error};
 use self::outdated::Outdated;
 use self::records::RecordRow;
@@ -58,7 +59,7 @@ const CHUNK: usize = 1_000;
 /// The ledger in MongoDB.
 pub struct MongoStore {
     db: Ledger,
-    prepared: OnceCell<()>,
+    prepared: Once,
     tasks: Coalesce<Task, Result<InsertedTask>>,
     requests: Coalesce<IdempotencyRecord, idempotency::Inserted>,
 }
@@ -131,13 +132,13 @@ impl MongoStore {
             let db = for_requests.clone();
             Box::pin(async move { idempotency::insert(&db, batch).await })
         }));
-        Self { db, prepared: OnceCell::new(), tasks, requests }
+        Self { db, prepared: Once::default(), tasks, requests }
     }
 
     /// Returns the ledger after [`prepare`](Self::prepare). A node may start before its store.
     /// Without the indexes, duplicates and slow queries would be possible.
     async fn ready(&self) -> Result<&Ledger> {
-        self.prepared.get_or_try_init(|| self.prepare()).await?;
+        self.prepared.run(self.prepare()).await?;
         Ok(&self.db)
     }
 
