@@ -63,6 +63,9 @@ pub enum Raw {
     /// Insert 100 documents a call into MongoDB, 4 calls at once, majority and journal
     #[cfg(feature = "cluster")]
     MongoMany(mongo::Target),
+    /// Insert 100 rows of tasks a call into MongoDB with the indexes of the server
+    #[cfg(feature = "cluster")]
+    MongoLikeTheServer(mongo::Target),
     /// Drop a database of MongoDB
     #[cfg(feature = "cluster")]
     MongoDrop {
@@ -108,6 +111,8 @@ pub async fn run(work: Raw) -> Result<Figures> {
         Raw::MongoOne(target) => mongo::insert_one(&target).await,
         #[cfg(feature = "cluster")]
         Raw::MongoMany(target) => mongo::insert_many(&target).await,
+        #[cfg(feature = "cluster")]
+        Raw::MongoLikeTheServer(target) => mongo::insert_like_the_server(&target).await,
         #[cfg(feature = "cluster")]
         Raw::MongoDrop { uri, database } => mongo::drop_database(&uri, &database).await,
         #[cfg(feature = "cluster")]

@@ -1,4 +1,4 @@
-//! The writes of runs to MongoDB: the rows, indexes and statements of the server, without the server.
+//! The writes of tasks and runs to MongoDB: the rows, indexes and statements of the server, without the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,19 +31,29 @@ pub struct Rows {
 impl Rows {
     /// Connects, creates the indexes, and inserts one due task for each run.
     pub async fn open(uri: &str, count: usize, is_queued: bool) -> Result<Self> {
+        let rows = Self::empty(uri, count, is_queued).await?;
+        rows.insert_tasks(BATCH).await?;
+        Ok(rows)
+    }
+
+    /// Connects, and creates the indexes.
+    pub async fn empty(uri: &str, count: usize, is_queued: bool) -> Result<Self> {
         let client = Client::with_options(mongo::options(uri).await?)?;
         let db = client.database(&format!("taskcenter_bench_runs_{}", std::process::id()));
         // The first call creates the indexes.
         let store = MongoStore::new(uri, db.name()).await?;
         store.now().await?;
-        let rows = Self { db, count, is_queued, now: DateTime::now() };
-        rows.insert("tasks", |order| rows.task(order)).await?;
-        Ok(rows)
+        Ok(Self { db, count, is_queued, now: DateTime::now() })
+    }
+
+    /// Inserts the tasks, `batch` a call.
+    pub async fn insert_tasks(&self, batch: usize) -> Result<()> {
+        self.insert("tasks", batch, |order| self.task(order)).await
     }
 
     /// Inserts the runs in `firing`, and finishes their tasks.
     pub async fn fire(&self) -> Result<()> {
-        self.insert("runs", |order| self.run(order)).await?;
+        self.insert("runs", BATCH, |order| self.run(order)).await?;
         let due = doc! { "state": "active", "next_due_at": self.now };
         self.update("tasks", due, &finish(self.now)).await
     }
@@ -89,9 +99,9 @@ impl Rows {
         Ok(self.db.drop().await?)
     }
 
-    async fn insert(&self, collection: &str, row: impl Fn(usize) -> Document) -> Result<()> {
+    async fn insert(&self, collection: &str, batch: usize, row: impl Fn(usize) -> Document) -> Result<()> {
         let rows = self.db.collection::<Document>(collection);
-        let inserts = self.parts(BATCH).map(|part| {
+        let inserts = self.parts(batch).map(|part| {
             let batch: Vec<Document> = part.map(&row).collect();
             rows.insert_many(batch).ordered(false).into_future()
         });

@@ -18,6 +18,7 @@ enum Part {
     Echo,
     MongoOne,
     MongoMany,
+    MongoTasks,
     RocketMq,
     Fire,
     BusRuns,
@@ -36,7 +37,7 @@ impl<'a> Raw<'a> {
     /// Returns all limits.
     pub fn all(session: &'a Session, back_ends: &'a BackEnds) -> Vec<Self> {
         let embedded = [Part::Echo, Part::Sqlite, Part::SqliteTasks];
-        let creates = [Part::MongoOne, Part::MongoMany];
+        let creates = [Part::MongoOne, Part::MongoMany, Part::MongoTasks];
         let runs = [Part::RocketMq, Part::Fire, Part::BusRuns, Part::PullRuns, Part::SteadyRuns];
         embedded
             .into_iter()
@@ -64,6 +65,7 @@ impl<'a> Raw<'a> {
             }
             Part::MongoOne => words(&["mongo-one", "--uri", &back_ends.mongo()?]),
             Part::MongoMany => words(&["mongo-many", "--uri", &back_ends.mongo()?]),
+            Part::MongoTasks => words(&["mongo-like-the-server", "--uri", &back_ends.mongo()?]),
             Part::RocketMq => words(&["rocketmq", "--topic", topic, "--namesrv", &back_ends.namesrv()?]),
             Part::Fire | Part::BusRuns => {
                 let (uri, namesrv) = (back_ends.mongo()?, back_ends.namesrv()?);
@@ -87,6 +89,7 @@ impl Subject for Raw<'_> {
             Part::Echo => "limit: bare axum JSON echo",
             Part::MongoOne => "limit: MongoDB insert_one, 64 at once",
             Part::MongoMany => "limit: MongoDB insert_many(100), 4 at once",
+            Part::MongoTasks => "limit: MongoDB rows of tasks with their indexes, 100 a call, 4 at once",
             Part::RocketMq => "limit: RocketMQ send",
             Part::Fire => "limit: MongoDB insert, update, RocketMQ send",
             Part::BusRuns => "limit: the rows and indexes of runs, RocketMQ send",
@@ -102,6 +105,7 @@ impl Subject for Raw<'_> {
             Part::SqliteTasks => "as embedded; the server's table and indexes, without idempotency records",
             Part::Echo => "none",
             Part::MongoOne | Part::MongoMany => "majority and journal; one index",
+            Part::MongoTasks => "majority and journal; the server's indexes",
             Part::RocketMq => "the broker's default: asynchronous flush",
             Part::Fire => {
                 "majority and journal, then asynchronous flush; one index, one step after the other"
@@ -118,7 +122,7 @@ impl Subject for Raw<'_> {
     fn works(&self) -> &'static [Work] {
         match self.part {
             Part::Echo | Part::MongoOne => &[Work::CreateOne],
-            Part::Sqlite | Part::SqliteTasks | Part::MongoMany => &[Work::CreateMany],
+            Part::Sqlite | Part::SqliteTasks | Part::MongoMany | Part::MongoTasks => &[Work::CreateMany],
             Part::RocketMq | Part::Fire | Part::BusRuns | Part::PullRuns => &[Work::Burst],
             Part::SteadyRuns => &[Work::Steady],
         }
