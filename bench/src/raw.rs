@@ -40,14 +40,14 @@ pub enum Raw {
         count: usize,
     },
     /// Send JSON to a bare axum server in another process, 64 requests at once
-    Echo {
-        /// Number of requests
-        #[arg(long)]
-        count: usize,
-    },
+    Echo(echo::Target),
     /// Serve `echo`. Prints the address, and ends with its standard input
     #[command(hide = true)]
-    EchoServer,
+    EchoServer {
+        /// Directory for a database
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
     /// Write 4 KiB and call fdatasync, one after the other
     Disk {
         /// Directory for the file
@@ -104,8 +104,8 @@ pub async fn run(work: Raw) -> Result<Figures> {
     match work {
         Raw::Sqlite { dir, count } => sqlite::insert(&dir, count),
         Raw::SqliteLikeTheServer { dir, count } => sqlite::insert_like_the_server(&dir, count),
-        Raw::Echo { count } => echo::send(count).await,
-        Raw::EchoServer => echo::serve().await,
+        Raw::Echo(target) => echo::send(&target).await,
+        Raw::EchoServer { dir } => echo::serve(dir.as_deref()).await,
         Raw::Disk { dir, count } => disk::sync(&dir, count),
         #[cfg(feature = "cluster")]
         Raw::MongoOne(target) => mongo::insert_one(&target).await,

@@ -16,6 +16,8 @@ enum Part {
     Sqlite,
     SqliteTasks,
     Echo,
+    StoredOne,
+    StoredMany,
     MongoOne,
     MongoMany,
     MongoTasks,
@@ -36,7 +38,7 @@ pub struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// Returns all limits.
     pub fn all(session: &'a Session, back_ends: &'a BackEnds) -> Vec<Self> {
-        let embedded = [Part::Echo, Part::Sqlite, Part::SqliteTasks];
+        let embedded = [Part::Echo, Part::StoredOne, Part::Sqlite, Part::SqliteTasks, Part::StoredMany];
         let creates = [Part::MongoOne, Part::MongoMany, Part::MongoTasks];
         let runs = [Part::RocketMq, Part::Fire, Part::BusRuns, Part::PullRuns, Part::SteadyRuns];
         embedded
@@ -49,7 +51,16 @@ impl<'a> Raw<'a> {
 
     /// Returns whether the limit is one of the embedded product.
     pub fn is_embedded(&self) -> bool {
-        matches!(self.part, Part::Sqlite | Part::SqliteTasks | Part::Echo)
+        matches!(
+            self.part,
+            Part::Echo | Part::StoredOne | Part::Sqlite | Part::SqliteTasks | Part::StoredMany
+        )
+    }
+
+    fn empty_dir(&self) -> Result<String> {
+        let dir = self.session.dir.join("raw");
+        empty(&dir)?;
+        Ok(dir.to_string_lossy().into_owned())
     }
 
     fn arguments(&self) -> Result<Vec<String>> {
@@ -57,12 +68,10 @@ impl<'a> Raw<'a> {
         let (topic, back_ends) = ("taskcenter_bench_raw", self.back_ends);
         match self.part {
             Part::Echo => words(&["echo"]),
-            Part::Sqlite | Part::SqliteTasks => {
-                let dir = self.session.dir.join("raw");
-                empty(&dir)?;
-                let name = if self.part == Part::Sqlite { "sqlite" } else { "sqlite-like-the-server" };
-                words(&[name, "--dir", &dir.to_string_lossy()])
-            }
+            Part::StoredOne => words(&["echo", "--dir", &self.empty_dir()?]),
+            Part::StoredMany => words(&["echo", "--many", "--dir", &self.empty_dir()?]),
+            Part::Sqlite => words(&["sqlite", "--dir", &self.empty_dir()?]),
+            Part::SqliteTasks => words(&["sqlite-like-the-server", "--dir", &self.empty_dir()?]),
             Part::MongoOne => words(&["mongo-one", "--uri", &back_ends.mongo()?]),
             Part::MongoMany => words(&["mongo-many", "--uri", &back_ends.mongo()?]),
             Part::MongoTasks => words(&["mongo-like-the-server", "--uri", &back_ends.mongo()?]),
@@ -87,6 +96,10 @@ impl Subject for Raw<'_> {
             Part::Sqlite => "limit: SQLite rows in transactions of 100",
             Part::SqliteTasks => "limit: SQLite rows of tasks with their indexes, in transactions of 100",
             Part::Echo => "limit: bare axum JSON echo",
+            Part::StoredOne => "limit: axum, JSON and SQLite rows of tasks with their indexes",
+            Part::StoredMany => {
+                "limit: axum, JSON and SQLite rows of tasks with their indexes, 100 a request"
+            }
             Part::MongoOne => "limit: MongoDB insert_one, 64 at once",
             Part::MongoMany => "limit: MongoDB insert_many(100), 4 at once",
             Part::MongoTasks => "limit: MongoDB rows of tasks with their indexes, 100 a call, 4 at once",
@@ -102,7 +115,9 @@ impl Subject for Raw<'_> {
     fn durability(&self) -> String {
         let durability = match self.part {
             Part::Sqlite => "as embedded; one table, one index",
-            Part::SqliteTasks => "as embedded; the server's table and indexes, without idempotency records",
+            Part::StoredOne | Part::StoredMany | Part::SqliteTasks => {
+                "as embedded; the server's table and indexes, without idempotency records"
+            }
             Part::Echo => "none",
             Part::MongoOne | Part::MongoMany => "majority and journal; one index",
             Part::MongoTasks => "majority and journal; the server's indexes",
@@ -121,8 +136,10 @@ impl Subject for Raw<'_> {
 
     fn works(&self) -> &'static [Work] {
         match self.part {
-            Part::Echo | Part::MongoOne => &[Work::CreateOne],
-            Part::Sqlite | Part::SqliteTasks | Part::MongoMany | Part::MongoTasks => &[Work::CreateMany],
+            Part::Echo | Part::StoredOne | Part::MongoOne => &[Work::CreateOne],
+            Part::Sqlite | Part::SqliteTasks | Part::StoredMany | Part::MongoMany | Part::MongoTasks => {
+                &[Work::CreateMany]
+            }
             Part::RocketMq | Part::Fire | Part::BusRuns | Part::PullRuns => &[Work::Burst],
             Part::SteadyRuns => &[Work::Steady],
         }
