@@ -87,6 +87,13 @@ impl Filter {
         href(self.path, &words.join(" "), None)
     }
 
+    /// Returns the path of the page that asks before an action on all rows that match.
+    pub fn act_on_all(&self, action: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("action", action).append_pair("all", "1").append_pair("q", &self.line);
+        format!("/console/operations/new?{}", query.finish())
+    }
+
     /// Returns the path of the page of this list that begins at a place.
     pub fn page(&self, place: Option<&str>) -> String {
         href(self.path, &self.line, place)

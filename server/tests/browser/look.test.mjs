@@ -34,6 +34,7 @@ const pages = () => ({
   overview: "/",
   tasks: "/console/tasks",
   task: `/console/tasks/${ids.nightly.id}`,
+  "tasks-filtered": "/console/tasks?q=name%3Areport.daily",
   "task-new": "/console/tasks/new",
   "task-edit": `/console/tasks/${ids.nightly.id}/edit`,
   runs: "/console/runs",

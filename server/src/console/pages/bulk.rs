@@ -2,7 +2,7 @@
 
 use super::super::filter::Filter;
 use super::super::frame::Frame;
-use super::super::words::Words;
+use super::super::words::{Words, fill};
 use super::confirm::ActionWords;
 use crate::core::TaskState;
 use crate::core::operation::Action;
@@ -16,6 +16,8 @@ pub struct BulkAction {
     pub name: &'static str,
     pub icon: &'static str,
     pub label: String,
+    /// The action on all rows that match the filter.
+    pub all_label: String,
     pub is_danger: bool,
 }
 
@@ -31,7 +33,8 @@ impl BulkBar {
         let is_offered = f.rights.write && filter.problem.is_none() && !actions.is_empty();
         let button = |action: &Action| {
             let ActionWords { label, icon, is_danger, .. } = words(*action, f.t)?;
-            Some(BulkAction { name: action.as_str(), icon, label: label.to_owned(), is_danger })
+            let all_label = fill(&f.t.bulk_all_of, &[label]);
+            Some(BulkAction { name: action.as_str(), icon, label: label.to_owned(), all_label, is_danger })
         };
         is_offered.then(|| Self { actions: actions.iter().filter_map(button).collect() })
     }

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use super::super::problem::{Problem, Result};
 use super::super::time::{abbreviation, date_time};
 use super::super::visit::Visit;
+use crate::core::cron::CronRule;
 use crate::core::{Moment, Schedule, Task, zone};
 
 /// Next moments of a list.
@@ -18,19 +19,26 @@ pub struct NextMoment {
     pub abbreviation: String,
     /// Set where the clocks have changed since the moment before.
     pub note: String,
+    /// Whether moments before this one are left out.
+    pub is_later: bool,
 }
 
-/// Returns the next moments of a task. A note marks those with another offset than the moment before.
+/// Returns the next moments of a task. If the clocks do not change between them, the first moment after the next
+/// change follows. A note marks moments with another offset than the moment before.
 pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
     let Some(first) = task.next_due_at.filter(|_| !task.state.has_ended()) else { return Ok(Vec::new()) };
     let (zone, lang) = (zone_of(task, visit), visit.lang);
     let task = task.clone();
     // The search for a moment can take milliseconds, so it has a thread of its own.
-    let instants = tokio::task::spawn_blocking(move || search(&task, first));
-    let instants = instants.await.map_err(|error| Problem::Internal(error.to_string()))?;
+    let found = tokio::task::spawn_blocking(move || {
+        let next = search(&task, first);
+        let later = next.get(MOMENTS - 1).and_then(|last| after_clock_change(&task, *last));
+        (next, later)
+    });
+    let (next, later) = found.await.map_err(|error| Problem::Internal(error.to_string()))?;
     let t = lang.words();
     let mut before = offset(visit.service.now(), &zone);
-    let moment = |instant: Moment| {
+    let mut moment = |instant: Moment| {
         let now = offset(instant, &zone);
         let note = match now.cmp(&std::mem::replace(&mut before, now)) {
             std::cmp::Ordering::Greater => t.clock_forward.clone(),
@@ -42,9 +50,15 @@ pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
             at: date_time(instant, &zone, lang).unwrap_or_else(|| instant.to_string()),
             abbreviation: abbreviation(instant, &zone),
             note,
+            is_later: false,
         }
     };
-    Ok(instants.into_iter().map(moment).collect())
+    let mut moments: Vec<NextMoment> = next.into_iter().map(&mut moment).collect();
+    if moments.iter().all(|moment| moment.note.is_empty()) {
+        let later = later.map(|instant| NextMoment { is_later: true, ..moment(instant) });
+        moments.extend(later.filter(|later| !later.note.is_empty()));
+    }
+    Ok(moments)
 }
 
 fn search(task: &Task, first: Moment) -> Vec<Moment> {
@@ -55,6 +69,14 @@ fn search(task: &Task, first: Moment) -> Vec<Moment> {
         task.due_after_by(&rule, *due, fired)
     };
     std::iter::successors(Some(first), next).take(MOMENTS).collect()
+}
+
+/// Returns the first moment after the next change of the clocks. `None`: a limit of fires may end the task before.
+fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
+    let Schedule::Cron { expression, zone } = &task.schedule else { return None };
+    let found = CronRule::parse(expression, zone).ok()?.after_clock_change(last)?;
+    let is_certain = task.max_fires.is_none() && task.end_at.is_none_or(|end| found <= end);
+    is_certain.then_some(found)
 }
 
 /// Returns the zone of a cron expression, or else the zone of the server.

@@ -1,5 +1,7 @@
 //! Overview: problems first, then what is due now.
 
+use std::cmp::Reverse;
+
 use askama::Template;
 use axum::response::Response;
 
@@ -10,10 +12,11 @@ use super::super::listing;
 use super::super::problem::Result;
 use super::super::visit::Visit;
 use super::super::words::{Words, fill};
+use super::dead_letters;
 use super::queues::{self, QueueLine};
 use super::rows::run_href;
 use crate::core::{Moment, RunState};
-use crate::engine::service::{Check, Condition, Health, RunFilter};
+use crate::engine::service::{Check, Condition, Health, OutcomeCount, RunFilter};
 
 /// Rows of each list.
 const MOST: usize = 8;
@@ -39,6 +42,13 @@ struct DeadLine {
     at: Moment,
 }
 
+/// Dead runs of today with one tag.
+struct DeadTag {
+    tag: String,
+    href: String,
+    runs: u64,
+}
+
 struct TagLine {
     tag: String,
     href: String,
@@ -59,6 +69,7 @@ struct Page {
     dead_today: u64,
     ended_today: u64,
     dead: Vec<DeadLine>,
+    dead_tags: Vec<DeadTag>,
     checks: Vec<BackEnd>,
     tags: Vec<TagLine>,
     queues: Vec<QueueLine>,
@@ -93,11 +104,12 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         dead_today: of_state(RunState::Dead),
         ended_today: outcomes.iter().map(|row| row.runs).sum(),
         dead: latest_dead(visit).await?,
+        dead_tags: dead_tags(outcomes),
         checks: checks.into_iter().map(|(back_end, _)| back_end).collect(),
         tags: {
             let mut rows = backlog;
             rows.retain(|row| row.due + row.ready + row.unreported > 0);
-            rows.sort_by_key(|row| std::cmp::Reverse((row.due, row.ready, row.unreported)));
+            rows.sort_by_key(|row| Reverse((row.due, row.ready, row.unreported)));
             rows.into_iter().take(MOST).map(tag_line).collect()
         },
         queues,
@@ -108,6 +120,17 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
 fn tag_line(row: crate::engine::service::BacklogRow) -> TagLine {
     let href = href("/console/runs", &format!("tag:{}", row.tag), None);
     TagLine { href, due: row.due, ready: row.ready, unreported: row.unreported, tag: row.tag }
+}
+
+/// Returns the tags with the most dead runs of today.
+fn dead_tags(mut outcomes: Vec<OutcomeCount>) -> Vec<DeadTag> {
+    outcomes.retain(|row| row.state == RunState::Dead && row.runs > 0);
+    outcomes.sort_by_key(|row| Reverse(row.runs));
+    let line = |row: OutcomeCount| {
+        let href = href(dead_letters::PATH, &format!("tag:{}", row.tag), None);
+        DeadTag { href, runs: row.runs, tag: row.tag }
+    };
+    outcomes.into_iter().take(MOST).map(line).collect()
 }
 
 async fn latest_dead(visit: &Visit) -> Result<Vec<DeadLine>> {

@@ -218,6 +218,8 @@ function showSelection() {
   selected.textContent = selected.dataset.text.replace("{}", count);
   selected.hidden = bulk.elements.all.checked;
   bulk.hidden = count === 0 && !bulk.elements.all.checked;
+  const all = document.querySelector("[data-bulk-all]");
+  if (all) all.hidden = !bulk.hidden;
   pickAll.checked = count > 0 && count === boxes.length;
   pickAll.indeterminate = count > 0 && count < boxes.length;
 }

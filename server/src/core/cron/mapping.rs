@@ -14,6 +14,9 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 use super::calendar::Calendar;
 
+/// Changes that the search for another offset reads.
+const MOST_CHANGES: usize = 8;
+
 /// Returns the first instant after `after` at which the expression fires.
 pub fn next(calendar: &Calendar, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     if calendar.is_interval {
@@ -68,6 +71,13 @@ fn next_interval(calendar: &Calendar, zone: &TimeZone, after: Timestamp) -> Opti
         }
         from = begins;
     }
+}
+
+/// Returns when the clocks of a zone change next. Zones also have changes of the name alone: these do not count.
+pub fn next_change(zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+    let offset = zone.to_offset(after);
+    let mut changes = zone.following(after).take(MOST_CHANGES);
+    changes.find(|change| change.offset() != offset).map(|change| change.timestamp())
 }
 
 /// The wall clock one nanosecond before `at` would have been, had `offset` held then.

@@ -89,6 +89,16 @@ impl CronRule {
         }
     }
 
+    /// Returns the first match at or after the next change of the zone's clocks. `None`: no change is known, or the
+    /// rule has no zone.
+    pub fn after_clock_change(&self, moment: Moment) -> Option<Moment> {
+        let Self::Fields(calendar, zone) = self else { return None };
+        let from = Timestamp::from_millisecond(moment.ms()).ok()?;
+        let change = mapping::next_change(zone, from)?;
+        let found = mapping::next(calendar, zone, change.checked_sub(jiff::Span::new().nanoseconds(1)).ok()?);
+        found.map(|at| Moment::from_ms(at.as_millisecond()))
+    }
+
     /// Returns remarks on the expression, such as a step that leaves only one value.
     pub fn notes(&self) -> &[String] {
         match self {

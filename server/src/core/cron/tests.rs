@@ -308,3 +308,17 @@ fn an_expression_without_a_match_ends_its_search() {
     let rule = CronRule::parse("*/5 * * * *", "Europe/Berlin").unwrap();
     assert_eq!(rule.after(at("9999-12-30T21:59:59Z")), Some(at("9999-12-30T22:00:00Z")));
 }
+
+#[test]
+fn the_first_match_after_a_change_of_the_clocks_is_found() {
+    let after = |expression: &str, zone: &str, from: &str| {
+        let rule = CronRule::parse(expression, zone).unwrap();
+        rule.after_clock_change(at(from)).map(|m| m.to_string())
+    };
+    let berlin = |expression: &str, from: &str| after(expression, "Europe/Berlin", from).unwrap();
+    assert_eq!(berlin("30 2 * * *", "2026-01-01T00:00:00Z"), "2026-03-29T01:00:00.000Z", "in the gap");
+    assert_eq!(berlin("0 9 * * *", "2026-03-29T01:00:00Z"), "2026-10-25T08:00:00.000Z", "the next change");
+    assert_eq!(berlin("*/5 * * * *", "2026-09-01T00:00:00Z"), "2026-10-25T01:00:00.000Z");
+    assert_eq!(after("0 9 * * *", "Asia/Shanghai", "2026-01-01T00:00:00Z"), None, "the clocks stay");
+    assert_eq!(after("@every 1h", "Europe/Berlin", "2026-01-01T00:00:00Z"), None);
+}

@@ -247,3 +247,36 @@ async fn a_viewer_gets_no_bulk_actions_and_a_limited_operator_changes_its_tags_o
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_filtered_list_offers_actions_on_all_rows_that_match() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        tasks(server, "mail", 1).await;
+        let all = "href=\"/console/operations/new?action=pause&#38;all=1&#38;q=name%3Amail\"";
+        browser.get("/console/tasks?q=name%3Amail").await.has(all).has("Pause tasks: all that match");
+        browser.get("/console/tasks").await.lacks("all=1");
+        browser.get("/console/tasks?q=since%3A2h").await.lacks("all=1");
+        let asked = browser.get("/console/operations/new?action=pause&all=1&q=name%3Amail").await;
+        let answer = send(&browser, &asked, &[]).await;
+        browser.get(answer.location()).await.has("name:mail");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_overview_leads_to_the_dead_runs_of_a_tag() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        browser.get("/").await.lacks("aria-label=\"Dead today\"").has("aria-label=\"Find tasks\"");
+        let run = dead(server, "1").await;
+        let overview = browser.get("/").await;
+        overview.has("aria-label=\"Dead today\"").has("href=\"/console/dead-letters?q=tag%3Aorder.close\"");
+        browser
+            .get("/console/dead-letters?q=tag%3Aorder.close")
+            .await
+            .has(&run)
+            .has("Redrive runs: all that match");
+    })
+    .await;
+}

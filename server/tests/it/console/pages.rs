@@ -95,6 +95,27 @@ async fn moments_around_a_clock_change_are_marked() {
         let shown = Browser::new(server).get(&format!("/console/tasks/{id}")).await;
         shown.has("Clock forward").has("03:00:00").has("CEST");
         assert_eq!(shown.html.matches("class=\"dst\"").count(), 1);
+        shown.lacks(">…<");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_moment_after_a_clock_change_is_shown_however_far_it_is() {
+    with_console(async |server| {
+        // In May. The clocks of Berlin go back on 30 October 2033.
+        let browser = Browser::new(server);
+        let daily = json!({"name": "report",
+            "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Europe/Berlin"}});
+        let id = create(server, daily.clone()).await;
+        let shown = browser.get(&format!("/console/tasks/{id}")).await;
+        shown.has("Clock back").has("30 Oct 2033, 09:00:00").has(">…<");
+        for limit in [json!({"max_fires": 20}), json!({"end_at": "2033-06-15T00:00:00Z"})] {
+            let mut limited = daily.clone();
+            limited.as_object_mut().unwrap().extend(limit.as_object().unwrap().clone());
+            let id = create(server, limited).await;
+            browser.get(&format!("/console/tasks/{id}")).await.lacks("Clock back");
+        }
     })
     .await;
 }
