@@ -34,8 +34,8 @@ pub use operations::{
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
-pub use runs::{RunAttempt, RunConfirmation, RunList, RunResource};
-pub use schedule::{NextMoments, Retry, ScheduleSpec};
+pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunResource};
+pub use schedule::{AbsenceDecision, AbsencePreview, NextMoments, Retry, ScheduleSpec};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{
     ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use taskcenter_client::resources::{
-    LeaseRequest, LeasedAttempt, RenewRequest, ScheduleSpec, SettleRequest, Settlement, TaskSpec,
+    LeaseRequest, LeasedAttempt, RenewRequest, RunPayload, ScheduleSpec, SettleRequest, Settlement, TaskSpec,
 };
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery, Timestamp};
@@ -248,6 +248,39 @@ async fn runs_are_triggered_retried_cancelled_and_shown() {
     let expected =
         ["POST /v1/tasks/7/trigger", "POST /v1/runs/r/retry", "POST /v1/runs/r/cancel", "GET /v1/runs/r"];
     assert_eq!(recorder.lines(), expected);
+}
+
+#[tokio::test]
+async fn another_payload_is_sent_only_if_there_is_one() {
+    let (recorder, center) = answering(run()).await;
+    let payload = RunPayload { json: Some(json!({"id": 43})), ..RunPayload::default() };
+    center.trigger_task_with("7", &payload).await.unwrap();
+    assert_eq!(recorder.last().body, json!({"json": {"id": 43}}));
+    assert!(recorder.last().key.is_some());
+    let payload = RunPayload { data: Some(String::new()), ..RunPayload::default() };
+    center.retry_run_with("r", &payload).await.unwrap();
+    assert_eq!(recorder.last().body, json!({"data": ""}));
+    center.retry_run("r").await.unwrap();
+    assert_eq!(recorder.last().body, json!(null));
+    assert_eq!(
+        recorder.lines(),
+        ["POST /v1/tasks/7/trigger", "POST /v1/runs/r/retry", "POST /v1/runs/r/retry"]
+    );
+}
+
+#[tokio::test]
+async fn the_preview_of_an_absence_is_decoded() {
+    let decision = json!({"decision": "fires", "at": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "count": 1,
+        "late_ms": 5});
+    let body = json!({"policy": "skip", "grace_ms": 7, "decisions": [decision], "more": false});
+    let (recorder, center) = answering(body).await;
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
+    let after = center.preview_absence("@daily", Some("UTC"), from, to, Some("skip")).await.unwrap();
+    assert_eq!((after.grace_ms, after.decisions[0].late_ms), (7, 5));
+    let line = "GET /v1/schedule/absence?cron=%40daily&from=2026-01-01T00%3A00%3A00Z&to=2026-01-02T00%3A00%3A00Z&\
+        zone=UTC&policy=skip";
+    assert_eq!(recorder.lines(), [line]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Error, TaskCenter};
-use crate::resources::{NextMoments, QueueList, Stat};
+use crate::resources::{AbsencePreview, NextMoments, QueueList, Stat};
 
 impl TaskCenter {
     /// Returns the queues with open runs, by name.
@@ -42,5 +42,27 @@ impl TaskCenter {
         query.extend(count.map(|count| ("count", count.to_string())));
         query.extend(after.map(|after| ("after", after.to_string())));
         self.get(&["v1", "schedule", "next"], &query).await
+    }
+
+    /// Returns what would happen to the moments of a cron expression if no node of the server ran from `from` to
+    /// `to`.
+    ///
+    /// `zone`: IANA time zone; `None`: the server's. `policy`: `fire_all`, `fire_last` or `skip`; `None`: the
+    /// server's misfire policy.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 400 for an invalid expression, an unknown zone, or an unknown policy.
+    pub async fn preview_absence(
+        &self,
+        cron: &str,
+        zone: Option<&str>,
+        from: Timestamp,
+        to: Timestamp,
+        policy: Option<&str>,
+    ) -> Result<AbsencePreview, Error> {
+        let mut query = vec![("cron", cron.to_owned()), ("from", from.to_string()), ("to", to.to_string())];
+        query.extend(zone.map(|zone| ("zone", zone.to_owned())));
+        query.extend(policy.map(|policy| ("policy", policy.to_owned())));
+        self.get(&["v1", "schedule", "absence"], &query).await
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, TaskCenter};
 use crate::error_text::with_causes;
 use crate::report::{ReportError, Reporter};
 use crate::resources::{
-    LeaseRequest, LeasedRuns, LogBatch, RenewRequest, RunAnswers, RunConfirmation, RunList, RunResource,
-    SettleRequest, Settlement,
+    LeaseRequest, LeasedRuns, LogBatch, RenewRequest, RunAnswers, RunConfirmation, RunList, RunPayload,
+    RunResource, SettleRequest, Settlement,
 };
 use crate::wire::{OutcomeReport, ReportReply};
 
@@ -68,7 +68,16 @@ impl TaskCenter {
     /// [`Error::Refused`] with status 404 for an unknown run, and 409 for a run in another state or
     /// of a cancelled task.
     pub async fn retry_run(&self, run_id: &str) -> Result<RunResource, Error> {
-        self.call_non_idempotent(Method::POST, &["v1", "runs", run_id, "retry"]).await
+        self.retry_run_with(run_id, &RunPayload::default()).await
+    }
+
+    /// Same as [`retry_run`](Self::retry_run), with another payload from the next attempt on.
+    ///
+    /// # Errors
+    /// As [`retry_run`](Self::retry_run), and [`Error::Refused`] with status 400 for an invalid payload.
+    pub async fn retry_run_with(&self, run_id: &str, payload: &RunPayload) -> Result<RunResource, Error> {
+        let request = self.request(Method::POST, &["v1", "runs", run_id, "retry"]);
+        self.send_non_idempotent(&with_payload(request, payload)).await?.read()
     }
 
     /// Cancels a run. A running handler is not interrupted, but its outcome is refused.
@@ -135,6 +144,11 @@ impl TaskCenter {
     pub async fn settle(&self, request: &SettleRequest) -> Result<RunAnswers, Error> {
         self.post(&["v1", "runs", "settle"], request).await
     }
+}
+
+/// Adds the payload to a request. Without a change the request has no body, which earlier servers expect.
+pub(super) fn with_payload(request: RequestBuilder, payload: &RunPayload) -> RequestBuilder {
+    if *payload == RunPayload::default() { request } else { request.json(payload) }
 }
 
 #[async_trait]

@@ -6,10 +6,11 @@ use reqwest::header::{CONTENT_TYPE, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::runs::with_payload;
 use super::{Error, TaskCenter};
 use crate::random;
 use crate::resources::{
-    ChangedTask, CreateTasks, CreatedTasks, RunResource, TaskList, TaskResource, TaskSpec,
+    ChangedTask, CreateTasks, CreatedTasks, RunPayload, RunResource, TaskList, TaskResource, TaskSpec,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -149,8 +150,16 @@ impl TaskCenter {
     /// # Errors
     /// [`Error::Refused`] with status 404 for an unknown task, and 409 for a cancelled one.
     pub async fn trigger_task(&self, id: &str) -> Result<RunResource, Error> {
+        self.trigger_task_with(id, &RunPayload::default()).await
+    }
+
+    /// Same as [`trigger_task`](Self::trigger_task), with another payload for this run.
+    ///
+    /// # Errors
+    /// As [`trigger_task`](Self::trigger_task), and [`Error::Refused`] with status 400 for an invalid payload.
+    pub async fn trigger_task_with(&self, id: &str, payload: &RunPayload) -> Result<RunResource, Error> {
         let request = self.request(Method::POST, &["v1", "tasks", id, "trigger"]);
-        self.send_with_key(request, &random::key()).await?.read()
+        self.send_with_key(with_payload(request, payload), &random::key()).await?.read()
     }
 
     fn post_tasks(&self, body: &impl Serialize) -> RequestBuilder {

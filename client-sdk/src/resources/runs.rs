@@ -62,6 +62,13 @@ pub struct RunResource {
     /// Payload. Only `GET /v1/runs/{run_id}` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// Headers that the deliveries carry. Only `GET /v1/runs/{run_id}` has them. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Payload of the attempts before the first edit. Only `GET /v1/runs/{run_id}` has it. Absent: the payload was
+    /// never edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalPayload>,
     /// Attempts that have started, first one first: at most the last 20 failed ones, and the current
     /// one. Only `GET /v1/runs/{run_id}` has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,6 +98,42 @@ pub struct RunAttempt {
     pub outcome: Option<String>,
     /// Reason of a failure. The reason of a failed attempt is cut at 1,024 bytes.
     pub error: Option<String>,
+    /// Length of the data that the attempt delivered, in bytes. Absent: the payload of the run was never edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_bytes: Option<u64>,
+    /// SHA-256 of the data that the attempt delivered, in hexadecimal digits. Absent: as `data_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<String>,
+}
+
+/// Payload of a run before its first edit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OriginalPayload {
+    /// Data.
+    pub data: String,
+    /// Headers. Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Body of `POST /v1/tasks/{task_id}/trigger` and of `POST /v1/runs/{run_id}/retry`: another payload for the run. The
+/// task keeps its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunPayload {
+    /// Payload, at most 4,128,768 bytes. Default: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 4_128_768))]
+    pub data: Option<String>,
+    /// Payload as a JSON value: the server stores its text, without blanks, as `data`. Mutually exclusive with
+    /// `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<serde_json::Value>,
+    /// All headers of the run, by the rules of the headers of a task. Default: as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
 }
 
 /// Answer of `GET /v1/runs`.

@@ -68,3 +68,33 @@ pub struct NextMoments {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+/// Answer of `GET /v1/schedule/absence`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AbsencePreview {
+    /// Misfire policy: `fire_all`, `fire_last` or `skip`.
+    pub policy: String,
+    /// Grace period in milliseconds. A moment within the grace period fires under every policy.
+    pub grace_ms: i64,
+    /// Decisions on the moments of the absence, earliest first; at most 100.
+    pub decisions: Vec<AbsenceDecision>,
+    /// Whether further decisions follow.
+    pub more: bool,
+}
+
+/// Decision on one moment, or on several moments that are skipped together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AbsenceDecision {
+    /// `fires` or `skipped`.
+    pub decision: String,
+    /// The moment, or the first of several.
+    pub at: Timestamp,
+    /// The moment, or the last of several.
+    pub until: Timestamp,
+    /// Number of moments.
+    pub count: u64,
+    /// Lateness of `at` when the server is back, in milliseconds.
+    pub late_ms: i64,
+}

@@ -1,6 +1,6 @@
 //! Options that define a task, for `task add` and `task edit`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -9,10 +9,9 @@ use taskcenter_client::resources::{Retry, ScheduleSpec, TaskResource, TaskSpec};
 use taskcenter_server::config::Config;
 
 use super::exit::Failure;
+use super::payload::{parse_header, read_data};
 use super::time;
 
-/// Value of `--data-file` for standard input.
-const STDIN: &str = "-";
 const SCHEDULE: &str = "Schedule";
 const DELIVERY: &str = "Delivery";
 const RETRIES: &str = "Retries";
@@ -269,12 +268,7 @@ impl Definition {
     }
 
     fn data(&self) -> Result<Option<String>, Failure> {
-        match &self.data_file {
-            None => Ok(self.data.clone()),
-            Some(file) => read_text(file)
-                .map(Some)
-                .map_err(|error| Failure::Misused(format!("--data-file {}: {error}", file.display()))),
-        }
+        read_data(self.data.clone(), self.data_file.as_deref())
     }
 }
 
@@ -290,20 +284,8 @@ pub fn parse_label(text: &str) -> Result<(String, String), String> {
     Ok((parts.0.to_owned(), parts.1.to_owned()))
 }
 
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('=').ok_or("write NAME=VALUE, such as tenant=7")?;
-    Ok((parts.0.to_owned(), parts.1.to_owned()))
-}
-
 fn one_fire() -> Failure {
     Failure::Misused("--times limits a repeating task: add --every or --cron".to_owned())
-}
-
-fn read_text(file: &Path) -> std::io::Result<String> {
-    if file.as_os_str() == STDIN {
-        return std::io::read_to_string(std::io::stdin());
-    }
-    std::fs::read_to_string(file)
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ mod node;
 mod operation;
 mod output;
 mod paging;
+mod payload;
 mod queue;
 mod run;
 mod run_log;
+mod schedule;
 mod screen;
 mod serve;
 mod service;
@@ -104,6 +106,14 @@ enum Command {
         server: ServerOptions,
         #[command(subcommand)]
         command: run::RunCommand,
+    },
+    /// Show what a schedule would do.
+    #[command(after_help = schedule::EXAMPLES)]
+    Schedule {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: schedule::ScheduleCommand,
     },
     /// Act on many tasks or runs, with progress.
     #[command(after_help = operation::EXAMPLES)]
@@ -197,6 +207,7 @@ impl Command {
             Self::Config(command) => command.run(),
             Self::Task { server, command } => server.run(async |client| command.run(&client).await),
             Self::Run { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Schedule { server, command } => server.run(async |client| command.run(&client).await),
             Self::Operation { server, command } => server.run(async |client| command.run(&client).await),
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),

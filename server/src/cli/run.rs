@@ -12,6 +12,7 @@ use super::client::{Client, for_each_id};
 use super::definition::parse_label;
 use super::exit::{Failure, Thing};
 use super::paging::{self, Paging, PrintedPage};
+use super::payload::PayloadOptions;
 use super::run_log::{self, RunLog};
 use super::screen::Screen;
 use super::table::{self, Column, Row, Table};
@@ -38,10 +39,13 @@ Examples:
 
 const RETRY: &str = "\
 A dead run gets one more attempt. A retrying run starts its next attempt without
-the rest of its pause.
+the rest of its pause. With another payload, the attempts from the next one
+deliver it. The run keeps the original payload.
 
-Example:
-  taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000";
+Examples:
+  taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000
+  taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000 \\
+    --data-file fixed.json";
 const CANCEL: &str = "\
 A handler that already works on a run continues, but the server refuses its
 outcome report.
@@ -90,6 +94,8 @@ pub enum RunCommand {
         /// Ids of the runs, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
+        #[command(flatten)]
+        payload: PayloadOptions,
     },
     /// Cancel runs that have not ended.
     #[command(after_help = CANCEL)]
@@ -112,9 +118,10 @@ impl RunCommand {
             }
             Self::Get { id } => get(client, &id).await,
             Self::Log(log) => log.run(client).await,
-            Self::Retry { ids } => {
+            Self::Retry { ids, payload } => {
+                let payload = payload.read()?;
                 for_each_run(client, &ids, "retried", RETRYABLE, async |id| {
-                    client.call(api.retry_run(id)).await
+                    client.call(api.retry_run_with(id, &payload)).await
                 })
                 .await
             }
@@ -250,7 +257,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
     let now = time::now();
     let time = |at: Option<_>| table::or_dash(at.map(|at| time::format_with_distance(at, now)));
     let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
-    table::print_fields(&[
+    let mut fields = vec![
         ("run", run.run_id.clone()),
         ("task", run.task_id.clone()),
         ("tag", table::escape(&run.tag)),
@@ -273,7 +280,9 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("skipped", table::or_dash(skipped(run))),
         ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),
         ("data", table::or_dash(run.data.as_deref().map(shorten))),
-    ])?;
+    ];
+    fields.extend(run.original.as_ref().map(|original| ("data before", shorten(&original.data))));
+    table::print_fields(&fields)?;
     print_attempts(screen, &run.attempts)
 }
 

@@ -11,6 +11,7 @@ use super::client::{Client, for_each_id};
 use super::definition::{Clear, Definition, parse_label};
 use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
+use super::payload::PayloadOptions;
 use super::table::{self, Column, Table};
 use super::{ids, output, run, time};
 
@@ -63,6 +64,14 @@ received continue.
 
 Example:
   taskcenter task cancel 019aa4c81b7a7c3e8a51f3d6c2b90417";
+const TRIGGER: &str = "\
+The options of the payload are for this run only. The task keeps its own payload.
+
+Examples:
+  taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417
+  taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417 --data '{\"id\": 43}'
+  jq .order body.json | taskcenter task trigger \\
+    019aa4c81b7a7c3e8a51f3d6c2b90417 --data-file -";
 const RESUME: &str = "\
 The missed moments of the pause become one skipped run. An overdue one-shot task
 fires immediately.
@@ -149,11 +158,13 @@ pub enum TaskCommand {
         ids: Vec<String>,
     },
     /// Fire tasks now, outside their schedules, even if paused or finished.
-    #[command(after_help = "Example:\n  taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417")]
+    #[command(after_help = TRIGGER)]
     Trigger {
         /// Ids of the tasks, or their beginnings.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
+        #[command(flatten)]
+        payload: PayloadOptions,
     },
     /// Show the next matches of a cron expression.
     #[command(after_help = NEXT)]
@@ -231,15 +242,16 @@ impl TaskCommand {
                 })
                 .await
             }
-            Self::Trigger { ids } => {
+            Self::Trigger { ids, payload } => {
+                let payload = payload.read()?;
                 for_each_task(client, &ids, async |id| {
-                    let run = client.call(api.trigger_task(id)).await;
+                    let run = client.call(api.trigger_task_with(id, &payload)).await;
                     let run = run.map_err(|failure| failure.with_allowed(TRIGGERABLE))?;
                     run::print_change(client, "triggered", &run)
                 })
                 .await
             }
-            Self::Next { cron, zone, count } => next(client, &cron, zone.as_deref(), count).await,
+            Self::Next { cron, zone, count } => print_next(client, &cron, zone.as_deref(), count).await,
         }
     }
 }
@@ -353,7 +365,8 @@ fn print_change(client: &Client, verb: &str, changed: &ChangedTask) -> Result<()
     Ok(())
 }
 
-async fn next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
+/// Prints the next matches of a cron expression.
+pub async fn print_next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
     let next = client.call(client.api.next_moments(cron, zone, Some(count), None)).await?;
     if client.json {
         return output::print_json(&next);

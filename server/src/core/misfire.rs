@@ -1,10 +1,13 @@
 //! Misfire policy: what happens to a moment that is too late.
 
+mod absence;
+
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use super::schedule::Rule;
 use super::task::Task;
+pub use absence::{Absence, AfterAbsence};
 
 /// What happens to moments of a repeating task that are later than the grace period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,25 @@ pub enum MisfirePolicy {
     FireLast,
     /// Every moment is skipped.
     Skip,
+}
+
+impl MisfirePolicy {
+    pub const ALL: [Self; 3] = [Self::FireAll, Self::FireLast, Self::Skip];
+
+    /// Returns the policy as the configuration and the API spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FireAll => "fire_all",
+            Self::FireLast => "fire_last",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+impl std::fmt::Display for MisfirePolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Misfire policy and grace period.

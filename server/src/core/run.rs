@@ -6,6 +6,7 @@ mod id;
 mod lease_slots;
 mod leased_run;
 mod open_run;
+mod payload;
 mod state;
 mod transitions;
 
@@ -17,6 +18,9 @@ pub use self::id::RunId;
 pub use self::lease_slots::LeaseSlots;
 pub use self::leased_run::LeasedRun;
 pub use self::open_run::OpenRun;
+pub use self::payload::{
+    EditedPayload, MAX_KEPT_EDITS, OriginalPayload, PayloadChange, PayloadDigest, PayloadEdit,
+};
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
 use super::labels::Labels;
@@ -99,6 +103,9 @@ pub struct Run {
     /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_attempts: Vec<FailedAttempt>,
+    /// What earlier attempts delivered. `None`: the payload was never edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Box<EditedPayload>>,
     /// Result that the handler returned, as JSON.
     pub result: Option<String>,
     /// Set on a skipped run that covers several moments.
@@ -164,6 +171,7 @@ impl Run {
             lease_slot: None,
             ended_at: None,
             failed_attempts: Vec::new(),
+            edited: None,
             result: None,
             stretch: None,
             version: 1,

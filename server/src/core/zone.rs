@@ -36,6 +36,14 @@ pub fn find(name: &str) -> Option<TimeZone> {
     chosen().zones.get(name).ok()
 }
 
+/// Returns the names of all time zones, in order.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = chosen().zones.available().map(|name| name.as_str().to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Returns the version of the database in use, such as `2026f`.
 pub fn database_version() -> &'static str {
     &chosen().version

@@ -1,7 +1,7 @@
 //! The commands. Every API and the console call these and nothing else of the engine.
 //!
-//! The files of this module: `submit` creates tasks, `task_commands` changes them, `run_commands`
-//! changes runs, `worker_commands` serves workers, `run_logs` has the logs of runs, and `queries` reads.
+//! The files of this module: `submit` creates tasks, `task_commands` changes them, `trigger` fires
+//! them by hand, `run_commands` changes runs, `worker_commands` serves workers, `run_logs` has the logs of runs, and `queries` reads.
 //! `permissions` checks the caller's rights.
 
 mod access;
@@ -32,6 +32,7 @@ mod secrets;
 mod submit;
 mod task_commands;
 mod tokens;
+mod trigger;
 mod users;
 mod worker_commands;
 
@@ -45,6 +46,7 @@ use super::node::Node;
 use super::seen_workers::SeenWorkers;
 use super::settings::Settings;
 use crate::core::Moment;
+use crate::core::misfire::Misfire;
 use crate::ports::{Clock, Lock, Records, Store};
 // What an API shows beside the answers of commands, or uses: an API names nothing else of the engine.
 pub use super::description::NodeDescription;
@@ -210,6 +212,11 @@ impl Service {
     /// Returns the zone of cron expressions that name no zone.
     pub fn time_zone(&self) -> &str {
         &self.shared.settings.time_zone
+    }
+
+    /// Returns the misfire policy of the server, and its grace period.
+    pub fn misfire(&self) -> Misfire {
+        self.shared.settings.misfire
     }
 
     /// Returns a new token that no other call returns.

@@ -76,6 +76,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/v1/nodes", UnlimitedToken(TaskRead)),
     ("GET", "/v1/stat", AnyToken(TaskRead)),
     ("GET", "/v1/schedule/next", AnyToken(TaskRead)),
+    ("GET", "/v1/schedule/absence", AnyToken(TaskRead)),
     ("POST", "/v1/services", UnlimitedToken(Admin)),
     ("GET", "/v1/services", UnlimitedToken(TaskRead)),
     ("GET", "/v1/services/{name}", UnlimitedToken(TaskRead)),

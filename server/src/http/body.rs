@@ -38,6 +38,21 @@ impl FromRequest<Context> for Fields {
     }
 }
 
+/// Fields of an optional JSON object. A request without a body has none.
+pub struct OptionalFields(pub Fields);
+
+impl FromRequest<Context> for OptionalFields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
+        let body = read(request, context.limits.body_limit_bytes).await?;
+        if matches!(body.trim_ascii(), b"" | b"null") {
+            return Ok(Self(Fields(Map::new())));
+        }
+        Fields::decode(&body).map(Self)
+    }
+}
+
 async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     if announced_length(&request).is_some_and(|length| length > limit as u64) {
         return Err(ApiError::BodyTooLarge(limit));

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Context;
-use super::body::{Fields, kind};
+use super::body::{Fields, OptionalFields, kind};
 use super::error::ApiError;
 
 /// Maximum length of a quotation from the request in an error.
@@ -19,6 +19,18 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
         let fields = Fields::from_request(request, context).await?;
+        typed(&Value::Object(fields.into_object())).map(Self)
+    }
+}
+
+/// Same as [`Body`], for a body that may be absent.
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Context> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
+        let OptionalFields(fields) = OptionalFields::from_request(request, context).await?;
         typed(&Value::Object(fields.into_object())).map(Self)
     }
 }

@@ -86,6 +86,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(services::show, services::delete))
         .routes(routes!(stat::show))
         .routes(routes!(schedule::next))
+        .routes(routes!(schedule::absence))
         .routes(routes!(tokens::issue, tokens::list))
         .routes(routes!(tokens::revoke))
         .routes(routes!(users::set, users::list))

@@ -3,16 +3,16 @@
 use axum::Json;
 use axum::response::Response;
 use serde::Serialize;
-use taskcenter_client::resources::{RunConfirmation, RunList, RunResource};
+use taskcenter_client::resources::{RunConfirmation, RunList, RunPayload, RunResource};
 use taskcenter_client::wire::OutcomeReport;
 use utoipa::ToSchema;
 
-use super::decode::Body;
+use super::decode::{Body, OptionalBody};
 use super::error::ApiError;
 use super::outcome::{ReportBody, confirmation};
 use super::pages::{self, RunPlace};
 use super::query::{LABELS, Query, Segment};
-use super::{view, waits};
+use super::{spec, view, waits};
 use crate::core::{Moment, RunId, RunState};
 use crate::engine::service::{RunFilter, Service, Wanted};
 
@@ -86,17 +86,25 @@ pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunReso
 
 /// Retries a run now.
 ///
-/// A dead run gets one more attempt. For a retrying run, the pause before the next attempt ends.
+/// A dead run gets one more attempt. For a retrying run, the pause before the next attempt ends. With a body, the
+/// attempts from the next one deliver another payload. The run keeps the original payload, and the size and
+/// digest of what each attempt delivered.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/retry", operation_id = "retryRun", tag = "runs",
     params(("run_id" = String, Path, description = "Id of the run.")),
+    request_body(content = Option<RunPayload>, description = "Default: the payload stays as it is."),
     responses(
         (status = 200, body = RunResource, description = "The run, which now waits for its next attempt."),
         (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
         (status = 409, description = "`run_state`: the run is neither dead nor retrying. \
             `task_over`: its task is cancelled or deleted."),
     ))]
-pub async fn retry(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
-    Ok(Json(view::run(service.retry_run(&RunId::from_text(id)).await?)))
+pub async fn retry(
+    service: Service,
+    Segment(id): Segment,
+    OptionalBody(payload): OptionalBody<RunPayload>,
+) -> Result<Json<RunResource>, ApiError> {
+    let change = spec::payload_change(payload)?;
+    Ok(Json(view::run(service.retry_run_with(&RunId::from_text(id), &change).await?)))
 }
 
 /// Cancels a run that has not ended.

@@ -1,18 +1,22 @@
-//! Route of the next moments of a cron expression.
+//! Routes of the next moments of a cron expression, and of what an absence would do to them.
 
 use axum::Json;
 use jiff::Timestamp;
-use taskcenter_client::resources::NextMoments;
+use taskcenter_client::resources::{AbsenceDecision, AbsencePreview, NextMoments};
 
 use super::error::ApiError;
 use super::query::Query;
-use crate::core::Moment;
 use crate::core::cron::CronRule;
+use crate::core::misfire::{Absence, AfterAbsence, Misfire, MisfirePolicy, Step};
+use crate::core::{Moment, Schedule};
 use crate::engine::service::Service;
 use crate::wire;
 
 const DEFAULT_COUNT: u32 = 5;
 const MAX_COUNT: u32 = 100;
+/// Maximum number of decisions in an answer.
+const MAX_DECISIONS: usize = 100;
+const HOUR_MS: i64 = 3_600_000;
 
 /// Lists the next moments of a cron expression. No task is created.
 #[utoipa::path(get, path = "/v1/schedule/next", operation_id = "nextMoments", tag = "schedule",
@@ -40,14 +44,71 @@ pub async fn next(service: Service, query: Query) -> Result<Json<NextMoments>, A
     Ok(Json(NextMoments { moments, notes }))
 }
 
+/// Shows what would happen to the moments of a cron expression if no node ran for a while.
+///
+/// The decisions are those of the server's dispatcher. No task is created.
+#[utoipa::path(get, path = "/v1/schedule/absence", operation_id = "previewAbsence", tag = "schedule",
+    params(
+        ("cron" = String, Query, min_length = 1, max_length = 1024, pattern = "\\S",
+            description = "Cron expression, as in the schedule of a task."),
+        ("zone" = Option<String>, Query, pattern = "^[A-Za-z0-9_+/-]*$",
+            description = "IANA time zone. Default: `engine.time_zone` of the server."),
+        ("from" = Option<String>, Query, format = "date-time",
+            description = "Begin of the absence (RFC 3339). Default: now."),
+        ("to" = Option<String>, Query, format = "date-time",
+            description = "When a node runs again (RFC 3339). Default: one hour after `from`."),
+        ("policy" = Option<String>, Query, pattern = "^(fire_all|fire_last|skip)?$",
+            description = "Misfire policy: `fire_all`, `fire_last` or `skip`. Default: `engine.misfire.policy` of the \
+                server."),
+    ),
+    responses((status = 200, body = AbsencePreview, description = "The decisions, earliest first.")))]
+pub async fn absence(service: Service, query: Query) -> Result<Json<AbsencePreview>, ApiError> {
+    let query = query.only(&["cron", "zone", "from", "to", "policy"])?;
+    let cron = query.text("cron").ok_or_else(|| ApiError::field("cron", "cron is missing"))?;
+    let zone = query.text("zone").unwrap_or(service.time_zone());
+    CronRule::parse(cron, zone).map_err(|why| refused(&why.to_string()))?;
+    let from = query.text("from").map(|text| instant("from", text)).transpose()?.unwrap_or(service.now());
+    let to = query.text("to").map(|text| instant("to", text)).transpose()?;
+    let absence = Absence { from, to: to.unwrap_or(from.plus_ms(HOUR_MS)) };
+    let default = service.misfire();
+    let policy = query.one_of("policy", &MisfirePolicy::ALL)?.unwrap_or(default.policy);
+    let misfire = Misfire { policy, ..default };
+    let schedule = Schedule::Cron { expression: cron.to_owned(), zone: zone.to_owned() };
+    let decisions =
+        tokio::task::spawn_blocking(move || misfire.after_absence_of(&schedule, absence, MAX_DECISIONS));
+    let AfterAbsence { steps, more } =
+        decisions.await.map_err(|error| ApiError::Internal(error.to_string()))?;
+    let decisions = steps.into_iter().map(|step| decision(step, absence.to)).collect();
+    Ok(Json(AbsencePreview { policy: policy.to_string(), grace_ms: misfire.grace_ms, decisions, more }))
+}
+
+fn decision(step: Step, back_at: Moment) -> AbsenceDecision {
+    let (decision, at, until, count) = match step {
+        Step::Fire { at } => ("fires", at, at, 1),
+        Step::Skip { from, to, count } => ("skipped", from, to, count),
+    };
+    AbsenceDecision {
+        decision: decision.to_owned(),
+        at: wire::timestamp(at),
+        until: wire::timestamp(until),
+        count,
+        late_ms: back_at.since(at),
+    }
+}
+
 fn refused(why: &str) -> ApiError {
     let field = if why.starts_with("unknown time zone") { "zone" } else { "cron" };
     ApiError::field(field, why.to_owned())
 }
 
 fn after(text: &str) -> Result<Moment, ApiError> {
+    instant("after", text)
+}
+
+fn instant(name: &'static str, text: &str) -> Result<Moment, ApiError> {
     let at: Result<Timestamp, _> = text.parse();
-    let invalid = |_| ApiError::field("after", "after: expected an instant such as 2030-01-31T08:00:00Z");
+    let invalid =
+        |_| ApiError::field(name, format!("{name}: expected an instant such as 2030-01-31T08:00:00Z"));
     at.map(wire::moment).map_err(invalid)
 }
 

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use taskcenter_client::resources::{Retry, ScheduleSpec, TaskSpec};
+use taskcenter_client::resources::{Retry, RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
 use super::view;
 use crate::core::retry::RetryPolicy;
+use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
 use crate::wire;
@@ -42,8 +43,25 @@ fn payload(data: String, json: Option<&Value>) -> Result<String, ApiError> {
     match json {
         None => Ok(data),
         Some(json) if data.is_empty() => Ok(json.to_string()),
-        Some(_) => Err(ApiError::field("json", "json and data are mutually exclusive: send one of them")),
+        Some(_) => Err(exclusive()),
     }
+}
+
+/// Converts another payload of a run. The service checks its rules later.
+///
+/// # Errors
+/// An error if it has `data` and `json`.
+pub fn payload_change(spec: RunPayload) -> Result<PayloadChange, ApiError> {
+    let data = match (spec.data, spec.json) {
+        (data, None) => data,
+        (None, Some(json)) => Some(json.to_string()),
+        (Some(_), Some(_)) => return Err(exclusive()),
+    };
+    Ok(PayloadChange { data, headers: spec.headers })
+}
+
+fn exclusive() -> ApiError {
+    ApiError::field("json", "json and data are mutually exclusive: send one of them")
 }
 
 fn start(spec: &TaskSpec, now: Moment) -> Result<Option<Moment>, ApiError> {

@@ -7,20 +7,21 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taskcenter_client::resources::{
-    ChangedTask, CreateTasks, CreatedTask, CreatedTasks, MAX_BATCH, RunResource, TaskList, TaskResource,
-    TaskSpec,
+    ChangedTask, CreateTasks, CreatedTask, CreatedTasks, MAX_BATCH, RunPayload, RunResource, TaskList,
+    TaskResource, TaskSpec,
 };
 use utoipa::ToSchema;
 
 use super::batch::Batch;
 use super::body::Fields;
-use super::decode::{bounded, typed};
+use super::decode::{OptionalBody, bounded, typed};
 use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{LABELS, Query, TaskOf};
 use super::{Context, pages, patch, spec, view, waits};
-use crate::core::TaskState;
+use crate::core::run::PayloadChange;
 use crate::core::submission::Submission;
+use crate::core::{TaskId, TaskState};
 use crate::engine::service::{
     Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, Wanted, definition,
 };
@@ -341,13 +342,14 @@ pub async fn delete(
 ///
 /// A paused or finished task can be triggered, too. The schedule and `fired_count` do not change.
 /// With an `Idempotency-Key`, a repeated request creates no second run and gets the first one, for
-/// one day.
+/// one day. With a body, this run delivers another payload; the task keeps its own.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/trigger", operation_id = "triggerTask", tag = "tasks",
     params(
         ("task_id" = String, Path, description = "Id of the task."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
             pattern = "^[!-~]+$", description = "Key of the request: 1 to 255 visible ASCII characters."),
     ),
+    request_body(content = Option<RunPayload>, description = "Default: the payload of the task."),
     responses(
         (status = 202, body = RunResource, description = "The run. The server hands it over next."),
         (status = 404, description = "`not_found`: the task does not exist or is deleted."),
@@ -358,8 +360,16 @@ pub async fn trigger(
     service: Service,
     TaskOf(id): TaskOf,
     key: KeyHeader,
+    OptionalBody(payload): OptionalBody<RunPayload>,
 ) -> Result<(StatusCode, Json<RunResource>), ApiError> {
-    let key = key.for_request(|| id.to_string());
-    let run = service.trigger(&id, key).await?;
+    let change = spec::payload_change(payload)?;
+    let key = key.for_request(|| trigger_request(&id, &change));
+    let run = service.trigger_with(&id, &change, key).await?;
     Ok((StatusCode::ACCEPTED, Json(view::run(run))))
+}
+
+/// Returns the text of a request whose digest belongs to its key. Earlier releases know requests without a payload
+/// by the id alone.
+fn trigger_request(id: &TaskId, change: &PayloadChange) -> String {
+    if change.is_empty() { id.to_string() } else { format!("{id} {change:?}") }
 }

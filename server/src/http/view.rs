@@ -1,8 +1,10 @@
 //! Conversion of tasks, runs and queues to the types of the resource API.
 
+use std::collections::BTreeMap;
+
 use taskcenter_client::resources::{
-    ChangedTask, QueueResource, Retry, RunAttempt, RunLogLine, RunLogPage, RunResource, ScheduleSpec,
-    TaskResource,
+    ChangedTask, OriginalPayload, QueueResource, Retry, RunAttempt, RunLogLine, RunLogPage, RunResource,
+    ScheduleSpec, TaskResource,
 };
 
 use crate::core::submission::Dedup;
@@ -92,6 +94,8 @@ pub fn run(run: Run) -> RunResource {
         skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),
         skipped_count: run.stretch.map(|stretch| stretch.count),
         data: None,
+        headers: BTreeMap::new(),
+        original: None,
         attempts: Vec::new(),
         waits_for: None,
     }
@@ -99,8 +103,12 @@ pub fn run(run: Run) -> RunResource {
 
 /// Converts a run, with its payload and its attempts.
 pub fn run_in_full(run: Run) -> RunResource {
-    let (data, attempts) = (run.data.clone(), attempts(&run));
-    RunResource { data: Some(data), attempts, ..self::run(run) }
+    let (data, headers, attempts) = (run.data.clone(), run.headers.clone(), attempts(&run));
+    let original = run.edited.as_ref().map(|edited| OriginalPayload {
+        data: edited.original.data.clone(),
+        headers: edited.original.headers.clone(),
+    });
+    RunResource { data: Some(data), headers, original, attempts, ..self::run(run) }
 }
 
 fn attempts(run: &Run) -> Vec<RunAttempt> {
@@ -111,8 +119,20 @@ fn attempts(run: &Run) -> Vec<RunAttempt> {
         ended_at: Some(timestamp(failed.ended_at)),
         outcome: Some("failed".to_owned()),
         error: failed.error.clone(),
+        data_bytes: None,
+        data_sha256: None,
     });
-    failed.chain(current_attempt(run)).collect()
+    failed.chain(current_attempt(run)).map(|attempt| with_payload(run, attempt)).collect()
+}
+
+/// Adds what the attempt delivered, if that differs among the attempts.
+fn with_payload(run: &Run, attempt: RunAttempt) -> RunAttempt {
+    let payload = run.payload_of(attempt.attempt);
+    RunAttempt {
+        data_bytes: payload.as_ref().map(|payload| payload.bytes),
+        data_sha256: payload.map(|payload| payload.sha256),
+        ..attempt
+    }
 }
 
 /// Returns the current attempt, unless it has failed, or has not started.
@@ -127,6 +147,8 @@ fn current_attempt(run: &Run) -> Option<RunAttempt> {
         ended_at: run.ended_at.filter(|_| outcome.is_some()).map(timestamp),
         error: run.reason.clone().filter(|_| outcome.is_some() && run.state != RunState::Succeeded),
         outcome,
+        data_bytes: None,
+        data_sha256: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
@@ -63,7 +63,7 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
     }
 }
 
-/// A worker reports a run as dead, and a user redrives the run.
+/// A worker reports a run as dead, and a user redrives the run with another payload. The run keeps the original.
 async fn redrive_a_dead_run(stage: &mut Stage) {
     let Some(run) = lease(stage).await.pop() else { return };
     let report = Report {
@@ -76,11 +76,26 @@ async fn redrive_a_dead_run(stage: &mut Stage) {
     let dead = stage.call(async |running| running.service.report(&run.id, &report).await).await;
     let Ok(dead) = dead else { return };
     stage.book.settled(&dead);
-    let redriven = stage.call(async |running| running.service.retry_run(&run.id).await).await;
+    let change = PayloadChange { data: Some(format!("{} edited", run.data)), headers: None };
+    let redriven = stage.call(async |running| running.service.retry_run_with(&run.id, &change).await).await;
     match redriven {
         Ok(run) => stage.book.settled(&run),
         Err(ServiceError::RunState(_)) => stage.book.reopened(&run.id),
         Err(error) => stage.book.violation(format!("a run could not be redriven: {error}")),
+    }
+    check_edit(stage, &run, &change).await;
+}
+
+/// The edit is stored once: the next attempt delivers the new payload, and the original one is kept.
+async fn check_edit(stage: &mut Stage, before: &Run, change: &PayloadChange) {
+    let stored = stage.back_end.store().run(&before.id).await.expect("the store answers");
+    let stored = stored.expect("the run exists");
+    let delivered = [before.attempt, before.attempt + 1].map(|attempt| stored.payload_of(attempt));
+    let expected =
+        [Some(&before.data), change.data.as_ref()].map(|data| data.map(|data| PayloadDigest::of(data)));
+    let edits = stored.edited.as_ref().map_or(0, |edited| edited.edits.len());
+    if Some(&stored.data) != change.data.as_ref() || delivered != expected || edits != 1 {
+        stage.book.violation(format!("the edit of a payload is lost or doubled: {stored:?}"));
     }
 }
 

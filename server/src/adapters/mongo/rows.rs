@@ -1,6 +1,7 @@
 //! Documents: flat, readable in a shell, without derived fields except `shard`, `by_tag` and
 //! `ended_at`.
 
+mod edited;
 mod run;
 mod task;
 

@@ -173,11 +173,47 @@ fn the_history_keeps_the_last_failed_attempts_with_short_errors() {
     let first = &run.failed_attempts[0];
     assert_eq!((first.worker.as_deref(), first.started_at), (Some("w10"), Some(NOW.plus_ms(100))));
     assert_eq!((first.ended_at, first.error.as_ref().map(String::len)), (NOW.plus_ms(101), Some(1024)));
-    run.redrive(NOW.plus_ms(500)).unwrap();
+    run.redrive(&PayloadChange::default(), NOW.plus_ms(500)).unwrap();
     let last = run.failed_attempts.last().unwrap();
     assert_eq!((run.failed_attempts.len(), last.attempt, last.ended_at), (20, 30, NOW.plus_ms(301)));
     run.start_next_attempt("t".into()).unwrap();
     assert_eq!((run.attempt, run.leased_at), (31, None));
+}
+
+#[test]
+fn edits_of_a_payload_belong_to_attempts_and_are_bounded() {
+    let data = |data: &str| PayloadChange { data: Some(data.to_owned()), headers: None };
+    let mut run = firing(true);
+    run.data = "0".to_owned();
+    for attempt in 1..=30 {
+        assert_eq!(run.attempt, attempt);
+        run.report(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
+        run.redrive(&data(&attempt.to_string()), NOW.plus_ms(i64::from(attempt))).unwrap();
+        assert!(run.is_edit());
+        run.start_next_attempt("t".into()).unwrap();
+        assert!(!run.is_edit());
+    }
+    let edited = run.edited.as_ref().unwrap();
+    assert_eq!((edited.original.data.as_str(), edited.edits.len()), ("0", MAX_KEPT_EDITS));
+    assert_eq!(edited.edits[0].attempt, 12);
+    assert_eq!(run.payload_of(31), Some(PayloadDigest::of("30")));
+    assert_eq!(run.payload_of(12), Some(PayloadDigest::of("11")));
+    run.report(&Outcome::Dead, None, &two_attempts(), NOW).unwrap();
+    run.redrive(&data("30"), NOW.plus_ms(40)).unwrap();
+    assert!(!run.is_edit(), "an equal payload is no edit");
+}
+
+#[test]
+fn an_edit_of_a_postponed_run_is_for_its_current_attempt() {
+    let task = Task { queue: Some("q".into()), ..task(false) };
+    let mut run = Run::firing(&task, NOW, "node", "token".into(), NOW);
+    run.enqueue(NOW).unwrap();
+    run.lease("w", "t".into(), NOW, NOW.plus_ms(60_000)).unwrap();
+    run.report(&Outcome::Released { after_ms: Some(5) }, None, &two_attempts(), NOW).unwrap();
+    let change = PayloadChange { data: Some("new".to_owned()), headers: None };
+    run.redrive(&change, NOW).unwrap();
+    run.start_next_attempt("t".into()).unwrap();
+    assert_eq!((run.attempt, run.payload_of(1)), (1, Some(PayloadDigest::of("new"))));
 }
 
 #[test]

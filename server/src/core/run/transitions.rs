@@ -1,7 +1,7 @@
 //! The changes of a run. Each one checks the table of transitions first.
 
 use super::holder::{HANDED_OVER, node_of_holder};
-use super::{IllegalTransition, Outcome, Run, RunEvent, RunState, transition};
+use super::{IllegalTransition, Outcome, PayloadChange, Run, RunEvent, RunState, transition};
 use crate::core::Moment;
 use crate::core::retry::RetryPolicy;
 
@@ -184,13 +184,15 @@ impl Run {
         Ok(())
     }
 
-    /// Makes the next attempt due now, on request of a user. A dead run gets one more attempt.
+    /// Makes the next attempt due now, on request of a user. A dead run gets one more attempt. The next attempts
+    /// deliver the payload with `change`.
     ///
     /// # Errors
     /// If the run is neither `dead` nor `retrying`.
-    pub fn redrive(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+    pub fn redrive(&mut self, change: &PayloadChange, now: Moment) -> Result<(), IllegalTransition> {
         let ended_at = self.ended_at.unwrap_or(now);
         self.set_state(transition(self.state, RunEvent::Redriven), RunEvent::Redriven)?;
+        self.edit_payload(change, now);
         self.keep_failed_attempt(ended_at);
         self.attention_at = Some(now);
         self.ended_at = None;

@@ -3,7 +3,7 @@
 use super::audit::{self, AuditAction};
 use super::{Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
-use crate::core::run::IllegalTransition;
+use crate::core::run::{IllegalTransition, PayloadChange};
 use crate::core::{Run, RunId, RunState, TaskState};
 use crate::engine::outcome_counts;
 
@@ -36,7 +36,16 @@ impl Service {
     /// [`ServiceError::Forbidden`]; [`ServiceError::NotFound`]; [`ServiceError::Over`] if the task was
     /// deleted; [`ServiceError::RunState`] if the run is neither dead nor waiting; or a port's error.
     pub async fn retry_run(&self, id: &RunId) -> Result<Run> {
-        let answer = self.redrive(id).await;
+        self.retry_run_with(id, &PayloadChange::default()).await
+    }
+
+    /// Same as [`retry_run`](Self::retry_run), with another payload from the next attempt on. The run keeps its
+    /// original payload, and tells which attempt had which one.
+    ///
+    /// # Errors
+    /// As [`Service::retry_run`], and [`ServiceError::Invalid`].
+    pub async fn retry_run_with(&self, id: &RunId, change: &PayloadChange) -> Result<Run> {
+        let answer = self.redrive(id, change).await;
         audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
         answer
     }
@@ -44,24 +53,30 @@ impl Service {
     /// Gives a dead run at this version another attempt, for an operation. `None`: the run has another
     /// version.
     pub(super) async fn retry_run_at(&self, id: &RunId, version: u64) -> Result<Option<Run>> {
-        let answer = self.redrive_at(id, Some(version)).await;
+        let answer = self.redrive_at(id, Some(version), &PayloadChange::default()).await;
         audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
         answer
     }
 
-    async fn redrive(&self, id: &RunId) -> Result<Run> {
-        self.redrive_at(id, None).await?.ok_or(ServiceError::NotFound)
+    async fn redrive(&self, id: &RunId, change: &PayloadChange) -> Result<Run> {
+        self.redrive_at(id, None, change).await?.ok_or(ServiceError::NotFound)
     }
 
-    async fn redrive_at(&self, id: &RunId, version: Option<u64>) -> Result<Option<Run>> {
+    async fn redrive_at(
+        &self,
+        id: &RunId,
+        version: Option<u64>,
+        change: &PayloadChange,
+    ) -> Result<Option<Run>> {
         self.require(Scope::TaskWrite)?;
+        change.check()?;
         let run = self.run(id).await?;
         let task = self.shared.ports.store.task(&run.task_id).await?;
         if task.is_none_or(|task| task.state == TaskState::Cancelled) {
             return Err(TaskOver::Deleted.into());
         }
         let now = self.now();
-        let run = self.change_run_at(id, version, |run| run.redrive(now)).await?;
+        let run = self.change_run_at(id, version, |run| run.redrive(change, now)).await?;
         self.shared.hints.attention();
         Ok(run)
     }

@@ -149,6 +149,52 @@ async fn tail_prints_a_run_and_its_state_changes() {
 }
 
 #[tokio::test]
+async fn a_run_gets_another_payload_than_its_task() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let task = dev.json(&["task", "add", "mail", "--data", "own", "--in", "1h"]).await;
+    let id = text(&task, "id").to_owned();
+    let file = data.path().join("other.json");
+    std::fs::write(&file, "{\"id\": 43}\n").unwrap();
+    let trigger = ["task", "trigger", &id, "--data-file", file.to_str().unwrap(), "--header", "tenant=7"];
+    let run = dev.json(&trigger).await;
+    let shown = dev.json(&["run", "get", text(&run, "run_id")]).await;
+    assert_eq!((text(&shown, "data"), text(&shown["headers"], "tenant")), ("{\"id\": 43}\n", "7"));
+    assert_eq!(text(&dev.json(&["task", "get", &id]).await, "data"), "own");
+    let run_id = text(&run, "run_id");
+    let confirmation = serde_json::json!({"succeeded": false});
+    let confirm = format!("{}/v1/runs/{run_id}/confirm", dev.url);
+    reqwest::Client::new()
+        .post(confirm)
+        .json(&confirmation)
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    let _ = dev.json(&["run", "retry", run_id, "--data", "-1"]).await;
+    let (_, shown, _) = dev.run(&["run", "get", run_id]).await;
+    assert!(shown.contains("data         -1") && shown.contains("data before  {\"id\": 43}"), "{shown}");
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_is_previewed_with_an_absence() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let preview = ["schedule", "preview", "0 * * * *", "--zone", "UTC", "--count", "2"];
+    let away =
+        ["--away-from", "2034-01-01T00:30:00Z", "--away-to", "2034-01-01T03:30:00Z", "--policy", "skip"];
+    let (code, out, err) = dev.run(&[&preview[..], &away[..]].concat()).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("FROM NOW") && out.contains("policy skip, grace period 5m"), "{out}");
+    let row = out.lines().find(|line| line.contains("skipped")).unwrap();
+    assert!(row.contains(" 3 "), "{out}");
+    assert_eq!(dev.run(&["schedule", "preview", "61 * * * *"]).await.0, 4);
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn failures_have_exit_codes_and_messages() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{Outcome, Stretch};
+use taskcenter_server::core::run::{Outcome, PayloadDigest, Stretch};
 use taskcenter_server::core::{Moment, Run, TaskId};
 
 use super::{
@@ -317,6 +317,36 @@ async fn an_invalid_report_is_refused_with_the_name_of_the_field() {
             let refused = server.post(&path, &with_changes(report("failed"), &change)).await;
             assert_eq!(parse_problem(refused), invalid_field(name), "{change}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_run_is_retried_with_an_edited_payload() {
+    with_server(async |server| {
+        let run = server.ready("own").await;
+        let path = format!("/v1/runs/{}", run.id);
+        let retry = async |body: &Value| server.post(&format!("{path}/retry"), body).await;
+        assert_eq!(parse_problem(retry(&json!({"data": "x"})).await), refusal(409, "run_state"));
+        let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+        let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+        let outcome = json!({"run_id": run.id, "attempt": 1, "token": leased["token"], "outcome": "dead"});
+        server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
+        let before = server.get(&path).await.1;
+        assert!(
+            before.get("original").is_none() && before["attempts"][0].get("data_bytes").is_none(),
+            "{before}"
+        );
+        assert_eq!(parse_problem(retry(&json!({"data": "x", "json": 1})).await), invalid_field("json"));
+        let (status, retried) = retry(&json!({"json": {"id": 43}, "headers": {"b": "2"}})).await;
+        assert_eq!((status, &retried["state"]), (200, &json!("retrying")));
+        let shown = server.get(&path).await.1;
+        assert_eq!((&shown["data"], &shown["headers"]), (&json!("{\"id\":43}"), &json!({"b": "2"})));
+        assert_eq!(shown["original"], json!({"data": "own"}));
+        let first = &shown["attempts"][0];
+        let digest = PayloadDigest::of("own");
+        let expected = (json!(digest.bytes), json!(digest.sha256));
+        assert_eq!((first["data_bytes"].clone(), first["data_sha256"].clone()), expected);
     })
     .await;
 }

@@ -60,3 +60,34 @@ async fn an_invalid_parameter_is_named() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_absence_has_the_decisions_of_the_dispatcher() {
+    with_server(async |server| {
+        let preview = async |query: &str| {
+            let path = format!("/v1/schedule/absence?cron=0%20*%20*%20*%20*&zone=UTC&{query}");
+            let (status, reply) = server.get(&path).await;
+            assert_eq!(status, 200, "{reply}");
+            reply
+        };
+        let away = "from=2034-01-01T00:30:00Z&to=2034-01-01T03:30:00Z";
+        let after = preview(away).await;
+        let merged = json!({"decision": "skipped", "at": "2034-01-01T01:00:00Z", "until": "2034-01-01T02:00:00Z",
+            "count": 2, "late_ms": 9_000_000});
+        let last = json!({"decision": "fires", "at": "2034-01-01T03:00:00Z", "until": "2034-01-01T03:00:00Z", "count": 1,
+            "late_ms": 1_800_000});
+        let expected =
+            json!({"policy": "fire_last", "grace_ms": 300_000, "decisions": [merged, last], "more": false});
+        assert_eq!(after, expected);
+        assert_eq!(preview(&format!("{away}&policy=fire_all")).await["decisions"].as_array().unwrap().len(), 3);
+        assert_eq!(preview(&format!("{away}&policy=skip")).await["decisions"][0]["count"], 3);
+        assert_eq!(preview("from=2034-01-01T00:30:00Z&to=2033-01-01T00:00:00Z").await["decisions"], json!([]));
+        let years = preview("from=2034-01-01T00:30:00Z&to=9999-01-01T00:00:00Z&policy=fire_all").await;
+        assert_eq!((years["decisions"].as_array().unwrap().len(), &years["more"]), (100, &json!(true)));
+        for (query, field) in [("", "cron"), ("cron=x", "cron"), ("cron=@daily&zone=Mars", "zone"), ("cron=@daily&to=x", "to")] {
+            let refused = server.get(&format!("/v1/schedule/absence?{query}")).await;
+            assert_eq!(parse_problem(refused), invalid_field(field), "{query}");
+        }
+    })
+    .await;
+}

@@ -506,6 +506,43 @@ async fn a_cancelled_task_is_visible_and_a_deleted_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_task_is_triggered_with_another_payload() {
+    with_server(async |server| {
+        let task = server
+            .create(&json!({"name": "n", "data": "own", "headers": {"a": "1"}, "delay_ms": 60_000}))
+            .await;
+        let trigger = async |key: &str, body: &Value| {
+            let headers = [("Idempotency-Key", key)];
+            server.request(Method::POST, &format!("{}/trigger", path(&task)), &headers, body).await
+        };
+        let shown = async |run: &Value| {
+            let run = server.get(&format!("/v1/runs/{}", run["run_id"].as_str().unwrap())).await.1;
+            (run["data"].clone(), run["headers"].clone())
+        };
+        let other = json!({"json": {"id": 43}, "headers": {"b": "2"}});
+        let (status, run) = trigger("k", &other).await;
+        assert_eq!((status, shown(&run).await), (202, (json!("{\"id\":43}"), json!({"b": "2"}))));
+        assert_eq!(trigger("k", &other).await.1["run_id"], run["run_id"]);
+        let reused = trigger("k", &json!({"data": "x"})).await;
+        assert_eq!(parse_problem(reused), refusal(422, "idempotency_key_reused"));
+        let (_, run) = trigger("l", &json!({})).await;
+        assert_eq!(shown(&run).await, (json!("own"), json!({"a": "1"})));
+        let (_, run) = trigger("m", &json!({"data": "", "headers": {}})).await;
+        assert_eq!(shown(&run).await, (json!(""), Value::Null));
+        for (body, field) in [
+            (json!({"data": "x", "json": 1}), "json"),
+            (json!({"data": 1}), "data"),
+            (json!({"headers": {"host": "x"}}), "headers"),
+            (json!({"payload": "x"}), "payload"),
+        ] {
+            assert_eq!(parse_problem(trigger("z", &body).await), invalid_field(field), "{body}");
+        }
+        assert_eq!(server.get(&path(&task)).await.1["data"], "own");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_task_is_triggered() {
     with_server(async |server| {
         let task = server.create(&json!({"name": "n", "start_at": "2034-01-01T00:00:00Z"})).await;

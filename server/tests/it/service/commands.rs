@@ -1,8 +1,8 @@
 //! Pause, resume, edit, cancel, delete and redrive.
 
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{Outcome, Stretch};
-use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest, Stretch};
+use taskcenter_server::core::submission::{Dedup, MAX_DATA_BYTES, Submission};
 use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
 use taskcenter_server::engine::service::{Report, Service, ServiceError, definition};
 use taskcenter_server::ports::Advance;
@@ -224,6 +224,41 @@ pub async fn a_redriven_run_gets_one_more_attempt(on: &Stage) {
     assert!(matches!(refused, Err(ServiceError::RunState(RunState::Ready))), "{refused:?}");
     on.service.delete(std::slice::from_ref(&id)).await.unwrap();
     assert!(matches!(on.service.retry_run(&run.id).await, Err(ServiceError::Over(_))));
+}
+
+/// Lets the leased attempt of a run die.
+async fn die(on: &Stage) -> Run {
+    let leased = lease(on, "w", 1).await;
+    on.service.report(&leased[0].id, &report(&leased[0], Outcome::Dead)).await.unwrap()
+}
+
+pub async fn a_redriven_run_delivers_an_edited_payload(on: &Stage) {
+    let change = |data: &str| PayloadChange { data: Some(data.to_owned()), headers: None };
+    let run = on.ready("a").await;
+    let (id, original) = (run.id.clone(), run.data.clone());
+    let refused = on.service.retry_run_with(&id, &change("early")).await;
+    assert!(matches!(refused, Err(ServiceError::RunState(RunState::Ready))), "{refused:?}");
+    assert_eq!(on.run(&run).await.data, original, "a refused edit changes nothing");
+    die(on).await;
+    on.service.retry_run_with(&id, &change("never delivered")).await.unwrap();
+    let redriven = on.service.retry_run_with(&id, &change("second")).await.unwrap();
+    assert_eq!((redriven.state, redriven.data.as_str()), (RunState::Retrying, "second"));
+    on.rescue().await;
+    let leased = lease(on, "w", 1).await;
+    assert_eq!((leased[0].attempt, leased[0].data.as_str()), (2, "second"));
+    on.service.report(&id, &report(&leased[0], Outcome::Dead)).await.unwrap();
+    on.service.retry_run(&id).await.unwrap();
+    on.rescue().await;
+    let dead = die(on).await;
+    assert_eq!((dead.attempt, dead.data.as_str()), (3, "second"), "a later retry keeps the edited payload");
+    let delivered = [1, 2, 3].map(|attempt| dead.payload_of(attempt).unwrap());
+    assert_eq!(delivered, [original.as_str(), "second", "second"].map(PayloadDigest::of));
+    assert_eq!(dead.edited.as_ref().unwrap().original.data, original);
+    assert_eq!(dead.edited.as_ref().unwrap().edits.len(), 1, "no attempt had the first edit");
+    assert_eq!(on.run(&run).await, dead);
+    let too_long = on.service.retry_run_with(&id, &change(&"x".repeat(MAX_DATA_BYTES + 1))).await;
+    assert!(matches!(too_long, Err(ServiceError::Invalid(_))), "{too_long:?}");
+    assert_eq!(on.run(&run).await, dead);
 }
 
 pub async fn a_cancelled_run_refuses_its_outcome(on: &Stage) {

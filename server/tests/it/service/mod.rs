@@ -161,6 +161,7 @@ on_every_store! {
         cancel_and_delete_need_the_given_revision
         cancel_and_delete_are_refused_after_a_concurrent_edit
         a_redriven_run_gets_one_more_attempt
+        a_redriven_run_delivers_an_edited_payload
         a_cancelled_run_refuses_its_outcome;
     large:
         delete_by_name_deletes_every_task_even_if_all_are_large;
@@ -185,6 +186,8 @@ on_every_store! {
         every_later_change_lists_an_open_triggered_run
         a_later_change_lists_a_run_in_a_further_attempt
         a_repeated_trigger_fires_once
+        a_trigger_may_have_another_payload
+        a_trigger_with_an_invalid_payload_leaves_no_trace
         a_repeated_trigger_after_a_change_fires_once
         a_trigger_during_an_edit_fires_the_new_definition
         a_trigger_that_was_handed_over_before_an_edit_creates_no_second_run

@@ -14,7 +14,7 @@ use taskcenter_server::core::Run;
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
-use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
     Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS, NewSilence,
@@ -32,7 +32,7 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 19] = [
+const WITHOUT_RIGHTS: [&str; 20] = [
     "open_browser_session",
     "browser_session",
     "close_browser_session",
@@ -48,6 +48,7 @@ const WITHOUT_RIGHTS: [&str; 19] = [
     "with_lease_clock",
     "with_access",
     "time_zone",
+    "misfire",
     "token",
     "is_stopping",
     "now",
@@ -206,9 +207,11 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, pause(&task, None));
     call!(TaskWrite, resume(&task, None));
     call!(TaskWrite, trigger(&task, None));
+    call!(TaskWrite, trigger_with(&task, &PayloadChange::default(), None));
     call!(TaskWrite, confirm(&id, &confirmation));
     call!(TaskWrite, cancel_run(&id));
     call!(TaskWrite, retry_run(&id));
+    call!(TaskWrite, retry_run_with(&id, &PayloadChange::default()));
     call!(TaskWrite, cancel(&task, None));
     call!(TaskWrite, delete_one(&task, None));
     call!(TaskWrite, delete(std::slice::from_ref(&task)));

@@ -1,8 +1,9 @@
 //! Triggered and redriven runs, and changes of their tasks.
 
+use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::Outcome;
-use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::run::{Outcome, PayloadChange};
+use taskcenter_server::core::submission::{MAX_DATA_BYTES, Submission};
 use taskcenter_server::core::task_change::CannotChange;
 use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId, TaskState};
 use taskcenter_server::engine::service::{IdempotencyKey, Service, ServiceError};
@@ -61,6 +62,36 @@ pub async fn a_repeated_trigger_fires_once(on: &Stage) {
     assert_eq!(on.states(&id).await, [RunState::Ready]);
     on.service.trigger(&id, None).await.unwrap();
     assert_eq!(on.states(&id).await.len(), 2, "without a key each call is another fire");
+}
+
+fn payload(data: &str) -> PayloadChange {
+    let headers = Headers::from([("tenant".to_owned(), data.to_owned())]);
+    PayloadChange { data: Some(data.to_owned()), headers: Some(headers) }
+}
+
+pub async fn a_trigger_may_have_another_payload(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let other = payload("other");
+    let first = on.service.trigger_with(&id, &other, Some(key(&id))).await.unwrap();
+    assert_eq!((first.data.as_str(), Some(&first.headers)), ("other", other.headers.as_ref()));
+    assert_eq!(on.run(&first).await.data, "other");
+    let again = on.service.trigger_with(&id, &other, Some(key(&id))).await.unwrap();
+    assert_eq!((&again.id, again.data.as_str()), (&first.id, "other"), "one run for a key");
+    assert_eq!(on.service.trigger(&id, None).await.unwrap().data, "data", "the task keeps its payload");
+    assert_eq!(on.store.task(&id).await.unwrap().unwrap().data, "data");
+}
+
+pub async fn a_trigger_with_an_invalid_payload_leaves_no_trace(on: &Stage) {
+    let id = on.submit(every_second()).await;
+    let too_long = PayloadChange { data: Some("x".repeat(MAX_DATA_BYTES + 1)), headers: None };
+    let reserved = PayloadChange { headers: Some([("host".to_owned(), "x".to_owned())].into()), data: None };
+    for invalid in [too_long, reserved] {
+        let refused = on.service.trigger_with(&id, &invalid, Some(key(&id))).await;
+        assert!(matches!(refused, Err(ServiceError::Invalid(_))), "{refused:?}");
+    }
+    let other = IdempotencyKey { fingerprint: "another request".to_owned(), ..key(&id) };
+    on.service.trigger_with(&id, &payload("y"), Some(other)).await.unwrap();
+    assert_eq!(on.states(&id).await.len(), 1);
 }
 
 pub async fn every_later_change_lists_an_open_triggered_run(on: &Stage) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Fire, Page, ReplacedTask, RunFilter, RunPage, Store, TaskFilter};
 
@@ -132,7 +132,7 @@ pub async fn the_label_of_a_run_follows_its_states(on: &dyn Fixture) {
     assert_eq!(runs(&on.two(), "tier=1", Some(RunState::Cancelled)).await, []);
     run.report(&Outcome::Dead, None, &RetryPolicy::default(), PAST).unwrap();
     store(&mut run).await;
-    run.redrive(PAST).unwrap();
+    run.redrive(&PayloadChange::default(), PAST).unwrap();
     store(&mut run).await;
 }
 

@@ -86,6 +86,7 @@ on_every_store! {
         a_run_is_read_back_as_it_was_stored
         a_second_run_of_a_moment_gets_the_first_run
         a_run_is_replaced_at_its_version
+        an_edited_payload_is_stored_and_kept
         a_replacement_of_a_stale_version_is_false
         one_of_two_concurrent_claims_wins
         the_results_of_many_replacements_are_in_order

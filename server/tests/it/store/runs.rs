@@ -1,7 +1,8 @@
 //! Runs: one row per moment, replaced by compare-and-set.
 
+use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome};
+use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
@@ -54,6 +55,35 @@ pub async fn a_run_is_replaced_at_its_version(on: &dyn Fixture) {
     assert!(update(&*on.two(), &run).await);
     run.version += 1;
     assert_eq!(on.one().run(&run.id).await.unwrap(), Some(run));
+}
+
+pub async fn an_edited_payload_is_stored_and_kept(on: &dyn Fixture) {
+    let mut run = Run { queue: Some("q".to_owned()), data: "$first".to_owned(), ..run() };
+    insert(&*on.one(), &run).await;
+    let store = async |run: &mut Run| {
+        assert!(update(&*on.one(), run).await);
+        run.version += 1;
+        assert_eq!(on.two().run(&run.id).await.unwrap().as_ref(), Some(&*run));
+    };
+    let headers = [("x.$a".to_owned(), "1".to_owned())].into();
+    let second = PayloadChange { data: Some("{\"$set\": 2}".to_owned()), headers: Some(headers) };
+    let third = PayloadChange { data: Some(String::new()), headers: Some(Headers::new()) };
+    for (at, change) in [second, third, PayloadChange::default()].into_iter().enumerate() {
+        let now = PAST.plus_ms(10 * at as i64);
+        if run.state == RunState::Firing {
+            run.enqueue(now).unwrap();
+        }
+        run.lease("w", "token".to_owned(), now, now.plus_ms(5)).unwrap();
+        run.report(&Outcome::Dead, None, &RetryPolicy::default(), now).unwrap();
+        store(&mut run).await;
+        run.redrive(&change, now).unwrap();
+        let stale = run.clone();
+        store(&mut run).await;
+        assert!(!update(&*on.one(), &stale).await, "another call has written this version");
+        run.start_next_attempt(format!("token {at}")).unwrap();
+        store(&mut run).await;
+    }
+    assert_eq!((run.data.as_str(), run.edited.as_ref().unwrap().edits.len()), ("", 2));
 }
 
 pub async fn a_replacement_of_a_stale_version_is_false(on: &dyn Fixture) {

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{FailedAttempt, Stretch};
+use taskcenter_server::core::run::{
+    EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
+};
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Tombstone};
@@ -160,6 +162,13 @@ pub fn full_run() -> Run {
             },
             FailedAttempt { attempt: 2, worker: None, started_at: None, ended_at: PAST, error: None },
         ],
+        edited: Some(Box::new(EditedPayload {
+            original: OriginalPayload {
+                data: "$first".to_owned(),
+                headers: Headers::from([("x.$a".to_owned(), "1".to_owned())]),
+            },
+            edits: vec![PayloadEdit { attempt: 2, at: PAST, payload: PayloadDigest::of("{\"$set\": 1}") }],
+        })),
         stretch: Some(Stretch { to: PAST.plus_ms(9), count: 10 }),
         ..run()
     }

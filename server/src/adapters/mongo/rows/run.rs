@@ -2,6 +2,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use super::edited::{self, EditedRow};
 use super::{RetryRow, date, moment};
 use crate::core::labels;
 use crate::core::retry::RetryPolicy;
@@ -68,6 +69,8 @@ pub struct RunRow {
     result: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failed_attempts: Vec<FailedAttemptRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edited: Option<EditedRow>,
     version: i64,
 }
 
@@ -135,8 +138,6 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         number: _,
         triggered: _,
         tag: _,
-        data: _,
-        headers: _,
         labels: _,
         queue: _,
         retry: _,
@@ -159,6 +160,10 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         result,
         failed_attempts,
         version,
+        // Change in an edit of the payload only.
+        data,
+        headers,
+        edited,
     } = run;
     let mut set = doc! {
         "state": state.as_str(),
@@ -184,6 +189,10 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
     put("ended_at", ended_at.map(date).map(Bson::from));
+    // The other changes need not write the payload again: a batch of them would be too large.
+    if let Some(edited) = edited.as_ref().filter(|_| run.is_edit()) {
+        set.extend(edited::fields(data, headers, edited));
+    }
     let mut update = doc! { "$set": set };
     // MongoDB refuses an empty $unset.
     if !unset.is_empty() {
@@ -224,6 +233,7 @@ impl From<&Run> for RunRow {
             ended_at,
             result,
             failed_attempts,
+            edited,
             stretch,
             version,
         } = run.clone();
@@ -258,6 +268,7 @@ impl From<&Run> for RunRow {
             started_at: started_at.map(date),
             lease_slot,
             failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
+            edited: edited.map(|edited| EditedRow::from(*edited)),
             ended_at: ended_at.map(date),
             result,
             version: version as i64,
@@ -296,6 +307,7 @@ impl From<RunRow> for Run {
             started_at: row.started_at.map(moment),
             lease_slot: row.lease_slot,
             failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
+            edited: row.edited.map(|edited| Box::new(edited.into())),
             ended_at: row.ended_at.map(moment),
             result: row.result,
             version: row.version as u64,

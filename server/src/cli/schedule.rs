@@ -1,0 +1,90 @@
+//! `schedule`: what a schedule would do.
+
+use clap::Subcommand;
+use jiff::tz::TimeZone;
+use taskcenter_client::Timestamp;
+use taskcenter_client::resources::AbsenceDecision;
+
+use super::client::Client;
+use super::exit::Failure;
+use super::table::{Column, Table};
+use super::{output, task, time};
+
+pub const EXAMPLES: &str = "\
+Example:
+  taskcenter schedule preview '0 9 * * MON-FRI' --zone Asia/Shanghai";
+
+const PREVIEW: &str = "\
+With --away-from and --away-to, also shows what the server would do with the
+moments of a time in which no node runs.
+
+Examples:
+  taskcenter schedule preview '0 9 * * MON-FRI' --zone Asia/Shanghai
+  taskcenter schedule preview '*/5 * * * *' --policy skip \\
+    --away-from 2030-01-31T08:00:00Z --away-to 2030-01-31T10:00:00Z";
+
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Show the next matches of a cron expression, and what an absence of the server would do.
+    #[command(after_help = PREVIEW)]
+    Preview {
+        /// Cron expression, in quotes: 5 fields, 6 with seconds first, 7 with years last, or a name
+        /// such as @daily.
+        #[arg(value_name = "EXPR")]
+        cron: String,
+        /// Time zone of the expression, as an IANA name such as Asia/Shanghai. Default:
+        /// engine.time_zone of the server; the times are then shown in local time.
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// Number of matches, 1 to 100.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        count: u32,
+        /// When the last node stops, such as 2030-01-31T08:00:00Z. A time without an offset is local
+        /// time.
+        #[arg(long, value_name = "TIME", value_parser = time::parse_instant, requires = "away_to")]
+        away_from: Option<Timestamp>,
+        /// When a node runs again.
+        #[arg(long, value_name = "TIME", value_parser = time::parse_instant, requires = "away_from")]
+        away_to: Option<Timestamp>,
+        /// Misfire policy: fire_all, fire_last or skip. Default: engine.misfire.policy of the server.
+        #[arg(
+            long,
+            value_name = "POLICY",
+            value_parser = ["fire_all", "fire_last", "skip"],
+            hide_possible_values = true,
+            requires = "away_to"
+        )]
+        policy: Option<String>,
+    },
+}
+
+impl ScheduleCommand {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
+        let Self::Preview { cron, zone, count, away_from, away_to, policy } = self;
+        let zone = zone.as_deref();
+        task::print_next(client, &cron, zone, count).await?;
+        let Some((from, to)) = away_from.zip(away_to) else { return Ok(()) };
+        let after = client.call(client.api.preview_absence(&cron, zone, from, to, policy.as_deref())).await?;
+        if client.json {
+            return output::print_json(&after);
+        }
+        let grace = time::format_duration(after.grace_ms);
+        output::print_line(format_args!("\npolicy {}, grace period {grace}", after.policy))?;
+        let shown_in = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or_else(TimeZone::system);
+        let columns = ["TIME", "DECISION", "MOMENTS", "UNTIL", "LATE"].map(Column::fixed);
+        Table::new(client.screen, columns.into())
+            .print(after.decisions.iter().map(|decision| row(decision, &shown_in)))?;
+        if after.more { output::print_line("More decisions follow.") } else { Ok(()) }
+    }
+}
+
+fn row(decision: &AbsenceDecision, zone: &TimeZone) -> Vec<String> {
+    let fires = decision.decision == "fires";
+    vec![
+        time::format_in_zone(decision.at, zone),
+        decision.decision.clone(),
+        decision.count.to_string(),
+        if fires { "-".to_owned() } else { time::format_in_zone(decision.until, zone) },
+        if fires { time::format_duration(decision.late_ms) } else { "-".to_owned() },
+    ]
+}

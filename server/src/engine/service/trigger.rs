@@ -1,0 +1,121 @@
+//! Commands that trigger a task.
+
+use super::audit::{self, AuditAction};
+use super::{IdempotencyKey, Result, Service, TaskOver};
+use crate::core::access::Scope;
+use crate::core::run::{PayloadChange, SUPERSEDED};
+use crate::core::{Run, RunState, TaskId, TaskState};
+use crate::ports::InsertedRun;
+
+impl Service {
+    /// Triggers a task: fires it by hand, independently of its schedule, also if it is paused.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::Over`] for a cancelled
+    /// task, [`ServiceError::KeyReused`], or a port's error.
+    pub async fn trigger(&self, id: &TaskId, key: Option<IdempotencyKey>) -> Result<Run> {
+        self.trigger_with(id, &PayloadChange::default(), key).await
+    }
+
+    /// Same as [`trigger`](Self::trigger), with another payload for this run. The task stays as it is. The
+    /// fingerprint of the key must cover the payload.
+    ///
+    /// # Errors
+    /// As [`Service::trigger`], and [`ServiceError::Invalid`].
+    pub async fn trigger_with(
+        &self,
+        id: &TaskId,
+        change: &PayloadChange,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Run> {
+        let answer = self.trigger_once(id, change, key).await;
+        let run = answer.iter().map(|run| run.id.as_str());
+        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        answer
+    }
+
+    async fn trigger_once(
+        &self,
+        id: &TaskId,
+        change: &PayloadChange,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Run> {
+        self.require(Scope::TaskWrite)?;
+        change.check()?;
+        // A refused request stores nothing.
+        let state = if key.is_some() { self.shown_task(id).await?.state } else { TaskState::Active };
+        let mark = self.keyed_mark("trigger", key, state != TaskState::Cancelled).await?;
+        self.trigger_marked(id, &mark.ok_or(TaskOver::Ended(state))?, change).await
+    }
+
+    /// Triggers a task for an operation. A repeated call with the same mark returns the first run.
+    pub(super) async fn trigger_with_mark(&self, id: &TaskId, mark: &str) -> Result<Run> {
+        let answer = match self.require(Scope::TaskWrite) {
+            Ok(()) => self.trigger_marked(id, mark, &PayloadChange::default()).await,
+            Err(error) => Err(error),
+        };
+        let run = answer.iter().map(|run| run.id.as_str());
+        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        answer
+    }
+
+    async fn trigger_marked(&self, id: &TaskId, first_mark: &str, change: &PayloadChange) -> Result<Run> {
+        let mut overtaken = 0;
+        loop {
+            let mark =
+                if overtaken == 0 { first_mark.to_owned() } else { format!("{first_mark}.{overtaken}") };
+            if let Some(run) = self.insert_triggered(id, &mark, change).await? {
+                self.shared.hints.attention();
+                return Ok(run);
+            }
+            overtaken += 1;
+        }
+    }
+
+    /// Inserts the run with this mark. If the same request inserted the run before and a node has taken it,
+    /// that run is the answer at any revision. `None`: the task was changed at the same time, so the caller
+    /// must try the next mark.
+    async fn insert_triggered(&self, id: &TaskId, mark: &str, change: &PayloadChange) -> Result<Option<Run>> {
+        let task = self.shown_task(id).await?;
+        let now = self.now();
+        let run = Run::triggered(&task, mark, self.shared.ids.token(now), now).with_payload(change);
+        if task.state == TaskState::Cancelled {
+            // A run that was not handed over before the end of its task never is.
+            let stored = self.shared.ports.store.run(&run.id).await?.filter(Run::has_been_tried);
+            return stored.map(Some).ok_or_else(|| TaskOver::Ended(task.state).into());
+        }
+        crate::failpoint!("trigger::before_insert");
+        let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
+        crate::failpoint!("trigger::inserted");
+        let run = stored(run, inserted);
+        // The answer of a change that came in between may not have named this run. Then it must not fire.
+        let task = self.shown_task(id).await?;
+        let is_current = task.rev == run.rev && task.state != TaskState::Cancelled;
+        if is_current || !run.is_untouched() {
+            return Ok((!run.was_superseded()).then_some(run));
+        }
+        self.cancel_overtaken(run).await
+    }
+
+    /// Cancels a triggered run. If a node has taken it since, the run is the answer, unless it ended
+    /// unfired.
+    async fn cancel_overtaken(&self, run: Run) -> Result<Option<Run>> {
+        let mut cancelled = run.clone();
+        if cancelled.cancel(SUPERSEDED, self.now()).is_ok()
+            && !self.replace_runs(vec![cancelled]).await?.is_empty()
+        {
+            crate::failpoint!("trigger::cancelled");
+            return Ok(None);
+        }
+        let stored = self.shared.ports.store.run(&run.id).await?;
+        Ok(stored.filter(|run| run.state != RunState::Cancelled))
+    }
+}
+
+/// Returns the run as stored after an insert.
+fn stored(run: Run, inserted: Option<InsertedRun>) -> Run {
+    match inserted {
+        Some(InsertedRun::Existing(stored)) => *stored,
+        _ => run,
+    }
+}
