@@ -34,6 +34,15 @@ static STYLE: LazyLock<Asset> = LazyLock::new(|| {
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("static/console.js"))
 });
+static COMPOSER_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("composer", "js", "text/javascript; charset=utf-8", include_str!("static/composer.js"))
+});
+static PALETTE_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("palette", "js", "text/javascript; charset=utf-8", include_str!("static/palette.js"))
+});
+static COPY_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("copy", "js", "text/javascript; charset=utf-8", include_str!("static/copy.js"))
+});
 
 /// Returns the path of the style sheet.
 pub fn style() -> String {
@@ -45,9 +54,26 @@ pub fn script() -> String {
     format!("{PREFIX}{}", SCRIPT.name)
 }
 
+/// Returns the path of the script of the form for tasks.
+pub fn composer_script() -> String {
+    format!("{PREFIX}{}", COMPOSER_SCRIPT.name)
+}
+
+/// Returns the path of the script of the command palette.
+pub fn palette_script() -> String {
+    format!("{PREFIX}{}", PALETTE_SCRIPT.name)
+}
+
+/// Returns the path of the script that copies texts.
+pub fn copy_script() -> String {
+    format!("{PREFIX}{}", COPY_SCRIPT.name)
+}
+
 /// Returns the answer with the asset of this name. `None`: no asset of this release has the name.
 pub fn answer(name: &str, request: &HeaderMap) -> Option<Response> {
-    let asset: &Asset = [&*STYLE, &*SCRIPT].into_iter().find(|asset| asset.name == name)?;
+    let asset: &Asset = [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT]
+        .into_iter()
+        .find(|asset| asset.name == name)?;
     let etag = HeaderValue::from_str(&asset.etag).unwrap_or(HeaderValue::from_static(""));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),

@@ -1,8 +1,11 @@
 //! What all pages share: language, theme, menu, clock and the rights of the reader.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 
 use super::cookies;
+use super::copy_as::{self, Recipe, Shell};
 use super::html::{self, Markup};
 use super::time;
 use super::visit::{FORM_TOKEN, Theme, Visit};
@@ -86,6 +89,10 @@ pub struct Frame {
     pub has_session: bool,
     pub rights: Rights,
     pub version: &'static str,
+    /// What the texts to copy have in common.
+    pub shell: Shell,
+    /// Actions of the page as texts to copy.
+    recipes: Vec<Recipe>,
     /// Word of the last action.
     done: Option<String>,
     form_token: String,
@@ -117,6 +124,8 @@ impl Frame {
                 all_tags: !caller.grant.is_limited(),
             },
             version: env!("CARGO_PKG_VERSION"),
+            shell: Shell { has_token: !caller.name.is_empty() },
+            recipes: Vec::new(),
             done: visit.query().get("done").map(str::to_owned),
             form_token: visit.form_token(),
             here: visit.uri.path_and_query().map_or("/", |here| here.as_str()).to_owned(),
@@ -139,6 +148,19 @@ impl Frame {
         let query = pairs.finish();
         self.api = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         self
+    }
+
+    /// Adds actions of the page as texts to copy.
+    #[must_use]
+    pub fn with_recipes(mut self, recipes: impl IntoIterator<Item = Recipe>) -> Self {
+        self.recipes.extend(recipes);
+        self
+    }
+
+    /// Returns the view and the actions of the page as texts to copy.
+    pub fn copies(&self) -> Vec<Cow<'_, Recipe>> {
+        let view = (!self.api.is_empty()).then(|| copy_as::show(self.shell, &self.t.copy_view, &self.api));
+        view.map(Cow::Owned).into_iter().chain(self.recipes.iter().map(Cow::Borrowed)).collect()
     }
 
     /// Adds a page above this one.

@@ -6,6 +6,8 @@
 
 mod assets;
 mod cookies;
+mod copy_as;
+mod diff;
 mod digest;
 mod filter;
 mod frame;
@@ -13,6 +15,7 @@ mod html;
 mod listing;
 mod pages;
 mod problem;
+mod schedule_phrase;
 mod schedule_words;
 mod sign_in;
 mod time;
@@ -78,6 +81,8 @@ pub fn mount(routes: Router, console: Console) -> Router {
             "/console/tasks/{task_id}/{action}",
             get(pages::task_actions::ask).post(pages::task_actions::act),
         )
+        .route("/console/palette", get(pages::palette::show))
+        .route("/console/schedule", get(pages::schedule_preview::show))
         .route("/console/runs", get(pages::runs::show))
         .route("/console/runs/{run_id}", get(pages::run::show))
         .route("/console/runs/{run_id}/{action}", get(pages::run_actions::ask).post(pages::run_actions::act))

@@ -157,6 +157,18 @@ words! {
     to_overview, token, token_hint, tokens, trigger, trigger_effect, trigger_leaves, triggered, unit,
     unit_d, unit_h, unit_m, unit_ms, unit_s, users, users_hint, why_waits, without_outcome,
     without_outcome_hint, worker, wrong_kind, wrong_number, wrong_time,
+    bytes_delivered, edit_again, payload_changes, payload_edited, payload_next_hint, payload_of_run,
+    payload_of_run_hint, payload_original, payload_too_large, review_changes,
+    copied, copy, copy_as, copy_create, copy_hint, copy_log, copy_view,
+    away, away_fires, away_from, away_hint, away_merged, away_more, away_none, away_order, away_policy,
+    away_policy_server, away_skipped, away_to, compose, compose_day, compose_every, compose_minute,
+    compose_phrase, compose_phrase_hint, compose_phrase_unknown, compose_rhythm, compose_time,
+    compose_use_choices, compose_use_phrase, compose_weekday, compose_wrong, policy_fire_all,
+    policy_fire_last, policy_skip, rhythm_daily, rhythm_hourly, rhythm_hours, rhythm_minutes,
+    rhythm_monthly, rhythm_weekdays, rhythm_weekly,
+    palette, palette_action, palette_hint, palette_keys, palette_none, palette_page,
+    palette_runs_tagged, palette_tasks_named,
+    misfire_of_server,
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
 }
 
 /// Returns the zone of a cron expression, or else the zone of the server.
-fn zone_of(task: &Task, visit: &Visit) -> TimeZone {
+pub fn zone_of(task: &Task, visit: &Visit) -> TimeZone {
     let own = match &task.schedule {
         Schedule::Cron { expression, zone } => {
             let prefixed =

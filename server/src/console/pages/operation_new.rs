@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::super::Console;
+use super::super::copy_as;
 use super::super::filter::href;
 use super::super::frame::Frame;
 use super::super::html::{self as h, Markup};
@@ -91,10 +92,12 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
     let t = visit.lang.words();
     let action = action(fields)?;
     let words = bulk::words(action, t).ok_or(Problem::NotFound)?;
-    let (mut text, mut items, mut problem) = (String::new(), None, problem);
+    let (mut text, mut items, mut problem, mut recipe) = (String::new(), None, problem, None);
+    let f = frame(visit, words.label);
     match selection(action, fields, t) {
         Ok(selection) => {
             text = selection_text(&selection, t);
+            recipe = Some(copy_as::operate(f.shell, words.label, action, &selection));
             match count(visit, action, selection).await? {
                 Ok(found) => items = Some(found),
                 Err(why) => problem = problem.or(Some(why)),
@@ -115,7 +118,7 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
         rate: fields.get("rate").unwrap_or_default().to_owned(),
         back: href(list, fields.get("q").unwrap_or_default(), None),
         problem,
-        f: frame(visit, words.label),
+        f: f.with_recipes(recipe),
         words,
     })
 }

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 
+use super::super::copy_as::{self, Recipe, Request};
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup, Payload};
 use super::super::problem::Result;
@@ -13,6 +14,7 @@ use super::confirm::Action;
 use super::rows::{self, RunRow};
 use super::run_actions;
 use super::run_log::Log;
+use crate::core::run::PayloadDigest;
 use crate::core::{Moment, Run, RunId, RunState};
 
 struct Step {
@@ -29,6 +31,8 @@ struct Attempt {
     started: Option<Moment>,
     took: String,
     error: String,
+    /// Size and digest of what the attempt delivered, if the payload was edited.
+    delivered: String,
 }
 
 #[derive(Template)]
@@ -42,6 +46,7 @@ struct Page {
     path: Vec<Step>,
     attempts: Vec<Attempt>,
     payload: Payload,
+    original: Option<Payload>,
     result: Option<Payload>,
     log: Log,
     facts: Vec<(String, String)>,
@@ -58,6 +63,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     f.title = f.text(run.scheduled_at);
     let f = f.below(&run.tag, &rows::task_href(&run.task_id));
     let f = f.api(&run_api(&run), &[]);
+    let recipes = run_recipes(&run, &f);
+    let f = f.with_recipes(recipes);
     let f = if run.has_ended() { f } else { f.live() };
     let queue = run.queue.as_deref().unwrap_or(&run.tag);
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
@@ -74,6 +81,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         path: path(&run, t),
         attempts: attempts(&run, t),
         payload: Payload::new(&run.data, t),
+        original: run.edited.as_ref().map(|edited| Payload::new(&edited.original.data, t)),
         result: run.result.as_deref().map(|result| Payload::new(result, t)),
         facts: facts(&run, &f),
         run: RunRow::new(&run, t),
@@ -84,6 +92,15 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
 
 fn run_api(run: &Run) -> String {
     rows::run_href(run).replacen("/console/", "/v1/", 1)
+}
+
+/// Returns the log of a run and the actions on the run as texts to copy.
+fn run_recipes(run: &Run, f: &Frame) -> Vec<Recipe> {
+    let path = format!("{}/log", run_api(run));
+    let command = copy_as::words(&["run", "log", run.id.as_str()]);
+    let log = Recipe::new(f.shell, &f.t.copy_log, &Request::get(&path), Some(&command));
+    let allowed = run_actions::allowed(run).into_iter().filter(|_| f.rights.write);
+    std::iter::once(log).chain(allowed.map(|action| run_actions::recipe(run, action, f))).collect()
 }
 
 /// Returns the known states of the current attempt, in order.
@@ -129,6 +146,7 @@ fn attempts(run: &Run, t: &Words) -> Vec<Attempt> {
         started: failed.started_at,
         took: failed.started_at.map_or(String::new(), |start| duration(failed.ended_at.since(start), t)),
         error: failed.error.clone().unwrap_or_default(),
+        delivered: delivered(run, failed.attempt, t),
     });
     let mut all: Vec<Attempt> = failed.collect();
     if all.last().is_none_or(|last| last.number < run.attempt) {
@@ -141,10 +159,20 @@ fn attempts(run: &Run, t: &Words) -> Vec<Attempt> {
             started: run.attempt_started_at(),
             took: rows::ran(run, t).unwrap_or_default(),
             error: error.unwrap_or_default(),
+            delivered: delivered(run, run.attempt, t),
         });
     }
     all.reverse();
     all
+}
+
+fn delivered(run: &Run, attempt: u32, t: &Words) -> String {
+    const DIGITS: usize = 12;
+    let words = |payload: PayloadDigest| {
+        let size = fill(&t.bytes, &[&h::count(payload.bytes)]);
+        fill(&t.bytes_delivered, &[&size, payload.sha256.get(..DIGITS).unwrap_or_default()])
+    };
+    run.payload_of(attempt).map(words).unwrap_or_default()
 }
 
 /// Returns facts about the run as names and values.

@@ -2,14 +2,19 @@
 
 use askama::Template;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::super::Console;
+use super::super::copy_as::{self, Recipe};
+use super::super::diff;
+use super::super::digest::sha256;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self, Markup};
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Visit, split};
+use super::super::visit::{Fields, Visit, split};
 use super::confirm::{Confirm, RunAction};
+use super::payload_form::{self, PayloadForm};
 use super::rows::run_href;
 use super::task::require_write;
 use crate::core::{Run, RunId, RunState};
@@ -24,6 +29,13 @@ pub fn allowed(run: &Run) -> Vec<RunAction> {
     }
 }
 
+/// Returns an action on a run as texts to copy.
+pub fn recipe(run: &Run, action: RunAction, f: &Frame) -> Recipe {
+    let path = format!("{}/{}", run_href(run).replacen("/console/", "/v1/", 1), action.as_str());
+    let command = copy_as::words(&["run", action.as_str(), run.id.as_str()]);
+    Recipe::new(f.shell, action.words(f.t).label, &copy_as::Request::post(&path), Some(&command))
+}
+
 /// Shows the page that asks.
 pub async fn ask(visit: Visit) -> Response {
     super::answer(&visit, asked(&visit).await)
@@ -32,17 +44,27 @@ pub async fn ask(visit: Visit) -> Response {
 async fn asked(visit: &Visit) -> Result<askama::Result<String>> {
     let (id, action) = target(visit)?;
     require_write(visit)?;
-    let (run, t) = (visit.service.run(&id).await?, visit.lang.words());
-    let (words, back) = (action.words(t), run_href(&run));
+    let run = visit.service.run(&id).await?;
+    let page = page(visit, &run, action);
+    Ok(match action {
+        RunAction::Retry => retry_page(page, payload_form::editable(&run.data)).render(),
+        RunAction::Cancel => page.render(),
+    })
+}
+
+fn page(visit: &Visit, run: &Run, action: RunAction) -> Confirm {
+    let t = visit.lang.words();
+    let (words, back) = (action.words(t), run_href(run));
     let title = format!("{} · {}", words.label, run.tag);
     let f = Frame::new(visit, Section::Runs, &title).below(&t.runs, "/console/runs").below(&run.tag, &back);
+    let recipe = recipe(run, action, &f);
     let facts = vec![
         (t.run.clone(), run.id.to_string()),
         (t.moment.clone(), f.text(run.scheduled_at)),
         (t.state.clone(), html::run_word(run.state, t).to_owned()),
         (t.attempt.clone(), run.attempt.to_string()),
     ];
-    let page = Confirm {
+    Confirm {
         path: format!("{back}/{}", action.as_str()),
         hidden: Markup::default(),
         facts,
@@ -52,9 +74,30 @@ async fn asked(visit: &Visit) -> Result<askama::Result<String>> {
         is_danger: words.is_danger,
         back,
         problem: None,
+        f: f.with_recipes([recipe]),
+    }
+}
+
+/// Returns the page before a retry, with the payload in a field.
+fn retry_page(page: Confirm, data: Option<String>) -> PayloadForm {
+    let Confirm { f, path, hidden, facts, effect, leaves, label, back, problem, .. } = page;
+    let hint = f.t.payload_next_hint.clone();
+    let changes = Vec::new();
+    PayloadForm {
         f,
-    };
-    Ok(page.render())
+        path,
+        hidden,
+        facts,
+        effect,
+        leaves,
+        label,
+        back,
+        problem,
+        data,
+        hint,
+        has_review: true,
+        changes,
+    }
 }
 
 /// Returns run and action of a path such as `/console/runs/{run_id}/cancel`.
@@ -72,21 +115,47 @@ pub async fn act(State(console): State<Console>, request: Request) -> Response {
         Ok(split) => split,
         Err(response) => return response,
     };
-    if visit.form(request).await.is_none() {
-        return Problem::ExpiredForm.answer(&visit);
-    }
-    match done(&visit).await {
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    match done(&visit, &fields).await {
         Ok(response) => response,
         Err(problem) => problem.answer(&visit),
     }
 }
 
-async fn done(visit: &Visit) -> Result<Response> {
+async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
     let (id, action) = target(visit)?;
     let run = match action {
-        RunAction::Retry => visit.service.retry_run(&id).await?,
+        RunAction::Retry => match retry(visit, fields, &id).await? {
+            Ok(run) => run,
+            Err(page) => return Ok(page),
+        },
         RunAction::Cancel => visit.service.cancel_run(&id).await?,
     };
     let done = action.words(visit.lang.words()).done;
     Ok(visit.redirect(&format!("{}?done={done}", run_href(&run))))
+}
+
+/// Retries a run, or returns the page to show instead: a person confirms the changes of a payload that the page
+/// has shown.
+async fn retry(visit: &Visit, fields: &Fields, id: &RunId) -> Result<std::result::Result<Run, Response>> {
+    require_write(visit)?;
+    let run = visit.service.run(id).await?;
+    let change = payload_form::change(fields, &run.data);
+    let form = || retry_page(page(visit, &run, RunAction::Retry), fields.raw("data").map(str::to_owned));
+    if fields.get("edit").is_some() {
+        return Ok(Err(visit.answer(StatusCode::OK, form().render())));
+    }
+    if let Err(why) = change.check() {
+        let page = PayloadForm { problem: Some(why.to_string()), ..form() };
+        return Ok(Err(visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render())));
+    }
+    let reviewed = change.data.as_ref().map(|data| sha256(&format!("{} {} {data}", run.version, run.data)));
+    let is_reviewed = reviewed.is_none() || reviewed.as_deref() == fields.get("reviewed");
+    if fields.get("review").is_some() || !is_reviewed {
+        let hidden = html::hidden("reviewed", reviewed.as_deref().unwrap_or_default());
+        let changes = diff::lines(&run.data, change.data.as_deref().unwrap_or(&run.data));
+        let page = PayloadForm { hidden, changes, ..form() };
+        return Ok(Err(visit.answer(StatusCode::OK, page.render())));
+    }
+    Ok(Ok(visit.service.retry_run_with(id, &change).await?))
 }

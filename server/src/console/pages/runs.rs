@@ -15,7 +15,7 @@ use crate::core::operation::Action;
 use crate::core::{RunState, TaskId};
 use crate::engine::service::RunFilter;
 
-const PATH: &str = "/console/runs";
+pub const PATH: &str = "/console/runs";
 
 /// The page of a list of runs.
 #[derive(Template)]

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 
+use super::super::copy_as::{self, Recipe, Request};
 use super::super::filter::href;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup, Payload, Strip};
@@ -16,9 +17,12 @@ use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
 use super::moments::{self, NextMoment};
 use super::rows::{RunRow, task_href};
+use super::schedule_preview;
 use crate::core::access::Scope;
-use crate::core::{Moment, Task, TaskId, TaskState};
-use crate::engine::service::{Forbidden, RunFilter, ServiceError};
+use crate::core::misfire::Misfire;
+use crate::core::submission::Dedup;
+use crate::core::{Moment, Schedule, Task, TaskId, TaskState};
+use crate::engine::service::{Forbidden, RunFilter, ServiceError, definition};
 
 /// Runs of the strip and of the list.
 const RUNS: usize = 20;
@@ -61,6 +65,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let runs = listing::runs(&visit.service, &filter, None, RUNS).await?.rows;
     let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks").live();
     let f = f.api(&format!("/v1/tasks/{id}"), &[]);
+    let recipes = recipes(&task, &f);
+    let f = f.with_recipes(recipes);
     let page = Page {
         is_cancelled: task.state == TaskState::Cancelled,
         actions: actions(&task, t),
@@ -70,12 +76,30 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         rows: runs.iter().map(|run| RunRow::new(run, t)).collect(),
         with_tag: false,
         bulk: None,
-        facts: facts(&task, &f),
+        facts: facts(&task, visit.service.misfire(), &f),
         payload: Payload::new(&task.data, t),
         task: head(&task, t),
         f,
     };
     Ok(page.render())
+}
+
+/// Returns the actions on a task as texts to copy.
+fn recipes(task: &Task, f: &Frame) -> Vec<Recipe> {
+    if !f.rights.write {
+        return Vec::new();
+    }
+    let create = copy_as::create_task(f.shell, &f.t.copy_create, &definition(task));
+    let of_task = allowed(task).map(|action| task_recipe(&task.id, action, f));
+    create.into_iter().chain(of_task).collect()
+}
+
+/// Returns an action on a task as texts to copy.
+pub fn task_recipe(id: &TaskId, action: TaskAction, f: &Frame) -> Recipe {
+    let (title, name) = (action.words(f.t).label, action.as_str());
+    let path = format!("/v1/tasks/{id}/{name}");
+    let command = copy_as::words(&["task", name, id.as_str()]);
+    Recipe::new(f.shell, title, &Request::post(&path), Some(&command))
 }
 
 /// Checks that the reader may change tasks, before a page that asks. The command checks again.
@@ -84,17 +108,22 @@ pub fn require_write(visit: &Visit) -> Result<()> {
     if may_write { Ok(()) } else { Err(ServiceError::Forbidden(Forbidden::Scope(Scope::TaskWrite)).into()) }
 }
 
+/// Returns the actions that the state of a task allows.
+fn allowed(task: &Task) -> impl Iterator<Item = TaskAction> {
+    let state = task.state;
+    TaskAction::ALL.into_iter().filter(move |action| match action {
+        TaskAction::Pause => state == TaskState::Active,
+        TaskAction::Resume => state == TaskState::Paused,
+        TaskAction::Trigger => state != TaskState::Cancelled,
+        TaskAction::Cancel => !state.has_ended(),
+    })
+}
+
 /// Returns the buttons for the actions that the state of a task allows.
 fn actions(task: &Task, t: &Words) -> Vec<Action> {
     let href = task_href(&task.id);
-    let allowed = TaskAction::ALL.into_iter().filter(|action| match action {
-        TaskAction::Pause => task.state == TaskState::Active,
-        TaskAction::Resume => task.state == TaskState::Paused,
-        TaskAction::Trigger => true,
-        TaskAction::Cancel => !task.state.has_ended(),
-    });
     let mut actions: Vec<Action> =
-        allowed.map(|action| action.words(t).link(&href, action.as_str())).collect();
+        allowed(task).map(|action| action.words(t).link(&href, action.as_str())).collect();
     if !task.state.has_ended() {
         let edit =
             Action { href: format!("{href}/edit"), icon: "edit", label: t.edit.clone(), is_danger: false };
@@ -115,7 +144,7 @@ fn head(task: &Task, t: &Words) -> Head {
 }
 
 /// Returns the definition as names and values.
-fn facts(task: &Task, f: &Frame) -> Vec<(String, String)> {
+fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     let t = f.t;
     let none = || t.not_set.clone();
     let at = |at: Option<Moment>| at.map_or_else(none, |at| f.text(at));
@@ -141,6 +170,13 @@ fn facts(task: &Task, f: &Frame) -> Vec<(String, String)> {
         (&t.reports, if task.ack { t.reports_yes.clone() } else { t.reports_no.clone() }),
         (&t.created, f.text(task.created_at)),
     ];
+    if task.schedule != Schedule::Once {
+        let words = schedule_preview::policy_word(misfire.policy, t);
+        facts.push((&t.away_policy, fill(&t.misfire_of_server, &[words, &duration(misfire.grace_ms, t)])));
+    }
+    if let Dedup::Key(key) = definition(task).dedup {
+        facts.push((&t.dedup_key, key));
+    }
     if task.state == TaskState::Cancelled || task.headers.is_empty() {
         return facts.into_iter().map(|(name, value)| (name.clone(), value)).collect();
     }

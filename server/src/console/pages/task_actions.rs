@@ -13,8 +13,10 @@ use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
 use super::super::visit::{Fields, Visit, split};
 use super::confirm::{Confirm, TaskAction};
+use super::payload_form::{self, PayloadForm};
 use super::rows::{run_href, task_href};
-use super::task::require_write;
+use super::task::{require_write, task_recipe};
+use crate::core::run::PayloadChange;
 use crate::core::{Task, TaskId};
 use crate::engine::service::{IdempotencyKey, ServiceError};
 
@@ -27,7 +29,33 @@ async fn asked(visit: &Visit) -> Result<askama::Result<String>> {
     let (id, action) = target(visit)?;
     require_write(visit)?;
     let task = visit.service.task(&id).await?;
+    if action == TaskAction::Trigger {
+        let shown = payload_form::editable(&task.data);
+        return Ok(trigger_page(page(visit, &task, action, None)?, shown).render());
+    }
     Ok(page(visit, &task, action, None)?.render())
+}
+
+/// Returns the page before a trigger, with the payload in a field.
+fn trigger_page(page: Confirm, data: Option<String>) -> PayloadForm {
+    let Confirm { f, path, hidden, facts, effect, leaves, label, back, problem, .. } = page;
+    let hint = f.t.payload_of_run_hint.clone();
+    let changes = Vec::new();
+    PayloadForm {
+        f,
+        path,
+        hidden,
+        facts,
+        effect,
+        leaves,
+        label,
+        back,
+        problem,
+        data,
+        hint,
+        has_review: false,
+        changes,
+    }
 }
 
 /// Returns task and action of a path such as `/console/tasks/{task_id}/pause`.
@@ -50,6 +78,7 @@ fn page(visit: &Visit, task: &Task, action: TaskAction, problem: Option<String>)
         (t.schedule.clone(), schedule_words::describe(&task.schedule, t)),
     ];
     facts.extend(task.next_due_at.map(|at| (t.next.clone(), f.text(at))));
+    let recipe = task_recipe(&task.id, action, &f);
     Ok(Confirm {
         path: format!("{back}/{}", action.as_str()),
         hidden: html::hidden("rev", &task.rev.to_string()).and(&html::hidden("key", &key)),
@@ -60,7 +89,7 @@ fn page(visit: &Visit, task: &Task, action: TaskAction, problem: Option<String>)
         is_danger: words.is_danger,
         back: back.clone(),
         problem,
-        f: f.below(&task.name, &back),
+        f: f.below(&task.name, &back).with_recipes([recipe]),
     })
 }
 
@@ -85,8 +114,12 @@ async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
         TaskAction::Resume => service.resume(&id, rev).await.map(|_| task_href(&id)),
         TaskAction::Cancel => service.cancel(&id, rev).await.map(|_| task_href(&id)),
         TaskAction::Trigger => {
-            let key = idempotency_key(fields, &format!("trigger {id}"));
-            service.trigger(&id, key).await.map(|run| run_href(&run))
+            let change = match fields.raw("data") {
+                Some(_) => payload_form::change(fields, &service.task(&id).await?.data),
+                None => PayloadChange::default(),
+            };
+            let key = idempotency_key(fields, &format!("trigger {id} {:?}", fields.raw("data")));
+            service.trigger_with(&id, &change, key).await.map(|run| run_href(&run))
         }
     };
     match outcome {
@@ -98,6 +131,11 @@ async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
             let task = service.task(&id).await?;
             let why = visit.lang.words().changed_meanwhile.clone();
             Ok(visit.answer(StatusCode::CONFLICT, page(visit, &task, action, Some(why))?.render()))
+        }
+        Err(ServiceError::Invalid(why)) if action == TaskAction::Trigger => {
+            let page = page(visit, &service.task(&id).await?, action, Some(why.to_string()))?;
+            let page = trigger_page(page, fields.raw("data").map(str::to_owned));
+            Ok(visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render()))
         }
         Err(error) => Err(error.into()),
     }

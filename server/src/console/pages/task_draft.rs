@@ -74,6 +74,28 @@ impl Draft {
         }
     }
 
+    /// Returns a draft with this schedule, and with valid values in the other fields.
+    pub fn schedule_only(&self) -> Self {
+        Self {
+            name: "preview".to_owned(),
+            kind: self.kind.clone(),
+            start: self.start.clone(),
+            end: self.end.clone(),
+            period: self.period.clone(),
+            unit: self.unit.clone(),
+            cron: self.cron.clone(),
+            zone: self.zone.clone(),
+            max_fires: self.max_fires.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Makes the schedule a cron expression.
+    pub fn set_cron(&mut self, expression: &str) {
+        "cron".clone_into(&mut self.kind);
+        expression.clone_into(&mut self.cron);
+    }
+
     /// Returns the draft that edits a definition. Instants are shown in `zone`.
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
@@ -228,7 +250,16 @@ fn write_time(at: Moment, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
-fn read_time(field: &'static str, text: &str, zone: &TimeZone, t: &Words) -> Result<Option<Moment>, Refusal> {
+/// Reads an instant in the format of the browsers' field for date and time. An empty field has none.
+///
+/// # Errors
+/// The text is no date and time.
+pub fn read_time(
+    field: &'static str,
+    text: &str,
+    zone: &TimeZone,
+    t: &Words,
+) -> Result<Option<Moment>, Refusal> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -10,16 +10,15 @@ use super::super::Console;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
-use super::super::schedule_words;
 use super::super::visit::{Fields, Segment, Visit, split};
-use super::moments::{self, NextMoment};
 use super::rows::task_href;
+use super::schedule_choices::{self, Choices};
+use super::schedule_preview::{self, Away, Preview};
 use super::task::require_write;
 use super::task_actions::idempotency_key;
 use super::task_draft::{Draft, Refusal};
-use crate::core::cron::CronRule;
 use crate::core::submission::Submission;
-use crate::core::{Schedule, Task, TaskId, zone};
+use crate::core::{Task, TaskId, zone};
 use crate::engine::service::{ServiceError, definition};
 
 const NEW: &str = "/console/tasks/new";
@@ -36,9 +35,11 @@ struct Page {
     refusal: Option<Refusal>,
     /// Revision that another person has saved meanwhile.
     moved_to: Option<u32>,
-    words: String,
-    notes: Vec<String>,
-    preview: Vec<NextMoment>,
+    choices: Choices,
+    away: Away,
+    preview: Option<Preview>,
+    /// Names of all time zones.
+    zones: Vec<String>,
 }
 
 impl Page {
@@ -51,6 +52,18 @@ impl Page {
         let d = &self.d;
         let fields = [&d.max_fires, &d.max_runtime_sec, &d.max_attempts, &d.dedup_key];
         d.ack || fields.iter().any(|field| !field.is_empty())
+    }
+
+    fn rhythms(&self) -> [(&'static str, &str); 7] {
+        schedule_choices::rhythms(self.f.t)
+    }
+
+    fn weekdays(&self) -> [(&'static str, &str); 7] {
+        schedule_choices::weekdays(self.f.t)
+    }
+
+    fn policies(&self) -> [(&'static str, &str); 3] {
+        schedule_preview::policies(self.f.t)
     }
 
     fn units(&self) -> [(&'static str, &str); 4] {
@@ -110,9 +123,10 @@ fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<P
         is_new: rev.is_none(),
         refusal: None,
         moved_to: None,
-        words: String::new(),
-        notes: Vec::new(),
-        preview: Vec::new(),
+        choices: Choices::default(),
+        away: Away::default(),
+        preview: None,
+        zones: zone::names(),
     })
 }
 
@@ -169,17 +183,26 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
         NEW => Target::New,
         path => Target::read(visit, path.rsplit('/').next().unwrap_or_default()).await?.0,
     };
-    let draft = Draft::read(fields);
+    let (mut draft, choices) = (Draft::read(fields), Choices::read(fields));
     let (zone_name, zone) = server_zone(visit);
+    let composed = choices.compose(fields, visit.lang.words());
+    if let Ok(Some(expression)) = &composed {
+        draft.set_cron(expression);
+    }
     let submission = draft.submission(target.base(), &zone_name, &zone, visit.lang.words());
     let mut page = page(visit, &target, draft, fields.get("key"))?;
+    (page.choices, page.away) = (choices, Away::read(fields));
+    match composed {
+        Err(refusal) => return Ok(refused(visit, page, refusal)),
+        Ok(composed) if composed.is_some() || fields.get("preview").is_some() => {
+            return preview(visit, page).await;
+        }
+        Ok(_) => {}
+    }
     let submission = match submission {
         Ok(submission) => submission,
         Err(refusal) => return Ok(refused(visit, page, refusal)),
     };
-    if fields.get("preview").is_some() {
-        return preview(visit, page, submission).await;
-    }
     let outcome = match &target {
         Target::New => create_task(visit, fields, submission).await,
         Target::Task { id, .. } => {
@@ -219,29 +242,13 @@ async fn create_task(
     Ok(format!("{}?done={done}", task_href(&submitted.id)))
 }
 
-/// Shows the form with the next moments of the schedule.
-async fn preview(visit: &Visit, page: Page, submission: Submission) -> Result<Response> {
-    let t = visit.lang.words();
-    let accepted = submission.clone().accept(TaskId::new(uuid::Uuid::nil()), visit.service.now());
-    let task = match accepted {
-        Ok(task) => task,
-        Err(invalid) => return Ok(refused(visit, page, Refusal::of(&invalid))),
-    };
-    let page = Page {
-        words: schedule_words::describe(&submission.schedule, t),
-        notes: notes(&submission.schedule),
-        preview: moments::of(&task, visit).await?,
-        ..page
-    };
-    Ok(visit.answer(StatusCode::OK, page.render()))
-}
-
-/// Returns remarks on the schedule, such as a step that leaves only one value.
-fn notes(schedule: &Schedule) -> Vec<String> {
-    match schedule {
-        Schedule::Cron { expression, zone } => {
-            CronRule::parse(expression, zone).map(|rule| rule.notes().to_vec()).unwrap_or_default()
+/// Shows the form with the preview of its schedule.
+async fn preview(visit: &Visit, page: Page) -> Result<Response> {
+    match schedule_preview::preview(visit, &page.d, &page.away).await? {
+        Ok(preview) => {
+            let page = Page { preview: Some(preview), ..page };
+            Ok(visit.answer(StatusCode::OK, page.render()))
         }
-        _ => Vec::new(),
+        Err(refusal) => Ok(refused(visit, page, refusal)),
     }
 }

@@ -168,7 +168,8 @@ function focusFilter() {
 }
 
 async function copyCurl() {
-  if (main?.dataset.api) await navigator.clipboard?.writeText(`curl '${location.origin}${main.dataset.api}'`);
+  const text = main?.dataset.api && document.querySelector("[data-copy-text]");
+  if (text) await navigator.clipboard?.writeText(text.textContent);
 }
 
 const keys = {
@@ -245,21 +246,3 @@ setInterval(showTimes, 1000);
 setInterval(showStatus, 1000);
 setInterval(poll, POLL_MS);
 document.addEventListener("visibilitychange", () => poll());
-
-// The form for tasks shows the next moments while a person types.
-const form = document.querySelector("form[data-preview]");
-let typed;
-async function preview() {
-  const region = form.querySelector('[data-region="preview"]');
-  const body = new URLSearchParams(new FormData(form));
-  body.set("preview", "1");
-  try {
-    const answer = await fetch(form.action, { method: "POST", body, redirect: "error" });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.querySelector('[data-region="preview"]');
-    if (fresh) region.replaceChildren(...document.adoptNode(fresh).childNodes);
-  } catch {
-    // The button shows the moments too.
-  }
-}
-form?.addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(preview, 400); });

@@ -252,3 +252,71 @@ async fn an_edit_that_is_overtaken_keeps_its_changes_and_can_be_saved_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_trigger_form_gives_its_run_another_payload() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let id = create(server, json!({"name": "a", "data": "\none\r\ntwo", "delay_ms": 3_600_000})).await;
+        let path = format!("/console/tasks/{id}/trigger");
+        let asked = browser.get(&path).await;
+        asked.has("Payload of this run").has("\n\none\ntwo</textarea>");
+        let run_of = async |data: &str| {
+            let sent = browser.post(&path, &path, &[("data", data), ("key", &"k".repeat(64))]).await;
+            assert_eq!(sent.status, 303, "{}", sent.html);
+            let run = sent.location().replace("/console/", "/v1/");
+            server.get(run.split('?').next().unwrap()).await.1
+        };
+        let edited = run_of("three").await;
+        assert_eq!(edited["data"], "three");
+        assert_eq!(run_of("three").await["run_id"], edited["run_id"], "a form that is sent twice fires once");
+        let shown = browser.get(&format!("/console/runs/{}", edited["run_id"].as_str().unwrap())).await;
+        shown.has("three</pre>");
+        assert_eq!(task(server, &id).await["data"], "\none\r\ntwo");
+        let fields = [("data", "\r\none\r\ntwo"), ("key", &*"l".repeat(64))];
+        let sent = browser.post(&path, &path, &fields).await;
+        let run = sent.location().replace("/console/", "/v1/");
+        let run = server.get(run.split('?').next().unwrap()).await.1;
+        assert_eq!(run["data"], "\none\r\ntwo", "a field that is not changed keeps every byte");
+        let long = "x".repeat(taskcenter_server::core::submission::MAX_DATA_BYTES + 1);
+        let refused = browser.post(&path, &path, &[("data", &*long)]).await;
+        assert_eq!(refused.status, 422);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_run_is_retried_with_a_payload_whose_changes_were_shown() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let run = server.ready(r#"{"id":7,"to":"<b>"}"#).await;
+        let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+        let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+        let outcome = json!({"run_id": run.id, "attempt": 1, "token": leased["token"], "outcome": "dead"});
+        server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
+        let (path, api) = (format!("/console/runs/{}/retry", run.id), format!("/v1/runs/{}", run.id));
+        browser.get(&path).await.has("Show changes").has("&#34;id&#34;:7").lacks("<b>");
+        let edited = r#"{"id":8,"to":"<b>"}"#;
+        let shown = browser.post(&path, &path, &[("data", edited)]).await;
+        assert_eq!(shown.status, 200, "changes are shown before they are made");
+        shown.has(r#"<div class="del">  &#34;id&#34;: 7,"#).has(r#"<div class="add">  &#34;id&#34;: 8,"#);
+        assert_eq!(server.get(&api).await.1["state"], "dead");
+        let fields = shown.hidden_fields();
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let forged: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, if *name == "data" { "other" } else { *value }))
+            .collect();
+        assert_eq!(browser.post_raw(&path, &forged).await.status, 200, "other changes are shown again");
+        let confirmed: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, if *name == "data" { edited } else { *value }))
+            .collect();
+        let retried = browser.post_raw(&path, &confirmed).await;
+        assert_eq!(retried.status, 303, "{}", retried.html);
+        assert_eq!(server.get(&api).await.1["data"], edited);
+        browser.get(retried.location()).await.has("Original payload").has("Delivered 19 B, SHA-256 ");
+    })
+    .await;
+}

@@ -3,6 +3,8 @@
 mod access;
 mod actions;
 mod browser;
+mod composer;
+mod copies;
 mod logs;
 mod operations;
 mod pages;

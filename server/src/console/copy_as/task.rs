@@ -1,0 +1,109 @@
+//! The creation of a task.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{Recipe, Request, Shell, option, words};
+use crate::core::submission::{Dedup, Submission};
+use crate::core::{Moment, Schedule};
+
+/// Longest payload that a text contains, in bytes.
+const MAX_COPIED_BYTES: usize = 16 * 1024;
+
+/// Returns the texts that create a task with this definition. `None`: the payload is too large to copy.
+pub fn create_task(shell: Shell, title: &str, definition: &Submission) -> Option<Recipe> {
+    if definition.data.len() > MAX_COPIED_BYTES {
+        return None;
+    }
+    let document = spec(definition);
+    let request = Request { body: Some(&document), ..Request::post("/v1/tasks") };
+    let command = add(definition);
+    Some(Recipe::new(shell, title, &request, Some(&command)).with_json(&document))
+}
+
+fn instant(at: Moment) -> String {
+    Timestamp::from_millisecond(at.ms()).unwrap_or(Timestamp::MAX).to_string()
+}
+
+/// Returns the body that creates the task. Defaults are left out.
+fn spec(definition: &Submission) -> Value {
+    let d = definition;
+    let mut spec = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        spec.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    put("name", Some(json!(d.name)));
+    put("data", (!d.data.is_empty()).then(|| json!(d.data)));
+    put("headers", (!d.headers.is_empty()).then(|| json!(d.headers)));
+    put("labels", (!d.labels.is_empty()).then(|| json!(d.labels)));
+    put("schedule", schedule(&d.schedule));
+    put("start_at", d.start_at.map(|at| json!(instant(at))));
+    put("end_at", d.end_at.map(|at| json!(instant(at))));
+    put("max_fires", d.max_fires.map(Value::from));
+    put("ack", d.ack.then_some(Value::Bool(true)));
+    put("max_runtime_sec", d.max_runtime_sec.map(Value::from));
+    put("queue", d.queue.as_ref().map(|queue| json!(queue)));
+    put("retry", d.retry.map(|retry| json!(retry)));
+    put("dedup_key", dedup_key(d).map(|key| json!(key)));
+    Value::Object(spec)
+}
+
+fn schedule(schedule: &Schedule) -> Option<Value> {
+    match schedule {
+        Schedule::Once => None,
+        Schedule::Every { period_ms } => Some(json!({"kind": "every", "period_ms": period_ms})),
+        Schedule::Cron { expression, zone } => {
+            Some(json!({"kind": "cron", "cron": expression, "zone": zone}))
+        }
+    }
+}
+
+fn dedup_key(definition: &Submission) -> Option<&str> {
+    match &definition.dedup {
+        Dedup::Key(key) => Some(key),
+        Dedup::Pair | Dedup::Nothing => None,
+    }
+}
+
+/// Returns the arguments of `task add`.
+fn add(definition: &Submission) -> Vec<String> {
+    let d = definition;
+    let mut add = words(&["task", "add"]);
+    let mut put = |name: &str, value: Option<String>| add.extend(value.map(|value| option(name, &value)));
+    put("data", (!d.data.is_empty()).then(|| d.data.clone()));
+    match &d.schedule {
+        Schedule::Once => {}
+        Schedule::Every { period_ms } => put("every", Some(duration(*period_ms))),
+        Schedule::Cron { expression, zone } => {
+            put("cron", Some(expression.clone()));
+            put("zone", (!zone.is_empty()).then(|| zone.clone()));
+        }
+    }
+    put("at", d.start_at.map(instant));
+    put("until", d.end_at.map(instant));
+    put("times", d.max_fires.map(|fires| fires.to_string()));
+    for (name, value) in &d.headers {
+        put("header", Some(format!("{name}={value}")));
+    }
+    for (name, value) in &d.labels {
+        put("label", Some(format!("{name}={value}")));
+    }
+    put("queue", d.queue.clone());
+    put("ack", d.ack.then(|| "true".to_owned()));
+    put("max-runtime", d.max_runtime_sec.map(|sec| format!("{sec}s")));
+    put("dedup-key", dedup_key(d).map(str::to_owned));
+    if let Some(retry) = d.retry {
+        put("max-attempts", Some(retry.max_attempts.to_string()));
+        put("backoff", Some(format!("{}ms", retry.backoff_ms)));
+        put("max-backoff", Some(format!("{}ms", retry.max_backoff_ms)));
+    }
+    // A name may begin with `-`.
+    add.extend(["--".to_owned(), d.name.clone()]);
+    add
+}
+
+fn duration(ms: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = UNITS.into_iter().find(|(size, _)| ms % size == 0);
+    unit.map_or_else(|| format!("{ms}ms"), |(size, unit)| format!("{}{unit}", ms / size))
+}

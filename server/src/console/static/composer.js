@@ -1,0 +1,73 @@
+// The form for tasks: next moments while a person types, and a cron expression out of words and choices.
+// Without this file, buttons of the form do the same.
+
+const form = document.querySelector("form[data-preview]");
+const region = form?.querySelector('[data-region="preview"]');
+const WAIT_MS = 400;
+/** Fields that the preview depends on. */
+const SCHEDULE = [
+  "kind", "start", "end", "period", "unit", "cron", "zone", "max_fires", "away_from", "away_to", "policy",
+];
+const CHOICES = ["phrase", "rhythm", "c_every", "c_minute", "c_time", "c_weekday", "c_day"];
+let timer;
+let latest = 0;
+
+function query(compose) {
+  const values = new URLSearchParams();
+  for (const name of compose ? [...SCHEDULE, ...CHOICES] : SCHEDULE) {
+    const value = form.elements[name]?.value;
+    if (value) values.set(name, value);
+  }
+  if (compose) values.set("compose", compose);
+  return values;
+}
+
+/** Shows the preview. With `compose`, the answer has the expression. */
+async function preview(compose) {
+  const number = ++latest;
+  try {
+    const answer = await fetch(`${form.dataset.preview}?${query(compose)}`, { redirect: "error" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // An earlier answer may arrive later.
+    if (number !== latest) return;
+    const fresh = page.body.firstElementChild;
+    if (!fresh || !fresh.matches("div")) return;
+    if (fresh.dataset.cron) form.elements.cron.value = fresh.dataset.cron;
+    region.replaceChildren(...document.adoptNode(fresh).childNodes);
+  } catch {
+    // The button shows the moments too.
+  }
+}
+
+/** Shows the fields that belong to the rhythm. */
+function showChoices() {
+  for (const part of form.querySelectorAll("[data-for]")) {
+    part.hidden = !part.dataset.for.split(" ").includes(form.elements.rhythm.value);
+  }
+}
+
+function changed(event) {
+  const name = event.target.name;
+  const isChoice = CHOICES.includes(name);
+  if (!isChoice && !SCHEDULE.includes(name)) return;
+  if (isChoice) form.elements.kind.value = "cron";
+  if (name === "rhythm") showChoices();
+  const compose = name === "phrase" ? "phrase" : isChoice ? "choices" : "";
+  clearTimeout(timer);
+  timer = setTimeout(preview, WAIT_MS, compose);
+}
+
+/** The Enter key in a choice composes, and does not send the form. */
+function entered(event) {
+  if (event.key !== "Enter" || event.isComposing || !CHOICES.includes(event.target.name)) return;
+  event.preventDefault();
+  clearTimeout(timer);
+  form.elements.kind.value = "cron";
+  preview(event.target.name === "phrase" ? "phrase" : "choices");
+}
+
+if (form) {
+  form.addEventListener("input", changed);
+  form.addEventListener("keydown", entered);
+  showChoices();
+}
