@@ -46,6 +46,7 @@ pub fn run(workspace: &Path, options: &Browser) -> Result<()> {
     }
     tests.env("TASKCENTER_TEST_BIN", target(workspace).join("debug/taskcenter"));
     tests.env("TASKCENTER_TEST_CHROMIUM", browser);
+    tests.env("TASKCENTER_DOCS", workspace.join("docs"));
     if options.pictures {
         tests.env("TASKCENTER_PICTURES", workspace.join("docs/console"));
     }
