@@ -24,7 +24,8 @@ mod users;
 mod work;
 
 pub use alerts::{
-    AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, SilenceResource,
+    AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, ResolvedAlert,
+    SilenceResource,
 };
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{

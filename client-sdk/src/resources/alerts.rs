@@ -25,6 +25,23 @@ pub struct AlertResource {
     pub silenced_by: Option<String>,
 }
 
+/// An alert that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ResolvedAlert {
+    /// Name of the rule, such as `dead_runs`.
+    pub rule: String,
+    /// Tag, queue, consumer group, back end or node. Absent: the total of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// When the value exceeded the threshold.
+    pub since: Timestamp,
+    /// When the value was low again.
+    pub resolved_at: Timestamp,
+}
+
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -65,6 +82,9 @@ pub struct AlertChannel {
     /// Why the node did not deliver its last message. Absent: it did, or there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// When the receiver last accepted a message of the node. Absent: not since the start of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_delivered_at: Option<Timestamp>,
 }
 
 /// Body of `POST /v1/alerts/silences`: alerts that send no notifications for some time.
@@ -119,6 +139,10 @@ pub struct AlertList {
     pub alerts: Vec<AlertResource>,
     /// Number of raised alerts.
     pub total: u64,
+    /// Alerts that ended within the last 24 hours, latest first; at most 50. A node that stops forgets its ended
+    /// alerts.
+    #[serde(default)]
+    pub resolved: Vec<ResolvedAlert>,
     /// Silences that have not ended, by id.
     pub silences: Vec<SilenceResource>,
     /// Rules of this node.

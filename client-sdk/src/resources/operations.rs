@@ -1,5 +1,7 @@
 //! Operations: actions on many tasks or runs.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -78,6 +80,9 @@ pub struct OperationFilter {
         schema(pattern = "^(active|paused|finished|cancelled|firing|fired|ready|leased|retrying|dead)$")
     )]
     pub state: Option<String>,
+    /// Only tasks or runs with all of these labels, at most 16. Default: any labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Answer to a dry run: what an operation would select now.

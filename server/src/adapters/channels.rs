@@ -103,8 +103,8 @@ impl RunningChannel {
     fn start_with(settings: ChannelSettings, clock: Arc<dyn Clock>, pauses: Pauses) -> Result<Self, String> {
         let ChannelSettings { channel, receiver, timeout, attempts, link } = settings;
         let transport = transport(receiver, timeout)?;
-        let last_error = Mutex::default();
-        let delivery = Delivery { channel, transport, clock, timeout, attempts, link, pauses, last_error };
+        let status = Mutex::default();
+        let delivery = Delivery { channel, transport, clock, timeout, attempts, link, pauses, status };
         let delivery = Arc::new(delivery);
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(Arc::clone(&delivery).run(waiting));
@@ -142,7 +142,11 @@ impl AlertSink for RunningChannel {
     }
 
     fn last_error(&self) -> Option<String> {
-        self.delivery.last_error()
+        self.delivery.status().last_error
+    }
+
+    fn last_delivered_at(&self) -> Option<Moment> {
+        self.delivery.status().last_delivered_at
     }
 
     async fn test(&self) -> Result<(), String> {

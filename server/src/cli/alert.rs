@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use taskcenter_client::resources::{AlertList, AlertResource, NewSilence, SilenceResource};
+use taskcenter_client::resources::{AlertList, AlertResource, NewSilence, ResolvedAlert, SilenceResource};
 
 use super::client::{Client, for_each_id};
 use super::exit::{Failure, Thing};
@@ -21,7 +21,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub enum AlertCommand {
-    /// List the raised alerts, the silences and the channels.
+    /// List the raised alerts, those that ended within a day, the silences and the channels.
     #[command(after_help = EXAMPLES)]
     List,
     /// Send a test message to channels of the configuration.
@@ -115,6 +115,10 @@ async fn list(client: &Client) -> Result<(), Failure> {
         return output::print_json(&list);
     }
     print_alerts(client.screen, &list)?;
+    if !list.resolved.is_empty() {
+        output::print_line("")?;
+        print_resolved(client.screen, &list.resolved)?;
+    }
     if !list.silences.is_empty() {
         output::print_line("")?;
         print_silences(client.screen, &list.silences)?;
@@ -129,14 +133,18 @@ async fn list(client: &Client) -> Result<(), Failure> {
         Column::fixed("FROM"),
         Column::text("RULES"),
         Column::text("TAGS"),
+        Column::fixed("DELIVERED"),
         Column::text("LAST ERROR"),
     ];
+    let now = time::now();
     let all = |items: &[String]| if items.is_empty() { "all".to_owned() } else { items.join(" ") };
     let rows = list.channels.iter().map(|channel| {
         let (rules, tags) = (table::truncate(&all(&channel.rules)), table::truncate(&all(&channel.tags)));
         let error = channel.last_error.as_deref().map(table::truncate);
         let level = channel.min_severity.clone();
-        vec![channel.name.clone(), channel.kind.clone(), level, rules, tags, table::or_dash(error)]
+        let delivered = channel.last_delivered_at.map(|at| client.screen.format_instant(at, now));
+        let (delivered, error) = (table::or_dash(delivered), table::or_dash(error));
+        vec![channel.name.clone(), channel.kind.clone(), level, rules, tags, delivered, error]
     });
     Table::new(client.screen, columns).print(rows)
 }
@@ -173,6 +181,27 @@ fn print_alerts(screen: Screen, list: &AlertList) -> Result<(), Failure> {
         eprintln!("{hidden} more alerts are raised");
     }
     Ok(())
+}
+
+fn print_resolved(screen: Screen, resolved: &[ResolvedAlert]) -> Result<(), Failure> {
+    let now = time::now();
+    let row = |alert: &ResolvedAlert| {
+        vec![
+            alert.severity.clone(),
+            alert.rule.clone(),
+            table::truncate(alert.subject.as_deref().unwrap_or("all")),
+            screen.format_instant(alert.since, now),
+            screen.format_instant(alert.resolved_at, now),
+        ]
+    };
+    let columns = vec![
+        Column::fixed("RESOLVED"),
+        Column::fixed("RULE"),
+        Column::text("SUBJECT"),
+        Column::fixed("SINCE"),
+        Column::fixed("UNTIL"),
+    ];
+    Table::new(screen, columns).print(resolved.iter().map(row))
 }
 
 fn print_silence(client: &Client, silence: &SilenceResource) -> Result<(), Failure> {

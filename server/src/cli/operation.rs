@@ -9,6 +9,7 @@ use taskcenter_client::resources::{NewOperation, OperationFilter, OperationResou
 use tokio::time::interval;
 
 use super::client::{Client, for_each_id};
+use super::definition::parse_label;
 use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
 use super::screen::Screen;
@@ -18,6 +19,7 @@ use super::{ids, output, time};
 pub const EXAMPLES: &str = "\
 Examples:
   taskcenter operation create pause --name order.close --dry-run
+  taskcenter operation create pause --label team=pay --dry-run
   taskcenter operation create redrive --tag mail --rate 50 --watch
   taskcenter operation list
   taskcenter operation abort 019aa4c81b7a7c3e8a51f3d6c2b90417";
@@ -86,7 +88,7 @@ pub struct Create {
     ])]
     action: String,
     /// Id of a task or run; can be repeated, at most 1,000 times.
-    #[arg(long = "id", value_name = "ID", conflicts_with_all = ["name", "tag", "task", "state", "all"])]
+    #[arg(long = "id", value_name = "ID", conflicts_with_all = ["name", "tag", "task", "state", "labels", "all"])]
     ids: Vec<String>,
     /// All tasks with this name.
     #[arg(long, value_name = "NAME")]
@@ -100,6 +102,9 @@ pub struct Create {
     /// Only tasks or runs in this state.
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
+    /// Only tasks or runs with this label; can be repeated, and then all must match.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
     /// All tasks or runs that the action can change.
     #[arg(long)]
     all: bool,
@@ -173,13 +178,18 @@ impl Create {
     }
 
     async fn into_request(self, client: &Client) -> Result<NewOperation, Failure> {
-        let has_filter = [&self.name, &self.tag, &self.task, &self.state].iter().any(|part| part.is_some());
+        let parts = [&self.name, &self.tag, &self.task, &self.state];
+        let has_filter = !self.labels.is_empty() || parts.iter().any(|part| part.is_some());
         let select = if !self.ids.is_empty() {
             OperationSelection { ids: Some(self.ids), filter: None }
         } else if has_filter || self.all {
             let task_id = ids::find_optional_task(client, self.task).await?;
+            let labels = self.labels.into_iter().collect();
             let (name, tag, state) = (self.name, self.tag, self.state);
-            OperationSelection { ids: None, filter: Some(OperationFilter { name, tag, task_id, state }) }
+            OperationSelection {
+                ids: None,
+                filter: Some(OperationFilter { name, tag, task_id, state, labels }),
+            }
         } else {
             return Err(Failure::Misused(
                 "select the items: use --id, a filter such as --name or --tag, or --all".to_owned(),

@@ -5,12 +5,14 @@ mod decision;
 pub mod message;
 pub mod pattern;
 pub mod recent;
+mod resolved;
 mod rules;
 mod silence;
 
 pub use decision::{ActiveAlert, Alerts};
+pub use resolved::ResolvedAlert;
 pub use rules::{Limits, Rule, Rules, Severity};
-pub use silence::Silence;
+pub use silence::{InvalidSilence, NewSilence, Silence};
 
 use super::Moment;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use self::progress::{Item, Place, Plan, Verdict};
 pub use self::request::{InvalidOperation, NewOperation};
 use super::access::Grant;
+use super::labels::Labels;
 use super::task::{SHARDS, stable_hash};
 use super::{Moment, RunState, TaskId, TaskState};
 
@@ -138,6 +139,9 @@ pub enum Selection {
         name: Option<String>,
         /// `None`: [`Action::default_task_states`].
         state: Option<TaskState>,
+        /// Labels that must all match.
+        #[serde(default, skip_serializing_if = "Labels::is_empty")]
+        labels: Labels,
     },
     /// Runs that were due when the operation was created, and match when the operation reaches them.
     Runs {
@@ -145,6 +149,9 @@ pub enum Selection {
         tag: Option<String>,
         /// `None`: [`Action::default_run_states`].
         state: Option<RunState>,
+        /// Labels that must all match.
+        #[serde(default, skip_serializing_if = "Labels::is_empty")]
+        labels: Labels,
     },
 }
 
@@ -198,6 +205,13 @@ impl Count {
     pub fn plus(self, rows: u64) -> Self {
         let sum = self.rows + rows;
         Self { rows: sum.min(COUNT_LIMIT), more: self.more || sum > COUNT_LIMIT }
+    }
+
+    /// Returns the sum of two counts that may both have ended early.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let sum = self.plus(other.rows);
+        Self { more: sum.more || other.more, ..sum }
     }
 }
 

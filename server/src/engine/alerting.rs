@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::metrics::Metrics;
 use crate::core::Moment;
 use crate::core::alert::{
-    ActiveAlert, AlertEvent, AlertTransition, Alerts, Measure, Reading, Rules, Silence,
+    ActiveAlert, AlertEvent, AlertTransition, Alerts, Measure, Reading, ResolvedAlert, Rules, Silence,
 };
 use crate::ports::AlertSink;
 
@@ -58,6 +58,11 @@ impl Alerting {
     /// Returns the raised alerts.
     pub fn active(&self) -> Vec<ActiveAlert> {
         self.alerts().active()
+    }
+
+    /// Returns the alerts that ended within a day before `now`, latest first.
+    pub fn resolved(&self, now: Moment) -> Vec<ResolvedAlert> {
+        self.alerts().resolved(now)
     }
 
     /// Returns the rules.

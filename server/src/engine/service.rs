@@ -11,6 +11,7 @@ mod audit;
 mod browser_sessions;
 mod callback_services;
 mod caller;
+mod counts;
 mod error;
 mod filters;
 mod idempotency;
@@ -53,6 +54,7 @@ pub use super::description::NodeDescription;
 pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
 pub use super::metrics::Metrics;
+pub use crate::core::alert::NewSilence;
 pub use crate::core::task_change::CannotChange;
 // Parameters and answers of commands: an API names nothing of the ports.
 pub use crate::ports::{
@@ -60,7 +62,7 @@ pub use crate::ports::{
 };
 use access::Access;
 pub use access::{AccessSettings, Denied, Origin, Required};
-pub use alerts::{Alert, ChannelStatus, LastShared, NewSilence, RaisedAlerts};
+pub use alerts::{Alert, ChannelStatus, EndedAlert, LastShared, RaisedAlerts};
 pub use attendance::Attendance;
 use attendance::QueueAttendance;
 pub use callback_services::CALLBACK_SERVICES;

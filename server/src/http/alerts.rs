@@ -3,34 +3,31 @@
 use axum::Json;
 use axum::http::StatusCode;
 use taskcenter_client::resources::{
-    AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, SilenceResource,
+    AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, ResolvedAlert,
+    SilenceResource,
 };
 
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use crate::core::Moment;
 use crate::core::alert::message::Language;
-use crate::core::alert::{Measure, Rule, Silence, pattern};
-use crate::engine::service::{self, Alert, ChannelStatus, Service};
+use crate::core::alert::{self, Measure, Rule, Silence};
+use crate::engine::service::{Alert, ChannelStatus, EndedAlert, Service};
 use crate::wire;
 
-/// Longest silence: 366 days.
-const MAX_SILENCE_MS: i64 = 366 * 86_400_000;
-const MAX_COMMENT_BYTES: usize = 500;
-
-/// Lists the raised alerts of all nodes, the silences, the rules and the channels.
+/// Lists the raised alerts of all nodes, those that ended lately, the silences, the rules and the channels.
 ///
 /// A token that is limited to tags gets the alerts of those tags.
 #[utoipa::path(get, path = "/v1/alerts", operation_id = "listAlerts", tag = "alerts",
     responses((status = 200, body = AlertList, description = "What is raised now.")))]
 pub async fn list(service: Service) -> Result<Json<AlertList>, ApiError> {
-    let raised = service.alerts().await?;
+    let found = service.alerts().await?;
     let silences = service.silences().await?.into_iter().map(shown).collect();
     let rules = service.alert_rules().await?.0.into_iter().map(rule).collect();
     let channels = service.alert_channels().await?.into_iter().map(channel).collect();
-    let alerts = raised.alerts.into_iter().map(alert).collect();
-    Ok(Json(AlertList { alerts, total: raised.total as u64, silences, rules, channels }))
+    let alerts = found.alerts.into_iter().map(raised).collect();
+    let resolved = found.resolved.into_iter().map(ended).collect();
+    Ok(Json(AlertList { alerts, total: found.total as u64, resolved, silences, rules, channels }))
 }
 
 /// Creates a silence: the notifications of matching alerts are suppressed until it ends.
@@ -43,8 +40,7 @@ pub async fn silence(
     service: Service,
     Body(new): Body<NewSilence>,
 ) -> Result<(StatusCode, Json<SilenceResource>), ApiError> {
-    let new = read(new, service.now())?;
-    Ok((StatusCode::CREATED, Json(shown(service.silence_alert(new).await?))))
+    Ok((StatusCode::CREATED, Json(shown(service.silence_alert(read(new)?).await?))))
 }
 
 /// Ends a silence.
@@ -70,35 +66,17 @@ pub async fn test(service: Service, Segment(name): Segment) -> Result<Json<Chann
     Ok(Json(ChannelTest { channel: name, delivered: error.is_none(), error }))
 }
 
-fn read(new: NewSilence, now: Moment) -> Result<service::NewSilence, ApiError> {
+fn read(new: NewSilence) -> Result<alert::NewSilence, ApiError> {
     let unknown = || {
         let known = Measure::ALL.map(Measure::rule).join(", ");
         ApiError::field("rule", format!("unknown rule: use one of {known}"))
     };
     let rule = new.rule.map(|rule| Measure::of_rule(&rule).ok_or_else(unknown)).transpose()?;
-    let is_pattern = |text: &String| (1..=pattern::MAX_BYTES).contains(&text.len());
-    if new.subject.as_ref().is_some_and(|subject| !is_pattern(subject)) {
-        let why = format!("subject should have between 1 and {} bytes", pattern::MAX_BYTES);
-        return Err(ApiError::field("subject", why));
-    }
-    if rule.is_none() && new.subject.is_none() {
-        return Err(ApiError::field("rule", "name a rule or a subject; the subject \"*\" stands for all"));
-    }
     let until = wire::moment(new.until);
-    if until <= now || until.since(now) > MAX_SILENCE_MS {
-        return Err(ApiError::field(
-            "until",
-            "until should be later than now, and at most 366 days from now",
-        ));
-    }
-    if new.comment.len() > MAX_COMMENT_BYTES {
-        let why = format!("comment should have at most {MAX_COMMENT_BYTES} bytes");
-        return Err(ApiError::field("comment", why));
-    }
-    Ok(service::NewSilence { rule, subject: new.subject, until, comment: new.comment })
+    Ok(alert::NewSilence { rule, subject: new.subject, until, comment: new.comment })
 }
 
-fn alert(alert: Alert) -> AlertResource {
+fn raised(alert: Alert) -> AlertResource {
     AlertResource {
         rule: alert.rule,
         subject: alert.subject,
@@ -107,6 +85,16 @@ fn alert(alert: Alert) -> AlertResource {
         threshold: alert.threshold,
         since: wire::timestamp(alert.since),
         silenced_by: alert.silenced_by,
+    }
+}
+
+fn ended(alert: EndedAlert) -> ResolvedAlert {
+    ResolvedAlert {
+        rule: alert.rule,
+        subject: alert.subject,
+        severity: alert.severity.as_str().to_owned(),
+        since: wire::timestamp(alert.since),
+        resolved_at: wire::timestamp(alert.resolved_at),
     }
 }
 
@@ -134,9 +122,10 @@ fn rule((measure, rule): (Measure, Rule)) -> AlertRule {
     }
 }
 
-fn channel(ChannelStatus { channel, last_error }: ChannelStatus) -> AlertChannel {
+fn channel(ChannelStatus { channel, last_error, last_delivered_at }: ChannelStatus) -> AlertChannel {
     AlertChannel {
         last_error,
+        last_delivered_at: last_delivered_at.map(wire::timestamp),
         name: channel.name,
         kind: channel.kind.to_owned(),
         language: match channel.language {

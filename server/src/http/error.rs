@@ -196,6 +196,7 @@ impl ApiError {
             Self::Service(ServiceError::Invalid(invalid)) => Some(rules::field(invalid).to_owned()),
             Self::Service(ServiceError::Token(invalid)) => Some(invalid.field().to_owned()),
             Self::Service(ServiceError::Operation(invalid)) => Some(invalid.field.clone()),
+            Self::Service(ServiceError::Silence(invalid)) => Some(invalid.field.to_owned()),
             _ => None,
         }
     }
@@ -264,6 +265,7 @@ fn code_of(error: &ServiceError) -> Code {
         ServiceError::Invalid(_)
         | ServiceError::Token(_)
         | ServiceError::Operation(_)
+        | ServiceError::Silence(_)
         | ServiceError::TooManySilences => Code::InvalidField,
         ServiceError::TooManyOperations => Code::TooManyOperations,
         ServiceError::Forbidden(_) => Code::Forbidden,

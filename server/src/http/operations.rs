@@ -125,7 +125,7 @@ fn tasks(action: Action, filter: OperationFilter) -> Result<Selection, ApiError>
     refuse(action, "tag", filter.tag.is_some())?;
     refuse(action, "task_id", filter.task_id.is_some())?;
     let state = state(filter.state.as_deref(), action.task_states())?;
-    Ok(Selection::Tasks { name: filter.name, state })
+    Ok(Selection::Tasks { name: filter.name, state, labels: filter.labels })
 }
 
 fn runs(action: Action, filter: OperationFilter) -> Result<Selection, ApiError> {
@@ -133,7 +133,7 @@ fn runs(action: Action, filter: OperationFilter) -> Result<Selection, ApiError> 
     let malformed = || ApiError::field("select.filter.task_id", "task_id is malformed");
     let task_id = filter.task_id.map(|id| TaskId::parse(&id).ok_or_else(malformed)).transpose()?;
     let state = state(filter.state.as_deref(), action.run_states())?;
-    Ok(Selection::Runs { task_id, tag: filter.tag, state })
+    Ok(Selection::Runs { task_id, tag: filter.tag, state, labels: filter.labels })
 }
 
 fn refuse(action: Action, field: &str, is_given: bool) -> Result<(), ApiError> {
@@ -155,13 +155,13 @@ fn state<S: Copy + ToString>(word: Option<&str>, allowed: &[S]) -> Result<Option
 fn shown(operation: Operation) -> OperationResource {
     let (ids, filter) = match operation.selection {
         Selection::Ids(ids) => (Some(ids.len() as u64), None),
-        Selection::Tasks { name, state } => {
+        Selection::Tasks { name, state, labels } => {
             let state = state.map(|state| state.to_string());
-            (None, Some(OperationFilter { name, state, ..OperationFilter::default() }))
+            (None, Some(OperationFilter { name, state, labels, ..OperationFilter::default() }))
         }
-        Selection::Runs { task_id, tag, state } => {
+        Selection::Runs { task_id, tag, state, labels } => {
             let (task_id, state) = (task_id.map(|id| id.to_string()), state.map(|state| state.to_string()));
-            (None, Some(OperationFilter { task_id, tag, state, name: None }))
+            (None, Some(OperationFilter { task_id, tag, state, labels, name: None }))
         }
     };
     let failures = operation.failures.into_iter();

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::core::Moment;
 use crate::core::alert::AlertEvent;
 use crate::core::alert::channel::Channel;
 
@@ -17,6 +18,10 @@ pub trait AlertSink: Send + Sync {
     /// Returns why the last message was not delivered, without addresses and secrets. `None`: the last
     /// message was delivered, or there was none.
     fn last_error(&self) -> Option<String> {
+        None
+    }
+    /// Returns when the receiver last accepted a message. `None`: not since the start of the node.
+    fn last_delivered_at(&self) -> Option<Moment> {
         None
     }
     /// Sends a test message, and waits for its answer within a time limit of the destination.

@@ -1,5 +1,6 @@
 //! Story: operations trigger, redrive and delete tasks, and are pruned.
 
+use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, NewOperation, Operation, OperationState, Selection};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
@@ -26,7 +27,9 @@ pub async fn play(stage: &mut Stage) {
     stage.clock.advance_ms(1);
     trigger(stage, &name, &ids).await;
     redrive(stage, &name, &ids).await;
-    let tasks = |action| new(action, Selection::Tasks { name: Some(name.clone()), state: None });
+    let tasks = |action| {
+        new(action, Selection::Tasks { name: Some(name.clone()), state: None, labels: Labels::new() })
+    };
     let deleted = operate(stage, tasks(Action::Delete)).await;
     for id in &ids {
         if !stage.task(id).await.hidden {
@@ -74,7 +77,7 @@ fn check_counts(stage: &mut Stage, operation: &Operation) {
 }
 
 async fn trigger(stage: &mut Stage, name: &str, ids: &[TaskId]) {
-    let selection = Selection::Tasks { name: Some(name.to_owned()), state: None };
+    let selection = Selection::Tasks { name: Some(name.to_owned()), state: None, labels: Labels::new() };
     operate(stage, new(Action::Trigger, selection)).await;
     for id in ids {
         let runs = stage.runs(id).await;
@@ -96,7 +99,8 @@ async fn redrive(stage: &mut Stage, name: &str, ids: &[TaskId]) {
         }
     }
     stage.clock.advance_ms(1);
-    let selection = Selection::Runs { task_id: None, tag: Some(name.to_owned()), state: None };
+    let selection =
+        Selection::Runs { task_id: None, tag: Some(name.to_owned()), state: None, labels: Labels::new() };
     operate(stage, new(Action::Redrive, selection)).await;
     for id in ids {
         let runs = stage.runs(id).await;

@@ -34,6 +34,15 @@ impl Default for Pauses {
     }
 }
 
+/// What happened to the last messages of a channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryStatus {
+    /// Why the last message was not delivered. `None`: it was, or there was none.
+    pub last_error: Option<String>,
+    /// When the receiver last accepted a message.
+    pub last_delivered_at: Option<Moment>,
+}
+
 /// The parts of a running channel.
 pub struct Delivery {
     pub channel: Channel,
@@ -43,8 +52,7 @@ pub struct Delivery {
     pub attempts: u32,
     pub link: String,
     pub pauses: Pauses,
-    /// Why the last message was not delivered.
-    pub last_error: Mutex<Option<String>>,
+    pub status: Mutex<DeliveryStatus>,
 }
 
 impl Delivery {
@@ -97,13 +105,17 @@ impl Delivery {
         }
     }
 
-    pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn status(&self) -> DeliveryStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records the result of the last message.
     pub fn note(&self, error: Option<&String>) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error.cloned();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.last_error = error.cloned();
+        if error.is_none() {
+            status.last_delivered_at = Some(self.clock.now());
+        }
     }
 
     /// Sends a message that was built at `built_at` once, within the time limit.

@@ -145,11 +145,13 @@ async fn a_test_message_reports_the_answer_and_hides_address_and_secret() {
     let answers = [(200, "ok"), (403, "invalid_token canary-7f3a"), (429, "")];
     let mut double = Double::answering(&answers).await;
     let channel = start("slack", Receiver::Slack(robot(&double, CANARY)));
+    assert_eq!(channel.last_delivered_at(), None);
     assert_eq!((channel.test().await, channel.last_error()), (Ok(()), None));
+    assert_eq!(channel.last_delivered_at(), Some(NOW));
     assert!(double.next().await.body["text"].as_str().unwrap().contains("ops"));
     let refused = channel.test().await.unwrap_err();
     assert_eq!(refused, "the receiver answered 403 Forbidden: invalid_token [redacted]");
-    assert_eq!(channel.last_error(), Some(refused));
+    assert_eq!((channel.last_error(), channel.last_delivered_at()), (Some(refused), Some(NOW)));
     assert!(channel.test().await.unwrap_err().contains("rate limit"));
     let url = format!("http://user:{CANARY}@127.0.0.1:1/{CANARY}?token={CANARY}");
     let unreachable = start("slack", Receiver::Slack(Robot::new(&url, "").unwrap()));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::resolved::{ResolvedAlert, ResolvedAlerts};
 use super::{AlertEvent, AlertKey, AlertTransition, Measure, Reading, Rule, Rules, Severity, Silence};
 use crate::core::Moment;
 
@@ -32,12 +33,13 @@ struct Exceeded {
 pub struct Alerts {
     rules: Rules,
     exceeded: BTreeMap<AlertKey, Exceeded>,
+    resolved: ResolvedAlerts,
 }
 
 impl Alerts {
     /// Starts without raised alerts.
     pub fn new(rules: impl Into<Rules>) -> Self {
-        Self { rules: rules.into(), exceeded: BTreeMap::new() }
+        Self { rules: rules.into(), exceeded: BTreeMap::new(), resolved: ResolvedAlerts::default() }
     }
 
     /// Returns the raised alerts.
@@ -55,6 +57,11 @@ impl Alerts {
             Some(ActiveAlert { key: key.clone(), severity: rule.severity, value, threshold, since })
         });
         active.collect()
+    }
+
+    /// Returns the alerts that ended within a day before `now`, latest first, silenced ones included.
+    pub fn resolved(&self, now: Moment) -> Vec<ResolvedAlert> {
+        self.resolved.recent(now)
     }
 
     /// Returns the rules.
@@ -110,6 +117,10 @@ impl Alerts {
             Some(next) => self.exceeded.insert(key.clone(), next),
             None => self.exceeded.remove(&key),
         };
+        if let Some(Exceeded { since, .. }) = known.filter(|known| known.is_raised && next.is_none()) {
+            let (key, severity) = (key.clone(), rule.severity);
+            self.resolved.push(ResolvedAlert { key, severity, since, resolved_at: now });
+        }
         let since = next.or(known).map_or(now, |exceeded| exceeded.since);
         let threshold = i64::try_from(threshold).unwrap_or(i64::MAX);
         Some(AlertEvent { key, change: change?, severity: rule.severity, value, threshold, since, at: now })

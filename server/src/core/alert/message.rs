@@ -71,6 +71,26 @@ fn words(language: Language) -> &'static Words {
     }
 }
 
+/// Returns the title of a rule, such as `dead runs`.
+pub fn rule_title(measure: Measure, language: Language) -> &'static str {
+    (words(language).title)(measure)
+}
+
+/// Returns a value with its threshold and its unit.
+pub fn value_text(measure: Measure, value: u64, threshold: i64, language: Language) -> String {
+    (words(language).value)(measure, value, threshold)
+}
+
+/// Returns what to do while an alert of a rule is raised.
+pub fn advice(measure: Measure, language: Language) -> &'static str {
+    (words(language).advice)(measure)
+}
+
+/// Returns the word of a severity.
+pub fn severity_word(severity: Severity, language: Language) -> &'static str {
+    (words(language).severity)(severity)
+}
+
 /// Returns the message about some events: one group for each rule and change, raised ones first, severe
 /// ones first. `link` is the address of the console; empty: no link.
 pub fn render(events: &[AlertEvent], language: Language, link: &str) -> Message {

@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertKey, pattern};
+use super::{AlertKey, Measure, pattern};
 use crate::core::Moment;
+
+/// Longest silence: 366 days.
+const MAX_SILENCE_MS: i64 = 366 * 86_400_000;
+/// Longest comment, in bytes.
+pub const MAX_COMMENT_BYTES: usize = 500;
 
 /// Suppresses the notifications of matching alerts until a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,5 +43,51 @@ impl Silence {
             (Some(_), None) => false,
         };
         is_rule && is_subject && !self.has_ended(now)
+    }
+}
+
+/// A silence to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSilence {
+    pub rule: Option<Measure>,
+    pub subject: Option<String>,
+    pub until: Moment,
+    pub comment: String,
+}
+
+/// Why a silence cannot be created.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvalidSilence {
+    pub field: &'static str,
+    pub message: String,
+}
+
+impl NewSilence {
+    /// Checks the rules.
+    ///
+    /// # Errors
+    /// The first broken rule.
+    pub fn check(&self, now: Moment) -> Result<(), InvalidSilence> {
+        let invalid = |field, message: String| Err(InvalidSilence { field, message });
+        let is_pattern = |text: &String| (1..=pattern::MAX_BYTES).contains(&text.len());
+        if self.subject.as_ref().is_some_and(|subject| !is_pattern(subject)) {
+            return invalid(
+                "subject",
+                format!("subject should have between 1 and {} bytes", pattern::MAX_BYTES),
+            );
+        }
+        if self.rule.is_none() && self.subject.is_none() {
+            let why = "name a rule or a subject; the subject \"*\" stands for all";
+            return invalid("rule", why.to_owned());
+        }
+        if self.until <= now || self.until.since(now) > MAX_SILENCE_MS {
+            let why = "until should be later than now, and at most 366 days from now";
+            return invalid("until", why.to_owned());
+        }
+        if self.comment.len() > MAX_COMMENT_BYTES {
+            return invalid("comment", format!("comment should have at most {MAX_COMMENT_BYTES} bytes"));
+        }
+        Ok(())
     }
 }

@@ -123,6 +123,8 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::core::access::Grant;
     use crate::core::operation::{Action, Count, Creator, NewOperation, Selection};
@@ -130,7 +132,7 @@ mod tests {
     const NOW: Moment = Moment::from_sec(1_000);
 
     fn operation(rate_per_sec: Option<u32>) -> Operation {
-        let selection = Selection::Tasks { name: None, state: None };
+        let selection = Selection::Tasks { name: None, state: None, labels: BTreeMap::new() };
         let new = NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec };
         let (id, name, request_id) = ("c".to_owned(), String::new(), String::new());
         let creator = Creator { id, name, request_id, grant: Grant::everything() };

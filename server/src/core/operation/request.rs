@@ -1,6 +1,7 @@
 //! The request for an operation, and its rules.
 
 use super::{Action, MAX_IDS, MAX_PATCH_BYTES, MAX_RATE_PER_SEC, MAX_REASON_BYTES, Selection};
+use crate::core::labels::{self, Labels};
 use crate::core::{TaskId, tag};
 
 /// Longest id of a run, in bytes.
@@ -47,14 +48,16 @@ impl NewOperation {
         let action = self.action;
         match &mut self.selection {
             Selection::Ids(ids) => check_ids(action, ids)?,
-            Selection::Tasks { name, state } => {
+            Selection::Tasks { name, state, labels } => {
                 require(!action.is_for_runs(), "select.filter", || wrong_kind(action, "runs"))?;
                 check_tag("select.filter.name", name.as_deref())?;
+                check_labels(labels)?;
                 check_state(action, *state, action.task_states())?;
             }
-            Selection::Runs { tag, state, .. } => {
+            Selection::Runs { tag, state, labels, .. } => {
                 require(action.is_for_runs(), "select.filter", || wrong_kind(action, "tasks"))?;
                 check_tag("select.filter.tag", tag.as_deref())?;
+                check_labels(labels)?;
                 check_state(action, *state, action.run_states())?;
             }
         }
@@ -122,6 +125,11 @@ fn check_tag(field: &str, tag: Option<&str>) -> Checked {
     tag::check(tag).map_err(|invalid| InvalidOperation::new(field, format!("invalid name: {invalid}")))
 }
 
+fn check_labels(labels: &Labels) -> Checked {
+    labels::check(labels)
+        .map_err(|invalid| InvalidOperation::new("select.filter.labels", invalid.to_string()))
+}
+
 fn check_state<S: Copy + PartialEq + ToString>(action: Action, state: Option<S>, allowed: &[S]) -> Checked {
     let words = || allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let wrong = || format!("{} acts on these states: {}", action.as_str(), words());
@@ -140,7 +148,7 @@ mod tests {
     }
 
     fn tasks(state: Option<TaskState>) -> Selection {
-        Selection::Tasks { name: Some("mail".into()), state }
+        Selection::Tasks { name: Some("mail".into()), state, labels: Labels::new() }
     }
 
     fn ids(ids: &[&str]) -> Selection {
@@ -150,8 +158,12 @@ mod tests {
     #[test]
     fn an_error_names_the_field() {
         let pause = |selection| new(Action::Pause, selection);
-        let runs = Selection::Runs { task_id: None, tag: None, state: None };
-        let dead = Selection::Runs { task_id: None, tag: None, state: Some(RunState::Succeeded) };
+        let named =
+            |name: &str| Selection::Tasks { name: Some(name.into()), state: None, labels: Labels::new() };
+        let run = |state| Selection::Runs { task_id: None, tag: None, state, labels: Labels::new() };
+        let (runs, succeeded) = (run(None), run(Some(RunState::Succeeded)));
+        let labels = Labels::from([("Team".to_owned(), "pay".to_owned())]);
+        let wrong_label = Selection::Tasks { name: None, state: None, labels };
         let edit = new(Action::Edit, tasks(None));
         for (mut request, field) in [
             (pause(ids(&[])), "select.ids"),
@@ -160,9 +172,10 @@ mod tests {
             (pause(tasks(Some(TaskState::Paused))), "select.filter.state"),
             (pause(runs), "select.filter"),
             (new(Action::Redrive, tasks(None)), "select.filter"),
-            (new(Action::Redrive, dead), "select.filter.state"),
+            (new(Action::Redrive, succeeded), "select.filter.state"),
+            (pause(wrong_label), "select.filter.labels"),
             (new(Action::Redrive, ids(&["a b"])), "select.ids[0]"),
-            (pause(Selection::Tasks { name: Some("a|b".into()), state: None }), "select.filter.name"),
+            (pause(named("a|b")), "select.filter.name"),
             (edit.clone(), "patch"),
             (NewOperation { patch: Some("x".repeat(MAX_PATCH_BYTES + 1)), ..edit.clone() }, "patch"),
             (NewOperation { patch: Some("{}".into()), ..pause(tasks(None)) }, "patch"),

@@ -11,7 +11,9 @@ use crate::core::Moment;
 use crate::core::access::Scope;
 use crate::core::alert::channel::Channel;
 use crate::core::alert::pattern;
-use crate::core::alert::{ActiveAlert, AlertKey, Measure, Rules, Severity, Silence};
+use crate::core::alert::{
+    ActiveAlert, AlertKey, Measure, NewSilence, ResolvedAlert, Rules, Severity, Silence,
+};
 
 /// Kind of the silences.
 const SILENCES: RecordKind = RecordKind::audited("alert_silence");
@@ -21,7 +23,9 @@ const RAISED: RecordKind = RecordKind::internal("alert_raised");
 const MAX_SILENCES: usize = 1_000;
 /// Maximum number of alerts in one answer.
 const MAX_LISTED: usize = 500;
-/// Maximum number of alerts that a node shares. Records are small documents.
+/// Maximum number of ended alerts in one answer.
+const MAX_ENDED: usize = 50;
+/// Maximum number of alerts of each list that a node shares. Records are small documents.
 const MAX_SHARED: usize = 20;
 /// Maximum number of nodes whose alerts are read.
 const MAX_NODES: u32 = 1_000;
@@ -47,12 +51,28 @@ pub struct Alert {
     pub silenced_by: Option<String>,
 }
 
+/// An alert that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedAlert {
+    /// Name of the rule, such as `dead_runs`.
+    pub rule: String,
+    /// Tag, queue, group, back end or node. `None`: the total of all.
+    pub subject: Option<String>,
+    pub severity: Severity,
+    /// When the value exceeded the threshold.
+    pub since: Moment,
+    /// When the value was low again.
+    pub resolved_at: Moment,
+}
+
 /// The raised alerts, most severe first, then oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RaisedAlerts {
     pub alerts: Vec<Alert>,
     /// Number of raised alerts, which may be larger than the list.
     pub total: usize,
+    /// Alerts that ended within the last day, latest first.
+    pub resolved: Vec<EndedAlert>,
 }
 
 /// A channel of this node, without its address and its secrets.
@@ -61,15 +81,8 @@ pub struct ChannelStatus {
     pub channel: Channel,
     /// Why this node did not deliver its last message to the channel.
     pub last_error: Option<String>,
-}
-
-/// A silence to create.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewSilence {
-    pub rule: Option<Measure>,
-    pub subject: Option<String>,
-    pub until: Moment,
-    pub comment: String,
+    /// When the receiver last accepted a message of this node.
+    pub last_delivered_at: Option<Moment>,
 }
 
 /// What a node shares with the others.
@@ -78,15 +91,20 @@ struct SharedAlerts {
     at: Moment,
     total: usize,
     alerts: Vec<Alert>,
+    #[serde(default)]
+    resolved: Vec<EndedAlert>,
 }
 
 /// What a node has shared last.
 #[derive(Debug, Default)]
 pub struct LastShared {
     /// `None`: unknown, because this process has not shared yet.
-    keys: Option<BTreeSet<AlertKey>>,
+    state: Option<SharedState>,
     at: Option<Moment>,
 }
+
+/// What decides whether a node shares again: the raised alerts, and when the last one ended.
+type SharedState = (BTreeSet<AlertKey>, Option<Moment>);
 
 impl Alert {
     fn of(active: ActiveAlert) -> Self {
@@ -106,6 +124,13 @@ impl Alert {
     }
 }
 
+impl EndedAlert {
+    fn of(resolved: ResolvedAlert) -> Self {
+        let ResolvedAlert { key, severity, since, resolved_at } = resolved;
+        Self { rule: key.measure.rule().to_owned(), subject: key.subject, severity, since, resolved_at }
+    }
+}
+
 impl Service {
     /// Returns the raised alerts of all nodes. A caller that is limited to tags gets the alerts of those
     /// tags.
@@ -115,17 +140,23 @@ impl Service {
     pub async fn alerts(&self) -> Result<RaisedAlerts> {
         self.require(Scope::TaskRead)?;
         let now = self.now();
-        let mut alerts = self.own_alerts();
+        let (mut alerts, mut resolved) = (self.own_alerts(), self.own_ended(now));
         let mut hidden = 0;
         for (_, shared) in self.shared.list_documents::<SharedAlerts>(RAISED, None, None, MAX_NODES).await? {
             if now.since(shared.at) < STALE_MS {
                 hidden += shared.total.saturating_sub(shared.alerts.len());
                 alerts.extend(shared.alerts);
+                resolved.extend(shared.resolved);
             }
         }
         let mut seen = BTreeSet::new();
         alerts.retain(|alert| seen.insert((alert.rule.clone(), alert.subject.clone())));
-        alerts.retain(|alert| self.sees(alert));
+        alerts.retain(|alert| self.sees(&alert.rule, alert.subject.as_ref()));
+        resolved.retain(|alert| self.sees(&alert.rule, alert.subject.as_ref()));
+        resolved
+            .sort_by(|a, b| (b.resolved_at, &a.rule, &a.subject).cmp(&(a.resolved_at, &b.rule, &b.subject)));
+        resolved.dedup();
+        resolved.truncate(MAX_ENDED);
         let total = alerts.len() + if self.is_limited() { 0 } else { hidden };
         sort(&mut alerts);
         alerts.truncate(MAX_LISTED);
@@ -135,17 +166,21 @@ impl Service {
             let silence = key.and_then(|key| silences.iter().find(|silence| silence.covers(&key, now)));
             alert.silenced_by = silence.map(|silence| silence.id.clone());
         }
-        Ok(RaisedAlerts { alerts, total })
+        Ok(RaisedAlerts { alerts, total, resolved })
     }
 
     fn own_alerts(&self) -> Vec<Alert> {
         self.shared.alerting.active().into_iter().map(Alert::of).collect()
     }
 
-    fn sees(&self, alert: &Alert) -> bool {
-        let has_tags = Measure::of_rule(&alert.rule).is_some_and(Measure::has_tags);
+    fn own_ended(&self, now: Moment) -> Vec<EndedAlert> {
+        self.shared.alerting.resolved(now).into_iter().map(EndedAlert::of).collect()
+    }
+
+    fn sees(&self, rule: &str, subject: Option<&String>) -> bool {
+        let has_tags = Measure::of_rule(rule).is_some_and(Measure::has_tags);
         let is_allowed = |subject: &String| has_tags && self.allows_tag(subject);
-        !self.is_limited() || alert.subject.as_ref().is_some_and(is_allowed)
+        !self.is_limited() || subject.is_some_and(is_allowed)
     }
 
     /// Returns the rules of the alerts.
@@ -171,7 +206,8 @@ impl Service {
         }
         let sinks = self.shared.alerting.sinks().iter();
         let status = sinks.filter_map(|sink| {
-            Some(ChannelStatus { channel: sink.channel()?.clone(), last_error: sink.last_error() })
+            let (last_error, last_delivered_at) = (sink.last_error(), sink.last_delivered_at());
+            Some(ChannelStatus { channel: sink.channel()?.clone(), last_error, last_delivered_at })
         });
         Ok(status.collect())
     }
@@ -217,10 +253,12 @@ impl Service {
     /// seconds.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`], [`ServiceError::TooManySilences`], or a port's error.
+    /// [`ServiceError::Forbidden`]; [`ServiceError::Silence`] names the broken rule;
+    /// [`ServiceError::TooManySilences`]; or a port's error.
     pub async fn silence_alert(&self, new: NewSilence) -> Result<Silence> {
         self.require_unlimited(Scope::TaskWrite)?;
         let now = self.now();
+        new.check(now)?;
         if self.stored_silences(now).await?.len() >= MAX_SILENCES {
             return Err(ServiceError::TooManySilences);
         }
@@ -280,26 +318,30 @@ impl Service {
         self.require_unlimited(Scope::TaskWrite)?;
         let now = self.now();
         let active = self.shared.alerting.active();
+        let mut resolved = self.own_ended(now);
         let keys: BTreeSet<_> = active.iter().map(|alert| alert.key.clone()).collect();
+        let state = (keys, resolved.first().map(|alert| alert.resolved_at));
+        let has_nothing = active.is_empty() && resolved.is_empty();
         let is_fresh = last.at.is_some_and(|at| (0..RENEW_MS).contains(&now.since(at)));
-        if last.keys.as_ref() == Some(&keys) && (is_fresh || keys.is_empty()) {
+        if last.state.as_ref() == Some(&state) && (is_fresh || has_nothing) {
             return Ok(());
         }
-        if keys.is_empty() {
+        if has_nothing {
             self.shared.remove(RAISED, node).await?;
         } else {
             let mut alerts: Vec<_> = active.into_iter().map(Alert::of).collect();
             let total = alerts.len();
             sort(&mut alerts);
             alerts.truncate(MAX_SHARED);
-            let shared = SharedAlerts { at: now, total, alerts };
+            resolved.truncate(MAX_SHARED);
+            let shared = SharedAlerts { at: now, total, alerts, resolved };
             let put = |_: Option<SharedAlerts>| Ok::<_, ServiceError>((Some((shared.clone(), None)), ()));
             self.shared.change(RAISED, node, put).await??;
         }
         if clean {
             self.remove_stale(now).await?;
         }
-        *last = LastShared { keys: Some(keys), at: Some(now) };
+        *last = LastShared { state: Some(state), at: Some(now) };
         Ok(())
     }
 

@@ -133,7 +133,10 @@ fn write<'a>(caller: &Caller, action: AuditAction, ids: impl IntoIterator<Item =
 /// Returns a refusal as a short word. The error's text may hold what the caller sent.
 fn outcome_of(error: &ServiceError) -> &'static str {
     match error {
-        ServiceError::Invalid(_) | ServiceError::Token(_) | ServiceError::Operation(_) => "invalid",
+        ServiceError::Invalid(_)
+        | ServiceError::Token(_)
+        | ServiceError::Operation(_)
+        | ServiceError::Silence(_) => "invalid",
         ServiceError::TooManyOperations => "too many operations",
         ServiceError::NotFound => "not found",
         ServiceError::Over(_) => "over",

@@ -3,6 +3,7 @@
 use super::PortError;
 use crate::core::RunState;
 use crate::core::access::{InvalidToken, Scope};
+use crate::core::alert::InvalidSilence;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
@@ -20,6 +21,9 @@ pub enum ServiceError {
     /// The new operation breaks a rule.
     #[error(transparent)]
     Operation(#[from] InvalidOperation),
+    /// The new silence breaks a rule.
+    #[error(transparent)]
+    Silence(#[from] InvalidSilence),
     /// Too many operations run. Nothing was stored.
     #[error("too many operations run: wait until one has ended, or abort one")]
     TooManyOperations,

@@ -87,7 +87,7 @@ impl Service {
 
     /// Returns the filter that selects tasks by an index. For a caller that is limited to tags, the tags
     /// select: the caller must not learn the positions of other tasks.
-    fn task_selection(&self, wanted: &Wanted<TaskFilter>) -> TaskFilter {
+    pub(super) fn task_selection(&self, wanted: &Wanted<TaskFilter>) -> TaskFilter {
         match wanted.first_label().filter(|_| !self.is_limited()) {
             Some(label) => TaskFilter { name: None, label: Some(label), ..wanted.filter.clone() },
             None => wanted.filter.clone(),
@@ -96,7 +96,7 @@ impl Service {
 
     /// Same as [`task_selection`](Self::task_selection), for runs. The runs of a task usually have the same
     /// labels, so the task selects.
-    fn run_selection(&self, wanted: &Wanted<RunFilter>) -> RunFilter {
+    pub(super) fn run_selection(&self, wanted: &Wanted<RunFilter>) -> RunFilter {
         let by_label = !self.is_limited() && wanted.filter.task_id.is_none();
         match wanted.first_label().filter(|_| by_label) {
             Some(label) => RunFilter { tag: None, label: Some(label), ..wanted.filter.clone() },

@@ -1,9 +1,12 @@
 //! Reads the selection of an operation, one batch at a time.
 
 use super::operations::{end_of, snapshot_of, state_or};
-use super::{Page, Result, RunFilter, RunPage, Service, TaskFilter};
+use super::{Page, Result, RunFilter, RunPage, Service, TaskFilter, Wanted};
 use crate::core::operation::{Action, Item, Operation, Place, Plan, Selection};
 use crate::core::{Run, RunId};
+
+/// Rows that a plan with labels examines, at least.
+const EXAMINED: u32 = 200;
 
 impl Service {
     /// Reads the next items of the selection.
@@ -11,24 +14,26 @@ impl Service {
         let (from, limit) = (operation.place.clone(), operation.batch_size());
         let (items, next) = match &operation.selection {
             Selection::Ids(ids) => self.plan_ids(operation.action, ids, &from, limit).await?,
-            Selection::Tasks { name, state } => {
+            Selection::Tasks { name, state, labels } => {
                 let states = state_or(*state, operation.action.default_task_states());
                 match states.get(from.passed) {
                     None => (Vec::new(), None),
                     Some(state) => {
                         let filter = TaskFilter { name: name.clone(), state: Some(*state), label: None };
-                        self.plan_tasks(&operation.id, &filter, &from, limit).await?
+                        let wanted = Wanted { filter, labels: labels.clone() };
+                        self.plan_tasks(&operation.id, &wanted, &from, limit).await?
                     }
                 }
             }
-            Selection::Runs { task_id, tag, state } => {
+            Selection::Runs { task_id, tag, state, labels } => {
                 let states = state_or(*state, operation.action.default_run_states());
                 match states.get(from.passed) {
                     None => (Vec::new(), None),
                     Some(state) => {
                         let (task_id, tag) = (task_id.clone(), tag.clone());
                         let filter = RunFilter { task_id, tag, state: Some(*state), label: None };
-                        self.plan_runs(operation, &filter, &from, limit).await?
+                        let wanted = Wanted { filter, labels: labels.clone() };
+                        self.plan_runs(operation, &wanted, &from, limit).await?
                     }
                 }
             }
@@ -64,37 +69,52 @@ impl Service {
     async fn plan_tasks(
         &self,
         operation_id: &str,
-        filter: &TaskFilter,
+        wanted: &Wanted<TaskFilter>,
         from: &Place,
         limit: u32,
     ) -> Result<(Vec<Item>, Option<Place>)> {
         let before = from.before_task.clone().or_else(|| snapshot_of(operation_id));
-        let tasks = self.list_tasks(filter, &Page { limit, before }).await?;
-        let Some(last) = tasks.last().map(|task| task.id.clone()) else {
+        let page = Page { limit: examined(wanted, limit), before };
+        let mut examined = self.examine_tasks(wanted, &page).await?;
+        if examined.rows.len() > limit as usize {
+            examined.rows.truncate(limit as usize);
+            examined.last = examined.rows.last().map(|task| task.id.clone());
+        }
+        let Some(last) = examined.last else {
             return Ok((Vec::new(), Some(from.next_state())));
         };
-        let items = tasks.into_iter().map(|task| Item { id: task.id.to_string(), version: None });
+        let items = examined.rows.into_iter().map(|task| Item { id: task.id.to_string(), version: None });
         Ok((items.collect(), Some(Place { before_task: Some(last), ..from.clone() })))
     }
 
     async fn plan_runs(
         &self,
         operation: &Operation,
-        filter: &RunFilter,
+        wanted: &Wanted<RunFilter>,
         from: &Place,
         limit: u32,
     ) -> Result<(Vec<Item>, Option<Place>)> {
         let before = from.before_run.clone().or_else(|| Some(end_of(operation.created_at)));
-        let runs = self.list_runs(filter, &RunPage { limit, before }).await?;
-        let Some(last) = runs.last().map(|run| (run.scheduled_at, run.id.clone())) else {
+        let page = RunPage { limit: examined(wanted, limit), before };
+        let mut examined = self.examine_runs(wanted, &page).await?;
+        if examined.rows.len() > limit as usize {
+            examined.rows.truncate(limit as usize);
+            examined.last = examined.rows.last().map(|run| (run.scheduled_at, run.id.clone()));
+        }
+        let Some(last) = examined.last else {
             return Ok((Vec::new(), Some(from.next_state())));
         };
-        let items = runs.iter().filter(|run| is_selected(operation, run)).map(|run| Item {
+        let items = examined.rows.iter().filter(|run| is_selected(operation, run)).map(|run| Item {
             id: run.id.to_string(),
             version: (operation.action == Action::Redrive).then_some(run.version),
         });
         Ok((items.collect(), Some(Place { before_run: Some(last), ..from.clone() })))
     }
+}
+
+/// Returns the number of rows to examine for a batch. With labels, few of them may match.
+fn examined<F>(wanted: &Wanted<F>, limit: u32) -> u32 {
+    if wanted.is_selected() { limit } else { limit.max(EXAMINED) }
 }
 
 /// Returns whether a run belongs to the operation. A redrive leaves runs that died later: they may have been

@@ -5,10 +5,10 @@
 
 use super::audit::{self, AuditAction};
 use super::record_kind::RecordKind;
-use super::{IdempotencyKey, Page, Result, RunFilter, RunPage, Service, ServiceError, TaskFilter};
+use super::{IdempotencyKey, Result, RunFilter, Service, ServiceError, TaskFilter, Wanted};
 use crate::core::access::Scope;
 use crate::core::operation::{
-    Action, COUNT_LIMIT, Count, Creator, InvalidOperation, NewOperation, Operation, OperationState, Selection,
+    Action, Count, Creator, InvalidOperation, NewOperation, Operation, OperationState, Selection,
 };
 use crate::core::submission::Submission;
 use crate::core::{Moment, RunId, TaskId};
@@ -126,26 +126,24 @@ impl Service {
         apply(definition, patch, self.time_zone(), self.now())
     }
 
-    /// Counts the rows of a selection, without reading them if it is a filter.
+    /// Counts the rows of a selection. Reads few of them if it is a filter.
     async fn count_selection(&self, action: Action, selection: &Selection, now: Moment) -> Result<Count> {
         let mut count = Count::default();
-        // One row more shows that there are more.
-        let limit = COUNT_LIMIT as u32 + 1;
         match selection {
             Selection::Ids(ids) => return self.count_ids(action, ids).await,
-            Selection::Tasks { name, state } => {
-                let page = Page { limit, before: None };
+            Selection::Tasks { name, state, labels } => {
                 for state in state_or(*state, action.default_task_states()) {
                     let filter = TaskFilter { name: name.clone(), state: Some(state), label: None };
-                    count = count.plus(self.count_allowed_tasks(&filter, &page).await?);
+                    let wanted = Wanted { filter, labels: labels.clone() };
+                    count = count.and(self.count_tasks(&wanted).await?);
                 }
             }
-            Selection::Runs { task_id, tag, state } => {
-                let page = RunPage { limit, before: Some(end_of(now)) };
+            Selection::Runs { task_id, tag, state, labels } => {
                 for state in state_or(*state, action.default_run_states()) {
                     let (task_id, tag) = (task_id.clone(), tag.clone());
                     let filter = RunFilter { task_id, tag, state: Some(state), label: None };
-                    count = count.plus(self.count_allowed_runs(&filter, &page).await?);
+                    let wanted = Wanted { filter, labels: labels.clone() };
+                    count = count.and(self.count_runs(&wanted, Some(end_of(now))).await?);
                 }
             }
         }

@@ -96,7 +96,7 @@ async fn the_list_shows_alerts_rules_and_channels_and_a_channel_is_tested() {
         let rule = json!({"rule": "dead_runs", "severity": "critical", "threshold": 10, "for_sec": 0});
         let channel = json!({"name": "ops", "kind": "slack", "language": "zh", "min_severity": "warning",
             "rules": [], "tags": ["pay.*"]});
-        let expected = json!({"alerts": [alert], "total": 1, "silences": [], "rules": [rule],
+        let expected = json!({"alerts": [alert], "total": 1, "resolved": [], "silences": [], "rules": [rule],
             "channels": [channel]});
         assert_eq!((status, list), (200, expected));
         let tested =
@@ -106,6 +106,12 @@ async fn the_list_shows_alerts_rules_and_channels_and_a_channel_is_tested() {
             json!({"channel": "ops", "delivered": false, "error": "the receiver answered 404 Not Found"});
         assert_eq!(tested("ops").await, (200, failed));
         assert_eq!(parse_problem(tested("other").await), refusal(404, "not_found"));
+        let end = NOW.plus_ms(60_000);
+        alerting.apply(&[Reading { measure: Measure::DeadRuns, rows: vec![] }], end);
+        let resolved = json!({"rule": "dead_runs", "subject": "pay.card", "severity": "critical",
+            "since": "2033-05-18T03:33:20Z", "resolved_at": "2033-05-18T03:34:20Z"});
+        let (_, list) = server.get("/v1/alerts").await;
+        assert_eq!((&list["alerts"], &list["resolved"]), (&json!([]), &json!([resolved])));
     };
     setup.with_server(test).await;
 }

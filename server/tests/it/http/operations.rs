@@ -31,7 +31,7 @@ async fn the_examples_of_the_page_are_accepted() {
         let examples = Page::read("docs/bulk.md").code("json");
         let examples = examples.iter().map(|code| serde_json::from_str::<Value>(code).unwrap());
         let requests: Vec<Value> = examples.filter(|example| example.get("select").is_some()).collect();
-        assert_eq!(requests.len(), 4);
+        assert_eq!(requests.len(), 5);
         for request in requests {
             let (status, answer) = server.post("/v1/operations", &request).await;
             let expected = if request["dry_run"] == true { 200 } else { 201 };
@@ -45,7 +45,7 @@ async fn the_examples_of_the_page_are_accepted() {
             .iter()
             .map(|operation| operation["state"].as_str().unwrap())
             .collect();
-        assert_eq!(states, ["completed"; 3]);
+        assert_eq!(states, ["completed"; 4]);
         let (_, paused) = server.get("/v1/tasks?name=order.close&state=paused").await;
         assert_eq!(paused["tasks"].as_array().unwrap().len(), 1);
     })

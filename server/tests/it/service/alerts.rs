@@ -126,6 +126,23 @@ pub async fn raised_alerts_are_listed_on_every_node(on: &Stage) {
     alerts.apply(&reading(Measure::BackEndDown, "pay.card", 0), on.clock.now());
     one.share_alerts("one", &mut last, true).await.unwrap();
     assert_eq!(two.alerts().await.unwrap().total, 0);
+    let ended_at = on.clock.now();
+    for service in [&one, &two] {
+        let resolved = service.alerts().await.unwrap().resolved;
+        let mut rules: Vec<_> = resolved.iter().map(|alert| alert.rule.as_str()).collect();
+        rules.sort_unstable();
+        assert_eq!(rules, ["back_end_down", "dead_runs"], "each once, silenced ones too");
+        assert!(resolved.iter().all(|alert| (alert.since, alert.resolved_at) == (NOW, ended_at)));
+    }
+    let grant = Grant { scopes: vec![Scope::TaskRead], tags: vec!["pay.card".into()], expires_at: None };
+    let limited = two.for_caller(Caller { grant, ..Caller::anonymous() });
+    let resolved = limited.alerts().await.unwrap().resolved;
+    assert_eq!(resolved.iter().map(|alert| alert.rule.as_str()).collect::<Vec<_>>(), ["dead_runs"]);
+    on.clock.advance_ms(86_400_000);
+    one.share_alerts("one", &mut last, true).await.unwrap();
+    assert_eq!(two.alerts().await.unwrap().resolved, []);
+    let stored = on.service.list_records::<serde_json::Value>(RAISED, None, None, 10).await.unwrap();
+    assert_eq!(stored, [], "nothing is left to share");
 }
 
 pub async fn dead_runs_are_counted_from_the_first_reading_across_midnight(on: &Stage) {

@@ -7,6 +7,7 @@ mod interleaving;
 mod large;
 mod leases;
 mod open_runs;
+mod operation_labels;
 mod operations;
 mod permissions;
 mod races;
@@ -210,6 +211,9 @@ on_every_store! {
         operations_are_listed_newest_first_and_pruned
         too_many_operations_are_refused
         two_nodes_at_once_have_one_effect;
+    operation_labels:
+        a_filter_with_labels_selects_the_rows_that_have_all_of_them
+        a_filter_with_labels_finds_few_rows_among_many;
     races:
         one_of_equal_edits_wins
         a_counter_loses_no_update

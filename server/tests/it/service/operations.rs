@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{
     Action, COUNT_LIMIT, Count, MAX_FAILURES, MAX_IDS, NewOperation, Operation, OperationState, Selection,
 };
@@ -19,12 +20,12 @@ use super::Stage;
 use super::leases::{lease, report};
 use crate::store::samples;
 
-fn new(action: Action, selection: Selection) -> NewOperation {
+pub(super) fn new(action: Action, selection: Selection) -> NewOperation {
     NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None }
 }
 
 fn by_name(action: Action, name: &str) -> NewOperation {
-    new(action, Selection::Tasks { name: Some(name.to_owned()), state: None })
+    new(action, Selection::Tasks { name: Some(name.to_owned()), state: None, labels: Labels::new() })
 }
 
 fn by_ids(action: Action, ids: Vec<String>) -> NewOperation {
@@ -32,7 +33,10 @@ fn by_ids(action: Action, ids: Vec<String>) -> NewOperation {
 }
 
 fn runs_of(action: Action, tag: &str) -> NewOperation {
-    new(action, Selection::Runs { task_id: None, tag: Some(tag.to_owned()), state: None })
+    new(
+        action,
+        Selection::Runs { task_id: None, tag: Some(tag.to_owned()), state: None, labels: Labels::new() },
+    )
 }
 
 /// Stores tasks that are due in an hour, and lets a millisecond pass.
@@ -57,7 +61,7 @@ async fn create(on: &Stage, new: NewOperation) -> Operation {
 }
 
 /// Runs the loop until the operation ends.
-async fn finish(on: &Stage, operation: &Operation) -> Operation {
+pub(super) async fn finish(on: &Stage, operation: &Operation) -> Operation {
     for _ in 0..1_000 {
         let stored = on.service.operation(&operation.id).await.unwrap();
         if !stored.is_running() {
@@ -70,15 +74,15 @@ async fn finish(on: &Stage, operation: &Operation) -> Operation {
     panic!("the operation does not end");
 }
 
-async fn run_to_end(on: &Stage, new: NewOperation) -> Operation {
+pub(super) async fn run_to_end(on: &Stage, new: NewOperation) -> Operation {
     finish(on, &create(on, new).await).await
 }
 
-async fn state(on: &Stage, id: &TaskId) -> TaskState {
+pub(super) async fn state(on: &Stage, id: &TaskId) -> TaskState {
     on.store.task(id).await.unwrap().unwrap().state
 }
 
-fn counts(operation: &Operation) -> (u64, u64, u64, u64) {
+pub(super) fn counts(operation: &Operation) -> (u64, u64, u64, u64) {
     (operation.matched, operation.done, operation.failed, operation.skipped)
 }
 
@@ -239,7 +243,7 @@ pub async fn a_dry_run_counts_up_to_a_bound(on: &Stage) {
     for part in stored.chunks(1_000) {
         on.store.insert_tasks(part.to_vec()).await.into_iter().for_each(|inserted| drop(inserted.unwrap()));
     }
-    let all = || new(Action::Pause, Selection::Tasks { name: None, state: None });
+    let all = || new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() });
     let count = on.service.preview_operation(all()).await.unwrap();
     assert_eq!(count, Count { rows: COUNT_LIMIT, more: true });
     assert_eq!(state(on, &stored[0].id).await, TaskState::Active, "nothing was changed");
@@ -285,7 +289,7 @@ pub async fn the_limits_of_the_creator_hold_for_each_item(on: &Stage) {
     let (mail, other) = (tasks(on, "mail", 2).await, tasks(on, "other", 2).await);
     let (_, limited) = token(on, &["mail"]).await;
     let (_, stranger) = token(on, &["mail"]).await;
-    let all = new(Action::Pause, Selection::Tasks { name: None, state: None });
+    let all = new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() });
     assert_eq!(limited.preview_operation(all.clone()).await.unwrap().rows, 2);
     let operation = limited.create_operation(all, None).await.unwrap();
     finish(on, &operation).await;

@@ -13,12 +13,13 @@ use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::core::Run;
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
+use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
 use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::service::{
     Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS, NewSilence,
-    Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
+    Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User, Wanted,
 };
 
 use super::{NOW, Stage};
@@ -83,7 +84,7 @@ fn user() -> User {
 }
 
 fn pause_all() -> NewOperation {
-    let selection = Selection::Tasks { name: None, state: None };
+    let selection = Selection::Tasks { name: None, state: None, labels: Labels::new() };
     NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec: None }
 }
 
@@ -171,6 +172,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, examine_runs(&RunFilter::default().into(), &runs));
     call!(TaskRead, run(&id));
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
+    call!(TaskRead, count_runs_by_state(&Wanted::default()));
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, log_tail(&id, None, 10));
