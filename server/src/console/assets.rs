@@ -44,6 +44,10 @@ static COPY_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("copy", "js", "text/javascript; charset=utf-8", include_str!("static/copy.js"))
 });
 
+static FILTER: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("filter", "js", "text/javascript; charset=utf-8", include_str!("static/filter.js"))
+});
+
 /// Returns the path of the style sheet.
 pub fn style() -> String {
     format!("{PREFIX}{}", STYLE.name)
@@ -69,9 +73,14 @@ pub fn copy_script() -> String {
     format!("{PREFIX}{}", COPY_SCRIPT.name)
 }
 
+/// Returns the path of the script that completes filter lines.
+pub fn filter_script() -> String {
+    format!("{PREFIX}{}", FILTER.name)
+}
+
 /// Returns the answer with the asset of this name. `None`: no asset of this release has the name.
 pub fn answer(name: &str, request: &HeaderMap) -> Option<Response> {
-    let asset: &Asset = [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT]
+    let asset: &Asset = [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT, &*FILTER]
         .into_iter()
         .find(|asset| asset.name == name)?;
     let etag = HeaderValue::from_str(&asset.etag).unwrap_or(HeaderValue::from_static(""));

@@ -21,7 +21,9 @@ pub enum Section {
     Runs,
     DeadLetters,
     Operations,
+    Alerts,
     Queues,
+    Workers,
     Services,
     Access,
     None,
@@ -181,8 +183,12 @@ impl Frame {
             item(Section::Runs, "/console/runs", "run", &*t.runs),
             item(Section::DeadLetters, "/console/dead-letters", "skull", &*t.dead_letters),
             item(Section::Operations, "/console/operations", "op", &*t.operations),
+            item(Section::Alerts, "/console/alerts", "bell", &*t.alerts),
         ];
-        let mut delivery = vec![item(Section::Queues, "/console/queues", "queue", &*t.queues)];
+        let mut delivery = vec![
+            item(Section::Queues, "/console/queues", "queue", &*t.queues),
+            item(Section::Workers, "/console/workers", "node", &*t.workers_and_nodes),
+        ];
         if self.rights.all_tags {
             delivery.push(item(Section::Services, "/console/services", "svc", &*t.services));
         }
@@ -249,6 +255,9 @@ impl Frame {
             "existing" => &t.done_existing,
             "aborted" => &t.done_aborted,
             "saved" => &t.done_saved,
+            "silenced" => &t.done_silenced,
+            "unsilenced" => &t.done_unsilenced,
+            "alert_tested" => &t.done_alert_tested,
             _ => return None,
         };
         Some(word)

@@ -4,70 +4,32 @@
 use super::problem::Result;
 use crate::core::headers::Headers;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
-use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter};
+use crate::engine::service::{RunFilter, RunPage, Service};
 
 /// Rows of a page.
 pub const ROWS: usize = 50;
 /// Rows of the first read. Each further read has twice as many.
 const FIRST_READ: usize = 8;
 
-/// Rows, and where the next page begins.
-pub struct Rows<T, P> {
-    pub rows: Vec<T>,
-    /// Place of the last row. `None`: no more rows follow.
-    pub next: Option<P>,
-}
-
-/// Returns a page of tasks without their payloads, newest first.
-pub async fn tasks(
-    service: &Service,
-    filter: &TaskFilter,
-    mut before: Option<TaskId>,
-) -> Result<Rows<Task, TaskId>> {
-    let mut rows: Vec<Task> = Vec::new();
-    let mut read = FIRST_READ;
-    // One more row than shown tells whether a next page exists.
-    while rows.len() <= ROWS {
-        let limit = read.min(ROWS + 1 - rows.len()) as u32;
-        let chunk = service.list_tasks(filter, &Page { limit, before: before.clone() }).await?;
-        if chunk.is_empty() {
-            return Ok(Rows { rows, next: None });
-        }
-        rows.extend(chunk.into_iter().map(without_task_payload));
-        before = rows.last().map(|task| task.id.clone());
-        read *= 2;
-    }
-    rows.truncate(ROWS);
-    let next = rows.last().map(|task| task.id.clone());
-    Ok(Rows { rows, next })
-}
-
 /// Place of a run in a list.
 pub type RunPlace = (Moment, RunId);
 
-/// Returns at most `most` runs without their payloads, latest first.
-pub async fn runs(
-    service: &Service,
-    filter: &RunFilter,
-    mut before: Option<RunPlace>,
-    most: usize,
-) -> Result<Rows<Run, RunPlace>> {
-    let place = |run: &Run| (run.scheduled_at, run.id.clone());
+/// Returns the latest `most` runs without their payloads.
+pub async fn latest_runs(service: &Service, filter: &RunFilter, most: usize) -> Result<Vec<Run>> {
     let mut rows: Vec<Run> = Vec::new();
+    let mut before = None;
     let mut read = FIRST_READ;
-    while rows.len() <= most {
-        let limit = read.min(most + 1 - rows.len()) as u32;
-        let chunk = service.list_runs(filter, &RunPage { limit, before: before.clone() }).await?;
+    while rows.len() < most {
+        let limit = read.min(most - rows.len()) as u32;
+        let chunk = service.list_runs(filter, &RunPage { limit, before }).await?;
         if chunk.is_empty() {
-            return Ok(Rows { rows, next: None });
+            break;
         }
         rows.extend(chunk.into_iter().map(without_run_payload));
-        before = rows.last().map(place);
+        before = rows.last().map(|run| (run.scheduled_at, run.id.clone()));
         read *= 2;
     }
-    rows.truncate(most);
-    let next = rows.last().map(place);
-    Ok(Rows { rows, next })
+    Ok(rows)
 }
 
 /// Returns the latest run of a task.
@@ -77,11 +39,11 @@ pub async fn last_run(service: &Service, task: &TaskId) -> Result<Option<Run>> {
     Ok(runs.into_iter().next().map(without_run_payload))
 }
 
-fn without_task_payload(task: Task) -> Task {
+pub fn without_task_payload(task: Task) -> Task {
     Task { data: String::new(), headers: Headers::new(), ..task }
 }
 
-fn without_run_payload(run: Run) -> Run {
+pub fn without_run_payload(run: Run) -> Run {
     Run { data: String::new(), headers: Headers::new(), result: run.result.map(shorten), ..run }
 }
 

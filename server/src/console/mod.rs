@@ -9,7 +9,9 @@ mod cookies;
 mod copy_as;
 mod diff;
 mod digest;
+mod facets;
 mod filter;
+mod filter_line;
 mod frame;
 mod html;
 mod listing;
@@ -17,6 +19,7 @@ mod pages;
 mod problem;
 mod schedule_phrase;
 mod schedule_words;
+mod search;
 mod sign_in;
 mod time;
 mod visit;
@@ -48,11 +51,12 @@ pub const LARGE_ANSWERS: [&str; 6] = [
 #[derive(Clone)]
 pub struct Console {
     health: Arc<Health>,
+    facets: Arc<facets::Facets>,
 }
 
 impl Console {
     pub fn new(health: Arc<Health>) -> Self {
-        Self { health }
+        Self { health, facets: Arc::default() }
     }
 }
 
@@ -87,6 +91,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/runs/{run_id}", get(pages::run::show))
         .route("/console/runs/{run_id}/{action}", get(pages::run_actions::ask).post(pages::run_actions::act))
         .route("/console/dead-letters", get(pages::dead_letters::show))
+        .route("/console/filter-words", get(pages::filter_words::show))
         .route("/console/operations", get(pages::operations::show))
         .route("/console/operations/new", get(pages::operation_new::ask).post(pages::operation_new::create))
         .route("/console/operations/{operation_id}", get(pages::operation::show))
@@ -94,7 +99,15 @@ pub fn mount(routes: Router, console: Console) -> Router {
             "/console/operations/{operation_id}/abort",
             get(pages::operation_abort::ask).post(pages::operation_abort::act),
         )
+        .route("/console/alerts", get(pages::alerts::show))
+        .route("/console/alerts/test", post(pages::alerts::test))
+        .route("/console/alerts/silences/new", get(pages::silences::ask).post(pages::silences::create))
+        .route(
+            "/console/alerts/silences/{silence_id}/end",
+            get(pages::silences::ask_end).post(pages::silences::end),
+        )
         .route("/console/queues", get(pages::queues::show))
+        .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))
         .route("/console/access", get(pages::access::show))
         .route(sign_in::PATH, get(sign_in::form).post(sign_in::submit))

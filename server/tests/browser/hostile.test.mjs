@@ -3,19 +3,25 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { assertNoProblems, launch, open } from "./console.mjs";
+import { alertsTo, startReceiver } from "./receiver.mjs";
 import { start } from "./server.mjs";
 
 const MARKUP = `"'><img src=x onerror=alert(1)><script>alert(2)</script></textarea></title><svg onload=alert(3)>`;
 
-let browser, server;
+// A label has at most 63 characters.
+const LABEL = MARKUP.slice(0, 63);
+
+let browser, receiver, server;
 
 before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
+  receiver = await startReceiver(400, MARKUP);
+  [browser, server] = await Promise.all([launch(), start(alertsTo(receiver.url))]);
 });
 
 after(async () => {
   await browser?.close();
   await server?.stop();
+  await receiver?.stop();
 });
 
 test("markup in every field is text", async () => {
@@ -26,6 +32,7 @@ test("markup in every field is text", async () => {
     queue: "hostile",
     dedup_key: MARKUP,
     headers: { "x-note": MARKUP },
+    labels: { team: LABEL },
   });
   await server.work("hostile", 1, async (run) => {
     await server.log(run, [MARKUP]);
@@ -35,6 +42,13 @@ test("markup in every field is text", async () => {
   const other = await server.create({ name: `result ${MARKUP}`, queue: MARKUP });
   await server.work(MARKUP, 1, () => ({ outcome: "succeeded", result: { note: MARKUP } }));
   await server.create({ name: `waits ${MARKUP}`, queue: `q ${MARKUP}` });
+  await server.create({ name: `held ${MARKUP}`, queue: `held ${MARKUP}` });
+  const lease = { worker: MARKUP, queues: [`held ${MARKUP}`], limit: 1, wait_ms: 10_000, lease_ms: 600_000 };
+  await server.call("POST", "/v1/runs/lease", lease);
+  const until = new Date(Date.now() + 3_600_000).toISOString();
+  const silence = await server.call("POST", "/v1/alerts/silences", { subject: MARKUP, until, comment: MARKUP });
+  await server.call("POST", "/v1/alerts/channels/ops/test");
+  await server.until("/v1/alerts", ({ alerts }) => alerts.some(({ subject }) => subject?.includes("<script>")));
   const runs = [];
   for (const task of [id, other.id]) {
     runs.push((await server.call("GET", `/v1/runs?task_id=${task}`)).runs[0].run_id);
@@ -50,6 +64,8 @@ test("markup in every field is text", async () => {
     `/console/tasks/${id}/cancel`,
     "/console/runs",
     `/console/runs?q=${filter}`,
+    `/console/runs?q=${encodeURIComponent(`error:${JSON.stringify(MARKUP)}`)}`,
+    `/console/tasks?q=${encodeURIComponent(`label.team:${JSON.stringify(LABEL)}`)}`,
     ...runs.map((run) => `/console/runs/${run}`),
     "/console/dead-letters",
     "/console/operations",
@@ -58,6 +74,10 @@ test("markup in every field is text", async () => {
     `/console/operations/new?action=pause&all=1&q=${filter}`,
     `/console/operations/new?action=pause&id=${filter}`,
     "/console/queues",
+    "/console/workers",
+    "/console/alerts",
+    `/console/alerts/silences/new?rule=${filter}&subject=${filter}&comment=${filter}`,
+    `/console/alerts/silences/${silence.id}/end`,
     `/console/${filter}`,
   ];
   const page = await open(browser, server.url);

@@ -4,6 +4,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { assertAccessible, assertFits, assertNoProblems, launch, open, PHONE, WIDE } from "./console.mjs";
+import { alertsTo } from "./receiver.mjs";
 import { fill } from "./sample.mjs";
 import { start } from "./server.mjs";
 
@@ -19,7 +20,8 @@ const LOOKS = [
 let browser, server, ids, run;
 
 before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
+  // Nothing listens at this address, so that the channel has an error.
+  [browser, server] = await Promise.all([launch(), start(alertsTo("http://127.0.0.1:9/"))]);
   ids = await fill(server);
   run = (await server.call("GET", `/v1/runs?task_id=${ids.dead.id}`)).runs[0].run_id;
   if (PICTURES) await mkdir(PICTURES, { recursive: true });
@@ -42,6 +44,11 @@ const pages = () => ({
   run: `/console/runs/${run}`,
   "run-retry": `/console/runs/${run}/retry`,
   queues: "/console/queues",
+  workers: "/console/workers",
+  alerts: "/console/alerts",
+  silence: "/console/alerts/silences/new?rule=no_worker&subject=nobody",
+  "runs-error": "/console/runs?q=error%3Afull",
+  "runs-searched": "/console/runs?q=error%3Afull+state%3Adead",
   "dead-letters": "/console/dead-letters",
   operations: "/console/operations",
   operation: `/console/operations/${ids.operation.id}`,

@@ -6,6 +6,7 @@ const HOUR_MS = 3_600_000;
 export async function fill(server) {
   const nightly = await server.create({
     name: "report.daily",
+    labels: { team: "reports", region: "eu-1", tier: "2", "acme.com/owner": "mia" },
     json: { region: "eu" },
     schedule: { kind: "cron", cron: "30 2 * * *", zone: "Europe/Berlin" },
   });
@@ -14,7 +15,7 @@ export async function fill(server) {
   const monthly = { kind: "cron", cron: "0 9 1 * *", zone: "Asia/Shanghai" };
   const paused = await server.create({ name: "invoice.send", schedule: monthly });
   await server.call("POST", `/v1/tasks/${paused.id}/pause`);
-  const done = await server.create({ name: "mail.welcome", json: { user: 1 }, queue: "mail" });
+  const done = await server.create({ name: "mail.welcome", json: { user: 1 }, queue: "mail", labels: { team: "mail" } });
   const dead = await server.create({ name: "mail.digest", json: { user: 2 }, queue: "mail" });
   const waiting = await server.create({ name: "mail.weekly", json: { user: 3 }, queue: "nobody" });
   await server.work("mail", 2, async (run) => {
@@ -25,5 +26,11 @@ export async function fill(server) {
   // One item fails, so that the page of the operation lists it.
   const ids = [paused.id, "0".repeat(32)];
   const operation = await server.operate({ action: "pause", select: { ids }, reason: "upgrade of the broker" });
+  await server.create({ name: "video.encode", queue: "video" });
+  const lease = { worker: "encoder-1", queues: ["video"], limit: 1, wait_ms: 10_000, lease_ms: 3_600_000 };
+  await server.call("POST", "/v1/runs/lease", lease);
+  const until = new Date(Date.now() + 2 * HOUR_MS).toISOString();
+  await server.call("POST", "/v1/alerts/silences", { rule: "no_worker", subject: "video.*", until, comment: "maintenance" });
+  await server.until("/v1/alerts", ({ alerts }) => alerts.length > 0);
   return { nightly, paused, done, dead, waiting, operation };
 }

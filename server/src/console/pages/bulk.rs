@@ -24,6 +24,8 @@ pub struct BulkAction {
 /// The bar with the actions on the rows of a list.
 pub struct BulkBar {
     pub actions: Vec<BulkAction>,
+    /// Whether all rows that match the filter can be selected, also those of other pages.
+    pub has_all: bool,
 }
 
 impl BulkBar {
@@ -36,7 +38,7 @@ impl BulkBar {
             let all_label = fill(&f.t.bulk_all_of, &[label]);
             Some(BulkAction { name: action.as_str(), icon, label: label.to_owned(), all_label, is_danger })
         };
-        is_offered.then(|| Self { actions: actions.iter().filter_map(button).collect() })
+        is_offered.then(|| Self { actions: actions.iter().filter_map(button).collect(), has_all: true })
     }
 
     /// Returns the actions on tasks that a filter with this state allows.

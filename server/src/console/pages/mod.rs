@@ -1,9 +1,14 @@
 //! The pages, one file each.
 
 pub mod access;
+pub mod alert_rows;
+pub mod alerts;
 pub mod bulk;
 pub mod confirm;
+pub mod dead_groups;
 pub mod dead_letters;
+pub mod filter_words;
+pub mod labels;
 pub mod moments;
 pub mod operation;
 pub mod operation_abort;
@@ -17,16 +22,19 @@ pub mod queues;
 pub mod rows;
 pub mod run;
 pub mod run_actions;
+pub mod run_filter;
 pub mod run_log;
 pub mod runs;
 pub mod schedule_choices;
 pub mod schedule_preview;
 pub mod services;
+pub mod silences;
 pub mod task;
 pub mod task_actions;
 pub mod task_draft;
 pub mod task_form;
 pub mod tasks;
+pub mod workers;
 
 use axum::http::StatusCode;
 use axum::response::Response;

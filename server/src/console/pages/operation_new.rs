@@ -21,7 +21,7 @@ use super::task::require_write;
 use super::task_actions::idempotency_key;
 use super::{dead_letters, tasks};
 use crate::core::operation::{Action, NewOperation, Selection};
-use crate::engine::service::ServiceError;
+use crate::engine::service::{RunFilter, ServiceError, TaskFilter, Wanted};
 
 #[derive(Template)]
 #[template(path = "operation_new.html")]
@@ -61,7 +61,7 @@ pub async fn create(State(console): State<Console>, request: Request) -> Respons
 async fn created(visit: &Visit, fields: &Fields) -> Result<std::result::Result<Response, String>> {
     let t = visit.lang.words();
     let action = action(fields)?;
-    let (selection, rate) = match (selection(action, fields, t), rate(fields, t)) {
+    let (selection, rate) = match (selection(visit, action, fields), rate(fields, t)) {
         (Ok(selection), Ok(rate)) => (selection, rate),
         (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
     };
@@ -94,7 +94,7 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
     let words = bulk::words(action, t).ok_or(Problem::NotFound)?;
     let (mut text, mut items, mut problem, mut recipe) = (String::new(), None, problem, None);
     let f = frame(visit, words.label);
-    match selection(action, fields, t) {
+    match selection(visit, action, fields) {
         Ok(selection) => {
             text = selection_text(&selection, t);
             recipe = Some(copy_as::operate(f.shell, words.label, action, &selection));
@@ -144,18 +144,26 @@ fn action(fields: &Fields) -> Result<Action> {
 }
 
 /// Returns the rows that a form selects, or why the form selects none.
-fn selection(action: Action, fields: &Fields, t: &Words) -> std::result::Result<Selection, String> {
+fn selection(visit: &Visit, action: Action, fields: &Fields) -> std::result::Result<Selection, String> {
+    let t = visit.lang.words();
     if fields.get("all").is_none() {
         let ids = fields.all("id");
         return if ids.is_empty() { Err(t.op_select_first.clone()) } else { Ok(Selection::Ids(ids)) };
     }
-    let (filter, selection) = if action.is_for_runs() {
-        let (filter, wanted) = dead_letters::read_filter(fields, t);
-        (filter, Selection::Runs { task_id: wanted.task_id, tag: wanted.tag, state: wanted.state })
+    let (filter, is_selection, selection) = if action.is_for_runs() {
+        let (filter, search) = dead_letters::read_filter(visit, fields);
+        let is_selection = search.is_selection();
+        let Wanted { filter: RunFilter { task_id, tag, state, .. }, labels } = search.wanted;
+        (filter, is_selection, Selection::Runs { task_id, tag, state, labels })
     } else {
-        let (filter, wanted) = tasks::read_filter(fields, t);
-        (filter, Selection::Tasks { name: wanted.name, state: wanted.state })
+        let (filter, search) = tasks::read_filter(fields, t);
+        let is_selection = search.is_selection();
+        let Wanted { filter: TaskFilter { name, state, .. }, labels } = search.wanted;
+        (filter, is_selection, Selection::Tasks { name, state, labels })
     };
+    if filter.problem.is_none() && !is_selection {
+        return Err(t.bulk_no_selection.clone());
+    }
     // Without a word that is not understood, the filter selects more rows than the person means.
     filter.problem.map_or(Ok(selection), Err)
 }

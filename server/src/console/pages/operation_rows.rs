@@ -1,5 +1,7 @@
 //! Words, links and progress of operations.
 
+use super::super::filter::label_word;
+use super::super::filter_line;
 use super::super::html::{self, Markup, count};
 use super::super::words::{Words, fill};
 use crate::core::operation::{Action, Count, Operation, OperationState, Selection};
@@ -36,19 +38,19 @@ fn state_pill(state: OperationState, t: &Words) -> Markup {
 
 /// Returns a selection as a filter line, or the number of its ids.
 pub fn selection_text(selection: &Selection, t: &Words) -> String {
-    let pair = |key: &str, value: Option<&str>| value.map(|value| format!("{key}:{value}"));
-    let pairs = match selection {
+    let pair = |key: &str, value: Option<&str>| value.map(|value| filter_line::write(key, value));
+    let (pairs, labels) = match selection {
         Selection::Ids(ids) => return fill(&t.op_ids, &[&count(ids.len() as u64)]),
-        Selection::Tasks { name, state } => {
-            [pair("name", name.as_deref()), pair("state", state.map(TaskState::as_str)), None]
+        Selection::Tasks { name, state, labels } => {
+            ([pair("name", name.as_deref()), pair("state", state.map(TaskState::as_str)), None], labels)
         }
-        Selection::Runs { task_id, tag, state } => [
-            pair("task", task_id.as_ref().map(TaskId::as_str)),
-            pair("tag", tag.as_deref()),
-            pair("state", state.map(RunState::as_str)),
-        ],
+        Selection::Runs { task_id, tag, state, labels } => {
+            let task = pair("task", task_id.as_ref().map(TaskId::as_str));
+            ([task, pair("tag", tag.as_deref()), pair("state", state.map(RunState::as_str))], labels)
+        }
     };
-    let line = pairs.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let labels = labels.iter().map(|(key, value)| label_word(key, value));
+    let line = pairs.into_iter().flatten().chain(labels).collect::<Vec<_>>().join(" ");
     if line.is_empty() { t.op_all.clone() } else { line }
 }
 
@@ -123,15 +125,19 @@ fn creator(operation: &Operation) -> String {
 mod tests {
     use super::*;
     use crate::console::words::Lang;
+    use crate::core::labels::Labels;
     use crate::core::operation::COUNT_LIMIT;
 
     #[test]
     fn a_selection_is_shown_as_its_filter_line() {
         let text = |selection| selection_text(&selection, Lang::En.words());
-        assert_eq!(text(Selection::Tasks { name: None, state: None }), "all");
-        let tasks = Selection::Tasks { name: Some("mail".into()), state: Some(TaskState::Paused) };
-        assert_eq!(text(tasks), "name:mail state:paused");
-        let runs = Selection::Runs { task_id: None, tag: Some("mail".into()), state: Some(RunState::Dead) };
+        let all = Selection::Tasks { name: None, state: None, labels: Labels::new() };
+        assert_eq!(text(all), "all");
+        let labels = Labels::from([("team".to_owned(), "pay 1".to_owned())]);
+        let tasks = Selection::Tasks { name: Some("mail".into()), state: Some(TaskState::Paused), labels };
+        assert_eq!(text(tasks), "name:mail state:paused label.team:\"pay 1\"");
+        let (tag, state) = (Some("mail".into()), Some(RunState::Dead));
+        let runs = Selection::Runs { task_id: None, tag, state, labels: Labels::new() };
         assert_eq!(text(runs), "tag:mail state:dead");
         assert_eq!(text(Selection::Ids(vec![String::new(); 3])), "3 selected");
     }

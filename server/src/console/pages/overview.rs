@@ -6,20 +6,25 @@ use askama::Template;
 use axum::response::Response;
 
 use super::super::filter::href;
+use super::super::filter_line;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::listing;
 use super::super::problem::Result;
 use super::super::visit::Visit;
 use super::super::words::{Words, fill};
+use super::alert_rows::AlertLine;
 use super::dead_letters;
 use super::queues::{self, QueueLine};
 use super::rows::run_href;
+use crate::core::alert::Severity;
 use crate::core::{Moment, RunState};
-use crate::engine::service::{Check, Condition, Health, OutcomeCount, RunFilter};
+use crate::engine::service::{Alert, Check, Condition, Health, OutcomeCount, RunFilter};
 
 /// Rows of each list.
 const MOST: usize = 8;
+/// Alerts at the top.
+const MOST_ALERTS: usize = 5;
 
 struct Warning {
     kind: &'static str,
@@ -91,7 +96,8 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let of_state = |state| outcomes.iter().filter(|row| row.state == state).map(|row| row.runs).sum();
     let mut queues = queues::lines(visit).await?;
     let checks = checks(&visit.console.health, t);
-    let problems = problems(&checks, &queues, t);
+    let mut problems = problems(&checks, &queues, t);
+    problems.extend(alerts(visit, &checks, &queues).await?);
     queues.truncate(MOST);
     let sum = |part: fn(&_) -> u64| backlog.iter().map(part).sum();
     let page = Page {
@@ -118,7 +124,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
 }
 
 fn tag_line(row: crate::engine::service::BacklogRow) -> TagLine {
-    let href = href("/console/runs", &format!("tag:{}", row.tag), None);
+    let href = href("/console/runs", &filter_line::write("tag", &row.tag), None);
     TagLine { href, due: row.due, ready: row.ready, unreported: row.unreported, tag: row.tag }
 }
 
@@ -127,7 +133,7 @@ fn dead_tags(mut outcomes: Vec<OutcomeCount>) -> Vec<DeadTag> {
     outcomes.retain(|row| row.state == RunState::Dead && row.runs > 0);
     outcomes.sort_by_key(|row| Reverse(row.runs));
     let line = |row: OutcomeCount| {
-        let href = href(dead_letters::PATH, &format!("tag:{}", row.tag), None);
+        let href = href(dead_letters::PATH, &filter_line::write("tag", &row.tag), None);
         DeadTag { href, runs: row.runs, tag: row.tag }
     };
     outcomes.into_iter().take(MOST).map(line).collect()
@@ -135,7 +141,7 @@ fn dead_tags(mut outcomes: Vec<OutcomeCount>) -> Vec<DeadTag> {
 
 async fn latest_dead(visit: &Visit) -> Result<Vec<DeadLine>> {
     let filter = RunFilter { state: Some(RunState::Dead), ..RunFilter::default() };
-    let runs = listing::runs(&visit.service, &filter, None, MOST).await?;
+    let runs = listing::latest_runs(&visit.service, &filter, MOST).await?;
     let line = |run: crate::core::Run| DeadLine {
         id: run.id.to_string(),
         href: run_href(&run),
@@ -143,7 +149,7 @@ async fn latest_dead(visit: &Visit) -> Result<Vec<DeadLine>> {
         at: run.ended_at.unwrap_or(run.scheduled_at),
         tag: run.tag,
     };
-    Ok(runs.rows.into_iter().map(line).collect())
+    Ok(runs.into_iter().map(line).collect())
 }
 
 /// Returns the back ends of this node, and whether each is down.
@@ -164,6 +170,44 @@ fn checks(health: &Health, t: &Words) -> Vec<(BackEnd, bool)> {
         (BackEnd { name: name.to_owned(), reason, pill }, check.is_down())
     };
     all.into_iter().map(back_end).collect()
+}
+
+/// Returns the raised alerts that are not silenced, without those that the other problems say already.
+async fn alerts(visit: &Visit, checks: &[(BackEnd, bool)], queues: &[QueueLine]) -> Result<Vec<Warning>> {
+    let found = visit.service.alerts().await?;
+    let is_unattended = |name: &str| queues.iter().any(|queue| queue.is_unattended && queue.name == name);
+    let is_down = checks.iter().any(|(_, is_down)| *is_down);
+    let is_said = |alert: &Alert| match alert.rule.as_str() {
+        "no_worker" => alert.subject.as_deref().is_some_and(is_unattended),
+        "back_end_down" => is_down,
+        _ => false,
+    };
+    let hidden = found.total - found.alerts.len();
+    let is_shown = |alert: &Alert| alert.silenced_by.is_none() && !is_said(alert);
+    let mut shown: Vec<Alert> = found.alerts.into_iter().filter(is_shown).collect();
+    let more = shown.split_off(shown.len().min(MOST_ALERTS)).len() + hidden;
+    let mut warnings: Vec<Warning> = shown.into_iter().map(|alert| warning(alert, visit)).collect();
+    if more > 0 {
+        let text = &visit.lang.words().alerts_more;
+        warnings.push(Warning {
+            kind: "warn",
+            what: format!("{text} {}", h::count(more as u64)),
+            detail: String::new(),
+            href: super::alerts::PATH.to_owned(),
+        });
+    }
+    Ok(warnings)
+}
+
+fn warning(alert: Alert, visit: &Visit) -> Warning {
+    let line = AlertLine::new(alert, visit.lang);
+    let kind = match line.severity {
+        Severity::Info => "info",
+        Severity::Warning => "warn",
+        Severity::Critical => "bad",
+    };
+    let detail = format!("{}: {}", line.subject, line.value);
+    Warning { kind, what: line.title, detail, href: super::alerts::PATH.to_owned() }
 }
 
 fn problems(checks: &[(BackEnd, bool)], queues: &[QueueLine], t: &Words) -> Vec<Warning> {

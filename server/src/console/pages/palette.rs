@@ -5,12 +5,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::super::filter::href;
+use super::super::filter_line;
 use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
 use super::super::visit::Visit;
 use super::super::words::{Words, fill};
+use super::labels::RUNS;
 use super::rows::{run_href, task_href};
-use super::{runs, tasks};
+use super::tasks;
 use crate::core::{Run, RunId, Task, TaskId};
 use crate::engine::service::{Page, ServiceError, TaskFilter};
 
@@ -58,10 +60,10 @@ async fn find(visit: &Visit, text: &str) -> Result<Vec<Found>> {
     let named = TaskFilter { name: Some(text.to_owned()), ..TaskFilter::default() };
     let tasks = visit.service.list_tasks(&named, &Page { limit: TASKS, before: None }).await?;
     found.extend(tasks.iter().map(|task| of_task(task, t)));
-    // A filter line separates its words by spaces.
+    // A name with spaces is more likely words of a title.
     if !text.contains(char::is_whitespace) {
         found.push(list(tasks::PATH, "name", text, &t.palette_tasks_named, &t.tasks));
-        found.push(list(runs::PATH, "tag", text, &t.palette_runs_tagged, &t.runs));
+        found.push(list(RUNS, "tag", text, &t.palette_runs_tagged, &t.runs));
     }
     Ok(found)
 }
@@ -85,6 +87,6 @@ fn of_run(run: &Run, t: &Words) -> Found {
 }
 
 fn list(path: &str, key: &str, text: &str, words: &str, kind: &str) -> Found {
-    let href = href(path, &format!("{key}:{text}"), None);
+    let href = href(path, &filter_line::write(key, text), None);
     Found { href, label: fill(words, &[text]), kind: kind.to_owned() }
 }

@@ -3,8 +3,9 @@
 use super::super::html::{self, Markup};
 use super::super::time::duration;
 use super::super::words::{Words, fill};
+use super::labels::{self, RowLabels};
 use crate::core::run::RunState;
-use crate::core::{Moment, Run, TaskId};
+use crate::core::{Moment, Run, RunId, TaskId};
 
 /// Longest part of an error that a row shows, in bytes.
 const ERROR_BYTES: usize = 240;
@@ -16,7 +17,12 @@ pub fn task_href(id: &TaskId) -> String {
 
 /// Returns the path of a run's page.
 pub fn run_href(run: &Run) -> String {
-    let id: String = form_urlencoded::byte_serialize(run.id.as_str().as_bytes()).collect();
+    run_href_of(&run.id)
+}
+
+/// Returns the path of the page of the run with an id.
+pub fn run_href_of(id: &RunId) -> String {
+    let id: String = form_urlencoded::byte_serialize(id.as_str().as_bytes()).collect();
     format!("/console/runs/{id}")
 }
 
@@ -34,6 +40,7 @@ pub struct RunRow {
     pub ran: String,
     pub error: String,
     pub result: String,
+    pub labels: RowLabels,
 }
 
 impl RunRow {
@@ -52,6 +59,7 @@ impl RunRow {
             ran: ran(run, t).unwrap_or_else(|| "–".to_owned()),
             error: error[..error.floor_char_boundary(ERROR_BYTES)].to_owned(),
             result: run.result.clone().unwrap_or_default(),
+            labels: RowLabels::new(&run.labels, labels::RUNS),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::super::time::duration;
 use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
 use super::confirm::Action;
+use super::labels::{self, LabelLink};
 use super::rows::{self, RunRow};
 use super::run_actions;
 use super::run_log::Log;
@@ -41,6 +42,7 @@ struct Page {
     f: Frame,
     run: RunRow,
     rev: u32,
+    labels: Vec<LabelLink>,
     actions: Vec<Action>,
     why: Option<String>,
     path: Vec<Step>,
@@ -73,6 +75,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let page = Page {
         log,
         rev: run.rev,
+        labels: labels::links(&run.labels, labels::RUNS),
         actions: run_actions::allowed(&run)
             .into_iter()
             .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))

@@ -3,19 +3,22 @@
 use askama::Template;
 use axum::response::Response;
 
+use super::super::facets;
 use super::super::filter::Filter;
 use super::super::frame::{Frame, Section};
 use super::super::html as h;
-use super::super::listing::{self, read_place, write_place};
+use super::super::listing::{ROWS, read_place, write_place};
 use super::super::problem::Result;
+use super::super::search::{self, RunSearch};
 use super::super::visit::Visit;
+use super::super::words::fill;
 use super::bulk::BulkBar;
+use super::dead_groups::Group;
+use super::labels::RUNS;
 use super::rows::RunRow;
+use super::run_filter;
 use crate::core::operation::Action;
 use crate::core::{RunState, TaskId};
-use crate::engine::service::RunFilter;
-
-pub const PATH: &str = "/console/runs";
 
 /// The page of a list of runs.
 #[derive(Template)]
@@ -30,6 +33,9 @@ pub struct Page {
     pub empty: String,
     pub first: Option<String>,
     pub next: Option<String>,
+    /// How far the search has come, if the page ended before it was full.
+    pub searched: Option<String>,
+    pub groups: Vec<Group>,
 }
 
 pub async fn show(visit: Visit) -> Response {
@@ -37,47 +43,63 @@ pub async fn show(visit: Visit) -> Response {
 }
 
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
-    let (t, query) = (visit.lang.words(), visit.query());
-    let mut filter = Filter::read(PATH, &query, &["tag", "state", "task"], "tag: state: task:", t);
-    let state = filter.get("state").map(RunState::parse);
-    if state == Some(None) {
-        filter.refuse("state", &RunState::ALL.map(RunState::as_str).join(", "), t);
-    }
-    let task = filter.get("task").map(TaskId::parse);
-    if task == Some(None) {
-        filter.refuse("task", "task:<id>", t);
-    }
+    let t = visit.lang.words();
+    let (mut filter, search) = run_filter::read(visit, RUNS, &visit.query());
     filter.add_tabs(
         &t.state_all,
         RunState::ALL.into_iter().map(|state| (state.as_str(), h::run_word(state, t))),
     );
-    let wanted = RunFilter {
-        task_id: task.flatten(),
-        tag: filter.get("tag").map(str::to_owned),
-        state: state.flatten(),
-        label: None,
-    };
+    if let Some(counts) = visit.console.facets.of(&visit.service, &search).await? {
+        // The first tab has all states.
+        for (tab, (_, count)) in filter.tabs.iter_mut().skip(1).zip(counts.iter()) {
+            tab.count = facets::text(*count);
+        }
+    }
     let f = Frame::new(visit, Section::Runs, &t.runs).live();
-    list(visit, f, filter, wanted, t.no_match_runs.clone(), &[]).await
+    list(visit, f, filter, search, t.no_match_runs.clone(), &[], Vec::new()).await
 }
 
-/// Returns a page of the wanted runs, with these bulk actions.
+/// Returns a page of the wanted runs, with these bulk actions, and groups of runs above them.
 pub async fn list(
     visit: &Visit,
     f: Frame,
-    filter: Filter,
-    wanted: RunFilter,
+    mut filter: Filter,
+    search: RunSearch,
     empty: String,
     actions: &[Action],
+    groups: Vec<Group>,
 ) -> Result<askama::Result<String>> {
-    let state = wanted.state.map(RunState::as_str);
-    let task = wanted.task_id.as_ref().map(TaskId::as_str);
-    let f = f.api("/v1/runs", &[("task_id", task), ("tag", wanted.tag.as_deref()), ("state", state)]);
+    let f = with_api(f, &search);
     let before = visit.query().get("before").and_then(read_place);
     let first = before.is_some().then(|| filter.page(None));
-    let page = listing::runs(&visit.service, &wanted, before, listing::ROWS).await?;
+    if !search.is_by_index() {
+        filter.note_checks(&[("tag", search.prefix.is_some()), ("error", search.error.is_some())], f.t);
+    }
+    let page = search::runs(&visit.service, &search, before, ROWS).await?;
+    let searched = page
+        .stopped_after
+        .zip(page.next.as_ref())
+        .map(|(rows, (at, _))| fill(&f.t.searched_runs, &[&h::count(rows as u64), &f.text(*at)]));
     let rows: Vec<RunRow> = page.rows.iter().map(|run| RunRow::new(run, f.t)).collect();
     let bulk = BulkBar::new(&f, &filter, actions).filter(|_| !rows.is_empty());
+    let bulk = bulk.map(|bulk| BulkBar { has_all: search.is_selection(), ..bulk });
     let next = page.next.map(|last| filter.page(Some(&write_place(&last))));
-    Ok(Page { f, filter, bulk, rows, with_tag: true, empty, first, next }.render())
+    Ok(Page { f, filter, bulk, rows, with_tag: true, empty, first, next, searched, groups }.render())
+}
+
+/// Sets the path of the API with the same rows, if there is one.
+fn with_api(f: Frame, search: &RunSearch) -> Frame {
+    if !search.is_selection() {
+        return f;
+    }
+    let wanted = &search.wanted;
+    let labels: Vec<(String, &str)> =
+        wanted.labels.iter().map(|(key, value)| (format!("label.{key}"), value.as_str())).collect();
+    let mut query = vec![
+        ("task_id", wanted.filter.task_id.as_ref().map(TaskId::as_str)),
+        ("tag", wanted.filter.tag.as_deref()),
+        ("state", wanted.filter.state.map(RunState::as_str)),
+    ];
+    query.extend(labels.iter().map(|(name, value)| (name.as_str(), Some(*value))));
+    f.api("/v1/runs", &query)
 }

@@ -15,9 +15,11 @@ use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
 use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
+use super::labels::{self, LabelLink};
 use super::moments::{self, NextMoment};
 use super::rows::{RunRow, task_href};
 use super::schedule_preview;
+use super::tasks;
 use crate::core::access::Scope;
 use crate::core::misfire::Misfire;
 use crate::core::submission::Dedup;
@@ -34,6 +36,7 @@ struct Head {
     pill: Markup,
     schedule: String,
     expression: String,
+    labels: Vec<LabelLink>,
 }
 
 #[derive(Template)]
@@ -62,7 +65,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let id = TaskId::parse(id).ok_or(Problem::NotFound)?;
     let task = visit.service.shown_task(&id).await?;
     let filter = RunFilter { task_id: Some(id.clone()), ..RunFilter::default() };
-    let runs = listing::runs(&visit.service, &filter, None, RUNS).await?.rows;
+    let runs = listing::latest_runs(&visit.service, &filter, RUNS).await?;
     let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks").live();
     let f = f.api(&format!("/v1/tasks/{id}"), &[]);
     let recipes = recipes(&task, &f);
@@ -140,6 +143,7 @@ fn head(task: &Task, t: &Words) -> Head {
         pill: h::task_pill(task.state, t),
         schedule: schedule_words::describe(&task.schedule, t),
         expression: schedule_words::expression(&task.schedule),
+        labels: labels::links(&task.labels, tasks::PATH),
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
+use crate::core::labels::{self, Labels};
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, InvalidSubmission, Submission};
 use crate::core::{Moment, Schedule};
@@ -32,6 +33,8 @@ pub struct Draft {
     pub backoff_sec: String,
     pub max_backoff_sec: String,
     pub dedup_key: String,
+    /// One `KEY=VALUE` a line.
+    pub labels: String,
     pub ack: bool,
 }
 
@@ -70,6 +73,7 @@ impl Draft {
             backoff_sec: text("backoff_sec"),
             max_backoff_sec: text("max_backoff_sec"),
             dedup_key: text("dedup_key"),
+            labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
         }
     }
@@ -117,6 +121,7 @@ impl Draft {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
             },
+            labels: labels::texts(&definition.labels).join("\n"),
             ack: definition.ack,
             ..Self::new(zone_name)
         };
@@ -165,7 +170,7 @@ impl Draft {
         };
         Ok(Submission {
             headers: base.map(|base| base.headers.clone()).unwrap_or_default(),
-            labels: base.map(|base| base.labels.clone()).unwrap_or_default(),
+            labels: self.labels(t)?,
             schedule,
             start_at,
             end_at,
@@ -197,6 +202,16 @@ impl Draft {
         }
     }
 
+    fn labels(&self, t: &Words) -> Result<Labels, Refusal> {
+        let lines = self.labels.lines().map(str::trim).filter(|line| !line.is_empty());
+        let label = |line: &str| {
+            let wrong = || Refusal { field: "labels", why: fill(&t.wrong_label, &[line]) };
+            let (key, value) = line.split_once('=').ok_or_else(wrong)?;
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        };
+        lines.map(label).collect()
+    }
+
     /// Without a number of attempts, the policy of the server applies.
     fn retry(&self, t: &Words) -> Result<Option<RetryPolicy>, Refusal> {
         let Some(attempts) = positive("max_attempts", &self.max_attempts, t)? else { return Ok(None) };
@@ -219,9 +234,8 @@ impl Refusal {
         let field = match invalid {
             InvalidSubmission::Name(_) => "name",
             InvalidSubmission::DataTooLong(_) => "data",
-            InvalidSubmission::Headers(_) | InvalidSubmission::Labels(_) | InvalidSubmission::NeverDue => {
-                "kind"
-            }
+            InvalidSubmission::Headers(_) | InvalidSubmission::NeverDue => "kind",
+            InvalidSubmission::Labels(_) => "labels",
             InvalidSubmission::Cron(_) => "cron",
             InvalidSubmission::Period => "period",
             InvalidSubmission::Start => "start",
@@ -333,6 +347,13 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_lines() {
+        let draft = Draft { labels: "team=pay\n\n url = a=b ".into(), ..Draft::new("UTC") };
+        let labels = submission(&draft, None).unwrap().labels;
+        assert_eq!(labels::texts(&labels), ["team=pay", "url=a=b"]);
+    }
+
+    #[test]
     fn a_wrong_field_is_named() {
         let new = || Draft::new("UTC");
         for (draft, field) in [
@@ -343,6 +364,7 @@ mod tests {
             (Draft { max_fires: "0".into(), ..new() }, "max_fires"),
             (Draft { max_runtime_sec: "-1".into(), ..new() }, "max_runtime_sec"),
             (Draft { max_attempts: "1.5".into(), ..new() }, "max_attempts"),
+            (Draft { labels: "team".into(), ..new() }, "labels"),
             (Draft { max_attempts: "2".into(), backoff_sec: "x".into(), ..new() }, "backoff_sec"),
         ] {
             assert_eq!(submission(&draft, None).unwrap_err().field, field);

@@ -3,20 +3,24 @@
 use askama::Template;
 use axum::response::Response;
 
-use super::super::filter::Filter;
+use super::super::filter::{Filter, LABEL};
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::listing;
 use super::super::problem::Result;
 use super::super::schedule_words;
+use super::super::search::{self, TaskSearch};
 use super::super::visit::{Fields, Visit};
-use super::super::words::Words;
+use super::super::words::{Words, fill};
 use super::bulk::BulkBar;
+use super::labels::RowLabels;
 use super::rows::{run_href, task_href};
 use crate::core::{Moment, Run, Task, TaskId, TaskState};
-use crate::engine::service::TaskFilter;
+use crate::engine::service::{TaskFilter, Wanted};
 
 pub const PATH: &str = "/console/tasks";
+/// Keys of the filter line.
+pub const KEYS: [&str; 3] = ["name", "state", LABEL];
 /// Digits of an id in a list.
 const SHORT_ID: usize = 12;
 
@@ -38,6 +42,7 @@ struct Row {
     fires: u64,
     queue: String,
     pill: Markup,
+    labels: RowLabels,
 }
 
 #[derive(Template)]
@@ -47,8 +52,12 @@ struct Page {
     filter: Filter,
     bulk: Option<BulkBar>,
     rows: Vec<Row>,
+    /// Whether a row has labels.
+    has_labels: bool,
     first: Option<String>,
     next: Option<String>,
+    /// How far the search has come, if the page ended before it was full.
+    searched: Option<String>,
 }
 
 pub async fn show(visit: Visit) -> Response {
@@ -57,14 +66,19 @@ pub async fn show(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let (t, query) = (visit.lang.words(), visit.query());
-    let (mut filter, wanted) = read_filter(&query, t);
+    let (mut filter, search) = read_filter(&query, t);
     filter.add_tabs(
         &t.state_all,
         TaskState::ALL.into_iter().map(|state| (state.as_str(), h::task_word(state, t))),
     );
     let before = query.get("before").and_then(TaskId::parse);
     let first = before.is_some().then(|| filter.page(None));
-    let page = listing::tasks(&visit.service, &wanted, before).await?;
+    if !search.is_by_index() {
+        let has_name = search.prefix.is_some() || search.wanted.filter.name.is_some();
+        filter.note_checks(&[("name", has_name)], t);
+    }
+    let page = search::tasks(&visit.service, &search, before).await?;
+    let searched = page.stopped_after.map(|rows| fill(&t.searched_tasks, &[&h::count(rows as u64)]));
     let mut rows = Vec::new();
     for task in page.rows {
         let last = listing::last_run(&visit.service, &task.id).await?;
@@ -72,21 +86,40 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     }
     let next = page.next.map(|last| filter.page(Some(last.as_str())));
     let f = Frame::new(visit, Section::Tasks, &t.tasks).live();
-    let f = f.api("/v1/tasks", &[("name", filter.get("name")), ("state", filter.get("state"))]);
-    let bulk = BulkBar::new(&f, &filter, &BulkBar::task_actions(wanted.state)).filter(|_| !rows.is_empty());
-    Ok(Page { f, filter, bulk, rows, first, next }.render())
+    let f = with_api(f, &search);
+    let actions = BulkBar::task_actions(search.wanted.filter.state);
+    let bulk = BulkBar::new(&f, &filter, &actions).filter(|_| !rows.is_empty());
+    let bulk = bulk.map(|bulk| BulkBar { has_all: search.is_selection(), ..bulk });
+    let has_labels = rows.iter().any(|row| !row.labels.links.is_empty());
+    Ok(Page { f, filter, bulk, rows, has_labels, first, next, searched }.render())
+}
+
+/// Sets the path of the API with the same rows, if there is one.
+fn with_api(f: Frame, search: &TaskSearch) -> Frame {
+    if !search.is_selection() {
+        return f;
+    }
+    let TaskFilter { name, state, .. } = &search.wanted.filter;
+    let labels = search.wanted.labels.iter();
+    let labels: Vec<(String, &str)> =
+        labels.map(|(key, value)| (format!("label.{key}"), value.as_str())).collect();
+    let mut query = vec![("name", name.as_deref()), ("state", state.map(TaskState::as_str))];
+    query.extend(labels.iter().map(|(name, value)| (name.as_str(), Some(*value))));
+    f.api("/v1/tasks", &query)
 }
 
 /// Reads the filter line of the list.
-pub fn read_filter(query: &Fields, t: &Words) -> (Filter, TaskFilter) {
-    let mut filter = Filter::read(PATH, query, &["name", "state"], "name: state:", t);
+pub fn read_filter(query: &Fields, t: &Words) -> (Filter, TaskSearch) {
+    let mut filter = Filter::read(PATH, query, &KEYS, t);
     let state =
         filter.get("state").map(|word| TaskState::ALL.into_iter().find(|state| state.as_str() == word));
     if state == Some(None) {
         filter.refuse("state", &TaskState::ALL.map(TaskState::as_str).join(", "), t);
     }
-    let name = filter.get("name").map(str::to_owned);
-    (filter, TaskFilter { name, state: state.flatten(), label: None })
+    let (name, prefix) = filter.name_or_prefix("name", t);
+    let labels = filter.labels();
+    let of = TaskFilter { name, state: state.flatten(), label: None };
+    (filter, TaskSearch { wanted: Wanted { filter: of, labels }, prefix })
 }
 
 fn row(task: Task, last: Option<&Run>, t: &Words) -> Row {
@@ -106,6 +139,7 @@ fn row(task: Task, last: Option<&Run>, t: &Words) -> Row {
         fires: task.fired_count,
         queue: task.queue.unwrap_or_else(|| t.queue_bus.clone()),
         pill: h::task_pill(task.state, t),
+        labels: RowLabels::new(&task.labels, PATH),
         name: task.name,
     }
 }

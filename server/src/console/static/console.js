@@ -146,7 +146,7 @@ function togglePause() {
 const pages = {
   o: "/", t: "/console/tasks", r: "/console/runs", d: "/console/dead-letters",
   q: "/console/queues", s: "/console/services", a: "/console/access",
-  p: "/console/operations",
+  p: "/console/operations", l: "/console/alerts", w: "/console/workers",
 };
 let prefix = 0;
 

@@ -2,12 +2,15 @@
 
 mod access;
 mod actions;
+mod alerts;
 mod browser;
 mod composer;
 mod copies;
+mod filters;
 mod logs;
 mod operations;
 mod pages;
+mod workers;
 
 use serde_json::{Value, json};
 use taskcenter_server::core::access::{Grant, Scope};
@@ -17,13 +20,16 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 12] = [
     "/",
     "/console/tasks",
     "/console/runs",
     "/console/dead-letters",
     "/console/operations",
+    "/console/alerts",
+    "/console/alerts/silences/new",
     "/console/queues",
+    "/console/workers",
     "/console/services",
     "/console/access",
     "/console/sign-in",

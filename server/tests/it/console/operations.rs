@@ -10,7 +10,7 @@ use crate::http::Server;
 const NEW: &str = "/console/operations/new";
 
 /// Carries out all operations, as the loop of a node does.
-async fn carry_out(server: &Server) {
+pub(super) async fn carry_out(server: &Server) {
     let service = &server.state.service;
     for _ in 0..20 {
         for running in service.running_operations().await.unwrap() {

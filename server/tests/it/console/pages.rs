@@ -245,7 +245,15 @@ async fn attacked(server: &Server) -> Vec<String> {
     let (status, trigger) = server.post(&format!("/v1/tasks/{id}/trigger"), &json!({})).await;
     assert_eq!(status, 202, "{trigger}");
     let triggered = trigger["run_id"].as_str().unwrap();
-    let mut pages = vec![format!("/console/tasks/{id}"), format!("/console/runs/{}", run.id)];
+    let silence = json!({"subject": ATTACK, "comment": ATTACK, "until": "2033-05-19T00:00:00Z"});
+    let (status, silence) = server.post("/v1/alerts/silences", &silence).await;
+    assert_eq!(status, 201, "{silence}");
+    let silence = silence["id"].as_str().unwrap();
+    let mut pages = vec![
+        format!("/console/alerts/silences/{silence}/end"),
+        format!("/console/tasks/{id}"),
+        format!("/console/runs/{}", run.id),
+    ];
     pages.push(format!("/console/runs/{triggered}"));
     pages.extend(PAGES.map(str::to_owned));
     let query: String = form_urlencoded::byte_serialize(ATTACK.as_bytes()).collect();
@@ -253,6 +261,7 @@ async fn attacked(server: &Server) -> Vec<String> {
         pages.push(format!("{list}?q={query}"));
         pages.push(format!("{list}?q=nothing%3A{query}&before={query}"));
     }
+    pages.push(format!("/console/alerts/silences/new?rule={query}&subject={query}&comment={query}"));
     pages.push(format!("/console/sign-in?next={query}"));
     pages.push(format!("/console/{query}"));
     pages

@@ -1,0 +1,177 @@
+//! Create and end silences.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::super::Console;
+use super::super::frame::{Frame, Section};
+use super::super::html::{self as h, Markup};
+use super::super::problem::{Problem, Result};
+use super::super::visit::{Fields, Segment, Visit, split};
+use super::super::words::{Words, fill};
+use super::alert_rows::{SilenceLine, rule_title};
+use super::alerts::PATH;
+use super::confirm::Confirm;
+use super::task::require_write;
+use crate::core::alert::{Measure, NewSilence};
+use crate::engine::service::{Forbidden, ServiceError};
+
+const MINUTE_MS: f64 = 60_000.0;
+/// Units of a duration: value of the field, and milliseconds.
+const UNITS: [(&str, f64); 3] = [("min", MINUTE_MS), ("h", 60.0 * MINUTE_MS), ("d", 1_440.0 * MINUTE_MS)];
+
+#[derive(Template)]
+#[template(path = "silence_new.html")]
+struct Page {
+    f: Frame,
+    /// Rules with their words.
+    rules: Vec<(&'static str, String)>,
+    rule: String,
+    subject: String,
+    length: String,
+    unit: String,
+    comment: String,
+    problem: Option<String>,
+}
+
+impl Page {
+    fn units(&self) -> [(&'static str, &str); 3] {
+        let t = self.f.t;
+        [("min", &t.unit_m), ("h", &t.unit_h), ("d", &t.unit_d)]
+    }
+}
+
+fn frame(visit: &Visit, title: &str) -> Frame {
+    Frame::new(visit, Section::Alerts, title).below(&visit.lang.words().alerts, PATH)
+}
+
+/// Checks that the reader may silence alerts, before a page that asks. The command checks again.
+fn require_all_tags(visit: &Visit) -> Result<()> {
+    require_write(visit)?;
+    let is_limited = visit.service.caller().grant.is_limited();
+    if is_limited { Err(ServiceError::Forbidden(Forbidden::Limited).into()) } else { Ok(()) }
+}
+
+/// Shows the form.
+pub async fn ask(visit: Visit) -> Response {
+    let page = require_all_tags(&visit).map(|()| page(&visit, &visit.query(), None).render());
+    super::answer(&visit, page)
+}
+
+fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Page {
+    let text = |name, default: &str| fields.get(name).unwrap_or(default).to_owned();
+    let rule = |measure: Measure| (measure.rule(), rule_title(measure.rule(), visit.lang));
+    Page {
+        f: frame(visit, &visit.lang.words().silence_new),
+        rules: Measure::ALL.map(rule).to_vec(),
+        rule: text("rule", ""),
+        subject: text("subject", ""),
+        length: text("length", "2"),
+        unit: text("unit", "h"),
+        comment: text("comment", ""),
+        problem,
+    }
+}
+
+/// Creates the silence.
+pub async fn create(State(console): State<Console>, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    match created(&visit, &fields).await {
+        Ok(None) => visit.redirect(&format!("{PATH}?done=silenced")),
+        Ok(Some(why)) => {
+            visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page(&visit, &fields, Some(why)).render())
+        }
+        Err(problem) => problem.answer(&visit),
+    }
+}
+
+/// Returns why the form is refused.
+async fn created(visit: &Visit, fields: &Fields) -> Result<Option<String>> {
+    let new = match read(visit, fields, visit.lang.words()) {
+        Ok(new) => new,
+        Err(why) => return Ok(Some(why)),
+    };
+    match visit.service.silence_alert(new).await {
+        Ok(_) => Ok(None),
+        Err(error @ (ServiceError::Silence(_) | ServiceError::TooManySilences)) => {
+            Ok(Some(error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(visit: &Visit, fields: &Fields, t: &Words) -> std::result::Result<NewSilence, String> {
+    let text = fields.get("length").unwrap_or_default();
+    let wrong = || fill(&t.wrong_number, &[text]);
+    let length = text.parse().ok().filter(|length: &f64| length.is_finite()).ok_or_else(wrong)?;
+    let unit = fields.get("unit").unwrap_or_default();
+    let unit = UNITS.iter().find(|(name, _)| *name == unit).map_or(MINUTE_MS, |(_, ms)| *ms);
+    let rule = match fields.get("rule") {
+        None => None,
+        Some(rule) => Some(Measure::of_rule(rule).ok_or_else(|| fill(&t.silence_unknown_rule, &[rule]))?),
+    };
+    Ok(NewSilence {
+        rule,
+        subject: fields.get("subject").map(str::to_owned),
+        // A conversion that is out of range ends at the bounds, which the check refuses.
+        until: visit.service.now().plus_ms((length * unit).round() as i64),
+        comment: fields.get("comment").unwrap_or_default().to_owned(),
+    })
+}
+
+/// Returns the id of a path such as `/console/alerts/silences/{id}/end`.
+async fn stored(visit: &Visit, id: &str) -> Result<SilenceLine> {
+    let silences = visit.service.silences().await?;
+    let silence = silences.into_iter().find(|silence| silence.id == id).ok_or(Problem::NotFound)?;
+    Ok(SilenceLine::new(silence, visit.lang))
+}
+
+/// Shows the page that asks before the end of a silence.
+pub async fn ask_end(visit: Visit, Segment(id): Segment) -> Response {
+    super::answer(&visit, asked(&visit, &id).await)
+}
+
+async fn asked(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
+    require_all_tags(visit)?;
+    let (silence, t) = (stored(visit, id).await?, visit.lang.words());
+    let f = frame(visit, &t.silence_end);
+    let page = Confirm {
+        path: silence.end_href,
+        hidden: Markup::default(),
+        facts: vec![
+            (t.alert_rule.clone(), silence.rule),
+            (t.alert_subject.clone(), silence.subject),
+            (t.silence_until.clone(), f.text(silence.until)),
+            (t.reason.clone(), silence.comment),
+        ],
+        effect: t.silence_end_effect.clone(),
+        leaves: t.silence_end_leaves.clone(),
+        label: t.silence_end.clone(),
+        is_danger: false,
+        back: PATH.to_owned(),
+        problem: None,
+        f,
+    };
+    Ok(page.render())
+}
+
+/// Ends the silence.
+pub async fn end(State(console): State<Console>, Segment(id): Segment, request: Request) -> Response {
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    if visit.form(request).await.is_none() {
+        return Problem::ExpiredForm.answer(&visit);
+    }
+    match visit.service.unsilence_alert(&id).await {
+        Ok(_) => visit.redirect(&format!("{PATH}?done=unsilenced")),
+        Err(error) => Problem::from(error).answer(&visit),
+    }
+}
