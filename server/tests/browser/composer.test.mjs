@@ -39,6 +39,12 @@ test("choices and words compose an expression while a person types", async () =>
   await page.getByText("On day 15 of every month at 08:00").waitFor();
   assert.equal(await cron(page).inputValue(), "0 8 15 * *");
   await page.getByLabel("In words").press("Enter");
+  // A field that changes right after the words does not lose them.
+  await page.getByLabel("In words").fill("every day at noon");
+  await page.getByLabel("Fires at most").evaluate((field) => field.dispatchEvent(new Event("input", { bubbles: true })));
+  await page.getByText("Every day at 12:00").waitFor();
+  await page.getByLabel("In words").fill("on day 15 of every month at 8:00");
+  await page.getByText("On day 15 of every month at 08:00").waitFor();
   await page.getByLabel("Time zone").fill("Europe/Berlin");
   await page.getByText("What if the server was away?").click();
   await page.getByLabel("Away from").fill("2034-01-01T00:00:00");

@@ -11,6 +11,10 @@ const SCHEDULE = [
 const CHOICES = ["phrase", "rhythm", "c_every", "c_minute", "c_time", "c_weekday", "c_day"];
 let timer;
 let latest = 0;
+/** What the next preview composes. Another field may change before that. */
+let pending = "";
+/** Number of the last preview that composes. */
+let composing = 0;
 
 function query(compose) {
   const values = new URLSearchParams();
@@ -22,17 +26,21 @@ function query(compose) {
   return values;
 }
 
-/** Shows the preview. With `compose`, the answer has the expression. */
-async function preview(compose) {
+/** Shows the preview. After a choice, the answer has the expression. */
+async function preview() {
   const number = ++latest;
+  const compose = pending;
+  pending = "";
+  if (compose) composing = number;
   try {
     const answer = await fetch(`${form.dataset.preview}?${query(compose)}`, { redirect: "error" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    // An earlier answer may arrive later.
-    if (number !== latest) return;
     const fresh = page.body.firstElementChild;
     if (!fresh || !fresh.matches("div")) return;
-    if (fresh.dataset.cron) form.elements.cron.value = fresh.dataset.cron;
+    const isComposed = fresh.dataset.cron && number === composing;
+    if (isComposed) form.elements.cron.value = fresh.dataset.cron;
+    // An earlier answer may arrive later.
+    if (number !== latest) return isComposed ? preview() : undefined;
     region.replaceChildren(...document.adoptNode(fresh).childNodes);
   } catch {
     // The button shows the moments too.
@@ -52,9 +60,11 @@ function changed(event) {
   if (!isChoice && !SCHEDULE.includes(name)) return;
   if (isChoice) form.elements.kind.value = "cron";
   if (name === "rhythm") showChoices();
-  const compose = name === "phrase" ? "phrase" : isChoice ? "choices" : "";
+  if (isChoice) pending = name === "phrase" ? "phrase" : "choices";
+  // What a person types into the field of the expression counts.
+  if (name === "cron") [pending, composing] = ["", 0];
   clearTimeout(timer);
-  timer = setTimeout(preview, WAIT_MS, compose);
+  timer = setTimeout(preview, WAIT_MS);
 }
 
 /** The Enter key in a choice composes, and does not send the form. */
@@ -63,7 +73,8 @@ function entered(event) {
   event.preventDefault();
   clearTimeout(timer);
   form.elements.kind.value = "cron";
-  preview(event.target.name === "phrase" ? "phrase" : "choices");
+  pending = event.target.name === "phrase" ? "phrase" : "choices";
+  preview();
 }
 
 if (form) {
