@@ -36,7 +36,7 @@ test("a label leads to the tasks with the same label, and all of them are paused
   assert.equal(await line().inputValue(), 'label.team:"pay 1"');
   assert.equal(await link("of mail").count(), 0);
   await page.getByRole("checkbox", { name: "Select all on this page" }).check();
-  await page.getByLabel("All rows that match the filter").check();
+  await page.getByRole("checkbox", { name: "All rows that match the filter" }).check();
   await page.getByRole("button", { name: "Pause tasks" }).click();
   await page.getByText('label.team:"pay 1"').waitFor();
   await button("Pause tasks").click();
