@@ -3,6 +3,7 @@
 mod consume;
 mod create;
 mod list;
+mod pages;
 mod stages;
 
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub enum Product {
     },
     /// Read pages of 100 tasks and runs
     List(Target),
+    /// Read each page of the console and of the lists of the API, in a store that `fill-history` has filled
+    Pages(Target),
 }
 
 /// Server and amount of work.
@@ -73,6 +76,7 @@ pub async fn run(work: Product) -> Result<Figures> {
         Product::Burst(work) => consume::burst(&client(&work.target)?, &work).await,
         Product::Steady { consume, rate } => consume::steady(&client(&consume.target)?, &consume, rate).await,
         Product::List(target) => list::pages(&client(&target)?, target.count).await,
+        Product::Pages(target) => pages::read(&client(&target)?, &target.url, target.count).await,
     }
 }
 

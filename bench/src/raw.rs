@@ -4,6 +4,7 @@ mod disk;
 mod echo;
 #[cfg(feature = "cluster")]
 mod fire;
+mod history;
 #[cfg(feature = "cluster")]
 mod mongo;
 #[cfg(feature = "cluster")]
@@ -38,6 +39,18 @@ pub enum Raw {
         /// Number of rows
         #[arg(long)]
         count: usize,
+    },
+    /// Fill the data directory of a server with tasks and with runs of the last day
+    FillHistory {
+        /// Data directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// Number of tasks
+        #[arg(long)]
+        tasks: usize,
+        /// Number of runs
+        #[arg(long)]
+        runs: usize,
     },
     /// Send JSON to a bare axum server in another process, 64 requests at once
     Echo(echo::Target),
@@ -104,6 +117,7 @@ pub async fn run(work: Raw) -> Result<Figures> {
     match work {
         Raw::Sqlite { dir, count } => sqlite::insert(&dir, count),
         Raw::SqliteLikeTheServer { dir, count } => sqlite::insert_like_the_server(&dir, count),
+        Raw::FillHistory { dir, tasks, runs } => history::fill(&dir, tasks, runs),
         Raw::Echo(target) => echo::send(&target).await,
         Raw::EchoServer { dir } => echo::serve(dir.as_deref()).await,
         Raw::Disk { dir, count } => disk::sync(&dir, count),

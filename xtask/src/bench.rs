@@ -3,9 +3,12 @@
 mod back_ends;
 mod build;
 mod figures;
+mod history;
 mod interrupt;
 mod machine;
 mod node;
+mod page_limit;
+mod page_table;
 mod peers;
 mod plan;
 mod postgres;
@@ -37,6 +40,7 @@ Examples:
   cargo xtask bench embedded --quick                 does it work? two minutes, one round
   cargo xtask bench                                  everything: an hour on two cores
   cargo xtask bench embedded --pending 10000000      with ten million pending tasks
+  cargo xtask bench embedded --works pages --runs 10000000    pages of the console with a long history
   cargo xtask bench peers --works burst,steady       only two works
   cargo xtask bench embedded --programs ../old       an earlier build
 
@@ -59,6 +63,9 @@ pub struct Bench {
     /// Number of pending tasks of the row with many pending tasks. `--quick` omits this row
     #[arg(long, default_value_t = 1_000_000)]
     pending: usize,
+    /// Number of runs of the work `pages`, beside `--pending` tasks. A run needs about 1.3 KB on the disk
+    #[arg(long, default_value_t = 100_000)]
+    runs: usize,
     /// Measure the programs `taskcenter` and `taskcenter-bench` in this directory, such as an earlier
     /// build, instead of building them
     #[arg(long, value_name = "DIR")]

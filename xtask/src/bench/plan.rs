@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::bench::Bench;
 use crate::bench::back_ends::BackEnds;
+use crate::bench::history::History;
 use crate::bench::peers;
 use crate::bench::product::Product;
 use crate::bench::raw::Raw;
@@ -11,6 +12,8 @@ use crate::bench::subject::{Session, Subjects};
 
 /// Number of pending tasks that the row with many pending tasks is compared with.
 const FEW_PENDING: usize = 10_000;
+/// Runs of a quick measurement of pages.
+const FEW_RUNS: usize = 20_000;
 
 /// Part of the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -63,6 +66,10 @@ pub fn subjects<'a>(
     }
     if mode.has(Mode::Embedded) {
         pending(bench).into_iter().for_each(|pending| subjects.push(Product::embedded(session, pending)));
+    }
+    if mode.has(Mode::Embedded) {
+        let (tasks, runs) = if bench.quick { (FEW_PENDING, FEW_RUNS) } else { (bench.pending, bench.runs) };
+        subjects.push(History::new(session, tasks, runs));
     }
     if mode.has(Mode::Cluster) {
         subjects.push(Product::bus(session, back_ends, 0));

@@ -149,7 +149,7 @@ impl Subject for Product<'_> {
             Some((_, Delivery::Pull)) => &HANDLING,
             // Without pending tasks, the pages are empty.
             _ if self.pending == 0 => &Work::OF_PEERS,
-            _ => &Work::ALL,
+            _ => &Work::OF_PRODUCT,
         }
     }
 

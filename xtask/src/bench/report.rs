@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::bench::figures::format_value;
 use crate::bench::machine::{Machine, processor};
+use crate::bench::page_table;
 use crate::bench::results::Results;
 use crate::bench::work::Work;
 
@@ -47,6 +48,7 @@ impl Work {
             Self::Burst => "Burst: all tasks are due in one millisecond",
             Self::Steady => "Steady: 500 tasks a second are due (p50 / p99 / p99.9)",
             Self::List => "Pages of 100 (p50 / p99 / p99.9)",
+            Self::Pages => "Pages of the console and of the API with a long history",
         }
     }
 
@@ -56,6 +58,7 @@ impl Work {
             Self::Burst => BURST,
             Self::Steady => STEADY,
             Self::List => LIST,
+            Self::Pages => &[One("ready_ms", "server start")],
         }
     }
 
@@ -130,6 +133,9 @@ fn one_table(results: &Results, work: Work) -> String {
             columns.iter().map(|column| column.cell(results, work, subject)).collect();
         cells.extend(with_ratio.then(|| ratio(results, work, first, subject)));
         let _ = writeln!(text, "| {} | {} |", results.rows[subject].title, cells.join(" | "));
+        if work == Work::Pages {
+            text += &page_table::table(results, subject);
+        }
     }
     text
 }

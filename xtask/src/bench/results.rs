@@ -1,12 +1,13 @@
 //! The figures of all measurements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::bench::figures::Figures;
 use crate::bench::machine::Machine;
+use crate::bench::page_limit;
 use crate::bench::subject::Subjects;
 use crate::bench::work::Work;
 
@@ -56,6 +57,9 @@ impl Results {
         match measured {
             Ok(figures) => {
                 eprintln!("{}", line(&figures));
+                let title = &self.rows[subject].title;
+                let slow = page_limit::slow_pages(&figures).into_iter();
+                self.failures.extend(slow.map(|slow| format!("{}, {title}: {slow}", work.name())));
                 self.measured.entry((work, subject)).or_default().push(figures);
             }
             Err(error) => {
@@ -70,6 +74,12 @@ impl Results {
     pub fn median(&self, work: Work, subject: usize, figure: &str) -> Option<f64> {
         let rounds = self.measured.get(&(work, subject))?;
         median(rounds.iter().filter_map(|figures| figures.get(figure).copied()).collect())
+    }
+
+    /// Returns the names of the figures of a subject.
+    pub fn names(&self, work: Work, subject: usize) -> BTreeSet<String> {
+        let rounds = self.measured.get(&(work, subject)).into_iter().flatten();
+        rounds.flat_map(|figures| figures.keys().cloned()).collect()
     }
 
     /// Returns whether the subject has figures of this work.
@@ -87,7 +97,10 @@ impl Results {
 }
 
 fn line(figures: &Figures) -> String {
-    let shown = figures.iter().filter(|(name, _)| !name.contains("fired_") && !name.contains("leased_"));
+    let of_stage = |name: &str| name.contains("fired_") || name.contains("leased_");
+    // A page has one figure in this line: its limit is for p95.
+    let of_page = |name: &str| name.starts_with('/') && !name.ends_with("p95_ms");
+    let shown = figures.iter().filter(|(name, _)| !of_stage(name) && !of_page(name));
     shown.map(|(name, value)| format!("{name} {value:.1}")).collect::<Vec<_>>().join("  ")
 }
 

@@ -15,6 +15,9 @@ pub enum Work {
     Steady,
     /// Read pages of 100 tasks and of 100 runs
     List,
+    /// Read each page of the console and of the lists of the API, in a store with `--pending` tasks and `--runs`
+    /// runs
+    Pages,
 }
 
 /// Due tasks a second of the steady work.
@@ -22,7 +25,10 @@ pub const RATE: usize = 500;
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 6] =
+    pub const ALL: [Self; 7] =
+        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady, Self::List, Self::Pages];
+    /// The works that a product with pending tasks can do.
+    pub const OF_PRODUCT: [Self; 6] =
         [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady, Self::List];
     /// The works that other systems can do.
     pub const OF_PEERS: [Self; 5] = [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady];
@@ -36,6 +42,7 @@ impl Work {
             Self::Burst => "burst",
             Self::Steady => "steady",
             Self::List => "list",
+            Self::Pages => "pages",
         }
     }
 }
@@ -58,6 +65,7 @@ impl Sizes {
             Work::CreateMany => (100_000, 10_000),
             Work::Steady => (20 * RATE, 3 * RATE),
             Work::List => (400, 100),
+            Work::Pages => (200, 20),
         };
         if self.quick { quick } else { full }
     }
