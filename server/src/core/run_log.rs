@@ -14,6 +14,9 @@ use super::{Moment, Run, RunId, RunState};
 pub const HEAD_BYTES: u64 = 256 * 1_024;
 /// Size of the end that a log keeps, in [bytes](LogChunk::bytes).
 pub const TAIL_BYTES: u64 = 256 * 1_024;
+/// Size of the part that is removed at a time, in [bytes](LogChunk::bytes). The end of a log is at most this much
+/// larger than [`TAIL_BYTES`].
+pub const REMOVAL_BYTES: u64 = 32 * 1_024;
 /// Maximum length of the text of a line, in bytes. A longer text is cut.
 pub const MAX_LINE_BYTES: usize = 4_096;
 /// Maximum number of lines in a batch.
@@ -104,11 +107,15 @@ impl LogChunk {
     }
 }
 
-/// Returns the range of [`LogPosition::byte`] whose chunks a log that ends at `end` does not keep: chunks
-/// that start in the range. `None`: the log keeps everything.
-pub fn removed(end: LogPosition) -> Option<std::ops::Range<u64>> {
-    let tail = end.byte.saturating_sub(TAIL_BYTES);
-    (tail > HEAD_BYTES).then_some(HEAD_BYTES..tail)
+/// Returns the range of [`LogPosition::byte`] whose chunks a log does not keep after it got `last`: chunks that
+/// start in the range. `None`: nothing is removed now.
+///
+/// A removal examines all chunks of the log, so only one append in [`REMOVAL_BYTES`] removes chunks.
+pub fn removed(last: &LogChunk) -> Option<std::ops::Range<u64>> {
+    let end = last.end().byte;
+    let is_due = last.start.byte / REMOVAL_BYTES != end / REMOVAL_BYTES;
+    let tail = end.saturating_sub(TAIL_BYTES);
+    (is_due && tail > HEAD_BYTES).then_some(HEAD_BYTES..tail)
 }
 
 /// Cuts a text to the maximum length of a line, without its line end.
@@ -128,21 +135,37 @@ pub fn accepts_lines(run: &Run, now: Moment) -> bool {
 mod tests {
     use super::*;
 
-    fn at_byte(byte: u64) -> LogPosition {
-        LogPosition { line: 0, byte }
+    /// A chunk of a line of `bytes` bytes that begins at a byte.
+    fn chunk(byte: u64, bytes: u64) -> LogChunk {
+        let text = "x".repeat((bytes - CHUNK_COST - LINE_COST) as usize);
+        let lines = vec![LogLine { at: Moment::from_ms(0), level: LogLevel::Info, text }];
+        let (run_id, batch_id) = (RunId::from_text("r"), "b".to_owned());
+        LogChunk {
+            batch: LogBatch { run_id, attempt: 1, batch_id, lines },
+            start: LogPosition { line: 0, byte },
+        }
     }
 
     #[test]
     fn a_long_log_keeps_its_beginning_and_its_end() {
-        assert_eq!(removed(at_byte(0)), None);
-        assert_eq!(removed(at_byte(HEAD_BYTES + TAIL_BYTES)), None);
-        assert_eq!(removed(at_byte(HEAD_BYTES + TAIL_BYTES + 5)), Some(HEAD_BYTES..HEAD_BYTES + 5));
+        let full = HEAD_BYTES + TAIL_BYTES;
+        assert_eq!(removed(&chunk(0, 1_000)), None);
+        assert_eq!(removed(&chunk(full - 1_000, 1_000)), None);
+        assert_eq!(removed(&chunk(full, REMOVAL_BYTES)), Some(HEAD_BYTES..HEAD_BYTES + REMOVAL_BYTES));
+    }
+
+    #[test]
+    fn few_appends_to_a_full_log_remove_chunks() {
+        let end = HEAD_BYTES + TAIL_BYTES;
+        let appends = (0..1_000).map(|n| chunk(end + n * 1_000, 1_000));
+        let removals = appends.filter(|chunk| removed(chunk).is_some()).count() as u64;
+        assert_eq!(removals, 1_000_000 / REMOVAL_BYTES, "one in {REMOVAL_BYTES} bytes");
     }
 
     #[test]
     fn the_newest_chunk_is_always_kept() {
-        let removed = removed(at_byte(u64::from(u32::MAX))).unwrap();
-        assert!(removed.end + MAX_BATCH_BYTES < u64::from(u32::MAX));
+        let last = chunk(u64::from(u32::MAX), MAX_BATCH_BYTES);
+        assert!(removed(&last).unwrap().end < last.start.byte);
     }
 
     #[test]

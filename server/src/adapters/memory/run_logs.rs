@@ -18,7 +18,7 @@ impl Ledger {
         let start = chunks.last().map(LogChunk::end).unwrap_or_default();
         let chunk = LogChunk { batch: batch.clone(), start };
         chunks.push(chunk.clone());
-        if let Some(bytes) = removed(chunk.end()) {
+        if let Some(bytes) = removed(&chunk) {
             chunks.retain(|chunk| !bytes.contains(&chunk.start.byte));
         }
         AppendedLog::Stored(Box::new(chunk))

@@ -14,6 +14,9 @@ use crate::ports::{AppendedLog, MAX_LOG_PART_BYTES, Result};
 /// Number of tries to append a batch while other writers append to the same log.
 const TRIES: usize = 16;
 
+/// Runs whose logs one statement removes. A log has up to 2,000 chunks, and a statement has a time limit.
+const PRUNED_AT_ONCE: usize = 16;
+
 /// A document of `run_logs`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogRow {
@@ -116,9 +119,9 @@ async fn end(ledger: &Ledger, id: &RunId) -> Result<LogPosition> {
     Ok(last.map(position).unwrap_or_default())
 }
 
-/// Removes the chunks that the log does not keep. The next append removes what this call could not.
+/// Removes the chunks that the log does not keep. A later append removes what this call could not.
 async fn remove(ledger: &Ledger, last: &LogChunk) -> Result<()> {
-    let Some(bytes) = removed(last.end()) else { return Ok(()) };
+    let Some(bytes) = removed(last) else { return Ok(()) };
     let filter = doc! {
         "run_id": last.batch.run_id.as_str(),
         "first_byte": { "$gte": bytes.start as i64, "$lt": bytes.end as i64 },
@@ -174,12 +177,14 @@ pub fn log_filter(id: &RunId, first: i64, from: u64) -> Document {
 /// Removes the logs of runs, before the runs are removed: an interrupted removal leaves runs without logs,
 /// which the next one removes, and no logs without runs.
 pub async fn prune(ledger: &Ledger, runs: &[String]) -> Result<()> {
-    let filter = doc! { "run_id": { "$in": runs } };
-    let delete = || async {
-        let delete = ledger.run_logs.delete_many(filter.clone()).hint(Hint::Keys(schema::log_index()));
-        bounded(delete.into_future()).await
-    };
-    with_retries(delete).await?;
+    for some in runs.chunks(PRUNED_AT_ONCE) {
+        let filter = doc! { "run_id": { "$in": some } };
+        let delete = || async {
+            let delete = ledger.run_logs.delete_many(filter.clone()).hint(Hint::Keys(schema::log_index()));
+            bounded(delete.into_future()).await
+        };
+        with_retries(delete).await?;
+    }
     crate::failpoint!("mongo::logs_pruned");
     Ok(())
 }

@@ -32,7 +32,7 @@ pub fn append(db: &Connection, batch: &LogBatch) -> Result<AppendedLog> {
     }
     let chunk = LogChunk { batch: batch.clone(), start: end(db, &batch.run_id)? };
     insert(db, &chunk)?;
-    if let Some(bytes) = removed(chunk.end()) {
+    if let Some(bytes) = removed(&chunk) {
         db.prepare_cached(REMOVE)?.execute(params![id, bytes.start as i64, bytes.end as i64])?;
     }
     Ok(AppendedLog::Stored(Box::new(chunk)))
