@@ -1,5 +1,6 @@
 //! Metrics of the node, in the Prometheus text format.
 
+mod activity;
 mod runs;
 
 use std::collections::HashSet;
@@ -13,8 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::activity::Activity;
+pub use self::activity::{CLASSES, LATENESS_MS, LastHour, Lateness, Minute, Stage};
 use self::runs::RunMetrics;
-use crate::core::Run;
+use crate::core::{Moment, Run};
 use crate::ports::{BacklogRow, QueueRow};
 
 /// Maximum number of distinct tags in labels. Further tags are counted as [`OTHER`].
@@ -71,6 +74,7 @@ pub struct Metrics {
     /// gauges while it is replaced.
     tags: Mutex<HashSet<String>>,
     runs: RunMetrics,
+    activity: Activity,
     fires: Family<ByTag, Count>,
     lateness: Histogram,
     publish_errors: Count,
@@ -112,6 +116,7 @@ impl Metrics {
             registry: Registry::with_prefix("taskcenter"),
             tags: Mutex::default(),
             runs: RunMetrics::default(),
+            activity: Activity::default(),
             fires: Family::default(),
             lateness: Histogram::new(LATENESS_SEC),
             publish_errors: Count::default(),
@@ -190,20 +195,28 @@ impl Metrics {
         registry.register("http_requests_rate_limited", help, self.rate_limited.clone());
     }
 
-    /// Counts a run that was handed over `lateness_ms` after its moment.
-    pub fn fired(&self, tag: &str, lateness_ms: i64) {
-        self.lateness.observe(lateness_ms.max(0) as f64 / 1_000.0);
+    /// Counts a run that was handed over at `now`.
+    pub fn fired(&self, tag: &str, moment: Moment, now: Moment) {
+        self.lateness.observe(now.since(moment).max(0) as f64 / 1_000.0);
+        self.activity.fired(moment, now);
         self.fires.get_or_create_owned(&ByTag { tag: self.bounded(tag) }).inc();
     }
 
     /// Counts a run that a worker has leased.
     pub fn leased(&self, run: &Run) {
         self.runs.leased(run);
+        self.activity.leased(run);
     }
 
     /// Counts a run that has ended.
     pub fn ended(&self, run: &Run) {
         self.runs.ended(run, self.bounded(&run.tag));
+        self.activity.ended(run);
+    }
+
+    /// Returns what this node did in the hour that ends with the minute of `now`.
+    pub fn last_hour(&self, now: Moment) -> LastHour {
+        self.activity.last_hour(now)
     }
 
     /// Counts messages that the broker did not confirm.
@@ -350,56 +363,4 @@ fn bounded(tags: &mut HashSet<String>, tag: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(tag: &str, due: u64, unreported: u64) -> BacklogRow {
-        BacklogRow { tag: tag.into(), due, unreported, ready: 0 }
-    }
-
-    #[test]
-    fn a_page_holds_what_was_counted() {
-        let metrics = Metrics::new();
-        metrics.fired("a", 12);
-        metrics.fired("a", -3);
-        metrics.publish_failed(2);
-        metrics.submitted();
-        metrics.backlog(&[row("a", 3, 1), row("b", 4, 0)]);
-        metrics.lag(&[("workers".into(), 9)]);
-        metrics.answered("GET", "/livez", 200, std::time::Duration::from_millis(2));
-        let page = metrics.encode().unwrap();
-        for line in [
-            "taskcenter_fires_total{tag=\"a\"} 2",
-            "taskcenter_fire_lateness_seconds_count 2",
-            "taskcenter_publish_errors_total 2",
-            "taskcenter_tasks_submitted_total 1",
-            "taskcenter_backlog_due{tag=\"b\"} 4",
-            "taskcenter_backlog_due_all_tags 7",
-            "taskcenter_rocketmq_consumer_lag{group=\"workers\"} 9",
-            "taskcenter_http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
-        ] {
-            assert!(page.contains(line), "{line} is missing from\n{page}");
-        }
-    }
-
-    #[test]
-    fn a_tag_without_a_backlog_is_not_on_the_page() {
-        let metrics = Metrics::new();
-        metrics.backlog(&[row("a", 3, 1)]);
-        metrics.backlog(&[]);
-        let page = metrics.encode().unwrap();
-        assert!(!page.contains("taskcenter_backlog_due{tag=\"a\"}"), "{page}");
-        assert!(page.contains("taskcenter_backlog_due_all_tags 0"), "{page}");
-    }
-
-    #[test]
-    fn tags_beyond_the_bound_are_counted_together() {
-        let metrics = Metrics::new();
-        for n in 0..MAX_TAGS + 5 {
-            metrics.fired(&format!("tag-{n}"), 0);
-        }
-        let page = metrics.encode().unwrap();
-        assert!(page.contains("taskcenter_fires_total{tag=\"other\"} 5\n"), "{page}");
-        assert_eq!(page.matches("taskcenter_fires_total{").count(), MAX_TAGS + 1);
-    }
-}
+mod tests;
