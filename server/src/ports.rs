@@ -14,7 +14,7 @@ pub use self::alerts::AlertSink;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
@@ -388,6 +388,10 @@ pub trait Store: Send + Sync {
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
     /// Returns the number of matching runs of a page, as [`count_tasks`](Self::count_tasks).
     async fn count_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64>;
+    /// Returns the `limit` latest runs of each task, latest `scheduled_at` first, then greatest id. One list
+    /// per id, in order. The cost grows with the returned marks, not with the runs of the tasks: a store
+    /// reads the marks from an index, and no row. Unreadable rows are included.
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>>;
     /// Returns at most `limit` runs in `ready`, earliest `scheduled_at` first, then smallest id.
     /// They are in one of `queues`; if `queues` is empty, in any queue whose name equals the run's
     /// tag.

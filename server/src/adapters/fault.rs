@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -257,6 +257,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
         self.call("runs_in_slots", self.inner.runs_in_slots(slots)).await
+    }
+
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        self.call("recent_runs", self.inner.recent_runs(tasks, limit)).await
     }
 
     async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {

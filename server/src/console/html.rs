@@ -1,4 +1,4 @@
-//! Small pieces of HTML that are written in Rust: icons, state pills, times, strips and payloads.
+//! Small pieces of HTML that are written in Rust: icons, state pills, times and payloads.
 //!
 //! Each piece escapes the texts that it is given.
 
@@ -183,67 +183,6 @@ impl Display for Payload {
 
 impl HtmlSafe for Payload {}
 
-/// The last runs of a task as a row of cells, newest right. Height and colour of a cell show the state.
-#[derive(Debug)]
-pub struct Strip {
-    /// The message of the picture.
-    pub text: String,
-    states: Vec<RunState>,
-}
-
-impl Strip {
-    /// Returns the strip of runs, latest first.
-    pub fn new(latest_first: impl DoubleEndedIterator<Item = RunState>, t: &Words) -> Self {
-        let states: Vec<RunState> = latest_first.rev().collect();
-        let number =
-            |among: &[RunState]| count(states.iter().filter(|state| among.contains(state)).count() as u64);
-        let open = [RunState::Firing, RunState::Ready, RunState::Leased, RunState::Retrying];
-        let text = fill(
-            &t.strip_text,
-            &[
-                &number(&[RunState::Succeeded, RunState::Fired]),
-                &number(&[RunState::Dead]),
-                &number(&open),
-                &number(&[RunState::Skipped, RunState::Cancelled]),
-            ],
-        );
-        Self { text, states }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-}
-
-impl Display for Strip {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const STEP: usize = 6;
-        const HEIGHT: usize = 20;
-        let width = (self.states.len() * STEP).max(1);
-        let text = escape(&self.text);
-        write!(
-            f,
-            r#"<svg class="strip wide" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" "#
-        )?;
-        write!(f, r#"preserveAspectRatio="xMinYMid meet" role="img" aria-label="{text}">"#)?;
-        for (at, state) in self.states.iter().enumerate() {
-            let (class, height) = match state {
-                RunState::Succeeded | RunState::Fired => ("f-ok", 9),
-                RunState::Dead => ("f-dead", HEIGHT),
-                RunState::Retrying => ("f-retry", 14),
-                RunState::Firing | RunState::Leased => ("f-run", 14),
-                RunState::Ready => ("f-wait", 5),
-                RunState::Skipped | RunState::Cancelled => ("f-none", 5),
-            };
-            let (x, y) = (at * STEP, HEIGHT - height);
-            write!(f, r#"<rect class="{class}" x="{x}" y="{y}" width="4" height="{height}"/>"#)?;
-        }
-        f.write_str("</svg>")
-    }
-}
-
-impl HtmlSafe for Strip {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,16 +206,6 @@ mod tests {
         let payload = Payload::new(&"é".repeat(SHOWN_BYTES), Lang::En.words());
         assert_eq!(payload.size, "131,072 B");
         assert!(payload.to_string().contains("65,536 bytes"));
-    }
-
-    #[test]
-    fn a_strip_shows_the_newest_run_right() {
-        let states = [RunState::Dead, RunState::Succeeded].into_iter();
-        let strip = Strip::new(states, Lang::En.words());
-        assert_eq!(strip.text, "1 succeeded, 1 dead, 0 open, 0 skipped or cancelled");
-        let svg = strip.to_string();
-        assert!(svg.contains(r#"<rect class="f-ok" x="0" y="11" width="4" height="9"/>"#), "{svg}");
-        assert!(svg.contains(r#"<rect class="f-dead" x="6" y="0" width="4" height="20"/>"#), "{svg}");
     }
 
     #[test]

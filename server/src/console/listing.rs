@@ -3,7 +3,7 @@
 
 use super::problem::Result;
 use crate::core::headers::Headers;
-use crate::core::{Moment, Run, RunId, Task, TaskId};
+use crate::core::{Moment, Run, RunId, Task};
 use crate::engine::service::{RunFilter, RunPage, Service};
 
 /// Rows of a page.
@@ -30,13 +30,6 @@ pub async fn latest_runs(service: &Service, filter: &RunFilter, most: usize) -> 
         read *= 2;
     }
     Ok(rows)
-}
-
-/// Returns the latest run of a task.
-pub async fn last_run(service: &Service, task: &TaskId) -> Result<Option<Run>> {
-    let filter = RunFilter { task_id: Some(task.clone()), ..RunFilter::default() };
-    let runs = service.list_runs(&filter, &RunPage { limit: 1, before: None }).await?;
-    Ok(runs.into_iter().next().map(without_run_payload))
 }
 
 pub fn without_task_payload(task: Task) -> Task {

@@ -5,6 +5,7 @@
 //! [`frame`] is what all pages share, and `pages/` has one file for each page.
 
 mod assets;
+mod charts;
 mod cookies;
 mod copy_as;
 mod diff;
@@ -21,6 +22,7 @@ mod schedule_phrase;
 mod schedule_words;
 mod search;
 mod sign_in;
+mod strip;
 mod time;
 mod visit;
 mod words;

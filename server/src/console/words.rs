@@ -110,6 +110,8 @@ macro_rules! words {
 }
 
 words! {
+    as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
+    more_than, no_activity, throughput, throughput_hint, throughput_summary,
     abort, abort_effect, abort_leaves, about, access, access_hint, ack_label, alert_above,
     alert_above_total, alert_ended, alert_for, alert_lasted, alert_number, alert_quiet, alert_reminder,
     alert_rule, alert_rules, alert_rules_hint, alert_rules_none, alert_severity, alert_since,

@@ -7,6 +7,7 @@ mod lease_slots;
 mod leased_run;
 mod open_run;
 mod payload;
+mod run_mark;
 mod state;
 mod transitions;
 
@@ -21,6 +22,7 @@ pub use self::open_run::OpenRun;
 pub use self::payload::{
     EditedPayload, MAX_KEPT_EDITS, OriginalPayload, PayloadChange, PayloadDigest, PayloadEdit,
 };
+pub use self::run_mark::RunMark;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
 use super::labels::Labels;

@@ -18,6 +18,7 @@ mod idempotency;
 mod lease_requests;
 mod lease_reservations;
 mod login_attempts;
+mod merged_lists;
 mod nodes;
 mod open_runs;
 mod operation_plans;
@@ -53,7 +54,7 @@ use crate::ports::{Clock, Lock, Records, Store};
 pub use super::description::NodeDescription;
 pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
-pub use super::metrics::Metrics;
+pub use super::metrics::{CLASSES, LATENESS_MS, LastHour, Lateness, Metrics, Minute, Stage};
 pub use crate::core::alert::NewSilence;
 pub use crate::core::task_change::CannotChange;
 // Parameters and answers of commands: an API names nothing of the ports.

@@ -18,7 +18,7 @@ pub const MAX_BYTES: usize = 8 * 1024 * 1024;
 const FIRST_CHUNK: u32 = 4;
 /// Maximum number of rows of a read.
 const MAX_CHUNK: u32 = 100;
-/// Maximum number of rows that a page with a label examines, for each row of its limit and in total.
+/// Maximum number of rows that a page with checks row by row examines, for each row of its limit and in total.
 const EXAMINED_PER_ROW: usize = 50;
 const MAX_EXAMINED: usize = 5_000;
 
@@ -151,15 +151,15 @@ pub async fn tasks<T: Serialize>(
 /// Start of a page of runs: the last run of the previous page.
 pub type RunPlace = (Moment, RunId);
 
-/// Returns a page of matching runs, latest first. A page with labels may end early, as one of
-/// [`tasks`].
+/// Returns a page of matching runs, latest first. A page with labels, or with a task and a tag, may end
+/// early, as one of [`tasks`].
 pub async fn runs(
     service: &Service,
     wanted: &Wanted<RunFilter>,
     limit: u32,
     mut before: Option<RunPlace>,
 ) -> Result<Rows<RunPlace>, ApiError> {
-    let mut page = Filling::new(limit, !wanted.is_selected());
+    let mut page = Filling::new(limit, !service.selects_runs(wanted));
     let mut may_read = true;
     while may_read {
         let ask = RunPage { limit: page.next_chunk(), before: before.clone() };

@@ -23,7 +23,8 @@ const DEFAULT_LIMIT: u32 = 100;
     params(
         ("task_id" = Option<String>, Query, pattern = "^([0-9a-f]{32})?$",
             description = "Only runs of the task with this id."),
-        ("tag" = Option<String>, Query, description = "Only runs with this tag."),
+        ("tag" = Option<String>, Query, description = "Only runs with this tag. With `task_id`, the tag is checked for \
+            each run of the task; a page is then bounded as one with a label."),
         ("state" = Option<String>, Query,
             pattern = "^(firing|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
             description = "Only runs in this state: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, \

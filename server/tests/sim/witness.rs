@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
@@ -128,6 +128,10 @@ impl Store for WitnessStore {
 
     async fn runs(&self, ids: &[RunId]) -> Result<Found<Run, RunId>> {
         self.inner.runs(ids).await
+    }
+
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        self.inner.recent_runs(tasks, limit).await
     }
 
     async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {

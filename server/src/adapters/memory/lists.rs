@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::ledger::Ledger;
 use crate::core::labels::{self, Labels};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Head, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
@@ -63,6 +63,13 @@ impl Ledger {
         leased.sort_by(|a, b| (b.scheduled_at, &b.id).cmp(&(a.scheduled_at, &a.id)));
         let rows: Vec<LeasedRun> = leased.into_iter().take(limit as usize).map(Run::as_leased).collect();
         Head { more: rows.len() == limit as usize, rows }
+    }
+
+    /// Returns the latest runs of a task.
+    pub fn recent_runs(&self, task_id: &TaskId, limit: u32) -> Vec<RunMark> {
+        let filter = RunFilter { task_id: Some(task_id.clone()), ..RunFilter::default() };
+        let runs = self.list_runs(&filter, &RunPage { limit, before: None });
+        runs.iter().map(Run::as_mark).collect()
     }
 
     /// Returns the earliest ready runs of the queues. If `queues` is empty: of every queue whose

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -151,6 +151,11 @@ impl Store for MemoryStore {
 
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>> {
         Ok(self.ledger().open_runs(task_id, after, limit))
+    }
+
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        let ledger = self.ledger();
+        Ok(tasks.iter().map(|task| ledger.recent_runs(task, limit)).collect())
     }
 
     async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {

@@ -6,7 +6,9 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
-use super::{MongoStore, backlog, leased, lists, prune, run_logs, run_statements, runs, schema, tasks};
+use super::{
+    MongoStore, backlog, leased, lists, prune, recent, run_logs, run_statements, runs, schema, tasks,
+};
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -39,6 +41,14 @@ pub fn list_runs(filter: &RunFilter, page: &RunPage) -> Document {
 pub fn leased_runs(limit: u32) -> Document {
     let (rows, index) = leased::query();
     find("runs", rows, schema::latest_first(&[]), index, limit)
+}
+
+/// [`recent_runs`](crate::ports::Store::recent_runs) of one task
+pub fn recent_runs(task: &TaskId, limit: u32) -> Document {
+    let (rows, index) = recent::query(task);
+    let mut find = find("runs", rows, schema::latest_first(&[]), index, limit);
+    find.insert("projection", recent::fields());
+    find
 }
 
 /// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all queues named after their

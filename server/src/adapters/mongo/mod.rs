@@ -16,6 +16,7 @@ mod once;
 mod options;
 mod outdated;
 mod prune;
+mod recent;
 mod records;
 mod replace;
 mod rows;
@@ -44,7 +45,7 @@ use self::records::RecordRow;
 use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -271,6 +272,10 @@ impl Store for MongoStore {
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
         runs::in_slots(self.ready().await?, slots).await
+    }
+
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        recent::runs(self.ready().await?, tasks, limit).await
     }
 
     async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {

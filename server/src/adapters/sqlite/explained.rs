@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rusqlite::{params, params_from_iter};
+
 use super::{SqliteStore, backlog, counters, idempotency, labels, lists, prune, rows, run_logs, runs, tasks};
-use crate::core::{RunState, TaskState};
-use crate::ports::{Result, TaskFilter};
+use crate::core::{Run, RunState, Task, TaskId, TaskState};
+use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// Returns the name of each statement, and the steps of its plan.
 ///
@@ -78,7 +80,8 @@ fn statements() -> Vec<(String, String)> {
         ("prune task", prune::TASK),
     ];
     let fixed = fixed.into_iter().map(|(name, sql)| (name.to_owned(), sql.to_owned()));
-    fixed.chain(task_lists()).chain(run_lists()).collect()
+    let recent = [("recent runs".to_owned(), lists::recent_query())];
+    fixed.chain(recent).chain(task_lists()).chain(run_lists()).collect()
 }
 
 fn task_lists() -> Vec<(String, String)> {
@@ -122,6 +125,69 @@ fn run_lists() -> Vec<(String, String)> {
         }
     }
     lists
+}
+
+/// What a list has cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    pub rows: usize,
+    /// Steps of SQLite's machine. Each row that is examined needs at least one.
+    pub steps: usize,
+}
+
+impl Cost {
+    fn of(rows: usize, statement: &rusqlite::Statement<'_>) -> Self {
+        let steps = statement.get_status(rusqlite::StatementStatus::VmStep);
+        Self { rows, steps: usize::try_from(steps).unwrap_or_default() }
+    }
+}
+
+/// Lists tasks, and returns what the list has cost.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn cost_of_tasks(store: &SqliteStore, filter: &TaskFilter, page: &Page) -> Result<Cost> {
+    let (filter, page) = (filter.clone(), page.clone());
+    let list = move |db: &rows::Db| {
+        let before = page.before.as_ref().map(|before| before.as_str().to_owned());
+        let (sql, values) = lists::task_query(&filter, before.as_ref());
+        let mut find = db.prepare(&sql)?;
+        let listed = rows::page::<Task>(db, find.query(params_from_iter(values))?, page.limit)?.len();
+        Ok(Cost::of(listed, &find))
+    };
+    store.lists.read(list).await
+}
+
+/// Lists runs, and returns what the list has cost.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn cost_of_runs(store: &SqliteStore, filter: &RunFilter, page: &RunPage) -> Result<Cost> {
+    let (filter, page) = (filter.clone(), page.clone());
+    let list = move |db: &rows::Db| {
+        let task_id = filter.task_id.as_ref().map(|id| id.as_str().to_owned());
+        let before = page.before.as_ref().map(|(at, id)| (at.ms(), id.as_str().to_owned()));
+        let wanted = lists::WantedRuns::of(&filter, task_id.as_ref());
+        let (sql, values) = lists::run_query(&wanted, before.as_ref());
+        let mut find = db.prepare(&sql)?;
+        let listed = rows::page::<Run>(db, find.query(params_from_iter(values))?, page.limit)?.len();
+        Ok(Cost::of(listed, &find))
+    };
+    store.lists.read(list).await
+}
+
+/// Reads the latest runs of a task, and returns what the read has cost.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn cost_of_recent(store: &SqliteStore, task: &TaskId, limit: u32) -> Result<Cost> {
+    let task = task.clone();
+    let list = move |db: &rows::Db| {
+        let mut find = db.prepare(&lists::recent_query())?;
+        let listed = lists::marks(find.query(params![task.as_str(), limit])?)?.len();
+        Ok(Cost::of(listed, &find))
+    };
+    store.lists.read(list).await
 }
 
 /// Keeps the threads that read lists busy until the value is dropped.

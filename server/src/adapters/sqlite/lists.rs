@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::{ToSql, params_from_iter};
+use rusqlite::{ToSql, params, params_from_iter};
 
+use super::errors::corrupt;
 use super::rows::{self, Db};
-use crate::core::run::LeasedRun;
-use crate::core::{Run, RunState, Task, TaskState};
+use crate::core::run::{LeasedRun, RunMark};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{Head, Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// States in a listing without a state filter.
@@ -112,7 +113,8 @@ pub struct WantedRuns<'a> {
 }
 
 impl<'a> WantedRuns<'a> {
-    fn of(filter: &'a RunFilter, task_id: Option<&'a String>) -> Self {
+    /// Returns the filters. `task_id` is that of `filter`.
+    pub fn of(filter: &'a RunFilter, task_id: Option<&'a String>) -> Self {
         let RunFilter { task_id: _, tag, state, label } = filter;
         Self { task_id, tag: tag.as_ref(), label: label.as_ref(), state: *state }
     }
@@ -199,6 +201,38 @@ pub fn leased_runs(db: &Db, limit: u32) -> Result<Head<LeasedRun>> {
     let (sql, values) = run_query(&leased, None);
     let mut find = db.prepare_cached(&sql)?;
     rows::head(db, find.query(params_from_iter(values))?, limit)
+}
+
+/// Returns the latest runs of each task, from the index of the list of a task.
+pub fn recent_runs(db: &Db, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+    let mut find = db.prepare_cached(&recent_query())?;
+    tasks.iter().map(|task| marks(find.query(params![task.as_str(), limit])?)).collect()
+}
+
+/// Reads the marks that [`recent_query`] finds.
+pub fn marks(mut rows: rusqlite::Rows<'_>) -> Result<Vec<RunMark>> {
+    let mut marks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let state = row.get_ref(2)?.as_str().ok().and_then(RunState::parse);
+        marks.push(RunMark {
+            id: RunId::from_text(row.get::<_, String>(0)?),
+            scheduled_at: Moment::from_ms(row.get(1)?),
+            state: state.ok_or_else(|| corrupt("a run has an unknown state"))?,
+        });
+    }
+    Ok(marks)
+}
+
+/// Returns the statement of [`recent_runs`]. The documents are not part of it, so SQLite reads the index only.
+pub fn recent_query() -> String {
+    let arm = |state: RunState| {
+        let state = state.as_str();
+        format!(
+            "SELECT id, scheduled_at, state FROM runs INDEXED BY runs_by_task WHERE task_id = ?1 AND state = '{state}'"
+        )
+    };
+    let arms = RunState::ALL.map(arm).join(" UNION ALL ");
+    format!("{arms} ORDER BY scheduled_at DESC, id DESC LIMIT ?2")
 }
 
 /// Returns the earliest ready runs. Runs one query per queue, because a query over several queues

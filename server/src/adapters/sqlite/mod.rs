@@ -38,7 +38,7 @@ use self::open_file::OpenFile;
 use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun};
+use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
@@ -317,6 +317,11 @@ impl Store for SqliteStore {
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
         let slots = slots.clone();
         self.lookups.read(move |db| runs::in_slots(db, &slots)).await
+    }
+
+    async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        let tasks = tasks.to_vec();
+        self.lists.read(move |db| lists::recent_runs(db, &tasks, limit)).await
     }
 
     async fn leased_runs(&self, limit: u32) -> Result<Head<LeasedRun>> {

@@ -1,6 +1,7 @@
 //! The pages, one file each.
 
 pub mod access;
+pub mod activity;
 pub mod alert_rows;
 pub mod alerts;
 pub mod bulk;

@@ -13,6 +13,7 @@ use super::super::listing;
 use super::super::problem::Result;
 use super::super::visit::Visit;
 use super::super::words::{Words, fill};
+use super::activity::Activity;
 use super::alert_rows::AlertLine;
 use super::dead_letters;
 use super::queues::{self, QueueLine};
@@ -78,6 +79,7 @@ struct Page {
     checks: Vec<BackEnd>,
     tags: Vec<TagLine>,
     queues: Vec<QueueLine>,
+    activity: Option<Activity>,
 }
 
 pub async fn show(visit: Visit) -> Response {
@@ -119,6 +121,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
             rows.into_iter().take(MOST).map(tag_line).collect()
         },
         queues,
+        activity: Activity::read(visit).await?,
     };
     Ok(page.render())
 }

@@ -6,10 +6,11 @@ use axum::response::Response;
 use super::super::copy_as::{self, Recipe, Request};
 use super::super::filter::href;
 use super::super::frame::{Frame, Section};
-use super::super::html::{self as h, Markup, Payload, Strip};
+use super::super::html::{self as h, Markup, Payload};
 use super::super::listing;
 use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
+use super::super::strip::{self, Strip};
 use super::super::time::duration;
 use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
@@ -26,7 +27,7 @@ use crate::core::submission::Dedup;
 use crate::core::{Moment, Schedule, Task, TaskId, TaskState};
 use crate::engine::service::{Forbidden, RunFilter, ServiceError, definition};
 
-/// Runs of the strip and of the list.
+/// Runs of the list.
 const RUNS: usize = 20;
 
 struct Head {
@@ -66,6 +67,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let task = visit.service.shown_task(&id).await?;
     let filter = RunFilter { task_id: Some(id.clone()), ..RunFilter::default() };
     let runs = listing::latest_runs(&visit.service, &filter, RUNS).await?;
+    let recent = visit.service.recent_runs(std::slice::from_ref(&task), strip::ON_PAGE).await?;
+    let recent = recent.into_iter().next().unwrap_or_default();
     let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks").live();
     let f = f.api(&format!("/v1/tasks/{id}"), &[]);
     let recipes = recipes(&task, &f);
@@ -73,7 +76,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let page = Page {
         is_cancelled: task.state == TaskState::Cancelled,
         actions: actions(&task, t),
-        strip: Strip::new(runs.iter().map(|run| run.state), t),
+        strip: Strip::new(&recent, &f),
         moments: moments::of(&task, visit).await?,
         runs_href: href("/console/runs", &format!("task:{id}"), None),
         rows: runs.iter().map(|run| RunRow::new(run, t)).collect(),

@@ -6,16 +6,17 @@ use axum::response::Response;
 use super::super::filter::{Filter, LABEL};
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
-use super::super::listing;
 use super::super::problem::Result;
 use super::super::schedule_words;
 use super::super::search::{self, TaskSearch};
+use super::super::strip::{self, Strip};
 use super::super::visit::{Fields, Visit};
 use super::super::words::{Words, fill};
 use super::bulk::BulkBar;
 use super::labels::RowLabels;
-use super::rows::{run_href, task_href};
-use crate::core::{Moment, Run, Task, TaskId, TaskState};
+use super::rows::{run_href_of, task_href};
+use crate::core::run::RunMark;
+use crate::core::{Moment, Task, TaskId, TaskState};
 use crate::engine::service::{TaskFilter, Wanted};
 
 pub const PATH: &str = "/console/tasks";
@@ -39,6 +40,7 @@ struct Row {
     expression: String,
     next: Option<Moment>,
     last: Option<LastRun>,
+    strip: Strip,
     fires: u64,
     queue: String,
     pill: Markup,
@@ -79,13 +81,11 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     }
     let page = search::tasks(&visit.service, &search, before).await?;
     let searched = page.stopped_after.map(|rows| fill(&t.searched_tasks, &[&h::count(rows as u64)]));
-    let mut rows = Vec::new();
-    for task in page.rows {
-        let last = listing::last_run(&visit.service, &task.id).await?;
-        rows.push(row(task, last.as_ref(), t));
-    }
     let next = page.next.map(|last| filter.page(Some(last.as_str())));
+    let recent = visit.service.recent_runs(&page.rows, strip::IN_LIST).await?;
     let f = Frame::new(visit, Section::Tasks, &t.tasks).live();
+    let rows: Vec<Row> =
+        page.rows.into_iter().zip(recent).map(|(task, recent)| row(task, &recent, &f)).collect();
     let f = with_api(f, &search);
     let actions = BulkBar::task_actions(search.wanted.filter.state);
     let bulk = BulkBar::new(&f, &filter, &actions).filter(|_| !rows.is_empty());
@@ -122,9 +122,10 @@ pub fn read_filter(query: &Fields, t: &Words) -> (Filter, TaskSearch) {
     (filter, TaskSearch { wanted: Wanted { filter: of, labels }, prefix })
 }
 
-fn row(task: Task, last: Option<&Run>, t: &Words) -> Row {
-    let last = last.map(|run| LastRun {
-        href: run_href(run),
+fn row(task: Task, recent: &[RunMark], f: &Frame) -> Row {
+    let t = f.t;
+    let last = recent.first().map(|run| LastRun {
+        href: run_href_of(&run.id),
         pill: h::run_pill(run.state, t),
         at: run.scheduled_at,
     });
@@ -136,6 +137,7 @@ fn row(task: Task, last: Option<&Run>, t: &Words) -> Row {
         expression: schedule_words::expression(&task.schedule),
         next: task.next_due_at.filter(|_| !task.state.has_ended()),
         last,
+        strip: Strip::new(recent, f),
         fires: task.fired_count,
         queue: task.queue.unwrap_or_else(|| t.queue_bus.clone()),
         pill: h::task_pill(task.state, t),

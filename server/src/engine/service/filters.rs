@@ -1,10 +1,11 @@
 //! Lists with labels: which filter selects the rows by an index, and which are checked row by row.
 //!
 //! A store has indexes of one label with a state, of a name or tag with a state, and of a task with a
-//! state. So one filter selects the rows; the other labels, and a name or tag beside a label, are checked
-//! here. A caller bounds the number of rows that it examines, and continues after the last one.
+//! state. So one filter selects the rows; the other labels, a name or tag beside a label, and a tag beside a
+//! task are checked here. A caller bounds the number of rows that it examines, and continues after the last one.
 
 use super::{Page, Result, RunFilter, RunPage, Service, TaskFilter};
+use crate::core::access::Scope;
 use crate::core::labels::{Labels, text};
 use crate::core::task::{Task, TaskId};
 use crate::core::{Moment, Run, RunId};
@@ -24,7 +25,7 @@ impl<F> From<F> for Wanted<F> {
 }
 
 impl<F> Wanted<F> {
-    /// Returns whether every row that the store selects matches.
+    /// Returns whether the labels select every row.
     pub fn is_selected(&self) -> bool {
         self.labels.is_empty()
     }
@@ -77,12 +78,36 @@ impl Service {
         wanted: &Wanted<RunFilter>,
         page: &RunPage,
     ) -> Result<Examined<Run, (Moment, RunId)>> {
-        let mut rows = self.list_runs(&self.run_selection(wanted), page).await?;
+        let selection = self.run_selection(wanted);
+        let mut rows = match &selection.task_id {
+            Some(task) if !self.selects_runs(wanted) => self.runs_of_task(task, &selection, page).await?,
+            _ => self.list_runs(&selection, page).await?,
+        };
         let (count, last) = (rows.len(), rows.last().map(|run| (run.scheduled_at, run.id.clone())));
         let bytes = rows.iter().map(|run| run.data.len()).sum();
         let tag = wanted.filter.tag.as_ref();
         rows.retain(|run| tag.is_none_or(|tag| run.tag == *tag) && wanted.matches(&run.labels));
+        rows.retain(|run| self.allows_tag(&run.tag));
         Ok(Examined { rows, count, bytes, last })
+    }
+
+    /// Returns whether every run that the store selects is a row of the list. `false`: a caller of
+    /// [`examine_runs`](Self::examine_runs) bounds the examined rows.
+    pub fn selects_runs(&self, wanted: &Wanted<RunFilter>) -> bool {
+        let checks_tag =
+            wanted.filter.task_id.is_some() && (wanted.filter.tag.is_some() || self.is_limited());
+        wanted.is_selected() && !checks_tag
+    }
+
+    /// Returns the next runs of a task, of any tag.
+    async fn runs_of_task(&self, task: &TaskId, selection: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
+        self.require(Scope::TaskRead)?;
+        selection.tag.as_ref().map_or(Ok(()), |tag| self.require_tag(tag))?;
+        if !self.may_list_runs_of(task).await? {
+            return Ok(Vec::new());
+        }
+        let selection = RunFilter { tag: None, ..selection.clone() };
+        Ok(self.shared.ports.store.list_runs(&selection, page).await?)
     }
 
     /// Returns the filter that selects tasks by an index. For a caller that is limited to tags, the tags

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::merged_lists::merge;
 use super::{Forbidden, LeaseTerms, Page, Result, Service};
 use crate::core::access::{Grant, Scope};
 use crate::core::submission::Submission;
@@ -103,15 +104,15 @@ impl Service {
         if tags.is_empty() {
             return Ok(store.list_tasks(filter, page).await?);
         }
-        let mut lists = Vec::new();
-        for tag in tags {
+        let of = |task: &Task| (task.id.clone(), task.data.len());
+        merge(tags, page.limit, page.before.clone(), of, |tag, limit, before| {
             let filter = TaskFilter { name: Some(tag.clone()), ..filter.clone() };
-            lists.push(store.list_tasks(&filter, page).await?);
-        }
-        Ok(merge_descending(lists, page.limit as usize, |task| task.id.clone()))
+            Box::pin(async move { Ok(store.list_tasks(&filter, &Page { limit, before }).await?) })
+        })
+        .await
     }
 
-    /// Counts the matching tasks that the caller may see, up to the limit of the page for each of its tags.
+    /// Counts the matching tasks that the caller may see, up to the limit of the page.
     pub(super) async fn count_allowed_tasks(&self, filter: &TaskFilter, page: &Page) -> Result<u64> {
         let store = &self.shared.ports.store;
         let tags = self.tags_to_list(filter.name.as_deref())?;
@@ -121,22 +122,35 @@ impl Service {
         let mut rows = 0;
         for tag in tags {
             let filter = TaskFilter { name: Some(tag.clone()), ..filter.clone() };
-            rows += store.count_tasks(&filter, page).await?;
+            let rest = Page { limit: page.limit.saturating_sub(rows as u32), before: page.before.clone() };
+            if rest.limit == 0 {
+                break;
+            }
+            rows += store.count_tasks(&filter, &rest).await?;
         }
         Ok(rows)
     }
 
-    /// Counts the matching runs that the caller may see, up to the limit of the page for each of its tags.
+    /// Counts the matching runs that the caller may see, up to the limit of the page.
     pub(super) async fn count_allowed_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<u64> {
         let store = &self.shared.ports.store;
         let tags = self.tags_to_list(filter.tag.as_deref())?;
         if tags.is_empty() {
             return Ok(store.count_runs(filter, page).await?);
         }
+        if let Some(task) = &filter.task_id
+            && !self.may_list_runs_of(task).await?
+        {
+            return Ok(0);
+        }
         let mut rows = 0;
         for tag in tags {
             let filter = RunFilter { tag: Some(tag.clone()), ..filter.clone() };
-            rows += store.count_runs(&filter, page).await?;
+            let rest = RunPage { limit: page.limit.saturating_sub(rows as u32), before: page.before.clone() };
+            if rest.limit == 0 {
+                break;
+            }
+            rows += store.count_runs(&filter, &rest).await?;
         }
         Ok(rows)
     }
@@ -147,47 +161,47 @@ impl Service {
         if tags.is_empty() {
             return Ok(store.list_runs(filter, page).await?);
         }
-        if filter.task_id.is_some() {
-            // The runs of a task usually have one tag. A query for each other tag would read all of these runs.
-            let runs = store.list_runs(filter, page).await?;
-            let has_runs = !runs.is_empty();
-            let allowed: Vec<Run> = runs.into_iter().filter(|run| self.allows_tag(&run.tag)).collect();
-            if !has_runs || !allowed.is_empty() {
-                return Ok(allowed);
+        if let Some(task) = &filter.task_id {
+            return self.list_allowed_runs_of(task, filter, page).await;
+        }
+        let of = |run: &Run| ((run.scheduled_at, run.id.clone()), run.data.len());
+        merge(tags, page.limit, page.before.clone(), of, |tag, limit, before| {
+            let filter = RunFilter { tag: Some(tag.clone()), ..filter.clone() };
+            Box::pin(async move { Ok(store.list_runs(&filter, &RunPage { limit, before }).await?) })
+        })
+        .await
+    }
+
+    /// Lists the runs of a task for a caller that is limited to tags. The runs of a task usually have one
+    /// tag, the name of the task: a query for each tag would read all runs of a task with another name.
+    async fn list_allowed_runs_of(
+        &self,
+        task: &TaskId,
+        filter: &RunFilter,
+        page: &RunPage,
+    ) -> Result<Vec<Run>> {
+        let (store, mut page) = (&self.shared.ports.store, page.clone());
+        if !self.may_list_runs_of(task).await? {
+            return Ok(Vec::new());
+        }
+        loop {
+            let mut runs = store.list_runs(filter, &page).await?;
+            let Some(last) = runs.last() else { return Ok(runs) };
+            page.before = Some((last.scheduled_at, last.id.clone()));
+            runs.retain(|run| self.allows_tag(&run.tag));
+            if !runs.is_empty() {
+                return Ok(runs);
             }
         }
-        let mut lists = Vec::new();
-        for tag in tags {
-            let filter = RunFilter { tag: Some(tag.clone()), ..filter.clone() };
-            lists.push(store.list_runs(&filter, page).await?);
-        }
-        Ok(merge_descending(lists, page.limit as usize, |run| (run.scheduled_at, run.id.clone())))
     }
-}
 
-/// Merges lists in descending order.
-///
-/// A store may end a list of large rows early. Rows of other lists beyond that end are omitted, because
-/// rows that the short list has not returned yet may come before them.
-fn merge_descending<T, P: Ord>(lists: Vec<Vec<T>>, limit: usize, position: impl Fn(&T) -> P) -> Vec<T> {
-    let short = lists.iter().filter(|list| list.len() < limit);
-    let known_to = short.filter_map(|list| list.last().map(&position)).max();
-    let mut rows: Vec<(P, T)> = lists.into_iter().flatten().map(|row| (position(&row), row)).collect();
-    rows.retain(|(position, _)| known_to.as_ref().is_none_or(|end| position >= end));
-    rows.sort_by(|(one, _), (other, _)| other.cmp(one));
-    rows.truncate(limit);
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_merged_up_to_the_first_unknown_row() {
-        let merged = |limit| merge_descending(vec![vec![9, 5, 1], vec![8, 7], vec![]], limit, |n| *n);
-        assert_eq!(merged(1), [9]);
-        assert_eq!(merged(2), [9, 8]);
-        assert_eq!(merged(3), [9, 8, 7], "the second list may go on with 6");
+    /// Returns whether the caller may list runs by this task. A caller that is limited to tags may do so for
+    /// the tasks that it may see: otherwise the cost of the list would grow with runs that it may not see.
+    pub(super) async fn may_list_runs_of(&self, task: &TaskId) -> Result<bool> {
+        if !self.is_limited() {
+            return Ok(true);
+        }
+        let task = self.shared.ports.store.task(task).await?;
+        Ok(task.is_some_and(|task| self.allows_tag(&task.name)))
     }
 }

@@ -5,8 +5,15 @@ use super::{
     BacklogRow, OutcomeCount, Page, QueueRow, Result, RunFilter, RunPage, Service, ServiceError, TaskFilter,
 };
 use crate::core::access::Scope;
+use crate::core::run::RunMark;
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
+use crate::engine::metrics::LastHour;
+
+/// Tasks whose latest runs are read at a time: one read of the store is short.
+const TASKS_AT_ONCE: usize = 200;
+/// Revision of a task that was never edited.
+const FIRST_REV: u32 = 1;
 
 impl Service {
     /// Returns a task that is neither cancelled nor deleted.
@@ -69,6 +76,39 @@ impl Service {
         self.list_allowed_runs(filter, page).await
     }
 
+    /// Returns the `limit` latest runs of each of these tasks, latest moment first. One list per task, in
+    /// order. `tasks` are tasks that the caller has read.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error.
+    pub async fn recent_runs(&self, tasks: &[Task], limit: u32) -> Result<Vec<Vec<RunMark>>> {
+        self.require(Scope::TaskRead)?;
+        let mut marks = Vec::with_capacity(tasks.len());
+        for some in tasks.chunks(TASKS_AT_ONCE) {
+            let ids: Vec<TaskId> = some.iter().map(|task| task.id.clone()).collect();
+            marks.extend(self.shared.ports.store.recent_runs(&ids, limit).await?);
+        }
+        if self.is_limited() {
+            for (task, marks) in tasks.iter().zip(&mut marks) {
+                self.retain_allowed(task, marks).await?;
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Removes the runs whose tags the caller may not see. A mark has no tag, but only an edit gives a task
+    /// another name: the runs of the first revision have the name of the task.
+    async fn retain_allowed(&self, task: &Task, marks: &mut Vec<RunMark>) -> Result<()> {
+        if !self.allows_tag(&task.name) {
+            marks.clear();
+        } else if task.rev > FIRST_REV && !marks.is_empty() {
+            let filter = RunFilter { task_id: Some(task.id.clone()), ..RunFilter::default() };
+            let page = RunPage { limit: marks.len() as u32, before: None };
+            *marks = self.list_allowed_runs(&filter, &page).await?.iter().map(Run::as_mark).collect();
+        }
+        Ok(())
+    }
+
     /// Returns the number of open runs of each queue.
     ///
     /// # Errors
@@ -87,6 +127,16 @@ impl Service {
         self.require(Scope::TaskRead)?;
         let fires = self.shared.ports.store.fires_in_minute(self.now()).await?.into_iter();
         Ok(fires.filter(|(tag, _)| self.allows_tag(tag)).collect())
+    }
+
+    /// Returns what this node did in the last hour. The figures are of all tags.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`].
+    #[allow(clippy::unused_async, reason = "every command is async")]
+    pub async fn last_hour(&self) -> Result<LastHour> {
+        self.require_unlimited(Scope::TaskRead)?;
+        Ok(self.shared.metrics.last_hour(self.now()))
     }
 
     /// Returns the outcomes of a day in the server's time zone, by tag and state. `day` is the day's

@@ -6,6 +6,7 @@ mod alerts;
 mod browser;
 mod composer;
 mod copies;
+mod cost;
 mod filters;
 mod logs;
 mod operations;

@@ -2,8 +2,11 @@
 
 use reqwest::Method;
 use serde_json::json;
+use taskcenter_server::core::access::Scope;
+use taskcenter_server::core::run::Outcome;
+use taskcenter_server::engine::service::{LeaseTerms, MIN_LEASE_MS, Report};
 
-use super::{Browser, PAGES, Shown, create, hourly, with_console};
+use super::{Browser, PAGES, Shown, create, hourly, token, with_console};
 use crate::http::{NOW, Server};
 
 /// Markup that would run where a text is not escaped.
@@ -80,6 +83,64 @@ async fn lists_link_to_the_pages_of_tasks_and_runs() {
         is_clean(&shown, &run_path);
         browser.get("/console/queues").await.has("no worker").has(">q<");
         browser.get("/").await.has("No worker takes runs from the queue q.");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tasks_are_shown_with_a_strip_of_their_last_runs() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let mut trigger = Vec::new();
+        let id = create(server, hourly("mail")).await;
+        create(server, hourly("idle")).await;
+        for _ in 0..3 {
+            let (status, run) = server.post(&format!("/v1/tasks/{id}/trigger"), &json!({})).await;
+            assert_eq!(status, 202, "{run}");
+            trigger.push(run["run_id"].as_str().unwrap().to_owned());
+        }
+        let (status, cancelled) = server.post(&format!("/v1/runs/{}/cancel", trigger[0]), &json!({})).await;
+        assert_eq!(status, 200, "{cancelled}");
+        let list = browser.get("/console/tasks").await;
+        assert_eq!(list.html.matches("<svg class=\"strip").count(), 1, "a task without runs has no strip");
+        for page in [list, browser.get(&format!("/console/tasks/{id}")).await] {
+            page.has("role=\"img\" aria-label=\"0 succeeded, 0 dead, 2 open, 1 skipped or cancelled\"");
+            page.has("<title>Cancelled · ");
+            is_clean(&page, "a page with a strip");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_overview_has_charts_of_the_last_hour_of_this_node() {
+    with_console(async |server| {
+        let run = server.ready("1").await;
+        let worker = server.state.service.clone();
+        let terms = LeaseTerms {
+            worker: "w".to_owned(),
+            queues: vec!["q".to_owned()],
+            limit: 1,
+            lease_ms: MIN_LEASE_MS,
+            wait: std::time::Duration::ZERO,
+            request_id: None,
+        };
+        let leased = worker.lease(&terms).await.unwrap();
+        let outcome = Outcome::Succeeded { result: None };
+        let attempt_token = leased[0].token.clone();
+        let report = Report { attempt: 1, token: attempt_token, outcome, message: None, started_at: None };
+        worker.report(&run.id, &report).await.unwrap();
+        let (admin, limited) = (Browser::new(server), Browser::new(server));
+        let (_, text) = token(server, &[Scope::TaskRead], &["order.close"]).await;
+        assert_eq!(limited.sign_in(&text).await.status, 303);
+        let overview = admin.get("/").await;
+        overview.has("aria-labelledby=\"late-leased-t late-leased-d\"><title id=\"late-leased-t\">");
+        overview
+            .has("0 fired · 1 succeeded · 0 dead")
+            .has("Last hour, on this node")
+            .has("Figures as a table");
+        is_clean(&overview, "/");
+        limited.get("/").await.lacks("<svg class=\"chart").lacks("Last hour");
     })
     .await;
 }

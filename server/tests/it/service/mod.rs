@@ -11,6 +11,7 @@ mod operation_labels;
 mod operations;
 mod permissions;
 mod races;
+mod recent_runs;
 mod run_logs;
 mod triggers;
 mod users;
@@ -176,6 +177,8 @@ on_every_store! {
         a_refused_request_leaves_nothing
         an_answer_with_an_existing_task_is_repeated_after_its_end
         two_equal_requests_get_one_answer_while_the_existing_task_ends;
+    recent_runs:
+        a_limited_caller_sees_the_latest_runs_of_its_tags_only;
     open_runs:
         an_answer_lists_a_limited_number_of_open_runs
         a_delete_cancels_any_number_of_waiting_runs

@@ -10,13 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use taskcenter_server::adapters::fault::{Faulty, Plan};
-use taskcenter_server::core::Run;
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
 use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Run, Task};
 use taskcenter_server::engine::service::{
     Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS, NewSilence,
     Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User, Wanted,
@@ -26,6 +26,7 @@ use super::{NOW, Stage};
 use crate::store::Fixture as _;
 use crate::store::memory::MemoryFixture;
 use crate::store::run_logs::batch;
+use crate::store::samples::task;
 
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
 
@@ -33,7 +34,8 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 20] = [
+const WITHOUT_RIGHTS: [&str; 21] = [
+    "selects_runs",
     "open_browser_session",
     "browser_session",
     "close_browser_session",
@@ -173,6 +175,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, run(&id));
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
     call!(TaskRead, count_runs_by_state(&Wanted::default()));
+    call!(TaskRead, recent_runs(&[], 10));
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, log_tail(&id, None, 10));
@@ -182,6 +185,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, backlog());
     call!(TaskRead, fires_this_minute());
     call!(TaskRead, outcomes_on(NOW));
+    call!(TaskRead unlimited, last_hour());
     call!(TaskRead, alerts());
     call!(TaskRead, silences());
     call!(TaskRead, alert_rules());
@@ -311,14 +315,14 @@ fn public_methods(source: &str) -> Vec<String> {
     names.map(|name| name.split(['(', '<']).next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Counts the calls of a listing.
+/// Counts the calls that list runs, or count tasks.
 #[derive(Default)]
 struct Listings(AtomicUsize);
 
 #[async_trait]
 impl Plan for Listings {
     async fn request(&self, call: &'static str) -> taskcenter_server::ports::Result<()> {
-        self.0.fetch_add(usize::from(call == "list_runs"), Ordering::Relaxed);
+        self.0.fetch_add(usize::from(matches!(call, "list_runs" | "count_tasks")), Ordering::Relaxed);
         Ok(())
     }
 
@@ -348,4 +352,25 @@ async fn runs_of_a_task_are_listed_without_a_query_for_each_tag() {
     };
     assert_eq!(listed(&["a", "b", "mail"]).await, (1, 1));
     assert_eq!(listed(&["a", "b"]).await.0, 0);
+}
+
+/// The selection of a bulk action is counted up to 10,000.
+#[tokio::test]
+async fn a_count_over_many_tags_ends_at_its_limit() {
+    let fixture = MemoryFixture::open().await;
+    let listings = Arc::new(Listings::default());
+    let store = Faulty::new(fixture.one(), Arc::clone(&listings) as Arc<dyn Plan>);
+    let stage = Stage::on(Arc::new(store), fixture.records());
+    let named = |_| Task { name: "t00".to_owned(), ..task() };
+    fixture.one().insert_tasks((0..10_001).map(named).collect()).await;
+    let tags: Vec<String> = (0..64).map(|n| format!("t{n:02}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let count = async |tags: &[&str]| {
+        let service = stage.service.for_caller(with_grant(&[TaskWrite], tags));
+        listings.0.store(0, Ordering::Relaxed);
+        let count = service.preview_operation(pause_all()).await.unwrap();
+        (count.rows, count.more, listings.0.load(Ordering::Relaxed))
+    };
+    assert_eq!(count(&tags).await, (10_000, true, 1));
+    assert_eq!(count(&tags[1..]).await, (0, false, 63));
 }

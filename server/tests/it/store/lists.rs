@@ -119,6 +119,22 @@ pub async fn runs_are_listed_by_task_tag_and_state(on: &dyn Fixture) {
     assert_eq!(list(RunFilter { task_id: Some(b.id.clone()), ..cancelled }).await, ids(&[3]));
 }
 
+pub async fn the_latest_runs_of_tasks_are_listed_by_task(on: &dyn Fixture) {
+    let (a, b, idle) = (task(), task(), task());
+    let mut runs = runs_at(&a, &[1, 4, 2, 3]);
+    runs[1] = ended(runs[1].clone(), PAST);
+    let same_moment = Run { id: RunId::of_trigger(&a.id, "x"), ..runs[2].clone() };
+    runs.push(same_moment);
+    runs.extend(runs_at(&b, &[9]));
+    on.one().insert_runs(&runs).await.unwrap();
+    let marks = |at: &[usize]| at.iter().map(|at| runs[*at].as_mark()).collect::<Vec<_>>();
+    let ids = [b.id.clone(), idle.id.clone(), a.id.clone()];
+    let recent = on.two().recent_runs(&ids, 4).await.unwrap();
+    assert_eq!(recent, [marks(&[5]), vec![], marks(&[1, 3, 4, 2])], "the greatest id of a moment is first");
+    assert_eq!(on.two().recent_runs(&ids, 0).await.unwrap(), [vec![], vec![], vec![]]);
+    assert!(on.two().recent_runs(&[], 4).await.unwrap().is_empty());
+}
+
 pub async fn runs_are_read_by_their_ids(on: &dyn Fixture) {
     let runs = runs_at(&task(), &[1, 2]);
     on.one().insert_runs(&runs).await.unwrap();

@@ -22,6 +22,7 @@ pub mod samples;
 mod shared_updates;
 pub mod sqlite;
 mod sqlite_fire;
+mod sqlite_large;
 mod sqlite_writes;
 mod tasks;
 
@@ -123,6 +124,7 @@ on_every_store! {
         runs_are_listed_in_pages_latest_first
         runs_are_listed_by_task_tag_and_state
         runs_are_read_by_their_ids
+        the_latest_runs_of_tasks_are_listed_by_task
         ready_runs_of_queues_are_earliest_first
         ready_runs_of_all_queues_are_those_of_queues_named_after_their_tag
         a_leased_run_is_no_longer_ready

@@ -217,6 +217,10 @@ async fn each_filter_of_runs_reads_only_the_listed_runs() {
             assert_lean(store, command, rows(task_id.is_some(), tag, state)).await;
         }
     }
+    // The index has all fields of the marks in the strip of a task.
+    let (docs, returned, stats) = examined(store, explained::recent_runs(&many, 20)).await;
+    assert_eq!([docs, returned].map(|count| count as u32), [0, 20], "{stats:#?}");
+    assert!(number(&stats, "totalKeysExamined") <= 40.0, "{stats:#?}");
     // Many runs have the moment of the last row of the page before.
     let before = Some((PAST, RunId::from_text("8")));
     for tag in [None, Some(&common[0].tag)] {
