@@ -40,6 +40,9 @@ static COMPOSER_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 static PALETTE_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("palette", "js", "text/javascript; charset=utf-8", include_str!("static/palette.js"))
 });
+static REVIEW_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("review", "js", "text/javascript; charset=utf-8", include_str!("static/review.js"))
+});
 static COPY_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("copy", "js", "text/javascript; charset=utf-8", include_str!("static/copy.js"))
 });
@@ -68,6 +71,11 @@ pub fn palette_script() -> String {
     format!("{PREFIX}{}", PALETTE_SCRIPT.name)
 }
 
+/// Returns the path of the script that shows the changes of a payload.
+pub fn review_script() -> String {
+    format!("{PREFIX}{}", REVIEW_SCRIPT.name)
+}
+
 /// Returns the path of the script that copies texts.
 pub fn copy_script() -> String {
     format!("{PREFIX}{}", COPY_SCRIPT.name)
@@ -80,9 +88,10 @@ pub fn filter_script() -> String {
 
 /// Returns the answer with the asset of this name. `None`: no asset of this release has the name.
 pub fn answer(name: &str, request: &HeaderMap) -> Option<Response> {
-    let asset: &Asset = [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT, &*FILTER]
-        .into_iter()
-        .find(|asset| asset.name == name)?;
+    let asset: &Asset =
+        [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*REVIEW_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT, &*FILTER]
+            .into_iter()
+            .find(|asset| asset.name == name)?;
     let etag = HeaderValue::from_str(&asset.etag).unwrap_or(HeaderValue::from_static(""));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),

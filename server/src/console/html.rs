@@ -7,7 +7,9 @@ use std::fmt::{self, Display, Formatter};
 
 use askama::filters::{Escaper as _, Html, HtmlSafe};
 
-pub use super::assets::{composer_script, copy_script, filter_script, palette_script, script, style};
+pub use super::assets::{
+    composer_script, copy_script, filter_script, palette_script, review_script, script, style,
+};
 use super::time;
 use super::words::{Lang, Words, fill};
 use crate::core::{Moment, RunState, TaskState};

@@ -91,7 +91,19 @@ chore(3, "read the error and the log of the last run of a task", async () => {
   await operator.sees("connected to the mail server", page.getByRole("region", { name: "Log" }));
 });
 
-chore(4, "run all failed runs of one kind again", async () => {
+chore(4, "run a failed run again with a corrected payload", async () => {
+  const { run_id } = await dead("mail.correct", { data: '{"to":"nobody"}' });
+  await operator.begin(`/console/runs/${run_id}`);
+  await operator.press(/^Retry/);
+  await operator.fill(page.getByLabel("Payload of this run"), '{"to":"mia"}');
+  await operator.sees('"to": "mia"', page.getByRole("region", { name: "Changes of the payload" }));
+  await operator.press(/^Retry/, { role: "button" });
+  await operator.sees("The run gets another attempt.");
+  await server.work("mail.correct", 1, (run) => ({ outcome: run.data === '{"to":"mia"}' ? "succeeded" : "dead" }));
+  assert.equal((await server.call("GET", `/v1/runs/${run_id}`)).state, "succeeded");
+});
+
+chore(5, "run all failed runs of one kind again", async () => {
   for (let number = 0; number < 3; number += 1) await dead("mail.all");
   await operator.begin("/");
   await operator.press(/^mail\.all \d+$/, { within: page.getByRole("navigation", { name: "Dead today" }) });
@@ -102,7 +114,7 @@ chore(4, "run all failed runs of one kind again", async () => {
   await server.work("mail.all", 3, () => ({ outcome: "succeeded" }));
 });
 
-chore(5, "find out why a run does not start", async () => {
+chore(6, "find out why a run does not start", async () => {
   await server.create({ name: "mail.waits", queue: "mail.waits" });
   await server.until("/v1/runs?tag=mail.waits", ({ runs }) => runs[0]?.state === "ready");
   await operator.begin("/");
@@ -111,7 +123,7 @@ chore(5, "find out why a run does not start", async () => {
   await operator.sees("No worker takes runs from the queue mail.waits.");
 });
 
-chore(6, "change a schedule and check it over a change of the clocks", async () => {
+chore(7, "change a schedule and check it over a change of the clocks", async () => {
   const schedule = { kind: "cron", cron: "0 9 * * *", zone: "Europe/Berlin" };
   const { id } = await server.create({ name: "report.clocks", schedule });
   await operator.begin(`/console/tasks/${id}`);
@@ -124,7 +136,7 @@ chore(6, "change a schedule and check it over a change of the clocks", async () 
   assert.equal((await server.call("GET", `/v1/tasks/${id}`)).schedule.cron, "30 9 * * *");
 });
 
-chore(7, "run a task now and see the result", async () => {
+chore(8, "run a task now and see the result", async () => {
   const { id } = await server.create({ ...HOURLY, name: "report.now", queue: "report.now" });
   await operator.begin(`/console/tasks/${id}`);
   await operator.press(/^Trigger/);
