@@ -5,6 +5,7 @@ mod create;
 mod list;
 mod pages;
 mod stages;
+mod tabs;
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub enum Product {
     Run(Consume),
     /// Handle tasks that are all due in one millisecond
     Burst(Consume),
+    /// The same, while 20 pages of the console are open
+    BurstWatched(Consume),
     /// Handle tasks that are due at a steady rate
     Steady {
         #[command(flatten)]
@@ -74,6 +77,7 @@ pub async fn run(work: Product) -> Result<Figures> {
         Product::Fill(target) => create::fill(&client(&target)?, target.count).await,
         Product::Run(work) => consume::run(&client(&work.target)?, &work).await,
         Product::Burst(work) => consume::burst(&client(&work.target)?, &work).await,
+        Product::BurstWatched(work) => consume::burst_watched(&client(&work.target)?, &work).await,
         Product::Steady { consume, rate } => consume::steady(&client(&consume.target)?, &consume, rate).await,
         Product::List(target) => list::pages(&client(&target)?, target.count).await,
         Product::Pages(target) => pages::read(&client(&target)?, &target.url, target.count).await,

@@ -9,6 +9,7 @@
 //! The bounds of the fields are the server's: it checks them, and these types do not.
 
 mod alerts;
+mod events;
 mod nodes;
 mod operations;
 mod problem;
@@ -27,6 +28,7 @@ pub use alerts::{
     AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, ResolvedAlert,
     SilenceResource,
 };
+pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{
     NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,

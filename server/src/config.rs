@@ -108,6 +108,8 @@ pub struct Server {
     /// Maximum number of requests a second from one address; further requests get 429. 0:
     /// unlimited.
     pub peer_requests_per_sec: u32,
+    /// Maximum number of open streams of events; a further one gets 503.
+    pub max_viewers: usize,
     /// Longest time for running requests to finish at shutdown.
     pub shutdown_grace_ms: u64,
     /// TLS for the HTTP API.
@@ -140,6 +142,7 @@ impl Default for Server {
             max_connections: 10_000,
             max_connections_per_peer: 5_000,
             peer_requests_per_sec: 0,
+            max_viewers: 1_000,
             shutdown_grace_ms: 10_000,
             tls: ServerTls::default(),
         }

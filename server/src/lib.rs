@@ -95,6 +95,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
         ids: Arc::clone(&node.ids),
         legacy_ack: config.compat.taskcenter.wait_for_reports,
     };
+    node.hints.changes.limit_viewers(config.server.max_viewers);
     tracing::info!(node = node.name, zones = crate::core::zone::database_version(), "starting");
     node.metrics.zone_database(crate::core::zone::database_version());
     // HTTP closes before the engine stops, so that the engine still fires what was accepted last.

@@ -9,6 +9,7 @@ mod log;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 pub use self::alerts::AlertSink;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
@@ -542,6 +543,14 @@ pub trait Lock: Send + Sync {
     /// Waits for the next hint, and returns its shards. Fails if the connection is lost; the next
     /// call connects again.
     async fn next_hint(&self) -> Result<Vec<u16>>;
+    /// Announces for `ttl_ms` milliseconds that `node`, if given, has viewers of changes. Returns all announced
+    /// nodes, in any order.
+    async fn viewers(&self, node: Option<&str>, ttl_ms: u64) -> Result<Vec<String>>;
+    /// Sends a message about changes to every node that listens. A message may be lost. At most some 100 KiB.
+    async fn send_changes(&self, message: &str) -> Result<()>;
+    /// Listens for messages about changes from now on, until the value is dropped. The end of the stream means
+    /// that messages may have been lost.
+    async fn changes(&self) -> Result<BoxStream<'static, String>>;
 }
 
 /// The wall clock, and a monotonic clock.

@@ -12,6 +12,7 @@ use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
 use super::Consume;
 use super::create::{create, task};
 use super::stages::stages;
+use super::tabs::Tabs;
 use crate::figures::{Figures, now_ms, percentile};
 
 const CONCURRENCY: usize = 64;
@@ -80,6 +81,13 @@ pub async fn burst(client: &TaskCenter, work: &Consume) -> Result<Figures> {
         Ok(settled.into_iter().fold(figures, |figures, settled| figures.with("settled_ms", settled)))
     })
     .await
+}
+
+/// Handles tasks that are all due in one millisecond, while pages of the console are open.
+pub async fn burst_watched(client: &TaskCenter, work: &Consume) -> Result<Figures> {
+    let mut tabs = Tabs::open(&work.target.url).await?;
+    let figures = burst(client, work).await?;
+    Ok(figures.with("refreshes", tabs.refreshes()? as f64))
 }
 
 /// Handles tasks that are due at a steady rate. `count` is the number of tasks.

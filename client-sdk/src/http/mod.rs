@@ -3,6 +3,7 @@
 
 mod alerts;
 mod error;
+mod events;
 mod labels;
 mod legacy;
 mod nodes;
@@ -29,6 +30,7 @@ use serde::de::DeserializeOwned;
 use report_queue::ReportQueue;
 
 pub use error::Error;
+pub use events::{EventQuery, EventStream};
 pub use legacy::Page;
 pub use runs::RunQuery;
 pub use tasks::TaskQuery;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
@@ -416,6 +417,18 @@ impl<L: Lock + ?Sized> Lock for Faulty<L> {
 
     async fn next_hint(&self) -> Result<Vec<u16>> {
         self.call("next_hint", self.inner.next_hint()).await
+    }
+
+    async fn viewers(&self, node: Option<&str>, ttl_ms: u64) -> Result<Vec<String>> {
+        self.call("viewers", self.inner.viewers(node, ttl_ms)).await
+    }
+
+    async fn send_changes(&self, message: &str) -> Result<()> {
+        self.call("send_changes", self.inner.send_changes(message)).await
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, String>> {
+        self.call("changes", self.inner.changes()).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::core::Moment;
@@ -13,12 +14,15 @@ use crate::ports::{Clock, Lock, MAX_DESCRIPTIONS, PortError, Result};
 
 /// Number of hints that a handle keeps. Hints beyond them are lost.
 const HINTS: usize = 1_024;
+/// Number of messages about changes that a listener keeps. A listener that is further behind has lost messages.
+const CHANGES: usize = 16;
 
 /// Leases in memory. Each node needs its own handle: see [`another`](Self::another).
 pub struct LocalLock {
     leases: Arc<Mutex<Leases>>,
     clock: Arc<dyn Clock>,
     hints: broadcast::Sender<Vec<u16>>,
+    changes: broadcast::Sender<String>,
     receiver: tokio::sync::Mutex<broadcast::Receiver<Vec<u16>>>,
 }
 
@@ -28,13 +32,15 @@ struct Leases {
     nodes: BTreeMap<String, Moment>,
     shards: HashMap<u16, (String, Moment)>,
     descriptions: BTreeMap<String, (String, Moment)>,
+    viewers: BTreeMap<String, Moment>,
 }
 
 impl LocalLock {
     /// Creates leases, and the first handle on them. The leases expire by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (hints, receiver) = broadcast::channel(HINTS);
-        Self { leases: Arc::default(), clock, hints, receiver: tokio::sync::Mutex::new(receiver) }
+        let (receiver, changes) = (tokio::sync::Mutex::new(receiver), broadcast::Sender::new(CHANGES));
+        Self { leases: Arc::default(), clock, hints, changes, receiver }
     }
 
     /// Returns another node's handle on the same leases.
@@ -44,6 +50,7 @@ impl LocalLock {
             leases: Arc::clone(&self.leases),
             clock: Arc::clone(&self.clock),
             hints: self.hints.clone(),
+            changes: self.changes.clone(),
             receiver: tokio::sync::Mutex::new(self.hints.subscribe()),
         }
     }
@@ -126,6 +133,29 @@ impl Lock for LocalLock {
                 Err(PortError::Unavailable("the in-process lock", closed.into()))
             }
         }
+    }
+
+    async fn viewers(&self, node: Option<&str>, ttl_ms: u64) -> Result<Vec<String>> {
+        let (now, until) = self.term(ttl_ms);
+        let mut leases = self.leases();
+        leases.viewers.retain(|_, until| *until > now);
+        leases.viewers.extend(node.map(|node| (node.to_owned(), until)));
+        Ok(leases.viewers.keys().cloned().collect())
+    }
+
+    async fn send_changes(&self, message: &str) -> Result<()> {
+        // An error means that nobody listens.
+        let _ = self.changes.send(message.to_owned());
+        Ok(())
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, String>> {
+        let next = async |mut listener: broadcast::Receiver<String>| {
+            // An error means that messages were lost, or that no node is left.
+            let message = listener.recv().await.ok()?;
+            Some((message, listener))
+        };
+        Ok(stream::unfold(self.changes.subscribe(), next).boxed())
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
 use redis::{Client, Cmd, FromRedisValue, TlsCertificates};
 use tokio::sync::Mutex;
@@ -80,6 +80,14 @@ for _, node in ipairs(nodes) do
 end
 return found";
 
+/// Announces ARGV[1], unless it is empty, as a node with viewers for ARGV[2] ms. Returns all announced nodes.
+const VIEWERS: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1]) end
+return redis.call('ZRANGE', KEYS[1], 0, -1)";
+
 /// Leases in Redis.
 pub struct RedisLock {
     client: Client,
@@ -143,15 +151,23 @@ impl RedisLock {
         format!("{}:wake", self.prefix)
     }
 
+    fn changes_channel(&self) -> String {
+        format!("{}:changes", self.prefix)
+    }
+
+    fn viewers_key(&self) -> String {
+        format!("{}:viewers", self.prefix)
+    }
+
     async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let mut connection = self.connection.clone();
         bounded(command.query_async(&mut connection)).await
     }
 
-    async fn subscribe(&self) -> Result<PubSub> {
-        let mut hints = bounded(self.client.get_async_pubsub()).await?;
-        bounded(hints.subscribe(self.wake_channel())).await?;
-        Ok(hints)
+    async fn subscribe(&self, channel: String) -> Result<PubSub> {
+        let mut subscribed = bounded(self.client.get_async_pubsub()).await?;
+        bounded(subscribed.subscribe(channel)).await?;
+        Ok(subscribed)
     }
 }
 
@@ -198,7 +214,7 @@ impl Lock for RedisLock {
         // The guard lives during the wait, so that a cancelled call loses no hint that has arrived.
         let mut hints = self.hints.lock().await;
         if hints.is_none() {
-            match self.subscribe().await {
+            match self.subscribe(self.wake_channel()).await {
                 Ok(subscribed) => *hints = Some(subscribed),
                 Err(error) => {
                     tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
@@ -207,21 +223,39 @@ impl Lock for RedisLock {
             }
         }
         let Some(subscribed) = hints.as_mut() else { return Ok(Vec::new()) };
-        let hint = next_hint(subscribed).await;
+        let hint = next_message(subscribed).await;
         if hint.is_err() {
             *hints = None;
         }
-        hint
+        hint.map(|hint| read_hint(&hint))
+    }
+
+    async fn viewers(&self, node: Option<&str>, ttl_ms: u64) -> Result<Vec<String>> {
+        self.call(&script(VIEWERS, &[self.viewers_key()], node.unwrap_or_default(), ttl_ms)).await
+    }
+
+    async fn send_changes(&self, message: &str) -> Result<()> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.changes_channel()).arg(message);
+        self.call(&publish).await
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, String>> {
+        let next = async |mut subscribed: PubSub| {
+            let message = next_message(&mut subscribed).await.ok()?;
+            Some((String::from_utf8_lossy(&message).into_owned(), subscribed))
+        };
+        Ok(stream::unfold(self.subscribe(self.changes_channel()).await?, next).boxed())
     }
 }
 
-async fn next_hint(hints: &mut PubSub) -> Result<Vec<u16>> {
+async fn next_message(subscribed: &mut PubSub) -> Result<Vec<u8>> {
     loop {
-        match tokio::time::timeout(PING_AFTER, async { hints.on_message().next().await }).await {
-            Ok(Some(message)) => return Ok(read_hint(message.get_payload_bytes())),
+        match tokio::time::timeout(PING_AFTER, async { subscribed.on_message().next().await }).await {
+            Ok(Some(message)) => return Ok(message.get_payload_bytes().to_vec()),
             Ok(None) => return Err(unavailable("Redis closed the subscription")),
             // Without a ping, a silently broken connection would never report an error.
-            Err(_) => bounded(hints.ping::<redis::Value>()).await.map(drop)?,
+            Err(_) => bounded(subscribed.ping::<redis::Value>()).await.map(drop)?,
         }
     }
 }

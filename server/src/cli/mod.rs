@@ -7,6 +7,7 @@ mod config;
 mod definition;
 mod demo;
 mod dev;
+mod events;
 mod exit;
 mod ids;
 mod launch;
@@ -155,6 +156,14 @@ enum Command {
         #[command(flatten)]
         tail: tail::Tail,
     },
+    /// Print each change of a task, run, queue or operation, until Ctrl-C.
+    #[command(after_help = events::EXAMPLES)]
+    Events {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(flatten)]
+        events: events::Events,
+    },
     /// Show raised alerts, test channels, and silence alerts.
     #[command(after_help = alert::EXAMPLES)]
     Alert {
@@ -214,6 +223,7 @@ impl Command {
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
             Self::Alert { server, command } => server.run(async |client| command.run(&client).await),
             Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
+            Self::Events { server, events } => server.run(async |client| events.run(&client).await),
             Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),
             Self::Token { server, command } => command.run(server),
             Self::Completions(completions) => completions.run(Cli::command()),

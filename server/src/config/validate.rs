@@ -45,6 +45,7 @@ impl Config {
         faults.within("server.max_connections", server.max_connections, 1..=1_000_000);
         faults.within("server.max_connections_per_peer", server.max_connections_per_peer, 1..=1_000_000);
         faults.within("server.peer_requests_per_sec", server.peer_requests_per_sec, 0..=1_000_000);
+        faults.within("server.max_viewers", server.max_viewers, 0..=100_000);
         faults.within("server.shutdown_grace_ms", server.shutdown_grace_ms, 0..=HOUR_MS);
     }
 

@@ -50,6 +50,9 @@ static COPY_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 static FILTER: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("filter", "js", "text/javascript; charset=utf-8", include_str!("static/filter.js"))
 });
+static LIVE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("live", "js", "text/javascript; charset=utf-8", include_str!("static/live.js"))
+});
 
 /// Returns the path of the style sheet.
 pub fn style() -> String {
@@ -86,12 +89,25 @@ pub fn filter_script() -> String {
     format!("{PREFIX}{}", FILTER.name)
 }
 
+/// Returns the path of the script that keeps pages up to date.
+pub fn live_script() -> String {
+    format!("{PREFIX}{}", LIVE.name)
+}
+
 /// Returns the answer with the asset of this name. `None`: no asset of this release has the name.
 pub fn answer(name: &str, request: &HeaderMap) -> Option<Response> {
-    let asset: &Asset =
-        [&*STYLE, &*SCRIPT, &*COPY_SCRIPT, &*REVIEW_SCRIPT, &*COMPOSER_SCRIPT, &*PALETTE_SCRIPT, &*FILTER]
-            .into_iter()
-            .find(|asset| asset.name == name)?;
+    let asset: &Asset = [
+        &*STYLE,
+        &*SCRIPT,
+        &*COPY_SCRIPT,
+        &*REVIEW_SCRIPT,
+        &*COMPOSER_SCRIPT,
+        &*PALETTE_SCRIPT,
+        &*FILTER,
+        &*LIVE,
+    ]
+    .into_iter()
+    .find(|asset| asset.name == name)?;
     let etag = HeaderValue::from_str(&asset.etag).unwrap_or(HeaderValue::from_static(""));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),

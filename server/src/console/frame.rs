@@ -81,6 +81,9 @@ pub struct Frame {
     pub crumbs: Vec<(String, String)>,
     /// Whether the script keeps the page up to date.
     pub is_live: bool,
+    /// Events that the page follows: the query of their stream. Empty: the script asks for the page from time to
+    /// time.
+    pub events: String,
     /// Path of the API with the same content. Empty: none.
     pub api: String,
     pub now: Moment,
@@ -114,6 +117,7 @@ impl Frame {
             title: title.to_owned(),
             crumbs: Vec::new(),
             is_live: false,
+            events: String::new(),
             api: String::new(),
             now: visit.service.now(),
             zone: zone::find(&zone_name).unwrap_or(TimeZone::UTC),
@@ -140,6 +144,16 @@ impl Frame {
     pub fn live(mut self) -> Self {
         self.is_live = true;
         self
+    }
+
+    /// Marks the page as one that changes with these events: kinds separated by commas, and further filters.
+    #[must_use]
+    pub fn events(mut self, kinds: &str, more: &[(&str, Option<&str>)]) -> Self {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.append_pair("kind", kinds);
+        pairs.extend_pairs(more.iter().filter_map(|(name, value)| Some((*name, (*value)?))));
+        self.events = pairs.finish();
+        self.live()
     }
 
     /// Sets the path of the API with the same content.

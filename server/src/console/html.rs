@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use askama::filters::{Escaper as _, Html, HtmlSafe};
 
 pub use super::assets::{
-    composer_script, copy_script, filter_script, palette_script, review_script, script, style,
+    composer_script, copy_script, filter_script, live_script, palette_script, review_script, script, style,
 };
 use super::time;
 use super::words::{Lang, Words, fill};

@@ -108,6 +108,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
             "/console/alerts/silences/{silence_id}/end",
             get(pages::silences::ask_end).post(pages::silences::end),
         )
+        .route(pages::events::PATH, get(pages::events::watch))
         .route("/console/queues", get(pages::queues::show))
         .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))

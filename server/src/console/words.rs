@@ -141,7 +141,7 @@ words! {
     health_down, health_ok, health_unknown, in_a_list, in_time, item, keep, key_curl, key_filter,
     key_help, key_new, key_open, key_pause_live, key_refresh, key_rows, keyboard, keyboard_help,
     kind_cron, kind_every, kind_once, kind_once_hint, labels, labels_hint, last, last_runs, late,
-    latest_dead, latest_runs, live, live_paused, live_stale, log, log_empty, log_first, log_newest,
+    latest_dead, latest_runs, live, live_new, live_paused, live_polling, live_stale, log, log_empty, log_first, log_newest,
     log_older, log_range, log_removed, main_menu, max_attempts, max_backoff_sec, max_runtime,
     max_runtime_sec, menu, misfire_of_server, moment, moment_number, more_fields, most_attempts,
     most_fires, name, name_hint, never, new_task, newest_first, next, next_moments, next_page, no,

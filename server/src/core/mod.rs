@@ -6,6 +6,7 @@ pub mod advance;
 pub mod alert;
 pub mod callback_format;
 pub mod callback_service;
+pub mod change;
 pub mod cron;
 pub mod headers;
 pub mod labels;

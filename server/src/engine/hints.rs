@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, broadcast};
 
+use super::changes::ChangeFeed;
 use super::log_feed::LogFeed;
 
 /// Hints that a listener may miss before it must look for itself.
@@ -18,6 +19,8 @@ pub struct Hints {
     operation: Notify,
     /// Lines of logs, for their followers.
     pub logs: LogFeed,
+    /// Changes, for live views.
+    pub changes: ChangeFeed,
 }
 
 impl Default for Hints {
@@ -27,6 +30,7 @@ impl Default for Hints {
             attention: Notify::new(),
             operation: Notify::new(),
             logs: LogFeed::default(),
+            changes: ChangeFeed::default(),
         }
     }
 }

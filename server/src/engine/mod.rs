@@ -14,6 +14,8 @@ pub mod alerting;
 pub mod alerts;
 pub mod backlog;
 pub mod batches;
+pub mod change_relay;
+pub mod changes;
 pub mod clock_check;
 pub mod dead_runs;
 pub mod description;
@@ -63,6 +65,7 @@ pub async fn run(node: Arc<Node>, backlog: Backlog, service: Service) {
     spawn("dispatch", |node| async move { dispatch::run(&node).await }.boxed());
     spawn("rescue", |node| async move { rescue::run(&node).await }.boxed());
     spawn("orphans", |node| async move { orphans::run(&node).await }.boxed());
+    spawn("changes", |node| async move { change_relay::run(&node).await }.boxed());
     spawn("prune", |node| async move { prune::run(&node).await }.boxed());
     let carried_out = service.clone();
     let operations = move |node: Arc<Node>| {

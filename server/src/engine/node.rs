@@ -134,6 +134,7 @@ impl Node {
         let (store, zone) = (self.store.as_ref(), &self.settings.time_zone);
         let replaced = outcome_counts::replace_runs(store, zone, &self.metrics, runs).await?;
         self.hints.logs.ended(&replaced);
+        self.hints.changes.runs(&replaced);
         Ok(replaced)
     }
 }

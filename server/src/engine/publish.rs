@@ -42,8 +42,8 @@ const PART_BYTES: usize = 4 * 1024 * 1024;
 /// Maximum number of parts in progress.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Tells the workers of runs that the store has put into their queues. Nothing else is left to do for these
-/// runs.
+/// Tells the workers of runs that the store has put into their queues, and the viewers of all runs. Nothing else
+/// is left to do for the runs in queues.
 pub fn announce(node: &Node, fired: &[Fired]) {
     let now = node.clock.now();
     let mut queues = BTreeSet::new();
@@ -58,6 +58,7 @@ pub fn announce(node: &Node, fired: &[Fired]) {
         }
     }
     node.hints.ready(queues);
+    node.hints.changes.fired(fired);
 }
 
 /// Hands over runs whose tasks have passed their moments. A run that the broker does not confirm stays
@@ -253,7 +254,11 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     for attempt in 1..=MARK_TRIES {
         match node.store.update_runs(&marked).await {
             // A run that was not replaced has an outcome already: its handler was faster than this write.
-            Ok(_) => break,
+            Ok(replaced) => {
+                let replaced = marked.iter().zip(replaced).filter(|(_, is_replaced)| *is_replaced);
+                node.hints.changes.runs(replaced.map(|(run, _)| run));
+                break;
+            }
             Err(error) if attempt == MARK_TRIES => {
                 let runs = marked.len();
                 tracing::warn!(%error, runs, "runs were not marked as handed over; they are handed over again");

@@ -11,6 +11,7 @@ mod audit;
 mod browser_sessions;
 mod callback_services;
 mod caller;
+mod changes;
 mod counts;
 mod error;
 mod filters;
@@ -26,6 +27,7 @@ mod operation_steps;
 mod operations;
 mod permissions;
 mod queries;
+mod recent_counts;
 mod record_kind;
 mod records;
 mod run_commands;
@@ -68,6 +70,7 @@ pub use attendance::Attendance;
 use attendance::QueueAttendance;
 pub use callback_services::CALLBACK_SERVICES;
 pub use caller::Caller;
+pub use changes::ChangeStream;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
 pub use filters::{Examined, Wanted};
 pub use idempotency::IdempotencyKey;
@@ -77,6 +80,8 @@ pub use nodes::{Listing, WorkerRow};
 pub use open_runs::MAX_OPEN_RUNS;
 pub use operation_steps::{RunningOperation, Step};
 pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
+use recent_counts::RecentCounts;
+pub use recent_counts::Summary;
 pub use record_kind::RecordKind;
 pub use run_commands::Confirmation;
 pub use run_logs::{LogFollower, LogPage, LogTail, NumberedLine};
@@ -113,6 +118,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     access: Arc<Access>,
     login_attempts: Arc<LoginAttempts>,
+    recent_counts: Arc<RecentCounts>,
     lease_clock: Arc<dyn Clock>,
     patch_definition: Option<PatchDefinition>,
     alerting: Arc<Alerting>,
@@ -157,6 +163,7 @@ impl Service {
             metrics,
             access,
             login_attempts,
+            recent_counts: Arc::default(),
             lease_clock,
             patch_definition: None,
             alerting: Arc::default(),

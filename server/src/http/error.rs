@@ -67,6 +67,7 @@ codes! {
     Internal => "internal" INTERNAL_SERVER_ERROR,
     StoreUnavailable => "store_unavailable" SERVICE_UNAVAILABLE,
     Timeout => "timeout" SERVICE_UNAVAILABLE,
+    TooManyViewers => "too_many_viewers" SERVICE_UNAVAILABLE,
     StoreFull => "store_full" INSUFFICIENT_STORAGE,
 }
 
@@ -275,6 +276,7 @@ fn code_of(error: &ServiceError) -> Code {
         ServiceError::KeyHeld(_) => Code::Duplicate,
         ServiceError::KeyReused => Code::KeyReused,
         ServiceError::TooManyAttempts { .. } => Code::TooManyRequests,
+        ServiceError::TooManyViewers => Code::TooManyViewers,
         ServiceError::RunState(_) => Code::RunState,
         ServiceError::Stale(_) => Code::Stale,
         ServiceError::Port(PortError::Unavailable(..) | PortError::Interrupted(..)) => Code::StoreUnavailable,

@@ -12,6 +12,7 @@ mod cross_origin;
 mod decode;
 mod descriptors;
 mod error;
+mod events;
 mod gate;
 mod headers;
 mod layers;

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, nodes, operations, queues, run_logs, runs, schedule, services, stat, tasks,
-    tokens, users, work,
+    Context, access, alerts, events, nodes, operations, queues, run_logs, runs, schedule, services, stat,
+    tasks, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -43,6 +43,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "runs", description = "Due moments of tasks, from fire to end, and their outcomes."),
         (name = "work", description = "Calls of workers that take runs from queues."),
         (name = "queues", description = "Queues and current counts."),
+        (name = "events", description = "A stream of changes, for live views."),
         (name = "nodes", description = "Nodes of the server."),
         (name = "schedule", description = "Previews of cron expressions."),
         (name = "services", description = "Services that the callback worker calls."),
@@ -85,6 +86,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(services::put, services::list))
         .routes(routes!(services::show, services::delete))
         .routes(routes!(stat::show))
+        .routes(routes!(events::watch))
         .routes(routes!(schedule::next))
         .routes(routes!(schedule::absence))
         .routes(routes!(tokens::issue, tokens::list))

@@ -117,7 +117,8 @@ async fn page(service: &Service, id: &RunId, from: u64, wait: Duration) -> Resul
     Ok(found.unwrap_or(page))
 }
 
-fn wants_stream(headers: &HeaderMap) -> bool {
+/// Returns whether the caller accepts server-sent events.
+pub fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with(EVENT_STREAM))
 }

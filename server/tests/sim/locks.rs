@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use taskcenter_server::adapters::local::LocalLock;
 use taskcenter_server::ports::{Clock, Lock, Result};
 
@@ -88,5 +89,17 @@ impl Lock for Handle {
 
     async fn next_hint(&self) -> Result<Vec<u16>> {
         self.current().next_hint().await
+    }
+
+    async fn viewers(&self, node: Option<&str>, ttl_ms: u64) -> Result<Vec<String>> {
+        self.current().viewers(node, ttl_ms).await
+    }
+
+    async fn send_changes(&self, message: &str) -> Result<()> {
+        self.current().send_changes(message).await
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, String>> {
+        self.current().changes().await
     }
 }

@@ -18,7 +18,7 @@ const NEW_EACH_TIME: usize = 10_000;
 /// Runs that exist at least when their pages are measured.
 const RUNS_LISTED: usize = 2_000;
 const TOPIC: &str = "taskcenter_bench";
-const HANDLING: [Work; 3] = [Work::Run, Work::Burst, Work::Steady];
+const HANDLING: [Work; 4] = [Work::Run, Work::Burst, Work::BurstWatched, Work::Steady];
 
 /// How runs reach the consumer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Subject for Product<'_> {
         match self.cluster {
             Some((_, Delivery::Pull)) => &HANDLING,
             // Without pending tasks, the pages are empty.
-            _ if self.pending == 0 => &Work::OF_PEERS,
+            _ if self.pending == 0 => &Work::WITHOUT_PENDING,
             _ => &Work::OF_PRODUCT,
         }
     }

@@ -26,6 +26,14 @@ const BURST: &[Column] = &[
     One("last_ms", "last handled after"),
     One("settled_ms", "last settled after"),
 ];
+const WATCHED: &[Column] = &[
+    One("per_s", "per second"),
+    One("first_ms", "first handled after"),
+    One("p50_ms", "half handled after"),
+    One("last_ms", "last handled after"),
+    One("settled_ms", "last settled after"),
+    One("refreshes", "pages read again"),
+];
 const STEADY: &[Column] = &[
     Percentiles("", "late: handler called"),
     Percentiles("fired_", "fired"),
@@ -46,6 +54,7 @@ impl Work {
             Self::CreateMany => "Create 100 tasks a request, 4 at once",
             Self::Run => "Create and run: tasks are due when they are created",
             Self::Burst => "Burst: all tasks are due in one millisecond",
+            Self::BurstWatched => "Burst while 20 pages of the console are open",
             Self::Steady => "Steady: 500 tasks a second are due (p50 / p99 / p99.9)",
             Self::List => "Pages of 100 (p50 / p99 / p99.9)",
             Self::Pages => "Pages of the console and of the API with a long history",
@@ -56,6 +65,7 @@ impl Work {
         match self {
             Self::CreateOne | Self::CreateMany | Self::Run => RATE,
             Self::Burst => BURST,
+            Self::BurstWatched => WATCHED,
             Self::Steady => STEADY,
             Self::List => LIST,
             Self::Pages => &[One("ready_ms", "server start")],

@@ -11,6 +11,8 @@ pub enum Work {
     Run,
     /// 20,000 tasks are due in one millisecond
     Burst,
+    /// The same, while 20 pages of the console are open
+    BurstWatched,
     /// 500 tasks a second are due: how late each stage is, as p50, p99 and p99.9
     Steady,
     /// Read pages of 100 tasks and of 100 runs
@@ -25,11 +27,29 @@ pub const RATE: usize = 500;
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 7] =
-        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady, Self::List, Self::Pages];
+    pub const ALL: [Self; 8] = [
+        Self::CreateOne,
+        Self::CreateMany,
+        Self::Run,
+        Self::Burst,
+        Self::BurstWatched,
+        Self::Steady,
+        Self::List,
+        Self::Pages,
+    ];
     /// The works that a product with pending tasks can do.
-    pub const OF_PRODUCT: [Self; 6] =
-        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady, Self::List];
+    pub const OF_PRODUCT: [Self; 7] = [
+        Self::CreateOne,
+        Self::CreateMany,
+        Self::Run,
+        Self::Burst,
+        Self::BurstWatched,
+        Self::Steady,
+        Self::List,
+    ];
+    /// The works that need no pending tasks.
+    pub const WITHOUT_PENDING: [Self; 6] =
+        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::BurstWatched, Self::Steady];
     /// The works that other systems can do.
     pub const OF_PEERS: [Self; 5] = [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady];
 
@@ -40,6 +60,7 @@ impl Work {
             Self::CreateMany => "create-many",
             Self::Run => "run",
             Self::Burst => "burst",
+            Self::BurstWatched => "burst-watched",
             Self::Steady => "steady",
             Self::List => "list",
             Self::Pages => "pages",
@@ -61,7 +82,7 @@ impl Sizes {
     /// Returns the number of tasks or pages of a work.
     pub fn count(&self, work: Work) -> usize {
         let (full, quick) = match work {
-            Work::CreateOne | Work::Run | Work::Burst => (20_000, 2_000),
+            Work::CreateOne | Work::Run | Work::Burst | Work::BurstWatched => (20_000, 2_000),
             Work::CreateMany => (100_000, 10_000),
             Work::Steady => (20 * RATE, 3 * RATE),
             Work::List => (400, 100),

@@ -24,7 +24,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let (filter, search) = read_filter(visit, &visit.query());
     let groups = groups(visit, &search).await?;
     let empty = if filter.is_empty() { &t.no_dead } else { &t.no_match_runs };
-    let f = Frame::new(visit, Section::DeadLetters, &t.dead_letters).live();
+    let f = Frame::new(visit, Section::DeadLetters, &t.dead_letters).events("run", &[]);
     runs::list(visit, f, filter, search, empty.clone(), &[Action::Redrive], groups).await
 }
 

@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod confirm;
 pub mod dead_groups;
 pub mod dead_letters;
+pub mod events;
 pub mod filter_words;
 pub mod labels;
 pub mod moments;

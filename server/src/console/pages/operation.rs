@@ -36,7 +36,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let operation = visit.service.operation(id).await?;
     let row = OperationRow::new(&operation, visit.lang.words());
     let f = frame(visit, &row.action).api(&format!("/v1/operations/{}", operation.id), &[]);
-    let f = if operation.is_running() { f.live() } else { f };
+    let f = if operation.is_running() { f.events("operation", &[]) } else { f };
     let failure = |failure: &Failure| FailureRow {
         href: item_href(&operation, &failure.id),
         id: failure.id.clone(),

@@ -33,7 +33,9 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let before = visit.query().get("before").and_then(TaskId::parse);
     let before = before.as_ref().map(TaskId::as_str);
     let (operations, next) = visit.service.list_operations(before, ROWS as u32).await?;
-    let f = Frame::new(visit, Section::Operations, &t.operations).live().api("/v1/operations", &[]);
+    let f = Frame::new(visit, Section::Operations, &t.operations)
+        .events("operation", &[])
+        .api("/v1/operations", &[]);
     let page = Page {
         f,
         rows: operations.iter().map(|operation| OperationRow::new(operation, t)).collect(),

@@ -20,7 +20,7 @@ use super::queues::{self, QueueLine};
 use super::rows::run_href;
 use crate::core::alert::Severity;
 use crate::core::{Moment, RunState};
-use crate::engine::service::{Alert, Check, Condition, Health, OutcomeCount, RunFilter};
+use crate::engine::service::{Alert, Check, Condition, Health, OutcomeCount, RunFilter, Summary};
 
 /// Rows of each list.
 const MOST: usize = 8;
@@ -92,9 +92,8 @@ pub async fn redirect(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let (service, t) = (&visit.service, visit.lang.words());
-    let backlog = service.backlog().await?;
-    let fires = service.fires_this_minute().await?.into_iter().map(|(_, fires)| fires).sum();
-    let outcomes = service.outcomes_on(service.now().day_in(service.time_zone())).await?;
+    let Summary { backlog, fires, outcomes } = service.recent_summary().await?;
+    let fires = fires.into_iter().map(|(_, fires)| fires).sum();
     let of_state = |state| outcomes.iter().filter(|row| row.state == state).map(|row| row.runs).sum();
     let mut queues = queues::lines(visit).await?;
     let checks = checks(&visit.console.health, t);
@@ -103,7 +102,9 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     queues.truncate(MOST);
     let sum = |part: fn(&_) -> u64| backlog.iter().map(part).sum();
     let page = Page {
-        f: Frame::new(visit, Section::Overview, &t.overview).live().api("/v1/stat", &[]),
+        f: Frame::new(visit, Section::Overview, &t.overview)
+            .events("run,operation", &[])
+            .api("/v1/stat", &[]),
         problems,
         due: sum(|row| row.due),
         unreported: sum(|row| row.unreported),

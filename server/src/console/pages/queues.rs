@@ -34,14 +34,16 @@ pub async fn show(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let queues = lines(visit).await?;
-    let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues).live().api("/v1/queues", &[]);
+    let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues)
+        .events("queue", &[])
+        .api("/v1/queues", &[]);
     Ok(Page { f, queues }.render())
 }
 
 /// Returns the queues with open runs, those with most ready runs first.
 pub async fn lines(visit: &Visit) -> Result<Vec<QueueLine>> {
     let (service, now) = (&visit.service, visit.service.now());
-    let mut rows = service.queues().await?;
+    let mut rows = service.recent_queues().await?;
     rows.sort_by(|one, other| other.ready.cmp(&one.ready).then_with(|| one.queue.cmp(&other.queue)));
     rows.truncate(MOST);
     let line = |row: crate::engine::service::QueueRow| QueueLine {

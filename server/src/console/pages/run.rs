@@ -67,7 +67,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let f = f.api(&run_api(&run), &[]);
     let recipes = run_recipes(&run, &f);
     let f = f.with_recipes(recipes);
-    let f = if run.has_ended() { f } else { f.live() };
+    let f = if run.has_ended() { f } else { f.events("run,log", &[("run_id", Some(run.id.as_str()))]) };
     let queue = run.queue.as_deref().unwrap_or(&run.tag);
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));

@@ -55,7 +55,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
             tab.count = facets::text(*count);
         }
     }
-    let f = Frame::new(visit, Section::Runs, &t.runs).live();
+    let f = Frame::new(visit, Section::Runs, &t.runs).events("run", &[]);
     list(visit, f, filter, search, t.no_match_runs.clone(), &[], Vec::new()).await
 }
 

@@ -69,7 +69,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let runs = listing::latest_runs(&visit.service, &filter, RUNS).await?;
     let recent = visit.service.recent_runs(std::slice::from_ref(&task), strip::ON_PAGE).await?;
     let recent = recent.into_iter().next().unwrap_or_default();
-    let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks").live();
+    let f = Frame::new(visit, Section::Tasks, &task.name).below(&t.tasks, "/console/tasks");
+    let f = f.events("task,run", &[("task_id", Some(id.as_str()))]);
     let f = f.api(&format!("/v1/tasks/{id}"), &[]);
     let recipes = recipes(&task, &f);
     let f = f.with_recipes(recipes);

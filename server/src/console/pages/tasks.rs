@@ -83,7 +83,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let searched = page.stopped_after.map(|rows| fill(&t.searched_tasks, &[&h::count(rows as u64)]));
     let next = page.next.map(|last| filter.page(Some(last.as_str())));
     let recent = visit.service.recent_runs(&page.rows, strip::IN_LIST).await?;
-    let f = Frame::new(visit, Section::Tasks, &t.tasks).live();
+    let f = Frame::new(visit, Section::Tasks, &t.tasks).events("task,run", &[]);
     let rows: Vec<Row> =
         page.rows.into_iter().zip(recent).map(|(task, recent)| row(task, &recent, &f)).collect();
     let f = with_api(f, &search);

@@ -1,10 +1,8 @@
-// The kernel of the console: live updates, relative times, keys and small conveniences.
+// The kernel of the console: relative times, keys and small conveniences. `live.js` keeps pages up to date.
 // Every page can be read and used without this file.
 
 const root = document.documentElement;
 const main = document.getElementById("content");
-const POLL_MS = 5000;
-const STALE_MS = 15000;
 
 // ---------------------------------------------------------------- relative times
 const zh = root.lang === "zh";
@@ -35,112 +33,16 @@ function showTimes() {
   }
 }
 
-// ---------------------------------------------------------------- live updates
-const status = document.querySelector("[data-status]");
-let paused = false;
-let answeredAt = Date.now();
-let hasNew = false;
-
-function showStatus() {
-  if (!status || !main?.hasAttribute("data-live")) return;
-  const stale = Date.now() - answeredAt > STALE_MS;
-  const kind = paused ? "paused" : stale ? "stale" : "live";
-  const text = status.dataset[`${kind}Text`] ?? "";
-  if (status.textContent !== text) status.textContent = text;
-  status.className = `live ${kind === "live" ? "" : kind}`.trim();
-  status.hidden = false;
-  main.classList.toggle("stale-data", stale && !paused);
+/** Tells the live page something that a key asks for. */
+function tellLive(what) {
+  document.dispatchEvent(new Event(`console:${what}`));
 }
 
-function busy(element) {
-  const selection = getSelection();
-  const selects = selection && !selection.isCollapsed && element.contains(selection.anchorNode);
-  return selects || element.contains(document.activeElement);
-}
-
-// The content without what only this page changes: relative times, the cursor, and opened details.
-function content(element) {
-  const copy = element.cloneNode(true);
-  copy.classList.remove("cursor");
-  copy.removeAttribute("aria-selected");
-  for (const time of copy.querySelectorAll("time[data-relative]")) time.textContent = "";
-  for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
-  return copy.outerHTML;
-}
-
-function replaceIfChanged(old, fresh) {
-  if (busy(old) || content(old) === content(fresh)) return;
-  old.replaceWith(document.adoptNode(fresh));
-}
-
-// Rows change in place. New rows wait behind a button, so that nothing moves under the pointer.
-function updateRows(old, fresh) {
-  const rows = new Map([...fresh.children].map((row) => [row.dataset.key, row]));
-  for (const row of [...old.children]) {
-    const other = rows.get(row.dataset.key);
-    rows.delete(row.dataset.key);
-    if (!other) continue;
-    other.classList.toggle("cursor", row.classList.contains("cursor"));
-    const pick = row.querySelector(".pick input");
-    const otherPick = other.querySelector(".pick input");
-    if (pick && otherPick) otherPick.checked = pick.checked;
-    replaceIfChanged(row, other);
-  }
+document.addEventListener("console:updated", ({ detail }) => {
+  skew = detail.skew ?? skew;
   showSelection();
-  offerNew(old, rows.size);
-}
-
-function offerNew(body, count) {
-  const wrap = body.closest("table") ?? body;
-  let button = wrap.previousElementSibling;
-  if (!button?.classList.contains("newrows")) button = null;
-  hasNew = hasNew || count > 0;
-  if (count === 0) return button?.remove();
-  if (!button) {
-    button = document.createElement("button");
-    button.type = "button";
-    button.className = "newrows";
-    button.addEventListener("click", () => location.reload());
-    wrap.before(button);
-  }
-  button.textContent = zh ? `有 ${count} 行新数据，点击显示` : `Show ${count} new`;
-}
-
-function update(fresh) {
-  hasNew = false;
-  for (const region of main.querySelectorAll("[data-region]")) {
-    const other = fresh.querySelector(`[data-region="${CSS.escape(region.dataset.region)}"]`);
-    if (other) replaceIfChanged(region, other);
-  }
-  const bodies = [...main.querySelectorAll("[data-rows]")];
-  const others = [...fresh.querySelectorAll("[data-rows]")];
-  if (bodies.length === others.length) bodies.forEach((body, at) => updateRows(body, others[at]));
-  else if (others.length > 0) offerNew(main.firstElementChild, others.length);
   showTimes();
-}
-
-async function poll(force) {
-  if (!main?.hasAttribute("data-live") || document.hidden || (paused && !force)) return;
-  try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
-    if (!answer.ok) return;
-    const date = Date.parse(answer.headers.get("date") ?? "");
-    if (!Number.isNaN(date)) skew = Math.round((date - Date.now()) / 1000) * 1000;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    answeredAt = Date.now();
-    update(page);
-  } catch {
-    // The next call tries again; the status says how old the page is.
-  } finally {
-    showStatus();
-  }
-}
-
-function togglePause() {
-  paused = !paused;
-  showStatus();
-  if (!paused) poll(true);
-}
+});
 
 // ---------------------------------------------------------------- keys
 const pages = {
@@ -177,10 +79,10 @@ const keys = {
   "/": focusFilter,
   j: () => moveCursor(1),
   k: () => moveCursor(-1),
-  ".": () => poll(true),
+  ".": () => tellLive("refresh"),
   c: copyCurl,
-  n: () => { if (hasNew) location.reload(); },
-  P: togglePause,
+  n: () => tellLive("new"),
+  P: () => tellLive("pause"),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -241,8 +143,4 @@ function addPickAll() {
 
 if (bulk) addPickAll();
 showTimes();
-showStatus();
 setInterval(showTimes, 1000);
-setInterval(showStatus, 1000);
-setInterval(poll, POLL_MS);
-document.addEventListener("visibilitychange", () => poll());

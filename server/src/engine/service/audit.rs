@@ -148,6 +148,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         ServiceError::Forbidden(_) => "forbidden",
         ServiceError::TooManyAttempts { .. } => "too many attempts",
         ServiceError::TooManySilences => "too many silences",
+        ServiceError::TooManyViewers => "too many viewers",
         ServiceError::Port(PortError::Unavailable(..)) => "unknown: the store is unavailable",
         ServiceError::Port(_) => "failed",
     }

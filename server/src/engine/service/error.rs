@@ -51,6 +51,9 @@ pub enum ServiceError {
         /// Seconds until the next attempt is allowed.
         retry_after_sec: u64,
     },
+    /// As many live views are open as the node allows.
+    #[error("too many viewers watch events of this node: close some, or raise server.max_viewers")]
+    TooManyViewers,
     /// As many silences exist as are allowed.
     #[error("1000 silences exist: remove one first")]
     TooManySilences,

@@ -121,19 +121,22 @@ impl Service {
             let mut after = before.clone();
             change(&mut after);
             let step = if after.is_running() { Step::Next(after.next_at) } else { Step::Ended };
-            let ended = (before.is_running() && !after.is_running()).then(|| after.clone());
             if before == after {
                 return Ok((None, (step, None)));
             }
             let index = after.is_running().then(|| RUNNING.to_owned());
-            Ok((Some((after, index)), (step, ended)))
+            let has_ended = before.is_running() && !after.is_running();
+            Ok((Some((after.clone(), index)), (step, Some((after, has_ended)))))
         };
         crate::failpoint!("operation::before_checkpoint");
         let stored = self.change_document::<Operation, _, ServiceError>(KIND, &key, store).await;
         crate::failpoint!("operation::checkpoint");
-        let (step, ended) = stored?;
-        if let Some(ended) = ended {
-            record_end(&ended);
+        let (step, changed) = stored?;
+        if let Some((operation, has_ended)) = changed {
+            self.shared.hints.changes.operation(&operation);
+            if has_ended {
+                record_end(&operation);
+            }
         }
         Ok(step)
     }

@@ -88,6 +88,7 @@ impl Service {
         let key = key_of(&operation.id);
         let stored = self.change_document::<Operation, _, ServiceError>(KIND, &key, insert).await?;
         self.shared.hints.operation();
+        self.shared.hints.changes.operation(&stored);
         Ok(stored)
     }
 
@@ -230,7 +231,10 @@ impl Service {
             operation.end(OperationState::Aborted, None, now);
             Ok((Some((operation.clone(), None)), operation))
         };
-        self.change_document(KIND, &key_of(&operation.id), abort).await
+        let key = key_of(&operation.id);
+        let aborted = self.change_document::<Operation, _, ServiceError>(KIND, &key, abort).await?;
+        self.shared.hints.changes.operation(&aborted);
+        Ok(aborted)
     }
 
     fn may_see(&self, operation: &Operation) -> bool {

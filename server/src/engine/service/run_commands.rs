@@ -113,7 +113,9 @@ impl Service {
                 // The outcome has been counted before.
                 let updated =
                     self.shared.ports.store.update_runs(std::slice::from_ref(&run)).await? == [true];
-                updated.then(|| run.next_version())
+                let updated = updated.then(|| run.next_version());
+                self.shared.hints.changes.runs(&updated);
+                updated
             } else {
                 self.replace_runs(vec![run]).await?.pop()
             };
@@ -172,6 +174,7 @@ impl Service {
         let (store, zone) = (&*shared.ports.store, &shared.settings.time_zone);
         let replaced = outcome_counts::replace_runs(store, zone, &shared.metrics, runs).await?;
         shared.hints.logs.ended(&replaced);
+        shared.hints.changes.runs(&replaced);
         Ok(replaced)
     }
 }

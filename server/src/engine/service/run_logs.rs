@@ -72,7 +72,10 @@ impl Service {
         let appended = self.shared.ports.store.append_log(batch).await?;
         crate::failpoint!("log::appended");
         match appended {
-            AppendedLog::Stored(chunk) => self.shared.hints.logs.stored(*chunk),
+            AppendedLog::Stored(chunk) => {
+                self.shared.hints.logs.stored(*chunk);
+                self.shared.hints.changes.log(&run);
+            }
             AppendedLog::Repeated => return Ok(false),
             AppendedLog::NoRun => return Err(ServiceError::NotFound),
         }

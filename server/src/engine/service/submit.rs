@@ -121,6 +121,7 @@ impl Service {
         };
         let answers: Vec<Answered> = checked.verdicts.into_iter().map(answered).collect();
         let created: Vec<&Task> = answers.iter().filter_map(Answered::created).collect();
+        self.shared.hints.changes.tasks(created.iter().copied());
         let due: Vec<_> = created.iter().map(|task| (task.id.shard(), task.next_due_at)).collect();
         self.wake_if_soon(&due, now).await;
         let refused = answers.iter().filter(|answered| answered.answer.is_err()).count();

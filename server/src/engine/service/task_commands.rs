@@ -6,7 +6,7 @@ use crate::core::access::Scope;
 use crate::core::run::OpenRun;
 use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
-use crate::core::{Moment, Run, RunId, RunState, Task, TaskId};
+use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::ReplacedTask;
 
 /// Number of tasks after which [`Service::delete_by_name`] ends.
@@ -119,6 +119,8 @@ impl Service {
             crate::failpoint!("change::replaced");
             match replaced {
                 ReplacedTask::Done => {
+                    self.shared.hints.changes.tasks([&next]);
+                    self.shared.hints.changes.runs(&row);
                     self.wake_if_soon(&[(id.shard(), next.next_due_at)], now).await;
                     return self.with_open_runs(next).await;
                 }
@@ -209,6 +211,8 @@ impl Service {
             if hide && !tombstone.is_new {
                 return Err(ServiceError::NotFound);
             }
+            let ended = Task { state: TaskState::Cancelled, hidden: hide, ..task.clone() };
+            self.shared.hints.changes.tasks([&ended]);
             let open = self.cancel_waiting_runs(vec![id.clone()]).await?.pop();
             let (open_runs, more_open_runs) = open.map(|(_, runs, more)| (runs, more)).unwrap_or_default();
             return Ok(Changed { task, open_runs, more_open_runs });
@@ -238,7 +242,24 @@ impl Service {
         crate::failpoint!("delete::before_cancel");
         let tombstones = self.shared.ports.store.cancel_tasks(ids, None, true, self.now()).await?;
         crate::failpoint!("delete::cancelled");
-        Ok(tombstones.into_iter().map(|tombstone| tombstone.id).collect())
+        let ended: Vec<TaskId> = tombstones.into_iter().map(|tombstone| tombstone.id).collect();
+        self.tell_ended(&ended).await;
+        Ok(ended)
+    }
+
+    /// Tells viewers of tombstones. Their tags are read only while somebody watches.
+    async fn tell_ended(&self, ids: &[TaskId]) {
+        let changes = &self.shared.hints.changes;
+        if !changes.is_watched() {
+            return;
+        }
+        match self.shared.ports.store.tasks(ids).await {
+            Ok(found) => changes.tasks(&found.rows),
+            Err(error) => {
+                tracing::debug!(%error, "viewers read the deleted tasks again");
+                changes.resync();
+            }
+        }
     }
 
     /// Cancels the waiting runs of ended tasks.

@@ -88,6 +88,7 @@ impl Service {
         let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
         crate::failpoint!("trigger::inserted");
         let run = stored(run, inserted);
+        self.shared.hints.changes.runs([&run]);
         // The answer of a change that came in between may not have named this run. Then it must not fire.
         let task = self.shown_task(id).await?;
         let is_current = task.rev == run.rev && task.state != TaskState::Cancelled;

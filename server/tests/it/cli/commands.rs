@@ -127,6 +127,35 @@ async fn lists_are_tables_and_quiet_prints_ids() {
 }
 
 #[tokio::test]
+async fn events_prints_each_change() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let options = ["--kind", "task", "--tag", "mail", "--server", &dev.url];
+    let mut text_events = Running::start(&[&["events"][..], &options].concat());
+    let mut json_events = Running::start(&[&["events", "--json"][..], &options].concat());
+    // A change before the connection is not printed.
+    let add = async {
+        loop {
+            assert_eq!(dev.run(&["task", "add", "mail", "-q", "--in", "1h"]).await.0, 0);
+        }
+    };
+    let (line, json) = tokio::select! {
+        lines = async { (text_events.until("task ").await, json_events.until("{").await) } => lines,
+        () = add => unreachable!("the tasks are created without end"),
+    };
+    assert!(line.starts_with("task       active     mail  "), "{line}");
+    let event: Value = serde_json::from_str(&json).expect("each line is a JSON document");
+    assert_eq!(
+        (text(&event, "kind"), text(&event, "tag"), text(&event, "state")),
+        ("task", "mail", "active")
+    );
+    assert_eq!(dev.run(&["events", "--kind", "tasks"]).await.0, 4);
+    assert_eq!(dev.running.stop().await, 0);
+    text_events.until_error("retrying every second").await;
+    assert_eq!((text_events.stop().await, json_events.stop().await), (0, 0));
+}
+
+#[tokio::test]
 async fn tail_prints_a_run_and_its_state_changes() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, SET_COOKIE};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Response};
 
 use crate::http::Server;
 
@@ -81,11 +81,19 @@ impl<'a> Browser<'a> {
         self.client.request(method, format!("http://{}{path}", self.server.address))
     }
 
-    pub async fn send(&self, request: RequestBuilder) -> Shown {
+    fn with_cookies(&self, request: RequestBuilder) -> RequestBuilder {
         let cookies = self.cookies.lock().unwrap().clone();
         let line: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = if line.is_empty() { request } else { request.header(COOKIE, line.join("; ")) };
-        let response = request.send().await.unwrap();
+        if line.is_empty() { request } else { request.header(COOKIE, line.join("; ")) }
+    }
+
+    /// Requests a path, and returns the answer with its body unread.
+    pub async fn open(&self, path: &str) -> Response {
+        self.with_cookies(self.request(Method::GET, path)).send().await.unwrap()
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Shown {
+        let response = self.with_cookies(request).send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         self.keep(&headers);
         Shown { status, headers, html: response.text().await.unwrap() }

@@ -7,6 +7,7 @@ mod browser;
 mod composer;
 mod copies;
 mod cost;
+mod events;
 mod filters;
 mod logs;
 mod operations;

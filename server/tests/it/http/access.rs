@@ -19,7 +19,7 @@ const FORWARDED: (&str, &str) = ("x-forwarded-for", "203.0.113.9");
 const SCOPES: [&str; 4] = ["task:read", "task:write", "run:pull", "admin"];
 
 /// Creates a token and returns its text.
-async fn issue(server: &Server, body: &Value) -> String {
+pub async fn issue(server: &Server, body: &Value) -> String {
     let (status, issued) = server.post("/v1/tokens", body).await;
     assert_eq!(status, 201, "{issued}");
     issued["token"].as_str().expect("the answer holds the token").to_owned()

@@ -5,6 +5,7 @@ mod alerts;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
+mod events;
 mod faulty;
 mod labels;
 pub mod legacy_routes;
@@ -103,6 +104,8 @@ on_embedded_and_cluster! {
     labels:
         lists_are_filtered_by_labels
         a_run_has_the_labels_of_its_fire;
+    events:
+        events_of_tasks_and_runs_arrive_without_payloads;
     nodes:
         workers_are_listed_with_their_runs;
     services:

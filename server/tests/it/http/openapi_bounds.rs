@@ -197,6 +197,9 @@ fn samples(pattern: &str) -> Vec<String> {
         Some("-?[0-9]+~[0-9A-Za-z-]{1,256}") => {
             [String::new(), "-5~a".to_owned(), format!("1763705000000~{}", "z".repeat(256))].into()
         }
+        Some("(task|run|log|queue|operation)(,(task|run|log|queue|operation))*") => {
+            ["", "task", "operation,run"].map(str::to_owned).into()
+        }
         Some(words) => words.split('|').chain([""]).map(str::to_owned).collect(),
         None if pattern == "^[A-Za-z0-9_+/-]*$" => ["", "UTC", "Etc/GMT+1"].map(str::to_owned).into(),
         None if pattern == "\\S" => ["@daily", "*/5 0 9 * * MON-FRI"].map(str::to_owned).into(),

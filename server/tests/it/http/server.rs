@@ -15,6 +15,7 @@ use taskcenter_server::console::Console;
 use taskcenter_server::core::{Run, TaskId};
 use taskcenter_server::engine::alerting::Alerting;
 use taskcenter_server::engine::health::Health;
+use taskcenter_server::engine::hints::Hints;
 use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::metrics::Metrics;
 use taskcenter_server::engine::node::{Node, NodePorts};
@@ -54,6 +55,8 @@ pub struct Setup {
     pub console: bool,
     /// Default: no rules and no channels.
     pub alerting: Option<Arc<Alerting>>,
+    /// Maximum number of streams of events.
+    pub max_viewers: usize,
 }
 
 impl Default for Setup {
@@ -68,6 +71,7 @@ impl Default for Setup {
             legacy_ack: true,
             console: false,
             alerting: None,
+            max_viewers: 100,
         }
     }
 }
@@ -147,7 +151,9 @@ impl Setup {
             clock,
             has_bus: self.has_bus,
         };
-        let service = Service::new(ports, Arc::clone(&ids), Arc::default(), Settings::default(), shutdown);
+        let hints = Arc::new(Hints::default());
+        hints.changes.limit_viewers(self.max_viewers);
+        let service = Service::new(ports, Arc::clone(&ids), hints, Settings::default(), shutdown);
         let legacy_ack = self.legacy_ack;
         let service = service.with_patches(taskcenter_server::http::patch_definition);
         let service = service.with_access(self.access, entropy::fill).for_caller(Caller::node());

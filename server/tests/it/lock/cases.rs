@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use taskcenter_server::ports::Lock;
 
 use super::Fixture;
@@ -117,4 +118,32 @@ pub async fn a_cancelled_wait_loses_no_hint(on: &dyn Fixture) {
     two.wake(&[9]).await.unwrap();
     let until_nine = async { while one.next_hint().await.unwrap() != [9] {} };
     tokio::time::timeout(DEADLINE, until_nine).await.expect("the hint arrives");
+}
+
+pub async fn nodes_with_viewers_are_listed_until_they_expire(on: &dyn Fixture) {
+    let (one, two) = (on.one(), on.two());
+    assert!(one.viewers(None, LONG_MS).await.unwrap().is_empty());
+    assert_eq!(one.viewers(Some("a"), LONG_MS).await.unwrap(), ["a"]);
+    assert_eq!(two.viewers(None, LONG_MS).await.unwrap(), ["a"]);
+    let mut both = two.viewers(Some("b"), SHORT_MS).await.unwrap();
+    both.sort_unstable();
+    assert_eq!(both, ["a", "b"]);
+    eventually(async || one.viewers(None, LONG_MS).await.unwrap() == ["a"]).await;
+    assert_eq!(one.join("c", LONG_MS).await.unwrap(), ["c"], "viewers are no announcements of nodes");
+}
+
+pub async fn changes_reach_every_listener(on: &dyn Fixture) {
+    let (one, two) = (on.one(), on.two());
+    one.send_changes("before").await.unwrap();
+    let (mut first, mut second) = (one.changes().await.unwrap(), two.changes().await.unwrap());
+    let sent = ["{\"a\": \"\u{4efb}\n\"}", "next"];
+    for message in sent {
+        one.send_changes(message).await.unwrap();
+    }
+    for listener in [&mut first, &mut second] {
+        for message in sent {
+            let arrived = tokio::time::timeout(DEADLINE, listener.next()).await.expect("a message arrives");
+            assert_eq!(arrived.as_deref(), Some(message));
+        }
+    }
 }

@@ -45,4 +45,6 @@ on_every_lock! {
     a_description_is_listed_until_it_expires
     a_hint_reaches_every_node
     a_cancelled_wait_loses_no_hint
+    nodes_with_viewers_are_listed_until_they_expire
+    changes_reach_every_listener
 }

@@ -1,6 +1,7 @@
 //! Commands of users and workers, and the rescue loop, on every store.
 
 mod alerts;
+mod changes;
 mod commands;
 mod idempotency;
 mod interleaving;
@@ -54,13 +55,24 @@ impl Stage {
 
     /// Creates a node with these settings.
     pub fn with_settings(store: Arc<dyn Store>, records: Arc<dyn Records>, settings: Settings) -> Self {
+        Self::with_lock(store, records, settings, None, "node")
+    }
+
+    /// Creates a node with these settings, this lock and this name. Without a lock, it gets one of its own.
+    pub fn with_lock(
+        store: Arc<dyn Store>,
+        records: Arc<dyn Records>,
+        settings: Settings,
+        lock: Option<Arc<dyn Lock>>,
+        name: &str,
+    ) -> Self {
         let access = AccessSettings { trusted: vec!["10.1.0.0/16".to_owned()], ..AccessSettings::default() };
         let clock = Arc::new(ManualClock::new(NOW));
         let node_clock: Arc<dyn Clock> = clock.clone();
-        let lock: Arc<dyn Lock> = Arc::new(LocalLock::new(Arc::clone(&node_clock)));
+        let lock = lock.unwrap_or_else(|| Arc::new(LocalLock::new(Arc::clone(&node_clock))));
         let ids = Arc::new(Ids::new(unique() as u64));
         let node = Node::new(
-            "node",
+            name,
             NodePorts {
                 store: Arc::clone(&store),
                 bus: Arc::new(NoBus),
@@ -151,6 +163,9 @@ on_every_store! {
         a_queue_without_a_worker_is_reported_until_a_worker_takes_a_run
         an_overdue_moment_is_reported_with_its_lateness
         an_expired_lease_is_counted_by_the_node_that_rescues_the_run;
+    changes:
+        viewers_are_told_of_every_change
+        an_operation_is_told_to_its_creator_and_to_callers_without_limits;
     commands:
         a_paused_task_keeps_its_place_and_does_not_advance
         the_moments_of_a_pause_become_one_skipped_run

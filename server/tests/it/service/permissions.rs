@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
+use taskcenter_server::core::change::ChangeFilter;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
 use taskcenter_server::core::run::{Outcome, PayloadChange};
@@ -184,6 +185,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead unlimited, nodes());
     call!(TaskRead, backlog());
     call!(TaskRead, fires_this_minute());
+    call!(TaskRead, recent_summary());
+    call!(TaskRead, recent_queues());
+    call!(TaskRead, watch_changes(ChangeFilter::default()));
     call!(TaskRead, outcomes_on(NOW));
     call!(TaskRead unlimited, last_hour());
     call!(TaskRead, alerts());

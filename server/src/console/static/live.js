@@ -1,0 +1,318 @@
+// Live updates: the page follows the events of the server, and changes in place.
+// Where the stream of events is blocked, the page asks for itself from time to time.
+
+const main = document.getElementById("content");
+const status = document.querySelector("[data-status]");
+const isLive = Boolean(status && main?.hasAttribute("data-live"));
+const events = main?.dataset.events;
+
+/** Shortest time between two requests for the page, and the same under constant load. */
+const GAP_MS = 1000;
+const BUSY_GAP_MS = 2000;
+/** Number of requests in a row that count as constant load. */
+const BUSY_AFTER = 5;
+/** Part of the time that requests for the page may take. */
+const SHARE = 4;
+/** Time between two requests without events, for what changes by itself, with and without a stream. */
+const REFRESH_MS = 10_000;
+const POLL_MS = 5000;
+/** Silence after which the page is stale. The server sends a sign of life every 5 s. */
+const STALE_MS = 10_000;
+/** Time that a connection may take before the page says that it asks by itself. */
+const GRACE_MS = 3000;
+/** Time until a blocked stream is tried again. */
+const RETRY_MS = 30_000;
+
+const state = {
+  paused: false,
+  source: null,
+  /** Whether events arrive. */
+  streams: false,
+  heardAt: Date.now(),
+  connectedAt: 0,
+  failedAt: 0,
+  askedAt: 0,
+  cost: 0,
+  inRow: 0,
+  /** Number of rows that wait, and the rows, by table. */
+  fresh: new Map(),
+};
+let timer;
+let asking = false;
+let wanted = false;
+
+// ---------------------------------------------------------------- the state of the page
+function isStale(now) {
+  return now - state.heardAt > STALE_MS || (state.failedAt > 0 && now - state.failedAt > STALE_MS);
+}
+
+function showStatus() {
+  const now = Date.now();
+  const stale = isStale(now);
+  const polls = events && !state.streams && (!state.source || now - state.connectedAt > GRACE_MS);
+  const kind = state.paused ? "paused" : stale ? "stale" : polls ? "polling" : "live";
+  const text = status.dataset[`${kind}Text`];
+  if (status.textContent !== text) status.textContent = text;
+  status.classList.toggle("paused", kind === "paused");
+  status.classList.toggle("stale", kind === "stale");
+  status.setAttribute("aria-pressed", String(state.paused));
+  status.hidden = false;
+  main.classList.toggle("stale-data", stale && !state.paused);
+}
+
+// ---------------------------------------------------------------- changes in place
+function isBusy(element) {
+  const selection = getSelection();
+  const selects = selection && !selection.isCollapsed && element.contains(selection.anchorNode);
+  return selects || element.contains(document.activeElement);
+}
+
+/** The content without what only this page changes: relative times, the cursor, and opened details. */
+function content(element) {
+  const copy = element.cloneNode(true);
+  copy.classList.remove("cursor");
+  if (copy.classList.length === 0) copy.removeAttribute("class");
+  copy.removeAttribute("aria-selected");
+  for (const time of copy.querySelectorAll("time[data-relative]")) time.textContent = "";
+  for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
+  return copy.outerHTML;
+}
+
+/** Keeps what a person has opened and where a log was scrolled to. A log that showed its end follows it. */
+function keepView(old, fresh) {
+  const pairs = (selector) => {
+    const [before, after] = [old, fresh].map((element) => [...element.querySelectorAll(selector)]);
+    return before.length === after.length ? before.map((element, at) => [element, after[at]]) : [];
+  };
+  for (const [before, after] of pairs("details")) after.open = before.open;
+  const scrolled = pairs(".log").map(([before, after]) => {
+    const atEnd = before.scrollTop > 0 && before.scrollTop + before.clientHeight >= before.scrollHeight - 2;
+    return [after, atEnd ? undefined : before.scrollTop];
+  });
+  return () => scrolled.forEach(([log, top]) => (log.scrollTop = top ?? log.scrollHeight));
+}
+
+/** Replaces an element by a newer one. Parts with the focus or a selection stay as they are. */
+function patch(old, fresh) {
+  if (content(old) === content(fresh)) return;
+  if (!isBusy(old)) {
+    const restore = keepView(old, fresh);
+    old.replaceWith(document.adoptNode(fresh));
+    restore();
+    return;
+  }
+  const [olds, others] = [[...old.children], [...fresh.children]];
+  if (olds.length === others.length) olds.forEach((child, at) => patch(child, others[at]));
+}
+
+/** Known rows change in place. New rows wait behind a button, so that nothing moves under the pointer. */
+function updateRows(body, fresh) {
+  const others = new Map([...fresh.children].map((row) => [row.dataset.key, row]));
+  for (const row of [...body.children]) {
+    const other = others.get(row.dataset.key);
+    others.delete(row.dataset.key);
+    if (!other) continue;
+    other.classList.toggle("cursor", row.classList.contains("cursor"));
+    const [pick, otherPick] = [row, other].map((one) => one.querySelector(".pick input"));
+    if (pick && otherPick) otherPick.checked = pick.checked;
+    // The copy keeps its place in the fresh table, whose order a person may ask for.
+    const copy = other.cloneNode(true);
+    if (pick && otherPick) copy.querySelector(".pick input").checked = pick.checked;
+    patch(row, copy);
+  }
+  offer(body, others.size, fresh);
+}
+
+/** Shows, changes or removes the button of the rows that wait. */
+function offer(body, count, fresh) {
+  const wrap = body.closest("table") ?? body;
+  let button = wrap.previousElementSibling;
+  if (!button?.classList.contains("newrows")) button = null;
+  if (count === 0) {
+    state.fresh.delete(body);
+    return button?.remove();
+  }
+  state.fresh.set(body, fresh);
+  if (!button) {
+    button = document.createElement("button");
+    button.type = "button";
+    button.className = "newrows";
+    button.addEventListener("click", () => showNew(body));
+    wrap.before(button);
+  }
+  const text = status.dataset.newText.replace("{}", count);
+  if (button.textContent !== text) button.textContent = text;
+}
+
+/** Inserts the rows that wait. Rows that are no longer on the page go, except selected ones. */
+function showNew(body) {
+  const fresh = state.fresh.get(body);
+  if (!fresh) return;
+  const known = new Map([...body.children].map((row) => [row.dataset.key, row]));
+  let at = body.firstElementChild;
+  let first = null;
+  for (const row of [...fresh.children]) {
+    const old = known.get(row.dataset.key);
+    known.delete(row.dataset.key);
+    const node = old ?? document.adoptNode(row);
+    if (!old) first ??= node;
+    if (node === at) at = at.nextElementSibling;
+    else body.insertBefore(node, at);
+  }
+  for (const row of known.values()) if (!row.querySelector(".pick input")?.checked) row.remove();
+  offer(body, 0);
+  first?.querySelector("a")?.focus({ preventScroll: true });
+  tellUpdated();
+}
+
+function showAllNew() {
+  [...state.fresh.keys()].forEach(showNew);
+}
+
+function update(page) {
+  const fresh = page.getElementById("content");
+  if (!fresh) return;
+  for (const region of main.querySelectorAll("[data-region]")) {
+    const other = fresh.querySelector(`[data-region="${CSS.escape(region.dataset.region)}"]`);
+    if (other) patch(region, other);
+  }
+  const [bodies, others] = [main, fresh].map((part) => [...part.querySelectorAll("[data-rows]")]);
+  if (bodies.length === others.length) bodies.forEach((body, at) => updateRows(body, others[at]));
+  // The first rows of an empty page, or the other way round: the page has another form now.
+  else if (!isBusy(main)) location.reload();
+  tellUpdated();
+}
+
+/** Tells the other scripts that rows may be others. */
+function tellUpdated(skew) {
+  document.dispatchEvent(new CustomEvent("console:updated", { detail: { skew } }));
+}
+
+// ---------------------------------------------------------------- requests for the page
+async function ask() {
+  asking = true;
+  wanted = false;
+  state.askedAt = Date.now();
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const date = Date.parse(answer.headers.get("date") ?? "");
+    if (!Number.isNaN(date)) tellUpdated(Math.round((date - Date.now()) / 1000) * 1000);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    state.failedAt = 0;
+    if (!state.streams) state.heardAt = Date.now();
+    if (!state.paused || state.isForced) update(page);
+  } catch {
+    // The next request tries again; the status says how old the page is.
+    state.failedAt ||= Date.now();
+  } finally {
+    state.cost = Date.now() - state.askedAt;
+    state.askedAt = Date.now();
+    state.isForced = false;
+    asking = false;
+    showStatus();
+    plan();
+  }
+}
+
+/** Plans the next request: soon after an event, otherwise from time to time. */
+function plan() {
+  clearTimeout(timer);
+  if (asking || document.hidden || state.paused) return;
+  const least = state.inRow > BUSY_AFTER ? BUSY_GAP_MS : GAP_MS;
+  const gap = Math.max(least, Math.min(SHARE * state.cost, POLL_MS));
+  const pause = wanted ? gap : state.streams ? REFRESH_MS : POLL_MS;
+  const wait = Math.max(0, state.askedAt + pause - Date.now());
+  timer = setTimeout(() => {
+    state.inRow = wanted && wait > 0 ? state.inRow + 1 : 0;
+    ask();
+  }, wait);
+}
+
+function want() {
+  wanted = true;
+  plan();
+}
+
+/** Asks at once, also while the page is paused. */
+function askNow() {
+  state.isForced = true;
+  if (!asking) ask();
+}
+
+// ---------------------------------------------------------------- the stream
+function heard(event) {
+  state.heardAt = Date.now();
+  if (!state.streams) {
+    state.streams = true;
+    showStatus();
+  }
+  if (event.type !== "alive") want();
+}
+
+function connect() {
+  if (!events || !globalThis.EventSource || document.hidden || state.paused) return;
+  disconnect();
+  state.connectedAt = Date.now();
+  const source = new EventSource(`/console/events?${events}`);
+  state.source = source;
+  for (const name of ["alive", "resync", "task", "run", "log", "queue", "operation"]) {
+    source.addEventListener(name, heard);
+  }
+  source.addEventListener("error", () => {
+    // A browser connects again by itself, except after an answer that is no stream.
+    if (source === state.source) state.streams = false;
+    if (source.readyState === EventSource.CLOSED && source === state.source) disconnect();
+    plan();
+  });
+}
+
+function disconnect() {
+  state.source?.close();
+  state.source = null;
+  state.streams = false;
+}
+
+/** Gives up a silent stream, so that the page asks by itself; and tries a lost stream again. */
+function watch() {
+  const now = Date.now();
+  const isSilent = state.source && now - Math.max(state.heardAt, state.connectedAt) > STALE_MS;
+  if (isSilent) {
+    disconnect();
+    plan();
+  }
+  if (!state.source && now - state.connectedAt > RETRY_MS) connect();
+  showStatus();
+}
+
+function start() {
+  state.heardAt = Math.max(state.heardAt, Date.now() - STALE_MS / 2);
+  connect();
+  want();
+}
+
+function stop() {
+  clearTimeout(timer);
+  disconnect();
+}
+
+function togglePause() {
+  state.paused = !state.paused;
+  if (state.paused) stop();
+  else start();
+  showStatus();
+}
+
+if (isLive) {
+  showStatus();
+  connect();
+  plan();
+  setInterval(watch, 1000);
+  status.addEventListener("click", togglePause);
+  document.addEventListener("console:pause", togglePause);
+  document.addEventListener("console:refresh", askNow);
+  document.addEventListener("console:new", showAllNew);
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", (event) => { if (event.persisted) start(); });
+}

@@ -1,0 +1,143 @@
+// Pages that change while they are open: in place, at the pace of events, and without events where these are blocked.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { assertNoProblems, launch, open } from "./console.mjs";
+import { start } from "./server.mjs";
+
+/** Shorter than the time after which a page reads itself without an event. */
+const BY_EVENT = { timeout: 8000 };
+const LATER = { delay_ms: 3_600_000 };
+
+let browser, server, page;
+
+before(async () => {
+  [browser, server] = await Promise.all([launch(), start()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+beforeEach(async () => {
+  page = await open(browser, server.url);
+});
+
+afterEach(() => page.context().close());
+
+const status = (on = page) => on.locator("[data-status]");
+const row = (name, on = page) => on.getByRole("row").filter({ hasText: name });
+const pause = (id) => server.call("POST", `/v1/tasks/${id}/pause`);
+
+async function show(state, on = page, options) {
+  await status(on).filter({ hasText: state }).waitFor(options);
+}
+
+async function go(path, state = "Live") {
+  await page.goto(server.url + path);
+  await show(state);
+}
+
+test("a row changes in place by an event, and selection, focus and scroll position stay", async () => {
+  const name = "live.row";
+  const { id } = await server.create({ name, ...LATER });
+  for (let number = 0; number < 40; number += 1) await server.create({ name: "live.fill", ...LATER });
+  await go("/console/tasks");
+  await page.evaluate(() => (globalThis.isSamePage = true));
+  const box = page.getByRole("checkbox", { name: `Select ${name}` });
+  await box.scrollIntoViewIfNeeded();
+  await box.check();
+  await page.evaluate((text) => {
+    // A selection of text in another row.
+    const other = [...document.querySelectorAll("tr")].find((row) => row.textContent.includes(text));
+    getSelection().selectAllChildren(other.querySelector("a"));
+  }, "live.fill");
+  const before = await page.evaluate(() => [scrollY, String(getSelection())]);
+  await pause(id);
+  await row(name).getByText("Paused").waitFor(BY_EVENT);
+  assert.deepEqual(await page.evaluate(() => [scrollY, String(getSelection())]), before);
+  assert.equal(await box.isChecked(), true);
+  assert.ok(await box.evaluate((element) => element === document.activeElement), "the focus stays");
+  assert.ok(await page.evaluate(() => globalThis.isSamePage));
+  assertNoProblems(page, "tasks");
+});
+
+test("new rows wait, are counted, and are inserted where they belong", async () => {
+  await server.create({ name: "new.old", ...LATER });
+  await go("/console/tasks");
+  await page.evaluate(() => (globalThis.isSamePage = true));
+  await page.getByRole("checkbox", { name: "Select new.old" }).check();
+  const more = (count) => page.getByRole("button", { name: `Show ${count} new` });
+  await server.create({ name: "new.first", ...LATER });
+  await more(1).waitFor(BY_EVENT);
+  await server.create({ name: "new.second", ...LATER });
+  await more(2).waitFor(BY_EVENT);
+  assert.equal(await row("new.first").count(), 0);
+  await more(2).click();
+  await row("new.first").waitFor();
+  const names = await page.locator("[data-rows] > tr a.name").allTextContents();
+  assert.deepEqual(names.slice(0, 3), ["new.second", "new.first", "new.old"]);
+  assert.equal(await more(2).count(), 0);
+  assert.equal(await page.getByRole("checkbox", { name: "Select new.old" }).isChecked(), true);
+  assert.ok(await page.evaluate(() => globalThis.isSamePage), "the page was not loaded again");
+});
+
+test("a paused page stays as it is, and a resumed one catches up", async () => {
+  const { id } = await server.create({ name: "pause.me", ...LATER });
+  await go("/console/tasks");
+  const other = await open(browser, server.url);
+  await other.goto(`${server.url}/console/tasks`);
+  await page.keyboard.press("Shift+P");
+  await show("Paused");
+  assert.equal(await status().getAttribute("aria-pressed"), "true");
+  await pause(id);
+  await row("pause.me", other).getByText("Paused").waitFor(BY_EVENT);
+  await other.context().close();
+  assert.equal(await row("pause.me").getByText("Paused").count(), 0);
+  await status().click();
+  await show("Live");
+  await row("pause.me").getByText("Paused").waitFor(BY_EVENT);
+});
+
+test("a hidden page closes its stream, and a visible one opens another", async () => {
+  await page.addInitScript(() => {
+    const Original = EventSource;
+    globalThis.sources = [];
+    globalThis.EventSource = class extends Original {
+      constructor(url) {
+        super(url);
+        globalThis.sources.push(this);
+      }
+    };
+    globalThis.EventSource.CLOSED = Original.CLOSED;
+    globalThis.hide = (hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+  });
+  await go("/console/runs");
+  const states = () => page.evaluate(() => globalThis.sources.map((source) => source.readyState));
+  assert.deepEqual(await states(), [1]);
+  await page.evaluate(() => globalThis.hide(true));
+  assert.deepEqual(await states(), [2]);
+  await page.evaluate(() => globalThis.hide(false));
+  await show("Live");
+  assert.deepEqual(await states(), [2, 1]);
+});
+
+test("a page asks by itself where the stream is blocked", async () => {
+  const { id } = await server.create({ name: "blocked", ...LATER });
+  await page.route("**/console/events*", (route) => route.abort());
+  await go("/console/tasks", "Polling");
+  await pause(id);
+  await row("blocked").getByText("Paused").waitFor({ timeout: 20_000 });
+});
+
+test("a page without any answer says that it is stale, and recovers", async () => {
+  await go("/console/tasks");
+  await page.context().setOffline(true);
+  await show("Stale", page, { timeout: 40_000 });
+  await page.context().setOffline(false);
+  await show("Live", page, { timeout: 60_000 });
+});
