@@ -126,7 +126,7 @@ pub async fn run(work: Raw) -> Result<Figures> {
         #[cfg(feature = "cluster")]
         Raw::MongoMany(target) => mongo::insert_many(&target).await,
         #[cfg(feature = "cluster")]
-        Raw::MongoLikeTheServer(target) => mongo::insert_like_the_server(&target).await,
+        Raw::MongoLikeTheServer(target) => mongo_runs::insert_tasks(&target).await,
         #[cfg(feature = "cluster")]
         Raw::MongoDrop { uri, database } => mongo::drop_database(&uri, &database).await,
         #[cfg(feature = "cluster")]

@@ -8,13 +8,13 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, Hint, WriteConcern};
 use mongodb::{Client, Collection};
 
-use super::mongo_runs;
 use crate::figures::Figures;
 
 /// Rows in one command, as in the server.
 pub const BATCH: usize = 1_000;
 const CLIENTS: usize = 64;
-const MANY: usize = 100;
+/// Rows in one request of `create-many`.
+pub const MANY: usize = 100;
 const MANY_AT_ONCE: usize = 4;
 
 /// Server and amount of work.
@@ -44,16 +44,6 @@ pub async fn insert_many(target: &Target) -> Result<Figures> {
     let rows = Rows::open(&target.uri).await?;
     let start = Instant::now();
     rows.insert(target.count, MANY).await?;
-    let figures = Figures::rate(target.count, start);
-    rows.drop().await?;
-    Ok(figures)
-}
-
-/// Inserts 100 rows of tasks a call, with the indexes of the server.
-pub async fn insert_like_the_server(target: &Target) -> Result<Figures> {
-    let rows = mongo_runs::Rows::empty(&target.uri, target.count, true).await?;
-    let start = Instant::now();
-    rows.insert_tasks(MANY).await?;
     let figures = Figures::rate(target.count, start);
     rows.drop().await?;
     Ok(figures)

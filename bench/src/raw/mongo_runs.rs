@@ -12,7 +12,8 @@ use taskcenter_server::ports::Store;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::mongo::{self, BATCH};
+use super::mongo::{self, BATCH, MANY, Target};
+use crate::figures::Figures;
 
 const AT_ONCE: usize = 4;
 /// Leases in one command: each run gets a token and a slot of its own, so each one is a statement.
@@ -197,6 +198,16 @@ impl Rows {
 }
 
 const DATA: &str = "{\"order\":\"01940000\",\"amount\":42,\"n\":1}";
+
+/// Inserts 100 rows of tasks a call, with the indexes of the server.
+pub async fn insert_tasks(target: &Target) -> Result<Figures> {
+    let rows = Rows::empty(&target.uri, target.count, true).await?;
+    let start = std::time::Instant::now();
+    rows.insert_tasks(MANY).await?;
+    let figures = Figures::rate(target.count, start);
+    rows.drop().await?;
+    Ok(figures)
+}
 
 /// Hands over one run after another at a steady rate. Returns how late each one is, in milliseconds.
 pub async fn hand_over_at_a_rate(uri: &str, count: usize, rate: usize) -> Result<Vec<f64>> {
