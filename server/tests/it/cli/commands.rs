@@ -193,14 +193,7 @@ async fn a_run_gets_another_payload_than_its_task() {
     let run_id = text(&run, "run_id");
     let confirmation = serde_json::json!({"succeeded": false});
     let confirm = format!("{}/v1/runs/{run_id}/confirm", dev.url);
-    reqwest::Client::new()
-        .post(confirm)
-        .json(&confirmation)
-        .send()
-        .await
-        .unwrap()
-        .error_for_status()
-        .unwrap();
+    http_client().post(confirm).json(&confirmation).send().await.unwrap().error_for_status().unwrap();
     let _ = dev.json(&["run", "retry", run_id, "--data", "-1"]).await;
     let (_, shown, _) = dev.run(&["run", "get", run_id]).await;
     assert!(shown.contains("data         -1") && shown.contains("data before  {\"id\": 43}"), "{shown}");
