@@ -65,7 +65,7 @@ async fn the_first_commands_of_the_page_work() {
     add(&dev, "order.close").await;
     let commands = Page::read("docs/bulk.md").code("sh").concat();
     let lines: Vec<&str> = commands.lines().collect();
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines.len(), 5);
     for line in lines {
         let line = line.strip_prefix("taskcenter ").unwrap().replace("'broker upgrade'", "upgrade");
         let words: Vec<&str> = line.split(' ').collect();
