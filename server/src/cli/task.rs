@@ -65,7 +65,7 @@ received continue.
 Example:
   taskcenter task cancel 019aa4c81b7a7c3e8a51f3d6c2b90417";
 const TRIGGER: &str = "\
-The options of the payload are for this run only. The task keeps its own payload.
+The payload options are for this run only. The task keeps its own payload.
 
 Examples:
   taskcenter task trigger 019aa4c81b7a7c3e8a51f3d6c2b90417
