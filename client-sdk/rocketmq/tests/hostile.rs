@@ -14,7 +14,7 @@ use taskcenter_rocketmq::consumer::{Consumer, ConsumerConfig, Disposition, Handl
 use taskcenter_rocketmq::producer::{Message, Producer, ProducerConfig};
 use taskcenter_rocketmq::protocol::message::decode_messages;
 use taskcenter_rocketmq::{Client, ClientConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -56,15 +56,20 @@ fn config(name_servers: &str) -> ClientConfig {
         .max_frame_bytes(MAX_FRAME)
 }
 
+/// Held by the test that runs. Panics and memory are those of the process, and the attacks of three tests
+/// at once would leave no time for the honest servers.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// Runs a check against every attack.
 async fn withstand<F: Future<Output = ()>>(mut check: impl FnMut(Attack, Fake) -> F) {
+    let _alone = ALONE.lock().await;
     count_panics();
-    let memory = peak_memory();
+    let (memory, panics) = (peak_memory(), PANICS.load(Ordering::Relaxed));
     for attack in Attack::ALL {
         println!("{attack:?}");
         let bad = Fake::hostile(attack, MAX_FRAME).await;
         timeout(DEADLINE, check(attack, bad)).await.unwrap_or_else(|_| panic!("{attack:?} stops the client"));
-        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "{attack:?} causes a panic");
+        assert_eq!(PANICS.load(Ordering::Relaxed), panics, "{attack:?} causes a panic");
         let growth = peak_memory() - memory;
         assert!(growth < MAX_GROWTH, "{attack:?} costs {} MiB", growth >> 20);
     }
@@ -116,7 +121,8 @@ async fn a_hostile_broker_takes_no_message_of_the_others() {
             [Attack::EmptyAnswers, Attack::DeepJson, Attack::ManyValues, Attack::WrongNumbers];
         for _ in 0..20 {
             let sent = producer.send(Message::new(TOPIC, "body")).await;
-            assert!(sent.is_ok() || seems_to_work.contains(&attack), "{sent:?}");
+            let good = &good.address;
+            assert!(sent.is_ok() || seems_to_work.contains(&attack), "{sent:?}, honest: {good}");
         }
         timeout(DEADLINE, client.close()).await.expect("a client closes in time");
     })
@@ -174,6 +180,7 @@ fn a_stored_batch_does_not_multiply_its_memory() {
         empty
     };
     const INNER_BATCH: i32 = 0xC0;
+    let _alone = ALONE.blocking_lock();
     let memory = peak_memory();
     let batch = stored("id", &"t".repeat(255), 0, INNER_BATCH, &EMPTY.repeat(200_000));
     let (messages, _) = decode_messages(&batch);
