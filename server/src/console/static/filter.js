@@ -17,6 +17,7 @@ async function load() {
   } catch {
     // The line works without suggestions.
   }
+  if (input.value) show();
 }
 
 /** Returns where the word at the cursor begins: after the last space that is not in quotes. */

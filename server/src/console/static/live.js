@@ -22,6 +22,8 @@ const STALE_MS = 10_000;
 const GRACE_MS = 3000;
 /** Time until a blocked stream is tried again. */
 const RETRY_MS = 30_000;
+/** Time in which a page that a person leaves is not loaded again: that would cancel the way to the next page. */
+const LEAVE_MS = 10_000;
 
 const state = {
   paused: false,
@@ -40,6 +42,7 @@ const state = {
 let timer;
 let asking = false;
 let wanted = false;
+let leftAt = 0;
 
 // ---------------------------------------------------------------- the state of the page
 function isStale(now) {
@@ -179,7 +182,7 @@ function update(page) {
   const [bodies, others] = [main, fresh].map((part) => [...part.querySelectorAll("[data-rows]")]);
   if (bodies.length === others.length) bodies.forEach((body, at) => updateRows(body, others[at]));
   // The first rows of an empty page, or the other way round: the page has another form now.
-  else if (!isBusy(main)) location.reload();
+  else if (!isBusy(main) && Date.now() - leftAt > LEAVE_MS) location.reload();
   tellUpdated();
 }
 
@@ -314,5 +317,6 @@ if (isLive) {
   document.addEventListener("console:new", showAllNew);
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   addEventListener("pagehide", stop);
+  addEventListener("beforeunload", () => (leftAt = Date.now()));
   addEventListener("pageshow", (event) => { if (event.persisted) start(); });
 }
