@@ -141,3 +141,27 @@ test("a page without any answer says that it is stale, and recovers", async () =
   await page.context().setOffline(false);
   await show("Live", page, { timeout: 60_000 });
 });
+
+test("the way to another page is not cancelled by a page that takes another form", async () => {
+  const { id } = await server.create({ name: "live.leave", ...LATER });
+  await go(`/console/tasks/${id}`);
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route(/console\/queues/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  const asks = () => page.waitForResponse((answer) => answer.url().endsWith(id), BY_EVENT);
+  const left = page.waitForURL(/console\/queues/);
+  const answered = asks();
+  await page.getByRole("link", { name: "Queues" }).first().click({ noWaitAfter: true });
+  // The first run: a table where the page has none.
+  await server.call("POST", `/v1/tasks/${id}/trigger`);
+  await answered;
+  // At the next answer, the page has dealt with the first one.
+  const again = asks();
+  await server.call("POST", `/v1/tasks/${id}/trigger`);
+  await again;
+  release();
+  await left;
+});
