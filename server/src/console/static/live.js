@@ -24,6 +24,8 @@ const GRACE_MS = 3000;
 const RETRY_MS = 30_000;
 /** Time in which a page that a person leaves is not loaded again: that would cancel the way to the next page. */
 const LEAVE_MS = 10_000;
+/** Time that a person has to begin something before a page with another form is loaded again. */
+const RELOAD_MS = 500;
 
 const state = {
   paused: false,
@@ -43,6 +45,7 @@ let timer;
 let asking = false;
 let wanted = false;
 let leftAt = 0;
+let reload;
 
 // ---------------------------------------------------------------- the state of the page
 function isStale(now) {
@@ -182,8 +185,16 @@ function update(page) {
   const [bodies, others] = [main, fresh].map((part) => [...part.querySelectorAll("[data-rows]")]);
   if (bodies.length === others.length) bodies.forEach((body, at) => updateRows(body, others[at]));
   // The first rows of an empty page, or the other way round: the page has another form now.
-  else if (!isBusy(main) && Date.now() - leftAt > LEAVE_MS) location.reload();
+  else reloadSoon();
   tellUpdated();
+}
+
+/** Loads the page again, unless a person has begun to leave it or to use it. */
+function reloadSoon() {
+  clearTimeout(reload);
+  reload = setTimeout(() => {
+    if (!isBusy(main) && Date.now() - leftAt > LEAVE_MS) location.reload();
+  }, RELOAD_MS);
 }
 
 /** Tells the other scripts that rows may be others. */
