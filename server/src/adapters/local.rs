@@ -144,7 +144,7 @@ impl Lock for LocalLock {
     }
 
     async fn send_changes(&self, message: &str) -> Result<()> {
-        // An error means that nobody listens.
+        // An error means that there is no subscriber.
         let _ = self.changes.send(message.to_owned());
         Ok(())
     }

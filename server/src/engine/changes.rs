@@ -1,7 +1,7 @@
 //! Changes of tasks, runs, queues and operations, for those who watch them live.
 //!
-//! The feed is lossy: a viewer that misses changes is told so, and reads the current state again. While nobody
-//! watches, a write pays for one atomic load. The writes of a quarter of a second become one [`Tick`], which all
+//! The feed is lossy: a viewer that misses changes gets `resync`, and reads the current state again. Without
+//! viewers, a write costs one atomic load. The writes of a quarter of a second become one [`Tick`], which all
 //! viewers share, so that neither the number of writes nor the number of viewers multiplies the memory.
 
 mod pending;
@@ -79,7 +79,7 @@ impl Feed {
 }
 
 impl ChangeFeed {
-    /// Returns whether somebody watches. If nobody does, changes are not collected.
+    /// Returns whether there are viewers. Without viewers, changes are not collected.
     pub fn is_watched(&self) -> bool {
         self.0.is_watched()
     }
@@ -152,7 +152,7 @@ impl ChangeFeed {
         Some(watched)
     }
 
-    /// Returns the ticks, without watching: while nobody else watches, there are none.
+    /// Returns the ticks, but does not count as a viewer: without viewers, there are no ticks.
     pub fn ticks(&self) -> broadcast::Receiver<Arc<Tick>> {
         self.0.ticks.subscribe()
     }

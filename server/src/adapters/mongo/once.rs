@@ -60,7 +60,7 @@ mod tests {
         let fails = async || {
             attempts.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Err(unavailable("nobody listens"))
+            Err(unavailable("error of the test"))
         };
         let answers = join_all((0..10).map(|_| once.run(fails()))).await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(PortError::Unavailable(..)))));

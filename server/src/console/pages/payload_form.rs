@@ -6,6 +6,7 @@ use super::super::diff::DiffLine;
 use super::super::frame::Frame;
 use super::super::html::{self as h, Markup};
 use super::super::visit::Fields;
+use super::confirm::Confirm;
 use crate::core::run::PayloadChange;
 
 /// Longest payload that a form can edit, in bytes.
@@ -32,6 +33,15 @@ pub struct PayloadForm {
     pub has_review: bool,
     /// What the confirmation changes. Empty: the field is shown.
     pub changes: Vec<DiffLine>,
+}
+
+impl PayloadForm {
+    /// Adds the field of the payload to a page that asks.
+    pub fn new(page: Confirm, data: Option<String>, hint: String, has_review: bool) -> Self {
+        let Confirm { f, path, hidden, facts, effect, leaves, label, back, problem, .. } = page;
+        let changes = Vec::new();
+        Self { f, path, hidden, facts, effect, leaves, label, back, problem, data, hint, has_review, changes }
+    }
 }
 
 /// Returns a payload as a field shows it. `None`: a form cannot edit the payload, because it would send another

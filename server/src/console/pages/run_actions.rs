@@ -80,24 +80,8 @@ fn page(visit: &Visit, run: &Run, action: RunAction) -> Confirm {
 
 /// Returns the page before a retry, with the payload in a field.
 fn retry_page(page: Confirm, data: Option<String>) -> PayloadForm {
-    let Confirm { f, path, hidden, facts, effect, leaves, label, back, problem, .. } = page;
-    let hint = f.t.payload_next_hint.clone();
-    let changes = Vec::new();
-    PayloadForm {
-        f,
-        path,
-        hidden,
-        facts,
-        effect,
-        leaves,
-        label,
-        back,
-        problem,
-        data,
-        hint,
-        has_review: true,
-        changes,
-    }
+    let hint = page.f.t.payload_next_hint.clone();
+    PayloadForm::new(page, data, hint, true)
 }
 
 /// Returns run and action of a path such as `/console/runs/{run_id}/cancel`.

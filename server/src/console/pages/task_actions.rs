@@ -38,24 +38,8 @@ async fn asked(visit: &Visit) -> Result<askama::Result<String>> {
 
 /// Returns the page before a trigger, with the payload in a field.
 fn trigger_page(page: Confirm, data: Option<String>) -> PayloadForm {
-    let Confirm { f, path, hidden, facts, effect, leaves, label, back, problem, .. } = page;
-    let hint = f.t.payload_of_run_hint.clone();
-    let changes = Vec::new();
-    PayloadForm {
-        f,
-        path,
-        hidden,
-        facts,
-        effect,
-        leaves,
-        label,
-        back,
-        problem,
-        data,
-        hint,
-        has_review: false,
-        changes,
-    }
+    let hint = page.f.t.payload_of_run_hint.clone();
+    PayloadForm::new(page, data, hint, false)
 }
 
 /// Returns task and action of a path such as `/console/tasks/{task_id}/pause`.
