@@ -70,7 +70,8 @@ async fn withstand<F: Future<Output = ()>>(mut check: impl FnMut(Attack, Fake) -
         let bad = Fake::hostile(attack, MAX_FRAME).await;
         timeout(DEADLINE, check(attack, bad)).await.unwrap_or_else(|_| panic!("{attack:?} stops the client"));
         assert_eq!(PANICS.load(Ordering::Relaxed), panics, "{attack:?} causes a panic");
-        let growth = peak_memory() - memory;
+        // The kernel sums the pages of its processors roughly, so that its peak can seem to fall.
+        let growth = peak_memory().saturating_sub(memory);
         assert!(growth < MAX_GROWTH, "{attack:?} costs {} MiB", growth >> 20);
     }
 }
