@@ -24,8 +24,11 @@ use super::error::ApiError;
 
 /// Unit of the budget in bytes.
 const UNIT: usize = 1_024;
-/// Bytes of all large answers under way.
-const BUDGET: usize = 192 * 1_024 * 1_024;
+/// Bytes of the large answers under way whose requests reserve room.
+const RESERVED: usize = 144 * 1_024 * 1_024;
+/// Bytes of the other large answers under way. Readers of pages cannot take them, so that a worker gets its
+/// runs while many pages are read.
+const UNRESERVED: usize = 48 * 1_024 * 1_024;
 /// Size up to which an answer is not counted, in bytes. The number of connections limits these.
 const SMALL: usize = 64 * 1_024;
 /// Room for a page and for the rows that it is made of, in bytes.
@@ -56,7 +59,10 @@ pub struct CutOff(pub CancellationToken);
 
 /// Budget of one HTTP server.
 pub struct AnswerBudget {
+    /// Room of the requests that reserve, and of other answers that do not fit into `unreserved`.
     free: Arc<Semaphore>,
+    /// Room of the answers to other requests.
+    unreserved: Arc<Semaphore>,
     /// Further routes whose answers may be as large as a page.
     pages: Vec<&'static str>,
 }
@@ -64,7 +70,8 @@ pub struct AnswerBudget {
 impl AnswerBudget {
     /// Creates a budget. `pages` are the routes outside this module whose answers may be large.
     pub fn new(pages: Vec<&'static str>) -> Self {
-        Self { free: Arc::new(Semaphore::new(BUDGET / UNIT)), pages }
+        let semaphore = |bytes| Arc::new(Semaphore::new(bytes / UNIT));
+        Self { free: semaphore(RESERVED), unreserved: semaphore(UNRESERVED), pages }
     }
 
     /// Returns the room in bytes that a request needs before its answer is known.
@@ -83,9 +90,9 @@ impl AnswerBudget {
     /// Returns the room for an answer of this size. `None`: the budget has no more.
     fn resize(&self, reserved: Option<OwnedSemaphorePermit>, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = units(bytes);
-        let mut room = match reserved {
-            Some(room) => room,
-            None => Arc::clone(&self.free).try_acquire_many_owned(0).ok()?,
+        let Some(mut room) = reserved else {
+            let take = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_many_owned(wanted).ok();
+            return take(&self.unreserved).or_else(|| take(&self.free));
         };
         let has = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
         if has >= wanted {
@@ -97,7 +104,7 @@ impl AnswerBudget {
 }
 
 fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.min(BUDGET).div_ceil(UNIT)).unwrap_or(u32::MAX)
+    u32::try_from(bytes.min(RESERVED).div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 /// Waits for the room of an answer, and keeps the room until the answer has been sent.
@@ -182,21 +189,29 @@ mod tests {
         let budget = AnswerBudget::new(Vec::new());
         let reserved = budget.reserve(PAGE).await;
         let room = budget.resize(reserved, 2 * SMALL).expect("the page was reserved");
-        assert_eq!(budget.free.available_permits(), (BUDGET - 2 * SMALL) / UNIT);
+        assert_eq!(budget.free.available_permits(), (RESERVED - 2 * SMALL) / UNIT);
         drop(room);
-        assert_eq!(budget.free.available_permits(), BUDGET / UNIT);
+        assert_eq!(budget.free.available_permits(), RESERVED / UNIT);
     }
 
     #[tokio::test]
     async fn an_answer_without_room_is_refused() {
         let budget = AnswerBudget::new(Vec::new());
-        let most = budget.reserve(BUDGET - PAGE).await;
+        let most = budget.reserve(RESERVED - PAGE).await;
+        let others = budget.resize(None, UNRESERVED);
         let page = budget.resize(None, PAGE);
-        assert!(page.is_some() && budget.resize(None, SMALL).is_none());
+        assert!(others.is_some() && page.is_some() && budget.resize(None, SMALL).is_none());
         drop(page);
         let reserved = budget.reserve(ROW).await;
         assert!(budget.resize(reserved, PAGE).is_some(), "an answer larger than its room takes more");
         drop(most);
-        assert_eq!(budget.free.available_permits(), BUDGET / UNIT);
+        assert_eq!(budget.free.available_permits(), RESERVED / UNIT);
+    }
+
+    #[tokio::test]
+    async fn readers_of_pages_leave_room_for_other_answers() {
+        let budget = AnswerBudget::new(Vec::new());
+        let _pages = budget.reserve(RESERVED).await;
+        assert!(budget.resize(None, UNRESERVED).is_some());
     }
 }
