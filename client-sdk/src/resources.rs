@@ -14,6 +14,7 @@ mod nodes;
 mod operations;
 mod problem;
 mod queues;
+mod revisions;
 mod run_logs;
 mod runs;
 mod schedule;
@@ -36,6 +37,7 @@ pub use operations::{
 };
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
+pub use revisions::{TaskRevision, TaskRevisionList};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
 pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunResource};
 pub use schedule::{AbsenceDecision, AbsencePreview, NextMoments, Retry, ScheduleSpec};

@@ -346,7 +346,15 @@ pub trait Store: Send + Sync {
     ///
     /// Each replacement needs its own [`Task::write_id`]. Repeating the call with the same tasks,
     /// after a lost answer, returns `Done` again.
+    ///
+    /// If the new task begins another definition ([`Task::begins_definition`]), the store keeps the definition of
+    /// `read` ([`Task::as_defined`]) before the new one is acknowledged, at most
+    /// [`MAX_PAST_DEFINITIONS`](crate::core::revision::MAX_PAST_DEFINITIONS) of them, and as long as the task.
     async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask>;
+    /// Returns the kept definitions of a task that began before the revision `before`, latest first. A page
+    /// of large definitions ends early: only an empty page means that no more exist. A store may already
+    /// have the current definition of the task, which belongs to a change that did not happen.
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>>;
     /// Turns tasks into tombstones ([`Task::tombstone`]). Returns those that are tombstones now,
     /// including those that were before: repeating the call, after a lost answer, returns the same
     /// ids. An unreadable task is passed over. With `rev`, only tasks with this revision change, by

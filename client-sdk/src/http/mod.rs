@@ -10,6 +10,7 @@ mod nodes;
 mod operations;
 mod queues;
 mod report_queue;
+mod revisions;
 mod run_logs;
 mod runs;
 mod services;

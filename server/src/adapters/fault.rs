@@ -180,6 +180,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         }
     }
 
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        self.call("past_definitions", self.inner.past_definitions(id, before, limit)).await
+    }
+
     /// A task becomes a tombstone before it is hidden.
     async fn cancel_tasks(
         &self,

@@ -1,5 +1,6 @@
 //! `task`: definitions of tasks.
 
+mod revisions;
 mod view;
 
 use clap::Subcommand;
@@ -129,6 +130,17 @@ pub enum TaskCommand {
         #[arg(long, value_name = "FIELD", hide_possible_values = true)]
         clear: Vec<Clear>,
     },
+    /// Show the definitions of a task over time, latest first.
+    #[command(after_help = revisions::EXAMPLES)]
+    Revisions {
+        /// Id of the task, or its beginning.
+        id: String,
+        /// Show what changes from revision A to revision B.
+        #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["limit", "all"])]
+        diff: Option<Vec<u32>>,
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Cancel tasks and hide them.
     #[command(after_help = DELETE)]
     Delete {
@@ -198,6 +210,10 @@ impl TaskCommand {
                 list(client, &TaskQuery { name, state, labels, ..TaskQuery::default() }, &paging).await
             }
             Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
+            Self::Revisions { id, diff, paging } => match diff.as_deref() {
+                Some([before, after]) => revisions::print_diff(client, &id, [*before, *after]).await,
+                _ => revisions::list(client, &id, &paging).await,
+            },
             Self::Delete { ids } => {
                 for_each_task(client, &ids, async |id| {
                     let changed = client.call(api.delete_task(id)).await;

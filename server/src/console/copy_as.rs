@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use self::operation::operate;
 pub use self::shell::Shell;
-pub use self::task::create_task;
+pub use self::task::{create_task, spec};
 pub use self::view::show;
 
 /// A text to copy.

@@ -40,10 +40,11 @@ use crate::engine::service::Health;
 /// Path of the pages other than the overview.
 const BELOW: &str = "/console";
 /// Routes whose answers may be large, because they read rows with payloads.
-pub const LARGE_ANSWERS: [&str; 6] = [
+pub const LARGE_ANSWERS: [&str; 7] = [
     "/",
     "/console/tasks",
     "/console/tasks/{task_id}",
+    "/console/tasks/{task_id}/revisions",
     "/console/runs",
     "/console/runs/{run_id}",
     "/console/dead-letters",
@@ -83,6 +84,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/tasks/new", get(pages::task_form::new).post(pages::task_form::create))
         .route("/console/tasks/{task_id}", get(pages::task::show))
         .route("/console/tasks/{task_id}/edit", get(pages::task_form::edit).post(pages::task_form::save))
+        .route("/console/tasks/{task_id}/revisions", get(pages::task_history::show))
         .route(
             "/console/tasks/{task_id}/{action}",
             get(pages::task_actions::ask).post(pages::task_actions::act),

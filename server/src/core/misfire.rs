@@ -181,6 +181,7 @@ mod tests {
             hidden: false,
             stands_for: None,
             write_id: None,
+            revised: None,
         }
     }
 

@@ -185,6 +185,7 @@ impl Submission {
             hidden: false,
             stands_for: None,
             write_id: None,
+            revised: None,
         };
         task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);
         Ok(task)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::headers::Headers;
 use super::labels::Labels;
 use super::retry::RetryPolicy;
+use super::revision::Revised;
 use super::schedule::Rule;
 use super::{Moment, Schedule};
 
@@ -144,6 +145,10 @@ pub struct Task {
     /// answer was lost. `None`: never changed, or changed by an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_id: Option<String>,
+    /// The edit that began the current definition. `None`: the definition is the first one, or an earlier
+    /// release edited the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revised: Option<Box<Revised>>,
 }
 
 /// The last decided moment of an earlier revision.

@@ -101,6 +101,15 @@ fn missed(task: &Task, now: Moment) -> Option<Missed> {
 /// definition that breaks a rule.
 pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> Result<Task, CannotChange> {
     check_changeable(task)?;
+    Ok(redefine(task, definition, open, now)?.with_start_of_definition(task, now))
+}
+
+fn redefine(
+    task: &Task,
+    definition: Submission,
+    open: &[u32],
+    now: Moment,
+) -> Result<Task, InvalidSubmission> {
     let fresh = definition.accept(task.id.clone(), now)?;
     let same_times = times(&fresh) == times(task);
     // Every field is named: a new one must be added to one of the three groups.
@@ -116,6 +125,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         hidden: _,
         stands_for: _,
         write_id: _,
+        revised: _,
         // Replaced by every edit.
         name,
         data,
@@ -140,7 +150,7 @@ pub fn edit(task: &Task, definition: Submission, open: &[u32], now: Moment) -> R
         return Ok(next);
     }
     if max_fires.is_some_and(|max| next.fired_count >= max) {
-        return Err(InvalidSubmission::MaxFiresReached(next.fired_count).into());
+        return Err(InvalidSubmission::MaxFiresReached(next.fired_count));
     }
     let edited = Task { schedule, start_at, end_at, max_fires, anchored_at, next_due_at, ..next };
     Ok(match new_period(task, &edited) {

@@ -30,6 +30,7 @@ mod queries;
 mod recent_counts;
 mod record_kind;
 mod records;
+mod revisions;
 mod run_commands;
 mod run_logs;
 mod secrets;

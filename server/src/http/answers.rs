@@ -41,9 +41,11 @@ const PART: usize = 64 * 1_024;
 const WRITE_TIMEOUTS: u32 = 4;
 
 /// Routes of GET requests whose answers may be large, with the room for one answer.
-const LARGE: [(&str, usize); 9] = [
+const LARGE: [(&str, usize); 11] = [
     ("/v1/tasks", PAGE),
     ("/v1/tasks/{task_id}", ROW),
+    ("/v1/tasks/{task_id}/revisions", PAGE),
+    ("/v1/tasks/{task_id}/revisions/{rev}", ROW),
     ("/v1/runs", PAGE),
     ("/v1/runs/{run_id}", ROW),
     ("/v1/runs/{run_id}/log", ROW),

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, events, nodes, operations, queues, run_logs, runs, schedule, services, stat,
-    tasks, tokens, users, work,
+    Context, access, alerts, events, nodes, operations, queues, revisions, run_logs, runs, schedule,
+    services, stat, tasks, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -66,6 +66,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(tasks::resume))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::trigger))
+        .routes(routes!(revisions::list))
+        .routes(routes!(revisions::show))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(runs::retry))

@@ -148,6 +148,32 @@ pub async fn tasks<T: Serialize>(
     Ok(Rows { json: page.json, next: before.filter(|_| next.count > 0) })
 }
 
+/// Returns a page of the definitions of a task, latest first and converted by `view`.
+pub async fn definitions<T: Serialize>(
+    service: &Service,
+    id: &TaskId,
+    limit: u32,
+    mut before: Option<u32>,
+    view: impl Fn(Task) -> T,
+) -> Result<Rows<u32>, ApiError> {
+    let mut page = Filling::new(limit, false);
+    while !page.is_full() {
+        let chunk = service.definitions(id, before, page.next_chunk()).await?;
+        if chunk.is_empty() {
+            return Ok(Rows { json: page.json, next: None });
+        }
+        for task in chunk {
+            let rev = task.rev;
+            if !page.push(&view(task))? {
+                return Ok(Rows { json: page.json, next: before });
+            }
+            before = Some(rev);
+        }
+    }
+    let next = service.definitions(id, before, 1).await?;
+    Ok(Rows { json: page.json, next: before.filter(|_| !next.is_empty()) })
+}
+
 /// Start of a page of runs: the last run of the previous page.
 pub type RunPlace = (Moment, RunId);
 

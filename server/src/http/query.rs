@@ -157,3 +157,18 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskOf {
         TaskId::parse(&text).map(Self).ok_or_else(ApiError::not_found)
     }
 }
+
+/// Id and revision of a task in the path. Malformed ones count as unknown.
+pub struct RevisionOf(pub TaskId, pub u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for RevisionOf {
+    type Rejection = ApiError;
+
+    #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segments = axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await;
+        let axum::extract::Path((id, rev)) = segments.map_err(|error| undecodable(&error))?;
+        let parsed = TaskId::parse(&id).zip(rev.parse().ok());
+        parsed.map(|(id, rev)| Self(id, rev)).ok_or_else(ApiError::not_found)
+    }
+}

@@ -36,6 +36,7 @@ const pages = () => ({
   overview: "/",
   tasks: "/console/tasks",
   task: `/console/tasks/${ids.nightly.id}`,
+  "task-history": `/console/tasks/${ids.paused.id}/revisions`,
   "tasks-filtered": "/console/tasks?q=name%3Areport.daily",
   "task-trigger": `/console/tasks/${ids.nightly.id}/trigger`,
   "task-new": "/console/tasks/new",

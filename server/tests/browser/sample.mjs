@@ -15,6 +15,7 @@ export async function fill(server) {
   const monthly = { kind: "cron", cron: "0 9 1 * *", zone: "Asia/Shanghai" };
   const paused = await server.create({ name: "invoice.send", schedule: monthly });
   await server.call("POST", `/v1/tasks/${paused.id}/pause`);
+  await server.call("PATCH", `/v1/tasks/${paused.id}`, { json: { region: "cn" }, labels: { team: "pay" } });
   const done = await server.create({ name: "mail.welcome", json: { user: 1 }, queue: "mail", labels: { team: "mail" } });
   const dead = await server.create({ name: "mail.digest", json: { user: 2 }, queue: "mail" });
   const waiting = await server.create({ name: "mail.weekly", json: { user: 3 }, queue: "nobody" });

@@ -107,6 +107,25 @@ test("a task is paused, resumed and triggered, each after a question", async () 
   await page.getByText("The task has fired. This is the run.").waitFor();
 });
 
+test("a task is edited twice, its definitions are compared, and the first one comes back", async () => {
+  const { id } = await server.create({ name: "history", data: "one", schedule: { kind: "every", period_ms: 3_600_000 } });
+  for (const data of ["two", "three"]) await server.call("PATCH", `/v1/tasks/${id}`, { data });
+  await go(`/console/tasks/${id}`);
+  await link("revision 3").click();
+  await page.getByRole("heading", { name: "Changes from revision 2 to revision 3" }).waitFor();
+  await page.getByLabel("From revision").selectOption("1");
+  await button("Show changes").click();
+  await page.getByRole("heading", { name: "Changes from revision 1 to revision 3" }).waitFor();
+  const changes = page.getByRole("region", { name: "Changes of the payload" });
+  assert.deepEqual((await changes.innerText()).split("\n"), ["one", "three"]);
+  await link("Edit from this definition").last().click();
+  assert.equal(await page.getByLabel("Payload").inputValue(), "one");
+  await button("Save").click();
+  await page.getByText("The definition is saved.").waitFor();
+  assert.equal((await task(id)).data, "one");
+  assertNoProblems(page, "history");
+});
+
 test("a run changes on the open page while a worker handles it", async () => {
   const { id } = await server.create({ name: "follow", queue: "follow" });
   const { runs } = await server.until(`/v1/runs?task_id=${id}`, (found) => found.runs[0]?.state === "ready");

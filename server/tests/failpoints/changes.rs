@@ -61,6 +61,11 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
     if stage.task(id).await.data != edited.data {
         stage.book.violation(format!("an acknowledged edit is lost: {id}"));
     }
+    let current = stage.task(id).await.defined_at_rev();
+    let past = stage.back_end.store().past_definitions(id, current, 1).await.expect("the store answers");
+    if past.first().is_none_or(|past| past.data != task.data) {
+        stage.book.violation(format!("the definition before an edit is lost: {id}"));
+    }
 }
 
 /// A worker reports a run as dead, and a user redrives the run with another payload. The run keeps the original.

@@ -90,6 +90,8 @@ pub const POINTS: &[Point] = &[
     at("mongo::before_replace", Story::Changes),
     at("mongo::before_commit", Story::Changes),
     at("mongo::replaced", Story::Changes),
+    at("mongo::before_definition", Story::Changes),
+    at("mongo::definition_kept", Story::Changes),
     at("mongo::before_cancel", Story::Changes),
     at("mongo::cancelled", Story::Changes),
     at("mongo::hidden", Story::Changes),
@@ -99,5 +101,6 @@ pub const POINTS: &[Point] = &[
     at("mongo::before_log", Story::Retries),
     at("mongo::log_inserted", Story::Retries),
     at("mongo::logs_pruned", Story::Prunes),
+    at("mongo::definitions_pruned", Story::Prunes),
     at("mongo::runs_pruned", Story::Prunes),
 ];

@@ -155,6 +155,10 @@ impl Store for Broken {
         self.inner.replace_task(read, task, skipped).await
     }
 
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        self.inner.past_definitions(id, before, limit).await
+    }
+
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],

@@ -81,6 +81,10 @@ impl Store for WitnessStore {
         self.observe_tasks(std::slice::from_ref(&task.id), replace).await
     }
 
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        self.inner.past_definitions(id, before, limit).await
+    }
+
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::core::revision::MAX_PAST_DEFINITIONS;
 use crate::core::run_log::LogChunk;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
@@ -35,6 +36,8 @@ pub struct Ledger {
     pub(super) fires: BTreeMap<(i64, String), u64>,
     /// Chunks of the logs, in order.
     pub(super) logs: HashMap<RunId, Vec<LogChunk>>,
+    /// Earlier definitions, by task and by the revision that began them.
+    definitions: BTreeMap<(TaskId, u32), Task>,
     /// Ended runs by day.
     outcomes: BTreeMap<i64, Vec<OutcomeCount>>,
 }
@@ -76,13 +79,31 @@ impl Ledger {
             Some(holder) if *holder != task.id => ReplacedTask::KeyHeld(holder.clone()),
             _ if skipped.is_some_and(|row| self.runs.contains_key(&row.id)) => ReplacedTask::Moved,
             _ => {
+                let defined = task.begins_definition().then(|| stored.as_defined());
                 if let Some(row) = skipped {
                     self.put_run(row.clone());
+                }
+                if let Some(defined) = defined {
+                    self.keep_definition(defined);
                 }
                 self.put_task(task.clone(), now);
                 ReplacedTask::Done
             }
         }
+    }
+
+    fn keep_definition(&mut self, defined: Task) {
+        let id = defined.id.clone();
+        self.definitions.insert((id.clone(), defined.rev), defined);
+        let oldest = self.past_definitions(&id, u32::MAX).nth(MAX_PAST_DEFINITIONS as usize);
+        if let Some(rev) = oldest.map(|oldest| oldest.rev) {
+            self.definitions.remove(&(id, rev));
+        }
+    }
+
+    /// Returns the definitions of a task that began before a revision, latest first.
+    pub fn past_definitions(&self, id: &TaskId, before: u32) -> impl Iterator<Item = &Task> {
+        self.definitions.range((id.clone(), 0)..(id.clone(), before)).rev().map(|(_, task)| task)
     }
 
     /// Turns a task into a tombstone, if it has the revision `rev`. Returns the tombstone that
@@ -279,6 +300,7 @@ impl Ledger {
         for id in &tasks {
             self.remove_task(id);
             self.ended_tasks.remove(id);
+            self.definitions.retain(|(task, _), _| task != id);
         }
         (removed_records + runs.len() + tasks.len()) as u64
     }

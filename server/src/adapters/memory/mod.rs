@@ -97,6 +97,10 @@ impl Store for MemoryStore {
         Ok(self.ledger().replace_task(read, task, skipped, now))
     }
 
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        Ok(self.ledger().past_definitions(id, before).take(limit as usize).cloned().collect())
+    }
+
     async fn cancel_tasks(
         &self,
         ids: &[TaskId],

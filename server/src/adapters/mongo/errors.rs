@@ -48,6 +48,12 @@ pub fn is_duplicate(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
+/// Returns whether the server has aborted the transaction, such as after a conflict with another write. Nothing
+/// was written, so the caller can read again and decide again.
+pub fn has_aborted(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+}
+
 /// Maps an error of the driver.
 pub fn port_error(error: Error) -> PortError {
     match error.kind.as_ref() {

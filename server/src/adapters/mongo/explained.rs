@@ -7,7 +7,8 @@ use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
 use super::{
-    MongoStore, backlog, leased, lists, prune, recent, run_logs, run_statements, runs, schema, tasks,
+    MongoStore, backlog, leased, lists, prune, recent, revisions, run_logs, run_statements, runs, schema,
+    tasks,
 };
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -73,6 +74,12 @@ pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Documen
 pub fn log(id: &RunId, first: u32) -> Document {
     let filter = run_logs::log_filter(id, i64::from(first), u64::from(first));
     find("run_logs", filter, schema::log_index(), schema::log_index(), 1_000)
+}
+
+/// [`past_definitions`](crate::ports::Store::past_definitions)
+pub fn past_definitions(id: &TaskId, before: u32, limit: u32) -> Document {
+    let filter = revisions::filter(id, before);
+    find("revisions", filter, doc! { "rev": -1 }, schema::revisions_index(), limit)
 }
 
 /// The first query of [`prune`](crate::ports::Store::prune) in a collection, or the query after a

@@ -19,6 +19,7 @@ mod prune;
 mod recent;
 mod records;
 mod replace;
+mod revisions;
 mod rows;
 mod run_logs;
 mod run_statements;
@@ -42,6 +43,7 @@ use self::once::Once;
 use self::options::{strict, uri_error};
 use self::outdated::Outdated;
 use self::records::RecordRow;
+use self::revisions::RevisionRow;
 use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
@@ -72,6 +74,7 @@ struct Ledger {
     tasks: Collection<TaskRow>,
     runs: Collection<RunRow>,
     run_logs: Collection<LogRow>,
+    revisions: Collection<RevisionRow>,
     counters: Collection<Document>,
     idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
@@ -117,6 +120,7 @@ impl MongoStore {
             tasks: db.collection("tasks"),
             runs: db.collection("runs"),
             run_logs: db.collection("run_logs"),
+            revisions: db.collection("revisions"),
             counters: db.collection("counters"),
             idempotency: db.collection("remembered"),
             records: db.collection("records"),
@@ -226,6 +230,10 @@ impl Store for MongoStore {
 
     async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
         replace::task(self.ready().await?, read, task, skipped).await
+    }
+
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        revisions::before(self.ready().await?, id, before, limit).await
     }
 
     async fn cancel_tasks(

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::errors::{bounded, with_retries};
 use super::rows::date;
 use super::updates::by_id_hint;
-use super::{CHUNK, Ledger, run_logs, schema};
+use super::{CHUNK, Ledger, revisions, run_logs, schema};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -61,6 +61,7 @@ async fn prune_tasks(ledger: &Ledger, ended_before: Moment, limit: u64) -> Resul
         let mut idle = ids(oldest);
         let busy = with_open_runs(ledger, &idle).await?;
         idle.retain(|id| !busy.contains(id));
+        revisions::prune(ledger, &idle).await?;
         total += delete(&ledger.tasks, ended, &idle).await?;
     }
     Ok(total)

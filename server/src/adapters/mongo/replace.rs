@@ -4,21 +4,31 @@ use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Error;
 
-use super::errors::{bounded, corrupt, is_duplicate, port_error, timed, unavailable, with_counted_retries};
+use super::errors::{
+    bounded, corrupt, has_aborted, is_duplicate, port_error, timed, unavailable, with_counted_retries,
+};
 use super::rows::{RunRow, TaskRow, date};
 use super::updates::by_id_hint;
-use super::{Ledger, keys, tasks};
+use super::{Ledger, keys, revisions, tasks};
 use crate::core::{Run, Task, TaskId};
 use crate::ports::{ReplacedTask, Result};
 
 pub async fn task(ledger: &Ledger, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
     let row = skipped.map(RunRow::from);
+    if task.begins_definition() {
+        revisions::keep(ledger, read).await?;
+    }
     for _ in 0..keys::ATTEMPTS {
         crate::failpoint!("mongo::before_replace");
         let (attempt, retries) = with_counted_retries(|| attempt(ledger, read, task, row.as_ref())).await?;
         crate::failpoint!("mongo::replaced");
         match attempt {
-            Attempt::Replaced => return Ok(ReplacedTask::Done),
+            Attempt::Replaced => {
+                if task.begins_definition() {
+                    revisions::remove_oldest(ledger, &task.id).await;
+                }
+                return Ok(ReplacedTask::Done);
+            }
             Attempt::Moved => return moved_or_done(ledger, task, retries > 0).await,
             Attempt::KeyHeld => {}
         }
@@ -37,7 +47,11 @@ enum Attempt {
 
 impl Attempt {
     fn of(error: Error) -> Result<Self> {
-        if is_duplicate(&error) { Ok(Self::KeyHeld) } else { Err(port_error(error)) }
+        match () {
+            () if is_duplicate(&error) => Ok(Self::KeyHeld),
+            () if has_aborted(&error) => Ok(Self::Moved),
+            () => Err(port_error(error)),
+        }
     }
 }
 
@@ -84,11 +98,13 @@ async fn replace_with_row(ledger: &Ledger, read: &Task, task: &Task, row: &RunRo
             abort(session).await;
             return Ok(Attempt::Moved);
         }
-        Err(error) => return Err(port_error(error)),
+        Err(error) => return Attempt::of(error),
     }
     crate::failpoint!("mongo::before_commit");
-    bounded(session.commit_transaction().into_future()).await?;
-    Ok(Attempt::Replaced)
+    match timed(session.commit_transaction().into_future()).await? {
+        Ok(()) => Ok(Attempt::Replaced),
+        Err(error) => Attempt::of(error),
+    }
 }
 
 /// Aborts a transaction that has nothing to commit. Without the call, its locks would delay the next

@@ -99,6 +99,11 @@ pub fn log_index() -> Document {
     doc! { "run_id": 1, "first_line": 1 }
 }
 
+/// Index of [`past_definitions`](crate::ports::Store::past_definitions).
+pub fn revisions_index() -> Document {
+    doc! { "task_id": 1, "rev": 1 }
+}
+
 pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let only = |field: &str| doc! { field: { "$exists": true } };
     let tasks = [
@@ -132,6 +137,7 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     bounded(ledger.records.create_indexes(records).into_future()).await?;
     let logs = unique(log_index(), only("run_id"));
     bounded(ledger.run_logs.create_index(logs).into_future()).await?;
+    bounded(ledger.revisions.create_index(index(revisions_index())).into_future()).await?;
     bounded(ledger.idempotency.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }

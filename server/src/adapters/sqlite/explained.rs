@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rusqlite::{params, params_from_iter};
 
-use super::{SqliteStore, backlog, counters, idempotency, labels, lists, prune, rows, run_logs, runs, tasks};
+use super::{
+    SqliteStore, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs, runs, tasks,
+};
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
 
@@ -54,6 +56,9 @@ fn statements() -> Vec<(String, String)> {
         ("state of a run", rows::RUN_STATE),
         ("remove label of a task", labels::REMOVE_TASK),
         ("remove label of a run", labels::REMOVE_RUN),
+        ("past definitions", revisions::BEFORE),
+        ("remove oldest definitions", revisions::REMOVE_OLDEST),
+        ("remove definitions", revisions::REMOVE_ALL),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
         ("ready in queue", lists::READY_IN_QUEUE),

@@ -17,6 +17,7 @@ mod prune;
 mod readers;
 mod records;
 mod repairs;
+mod revisions;
 mod rows;
 mod run_logs;
 mod runs;
@@ -245,6 +246,11 @@ impl Store for SqliteStore {
         let (read, task, clock) = (read.clone(), task.clone(), Arc::clone(&self.clock));
         let skipped = skipped.map(RunRow::new).transpose()?;
         self.writer.write(move |db| tasks::replace(db, &read, &task, skipped.as_ref(), clock.now())).await
+    }
+
+    async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {
+        let id = id.clone();
+        self.lists.read(move |db| revisions::before(db, &id, before, limit)).await
     }
 
     async fn cancel_tasks(

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::labels::{Column, OfRun, OfTask};
-use super::{counters, idempotency};
+use super::{counters, idempotency, revisions};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -141,6 +141,7 @@ fn prune_step(
             continue;
         };
         OfTask { column: column.as_deref(), state: &state }.remove(db, &id)?;
+        revisions::remove(db, &id)?;
         total += 1;
     }
     Ok((total, found.last().map(|(position, _)| *position)))

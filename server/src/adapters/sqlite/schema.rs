@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(FEWER_INDEX_WRITES),
     |db| db.execute_batch(RUN_LOGS),
     |db| db.execute_batch(LABELS),
+    |db| db.execute_batch(REVISIONS),
 ];
 
 const FIRST: &str = "
@@ -172,6 +173,16 @@ CREATE TABLE run_labels (
     scheduled_at INTEGER NOT NULL,
     id TEXT NOT NULL,
     PRIMARY KEY (label, state, scheduled_at, id)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Earlier definitions of tasks, by the revision that began them.
+const REVISIONS: &str = "
+CREATE TABLE revisions (
+    task_id TEXT NOT NULL,
+    rev INTEGER NOT NULL,
+    doc TEXT NOT NULL,
+    PRIMARY KEY (task_id, rev)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
+use super::revisions;
 use super::rows::{self, Db, Read, RunRow, TaskRow, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, Found, Head, InsertedTask, Order, ReplacedTask, Result, Tombstone};
@@ -89,6 +90,9 @@ pub fn replace(
         && !row.insert(db)?
     {
         return Ok(ReplacedTask::Moved);
+    }
+    if task.begins_definition() {
+        revisions::keep(db, &stored)?;
     }
     replace_task(db, &stored, task, now)?;
     Ok(ReplacedTask::Done)

@@ -26,7 +26,7 @@ fn instant(at: Moment) -> String {
 }
 
 /// Returns the body that creates the task. Defaults are left out.
-fn spec(definition: &Submission) -> Value {
+pub fn spec(definition: &Submission) -> Value {
     let d = definition;
     let mut spec = Map::new();
     let mut put = |name: &str, value: Option<Value>| {

@@ -35,6 +35,7 @@ pub mod task;
 pub mod task_actions;
 pub mod task_draft;
 pub mod task_form;
+pub mod task_history;
 pub mod tasks;
 pub mod workers;
 

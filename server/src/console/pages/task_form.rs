@@ -17,6 +17,7 @@ use super::schedule_preview::{self, Away, Preview};
 use super::task::require_write;
 use super::task_actions::idempotency_key;
 use super::task_draft::{Draft, Refusal};
+use super::task_history;
 use crate::core::submission::Submission;
 use crate::core::{Task, TaskId, zone};
 use crate::engine::service::{ServiceError, definition};
@@ -150,7 +151,8 @@ async fn edited(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     require_write(visit)?;
     let (target, task) = Target::read(visit, id).await?;
     let (name, zone) = server_zone(visit);
-    let draft = Draft::of(&definition(&task), &name, &zone);
+    let base = task_history::base_of_form(visit, &task).await?;
+    let draft = Draft::of(&base, &name, &zone);
     Ok(page(visit, &target, draft, None)?.render())
 }
 

@@ -31,6 +31,7 @@ fn task(ack: bool) -> Task {
         hidden: false,
         stands_for: None,
         write_id: None,
+        revised: None,
     }
 }
 

@@ -55,6 +55,11 @@ impl Caller {
         self
     }
 
+    /// Returns the name of the token, or where a caller without a named token comes from.
+    pub fn shown_name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+
     pub(super) fn is_node(&self) -> bool {
         self.id == NODE
     }

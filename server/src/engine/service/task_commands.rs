@@ -51,7 +51,8 @@ impl Service {
         let definition = self.with_queue(definition);
         self.require_task(&definition)?;
         let edit = |task: &Task, open: &[u32], now| {
-            Ok(Some((task_change::edit(task, definition.clone(), open, now)?, None)))
+            let edited = task_change::edit(task, definition.clone(), open, now)?;
+            Ok(Some((edited.defined_by(self.caller.shown_name()), None)))
         };
         self.change(AuditAction::TaskEdit, id, Some(rev), edit).await
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::docs::pages::Page;
+
 use super::program::{Dev, Running, data_dir, http_client, taskcenter, taskcenter_with_input};
 
 fn text<'a>(document: &'a Value, field: &str) -> &'a str {
@@ -43,6 +45,40 @@ async fn a_task_can_be_created_edited_and_ended() {
     assert_eq!(text(&dev.json(&["task", "cancel", &id]).await["task"], "state"), "cancelled");
     let _ = dev.json(&["task", "delete", &id]).await;
     assert_eq!(dev.run(&["task", "get", &id]).await.0, 3);
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
+async fn the_definitions_of_a_task_are_listed_and_compared() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let task = dev.json(&["task", "add", "mail", "--data", "42", "--in", "1h", "--label", "team=pay"]).await;
+    let id = text(&task, "id").to_owned();
+    let commands = Page::read("docs/history.md").code("sh").concat();
+    let lines: Vec<&str> = commands.lines().filter(|line| line.contains(" task ")).collect();
+    assert_eq!(lines.len(), 3);
+    let mut out = String::new();
+    for line in lines {
+        let line = line.strip_prefix("taskcenter ").unwrap().replace("019aa4c81b7a7c3e8a51f3d6c2b90417", &id);
+        let words: Vec<&str> = line.split(' ').collect();
+        let (code, printed, err) = dev.run(&words).await;
+        assert_eq!(code, 0, "{line}: {printed}{err}");
+        out = printed;
+    }
+    assert_eq!(out, Page::read("docs/history.md").code("text")[0]);
+    let (_, out, _) = dev.run(&["task", "revisions", &id]).await;
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        (rows.len(), rows[0][0], rows[1][..2].to_vec()),
+        (3, "REVISION", vec!["2", "edited"]),
+        "{out}"
+    );
+    let changes = dev.json(&["task", "revisions", &id, "--diff", "2", "1"]).await;
+    assert_eq!(changes, serde_json::json!({"data": "42"}));
+    let listed = dev.json(&["task", "revisions", &id]).await;
+    assert_eq!(listed["revisions"][1]["definition"]["labels"], serde_json::json!({"team": "pay"}));
+    let (code, _, err) = dev.run(&["task", "revisions", &id, "--diff", "1", "9"]).await;
+    assert!(code == 1 && err.contains("no revision 9"), "{code} {err}");
     assert_eq!(dev.running.stop().await, 0);
 }
 

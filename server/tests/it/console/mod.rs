@@ -9,6 +9,7 @@ mod copies;
 mod cost;
 mod events;
 mod filters;
+mod history;
 mod logs;
 mod operations;
 mod pages;

@@ -19,6 +19,7 @@ mod probes;
 mod problems;
 mod queues;
 mod races;
+mod revisions;
 mod run_logs;
 mod runs;
 mod schedule;

@@ -193,6 +193,7 @@ fn texts(schema: &Value) -> Vec<(String, bool)> {
 fn samples(pattern: &str) -> Vec<String> {
     let words = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")?$"));
     match words {
+        Some("[0-9]{1,10}") => ["", "1", "4294967295"].map(str::to_owned).into(),
         Some("[0-9a-f]{32}") => vec![String::new(), "0".repeat(32), "f".repeat(32)],
         Some("-?[0-9]+~[0-9A-Za-z-]{1,256}") => {
             [String::new(), "-5~a".to_owned(), format!("1763705000000~{}", "z".repeat(256))].into()

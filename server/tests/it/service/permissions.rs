@@ -169,6 +169,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, task(&task));
     call!(TaskRead, shown_task(&task));
     call!(TaskRead, task_at(&task, None));
+    call!(TaskRead, definitions(&task, None, 10));
+    call!(TaskRead, definition_at(&task, 1));
     call!(TaskRead, tasks_by_name("mail", &page));
     call!(TaskRead, list_tasks(&TaskFilter::default(), &page));
     call!(TaskRead, examine_tasks(&TaskFilter::default().into(), &page));

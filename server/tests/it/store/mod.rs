@@ -11,10 +11,13 @@ mod migration;
 #[cfg(feature = "cluster")]
 pub mod mongo;
 #[cfg(feature = "cluster")]
+mod mongo_conflicts;
+#[cfg(feature = "cluster")]
 mod plans;
 mod prune;
 mod records;
 pub mod requests;
+mod revisions;
 pub mod run_logs;
 mod runs;
 pub mod samples;
@@ -108,6 +111,13 @@ on_every_store! {
         a_step_of_an_earlier_revision_does_not_move_the_task
         a_hidden_task_is_not_listed
         a_task_is_cancelled_only_at_the_given_revision;
+    revisions:
+        an_edit_keeps_the_definition_before
+        a_change_of_the_state_keeps_no_definition
+        a_repeated_or_refused_edit_adds_no_definition
+        the_oldest_definitions_are_removed
+        definitions_are_removed_with_their_task
+        the_definition_is_read_from_the_task_that_defines_it;
     requests:
         a_request_stores_its_record_and_its_tasks
         a_second_request_with_a_key_stores_nothing

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
+use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
     EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
 };
@@ -60,6 +61,7 @@ pub fn due_at(due: Moment) -> Task {
         hidden: false,
         stands_for: None,
         write_id: None,
+        revised: None,
     }
 }
 
@@ -98,6 +100,14 @@ pub fn full_task() -> Task {
         dedup_key: Some(format!("key:$a.b|{}", unique())),
         stands_for: Some(task_id()),
         write_id: Some("$w.1".to_owned()),
+        revised: Some(Box::new(Revised {
+            rev: 5,
+            at: PAST.plus_ms(4),
+            by: Some("$ann.1".to_owned()),
+            first_due_at: Some(PAST.plus_ms(5)),
+            last_due_at: Some(PAST),
+            fired_count: 6,
+        })),
         ..task()
     }
 }

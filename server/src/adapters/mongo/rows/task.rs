@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::{RetryRow, date, moment};
 use crate::core::labels;
 use crate::core::retry::RetryPolicy;
+use crate::core::revision::Revised;
 use crate::core::task::PastRev;
 use crate::core::{Schedule, Task, TaskId, TaskState};
 
@@ -62,6 +63,8 @@ pub struct TaskRow {
     stands_for: Option<TaskId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     write_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revised: Option<RevisedRow>,
     /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
@@ -71,6 +74,47 @@ pub struct TaskRow {
 struct PastRow {
     rev: i64,
     last_due_at: DateTime,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RevisedRow {
+    rev: i64,
+    at: DateTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_due_at: Option<DateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_due_at: Option<DateTime>,
+    fired_count: i64,
+}
+
+impl From<Revised> for RevisedRow {
+    fn from(revised: Revised) -> Self {
+        let Revised { rev, at, by, first_due_at, last_due_at, fired_count } = revised;
+        Self {
+            rev: i64::from(rev),
+            at: date(at),
+            by,
+            first_due_at: first_due_at.map(date),
+            last_due_at: last_due_at.map(date),
+            fired_count: fired_count as i64,
+        }
+    }
+}
+
+impl From<RevisedRow> for Revised {
+    fn from(row: RevisedRow) -> Self {
+        let RevisedRow { rev, at, by, first_due_at, last_due_at, fired_count } = row;
+        Self {
+            rev: rev as u32,
+            at: moment(at),
+            by,
+            first_due_at: first_due_at.map(moment),
+            last_due_at: last_due_at.map(moment),
+            fired_count: fired_count as u64,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -115,6 +159,7 @@ impl From<&Task> for TaskRow {
             hidden,
             stands_for,
             write_id,
+            revised,
         } = task.clone();
         let (kind, period_ms, cron, zone) = match schedule {
             Schedule::Once => (Kind::Once, None, None, None),
@@ -151,6 +196,7 @@ impl From<&Task> for TaskRow {
             hidden,
             stands_for,
             write_id,
+            revised: revised.map(|revised| RevisedRow::from(*revised)),
             // Only a task that ends with its insert: later ends are updates of this field.
             ended_at: state.has_ended().then_some(date(created_at)),
         }
@@ -209,6 +255,7 @@ impl TryFrom<TaskRow> for Task {
             hidden: row.hidden,
             stands_for: row.stands_for,
             write_id: row.write_id,
+            revised: row.revised.map(|row| Box::new(row.into())),
         })
     }
 }
