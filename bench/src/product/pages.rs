@@ -14,11 +14,13 @@ use crate::figures::{Figures, percentile};
 const WARM_UP: usize = 3;
 
 /// Pages of the console. The words in braces are those of a task and a run of the store.
-const CONSOLE: [&str; 21] = [
+const CONSOLE: [&str; 29] = [
     "/",
     "/console/tasks",
     "/console/tasks?q=state:paused",
     "/console/tasks?q=name:order-7",
+    "/console/tasks?q=label.team:pay",
+    "/console/tasks?q=name:order-7+label.team:pay",
     "/console/tasks?before={middle}",
     "/console/tasks/{task}",
     "/console/runs",
@@ -26,14 +28,20 @@ const CONSOLE: [&str; 21] = [
     "/console/runs?q=state:ready",
     "/console/runs?q=tag:order-7",
     "/console/runs?q=tag:order-7+state:succeeded",
+    "/console/runs?q=label.team:pay",
+    "/console/runs?q=label.team:pay+state:dead",
+    "/console/runs?q=tag:order-7+label.team:pay",
     "/console/runs?q=task:{task}",
     "/console/runs?q=task:{task}+tag:none",
     "/console/runs?before={place}",
     "/console/runs/{run}",
     "/console/dead-letters",
     "/console/dead-letters?q=tag:order-7",
+    "/console/dead-letters?q=label.team:pay",
     "/console/operations",
     "/console/queues",
+    "/console/workers",
+    "/console/alerts",
     "/console/services",
     "/console/access",
 ];
