@@ -165,3 +165,60 @@ test("the way to another page is not cancelled by a page that takes another form
   release();
   await left;
 });
+
+test("a log follows its end, and keeps the line that a person reads", async () => {
+  const { id } = await server.create({ name: "live.log", queue: "live.log" });
+  await server.work("live.log", 1, async (run) => {
+    const write = (from, count) => server.log(run, Array.from({ length: count }, (_, at) => `line ${from + at}`));
+    await write(1, 60);
+    await go(`/console/runs/${run.run_id}`);
+    const log = page.getByRole("region", { name: "Log" });
+    const isVisible = (text) => log.evaluate((box, wanted) => {
+      const line = [...box.querySelectorAll("li")].find((one) => one.textContent.includes(wanted));
+      const [inner, outer] = [line?.getBoundingClientRect(), box.getBoundingClientRect()];
+      return Boolean(inner && inner.bottom <= outer.bottom + 1 && inner.top >= outer.top - 1);
+    }, text);
+    const first = () => log.evaluate((box) => {
+      const top = box.getBoundingClientRect().top;
+      const line = [...box.querySelectorAll("li")].find((one) => one.getBoundingClientRect().bottom > top);
+      return [line.textContent, Math.round(line.getBoundingClientRect().top - top)];
+    });
+    await log.getByText("line 60", { exact: true }).waitFor(BY_EVENT);
+    assert.ok(await isVisible("line 60"), "a log shows its end first");
+    await write(61, 5);
+    await log.getByText("line 65", { exact: true }).waitFor(BY_EVENT);
+    assert.ok(await isVisible("line 65"), "a log at its end follows");
+    // Once without the focus, and once with it: the page changes less around the focus.
+    for (const [from, prepare] of [[66, () => log.evaluate((box) => box.blur())], [71, () => log.focus()]]) {
+      await prepare();
+      await log.evaluate((box) => (box.scrollTop = -350));
+      const before = await first();
+      await write(from, 5);
+      await log.getByText(`line ${from + 4}`, { exact: true }).waitFor(BY_EVENT);
+      assert.deepEqual(await first(), before, "the line that a person reads stays");
+    }
+    return { outcome: "succeeded" };
+  });
+  assert.equal((await server.call("GET", `/v1/runs?task_id=${id}`)).runs[0].state, "succeeded");
+  assertNoProblems(page, "log");
+});
+
+test("the runs of a worker that a person has unfolded stay unfolded", async () => {
+  const hold = async (worker, count) => {
+    for (let number = 0; number < count; number += 1) await server.create({ name: worker, queue: worker });
+    const lease = { worker, queues: [worker], wait_ms: 10_000, lease_ms: 600_000 };
+    for (let left = count; left > 0; ) {
+      left -= (await server.call("POST", "/v1/runs/lease", { ...lease, limit: left })).runs.length;
+    }
+  };
+  await hold("live.second", 5);
+  await go("/console/workers", "Live");
+  const details = row("live.second").locator("details");
+  await details.locator("summary").click();
+  await page.evaluate(() => document.activeElement.blur());
+  await hold("live.first", 5);
+  await page.keyboard.press(".");
+  await row("live.first").waitFor({ timeout: 20_000 });
+  assert.ok(await details.evaluate((element) => element.open), "it stays open");
+  assert.equal(await row("live.first").locator("details").evaluate((element) => element.open), false);
+});

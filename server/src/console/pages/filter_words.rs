@@ -11,6 +11,7 @@ use super::super::visit::{Visit, with_policy};
 use super::labels::RUNS;
 use super::{dead_letters, run_filter, tasks};
 use crate::core::{RunState, TaskState};
+use crate::engine::service::Summary;
 
 /// Maximum number of names: those with most runs today.
 const MOST_NAMES: usize = 200;
@@ -41,12 +42,12 @@ async fn words(visit: &Visit) -> Result<Value> {
 
 /// Returns the names whose runs wait or have ended today, those with most runs first.
 async fn names(visit: &Visit) -> Result<Vec<String>> {
-    let service = &visit.service;
+    let Summary { backlog, outcomes, .. } = visit.service.recent_summary().await?;
     let mut runs = HashMap::<String, u64>::new();
-    for row in service.outcomes_on(service.now().day_in(service.time_zone())).await? {
+    for row in outcomes {
         *runs.entry(row.tag).or_default() += row.runs;
     }
-    for row in service.backlog().await? {
+    for row in backlog {
         *runs.entry(row.tag).or_default() += row.due + row.ready + row.unreported;
     }
     let mut names: Vec<(u64, String)> = runs.into_iter().map(|(name, runs)| (runs, name)).collect();

@@ -84,18 +84,43 @@ function content(element) {
   return copy.outerHTML;
 }
 
-/** Keeps what a person has opened and where a log was scrolled to. A log that showed its end follows it. */
+/** The details of an element by their own key, or else by the key of their row and their place in the row. */
+function detailsOf(element) {
+  const [found, places] = [new Map(), new Map()];
+  for (const details of element.querySelectorAll("details")) {
+    const row = details.closest("[data-key]")?.dataset.key ?? "";
+    const place = places.get(row) ?? 0;
+    places.set(row, place + 1);
+    found.set(`${place} ${row}`, details);
+  }
+  return found;
+}
+
+/** The first visible line of a log, and its distance from the top. None: the log shows its end, and follows it. */
+function firstLine(log) {
+  // A log grows upwards: its place is 0 at the end, and negative before.
+  if (log.scrollTop > -2) return null;
+  const top = log.getBoundingClientRect().top;
+  const line = [...log.querySelectorAll("li")].find((one) => one.getBoundingClientRect().bottom > top);
+  return line && { html: line.outerHTML, distance: line.getBoundingClientRect().top - top };
+}
+
+/** Scrolls a log to the line that it showed first. */
+function scrollToLine(log, first) {
+  const line = first && [...log.querySelectorAll("li")].find((one) => one.outerHTML === first.html);
+  if (line) log.scrollTop += line.getBoundingClientRect().top - log.getBoundingClientRect().top - first.distance;
+  else if (!first) log.scrollTop = 0;
+}
+
+/** Keeps what a person has opened, and which line of a log is at its top. A log that shows its end follows it. */
 function keepView(old, fresh) {
-  const pairs = (selector) => {
-    const [before, after] = [old, fresh].map((element) => [...element.querySelectorAll(selector)]);
-    return before.length === after.length ? before.map((element, at) => [element, after[at]]) : [];
-  };
-  for (const [before, after] of pairs("details")) after.open = before.open;
-  const scrolled = pairs(".log").map(([before, after]) => {
-    const atEnd = before.scrollTop > 0 && before.scrollTop + before.clientHeight >= before.scrollHeight - 2;
-    return [after, atEnd ? undefined : before.scrollTop];
-  });
-  return () => scrolled.forEach(([log, top]) => (log.scrollTop = top ?? log.scrollHeight));
+  const opened = detailsOf(old);
+  for (const [key, details] of detailsOf(fresh)) details.open = opened.get(key)?.open ?? details.open;
+  const around = old.closest(".log");
+  const [befores, afters] = [old, fresh].map((element) => [...element.querySelectorAll(".log")]);
+  const pairs = around ? [[around, around]] : befores.map((log, at) => [log, afters[at]]).filter(([, after]) => after);
+  const kept = pairs.map(([before, after]) => [after, firstLine(before)]);
+  return () => kept.forEach(([log, first]) => scrollToLine(log, first));
 }
 
 /** Replaces an element by a newer one. Parts with the focus or a selection stay as they are. */
