@@ -8,6 +8,7 @@ use taskcenter_client::Timestamp;
 use taskcenter_client::resources::{Retry, ScheduleSpec, TaskResource, TaskSpec};
 use taskcenter_server::config::Config;
 
+use super::document::DefinitionFile;
 use super::exit::Failure;
 use super::payload::{parse_header, read_data};
 use super::time;
@@ -162,28 +163,35 @@ impl Clear {
 }
 
 impl Definition {
-    /// Converts the options to a new task.
-    pub fn into_spec(self, name: String) -> Result<TaskSpec, Failure> {
+    /// Converts a file and the options to a new task. The options replace the fields of the file.
+    pub fn into_spec(self, name: Option<String>, file: Option<&DefinitionFile>) -> Result<TaskSpec, Failure> {
+        let mut fields = file.map(DefinitionFile::fields).unwrap_or_default();
         if self.zone.is_some() && self.cron.is_none() {
             return Err(Failure::Misused("--zone needs a cron expression: add --cron".to_owned()));
         }
-        if self.times.is_some() && self.schedule().is_none() {
+        if self.times.is_some() && self.schedule().is_none() && !fields.contains_key("schedule") {
             return Err(one_fire());
         }
-        let mut fields = self.fields(None)?;
-        fields.insert("name".to_owned(), name.into());
+        replace(&mut fields, self.fields(None)?);
+        fields.extend(name.map(|name| ("name".to_owned(), name.into())));
+        if let Some(file) = file {
+            return file.typed(Value::Object(fields));
+        }
         let spec = serde_json::from_value(Value::Object(fields));
         spec.map_err(|error| Failure::Misused(format!("invalid task: {error}")))
     }
 
-    /// Converts the options to a merge patch of `task`.
+    /// Converts a file and the options to a merge patch of `task`. The options replace the fields of the file.
     pub fn into_patch(
         self,
         name: Option<String>,
+        file: Option<&DefinitionFile>,
         task: &TaskResource,
         clear: &[Clear],
     ) -> Result<Map<String, Value>, Failure> {
-        let repeats = self.every.is_some() || self.cron.is_some() || task.schedule != ScheduleSpec::Once {};
+        let mut patch = file.map(DefinitionFile::fields).unwrap_or_default();
+        let is_given = self.every.is_some() || self.cron.is_some() || patch.contains_key("schedule");
+        let repeats = is_given || task.schedule != ScheduleSpec::Once {};
         if self.times.is_some() && !repeats {
             return Err(one_fire());
         }
@@ -191,6 +199,8 @@ impl Definition {
         if let Some(Value::Object(labels)) = fields.get_mut("labels") {
             labels.values_mut().filter(|value| *value == "").for_each(|value| *value = Value::Null);
         }
+        replace(&mut patch, fields);
+        let mut fields = patch;
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
         for cleared in clear {
             let field = cleared.field();
@@ -272,6 +282,16 @@ impl Definition {
     }
 }
 
+/// Replaces fields. A field that excludes another one removes it.
+fn replace(fields: &mut Map<String, Value>, others: Map<String, Value>) {
+    for (one, other) in [("data", "json"), ("start_at", "delay_ms"), ("delay_ms", "start_at")] {
+        if others.contains_key(one) {
+            fields.remove(other);
+        }
+    }
+    fields.extend(others);
+}
+
 /// Returns the pairs as an object. `None`: there are none.
 fn object(pairs: &[(String, String)]) -> Option<Value> {
     let members = pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
@@ -305,7 +325,7 @@ mod tests {
     }
 
     fn spec(options: &str) -> Result<TaskSpec, Failure> {
-        parse(options).into_spec("n".to_owned())
+        parse(options).into_spec(Some("n".to_owned()), None)
     }
 
     #[test]
@@ -355,7 +375,8 @@ mod tests {
             "created_at": "2030-01-01T00:00:00Z", "fired_count": 0, "retry": retry,
         });
         let task: TaskResource = serde_json::from_value(task).unwrap();
-        let patch = |options, clear: &[_]| parse(options).into_patch(None, &task, clear).map(Value::Object);
+        let patch =
+            |options, clear: &[_]| parse(options).into_patch(None, None, &task, clear).map(Value::Object);
         let expected = json!({"retry": {"max_attempts": 3, "backoff_ms": 5_000, "max_backoff_ms": 2}});
         assert_eq!(patch("--backoff 5s", &[]), Ok(expected));
         assert_eq!(patch("--zone UTC", &[]), Ok(json!({"schedule": {"zone": "UTC"}})));

@@ -43,6 +43,14 @@ impl Failure {
         }
     }
 
+    /// Names the place of the field at fault.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Refused(message) => Self::Refused(format!("{place}: {message}")),
+            other => other,
+        }
+    }
+
     /// Adds which states allow the command.
     pub fn with_allowed(self, allowed: &str) -> Self {
         match self {

@@ -7,6 +7,7 @@ mod config;
 mod definition;
 mod demo;
 mod dev;
+mod document;
 mod events;
 mod exit;
 mod ids;
@@ -32,6 +33,7 @@ mod time;
 mod token;
 mod user;
 mod worker;
+mod yaml;
 
 use std::process::ExitCode;
 

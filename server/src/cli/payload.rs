@@ -47,7 +47,11 @@ pub fn read_data(data: Option<String>, file: Option<&Path>) -> Result<Option<Str
     read.map_err(|error| Failure::Misused(format!("--data-file {}: {error}", file.display())))
 }
 
-fn read_text(file: &Path) -> std::io::Result<String> {
+/// Returns the content of a file; `-` is standard input.
+///
+/// # Errors
+/// The file cannot be read, or is not in UTF-8.
+pub fn read_text(file: &Path) -> std::io::Result<String> {
     if file.as_os_str() == STDIN {
         return std::io::read_to_string(std::io::stdin());
     }

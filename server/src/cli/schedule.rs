@@ -8,7 +8,7 @@ use taskcenter_client::resources::AbsenceDecision;
 use super::client::Client;
 use super::exit::Failure;
 use super::table::{Column, Table};
-use super::{output, task, time};
+use super::{output, table, time};
 
 pub const EXAMPLES: &str = "\
 Example:
@@ -62,7 +62,7 @@ impl ScheduleCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let Self::Preview { cron, zone, count, away_from, away_to, policy } = self;
         let zone = zone.as_deref();
-        task::print_next(client, &cron, zone, count).await?;
+        print_next(client, &cron, zone, count).await?;
         let Some((from, to)) = away_from.zip(away_to) else { return Ok(()) };
         let after = client.call(client.api.preview_absence(&cron, zone, from, to, policy.as_deref())).await?;
         if client.json {
@@ -87,4 +87,20 @@ fn row(decision: &AbsenceDecision, zone: &TimeZone) -> Vec<String> {
         if fires { "-".to_owned() } else { time::format_in_zone(decision.until, zone) },
         if fires { time::format_duration(decision.late_ms) } else { "-".to_owned() },
     ]
+}
+
+/// Prints the next matches of a cron expression.
+pub async fn print_next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
+    let next = client.call(client.api.next_moments(cron, zone, Some(count), None)).await?;
+    if client.json {
+        return output::print_json(&next);
+    }
+    let shown_in = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or_else(TimeZone::system);
+    let now = time::now();
+    for note in &next.notes {
+        output::print_line(format_args!("note: {}", table::escape(note)))?;
+    }
+    let mut table = Table::new(client.screen, ["TIME", "FROM NOW"].map(Column::fixed).into());
+    let row = |at| vec![time::format_in_zone(at, &shown_in), time::format_distance(at, now)];
+    table.print(next.moments.into_iter().map(row))
 }

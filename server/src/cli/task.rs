@@ -3,18 +3,20 @@
 mod revisions;
 mod view;
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
-use jiff::tz::TimeZone;
 use taskcenter_client::TaskQuery;
 use taskcenter_client::resources::{ChangedTask, ScheduleSpec, TaskResource, TaskSpec};
 
 use super::client::{Client, for_each_id};
 use super::definition::{Clear, Definition, parse_label};
+use super::document::DefinitionFile;
 use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
 use super::payload::PayloadOptions;
-use super::table::{self, Column, Table};
-use super::{ids, output, run, time};
+use super::table::{self, Table};
+use super::{ids, output, run, schedule, time};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,7 @@ Examples:
   taskcenter task add ping --every 10s --times 6
   taskcenter task add report --cron '0 9 * * MON-FRI' --zone Asia/Shanghai \\
     --data-file report.json
+  taskcenter task add --file task.yaml --queue slow
   id=$(taskcenter task add mail --at 2030-01-31T08:00:00Z \\
     --dedup-key mail-7 --quiet)";
 const EDIT: &str = "\
@@ -40,6 +43,7 @@ refuses the edit: exit code 4.
 
 Examples:
   taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 --every 30s --data new
+  taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 --file task.yaml
   taskcenter task edit 019aa4c81b7a7c3e8a51f3d6c2b90417 \\
     --clear until --clear times";
 const LIST: &str = "\
@@ -86,8 +90,13 @@ pub enum TaskCommand {
     #[command(after_help = ADD)]
     Add {
         /// Name of the task and tag of its runs: 1 to 128 bytes, without `|`, `*`, control
-        /// characters, or leading or trailing blanks.
-        name: String,
+        /// characters, or leading or trailing blanks. Not needed if --file has a name.
+        #[arg(required_unless_present = "file")]
+        name: Option<String>,
+        /// File with the definition, in YAML or JSON, with the fields of the API; `-` reads standard input. The
+        /// options replace its fields.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
         #[command(flatten)]
         definition: Box<Definition>,
         /// Print only the id of the task.
@@ -123,6 +132,10 @@ pub enum TaskCommand {
         /// New name of the task.
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// File with the fields to change, in YAML or JSON, named as in the API; `-` reads standard input. The
+        /// options replace its fields.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
         #[command(flatten)]
         definition: Box<Definition>,
         /// Field to reset to its default: data, headers, labels, schedule, at, until, times, queue,
@@ -199,7 +212,9 @@ impl TaskCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let api = &client.api;
         match self {
-            Self::Add { name, definition, quiet } => add(client, name, *definition, quiet).await,
+            Self::Add { name, file, definition, quiet } => {
+                add(client, name, file.as_deref(), *definition, quiet).await
+            }
             Self::Get { id } => {
                 let task = get(client, &id).await?;
                 view::print(client, &task)?;
@@ -209,7 +224,9 @@ impl TaskCommand {
                 let labels = labels.into_iter().collect();
                 list(client, &TaskQuery { name, state, labels, ..TaskQuery::default() }, &paging).await
             }
-            Self::Edit { id, name, definition, clear } => edit(client, &id, name, *definition, &clear).await,
+            Self::Edit { id, name, file, definition, clear } => {
+                edit(client, &id, name, file.as_deref(), *definition, &clear).await
+            }
             Self::Revisions { id, diff, paging } => match diff.as_deref() {
                 Some([before, after]) => revisions::print_diff(client, &id, [*before, *after]).await,
                 _ => revisions::list(client, &id, &paging).await,
@@ -267,15 +284,24 @@ impl TaskCommand {
                 })
                 .await
             }
-            Self::Next { cron, zone, count } => print_next(client, &cron, zone.as_deref(), count).await,
+            Self::Next { cron, zone, count } => {
+                schedule::print_next(client, &cron, zone.as_deref(), count).await
+            }
         }
     }
 }
 
-async fn add(client: &Client, name: String, definition: Definition, quiet: bool) -> Result<(), Failure> {
-    let spec = definition.into_spec(name)?;
+async fn add(
+    client: &Client,
+    name: Option<String>,
+    file: Option<&Path>,
+    definition: Definition,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let file = file.map(DefinitionFile::read).transpose()?;
+    let spec = definition.into_spec(name, file.as_ref())?;
     warn_of_past_start(&spec);
-    let task = client.call(client.api.create_task(&spec)).await?;
+    let task = DefinitionFile::call(file.as_ref(), client, client.api.create_task(&spec)).await?;
     for warning in task.warnings.iter().filter(|_| !client.json) {
         eprintln!("warning: {}", table::escape(warning));
     }
@@ -352,12 +378,15 @@ async fn edit(
     client: &Client,
     id: &str,
     name: Option<String>,
+    file: Option<&Path>,
     definition: Definition,
     clear: &[Clear],
 ) -> Result<(), Failure> {
+    let file = file.map(DefinitionFile::read).transpose()?;
     let task = get(client, id).await?;
-    let patch = definition.into_patch(name, &task, clear)?;
-    let edited = client.call(client.api.edit_task(&task.id, task.rev, &patch)).await;
+    let patch = definition.into_patch(name, file.as_ref(), &task, clear)?;
+    let edit = client.api.edit_task(&task.id, task.rev, &patch);
+    let edited = DefinitionFile::call(file.as_ref(), client, edit).await;
     let edited = edited.map_err(|failure| failure.with_allowed(EDITABLE).about(Thing::Task, id))?;
     print_change(client, "edited", &edited)
 }
@@ -379,20 +408,4 @@ fn print_change(client: &Client, verb: &str, changed: &ChangedTask) -> Result<()
         ))?;
     }
     Ok(())
-}
-
-/// Prints the next matches of a cron expression.
-pub async fn print_next(client: &Client, cron: &str, zone: Option<&str>, count: u32) -> Result<(), Failure> {
-    let next = client.call(client.api.next_moments(cron, zone, Some(count), None)).await?;
-    if client.json {
-        return output::print_json(&next);
-    }
-    let shown_in = zone.and_then(|zone| TimeZone::get(zone).ok()).unwrap_or_else(TimeZone::system);
-    let now = time::now();
-    for note in &next.notes {
-        output::print_line(format_args!("note: {}", table::escape(note)))?;
-    }
-    let mut table = Table::new(client.screen, ["TIME", "FROM NOW"].map(Column::fixed).into());
-    let row = |at| vec![time::format_in_zone(at, &shown_in), time::format_distance(at, now)];
-    table.print(next.moments.into_iter().map(row))
 }

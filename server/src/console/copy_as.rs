@@ -1,4 +1,4 @@
-//! Views and actions as texts to copy: requests of curl, commands of `taskcenter`, and definitions in JSON.
+//! Views and actions as texts to copy: requests of curl, commands of `taskcenter`, and definitions in JSON and YAML.
 //!
 //! No text contains a token: each one reads `TASKCENTER_TOKEN` of the shell.
 
@@ -6,6 +6,7 @@ mod operation;
 mod shell;
 mod task;
 mod view;
+mod yaml;
 
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ pub use self::view::show;
 /// A text to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
-    /// `curl`, `CLI` or `JSON`.
+    /// `curl`, `CLI`, `JSON` or `YAML`.
     pub kind: &'static str,
     pub text: String,
 }
@@ -37,10 +38,11 @@ impl Recipe {
         Self { title: title.to_owned(), texts }
     }
 
-    /// Adds a document in JSON.
+    /// Adds a document in JSON, and as a file in YAML that `command` reads.
     #[must_use]
-    pub fn with_json(mut self, document: &Value) -> Self {
+    pub fn with_document(mut self, document: &Value, command: &str) -> Self {
         self.texts.push(Text { kind: "JSON", text: format!("{document:#}") });
+        self.texts.push(Text { kind: "YAML", text: yaml::write(command, document) });
         self
     }
 }

@@ -21,12 +21,13 @@ after(async () => {
 });
 
 /** Runs a text as a person does who has set the token. Returns what it prints, as JSON. */
-async function run(text) {
+async function run(text, input = "") {
   const path = `${dirname(process.env.TASKCENTER_TEST_BIN)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, TASKCENTER_TOKEN: token, TASKCENTER_SERVER: server.url };
-  const command = text.startsWith("taskcenter ") ? `${text.replace(/ -- /, " --json -- ")}` : `${text} --silent --fail`;
-  const { stdout } = await promisify(execFile)("sh", ["-c", command], { env });
-  return stdout;
+  const command = text.startsWith("taskcenter ") ? text.replace(/ -- /, " --json -- ") : `${text} --silent --fail`;
+  const running = promisify(execFile)("sh", ["-c", command], { env });
+  running.child.stdin.end(input);
+  return (await running).stdout;
 }
 
 test("copied texts of a task work, and have no token", async () => {
@@ -38,7 +39,7 @@ test("copied texts of a task work, and have no token", async () => {
   await page.getByRole("heading", { level: 1 }).waitFor();
   const { id } = await server.create({ name: "copy", data: `{"it's":"<b>$HOME"}`, delay_ms: 3_600_000 });
   await page.goto(`${server.url}/console/tasks/${id}`);
-  await page.getByText("Copy as curl, CLI or JSON").click();
+  await page.getByText("Copy as curl, CLI or YAML").click();
   assert.ok(!(await page.content()).includes(token));
   const copy = async (name) => {
     await page.getByRole("button", { name, exact: true }).click();
@@ -51,6 +52,10 @@ test("copied texts of a task work, and have no token", async () => {
   assert.equal(created.data, `{"it's":"<b>$HOME"}`);
   const added = JSON.parse(await run(await copy("Copy CLI: Create the same task")));
   assert.equal(added.data, `{"it's":"<b>$HOME"}`);
+  const yaml = await copy("Copy YAML: Create the same task");
+  assert.match(yaml, /^# taskcenter task add --file task.yaml\n/);
+  const fromFile = JSON.parse(await run("taskcenter task add --json --file -", yaml));
+  assert.equal(fromFile.data, `{"it's":"<b>$HOME"}`);
   const run_ = JSON.parse(await run(await copy("Copy curl: Trigger")));
   assert.equal(run_.triggered, true);
   await run(await copy("Copy CLI: Pause"));
@@ -62,11 +67,22 @@ test("copied texts of a task work, and have no token", async () => {
   await page.context().close();
 });
 
+test("an operation is copied as a file that the command line reads", async () => {
+  const page = await open(browser, server.url, { javaScriptEnabled: false });
+  const { id } = await server.create({ name: "copy.bulk", labels: { team: "no" }, delay_ms: 3_600_000 });
+  await page.goto(`${server.url}/console/operations/new?q=label.team%3Ano&all=1&action=pause`);
+  await page.getByText("Copy as curl, CLI or YAML").click();
+  const yaml = await page.locator("[data-copy-text]").filter({ hasText: "# taskcenter operation create" }).textContent();
+  await run("taskcenter operation create --file - --watch", yaml);
+  assert.equal((await server.call("GET", `/v1/tasks/${id}`)).state, "paused");
+  await page.context().close();
+});
+
 test("a list is copied with its filter, also without scripts", async () => {
   const page = await open(browser, server.url, { javaScriptEnabled: false });
   await server.create({ name: "copy.list", delay_ms: 3_600_000 });
   await page.goto(`${server.url}/console/tasks?q=name%3Acopy.list`);
-  await page.getByText("Copy as curl, CLI or JSON").click();
+  await page.getByText("Copy as curl, CLI or YAML").click();
   const text = await page.locator("[data-copy-text]").first().textContent();
   const { tasks } = JSON.parse(await run(text));
   assert.deepEqual(tasks.map(({ name }) => name), ["copy.list"]);

@@ -2,6 +2,7 @@
 
 mod commands;
 mod dev;
+mod files;
 mod help;
 mod operation;
 mod program;

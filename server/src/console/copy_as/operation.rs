@@ -6,6 +6,9 @@ use super::{Recipe, Request, Shell, option, words};
 use crate::core::labels::Labels;
 use crate::core::operation::{Action, Selection};
 
+/// Command that reads a file with an operation.
+const FILE_COMMAND: &str = "taskcenter operation create --file operation.yaml";
+
 /// Returns the texts that create an operation on a selection.
 pub fn operate(shell: Shell, title: &str, action: Action, selection: &Selection) -> Recipe {
     let mut command = words(&["operation", "create", action.as_str()]);
@@ -26,7 +29,7 @@ pub fn operate(shell: Shell, title: &str, action: Action, selection: &Selection)
     };
     let document = json!({ "action": action.as_str(), "select": select });
     let request = Request { body: Some(&document), ..Request::post("/v1/operations") };
-    Recipe::new(shell, title, &request, Some(&command)).with_json(&document)
+    Recipe::new(shell, title, &request, Some(&command)).with_document(&document, FILE_COMMAND)
 }
 
 /// Returns the fields of a filter, as the API names them, and its labels.

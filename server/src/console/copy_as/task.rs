@@ -10,6 +10,9 @@ use crate::core::{Moment, Schedule};
 /// Longest payload that a text contains, in bytes.
 const MAX_COPIED_BYTES: usize = 16 * 1024;
 
+/// Command that reads a file with a task.
+const FILE_COMMAND: &str = "taskcenter task add --file task.yaml";
+
 /// Returns the texts that create a task with this definition. `None`: the payload is too large to copy.
 pub fn create_task(shell: Shell, title: &str, definition: &Submission) -> Option<Recipe> {
     if definition.data.len() > MAX_COPIED_BYTES {
@@ -18,7 +21,7 @@ pub fn create_task(shell: Shell, title: &str, definition: &Submission) -> Option
     let document = spec(definition);
     let request = Request { body: Some(&document), ..Request::post("/v1/tasks") };
     let command = add(definition);
-    Some(Recipe::new(shell, title, &request, Some(&command)).with_json(&document))
+    Some(Recipe::new(shell, title, &request, Some(&command)).with_document(&document, FILE_COMMAND))
 }
 
 fn instant(at: Moment) -> String {

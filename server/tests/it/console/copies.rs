@@ -77,7 +77,11 @@ async fn every_view_has_its_request_and_its_command() {
             assert_eq!(server.get(path).await.0, 200, "{path}");
         }
         let paused = browser.get("/console/operations/new?action=pause&all=1&q=name%3Aorder.close").await;
-        let document: Value = serde_json::from_str(&texts(&paused).pop().unwrap().1).unwrap();
+        let copied = texts(&paused);
+        let of_kind = |kind: &str| copied.iter().find(|(name, _)| name == kind).unwrap().1.as_str();
+        let document: Value = serde_json::from_str(of_kind("JSON")).unwrap();
+        let yaml = "# taskcenter operation create --file operation.yaml\naction: pause\nselect:\n  filter:\n    name: order.close\n";
+        assert_eq!(of_kind("YAML"), yaml);
         let (status, _) = server.post("/v1/operations", &document).await;
         assert_eq!((status, &document["action"]), (201, &json!("pause")));
     })
