@@ -32,8 +32,8 @@ pub use alerts::{
 pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{
-    NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,
-    OperationSelection,
+    NewOperation, OperationCanary, OperationFailure, OperationFilter, OperationList, OperationPreview,
+    OperationResource, OperationSelection,
 };
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};

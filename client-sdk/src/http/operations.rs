@@ -63,4 +63,13 @@ impl TaskCenter {
     pub async fn abort_operation(&self, id: &str) -> Result<OperationResource, Error> {
         self.call(Method::POST, &["v1", "operations", id, "abort"]).await
     }
+
+    /// Continues an operation whose canary has failed, with the runs after the canary. An operation that is not `held`
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 for an unknown operation.
+    pub async fn continue_operation(&self, id: &str) -> Result<OperationResource, Error> {
+        self.call(Method::POST, &["v1", "operations", id, "continue"]).await
+    }
 }

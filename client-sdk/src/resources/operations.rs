@@ -20,8 +20,9 @@ pub struct NewOperation {
     pub action: String,
     /// The tasks or runs.
     pub select: OperationSelection,
-    /// JSON merge patch of the fields of `TaskSpec`, as of `PATCH /v1/tasks/{task_id}`: at most 16,384 bytes.
-    /// Only for `edit`, which needs it. A `schedule` must be complete, and `delay_ms` is not allowed.
+    /// JSON merge patch: at most 16,384 bytes. `edit` needs the patch, which changes the fields of `TaskSpec`, as of
+    /// `PATCH /v1/tasks/{task_id}`. A `schedule` must be complete, and `delay_ms` is not allowed. `redrive` applies
+    /// the patch to the payload of each run, which must be a JSON object. Other actions take no patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub patch: Option<Map<String, Value>>,
@@ -33,6 +34,11 @@ pub struct NewOperation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000))]
     pub rate_per_sec: Option<u32>,
+    /// Number of runs that `redrive` tries first. The operation continues when all of these runs have succeeded, and is
+    /// `held` if one of them ends otherwise. Bounds: 1 to 100. Default: no canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
+    pub canary: Option<u32>,
     /// Whether the server only counts the items, and does nothing else. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -108,6 +114,23 @@ pub struct OperationFailure {
     pub error: String,
 }
 
+/// The first runs of a redrive, whose outcomes decide whether the operation continues.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OperationCanary {
+    /// Number of runs that the operation tries first.
+    pub size: u32,
+    /// `open`: the runs are redriven, or have not all ended; `passed`; `failed`; `overruled`: a user has continued the
+    /// operation.
+    pub state: String,
+    /// Ids of the runs.
+    #[serde(default)]
+    pub run_ids: Vec<String>,
+    /// Runs that ended without success, with their states and errors.
+    #[serde(default)]
+    pub failures: Vec<OperationFailure>,
+}
+
 /// An operation with its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -116,9 +139,10 @@ pub struct OperationResource {
     pub id: String,
     /// What the operation does with each item, such as `pause`.
     pub action: String,
-    /// `running`, `completed`, `aborted`, or `failed`: the creator has lost the rights.
+    /// `running`; `held`: the canary has failed, and a user must continue or abort the operation; `completed`;
+    /// `aborted`; or `failed`: the creator has lost the rights.
     pub state: String,
-    /// Why the operation failed.
+    /// Why the operation failed or is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Human-readable reason of the creator, if any.
@@ -130,13 +154,16 @@ pub struct OperationResource {
     /// Number of the ids; absent for a selection by filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u64>,
-    /// The patch of an `edit`.
+    /// The patch of an `edit` or of a `redrive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub patch: Option<Map<String, Value>>,
     /// Maximum number of items per second; absent: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_sec: Option<u32>,
+    /// The canary, if the operation has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<OperationCanary>,
     /// Number of items at the creation, at most 10,000.
     pub expected: u64,
     /// Whether there were more than `expected`.
@@ -163,9 +190,14 @@ pub struct OperationResource {
 }
 
 impl OperationResource {
-    /// Returns whether items remain.
+    /// Returns whether the operation processes items, or waits for its canary.
     pub fn is_running(&self) -> bool {
         self.state == "running"
+    }
+
+    /// Returns whether the operation waits for the outcomes of its canary.
+    pub fn waits_for_canary(&self) -> bool {
+        self.is_running() && self.canary.as_ref().is_some_and(|canary| canary.state == "open")
     }
 
     /// Returns the number of items that were processed.

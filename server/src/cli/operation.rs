@@ -1,6 +1,8 @@
 //! `operation`: actions on many tasks or runs.
 
-use std::io::Write as _;
+mod view;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -10,11 +12,13 @@ use tokio::time::interval;
 
 use super::client::{Client, for_each_id};
 use super::definition::parse_label;
+use super::document::DefinitionFile;
 use super::exit::{Failure, Thing};
 use super::paging::{Paging, PrintedPage};
 use super::screen::Screen;
 use super::table::{self, Column, Table};
 use super::{ids, output, time};
+use view::{format_count, format_progress, print_failures, print_held, print_progress, show};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -31,12 +35,14 @@ Actions:
 
 The server works in the background, also if this command ends. A filter acts on
 tasks that exist now, or on runs that are due now. With --watch the exit code is
-1 if an item failed, or if the operation was aborted.
+1 if an item failed, if the canary failed, or if the operation was aborted.
 
 Examples:
   taskcenter operation create delete --name order.close --dry-run
   taskcenter operation create pause --all --reason 'broker upgrade' --watch
-  taskcenter operation create redrive --tag mail --rate 50 --watch
+  taskcenter operation create redrive --tag mail --rate 50 --canary 1 --watch
+  taskcenter operation create redrive --tag mail --patch '{\"to\": \"mia\"}'
+  taskcenter operation create --file operation.yaml --dry-run
   taskcenter operation create edit --name mail --patch '{\"queue\": \"slow\"}'";
 const SHOW: &str = "\
 Examples:
@@ -47,8 +53,6 @@ Examples:
 const POLL_PERIOD: Duration = Duration::from_millis(500);
 /// Maximum number of rows that the server returns in one page.
 const PAGE: u32 = 100;
-/// Characters of the bar.
-const BAR_WIDTH: u64 = 10;
 
 #[derive(Debug, Subcommand)]
 pub enum OperationCommand {
@@ -70,6 +74,13 @@ pub enum OperationCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// Continue operations whose canary has failed.
+    #[command(after_help = "Example:\n  taskcenter operation continue 019aa4c81b7a7c3e8a51f3d6c2b90417")]
+    Continue {
+        /// Ids of the operations, or their beginnings.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
     /// End operations; what they have done stays.
     #[command(after_help = "Example:\n  taskcenter operation abort 019aa4c81b7a7c3e8a51f3d6c2b90417")]
     Abort {
@@ -83,10 +94,15 @@ pub enum OperationCommand {
 #[derive(Debug, Args)]
 pub struct Create {
     /// What to do with each task or run.
-    #[arg(value_name = "ACTION", value_parser = [
+    #[arg(value_name = "ACTION", required_unless_present = "file", value_parser = [
         "pause", "resume", "cancel", "delete", "trigger", "edit", "redrive", "cancel_runs",
     ])]
-    action: String,
+    action: Option<String>,
+    /// File with the operation, in YAML or JSON, with the fields of the API; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "action", "ids", "name", "tag", "task", "state", "labels", "all", "patch", "reason", "rate", "canary",
+    ])]
+    file: Option<PathBuf>,
     /// Id of a task or run; can be repeated, at most 1,000 times.
     #[arg(long = "id", value_name = "ID", conflicts_with_all = ["name", "tag", "task", "state", "labels", "all"])]
     ids: Vec<String>,
@@ -108,7 +124,8 @@ pub struct Create {
     /// All tasks or runs that the action can change.
     #[arg(long)]
     all: bool,
-    /// Fields to change, for edit: a JSON merge patch such as '{"queue": "slow"}'.
+    /// What to change, as a JSON merge patch: fields of the tasks for edit, such as '{"queue": "slow"}', or members
+    /// of the payloads for redrive, such as '{"to": "mia"}'.
     #[arg(long, value_name = "JSON", value_parser = parse_patch)]
     patch: Option<Map<String, Value>>,
     /// Why, for the list of operations.
@@ -117,6 +134,10 @@ pub struct Create {
     /// Maximum number of tasks or runs per second, 1 to 1000. Default: no limit.
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
+    /// Number of runs that redrive tries first, 1 to 100; the operation continues if all of them succeed. Default: no
+    /// canary.
+    #[arg(long, value_name = "N")]
+    canary: Option<u32>,
     /// Only count the tasks or runs.
     #[arg(long)]
     dry_run: bool,
@@ -138,14 +159,22 @@ impl OperationCommand {
                 let operation = get(client, &id).await?;
                 if watch { follow(client, operation).await } else { show(client, &operation) }
             }
+            Self::Continue { ids } => {
+                for_each_id(Thing::Operation, &ids, async |id| {
+                    let id = ids::find_operation(client, id).await?;
+                    let continued = client.call(client.api.continue_operation(&id)).await?;
+                    if continued.is_running() {
+                        return print_change(client, &continued);
+                    }
+                    let why = format!("{id} is {}: only a held operation can continue", continued.state);
+                    Err(Failure::Failed(why))
+                })
+                .await
+            }
             Self::Abort { ids } => {
                 for_each_id(Thing::Operation, &ids, async |id| {
                     let id = ids::find_operation(client, id).await?;
-                    let aborted = client.call(client.api.abort_operation(&id)).await?;
-                    if client.json {
-                        return output::print_json(&aborted);
-                    }
-                    output::print_line(format_args!("{} {}", aborted.id, format_progress(&aborted)))
+                    print_change(client, &client.call(client.api.abort_operation(&id)).await?)
                 })
                 .await
             }
@@ -153,19 +182,32 @@ impl OperationCommand {
     }
 }
 
+fn print_change(client: &Client, operation: &OperationResource) -> Result<(), Failure> {
+    if client.json {
+        return output::print_json(operation);
+    }
+    output::print_line(format_args!("{} {}", operation.id, format_progress(operation)))
+}
+
 impl Create {
     async fn run(self, client: &Client) -> Result<(), Failure> {
         let (dry_run, watch) = (self.dry_run, self.watch);
-        let new = self.into_request(client).await?;
-        if dry_run {
-            let preview = client.call(client.api.preview_operation(&new)).await?;
+        let file = self.file.as_deref().map(DefinitionFile::read).transpose()?;
+        let new = match &file {
+            Some(file) => file.typed(Value::Object(file.fields()))?,
+            None => self.into_request(client).await?,
+        };
+        if dry_run || new.dry_run {
+            let preview = client.api.preview_operation(&new);
+            let preview = DefinitionFile::call(file.as_ref(), client, preview).await?;
             if client.json {
                 return output::print_json(&preview);
             }
             let count = format_count(preview.expected, preview.expected_more);
             return output::print_line(format_args!("{} would act on {count} items now", new.action));
         }
-        let operation = client.call(client.api.create_operation(&new)).await?;
+        let create = client.api.create_operation(&new);
+        let operation = DefinitionFile::call(file.as_ref(), client, create).await?;
         if client.json && !watch {
             return output::print_json(&operation);
         }
@@ -196,11 +238,12 @@ impl Create {
             ));
         };
         Ok(NewOperation {
-            action: self.action,
+            action: self.action.unwrap_or_default(),
             select,
             patch: self.patch,
             reason: self.reason,
             rate_per_sec: self.rate,
+            canary: self.canary,
             dry_run: false,
         })
     }
@@ -233,47 +276,10 @@ async fn follow(client: &Client, mut operation: OperationResource) -> Result<(),
         output::print_json(&operation)?;
     } else {
         print_failures(client.screen, &operation)?;
+        print_held(&operation)?;
     }
     let is_good = operation.state == "completed" && operation.failed == 0;
     if is_good { Ok(()) } else { Err(Failure::Printed(1)) }
-}
-
-fn print_progress(screen: Screen, line: &str, is_last: bool) -> Result<(), Failure> {
-    let Some(width) = screen.width else { return output::print_line(line) };
-    // The code clears the rest of the line.
-    let line = format!("\r{}\x1b[K", table::truncate_to(line, width.saturating_sub(1)));
-    if is_last {
-        return output::print_line(line);
-    }
-    let mut out = std::io::stdout().lock();
-    let written = write!(out, "{line}").and_then(|()| out.flush());
-    written.map_err(|error| Failure::Failed(format!("cannot write to standard output: {error}")))
-}
-
-/// Formats the state and the counts, with a bar if the number of items is known.
-fn format_progress(operation: &OperationResource) -> String {
-    let processed = operation.processed();
-    let total = if operation.is_running() { operation.expected.max(processed) } else { processed };
-    let of = if operation.is_running() {
-        format!("{processed} of {}", format_count(total, operation.expected_more))
-    } else {
-        processed.to_string()
-    };
-    let bar = match processed.saturating_mul(BAR_WIDTH).checked_div(total) {
-        Some(filled) if operation.is_running() && !operation.expected_more => {
-            let filled = filled.min(BAR_WIDTH) as usize;
-            format!("[{}{}] ", "#".repeat(filled), "-".repeat(BAR_WIDTH as usize - filled))
-        }
-        _ => String::new(),
-    };
-    format!(
-        "{} {} {bar}{of}: {} done, {} failed, {} skipped",
-        operation.action, operation.state, operation.done, operation.failed, operation.skipped
-    )
-}
-
-fn format_count(count: u64, more: bool) -> String {
-    if more { format!("more than {count}") } else { count.to_string() }
 }
 
 async fn list(client: &Client, paging: &Paging) -> Result<(), Failure> {
@@ -320,64 +326,4 @@ fn rows(screen: Screen, operations: &[OperationResource]) -> Vec<Vec<String>> {
         ]
     };
     ids::shorten_all(screen, &ids).into_iter().zip(operations).map(row).collect()
-}
-
-fn show(client: &Client, operation: &OperationResource) -> Result<(), Failure> {
-    if client.json {
-        return output::print_json(operation);
-    }
-    let now = time::now();
-    let text = |text: &Option<String>| table::or_dash(text.as_deref().map(table::escape));
-    table::print_fields(&[
-        ("operation", operation.id.clone()),
-        ("action", operation.action.clone()),
-        ("state", client.screen.paint_state(&operation.state)),
-        ("message", text(&operation.message)),
-        ("reason", text(&operation.reason)),
-        ("items", format_selection(operation)),
-        (
-            "patch",
-            table::or_dash(
-                operation.patch.clone().map(|patch| table::escape(&Value::Object(patch).to_string())),
-            ),
-        ),
-        ("rate", table::or_dash(operation.rate_per_sec.map(|rate| format!("{rate} per second")))),
-        ("expected", format_count(operation.expected, operation.expected_more)),
-        ("found", operation.matched.to_string()),
-        ("done", operation.done.to_string()),
-        ("failed", operation.failed.to_string()),
-        ("skipped", operation.skipped.to_string()),
-        ("created", time::format_with_distance(operation.created_at, now)),
-        ("created by", table::escape(&operation.created_by)),
-        ("ended", table::or_dash(operation.ended_at.map(|at| time::format_with_distance(at, now)))),
-    ])?;
-    print_failures(client.screen, operation)
-}
-
-fn format_selection(operation: &OperationResource) -> String {
-    let Some(filter) = &operation.filter else {
-        return format!("{} ids", operation.ids.unwrap_or_default());
-    };
-    let parts =
-        [("name", &filter.name), ("tag", &filter.tag), ("task", &filter.task_id), ("state", &filter.state)];
-    let parts =
-        parts.iter().filter_map(|(name, part)| Some(format!("{name} {}", table::escape(part.as_ref()?))));
-    let parts = parts.collect::<Vec<_>>().join(", ");
-    if parts.is_empty() { "all".to_owned() } else { parts }
-}
-
-fn print_failures(screen: Screen, operation: &OperationResource) -> Result<(), Failure> {
-    if operation.failures.is_empty() {
-        return Ok(());
-    }
-    let columns = vec![Column::fixed("ID"), Column::text("ERROR")];
-    let row = |failure: &taskcenter_client::resources::OperationFailure| {
-        vec![failure.id.clone(), table::escape(&failure.error)]
-    };
-    Table::new(screen, columns).print(operation.failures.iter().map(row))?;
-    let more = operation.failed.saturating_sub(operation.failures.len() as u64);
-    if more > 0 {
-        output::print_line(format_args!("{more} more failures are not kept"))?;
-    }
-    Ok(())
 }

@@ -268,6 +268,7 @@ impl Frame {
             "created" => &t.done_created,
             "existing" => &t.done_existing,
             "aborted" => &t.done_aborted,
+            "continued" => &t.done_continued,
             "saved" => &t.done_saved,
             "silenced" => &t.done_silenced,
             "unsilenced" => &t.done_unsilenced,

@@ -101,7 +101,11 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/operations/{operation_id}", get(pages::operation::show))
         .route(
             "/console/operations/{operation_id}/abort",
-            get(pages::operation_abort::ask).post(pages::operation_abort::act),
+            get(pages::operation_decision::ask_abort).post(pages::operation_decision::abort),
+        )
+        .route(
+            "/console/operations/{operation_id}/continue",
+            get(pages::operation_decision::ask_continue).post(pages::operation_decision::resume),
         )
         .route("/console/alerts", get(pages::alerts::show))
         .route("/console/alerts/test", post(pages::alerts::test))

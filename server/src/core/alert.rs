@@ -65,7 +65,7 @@ impl Measure {
     ];
 
     /// Returns the name of the rule, as in the API and in silences.
-    pub fn rule(self) -> &'static str {
+    pub const fn rule(self) -> &'static str {
         use Measure as M;
         match self {
             M::Fires => "fires",

@@ -15,6 +15,7 @@ pub mod misfire;
 pub mod moment;
 pub mod net;
 pub mod operation;
+pub mod payload_patch;
 pub mod retry;
 pub mod revision;
 pub mod run;

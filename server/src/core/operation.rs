@@ -1,11 +1,15 @@
 //! Operations: one action on many tasks or runs, with progress.
 
+mod canary;
+mod item;
 mod progress;
 mod request;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::progress::{Item, Place, Plan, Verdict};
+pub use self::canary::{Canary, CanaryRun, CanaryState, MAX_CANARY};
+pub use self::item::Item;
+pub use self::progress::{Place, Plan, Verdict};
 pub use self::request::{InvalidOperation, NewOperation};
 use super::access::Grant;
 use super::labels::Labels;
@@ -171,6 +175,8 @@ impl Selection {
 pub enum OperationState {
     /// Items remain.
     Running,
+    /// The canary has failed: the operation waits for a user.
+    Held,
     /// Every item was processed.
     Completed,
     /// A user has ended the operation.
@@ -184,6 +190,7 @@ impl OperationState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Held => "held",
             Self::Completed => "completed",
             Self::Aborted => "aborted",
             Self::Failed => "failed",
@@ -232,6 +239,17 @@ pub struct Failure {
     pub error: String,
 }
 
+impl Failure {
+    /// Longest error, in bytes.
+    pub const MAX_ERROR_BYTES: usize = 300;
+
+    /// Returns a failure, with an error of bounded length.
+    pub fn new(id: &str, error: &str) -> Self {
+        let error = error[..error.floor_char_boundary(Self::MAX_ERROR_BYTES)].to_owned();
+        Self { id: id.to_owned(), error }
+    }
+}
+
 /// A stored operation. Its document is the checkpoint: an interrupted operation continues here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
@@ -239,18 +257,21 @@ pub struct Operation {
     pub id: String,
     pub action: Action,
     pub selection: Selection,
-    /// JSON merge patch of [`Action::Edit`].
+    /// JSON merge patch: of the task for [`Action::Edit`], of the payload for [`Action::Redrive`].
     pub patch: Option<String>,
     /// Human-readable reason, if any.
     pub reason: Option<String>,
     /// Maximum number of items per second. `None`: unlimited.
     pub rate_per_sec: Option<u32>,
+    /// The first runs of a redrive. `None`: all runs are redriven without a wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// Number of selected rows at creation.
     pub expected: Count,
     pub created_at: Moment,
     pub creator: Creator,
     pub state: OperationState,
-    /// Why the operation failed.
+    /// Why the operation failed, or is held.
     pub message: Option<String>,
     pub ended_at: Option<Moment>,
     /// Where the selection continues.
@@ -274,7 +295,7 @@ pub struct Operation {
 impl Operation {
     /// Returns an operation that has not started.
     pub fn new(id: String, new: NewOperation, expected: Count, creator: Creator, now: Moment) -> Self {
-        let NewOperation { action, selection, patch, reason, rate_per_sec } = new;
+        let NewOperation { action, selection, patch, reason, rate_per_sec, canary } = new;
         Self {
             id,
             action,
@@ -282,6 +303,7 @@ impl Operation {
             patch,
             reason,
             rate_per_sec,
+            canary: canary.map(Canary::new),
             expected,
             created_at: now,
             creator,
@@ -304,8 +326,18 @@ impl Operation {
         (stable_hash(self.id.as_bytes()) % u64::from(SHARDS)) as u16
     }
 
-    /// Returns whether items remain.
+    /// Returns whether the operation processes items.
     pub fn is_running(&self) -> bool {
         self.state == OperationState::Running
+    }
+
+    /// Returns whether a user must decide how the operation continues.
+    pub fn is_held(&self) -> bool {
+        self.state == OperationState::Held
+    }
+
+    /// Returns whether the operation has ended.
+    pub fn has_ended(&self) -> bool {
+        !self.is_running() && !self.is_held()
     }
 }

@@ -81,6 +81,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(operations::create, operations::list))
         .routes(routes!(operations::show))
         .routes(routes!(operations::abort))
+        .routes(routes!(operations::resume))
         .routes(routes!(queues::list))
         .routes(routes!(queues::show))
         .routes(routes!(nodes::workers))

@@ -5,8 +5,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use taskcenter_client::resources::{
-    NewOperation, OperationFailure, OperationFilter, OperationList, OperationPreview, OperationResource,
-    OperationSelection,
+    NewOperation, OperationCanary, OperationFailure, OperationFilter, OperationList, OperationPreview,
+    OperationResource, OperationSelection,
 };
 
 use super::body::Fields;
@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::headers::KeyHeader;
 use super::query::{Query, Segment};
 use crate::core::TaskId;
-use crate::core::operation::{self, Action, Operation, Selection};
+use crate::core::operation::{self, Action, Canary, Failure, Operation, Selection};
 use crate::engine::service::Service;
 use crate::wire;
 
@@ -99,6 +99,21 @@ pub async fn abort(service: Service, Segment(id): Segment) -> Result<Json<Operat
     Ok(Json(shown(service.abort_operation(&id).await?)))
 }
 
+/// Continues an operation whose canary has failed.
+///
+/// The operation redrives the runs after the canary. An operation that is not `held` stays as it is, and the request
+/// succeeds.
+#[utoipa::path(post, path = "/v1/operations/{operation_id}/continue", operation_id = "continueOperation",
+    tag = "operations",
+    params(("operation_id" = String, Path, description = "Id of the operation.")),
+    responses(
+        (status = 200, body = OperationResource, description = "The operation, which runs."),
+        (status = 404, description = "`not_found`: the operation does not exist or has been pruned."),
+    ))]
+pub async fn resume(service: Service, Segment(id): Segment) -> Result<Json<OperationResource>, ApiError> {
+    Ok(Json(shown(service.continue_operation(&id).await?)))
+}
+
 fn read(new: NewOperation) -> Result<operation::NewOperation, ApiError> {
     let words = || Action::ALL.map(Action::as_str).join(", ");
     let unknown = || ApiError::field("action", format!("action should be one of {}", words()));
@@ -109,6 +124,7 @@ fn read(new: NewOperation) -> Result<operation::NewOperation, ApiError> {
         patch: new.patch.map(|patch| Value::Object(patch).to_string()),
         reason: new.reason,
         rate_per_sec: new.rate_per_sec,
+        canary: new.canary,
     })
 }
 
@@ -164,7 +180,6 @@ fn shown(operation: Operation) -> OperationResource {
             (None, Some(OperationFilter { task_id, tag, state, labels, name: None }))
         }
     };
-    let failures = operation.failures.into_iter();
     OperationResource {
         id: operation.id,
         action: operation.action.as_str().to_owned(),
@@ -175,15 +190,29 @@ fn shown(operation: Operation) -> OperationResource {
         ids,
         patch: operation.patch.and_then(|patch| serde_json::from_str(&patch).ok()),
         rate_per_sec: operation.rate_per_sec,
+        canary: operation.canary.map(canary),
         expected: operation.expected.rows,
         expected_more: operation.expected.more,
         matched: operation.matched,
         done: operation.done,
         failed: operation.failed,
         skipped: operation.skipped,
-        failures: failures.map(|failure| OperationFailure { id: failure.id, error: failure.error }).collect(),
+        failures: failures(operation.failures),
         created_at: wire::timestamp(operation.created_at),
         created_by: operation.creator.id,
         ended_at: operation.ended_at.map(wire::timestamp),
     }
+}
+
+fn canary(canary: Canary) -> OperationCanary {
+    OperationCanary {
+        size: canary.size,
+        state: canary.state.as_str().to_owned(),
+        run_ids: canary.runs.into_iter().map(|run| run.id).collect(),
+        failures: failures(canary.failures),
+    }
+}
+
+fn failures(failures: Vec<Failure>) -> Vec<OperationFailure> {
+    failures.into_iter().map(|failure| OperationFailure { id: failure.id, error: failure.error }).collect()
 }

@@ -11,6 +11,9 @@ import { start } from "./server.mjs";
 const HOUR_MS = 3_600_000;
 const HOURLY = { schedule: { kind: "every", period_ms: HOUR_MS }, delay_ms: HOUR_MS };
 
+/** Settings of a server whose alerts do not wait. */
+const WITHOUT_DELAY = { TASKCENTER__ENGINE__BACKLOG_SEC: "1", TASKCENTER__ALERTS__RULES__NO_WORKER__FOR_SEC: "0" };
+
 let browser, server, page, operator, rows, text;
 
 /** Returns the rows of the table: number, chore, and the cell of each console. */
@@ -25,7 +28,7 @@ const steps = (cell) => (/^\d/.test(cell) ? Number.parseInt(cell, 10) : Infinity
 before(async () => {
   text = await readFile(join(process.env.TASKCENTER_DOCS, "compare.md"), "utf8");
   rows = table(text);
-  [browser, server] = await Promise.all([launch(), start()]);
+  [browser, server] = await Promise.all([launch(), start(WITHOUT_DELAY)]);
   // More tasks than a page has rows.
   const others = Array.from({ length: 60 }, (_, at) => ({ name: `other.${at}`, delay_ms: HOUR_MS }));
   await Promise.all(others.map((task) => server.create(task)));
@@ -144,6 +147,31 @@ chore(8, "run a task now and see the result", async () => {
   await operator.sees("The task has fired. This is the run.");
   await server.work("report.now", 1, () => ({ outcome: "succeeded", result: { pages: 7 } }));
   await operator.sees(page.locator(".head .st").filter({ hasText: "Succeeded" }));
+});
+
+chore(9, "pause all tasks of a team, and see that they are paused", async () => {
+  for (const name of ["pay.card", "pay.cash"]) await server.create({ ...HOURLY, name, labels: { team: "pay" } });
+  await operator.begin("/");
+  await operator.find("label.team:pay");
+  await operator.press("Pause tasks: all that match…");
+  await operator.press("Pause tasks", { role: "button" });
+  await operator.sees("2 of 2");
+  await operator.press("Show these tasks");
+  for (const name of ["pay.card", "pay.cash"]) await operator.sees("Paused", operator.row(name));
+  assert.equal(await operator.row("other.1").count(), 0);
+});
+
+chore(10, "silence an alert for two hours", async () => {
+  await server.create({ name: "mail.quiet", queue: "mail.quiet" });
+  await server.until("/v1/alerts", ({ alerts }) => alerts.some(({ subject }) => subject === "mail.quiet"));
+  await operator.begin("/");
+  await operator.press(/^Silence alerts: .*mail\.quiet/);
+  await operator.press("Create silence", { role: "button" });
+  await operator.sees("The silence is created.");
+  const { alerts, silences } = await server.call("GET", "/v1/alerts");
+  const hours = (Date.parse(silences[0].until) - Date.parse(silences[0].created_at)) / HOUR_MS;
+  assert.equal(Math.round(hours), 2);
+  assert.ok(alerts.find(({ subject }) => subject === "mail.quiet").silenced_by);
 });
 
 test("the sentence above the table says what the table says", () => {

@@ -41,30 +41,44 @@ pub async fn play(stage: &mut Stage) {
 }
 
 fn new(action: Action, selection: Selection) -> NewOperation {
-    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: Some(8) }
+    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: Some(8), canary: None }
 }
 
 /// Creates an operation, and runs the loop until it ends.
 async fn operate(stage: &mut Stage, new: NewOperation) -> Operation {
+    let created = create(stage, new).await;
+    let ended = follow(stage, &created, false).await;
+    check_counts(stage, &ended);
+    ended
+}
+
+async fn create(stage: &mut Stage, new: NewOperation) -> Operation {
     let key = key(stage);
     let create =
         async |running: &Running| running.service.create_operation(new.clone(), Some(key.clone())).await;
-    let created = stage.call(create).await.expect("the operation is accepted");
+    stage.call(create).await.expect("the operation is accepted")
+}
+
+/// Runs the loop until the operation ends or is held. With `dies`, each leased run dies.
+async fn follow(stage: &mut Stage, created: &Operation, dies: bool) -> Operation {
     for _ in 0..20 {
         let turn = async |running: &Running| {
             operations::run_once(&running.node, &running.service, running.node.clock.now()).await
         };
         stage.call(turn).await.expect("the store answers");
-        stage.clock.advance_ms(1_000);
+        stage.pass(1_000).await;
+        let leased = if dies { lease(stage).await } else { Vec::new() };
+        for run in leased {
+            die(stage, &run).await;
+        }
         let read = async |running: &Running| running.service.operation(&created.id).await;
         let operation = stage.call(read).await.expect("the operation exists");
         if !operation.is_running() {
-            check_counts(stage, &operation);
             return operation;
         }
     }
     stage.book.violation(format!("an operation does not end: {created:?}"));
-    created
+    created.clone()
 }
 
 /// Each item was counted once.
@@ -101,13 +115,31 @@ async fn redrive(stage: &mut Stage, name: &str, ids: &[TaskId]) {
     stage.clock.advance_ms(1);
     let selection =
         Selection::Runs { task_id: None, tag: Some(name.to_owned()), state: None, labels: Labels::new() };
-    operate(stage, new(Action::Redrive, selection)).await;
+    redrive_with_canary(stage, selection, ids).await;
     for id in ids {
         let runs = stage.runs(id).await;
-        if runs.iter().any(|run| run.state == RunState::Dead || run.attempt > 2) {
+        if runs.iter().any(|run| run.attempt != 2) {
             stage.book.violation(format!("a run was not redriven once: {runs:?}"));
         }
     }
+}
+
+/// Redrives with a canary that fails. Only its run changes, until a user continues the operation.
+async fn redrive_with_canary(stage: &mut Stage, selection: Selection, ids: &[TaskId]) {
+    let redrive = NewOperation { canary: Some(1), ..new(Action::Redrive, selection) };
+    let created = create(stage, redrive).await;
+    let held = follow(stage, &created, true).await;
+    let mut redriven = 0;
+    for id in ids {
+        redriven += stage.runs(id).await.iter().filter(|run| run.attempt > 1).count();
+    }
+    if !held.is_held() || redriven != 1 {
+        stage.book.violation(format!("a canary of one has redriven {redriven} runs: {held:?}"));
+    }
+    let resume = async |running: &Running| running.service.continue_operation(&created.id).await;
+    stage.call(resume).await.expect("the operation exists");
+    let ended = follow(stage, &created, false).await;
+    check_counts(stage, &ended);
 }
 
 async fn die(stage: &mut Stage, run: &Run) {

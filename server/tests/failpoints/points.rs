@@ -71,6 +71,8 @@ pub const POINTS: &[Point] = &[
     at("operation::processed", Story::Operations),
     at("operation::before_checkpoint", Story::Operations),
     at("operation::checkpoint", Story::Operations),
+    at("operation::before_continue", Story::Operations),
+    at("operation::continued", Story::Operations),
     at("operation::before_remove", Story::Operations),
     at("operation::removed", Story::Operations),
     at("prune::before_remove", Story::Prunes),

@@ -13,7 +13,7 @@ pub mod filter_words;
 pub mod labels;
 pub mod moments;
 pub mod operation;
-pub mod operation_abort;
+pub mod operation_decision;
 pub mod operation_new;
 pub mod operation_rows;
 pub mod operations;

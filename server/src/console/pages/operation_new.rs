@@ -34,6 +34,10 @@ struct Page {
     items: Option<String>,
     reason: String,
     rate: String,
+    /// Whether the action has a canary and a patch of the payload.
+    is_redrive: bool,
+    canary: String,
+    patch: String,
     back: String,
     problem: Option<String>,
 }
@@ -61,12 +65,10 @@ pub async fn create(State(console): State<Console>, request: Request) -> Respons
 async fn created(visit: &Visit, fields: &Fields) -> Result<std::result::Result<Response, String>> {
     let t = visit.lang.words();
     let action = action(fields)?;
-    let (selection, rate) = match (selection(visit, action, fields), rate(fields, t)) {
-        (Ok(selection), Ok(rate)) => (selection, rate),
-        (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
+    let new = match read(visit, action, fields, t) {
+        Ok(new) => new,
+        Err(why) => return Ok(Err(why)),
     };
-    let reason = fields.get("reason").map(str::to_owned);
-    let new = NewOperation { action, selection, patch: None, reason, rate_per_sec: rate };
     let key = idempotency_key(fields, &format!("operation {new:?}"));
     match visit.service.create_operation(new, key).await {
         Ok(operation) => Ok(Ok(visit.redirect(&operation_href(&operation.id)))),
@@ -116,6 +118,9 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
         items,
         reason: fields.get("reason").unwrap_or_default().to_owned(),
         rate: fields.get("rate").unwrap_or_default().to_owned(),
+        is_redrive: action == Action::Redrive,
+        canary: fields.get("canary").unwrap_or_default().to_owned(),
+        patch: fields.get("patch").unwrap_or_default().to_owned(),
         back: href(list, fields.get("q").unwrap_or_default(), None),
         problem,
         f: f.with_recipes(recipe),
@@ -129,7 +134,7 @@ async fn count(
     action: Action,
     selection: Selection,
 ) -> Result<std::result::Result<String, String>> {
-    let new = NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None };
+    let new = NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None };
     match visit.service.preview_operation(new).await {
         Ok(count) if count.rows == 0 => Ok(Err(visit.lang.words().op_none.clone())),
         Ok(count) => Ok(Ok(count_text(count))),
@@ -168,7 +173,25 @@ fn selection(visit: &Visit, action: Action, fields: &Fields) -> std::result::Res
     filter.problem.map_or(Ok(selection), Err)
 }
 
-fn rate(fields: &Fields, t: &Words) -> std::result::Result<Option<u32>, String> {
+/// Reads the form, or returns why it is refused.
+fn read(
+    visit: &Visit,
+    action: Action,
+    fields: &Fields,
+    t: &Words,
+) -> std::result::Result<NewOperation, String> {
+    let has_canary = action == Action::Redrive;
+    Ok(NewOperation {
+        action,
+        selection: selection(visit, action, fields)?,
+        patch: fields.get("patch").filter(|_| has_canary).map(str::to_owned),
+        reason: fields.get("reason").map(str::to_owned),
+        rate_per_sec: number(fields, "rate", t)?,
+        canary: if has_canary { number(fields, "canary", t)? } else { None },
+    })
+}
+
+fn number(fields: &Fields, name: &str, t: &Words) -> std::result::Result<Option<u32>, String> {
     let wrong = |text: &str| fill(&t.wrong_number, &[text]);
-    fields.get("rate").map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+    fields.get(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }

@@ -1,9 +1,11 @@
 //! Words, links and progress of operations.
 
-use super::super::filter::label_word;
+use super::super::filter::{href, label_word};
 use super::super::filter_line;
 use super::super::html::{self, Markup, count};
 use super::super::words::{Words, fill};
+use super::labels::RUNS;
+use super::tasks;
 use crate::core::operation::{Action, Count, Operation, OperationState, Selection};
 use crate::core::{Moment, RunState, TaskId, TaskState};
 
@@ -29,6 +31,7 @@ pub fn action_word(action: Action, t: &Words) -> &str {
 fn state_pill(state: OperationState, t: &Words) -> Markup {
     let (class, icon, word) = match state {
         OperationState::Running => ("run", "play", &t.op_state_running),
+        OperationState::Held => ("retry", "hold", &t.op_state_held),
         OperationState::Completed => ("ok", "check", &t.op_state_completed),
         OperationState::Aborted => ("none", "slash", &t.op_state_aborted),
         OperationState::Failed => ("dead", "x", &t.op_state_failed),
@@ -38,20 +41,40 @@ fn state_pill(state: OperationState, t: &Words) -> Markup {
 
 /// Returns a selection as a filter line, or the number of its ids.
 pub fn selection_text(selection: &Selection, t: &Words) -> String {
-    let pair = |key: &str, value: Option<&str>| value.map(|value| filter_line::write(key, value));
-    let (pairs, labels) = match selection {
+    let state = match selection {
         Selection::Ids(ids) => return fill(&t.op_ids, &[&count(ids.len() as u64)]),
-        Selection::Tasks { name, state, labels } => {
-            ([pair("name", name.as_deref()), pair("state", state.map(TaskState::as_str)), None], labels)
+        Selection::Tasks { state, .. } => state.map(TaskState::as_str),
+        Selection::Runs { state, .. } => state.map(RunState::as_str),
+    };
+    let line = line(selection, state);
+    if line.is_empty() { t.op_all.clone() } else { line }
+}
+
+/// Returns the filter line of a selection, with this state.
+fn line(selection: &Selection, state: Option<&str>) -> String {
+    let (pairs, labels) = match selection {
+        Selection::Ids(_) => return String::new(),
+        Selection::Tasks { name, labels, .. } => {
+            ([("name", name.as_deref()), ("state", state), ("", None)], labels)
         }
-        Selection::Runs { task_id, tag, state, labels } => {
-            let task = pair("task", task_id.as_ref().map(TaskId::as_str));
-            ([task, pair("tag", tag.as_deref()), pair("state", state.map(RunState::as_str))], labels)
+        Selection::Runs { task_id, tag, labels, .. } => {
+            let task_id = task_id.as_ref().map(TaskId::as_str);
+            ([("task", task_id), ("tag", tag.as_deref()), ("state", state)], labels)
         }
     };
+    let pairs = pairs.into_iter().filter_map(|(key, value)| Some(filter_line::write(key, value?)));
     let labels = labels.iter().map(|(key, value)| label_word(key, value));
-    let line = pairs.into_iter().flatten().chain(labels).collect::<Vec<_>>().join(" ");
-    if line.is_empty() { t.op_all.clone() } else { line }
+    pairs.chain(labels).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the path of the list with the items of an operation, in all states. `None`: no list has them all.
+pub fn items_href(operation: &Operation) -> Option<String> {
+    let (selection, action) = (&operation.selection, operation.action);
+    // The list without a state has no cancelled tasks, and no list has deleted ones.
+    let state = (action == Action::Cancel).then_some(TaskState::Cancelled.as_str());
+    let path = if action.is_for_runs() { RUNS } else { tasks::PATH };
+    let has_list = selection.ids().is_none() && action != Action::Delete;
+    has_list.then(|| href(path, &line(selection, state), None))
 }
 
 /// Returns a count that ends at a limit, such as `10,000+`.

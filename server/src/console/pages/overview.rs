@@ -14,16 +14,21 @@ use super::super::problem::Result;
 use super::super::visit::Visit;
 use super::super::words::{Words, fill};
 use super::activity::Activity;
-use super::alert_rows::AlertLine;
+use super::alert_rows::{AlertLine, silence_href};
 use super::dead_letters;
 use super::queues::{self, QueueLine};
 use super::rows::run_href;
-use crate::core::alert::Severity;
+use super::silences::may_silence;
+use crate::core::alert::{Measure, Severity};
 use crate::core::{Moment, RunState};
-use crate::engine::service::{Alert, Check, Condition, Health, OutcomeCount, RunFilter, Summary};
+use crate::engine::service::{
+    Alert, Check, Condition, Health, OutcomeCount, RaisedAlerts, RunFilter, Summary,
+};
 
 /// Rows of each list.
 const MOST: usize = 8;
+/// Rule of the alert that a queue without workers raises.
+const NO_WORKER: &str = Measure::NoWorker.rule();
 /// Alerts at the top.
 const MOST_ALERTS: usize = 5;
 
@@ -32,6 +37,24 @@ struct Warning {
     what: String,
     detail: String,
     href: String,
+    /// Path of the form that silences the alert. Empty: the warning is no alert, or the reader may not silence it.
+    silence_href: String,
+    /// What the silence is about, for a link that is read without the row around it.
+    silence_label: String,
+}
+
+impl Warning {
+    /// Returns a warning that is no alert.
+    fn new(kind: &'static str, what: String, detail: String, href: &str) -> Self {
+        Self {
+            kind,
+            what,
+            detail,
+            href: href.to_owned(),
+            silence_href: String::new(),
+            silence_label: String::new(),
+        }
+    }
 }
 
 struct BackEnd {
@@ -97,8 +120,9 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let of_state = |state| outcomes.iter().filter(|row| row.state == state).map(|row| row.runs).sum();
     let mut queues = queues::lines(visit).await?;
     let checks = checks(&visit.console.health, t);
-    let mut problems = problems(&checks, &queues, t);
-    problems.extend(alerts(visit, &checks, &queues).await?);
+    let found = service.alerts().await?;
+    let mut problems = problems(visit, &checks, &queues, &found.alerts);
+    problems.extend(alerts(visit, found, &checks, &queues));
     queues.truncate(MOST);
     let sum = |part: fn(&_) -> u64| backlog.iter().map(part).sum();
     let page = Page {
@@ -177,12 +201,16 @@ fn checks(health: &Health, t: &Words) -> Vec<(BackEnd, bool)> {
 }
 
 /// Returns the raised alerts that are not silenced, without those that the other problems say already.
-async fn alerts(visit: &Visit, checks: &[(BackEnd, bool)], queues: &[QueueLine]) -> Result<Vec<Warning>> {
-    let found = visit.service.alerts().await?;
+fn alerts(
+    visit: &Visit,
+    found: RaisedAlerts,
+    checks: &[(BackEnd, bool)],
+    queues: &[QueueLine],
+) -> Vec<Warning> {
     let is_unattended = |name: &str| queues.iter().any(|queue| queue.is_unattended && queue.name == name);
     let is_down = checks.iter().any(|(_, is_down)| *is_down);
     let is_said = |alert: &Alert| match alert.rule.as_str() {
-        "no_worker" => alert.subject.as_deref().is_some_and(is_unattended),
+        NO_WORKER => alert.subject.as_deref().is_some_and(is_unattended),
         "back_end_down" => is_down,
         _ => false,
     };
@@ -193,14 +221,10 @@ async fn alerts(visit: &Visit, checks: &[(BackEnd, bool)], queues: &[QueueLine])
     let mut warnings: Vec<Warning> = shown.into_iter().map(|alert| warning(alert, visit)).collect();
     if more > 0 {
         let text = &visit.lang.words().alerts_more;
-        warnings.push(Warning {
-            kind: "warn",
-            what: format!("{text} {}", h::count(more as u64)),
-            detail: String::new(),
-            href: super::alerts::PATH.to_owned(),
-        });
+        let what = format!("{text} {}", h::count(more as u64));
+        warnings.push(Warning::new("warn", what, String::new(), super::alerts::PATH));
     }
-    Ok(warnings)
+    warnings
 }
 
 fn warning(alert: Alert, visit: &Visit) -> Warning {
@@ -211,22 +235,38 @@ fn warning(alert: Alert, visit: &Visit) -> Warning {
         Severity::Critical => "bad",
     };
     let detail = format!("{}: {}", line.subject, line.value);
-    Warning { kind, what: line.title, detail, href: super::alerts::PATH.to_owned() }
+    let silence_href = if may_silence(visit) { line.silence_href } else { String::new() };
+    let silence_label = format!("{}, {}", line.title, line.subject);
+    Warning { silence_href, silence_label, ..Warning::new(kind, line.title, detail, super::alerts::PATH) }
 }
 
-fn problems(checks: &[(BackEnd, bool)], queues: &[QueueLine], t: &Words) -> Vec<Warning> {
-    let down = checks.iter().filter(|(_, is_down)| *is_down).map(|(back_end, _)| Warning {
-        kind: "bad",
-        what: fill(&t.back_end_down, &[&back_end.name]),
-        detail: back_end.reason.clone(),
-        href: String::new(),
+fn problems(
+    visit: &Visit,
+    checks: &[(BackEnd, bool)],
+    queues: &[QueueLine],
+    alerts: &[Alert],
+) -> Vec<Warning> {
+    let (t, may_silence) = (visit.lang.words(), may_silence(visit));
+    let is_raised = |queue: &str| {
+        let is_for = |alert: &Alert| alert.rule == NO_WORKER && alert.subject.as_deref() == Some(queue);
+        alerts.iter().any(|alert| is_for(alert) && alert.silenced_by.is_none())
+    };
+    let down = checks.iter().filter(|(_, is_down)| *is_down).map(|(back_end, _)| {
+        let what = fill(&t.back_end_down, &[&back_end.name]);
+        Warning::new("bad", what, back_end.reason.clone(), "")
     });
     let unattended = queues.iter().filter(|queue| queue.is_unattended && queue.ready > 0);
-    let unattended = unattended.take(MOST).map(|queue| Warning {
-        kind: "warn",
-        what: fill(&t.no_worker_on_queue, &[&queue.name]),
-        detail: format!("{} {}", t.state_ready, h::count(queue.ready)),
-        href: "/console/queues".to_owned(),
+    let unattended = unattended.take(MOST).map(|queue| {
+        let what = fill(&t.no_worker_on_queue, &[&queue.name]);
+        let detail = format!("{} {}", t.state_ready, h::count(queue.ready));
+        let can_silence = may_silence && is_raised(&queue.name);
+        let silence_href = can_silence.then(|| silence_href(NO_WORKER, Some(&queue.name)));
+        let silence_href = silence_href.unwrap_or_default();
+        Warning {
+            silence_href,
+            silence_label: what.clone(),
+            ..Warning::new("warn", what, detail, "/console/queues")
+        }
     });
     down.chain(unattended).collect()
 }

@@ -54,6 +54,11 @@ fn require_all_tags(visit: &Visit) -> Result<()> {
     if is_limited { Err(ServiceError::Forbidden(Forbidden::Limited).into()) } else { Ok(()) }
 }
 
+/// Returns whether the reader may silence alerts.
+pub fn may_silence(visit: &Visit) -> bool {
+    require_all_tags(visit).is_ok()
+}
+
 /// Shows the form.
 pub async fn ask(visit: Visit) -> Response {
     let page = require_all_tags(&visit).map(|()| page(&visit, &visit.query(), None).render());

@@ -175,7 +175,10 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
         (&t.ends, at(task.end_at)),
         (&t.retry, retry),
         (&t.max_runtime, runtime.map_or_else(none, |ms| duration(ms, t))),
-        (&t.reports, if task.ack { t.reports_yes.clone() } else { t.reports_no.clone() }),
+        (
+            &t.reports,
+            if task.ack || task.queue.is_some() { t.reports_yes.clone() } else { t.reports_no.clone() },
+        ),
         (&t.created, f.text(task.created_at)),
     ];
     if task.schedule != Schedule::Once {

@@ -2,15 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, MAX_FAILURES, Operation, OperationState};
+use super::{Canary, CanaryState, Failure, Item, MAX_FAILURES, Operation, OperationState};
 use crate::core::{Moment, RunId, TaskId};
 
 /// Maximum number of items in a batch.
 const MAX_BATCH: u32 = 100;
 /// Number of batches in a second of an operation with a rate. A batch is the unit of a checkpoint.
 const BATCHES_PER_SEC: u32 = 4;
-/// Longest error of a failure, in bytes.
-const MAX_ERROR_BYTES: usize = 300;
 
 /// Where the selection continues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,16 +27,6 @@ impl Place {
     pub fn next_state(&self) -> Self {
         Self { passed: self.passed + 1, ..Self::default() }
     }
-}
-
-/// An item of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    pub id: String,
-    /// Version of the run. A redrive is a compare-and-set on the version, so that a repeated batch does not
-    /// redrive a run again that has died since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
 }
 
 /// The next items of the selection.
@@ -65,7 +53,42 @@ pub enum Verdict {
 impl Operation {
     /// Returns the number of items for the next batch.
     pub fn batch_size(&self) -> u32 {
-        self.rate_per_sec.map_or(MAX_BATCH, |rate| (rate / BATCHES_PER_SEC).clamp(1, MAX_BATCH))
+        let size = self.rate_per_sec.map_or(MAX_BATCH, |rate| (rate / BATCHES_PER_SEC).clamp(1, MAX_BATCH));
+        self.open_canary().map_or(size, |canary| size.min(canary.missing()))
+    }
+
+    /// Returns the canary if it is not decided.
+    pub fn open_canary(&self) -> Option<&Canary> {
+        self.canary.as_ref().filter(|canary| canary.is_open())
+    }
+
+    /// Returns whether the operation must wait for the outcomes of its canary.
+    pub fn waits_for_canary(&self) -> bool {
+        self.is_running() && self.batch.is_empty() && self.open_canary().is_some_and(Canary::waits)
+    }
+
+    /// Replaces the canary by a judged one, if it is still the one that was judged. Holds the operation if the canary
+    /// has failed.
+    pub fn judge(&mut self, seen: &Canary, judged: &Canary) {
+        if !self.waits_for_canary() || self.canary.as_ref() != Some(seen) {
+            return;
+        }
+        if judged.state == CanaryState::Failed {
+            self.state = OperationState::Held;
+            self.message = Some(judged.verdict());
+        }
+        self.canary = Some(judged.clone());
+    }
+
+    /// Continues a held operation with the items after the canary.
+    pub fn resume(&mut self, now: Moment) {
+        let Some(canary) = self.canary.as_mut().filter(|_| self.state == OperationState::Held) else {
+            return;
+        };
+        canary.state = CanaryState::Overruled;
+        self.state = OperationState::Running;
+        self.message = None;
+        self.next_at = now;
     }
 
     /// Counts results, and removes their items from the batch. A result whose item is not in the batch was
@@ -91,8 +114,7 @@ impl Operation {
     fn add_failure(&mut self, id: &str, error: &str) {
         self.failed += 1;
         if self.failures.len() < MAX_FAILURES {
-            let error = error[..error.floor_char_boundary(MAX_ERROR_BYTES)].to_owned();
-            self.failures.push(Failure { id: id.to_owned(), error });
+            self.failures.push(Failure::new(id, error));
         }
     }
 
@@ -104,16 +126,21 @@ impl Operation {
         }
         self.matched += plan.items.len() as u64;
         self.batch.clone_from(&plan.items);
-        match &plan.next {
-            Some(next) => self.place = next.clone(),
+        let canary = self.canary.as_mut().filter(|canary| canary.is_open());
+        match (&plan.next, canary) {
+            (Some(next), canary) => {
+                self.place = next.clone();
+                canary.into_iter().for_each(|canary| canary.runs.extend_from_slice(&plan.items));
+            }
+            (None, Some(canary)) => canary.has_all = true,
             // The last items are in a batch before this plan.
-            None => self.end(OperationState::Completed, None, now),
+            (None, None) => self.end(OperationState::Completed, None, now),
         }
     }
 
     /// Ends the operation, unless it has ended.
     pub fn end(&mut self, state: OperationState, message: Option<String>, now: Moment) {
-        if self.is_running() {
+        if !self.has_ended() {
             self.state = state;
             self.message = message;
             self.ended_at = Some(now);
@@ -133,7 +160,14 @@ mod tests {
 
     fn operation(rate_per_sec: Option<u32>) -> Operation {
         let selection = Selection::Tasks { name: None, state: None, labels: BTreeMap::new() };
-        let new = NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec };
+        let new = NewOperation {
+            action: Action::Pause,
+            selection,
+            patch: None,
+            reason: None,
+            rate_per_sec,
+            canary: None,
+        };
         let (id, name, request_id) = ("c".to_owned(), String::new(), String::new());
         let creator = Creator { id, name, request_id, grant: Grant::everything() };
         Operation::new("0".repeat(32), new, Count::default(), creator, NOW)
@@ -191,13 +225,40 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_holds_the_items_after_it() {
+        let canary = |size| Some(Canary::new(size));
+        let mut operation = Operation { canary: canary(2), ..operation(None) };
+        assert_eq!(operation.batch_size(), 2);
+        let place = |passed| Place { passed, ..Place::default() };
+        let plan = Plan { from: place(0), items: items(&["a"]), next: Some(place(1)) };
+        operation.take(&plan, NOW);
+        assert_eq!((operation.batch_size(), operation.waits_for_canary()), (1, false));
+        operation.settle(&results(&["a"], &Verdict::Done), NOW);
+        operation.take(&Plan { from: place(1), items: Vec::new(), next: None }, NOW);
+        assert!(operation.waits_for_canary(), "the selection has no other run");
+        let seen = operation.canary.clone().unwrap();
+        let failed = Canary { state: CanaryState::Failed, ..seen.clone() };
+        operation.judge(&Canary { size: 9, ..seen.clone() }, &failed);
+        assert!(operation.waits_for_canary(), "another canary was judged");
+        operation.judge(&seen, &failed);
+        assert!(operation.is_held() && !operation.has_ended() && operation.message.is_some());
+        operation.take(&Plan { from: place(1), items: items(&["b"]), next: Some(place(2)) }, NOW);
+        assert_eq!(operation.matched, 1, "a held operation takes nothing");
+        operation.resume(NOW);
+        operation.resume(NOW);
+        assert_eq!((operation.state, &operation.message), (OperationState::Running, &None));
+        operation.take(&Plan { from: place(1), items: Vec::new(), next: None }, NOW);
+        assert_eq!(operation.state, OperationState::Completed);
+    }
+
+    #[test]
     fn failures_are_bounded() {
         let ids: Vec<String> = (0..MAX_FAILURES + 5).map(|n| n.to_string()).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let mut operation = Operation { batch: items(&ids), ..operation(None) };
-        let long = Verdict::Failed("é".repeat(MAX_ERROR_BYTES));
+        let long = Verdict::Failed("é".repeat(Failure::MAX_ERROR_BYTES));
         operation.settle(&results(&ids, &long), NOW);
         assert_eq!((operation.failed, operation.failures.len()), (MAX_FAILURES as u64 + 5, MAX_FAILURES));
-        assert!(operation.failures.iter().all(|failure| failure.error.len() <= MAX_ERROR_BYTES));
+        assert!(operation.failures.iter().all(|failure| failure.error.len() <= Failure::MAX_ERROR_BYTES));
     }
 }

@@ -1,8 +1,8 @@
 //! The request for an operation, and its rules.
 
-use super::{Action, MAX_IDS, MAX_PATCH_BYTES, MAX_RATE_PER_SEC, MAX_REASON_BYTES, Selection};
+use super::{Action, MAX_CANARY, MAX_IDS, MAX_PATCH_BYTES, MAX_RATE_PER_SEC, MAX_REASON_BYTES, Selection};
 use crate::core::labels::{self, Labels};
-use crate::core::{TaskId, tag};
+use crate::core::{TaskId, payload_patch, tag};
 
 /// Longest id of a run, in bytes.
 const MAX_RUN_ID_BYTES: usize = 256;
@@ -12,10 +12,12 @@ const MAX_RUN_ID_BYTES: usize = 256;
 pub struct NewOperation {
     pub action: Action,
     pub selection: Selection,
-    /// JSON merge patch, for [`Action::Edit`] only.
+    /// JSON merge patch: of the task for [`Action::Edit`], of the payload for [`Action::Redrive`].
     pub patch: Option<String>,
     pub reason: Option<String>,
     pub rate_per_sec: Option<u32>,
+    /// Number of runs that [`Action::Redrive`] tries first.
+    pub canary: Option<u32>,
 }
 
 /// Why an operation cannot be created.
@@ -62,6 +64,7 @@ impl NewOperation {
             }
         }
         self.check_patch()?;
+        self.check_canary()?;
         let rate_fits = self.rate_per_sec.is_none_or(|rate| (1..=MAX_RATE_PER_SEC).contains(&rate));
         let rate = || format!("rate_per_sec should be between 1 and {MAX_RATE_PER_SEC}");
         require(rate_fits, "rate_per_sec", rate)?;
@@ -77,12 +80,24 @@ impl NewOperation {
                 require(self.action != Action::Edit, "patch", || "patch is missing: edit needs it".to_owned())
             }
             Some(patch) => {
-                let other = || format!("{} takes no patch: use the action edit", self.action.as_str());
-                require(self.action == Action::Edit, "patch", other)?;
+                let other =
+                    || format!("{} takes no patch: use the action edit or redrive", self.action.as_str());
+                require(matches!(self.action, Action::Edit | Action::Redrive), "patch", other)?;
                 let size = || format!("patch should have at most {MAX_PATCH_BYTES} bytes");
-                require(patch.len() <= MAX_PATCH_BYTES, "patch", size)
+                require(patch.len() <= MAX_PATCH_BYTES, "patch", size)?;
+                let is_payload = self.action == Action::Redrive;
+                let object = || "patch should be a JSON object with at least one field".to_owned();
+                require(!is_payload || payload_patch::is_patch(patch), "patch", object)
             }
         }
+    }
+
+    fn check_canary(&self) -> Checked {
+        let Some(canary) = self.canary else { return Ok(()) };
+        let other = || format!("{} takes no canary: only redrive does", self.action.as_str());
+        require(self.action == Action::Redrive, "canary", other)?;
+        let bounds = || format!("canary should be between 1 and {MAX_CANARY}");
+        require((1..=MAX_CANARY).contains(&canary), "canary", bounds)
     }
 }
 
@@ -144,7 +159,7 @@ mod tests {
     const TASK: &str = "019aa4c81b7a7c3e8a51f3d6c2b90417";
 
     fn new(action: Action, selection: Selection) -> NewOperation {
-        NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None }
+        NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None }
     }
 
     fn tasks(state: Option<TaskState>) -> Selection {
@@ -161,6 +176,7 @@ mod tests {
         let named =
             |name: &str| Selection::Tasks { name: Some(name.into()), state: None, labels: Labels::new() };
         let run = |state| Selection::Runs { task_id: None, tag: None, state, labels: Labels::new() };
+        let redrive = |state| new(Action::Redrive, run(state));
         let (runs, succeeded) = (run(None), run(Some(RunState::Succeeded)));
         let labels = Labels::from([("Team".to_owned(), "pay".to_owned())]);
         let wrong_label = Selection::Tasks { name: None, state: None, labels };
@@ -181,6 +197,11 @@ mod tests {
             (NewOperation { patch: Some("{}".into()), ..pause(tasks(None)) }, "patch"),
             (NewOperation { rate_per_sec: Some(0), ..pause(tasks(None)) }, "rate_per_sec"),
             (NewOperation { rate_per_sec: Some(1_001), ..pause(tasks(None)) }, "rate_per_sec"),
+            (NewOperation { patch: Some("{}".into()), ..redrive(None) }, "patch"),
+            (NewOperation { patch: Some("7".into()), ..redrive(None) }, "patch"),
+            (NewOperation { canary: Some(1), ..pause(tasks(None)) }, "canary"),
+            (NewOperation { canary: Some(0), ..redrive(None) }, "canary"),
+            (NewOperation { canary: Some(MAX_CANARY + 1), ..redrive(None) }, "canary"),
             (NewOperation { reason: Some(String::new()), ..pause(tasks(None)) }, "reason"),
             (NewOperation { reason: Some("a\nb".into()), ..pause(tasks(None)) }, "reason"),
         ] {

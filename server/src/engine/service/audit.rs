@@ -28,6 +28,7 @@ pub enum AuditAction {
     /// An action on many tasks or runs. Each item has a line of its own.
     OperationCreate,
     OperationAbort,
+    OperationContinue,
     /// An operation has ended by itself.
     OperationEnd,
     /// A document is written, such as a callback service or a user.
@@ -56,6 +57,7 @@ impl AuditAction {
             Self::TokenRevoke => "token.revoke",
             Self::OperationCreate => "operation.create",
             Self::OperationAbort => "operation.abort",
+            Self::OperationContinue => "operation.continue",
             Self::OperationEnd => "operation.end",
             Self::RecordPut => "record.put",
             Self::RecordRemove => "record.remove",

@@ -10,16 +10,22 @@ use std::collections::HashSet;
 use futures_util::StreamExt;
 
 use super::audit::{self, AuditAction};
-use super::operations::{KIND, MAX_OPERATIONS, RUNNING, key_of};
+use super::operations::{KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
 use super::{Caller, PortError, Result, Service, ServiceError, definition, tokens};
 use crate::core::access::Scope;
-use crate::core::operation::{Action, Item, Operation, OperationState, Verdict};
+use crate::core::operation::{
+    Action, Canary, CanaryRun, InvalidOperation, Item, Operation, OperationState, Verdict,
+};
+use crate::core::payload_patch;
+use crate::core::run::PayloadChange;
 use crate::core::{Moment, RunId, RunState, TaskId};
 
 /// Number of items that are processed at the same time.
 const PARALLEL: usize = 8;
 /// Operations read at a time.
 const READ: u32 = 100;
+/// Time between two looks at the runs of a canary, in milliseconds.
+const CANARY_POLL_MS: i64 = 1_000;
 
 /// A running operation as the store returns it.
 #[derive(Debug)]
@@ -84,12 +90,33 @@ impl Service {
             self.checkpoint(operation, |stored| stored.settle(&results, now)).await?;
             return Err(error.into());
         }
-        let plan = acting.plan(operation).await?;
-        self.checkpoint(operation, |stored| {
+        let mut next = operation.clone();
+        next.settle(&results, now);
+        let judged = self.judge_canary(&next).await?;
+        judged.iter().for_each(|(seen, judged)| next.judge(seen, judged));
+        // A waiting or held operation takes no further items.
+        let takes = next.is_running() && !next.waits_for_canary();
+        let plan = if takes { Some(acting.plan(&next).await?) } else { None };
+        let step = self.checkpoint(operation, |stored| {
             stored.settle(&results, now);
-            stored.take(&plan, now);
-        })
-        .await
+            judged.iter().for_each(|(seen, judged)| stored.judge(seen, judged));
+            plan.iter().for_each(|plan| stored.take(plan, now));
+        });
+        Ok(later(step.await?, next.waits_for_canary().then(|| now.plus_ms(CANARY_POLL_MS))))
+    }
+
+    /// Looks at the runs of a canary for which the operation waits. Returns the canary before and after.
+    async fn judge_canary(&self, operation: &Operation) -> Result<Option<(Canary, Canary)>> {
+        let Some(seen) = operation.canary.as_ref().filter(|_| operation.waits_for_canary()) else {
+            return Ok(None);
+        };
+        let ids: Vec<RunId> = seen.runs.iter().map(|item| RunId::from_text(&item.id)).collect();
+        let mut runs: Vec<CanaryRun> = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(PARALLEL) {
+            let found = self.shared.ports.store.runs(ids).await?.rows;
+            runs.extend(found.into_iter().map(CanaryRun::from));
+        }
+        Ok(Some((seen.clone(), seen.judged(&runs))))
     }
 
     /// Returns the caller with the rights that the creator has now, or why there is none. The rights of a
@@ -124,9 +151,8 @@ impl Service {
             if before == after {
                 return Ok((None, (step, None)));
             }
-            let index = after.is_running().then(|| RUNNING.to_owned());
-            let has_ended = before.is_running() && !after.is_running();
-            Ok((Some((after.clone(), index)), (step, Some((after, has_ended)))))
+            let has_ended = !before.has_ended() && after.has_ended();
+            Ok((Some((after.clone(), index_of(&after))), (step, Some((after, has_ended)))))
         };
         crate::failpoint!("operation::before_checkpoint");
         let stored = self.change_document::<Operation, _, ServiceError>(KIND, &key, store).await;
@@ -183,24 +209,37 @@ impl Service {
 
     async fn process(&self, operation: &Operation, item: &Item) -> std::result::Result<Verdict, Interrupted> {
         let done = if operation.action.is_for_runs() {
-            self.process_run(operation.action, item).await
+            self.process_run(operation, item).await
         } else {
             self.process_task(operation, &item.id).await
         };
         verdict(operation, done)
     }
 
-    async fn process_run(&self, action: Action, item: &Item) -> Result<Verdict> {
+    async fn process_run(&self, operation: &Operation, item: &Item) -> Result<Verdict> {
         let id = RunId::from_text(&item.id);
-        if action == Action::CancelRuns {
+        if operation.action == Action::CancelRuns {
             return match self.cancel_run(&id).await {
                 Err(ServiceError::RunState(RunState::Cancelled)) => Ok(Verdict::Done),
                 answer => answer.map(|_| Verdict::Done),
             };
         }
         let version = item.version.ok_or(ServiceError::NotFound)?;
-        let redriven = self.retry_run_at(&id, version).await?;
+        let change = match &operation.patch {
+            Some(patch) => self.patched_payload(&id, patch).await?,
+            None => PayloadChange::default(),
+        };
+        let redriven = self.retry_run_at(&id, version, &change).await?;
         Ok(redriven.map_or(Verdict::Skipped, |_| Verdict::Done))
+    }
+
+    /// Returns the payload of a run after a patch. The payload belongs to the version that is redriven: a run whose
+    /// payload changes has another version.
+    async fn patched_payload(&self, id: &RunId, patch: &str) -> Result<PayloadChange> {
+        let run = self.run(id).await?;
+        let refused = |_| InvalidOperation::new("patch", "the payload is not a JSON object: no patch fits");
+        let data = payload_patch::apply(&run.data, patch).map_err(refused)?;
+        Ok(PayloadChange { data: Some(data), headers: None })
     }
 
     async fn process_task(&self, operation: &Operation, id: &str) -> Result<Verdict> {
@@ -250,13 +289,21 @@ impl Service {
                 // A malformed document stays, for a repair.
                 let Ok(operation) = super::records::parse::<Operation>(&record) else { continue };
                 let is_old = operation.ended_at.is_some_and(|at| at < ended_before);
-                if !operation.is_running() && (is_old || newer > MAX_OPERATIONS) {
+                if operation.has_ended() && (is_old || newer > MAX_OPERATIONS) {
                     crate::failpoint!("operation::before_remove");
                     self.shared.ports.records.remove_record(&record).await?;
                     crate::failpoint!("operation::removed");
                 }
             }
         }
+    }
+}
+
+/// Returns the step, no earlier than `least`.
+fn later(step: Step, least: Option<Moment>) -> Step {
+    match (step, least) {
+        (Step::Next(at), Some(least)) => Step::Next(at.max(least)),
+        (step, _) => step,
     }
 }
 

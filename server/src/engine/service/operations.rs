@@ -17,7 +17,9 @@ use crate::core::{Moment, RunId, TaskId};
 pub(super) const KIND: RecordKind = RecordKind::internal("operation");
 /// Index of the operations that run.
 pub(super) const RUNNING: &str = "running";
-/// Maximum number of operations that run at a time.
+/// Index of the operations that wait for a user.
+const HELD: &str = "held";
+/// Maximum number of operations that run or are held at a time.
 pub const MAX_RUNNING_OPERATIONS: usize = 100;
 /// Number of operations that are kept; a prune removes ended ones beyond.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -34,6 +36,12 @@ pub type PatchDefinition =
 pub(super) fn key_of(id: &str) -> String {
     let inverted = |digit: char| digit.to_digit(16).and_then(|value| char::from_digit(15 - value, 16));
     id.chars().map(|digit| inverted(digit).unwrap_or(digit)).collect()
+}
+
+/// Returns the index of an operation. An ended one has none.
+pub(super) fn index_of(operation: &Operation) -> Option<String> {
+    let index = if operation.is_held() { HELD } else { RUNNING };
+    (!operation.has_ended()).then(|| index.to_owned())
 }
 
 impl Service {
@@ -82,7 +90,7 @@ impl Service {
 
     async fn insert_operation(&self, operation: Operation) -> Result<Operation> {
         let insert = |stored: Option<Operation>| {
-            let next = stored.is_none().then(|| (operation.clone(), Some(RUNNING.to_owned())));
+            let next = stored.is_none().then(|| (operation.clone(), index_of(&operation)));
             Ok((next, stored.unwrap_or_else(|| operation.clone())))
         };
         let key = key_of(&operation.id);
@@ -93,9 +101,11 @@ impl Service {
     }
 
     async fn has_room_for_operation(&self) -> Result<bool> {
-        let limit = MAX_RUNNING_OPERATIONS as u32;
-        let running = self.shared.ports.records.records(KIND.name(), Some(RUNNING), None, limit).await?;
-        Ok(running.len() < MAX_RUNNING_OPERATIONS)
+        let (limit, mut open) = (MAX_RUNNING_OPERATIONS as u32, 0);
+        for index in [RUNNING, HELD] {
+            open += self.shared.ports.records.records(KIND.name(), Some(index), None, limit).await?.len();
+        }
+        Ok(open < MAX_RUNNING_OPERATIONS)
     }
 
     fn creator(&self) -> Creator {
@@ -110,7 +120,8 @@ impl Service {
 
     fn check_operation(&self, new: &mut NewOperation) -> Result<()> {
         new.check()?;
-        let Some(patch) = &new.patch else { return Ok(()) };
+        // The payloads that a redrive patches are known later.
+        let Some(patch) = new.patch.as_ref().filter(|_| new.action == Action::Edit) else { return Ok(()) };
         // Finds unknown fields and wrong types. Rules that depend on the task are failures of items.
         self.patched(Submission::named("task", ""), patch)?;
         Ok(())
@@ -225,7 +236,7 @@ impl Service {
         let now = self.now();
         let abort = |stored: Option<Operation>| {
             let mut operation = stored.ok_or(ServiceError::NotFound)?;
-            if !operation.is_running() {
+            if operation.has_ended() {
                 return Ok((None, operation));
             }
             operation.end(OperationState::Aborted, None, now);
@@ -235,6 +246,39 @@ impl Service {
         let aborted = self.change_document::<Operation, _, ServiceError>(KIND, &key, abort).await?;
         self.shared.hints.changes.operation(&aborted);
         Ok(aborted)
+    }
+
+    /// Continues an operation whose canary has failed, with the runs after the canary. Another operation stays as it
+    /// is.
+    ///
+    /// # Errors
+    /// As [`Service::operation`].
+    pub async fn continue_operation(&self, id: &str) -> Result<Operation> {
+        let answer = self.resume_held(id).await;
+        audit::record(&self.caller, AuditAction::OperationContinue, [id], &answer);
+        answer
+    }
+
+    async fn resume_held(&self, id: &str) -> Result<Operation> {
+        self.require(Scope::TaskWrite)?;
+        let operation = self.operation(id).await?;
+        let now = self.now();
+        let resume = |stored: Option<Operation>| {
+            let mut operation = stored.ok_or(ServiceError::NotFound)?;
+            if !operation.is_held() {
+                return Ok((None, operation));
+            }
+            operation.resume(now);
+            Ok((Some((operation.clone(), index_of(&operation))), operation))
+        };
+        let key = key_of(&operation.id);
+        crate::failpoint!("operation::before_continue");
+        let continued = self.change_document::<Operation, _, ServiceError>(KIND, &key, resume).await;
+        crate::failpoint!("operation::continued");
+        let continued = continued?;
+        self.shared.hints.operation();
+        self.shared.hints.changes.operation(&continued);
+        Ok(continued)
     }
 
     fn may_see(&self, operation: &Operation) -> bool {

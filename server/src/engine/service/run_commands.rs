@@ -52,8 +52,13 @@ impl Service {
 
     /// Gives a dead run at this version another attempt, for an operation. `None`: the run has another
     /// version.
-    pub(super) async fn retry_run_at(&self, id: &RunId, version: u64) -> Result<Option<Run>> {
-        let answer = self.redrive_at(id, Some(version), &PayloadChange::default()).await;
+    pub(super) async fn retry_run_at(
+        &self,
+        id: &RunId,
+        version: u64,
+        change: &PayloadChange,
+    ) -> Result<Option<Run>> {
+        let answer = self.redrive_at(id, Some(version), change).await;
         audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
         answer
     }

@@ -44,6 +44,7 @@ fn targets() -> Vec<Target> {
     let service = json!({"name": "s", "nodes": [{"url": "http://a.example"}], "health": {"path": "/"}});
     let silence = json!({"rule": "dead_runs", "until": "2033-05-19T00:00:00Z"});
     let retry = json!({"name": "n", "retry": {"max_attempts": 1, "backoff_ms": 1, "max_backoff_ms": 1}});
+    let redrive = json!({"action": "redrive", "select": {"ids": ["0".repeat(32)]}});
     let pause = json!({"action": "pause", "select": {"ids": ["0".repeat(32)]}});
     let pause_named = json!({"action": "pause", "select": {"filter": {"name": "n"}}});
     vec![
@@ -60,7 +61,7 @@ fn targets() -> Vec<Target> {
             route: "/v1/runs/{run_id}/confirm",
             ..post("/v1/runs/r/confirm", "RunConfirmation", json!({"succeeded": true}), "", "")
         },
-        post("/v1/operations", "NewOperation", pause.clone(), "", ""),
+        post("/v1/operations", "NewOperation", redrive, "", ""),
         post("/v1/operations", "OperationSelection", pause, "/select", "select."),
         post("/v1/operations", "OperationFilter", pause_named, "/select/filter", "select.filter."),
         post("/v1/services", "ServiceSpec", service.clone(), "", ""),

@@ -107,6 +107,9 @@ async fn an_error_names_the_field() {
             (json!({"action": "redrive", "select": {"filter": {"name": "mail"}}}), "select.filter.name"),
             (json!({"action": "redrive", "select": {"filter": {"task_id": "x"}}}), "select.filter.task_id"),
             (json!({"action": "pause", "select": all, "rate_per_sec": 0}), "rate_per_sec"),
+            (json!({"action": "redrive", "select": all, "canary": 101}), "canary"),
+            (json!({"action": "pause", "select": all, "canary": 1}), "canary"),
+            (json!({"action": "redrive", "select": all, "patch": {}}), "patch"),
             (json!({"action": "edit", "select": all}), "patch"),
             (json!({"action": "edit", "select": all, "patch": {"queue": 7}}), "patch.queue"),
             (
@@ -136,4 +139,59 @@ async fn a_repeated_request_gets_the_first_operation() {
         assert_eq!((status, &problem["code"]), (422, &json!("idempotency_key_reused")));
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_operation_is_held_by_its_canary_until_a_user_continues_it() {
+    with_server(async |server| {
+        for data in ["1", "2"] {
+            let run = server.ready(data).await;
+            settle(server, run.id.as_str(), "dead").await;
+            server.clock.advance_ms(1);
+        }
+        let new = json!({"action": "redrive", "select": {"filter": {}}, "canary": 1});
+        let (status, created) = server.post("/v1/operations", &new).await;
+        assert_eq!(
+            (status, &created["canary"]),
+            (201, &json!({"size": 1, "state": "open", "run_ids": [], "failures": []}))
+        );
+        let path = format!("/v1/operations/{}", created["id"].as_str().unwrap());
+        carry_out(server).await;
+        let (_, waits) = server.get(&path).await;
+        let run_id = waits["canary"]["run_ids"][0].as_str().unwrap();
+        assert_eq!(
+            (&waits["state"], &waits["done"], &waits["canary"]["state"]),
+            (&json!("running"), &json!(1), &json!("open"))
+        );
+        let (status, _) = server.post(&format!("/v1/runs/{run_id}/cancel"), &json!({})).await;
+        assert_eq!(status, 200);
+        carry_out(server).await;
+        let (_, held) = server.get(&path).await;
+        assert_eq!((&held["state"], &held["canary"]["state"]), (&json!("held"), &json!("failed")));
+        assert_eq!(held["canary"]["failures"][0]["id"], run_id);
+        assert!(held["message"].as_str().unwrap().contains(run_id), "{held}");
+        let (status, continued) = server.post(&format!("{path}/continue"), &json!({})).await;
+        assert_eq!(
+            (status, &continued["state"], &continued["canary"]["state"]),
+            (200, &json!("running"), &json!("overruled"))
+        );
+        carry_out(server).await;
+        let (_, ended) = server.get(&path).await;
+        assert_eq!((&ended["state"], &ended["done"]), (&json!("completed"), &json!(2)));
+        assert_eq!(server.post(&format!("{path}/continue"), &json!({})).await, (200, ended));
+        assert_eq!(
+            server.post(&format!("/v1/operations/{}/continue", "0".repeat(32)), &json!({})).await.0,
+            404
+        );
+    })
+    .await;
+}
+
+/// Leases a run, and reports its outcome.
+async fn settle(server: &Server, run_id: &str, outcome: &str) {
+    let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+    let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+    let outcome =
+        json!({"run_id": run_id, "attempt": leased["attempt"], "token": leased["token"], "outcome": outcome});
+    server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
 }

@@ -8,6 +8,7 @@ mod interleaving;
 mod large;
 mod leases;
 mod open_runs;
+mod operation_canary;
 mod operation_labels;
 mod operations;
 mod permissions;
@@ -229,6 +230,14 @@ on_every_store! {
         operations_are_listed_newest_first_and_pruned
         too_many_operations_are_refused
         two_nodes_at_once_have_one_effect;
+    operation_canary:
+        a_canary_that_succeeds_lets_the_others_follow
+        a_canary_that_fails_holds_the_operation
+        a_held_operation_can_be_aborted_and_is_not_pruned
+        a_run_that_cannot_be_redriven_is_no_canary
+        a_canary_keeps_the_rate
+        a_step_that_is_repeated_redrives_no_other_run
+        a_patch_changes_the_payload_of_each_run;
     operation_labels:
         a_filter_with_labels_selects_the_rows_that_have_all_of_them
         a_filter_with_labels_finds_few_rows_among_many;

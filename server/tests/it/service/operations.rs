@@ -21,7 +21,7 @@ use super::leases::{lease, report};
 use crate::store::samples;
 
 pub(super) fn new(action: Action, selection: Selection) -> NewOperation {
-    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None }
+    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None }
 }
 
 fn by_name(action: Action, name: &str) -> NewOperation {

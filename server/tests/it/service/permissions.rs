@@ -88,7 +88,14 @@ fn user() -> User {
 
 fn pause_all() -> NewOperation {
     let selection = Selection::Tasks { name: None, state: None, labels: Labels::new() };
-    NewOperation { action: Action::Pause, selection, patch: None, reason: None, rate_per_sec: None }
+    NewOperation {
+        action: Action::Pause,
+        selection,
+        patch: None,
+        reason: None,
+        rate_per_sec: None,
+        canary: None,
+    }
 }
 
 fn operation() -> Operation {
@@ -231,6 +238,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, preview_operation(pause_all()));
     call!(TaskWrite, create_operation(pause_all(), None));
     call!(TaskWrite, abort_operation(&task.to_string()));
+    call!(TaskWrite, continue_operation(&task.to_string()));
     call!(TaskWrite unlimited, silence_alert(silence()));
     call!(TaskWrite unlimited, unsilence_alert("0"));
     call!(TaskWrite unlimited, test_alert_channel("ops"));
