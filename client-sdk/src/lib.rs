@@ -200,6 +200,11 @@ struct Readme;
 #[doc = include_str!("../../docs/workers.md")]
 struct Workers;
 
+/// The examples of the page about attempts as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/attempts.md")]
+struct Attempts;
+
 /// The examples of the Chinese README as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.zh-CN.md")]

@@ -38,9 +38,13 @@ pub struct RunResource {
     pub claim: u32,
     /// Name of the worker that leases the run; `null` unless the state is `leased`.
     pub worker: Option<String>,
-    /// When the lease, the retry pause or the outcome deadline ends. `null` for a run that waits in
-    /// a queue or has ended.
+    /// When the lease, the retry pause or the outcome deadline ends, or when a run in a queue expires. `null`
+    /// for a run that waits in a queue without a limit, or has ended.
     pub attention_at: Option<Timestamp>,
+    /// When the run ends as `skipped` if its first attempt has not started. Absent: the task has no
+    /// `start_within_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// When the last attempt was handed over: the broker confirmed the message, or the run entered
     /// its queue.
     pub fired_at: Option<Timestamp>,

@@ -39,22 +39,74 @@ impl Default for ScheduleSpec {
     }
 }
 
-/// Retry policy: how many attempts a run has, and the pauses between them. All fields are required.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Retry policy: how many attempts a run has, and the pauses between them. Either `intervals_ms`; or
+/// `max_attempts`, `backoff_ms` and `max_backoff_ms`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// Maximum number of attempts, including the first. After the last one has failed, the run is
     /// `dead`. Bounds: 1 to 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
-    pub max_attempts: u32,
-    /// Pause after the first failed attempt, in milliseconds. The pause doubles with each further
-    /// failure, up to `max_backoff_ms`. Bounds: 0 to 31,622,400,000 (366 days).
+    pub max_attempts: Option<u32>,
+    /// Pause after the first failed attempt, in milliseconds. The pause grows by `factor_percent` with each
+    /// further failure, up to `max_backoff_ms`. Bounds: 0 to 31,622,400,000 (366 days).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 31_622_400_000_i64))]
-    pub backoff_ms: u64,
+    pub backoff_ms: Option<u64>,
     /// Longest pause, in milliseconds. Bounds: 0 to 31,622,400,000 (366 days).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 31_622_400_000_i64))]
-    pub max_backoff_ms: u64,
+    pub max_backoff_ms: Option<u64>,
+    /// Length of each further pause, in percent of the pause before. 100: all pauses are equal. Bounds: 100 to
+    /// 1,000. Default: 200, the pause doubles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 100, maximum = 1000))]
+    pub factor_percent: Option<u32>,
+    /// Largest part of a pause that is left out at random, in percent, so that many runs that failed together
+    /// do not start together again. Bounds: 0 to 100. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 100))]
+    pub jitter_percent: Option<u32>,
+    /// Pauses after the first, the second and each further failure, in milliseconds; the last attempt follows
+    /// the last pause. 1 to 100 pauses of 0 to 31,622,400,000 (366 days). Mutually exclusive with the other
+    /// fields, except `jitter_percent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 100))]
+    pub intervals_ms: Option<Vec<u64>>,
+}
+
+impl Retry {
+    /// Creates a policy with these pauses between the attempts, in milliseconds.
+    ///
+    /// ```
+    /// use taskcenter_client::resources::{Retry, TaskSpec};
+    ///
+    /// let mail = TaskSpec::once("mail").with_retry(Retry::intervals([10_000, 60_000, 600_000]));
+    /// assert_eq!(mail.retry.unwrap().intervals_ms.unwrap().len(), 3);
+    /// ```
+    pub fn intervals(intervals_ms: impl Into<Vec<u64>>) -> Self {
+        Self { intervals_ms: Some(intervals_ms.into()), ..Self::default() }
+    }
+
+    /// Creates a policy of pauses that double from `backoff_ms` to `max_backoff_ms` milliseconds.
+    pub fn doubling(max_attempts: u32, backoff_ms: u64, max_backoff_ms: u64) -> Self {
+        let (max_attempts, backoff_ms, max_backoff_ms) =
+            (Some(max_attempts), Some(backoff_ms), Some(max_backoff_ms));
+        Self { max_attempts, backoff_ms, max_backoff_ms, ..Self::default() }
+    }
+
+    /// Creates a policy of equal pauses of `pause_ms` milliseconds.
+    pub fn fixed(max_attempts: u32, pause_ms: u64) -> Self {
+        Self { factor_percent: Some(100), ..Self::doubling(max_attempts, pause_ms, pause_ms) }
+    }
+
+    /// Sets the largest part of a pause that is left out at random, in percent.
+    #[must_use]
+    pub fn with_jitter_percent(self, jitter_percent: u32) -> Self {
+        Self { jitter_percent: Some(jitter_percent), ..self }
+    }
 }
 
 /// Answer of `GET /v1/schedule/next`.

@@ -103,6 +103,13 @@ impl TaskSpec {
         Self { dedup_key: Some(key.into()), ..self }
     }
 
+    /// Sets how long after its moment the first attempt of a run may start. Later, the run ends as skipped.
+    #[must_use]
+    pub fn start_within(self, limit: Duration) -> Self {
+        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Self { start_within_ms: Some(ms), ..self }
+    }
+
     /// Sets the retry policy.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {

@@ -71,6 +71,12 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_622_400))]
     pub max_runtime_sec: Option<u64>,
+    /// Milliseconds after its moment within which the first attempt of a run must start: a worker leases it, or
+    /// the broker confirms its message. Otherwise the run ends as `skipped`. Bounds: 1 to 31,622,400,000 (366
+    /// days). Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_622_400_000_i64))]
+    pub start_within_ms: Option<u64>,
     /// Queue in which the runs wait for workers; its name follows the rules of `name`. Default: the
     /// bus. On a server without a bus: the queue with the name of the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +174,9 @@ pub struct TaskResource {
     pub ack: bool,
     /// Seconds until an attempt over the bus fails without an outcome report; `null`: 60.
     pub max_runtime_sec: Option<u64>,
+    /// Milliseconds after its moment within which the first attempt of a run must start. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within_ms: Option<u64>,
     /// Queue of the runs; `null`: the bus.
     pub queue: Option<String>,
     /// Retry policy; `null`: `engine.retry` of the server.

@@ -100,21 +100,43 @@ pub struct Definition {
         help_heading = DELIVERY
     )]
     max_runtime: Option<u64>,
+    /// Time after its moment within which the first attempt of a run must start, 1ms to 366d; otherwise the
+    /// run ends as skipped. Default: unlimited.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true, help_heading = DELIVERY)]
+    start_within: Option<u64>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[arg(long, value_name = "KEY", help_heading = DELIVERY)]
     dedup_key: Option<String>,
     /// Maximum number of attempts of a run, including the first, 1 to 1,000. Without any of these
-    /// three options, engine.retry of the server applies. Default: 17.
+    /// options, engine.retry of the server applies. Default: 17.
     #[arg(long, value_name = "N", help_heading = RETRIES)]
     max_attempts: Option<u32>,
-    /// Pause after the first failed attempt, at most 366d; each further failure doubles the pause.
+    /// Pause after the first failed attempt, at most 366d; the pause grows with each further failure.
     /// Default: 10s.
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true, help_heading = RETRIES)]
     backoff: Option<u64>,
     /// Maximum pause between attempts, at most 366d. Default: 2h.
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true, help_heading = RETRIES)]
     max_backoff: Option<u64>,
+    /// Length of each further pause, in percent of the pause before, 100 to 1,000; with 100, all pauses
+    /// are equal. Default: 200.
+    #[arg(long, value_name = "PERCENT", help_heading = RETRIES)]
+    backoff_factor: Option<u32>,
+    /// Largest part of a pause that is left out at random, in percent, 0 to 100. Default: 0.
+    #[arg(long, value_name = "PERCENT", help_heading = RETRIES)]
+    backoff_jitter: Option<u32>,
+    /// Pauses between the attempts, separated by commas, such as 10s,1m,10m; at most 100. The last attempt
+    /// follows the last pause.
+    #[arg(
+        long,
+        value_name = "DURATIONS",
+        value_parser = time::parse_duration_ms,
+        value_delimiter = ',',
+        conflicts_with_all = ["max_attempts", "backoff", "max_backoff", "backoff_factor"],
+        help_heading = RETRIES
+    )]
+    retry_intervals: Vec<u64>,
 }
 
 /// Fields of a task that an edit can reset to their defaults.
@@ -138,9 +160,11 @@ pub enum Clear {
     Queue,
     /// Default time for the report (--max-runtime).
     MaxRuntime,
+    /// No limit for the start of a run (--start-within).
+    StartWithin,
     /// No deduplication (--dedup-key).
     DedupKey,
-    /// Retry policy of the server (--max-attempts, --backoff, --max-backoff).
+    /// Retry policy of the server (--max-attempts, --backoff, --retry-intervals).
     Retry,
 }
 
@@ -156,6 +180,7 @@ impl Clear {
             Self::Times => "max_fires",
             Self::Queue => "queue",
             Self::MaxRuntime => "max_runtime_sec",
+            Self::StartWithin => "start_within_ms",
             Self::DedupKey => "dedup_key",
             Self::Retry => "retry",
         }
@@ -195,7 +220,7 @@ impl Definition {
         if self.times.is_some() && !repeats {
             return Err(one_fire());
         }
-        let mut fields = self.fields(task.retry)?;
+        let mut fields = self.fields(task.retry.as_ref())?;
         if let Some(Value::Object(labels)) = fields.get_mut("labels") {
             labels.values_mut().filter(|value| *value == "").for_each(|value| *value = Value::Null);
         }
@@ -221,7 +246,7 @@ impl Definition {
     /// Returns the fields of the API that the options set. A retry policy is always complete:
     /// options that are absent take their values from `retry`, or else from the default
     /// configuration.
-    fn fields(self, retry: Option<Retry>) -> Result<Map<String, Value>, Failure> {
+    fn fields(self, retry: Option<&Retry>) -> Result<Map<String, Value>, Failure> {
         let fields = [
             ("schedule", self.schedule()),
             ("retry", self.retry(retry).map(|retry| json!(retry))),
@@ -231,6 +256,7 @@ impl Definition {
             ("max_fires", self.times.map(Value::from)),
             ("ack", self.ack.map(Value::from)),
             ("max_runtime_sec", self.max_runtime.map(Value::from)),
+            ("start_within_ms", self.start_within.map(Value::from)),
             ("data", self.data()?.map(Value::from)),
             ("headers", object(&self.headers)),
             ("labels", object(&self.labels)),
@@ -260,20 +286,26 @@ impl Definition {
         (!schedule.is_empty()).then_some(Value::Object(schedule))
     }
 
-    fn retry(&self, base: Option<Retry>) -> Option<Retry> {
-        if self.max_attempts.is_none() && self.backoff.is_none() && self.max_backoff.is_none() {
+    /// Returns the complete policy, or the fields of a policy that a patch merges with `base`.
+    fn retry(&self, base: Option<&Retry>) -> Option<Retry> {
+        if !self.retry_intervals.is_empty() {
+            let list = Retry::intervals(self.retry_intervals.clone());
+            return Some(Retry { jitter_percent: self.backoff_jitter, ..list });
+        }
+        let numbers = [self.max_attempts, self.backoff_factor];
+        let is_growing = numbers.iter().any(Option::is_some) || self.backoff.or(self.max_backoff).is_some();
+        if !is_growing && self.backoff_jitter.is_none() {
             return None;
         }
-        let default = Config::default().engine.retry;
-        let base = base.unwrap_or(Retry {
-            max_attempts: default.max_attempts,
-            backoff_ms: default.backoff_ms,
-            max_backoff_ms: default.max_backoff_ms,
-        });
+        let base = base.filter(|base| base.intervals_ms.is_none() || !is_growing).cloned();
+        let base = base.unwrap_or_else(server_default);
         Some(Retry {
-            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
-            backoff_ms: self.backoff.unwrap_or(base.backoff_ms),
-            max_backoff_ms: self.max_backoff.unwrap_or(base.max_backoff_ms),
+            max_attempts: self.max_attempts.or(base.max_attempts),
+            backoff_ms: self.backoff.or(base.backoff_ms),
+            max_backoff_ms: self.max_backoff.or(base.max_backoff_ms),
+            factor_percent: self.backoff_factor.or(base.factor_percent),
+            jitter_percent: self.backoff_jitter.or(base.jitter_percent),
+            intervals_ms: base.intervals_ms,
         })
     }
 
@@ -290,6 +322,12 @@ fn replace(fields: &mut Map<String, Value>, others: Map<String, Value>) {
         }
     }
     fields.extend(others);
+}
+
+/// Returns the retry policy of the default configuration.
+fn server_default() -> Retry {
+    let default = Config::default().engine.retry;
+    Retry::doubling(default.max_attempts, default.backoff_ms, default.max_backoff_ms)
 }
 
 /// Returns the pairs as an object. `None`: there are none.
@@ -331,7 +369,7 @@ mod tests {
     #[test]
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
-                   --max-runtime 2m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4";
+                   --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -341,10 +379,11 @@ mod tests {
             max_fires: Some(3),
             ack: true,
             max_runtime_sec: Some(120),
+            start_within_ms: Some(180_000),
             headers: [("a", "1=2"), ("b", "3")].map(|(name, value)| (name.into(), value.into())).into(),
             labels: [("team".into(), "pay".into())].into(),
             queue: Some("q".into()),
-            retry: Some(Retry { max_attempts: 4, backoff_ms: 10_000, max_backoff_ms: 7_200_000 }),
+            retry: Some(Retry::doubling(4, 10_000, 7_200_000)),
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };
@@ -369,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_patch_has_only_changed_fields_and_a_complete_retry_policy() {
-        let retry = Retry { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 };
+        let retry = Retry::doubling(3, 1, 2);
         let task = json!({
             "id": "i", "name": "n", "data": "", "schedule": {"kind": "once"}, "ack": false, "state": "active", "rev": 1,
             "created_at": "2030-01-01T00:00:00Z", "fired_count": 0, "retry": retry,
@@ -379,6 +418,8 @@ mod tests {
             |options, clear: &[_]| parse(options).into_patch(None, None, &task, clear).map(Value::Object);
         let expected = json!({"retry": {"max_attempts": 3, "backoff_ms": 5_000, "max_backoff_ms": 2}});
         assert_eq!(patch("--backoff 5s", &[]), Ok(expected));
+        let expected = json!({"retry": {"intervals_ms": [1_000, 60_000], "jitter_percent": 5}});
+        assert_eq!(patch("--retry-intervals 1s,1m --backoff-jitter 5", &[]), Ok(expected));
         assert_eq!(patch("--zone UTC", &[]), Ok(json!({"schedule": {"zone": "UTC"}})));
         assert_eq!(patch("--ack=false", &[Clear::Until]), Ok(json!({"ack": false, "end_at": null})));
         let expected = json!({"labels": {"team": "pay", "tier": null}});

@@ -6,6 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{BackEnds, BusKind, Config, ConfigError, LockKind, StoreKind};
 use crate::core::net::Net;
+use crate::core::retry::MAX_INTERVALS;
 use crate::core::submission::{MAX_CALL_MS, MAX_SCRIPT_MS};
 use crate::engine::prune::REMEMBER_MS;
 use crate::workers::QUEUES;
@@ -149,6 +150,11 @@ impl Config {
         faults.within("engine.retry.max_attempts", engine.retry.max_attempts, 1..=1_000_000);
         faults.within("engine.retry.backoff_ms", engine.retry.backoff_ms, 0..=24 * HOUR_MS);
         faults.within("engine.retry.max_backoff_ms", engine.retry.max_backoff_ms, 0..=366 * 24 * HOUR_MS);
+        faults.within("engine.retry.factor_percent", engine.retry.factor_percent, 100..=1_000);
+        faults.within("engine.retry.jitter_percent", engine.retry.jitter_percent, 0..=100);
+        let longest = engine.retry.intervals_ms.iter().copied().max().unwrap_or(0);
+        faults.within("engine.retry.intervals_ms", longest, 0..=366 * 24 * HOUR_MS);
+        faults.within("engine.retry.intervals_ms", engine.retry.intervals_ms.len(), 0..=MAX_INTERVALS as u64);
     }
 
     fn validate_workers(&self, faults: &mut Faults) {

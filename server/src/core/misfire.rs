@@ -167,6 +167,7 @@ mod tests {
             headers: crate::core::headers::Headers::new(),
             labels: crate::core::labels::Labels::new(),
             max_runtime_sec: None,
+            start_within_ms: None,
             queue: None,
             retry: None,
             created_at: Moment::from_sec(0),

@@ -1,6 +1,7 @@
 //! A run: one due moment of a task, from its fire to its end.
 
 mod attempts;
+mod expiry;
 mod holder;
 mod id;
 mod lease_slots;
@@ -70,6 +71,10 @@ pub struct Run {
     /// message was published, or when a worker leased the run. `None` for a message: the server
     /// does not wait, and `fired` is the final state. `None` in a queue: no limit.
     pub outcome_within_ms: Option<i64>,
+    /// When the run ends as skipped if its first attempt has not started. `None`: the run may wait without
+    /// a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Moment>,
     pub state: RunState,
     /// Human-readable reason of the state, if any.
     pub reason: Option<String>,
@@ -86,7 +91,8 @@ pub struct Run {
     /// Number of claims by a node or worker. Messages carry the number as a fencing epoch.
     pub claim: u32,
     /// When a node must process the run again: a lease, a retry pause or a wait for an outcome
-    /// ends. `None` for an ended run; [`Moment::NEVER`] for a run that waits in a queue.
+    /// ends. `None` for an ended run. For a run that waits in a queue: when it expires, or
+    /// [`Moment::NEVER`].
     pub attention_at: Option<Moment>,
     /// When the last attempt was handed over: the broker confirmed it, or it entered its queue.
     pub fired_at: Option<Moment>,
@@ -157,8 +163,11 @@ impl Run {
             headers: task.headers.clone(),
             labels: task.labels.clone(),
             queue: task.queue.clone(),
-            retry: task.retry,
+            retry: task.retry.clone(),
             outcome_within_ms: outcome_within_ms(task),
+            expires_at: task
+                .start_within_ms
+                .map(|within| at.plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
             state: RunState::Firing,
             reason: None,
             attempt: 1,
@@ -201,6 +210,7 @@ impl Run {
     ) -> Self {
         Self {
             number: 0,
+            expires_at: None,
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
@@ -232,8 +242,8 @@ impl Run {
     }
 
     /// Returns the retry policy: the run's own, or else `default`.
-    pub fn retry_policy(&self, default: &RetryPolicy) -> RetryPolicy {
-        self.retry.unwrap_or(*default)
+    pub fn retry_policy<'a>(&'a self, default: &'a RetryPolicy) -> &'a RetryPolicy {
+        self.retry.as_ref().unwrap_or(default)
     }
 
     /// Returns whether an attempt was handed over, or has failed.

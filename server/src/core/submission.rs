@@ -19,6 +19,8 @@ pub const MAX_CALL_MS: u64 = 86_400_000;
 pub const MAX_SCRIPT_MS: u64 = 7 * 86_400_000;
 /// Last instant that every store can represent, in seconds (9999-12-31).
 pub const LAST_SEC: i64 = Moment::NEVER.sec();
+/// Maximum of `start_within_ms`: a year.
+pub const MAX_START_WITHIN_MS: u64 = 366 * 86_400_000;
 const MAX_KEY_BYTES: usize = 256;
 
 /// Definition of a task as a client submits it.
@@ -43,6 +45,9 @@ pub struct Submission {
     pub ack: bool,
     /// Longest wait for an outcome, in seconds, up to [`MAX_RUNTIME_SEC`].
     pub max_runtime_sec: Option<u64>,
+    /// Milliseconds after its moment within which the first attempt of a run must start, up to
+    /// [`MAX_START_WITHIN_MS`]. `None`: no limit.
+    pub start_within_ms: Option<u64>,
     /// Queue in which runs wait for workers. `None`: runs are published on the bus.
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
@@ -97,6 +102,9 @@ pub enum InvalidSubmission {
     /// Not between 1 and [`MAX_RUNTIME_SEC`].
     #[error("max_runtime should be between 1 and {MAX_RUNTIME_SEC} seconds")]
     MaxRuntime,
+    /// Not between 1 and [`MAX_START_WITHIN_MS`].
+    #[error("start_within_ms should be between 1 and {MAX_START_WITHIN_MS}")]
+    StartWithin,
     /// The task has already fired this number of times.
     #[error("max_fires should be above {0}, the fires so far")]
     MaxFiresReached(u64),
@@ -125,6 +133,7 @@ impl Submission {
             max_fires: None,
             ack: false,
             max_runtime_sec: None,
+            start_within_ms: None,
             queue: None,
             retry: None,
             dedup: Dedup::Pair,
@@ -150,6 +159,7 @@ impl Submission {
             max_fires,
             ack,
             max_runtime_sec,
+            start_within_ms,
             queue,
             retry,
             dedup,
@@ -171,6 +181,7 @@ impl Submission {
             max_fires,
             ack,
             max_runtime_sec,
+            start_within_ms,
             queue,
             retry,
             created_at: now,
@@ -209,8 +220,9 @@ impl Submission {
             max_fires: task.max_fires,
             ack: task.ack,
             max_runtime_sec: task.max_runtime_sec,
+            start_within_ms: task.start_within_ms,
             queue: task.queue.clone(),
-            retry: task.retry,
+            retry: task.retry.clone(),
             dedup,
         }
     }
@@ -231,10 +243,13 @@ impl Submission {
         if self.max_runtime_sec.is_some_and(|sec| !(1..=MAX_RUNTIME_SEC).contains(&sec)) {
             return Err(InvalidSubmission::MaxRuntime);
         }
+        if self.start_within_ms.is_some_and(|ms| !(1..=MAX_START_WITHIN_MS).contains(&ms)) {
+            return Err(InvalidSubmission::StartWithin);
+        }
         if let Some(queue) = &self.queue {
             tag::check(queue).map_err(InvalidSubmission::Queue)?;
         }
-        self.retry.map_or(Ok(()), |retry| retry.validate())?;
+        self.retry.as_ref().map_or(Ok(()), RetryPolicy::validate)?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
             _ => Ok(()),

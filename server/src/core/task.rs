@@ -112,6 +112,9 @@ pub struct Task {
     pub ack: bool,
     /// Longest wait for an outcome, in seconds, as the user gave it.
     pub max_runtime_sec: Option<u64>,
+    /// Milliseconds after its moment within which the first attempt of a run must start. `None`: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within_ms: Option<u64>,
     /// Queue in which runs wait for workers. `None`: runs are published on the bus.
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.

@@ -133,6 +133,7 @@ fn redefine(
         labels,
         ack,
         max_runtime_sec,
+        start_within_ms,
         queue,
         retry,
         dedup_key,
@@ -145,7 +146,19 @@ fn redefine(
         next_due_at,
     } = fresh;
     let revised = task.next_revision(open);
-    let next = Task { name, data, headers, labels, ack, max_runtime_sec, queue, retry, dedup_key, ..revised };
+    let next = Task {
+        name,
+        data,
+        headers,
+        labels,
+        ack,
+        max_runtime_sec,
+        start_within_ms,
+        queue,
+        retry,
+        dedup_key,
+        ..revised
+    };
     if same_times {
         return Ok(next);
     }

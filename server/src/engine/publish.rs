@@ -88,7 +88,24 @@ pub async fn queue(node: &Node, runs: Vec<Run>) {
 /// Sends runs over the bus. Waits for the broker until their leases end.
 pub async fn send(node: &Node, runs: Vec<Run>) {
     let runs = with_valid_lease(runs, node.latest_now());
+    let runs = end_expired(node, runs).await;
     stream::iter(parts(runs)).for_each_concurrent(PARTS_AT_ONCE, |part| send_part(node, part)).await;
+}
+
+/// Ends the runs that have expired. Returns the others. Their tasks have passed the moments.
+async fn end_expired(node: &Node, runs: Vec<Run>) -> Vec<Run> {
+    let now = node.earliest_now();
+    let (mut expired, runs): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.has_expired(now));
+    expired.retain_mut(|run| run.expire(now).is_ok());
+    if !expired.is_empty() {
+        crate::failpoint!("fire::before_expire");
+        let stored = node.replace_runs(expired).await;
+        crate::failpoint!("fire::expired");
+        if let Err(error) = stored {
+            tracing::warn!(%error, "expired runs were not stored; they end after their leases");
+        }
+    }
+    runs
 }
 
 /// Divides runs into parts that a broker usually confirms within half of a lease.

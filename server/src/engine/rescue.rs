@@ -179,6 +179,10 @@ fn claim_or_end(
     is_deleted: bool,
     now: Moment,
 ) -> std::result::Result<(), IllegalTransition> {
+    // A firing run expires after its moment is decided.
+    if run.state != RunState::Firing && run.has_expired(now) {
+        return run.expire(now);
+    }
     match run.state {
         RunState::Fired | RunState::Leased | RunState::Retrying if is_deleted => {
             return run.cancel("its task was deleted", now);

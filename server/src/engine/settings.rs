@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::misfire::Misfire;
-use crate::core::retry::RetryPolicy;
+use crate::core::retry::{self, RetryPolicy};
 
 impl Settings {
     /// Returns [`wait_hours`](Self::wait_hours) in milliseconds.
@@ -48,6 +48,7 @@ pub struct Settings {
     /// What happens to moments that are found too late.
     pub misfire: Misfire,
     /// Default retry policy.
+    #[serde(serialize_with = "retry::serialize_in_full")]
     pub retry: RetryPolicy,
     /// Windows of the alerts. Section `alerts` of the configuration sets them.
     #[serde(skip)]

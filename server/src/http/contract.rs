@@ -70,6 +70,7 @@ fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, Ap
         end_at: end(end_time, now)?,
         ack,
         max_runtime_sec: count("max_runtime", max_runtime)?,
+        start_within_ms: None,
         queue: None,
         retry: None,
         dedup,

@@ -196,7 +196,6 @@ mod tests {
             (json!({"schedule": {"kind": "every", "period_ms": "7"}}), "schedule.period_ms"),
             (json!({"schedule": {"kind": "every", "period_ms": 7, "cron": "x"}}), "schedule.cron"),
             (json!({"schedule": {"kind": "once", "at": 7}}), "schedule.at"),
-            (json!({"retry": {"max_attempts": 1}}), "retry.backoff_ms"),
             (
                 json!({"retry": {"max_attempts": 1, "backoff_ms": 1, "max_backoff_ms": "1"}}),
                 "retry.max_backoff_ms",

@@ -29,6 +29,7 @@ mod query;
 mod queues;
 mod rate;
 mod request_info;
+mod retry;
 mod revisions;
 mod rules;
 mod run_log_stream;

@@ -7,13 +7,12 @@ use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
 use super::decode::{cut, typed};
 use super::error::ApiError;
-use super::spec;
+use super::{retry, spec};
 use crate::core::Moment;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
 
 const OF_SCHEDULE: &[&str] = &["kind", "period_ms", "cron", "zone"];
-const OF_RETRY: &[&str] = &["max_attempts", "backoff_ms", "max_backoff_ms"];
 
 /// Applies a patch to a definition. Fields that the patch does not name keep their exact values.
 ///
@@ -27,7 +26,7 @@ pub fn apply(
 ) -> Result<Submission, ApiError> {
     let patch = &*text_of_json(patch)?;
     refuse_unknown(patch, "schedule", OF_SCHEDULE)?;
-    refuse_unknown(patch, "retry", OF_RETRY)?;
+    refuse_unknown(patch, "retry", retry::FIELDS)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
     let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
@@ -42,9 +41,10 @@ pub fn apply(
             "end_at" => next.end_at = patched.end_at,
             "max_fires" => next.max_fires = patched.max_fires,
             "ack" => next.ack = patched.ack,
+            "start_within_ms" => next.start_within_ms = patched.start_within_ms,
             "max_runtime_sec" => next.max_runtime_sec = patched.max_runtime_sec,
             "queue" => next.queue.clone_from(&patched.queue),
-            "retry" => next.retry = patched.retry,
+            "retry" => next.retry.clone_from(&patched.retry),
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
             // `null`.
@@ -117,8 +117,9 @@ fn merged(base: TaskSpec, patch: &Map<String, Value>) -> Value {
         .filter(|kind| **kind != kind_of(&base.schedule));
     let schedule = if other_kind.is_some() { ScheduleSpec::Once {} } else { base.schedule };
     let start_at = if names("delay_ms") { None } else { base.start_at };
+    let retry = base.retry.filter(|base| retry::has_form(base, patch.get("retry")));
     // The encoding of a spec cannot fail.
-    let mut spec = serde_json::to_value(TaskSpec { schedule, start_at, ..base }).unwrap_or_default();
+    let mut spec = serde_json::to_value(TaskSpec { schedule, start_at, retry, ..base }).unwrap_or_default();
     for (field, value) in patch {
         merge(&mut spec, field, value);
     }
@@ -175,10 +176,11 @@ mod tests {
             max_fires: Some(9),
             ack: true,
             max_runtime_sec: Some(30),
+            start_within_ms: Some(500),
             headers: Headers::from([("a".into(), "1".into()), ("b".into(), "2".into())]),
             labels: Labels::from([("team".into(), "pay".into()), ("tier".into(), "1".into())]),
             queue: Some("q".into()),
-            retry: Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 }),
+            retry: Some(RetryPolicy::doubling(3, 1, 2)),
             ..Submission::named("n", "d")
         }
     }
@@ -207,7 +209,7 @@ mod tests {
     fn null_clears_a_field() {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
-            "max_runtime_sec": null, "queue": null, "retry": null, "dedup_key": null,
+            "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -230,7 +232,7 @@ mod tests {
         let labels = apply(&json!({"labels": {"team": null, "tier": "2"}})).unwrap().labels;
         assert_eq!(labels, Labels::from([("tier".into(), "2".into())]));
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
-        assert_eq!(retry, Some(RetryPolicy { max_attempts: 5, backoff_ms: 1, max_backoff_ms: 2 }));
+        assert_eq!(retry, Some(RetryPolicy::doubling(5, 1, 2)));
     }
 
     #[test]
@@ -270,7 +272,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 14);
+        assert_eq!(fields.len(), 15);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

@@ -20,9 +20,10 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Start => "start_at",
         I::EndPassed | I::EndBeforeStart | I::NeverDue => "end_at",
         I::MaxRuntime => "max_runtime_sec",
+        I::StartWithin => "start_within_ms",
         I::MaxFiresReached(_) => "max_fires",
         I::Queue(_) => "queue",
-        I::Retry(invalid) => invalid.field,
+        I::Retry(invalid) => invalid.field(),
         I::DedupKey => "dedup_key",
     }
 }
@@ -61,10 +62,11 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::EndPassed => ("end_time", Some("end_time should large than current timestamp")),
         I::EndBeforeStart | I::NeverDue => ("end_time", None),
         I::MaxRuntime => ("max_runtime", None),
+        I::StartWithin => ("start_within_ms", None),
         I::DedupKey => ("dedup_key", None),
         I::MaxFiresReached(_) => ("loop_count", None),
         I::Queue(_) => ("queue", None),
-        I::Retry(invalid) => (invalid.field, None),
+        I::Retry(invalid) => (invalid.field(), None),
     };
     match contract {
         Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),
@@ -89,6 +91,7 @@ mod tests {
             (InvalidSubmission::EndBeforeStart, "end_time", "end_at"),
             (InvalidSubmission::NeverDue, "end_time", "end_at"),
             (InvalidSubmission::MaxRuntime, "max_runtime", "max_runtime_sec"),
+            (InvalidSubmission::StartWithin, "start_within_ms", "start_within_ms"),
             (InvalidSubmission::MaxFiresReached(1), "loop_count", "max_fires"),
             (InvalidSubmission::DedupKey, "dedup_key", "dedup_key"),
         ] {

@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use taskcenter_client::resources::{Retry, RunPayload, ScheduleSpec, TaskSpec};
+use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::view;
-use crate::core::retry::RetryPolicy;
+use super::{retry, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
@@ -32,8 +31,9 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
         max_fires: max_fires(spec.max_fires)?,
         ack: spec.ack,
         max_runtime_sec: spec.max_runtime_sec,
+        start_within_ms: spec.start_within_ms,
         queue: spec.queue,
-        retry: spec.retry.map(policy),
+        retry: spec.retry.as_ref().map(retry::policy).transpose()?,
         dedup: spec.dedup_key.map_or(Dedup::Nothing, Dedup::Key),
     })
 }
@@ -100,14 +100,6 @@ fn schedule(spec: ScheduleSpec, default_zone: &str) -> Schedule {
     }
 }
 
-fn policy(retry: Retry) -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: retry.max_attempts,
-        backoff_ms: retry.backoff_ms,
-        max_backoff_ms: retry.max_backoff_ms,
-    }
-}
-
 /// Converts a definition to the spec that creates it.
 pub fn of(definition: &Submission) -> TaskSpec {
     TaskSpec {
@@ -123,8 +115,9 @@ pub fn of(definition: &Submission) -> TaskSpec {
         max_fires: definition.max_fires,
         ack: definition.ack,
         max_runtime_sec: definition.max_runtime_sec,
+        start_within_ms: definition.start_within_ms,
         queue: definition.queue.clone(),
-        retry: definition.retry.map(view::retry),
+        retry: definition.retry.clone().map(retry::resource),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use taskcenter_client::resources::{
-    ChangedTask, OriginalPayload, QueueResource, Retry, RunAttempt, RunLogLine, RunLogPage, RunResource,
+    ChangedTask, OriginalPayload, QueueResource, RunAttempt, RunLogLine, RunLogPage, RunResource,
     ScheduleSpec, TaskResource,
 };
 
+use super::retry;
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Run, RunState, Schedule, Task};
 use crate::engine::service::{Changed, LogPage, NumberedLine, QueueRow, definition};
@@ -18,15 +19,6 @@ pub fn schedule(schedule: Schedule) -> ScheduleSpec {
         Schedule::Once => ScheduleSpec::Once {},
         Schedule::Every { period_ms } => ScheduleSpec::Every { period_ms },
         Schedule::Cron { expression, zone } => ScheduleSpec::Cron { cron: expression, zone: Some(zone) },
-    }
-}
-
-/// Converts a retry policy.
-pub fn retry(policy: crate::core::retry::RetryPolicy) -> Retry {
-    Retry {
-        max_attempts: policy.max_attempts,
-        backoff_ms: policy.backoff_ms,
-        max_backoff_ms: policy.max_backoff_ms,
     }
 }
 
@@ -48,8 +40,9 @@ pub fn task(task: Task) -> TaskResource {
         max_fires: task.max_fires,
         ack: task.ack,
         max_runtime_sec: task.max_runtime_sec,
+        start_within_ms: task.start_within_ms,
         queue: task.queue,
-        retry: task.retry.map(retry),
+        retry: task.retry.map(retry::resource),
         dedup_key,
         state: task.state.as_str().to_owned(),
         rev: task.rev,
@@ -84,8 +77,9 @@ pub fn run(run: Run) -> RunResource {
         attempt: run.attempt,
         claim: run.claim,
         worker,
-        // In a queue, the wait has no end.
+        // In a queue, the wait may have no end.
         attention_at: run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp),
+        expires_at: run.expires_at.map(timestamp),
         fired_at: run.fired_at.map(timestamp),
         leased_at: run.leased_at.map(timestamp),
         started_at: run.started_at.map(timestamp),

@@ -19,7 +19,7 @@ pub fn of_run(service: &Service, run: &Run) -> Option<String> {
         RunState::Ready => {
             let queue = run.queue.as_deref().unwrap_or(&run.tag);
             let free = || format!("a free worker on queue {queue:?}");
-            Some(absent_worker(service, queue).unwrap_or_else(free))
+            Some(absent_worker(service, queue).unwrap_or_else(free) + &until)
         }
         RunState::Leased => Some(format!("the outcome of worker {:?}{until}", run.holder)),
         RunState::Retrying => Some(format!("the pause before the next attempt{until}")),

@@ -75,7 +75,7 @@ async fn die_at(stage: &mut Stage, point: &Point) -> Row {
     while row.hits < HITS && row.stories < MAX_STORIES && row.wrong.is_empty() {
         armed.rearm();
         stage.arm(&armed).await;
-        let verdict = stories::play(stage, point.story).await;
+        let verdict = Box::pin(stories::play(stage, point.story)).await;
         row.hits = armed.hits();
         row.stories += 1;
         row.doubled += verdict.doubled;

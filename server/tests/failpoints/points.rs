@@ -29,6 +29,8 @@ pub const POINTS: &[Point] = &[
     at("fire::counted", Story::Fires),
     at("fire::before_refused", Story::Retries),
     at("fire::refused", Story::Retries),
+    at("fire::before_expire", Story::Retries),
+    at("fire::expired", Story::Retries),
     // SQLite passes this point only in a rescue.
     at("fire::before_queue", Story::Rescues),
     at("rescue::before_claim", Story::Rescues),

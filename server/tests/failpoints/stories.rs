@@ -37,8 +37,8 @@ pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
     match story {
         Story::Fires => fires(stage).await,
         Story::Retries => retries(stage).await,
-        Story::Rescues => rescues::play(stage).await,
-        Story::Changes => changes::play(stage).await,
+        Story::Rescues => Box::pin(rescues::play(stage)).await,
+        Story::Changes => Box::pin(changes::play(stage)).await,
         Story::Documents => documents::play(stage).await,
         Story::Prunes => documents::prunes(stage).await,
         Story::Operations => operations::play(stage).await,
@@ -62,7 +62,7 @@ pub fn repeating(stage: &mut Stage, name: &str, period_ms: i64, fires: u64) -> S
 pub fn one_shot(stage: &mut Stage, name: &str) -> Submission {
     let data = format!("{:x}", stage.rng.u64(..));
     // Many attempts with short pauses, because every death may cost an attempt.
-    let retry = RetryPolicy { max_attempts: 40, backoff_ms: 200, max_backoff_ms: 400 };
+    let retry = RetryPolicy::doubling(40, 200, 400);
     Submission { retry: Some(retry), max_runtime_sec: Some(2), ..Submission::named(name, data) }
 }
 
@@ -138,6 +138,8 @@ async fn retries(stage: &mut Stage) {
     }
     let refused = repeating(stage, REFUSED, 1_100, 3);
     submit(stage, refused, Some(3)).await;
+    let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, 2) };
+    submit(stage, late, Some(2)).await;
     let mut consumer = Consumer::default();
     for _ in 0..6 {
         stage.pass(1_100).await;

@@ -280,11 +280,7 @@ fn spec(expected: &ExpectedTask) -> TaskSpec {
         queue: expected.queue.clone(),
         // Enough attempts for every fault: only a defect makes a run dead. The scenario `handlers`
         // expects dead runs.
-        retry: Some(Retry {
-            max_attempts: if expected.end_state == Some("dead") { 3 } else { 60 },
-            backoff_ms: 300,
-            max_backoff_ms: 2_000,
-        }),
+        retry: Some(Retry::doubling(if expected.end_state == Some("dead") { 3 } else { 60 }, 300, 2_000)),
         ..TaskSpec::default()
     }
 }

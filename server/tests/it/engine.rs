@@ -102,7 +102,7 @@ async fn a_refused_message_fails_its_attempt_and_blocks_no_other() {
         let stored = node.store.run(&run.id).await.unwrap().unwrap();
         states.push((stored.state, stored.attempt, stored.attention_at.map(|at| at.since(NOW))));
     }
-    let retry = node.settings.retry.pause_after(1).map(|pause| pause as i64);
+    let retry = node.settings.retry.pause_after(1, 0).map(|pause| pause as i64);
     assert_eq!(
         states,
         [(RunState::Retrying, 1, retry), (RunState::Firing, 1, Some(10_000)), (RunState::Fired, 1, None),],

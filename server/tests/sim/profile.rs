@@ -78,7 +78,7 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         run_lease_ms: i64::from(pick(rng, &[3_000, 10_000])),
         batch: pick(rng, &[3, 1_000]),
         misfire: Misfire { policy: policies[rng.usize(..3)], grace_ms },
-        retry: RetryPolicy { max_attempts: 3, backoff_ms: 500, max_backoff_ms: 2_000 },
+        retry: RetryPolicy::doubling(3, 500, 2_000),
         ..Settings::default()
     }
 }

@@ -45,14 +45,23 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         max_fires,
         ack: rng.bool(),
         max_runtime_sec: Some(rng.u64(1..5)),
+        start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
         queue: in_queue.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
-        retry: rng.bool().then(|| RetryPolicy {
-            max_attempts: rng.u32(1..4),
-            backoff_ms: rng.u64(..1_500),
-            max_backoff_ms: 2_000,
-        }),
+        retry: rng.bool().then(|| retry(rng)),
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
+    }
+}
+
+fn retry(rng: &mut fastrand::Rng) -> RetryPolicy {
+    let jitter_percent = if rng.bool() { rng.u32(..=100) } else { 0 };
+    let growing = RetryPolicy::doubling(rng.u32(1..4), rng.u64(..1_500), 2_000);
+    match rng.u32(..3) {
+        0 => RetryPolicy { factor_percent: rng.u32(100..=300), jitter_percent, ..growing },
+        1 => {
+            RetryPolicy { jitter_percent, ..RetryPolicy::intervals(vec![rng.u64(..1_500); rng.usize(1..4)]) }
+        }
+        _ => growing,
     }
 }
 

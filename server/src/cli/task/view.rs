@@ -77,7 +77,8 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
             "max runtime",
             table::or_dash(task.max_runtime_sec.map(|sec| time::format_duration(sec as i64 * 1_000))),
         ),
-        ("retry", table::or_dash(task.retry.map(format_retry))),
+        ("start limit", table::or_dash(task.start_within_ms.map(|ms| time::format_duration(ms as i64)))),
+        ("retry", table::or_dash(task.retry.as_ref().map(format_retry))),
         ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
         ("labels", table::format_labels(&task.labels)),
         ("dedup key", text(&task.dedup_key)),
@@ -104,8 +105,15 @@ fn format_headers(task: &TaskResource) -> String {
     table::escape(&headers.collect::<Vec<_>>().join("; "))
 }
 
-fn format_retry(retry: Retry) -> String {
-    let (first, longest) =
-        (time::format_duration(retry.backoff_ms as i64), time::format_duration(retry.max_backoff_ms as i64));
-    format!("{} attempts, pauses of {first} to {longest}", retry.max_attempts)
+fn format_retry(retry: &Retry) -> String {
+    let duration = |ms: Option<u64>| time::format_duration(ms.unwrap_or_default() as i64);
+    let jitter = retry.jitter_percent.map(|percent| format!(", jitter {percent} %")).unwrap_or_default();
+    if let Some(pauses) = &retry.intervals_ms {
+        let pauses: Vec<_> = pauses.iter().map(|ms| duration(Some(*ms))).collect();
+        return format!("{} attempts, pauses of {}{jitter}", pauses.len() + 1, pauses.join(", "));
+    }
+    let (first, longest) = (duration(retry.backoff_ms), duration(retry.max_backoff_ms));
+    let factor = retry.factor_percent.map(|percent| format!(", each {percent} % of the one before"));
+    let attempts = retry.max_attempts.unwrap_or_default();
+    format!("{attempts} attempts, pauses of {first} to {longest}{}{jitter}", factor.unwrap_or_default())
 }

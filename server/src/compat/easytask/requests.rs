@@ -125,7 +125,7 @@ impl TaskRequest {
             schedule: self.schedule,
             start_at: self.start_at,
             queue: Some(CALLBACKS.to_owned()),
-            retry: Some(RetryPolicy { max_attempts: ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
+            retry: Some(RetryPolicy::doubling(ATTEMPTS, 0, 0)),
             dedup: Dedup::Key(format!("{KEY}{}", self.biz_id)),
             ..Submission::named(self.name, job.to_string())
         }

@@ -68,7 +68,7 @@ impl Put {
         let data = serde_json::to_string(&payload).unwrap_or_default();
         Submission {
             queue: Some(self.kind.clone()),
-            retry: Some(RetryPolicy { max_attempts: MAX_ATTEMPTS, backoff_ms: 0, max_backoff_ms: 0 }),
+            retry: Some(RetryPolicy::doubling(MAX_ATTEMPTS, 0, 0)),
             dedup: Dedup::Nothing,
             ..Submission::named(&*self.kind, data)
         }

@@ -109,7 +109,7 @@ fn call(url: &str) -> Submission {
     let max_attempts = PAUSES_MS.len() as u32 + 1;
     Submission {
         queue: Some(CALLS.to_owned()),
-        retry: Some(RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }),
+        retry: Some(RetryPolicy::doubling(max_attempts, 0, 0)),
         dedup: Dedup::Nothing,
         ..Submission::named(CALLBACK, job.to_string())
     }

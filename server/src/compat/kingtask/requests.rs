@@ -78,7 +78,7 @@ fn task(tag: &str, queue: &str, mut job: Value, fields: &Fields, settings: &King
 /// after the last retry.
 fn attempts(pauses_ms: &[u64]) -> RetryPolicy {
     let max_attempts = 1 + pauses_ms.len() as u32 + LOST_ATTEMPTS;
-    RetryPolicy { max_attempts, backoff_ms: 0, max_backoff_ms: 0 }
+    RetryPolicy::doubling(max_attempts, 0, 0)
 }
 
 /// The fields of a request. Numbers may be strings. An absent field, `null` and an empty string are equal.
@@ -148,7 +148,7 @@ mod tests {
     fn every_interval_adds_an_attempt() {
         let body = json!({"bin_name": "b", "time_interval": "60 600 3600"}).to_string();
         let submission = script(body.as_bytes(), &Kingtask::default()).unwrap();
-        assert_eq!(submission.retry.unwrap().max_attempts, 4 + LOST_ATTEMPTS);
+        assert_eq!(submission.retry.as_ref().unwrap().max_attempts, 4 + LOST_ATTEMPTS);
         assert_eq!(job(Ok(submission))["retry_after_ms"], json!([60_000, 600_000, 3_600_000]));
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Recipe, Request, Shell, option, words};
+use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
 
@@ -45,10 +46,39 @@ pub fn spec(definition: &Submission) -> Value {
     put("max_fires", d.max_fires.map(Value::from));
     put("ack", d.ack.then_some(Value::Bool(true)));
     put("max_runtime_sec", d.max_runtime_sec.map(Value::from));
+    put("start_within_ms", d.start_within_ms.map(Value::from));
     put("queue", d.queue.as_ref().map(|queue| json!(queue)));
-    put("retry", d.retry.map(|retry| json!(retry)));
+    put("retry", d.retry.as_ref().map(retry));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
+}
+
+fn retry(retry: &RetryPolicy) -> Value {
+    let mut fields = json!(retry);
+    if let (Value::Object(fields), false) = (&mut fields, retry.intervals_ms.is_empty()) {
+        fields.retain(|name, _| matches!(name.as_str(), "intervals_ms" | "jitter_percent"));
+    }
+    fields
+}
+
+/// Returns the options of a retry policy.
+fn retry_options(retry: &RetryPolicy) -> Vec<String> {
+    let default = RetryPolicy::default();
+    let (factor, jitter) = (retry.factor_percent, retry.jitter_percent);
+    let ms = |ms: &u64| format!("{ms}ms");
+    let mut options = vec![];
+    let mut put = |name: &str, value: Option<String>| options.extend(value.map(|value| option(name, &value)));
+    if retry.intervals_ms.is_empty() {
+        put("max-attempts", Some(retry.max_attempts.to_string()));
+        put("backoff", Some(ms(&retry.backoff_ms)));
+        put("max-backoff", Some(ms(&retry.max_backoff_ms)));
+        put("backoff-factor", (factor != default.factor_percent).then(|| factor.to_string()));
+    } else {
+        let pauses: Vec<String> = retry.intervals_ms.iter().map(ms).collect();
+        put("retry-intervals", Some(pauses.join(",")));
+    }
+    put("backoff-jitter", (jitter != default.jitter_percent).then(|| jitter.to_string()));
+    options
 }
 
 fn schedule(schedule: &Schedule) -> Option<Value> {
@@ -94,12 +124,9 @@ fn add(definition: &Submission) -> Vec<String> {
     put("queue", d.queue.clone());
     put("ack", d.ack.then(|| "true".to_owned()));
     put("max-runtime", d.max_runtime_sec.map(|sec| format!("{sec}s")));
+    put("start-within", d.start_within_ms.map(|ms| format!("{ms}ms")));
     put("dedup-key", dedup_key(d).map(str::to_owned));
-    if let Some(retry) = d.retry {
-        put("max-attempts", Some(retry.max_attempts.to_string()));
-        put("backoff", Some(format!("{}ms", retry.backoff_ms)));
-        put("max-backoff", Some(format!("{}ms", retry.max_backoff_ms)));
-    }
+    add.extend(d.retry.iter().flat_map(retry_options));
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);
     add

@@ -189,6 +189,7 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
         facts.push((&t.moment_number, h::count(run.number)));
     }
     facts.extend(run.fired_at.map(|at| (&t.fired, f.text(at))));
+    facts.extend(run.expires_at.map(|at| (&t.expires, f.text(at))));
     if run.state == RunState::Leased {
         facts.push((&t.claimed_by, run.holder.clone()));
     } else {

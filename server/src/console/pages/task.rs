@@ -23,6 +23,7 @@ use super::schedule_preview;
 use super::tasks;
 use crate::core::access::Scope;
 use crate::core::misfire::Misfire;
+use crate::core::retry::RetryPolicy;
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Schedule, Task, TaskId, TaskState};
 use crate::engine::service::{Forbidden, RunFilter, ServiceError, definition};
@@ -151,19 +152,31 @@ fn head(task: &Task, t: &Words) -> Head {
     }
 }
 
+/// Describes a retry policy.
+fn retry_words(retry: &RetryPolicy, t: &Words) -> String {
+    let ms = |ms: u64| duration(i64::try_from(ms).unwrap_or(i64::MAX), t);
+    let (attempts, factor) = (retry.attempts().to_string(), retry.factor_percent);
+    let (first, longest) = (ms(retry.backoff_ms), ms(retry.max_backoff_ms));
+    let text = if !retry.intervals_ms.is_empty() {
+        let pauses: Vec<String> = retry.intervals_ms.iter().copied().map(ms).collect();
+        fill(&t.attempts_list, &[&attempts, &pauses.join(", ")])
+    } else if factor == RetryPolicy::default().factor_percent {
+        fill(&t.max_attempts, &[&attempts, &first, &longest])
+    } else {
+        fill(&t.attempts_growing, &[&attempts, &first, &factor.to_string(), &longest])
+    };
+    match retry.jitter_percent {
+        0 => text,
+        percent => fill(&t.jitter_fact, &[&text, &percent.to_string()]),
+    }
+}
+
 /// Returns the definition as names and values.
 fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     let t = f.t;
     let none = || t.not_set.clone();
     let at = |at: Option<Moment>| at.map_or_else(none, |at| f.text(at));
-    let retry = task.retry.map_or_else(
-        || t.retry_default.clone(),
-        |retry| {
-            let ms = |ms: u64| duration(i64::try_from(ms).unwrap_or(i64::MAX), t);
-            let attempts = retry.max_attempts.to_string();
-            fill(&t.max_attempts, &[&attempts, &ms(retry.backoff_ms), &ms(retry.max_backoff_ms)])
-        },
-    );
+    let retry = task.retry.as_ref().map_or_else(|| t.retry_default.clone(), |retry| retry_words(retry, t));
     let runtime =
         task.max_runtime_sec.map(|sec| i64::try_from(sec).unwrap_or(i64::MAX).saturating_mul(1_000));
     let fires = h::count(task.fired_count);
@@ -184,6 +197,9 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     if task.schedule != Schedule::Once {
         let words = schedule_preview::policy_word(misfire.policy, t);
         facts.push((&t.away_policy, fill(&t.misfire_of_server, &[words, &duration(misfire.grace_ms, t)])));
+    }
+    if let Some(within_ms) = task.start_within_ms {
+        facts.push((&t.start_within, duration(i64::try_from(within_ms).unwrap_or(i64::MAX), t)));
     }
     if let Dedup::Key(key) = definition(task).dedup {
         facts.push((&t.dedup_key, key));

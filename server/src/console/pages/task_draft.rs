@@ -6,8 +6,10 @@ use jiff::tz::TimeZone;
 
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
+pub use super::field_text::Refusal;
+use super::field_text::{decimal, milliseconds, positive, seconds};
+use super::retry_draft::RetryDraft;
 use crate::core::labels::{self, Labels};
-use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, InvalidSubmission, Submission};
 use crate::core::{Moment, Schedule};
 
@@ -29,20 +31,12 @@ pub struct Draft {
     pub zone: String,
     pub max_fires: String,
     pub max_runtime_sec: String,
-    pub max_attempts: String,
-    pub backoff_sec: String,
-    pub max_backoff_sec: String,
+    pub start_within_sec: String,
+    pub retry: RetryDraft,
     pub dedup_key: String,
     /// One `KEY=VALUE` a line.
     pub labels: String,
     pub ack: bool,
-}
-
-/// A field that is wrong.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub field: &'static str,
-    pub why: String,
 }
 
 impl Draft {
@@ -69,9 +63,8 @@ impl Draft {
             zone: text("zone"),
             max_fires: text("max_fires"),
             max_runtime_sec: text("max_runtime_sec"),
-            max_attempts: text("max_attempts"),
-            backoff_sec: text("backoff_sec"),
-            max_backoff_sec: text("max_backoff_sec"),
+            start_within_sec: text("start_within_sec"),
+            retry: RetryDraft::read(fields),
             dedup_key: text("dedup_key"),
             labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
@@ -104,8 +97,6 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let seconds = |ms: u64| (ms as f64 / 1_000.0).to_string();
-        let retry = definition.retry;
         let mut draft = Self {
             name: definition.name.clone(),
             data: definition.data.replace("\r\n", "\n"),
@@ -114,9 +105,8 @@ impl Draft {
             end: at(definition.end_at),
             max_fires: number(definition.max_fires),
             max_runtime_sec: number(definition.max_runtime_sec),
-            max_attempts: retry.map(|retry| retry.max_attempts.to_string()).unwrap_or_default(),
-            backoff_sec: retry.map(|retry| seconds(retry.backoff_ms)).unwrap_or_default(),
-            max_backoff_sec: retry.map(|retry| seconds(retry.max_backoff_ms)).unwrap_or_default(),
+            start_within_sec: definition.start_within_ms.map(seconds).unwrap_or_default(),
+            retry: definition.retry.as_ref().map(RetryDraft::of).unwrap_or_default(),
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -177,8 +167,9 @@ impl Draft {
             max_fires: positive("max_fires", &self.max_fires, t)?,
             ack: self.ack,
             max_runtime_sec: positive("max_runtime_sec", &self.max_runtime_sec, t)?,
+            start_within_ms: self.start_within(t)?,
             queue: (!self.queue.is_empty()).then(|| self.queue.clone()),
-            retry: self.retry(t)?,
+            retry: self.retry.policy(t)?,
             dedup,
             ..fresh
         })
@@ -202,6 +193,13 @@ impl Draft {
         }
     }
 
+    fn start_within(&self, t: &Words) -> Result<Option<u64>, Refusal> {
+        match self.start_within_sec.as_str() {
+            "" => Ok(None),
+            text => milliseconds("start_within_sec", text, t).map(Some),
+        }
+    }
+
     fn labels(&self, t: &Words) -> Result<Labels, Refusal> {
         let lines = self.labels.lines().map(str::trim).filter(|line| !line.is_empty());
         let label = |line: &str| {
@@ -210,21 +208,6 @@ impl Draft {
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         };
         lines.map(label).collect()
-    }
-
-    /// Without a number of attempts, the policy of the server applies.
-    fn retry(&self, t: &Words) -> Result<Option<RetryPolicy>, Refusal> {
-        let Some(attempts) = positive("max_attempts", &self.max_attempts, t)? else { return Ok(None) };
-        let default = RetryPolicy::default();
-        let ms = |field, text: &str, default| match text {
-            "" => Ok(default),
-            text => decimal(field, text, t).map(|seconds| (seconds * 1_000.0).round() as u64),
-        };
-        Ok(Some(RetryPolicy {
-            max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            backoff_ms: ms("backoff_sec", &self.backoff_sec, default.backoff_ms)?,
-            max_backoff_ms: ms("max_backoff_sec", &self.max_backoff_sec, default.max_backoff_ms)?,
-        }))
     }
 }
 
@@ -241,9 +224,15 @@ impl Refusal {
             InvalidSubmission::Start => "start",
             InvalidSubmission::EndPassed | InvalidSubmission::EndBeforeStart => "end",
             InvalidSubmission::MaxRuntime => "max_runtime_sec",
+            InvalidSubmission::StartWithin => "start_within_sec",
             InvalidSubmission::MaxFiresReached(_) => "max_fires",
             InvalidSubmission::Queue(_) => "queue",
-            InvalidSubmission::Retry(_) => "max_attempts",
+            InvalidSubmission::Retry(invalid) => match invalid.field() {
+                "retry.intervals_ms" => "intervals_sec",
+                "retry.jitter_percent" => "jitter_percent",
+                "retry.factor_percent" => "factor_percent",
+                _ => "max_attempts",
+            },
             InvalidSubmission::DedupKey => "dedup_key",
         };
         Self { field, why: invalid.to_string() }
@@ -283,26 +272,11 @@ pub fn read_time(
     Ok(Some(Moment::from_ms(at.as_millisecond())))
 }
 
-fn positive(field: &'static str, text: &str, t: &Words) -> Result<Option<u64>, Refusal> {
-    let wrong = || Refusal { field, why: fill(&t.wrong_number, &[text]) };
-    match text {
-        "" => Ok(None),
-        text => {
-            let number = text.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number));
-            number.map(Some).ok_or_else(wrong)
-        }
-    }
-}
-
-fn decimal(field: &'static str, text: &str, t: &Words) -> Result<f64, Refusal> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
-    number.ok_or_else(|| Refusal { field, why: fill(&t.wrong_number, &[text]) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::console::words::Lang;
+    use crate::core::retry::RetryPolicy;
 
     fn berlin() -> TimeZone {
         crate::core::zone::find("Europe/Berlin").unwrap()
@@ -328,7 +302,8 @@ mod tests {
                     schedule: schedule.clone(),
                     start_at: Some(Moment::from_ms(1_900_000_000_123)),
                     max_fires: Some(3),
-                    retry: Some(RetryPolicy { max_attempts: 2, backoff_ms: 1_500, max_backoff_ms: 60_000 }),
+                    start_within_ms: Some(1_500),
+                    retry: Some(RetryPolicy::doubling(2, 1_500, 60_000)),
                     queue: Some("q".to_owned()),
                     dedup,
                     ..Submission::named("n", "two\r\nlines")
@@ -363,9 +338,7 @@ mod tests {
             (Draft { kind: "every".into(), period: "x".into(), ..new() }, "period"),
             (Draft { max_fires: "0".into(), ..new() }, "max_fires"),
             (Draft { max_runtime_sec: "-1".into(), ..new() }, "max_runtime_sec"),
-            (Draft { max_attempts: "1.5".into(), ..new() }, "max_attempts"),
             (Draft { labels: "team".into(), ..new() }, "labels"),
-            (Draft { max_attempts: "2".into(), backoff_sec: "x".into(), ..new() }, "backoff_sec"),
         ] {
             assert_eq!(submission(&draft, None).unwrap_err().field, field);
         }

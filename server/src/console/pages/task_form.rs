@@ -51,8 +51,8 @@ impl Page {
     /// Returns whether a field below the summary has a value.
     fn is_advanced(&self) -> bool {
         let d = &self.d;
-        let fields = [&d.max_fires, &d.max_runtime_sec, &d.max_attempts, &d.dedup_key];
-        d.ack || fields.iter().any(|field| !field.is_empty())
+        let fields = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
+        d.ack || !d.retry.is_empty() || fields.iter().any(|field| !field.is_empty())
     }
 
     fn rhythms(&self) -> [(&'static str, &str); 7] {

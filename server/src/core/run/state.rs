@@ -102,12 +102,14 @@ pub enum RunEvent {
     LateSuccess,
     /// Work was confirmed as failed after its attempt had ended.
     LateFailure,
+    /// The first attempt did not start in time.
+    Expired,
     /// A user requested an attempt now, for a dead run or for one that waits for its next attempt.
     Redriven,
 }
 
 impl RunEvent {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Confirmed,
         Self::Queued,
         Self::Leased,
@@ -123,6 +125,7 @@ impl RunEvent {
         Self::Cancelled,
         Self::LateSuccess,
         Self::LateFailure,
+        Self::Expired,
         Self::Redriven,
     ];
 }
@@ -146,11 +149,13 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Firing | S::Fired | S::Leased, E::Died) => Some(S::Dead),
         (S::Firing | S::Fired | S::Leased, E::Skipped) => Some(S::Skipped),
         (S::Firing | S::Fired | S::Ready | S::Leased | S::Retrying, E::Cancelled) => Some(S::Cancelled),
+        (S::Firing | S::Ready | S::Retrying, E::Expired) => Some(S::Skipped),
         (S::Dead | S::Retrying, E::Redriven) => Some(S::Retrying),
         (S::Ready | S::Retrying | S::Dead, E::LateSuccess) => Some(S::Succeeded),
         (S::Ready | S::Retrying | S::Dead, E::LateFailure) => Some(S::Dead),
         (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
         | (S::Firing | S::Fired | S::Leased, E::LateSuccess | E::LateFailure)
+        | (S::Fired | S::Leased, E::Expired)
         | (S::Firing | S::Fired | S::Ready | S::Retrying, E::Postponed)
         | (S::Firing | S::Fired | S::Ready | S::Leased, E::Resumed)
         | (S::Firing, E::Leased | E::Released | E::Republished | E::Requeued | E::Redriven)

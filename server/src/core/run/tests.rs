@@ -16,6 +16,7 @@ fn task(ack: bool) -> Task {
         ack,
         headers: Headers::from([("traceparent".to_owned(), "00".to_owned())]),
         labels: Labels::from([("team".to_owned(), "pay".to_owned())]),
+        start_within_ms: None,
         max_runtime_sec: Some(5),
         queue: None,
         retry: None,
@@ -40,7 +41,7 @@ fn firing(ack: bool) -> Run {
 }
 
 fn two_attempts() -> RetryPolicy {
-    RetryPolicy { max_attempts: 2, backoff_ms: 100, max_backoff_ms: 100 }
+    RetryPolicy::doubling(2, 100, 100)
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn only_a_hand_over_decides_a_triggered_run() {
 
 #[test]
 fn the_history_keeps_the_last_failed_attempts_with_short_errors() {
-    let policy = RetryPolicy { max_attempts: 30, backoff_ms: 0, max_backoff_ms: 0 };
+    let policy = RetryPolicy::doubling(30, 0, 0);
     let task = Task { queue: Some("q".into()), ..task(false) };
     let mut run = Run::firing(&task, NOW, "node", "token".into(), NOW);
     run.enqueue(NOW).unwrap();

@@ -4,6 +4,7 @@ use super::holder::{HANDED_OVER, node_of_holder};
 use super::{IllegalTransition, Outcome, PayloadChange, Run, RunEvent, RunState, transition};
 use crate::core::Moment;
 use crate::core::retry::RetryPolicy;
+use crate::core::task::stable_hash;
 
 impl Run {
     /// Records that the broker confirmed the message.
@@ -20,14 +21,14 @@ impl Run {
         Ok(())
     }
 
-    /// Puts the run into its queue, where it waits without a time limit.
+    /// Puts the run into its queue, where it waits until it expires.
     ///
     /// # Errors
     /// If the run is not in `firing`.
     pub fn enqueue(&mut self, now: Moment) -> Result<(), IllegalTransition> {
         self.apply(RunEvent::Queued)?;
         self.fired_at = Some(now);
-        self.attention_at = Some(Moment::NEVER);
+        self.attention_at = Some(self.waits_until());
         Ok(())
     }
 
@@ -109,7 +110,7 @@ impl Run {
         self.leased_at = None;
         self.started_at = None;
         self.reason = Some(reason_or(reason, "postponed by the worker"));
-        self.attention_at = Some(after(now, after_ms));
+        self.attention_at = Some(after(now, after_ms).min(self.waits_until()));
         Ok(())
     }
 
@@ -122,8 +123,8 @@ impl Run {
     ) -> Result<(), IllegalTransition> {
         let retry = self.retry_policy(default);
         let reason = reason_or(reason, "failed");
-        let Some(pause_ms) = retry.pause_after(self.attempt) else {
-            let reason = format!("{reason} (attempt {} of {})", self.attempt, retry.max_attempts);
+        let Some(pause_ms) = retry.pause_after(self.attempt, self.draw()) else {
+            let reason = format!("{reason} (attempt {} of {})", self.attempt, retry.attempts());
             return self.end(RunEvent::Died, Some(reason), now);
         };
         self.apply(RunEvent::Failed)?;
@@ -131,6 +132,12 @@ impl Run {
         self.keep_failed_attempt(now);
         self.attention_at = Some(after(now, retry_after_ms.unwrap_or(pause_ms)));
         Ok(())
+    }
+
+    /// Returns the number that decides the jitter of the pause after the current attempt. Every node gets the
+    /// same number, so a repeated write stores the same pause.
+    fn draw(&self) -> u64 {
+        stable_hash(format!("{}/{}", self.id, self.attempt).as_bytes())
     }
 
     /// Records that no outcome arrived in time. The attempt counts as failed; the next one may
@@ -165,12 +172,12 @@ impl Run {
             self.postponed = false;
             return Ok(());
         }
-        match self.queue {
-            Some(_) => self.wait_in_queue(RunEvent::Requeued)?,
-            None => self.apply(RunEvent::Republished)?,
-        }
         self.attempt += 1;
         self.token = token;
+        match self.queue {
+            Some(_) => return self.wait_in_queue(RunEvent::Requeued),
+            None => self.apply(RunEvent::Republished)?,
+        }
         self.leased_at = None;
         self.started_at = None;
         Ok(())
@@ -180,7 +187,7 @@ impl Run {
         self.apply(event)?;
         self.leased_at = None;
         self.started_at = None;
-        self.attention_at = Some(Moment::NEVER);
+        self.attention_at = Some(self.waits_until());
         Ok(())
     }
 
@@ -251,7 +258,12 @@ impl Run {
         self.attention_at = Some(at);
     }
 
-    fn end(&mut self, event: RunEvent, reason: Option<String>, now: Moment) -> Result<(), IllegalTransition> {
+    pub(super) fn end(
+        &mut self,
+        event: RunEvent,
+        reason: Option<String>,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
         self.apply(event)?;
         self.postponed = false;
         self.reason = reason;

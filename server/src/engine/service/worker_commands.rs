@@ -127,7 +127,8 @@ impl Service {
         Ok(reservations.reserve(ready, wanted as usize))
     }
 
-    /// Leases runs, with slots if the request has an id. Returns those that no other call has changed.
+    /// Leases runs, with slots if the request has an id. Returns those that no other call has changed. Runs
+    /// that have expired end.
     pub(super) async fn lease_runs(
         &self,
         terms: &LeaseTerms,
@@ -137,14 +138,18 @@ impl Service {
         let now = self.now();
         let leased_at = self.shared.lease_clock.now();
         let until = leased_at.plus_ms(terms.lease_ms);
-        let mut runs = ready.to_vec();
+        let (mut expired, mut runs): (Vec<Run>, Vec<Run>) =
+            ready.iter().cloned().partition(|run| run.has_expired(now));
+        expired.retain_mut(|run| run.expire(now).is_ok());
         runs.retain_mut(|run| run.lease(&terms.worker, self.shared.ids.token(now), leased_at, until).is_ok());
         for (position, run) in runs.iter_mut().enumerate() {
             run.lease_slot = slots.map(|slots| slots.name(position));
         }
+        runs.extend(expired);
         crate::failpoint!("lease::before_update");
-        let leased = self.replace_runs(runs).await?;
+        let mut leased = self.replace_runs(runs).await?;
         crate::failpoint!("lease::updated");
+        leased.retain(|run| run.state == RunState::Leased);
         leased.iter().for_each(|run| self.shared.metrics.leased(run));
         Ok(leased)
     }

@@ -166,6 +166,7 @@ async fn numbers_out_of_bounds_are_refused_with_the_field() {
             (json!({"delay_ms": number}), "delay_ms"),
             (json!({"max_fires": number}), "max_fires"),
             (json!({"max_runtime_sec": number}), "max_runtime_sec"),
+            (json!({"start_within_ms": number}), "start_within_ms"),
             (every(&number), "schedule.period_ms"),
             (retry(&number), "retry"),
             (json!({"retry": {"max_attempts": number, "backoff_ms": 1, "max_backoff_ms": 1}}), "retry"),

@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod attempts;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;

@@ -173,6 +173,8 @@ async fn every_invalid_field_is_named() {
                 "retry.max_attempts",
             ),
             (json!({"retry": {"max_attempts": 1}}), "retry.backoff_ms"),
+            (json!({"retry": {"intervals_ms": [1], "max_attempts": 2}}), "retry.intervals_ms"),
+            (json!({"retry": {"intervals_ms": [1], "jitter_percent": 101}}), "retry.jitter_percent"),
             (json!({"dedup_key": ""}), "dedup_key"),
             (json!({"loop_time": 5}), "loop_time"),
         ] {

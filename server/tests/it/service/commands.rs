@@ -203,7 +203,7 @@ pub async fn cancel_and_delete_are_refused_after_a_concurrent_edit(on: &Stage) {
 }
 
 pub async fn a_redriven_run_gets_one_more_attempt(on: &Stage) {
-    let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
+    let once = RetryPolicy::doubling(1, 1, 1);
     let id = on.submit(Submission { retry: Some(once), ..Submission::named("a", "x") }).await;
     let run = on.fire(&id).await;
     let failed = Outcome::Failed { retry_after_ms: None };

@@ -3,6 +3,7 @@
 mod alerts;
 mod changes;
 mod commands;
+mod expiry;
 mod idempotency;
 mod interleaving;
 mod large;
@@ -181,6 +182,11 @@ on_every_store! {
         a_redriven_run_gets_one_more_attempt
         a_redriven_run_delivers_an_edited_payload
         a_cancelled_run_refuses_its_outcome;
+    expiry:
+        a_run_that_no_worker_takes_in_time_ends_skipped
+        a_worker_gets_no_expired_run
+        a_run_that_has_started_does_not_expire
+        a_postponed_run_expires_at_its_limit;
     large:
         delete_by_name_deletes_every_task_even_if_all_are_large;
     idempotency:

@@ -135,7 +135,7 @@ async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
 
 pub async fn a_later_change_lists_a_run_in_a_further_attempt(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let often = RetryPolicy { max_attempts: 9, backoff_ms: 1, max_backoff_ms: 1 };
+    let often = RetryPolicy::doubling(9, 1, 1);
     let run = refused(on, &id, often).await;
     edit(on, &id, "new").await;
     // A node has read the task, and sends the second attempt or waits for the broker.
@@ -149,7 +149,7 @@ pub async fn a_later_change_lists_a_run_in_a_further_attempt(on: &Stage) {
 
 pub async fn a_run_that_the_broker_refused_can_be_redriven_after_an_edit(on: &Stage) {
     let id = on.submit(every_second()).await;
-    let once = RetryPolicy { max_attempts: 1, backoff_ms: 1, max_backoff_ms: 1 };
+    let once = RetryPolicy::doubling(1, 1, 1);
     let run = refused(on, &id, once).await;
     assert_eq!((run.state, run.fired_at), (RunState::Dead, None));
     edit(on, &id, "new").await;

@@ -26,7 +26,7 @@ const VERSION_7: &str = include_str!("sqlite_version_7.sql");
 /// have ended.
 fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
     let id = |last: u32| TaskId::parse(&format!("0199a4c80000700080000000{last:08}")).unwrap();
-    let retry = Some(RetryPolicy { max_attempts: 3, backoff_ms: 1, max_backoff_ms: 2 });
+    let retry = Some(RetryPolicy::doubling(3, 1, 2));
     let (begin, data) = (Moment::from_sec(1_000_000_000), "{\"id\":42} 'quoted'");
     let open = Task {
         id: id(1),
@@ -40,6 +40,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         headers: Headers::new(),
         labels: Labels::new(),
         max_runtime_sec: Some(30),
+        start_within_ms: None,
         queue: Some("q".to_owned()),
         retry,
         created_at: begin,
@@ -74,6 +75,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         // The old release did not count fires.
         number: 0,
         outcome_within_ms: None,
+        expires_at: None,
         attempt: 2,
         claim: 3,
         attention_at: Some(Moment::NEVER),

@@ -306,7 +306,7 @@ async fn a_failed_lookup_of_a_service_costs_no_attempt() {
     let directory = FailingDirectory { failures: AtomicUsize::new(2), api };
     let (bench, node) = (Bench::with(stage, settings(&[CALLBACK]), directory), Endpoint::start().await);
     put(&bench, &service(&[&node])).await;
-    let retry = Some(RetryPolicy { max_attempts: 1, backoff_ms: 0, max_backoff_ms: 0 });
+    let retry = Some(RetryPolicy::doubling(1, 0, 0));
     let task = Submission {
         queue: Some(CALLBACK.to_owned()),
         retry,

@@ -10,6 +10,9 @@ use crate::steps::{self, RunFields};
 /// Reason that a rescue writes into a run whose moment was never decided.
 const UNDECIDED: &str = "its task was deleted or changed before the moment fired";
 
+/// Longest time from the decision of a write until the store has it, in milliseconds.
+const LONGEST_WRITE_MS: i64 = 20_000;
+
 impl Checker {
     /// Checks a write that changed the rows `before` to `after`.
     pub fn runs_changed(&self, ids: &[RunId], before: &[Run], after: &[Run]) {
@@ -74,7 +77,11 @@ impl Checker {
             ("a token or ended_at does not match the attempt", !tokens_match(before, &after)),
             ("an ended run without its reason", !has_reason(&after)),
             ("a run was rescued too early", self.is_early(before, &after)),
-            ("an outcome without a report", !is_reported(story, before, &after)),
+            (
+                "an outcome without a report",
+                !is_reported(story, before, &after) && !self.expires(before, &after),
+            ),
+            ("an expired run was leased", self.is_leased_late(before, &after)),
             ("a claim was held twice", is_claimed_twice(story, &after)),
             ("more attempts than allowed", exceeds_attempts(story, &after)),
             (
@@ -103,6 +110,22 @@ impl Checker {
             story.tokens.entry(after.attempt).or_default().insert(after.token.clone());
             story.run = after;
         }
+    }
+
+    /// Returns whether the run ends because its first attempt has not started in time.
+    fn expires(&self, before: &Run, after: &Run) -> bool {
+        let waits = matches!(before.state, RunState::Firing | RunState::Ready | RunState::Retrying);
+        let limit = before.expires_at.filter(|_| before.attempt == 1);
+        let is_over = limit.is_some_and(|limit| limit <= self.now().plus_ms(self.skew_ms));
+        waits && is_over && after.state == RunState::Skipped
+    }
+
+    /// Returns whether a worker gets a run after its limit, by more than clocks and a write can take.
+    fn is_leased_late(&self, before: &Run, after: &Run) -> bool {
+        let limit = before.expires_at.filter(|_| before.attempt == 1);
+        let limit = limit.map(|limit| limit.plus_ms(self.skew_ms + LONGEST_WRITE_MS));
+        let is_leased = (before.state, after.state) == (RunState::Ready, RunState::Leased);
+        is_leased && limit.is_some_and(|limit| limit < self.now())
     }
 
     /// Returns whether a rescue ended a lease, a pause or a deadline early, by more than the clocks
@@ -141,10 +164,12 @@ fn is_same(before: &Run, after: &Run) -> bool {
             queue,
             retry,
             outcome_within_ms,
+            expires_at,
             stretch,
             ..
         } = run;
-        let definition = (tag.clone(), data.clone(), queue.clone(), *retry, *outcome_within_ms);
+        let limits = (retry.clone(), *outcome_within_ms, *expires_at);
+        let definition = (tag.clone(), data.clone(), queue.clone(), limits);
         (id.clone(), task_id.clone(), *rev, *scheduled_at, *triggered, definition, *stretch)
     };
     fixed(before) == fixed(after)
@@ -184,6 +209,6 @@ fn is_claimed_twice(story: &RunStory, after: &Run) -> bool {
 }
 
 fn exceeds_attempts(story: &RunStory, after: &Run) -> bool {
-    let max = after.retry.map_or(3, |retry| retry.max_attempts);
+    let max = after.retry.as_ref().map_or(3, taskcenter_server::core::retry::RetryPolicy::attempts);
     after.attempt > max + story.redriven
 }

@@ -41,6 +41,8 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome_within_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stretch_to: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stretch_count: Option<i64>,
@@ -142,6 +144,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         queue: _,
         retry: _,
         outcome_within_ms: _,
+        expires_at: _,
         stretch: _,
         // Changes.
         state,
@@ -218,6 +221,7 @@ impl From<&Run> for RunRow {
             queue,
             retry,
             outcome_within_ms,
+            expires_at,
             state,
             reason,
             attempt,
@@ -253,6 +257,7 @@ impl From<&Run> for RunRow {
             queue,
             retry: retry.map(RetryRow::from),
             outcome_within_ms,
+            expires_at: expires_at.map(date),
             stretch_to: stretch.map(|stretch| date(stretch.to)),
             stretch_count: stretch.map(|stretch| stretch.count as i64),
             state,
@@ -293,6 +298,7 @@ impl From<RunRow> for Run {
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
             outcome_within_ms: row.outcome_within_ms,
+            expires_at: row.expires_at.map(moment),
             stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
             state: row.state,
             reason: row.reason,

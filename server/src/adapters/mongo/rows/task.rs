@@ -39,6 +39,8 @@ pub struct TaskRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_runtime_sec: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    start_within_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryRow>,
@@ -145,6 +147,7 @@ impl From<&Task> for TaskRow {
             max_fires,
             ack,
             max_runtime_sec,
+            start_within_ms,
             queue,
             retry,
             created_at,
@@ -182,6 +185,7 @@ impl From<&Task> for TaskRow {
             max_fires: max_fires.map(|n| n as i64),
             ack,
             max_runtime_sec: max_runtime_sec.map(|n| n as i64),
+            start_within_ms: start_within_ms.map(|n| n as i64),
             queue,
             retry: retry.map(RetryRow::from),
             created_at: date(created_at),
@@ -241,6 +245,7 @@ impl TryFrom<TaskRow> for Task {
             max_fires: row.max_fires.map(|n| n as u64),
             ack: row.ack,
             max_runtime_sec: row.max_runtime_sec.map(|n| n as u64),
+            start_within_ms: row.start_within_ms.map(|n| n as u64),
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
             created_at: moment(row.created_at),
