@@ -2,7 +2,6 @@
 //! continues with the old file, and every later write is lost at the end of the process.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +19,9 @@ type Identity = (u64, u64);
 #[derive(Debug)]
 pub struct OpenFile {
     path: PathBuf,
+    /// Open until the end: a process that closes a handle of a file loses its locks of the file. Without
+    /// the locks of SQLite, another program that reads the file could remove the log.
+    file: Option<File>,
     opened: Option<Identity>,
     /// Whether the file began like a database when it was opened. A new file may be empty.
     was_database: bool,
@@ -31,10 +33,12 @@ pub struct OpenFile {
 impl OpenFile {
     /// Notes the file that the store has opened.
     pub fn new(path: &Path) -> Self {
+        let file = File::open(path).ok();
         Self {
             path: path.to_owned(),
             opened: identity(path),
-            was_database: is_database(path),
+            was_database: file.as_ref().is_some_and(is_database),
+            file,
             log: Mutex::default(),
             is_lost: AtomicBool::new(false),
         }
@@ -75,7 +79,7 @@ impl OpenFile {
         if now != self.opened {
             return Some("the file was replaced by another one");
         }
-        if self.was_database && !is_database(&self.path) {
+        if self.was_database && !self.file.as_ref().is_none_or(is_database) {
             return Some("the file is no longer a database");
         }
         self.is_log_lost().then_some("the write-ahead log was removed or replaced")
@@ -104,12 +108,18 @@ fn identity(path: &Path) -> Option<Identity> {
     path.metadata().ok().map(|_| (0, 0))
 }
 
-/// Returns whether the file begins like a database.
-fn is_database(path: &Path) -> bool {
+/// Returns whether the file begins like a database. A file that cannot be read may be one.
+fn is_database(file: &File) -> bool {
     let mut magic = [0; MAGIC.len()];
-    match File::open(path).and_then(|mut file| file.read(&mut magic)) {
-        Ok(_) => magic == *MAGIC,
-        // Such as too many open files. A removed file has no identity.
-        Err(_) => true,
-    }
+    read_start(file, &mut magic).map_or(true, |_| magic == *MAGIC)
+}
+
+#[cfg(unix)]
+fn read_start(file: &File, bytes: &mut [u8]) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, 0)
+}
+
+#[cfg(windows)]
+fn read_start(file: &File, bytes: &mut [u8]) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, bytes, 0)
 }

@@ -241,6 +241,21 @@ async fn writes_are_refused_after_the_log_was_removed() {
     assert_lost(&fixture.store).await;
 }
 
+/// Without this lock, a program that reads the file removes the log when it closes the file.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_database_file_stays_locked() {
+    use std::os::unix::fs::MetadataExt as _;
+    let fixture = SqliteFixture::open().await;
+    assert_eq!(insert(&*fixture.store, &task()).await, InsertedTask::New);
+    fixture.store.now().await.unwrap();
+    let file = format!(":{} ", fixture.path().metadata().unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let process = format!(" {} ", std::process::id());
+    let is_own = |line: &&str| line.contains(&file) && line.contains(&process) && line.contains("POSIX");
+    assert!(locks.lines().any(|line| is_own(&line)), "{file} {locks}");
+}
+
 #[tokio::test]
 async fn acknowledged_writes_survive_a_restart() {
     let dir = TempDir::new().unwrap();
