@@ -140,14 +140,14 @@ thread_local! {
     /// Life whose code runs on this thread. Each ledger has its own thread.
     static HERE: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
 }
-/// Life whose code runs on SQLite's writer thread. Only one ledger uses SQLite at a time.
+/// Life whose code runs on SQLite's writing and flushing threads. Only one ledger uses SQLite at a time.
 static WRITER: Mutex<Option<Arc<Life>>> = Mutex::new(None);
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Assigns this thread to a life, and with `writes` also SQLite's writer thread.
+/// Assigns this thread to a life, and with `writes` also SQLite's writing and flushing threads.
 pub fn begin(life: &Arc<Life>, writes: bool) {
     HERE.with(|here| *here.borrow_mut() = Some(Arc::clone(life)));
     if writes {

@@ -83,6 +83,8 @@ pub const POINTS: &[Point] = &[
     at("sqlite::fired", Story::Fires),
     at("sqlite::before_commit", Story::Fires),
     at("sqlite::committed", Story::Fires),
+    at("sqlite::before_flush", Story::Fires),
+    at("sqlite::flushed", Story::Fires),
     at("mongo::before_insert_tasks", Story::Fires),
     at("mongo::tasks_inserted", Story::Fires),
     at("mongo::before_insert_runs", Story::Fires),

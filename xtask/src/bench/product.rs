@@ -139,7 +139,9 @@ impl Subject for Product<'_> {
 
     fn durability(&self) -> String {
         match self.cluster {
-            None => "SQLite, WAL, `synchronous = FULL`: each acknowledged write is on the disk".to_owned(),
+            None => {
+                "SQLite, WAL, a flush before each answer: each acknowledged write is on the disk".to_owned()
+            }
             Some(_) => "MongoDB, majority and journal, a replica set of one; one node".to_owned(),
         }
     }

@@ -5,11 +5,17 @@ mod backlog;
 mod checkpointer;
 mod counters;
 mod datadir;
+mod durability;
 mod errors;
 #[doc(hidden)]
 pub mod explained;
 mod fire;
+#[cfg(test)]
+mod flush_tests;
+mod flusher;
 mod idempotency;
+mod inbox;
+mod job;
 mod labels;
 mod lists;
 mod open_file;
@@ -34,6 +40,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::checkpointer::Checkpointer;
 use self::datadir::DataDir;
+use self::durability::Durability;
 use self::errors::refused;
 use self::open_file::OpenFile;
 use self::readers::Readers;
@@ -120,15 +127,18 @@ fn start(path: &Path) -> Result<Opened> {
     enable_wal(&db)?;
     schema::migrate(&mut db)?;
     let unreadable = Arc::default();
-    let file = Arc::new(OpenFile::new(path));
+    // The flusher flushes the log after each commit, so the commit itself need not.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    let (file, durability) = (Arc::new(OpenFile::new(path)), Arc::new(Durability::default()));
     let reader = |_| Ok(Db::new(connect_reader(path)?, &unreadable));
     let start = |threads: usize, timeout| {
-        Readers::start((0..threads).map(reader).collect::<Result<_>>()?, timeout, &file)
+        Readers::start((0..threads).map(reader).collect::<Result<_>>()?, timeout, &file, &durability)
     };
     let (engine, lookups) = (start(1, None)?, start(LOOKUP_READERS, None)?);
     let lists = start(LIST_READERS, Some(LIST_TIMEOUT))?;
     let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?)?;
-    let writer = Writer::start(Db::new(db, &unreadable), checkpointer, &file)?;
+    let (db, flush) = (Db::new(db, &unreadable), flusher::of_log(path)?);
+    let writer = Writer::start(db, checkpointer, flush, &file, &durability)?;
     Ok(Opened { engine, lookups, lists, writer, file })
 }
 
@@ -317,7 +327,7 @@ impl Store for SqliteStore {
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
         let queues = queues.to_vec();
-        self.lookups.read(move |db| lists::ready_runs(db, &queues, limit)).await
+        self.lookups.read_for_write(move |db| lists::ready_runs(db, &queues, limit)).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

@@ -3,11 +3,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::errors::unavailable;
-use crate::ports::Result;
+use crate::ports::{PortError, Result};
 
 /// First bytes of every SQLite database.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -27,8 +26,12 @@ pub struct OpenFile {
     was_database: bool,
     /// The log, once it exists.
     log: Mutex<Option<Identity>>,
-    is_lost: AtomicBool,
+    /// Why the store refuses all work.
+    lost: OnceLock<&'static str>,
 }
+
+const REPLACED: &str = "the database file was removed or replaced: restore it, and restart the server";
+const NOT_FLUSHED: &str = "a write did not reach the disk: check the disk, and restart the server";
 
 impl OpenFile {
     /// Notes the file that the store has opened.
@@ -40,21 +43,26 @@ impl OpenFile {
             was_database: file.as_ref().is_some_and(is_database),
             file,
             log: Mutex::default(),
-            is_lost: AtomicBool::new(false),
+            lost: OnceLock::new(),
         }
     }
 
-    /// Returns an error if the file was found lost before.
+    /// Returns an error if the file was found lost before, or a flush failed.
     ///
     /// # Errors
     /// `Unavailable` until the process restarts.
     pub fn require(&self) -> Result<()> {
-        if self.is_lost.load(Ordering::Relaxed) {
-            return Err(unavailable(
-                "the database file was removed or replaced: restore it, and restart the server",
-            ));
+        self.lost.get().map_or(Ok(()), |why| Err(unavailable(*why)))
+    }
+
+    /// Notes that a flush failed. Returns the error of all further work: the bytes may be missing in the
+    /// log, so a later commit could not be recovered.
+    pub fn lose_flush(&self, cause: &str) -> PortError {
+        if self.lost.set(NOT_FLUSHED).is_ok() {
+            let path = self.path.display();
+            tracing::error!(%path, cause, "a flush of the database failed; the server refuses all work until it is restarted");
         }
-        Ok(())
+        unavailable(NOT_FLUSHED)
     }
 
     /// Checks that the path still has the opened file, and that the file is a database.
@@ -63,7 +71,7 @@ impl OpenFile {
     /// As [`require`](Self::require).
     pub fn check(&self) -> Result<()> {
         if let Some(why) = self.loss()
-            && !self.is_lost.swap(true, Ordering::Relaxed)
+            && self.lost.set(REPLACED).is_ok()
         {
             let path = self.path.display();
             tracing::error!(%path, why, "the database file is lost; the server refuses all work until it is restarted with a good file");

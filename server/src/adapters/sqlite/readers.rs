@@ -1,4 +1,5 @@
-//! The reading threads. They read committed data, and never wait for the writing thread.
+//! The reading threads. They read committed data, and never wait for the writing thread. An answer waits
+//! for the flush of the commits that it may contain.
 
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::durability::Durability;
 use super::errors::unavailable;
+use super::job::catch_panic;
 use super::open_file::OpenFile;
 use super::rows::Db;
-use super::writer::catch_panic;
 use crate::ports::{PortError, Result};
 
 /// Steps of SQLite's machine between two looks at the clock: about a tenth of a millisecond.
@@ -24,6 +26,7 @@ type Waiting = Arc<Mutex<Receiver<Query>>>;
 pub struct Readers {
     queries: Option<Sender<Query>>,
     file: Arc<OpenFile>,
+    durability: Arc<Durability>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -32,10 +35,16 @@ impl Readers {
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn start(connections: Vec<Db>, timeout: Option<Duration>, file: &Arc<OpenFile>) -> Result<Self> {
+    pub fn start(
+        connections: Vec<Db>,
+        timeout: Option<Duration>,
+        file: &Arc<OpenFile>,
+        durability: &Arc<Durability>,
+    ) -> Result<Self> {
         let (queries, waiting) = channel();
         let waiting: Waiting = Arc::new(Mutex::new(waiting));
-        let readers = Self { queries: Some(queries), file: Arc::clone(file), threads: Mutex::default() };
+        let (file, durability) = (Arc::clone(file), Arc::clone(durability));
+        let readers = Self { queries: Some(queries), file, durability, threads: Mutex::default() };
         for mut db in connections {
             if timeout.is_some() {
                 interrupt_after_deadline(&mut db)?;
@@ -48,7 +57,8 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Runs `query` on one snapshot of the database.
+    /// Runs `query` on one snapshot of the database. Returns its result after the snapshot has reached the
+    /// disk.
     ///
     /// # Errors
     /// Errors of `query`.
@@ -56,17 +66,42 @@ impl Readers {
         &self,
         query: impl FnOnce(&Db) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let (answer, last_visible) = self.run(query).await?;
+        self.durability.wait_for(last_visible).await;
+        self.file.require()?;
+        answer
+    }
+
+    /// Same as [`read`](Self::read), but the snapshot may not have reached the disk. For callers that only
+    /// prepare a write: its answer waits for the flush.
+    ///
+    /// # Errors
+    /// Errors of `query`.
+    pub async fn read_for_write<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Db) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(query).await?.0
+    }
+
+    /// Returns the result of `query`, and the number of the last commit that the snapshot may contain.
+    async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Db) -> Result<T> + Send + 'static,
+    ) -> Result<(Result<T>, u64)> {
         self.file.require()?;
         let (answer, answered) = oneshot::channel();
+        let durability = Arc::clone(&self.durability);
         let query = move |db: &Db| {
             // A closed channel means that the caller has gone.
             if !answer.is_closed() {
-                let _ = answer.send(catch_panic(|| on_snapshot(db, query)));
+                let result = catch_panic(|| on_snapshot(db, query));
+                let _ = answer.send((result, durability.last_visible()));
             }
         };
         let queries = self.queries.as_ref().ok_or_else(ended)?;
         queries.send(Box::new(query)).map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
+        answered.await.map_err(|_| ended())
     }
 }
 
@@ -126,7 +161,8 @@ mod tests {
     async fn a_long_query_is_interrupted_and_the_next_one_is_answered() {
         let db = Db::new(Connection::open_in_memory().unwrap(), &Arc::default());
         let file = Arc::new(OpenFile::new(std::path::Path::new("")));
-        let readers = Readers::start(vec![db], Some(Duration::from_millis(20)), &file).unwrap();
+        let readers =
+            Readers::start(vec![db], Some(Duration::from_millis(20)), &file, &Arc::default()).unwrap();
         let count = |sql: &'static str| {
             readers.read(move |db| Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?))
         };

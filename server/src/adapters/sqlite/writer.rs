@@ -1,58 +1,65 @@
 //! The writing thread. Jobs that wait at the same time share a transaction, and so one flush of the
-//! disk.
+//! disk. The [flushing thread](super::flusher) flushes a commit while this thread runs the next
+//! transaction.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Transaction, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::checkpointer::{Checkpointer, checkpoint_fully};
-use super::errors::{refused, unavailable};
+use super::durability::Durability;
+use super::errors::unavailable;
+use super::flusher::{Flush, Flusher, Group};
+use super::inbox::{BATCH, Inbox, Message};
+use super::job::{Isolation, Job, Waiting};
 use super::open_file::OpenFile;
 use super::rows::Db;
 use crate::ports::{PortError, Result};
 
-/// Longest wait for further jobs of a transaction.
-const LINGER: Duration = Duration::from_millis(2);
-/// Maximum number of jobs per transaction.
-const BATCH: usize = 256;
 /// Maximum number of waiting jobs. Further callers wait.
 const QUEUE: usize = 4 * BATCH;
 
 /// The writing thread. When the value is dropped, the thread finishes the waiting jobs and ends.
 pub struct Writer {
-    jobs: Option<Sender<Box<dyn Job>>>,
+    jobs: Sender<Message>,
     slots: Arc<Semaphore>,
     commits: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    /// Starts the thread on `db`. `checkpointer` works on the same file.
+    /// Starts the thread on `db`, whose commits `flush` moves to the disk. `checkpointer` works on the same
+    /// file.
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn start(db: Db, checkpointer: Checkpointer, file: &Arc<OpenFile>) -> Result<Self> {
-        let (jobs, waiting) = channel();
+    pub fn start(
+        db: Db,
+        checkpointer: Checkpointer,
+        flush: Flush,
+        file: &Arc<OpenFile>,
+        durability: &Arc<Durability>,
+    ) -> Result<Self> {
+        let (jobs, messages) = channel();
+        let sender = jobs.clone();
+        // The receiver ends before the flusher.
+        let done = move |groups| drop(sender.send(Message::Flushed(groups)));
+        let flusher = Flusher::start(flush, durability, file, done)?;
         let commits = Arc::new(AtomicU64::new(0));
-        let (counted, file) = (Arc::clone(&commits), Arc::clone(file));
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned());
-        let thread = thread
-            .spawn(move || {
-                write_all(&db, &waiting, &counted, &checkpointer, &file);
-                // The last connection to close decides about the log.
-                drop(checkpointer);
-                drop(db);
-            })
-            .map_err(unavailable)?;
+        let (counted, file, durability) = (Arc::clone(&commits), Arc::clone(file), Arc::clone(durability));
+        let writing = move || {
+            let inbox = Inbox::new(messages);
+            Writing { db, checkpointer, flusher, file, durability, commits: counted }.write_all(inbox);
+        };
+        let thread = thread.spawn(writing).map_err(unavailable)?;
         let slots = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { jobs: Some(jobs), slots, commits, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs, slots, commits, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `work` in a transaction. Returns its result after the commit has reached the disk. If
@@ -60,16 +67,16 @@ impl Writer {
     /// transaction fails; the first run is then undone. A queued job runs even if the caller goes away.
     ///
     /// # Errors
-    /// Errors of `work`, and of the commit, after which nothing is written.
+    /// Errors of `work`, and of the commit, after which nothing is written. After an error of the flush,
+    /// the write may be lost, and the store refuses all work.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Db) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(unavailable)?;
         let (answer, answered) = oneshot::channel();
-        let job = Waiting { work, outcome: None, answer, _slot: slot };
-        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
-        jobs.send(Box::new(job)).map_err(|_| ended())?;
+        let job = Message::Job(Box::new(Waiting::new(work, answer, slot)));
+        self.jobs.send(job).map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 
@@ -81,7 +88,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.jobs = None;
+        let _ = self.jobs.send(Message::End);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The panic of a thread was already logged.
         let _ = thread.map(JoinHandle::join);
@@ -92,163 +99,105 @@ fn ended() -> PortError {
     unavailable("the writing thread has ended")
 }
 
-/// How the jobs of a transaction are separated.
-#[derive(Clone, Copy)]
-enum Isolation {
-    /// A failure undoes the transaction.
-    None,
-    /// A failure undoes only the job. SQLite copies each page that a savepoint changes, so a job of
-    /// one row takes about a quarter longer.
-    Savepoint,
+/// State of the writing thread.
+struct Writing {
+    // In the order of dropping: the last connection to close decides about the log.
+    flusher: Flusher,
+    checkpointer: Checkpointer,
+    db: Db,
+    file: Arc<OpenFile>,
+    durability: Arc<Durability>,
+    commits: Arc<AtomicU64>,
 }
 
-/// A write, and the caller that waits for it.
-trait Job: Send {
-    /// Runs the write. The caller gets the original of an error, the transaction a copy.
-    fn run(&mut self, db: &Db, isolation: Isolation) -> Result<()>;
-    /// Answers the caller after the commit. `failed_commit`: why nothing was written.
-    fn answer(self: Box<Self>, failed_commit: Option<&PortError>);
-}
-
-struct Waiting<W, T> {
-    work: W,
-    outcome: Option<Result<T>>,
-    answer: oneshot::Sender<Result<T>>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl<T: Send, W: Fn(&Db) -> Result<T> + Send> Job for Waiting<W, T> {
-    fn run(&mut self, db: &Db, isolation: Isolation) -> Result<()> {
-        let outcome = match isolation {
-            Isolation::None => catch_panic(|| (self.work)(db)),
-            Isolation::Savepoint => run_in_savepoint(db, &self.work),
-        };
-        let failed = outcome.as_ref().err().map(PortError::duplicate);
-        self.outcome = Some(outcome);
-        failed.map_or(Ok(()), Err)
+impl Writing {
+    fn write_all(self, mut inbox: Inbox) {
+        while let Some(mut jobs) = inbox.next_batch() {
+            let committed = self.file.require().and_then(|()| self.commit(&mut jobs, &mut inbox));
+            let failed = committed.err();
+            let is_committed = failed.is_none();
+            self.commits.fetch_add(u64::from(is_committed), Ordering::Relaxed);
+            let group = Group { jobs, failed, number: self.durability.last_visible() };
+            if !self.flusher.flush(group) {
+                break;
+            }
+            inbox.flushing += 1;
+            self.checkpoint(is_committed);
+        }
+        self.keep_lost_log();
     }
 
-    fn answer(self: Box<Self>, failed_commit: Option<&PortError>) {
-        let answer = match (self.outcome, failed_commit) {
-            (Some(Ok(_)) | None, Some(error)) => Err(error.duplicate()),
-            (Some(outcome), _) => outcome,
-            (None, None) => Err(unavailable("the job was not run")),
-        };
-        // A caller that went away does not need its answer.
-        let _ = self.answer.send(answer);
+    fn checkpoint(&self, is_committed: bool) {
+        if is_committed {
+            self.checkpointer.signal_commit(&self.db);
+        } else if self.file.require().is_ok() {
+            checkpoint_fully(&self.db);
+        }
     }
-}
 
-/// Runs `work` in a savepoint, so that a failure undoes only its own writes.
-fn run_in_savepoint<T>(db: &Db, work: impl FnOnce(&Db) -> Result<T>) -> Result<T> {
-    db.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let outcome = catch_panic(|| work(db));
-    // After some errors, such as a full disk, SQLite has already rolled back the whole transaction.
-    if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK TO job; RELEASE job").is_err() {
-        db.execute_batch("ROLLBACK")?;
+    fn keep_lost_log(&self) {
+        if self.file.require().is_err() {
+            // The log may be all that is left of the data: do not write it into another file.
+            let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
     }
-    if outcome.is_ok() {
-        db.prepare_cached("RELEASE job")?.execute([])?;
+
+    /// Runs the batch in one transaction, with the jobs that arrive while an earlier commit is flushed.
+    /// After an error, nothing is written.
+    fn commit(&self, batch: &mut Vec<Box<dyn Job>>, inbox: &mut Inbox) -> Result<()> {
+        // Jobs rarely fail, so only the repetition pays for savepoints.
+        if self.commit_all(batch, inbox)? { Ok(()) } else { self.commit_each(batch) }
     }
-    outcome
-}
 
-/// Runs `work`, and turns a panic into an error.
-pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // The transaction undoes the partial writes of a panic.
-    let caught = catch_unwind(AssertUnwindSafe(work));
-    caught.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(refused(format!("the operation panicked: {text}")))
-    })
-}
+    /// Commits the batch if no job fails. Returns whether it was committed.
+    fn commit_all(&self, batch: &mut Vec<Box<dyn Job>>, inbox: &mut Inbox) -> Result<bool> {
+        let tx = begin(&self.db)?;
+        let mut done = 0;
+        while let Some(job) = next_job(batch, done, inbox) {
+            if job.run(&self.db, Isolation::None).is_err() {
+                // After some errors, such as a full disk, SQLite has already rolled back.
+                if !tx.is_autocommit() {
+                    tx.rollback()?;
+                }
+                return Ok(false);
+            }
+            done += 1;
+        }
+        self.finish(tx).map(|()| true)
+    }
 
-fn write_all(
-    db: &Db,
-    waiting: &Receiver<Box<dyn Job>>,
-    commits: &AtomicU64,
-    checkpointer: &Checkpointer,
-    file: &OpenFile,
-) {
-    let mut last_size = 0;
-    while let Some(mut batch) = next_batch(waiting, last_size) {
-        last_size = batch.len();
-        // A commit into a lost file is not durable, so the file is checked before the answers.
-        let committed = file.require().and_then(|()| commit(db, &mut batch)).and_then(|()| file.check());
-        let failed_commit = committed.err();
-        commits.fetch_add(u64::from(failed_commit.is_none()), Ordering::Relaxed);
+    /// Commits the jobs that do not fail.
+    fn commit_each(&self, batch: &mut [Box<dyn Job>]) -> Result<()> {
+        let tx = begin(&self.db)?;
         for job in batch {
-            job.answer(failed_commit.as_ref());
+            if let Err(error) = job.run(&self.db, Isolation::Savepoint)
+                && tx.is_autocommit()
+            {
+                return Err(error);
+            }
         }
-        if failed_commit.is_none() {
-            checkpointer.signal_commit(db);
-        } else if file.require().is_ok() {
-            checkpoint_fully(db);
-        }
+        self.finish(tx)
     }
-    if file.require().is_err() {
-        // The log may be all that is left of the data: do not write it into another file.
-        let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+
+    fn finish(&self, tx: Transaction<'_>) -> Result<()> {
+        crate::failpoint!("sqlite::before_commit");
+        self.durability.begin_commit();
+        tx.commit()?;
+        crate::failpoint!("sqlite::committed");
+        Ok(())
     }
 }
 
-/// Returns the waiting jobs; `None` after the store was dropped. Waits for as many jobs as the last
-/// batch had (`last_size`), except after a pause.
-fn next_batch(waiting: &Receiver<Box<dyn Job>>, last_size: usize) -> Option<Vec<Box<dyn Job>>> {
-    let (first, expected) = match waiting.recv_timeout(LINGER) {
-        Ok(job) => (job, last_size),
-        Err(RecvTimeoutError::Timeout) => (waiting.recv().ok()?, 1),
-        Err(RecvTimeoutError::Disconnected) => return None,
-    };
-    let mut batch = vec![first];
-    batch.extend(waiting.try_iter().take(BATCH - 1));
-    if batch.len() < expected {
-        linger(waiting, &mut batch, expected);
+/// Returns the job of the batch at `at`. After the last one, waits for jobs that arrive during a flush.
+fn next_job<'a>(
+    batch: &'a mut Vec<Box<dyn Job>>,
+    at: usize,
+    inbox: &mut Inbox,
+) -> Option<&'a mut Box<dyn Job>> {
+    if at == batch.len() && at < BATCH {
+        batch.extend(inbox.during_flush());
     }
-    Some(batch)
-}
-
-#[allow(clippy::disallowed_methods, reason = "the time only bounds a wait")]
-fn linger(waiting: &Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expected: usize) {
-    let until = Instant::now() + LINGER;
-    while batch.len() < expected
-        && let Ok(job) = waiting.recv_timeout(until.saturating_duration_since(Instant::now()))
-    {
-        batch.push(job);
-    }
-}
-
-/// Runs the batch in one transaction. After an error, nothing is written.
-fn commit(db: &Db, batch: &mut [Box<dyn Job>]) -> Result<()> {
-    // Jobs rarely fail, so only the repetition pays for savepoints.
-    if commit_all(db, batch)? { Ok(()) } else { commit_each(db, batch) }
-}
-
-/// Commits the batch if no job fails. Returns whether it was committed.
-fn commit_all(db: &Db, batch: &mut [Box<dyn Job>]) -> Result<bool> {
-    let tx = begin(db)?;
-    if batch.iter_mut().all(|job| job.run(db, Isolation::None).is_ok()) {
-        return finish(tx).map(|()| true);
-    }
-    // After some errors, such as a full disk, SQLite has already rolled back.
-    if !tx.is_autocommit() {
-        tx.rollback()?;
-    }
-    Ok(false)
-}
-
-/// Commits the jobs that do not fail.
-fn commit_each(db: &Db, batch: &mut [Box<dyn Job>]) -> Result<()> {
-    let tx = begin(db)?;
-    for job in batch {
-        if let Err(error) = job.run(db, Isolation::Savepoint)
-            && tx.is_autocommit()
-        {
-            return Err(error);
-        }
-    }
-    finish(tx)
+    batch.get_mut(at)
 }
 
 fn begin(db: &Db) -> Result<Transaction<'_>> {
@@ -257,19 +206,13 @@ fn begin(db: &Db) -> Result<Transaction<'_>> {
     Ok(tx)
 }
 
-fn finish(tx: Transaction<'_>) -> Result<()> {
-    crate::failpoint!("sqlite::before_commit");
-    tx.commit()?;
-    crate::failpoint!("sqlite::committed");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
     use rusqlite::Connection;
 
     use super::*;
+    use crate::adapters::sqlite::errors::refused;
 
     fn writer() -> Writer {
         let db = Connection::open_in_memory().unwrap();
@@ -277,9 +220,28 @@ mod tests {
         Writer::start(
             Db::new(db, &Arc::default()),
             Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap(),
-            &Arc::new(OpenFile::new(std::path::Path::new(""))),
+            Box::new(|| Ok(())),
+            &no_file(),
+            &Arc::default(),
         )
         .unwrap()
+    }
+
+    fn no_file() -> Arc<OpenFile> {
+        Arc::new(OpenFile::new(std::path::Path::new("")))
+    }
+
+    /// Returns the state of a writing thread, without a thread.
+    fn writing() -> Writing {
+        let (file, durability) = (no_file(), Arc::default());
+        Writing {
+            flusher: Flusher::start(Box::new(|| Ok(())), &durability, &file, drop).unwrap(),
+            checkpointer: Checkpointer::start(Connection::open_in_memory().unwrap()).unwrap(),
+            db: Db::new(Connection::open_in_memory().unwrap(), &Arc::default()),
+            file,
+            durability,
+            commits: Arc::default(),
+        }
     }
 
     fn add(db: &Connection, n: i64) -> Result<()> {
@@ -322,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_run_once_and_without_a_savepoint_unless_one_fails() {
-        let db = Db::new(Connection::open_in_memory().unwrap(), &Arc::default());
+        let writing = writing();
         for fails in [false, true] {
             let runs = Arc::new(AtomicU64::new(0));
             let (mut batch, mut answers): (Vec<Box<dyn Job>>, Vec<_>) = (Vec::new(), Vec::new());
@@ -335,10 +297,10 @@ mod tests {
                 };
                 let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
                 let (answer, answered) = oneshot::channel();
-                batch.push(Box::new(Waiting { work, outcome: None, answer, _slot: slot }));
+                batch.push(Box::new(Waiting::new(work, answer, slot)));
                 answers.push(answered);
             }
-            commit(&db, &mut batch).unwrap();
+            writing.commit(&mut batch, &mut Inbox::new(channel().1)).unwrap();
             batch.into_iter().for_each(|job| job.answer(None));
             let answers: Vec<Option<bool>> =
                 join_all(answers).await.into_iter().map(|answer| answer.unwrap().ok()).collect();
