@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::run::{INSERT_RUN, REPLACE_RUN, RUN_STATE, RunRow, STEP_RUN};
-pub use self::task::{STEP_TASK, TaskChange, TaskRow, replace_task};
+pub use self::task::{INSERT_TASK, ROWS, STEP_TASK, TaskChange, TaskRow, insert_tasks, replace_task};
 use super::errors::{corrupt, refused};
 use crate::adapters::unreadable::{self, Unreadable};
 use crate::core::task::SHARDS;

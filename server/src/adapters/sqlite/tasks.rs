@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::corrupt;
 use super::revisions;
-use super::rows::{self, Db, Read, RunRow, TaskRow, one, replace_task};
+use super::rows::{self, Db, INSERT_TASK, ROWS, Read, RunRow, TaskRow, insert_tasks, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{Advance, Found, Head, InsertedTask, Order, ReplacedTask, Result, Tombstone};
 
@@ -30,24 +30,49 @@ pub fn by_ids(db: &Db, ids: &[TaskId]) -> Result<Found<Task, TaskId>> {
     rows::read_all(db, BY_ID, ids, TaskId::as_str)
 }
 
+/// A new task: id, deduplication key and row.
+pub type NewTask = (TaskId, Option<String>, TaskRow);
+
 /// Stores tasks. Returns one result per task, in order.
-pub fn insert(
-    db: &Connection,
-    rows: &[(TaskId, Option<String>, TaskRow)],
-    now: Moment,
-) -> Result<Vec<InsertedTask>> {
-    rows.iter().map(|(id, key, row)| insert_one(db, id, key.as_deref(), row, now)).collect()
+pub fn insert(db: &Connection, tasks: &[NewTask], now: Moment) -> Result<Vec<InsertedTask>> {
+    let mut answers = Vec::with_capacity(tasks.len());
+    for tasks in tasks.chunks(ROWS) {
+        if insert_plain(db, tasks, now)? {
+            answers.extend(tasks.iter().map(|_| InsertedTask::New));
+        } else {
+            insert_each(db, tasks, now, &mut answers)?;
+        }
+    }
+    Ok(answers)
 }
 
-fn insert_one(
-    db: &Connection,
-    id: &TaskId,
-    key: Option<&str>,
-    row: &TaskRow,
-    now: Moment,
-) -> Result<InsertedTask> {
+/// Stores a full chunk of plain rows by one statement. Returns whether the tasks are such a chunk.
+fn insert_plain(db: &Connection, tasks: &[NewTask], now: Moment) -> Result<bool> {
+    let rows: Vec<&TaskRow> = tasks.iter().map(|(_, _, row)| row).filter(|row| row.is_plain()).collect();
+    let Ok(rows) = rows.try_into() else { return Ok(false) };
     // A stored task with the same id is the result of an earlier attempt of this insert.
-    if row.insert(db, now)? || by_id(db, id)?.is_some() {
+    insert_tasks(db, rows, now)?;
+    Ok(true)
+}
+
+fn insert_each(
+    db: &Connection,
+    tasks: &[NewTask],
+    now: Moment,
+    answers: &mut Vec<InsertedTask>,
+) -> Result<()> {
+    let mut insert = db.prepare_cached(INSERT_TASK)?;
+    for (id, key, row) in tasks {
+        let is_new = row.insert(db, &mut insert, now)?;
+        answers.push(if is_new { InsertedTask::New } else { existing(db, id, key.as_deref())? });
+    }
+    Ok(())
+}
+
+/// Returns why a task was not inserted.
+fn existing(db: &Connection, id: &TaskId, key: Option<&str>) -> Result<InsertedTask> {
+    // A stored task with the same id is the result of an earlier attempt of this insert.
+    if by_id(db, id)?.is_some() {
         return Ok(InsertedTask::New);
     }
     let holder = key.map(|key| key_holder(db, key)).transpose()?.flatten();
@@ -130,6 +155,6 @@ pub fn cancel(db: &Db, ids: &[TaskId], rev: Option<u32>, hide: bool, now: Moment
 }
 
 /// Returns id, deduplication key and row of a new task.
-pub fn new_row(task: &Task) -> Result<(TaskId, Option<String>, TaskRow)> {
+pub fn new_row(task: &Task) -> Result<NewTask> {
     Ok((task.id.clone(), task.dedup_key.clone(), TaskRow::new(task)?))
 }

@@ -69,7 +69,9 @@ impl Service {
     ) -> Result<Vec<Result<Submitted>>> {
         self.require(Scope::TaskWrite)?;
         let now = self.now();
-        let ids: Vec<TaskId> = submissions.iter().map(|_| self.fresh_id()).collect();
+        let mut ids: Vec<TaskId> = submissions.iter().map(|_| self.fresh_id(now)).collect();
+        // Lists have the order of the request, and the indexes grow at their end.
+        ids.sort_unstable();
         let accepted = ids.iter().zip(submissions).map(|(id, task)| self.accept(id.clone(), task, now));
         let checked: Checked = accepted.collect();
         let Some(key) = key else { return Ok(answers(self.submit_all(checked, now).await)) };

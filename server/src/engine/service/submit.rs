@@ -89,7 +89,7 @@ impl Service {
     /// [`ServiceError::Port`]: super::ServiceError::Port
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let now = self.now();
-        let checked = Checked::from_iter([self.accept(self.fresh_id(), submission, now)]);
+        let checked = Checked::from_iter([self.accept(self.fresh_id(now), submission, now)]);
         answers(self.submit_all(checked, now).await).pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
@@ -143,8 +143,8 @@ impl Service {
         Submission { queue: submission.queue.or_else(by_name), ..submission }
     }
 
-    pub(super) fn fresh_id(&self) -> TaskId {
-        TaskId::new(self.shared.ids.uuid(self.now()))
+    pub(super) fn fresh_id(&self, now: Moment) -> TaskId {
+        TaskId::new(self.shared.ids.uuid(now))
     }
 
     /// Wakes the nodes that watch the shards of tasks that are due before the next scan. A lost wake-up

@@ -54,6 +54,7 @@ on_every_store! {
         a_task_is_read_back_as_it_was_stored
         inserting_a_task_again_changes_nothing
         a_second_task_with_a_key_gets_the_id_of_the_first
+        many_tasks_are_inserted_once
         two_nodes_that_insert_one_key_agree_on_one_task
         one_task_per_key_of_a_batch_is_stored
         a_key_is_free_after_its_task_is_cancelled

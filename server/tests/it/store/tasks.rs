@@ -6,6 +6,7 @@ use taskcenter_server::core::{Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, InsertedTask, Order, Page, Result, Store, TaskFilter, Tombstone};
 
 use super::Fixture;
+use super::labels::labelled;
 use super::samples::{PAST, due_at, fire, full_task, ids, keyed, task, task_id, unique};
 
 pub async fn insert(store: &dyn Store, task: &Task) -> InsertedTask {
@@ -44,6 +45,34 @@ pub async fn a_second_task_with_a_key_gets_the_id_of_the_first(on: &dyn Fixture)
     assert_eq!(on.one().task(&second.id).await.unwrap(), None);
     // Tasks without a key do not conflict.
     assert_eq!(unwrap_all(on.one().insert_tasks(vec![task(), task()]).await), vec![InsertedTask::New; 2]);
+}
+
+/// The numbers of tasks are below, at and above the sizes of shared statements.
+pub async fn many_tasks_are_inserted_once(on: &dyn Fixture) {
+    let holder = keyed("k");
+    assert_eq!(insert(&*on.one(), &holder).await, InsertedTask::New);
+    for count in [1, 24, 25, 26, 60] {
+        let mut tasks: Vec<Task> = (0..count).map(|_| task()).collect();
+        for kind in 0..3 {
+            let mut expected = vec![InsertedTask::New; count];
+            match kind {
+                1 => tasks.push(labelled(&[("team", "pay")])),
+                2 => tasks.push(keyed("k")),
+                _ => {}
+            }
+            expected.resize(tasks.len(), InsertedTask::New);
+            if kind == 2 {
+                expected[tasks.len() - 1] = InsertedTask::Existing(holder.id.clone());
+            }
+            // The second insert is a repetition.
+            for _ in 0..2 {
+                assert_eq!(unwrap_all(on.one().insert_tasks(tasks.clone()).await), expected);
+            }
+            let stored = on.two().tasks(&tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>()).await;
+            tasks.retain(|task| task.dedup_key.is_none());
+            assert_eq!(stored.unwrap().rows, tasks);
+        }
+    }
 }
 
 pub async fn two_nodes_that_insert_one_key_agree_on_one_task(on: &dyn Fixture) {
