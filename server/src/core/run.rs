@@ -64,12 +64,15 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     /// Queue in which the run waits for a worker. `None`: the run is published on the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// Longest time of an attempt until its outcome, in milliseconds. The time starts when the
     /// message was published, or when a worker leased the run. `None` for a message: the server
     /// does not wait, and `fired` is the final state. `None` in a queue: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome_within_ms: Option<i64>,
     /// When the run ends as skipped if its first attempt has not started. `None`: the run may wait without
     /// a limit.
@@ -77,6 +80,7 @@ pub struct Run {
     pub expires_at: Option<Moment>,
     pub state: RunState,
     /// Human-readable reason of the state, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Number of the current attempt, from 1.
     pub attempt: u32,
@@ -93,8 +97,10 @@ pub struct Run {
     /// When a node must process the run again: a lease, a retry pause or a wait for an outcome
     /// ends. `None` for an ended run. For a run that waits in a queue: when it expires, or
     /// [`Moment::NEVER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_at: Option<Moment>,
     /// When the last attempt was handed over: the broker confirmed it, or it entered its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fired_at: Option<Moment>,
     /// When the current attempt was leased. `None`: no worker has leased it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +113,7 @@ pub struct Run {
     /// is not leased, or its request had no id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_slot: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Moment>,
     /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -115,8 +122,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<Box<EditedPayload>>,
     /// Result that the handler returned, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// Set on a skipped run that covers several moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stretch: Option<Stretch>,
     /// Number of writes. Each write is a compare-and-set on the version.
     pub version: u64,

@@ -103,21 +103,27 @@ pub struct Task {
     pub labels: Labels,
     pub schedule: Schedule,
     /// Earliest moment of the first fire, as the user gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<Moment>,
     /// Latest moment of a fire, as the user gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_at: Option<Moment>,
     /// Maximum number of fires. `None`: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_fires: Option<u64>,
     /// Whether the server waits for an outcome report of each run.
     pub ack: bool,
     /// Longest wait for an outcome, in seconds, as the user gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_runtime_sec: Option<u64>,
     /// Milliseconds after its moment within which the first attempt of a run must start. `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_within_ms: Option<u64>,
     /// Queue in which runs wait for workers. `None`: runs are published on the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// When the server accepted the task.
     pub created_at: Moment,
@@ -129,12 +135,15 @@ pub struct Task {
     pub rev: u32,
     pub state: TaskState,
     /// Next moment; `None` once there is no further one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_due_at: Option<Moment>,
     /// Last moment that fired or was skipped: proof that a run's moment is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_due_at: Option<Moment>,
     /// Number of fires. Skipped moments do not count.
     pub fired_count: u64,
     /// Deduplication key: at most one live task has the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_key: Option<String>,
     /// Last decided moments of earlier revisions that have open runs.
     pub past: Vec<PastRev>,
