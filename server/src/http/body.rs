@@ -38,6 +38,17 @@ impl FromRequest<Context> for Fields {
     }
 }
 
+/// The bytes of a body.
+pub struct Raw(pub Bytes);
+
+impl FromRequest<Context> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
+        read(request, context.limits.body_limit_bytes).await.map(Self)
+    }
+}
+
 /// Fields of an optional JSON object. A request without a body has none.
 pub struct OptionalFields(pub Fields);
 

@@ -7,6 +7,7 @@ mod alerts;
 mod answers;
 mod batch;
 mod body;
+mod canonical;
 mod contract;
 mod cross_origin;
 mod decode;

@@ -13,15 +13,15 @@ use taskcenter_client::resources::{
 use utoipa::ToSchema;
 
 use super::batch::Batch;
-use super::body::Fields;
+use super::body::{Fields, Raw};
 use super::decode::{OptionalBody, bounded, typed};
 use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{LABELS, Query, TaskOf};
-use super::{Context, pages, patch, spec, view, waits};
+use super::{Context, canonical, pages, patch, spec, view, waits};
 use crate::core::run::PayloadChange;
 use crate::core::submission::Submission;
-use crate::core::{TaskId, TaskState};
+use crate::core::{Moment, TaskId, TaskState};
 use crate::engine::service::{
     Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, Wanted, definition,
 };
@@ -39,15 +39,35 @@ pub enum CreateTasksBody {
 }
 
 impl CreateTasksBody {
+    /// Decodes a body. The first try is the fast one; if it fails, the second one names the field.
+    fn decode(body: &[u8]) -> Result<Self, ApiError> {
+        match Self::decode_valid(body) {
+            Some(decoded) => decoded.bounded(),
+            None => Self::read(&Value::Object(Fields::decode(body)?.into_object())),
+        }
+    }
+
+    /// Decodes a valid body. Both forms refuse the fields of the other one.
+    fn decode_valid(body: &[u8]) -> Option<Self> {
+        let several = || serde_json::from_slice(body).map(Self::Several).ok();
+        let one = || serde_json::from_slice(body).map(Self::One).ok();
+        if body.starts_with(b"{\"tasks\"") { several().or_else(one) } else { one().or_else(several) }
+    }
+
     /// Decodes the form that the field `tasks` selects, so that an error names a field of that
     /// form.
     fn read(body: &Value) -> Result<Self, ApiError> {
         if body.get("tasks").is_none() {
             return typed(body).map(Self::One);
         }
-        let several: CreateTasks = typed(body)?;
-        bounded("tasks", several.tasks.len(), MAX_BATCH)?;
-        Ok(Self::Several(several))
+        typed(body).map(Self::Several)?.bounded()
+    }
+
+    fn bounded(self) -> Result<Self, ApiError> {
+        if let Self::Several(several) = &self {
+            bounded("tasks", several.tasks.len(), MAX_BATCH)?;
+        }
+        Ok(self)
     }
 }
 
@@ -86,11 +106,10 @@ pub async fn create(
     State(context): State<Context>,
     service: Service,
     key: KeyHeader,
-    fields: Fields,
+    Raw(body): Raw,
 ) -> Result<Response, ApiError> {
-    let body = Value::Object(fields.into_object());
-    let new = CreateTasksBody::read(&body)?;
-    let key = key.for_request(|| body.to_string());
+    let new = CreateTasksBody::decode(&body)?;
+    let key = key.for_request(|| canonical::text(&body));
     drop(body);
     match new {
         CreateTasksBody::One(spec) => create_one(&context, &service, *spec, key).await,
@@ -101,8 +120,8 @@ pub async fn create(
     }
 }
 
-fn submission(service: &Service, spec: TaskSpec) -> Result<Submission, ApiError> {
-    spec::submission(spec, service.time_zone(), service.now())
+fn submission(service: &Service, spec: TaskSpec, now: Moment) -> Result<Submission, ApiError> {
+    spec::submission(spec, service.time_zone(), now)
 }
 
 async fn create_one(
@@ -111,7 +130,7 @@ async fn create_one(
     spec: TaskSpec,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let submission = submission(service, spec)?;
+    let submission = submission(service, spec, service.now())?;
     let answer = service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
@@ -139,7 +158,8 @@ async fn create_several(
     several: CreateTasks,
     key: Option<IdempotencyKey>,
 ) -> Result<CreatedTasks, ApiError> {
-    let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(service, spec)));
+    let now = service.now();
+    let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(service, spec, now)));
     let valid = std::mem::take(&mut batch.valid);
     let answers = service.submit_idempotent(valid, key).await?;
     let answers = batch.answers(answers).enumerate();
