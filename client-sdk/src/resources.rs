@@ -40,7 +40,10 @@ pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use revisions::{TaskRevision, TaskRevisionList};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
 pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunResource};
-pub use schedule::{AbsenceDecision, AbsencePreview, NextMoments, Retry, ScheduleSpec};
+pub use schedule::{
+    AbsenceDecision, AbsencePreview, CronDialect, CronDst, CronGap, CronRepeat, Misfire, MisfirePolicy,
+    NextMoments, Retry, ScheduleSpec,
+};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{
     ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,

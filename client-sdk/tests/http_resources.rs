@@ -13,7 +13,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use taskcenter_client::resources::{
-    LeaseRequest, LeasedAttempt, RenewRequest, RunPayload, ScheduleSpec, SettleRequest, Settlement, TaskSpec,
+    LeaseRequest, LeasedAttempt, Misfire, MisfirePolicy, RenewRequest, RunPayload, ScheduleSpec,
+    SettleRequest, Settlement, TaskSpec,
 };
 use taskcenter_client::wire::{OutcomeReport, ReportedOutcome};
 use taskcenter_client::{Error, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery, Timestamp};
@@ -276,10 +277,11 @@ async fn the_preview_of_an_absence_is_decoded() {
     let (recorder, center) = answering(body).await;
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
-    let after = center.preview_absence("@daily", Some("UTC"), from, to, Some("skip")).await.unwrap();
+    let skip = Misfire { policy: Some(MisfirePolicy::Skip), grace_ms: Some(7), max: None };
+    let after = center.preview_absence("@daily", Some("UTC"), from, to, skip).await.unwrap();
     assert_eq!((after.grace_ms, after.decisions[0].late_ms), (7, 5));
     let line = "GET /v1/schedule/absence?cron=%40daily&from=2026-01-01T00%3A00%3A00Z&to=2026-01-02T00%3A00%3A00Z&\
-        zone=UTC&policy=skip";
+        zone=UTC&policy=skip&grace_ms=7";
     assert_eq!(recorder.lines(), [line]);
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Error, TaskCenter};
-use crate::resources::{AbsencePreview, NextMoments, QueueList, Stat};
+use crate::resources::{AbsencePreview, Misfire, NextMoments, QueueList, Stat};
 
 impl TaskCenter {
     /// Returns the queues with open runs, by name.
@@ -47,22 +47,23 @@ impl TaskCenter {
     /// Returns what would happen to the moments of a cron expression if no node of the server ran from `from` to
     /// `to`.
     ///
-    /// `zone`: IANA time zone; `None`: the server's. `policy`: `fire_all`, `fire_last` or `skip`; `None`: the
-    /// server's misfire policy.
+    /// `zone`: IANA time zone; `None`: the server's. `misfire`: the policy of the task.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an invalid expression, an unknown zone, or an unknown policy.
+    /// [`Error::Refused`] with status 400 for an invalid expression, an unknown zone, or a policy out of bounds.
     pub async fn preview_absence(
         &self,
         cron: &str,
         zone: Option<&str>,
         from: Timestamp,
         to: Timestamp,
-        policy: Option<&str>,
+        misfire: Misfire,
     ) -> Result<AbsencePreview, Error> {
         let mut query = vec![("cron", cron.to_owned()), ("from", from.to_string()), ("to", to.to_string())];
         query.extend(zone.map(|zone| ("zone", zone.to_owned())));
-        query.extend(policy.map(|policy| ("policy", policy.to_owned())));
+        query.extend(misfire.policy.map(|policy| ("policy", policy.as_str().to_owned())));
+        query.extend(misfire.grace_ms.map(|grace_ms| ("grace_ms", grace_ms.to_string())));
+        query.extend(misfire.max.map(|max| ("max", max.to_string())));
         self.get(&["v1", "schedule", "absence"], &query).await
     }
 }

@@ -24,6 +24,9 @@ pub struct RunResource {
     pub queue: Option<String>,
     /// Nominal moment. For a manual trigger: the time of the request.
     pub scheduled_at: Timestamp,
+    /// When the moment was due with the jitter of the task. Absent: at `scheduled_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// Whether a manual trigger created the run.
     pub triggered: bool,
     /// State: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, `dead`, `skipped` or

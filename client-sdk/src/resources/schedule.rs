@@ -30,7 +30,91 @@ pub enum ScheduleSpec {
         /// task keeps the zone that it was created with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         zone: Option<String>,
+        /// Further expressions, at most 15. A moment that any of the expressions selects is due, once. `@every` has no
+        /// further expressions. Default: none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[cfg_attr(feature = "openapi", schema(max_items = 15))]
+        also: Vec<String>,
+        /// Meaning of the fields. Default: `unix`.
+        #[serde(default, skip_serializing_if = "CronDialect::is_unix")]
+        dialect: CronDialect,
+        /// What happens when clocks change. Default: the expression decides.
+        #[serde(default, skip_serializing_if = "CronDst::is_default")]
+        dst: CronDst,
     },
+}
+
+impl ScheduleSpec {
+    /// Returns the schedule of one cron expression.
+    pub fn cron(cron: impl Into<String>, zone: Option<String>) -> Self {
+        let (also, dialect, dst) = (Vec::new(), CronDialect::Unix, CronDst::default());
+        Self::Cron { cron: cron.into(), zone, also, dialect, dst }
+    }
+}
+
+/// Meaning of the fields of a cron expression.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CronDialect {
+    /// Crontabs: 5 to 7 fields; Sunday is 0 or 7.
+    #[default]
+    Unix,
+    /// Quartz: 6 or 7 fields, seconds first; Sunday is 1. One of the day fields is `?`.
+    Quartz,
+}
+
+impl CronDialect {
+    /// Returns whether this is the default.
+    pub fn is_unix(&self) -> bool {
+        *self == Self::Unix
+    }
+}
+
+/// What happens to a match of a cron expression when clocks change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CronDst {
+    /// What happens to a match that the clock skips. Default: `skip` if the expression has an open step or a `*` in
+    /// second, minute or hour, else `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<CronGap>,
+    /// Which passes of a repeated match are moments. Default: `both` if the expression has an open step or a `*` in
+    /// second, minute or hour, else `first`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<CronRepeat>,
+}
+
+impl CronDst {
+    /// Returns whether the expression decides.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What happens to a match that the clock skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CronGap {
+    /// The match is no moment.
+    Skip,
+    /// The moment is the first instant after the gap.
+    After,
+}
+
+/// Which passes of a repeated match are moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CronRepeat {
+    /// The first pass.
+    First,
+    /// The second pass.
+    Last,
+    /// Both passes.
+    Both,
 }
 
 impl Default for ScheduleSpec {
@@ -109,6 +193,51 @@ impl Retry {
     }
 }
 
+/// Misfire policy: what happens to moments of a repeating task that are later than the grace period, such as
+/// after an outage. What is absent has the value of `engine.misfire` of the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Misfire {
+    /// Policy for moments later than the grace period. Default: `engine.misfire.policy` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<MisfirePolicy>,
+    /// Grace period in milliseconds. A moment within the grace period fires under every policy. Bounds: 0 to
+    /// 31,622,400,000 (366 days). Default: `engine.misfire.grace_ms` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 31_622_400_000_i64))]
+    pub grace_ms: Option<u64>,
+    /// Number of late moments that fire under `fire_all`: the last ones. Earlier ones are skipped, in one run.
+    /// Bounds: 1 to 1,000. Default: all fire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
+    pub max: Option<u32>,
+}
+
+/// What happens to late moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum MisfirePolicy {
+    /// Every moment fires, late.
+    FireAll,
+    /// Only the last moment fires, late. The others are skipped.
+    FireLast,
+    /// Every moment is skipped.
+    Skip,
+}
+
+impl MisfirePolicy {
+    /// Returns the policy as the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FireAll => "fire_all",
+            Self::FireLast => "fire_last",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 /// Answer of `GET /v1/schedule/next`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -129,6 +258,9 @@ pub struct AbsencePreview {
     pub policy: String,
     /// Grace period in milliseconds. A moment within the grace period fires under every policy.
     pub grace_ms: i64,
+    /// Number of late moments that fire under `fire_all`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
     /// Decisions on the moments of the absence, earliest first; at most 100.
     pub decisions: Vec<AbsenceDecision>,
     /// Whether further decisions follow.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Retry, ScheduleSpec, TaskSpec};
+use super::{CronDialect, CronDst, Misfire, Retry, ScheduleSpec, TaskSpec};
 
 impl TaskSpec {
     /// Returns a task that fires once: immediately, or at the moment of [`at`](Self::at) or
@@ -23,7 +23,7 @@ impl TaskSpec {
 
     /// Returns a task that fires at each match of a cron expression in the time zone of the server.
     pub fn cron(name: impl Into<String>, cron: impl Into<String>) -> Self {
-        Self { schedule: ScheduleSpec::Cron { cron: cron.into(), zone: None }, ..Self::once(name) }
+        Self { schedule: ScheduleSpec::cron(cron, None), ..Self::once(name) }
     }
 
     /// Sets the time zone of a cron expression, an IANA name such as `Asia/Shanghai`. Other schedules
@@ -32,6 +32,33 @@ impl TaskSpec {
     pub fn in_zone(mut self, name: impl Into<String>) -> Self {
         if let ScheduleSpec::Cron { zone, .. } = &mut self.schedule {
             *zone = Some(name.into());
+        }
+        self
+    }
+
+    /// Adds a cron expression: its moments are moments of the task too. Other schedules do not change.
+    #[must_use]
+    pub fn and_cron(mut self, cron: impl Into<String>) -> Self {
+        if let ScheduleSpec::Cron { also, .. } = &mut self.schedule {
+            also.push(cron.into());
+        }
+        self
+    }
+
+    /// Reads the cron expressions in this dialect. Other schedules do not change.
+    #[must_use]
+    pub fn in_dialect(mut self, name: CronDialect) -> Self {
+        if let ScheduleSpec::Cron { dialect, .. } = &mut self.schedule {
+            *dialect = name;
+        }
+        self
+    }
+
+    /// Sets what happens to a cron schedule when clocks change. Other schedules do not change.
+    #[must_use]
+    pub fn with_dst(mut self, rules: CronDst) -> Self {
+        if let ScheduleSpec::Cron { dst, .. } = &mut self.schedule {
+            *dst = rules;
         }
         self
     }
@@ -114,6 +141,18 @@ impl TaskSpec {
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry: Some(retry), ..self }
+    }
+
+    /// Sets what happens to moments that are too late.
+    #[must_use]
+    pub fn with_misfire(self, misfire: Misfire) -> Self {
+        Self { misfire: Some(misfire), ..self }
+    }
+
+    /// Sets the longest delay of a moment, with a precision of one millisecond.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Duration) -> Self {
+        Self { jitter_ms: Some(u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::fmt::temporal::Pieces;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Problem, Retry, ScheduleSpec};
+use super::{Misfire, Problem, Retry, ScheduleSpec};
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
 ///
@@ -85,6 +85,15 @@ pub struct TaskSpec {
     /// Retry policy. Default: `engine.retry` of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What happens to moments that are too late. Default: `engine.misfire` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
+    /// Longest delay of a moment, in milliseconds, so that many tasks with one schedule do not fire at once. The
+    /// delay of a task is the same at each moment, and ends before the next moment. Bounds: 1 to 86,400,000
+    /// (24 hours). Default: no delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400_000))]
+    pub jitter_ms: Option<u64>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,6 +190,12 @@ pub struct TaskResource {
     pub queue: Option<String>,
     /// Retry policy; `null`: `engine.retry` of the server.
     pub retry: Option<Retry>,
+    /// What happens to moments that are too late. Absent: `engine.misfire` of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
+    /// Longest delay of a moment, in milliseconds. Absent: no delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<u64>,
     /// Deduplication key; `null`: none.
     pub dedup_key: Option<String>,
     /// State: `active`, `paused`, `finished` or `cancelled`.
@@ -190,9 +205,12 @@ pub struct TaskResource {
     pub rev: u32,
     /// Creation time.
     pub created_at: Timestamp,
-    /// Next moment of the schedule; `null`: none.
+    /// When the next moment fires; `null`: never.
     pub next_due_at: Option<Timestamp>,
-    /// Last moment that fired or was skipped; `null`: none so far.
+    /// Nominal moment of `next_due_at`. Only a task with `jitter_ms` has the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominal_at: Option<Timestamp>,
+    /// Last nominal moment that fired or was skipped; `null`: none so far.
     pub last_due_at: Option<Timestamp>,
     /// Number of fires so far. Manual triggers and skipped moments do not count.
     pub fired_count: u64,

@@ -10,6 +10,7 @@ use taskcenter_server::config::Config;
 
 use super::document::DefinitionFile;
 use super::exit::Failure;
+use super::misfire::MisfireOptions;
 use super::payload::{parse_header, read_data};
 use super::time;
 
@@ -44,24 +45,61 @@ pub struct Definition {
         long,
         value_name = "DURATION",
         value_parser = time::parse_duration_ms, allow_hyphen_values = true,
-        conflicts_with_all = ["cron", "zone"],
+        conflicts_with_all = ["cron", "zone", "dialect", "dst_gap", "dst_repeat"],
         help_heading = SCHEDULE
     )]
     every: Option<u64>,
     /// Cron expression of a repeating task, in quotes: 5 fields, 6 with seconds first, 7
-    /// with years last, or a name such as @daily.
+    /// with years last, or a name such as @daily. Repeat the option for up to 16 expressions: a moment of
+    /// several expressions fires once.
     #[arg(long, value_name = "EXPR", help_heading = SCHEDULE)]
-    cron: Option<String>,
+    cron: Vec<String>,
     /// Time zone of --cron, as an IANA name such as Asia/Shanghai. Default: engine.time_zone of the
     /// server.
     #[arg(long, value_name = "ZONE", help_heading = SCHEDULE)]
     zone: Option<String>,
+    /// Meaning of the fields of --cron: unix, or quartz, where Sunday is 1. Default: unix.
+    #[arg(
+        long,
+        value_name = "DIALECT",
+        value_parser = ["unix", "quartz"],
+        hide_possible_values = true,
+        help_heading = SCHEDULE
+    )]
+    dialect: Option<String>,
+    /// Moments of --cron that the clock skips: skip, or after the gap. Default: the expression decides.
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_parser = ["skip", "after"],
+        hide_possible_values = true,
+        help_heading = SCHEDULE
+    )]
+    dst_gap: Option<String>,
+    /// Moments of --cron that the clock repeats: the first, the last, or both. Default: the expression
+    /// decides.
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_parser = ["first", "last", "both"],
+        hide_possible_values = true,
+        help_heading = SCHEDULE
+    )]
+    dst_repeat: Option<String>,
     /// Latest time of a fire, in the format of --at. Default: unlimited.
     #[arg(long, value_name = "TIME", value_parser = time::parse_end, help_heading = SCHEDULE)]
     until: Option<Timestamp>,
     /// Maximum number of fires, at least 1. Default: unlimited.
     #[arg(long, value_name = "N", help_heading = SCHEDULE)]
     times: Option<u64>,
+    /// Longest delay of a moment, 1ms to 24h. The delay of a task is the same at each moment. Default: no delay.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = time::parse_duration_ms, allow_hyphen_values = true,
+        help_heading = SCHEDULE
+    )]
+    jitter: Option<u64>,
     /// Data to deliver, at most 4,128,768 bytes. Default: empty.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = DELIVERY)]
     data: Option<String>,
@@ -137,6 +175,8 @@ pub struct Definition {
         help_heading = RETRIES
     )]
     retry_intervals: Vec<u64>,
+    #[command(flatten)]
+    misfire: MisfireOptions,
 }
 
 /// Fields of a task that an edit can reset to their defaults.
@@ -166,6 +206,10 @@ pub enum Clear {
     DedupKey,
     /// Retry policy of the server (--max-attempts, --backoff, --retry-intervals).
     Retry,
+    /// Misfire policy of the server (--misfire, --misfire-grace, --misfire-max).
+    Misfire,
+    /// No delay of moments (--jitter).
+    Jitter,
 }
 
 impl Clear {
@@ -183,6 +227,8 @@ impl Clear {
             Self::StartWithin => "start_within_ms",
             Self::DedupKey => "dedup_key",
             Self::Retry => "retry",
+            Self::Misfire => "misfire",
+            Self::Jitter => "jitter_ms",
         }
     }
 }
@@ -191,13 +237,20 @@ impl Definition {
     /// Converts a file and the options to a new task. The options replace the fields of the file.
     pub fn into_spec(self, name: Option<String>, file: Option<&DefinitionFile>) -> Result<TaskSpec, Failure> {
         let mut fields = file.map(DefinitionFile::fields).unwrap_or_default();
-        if self.zone.is_some() && self.cron.is_none() {
-            return Err(Failure::Misused("--zone needs a cron expression: add --cron".to_owned()));
+        let needs_cron = [&self.zone, &self.dialect, &self.dst_gap, &self.dst_repeat];
+        let names = ["--zone", "--dialect", "--dst-gap", "--dst-repeat"];
+        let given = needs_cron.iter().zip(names).find(|(value, _)| value.is_some());
+        if let Some((_, name)) = given.filter(|_| self.cron.is_empty()) {
+            return Err(Failure::Misused(format!("{name} needs a cron expression: add --cron")));
         }
         if self.times.is_some() && self.schedule().is_none() && !fields.contains_key("schedule") {
             return Err(one_fire());
         }
         replace(&mut fields, self.fields(None)?);
+        if let Some(Value::Object(schedule)) = fields.get_mut("schedule") {
+            // In a patch, `null` removes a member.
+            schedule.retain(|_, value| !value.is_null());
+        }
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
         if let Some(file) = file {
             return file.typed(Value::Object(fields));
@@ -215,7 +268,7 @@ impl Definition {
         clear: &[Clear],
     ) -> Result<Map<String, Value>, Failure> {
         let mut patch = file.map(DefinitionFile::fields).unwrap_or_default();
-        let is_given = self.every.is_some() || self.cron.is_some() || patch.contains_key("schedule");
+        let is_given = self.every.is_some() || !self.cron.is_empty() || patch.contains_key("schedule");
         let repeats = is_given || task.schedule != ScheduleSpec::Once {};
         if self.times.is_some() && !repeats {
             return Err(one_fire());
@@ -250,6 +303,8 @@ impl Definition {
         let fields = [
             ("schedule", self.schedule()),
             ("retry", self.retry(retry).map(|retry| json!(retry))),
+            ("misfire", self.misfire.fields()),
+            ("jitter_ms", self.jitter.map(Value::from)),
             ("start_at", self.at.map(|at| json!(at))),
             ("delay_ms", self.delay_ms.map(Value::from)),
             ("end_at", self.until.map(|until| json!(until))),
@@ -274,11 +329,21 @@ impl Definition {
                 ("kind".to_owned(), "every".into()),
                 ("period_ms".to_owned(), period_ms.into()),
             ]);
-        } else if let Some(cron) = &self.cron {
+        } else if let [cron, also @ ..] = self.cron.as_slice() {
             schedule = Map::from_iter([
                 ("kind".to_owned(), "cron".into()),
                 ("cron".to_owned(), cron.as_str().into()),
             ]);
+            let also = if also.is_empty() { Value::Null } else { json!(also) };
+            schedule.insert("also".to_owned(), also);
+        }
+        let text = |value: &Option<String>| value.as_deref().map(Value::from);
+        schedule.extend(text(&self.dialect).map(|dialect| ("dialect".to_owned(), dialect)));
+        let dst = [("gap", text(&self.dst_gap)), ("repeat", text(&self.dst_repeat))];
+        let dst: Map<String, Value> =
+            dst.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        if !dst.is_empty() {
+            schedule.insert("dst".to_owned(), Value::Object(dst));
         }
         if let Some(zone) = &self.zone {
             schedule.insert("zone".to_owned(), zone.as_str().into());
@@ -350,6 +415,7 @@ fn one_fire() -> Failure {
 mod tests {
     use super::*;
     use clap::Parser;
+    use taskcenter_client::resources::{CronDialect, CronDst, CronGap, Misfire, MisfirePolicy};
 
     #[derive(Parser)]
     struct Line {
@@ -369,7 +435,8 @@ mod tests {
     #[test]
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
-                   --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4";
+                   --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4 \
+                   --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -384,18 +451,28 @@ mod tests {
             labels: [("team".into(), "pay".into())].into(),
             queue: Some("q".into()),
             retry: Some(Retry::doubling(4, 10_000, 7_200_000)),
+            misfire: Some(Misfire {
+                policy: Some(MisfirePolicy::FireAll),
+                grace_ms: Some(60_000),
+                max: Some(3),
+            }),
+            jitter_ms: Some(30_000),
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };
         assert_eq!(spec(all), Ok(expected));
         assert_eq!(spec(""), Ok(TaskSpec { name: "n".into(), ..TaskSpec::default() }));
-        let cron = ScheduleSpec::Cron { cron: "@daily".into(), zone: Some("Asia/Shanghai".into()) };
+        let cron = ScheduleSpec::cron("@daily", Some("Asia/Shanghai".into()));
         assert_eq!(spec("--cron @daily --zone Asia/Shanghai").unwrap().schedule, cron);
+        let several = spec("--cron @daily --cron @hourly --dialect quartz --dst-gap skip").unwrap().schedule;
+        let ScheduleSpec::Cron { also, dialect, dst, .. } = several else { panic!("{several:?}") };
+        assert_eq!((also, dialect), (vec!["@hourly".to_owned()], CronDialect::Quartz));
+        assert_eq!(dst, CronDst { gap: Some(CronGap::Skip), repeat: None });
     }
 
     #[test]
     fn conflicting_options_are_refused() {
-        for options in ["--zone UTC", "--times 3"] {
+        for options in ["--zone UTC", "--times 3", "--dialect quartz"] {
             assert_eq!(spec(options).unwrap_err().code(), 2, "{options}");
         }
         for options in

@@ -62,7 +62,7 @@ fn tasks() -> [TaskSpec; 3] {
     let every = ScheduleSpec::Every { period_ms: LOOP_PERIOD_MS };
     let every =
         TaskSpec { schedule: every, max_fires: Some(LOOP_FIRES), ..task(LOOP, "every 2 seconds, 10 times") };
-    let cron = ScheduleSpec::Cron { cron: CRON_EXPRESSION.to_owned(), zone: None };
+    let cron = ScheduleSpec::cron(CRON_EXPRESSION, None);
     let cron =
         TaskSpec { schedule: cron, max_fires: Some(CRON_FIRES), ..task(CRON, "by cron, every 5 seconds") };
     [once, every, cron]

@@ -12,6 +12,7 @@ mod events;
 mod exit;
 mod ids;
 mod launch;
+mod misfire;
 mod node;
 mod operation;
 mod output;

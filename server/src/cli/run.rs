@@ -230,7 +230,9 @@ fn format_lateness(run: &RunResource) -> Option<String> {
 }
 
 fn format_delay(run: &RunResource, at: Timestamp) -> String {
-    time::format_duration((at.as_millisecond() - run.scheduled_at.as_millisecond()).max(0))
+    time::format_duration(
+        (at.as_millisecond() - run.due_at.unwrap_or(run.scheduled_at).as_millisecond()).max(0),
+    )
 }
 
 /// Returns the stages that the run has reached, each with its delay after the scheduled time: the
@@ -265,7 +267,8 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("state", screen.paint_state(&run.state)),
         ("waits for", text(&run.waits_for)),
         ("reason", text(&run.reason)),
-        ("due", time(Some(run.scheduled_at))),
+        ("due", time(Some(run.due_at.unwrap_or(run.scheduled_at)))),
+        ("nominal", time(run.due_at.map(|_| run.scheduled_at))),
         ("triggered", if run.triggered { "yes" } else { "no" }.to_owned()),
         ("fired", time(run.fired_at)),
         ("started", time(run.started_at.or(run.leased_at))),

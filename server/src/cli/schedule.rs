@@ -3,12 +3,12 @@
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 use taskcenter_client::Timestamp;
-use taskcenter_client::resources::AbsenceDecision;
+use taskcenter_client::resources::{AbsenceDecision, Misfire};
 
 use super::client::Client;
 use super::exit::Failure;
 use super::table::{Column, Table};
-use super::{output, table, time};
+use super::{misfire, output, table, time};
 
 pub const EXAMPLES: &str = "\
 Example:
@@ -55,16 +55,29 @@ pub enum ScheduleCommand {
             requires = "away_to"
         )]
         policy: Option<String>,
+        /// Grace period. Default: engine.misfire.grace_ms of the server.
+        #[arg(
+            long,
+            value_name = "DURATION",
+            value_parser = time::parse_duration_ms, allow_hyphen_values = true,
+            requires = "away_to"
+        )]
+        grace: Option<u64>,
+        /// Number of late moments that fire under fire_all, 1 to 1,000. Default: all.
+        #[arg(long, value_name = "N", requires = "away_to")]
+        max_late: Option<u32>,
     },
 }
 
 impl ScheduleCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
-        let Self::Preview { cron, zone, count, away_from, away_to, policy } = self;
+        let Self::Preview { cron, zone, count, away_from, away_to, policy, grace, max_late } = self;
         let zone = zone.as_deref();
         print_next(client, &cron, zone, count).await?;
         let Some((from, to)) = away_from.zip(away_to) else { return Ok(()) };
-        let after = client.call(client.api.preview_absence(&cron, zone, from, to, policy.as_deref())).await?;
+        let policy = policy.as_deref().and_then(misfire::parse_policy);
+        let misfire = Misfire { policy, grace_ms: grace, max: max_late };
+        let after = client.call(client.api.preview_absence(&cron, zone, from, to, misfire)).await?;
         if client.json {
             return output::print_json(&after);
         }

@@ -139,7 +139,7 @@ mod tests {
             "59 23 31 * *",
         ] {
             for lang in Lang::ALL {
-                let schedule = Schedule::Cron { expression: expression.to_owned(), zone: String::new() };
+                let schedule = Schedule::cron(expression, String::new());
                 let words = describe(&schedule, lang.words());
                 assert_eq!(parse(&words).as_deref(), Some(expression), "{words}");
             }

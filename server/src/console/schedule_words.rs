@@ -9,15 +9,26 @@ pub fn describe(schedule: &Schedule, t: &Words) -> String {
     match schedule {
         Schedule::Once => t.once.clone(),
         Schedule::Every { period_ms } => fill(&t.every, &[&duration(*period_ms, t)]),
-        Schedule::Cron { expression, .. } => cron(expression, t).unwrap_or_else(|| t.cron_expression.clone()),
+        Schedule::Cron { expression, options, .. } if options.dialect.is_unix() => {
+            let words = |text: &String| cron(text, t).unwrap_or_else(|| t.cron_expression.clone());
+            let all: Vec<String> = std::iter::once(expression).chain(&options.also).map(words).collect();
+            all.join(" · ")
+        }
+        Schedule::Cron { .. } => t.cron_expression.clone(),
     }
 }
 
 /// Returns the cron expression of a schedule with its zone. Empty for other schedules.
 pub fn expression(schedule: &Schedule) -> String {
     match schedule {
-        Schedule::Cron { expression, zone } if has_zone(expression) || zone.is_empty() => expression.clone(),
-        Schedule::Cron { expression, zone } => format!("{expression} {zone}"),
+        Schedule::Cron { expression, zone, options } => {
+            let all: Vec<&str> =
+                std::iter::once(expression).chain(&options.also).map(String::as_str).collect();
+            let zone = Some(zone).filter(|zone| !has_zone(expression) && !zone.is_empty()).cloned();
+            let dialect = (!options.dialect.is_unix()).then(|| options.dialect.as_str().to_owned());
+            let words = [Some(all.join(" | ")), zone, dialect];
+            words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        }
         _ => String::new(),
     }
 }
@@ -103,7 +114,7 @@ mod tests {
     #[test]
     fn common_expressions_have_words() {
         let words = |expression: &str| {
-            let schedule = Schedule::Cron { expression: expression.to_owned(), zone: "UTC".to_owned() };
+            let schedule = Schedule::cron(expression, "UTC");
             describe(&schedule, Lang::En.words())
         };
         for (expression, expected) in [

@@ -112,6 +112,11 @@ macro_rules! words {
 words! {
     as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
     more_than, no_activity, throughput, throughput_hint, throughput_summary,
+    away_policy_task, misfire_at_most, misfire_grace_sec, misfire_hint, misfire_max, misfire_max_hint,
+    cron_also, cron_also_hint, cron_dialect, cron_dialect_quartz, cron_dialect_unix, cron_options,
+    dst_by_expression, dst_gap, dst_gap_after, dst_gap_skip, dst_repeat, dst_repeat_both, dst_repeat_first,
+    dst_repeat_last,
+    misfire_of_task, moment_jitter, moment_jitter_hint, jitter_sec, jitter_up_to, nominal,
     abort, abort_effect, abort_leaves, about, access, access_hint, ack_label, alert_above,
     alert_above_total, alert_ended, alert_for, alert_lasted, alert_number, alert_quiet, alert_reminder,
     alert_rule, start_within, start_within_hint, start_within_sec, attempts_growing, attempts_list, factor_percent, intervals_exclusive, intervals_hint,

@@ -12,12 +12,14 @@ pub struct Advance {
     pub task_id: TaskId,
     /// Revision that the task must have.
     pub rev: u32,
-    /// Next moment that the task must have.
+    /// Value of `next_due_at` that the task must have.
     pub due: Moment,
-    /// Last moment that the step decides: `due`, or the end of a skipped stretch.
+    /// Last nominal moment that the step decides: that of `due`, or the end of a skipped stretch.
     pub last_due_at: Moment,
-    /// Next moment after the step. `None` finishes the task and frees its deduplication key.
+    /// When the next moment after the step fires. `None` finishes the task and frees its deduplication key.
     pub next_due_at: Option<Moment>,
+    /// The nominal moment of `next_due_at`, for a task with jitter.
+    pub nominal_at: Option<Moment>,
     /// Whether the step counts as a fire.
     pub fires: bool,
 }
@@ -28,12 +30,15 @@ impl Advance {
     pub fn of(task: &Task, row: &Run) -> Self {
         let fires = row.stretch.is_none();
         let decided = row.decides_up_to();
+        let next = task.due_after(decided, task.fired_count + u64::from(fires));
+        let (nominal_at, next_due_at) = task.places(next);
         Self {
             task_id: task.id.clone(),
             rev: row.rev,
-            due: row.scheduled_at,
+            due: row.effective_at(),
             last_due_at: decided,
-            next_due_at: task.due_after(decided, task.fired_count + u64::from(fires)),
+            next_due_at,
+            nominal_at,
             fires,
         }
     }
@@ -56,10 +61,11 @@ impl Task {
     /// Returns the task after the step. See [`Advance::is_allowed`].
     #[must_use]
     pub fn stepped(&self, advance: &Advance) -> Self {
-        let Advance { task_id: _, rev: _, due: _, last_due_at, next_due_at, fires } = advance;
+        let Advance { task_id: _, rev: _, due: _, last_due_at, next_due_at, nominal_at, fires } = advance;
         let moved = Self {
             last_due_at: Some(*last_due_at),
             next_due_at: *next_due_at,
+            nominal_at: *nominal_at,
             fired_count: self.fired_count.saturating_add(u64::from(*fires)),
             ..self.clone()
         };
@@ -91,6 +97,7 @@ mod tests {
             due: NOW,
             last_due_at: NOW,
             next_due_at: Some(NOW.plus_ms(1_000)),
+            nominal_at: None,
             fires: true,
         }
     }

@@ -44,6 +44,7 @@ impl Task {
         let begun = Self {
             rev: self.defined_at_rev(),
             state: TaskState::Active,
+            nominal_at: None,
             last_due_at: None,
             fired_count: 0,
             past: Vec::new(),
@@ -52,7 +53,7 @@ impl Task {
             ..self.clone()
         };
         match &self.revised {
-            None => Self { next_due_at: self.first_due(), ..begun },
+            None => begun.with_next(self.first_due()),
             Some(revised) => Self {
                 next_due_at: revised.first_due_at,
                 last_due_at: revised.last_due_at,

@@ -1,6 +1,7 @@
 //! Misfire policy: what happens to a moment that is too late.
 
 mod absence;
+mod rule;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use super::Moment;
 use super::schedule::Rule;
 use super::task::Task;
 pub use absence::{Absence, AfterAbsence};
+pub use rule::{MAX_GRACE_MS, MAX_LATE, MisfireRule};
 
 /// What happens to moments of a repeating task that are later than the grace period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,11 +50,15 @@ pub struct Misfire {
     pub policy: MisfirePolicy,
     /// Grace period, in milliseconds. A moment within the grace period fires under every policy.
     pub grace_ms: i64,
+    /// Number of late moments that fire under `fire_all`: the last ones. `None`: all. Only a task can have
+    /// the limit ([`MisfireRule::max`]).
+    #[serde(skip)]
+    pub max: Option<u32>,
 }
 
 impl Default for Misfire {
     fn default() -> Self {
-        Self { policy: MisfirePolicy::FireLast, grace_ms: 300_000 }
+        Self { policy: MisfirePolicy::FireLast, grace_ms: 300_000, max: None }
     }
 }
 
@@ -77,7 +83,7 @@ pub enum Step {
 }
 
 impl Misfire {
-    /// Decides on the moment `at` of `task`, due at or before `now`. A one-shot task always fires,
+    /// Decides on the nominal moment `at` of `task`, due at or before `now`. A one-shot task always fires,
     /// because it has no later moment.
     pub fn step(&self, task: &Task, at: Moment, now: Moment) -> Step {
         let mut scan = self.scan(task, at, now);
@@ -90,16 +96,39 @@ impl Misfire {
 
     /// Same decision as [`step`](Self::step), in parts: a long stretch takes milliseconds.
     pub fn scan<'a>(&self, task: &'a Task, at: Moment, now: Moment) -> MisfireScan<'a> {
-        MisfireScan { misfire: *self, task, now, from: at, next: at, rule: None, skipped: None }
+        // Nominal moments are compared, so the delay of the task is subtracted. The delay of `at` may be
+        // shorter.
+        let now = now.plus_ms(-task.jitter_offset_ms()).max(at);
+        MisfireScan {
+            misfire: *self,
+            task,
+            now,
+            from: at,
+            next: at,
+            rule: None,
+            skipped: None,
+            horizon: None,
+        }
     }
 
     fn is_too_late(&self, moment: Moment, now: Moment) -> bool {
-        self.policy != MisfirePolicy::FireAll && now.since(moment) > self.grace_ms
+        let fires_all = self.policy == MisfirePolicy::FireAll && self.max.is_none();
+        !fires_all && now.since(moment) > self.grace_ms
     }
 
-    /// Returns whether a late moment is skipped, when `following` is the moment after it.
-    fn skips_before(&self, following: Moment, now: Moment) -> bool {
-        self.policy == MisfirePolicy::Skip || following <= now
+    /// Returns whether a late moment is skipped. `later` is the moment after it or, under `fire_all`, the
+    /// `max`-th moment after it.
+    fn skips_before(&self, later: Moment, now: Moment) -> bool {
+        match self.policy {
+            MisfirePolicy::FireAll => self.is_too_late(later, now),
+            MisfirePolicy::FireLast => later <= now,
+            MisfirePolicy::Skip => true,
+        }
+    }
+
+    /// Returns how many moments after a late one the moment lies that decides whether it is skipped.
+    fn distance(&self) -> u32 {
+        self.max.filter(|_| self.policy == MisfirePolicy::FireAll).unwrap_or(1).max(1)
     }
 }
 
@@ -114,6 +143,8 @@ pub struct MisfireScan<'a> {
     /// Parsed when the first moment is too late, which is rare.
     rule: Option<Rule>,
     skipped: Option<(Moment, u64)>,
+    /// The moment at [`Misfire::distance`] after `next`, once it is known.
+    horizon: Option<Moment>,
 }
 
 impl MisfireScan<'_> {
@@ -136,15 +167,32 @@ impl MisfireScan<'_> {
         if !self.misfire.is_too_late(self.next, self.now) || count >= MAX_STRETCH {
             return false;
         }
-        let rule = self.rule.get_or_insert_with(|| self.task.schedule.rule());
-        let following = self.task.due_after_by(rule, self.next, self.task.fired_count);
-        let Some(following) = following.filter(|following| self.misfire.skips_before(*following, self.now))
-        else {
+        let Some(following) = self.after(self.next) else { return false };
+        if !self.find_horizon(following).is_some_and(|later| self.misfire.skips_before(later, self.now)) {
             return false;
-        };
+        }
         self.skipped = Some((self.next, count + 1));
         self.next = following;
         true
+    }
+
+    /// Finds the moment that decides whether the next moment is skipped. `following` is the moment after the
+    /// next one.
+    fn find_horizon(&mut self, following: Moment) -> Option<Moment> {
+        let (mut at, steps) = match self.horizon {
+            None => (following, self.misfire.distance() - 1),
+            Some(at) => (at, 1),
+        };
+        for _ in 0..steps {
+            at = self.after(at)?;
+        }
+        self.horizon = Some(at);
+        Some(at)
+    }
+
+    fn after(&mut self, moment: Moment) -> Option<Moment> {
+        let rule = self.rule.get_or_insert_with(|| self.task.schedule.rule());
+        self.task.due_after_by(rule, moment, self.task.fired_count)
     }
 }
 
@@ -170,11 +218,13 @@ mod tests {
             start_within_ms: None,
             queue: None,
             retry: None,
+            timing: crate::core::timing::Timing::default(),
             created_at: Moment::from_sec(0),
             anchored_at: Moment::from_sec(0),
             rev: 1,
             state: TaskState::Active,
             next_due_at: Some(Moment::from_sec(0)),
+            nominal_at: None,
             last_due_at: None,
             fired_count: 0,
             dedup_key: None,
@@ -187,7 +237,11 @@ mod tests {
     }
 
     fn step(policy: MisfirePolicy, task: &Task, now_sec: i64) -> Step {
-        Misfire { policy, grace_ms: 10_000 }.step(task, Moment::from_sec(0), Moment::from_sec(now_sec))
+        Misfire { policy, grace_ms: 10_000, max: None }.step(
+            task,
+            Moment::from_sec(0),
+            Moment::from_sec(now_sec),
+        )
     }
 
     #[test]
@@ -201,6 +255,38 @@ mod tests {
     fn fire_all_fires_at_any_lateness() {
         let step = step(MisfirePolicy::FireAll, &every_second(None), 100_000);
         assert_eq!(step, Step::Fire { at: Moment::from_sec(0) });
+    }
+
+    #[test]
+    fn fire_all_with_a_limit_fires_the_last_late_moments() {
+        let all = |max| Misfire { policy: MisfirePolicy::FireAll, grace_ms: 10_000, max: Some(max) };
+        let at = |task: &Task, max, now| all(max).step(task, Moment::from_sec(0), Moment::from_sec(now));
+        let skip = |to, count| Step::Skip { from: Moment::from_sec(0), to: Moment::from_sec(to), count };
+        let fire = Step::Fire { at: Moment::from_sec(0) };
+        // At 20 s, the ten moments 0 to 9 are later than the grace period.
+        let task = every_second(None);
+        for (max, expected) in [(1, skip(8, 9)), (3, skip(6, 7)), (9, skip(0, 1)), (10, fire), (11, fire)] {
+            assert_eq!(at(&task, max, 20), expected, "{max}");
+        }
+        assert_eq!(at(&task, 1, 10), fire, "within the grace period");
+        let ended = every_second(Some(5));
+        assert_eq!(
+            (at(&ended, 2, 100), at(&ended, 6, 100)),
+            (skip(3, 4), fire),
+            "the last ones before the end"
+        );
+        assert_eq!(at(&Task { schedule: Schedule::Once, ..task }, 1, 100), fire);
+    }
+
+    #[test]
+    fn the_rule_of_a_task_replaces_the_setting_of_the_server() {
+        let server = Misfire { policy: MisfirePolicy::Skip, grace_ms: 7, max: None };
+        assert_eq!(MisfireRule::default().over(server), server);
+        let rule = MisfireRule { policy: Some(MisfirePolicy::FireAll), grace_ms: None, max: Some(3) };
+        assert_eq!(rule.over(server), Misfire { policy: MisfirePolicy::FireAll, grace_ms: 7, max: Some(3) });
+        assert_eq!(MisfireRule { max: Some(0), ..rule }.validate().unwrap_err().field, "misfire.max");
+        let long = MisfireRule { grace_ms: Some(MAX_GRACE_MS + 1), ..rule };
+        assert_eq!(long.validate().unwrap_err().field, "misfire.grace_ms");
     }
 
     #[test]
@@ -230,10 +316,9 @@ mod tests {
         let second = Moment::from_sec;
         for policy in [MisfirePolicy::FireAll, MisfirePolicy::FireLast, MisfirePolicy::Skip] {
             for (cron, now_sec) in [("* * * * * *", 5), ("* * * * * *", 500), ("*/7 * * * * *", 90_000)] {
-                let schedule =
-                    Schedule::Cron { expression: cron.to_owned(), zone: "Europe/Berlin".to_owned() };
+                let schedule = Schedule::cron(cron, "Europe/Berlin");
                 let task = Task { schedule, ..every_second(None) };
-                let misfire = Misfire { policy, grace_ms: 10_000 };
+                let misfire = Misfire { policy, grace_ms: 10_000, max: None };
                 let (whole, mut parts) = (misfire.step(&task, second(0), second(now_sec)), 1);
                 let mut scan = misfire.scan(&task, second(0), second(now_sec));
                 let decided = loop {
@@ -253,8 +338,7 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods, reason = "the test prints a duration and does not depend on it")]
     fn a_long_stretch_parses_its_expression_once() {
-        let schedule =
-            Schedule::Cron { expression: "* * * * * *".to_owned(), zone: "Europe/Berlin".to_owned() };
+        let schedule = Schedule::cron("* * * * * *", "Europe/Berlin");
         let task = Task { schedule, ..every_second(None) };
         let began = std::time::Instant::now();
         let step = step(MisfirePolicy::Skip, &task, 1_000_000);

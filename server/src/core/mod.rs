@@ -10,6 +10,8 @@ pub mod change;
 pub mod cron;
 pub mod definition;
 pub mod headers;
+pub mod invalid_timing;
+pub mod jitter;
 pub mod labels;
 pub mod misfire;
 pub mod moment;
@@ -25,6 +27,7 @@ pub mod submission;
 pub mod tag;
 pub mod task;
 pub mod task_change;
+pub mod timing;
 pub mod zone;
 
 pub use moment::Moment;

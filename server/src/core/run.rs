@@ -27,6 +27,7 @@ pub use self::run_mark::RunMark;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
 use super::labels::Labels;
+use super::misfire::Step;
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};
 
@@ -48,6 +49,9 @@ pub struct Run {
     pub rev: u32,
     /// Nominal moment.
     pub scheduled_at: Moment,
+    /// When the moment was due with its jitter. `None`: at `scheduled_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Moment>,
     /// 1-based number of this fire within its task; 0 for a manual fire and for a skipped stretch.
     #[serde(default)]
     pub number: u64,
@@ -160,11 +164,13 @@ pub enum Outcome {
 impl Run {
     /// Creates the run of the moment `at`, which `holder` publishes until `lease_until`.
     pub fn firing(task: &Task, at: Moment, holder: &str, token: String, lease_until: Moment) -> Self {
+        let due_at = task.nominal_at.filter(|nominal| *nominal == at).and(task.next_due_at);
         Self {
             id: RunId::derive(&task.id, task.rev, at),
             task_id: task.id.clone(),
             rev: task.rev,
             scheduled_at: at,
+            due_at,
             number: task.fired_count + 1,
             triggered: false,
             tag: task.name.clone(),
@@ -176,7 +182,7 @@ impl Run {
             outcome_within_ms: outcome_within_ms(task),
             expires_at: task
                 .start_within_ms
-                .map(|within| at.plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
+                .map(|within| due_at.unwrap_or(at).plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
             state: RunState::Firing,
             reason: None,
             attempt: 1,
@@ -198,12 +204,32 @@ impl Run {
         }
     }
 
+    /// Creates the row of a decision at `now`: the run of a moment that fires, or the row of skipped moments. A
+    /// run that fires has the given token, and a lease of `holder` until `lease_until`.
+    pub fn decided(
+        task: &Task,
+        step: Step,
+        holder: &str,
+        token: String,
+        (now, lease_until): (Moment, Moment),
+    ) -> Self {
+        match step {
+            Step::Fire { at } => Self::firing(task, at, holder, token, lease_until),
+            Step::Skip { from, to, count } => {
+                let late_sec = now.since(task.next_due_at.unwrap_or(from)) / 1000;
+                let reason = format!("misfire: {count} moments, the first {late_sec} s late");
+                Self::skipped(task, from, Stretch { to, count }, reason, holder, now)
+            }
+        }
+    }
+
     /// Creates a manual fire, due at once. For `mark` see [`RunId::of_trigger`].
     pub fn triggered(task: &Task, mark: &str, token: String, now: Moment) -> Self {
         Self {
             id: RunId::of_trigger(&task.id, mark),
             number: 0,
             triggered: true,
+            due_at: None,
             ..Self::firing(task, now, "", token, now)
         }
     }
@@ -229,6 +255,11 @@ impl Run {
             stretch: Some(stretch),
             ..Self::firing(task, from, holder, String::new(), now)
         }
+    }
+
+    /// Returns when the moment was due: the nominal moment with its jitter.
+    pub fn effective_at(&self) -> Moment {
+        self.due_at.unwrap_or(self.scheduled_at)
     }
 
     /// Returns the run without payload and result.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use super::cron::CronRule;
+use super::cron::{CronOptions, CronRule, InvalidCron};
 
 /// Rule for a task's nominal moments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,22 @@ pub enum Schedule {
         /// IANA time zone of an expression without a `TZ=` prefix. It is stored, so that a changed
         /// default does not move existing tasks.
         zone: String,
+        /// Further expressions, dialect, and rules for changes of clocks.
+        #[serde(default, skip_serializing_if = "CronOptions::is_default")]
+        options: CronOptions,
     },
 }
 
+/// Largest number of expressions of one schedule.
+pub const MAX_EXPRESSIONS: usize = 16;
+
 impl Schedule {
+    /// Returns the schedule of one expression, without options.
+    pub fn cron(expression: impl Into<String>, zone: impl Into<String>) -> Self {
+        let (expression, zone) = (expression.into(), zone.into());
+        Self::Cron { expression, zone, options: CronOptions::default() }
+    }
+
     /// Returns the first moment from `now` on. A schedule begins at `start_at`, or at `now` without one;
     /// the grid of `every` begins there too, even if `start_at` is in the past. `None`: no moment exists.
     pub fn first(&self, start_at: Option<Moment>, now: Moment) -> Option<Moment> {
@@ -34,9 +46,7 @@ impl Schedule {
         match self {
             Self::Once => Some(start.max(now)),
             Self::Every { period_ms } => within_calendar(on_grid(start, *period_ms, now)),
-            Self::Cron { expression, zone } => {
-                within_calendar(CronRule::parse(expression, zone).ok()?.first(start.max(now))?)
-            }
+            Self::Cron { .. } => within_calendar(self.rule().first(start.max(now))?),
         }
     }
 
@@ -48,22 +58,88 @@ impl Schedule {
     /// Returns the parsed schedule, for several searches: parsing an expression takes longer than a
     /// search.
     pub fn rule(&self) -> Rule {
-        Rule(match self {
-            Self::Once => None,
-            Self::Every { period_ms } => Some(CronRule::Period(*period_ms)),
-            Self::Cron { expression, zone } => CronRule::parse(expression, zone).ok(),
-        })
+        match self {
+            Self::Once => Rule::Nothing,
+            Self::Every { period_ms } => Rule::One(CronRule::Period(*period_ms)),
+            Self::Cron { expression, zone, options } => {
+                parse(expression, zone, options).unwrap_or(Rule::Nothing)
+            }
+        }
+    }
+
+    /// Parses the expressions of a cron schedule.
+    ///
+    /// # Errors
+    /// The first expression that is invalid, or too many expressions.
+    pub fn check_cron(expression: &str, zone: &str, options: &CronOptions) -> Result<Rule, InvalidCron> {
+        parse(expression, zone, options)
     }
 }
 
-/// A parsed schedule. `None`: no moment follows another.
+fn parse(expression: &str, zone: &str, options: &CronOptions) -> Result<Rule, InvalidCron> {
+    let rule = |text: &str| CronRule::parse_with(text, zone, options.dialect, options.dst);
+    let first = rule(expression)?;
+    if options.also.is_empty() {
+        return Ok(Rule::One(first));
+    }
+    if options.also.len() >= MAX_EXPRESSIONS {
+        return Err(InvalidCron::also(&format!(
+            "at most {} further expressions are allowed",
+            MAX_EXPRESSIONS - 1
+        )));
+    }
+    let further =
+        options.also.iter().map(|text| rule(text).map_err(|why| InvalidCron::also(&why.to_string())));
+    let rules: Vec<CronRule> = std::iter::once(Ok(first)).chain(further).collect::<Result<_, _>>()?;
+    // The moments of a period depend on the moment before, which another expression may have selected.
+    if rules.iter().any(|rule| matches!(rule, CronRule::Period(_))) {
+        return Err(InvalidCron::also("@every cannot be combined with other expressions"));
+    }
+    Ok(Rule::AnyOf(rules))
+}
+
+/// A parsed schedule.
 #[derive(Debug, Clone)]
-pub struct Rule(Option<CronRule>);
+pub enum Rule {
+    /// No moment follows another.
+    Nothing,
+    /// The moments of one rule.
+    One(CronRule),
+    /// The moments of all rules. A moment that several rules select is one moment.
+    AnyOf(Vec<CronRule>),
+}
 
 impl Rule {
     /// Same as [`Schedule::after`].
     pub fn after(&self, moment: Moment) -> Option<Moment> {
-        within_calendar(self.0.as_ref()?.after(moment)?)
+        within_calendar(match self {
+            Self::Nothing => None,
+            Self::One(rule) => rule.after(moment),
+            Self::AnyOf(rules) => rules.iter().filter_map(|rule| rule.after(moment)).min(),
+        }?)
+    }
+
+    /// Returns the first moment at or after `anchor`; for a period, one period after it.
+    pub fn first(&self, anchor: Moment) -> Option<Moment> {
+        self.rules().iter().filter_map(|rule| rule.first(anchor)).min()
+    }
+
+    /// Returns the first moment at or after the next change of the clocks. See [`CronRule::after_clock_change`].
+    pub fn after_clock_change(&self, moment: Moment) -> Option<Moment> {
+        self.rules().iter().filter_map(|rule| rule.after_clock_change(moment)).min()
+    }
+
+    /// Returns remarks on the expressions.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.rules().iter().flat_map(CronRule::notes)
+    }
+
+    fn rules(&self) -> &[CronRule] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(rule) => std::slice::from_ref(rule),
+            Self::AnyOf(rules) => rules,
+        }
     }
 }
 
@@ -82,6 +158,39 @@ fn within_calendar(moment: Moment) -> Option<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_of_several_expressions_is_one_moment() {
+        let cron = |expression: &str, also: &[&str]| Schedule::Cron {
+            expression: expression.to_owned(),
+            zone: "UTC".to_owned(),
+            options: CronOptions {
+                also: also.iter().map(ToString::to_string).collect(),
+                ..CronOptions::default()
+            },
+        };
+        let hours = |schedule: &Schedule| {
+            let rule = schedule.rule();
+            let first = schedule.first(None, Moment::from_sec(0));
+            let moments = std::iter::successors(first, |at| rule.after(*at)).take(5);
+            moments.map(|at| at.sec() / 3_600).collect::<Vec<_>>()
+        };
+        assert_eq!(hours(&cron("0 2,4 * * *", &["0 4,6 * * *", "0 1 * * *"])), [1, 2, 4, 6, 25]);
+        assert_eq!(hours(&cron("0 0 0 1 1 * 1970", &["0 3 * * *"])), [0, 3, 27, 51, 75]);
+        let refused = |schedule: &Schedule| match schedule {
+            Schedule::Cron { expression, zone, options } => {
+                Schedule::check_cron(expression, zone, options).unwrap_err().to_string()
+            }
+            _ => unreachable!("a cron schedule"),
+        };
+        assert!(refused(&cron("@daily", &["@every 1h"])).starts_with("also: @every"));
+        assert_eq!(refused(&cron("@daily", &["0 25 * * *"])), "also: hour: \"25\" is not between 0 and 23");
+        assert_eq!(
+            refused(&cron("@daily", &["@daily"; 16])),
+            "also: at most 15 further expressions are allowed"
+        );
+        assert!(Schedule::check_cron("@daily", "UTC", &CronOptions::default()).is_ok());
+    }
 
     #[test]
     fn a_fixed_rate_keeps_the_grid_of_a_start_in_the_past() {

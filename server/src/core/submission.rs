@@ -1,11 +1,13 @@
 //! The definition of a task as a client submits it, and its validation.
 
-use super::cron::{CronRule, InvalidCron};
+use super::cron::InvalidCron;
 use super::headers::{self, Headers, InvalidHeaders};
+use super::invalid_timing::InvalidTiming;
 use super::labels::{self, InvalidLabels, Labels};
 use super::retry::{InvalidRetry, RetryPolicy};
 use super::tag::{self, InvalidTag};
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
+use super::timing::Timing;
 use super::{Moment, Schedule};
 
 /// Longest `data`, in bytes. The broker accepts 4 MiB including properties; 64 KiB are left for
@@ -52,6 +54,8 @@ pub struct Submission {
     pub queue: Option<String>,
     /// Retry policy. `None`: the server's default.
     pub retry: Option<RetryPolicy>,
+    /// Rules about how the moments fire.
+    pub timing: Timing,
     pub dedup: Dedup,
 }
 
@@ -114,6 +118,9 @@ pub enum InvalidSubmission {
     /// Retry policy out of bounds.
     #[error(transparent)]
     Retry(#[from] InvalidRetry),
+    /// Rule about moments out of bounds.
+    #[error(transparent)]
+    Timing(#[from] InvalidTiming),
     /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,
@@ -136,6 +143,7 @@ impl Submission {
             start_within_ms: None,
             queue: None,
             retry: None,
+            timing: Timing::default(),
             dedup: Dedup::Pair,
         }
     }
@@ -162,6 +170,7 @@ impl Submission {
             start_within_ms,
             queue,
             retry,
+            timing,
             dedup,
         } = self;
         let dedup_key = match dedup {
@@ -184,11 +193,13 @@ impl Submission {
             start_within_ms,
             queue,
             retry,
+            timing,
             created_at: now,
             anchored_at: now,
             rev: 1,
             state: TaskState::Active,
             next_due_at: None,
+            nominal_at: None,
             last_due_at: None,
             fired_count: 0,
             dedup_key,
@@ -198,7 +209,8 @@ impl Submission {
             write_id: None,
             revised: None,
         };
-        task.next_due_at = Some(task.first_due().ok_or(InvalidSubmission::NeverDue)?);
+        let first = task.first_due().ok_or(InvalidSubmission::NeverDue)?;
+        (task.nominal_at, task.next_due_at) = task.places(Some(first));
         Ok(task)
     }
 
@@ -223,6 +235,7 @@ impl Submission {
             start_within_ms: task.start_within_ms,
             queue: task.queue.clone(),
             retry: task.retry.clone(),
+            timing: task.timing.clone(),
             dedup,
         }
     }
@@ -238,7 +251,9 @@ impl Submission {
             Schedule::Once => {}
             Schedule::Every { period_ms } if (1..LAST_SEC * 1000).contains(period_ms) => {}
             Schedule::Every { .. } => return Err(InvalidSubmission::Period),
-            Schedule::Cron { expression, zone } => drop(CronRule::parse(expression, zone)?),
+            Schedule::Cron { expression, zone, options } => {
+                drop(Schedule::check_cron(expression, zone, options)?);
+            }
         }
         if self.max_runtime_sec.is_some_and(|sec| !(1..=MAX_RUNTIME_SEC).contains(&sec)) {
             return Err(InvalidSubmission::MaxRuntime);
@@ -250,6 +265,7 @@ impl Submission {
             tag::check(queue).map_err(InvalidSubmission::Queue)?;
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::validate)?;
+        self.timing.validate()?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
             _ => Ok(()),
@@ -310,7 +326,7 @@ mod tests {
     #[test]
     fn nothing_fires_before_the_start_or_after_the_end() {
         let task = accept(Submission {
-            schedule: Schedule::Cron { expression: "* * * * * *".into(), zone: "UTC".into() },
+            schedule: Schedule::cron("* * * * * *", "UTC"),
             start_at: Some(Moment::from_ms(1_002_500)),
             end_at: Some(Moment::from_sec(1_004)),
             ..once()
@@ -349,7 +365,7 @@ mod tests {
         assert_eq!(refused(window(3_000, 2_000)), InvalidSubmission::EndBeforeStart);
         assert_eq!(refused(window(-5, 2_000)), InvalidSubmission::Start);
         let never = Submission {
-            schedule: Schedule::Cron { expression: "0 0 1 1 *".into(), zone: "UTC".into() },
+            schedule: Schedule::cron("0 0 1 1 *", "UTC"),
             end_at: Some(Moment::from_sec(2_000)),
             ..once()
         };

@@ -9,6 +9,7 @@ use super::labels::Labels;
 use super::retry::RetryPolicy;
 use super::revision::Revised;
 use super::schedule::Rule;
+use super::timing::Timing;
 use super::{Moment, Schedule};
 
 /// Number of shards that the tasks are divided into. One node at a time watches a shard.
@@ -125,6 +126,9 @@ pub struct Task {
     /// Retry policy. `None`: the server's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
+    /// Rules about how the moments fire.
+    #[serde(default, skip_serializing_if = "Timing::is_default")]
+    pub timing: Timing,
     /// When the server accepted the task.
     pub created_at: Moment,
     /// When the server accepted the current schedule. The schedule starts at `anchored_at`, or at
@@ -134,10 +138,13 @@ pub struct Task {
     /// decided before a pause cannot move the paused task.
     pub rev: u32,
     pub state: TaskState,
-    /// Next moment; `None` once there is no further one.
+    /// When the next moment fires; `None` once there is no further one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_due_at: Option<Moment>,
-    /// Last moment that fired or was skipped: proof that a run's moment is decided.
+    /// The next nominal moment of a task with jitter. `None`: `next_due_at` is the nominal moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominal_at: Option<Moment>,
+    /// Last nominal moment that fired or was skipped: proof that a run's moment is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_due_at: Option<Moment>,
     /// Number of fires. Skipped moments do not count.
@@ -227,6 +234,7 @@ impl Task {
         Self {
             state: TaskState::Cancelled,
             next_due_at: None,
+            nominal_at: None,
             dedup_key: None,
             hidden: self.hidden || hide,
             ..self.clone()

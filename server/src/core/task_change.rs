@@ -6,6 +6,9 @@ use super::schedule::on_grid;
 use super::submission::{InvalidSubmission, Submission};
 use super::{Moment, Schedule, Task, TaskState};
 
+/// Largest number of moments in the row of an edit: a bound on the time of the edit.
+const MAX_DROPPED: usize = 10_000;
+
 /// Why a task cannot be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CannotChange {
@@ -66,8 +69,8 @@ pub fn resume(
 /// `last`.
 #[must_use]
 pub fn continue_after(task: &Task, last: Moment) -> Task {
-    let next_due_at = task.due_after(last, task.fired_count);
-    Task { next_due_at, last_due_at: Some(last), ..task.clone() }
+    let next = task.due_after(last, task.fired_count);
+    Task { last_due_at: Some(last), ..task.clone() }.with_next(next)
 }
 
 /// The moments that passed during a pause.
@@ -83,13 +86,33 @@ pub struct Missed {
 /// as [`Misfire`] skips in one step: later moments misfire when they are due. `None` if no moment
 /// has passed, or if the only such moment must fire.
 fn missed(task: &Task, now: Moment) -> Option<Missed> {
-    let due = task.next_due_at.filter(|due| *due <= now)?;
+    task.next_due_at.filter(|due| *due <= now)?;
+    let due = task.nominal_due()?;
     // The last moment must fire: without a later moment, skipping it would finish the task unfired.
-    let skip = Misfire { policy: MisfirePolicy::Skip, grace_ms: -1 };
+    let skip = Misfire { policy: MisfirePolicy::Skip, grace_ms: -1, max: None };
     match skip.step(task, due, now) {
         Step::Skip { from, to, count } => Some(Missed { from, stretch: Stretch { to, count } }),
         Step::Fire { .. } => None,
     }
+}
+
+/// Returns the moments of the present definition that have passed, where an edit of the times would drop
+/// them: moments during a pause, and those that were not decided one by one. `None`: the edit drops no
+/// moment.
+pub fn dropped(task: &Task, edited: &Task, now: Moment) -> Option<Missed> {
+    task.next_due_at.filter(|due| *due <= now && times(task) != times(edited))?;
+    let from = task.nominal_due()?;
+    let now = now.plus_ms(-task.jitter_offset_ms()).max(from);
+    let rule = task.schedule.rule();
+    let next = |due: &Moment| task.due_after_by(&rule, *due, task.fired_count);
+    let passed = std::iter::successors(Some(from), next).take_while(|due| *due <= now).take(MAX_DROPPED);
+    let (count, to) = passed.fold((0, from), |(count, _), due| (count + 1, due));
+    Some(Missed { from, stretch: Stretch { to, count } })
+}
+
+/// Returns whether a definition has another schedule, start, end or `max_fires` than the task.
+pub fn moves_times(task: &Task, definition: &Submission) -> bool {
+    times(task) != (&definition.schedule, definition.start_at, definition.end_at, definition.max_fires)
 }
 
 /// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged, the task
@@ -136,6 +159,7 @@ fn redefine(
         start_within_ms,
         queue,
         retry,
+        timing,
         dedup_key,
         // Replaced by an edit of the times.
         schedule,
@@ -144,6 +168,7 @@ fn redefine(
         max_fires,
         anchored_at,
         next_due_at,
+        nominal_at,
     } = fresh;
     let revised = task.next_revision(open);
     let next = Task {
@@ -156,19 +181,23 @@ fn redefine(
         start_within_ms,
         queue,
         retry,
+        timing,
         dedup_key,
         ..revised
     };
     if same_times {
-        return Ok(next);
+        let next_moment = task.nominal_due();
+        let same_jitter = next.timing.jitter_ms == task.timing.jitter_ms;
+        return Ok(if same_jitter { next } else { next.with_next(next_moment) });
     }
     if max_fires.is_some_and(|max| next.fired_count >= max) {
         return Err(InvalidSubmission::MaxFiresReached(next.fired_count));
     }
-    let edited = Task { schedule, start_at, end_at, max_fires, anchored_at, next_due_at, ..next };
+    let edited = Task { schedule, start_at, end_at, max_fires, anchored_at, next_due_at, nominal_at, ..next };
     Ok(match new_period(task, &edited) {
         Some((last, period_ms)) => {
-            Task { next_due_at: next_of_period(&edited, last, period_ms, now)?, ..edited }
+            let next = next_of_period(&edited, last, period_ms, now)?;
+            edited.with_next(next)
         }
         None => edited,
     })

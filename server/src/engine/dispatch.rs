@@ -15,7 +15,6 @@ use super::pace::{self, Pace};
 use super::publish;
 use super::window::Lane;
 use crate::core::misfire::{Misfire, Step};
-use crate::core::run::Stretch;
 use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Advance, Fire, Fired, PortError, Result};
 
@@ -194,21 +193,15 @@ async fn advance_batch(node: &Node, tasks: &[Task], now: Moment) -> Result<Vec<F
 
 /// Returns the row of the task's moment.
 async fn row(node: &Node, task: &Task, now: Moment) -> Run {
-    let due = task.next_due_at.unwrap_or(now);
+    let due = task.nominal_due().unwrap_or(now);
     let holder = node.name.as_str();
-    match decide(&node.settings.misfire, task, due, now).await {
-        Step::Fire { at } => Run::firing(task, at, holder, node.ids.token(now), node.run_lease_until(now)),
-        Step::Skip { from, to, count } => {
-            let late_sec = now.since(from) / 1000;
-            let reason = format!("misfire: {count} moments, the first {late_sec} s late");
-            Run::skipped(task, from, Stretch { to, count }, reason, holder, now)
-        }
-    }
+    let step = decide(task.timing.misfire.over(node.settings.misfire), task, due, now).await;
+    Run::decided(task, step, holder, node.ids.token(now), (now, node.run_lease_until(now)))
 }
 
 /// Decides whether the task fires or skips moments. After a long downtime each task may have thousands of
 /// moments to skip, so other work gets a turn in between.
-async fn decide(misfire: &Misfire, task: &Task, due: Moment, now: Moment) -> Step {
+async fn decide(misfire: Misfire, task: &Task, due: Moment, now: Moment) -> Step {
     let mut scan = misfire.scan(task, due, now);
     loop {
         match scan.proceed(MOMENTS_AT_ONCE) {

@@ -50,7 +50,7 @@ pub fn announce(node: &Node, fired: &[Fired]) {
     for fired in fired {
         let Fired::Passed { run, queued } = fired else { continue };
         if *queued {
-            node.metrics.fired(&run.tag, run.scheduled_at, now);
+            node.metrics.fired(&run.tag, run.effective_at(), now);
         }
         // A run of an earlier call, whose answer was lost, was not announced.
         if run.state == RunState::Ready {
@@ -258,7 +258,7 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
         // A further attempt is not another fire, and its time says nothing about lateness.
         if run.attempt == 1 {
             *fires.entry(run.tag.clone()).or_default() += 1;
-            node.metrics.fired(&run.tag, run.scheduled_at, now);
+            node.metrics.fired(&run.tag, run.effective_at(), now);
         }
         let handed_over = if run.queue.is_some() { run.enqueue(now) } else { run.mark_fired(now) };
         if handed_over.is_ok() {

@@ -227,7 +227,7 @@ fn may_be_handed_over(task: &Task, run: &Run) -> bool {
 
 /// Returns whether the run's moment is the task's next moment.
 fn is_next(task: &Task, run: &Run) -> bool {
-    task.state == TaskState::Active && task.rev == run.rev && task.next_due_at == Some(run.scheduled_at)
+    task.state == TaskState::Active && task.rev == run.rev && task.next_due_at == Some(run.effective_at())
 }
 
 /// Cancels runs that never fired. Their tasks were deleted or changed after the runs were inserted,

@@ -13,6 +13,7 @@ mod callback_services;
 mod caller;
 mod changes;
 mod counts;
+mod due_moments;
 mod error;
 mod filters;
 mod idempotency;

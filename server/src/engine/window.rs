@@ -9,7 +9,7 @@ use super::fair_queue::FairQueue;
 use crate::core::Moment;
 use crate::core::task::{Task, TaskId};
 
-/// A step of a task over a moment: the task's revision and the moment.
+/// A step of a task over a moment: the task's revision and the nominal moment.
 type Step = (u32, Moment);
 
 /// How a task is handed over. The two lanes do not wait for each other.
@@ -190,8 +190,8 @@ impl Window {
 
 impl Inner {
     fn offer(&mut self, task: Task) {
-        let Some(due) = task.next_due_at else { return };
-        if self.busy.contains(&task.id) || self.has_stepped_over(&task.id, (task.rev, due)) {
+        let (Some(due), Some(nominal)) = (task.next_due_at, task.nominal_due()) else { return };
+        if self.busy.contains(&task.id) || self.has_stepped_over(&task.id, (task.rev, nominal)) {
             return;
         }
         self.remove(&task.id);

@@ -73,6 +73,7 @@ fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, Ap
         start_within_ms: None,
         queue: None,
         retry: None,
+        timing: crate::core::timing::Timing::default(),
         dedup,
     })
 }
@@ -87,7 +88,7 @@ fn schedule(kind: Option<i64>, crontab: &str, loop_time: i64, zone: &str) -> Res
         Some(task_type::CRON) if has_year_field(crontab) => {
             Err(ApiError::field("crontab", "params cron invalid"))
         }
-        Some(task_type::CRON) => Ok(Schedule::Cron { expression: crontab.to_owned(), zone: zone.to_owned() }),
+        Some(task_type::CRON) => Ok(Schedule::cron(crontab, zone)),
         _ => Err(ApiError::field("type", "params type error")),
     }
 }

@@ -12,7 +12,8 @@ use crate::core::Moment;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
 
-const OF_SCHEDULE: &[&str] = &["kind", "period_ms", "cron", "zone"];
+const OF_SCHEDULE: &[&str] = &["kind", "period_ms", "cron", "zone", "also", "dialect", "dst"];
+const OF_MISFIRE: &[&str] = &["policy", "grace_ms", "max"];
 
 /// Applies a patch to a definition. Fields that the patch does not name keep their exact values.
 ///
@@ -27,6 +28,7 @@ pub fn apply(
     let patch = &*text_of_json(patch)?;
     refuse_unknown(patch, "schedule", OF_SCHEDULE)?;
     refuse_unknown(patch, "retry", retry::FIELDS)?;
+    refuse_unknown(patch, "misfire", OF_MISFIRE)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
     let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
@@ -45,6 +47,8 @@ pub fn apply(
             "max_runtime_sec" => next.max_runtime_sec = patched.max_runtime_sec,
             "queue" => next.queue.clone_from(&patched.queue),
             "retry" => next.retry.clone_from(&patched.retry),
+            "jitter_ms" => next.timing.jitter_ms = patched.timing.jitter_ms,
+            "misfire" => next.timing.misfire = patched.timing.misfire,
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
             // `null`.
@@ -163,14 +167,16 @@ mod tests {
     use crate::core::Schedule;
     use crate::core::headers::Headers;
     use crate::core::labels::Labels;
+    use crate::core::misfire::{MisfirePolicy, MisfireRule};
     use crate::core::retry::RetryPolicy;
     use crate::core::submission::Dedup;
+    use crate::core::timing::Timing;
 
     const NOW: Moment = Moment::from_sec(1_000);
 
     fn base() -> Submission {
         Submission {
-            schedule: Schedule::Cron { expression: "@daily".into(), zone: "Asia/Shanghai".into() },
+            schedule: Schedule::cron("@daily", "Asia/Shanghai"),
             start_at: Some(Moment::from_sec(2_000)),
             end_at: Some(Moment::from_ms(i64::MAX)),
             max_fires: Some(9),
@@ -181,6 +187,10 @@ mod tests {
             labels: Labels::from([("team".into(), "pay".into()), ("tier".into(), "1".into())]),
             queue: Some("q".into()),
             retry: Some(RetryPolicy::doubling(3, 1, 2)),
+            timing: Timing {
+                misfire: MisfireRule { max: Some(7), ..MisfireRule::default() },
+                jitter_ms: Some(9),
+            },
             ..Submission::named("n", "d")
         }
     }
@@ -209,7 +219,7 @@ mod tests {
     fn null_clears_a_field() {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
-            "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "dedup_key": null,
+            "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -218,10 +228,7 @@ mod tests {
 
     #[test]
     fn an_inner_field_is_merged_and_another_kind_replaces_the_schedule() {
-        let cron = |expression: &str, zone: &str| Schedule::Cron {
-            expression: expression.into(),
-            zone: zone.into(),
-        };
+        let cron = |expression: &str, zone: &str| Schedule::cron(expression, zone);
         let schedule = |patch: Value| apply(&json!({"schedule": patch})).unwrap().schedule;
         assert_eq!(schedule(json!({"cron": "@hourly"})), cron("@hourly", "Asia/Shanghai"));
         assert_eq!(schedule(json!({"zone": null})), cron("@daily", "UTC"));
@@ -232,6 +239,9 @@ mod tests {
         let labels = apply(&json!({"labels": {"team": null, "tier": "2"}})).unwrap().labels;
         assert_eq!(labels, Labels::from([("tier".into(), "2".into())]));
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
+        let misfire = apply(&json!({"misfire": {"policy": "skip"}})).unwrap().timing.misfire;
+        let policy = Some(MisfirePolicy::Skip);
+        assert_eq!(misfire, MisfireRule { policy, grace_ms: None, max: Some(7) });
         assert_eq!(retry, Some(RetryPolicy::doubling(5, 1, 2)));
     }
 
@@ -259,6 +269,8 @@ mod tests {
             (json!({"state": "paused"}), "state"),
             (json!({"schedule": {"at": null}}), "schedule.at"),
             (json!({"retry": {"attempts": null}}), "retry.attempts"),
+            (json!({"misfire": {"grace": null}}), "misfire.grace"),
+            (json!({"misfire": {"policy": "all"}}), "misfire.policy"),
             (json!({"schedule": {"period_ms": 5}}), "schedule.period_ms"),
             (json!({"retry": {"max_attempts": null}}), "retry.max_attempts"),
             (json!({"schedule": []}), "schedule"),
@@ -272,7 +284,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 15);
+        assert_eq!(fields.len(), 17);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

@@ -15,6 +15,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Headers(_) => "headers",
         I::Labels(_) => "labels",
         I::Cron(why) if why.to_string().starts_with("unknown time zone") => "schedule.zone",
+        I::Cron(why) if why.to_string().starts_with("also: ") => "schedule.also",
         I::Cron(_) => "schedule.cron",
         I::Period => "schedule.period_ms",
         I::Start => "start_at",
@@ -24,6 +25,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::MaxFiresReached(_) => "max_fires",
         I::Queue(_) => "queue",
         I::Retry(invalid) => invalid.field(),
+        I::Timing(invalid) => invalid.field,
         I::DedupKey => "dedup_key",
     }
 }
@@ -67,6 +69,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::MaxFiresReached(_) => ("loop_count", None),
         I::Queue(_) => ("queue", None),
         I::Retry(invalid) => (invalid.field(), None),
+        I::Timing(invalid) => (invalid.field, None),
     };
     match contract {
         Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),

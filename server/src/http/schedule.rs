@@ -7,7 +7,7 @@ use taskcenter_client::resources::{AbsenceDecision, AbsencePreview, NextMoments}
 use super::error::ApiError;
 use super::query::Query;
 use crate::core::cron::CronRule;
-use crate::core::misfire::{Absence, AfterAbsence, Misfire, MisfirePolicy, Step};
+use crate::core::misfire::{Absence, AfterAbsence, MAX_GRACE_MS, MAX_LATE, MisfirePolicy, MisfireRule, Step};
 use crate::core::{Moment, Schedule};
 use crate::engine::service::Service;
 use crate::wire;
@@ -60,26 +60,43 @@ pub async fn next(service: Service, query: Query) -> Result<Json<NextMoments>, A
         ("policy" = Option<String>, Query, pattern = "^(fire_all|fire_last|skip)?$",
             description = "Misfire policy: `fire_all`, `fire_last` or `skip`. Default: `engine.misfire.policy` of the \
                 server."),
+        ("grace_ms" = Option<u64>, Query, minimum = 0, maximum = 31_622_400_000_i64,
+            description = "Grace period in milliseconds. Bounds: 0 to 31,622,400,000 (366 days). Default: \
+                `engine.misfire.grace_ms` of the server."),
+        ("max" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Number of late moments that fire under `fire_all`. Bounds: 1 to 1,000. Default: all."),
     ),
     responses((status = 200, body = AbsencePreview, description = "The decisions, earliest first.")))]
 pub async fn absence(service: Service, query: Query) -> Result<Json<AbsencePreview>, ApiError> {
-    let query = query.only(&["cron", "zone", "from", "to", "policy"])?;
+    let query = query.only(&["cron", "zone", "from", "to", "policy", "grace_ms", "max"])?;
     let cron = query.text("cron").ok_or_else(|| ApiError::field("cron", "cron is missing"))?;
     let zone = query.text("zone").unwrap_or(service.time_zone());
     CronRule::parse(cron, zone).map_err(|why| refused(&why.to_string()))?;
     let from = query.text("from").map(|text| instant("from", text)).transpose()?.unwrap_or(service.now());
     let to = query.text("to").map(|text| instant("to", text)).transpose()?;
     let absence = Absence { from, to: to.unwrap_or(from.plus_ms(HOUR_MS)) };
-    let default = service.misfire();
-    let policy = query.one_of("policy", &MisfirePolicy::ALL)?.unwrap_or(default.policy);
-    let misfire = Misfire { policy, ..default };
-    let schedule = Schedule::Cron { expression: cron.to_owned(), zone: zone.to_owned() };
+    let misfire = misfire_rule(&query)?.over(service.misfire());
+    let schedule = Schedule::cron(cron, zone);
     let decisions =
         tokio::task::spawn_blocking(move || misfire.after_absence_of(&schedule, absence, MAX_DECISIONS));
     let AfterAbsence { steps, more } =
         decisions.await.map_err(|error| ApiError::Internal(error.to_string()))?;
     let decisions = steps.into_iter().map(|step| decision(step, absence.to)).collect();
-    Ok(Json(AbsencePreview { policy: policy.to_string(), grace_ms: misfire.grace_ms, decisions, more }))
+    let policy = misfire.policy.to_string();
+    Ok(Json(AbsencePreview { policy, grace_ms: misfire.grace_ms, max: misfire.max, decisions, more }))
+}
+
+fn misfire_rule(query: &Query) -> Result<MisfireRule, ApiError> {
+    let grace_ms = query.unsigned("grace_ms")?.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    if grace_ms.is_some_and(|ms| ms > MAX_GRACE_MS) {
+        let why = format!("grace_ms should be between 0 and {MAX_GRACE_MS}");
+        return Err(ApiError::field("grace_ms", why));
+    }
+    let max = match query.text("max") {
+        None => None,
+        Some(_) => Some(query.number("max", MAX_LATE, MAX_LATE)?),
+    };
+    Ok(MisfireRule { policy: query.one_of("policy", &MisfirePolicy::ALL)?, grace_ms, max })
 }
 
 fn decision(step: Step, back_at: Moment) -> AbsenceDecision {

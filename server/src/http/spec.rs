@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{retry, view};
+use super::{cron_options, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
@@ -19,7 +19,7 @@ pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 /// # Errors
 /// An error if the start or the maximum number of fires is invalid.
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
-    let start_at = start(&spec, now)?;
+    let (start_at, timing) = (start(&spec, now)?, timing::of_spec(&spec));
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
@@ -34,6 +34,7 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
         start_within_ms: spec.start_within_ms,
         queue: spec.queue,
         retry: spec.retry.as_ref().map(retry::policy).transpose()?,
+        timing,
         dedup: spec.dedup_key.map_or(Dedup::Nothing, Dedup::Key),
     })
 }
@@ -90,13 +91,16 @@ fn start_moment(at: Timestamp) -> Moment {
     wire::moment(at).plus_ms(i64::from(at.subsec_nanosecond() % 1_000_000 > 0))
 }
 
-fn schedule(spec: ScheduleSpec, default_zone: &str) -> Schedule {
+/// Converts a schedule. A cron expression without a zone has `default_zone`.
+pub fn schedule(spec: ScheduleSpec, default_zone: &str) -> Schedule {
     match spec {
         ScheduleSpec::Once {} => Schedule::Once,
         ScheduleSpec::Every { period_ms } => Schedule::Every { period_ms },
-        ScheduleSpec::Cron { cron, zone } => {
-            Schedule::Cron { expression: cron, zone: zone.unwrap_or_else(|| default_zone.to_owned()) }
-        }
+        ScheduleSpec::Cron { cron, zone, also, dialect, dst } => Schedule::Cron {
+            expression: cron,
+            zone: zone.unwrap_or_else(|| default_zone.to_owned()),
+            options: cron_options::options(also, dialect, dst),
+        },
     }
 }
 
@@ -118,6 +122,8 @@ pub fn of(definition: &Submission) -> TaskSpec {
         start_within_ms: definition.start_within_ms,
         queue: definition.queue.clone(),
         retry: definition.retry.clone().map(retry::resource),
+        misfire: timing::misfire(definition.timing.misfire),
+        jitter_ms: timing::jitter_ms(&definition.timing),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

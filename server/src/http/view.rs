@@ -7,7 +7,7 @@ use taskcenter_client::resources::{
     ScheduleSpec, TaskResource,
 };
 
-use super::retry;
+use super::{cron_options, retry, timing};
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Run, RunState, Schedule, Task};
 use crate::engine::service::{Changed, LogPage, NumberedLine, QueueRow, definition};
@@ -18,7 +18,10 @@ pub fn schedule(schedule: Schedule) -> ScheduleSpec {
     match schedule {
         Schedule::Once => ScheduleSpec::Once {},
         Schedule::Every { period_ms } => ScheduleSpec::Every { period_ms },
-        Schedule::Cron { expression, zone } => ScheduleSpec::Cron { cron: expression, zone: Some(zone) },
+        Schedule::Cron { expression, zone, options } => {
+            let (also, dialect, dst) = cron_options::of(options);
+            ScheduleSpec::Cron { cron: expression, zone: Some(zone), also, dialect, dst }
+        }
     }
 }
 
@@ -43,11 +46,14 @@ pub fn task(task: Task) -> TaskResource {
         start_within_ms: task.start_within_ms,
         queue: task.queue,
         retry: task.retry.map(retry::resource),
+        misfire: timing::misfire(task.timing.misfire),
+        jitter_ms: timing::jitter_ms(&task.timing),
         dedup_key,
         state: task.state.as_str().to_owned(),
         rev: task.rev,
         created_at: timestamp(task.created_at),
         next_due_at: task.next_due_at.map(timestamp),
+        nominal_at: task.nominal_at.map(timestamp),
         last_due_at: task.last_due_at.map(timestamp),
         fired_count: task.fired_count,
         existing: false,
@@ -71,6 +77,7 @@ pub fn run(run: Run) -> RunResource {
         labels: run.labels,
         queue: run.queue,
         scheduled_at: timestamp(run.scheduled_at),
+        due_at: run.due_at.map(timestamp),
         triggered: run.triggered,
         state: run.state.as_str().to_owned(),
         reason: run.reason,

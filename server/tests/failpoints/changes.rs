@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest};
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
+use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
 use taskcenter_server::ports::Clock;
 
@@ -21,6 +21,7 @@ pub async fn play(stage: &mut Stage) {
     for id in [&bus, &queue] {
         pause_and_resume(stage, id).await;
         edit(stage, id).await;
+        edit_times(stage, id).await;
     }
     stage.pass(600).await;
     redrive_a_dead_run(stage).await;
@@ -65,6 +66,25 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
     let past = stage.back_end.store().past_definitions(id, current, 1).await.expect("the store answers");
     if past.first().is_none_or(|past| past.data != task.data) {
         stage.book.violation(format!("the definition before an edit is lost: {id}"));
+    }
+}
+
+/// Edits the period of a task with due moments. The first of them has a row of the old definition afterwards.
+async fn edit_times(stage: &mut Stage, id: &TaskId) {
+    stage.clock.advance_ms(1_100);
+    let task = stage.task(id).await;
+    let schedule = Schedule::Every { period_ms: 450 };
+    let edited = Submission { schedule: schedule.clone(), ..definition(&task) };
+    let edit = async |running: &Running| running.service.edit(id, task.rev, edited.clone()).await;
+    match stage.call(edit).await {
+        Ok(changed) => note_stopped(stage, id, task.rev, &changed.open_runs).await,
+        Err(ServiceError::RevisionMoved(rev)) if rev == task.rev + 1 => {}
+        Err(error) => stage.book.violation(format!("an edit of {id} was refused: {error}")),
+    }
+    let due = task.next_due_at.expect("the task repeats");
+    let row = stage.back_end.store().run(&RunId::derive(id, task.rev, due)).await;
+    if row.expect("the store answers").is_none() || stage.task(id).await.schedule != schedule {
+        stage.book.violation(format!("an edit of the times of {id} is lost, or dropped a moment"));
     }
 }
 

@@ -49,6 +49,8 @@ pub const POINTS: &[Point] = &[
     at("report::updated", Story::Retries),
     at("log::before_append", Story::Retries),
     at("log::appended", Story::Retries),
+    at("edit::before_fire", Story::Changes),
+    at("edit::fired", Story::Changes),
     at("change::before_replace", Story::Changes),
     at("change::replaced", Story::Changes),
     at("trigger::before_insert", Story::Changes),

@@ -58,8 +58,15 @@ async fn leave_row(stage: &Stage, id: &TaskId, advances: bool) {
     let run = Run::firing(&task, due, "gone", format!("token-{id}"), now.plus_ms(1_000));
     store.insert_runs(&[run]).await.expect("the store answers");
     let next_due_at = task.due_after(due, 1);
-    let advance =
-        Advance { task_id: id.clone(), rev: task.rev, due, last_due_at: due, next_due_at, fires: true };
+    let advance = Advance {
+        task_id: id.clone(),
+        rev: task.rev,
+        due,
+        last_due_at: due,
+        next_due_at,
+        nominal_at: None,
+        fires: true,
+    };
     if advances {
         assert_eq!(store.advance_tasks(&[advance]).await.expect("the store answers"), [true]);
     }

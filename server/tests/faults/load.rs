@@ -270,7 +270,7 @@ fn spec(expected: &ExpectedTask) -> TaskSpec {
         schedule: match expected.rhythm {
             Rhythm::Once => ScheduleSpec::Once {},
             Rhythm::Every(period_ms) => ScheduleSpec::Every { period_ms },
-            Rhythm::EachSecond => ScheduleSpec::Cron { cron: "* * * * * *".to_owned(), zone: None },
+            Rhythm::EachSecond => ScheduleSpec::cron("* * * * * *", None),
         },
         start_at: at(expected.start_at),
         end_at: expected.end_at.and_then(at),

@@ -77,7 +77,7 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
     Settings {
         run_lease_ms: i64::from(pick(rng, &[3_000, 10_000])),
         batch: pick(rng, &[3, 1_000]),
-        misfire: Misfire { policy: policies[rng.usize(..3)], grace_ms },
+        misfire: Misfire { policy: policies[rng.usize(..3)], grace_ms, max: None },
         retry: RetryPolicy::doubling(3, 500, 2_000),
         ..Settings::default()
     }

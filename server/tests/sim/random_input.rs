@@ -1,8 +1,10 @@
 //! Random tasks of users, and random outcomes of handlers.
 
+use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Schedule};
 
 const NAMES: [&str; 4] = ["order.close", "report", "mail", "sync"];
@@ -31,9 +33,7 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
     let schedule = match rng.u32(..10) {
         0..4 => Schedule::Once,
         4..7 => Schedule::Every { period_ms: rng.i64(if max_fires.is_some() { 1 } else { 1_500 }..8_000) },
-        _ => {
-            Schedule::Cron { expression: CRONS[rng.usize(..CRONS.len())].to_owned(), zone: "UTC".to_owned() }
-        }
+        _ => Schedule::cron(CRONS[rng.usize(..CRONS.len())].to_owned(), "UTC"),
     };
     let start_at = rng.bool().then(|| now.plus_ms(rng.i64(-5_000..12_000)));
     let end_at = one_in(rng, 5).then(|| now.plus_ms(rng.i64(13_000..60_000)));
@@ -48,6 +48,7 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
         queue: in_queue.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
         retry: rng.bool().then(|| retry(rng)),
+        timing: timing(rng),
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
     }
@@ -63,6 +64,16 @@ fn retry(rng: &mut fastrand::Rng) -> RetryPolicy {
         }
         _ => growing,
     }
+}
+
+fn timing(rng: &mut fastrand::Rng) -> Timing {
+    let policies = [MisfirePolicy::FireAll, MisfirePolicy::FireLast, MisfirePolicy::Skip];
+    let misfire = MisfireRule {
+        policy: one_in(rng, 4).then(|| policies[rng.usize(..3)]),
+        grace_ms: one_in(rng, 4).then(|| rng.i64(6_000..30_000)),
+        max: one_in(rng, 4).then(|| rng.u32(1..5)),
+    };
+    Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)) }
 }
 
 fn dedup(rng: &mut fastrand::Rng) -> Dedup {

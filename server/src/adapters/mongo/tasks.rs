@@ -169,8 +169,8 @@ async fn advance_chunk(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool
 pub fn advance_statements(advances: &[Advance]) -> Vec<Document> {
     let mut groups = BTreeMap::<_, Vec<&Advance>>::new();
     for advance in advances {
-        let Advance { task_id: _, rev, due, last_due_at, next_due_at, fires } = advance;
-        groups.entry((rev, due, last_due_at, next_due_at, fires)).or_default().push(advance);
+        let Advance { task_id: _, rev, due, last_due_at, next_due_at, nominal_at, fires } = advance;
+        groups.entry((rev, due, last_due_at, next_due_at, nominal_at, fires)).or_default().push(advance);
     }
     groups.values().map(|group| advance_statement(group)).collect()
 }
@@ -199,12 +199,14 @@ fn step_update(advance: &Advance) -> Document {
     let fired_count = doc! { "fired_count": i64::from(advance.fires) };
     let last = date(advance.last_due_at);
     if let Some(next) = advance.next_due_at {
-        return doc! { "$set": { "last_due_at": last, "next_due_at": date(next) }, "$inc": fired_count };
+        let mut moments = doc! { "last_due_at": last, "next_due_at": date(next) };
+        moments.extend(advance.nominal_at.map(|nominal| ("nominal_at".to_owned(), date(nominal).into())));
+        return doc! { "$set": moments, "$inc": fired_count };
     }
     doc! {
         "$set": { "last_due_at": last, "state": "finished" },
         "$currentDate": { "ended_at": true },
-        "$unset": { "next_due_at": "", "dedup_key": "" },
+        "$unset": { "next_due_at": "", "nominal_at": "", "dedup_key": "" },
         "$inc": fired_count,
     }
 }
@@ -294,7 +296,7 @@ pub fn tombstone_update(ids: &[&str], now: Moment, write_id: ObjectId) -> (Docum
     let live = doc! { "_id": { "$in": ids }, "state": { "$ne": "cancelled" } };
     let tombstone = doc! {
         "$set": { "state": "cancelled", "ended_at": date(now), "ended_by": write_id },
-        "$unset": { "next_due_at": "", "dedup_key": "" },
+        "$unset": { "next_due_at": "", "nominal_at": "", "dedup_key": "" },
     };
     (live, tombstone)
 }

@@ -7,7 +7,7 @@ use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::screen::Screen;
 use super::super::table::{self, Column};
-use super::super::{ids, output, time};
+use super::super::{ids, misfire, output, time};
 
 /// Returns the columns of a list.
 pub fn columns() -> Vec<Column> {
@@ -47,8 +47,12 @@ pub fn format_schedule(schedule: &ScheduleSpec) -> String {
     match schedule {
         ScheduleSpec::Once {} => "once".to_owned(),
         ScheduleSpec::Every { period_ms } => format!("every {}", time::format_exact_duration(*period_ms)),
-        ScheduleSpec::Cron { cron, zone: None } => cron.clone(),
-        ScheduleSpec::Cron { cron, zone: Some(zone) } => format!("{cron} {zone}"),
+        ScheduleSpec::Cron { cron, zone, also, dialect, .. } => {
+            let all: Vec<&str> = std::iter::once(cron).chain(also).map(String::as_str).collect();
+            let dialect = if dialect.is_unix() { None } else { Some("quartz") };
+            let words = [Some(all.join(" | ")), zone.clone(), dialect.map(str::to_owned)];
+            words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        }
     }
 }
 
@@ -66,6 +70,7 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ("state", client.screen.paint_state(&task.state)),
         ("schedule", table::escape(&format_schedule(&task.schedule))),
         ("next fire", instant(task.next_due_at)),
+        ("nominal", instant(task.nominal_at)),
         ("last fire", instant(task.last_due_at)),
         ("fires", task.fired_count.to_string()),
         ("start at", instant(task.start_at)),
@@ -79,6 +84,8 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ),
         ("start limit", table::or_dash(task.start_within_ms.map(|ms| time::format_duration(ms as i64)))),
         ("retry", table::or_dash(task.retry.as_ref().map(format_retry))),
+        ("jitter", table::or_dash(task.jitter_ms.map(|ms| time::format_duration(ms as i64)))),
+        ("misfire", table::or_dash(task.misfire.map(misfire::format))),
         ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
         ("labels", table::format_labels(&task.labels)),
         ("dedup key", text(&task.dedup_key)),

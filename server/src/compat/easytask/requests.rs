@@ -93,7 +93,7 @@ fn schedule(fields: &Fields, service: &Service) -> Result<(Schedule, Option<Mome
             if expression.trim().is_empty() {
                 return Err(missing("time cron is empty"));
             }
-            Ok((Schedule::Cron { expression, zone: service.time_zone().to_owned() }, None))
+            Ok((Schedule::cron(expression, service.time_zone()), None))
         }
         2 => {
             let at = fields.positive("time_spec_at")?.ok_or_else(|| missing("not specific time"))?;

@@ -49,6 +49,8 @@ pub fn spec(definition: &Submission) -> Value {
     put("start_within_ms", d.start_within_ms.map(Value::from));
     put("queue", d.queue.as_ref().map(|queue| json!(queue)));
     put("retry", d.retry.as_ref().map(retry));
+    put("jitter_ms", d.timing.jitter_ms.map(Value::from));
+    put("misfire", (!d.timing.misfire.is_default()).then(|| json!(d.timing.misfire)));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
 }
@@ -85,8 +87,17 @@ fn schedule(schedule: &Schedule) -> Option<Value> {
     match schedule {
         Schedule::Once => None,
         Schedule::Every { period_ms } => Some(json!({"kind": "every", "period_ms": period_ms})),
-        Schedule::Cron { expression, zone } => {
-            Some(json!({"kind": "cron", "cron": expression, "zone": zone}))
+        Schedule::Cron { expression, zone, options } => {
+            let mut cron = Map::from_iter([
+                ("kind".to_owned(), json!("cron")),
+                ("cron".to_owned(), json!(expression)),
+                ("zone".to_owned(), json!(zone)),
+            ]);
+            // The options are written as the API writes them.
+            if let Ok(Value::Object(options)) = serde_json::to_value(options) {
+                cron.extend(options);
+            }
+            Some(Value::Object(cron))
         }
     }
 }
@@ -107,9 +118,14 @@ fn add(definition: &Submission) -> Vec<String> {
     match &d.schedule {
         Schedule::Once => {}
         Schedule::Every { period_ms } => put("every", Some(duration(*period_ms))),
-        Schedule::Cron { expression, zone } => {
-            put("cron", Some(expression.clone()));
+        Schedule::Cron { expression, zone, options } => {
+            for expression in std::iter::once(expression).chain(&options.also) {
+                put("cron", Some(expression.clone()));
+            }
             put("zone", (!zone.is_empty()).then(|| zone.clone()));
+            put("dialect", (!options.dialect.is_unix()).then(|| options.dialect.as_str().to_owned()));
+            put("dst-gap", options.dst.gap.map(|gap| gap.as_str().to_owned()));
+            put("dst-repeat", options.dst.repeat.map(|repeat| repeat.as_str().to_owned()));
         }
     }
     put("at", d.start_at.map(instant));
@@ -127,6 +143,12 @@ fn add(definition: &Submission) -> Vec<String> {
     put("start-within", d.start_within_ms.map(|ms| format!("{ms}ms")));
     put("dedup-key", dedup_key(d).map(str::to_owned));
     add.extend(d.retry.iter().flat_map(retry_options));
+    let misfire = d.timing.misfire;
+    let mut put = |name: &str, value: Option<String>| add.extend(value.map(|value| option(name, &value)));
+    put("misfire", misfire.policy.map(|policy| policy.to_string()));
+    put("misfire-grace", misfire.grace_ms.map(|ms| format!("{ms}ms")));
+    put("misfire-max", misfire.max.map(|max| max.to_string()));
+    put("jitter", d.timing.jitter_ms.map(|ms| format!("{ms}ms")));
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);
     add

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::super::problem::{Problem, Result};
 use super::super::time::{abbreviation, date_time};
 use super::super::visit::Visit;
-use crate::core::cron::CronRule;
+use super::super::words::{Lang, fill};
 use crate::core::{Moment, Schedule, Task, zone};
 
 /// Next moments of a list.
@@ -17,6 +17,8 @@ pub struct NextMoment {
     /// Date and time in the zone of the schedule.
     pub at: String,
     pub abbreviation: String,
+    /// The nominal moment, for a task with jitter.
+    pub nominal: String,
     /// Set where the clocks have changed since the moment before.
     pub note: String,
     /// Whether moments before this one are left out.
@@ -26,20 +28,22 @@ pub struct NextMoment {
 /// Returns the next moments of a task. If the clocks do not change between them, the first moment after the next
 /// change follows. A note marks moments with another offset than the moment before.
 pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
-    let Some(first) = task.next_due_at.filter(|_| !task.state.has_ended()) else { return Ok(Vec::new()) };
+    let Some(first) = task.nominal_due().filter(|_| !task.state.has_ended()) else { return Ok(Vec::new()) };
     let (zone, lang) = (zone_of(task, visit), visit.lang);
-    let task = task.clone();
+    let (task, has_jitter) = (task.clone(), task.timing.jitter_ms.is_some());
     // The search for a moment can take milliseconds, so it has a thread of its own.
     let found = tokio::task::spawn_blocking(move || {
         let next = search(&task, first);
         let later = next.get(MOMENTS - 1).and_then(|last| after_clock_change(&task, *last));
-        (next, later)
+        let rule = task.schedule.rule();
+        let with_effective = |nominal: Moment| (nominal, task.effective(nominal, &rule));
+        (next.into_iter().map(with_effective).collect::<Vec<_>>(), later.map(with_effective))
     });
     let (next, later) = found.await.map_err(|error| Problem::Internal(error.to_string()))?;
     let t = lang.words();
     let mut before = offset(visit.service.now(), &zone);
-    let mut moment = |instant: Moment| {
-        let now = offset(instant, &zone);
+    let mut moment = |(nominal, instant): (Moment, Moment)| {
+        let now = offset(nominal, &zone);
         let note = match now.cmp(&std::mem::replace(&mut before, now)) {
             std::cmp::Ordering::Greater => t.clock_forward.clone(),
             std::cmp::Ordering::Less => t.clock_back.clone(),
@@ -49,6 +53,7 @@ pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
             instant,
             at: date_time(instant, &zone, lang).unwrap_or_else(|| instant.to_string()),
             abbreviation: abbreviation(instant, &zone),
+            nominal: if has_jitter { nominal_text(nominal, &zone, lang) } else { String::new() },
             note,
             is_later: false,
         }
@@ -59,6 +64,11 @@ pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
         moments.extend(later.filter(|later| !later.note.is_empty()));
     }
     Ok(moments)
+}
+
+fn nominal_text(nominal: Moment, zone: &TimeZone, lang: Lang) -> String {
+    let text = date_time(nominal, zone, lang).unwrap_or_else(|| nominal.to_string());
+    fill(&lang.words().nominal, &[&text])
 }
 
 fn search(task: &Task, first: Moment) -> Vec<Moment> {
@@ -73,8 +83,7 @@ fn search(task: &Task, first: Moment) -> Vec<Moment> {
 
 /// Returns the first moment after the next change of the clocks. `None`: a limit of fires may end the task before.
 fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
-    let Schedule::Cron { expression, zone } = &task.schedule else { return None };
-    let found = CronRule::parse(expression, zone).ok()?.after_clock_change(last)?;
+    let found = task.schedule.rule().after_clock_change(last)?;
     let is_certain = task.max_fires.is_none() && task.end_at.is_none_or(|end| found <= end);
     is_certain.then_some(found)
 }
@@ -82,7 +91,7 @@ fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
 /// Returns the zone of a cron expression, or else the zone of the server.
 pub fn zone_of(task: &Task, visit: &Visit) -> TimeZone {
     let own = match &task.schedule {
-        Schedule::Cron { expression, zone } => {
+        Schedule::Cron { expression, zone, .. } => {
             let prefixed =
                 expression.trim().strip_prefix("CRON_TZ=").or(expression.trim().strip_prefix("TZ="));
             prefixed.and_then(|rest| rest.split_whitespace().next()).unwrap_or(zone)

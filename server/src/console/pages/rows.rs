@@ -68,7 +68,7 @@ impl RunRow {
 pub fn late(run: &Run, t: &Words) -> Option<String> {
     let first = run.attempt == 1 && !run.triggered;
     let fired_at = run.fired_at.filter(|_| first)?;
-    Some(format!("+{}", duration(fired_at.since(run.scheduled_at), t)))
+    Some(format!("+{}", duration(fired_at.since(run.effective_at()), t)))
 }
 
 /// Returns how long the current attempt ran, if it has ended.

@@ -110,7 +110,7 @@ fn run_recipes(run: &Run, f: &Frame) -> Vec<Recipe> {
 fn path(run: &Run, t: &Words) -> Vec<Step> {
     let scheduled = Step {
         pill: h::pill("none", "clock", &t.state_scheduled),
-        at: run.scheduled_at,
+        at: run.effective_at(),
         after: String::new(),
         is_current: false,
     };
@@ -185,6 +185,9 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
         (&t.queue, run.queue.clone().unwrap_or_else(|| t.queue_bus.clone())),
         (&t.moment, f.text(run.scheduled_at)),
     ];
+    if let Some(due_at) = run.due_at {
+        facts.push((&t.due, f.text(due_at)));
+    }
     if run.number > 0 {
         facts.push((&t.moment_number, h::count(run.number)));
     }

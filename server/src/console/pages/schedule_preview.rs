@@ -15,7 +15,6 @@ use super::super::words::{Words, fill};
 use super::moments::{self, NextMoment};
 use super::schedule_choices::Choices;
 use super::task_draft::{Draft, Refusal, read_time};
-use crate::core::cron::CronRule;
 use crate::core::misfire::{Absence, AfterAbsence, Misfire, MisfirePolicy, Step};
 use crate::core::{Moment, Schedule, Task, TaskId, zone};
 
@@ -87,7 +86,7 @@ impl Away {
         Ok(Some(Absence { from, to }))
     }
 
-    /// Returns the policy that the person has chosen, or else the server's.
+    /// Returns the policy that the person has chosen, or else the task's.
     fn misfire(&self, default: Misfire) -> Misfire {
         let chosen = MisfirePolicy::ALL.into_iter().find(|policy| policy.as_str() == self.policy);
         Misfire { policy: chosen.unwrap_or(default.policy), ..default }
@@ -121,17 +120,24 @@ pub async fn preview(
         Ok(absence) => absence,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let submission = match draft.schedule_only().submission(None, zone_name, &zone, t) {
+    let mut submission = match draft.schedule_only().submission(None, zone_name, &zone, t) {
         Ok(submission) => submission,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let (words, notes) = (schedule_words::describe(&submission.schedule, t), notes(&submission.schedule));
+    let (words, mut notes) = (schedule_words::describe(&submission.schedule, t), notes(&submission.schedule));
+    // The delay of a task depends on its id.
+    if let Some(jitter_ms) = submission.timing.jitter_ms.take() {
+        notes.push(format!("{}: {}", t.moment_jitter, fill(&t.jitter_up_to, &[&duration(jitter_ms, t)])));
+    }
     let task = match submission.accept(TaskId::new(uuid::Uuid::nil()), now) {
         Ok(task) => task,
         Err(invalid) => return Ok(Err(Refusal::of(&invalid))),
     };
     let after = match absence {
-        Some(absence) => Some(after(visit, &task, absence, away.misfire(visit.service.misfire())).await?),
+        Some(absence) => {
+            let misfire = away.misfire(task.timing.misfire.over(visit.service.misfire()));
+            Some(after(visit, &task, absence, misfire).await?)
+        }
         None => None,
     };
     Ok(Ok(Preview { words, notes, moments: moments::of(&task, visit).await?, after, t, now }))
@@ -162,12 +168,7 @@ async fn after(visit: &Visit, task: &Task, absence: Absence, misfire: Misfire) -
 
 /// Returns remarks on the schedule, such as a step that leaves only one value.
 fn notes(schedule: &Schedule) -> Vec<String> {
-    match schedule {
-        Schedule::Cron { expression, zone } => {
-            CronRule::parse(expression, zone).map(|rule| rule.notes().to_vec()).unwrap_or_default()
-        }
-        _ => Vec::new(),
-    }
+    schedule.rule().notes().cloned().collect()
 }
 
 /// The part of a page that the script replaces while a person types.

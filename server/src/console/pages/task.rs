@@ -171,6 +171,16 @@ fn retry_words(retry: &RetryPolicy, t: &Words) -> String {
     }
 }
 
+/// Returns the misfire policy that applies to a task, and where it comes from.
+fn misfire_fact(task: &Task, server: Misfire, t: &Words) -> String {
+    let own = task.timing.misfire;
+    let Misfire { policy, grace_ms, max } = own.over(server);
+    let text = if own.is_default() { &t.misfire_of_server } else { &t.misfire_of_task };
+    let fact = fill(text, &[schedule_preview::policy_word(policy, t), &duration(grace_ms, t)]);
+    let limit = max.map(|max| fill(&t.misfire_at_most, &[&max.to_string()]));
+    limit.map_or(fact.clone(), |limit| format!("{fact} · {limit}"))
+}
+
 /// Returns the definition as names and values.
 fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     let t = f.t;
@@ -195,8 +205,10 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
         (&t.created, f.text(task.created_at)),
     ];
     if task.schedule != Schedule::Once {
-        let words = schedule_preview::policy_word(misfire.policy, t);
-        facts.push((&t.away_policy, fill(&t.misfire_of_server, &[words, &duration(misfire.grace_ms, t)])));
+        facts.push((&t.away_policy, misfire_fact(task, misfire, t)));
+    }
+    if let Some(jitter_ms) = task.timing.jitter_ms {
+        facts.push((&t.moment_jitter, fill(&t.jitter_up_to, &[&duration(jitter_ms, t)])));
     }
     if let Some(within_ms) = task.start_within_ms {
         facts.push((&t.start_within, duration(i64::try_from(within_ms).unwrap_or(i64::MAX), t)));

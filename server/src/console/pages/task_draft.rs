@@ -9,8 +9,11 @@ use super::super::words::{Words, fill};
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
 use super::retry_draft::RetryDraft;
+use crate::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use crate::core::labels::{self, Labels};
+use crate::core::misfire::{MisfirePolicy, MisfireRule};
 use crate::core::submission::{Dedup, InvalidSubmission, Submission};
+use crate::core::timing::Timing;
 use crate::core::{Moment, Schedule};
 
 /// Units of a period, largest first: value of the field, and milliseconds.
@@ -29,10 +32,20 @@ pub struct Draft {
     pub unit: String,
     pub cron: String,
     pub zone: String,
+    /// Further expressions, one a line.
+    pub also: String,
+    pub dialect: String,
+    pub dst_gap: String,
+    pub dst_repeat: String,
     pub max_fires: String,
     pub max_runtime_sec: String,
     pub start_within_sec: String,
     pub retry: RetryDraft,
+    /// Empty: the setting of the server.
+    pub misfire: String,
+    pub grace_sec: String,
+    pub misfire_max: String,
+    pub jitter_sec: String,
     pub dedup_key: String,
     /// One `KEY=VALUE` a line.
     pub labels: String,
@@ -61,10 +74,18 @@ impl Draft {
             unit: text("unit"),
             cron: text("cron"),
             zone: text("zone"),
+            also: text("also").replace("\r\n", "\n"),
+            dialect: text("dialect"),
+            dst_gap: text("dst_gap"),
+            dst_repeat: text("dst_repeat"),
             max_fires: text("max_fires"),
             max_runtime_sec: text("max_runtime_sec"),
             start_within_sec: text("start_within_sec"),
             retry: RetryDraft::read(fields),
+            misfire: text("misfire"),
+            grace_sec: text("grace_sec"),
+            misfire_max: text("misfire_max"),
+            jitter_sec: text("jitter_sec"),
             dedup_key: text("dedup_key"),
             labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
@@ -82,7 +103,15 @@ impl Draft {
             unit: self.unit.clone(),
             cron: self.cron.clone(),
             zone: self.zone.clone(),
+            also: self.also.clone(),
+            dialect: self.dialect.clone(),
+            dst_gap: self.dst_gap.clone(),
+            dst_repeat: self.dst_repeat.clone(),
             max_fires: self.max_fires.clone(),
+            misfire: self.misfire.clone(),
+            grace_sec: self.grace_sec.clone(),
+            misfire_max: self.misfire_max.clone(),
+            jitter_sec: self.jitter_sec.clone(),
             ..Self::default()
         }
     }
@@ -97,6 +126,7 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let Timing { misfire, jitter_ms } = definition.timing.clone();
         let mut draft = Self {
             name: definition.name.clone(),
             data: definition.data.replace("\r\n", "\n"),
@@ -107,6 +137,10 @@ impl Draft {
             max_runtime_sec: number(definition.max_runtime_sec),
             start_within_sec: definition.start_within_ms.map(seconds).unwrap_or_default(),
             retry: definition.retry.as_ref().map(RetryDraft::of).unwrap_or_default(),
+            misfire: misfire.policy.map(|policy| policy.to_string()).unwrap_or_default(),
+            grace_sec: misfire.grace_ms.map(|ms| seconds(ms.unsigned_abs())).unwrap_or_default(),
+            misfire_max: number(misfire.max.map(u64::from)),
+            jitter_sec: jitter_ms.map(|ms| seconds(ms.unsigned_abs())).unwrap_or_default(),
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -121,9 +155,10 @@ impl Draft {
                 draft.kind = "every".to_owned();
                 (draft.period, draft.unit) = write_period(*period_ms);
             }
-            Schedule::Cron { expression, zone } => {
+            Schedule::Cron { expression, zone, options } => {
                 draft.kind = "cron".to_owned();
                 (draft.cron, draft.zone) = (expression.clone(), zone.clone());
+                draft.show_options(options);
             }
         }
         draft
@@ -170,14 +205,18 @@ impl Draft {
             start_within_ms: self.start_within(t)?,
             queue: (!self.queue.is_empty()).then(|| self.queue.clone()),
             retry: self.retry.policy(t)?,
+            timing: self.timing(t)?,
             dedup,
             ..fresh
         })
     }
 
     fn schedule_as(&self, other: &Self) -> bool {
-        (&self.kind, &self.period, &self.unit, &self.cron, &self.zone)
-            == (&other.kind, &other.period, &other.unit, &other.cron, &other.zone)
+        let typed = |draft: &Self| {
+            let every = (draft.kind.clone(), draft.period.clone(), draft.unit.clone());
+            (every, draft.cron.clone(), draft.zone.clone(), draft.options())
+        };
+        typed(self) == typed(other)
     }
 
     fn schedule(&self, t: &Words) -> Result<Schedule, Refusal> {
@@ -188,7 +227,11 @@ impl Draft {
                 let period_ms = decimal("period", &self.period, t)? * unit as f64;
                 Ok(Schedule::Every { period_ms: period_ms.round() as i64 })
             }
-            "cron" => Ok(Schedule::Cron { expression: self.cron.clone(), zone: self.zone.clone() }),
+            "cron" => Ok(Schedule::Cron {
+                expression: self.cron.clone(),
+                zone: self.zone.clone(),
+                options: self.options(),
+            }),
             _ => Err(Refusal { field: "kind", why: t.wrong_kind.clone() }),
         }
     }
@@ -197,6 +240,25 @@ impl Draft {
         match self.start_within_sec.as_str() {
             "" => Ok(None),
             text => milliseconds("start_within_sec", text, t).map(Some),
+        }
+    }
+
+    fn show_options(&mut self, options: &CronOptions) {
+        self.also = options.also.join("\n");
+        options.dialect.as_str().clone_into(&mut self.dialect);
+        self.dst_gap = options.dst.gap.map(|gap| gap.as_str().to_owned()).unwrap_or_default();
+        self.dst_repeat = options.dst.repeat.map(|repeat| repeat.as_str().to_owned()).unwrap_or_default();
+    }
+
+    fn options(&self) -> CronOptions {
+        let also = self.also.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+        CronOptions {
+            also: also.collect(),
+            dialect: Dialect::ALL.into_iter().find(|all| all.as_str() == self.dialect).unwrap_or_default(),
+            dst: Dst {
+                gap: Gap::ALL.into_iter().find(|gap| gap.as_str() == self.dst_gap),
+                repeat: Repeat::ALL.into_iter().find(|repeat| repeat.as_str() == self.dst_repeat),
+            },
         }
     }
 
@@ -209,6 +271,15 @@ impl Draft {
         };
         lines.map(label).collect()
     }
+
+    fn timing(&self, t: &Words) -> Result<Timing, Refusal> {
+        let policy = MisfirePolicy::ALL.into_iter().find(|policy| policy.as_str() == self.misfire);
+        let grace_ms = optional_ms("grace_sec", &self.grace_sec, t)?;
+        let max = positive("misfire_max", &self.misfire_max, t)?;
+        let max = max.map(|max| u32::try_from(max).unwrap_or(u32::MAX));
+        let jitter_ms = optional_ms("jitter_sec", &self.jitter_sec, t)?;
+        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms })
+    }
 }
 
 impl Refusal {
@@ -219,6 +290,7 @@ impl Refusal {
             InvalidSubmission::DataTooLong(_) => "data",
             InvalidSubmission::Headers(_) | InvalidSubmission::NeverDue => "kind",
             InvalidSubmission::Labels(_) => "labels",
+            InvalidSubmission::Cron(why) if why.to_string().starts_with("also: ") => "also",
             InvalidSubmission::Cron(_) => "cron",
             InvalidSubmission::Period => "period",
             InvalidSubmission::Start => "start",
@@ -233,6 +305,9 @@ impl Refusal {
                 "retry.factor_percent" => "factor_percent",
                 _ => "max_attempts",
             },
+            InvalidSubmission::Timing(invalid) if invalid.field == "misfire.max" => "misfire_max",
+            InvalidSubmission::Timing(invalid) if invalid.field == "jitter_ms" => "jitter_sec",
+            InvalidSubmission::Timing(_) => "grace_sec",
             InvalidSubmission::DedupKey => "dedup_key",
         };
         Self { field, why: invalid.to_string() }
@@ -272,6 +347,14 @@ pub fn read_time(
     Ok(Some(Moment::from_ms(at.as_millisecond())))
 }
 
+/// Reads seconds as milliseconds. An empty field has none.
+fn optional_ms(field: &'static str, text: &str, t: &Words) -> Result<Option<i64>, Refusal> {
+    match text {
+        "" => Ok(None),
+        text => milliseconds(field, text, t).map(|ms| Some(i64::try_from(ms).unwrap_or(i64::MAX))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +375,16 @@ mod tests {
             Schedule::Once,
             Schedule::Every { period_ms: 1_234 },
             Schedule::Every { period_ms: 7_200_000 },
-            Schedule::Cron { expression: "0  9 * * *".to_owned(), zone: "UTC".to_owned() },
+            Schedule::cron("0  9 * * *", "UTC"),
+            Schedule::Cron {
+                expression: "0 0 9 ? * 2".to_owned(),
+                zone: "Europe/Berlin".to_owned(),
+                options: CronOptions {
+                    also: vec!["0 0 10 ? * 3".to_owned()],
+                    dialect: Dialect::Quartz,
+                    dst: Dst { gap: Some(Gap::Skip), repeat: Some(Repeat::Last) },
+                },
+            },
         ];
         for schedule in schedules {
             for dedup in [Dedup::Pair, Dedup::Nothing, Dedup::Key("k".to_owned())] {
@@ -304,6 +396,14 @@ mod tests {
                     max_fires: Some(3),
                     start_within_ms: Some(1_500),
                     retry: Some(RetryPolicy::doubling(2, 1_500, 60_000)),
+                    timing: Timing {
+                        misfire: MisfireRule {
+                            policy: Some(MisfirePolicy::FireAll),
+                            grace_ms: Some(1_500),
+                            max: Some(3),
+                        },
+                        jitter_ms: Some(2_500),
+                    },
                     queue: Some("q".to_owned()),
                     dedup,
                     ..Submission::named("n", "two\r\nlines")

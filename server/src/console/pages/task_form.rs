@@ -51,8 +51,10 @@ impl Page {
     /// Returns whether a field below the summary has a value.
     fn is_advanced(&self) -> bool {
         let d = &self.d;
-        let fields = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
-        d.ack || !d.retry.is_empty() || fields.iter().any(|field| !field.is_empty())
+        let of_delivery = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
+        let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec];
+        let mut fields = of_delivery.into_iter().chain(of_misfire);
+        d.ack || !d.retry.is_empty() || fields.any(|field| !field.is_empty())
     }
 
     fn rhythms(&self) -> [(&'static str, &str); 7] {
@@ -61,6 +63,22 @@ impl Page {
 
     fn weekdays(&self) -> [(&'static str, &str); 7] {
         schedule_choices::weekdays(self.f.t)
+    }
+
+    fn dst_gaps(&self) -> [(&'static str, &str); 2] {
+        let t = self.f.t;
+        [("skip", &t.dst_gap_skip), ("after", &t.dst_gap_after)]
+    }
+
+    fn dst_repeats(&self) -> [(&'static str, &str); 3] {
+        let t = self.f.t;
+        [("first", &t.dst_repeat_first), ("last", &t.dst_repeat_last), ("both", &t.dst_repeat_both)]
+    }
+
+    /// Returns whether a field about the cron expression has another value than the default.
+    fn has_cron_options(&self) -> bool {
+        let d = &self.d;
+        d.dialect == "quartz" || [&d.also, &d.dst_gap, &d.dst_repeat].iter().any(|field| !field.is_empty())
     }
 
     fn policies(&self) -> [(&'static str, &str); 3] {

@@ -2,12 +2,14 @@
 
 use jiff::civil::{Date, DateTime, Weekday};
 
-use super::field::{DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, SECOND, YEAR, items};
-use super::{InvalidCron, refuse, shorten};
+use super::field::{DAY_OF_MONTH, DAY_OF_WEEK, HOUR, MINUTE, MONTH, QUARTZ_DAY_OF_WEEK, SECOND, YEAR, items};
+use super::{Dialect, Dst, InvalidCron, refuse, shorten};
 
 /// Years that one search looks ahead. Dates repeat with their weekdays within 28 years, or 40 around
 /// a century without a leap day.
 const SEARCH_YEARS: i16 = 100;
+
+const SATURDAY: u32 = 6;
 
 /// The fields of an expression, ready for a search.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Calendar {
     years: Vec<u16>,
     /// Whether an item of second, minute or hour begins with `*` or is an open step (`0/15`).
     pub is_interval: bool,
+    /// What happens when clocks change.
+    pub dst: Dst,
     /// Remarks on the expression for the person who wrote it.
     pub notes: Vec<String>,
 }
@@ -48,7 +52,7 @@ struct Days {
 
 impl Calendar {
     /// Reads six or seven fields: second, minute, hour, day of month, month, day of week, year.
-    pub fn parse(fields: &[&str]) -> Result<Self, InvalidCron> {
+    pub fn parse(fields: &[&str], dialect: Dialect, dst: Dst) -> Result<Self, InvalidCron> {
         let [second, minute, hour, day, month, weekday, year @ ..] = fields else {
             return refuse("an expression has 5 to 7 fields");
         };
@@ -61,9 +65,9 @@ impl Calendar {
         };
         let (seconds, minutes, hours) = (time(second, &SECOND)?, time(minute, &MINUTE)?, time(hour, &HOUR)?);
         let months = bits(month, &MONTH, &mut notes)?.0;
-        let days = Days::parse(day, weekday, &mut notes)?;
+        let days = Days::parse(day, weekday, dialect, &mut notes)?;
         let years = year.first().map_or(Ok(Vec::new()), |year| parse_years(year))?;
-        Ok(Self { seconds, minutes, hours, months, days, years, is_interval, notes })
+        Ok(Self { seconds, minutes, hours, months, days, years, is_interval, dst, notes })
     }
 
     /// Returns the first match after `after`, or `None` where the next hundred years have none.
@@ -173,14 +177,24 @@ impl Month {
 }
 
 impl Days {
-    fn parse(day: &str, weekday: &str, notes: &mut Vec<String>) -> Result<Self, InvalidCron> {
+    fn parse(
+        day: &str,
+        weekday: &str,
+        dialect: Dialect,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, InvalidCron> {
         let is_star = |field: &str| field.starts_with(['*', '?']);
+        if dialect == Dialect::Quartz && !matches!(day, "*" | "?") && !matches!(weekday, "*" | "?") {
+            return refuse(
+                "the quartz dialect selects days by one field: write ? as day of month or day of week",
+            );
+        }
         let mut days = Self { both: is_star(day) || is_star(weekday), ..Self::default() };
         for item in items(day, &DAY_OF_MONTH)? {
             days.add_day_of_month(item, notes)?;
         }
         for item in items(weekday, &DAY_OF_WEEK)? {
-            days.add_day_of_week(item, notes)?;
+            days.add_day_of_week(item, dialect, notes)?;
         }
         Ok(days)
     }
@@ -200,7 +214,13 @@ impl Days {
         Ok(())
     }
 
-    fn add_day_of_week(&mut self, item: &str, notes: &mut Vec<String>) -> Result<(), InvalidCron> {
+    fn add_day_of_week(
+        &mut self,
+        item: &str,
+        dialect: Dialect,
+        notes: &mut Vec<String>,
+    ) -> Result<(), InvalidCron> {
+        let weekday_bits = |item: &str, notes: &mut Vec<String>| weekday_bits(item, dialect, notes);
         if let Some((weekdays, nth)) = item.split_once('#') {
             let nth = nth.parse::<usize>().ok().filter(|nth| (1..=5).contains(nth));
             let Some(nth) = nth else {
@@ -211,6 +231,10 @@ impl Days {
             };
             self.nth[nth - 1] |= weekday_bits(weekdays, notes)?;
         } else if let Some(weekdays) = item.strip_suffix(['L', 'l']) {
+            if weekdays.is_empty() && dialect == Dialect::Quartz {
+                self.of_week |= 1 << SATURDAY;
+                return Ok(());
+            }
             if weekdays.is_empty() {
                 return refuse("day of week: L needs a weekday before it, such as 5L for the last Friday");
             }
@@ -267,7 +291,10 @@ fn days_before_last(offset: &str, item: &str) -> Result<u16, InvalidCron> {
     }
 }
 
-fn weekday_bits(item: &str, notes: &mut Vec<String>) -> Result<u64, InvalidCron> {
+fn weekday_bits(item: &str, dialect: Dialect, notes: &mut Vec<String>) -> Result<u64, InvalidCron> {
+    if dialect == Dialect::Quartz {
+        return Ok(bits(item, &QUARTZ_DAY_OF_WEEK, notes)?.0 >> 1);
+    }
     let set = bits(item, &DAY_OF_WEEK, notes)?.0;
     // Sunday may be written 7.
     Ok(if contains(set, 7) { set & !(1 << 7) | 1 } else { set })

@@ -37,6 +37,8 @@ pub const HOUR: Field = Field { name: "hour", min: 0, max: 23, words: &[] };
 pub const DAY_OF_MONTH: Field = Field { name: "day of month", min: 1, max: 31, words: &[] };
 pub const MONTH: Field = Field { name: "month", min: 1, max: 12, words: MONTHS };
 pub const DAY_OF_WEEK: Field = Field { name: "day of week", min: 0, max: 6, words: WEEKDAYS };
+/// Day of week in Quartz: Sunday is 1.
+pub const QUARTZ_DAY_OF_WEEK: Field = Field { name: "day of week", min: 1, max: 7, words: WEEKDAYS };
 pub const YEAR: Field = Field { name: "year", min: 1970, max: 2999, words: &[] };
 
 /// One item of a list, taken apart.

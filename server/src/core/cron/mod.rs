@@ -8,12 +8,14 @@
 mod calendar;
 mod field;
 mod mapping;
+mod options;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{Moment, zone};
 use calendar::Calendar;
+pub use options::{CronOptions, Dialect, Dst, Gap, Repeat};
 
 /// A parsed expression.
 #[derive(Debug, Clone)]
@@ -28,6 +30,13 @@ pub enum CronRule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidCron(String);
+
+impl InvalidCron {
+    /// Returns the error of a further expression.
+    pub fn also(why: &str) -> Self {
+        Self(format!("also: {why}"))
+    }
+}
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, InvalidCron> {
     Err(InvalidCron(why.into()))
@@ -45,6 +54,19 @@ impl CronRule {
     /// # Errors
     /// Names the field and the value that is wrong. An expression that no date can match is refused.
     pub fn parse(expression: &str, default_zone: &str) -> Result<Self, InvalidCron> {
+        Self::parse_with(expression, default_zone, Dialect::Unix, Dst::default())
+    }
+
+    /// Same as [`CronRule::parse`], in this dialect, and with these rules for changes of clocks.
+    ///
+    /// # Errors
+    /// As [`CronRule::parse`].
+    pub fn parse_with(
+        expression: &str,
+        default_zone: &str,
+        dialect: Dialect,
+        dst: Dst,
+    ) -> Result<Self, InvalidCron> {
         if expression.len() > MAX_BYTES {
             return refuse(format!(
                 "the cron expression has {} bytes: shorten it to at most {MAX_BYTES}",
@@ -55,7 +77,7 @@ impl CronRule {
         if let Some(period) = rest.strip_prefix("@every") {
             return parse_period(period.trim()).map(Self::Period);
         }
-        Self::fields(rest, find_zone(zone)?)
+        Self::fields_with(rest, find_zone(zone)?, dialect, dst)
     }
 
     /// Parses the fields of an expression, or a nickname, and reads them in `zone`.
@@ -63,7 +85,13 @@ impl CronRule {
     /// # Errors
     /// As [`CronRule::parse`].
     pub fn fields(text: &str, zone: TimeZone) -> Result<Self, InvalidCron> {
-        let calendar = Calendar::parse(&split_fields(text)?)?;
+        Self::fields_with(text, zone, Dialect::Unix, Dst::default())
+    }
+
+    fn fields_with(text: &str, zone: TimeZone, dialect: Dialect, dst: Dst) -> Result<Self, InvalidCron> {
+        // A nickname means the same in every dialect.
+        let dialect = if text.starts_with('@') { Dialect::Unix } else { dialect };
+        let calendar = Calendar::parse(&split_fields(text, dialect)?, dialect, dst)?;
         if !calendar.has_any_day() {
             return refuse(format!("no date matches {:?}: check day of month and month", shorten(text)));
         }
@@ -142,7 +170,7 @@ fn find_zone(name: &str) -> Result<TimeZone, InvalidCron> {
 }
 
 /// Splits an expression into its fields, seconds first.
-fn split_fields(text: &str) -> Result<Vec<&str>, InvalidCron> {
+fn split_fields(text: &str, dialect: Dialect) -> Result<Vec<&str>, InvalidCron> {
     let fields = match text.to_ascii_lowercase().as_str() {
         "" => return refuse("the cron expression is empty: write 5 fields such as 0 9 * * *"),
         "@yearly" | "@annually" => "0 0 1 1 *",
@@ -160,8 +188,13 @@ fn split_fields(text: &str) -> Result<Vec<&str>, InvalidCron> {
     };
     let mut fields: Vec<&str> = fields.split_whitespace().collect();
     match fields.len() {
-        5 => fields.insert(0, "0"),
+        5 if dialect == Dialect::Unix => fields.insert(0, "0"),
         6 | MOST_FIELDS => {}
+        n if dialect == Dialect::Quartz => {
+            return refuse(format!(
+                "{n} fields: the quartz dialect has 6, with leading seconds, or 7 with trailing years"
+            ));
+        }
         n => {
             return refuse(format!(
                 "{n} fields: write 5, or 6 with leading seconds, or 7 with trailing years"

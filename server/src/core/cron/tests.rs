@@ -322,3 +322,83 @@ fn the_first_match_after_a_change_of_the_clocks_is_found() {
     assert_eq!(after("0 9 * * *", "Asia/Shanghai", "2026-01-01T00:00:00Z"), None, "the clocks stay");
     assert_eq!(after("@every 1h", "Europe/Berlin", "2026-01-01T00:00:00Z"), None);
 }
+
+#[test]
+fn the_quartz_dialect_needs_seconds_and_one_day_field() {
+    let quartz = |e: &str| CronRule::parse_with(e, "UTC", Dialect::Quartz, Dst::default());
+    let refused = |e: &str| quartz(e).unwrap_err().to_string();
+    assert!(refused("0 9 * * ?").starts_with("5 fields: the quartz dialect has 6"));
+    assert!(refused("0 0 9 15 * MON").contains("write ?"));
+    assert_eq!(
+        refused("0 0 9 ? * 0"),
+        "day of week: \"0\" is not between 1 and 7, or a name from SUN to SAT"
+    );
+    assert!(quartz("0 0 9 ? * 8").is_err());
+    for valid in
+        ["0 0 9 * * ?", "0 0 9 ? * *", "0 0 9 * * *", "@daily", "@every 1h", "TZ=Asia/Shanghai 0 0 9 ? * L"]
+    {
+        assert!(quartz(valid).is_ok(), "{valid}");
+    }
+}
+
+fn with_dst(expression: &str, dst: Dst, from: &str, n: usize) -> Vec<String> {
+    let rule = CronRule::parse_with(expression, "Europe/Berlin", Dialect::Unix, dst).unwrap();
+    let first = rule.after(at(from));
+    std::iter::successors(first, |m| rule.after(*m))
+        .take(n)
+        .map(|m| m.to_string()[5..16].to_owned())
+        .collect()
+}
+
+/// Every combination of the rules, against a search minute by minute.
+#[test]
+fn the_rules_for_changes_of_clocks_agree_with_a_search_by_minutes() {
+    use jiff::tz::AmbiguousOffset;
+    let zone = super::find_zone("Europe/Berlin").unwrap();
+    let walls = |expression: &str, minute: i64| {
+        let rule = CronRule::parse(expression, "UTC").unwrap();
+        rule.after(Moment::from_sec(minute * 60 - 1)) == Some(Moment::from_sec(minute * 60))
+    };
+    for (expression, from) in [
+        ("20,40 1-4 * * *", "2026-10-24T20:00:00Z"),
+        ("*/20 1-4 * * *", "2026-10-24T20:00:00Z"),
+        ("20,40 1-4 * * *", "2026-03-28T20:00:00Z"),
+        ("*/20 1-4 * * *", "2026-03-28T20:00:00Z"),
+    ] {
+        for gap in Gap::ALL {
+            for repeat in Repeat::ALL {
+                let dst = Dst { gap: Some(gap), repeat: Some(repeat) };
+                let begin = at(from).sec() / 60;
+                let mut expected = std::collections::BTreeSet::new();
+                // Walk over the wall clock, and map each match as the rules say.
+                for minute in begin..begin + 16 * 60 {
+                    if !walls(expression, minute) {
+                        continue;
+                    }
+                    let wall =
+                        Timestamp::from_second(minute * 60).unwrap().to_zoned(TimeZone::UTC).datetime();
+                    let ambiguous = zone.to_ambiguous_timestamp(wall);
+                    let instants = match (ambiguous.offset(), repeat, gap) {
+                        (AmbiguousOffset::Unambiguous { .. }, ..) => vec![ambiguous.compatible()],
+                        (AmbiguousOffset::Fold { .. }, Repeat::First, _) => vec![ambiguous.earlier()],
+                        (AmbiguousOffset::Fold { .. }, Repeat::Last, _) => vec![ambiguous.later()],
+                        (AmbiguousOffset::Fold { .. }, Repeat::Both, _) => {
+                            vec![zone.to_ambiguous_timestamp(wall).earlier(), ambiguous.later()]
+                        }
+                        (AmbiguousOffset::Gap { .. }, _, Gap::Skip) => vec![],
+                        (AmbiguousOffset::Gap { .. }, _, Gap::After) => {
+                            vec!["2026-03-29T01:00:00Z".parse::<Timestamp>()]
+                        }
+                    };
+                    expected.extend(instants.into_iter().map(|at| at.unwrap().to_string()[5..16].to_owned()));
+                }
+                let expected: Vec<String> = expected.into_iter().take(10).collect();
+                assert_eq!(
+                    with_dst(expression, dst, from, 10)[..10.min(expected.len())],
+                    expected,
+                    "{expression} {dst:?}"
+                );
+            }
+        }
+    }
+}

@@ -72,7 +72,7 @@ impl Step {
 
 /// Returns the first moment of the task at or after `from`.
 fn first(task: &Task, from: Moment) -> Option<Moment> {
-    let next = task.next_due_at?;
+    let next = task.nominal_due()?;
     let first = match task.schedule {
         Schedule::Once => Some(next).filter(|next| *next >= from),
         _ => task.schedule.first(Some(next), from.max(next)),

@@ -107,7 +107,7 @@ impl Activity {
     pub fn leased(&self, run: &Run) {
         if let (Some(leased_at), true) = (run.leased_at, run.attempt == 1) {
             self.update(leased_at, |minute| {
-                minute.lateness[Stage::Leased as usize].observe(leased_at.since(run.scheduled_at));
+                minute.lateness[Stage::Leased as usize].observe(leased_at.since(run.effective_at()));
             });
         }
     }
@@ -120,7 +120,7 @@ impl Activity {
             minute.succeeded += u64::from(run.state == RunState::Succeeded);
             minute.dead += u64::from(run.state == RunState::Dead);
             if run.attempt == 1 {
-                minute.lateness[Stage::Ended as usize].observe(ended_at.since(run.scheduled_at));
+                minute.lateness[Stage::Ended as usize].observe(ended_at.since(run.effective_at()));
             }
         });
     }

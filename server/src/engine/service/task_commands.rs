@@ -40,7 +40,8 @@ type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
 
 impl Service {
     /// Gives a task at revision `rev` another definition. A task whose schedule does not change keeps its
-    /// next moment; otherwise the schedule starts anew.
+    /// next moment; otherwise the moments that are due are decided as the task was, and the schedule starts
+    /// anew.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`]; [`ServiceError::RevisionMoved`] if the task has another revision;
@@ -52,8 +53,13 @@ impl Service {
         self.require_task(&definition)?;
         let edit = |task: &Task, open: &[u32], now| {
             let edited = task_change::edit(task, definition.clone(), open, now)?;
-            Ok(Some((edited.defined_by(self.caller.shown_name()), None)))
+            let row = task_change::dropped(task, &edited, now).map(|missed| {
+                let reason = format!("edited: {} moments were due", missed.stretch.count);
+                Run::skipped(task, missed.from, missed.stretch, reason, "", now)
+            });
+            Ok(Some((edited.defined_by(self.caller.shown_name()), row)))
         };
+        self.decide_due(id, rev, &definition).await?;
         self.change(AuditAction::TaskEdit, id, Some(rev), edit).await
     }
 
@@ -156,6 +162,8 @@ impl Service {
     async fn continue_after_stored_row(&self, next: Task, row: Option<Run>) -> Result<(Task, Option<Run>)> {
         let Some(row) = row else { return Ok((next, None)) };
         Ok(match self.shared.ports.store.run(&row.id).await? {
+            // An edit of the times does not continue after the row.
+            Some(_) if next.last_due_at != Some(row.decides_up_to()) => (next, None),
             Some(stored) => (task_change::continue_after(&next, stored.decides_up_to()), None),
             None => (next, Some(row)),
         })

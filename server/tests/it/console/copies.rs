@@ -30,7 +30,8 @@ async fn a_copied_definition_creates_the_same_task() {
             json!({"name": "-b", "schedule": {"kind": "every", "period_ms": 90_000}, "max_fires": 3, "queue": "q",
                 "end_at": "2034-01-01T00:00:00Z", "headers": {"tenant": "7"}, "labels": {"team": "pay"}}),
             json!({"name": "c", "schedule": {"kind": "cron", "cron": "30 2 * * *", "zone": "Asia/Shanghai"}, "ack": true,
-                "max_runtime_sec": 9, "retry": {"max_attempts": 2, "backoff_ms": 3, "max_backoff_ms": 4}}),
+                "max_runtime_sec": 9, "retry": {"max_attempts": 2, "backoff_ms": 3, "max_backoff_ms": 4},
+                "misfire": {"policy": "fire_all", "grace_ms": 5, "max": 6}, "jitter_ms": 7}),
         ] {
             let id = create(server, spec).await;
             let texts = texts(&browser.get(&format!("/console/tasks/{id}")).await);

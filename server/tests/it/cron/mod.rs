@@ -2,6 +2,7 @@
 
 mod docs;
 mod oracle;
+mod quartz;
 mod vectors;
 
 use jiff::Timestamp;

@@ -23,7 +23,7 @@ const ANCHORS: [i64; 7] = [
 ];
 
 fn assert_strictly_later(expression: &str, anchor: Moment) {
-    let schedule = Schedule::Cron { expression: expression.to_owned(), zone: "Pacific/Apia".to_owned() };
+    let schedule = Schedule::cron(expression, "Pacific/Apia");
     let Some(mut moment) = schedule.first(None, anchor) else { return };
     assert!(moment >= anchor, "{expression:?} fires at {moment}, before {anchor}");
     for _ in 0..3 {
@@ -50,7 +50,7 @@ async fn cron() {
         for anchor in ANCHORS {
             assert_strictly_later(&expression, Moment::from_ms(anchor));
         }
-        let schedule = Schedule::Cron { expression: expression.clone(), zone: "UTC".to_owned() };
+        let schedule = Schedule::cron(expression.clone(), "UTC");
         let now = Moment::from_sec(2_000_000_000);
         let task = Submission { schedule, ..Submission::named("n", "d") }
             .accept(TaskId::new(uuid::Uuid::nil()), now);

@@ -27,6 +27,7 @@ mod schedule;
 mod server;
 mod services;
 mod tasks_v1;
+mod timing;
 mod users;
 mod work;
 

@@ -29,6 +29,7 @@ pub async fn a_paused_task_keeps_its_place_and_does_not_advance(on: &Stage) {
         due,
         last_due_at: due,
         next_due_at: Some(due.plus_ms(1_000)),
+        nominal_at: None,
         fires: true,
     };
     assert_eq!(
@@ -84,6 +85,7 @@ pub async fn an_edit_lists_the_runs_that_fired_before_and_lets_them_continue(on:
         due: NOW,
         last_due_at: NOW,
         next_due_at: Some(NOW.plus_ms(1_000)),
+        nominal_at: None,
         fires: true,
     };
     assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);

@@ -3,6 +3,7 @@
 mod alerts;
 mod changes;
 mod commands;
+mod due_moments;
 mod expiry;
 mod idempotency;
 mod interleaving;
@@ -117,6 +118,7 @@ impl Stage {
             due,
             last_due_at: due,
             next_due_at: task.due_after(due, fired),
+            nominal_at: None,
             fires: true,
         };
         assert_eq!(self.store.advance_tasks(&[advance]).await.unwrap(), [true]);
@@ -182,6 +184,12 @@ on_every_store! {
         a_redriven_run_gets_one_more_attempt
         a_redriven_run_delivers_an_edited_payload
         a_cancelled_run_refuses_its_outcome;
+    due_moments:
+        an_edit_of_the_times_decides_the_due_moments
+        an_edit_follows_the_misfire_policy_of_the_task
+        moments_that_an_edit_does_not_decide_are_one_skipped_run
+        an_edit_of_a_paused_task_stores_the_moments_of_the_pause
+        a_due_one_shot_fires_before_an_edit;
     expiry:
         a_run_that_no_worker_takes_in_time_ends_skipped
         a_worker_gets_no_expired_run

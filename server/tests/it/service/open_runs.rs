@@ -112,7 +112,15 @@ pub async fn past_revisions_with_open_runs_are_kept(on: &Stage) {
         let run = Run::firing(&task, due, "dead", "token".to_owned(), NOW.plus_ms(10_000));
         on.store.insert_runs(std::slice::from_ref(&run)).await.unwrap();
         let next_due_at = Some(due.plus_ms(1_000));
-        let advance = Advance { task_id: id.clone(), rev, due, last_due_at: due, next_due_at, fires: true };
+        let advance = Advance {
+            task_id: id.clone(),
+            rev,
+            due,
+            last_due_at: due,
+            next_due_at,
+            nominal_at: None,
+            fires: true,
+        };
         assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
         runs.push(run);
         on.service.trigger(&id, None).await.unwrap();

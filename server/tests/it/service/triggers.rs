@@ -127,6 +127,7 @@ async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
         due,
         last_due_at: due,
         next_due_at: task.due_after(due, 1),
+        nominal_at: None,
         fires: true,
     };
     assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);

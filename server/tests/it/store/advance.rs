@@ -136,7 +136,9 @@ pub async fn a_stored_step_equals_the_rule_in_core(on: &dyn Fixture) {
         for next_due_at in [Some(PAST.plus_ms(60_000)), None] {
             for task in [task(), full()] {
                 insert(&*on.one(), &task).await;
-                let advance = Advance { last_due_at: PAST.plus_ms(9), next_due_at, fires, ..fire(&task) };
+                let nominal_at = next_due_at.and(task.nominal_at).map(|at| at.plus_ms(60_000));
+                let last_due_at = PAST.plus_ms(9);
+                let advance = Advance { last_due_at, next_due_at, nominal_at, fires, ..fire(&task) };
                 assert!(step(&*on.one(), &advance).await);
                 assert_eq!(stored(&*on.two(), &task).await, task.stepped(&advance), "{advance:?}");
             }

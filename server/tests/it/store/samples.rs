@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use taskcenter_server::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
+use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
     EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
 };
 use taskcenter_server::core::task::PastRev;
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Tombstone};
 
@@ -50,11 +53,13 @@ pub fn due_at(due: Moment) -> Task {
         start_within_ms: None,
         queue: None,
         retry: None,
+        timing: Timing::default(),
         created_at: PAST,
         anchored_at: PAST,
         rev: 1,
         state: TaskState::Active,
         next_due_at: Some(due),
+        nominal_at: None,
         last_due_at: None,
         fired_count: 0,
         dedup_key: None,
@@ -79,7 +84,15 @@ pub fn full_task() -> Task {
     Task {
         name: "订单.$close/a b".to_owned(),
         data: "{\"$set\": \"a.b\"}\n\u{1F980}\"'\\".to_owned(),
-        schedule: Schedule::Cron { expression: "0 9 * * *".to_owned(), zone: "Asia/Shanghai".to_owned() },
+        schedule: Schedule::Cron {
+            expression: "0 0 9 ? * 2".to_owned(),
+            zone: "Asia/Shanghai".to_owned(),
+            options: CronOptions {
+                also: vec!["0 0 10 L * ?".to_owned()],
+                dialect: Dialect::Quartz,
+                dst: Dst { gap: Some(Gap::Skip), repeat: Some(Repeat::Both) },
+            },
+        },
         start_at: Some(Moment::from_ms(-1)),
         end_at: Some(Moment::from_ms(i64::MAX)),
         max_fires: Some(u64::MAX),
@@ -93,6 +106,15 @@ pub fn full_task() -> Task {
         start_within_ms: Some(60_000),
         queue: Some("订单.$close queue".to_owned()),
         retry: Some(RetryPolicy::doubling(3, 1, 86_400_000)),
+        timing: Timing {
+            misfire: MisfireRule {
+                policy: Some(MisfirePolicy::FireAll),
+                grace_ms: Some(86_400_000),
+                max: Some(7),
+            },
+            jitter_ms: Some(9),
+        },
+        nominal_at: Some(PAST.plus_ms(-7)),
         anchored_at: PAST.plus_ms(3),
         past: vec![PastRev { rev: 1, last_due_at: PAST }, PastRev { rev: 9, last_due_at: PAST.plus_ms(1) }],
         rev: u32::MAX,
@@ -128,6 +150,7 @@ pub fn fire(task: &Task) -> Advance {
         due,
         last_due_at: due,
         next_due_at: Some(due.plus_ms(60_000)),
+        nominal_at: None,
         fires: true,
     }
 }

@@ -44,6 +44,24 @@ fn grid_from(origin: Moment, period_ms: i64, from: Moment) -> Moment {
     Moment::from_ms(from.ms() + wait_ms)
 }
 
+/// Returns the nominal moment that a task waits for.
+pub fn nominal(task: &Task) -> Option<Moment> {
+    task.nominal_at.or(task.next_due_at)
+}
+
+/// Returns whether the task waits for this nominal moment, and fires it within its jitter, before the moment
+/// after it and before its end.
+pub fn waits_for(task: &Task, expected: Option<Moment>) -> bool {
+    let Some((moment, due)) = expected.zip(task.next_due_at) else {
+        return expected.is_none() && task.next_due_at.is_none() && task.nominal_at.is_none();
+    };
+    let Some(jitter_ms) = task.timing.jitter_ms else { return due == moment && task.nominal_at.is_none() };
+    let is_in_time = after(&Task { max_fires: None, ..task.clone() }, moment, 0)
+        .is_none_or(|next| due < next)
+        && within(task, Some(due)).is_some();
+    task.nominal_at == expected && (moment..=moment.plus_ms(jitter_ms)).contains(&due) && is_in_time
+}
+
 /// Returns the first moment of a task whose schedule was accepted at `task.anchored_at`.
 pub fn first(task: &Task) -> Option<Moment> {
     let begin = task.start_at.map_or(task.anchored_at.ms(), |start| start.ms().max(task.anchored_at.ms()));

@@ -37,7 +37,7 @@ impl Checker {
             return self.violation(book, "a task was inserted twice", &task.id);
         }
         if (task.rev, task.state, task.fired_count) != (1, TaskState::Active, 0)
-            || task.next_due_at != model::first(&task)
+            || !model::waits_for(&task, model::first(&task))
         {
             self.violation(book, "a new task is wrong", format!("{task:?}"));
         }
@@ -78,6 +78,7 @@ impl Checker {
         let expected = Task {
             state: TaskState::Cancelled,
             next_due_at: None,
+            nominal_at: None,
             dedup_key: None,
             hidden: after.hidden,
             ..before.clone()
@@ -89,8 +90,8 @@ impl Checker {
 
     /// Checks the linearization point of a fire or a skip.
     fn task_advanced(&self, book: &mut Book, before: &Task, after: &Task) {
-        let (Some(due), Some(last), TaskState::Active) =
-            (before.next_due_at, after.last_due_at, before.state)
+        let (Some(due), Some(effective), Some(last), TaskState::Active) =
+            (model::nominal(before), before.next_due_at, after.last_due_at, before.state)
         else {
             return self.violation(
                 book,
@@ -100,12 +101,13 @@ impl Checker {
         };
         let fires = after.fired_count.wrapping_sub(before.fired_count);
         self.decided(book, before, (due, last), fires == 1);
-        if due > self.now().plus_ms(1) {
-            self.violation(book, "a moment was decided before it was due", format!("{} at {due}", before.id));
+        if effective > self.now().plus_ms(1) {
+            let what = format!("{} at {effective}", before.id);
+            self.violation(book, "a moment was decided before it was due", what);
         }
         let next = model::after(before, last, after.fired_count);
         let state = if next.is_some() { TaskState::Active } else { TaskState::Finished };
-        if fires > 1 || after.next_due_at != next || after.state != state {
+        if fires > 1 || !model::waits_for(after, next) || after.state != state {
             self.violation(book, "a wrong advance", format!("{before:?} to {after:?}, expected {next:?}"));
         }
         if after.max_fires.is_some_and(|max| after.fired_count > max) {
@@ -161,25 +163,36 @@ impl Checker {
             (Paused, Active) if after.next_due_at == before.next_due_at => kept && same_times,
             (Paused, Active) => return self.task_resumed_later(book, before, after),
             (Active, Active) | (Paused, Paused) if same_times => {
-                kept && after.next_due_at == before.next_due_at
+                kept && model::waits_for(after, model::nominal(before))
             }
             (Active, Active) | (Paused, Paused) => {
-                kept && after.next_due_at == model::first_after_edit(before, after)
+                kept && model::waits_for(after, model::first_after_edit(before, after))
             }
             _ => false,
         };
+        self.edit_drops_nothing(book, before, after);
         if !is_valid {
             self.violation(book, "a wrong change", format!("{before:?} to {after:?}"));
         }
     }
 
+    /// Checks that an edit of the times leaves a row for the moment that was due.
+    fn edit_drops_nothing(&self, book: &mut Book, before: &Task, after: &Task) {
+        let (Some(due), Some(effective)) = (model::nominal(before), before.next_due_at) else { return };
+        let was_due = times(before) != times(after) && effective <= after.anchored_at;
+        let id = RunId::derive(&before.id, before.rev, due);
+        if was_due && !book.runs.contains_key(&id) {
+            self.violation(book, "an edit dropped a due moment", format!("{before:?} to {after:?}"));
+        }
+    }
+
     /// Checks a resume after moments that passed during the pause.
     fn task_resumed_later(&self, book: &mut Book, before: &Task, after: &Task) {
-        let (Some(due), Some(last)) = (before.next_due_at, after.last_due_at) else {
+        let (Some(due), Some(last)) = (model::nominal(before), after.last_due_at) else {
             return self.violation(book, "a wrong change", format!("{before:?} to {after:?}"));
         };
         self.decided(book, before, (due, last), false);
-        if after.next_due_at != model::after(after, last, after.fired_count)
+        if !model::waits_for(after, model::after(after, last, after.fired_count))
             || after.fired_count != before.fired_count
         {
             self.violation(book, "a task resumes at the wrong moment", format!("{before:?} to {after:?}"));

@@ -18,6 +18,8 @@ pub struct RunRow {
     task_id: TaskId,
     rev: i64,
     scheduled_at: DateTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<DateTime>,
     #[serde(default)]
     number: i64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -137,6 +139,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         task_id: _,
         rev: _,
         scheduled_at: _,
+        due_at: _,
         number: _,
         triggered: _,
         tag: _,
@@ -212,6 +215,7 @@ impl From<&Run> for RunRow {
             task_id,
             rev,
             scheduled_at,
+            due_at,
             number,
             triggered,
             tag,
@@ -247,6 +251,7 @@ impl From<&Run> for RunRow {
             task_id,
             rev: i64::from(rev),
             scheduled_at: date(scheduled_at),
+            due_at: due_at.map(date),
             number: number as i64,
             triggered,
             by_tag: queue.as_ref().map(|queue| *queue == tag),
@@ -289,6 +294,7 @@ impl From<RunRow> for Run {
             task_id: row.task_id,
             rev: row.rev as u32,
             scheduled_at: moment(row.scheduled_at),
+            due_at: row.due_at.map(moment),
             number: row.number as u64,
             triggered: row.triggered,
             tag: row.tag,

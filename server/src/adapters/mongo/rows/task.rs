@@ -2,10 +2,12 @@ use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{RetryRow, date, moment};
+use crate::core::cron::CronOptions;
 use crate::core::labels;
 use crate::core::retry::RetryPolicy;
 use crate::core::revision::Revised;
 use crate::core::task::PastRev;
+use crate::core::timing::Timing;
 use crate::core::{Schedule, Task, TaskId, TaskState};
 
 /// A document of `tasks`.
@@ -29,6 +31,8 @@ pub struct TaskRow {
     cron: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
+    #[serde(default, skip_serializing_if = "CronOptions::is_default")]
+    cron_options: CronOptions,
     #[serde(skip_serializing_if = "Option::is_none")]
     start_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +48,8 @@ pub struct TaskRow {
     queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryRow>,
+    #[serde(default, skip_serializing_if = "Timing::is_default")]
+    timing: Timing,
     created_at: DateTime,
     /// Missing in rows of the first release, in which every schedule started with its task.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +58,8 @@ pub struct TaskRow {
     state: TaskState,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_due_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nominal_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_due_at: Option<DateTime>,
     fired_count: i64,
@@ -150,11 +158,13 @@ impl From<&Task> for TaskRow {
             start_within_ms,
             queue,
             retry,
+            timing,
             created_at,
             anchored_at,
             rev,
             state,
             next_due_at,
+            nominal_at,
             last_due_at,
             fired_count,
             dedup_key,
@@ -164,10 +174,14 @@ impl From<&Task> for TaskRow {
             write_id,
             revised,
         } = task.clone();
+        let mut cron_options = CronOptions::default();
         let (kind, period_ms, cron, zone) = match schedule {
             Schedule::Once => (Kind::Once, None, None, None),
             Schedule::Every { period_ms } => (Kind::Every, Some(period_ms), None, None),
-            Schedule::Cron { expression, zone } => (Kind::Cron, None, Some(expression), Some(zone)),
+            Schedule::Cron { expression, zone, options } => {
+                cron_options = options;
+                (Kind::Cron, None, Some(expression), Some(zone))
+            }
         };
         Self {
             shard: i32::from(id.shard()),
@@ -180,6 +194,7 @@ impl From<&Task> for TaskRow {
             period_ms,
             cron,
             zone,
+            cron_options,
             start_at: start_at.map(date),
             end_at: end_at.map(date),
             max_fires: max_fires.map(|n| n as i64),
@@ -188,11 +203,13 @@ impl From<&Task> for TaskRow {
             start_within_ms: start_within_ms.map(|n| n as i64),
             queue,
             retry: retry.map(RetryRow::from),
+            timing,
             created_at: date(created_at),
             anchored_at: Some(date(anchored_at)),
             rev: i64::from(rev),
             state,
             next_due_at: next_due_at.map(date),
+            nominal_at: nominal_at.map(date),
             last_due_at: last_due_at.map(date),
             fired_count: fired_count as i64,
             dedup_key,
@@ -224,6 +241,7 @@ impl TaskRow {
             Kind::Cron => Schedule::Cron {
                 expression: self.cron.take().ok_or_else(|| missing("cron"))?,
                 zone: self.zone.take().ok_or_else(|| missing("zone"))?,
+                options: std::mem::take(&mut self.cron_options),
             },
         })
     }
@@ -248,11 +266,13 @@ impl TryFrom<TaskRow> for Task {
             start_within_ms: row.start_within_ms.map(|n| n as u64),
             queue: row.queue,
             retry: row.retry.map(RetryPolicy::from),
+            timing: row.timing,
             created_at: moment(row.created_at),
             anchored_at: moment(row.anchored_at.unwrap_or(row.created_at)),
             rev: row.rev as u32,
             state: row.state,
             next_due_at: row.next_due_at.map(moment),
+            nominal_at: row.nominal_at.map(moment),
             last_due_at: row.last_due_at.map(moment),
             fired_count: row.fired_count as u64,
             dedup_key: row.dedup_key,
