@@ -178,7 +178,9 @@ pub use consumer_parts::{DEFAULT_CONCURRENCY, DEFAULT_DRAIN};
 pub use context::{Context, MAX_RESULT_BYTES, MAX_RESULT_DEPTH, ResultError};
 pub use handler::{Disposition, HandlerError};
 pub use harness::{HARNESS_EPOCH_MS, Harness, TestDelivery};
-pub use http::{Error, EventQuery, EventStream, Page, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery};
+pub use http::{
+    AuditQuery, Error, EventQuery, EventStream, Page, RunQuery, TaskCenter, TaskCenterBuilder, TaskQuery,
+};
 /// Instant of the resource API, with a precision of one millisecond on the wire.
 pub use jiff::Timestamp;
 pub use new_task::{Cron, Every, NewTask, Once, Repeating, json};

@@ -9,6 +9,7 @@
 //! The bounds of the fields are the server's: it checks them, and these types do not.
 
 mod alerts;
+mod audit;
 mod events;
 mod nodes;
 mod operations;
@@ -29,6 +30,7 @@ pub use alerts::{
     AlertChannel, AlertList, AlertResource, AlertRule, ChannelTest, NewSilence, ResolvedAlert,
     SilenceResource,
 };
+pub use audit::{AuditEntryResource, AuditList};
 pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{

@@ -15,6 +15,7 @@ pub use self::alerts::AlertSink;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
+use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
@@ -447,7 +448,14 @@ pub trait Store: Send + Sync {
     /// the chunk of that line was removed, the part begins with the next chunk. An unknown run has an
     /// empty log.
     async fn log(&self, id: &RunId, from: u64) -> Result<LogPart>;
-    /// Removes runs with their logs, and finished or cancelled tasks without open runs, that ended before
+    /// Stores entries of the audit log, at most [`MAX_AUDIT_BATCH`](crate::core::audit::MAX_AUDIT_BATCH). Repeating the
+    /// call changes nothing.
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()>;
+    /// Returns entries of the audit log, newest first. Fewer entries than the limit mean that no more exist.
+    /// The cost grows with the returned entries.
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>>;
+    /// Removes entries of the audit log that are older than [`AUDIT_KEPT_MS`](crate::core::audit::AUDIT_KEPT_MS), by the
+    /// store's clock, runs with their logs, and finished or cancelled tasks without open runs, that ended before
     /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
     /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;

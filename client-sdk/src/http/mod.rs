@@ -2,6 +2,7 @@
 //! resource.
 
 mod alerts;
+mod audit;
 mod error;
 mod events;
 mod labels;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 
 use report_queue::ReportQueue;
 
+pub use audit::AuditQuery;
 pub use error::Error;
 pub use events::{EventQuery, EventStream};
 pub use legacy::Page;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -325,6 +326,14 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
         self.call("log", self.inner.log(id, from)).await
+    }
+
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        self.call("append_audit", self.inner.append_audit(entries)).await
+    }
+
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        self.call("audit", self.inner.audit(selection, page)).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! Command line: one file per command, and the parts that the commands share.
 
 mod alert;
+mod audit;
 mod client;
 mod completions;
 mod config;
@@ -151,6 +152,14 @@ enum Command {
         #[command(subcommand)]
         command: user::UserCommand,
     },
+    /// Show who changed what, newest first.
+    #[command(after_help = audit::EXAMPLES)]
+    Audit {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(flatten)]
+        audit: audit::AuditCommand,
+    },
     /// Print each new run and each change of its state, until Ctrl-C.
     #[command(after_help = tail::EXAMPLES)]
     Tail {
@@ -225,6 +234,7 @@ impl Command {
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
             Self::Alert { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Audit { server, audit } => server.run(async |client| audit.run(&client).await),
             Self::Tail { server, tail } => server.run(async |client| tail.run(&client).await),
             Self::Events { server, events } => server.run(async |client| events.run(&client).await),
             Self::Stat { server, stat } => server.run(async |client| stat.run(&client).await),
@@ -326,6 +336,7 @@ mod tests {
             "docs/access.md",
             "docs/bulk.md",
             "docs/cli.md",
+            "docs/history.md",
             "docs/operations.md",
             "docs/zh/quickstart.md",
         ] {

@@ -25,6 +25,7 @@ pub enum Section {
     Queues,
     Workers,
     Services,
+    Audit,
     Access,
     None,
 }
@@ -209,7 +210,10 @@ impl Frame {
         let mut groups =
             vec![MenuGroup { title: "", items: first }, MenuGroup { title: &t.delivery, items: delivery }];
         if self.rights.admin {
-            let items = vec![item(Section::Access, "/console/access", "key", &*t.access)];
+            let items = vec![
+                item(Section::Audit, "/console/audit", "audit", &*t.audit),
+                item(Section::Access, "/console/access", "key", &*t.access),
+            ];
             groups.push(MenuGroup { title: &t.control, items });
         }
         groups

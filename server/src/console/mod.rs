@@ -118,6 +118,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/queues", get(pages::queues::show))
         .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))
+        .route(pages::audit::PATH, get(pages::audit::show))
         .route("/console/access", get(pages::access::show))
         .route(sign_in::PATH, get(sign_in::form).post(sign_in::submit))
         .route("/console/sign-out", post(sign_in::sign_out))

@@ -123,7 +123,7 @@ words! {
     intervals_sec, jitter_fact, jitter_hint, jitter_percent, alert_rules, alert_rules_hint, alert_rules_none, alert_severity, alert_since,
     alert_subject, alert_test_failed, alert_threshold, alert_total, alert_value, alerts, alerts_ended,
     alerts_ended_hint, alerts_ended_none, alerts_hint, alerts_more, alerts_none, alerts_raised, all_dead,
-    all_queues, all_runs_of_task, anywhere, apply, attempt, attempts, attempts_hint, away, away_fires,
+    all_queues, all_runs_of_task, anywhere, apply, attempt, attempts, attempts_hint, audit, audit_1d, audit_1h, audit_30d, audit_7d, audit_action, audit_actor, audit_any, audit_at, audit_hint, audit_none, audit_none_hint, audit_object, audit_of_task, audit_outcome, audit_since, away, away_fires,
     away_from, away_hint, away_merged, away_more, away_none, away_order, away_policy, away_policy_server,
     away_skipped, away_to, back_end_bus, back_end_clock, back_end_down, back_end_lock, back_end_rows,
     back_end_store, back_ends, backlog_by_tag, backoff_sec, breadcrumb, bulk_actions, bulk_actions_all,

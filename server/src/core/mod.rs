@@ -4,6 +4,7 @@
 pub mod access;
 pub mod advance;
 pub mod alert;
+pub mod audit;
 pub mod callback_format;
 pub mod callback_service;
 pub mod change;

@@ -8,6 +8,7 @@ mod access;
 mod alerts;
 mod attendance;
 mod audit;
+mod audit_log;
 mod browser_sessions;
 mod callback_services;
 mod caller;
@@ -70,8 +71,11 @@ pub use access::{AccessSettings, Denied, Origin, Required};
 pub use alerts::{Alert, ChannelStatus, EndedAlert, LastShared, RaisedAlerts};
 pub use attendance::Attendance;
 use attendance::QueueAttendance;
+pub use audit::AuditAction;
+pub use audit_log::AuditFilter;
+use audit_log::AuditQuota;
 pub use callback_services::CALLBACK_SERVICES;
-pub use caller::Caller;
+pub use caller::{Caller, Front};
 pub use changes::ChangeStream;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
 pub use filters::{Examined, Wanted};
@@ -121,6 +125,7 @@ struct Shared {
     access: Arc<Access>,
     login_attempts: Arc<LoginAttempts>,
     recent_counts: Arc<RecentCounts>,
+    audit_quota: Arc<AuditQuota>,
     lease_clock: Arc<dyn Clock>,
     patch_definition: Option<PatchDefinition>,
     alerting: Arc<Alerting>,
@@ -166,6 +171,7 @@ impl Service {
             access,
             login_attempts,
             recent_counts: Arc::default(),
+            audit_quota: Arc::default(),
             lease_clock,
             patch_definition: None,
             alerting: Arc::default(),

@@ -20,7 +20,7 @@ use super::origin::check_host;
 use super::request_info::{CallerId, Peer, RequestId};
 use super::session_routes::SessionRequest;
 use crate::core::access::Scope;
-use crate::engine::service::{Caller, Origin, Service};
+use crate::engine::service::{Caller, Front, Origin, Service};
 
 use Access::{AnyToken, Public, UnlimitedToken};
 use Scope::{Admin, RunPull, TaskRead, TaskWrite};
@@ -72,6 +72,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/v1/operations", AnyToken(TaskRead)),
     ("GET", "/v1/operations/{operation_id}", AnyToken(TaskRead)),
     ("POST", "/v1/operations/{operation_id}/abort", AnyToken(TaskWrite)),
+    ("POST", "/v1/operations/{operation_id}/continue", AnyToken(TaskWrite)),
     ("GET", "/v1/queues", AnyToken(TaskRead)),
     ("GET", "/v1/queues/{queue}", AnyToken(TaskRead)),
     ("GET", "/v1/workers", AnyToken(TaskRead)),
@@ -90,6 +91,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/v1/tokens", UnlimitedToken(Admin)),
     ("GET", "/v1/tokens", UnlimitedToken(Admin)),
     ("DELETE", "/v1/tokens/{token_id}", UnlimitedToken(Admin)),
+    ("GET", "/v1/audit", UnlimitedToken(Admin)),
     ("GET", "/v1/alerts", AnyToken(TaskRead)),
     ("POST", "/v1/alerts/silences", UnlimitedToken(TaskWrite)),
     ("DELETE", "/v1/alerts/silences/{silence_id}", UnlimitedToken(TaskWrite)),
@@ -189,6 +191,7 @@ where
 struct AdmissionRequest {
     access: Access,
     origin: Origin,
+    front: Front,
     token: Result<Option<String>, ApiError>,
     request_id: String,
     address: Option<IpAddr>,
@@ -200,6 +203,7 @@ impl AdmissionRequest {
         Self {
             access: required_access(request.method(), route),
             origin: origin_of(gate, cross_origin, request),
+            front: front_of(route),
             token: bearer_token(request.headers()).map(|token| token.map(str::to_owned)),
             request_id: request.extensions().get::<RequestId>().cloned().unwrap_or_default().0,
             address: request.extensions().get::<Peer>().map(|Peer(address)| *address),
@@ -217,9 +221,17 @@ impl AdmissionRequest {
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
         match missing_right(&caller, self.access) {
             Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
-            None => Ok(Caller { request_id: self.request_id, address: self.address, ..caller }),
+            None => {
+                Ok(Caller { request_id: self.request_id, address: self.address, front: self.front, ..caller })
+            }
         }
     }
+}
+
+/// Returns the API of a route.
+fn front_of(route: &str) -> Front {
+    let is_resource = route.starts_with("/v1/") && !route.starts_with("/v1/api/");
+    if is_resource { Front::Api } else { Front::Legacy }
 }
 
 /// Returns the kind of token that the caller needs instead of its own. `None`: its rights are

@@ -41,11 +41,12 @@ const PART: usize = 64 * 1_024;
 const WRITE_TIMEOUTS: u32 = 4;
 
 /// Routes of GET requests whose answers may be large, with the room for one answer.
-const LARGE: [(&str, usize); 11] = [
+const LARGE: [(&str, usize); 12] = [
     ("/v1/tasks", PAGE),
     ("/v1/tasks/{task_id}", ROW),
     ("/v1/tasks/{task_id}/revisions", PAGE),
     ("/v1/tasks/{task_id}/revisions/{rev}", ROW),
+    ("/v1/audit", ROW),
     ("/v1/runs", PAGE),
     ("/v1/runs/{run_id}", ROW),
     ("/v1/runs/{run_id}/log", ROW),

@@ -5,6 +5,7 @@
 mod access;
 mod alerts;
 mod answers;
+mod audit;
 mod batch;
 mod body;
 mod canonical;

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, events, nodes, operations, queues, revisions, run_logs, runs, schedule,
+    Context, access, alerts, audit, events, nodes, operations, queues, revisions, run_logs, runs, schedule,
     services, stat, tasks, tokens, users, work,
 };
 
@@ -50,6 +50,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "operations", description = "Actions on many tasks or runs, with progress."),
         (name = "alerts", description = "Raised alerts, silences and channels."),
         (name = "tokens", description = "Access tokens."),
+        (name = "audit", description = "Who changed what, and when."),
         (name = "users", description = "Users of the legacy APIs."),
         (name = "document", description = "This document.")
     ),
@@ -100,6 +101,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(alerts::silence))
         .routes(routes!(alerts::unsilence))
         .routes(routes!(alerts::test))
+        .routes(routes!(audit::list))
         .routes(routes!(document));
     let document = resources.get_openapi_mut();
     document.paths.paths.values_mut().flat_map(operations).for_each(describe_errors);

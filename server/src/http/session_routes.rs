@@ -10,7 +10,7 @@ use super::cross_origin::CrossOrigin;
 use super::error::ApiError;
 use super::gate::{Gate, bearer_token, origin_of};
 use super::request_info::{Peer, RequestId};
-use crate::engine::service::{Caller, Denied, Origin};
+use crate::engine::service::{Caller, Denied, Front, Origin};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -81,7 +81,7 @@ impl SessionRequest {
         } else {
             holder(gate, self.secret.as_deref(), self.token?.as_deref(), self.origin).await?
         };
-        Ok(Caller { request_id: self.request_id, address: self.address, ..caller })
+        Ok(Caller { request_id: self.request_id, address: self.address, front: Front::Console, ..caller })
     }
 }
 

@@ -57,6 +57,7 @@ const pages = () => ({
   "operation-refused": "/console/operations/new?action=pause",
   services: "/console/services",
   access: "/console/access",
+  audit: "/console/audit",
   "sign-in": "/console/sign-in",
   unknown: "/console/no-such-page",
 });

@@ -126,6 +126,21 @@ test("a task is edited twice, its definitions are compared, and the first one co
   assertNoProblems(page, "history");
 });
 
+test("an action appears in the audit log, and the page of a task leads there", async () => {
+  const { id } = await server.create({ name: "audited", schedule: { kind: "every", period_ms: 3_600_000 } });
+  await go(`/console/tasks/${id}`);
+  await link("Pause").click();
+  await button("Pause").click();
+  await page.getByText("The task is paused.").waitFor();
+  await page.getByRole("link", { name: "audit", exact: true }).click();
+  const entry = page.getByRole("row", { name: /task\.pause/ });
+  await entry.filter({ hasText: "console" }).waitFor();
+  await page.getByLabel("Action", { exact: true }).selectOption("task.edit");
+  await button("Apply").click();
+  await page.getByText("No entry matches").waitFor();
+  assertNoProblems(page, "audit");
+});
+
 test("a run changes on the open page while a worker handles it", async () => {
   const { id } = await server.create({ name: "follow", queue: "follow" });
   const { runs } = await server.until(`/v1/runs?task_id=${id}`, (found) => found.runs[0]?.state === "ready");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use taskcenter_server::core::audit::{AuditPage, AuditSelection};
 use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId};
@@ -20,8 +21,8 @@ pub async fn play(stage: &mut Stage) {
     stage.pass(700).await;
     for id in [&bus, &queue] {
         pause_and_resume(stage, id).await;
-        edit(stage, id).await;
-        edit_times(stage, id).await;
+        Box::pin(edit(stage, id)).await;
+        Box::pin(edit_times(stage, id)).await;
     }
     stage.pass(600).await;
     redrive_a_dead_run(stage).await;
@@ -40,9 +41,20 @@ pub async fn play(stage: &mut Stage) {
 async fn pause_and_resume(stage: &mut Stage, id: &TaskId) {
     let paused = stage.call(async |running| running.service.pause(id, None).await).await;
     let paused = acknowledged(paused);
+    note_audit(stage, id, "task.pause").await;
     note_stopped(stage, id, paused.task.rev - 1, &paused.open_runs).await;
     stage.pass(1_800).await;
     acknowledged(stage.call(async |running| running.service.resume(id, None).await).await);
+}
+
+/// The entry of an acknowledged change is stored before the answer.
+async fn note_audit(stage: &mut Stage, id: &TaskId, action: &str) {
+    let page = AuditPage { limit: 1, ..AuditPage::default() };
+    let of_task = AuditSelection::Object(id.to_string());
+    let entries = stage.back_end.store().audit(&of_task, &page).await.expect("the store answers");
+    if entries.first().is_none_or(|entry| entry.action != action) {
+        stage.book.violation(format!("the latest entry about {id} is not {action}: {entries:?}"));
+    }
 }
 
 fn acknowledged(answer: Result<Changed>) -> Changed {

@@ -53,6 +53,8 @@ pub const POINTS: &[Point] = &[
     at("edit::fired", Story::Changes),
     at("change::before_replace", Story::Changes),
     at("change::replaced", Story::Changes),
+    at("audit::before_append", Story::Changes),
+    at("audit::appended", Story::Changes),
     at("trigger::before_insert", Story::Changes),
     at("trigger::inserted", Story::Changes),
     at("trigger::cancelled", Story::Changes),

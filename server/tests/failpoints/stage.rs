@@ -127,8 +127,8 @@ impl Stage {
         ));
         let ports = Ports { store, lock, records, clock, has_bus: true };
         let (ids, hints, settings) = (node.ids.clone(), node.hints.clone(), node.settings.clone());
-        let service =
-            Service::new(ports, ids, hints, settings, node.shutdown.clone()).for_caller(Caller::node());
+        let service = Service::new(ports, ids, hints, settings, node.shutdown.clone())
+            .for_caller(Caller::of_a_message("operator"));
         Running { life, node, service }
     }
 

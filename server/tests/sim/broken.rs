@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
@@ -314,6 +315,14 @@ impl Store for Broken {
 
     async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
         self.inner.log(id, from).await
+    }
+
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        self.inner.append_audit(entries).await
+    }
+
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        self.inner.audit(selection, page).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::core::audit::AuditEntry;
 use crate::core::revision::MAX_PAST_DEFINITIONS;
 use crate::core::run_log::LogChunk;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
@@ -38,6 +39,8 @@ pub struct Ledger {
     pub(super) logs: HashMap<RunId, Vec<LogChunk>>,
     /// Earlier definitions, by task and by the revision that began them.
     definitions: BTreeMap<(TaskId, u32), Task>,
+    /// Entries of the audit log, by id.
+    pub(super) audit: BTreeMap<String, AuditEntry>,
     /// Ended runs by day.
     outcomes: BTreeMap<i64, Vec<OutcomeCount>>,
 }

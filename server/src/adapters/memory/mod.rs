@@ -1,6 +1,7 @@
 //! Store, records and bus in memory, for tests and the simulator. The content is lost at the end of
 //! the process.
 
+mod audit;
 mod bus;
 mod ledger;
 mod lists;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
+use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -235,7 +237,17 @@ impl Store for MemoryStore {
         Ok(self.ledger().log(id, from))
     }
 
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        self.ledger().append_audit(entries);
+        Ok(())
+    }
+
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        Ok(self.ledger().audit(selection, page))
+    }
+
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
+        self.ledger().expire_audit(self.clock.now());
         Ok(self.ledger().prune(ended_before, idempotency_before, limit as usize))
     }
 

@@ -7,9 +7,10 @@ use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
 use super::{
-    MongoStore, backlog, leased, lists, prune, recent, revisions, run_logs, run_statements, runs, schema,
-    tasks,
+    MongoStore, audit, backlog, leased, lists, prune, recent, revisions, run_logs, run_statements, runs,
+    schema, tasks,
 };
+use crate::core::audit::{AuditPage, AuditSelection};
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -74,6 +75,12 @@ pub fn open_runs(task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Documen
 pub fn log(id: &RunId, first: u32) -> Document {
     let filter = run_logs::log_filter(id, i64::from(first), u64::from(first));
     find("run_logs", filter, schema::log_index(), schema::log_index(), 1_000)
+}
+
+/// [`audit`](crate::ports::Store::audit)
+pub fn audit_page(selection: &AuditSelection, page: &AuditPage) -> Document {
+    let (filter, index) = audit::query(selection, page);
+    find("audit", filter, doc! { "_id": -1 }, index, page.limit)
 }
 
 /// [`past_definitions`](crate::ports::Store::past_definitions)

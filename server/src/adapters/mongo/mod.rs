@@ -1,6 +1,7 @@
 //! The ledger in MongoDB: a replica set, single-document operations, majority-acknowledged and
 //! journaled writes.
 
+mod audit;
 mod backlog;
 mod batches;
 mod coalesce;
@@ -36,6 +37,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection, Database};
 
+use self::audit::AuditRow;
 use self::coalesce::Coalesce;
 use self::errors::{bounded, corrupt, refused, unavailable};
 use self::idempotency::IdempotencyRow;
@@ -47,6 +49,7 @@ use self::revisions::RevisionRow;
 use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
+use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -75,6 +78,7 @@ struct Ledger {
     runs: Collection<RunRow>,
     run_logs: Collection<LogRow>,
     revisions: Collection<RevisionRow>,
+    audit: Collection<AuditRow>,
     counters: Collection<Document>,
     idempotency: Collection<IdempotencyRow>,
     records: Collection<RecordRow>,
@@ -121,6 +125,7 @@ impl MongoStore {
             runs: db.collection("runs"),
             run_logs: db.collection("run_logs"),
             revisions: db.collection("revisions"),
+            audit: db.collection("audit"),
             counters: db.collection("counters"),
             idempotency: db.collection("remembered"),
             records: db.collection("records"),
@@ -342,6 +347,14 @@ impl Store for MongoStore {
 
     async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
         run_logs::read(self.ready().await?, id, from).await
+    }
+
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        audit::append(self.ready().await?, entries).await
+    }
+
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        audit::list(self.ready().await?, selection, page).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

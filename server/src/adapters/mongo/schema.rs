@@ -9,7 +9,11 @@ use mongodb::options::IndexOptions;
 
 use super::Ledger;
 use super::errors::{bounded, refused};
+use crate::core::audit::AUDIT_KEPT_MS;
 use crate::ports::Result;
+
+/// How long the server keeps an entry of the audit log.
+const AUDIT_KEPT: Duration = Duration::from_millis(AUDIT_KEPT_MS as u64);
 
 /// Refuses a standalone server, which acknowledges `w: majority` without a replica.
 pub fn refuse_standalone(hello: &Document) -> Result<()> {
@@ -104,6 +108,11 @@ pub fn revisions_index() -> Document {
     doc! { "task_id": 1, "rev": 1 }
 }
 
+/// Index of [`audit`](crate::ports::Store::audit) by a field.
+pub fn audit_index(field: &str) -> Document {
+    doc! { field: 1, "_id": 1 }
+}
+
 pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let only = |field: &str| doc! { field: { "$exists": true } };
     let tasks = [
@@ -138,6 +147,9 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     let logs = unique(log_index(), only("run_id"));
     bounded(ledger.run_logs.create_index(logs).into_future()).await?;
     bounded(ledger.revisions.create_index(index(revisions_index())).into_future()).await?;
+    let audit = ["actor", "action", "object"].map(|field| index(audit_index(field)));
+    bounded(ledger.audit.create_indexes(audit).into_future()).await?;
+    bounded(ledger.audit.create_index(expiring_after("at", AUDIT_KEPT)).into_future()).await?;
     bounded(ledger.idempotency.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }
@@ -155,7 +167,11 @@ fn unique(keys: Document, filter: Document) -> IndexModel {
 }
 
 fn expiring(field: &str) -> IndexModel {
-    with(doc! { field: 1 }, IndexOptions::builder().expire_after(Duration::ZERO).build())
+    expiring_after(field, Duration::ZERO)
+}
+
+fn expiring_after(field: &str, time: Duration) -> IndexModel {
+    with(doc! { field: 1 }, IndexOptions::builder().expire_after(time).build())
 }
 
 fn with(keys: Document, options: IndexOptions) -> IndexModel {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{params, params_from_iter};
 
 use super::{
-    SqliteStore, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs, runs, tasks,
+    SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs,
+    runs, tasks,
 };
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
@@ -56,6 +57,11 @@ fn statements() -> Vec<(String, String)> {
         ("state of a run", rows::RUN_STATE),
         ("remove label of a task", labels::REMOVE_TASK),
         ("remove label of a run", labels::REMOVE_RUN),
+        ("audit", audit::ALL),
+        ("audit of an actor", audit::OF_ACTOR),
+        ("audit of an action", audit::OF_ACTION),
+        ("audit of an object", audit::OF_OBJECT),
+        ("expire audit", audit::EXPIRE),
         ("past definitions", revisions::BEFORE),
         ("remove oldest definitions", revisions::REMOVE_OLDEST),
         ("remove definitions", revisions::REMOVE_ALL),

@@ -1,6 +1,7 @@
 //! The ledger in one SQLite file, for one process: a data directory, one writing thread and a few
 //! reading threads.
 
+mod audit;
 mod backlog;
 mod checkpointer;
 mod counters;
@@ -46,6 +47,7 @@ use self::open_file::OpenFile;
 use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
+use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -402,6 +404,16 @@ impl Store for SqliteStore {
     async fn log(&self, id: &RunId, from: u64) -> Result<LogPart> {
         let id = id.clone();
         self.lookups.read(move |db| run_logs::read(db, &id, from)).await
+    }
+
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        let entries = entries.to_vec();
+        self.writer.write(move |db| audit::append(db, &entries)).await
+    }
+
+    async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        let (selection, page) = (selection.clone(), page.clone());
+        self.lists.read(move |db| audit::list(db, &selection, &page)).await
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {

@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::labels::{Column, OfRun, OfTask};
-use super::{counters, idempotency, revisions};
+use super::rows::Db;
+use super::{audit, counters, idempotency, revisions};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -42,7 +43,11 @@ pub async fn run(
     limit: u32,
 ) -> Result<u64> {
     let now = store.clock.now();
-    store.writer.write(move |db| counters::expire(db, now)).await?;
+    let expire = move |db: &Db| {
+        counters::expire(db, now)?;
+        audit::expire(db, now)
+    };
+    store.writer.write(expire).await?;
     let limit = u64::from(limit);
     let records =
         in_steps(store, limit, move |db, step| idempotency::prune(db, idempotency_before, step)).await?;

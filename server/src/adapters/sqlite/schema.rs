@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(RUN_LOGS),
     |db| db.execute_batch(LABELS),
     |db| db.execute_batch(REVISIONS),
+    |db| db.execute_batch(AUDIT),
 ];
 
 const FIRST: &str = "
@@ -184,6 +185,20 @@ CREATE TABLE revisions (
     doc TEXT NOT NULL,
     PRIMARY KEY (task_id, rev)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Entries of the audit log. Ids sort by time.
+const AUDIT: &str = "
+CREATE TABLE audit (
+    id TEXT NOT NULL PRIMARY KEY,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object TEXT NOT NULL,
+    doc TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_by_actor ON audit (actor, id);
+CREATE INDEX audit_by_action ON audit (action, id);
+CREATE INDEX audit_by_object ON audit (object, id);
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

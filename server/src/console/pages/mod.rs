@@ -4,6 +4,7 @@ pub mod access;
 pub mod activity;
 pub mod alert_rows;
 pub mod alerts;
+pub mod audit;
 pub mod bulk;
 pub mod confirm;
 pub mod dead_groups;

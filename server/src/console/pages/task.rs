@@ -14,6 +14,7 @@ use super::super::strip::{self, Strip};
 use super::super::time::duration;
 use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
+use super::audit;
 use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
 use super::labels::{self, LabelLink};
@@ -47,6 +48,7 @@ struct Page {
     f: Frame,
     task: Head,
     is_cancelled: bool,
+    audit_href: String,
     actions: Vec<Action>,
     strip: Strip,
     moments: Vec<NextMoment>,
@@ -77,6 +79,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let f = f.with_recipes(recipes);
     let page = Page {
         is_cancelled: task.state == TaskState::Cancelled,
+        audit_href: audit::href(task.id.as_str()),
         actions: actions(&task, t),
         strip: Strip::new(&recent, &f),
         moments: moments::of(&task, visit).await?,

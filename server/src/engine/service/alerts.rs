@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::record_kind::RecordKind;
 use super::{Result, Service, ServiceError};
 use crate::core::Moment;
@@ -218,7 +218,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or [`ServiceError::NotFound`].
     pub async fn test_alert_channel(&self, name: &str) -> Result<std::result::Result<(), String>> {
         let tested = self.test_channel(name).await;
-        audit::record(&self.caller, AuditAction::AlertTest, [name], &tested);
+        self.record_change(AuditAction::AlertTest, [name], &tested).await;
         tested
     }
 

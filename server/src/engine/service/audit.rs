@@ -3,13 +3,14 @@
 //! A line has the caller, the change, the ids and the outcome. It never contains payloads.
 
 use super::record_kind::RecordKind;
-use super::{Caller, PortError, Result, ServiceError};
+use super::{Caller, PortError, Result, Service, ServiceError};
+use crate::core::audit::MAX_AUDIT_BATCH;
 
 /// Maximum number of ids in one line.
 const MAX_IDS: usize = 1_000;
 
 /// A change that a caller asks for. `docs/access.md` lists the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuditAction {
     TaskCreate,
     TaskEdit,
@@ -37,9 +38,34 @@ pub enum AuditAction {
     RecordRemove,
     /// A test message is sent to an alert channel.
     AlertTest,
+    /// A person signs in to the console.
+    SessionOpen,
 }
 
 impl AuditAction {
+    pub const ALL: [Self; 20] = [
+        Self::TaskCreate,
+        Self::TaskEdit,
+        Self::TaskPause,
+        Self::TaskResume,
+        Self::TaskCancel,
+        Self::TaskDelete,
+        Self::TaskTrigger,
+        Self::RunCancel,
+        Self::RunRetry,
+        Self::RunConfirm,
+        Self::TokenIssue,
+        Self::TokenRevoke,
+        Self::OperationCreate,
+        Self::OperationAbort,
+        Self::OperationContinue,
+        Self::OperationEnd,
+        Self::RecordPut,
+        Self::RecordRemove,
+        Self::AlertTest,
+        Self::SessionOpen,
+    ];
+
     /// Returns the word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,72 +88,126 @@ impl AuditAction {
             Self::RecordPut => "record.put",
             Self::RecordRemove => "record.remove",
             Self::AlertTest => "alert.test",
+            Self::SessionOpen => "session.open",
         }
     }
 }
 
-/// Records a change with its outcome.
-pub fn record<'a, T>(
-    caller: &Caller,
-    action: AuditAction,
-    ids: impl IntoIterator<Item = &'a str>,
-    answer: &Result<T>,
-) {
-    write(caller, action, ids, answer.as_ref().map_or_else(outcome_of, |_| "done"));
+impl std::fmt::Display for AuditAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
-/// Records a change with this outcome.
-pub fn record_outcome<'a>(
-    caller: &Caller,
-    action: AuditAction,
-    ids: impl IntoIterator<Item = &'a str>,
-    outcome: &str,
-) {
-    write(caller, action, ids, outcome);
+/// A change for the stored log.
+pub(super) struct Recorded<'a> {
+    pub action: AuditAction,
+    pub ids: Vec<&'a str>,
+    pub detail: &'a str,
+    pub outcome: &'a str,
 }
 
-/// Records a change of several things: the ids of those that were changed, and how many were refused.
-pub fn record_batch<'a>(
-    caller: &Caller,
-    action: AuditAction,
-    done: impl IntoIterator<Item = &'a str>,
-    refused: usize,
-) {
-    let outcome = if refused == 0 { "done".to_owned() } else { format!("{refused} refused") };
-    write(caller, action, done, &outcome);
+impl Recorded<'_> {
+    /// Returns the changed objects, each with more about its change.
+    pub(super) fn objects(&self) -> Vec<(String, String)> {
+        let plain = |id: &&str| ((*id).to_owned(), self.detail.to_owned());
+        match (self.action, self.ids.as_slice()) {
+            (AuditAction::TaskCreate | AuditAction::TaskDelete, ids) => {
+                ids.iter().take(MAX_AUDIT_BATCH).map(plain).collect()
+            }
+            (AuditAction::RecordPut | AuditAction::RecordRemove, ids) => {
+                vec![(ids.join(" "), self.detail.to_owned())]
+            }
+            (_, [object, more @ ..]) if self.detail.is_empty() => {
+                vec![((*object).to_owned(), more.join(" "))]
+            }
+            (_, [object, ..]) => vec![plain(object)],
+            (_, []) => vec![(String::new(), self.detail.to_owned())],
+        }
+    }
 }
 
-/// Records a change of a document, if its kind is audited.
-pub fn record_document(
-    caller: &Caller,
-    action: AuditAction,
-    kind: RecordKind,
-    key: &str,
-    outcome: std::result::Result<&str, &ServiceError>,
-) {
-    if kind.is_audited() {
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => outcome_of(error),
-        };
-        write(caller, action, [kind.name(), key], outcome);
+impl Service {
+    /// Records a change with its outcome, in the log and in the store.
+    pub(super) async fn record_change<'a, T>(
+        &self,
+        action: AuditAction,
+        ids: impl IntoIterator<Item = &'a str>,
+        answer: &Result<T>,
+    ) {
+        self.record_with(action, ids, "", answer).await;
+    }
+
+    /// Same as [`record_change`](Self::record_change), with more about the change for the stored entry.
+    pub(super) async fn record_with<'a, T>(
+        &self,
+        action: AuditAction,
+        ids: impl IntoIterator<Item = &'a str>,
+        detail: &str,
+        answer: &Result<T>,
+    ) {
+        let outcome = answer.as_ref().map_or_else(outcome_of, |_| "done");
+        self.keep(&Recorded { action, ids: ids.into_iter().collect(), detail, outcome }).await;
+    }
+
+    /// Records a change with this outcome.
+    pub(super) async fn record_outcome<'a>(
+        &self,
+        action: AuditAction,
+        ids: impl IntoIterator<Item = &'a str>,
+        outcome: &str,
+    ) {
+        self.keep(&Recorded { action, ids: ids.into_iter().collect(), detail: "", outcome }).await;
+    }
+
+    /// Records a change of several things: the ids of those that were changed, and how many were refused.
+    pub(super) async fn record_batch<'a>(
+        &self,
+        action: AuditAction,
+        done: impl IntoIterator<Item = &'a str>,
+        refused: usize,
+    ) {
+        let outcome = if refused == 0 { "done".to_owned() } else { format!("{refused} refused") };
+        self.record_outcome(action, done, &outcome).await;
+    }
+
+    /// Records a change of a document, if its kind is audited.
+    pub(super) async fn record_document(
+        &self,
+        action: AuditAction,
+        kind: RecordKind,
+        key: &str,
+        outcome: std::result::Result<&str, &ServiceError>,
+    ) {
+        if kind.is_audited() {
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => outcome_of(error),
+            };
+            self.record_outcome(action, [kind.name(), key], outcome).await;
+        }
+    }
+
+    async fn keep(&self, recorded: &Recorded<'_>) {
+        write(&self.caller, recorded);
+        self.store_audit(&self.caller, recorded).await;
     }
 }
 
 /// Writes the line. The node's own work is not audited.
-fn write<'a>(caller: &Caller, action: AuditAction, ids: impl IntoIterator<Item = &'a str>, outcome: &str) {
+fn write(caller: &Caller, recorded: &Recorded<'_>) {
     if caller.is_node() || !tracing::enabled!(target: "audit", tracing::Level::INFO) {
         return;
     }
-    let ids = ids.into_iter().take(MAX_IDS).collect::<Vec<_>>().join(" ");
+    let ids = recorded.ids[..recorded.ids.len().min(MAX_IDS)].join(" ");
     tracing::info!(
         target: "audit",
         caller = caller.id,
         name = caller.name,
         request_id = caller.request_id,
-        change = action.as_str(),
+        change = recorded.action.as_str(),
         ids,
-        outcome,
+        outcome = recorded.outcome,
         "audit"
     );
 }

@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditAction;
 use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, random_bytes};
 use super::tokens;
-use super::{Caller, Denied, Origin, Result, Service, ServiceError};
+use super::{Caller, Denied, Front, Origin, Result, Service, ServiceError};
 use crate::core::Moment;
 
 const SESSION: RecordKind = RecordKind::internal("browser_session");
@@ -44,12 +45,16 @@ impl Service {
         let expires_at = self.now().plus_ms(lifetime_ms);
         self.make_room_for_session(&holder.id).await?;
         let secret = hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?);
-        let session = Session { caller_id: holder.id, token_sha256: digest(token), expires_at };
+        let Caller { request_id, address, .. } = self.caller().clone();
+        let caller = Caller { request_id, address, front: Front::Console, ..holder };
+        let session = Session { caller_id: caller.id.clone(), token_sha256: digest(token), expires_at };
         let put = |_: Option<Session>| {
             let index = Some(session.caller_id.clone());
             Ok::<_, ServiceError>((Some((session.clone(), index)), ()))
         };
         self.change_document(SESSION, &digest(&secret), put).await?;
+        let id = caller.id.clone();
+        self.for_caller(caller).record_outcome(AuditAction::SessionOpen, [id.as_str()], "done").await;
         Ok(secret)
     }
 

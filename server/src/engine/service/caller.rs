@@ -15,8 +15,34 @@ pub struct Caller {
     pub grant: Grant,
     /// Id of the request, as in the access log. Empty outside a request.
     pub request_id: String,
+    /// Where the request arrived.
+    pub front: Front,
     /// Address of the connection, if the call came over one. Behind a proxy, all callers share it.
     pub address: Option<IpAddr>,
+}
+
+/// Where a request arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// The resource API.
+    Api,
+    Console,
+    /// A legacy API, or a message of one.
+    Legacy,
+    /// An item of an operation, which the engine processes.
+    Operation,
+}
+
+impl Front {
+    /// Returns the front as the audit log spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Console => "console",
+            Self::Legacy => "legacy",
+            Self::Operation => "operation",
+        }
+    }
 }
 
 /// Id of [`Caller::node`]. A token's id has hexadecimal digits only, so no token has this id.
@@ -25,7 +51,8 @@ const NODE: &str = "node";
 impl Caller {
     /// Returns a caller with these rights, without a name and a request.
     pub(super) fn new(id: &str, grant: Grant) -> Self {
-        Self { id: id.to_owned(), name: String::new(), grant, request_id: String::new(), address: None }
+        let (id, front) = (id.to_owned(), Front::Api);
+        Self { id, name: String::new(), grant, request_id: String::new(), front, address: None }
     }
 
     /// Returns a caller without rights: every command refuses it.
@@ -42,7 +69,8 @@ impl Caller {
     /// Returns the sender of a message on a topic. It has all rights, because the broker authenticates
     /// senders.
     pub fn of_a_message(topic: &str) -> Self {
-        Self { name: topic.to_owned(), ..Self::new("message", Grant::everything()) }
+        let sender = Self::new("message", Grant::everything());
+        Self { name: topic.to_owned(), front: Front::Legacy, ..sender }
     }
 
     /// Returns the caller with `run:pull` if it has `task:write`. For legacy APIs whose contract has one

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use futures_util::StreamExt;
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
+use super::caller::Front;
 use super::operations::{KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
 use super::{Caller, PortError, Result, Service, ServiceError, definition, tokens};
 use crate::core::access::Scope;
@@ -138,7 +139,8 @@ impl Service {
             return Ok(Err("the token of its creator has expired"));
         }
         let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
-        Ok(Ok(Caller { name, request_id, ..Caller::new(&creator.id, grant) }))
+        let front = Front::Operation;
+        Ok(Ok(Caller { name, request_id, front, ..Caller::new(&creator.id, grant) }))
     }
 
     async fn checkpoint(&self, operation: &Operation, change: impl Fn(&mut Operation)) -> Result<Step> {
@@ -161,7 +163,7 @@ impl Service {
         if let Some((operation, has_ended)) = changed {
             self.shared.hints.changes.operation(&operation);
             if has_ended {
-                record_end(&operation);
+                self.record_end(&operation).await;
             }
         }
         Ok(step)
@@ -272,6 +274,21 @@ impl Service {
         }
     }
 
+    /// Adds the end to the audit log, in the name of the creator.
+    async fn record_end(&self, operation: &Operation) {
+        let creator = &operation.creator;
+        let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
+        let caller = Caller {
+            name,
+            request_id,
+            front: Front::Operation,
+            ..Caller::new(&creator.id, creator.grant.clone())
+        };
+        let ids = [operation.id.as_str(), operation.action.as_str()];
+        let creator = self.for_caller(caller);
+        creator.record_outcome(AuditAction::OperationEnd, ids, operation.state.as_str()).await;
+    }
+
     /// Removes ended operations that ended before a moment, and the oldest ended ones beyond
     /// [`MAX_OPERATIONS`].
     ///
@@ -342,13 +359,4 @@ fn same_for_all(
         }
         Err(interrupted) => (Vec::new(), Some(interrupted)),
     }
-}
-
-/// Adds the end to the audit log, in the name of the creator.
-fn record_end(operation: &Operation) {
-    let creator = &operation.creator;
-    let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
-    let caller = Caller { name, request_id, ..Caller::new(&creator.id, creator.grant.clone()) };
-    let ids = [operation.id.as_str(), operation.action.as_str()];
-    audit::record_outcome(&caller, AuditAction::OperationEnd, ids, operation.state.as_str());
 }

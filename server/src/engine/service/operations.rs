@@ -3,7 +3,7 @@
 //! `operation_steps` carries operations out. A limited caller sees only the operations that it created,
 //! because the failures of another one may name other tags.
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::record_kind::RecordKind;
 use super::{IdempotencyKey, Result, RunFilter, Service, ServiceError, TaskFilter, Wanted};
 use crate::core::access::Scope;
@@ -68,7 +68,7 @@ impl Service {
         let action = new.action.as_str();
         let answer = self.create_allowed(new, key).await;
         let id = answer.iter().map(|operation| operation.id.as_str());
-        audit::record(&self.caller, AuditAction::OperationCreate, id.chain([action]), &answer);
+        self.record_change(AuditAction::OperationCreate, id.chain([action]), &answer).await;
         answer
     }
 
@@ -226,7 +226,7 @@ impl Service {
     /// As [`Service::operation`].
     pub async fn abort_operation(&self, id: &str) -> Result<Operation> {
         let answer = self.abort(id).await;
-        audit::record(&self.caller, AuditAction::OperationAbort, [id], &answer);
+        self.record_change(AuditAction::OperationAbort, [id], &answer).await;
         answer
     }
 
@@ -255,7 +255,7 @@ impl Service {
     /// As [`Service::operation`].
     pub async fn continue_operation(&self, id: &str) -> Result<Operation> {
         let answer = self.resume_held(id).await;
-        audit::record(&self.caller, AuditAction::OperationContinue, [id], &answer);
+        self.record_change(AuditAction::OperationContinue, [id], &answer).await;
         answer
     }
 

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::record_kind::RecordKind;
 use super::{PortError, Record, Result, Service, ServiceError, Shared};
 use crate::core::access::Scope;
@@ -45,7 +45,7 @@ impl Service {
         change: impl Fn(Option<T>) -> std::result::Result<(Next<T>, A), E>,
     ) -> std::result::Result<A, E> {
         if let Err(error) = self.require_unlimited(Scope::TaskWrite) {
-            audit::record_document(&self.caller, AuditAction::RecordPut, kind, key, Err(&error));
+            self.record_document(AuditAction::RecordPut, kind, key, Err(&error)).await;
             return Err(error.into());
         }
         self.change_document(kind, key, change).await
@@ -57,7 +57,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn remove_record(&self, kind: RecordKind, key: &str) -> Result<bool> {
         if let Err(error) = self.require_unlimited(Scope::TaskWrite) {
-            audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, Err(&error));
+            self.record_document(AuditAction::RecordRemove, kind, key, Err(&error)).await;
             return Err(error);
         }
         self.remove_document(kind, key).await
@@ -83,7 +83,7 @@ impl Service {
             // The caller did not ask for the removal of this version.
             Ok(false) => return removed,
         };
-        audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, outcome);
+        self.record_document(AuditAction::RecordRemove, kind, key, outcome).await;
         removed
     }
 
@@ -118,7 +118,7 @@ impl Service {
             Ok(Ok(Changed { is_written: false, .. })) => Ok("unchanged"),
             Ok(Ok(_)) => Ok("done"),
         };
-        audit::record_document(&self.caller, AuditAction::RecordPut, kind, key, outcome);
+        self.record_document(AuditAction::RecordPut, kind, key, outcome).await;
         Ok(changed??.answer)
     }
 
@@ -127,7 +127,7 @@ impl Service {
     pub(super) async fn remove_document(&self, kind: RecordKind, key: &str) -> Result<bool> {
         let removed = self.shared.remove(kind, key).await;
         let outcome = removed.as_ref().map(|was_there| if *was_there { "done" } else { "not found" });
-        audit::record_document(&self.caller, AuditAction::RecordRemove, kind, key, outcome);
+        self.record_document(AuditAction::RecordRemove, kind, key, outcome).await;
         removed
     }
 }

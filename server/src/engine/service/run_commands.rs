@@ -1,6 +1,6 @@
 //! Commands that change a run: cancel, retry, confirm.
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::{Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
 use crate::core::run::{IllegalTransition, PayloadChange};
@@ -26,7 +26,7 @@ impl Service {
     pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
         let now = self.now();
         let answer = self.change_run(id, |run| run.cancel("cancelled by hand", now)).await;
-        audit::record(&self.caller, AuditAction::RunCancel, [id.as_str()], &answer);
+        self.record_change(AuditAction::RunCancel, [id.as_str()], &answer).await;
         answer
     }
 
@@ -46,7 +46,7 @@ impl Service {
     /// As [`Service::retry_run`], and [`ServiceError::Invalid`].
     pub async fn retry_run_with(&self, id: &RunId, change: &PayloadChange) -> Result<Run> {
         let answer = self.redrive(id, change).await;
-        audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
+        self.record_change(AuditAction::RunRetry, [id.as_str()], &answer).await;
         answer
     }
 
@@ -59,7 +59,7 @@ impl Service {
         change: &PayloadChange,
     ) -> Result<Option<Run>> {
         let answer = self.redrive_at(id, Some(version), change).await;
-        audit::record(&self.caller, AuditAction::RunRetry, [id.as_str()], &answer);
+        self.record_change(AuditAction::RunRetry, [id.as_str()], &answer).await;
         answer
     }
 
@@ -95,7 +95,7 @@ impl Service {
     /// waits for no outcome or the run's moment is not decided yet; or a port's error.
     pub async fn confirm(&self, id: &RunId, confirmation: &Confirmation) -> Result<Run> {
         let answer = self.apply_confirmation(id, confirmation).await;
-        audit::record(&self.caller, AuditAction::RunConfirm, [id.as_str()], &answer);
+        self.record_change(AuditAction::RunConfirm, [id.as_str()], &answer).await;
         answer
     }
 

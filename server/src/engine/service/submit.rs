@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::{PortError, Result, Service};
 use crate::core::Moment;
 use crate::core::access::Scope;
@@ -126,7 +126,7 @@ impl Service {
         self.wake_if_soon(&due, now).await;
         let refused = answers.iter().filter(|answered| answered.answer.is_err()).count();
         let ids = created.iter().map(|task| task.id.as_str());
-        audit::record_batch(&self.caller, AuditAction::TaskCreate, ids, refused);
+        self.record_batch(AuditAction::TaskCreate, ids, refused).await;
         answers
     }
 

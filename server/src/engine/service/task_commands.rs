@@ -1,6 +1,6 @@
 //! Commands that change or end a task.
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::{Page, Result, Service, ServiceError};
 use crate::core::access::Scope;
 use crate::core::run::OpenRun;
@@ -99,7 +99,8 @@ impl Service {
         decide: impl Decide,
     ) -> Result<Changed> {
         let answer = self.change_task(id, rev, decide).await;
-        audit::record(&self.caller, action, [id.as_str()], &answer);
+        let detail = answer.as_ref().map_or_else(|_| String::new(), |changed| rev_detail(&changed.task));
+        self.record_with(action, [id.as_str()], &detail, &answer).await;
         answer
     }
 
@@ -191,7 +192,7 @@ impl Service {
             Ok(Changed { task: self.shown_task(id).await?, ..ended })
         };
         let answer = answer.await;
-        audit::record(&self.caller, AuditAction::TaskCancel, [id.as_str()], &answer);
+        self.record_change(AuditAction::TaskCancel, [id.as_str()], &answer).await;
         answer
     }
 
@@ -202,7 +203,7 @@ impl Service {
     /// As [`Service::cancel`].
     pub async fn delete_one(&self, id: &TaskId, rev: Option<u32>) -> Result<Changed> {
         let answer = self.end_task(id, rev, true).await;
-        audit::record(&self.caller, AuditAction::TaskDelete, [id.as_str()], &answer);
+        self.record_change(AuditAction::TaskDelete, [id.as_str()], &answer).await;
         answer
     }
 
@@ -236,7 +237,7 @@ impl Service {
     /// [`ServiceError::Forbidden`]; [`ServiceError::Port`]: some tasks may be deleted, so repeat the call.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Deleted>> {
         let answer = self.delete_allowed(ids).await;
-        audit::record(&self.caller, AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer);
+        self.record_change(AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer).await;
         answer
     }
 
@@ -293,7 +294,7 @@ impl Service {
             before = ids.last().cloned();
             is_last = ids.is_empty();
             let answer = self.end_tasks(&ids).await;
-            audit::record(&self.caller, AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer);
+            self.record_change(AuditAction::TaskDelete, ids.iter().map(TaskId::as_str), &answer).await;
             ended.extend(answer?);
         }
         Ok((self.deleted(ended).await?, !is_last))
@@ -305,6 +306,10 @@ fn at_rev(task: Task, rev: Option<u32>) -> Result<Task> {
         Some(rev) if rev != task.rev => Err(ServiceError::RevisionMoved(task.rev)),
         _ => Ok(task),
     }
+}
+
+fn rev_detail(task: &Task) -> String {
+    format!("revision {}", task.rev)
 }
 
 /// Returns the definition that creates this task: the base of an edit.

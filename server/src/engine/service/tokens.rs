@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::record_kind::RecordKind;
 use super::secrets::{Random, digest, hex, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
@@ -51,7 +51,7 @@ impl Service {
     pub async fn issue_token(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
         let answer = self.issue(name, grant).await;
         let ids = answer.iter().map(|(token, _)| token.id.as_str());
-        audit::record(&self.caller, AuditAction::TokenIssue, ids, &answer);
+        self.record_change(AuditAction::TokenIssue, ids, &answer).await;
         answer
     }
 
@@ -90,7 +90,7 @@ impl Service {
     /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
     pub async fn revoke_token(&self, id: &str) -> Result<Token> {
         let answer = self.revoke(id).await;
-        audit::record(&self.caller, AuditAction::TokenRevoke, [id], &answer);
+        self.record_change(AuditAction::TokenRevoke, [id], &answer).await;
         answer
     }
 

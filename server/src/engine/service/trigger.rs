@@ -1,6 +1,6 @@
 //! Commands that trigger a task.
 
-use super::audit::{self, AuditAction};
+use super::audit::AuditAction;
 use super::{IdempotencyKey, Result, Service, TaskOver};
 use crate::core::access::Scope;
 use crate::core::run::{PayloadChange, SUPERSEDED};
@@ -30,7 +30,7 @@ impl Service {
     ) -> Result<Run> {
         let answer = self.trigger_once(id, change, key).await;
         let run = answer.iter().map(|run| run.id.as_str());
-        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        self.record_change(AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer).await;
         answer
     }
 
@@ -55,7 +55,7 @@ impl Service {
             Err(error) => Err(error),
         };
         let run = answer.iter().map(|run| run.id.as_str());
-        audit::record(&self.caller, AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer);
+        self.record_change(AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer).await;
         answer
     }
 

@@ -83,6 +83,25 @@ async fn the_definitions_of_a_task_are_listed_and_compared() {
 }
 
 #[tokio::test]
+async fn the_audit_log_is_listed_and_filtered() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let task = dev.json(&["task", "add", "mail", "--in", "1h"]).await;
+    let id = text(&task, "id").to_owned();
+    let _ = dev.json(&["task", "pause", &id]).await;
+    let _ = dev.json(&["task", "resume", &id]).await;
+    let (code, out, _) = dev.run(&["audit", "--object", &id, "--since", "1h"]).await;
+    let rows: Vec<&str> = out.lines().collect();
+    assert!(code == 0 && rows.len() == 3 && rows[0].contains("ACTOR"), "{out}");
+    assert!(rows[1].contains("task.resume") && rows[1].contains("loopback"), "{out}");
+    let paused = dev.json(&["audit", "--action", "task.pause", "--actor", "loopback"]).await;
+    assert_eq!(text(&paused["entries"][0], "object"), id);
+    let (code, _, err) = dev.run(&["audit", "--actor", "ann"]).await;
+    assert_eq!((code, err.as_str()), (0, "no entries\n"));
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn labels_are_set_changed_removed_and_filter_lists() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

@@ -3,6 +3,7 @@
 mod access;
 mod actions;
 mod alerts;
+mod audit;
 mod browser;
 mod composer;
 mod copies;
@@ -23,7 +24,7 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/console/tasks",
     "/console/runs",
@@ -35,6 +36,7 @@ const PAGES: [&str; 12] = [
     "/console/workers",
     "/console/services",
     "/console/access",
+    "/console/audit",
     "/console/sign-in",
 ];
 

@@ -51,7 +51,7 @@ fn scope_of(method: &Method, path: &str) -> &'static str {
     let pulls = ["/lease", "/renew", "/settle", "/report"];
     let writes_log = path.ends_with("/log") && method == Method::POST;
     match () {
-        () if path.starts_with("/v1/tokens") || path.starts_with("/v1/users") => "admin",
+        () if ["/v1/tokens", "/v1/users", "/v1/audit"].iter().any(|root| path.starts_with(root)) => "admin",
         () if path.starts_with("/v1/services") && method != Method::GET => "admin",
         () if writes_log || pulls.iter().any(|end| path.ends_with(end)) => "run:pull",
         () if method == Method::GET => "task:read",

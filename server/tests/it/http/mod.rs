@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod attempts;
+mod audit;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;

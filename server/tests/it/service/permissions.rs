@@ -19,8 +19,9 @@ use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, Task};
 use taskcenter_server::engine::service::{
-    Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS, NewSilence,
-    Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User, Wanted,
+    AuditFilter, Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS,
+    NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
+    Wanted,
 };
 
 use super::{NOW, Stage};
@@ -260,6 +261,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(Admin unlimited, remove_user("ann"));
     call!(Admin unlimited, issue_token("other", Grant::everything()));
     call!(Admin unlimited, tokens());
+    call!(Admin unlimited, audit_log(&AuditFilter::default(), None, 10));
     call!(Admin unlimited, revoke_token("0"));
     calls
 }

@@ -143,7 +143,7 @@ pub async fn a_pause_that_changes_nothing_reads_the_latest_task(on: &Stage) {
     // The pause reads a paused task, as from a server that was replaced: another one has resumed it.
     let pause = async |service: &Service| service.pause(&id, None).await.unwrap().task;
     let resume = async { drop(on.service.resume(&id, None).await.unwrap()) };
-    let paused = on.with_interleaved(Pause::Before("latest_task"), pause, resume).await;
+    let paused = Box::pin(on.with_interleaved(Pause::Before("latest_task"), pause, resume)).await;
     assert_eq!((paused.rev, paused.state), (4, TaskState::Paused));
     assert_eq!(on.store.task(&id).await.unwrap(), Some(paused));
 }

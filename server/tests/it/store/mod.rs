@@ -1,6 +1,7 @@
 //! Conformance suite of [`Store`] and [`Records`], run against every adapter.
 
 mod advance;
+mod audit;
 mod changes;
 mod counters;
 mod fire;
@@ -119,6 +120,10 @@ on_every_store! {
         the_oldest_definitions_are_removed
         definitions_are_removed_with_their_task
         the_definition_is_read_from_the_task_that_defines_it;
+    audit:
+        entries_are_listed_newest_first
+        entries_are_selected_by_actor_action_object_and_time
+        a_prune_keeps_young_entries;
     requests:
         a_request_stores_its_record_and_its_tasks
         a_second_request_with_a_key_stores_nothing
