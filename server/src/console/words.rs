@@ -112,7 +112,7 @@ macro_rules! words {
 words! {
     as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
     more_than, no_activity, throughput, throughput_hint, throughput_summary,
-    away_policy_task, misfire_at_most, misfire_grace_sec, misfire_hint, misfire_max, misfire_max_hint,
+    away_policy_task, away_policy_tried, misfire_at_most, misfire_grace_sec, misfire_hint, misfire_max, misfire_max_hint,
     cron_also, cron_also_hint, cron_dialect, cron_dialect_quartz, cron_dialect_unix, cron_options,
     dst_by_expression, dst_gap, dst_gap_after, dst_gap_skip, dst_repeat, dst_repeat_both, dst_repeat_first,
     dst_repeat_last,

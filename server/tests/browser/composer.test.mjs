@@ -49,7 +49,7 @@ test("choices and words compose an expression while a person types", async () =>
   await page.getByText("What if the server was away?").click();
   await page.getByLabel("Away from").fill("2034-01-01T00:00:00");
   await page.getByLabel("Back at").fill("2034-03-01T00:00:00");
-  await page.getByLabel("Misfire policy").selectOption("skip");
+  await page.getByLabel("Policy to try").selectOption("skip");
   await page.getByText("2 moments skipped").waitFor();
   await assertAccessible(page, "composer");
   assertNoProblems(page, "composer");
