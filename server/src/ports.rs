@@ -454,8 +454,8 @@ pub trait Store: Send + Sync {
     /// Returns entries of the audit log, newest first. Fewer entries than the limit mean that no more exist.
     /// The cost grows with the returned entries.
     async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>>;
-    /// Removes entries of the audit log that are older than [`AUDIT_KEPT_MS`](crate::core::audit::AUDIT_KEPT_MS), by the
-    /// store's clock, runs with their logs, and finished or cancelled tasks without open runs, that ended before
+    /// Removes entries of the audit log that are older than [`AUDIT_KEPT_MS`](crate::core::audit::AUDIT_KEPT_MS) at
+    /// `idempotency_before`, runs with their logs, and finished or cancelled tasks without open runs, that ended before
     /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
     /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;

@@ -247,7 +247,7 @@ impl Store for MemoryStore {
     }
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
-        self.ledger().expire_audit(self.clock.now());
+        self.ledger().expire_audit(idempotency_before);
         Ok(self.ledger().prune(ended_before, idempotency_before, limit as usize))
     }
 

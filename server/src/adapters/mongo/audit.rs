@@ -1,14 +1,14 @@
-//! The audit log. The server removes old entries by itself.
+//! The audit log.
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 use serde::{Deserialize, Serialize};
 
 use super::errors::{bounded, corrupt, refused, with_retries};
-use super::rows::date;
 use super::{Ledger, batches, schema};
-use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::Moment;
+use crate::core::audit::{AUDIT_KEPT_MS, AuditEntry, AuditPage, AuditSelection, first_id};
 use crate::ports::Result;
 
 /// A document of `audit`.
@@ -16,7 +16,6 @@ use crate::ports::Result;
 pub struct AuditRow {
     #[serde(rename = "_id")]
     id: String,
-    at: DateTime,
     actor: String,
     action: String,
     object: String,
@@ -28,7 +27,6 @@ impl AuditRow {
     fn of(entry: &AuditEntry) -> Result<Self> {
         Ok(Self {
             id: entry.id.clone(),
-            at: date(entry.at),
             actor: entry.actor.clone(),
             action: entry.action.clone(),
             object: entry.object.clone(),
@@ -42,6 +40,14 @@ pub async fn append(ledger: &Ledger, entries: &[AuditEntry]) -> Result<()> {
     let rows: Vec<AuditRow> = entries.iter().map(AuditRow::of).collect::<Result<_>>()?;
     let stored = with_retries(|| batches::insert(&rows, &ledger.audit)).await?;
     stored.refused.into_iter().next().map_or(Ok(()), |(_, why)| Err(refused(why)))
+}
+
+/// Removes entries that are older than [`AUDIT_KEPT_MS`] at `now`. MongoDB does not remove them by itself, because
+/// its clock is not the clock of the entries.
+pub async fn expire(ledger: &Ledger, now: Moment) -> Result<()> {
+    let old = doc! { "_id": { "$lt": first_id(now.plus_ms(-AUDIT_KEPT_MS)) } };
+    bounded(ledger.audit.delete_many(old).into_future()).await?;
+    Ok(())
 }
 
 /// Returns the filter of a page, and the index that it uses.

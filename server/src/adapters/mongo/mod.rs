@@ -360,6 +360,7 @@ impl Store for MongoStore {
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         let ledger = self.ready().await?;
         outdated::drop_unused(ledger, idempotency_before).await?;
+        audit::expire(ledger, idempotency_before).await?;
         let records = idempotency::prune(ledger, idempotency_before).await?;
         Ok(records + prune::run(ledger, ended_before, limit).await?)
     }

@@ -9,11 +9,7 @@ use mongodb::options::IndexOptions;
 
 use super::Ledger;
 use super::errors::{bounded, refused};
-use crate::core::audit::AUDIT_KEPT_MS;
 use crate::ports::Result;
-
-/// How long the server keeps an entry of the audit log.
-const AUDIT_KEPT: Duration = Duration::from_millis(AUDIT_KEPT_MS as u64);
 
 /// Refuses a standalone server, which acknowledges `w: majority` without a replica.
 pub fn refuse_standalone(hello: &Document) -> Result<()> {
@@ -149,7 +145,6 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
     bounded(ledger.revisions.create_index(index(revisions_index())).into_future()).await?;
     let audit = ["actor", "action", "object"].map(|field| index(audit_index(field)));
     bounded(ledger.audit.create_indexes(audit).into_future()).await?;
-    bounded(ledger.audit.create_index(expiring_after("at", AUDIT_KEPT)).into_future()).await?;
     bounded(ledger.idempotency.create_index(index(doc! { "at": 1 })).into_future()).await?;
     Ok(())
 }
@@ -167,11 +162,7 @@ fn unique(keys: Document, filter: Document) -> IndexModel {
 }
 
 fn expiring(field: &str) -> IndexModel {
-    expiring_after(field, Duration::ZERO)
-}
-
-fn expiring_after(field: &str, time: Duration) -> IndexModel {
-    with(doc! { field: 1 }, IndexOptions::builder().expire_after(time).build())
+    with(doc! { field: 1 }, IndexOptions::builder().expire_after(Duration::ZERO).build())
 }
 
 fn with(keys: Document, options: IndexOptions) -> IndexModel {

@@ -45,7 +45,7 @@ pub async fn run(
     let now = store.clock.now();
     let expire = move |db: &Db| {
         counters::expire(db, now)?;
-        audit::expire(db, now)
+        audit::expire(db, idempotency_before)
     };
     store.writer.write(expire).await?;
     let limit = u64::from(limit);

@@ -62,10 +62,13 @@ pub async fn entries_are_selected_by_actor_action_object_and_time(on: &dyn Fixtu
     assert_eq!(of_ann, [edit]);
 }
 
-pub async fn a_prune_keeps_young_entries(on: &dyn Fixture) {
-    let now = on.one().now().await.unwrap();
-    let young = entry(now.plus_ms(-AUDIT_KEPT_MS + 3_600_000), 0, "ann", "task.edit", "t");
-    on.one().append_audit(std::slice::from_ref(&young)).await.unwrap();
+pub async fn a_prune_removes_old_entries(on: &dyn Fixture) {
+    let now = Moment::from_sec(1_000_000_000);
+    let old = entry(now.plus_ms(-AUDIT_KEPT_MS - 1), 0, "ann", "task.edit", "t");
+    let young = entry(now.plus_ms(-AUDIT_KEPT_MS), 1, "ann", "task.edit", "t");
+    on.one().append_audit(&[old.clone(), young.clone()]).await.unwrap();
     on.one().prune(Moment::from_ms(0), Moment::from_ms(0), 100).await.unwrap();
+    assert_eq!(page(on, &AuditSelection::All, 10, None).await, [young.clone(), old]);
+    on.one().prune(Moment::from_ms(0), now, 100).await.unwrap();
     assert_eq!(page(on, &AuditSelection::All, 10, None).await, [young]);
 }

@@ -123,7 +123,7 @@ on_every_store! {
     audit:
         entries_are_listed_newest_first
         entries_are_selected_by_actor_action_object_and_time
-        a_prune_keeps_young_entries;
+        a_prune_removes_old_entries;
     requests:
         a_request_stores_its_record_and_its_tasks
         a_second_request_with_a_key_stores_nothing
