@@ -1,20 +1,9 @@
 // The form for tasks composes a cron expression, and shows what an absence of the server would do.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, assertFits, assertNoProblems, launch, open, PHONE } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+import { test } from "node:test";
+import { assertAccessible, assertFits, assertNoProblems, open, PHONE } from "./console.mjs";
+import { browser, server } from "./session.mjs";
 
 const cron = (page) => page.getByRole("textbox", { name: "By a cron expression" });
 

@@ -1,26 +1,10 @@
 // Finding one thing among many: labels, the filter line with its completion, and actions on what was found.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { assertAccessible, assertNoProblems, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server, page;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-beforeEach(async () => {
-  page = await open(browser, server.url);
-});
-
-afterEach(() => page.context().close());
+import { test } from "node:test";
+import { assertAccessible, assertNoProblems, open } from "./console.mjs";
+import { page } from "./page.mjs";
+import { browser, server } from "./session.mjs";
 
 const HOUR_MS = 3_600_000;
 const line = () => page.getByRole("searchbox");

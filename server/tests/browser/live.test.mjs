@@ -1,30 +1,14 @@
 // Pages that change while they are open: in place, at the pace of events, and without events where these are blocked.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { assertNoProblems, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
+import { test } from "node:test";
+import { assertNoProblems, open } from "./console.mjs";
+import { page } from "./page.mjs";
+import { browser, server } from "./session.mjs";
 
 /** Shorter than the time after which a page reads itself without an event. */
 const BY_EVENT = { timeout: 8000 };
 const LATER = { delay_ms: 3_600_000 };
-
-let browser, server, page;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-beforeEach(async () => {
-  page = await open(browser, server.url);
-});
-
-afterEach(() => page.context().close());
 
 const status = (on = page) => on.locator("[data-status]");
 const row = (name, on = page) => on.getByRole("row").filter({ hasText: name });

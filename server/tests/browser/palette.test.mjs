@@ -1,20 +1,9 @@
 // The command palette, with the keyboard only.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, assertNoProblems, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+import { test } from "node:test";
+import { assertAccessible, assertNoProblems, open } from "./console.mjs";
+import { browser, server } from "./session.mjs";
 
 test("pages, actions, tasks and runs are reached by the keyboard", async () => {
   const { id } = await server.create({ name: "palette.me", queue: "palette", delay_ms: 3_600_000 });

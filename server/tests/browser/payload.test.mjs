@@ -1,20 +1,9 @@
 // Other payloads for a run: a trigger, and a redrive whose changes are shown first.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, assertNoProblems, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+import { test } from "node:test";
+import { assertAccessible, assertNoProblems, open } from "./console.mjs";
+import { browser, server } from "./session.mjs";
 
 for (const javaScriptEnabled of [true, false]) {
   const how = javaScriptEnabled ? "with scripts" : "without scripts";

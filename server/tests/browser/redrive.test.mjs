@@ -1,26 +1,10 @@
 // A group of dead runs is redriven with a canary, a rate and an edited payload.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { assertAccessible, assertFits, assertNoProblems, launch, open, PHONE } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server, page;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-beforeEach(async () => {
-  page = await open(browser, server.url);
-});
-
-afterEach(() => page.context().close());
+import { test } from "node:test";
+import { assertAccessible, assertFits, assertNoProblems, PHONE } from "./console.mjs";
+import { page } from "./page.mjs";
+import { server } from "./session.mjs";
 
 const button = (name) => page.getByRole("button", { name, exact: true });
 const state = (name) => page.locator(".head .st").filter({ hasText: name }).waitFor({ timeout: 20_000 });

@@ -1,26 +1,10 @@
 // What an operator does: create, find, pause, trigger, follow, repair, and two people who edit one task.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { assertNoProblems, launch, open, PHONE } from "./console.mjs";
-import { start } from "./server.mjs";
-
-let browser, server, page;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-beforeEach(async () => {
-  page = await open(browser, server.url);
-});
-
-afterEach(() => page.context().close());
+import { test } from "node:test";
+import { assertNoProblems, open, PHONE } from "./console.mjs";
+import { page } from "./page.mjs";
+import { browser, server } from "./session.mjs";
 
 const task = (id) => server.call("GET", `/v1/tasks/${id}`);
 const heading = (name) => page.getByRole("heading", { level: 1, name });
