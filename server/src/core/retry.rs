@@ -176,10 +176,10 @@ impl RetryPolicy {
     /// Returns the pause after it has grown a number of times.
     fn grown(&self, times: u32) -> u64 {
         let mut pause_ms = self.backoff_ms;
-        // A pause that stays below its maximum grows by at least a hundredth, or not at all.
+        // Rounded up, so that a pause of 1 ms grows too.
         for _ in 0..times {
-            let next = u128::from(pause_ms) * u128::from(self.factor_percent) / 100;
-            let next = u64::try_from(next).unwrap_or(u64::MAX);
+            let next = u128::from(pause_ms) * u128::from(self.factor_percent);
+            let next = u64::try_from(next.div_ceil(100)).unwrap_or(u64::MAX);
             if next == pause_ms || next >= self.max_backoff_ms {
                 return next.min(self.max_backoff_ms);
             }
@@ -216,6 +216,8 @@ mod tests {
         assert_eq!(pauses(&equal, 4), [Some(100), Some(100), Some(100), None]);
         let half_more = RetryPolicy { factor_percent: 150, ..RetryPolicy::doubling(5, 100, 250) };
         assert_eq!(pauses(&half_more, 5), [Some(100), Some(150), Some(225), Some(250), None]);
+        let short = RetryPolicy { factor_percent: 150, ..RetryPolicy::doubling(5, 1, 250) };
+        assert_eq!(pauses(&short, 5), [Some(1), Some(2), Some(3), Some(5), None]);
     }
 
     #[test]
