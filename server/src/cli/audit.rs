@@ -12,8 +12,8 @@ use super::table::{self, Column, Table};
 use super::{output, time};
 
 pub const EXAMPLES: &str = "\
-The server keeps an entry for 90 days. The command needs a token with the scope
-admin, or a call from the machine of the server.
+The server keeps an entry for at least 90 days. The command needs a token with
+the scope admin, or a call from the machine of the server.
 
 Examples:
   taskcenter audit --since 2h

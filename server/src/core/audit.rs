@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// How long a store keeps an entry, in milliseconds: 90 days.
+/// Shortest time that a store keeps an entry, in milliseconds: 90 days.
 pub const AUDIT_KEPT_MS: i64 = 90 * 86_400_000;
 /// Maximum number of entries in one write.
 pub const MAX_AUDIT_BATCH: usize = 1_000;

@@ -16,7 +16,7 @@ const DEFAULT_LIMIT: u32 = 100;
 /// Lists the audit log, newest first.
 ///
 /// The log has the changes that callers requested: edits, pauses, triggers and so on, also refused ones. The server keeps
-/// an entry for 90 days. `object`, `actor` and `action` must all match; the first one that is given, in this
+/// an entry for at least 90 days. `object`, `actor` and `action` must all match; the first one that is given, in this
 /// order, selects the entries by an index. A page examines at most 5,000 entries, so it may be empty although
 /// `next_cursor` leads to more.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "listAudit", tag = "audit",

@@ -97,7 +97,7 @@ impl<F: Fn(usize)> Drop for State<F> {
         if std::thread::panicking() {
             self.file.lose_flush("the flushing thread panicked");
         }
-        // Nobody may wait for a thread that has ended.
+        // The thread ends, so every waiting reader must continue.
         self.durability.settle(u64::MAX);
         (self.done)(usize::MAX);
     }
