@@ -41,7 +41,7 @@ pub async fn play(stage: &mut Stage) {
 }
 
 fn new(action: Action, selection: Selection) -> NewOperation {
-    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: Some(8), canary: None }
+    NewOperation { rate_per_sec: Some(8), ..NewOperation::new(action, selection) }
 }
 
 /// Creates an operation, and runs the loop until it ends.

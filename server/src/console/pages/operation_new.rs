@@ -134,8 +134,7 @@ async fn count(
     action: Action,
     selection: Selection,
 ) -> Result<std::result::Result<String, String>> {
-    let new = NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None };
-    match visit.service.preview_operation(new).await {
+    match visit.service.preview_operation(NewOperation::new(action, selection)).await {
         Ok(count) if count.rows == 0 => Ok(Err(visit.lang.words().op_none.clone())),
         Ok(count) => Ok(Ok(count_text(count))),
         Err(ServiceError::Operation(invalid)) => Ok(Err(invalid.message)),

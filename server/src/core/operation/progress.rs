@@ -160,14 +160,7 @@ mod tests {
 
     fn operation(rate_per_sec: Option<u32>) -> Operation {
         let selection = Selection::Tasks { name: None, state: None, labels: BTreeMap::new() };
-        let new = NewOperation {
-            action: Action::Pause,
-            selection,
-            patch: None,
-            reason: None,
-            rate_per_sec,
-            canary: None,
-        };
+        let new = NewOperation { rate_per_sec, ..NewOperation::new(Action::Pause, selection) };
         let (id, name, request_id) = ("c".to_owned(), String::new(), String::new());
         let creator = Creator { id, name, request_id, grant: Grant::everything() };
         Operation::new("0".repeat(32), new, Count::default(), creator, NOW)

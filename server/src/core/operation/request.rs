@@ -20,6 +20,13 @@ pub struct NewOperation {
     pub canary: Option<u32>,
 }
 
+impl NewOperation {
+    /// Creates an operation on all rows of a selection, as fast as the server allows.
+    pub const fn new(action: Action, selection: Selection) -> Self {
+        Self { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None }
+    }
+}
+
 /// Why an operation cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -158,10 +165,6 @@ mod tests {
 
     const TASK: &str = "019aa4c81b7a7c3e8a51f3d6c2b90417";
 
-    fn new(action: Action, selection: Selection) -> NewOperation {
-        NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None }
-    }
-
     fn tasks(state: Option<TaskState>) -> Selection {
         Selection::Tasks { name: Some("mail".into()), state, labels: Labels::new() }
     }
@@ -172,25 +175,25 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field() {
-        let pause = |selection| new(Action::Pause, selection);
+        let pause = |selection| NewOperation::new(Action::Pause, selection);
         let named =
             |name: &str| Selection::Tasks { name: Some(name.into()), state: None, labels: Labels::new() };
         let run = |state| Selection::Runs { task_id: None, tag: None, state, labels: Labels::new() };
-        let redrive = |state| new(Action::Redrive, run(state));
+        let redrive = |state| NewOperation::new(Action::Redrive, run(state));
         let (runs, succeeded) = (run(None), run(Some(RunState::Succeeded)));
         let labels = Labels::from([("Team".to_owned(), "pay".to_owned())]);
         let wrong_label = Selection::Tasks { name: None, state: None, labels };
-        let edit = new(Action::Edit, tasks(None));
+        let edit = NewOperation::new(Action::Edit, tasks(None));
         for (mut request, field) in [
             (pause(ids(&[])), "select.ids"),
             (pause(ids(&[TASK, "x"])), "select.ids[1]"),
             (pause(Selection::Ids(vec![TASK.to_owned(); MAX_IDS + 1])), "select.ids"),
             (pause(tasks(Some(TaskState::Paused))), "select.filter.state"),
             (pause(runs), "select.filter"),
-            (new(Action::Redrive, tasks(None)), "select.filter"),
-            (new(Action::Redrive, succeeded), "select.filter.state"),
+            (NewOperation::new(Action::Redrive, tasks(None)), "select.filter"),
+            (NewOperation::new(Action::Redrive, succeeded), "select.filter.state"),
             (pause(wrong_label), "select.filter.labels"),
-            (new(Action::Redrive, ids(&["a b"])), "select.ids[0]"),
+            (NewOperation::new(Action::Redrive, ids(&["a b"])), "select.ids[0]"),
             (pause(named("a|b")), "select.filter.name"),
             (edit.clone(), "patch"),
             (NewOperation { patch: Some("x".repeat(MAX_PATCH_BYTES + 1)), ..edit.clone() }, "patch"),
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn repeated_ids_are_one_item() {
-        let mut request = new(Action::Pause, ids(&[TASK, TASK]));
+        let mut request = NewOperation::new(Action::Pause, ids(&[TASK, TASK]));
         request.check().unwrap();
         assert_eq!(request.selection, ids(&[TASK]));
     }

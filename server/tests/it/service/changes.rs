@@ -127,14 +127,7 @@ pub async fn an_operation_is_told_to_its_creator_and_to_callers_without_limits(s
     let mut all = Viewer::of(&stage.service).await;
     let (mut own, mut others) = (Viewer::of(&creator).await, Viewer::of(&other).await);
     let selection = Selection::Tasks { name: Some("mail".to_owned()), state: None, labels: Labels::new() };
-    let new = NewOperation {
-        action: Action::Pause,
-        selection,
-        patch: None,
-        reason: None,
-        rate_per_sec: None,
-        canary: None,
-    };
+    let new = NewOperation::new(Action::Pause, selection);
     let operation = creator.create_operation(new, None).await.unwrap();
     let running = [("kind", "operation"), ("operation_id", operation.id.as_str()), ("state", "running")];
     let told = all.until(&running).await;

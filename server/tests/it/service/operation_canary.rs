@@ -13,7 +13,7 @@ use taskcenter_server::ports::Clock;
 
 use super::Stage;
 use super::leases::{lease, report};
-use super::operations::{counts, finish, new};
+use super::operations::{counts, finish};
 use crate::store::samples;
 
 const DONE: Outcome = Outcome::Succeeded { result: None };
@@ -48,7 +48,7 @@ async fn work(on: &Stage, outcomes: &[Outcome]) {
 fn redrive(name: &str, canary: u32) -> NewOperation {
     let tag = Some(name.to_owned());
     let selection = Selection::Runs { task_id: None, tag, state: None, labels: Labels::new() };
-    NewOperation { canary: Some(canary), ..new(Action::Redrive, selection) }
+    NewOperation { canary: Some(canary), ..NewOperation::new(Action::Redrive, selection) }
 }
 
 /// Runs the loops until the operation waits, and returns it.

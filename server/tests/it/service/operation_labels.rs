@@ -9,7 +9,7 @@ use taskcenter_server::engine::service::Caller;
 use taskcenter_server::ports::Clock as _;
 
 use super::Stage;
-use super::operations::{counts, finish, new, run_to_end, state};
+use super::operations::{counts, finish, run_to_end, state};
 use crate::store::samples;
 
 use TaskState::{Active, Paused};
@@ -34,7 +34,7 @@ pub async fn a_filter_with_labels_selects_the_rows_that_have_all_of_them(on: &St
     let none = labelled(on, "mail", &[]).await;
     let select = |name: Option<&str>, pairs| {
         let (name, labels) = (name.map(str::to_owned), labels(pairs));
-        new(Action::Pause, Selection::Tasks { name, state: None, labels })
+        NewOperation::new(Action::Pause, Selection::Tasks { name, state: None, labels })
     };
     for (name, pairs, rows) in [
         (None, &[("team", "pay")][..], 3),
@@ -64,7 +64,8 @@ pub async fn a_filter_with_labels_finds_few_rows_among_many(on: &Stage) {
     let selection = Selection::Tasks { name: Some("mail".to_owned()), state: None, labels: wanted };
     let grant = Grant { scopes: vec![Scope::TaskWrite], tags: vec!["mail".to_owned()], expires_at: None };
     let limited = on.service.for_caller(Caller { grant, ..Caller::anonymous() });
-    let operation = limited.create_operation(new(Action::Pause, selection), None).await.unwrap();
+    let operation =
+        limited.create_operation(NewOperation::new(Action::Pause, selection), None).await.unwrap();
     assert_eq!(operation.expected, Count { rows: 1, more: false });
     assert_eq!(counts(&finish(on, &operation).await), (1, 1, 0, 0));
 }

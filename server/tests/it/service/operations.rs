@@ -20,20 +20,19 @@ use super::Stage;
 use super::leases::{lease, report};
 use crate::store::samples;
 
-pub(super) fn new(action: Action, selection: Selection) -> NewOperation {
-    NewOperation { action, selection, patch: None, reason: None, rate_per_sec: None, canary: None }
-}
-
 fn by_name(action: Action, name: &str) -> NewOperation {
-    new(action, Selection::Tasks { name: Some(name.to_owned()), state: None, labels: Labels::new() })
+    NewOperation::new(
+        action,
+        Selection::Tasks { name: Some(name.to_owned()), state: None, labels: Labels::new() },
+    )
 }
 
 fn by_ids(action: Action, ids: Vec<String>) -> NewOperation {
-    new(action, Selection::Ids(ids))
+    NewOperation::new(action, Selection::Ids(ids))
 }
 
 fn runs_of(action: Action, tag: &str) -> NewOperation {
-    new(
+    NewOperation::new(
         action,
         Selection::Runs { task_id: None, tag: Some(tag.to_owned()), state: None, labels: Labels::new() },
     )
@@ -243,7 +242,9 @@ pub async fn a_dry_run_counts_up_to_a_bound(on: &Stage) {
     for part in stored.chunks(1_000) {
         on.store.insert_tasks(part.to_vec()).await.into_iter().for_each(|inserted| drop(inserted.unwrap()));
     }
-    let all = || new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() });
+    let all = || {
+        NewOperation::new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() })
+    };
     let count = on.service.preview_operation(all()).await.unwrap();
     assert_eq!(count, Count { rows: COUNT_LIMIT, more: true });
     assert_eq!(state(on, &stored[0].id).await, TaskState::Active, "nothing was changed");
@@ -289,7 +290,8 @@ pub async fn the_limits_of_the_creator_hold_for_each_item(on: &Stage) {
     let (mail, other) = (tasks(on, "mail", 2).await, tasks(on, "other", 2).await);
     let (_, limited) = token(on, &["mail"]).await;
     let (_, stranger) = token(on, &["mail"]).await;
-    let all = new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() });
+    let all =
+        NewOperation::new(Action::Pause, Selection::Tasks { name: None, state: None, labels: Labels::new() });
     assert_eq!(limited.preview_operation(all.clone()).await.unwrap().rows, 2);
     let operation = limited.create_operation(all, None).await.unwrap();
     finish(on, &operation).await;

@@ -89,14 +89,7 @@ fn user() -> User {
 
 fn pause_all() -> NewOperation {
     let selection = Selection::Tasks { name: None, state: None, labels: Labels::new() };
-    NewOperation {
-        action: Action::Pause,
-        selection,
-        patch: None,
-        reason: None,
-        rate_per_sec: None,
-        canary: None,
-    }
+    NewOperation::new(Action::Pause, selection)
 }
 
 fn operation() -> Operation {
