@@ -1,5 +1,7 @@
 //! Stories: records beside the ledger, and the removal of old tasks and runs.
 
+use taskcenter_server::core::submission::Submission;
+use taskcenter_server::core::{Moment, TaskId};
 use taskcenter_server::engine::prune;
 use taskcenter_server::engine::service::{RecordKind, ServiceError};
 
@@ -71,6 +73,7 @@ pub async fn prunes(stage: &mut Stage) {
     let message = stage.broker.sent().first().cloned();
     let message = message.expect("the run of the bus was published");
     logs::write(stage, &message.run, message.attempt, &message.token).await;
+    let cancelled = cancelled(stage).await;
     stage.clock.advance_ms(HOURS_2_MS);
     for _ in 0..4 {
         let prune = async |running: &Running| prune::run_once(&running.node, running.node.clock.now()).await;
@@ -82,9 +85,22 @@ pub async fn prunes(stage: &mut Stage) {
     if !logs::texts(&*stage.back_end.store(), &message.run).await.is_empty() {
         stage.book.violation(format!("the log of an old run still exists: {}", message.run));
     }
+    if stage.back_end.store().task(&cancelled).await.expect("the store answers").is_some() {
+        stage.book.violation(format!("an old task still exists: {cancelled}"));
+    }
     stage.book.forget(&ended);
+    stage.book.forget(&cancelled);
     if stage.runs(&open).await.len() != 1 {
         stage.book.violation(format!("an open run is gone: {open}"));
     }
     wind_up(stage, Consumer::default()).await;
+}
+
+/// A task that was cancelled before its moment. Its end is a moment of the node's clock; the end of a task that has
+/// fired is in MongoDB a moment of MongoDB's clock, which the tests cannot advance.
+async fn cancelled(stage: &mut Stage) -> TaskId {
+    let later = Submission { start_at: Some(Moment::from_sec(4_000_000_000)), ..one_shot(stage, "later") };
+    let id = submit(stage, later, None).await;
+    stage.call(async |running| running.service.cancel(&id, None).await).await.expect("the task is cancelled");
+    id
 }
