@@ -34,7 +34,7 @@ struct Row {
 
 impl Row {
     fn new(entry: AuditEntry) -> Self {
-        let is_done = entry.outcome == "done";
+        let is_done = ["done", "completed"].contains(&entry.outcome.as_str());
         Self {
             href: href_of(&entry),
             outcome: if is_done {

@@ -43,7 +43,9 @@ fn title(measure: Measure) -> &'static str {
 
 fn value(measure: Measure, value: u64, threshold: i64) -> String {
     match measure {
+        Measure::FirstDead if value == 1 => "1 dead run".to_owned(),
         Measure::FirstDead => format!("{value} dead runs"),
+        Measure::NoWorker if value == 1 => "1 run waits".to_owned(),
         Measure::NoWorker => format!("{value} runs wait"),
         Measure::Undecided => format!("{value} s late (threshold {threshold} s)"),
         Measure::BackEndDown if value == 0 => "up".to_owned(),
@@ -72,5 +74,22 @@ fn advice(measure: Measure) -> &'static str {
         Measure::BackEndDown => "Check the back end and the network; /readyz has the reason.",
         Measure::Clock => "Check the time service (NTP) of the machine.",
         Measure::NodesMissing => "Check whether a node has stopped, and start it again.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_is_not_named_as_several() {
+        assert_eq!(
+            [value(Measure::FirstDead, 1, 0), value(Measure::FirstDead, 2, 0)],
+            ["1 dead run", "2 dead runs"]
+        );
+        assert_eq!(
+            [value(Measure::NoWorker, 1, 0), value(Measure::NoWorker, 2, 0)],
+            ["1 run waits", "2 runs wait"]
+        );
     }
 }
