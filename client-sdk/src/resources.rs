@@ -34,8 +34,8 @@ pub use audit::{AuditEntryResource, AuditList};
 pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{
-    NewOperation, OperationCanary, OperationFailure, OperationFilter, OperationList, OperationPreview,
-    OperationResource, OperationSelection,
+    BackfillRange, NewBackfill, NewOperation, OperationCanary, OperationFailure, OperationFilter,
+    OperationList, OperationPreview, OperationResource, OperationSelection,
 };
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};

@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use super::{Error, TaskCenter};
 use crate::random;
-use crate::resources::{NewOperation, OperationList, OperationPreview, OperationResource};
+use crate::resources::{NewBackfill, NewOperation, OperationList, OperationPreview, OperationResource};
 
 impl TaskCenter {
     /// Creates an operation, and returns it before it has started. [`get_operation`](Self::get_operation) shows
@@ -28,6 +28,27 @@ impl TaskCenter {
     pub async fn preview_operation(&self, new: &NewOperation) -> Result<OperationPreview, Error> {
         let new = NewOperation { dry_run: true, ..new.clone() };
         self.post(&["v1", "operations"], &new).await
+    }
+
+    /// Creates the operation that backfills a task: one run for each nominal moment of the schedule in the range. The
+    /// call is repeated as [`create_operation`](Self::create_operation) is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 400 for an invalid range or a task without a repeating schedule, 404 for an unknown
+    /// task, and 409 for a cancelled task or if too many operations run.
+    pub async fn backfill_task(&self, id: &str, new: &NewBackfill) -> Result<OperationResource, Error> {
+        let new = NewBackfill { dry_run: false, ..new.clone() };
+        let request = self.request(Method::POST, &["v1", "tasks", id, "backfill"]).json(&new);
+        self.send_with_key(request, &random::key()).await?.read()
+    }
+
+    /// Returns the number of runs that a backfill would create. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`backfill_task`](Self::backfill_task).
+    pub async fn preview_backfill(&self, id: &str, new: &NewBackfill) -> Result<OperationPreview, Error> {
+        let new = NewBackfill { dry_run: true, ..new.clone() };
+        self.post(&["v1", "tasks", id, "backfill"], &new).await
     }
 
     /// Returns an operation. `None`: the operation does not exist or has been pruned.

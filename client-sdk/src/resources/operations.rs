@@ -91,13 +91,47 @@ pub struct OperationFilter {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Body of `POST /v1/tasks/{task_id}/backfill`: one run for each nominal moment of the schedule in a range of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewBackfill {
+    /// First instant of the range. The range may begin before the task was created.
+    pub from: Timestamp,
+    /// End of the range, exclusive: later than `from`, and not in the future.
+    pub to: Timestamp,
+    /// Maximum number of runs per second. Bounds: 1 to 1,000. Default: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000))]
+    pub rate_per_sec: Option<u32>,
+    /// Human-readable reason: 1 to 500 bytes, without control characters. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 500))]
+    pub reason: Option<String>,
+    /// Whether the server only counts the moments, and does nothing else. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// Task and range of a backfill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackfillRange {
+    /// Id of the task.
+    pub task_id: String,
+    /// First instant of the range.
+    pub from: Timestamp,
+    /// End of the range, exclusive.
+    pub to: Timestamp,
+}
+
 /// Answer to a dry run: what an operation would select now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OperationPreview {
     /// Always `true`.
     pub dry_run: bool,
-    /// Number of tasks or runs that are selected now, at most 10,000.
+    /// Number of tasks, runs or moments that are selected now, at most 10,000.
     pub expected: u64,
     /// Whether there are more than `expected`.
     #[serde(default)]
@@ -137,7 +171,7 @@ pub struct OperationCanary {
 pub struct OperationResource {
     /// Id of the operation.
     pub id: String,
-    /// What the operation does with each item, such as `pause`.
+    /// What the operation does with each item, such as `pause`. `backfill`: creates a run for each moment.
     pub action: String,
     /// `running`; `held`: the canary has failed, and a user must continue or abort the operation; `completed`;
     /// `aborted`; or `failed`: the creator has lost the rights.
@@ -148,12 +182,15 @@ pub struct OperationResource {
     /// Human-readable reason of the creator, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The filter; absent for a selection by ids.
+    /// The filter; absent for another selection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<OperationFilter>,
-    /// Number of the ids; absent for a selection by filter.
+    /// Number of the ids; absent for another selection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u64>,
+    /// The range of a `backfill`; absent for another action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillRange>,
     /// The patch of an `edit` or of a `redrive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]

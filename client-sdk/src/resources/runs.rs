@@ -24,11 +24,15 @@ pub struct RunResource {
     pub queue: Option<String>,
     /// Nominal moment. For a manual trigger: the time of the request.
     pub scheduled_at: Timestamp,
-    /// When the moment was due with the jitter of the task. Absent: at `scheduled_at`.
+    /// When the moment was due with the jitter of the task, or by a backfill. Absent: at `scheduled_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
-    /// Whether a manual trigger created the run.
+    /// Whether a manual trigger or a backfill created the run.
     pub triggered: bool,
+    /// Id of the operation whose backfill created the run; `due_at` is then when the operation reached the moment. Absent:
+    /// no backfill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<String>,
     /// State: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, `dead`, `skipped` or
     /// `cancelled`.
     pub state: String,

@@ -18,7 +18,8 @@ use super::paging::{Paging, PrintedPage};
 use super::screen::Screen;
 use super::table::{self, Column, Table};
 use super::{ids, output, time};
-use view::{format_count, format_progress, print_failures, print_held, print_progress, show};
+pub use view::format_count;
+use view::{format_progress, print_failures, print_held, print_progress, show};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -208,15 +209,7 @@ impl Create {
         }
         let create = client.api.create_operation(&new);
         let operation = DefinitionFile::call(file.as_ref(), client, create).await?;
-        if client.json && !watch {
-            return output::print_json(&operation);
-        }
-        if !client.json {
-            let count = format_count(operation.expected, operation.expected_more);
-            let created = format_args!("created {} {}, {count} items", operation.id, operation.action);
-            output::print_line(created)?;
-        }
-        if watch { follow(client, operation).await } else { Ok(()) }
+        print_created(client, operation, watch).await
     }
 
     async fn into_request(self, client: &Client) -> Result<NewOperation, Failure> {
@@ -247,6 +240,23 @@ impl Create {
             dry_run: false,
         })
     }
+}
+
+/// Prints a new operation. With `watch`, shows its progress until it ends.
+pub async fn print_created(
+    client: &Client,
+    operation: OperationResource,
+    watch: bool,
+) -> Result<(), Failure> {
+    if client.json && !watch {
+        return output::print_json(&operation);
+    }
+    if !client.json {
+        let count = format_count(operation.expected, operation.expected_more);
+        let created = format_args!("created {} {}, {count} items", operation.id, operation.action);
+        output::print_line(created)?;
+    }
+    if watch { follow(client, operation).await } else { Ok(()) }
 }
 
 async fn get(client: &Client, text: &str) -> Result<OperationResource, Failure> {

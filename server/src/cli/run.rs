@@ -284,6 +284,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),
         ("data", table::or_dash(run.data.as_deref().map(shorten))),
     ];
+    fields.extend(run.backfill.as_ref().map(|operation| ("backfill", table::escape(operation))));
     fields.extend(run.original.as_ref().map(|original| ("data before", shorten(&original.data))));
     table::print_fields(&fields)?;
     print_attempts(screen, &run.attempts)

@@ -1,5 +1,6 @@
 //! `task`: definitions of tasks.
 
+mod backfill;
 mod revisions;
 mod view;
 
@@ -17,6 +18,7 @@ use super::paging::{Paging, PrintedPage};
 use super::payload::PayloadOptions;
 use super::table::{self, Table};
 use super::{ids, output, run, schedule, time};
+use backfill::BackfillOptions;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -191,6 +193,14 @@ pub enum TaskCommand {
         #[command(flatten)]
         payload: PayloadOptions,
     },
+    /// Create runs for the moments of a task's schedule in a range of the past.
+    #[command(after_help = backfill::EXAMPLES)]
+    Backfill {
+        /// Id of the task, or its beginning.
+        id: String,
+        #[command(flatten)]
+        options: BackfillOptions,
+    },
     /// Show the next matches of a cron expression.
     #[command(after_help = NEXT)]
     Next {
@@ -284,6 +294,7 @@ impl TaskCommand {
                 })
                 .await
             }
+            Self::Backfill { id, options } => options.run(client, &id).await,
             Self::Next { cron, zone, count } => {
                 schedule::print_next(client, &cron, zone.as_deref(), count).await
             }

@@ -85,6 +85,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/tasks/{task_id}", get(pages::task::show))
         .route("/console/tasks/{task_id}/edit", get(pages::task_form::edit).post(pages::task_form::save))
         .route("/console/tasks/{task_id}/revisions", get(pages::task_history::show))
+        .route("/console/tasks/{task_id}/backfill", get(pages::backfill::ask).post(pages::backfill::create))
         .route(
             "/console/tasks/{task_id}/{action}",
             get(pages::task_actions::ask).post(pages::task_actions::act),

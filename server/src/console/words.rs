@@ -117,6 +117,8 @@ words! {
     dst_by_expression, dst_gap, dst_gap_after, dst_gap_skip, dst_repeat, dst_repeat_both, dst_repeat_first,
     dst_repeat_last,
     misfire_of_task, moment_jitter, moment_jitter_hint, jitter_sec, jitter_up_to, nominal,
+    backfill, backfill_count, backfill_effect, backfill_from, backfill_leaves, backfill_none, backfill_range,
+    backfill_runs, backfill_to, backfill_to_hint, op_moments,
     abort, abort_effect, abort_leaves, about, access, access_hint, ack_label, alert_above,
     alert_above_total, alert_ended, alert_for, alert_lasted, alert_number, alert_quiet, alert_reminder,
     alert_rule, start_within, start_within_hint, start_within_sec, attempts_growing, attempts_list, factor_percent, intervals_exclusive, intervals_hint,

@@ -1,5 +1,6 @@
 //! Operations: one action on many tasks or runs, with progress.
 
+mod backfill;
 mod canary;
 mod item;
 mod progress;
@@ -7,6 +8,7 @@ mod request;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::backfill::Backfill;
 pub use self::canary::{Canary, CanaryRun, CanaryState, MAX_CANARY};
 pub use self::item::Item;
 pub use self::progress::{Place, Plan, Verdict};
@@ -49,9 +51,12 @@ pub enum Action {
     Redrive,
     /// Cancels runs.
     CancelRuns,
+    /// Creates a run for each moment of a [`Backfill`].
+    Backfill,
 }
 
 impl Action {
+    /// The actions on a selection of tasks or runs. A backfill is created by its task.
     pub const ALL: [Self; 8] = [
         Self::Pause,
         Self::Resume,
@@ -74,6 +79,7 @@ impl Action {
             Self::Edit => "edit",
             Self::Redrive => "redrive",
             Self::CancelRuns => "cancel_runs",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -82,9 +88,9 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.as_str() == word)
     }
 
-    /// Returns whether the items are runs. Otherwise they are tasks.
+    /// Returns whether the items are runs. Otherwise they are tasks. The items of a backfill are its new runs.
     pub const fn is_for_runs(self) -> bool {
-        matches!(self, Self::Redrive | Self::CancelRuns)
+        matches!(self, Self::Redrive | Self::CancelRuns | Self::Backfill)
     }
 
     /// Returns the states of tasks that a filter can name.
@@ -96,7 +102,7 @@ impl Action {
             Self::Cancel | Self::Edit => &[Active, Paused],
             Self::Trigger => &[Active, Paused, Finished],
             Self::Delete => &[Active, Paused, Finished, Cancelled],
-            Self::Redrive | Self::CancelRuns => &[],
+            Self::Redrive | Self::CancelRuns | Self::Backfill => &[],
         }
     }
 
@@ -157,6 +163,8 @@ pub enum Selection {
         #[serde(default, skip_serializing_if = "Labels::is_empty")]
         labels: Labels,
     },
+    /// The moments of a schedule in a range.
+    Moments(Box<Backfill>),
 }
 
 impl Selection {
@@ -164,7 +172,7 @@ impl Selection {
     pub fn ids(&self) -> Option<&[String]> {
         match self {
             Self::Ids(ids) => Some(ids),
-            Self::Tasks { .. } | Self::Runs { .. } => None,
+            Self::Tasks { .. } | Self::Runs { .. } | Self::Moments(_) => None,
         }
     }
 }

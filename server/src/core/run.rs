@@ -1,6 +1,7 @@
 //! A run: one due moment of a task, from its fire to its end.
 
 mod attempts;
+mod backfilled;
 mod expiry;
 mod holder;
 mod id;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::holder::{node_of_holder, node_worker};
-pub use self::id::RunId;
+pub use self::id::{Backfilled, RunId};
 pub use self::lease_slots::LeaseSlots;
 pub use self::leased_run::LeasedRun;
 pub use self::open_run::OpenRun;
@@ -49,13 +50,14 @@ pub struct Run {
     pub rev: u32,
     /// Nominal moment.
     pub scheduled_at: Moment,
-    /// When the moment was due with its jitter. `None`: at `scheduled_at`.
+    /// When the moment was due: with its jitter, or when a backfill reached it. `None`: at `scheduled_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Moment>,
     /// 1-based number of this fire within its task; 0 for a manual fire and for a skipped stretch.
     #[serde(default)]
     pub number: u64,
-    /// Whether a user fired the run. `scheduled_at` is then not a moment of the schedule.
+    /// Whether a user fired the run, also by a [backfill](RunId::backfill). `scheduled_at` of any other triggered run is not
+    /// a moment of the schedule.
     pub triggered: bool,
     /// The message's tag.
     pub tag: String,
@@ -257,7 +259,7 @@ impl Run {
         }
     }
 
-    /// Returns when the moment was due: the nominal moment with its jitter.
+    /// Returns when the moment was due: the nominal moment with its jitter, or the moment of the backfill.
     pub fn effective_at(&self) -> Moment {
         self.due_at.unwrap_or(self.scheduled_at)
     }

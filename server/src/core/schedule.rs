@@ -129,6 +129,14 @@ impl Rule {
         self.rules().iter().filter_map(|rule| rule.after_clock_change(moment)).min()
     }
 
+    /// Returns the milliseconds between two moments, if they are on a grid.
+    pub fn period_ms(&self) -> Option<i64> {
+        match self {
+            Self::One(CronRule::Period(period_ms)) => Some(*period_ms),
+            _ => None,
+        }
+    }
+
     /// Returns remarks on the expressions.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.rules().iter().flat_map(CronRule::notes)

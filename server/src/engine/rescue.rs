@@ -207,6 +207,7 @@ async fn advance_tasks(node: &Node, runs: Vec<Run>, tasks: &Tasks, now: Moment) 
     let (mut decided, undecided): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_decided);
     let (waiting, orphans): (Vec<Run>, Vec<Run>) =
         undecided.into_iter().partition(|run| tasks.get(&run.task_id).is_some_and(|task| is_next(task, run)));
+    replace_backfilled(node, &orphans, tasks, now).await?;
     cancel(node, orphans, now).await?;
     let advance = |run: &Run| tasks.get(&run.task_id).map(|task| Advance::of(task, run));
     let advances: Vec<_> = waiting.iter().filter_map(advance).collect();
@@ -228,6 +229,21 @@ fn may_be_handed_over(task: &Task, run: &Run) -> bool {
 /// Returns whether the run's moment is the task's next moment.
 fn is_next(task: &Task, run: &Run) -> bool {
     task.state == TaskState::Active && task.rev == run.rev && task.next_due_at == Some(run.effective_at())
+}
+
+/// Inserts the runs that replace runs of backfills, so that no change of a task loses a moment. A repeated call finds the
+/// first replacement.
+async fn replace_backfilled(node: &Node, orphans: &[Run], tasks: &Tasks, now: Moment) -> Result<()> {
+    let replacement = |run: &Run| run.replacement(tasks.get(&run.task_id)?, node.ids.token(now), now);
+    let replacements: Vec<Run> = orphans.iter().filter_map(replacement).collect();
+    if replacements.is_empty() {
+        return Ok(());
+    }
+    crate::failpoint!("rescue::before_replace");
+    node.store.insert_runs(&replacements).await?;
+    crate::failpoint!("rescue::replaced");
+    node.hints.attention();
+    Ok(())
 }
 
 /// Cancels runs that never fired. Their tasks were deleted or changed after the runs were inserted,

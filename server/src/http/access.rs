@@ -55,6 +55,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/v1/tasks/{task_id}/resume", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/cancel", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/trigger", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/{task_id}/backfill", AnyToken(TaskWrite)),
     ("GET", "/v1/tasks/{task_id}/revisions", AnyToken(TaskRead)),
     ("GET", "/v1/tasks/{task_id}/revisions/{rev}", AnyToken(TaskRead)),
     ("GET", "/v1/runs", AnyToken(TaskRead)),

@@ -6,6 +6,7 @@ mod access;
 mod alerts;
 mod answers;
 mod audit;
+mod backfills;
 mod batch;
 mod body;
 mod canonical;

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, audit, events, nodes, operations, queues, revisions, run_logs, runs, schedule,
-    services, stat, tasks, tokens, users, work,
+    Context, access, alerts, audit, backfills, events, nodes, operations, queues, revisions, run_logs, runs,
+    schedule, services, stat, tasks, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -67,6 +67,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(tasks::resume))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::trigger))
+        .routes(routes!(backfills::create))
         .routes(routes!(revisions::list))
         .routes(routes!(revisions::show))
         .routes(routes!(runs::list))

@@ -5,8 +5,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use taskcenter_client::resources::{
-    NewOperation, OperationCanary, OperationFailure, OperationFilter, OperationList, OperationPreview,
-    OperationResource, OperationSelection,
+    BackfillRange, NewOperation, OperationCanary, OperationFailure, OperationFilter, OperationList,
+    OperationPreview, OperationResource, OperationSelection,
 };
 
 use super::body::Fields;
@@ -168,13 +168,16 @@ fn state<S: Copy + ToString>(word: Option<&str>, allowed: &[S]) -> Result<Option
     allowed.iter().find(|state| state.to_string() == word).copied().map(Some).ok_or_else(wrong)
 }
 
-fn shown(operation: Operation) -> OperationResource {
+/// Converts an operation.
+pub fn shown(operation: Operation) -> OperationResource {
+    let backfill = range(&operation.selection);
     let (ids, filter) = match operation.selection {
         Selection::Ids(ids) => (Some(ids.len() as u64), None),
         Selection::Tasks { name, state, labels } => {
             let state = state.map(|state| state.to_string());
             (None, Some(OperationFilter { name, state, labels, ..OperationFilter::default() }))
         }
+        Selection::Moments(_) => (None, None),
         Selection::Runs { task_id, tag, state, labels } => {
             let (task_id, state) = (task_id.map(|id| id.to_string()), state.map(|state| state.to_string()));
             (None, Some(OperationFilter { task_id, tag, state, labels, name: None }))
@@ -188,6 +191,7 @@ fn shown(operation: Operation) -> OperationResource {
         reason: operation.reason,
         filter,
         ids,
+        backfill,
         patch: operation.patch.and_then(|patch| serde_json::from_str(&patch).ok()),
         rate_per_sec: operation.rate_per_sec,
         canary: operation.canary.map(canary),
@@ -202,6 +206,16 @@ fn shown(operation: Operation) -> OperationResource {
         created_by: operation.creator.id,
         ended_at: operation.ended_at.map(wire::timestamp),
     }
+}
+
+/// Returns the range of a backfill.
+fn range(selection: &Selection) -> Option<BackfillRange> {
+    let Selection::Moments(backfill) = selection else { return None };
+    Some(BackfillRange {
+        task_id: backfill.task_id.to_string(),
+        from: wire::timestamp(backfill.from),
+        to: wire::timestamp(backfill.to),
+    })
 }
 
 fn canary(canary: Canary) -> OperationCanary {

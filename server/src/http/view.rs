@@ -79,6 +79,7 @@ pub fn run(run: Run) -> RunResource {
         scheduled_at: timestamp(run.scheduled_at),
         due_at: run.due_at.map(timestamp),
         triggered: run.triggered,
+        backfill: run.id.backfill().map(|of| of.operation.to_owned()),
         state: run.state.as_str().to_owned(),
         reason: run.reason,
         attempt: run.attempt,

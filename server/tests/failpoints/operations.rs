@@ -4,9 +4,9 @@ use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, NewOperation, Operation, OperationState, Selection};
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunState, TaskId};
+use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
 use taskcenter_server::engine::operations;
-use taskcenter_server::engine::service::{Report, ServiceError};
+use taskcenter_server::engine::service::{NewBackfill, Report, ServiceError, definition};
 use taskcenter_server::ports::Clock;
 
 use crate::stage::{Running, Stage};
@@ -27,6 +27,7 @@ pub async fn play(stage: &mut Stage) {
     stage.clock.advance_ms(1);
     trigger(stage, &name, &ids).await;
     redrive(stage, &name, &ids).await;
+    backfill(stage, &name).await;
     let tasks = |action| {
         new(action, Selection::Tasks { name: Some(name.clone()), state: None, labels: Labels::new() })
     };
@@ -100,6 +101,51 @@ async fn trigger(stage: &mut Stage, name: &str, ids: &[TaskId]) {
         }
     }
     stage.pass(10).await;
+}
+
+/// Backfills three moments. Each one has one run, however often the node dies.
+async fn backfill(stage: &mut Stage, name: &str) {
+    const PERIOD_MS: i64 = 60_000;
+    let (period_ms, now) = (PERIOD_MS, stage.clock.now());
+    let start_at = Some(now.plus_ms(10_000 * PERIOD_MS));
+    let hourly = Submission {
+        schedule: Schedule::Every { period_ms },
+        start_at,
+        ..queued(one_shot(stage, &format!("{name}b")))
+    };
+    let id = submit(stage, hourly, Some(0)).await;
+    let new = NewBackfill { from: now.plus_ms(-3 * PERIOD_MS), to: now, rate_per_sec: Some(8), reason: None };
+    let key = key(stage);
+    let create =
+        async |running: &Running| running.service.backfill(&id, new.clone(), Some(key.clone())).await;
+    let created = stage.call(create).await.expect("the backfill is accepted");
+    edit_before_hand_over(stage, &id).await;
+    let ended = follow(stage, &created, false).await;
+    check_counts(stage, &ended);
+    stage.pass(10).await;
+    let runs = stage.runs(&id).await;
+    let live = runs.iter().filter(|run| run.state != RunState::Cancelled);
+    let moments: Vec<i64> = live.map(|run| now.since(run.scheduled_at) / PERIOD_MS).collect();
+    if moments != [3, 2, 1] || runs.iter().any(|run| run.id.backfill().is_none()) {
+        stage.book.violation(format!("a backfill has not one run for each moment: {runs:?}"));
+    }
+}
+
+/// Creates runs, and edits the task before a node hands them over.
+async fn edit_before_hand_over(stage: &mut Stage, id: &TaskId) {
+    for _ in 0..2 {
+        let turn = async |running: &Running| {
+            operations::run_once(&running.node, &running.service, running.node.clock.now()).await
+        };
+        stage.call(turn).await.expect("the store answers");
+        stage.clock.advance_ms(1_000);
+    }
+    let edit = async |running: &Running| {
+        let task = running.service.shown_task(id).await?;
+        let edited = Submission { data: "edited".to_owned(), ..definition(&task) };
+        running.service.edit(id, task.rev, edited).await
+    };
+    stage.call(edit).await.expect("the edit is accepted");
 }
 
 /// Lets every triggered run die, and redrives all.

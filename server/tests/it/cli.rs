@@ -1,5 +1,6 @@
 //! Runs the program as a user does, and checks exit codes and output.
 
+mod backfill;
 mod commands;
 mod dev;
 mod files;

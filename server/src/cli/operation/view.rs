@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::Value;
-use taskcenter_client::resources::{OperationCanary, OperationFailure, OperationResource};
+use taskcenter_client::resources::{BackfillRange, OperationCanary, OperationFailure, OperationResource};
 
 use super::super::client::Client;
 use super::super::exit::Failure;
@@ -107,6 +107,9 @@ fn format_canary(canary: &OperationCanary) -> String {
 }
 
 fn format_selection(operation: &OperationResource) -> String {
+    if let Some(BackfillRange { task_id, from, to }) = &operation.backfill {
+        return format!("task {task_id} from {from} to {to}");
+    }
     let Some(filter) = &operation.filter else {
         return format!("{} ids", operation.ids.unwrap_or_default());
     };

@@ -35,7 +35,7 @@ pub fn operate(shell: Shell, title: &str, action: Action, selection: &Selection)
 /// Returns the fields of a filter, as the API names them, and its labels.
 fn pairs(filter: &Selection) -> (Vec<(&'static str, String)>, Labels) {
     let (fields, labels) = match filter {
-        Selection::Ids(_) => (Vec::new(), Labels::new()),
+        Selection::Ids(_) | Selection::Moments(_) => (Vec::new(), Labels::new()),
         Selection::Tasks { name, state, labels } => {
             let state = state.map(|state| state.as_str().to_owned());
             (vec![("name", name.clone()), ("state", state)], labels.clone())

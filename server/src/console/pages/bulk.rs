@@ -56,7 +56,7 @@ pub fn words(action: Action, t: &Words) -> Option<ActionWords<'_>> {
         Action::Trigger => (&t.op_trigger, &t.op_trigger_effect, &t.op_trigger_leaves, "bolt"),
         Action::Cancel => (&t.op_cancel, &t.op_cancel_effect, &t.op_cancel_leaves, "slash"),
         Action::Redrive => (&t.op_redrive, &t.op_redrive_effect, &t.op_redrive_leaves, "retry"),
-        Action::Delete | Action::Edit | Action::CancelRuns => return None,
+        Action::Delete | Action::Edit | Action::CancelRuns | Action::Backfill => return None,
     };
     Some(ActionWords { label, effect, leaves, done: "", icon, is_danger: action == Action::Cancel })
 }

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod alert_rows;
 pub mod alerts;
 pub mod audit;
+pub mod backfill;
 pub mod bulk;
 pub mod confirm;
 pub mod dead_groups;

@@ -190,7 +190,8 @@ fn read(
     })
 }
 
-fn number(fields: &Fields, name: &str, t: &Words) -> std::result::Result<Option<u32>, String> {
+/// Reads a number of a form. `None`: the field is empty.
+pub fn number(fields: &Fields, name: &str, t: &Words) -> std::result::Result<Option<u32>, String> {
     let wrong = |text: &str| fill(&t.wrong_number, &[text]);
     fields.get(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }

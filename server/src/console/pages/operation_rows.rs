@@ -25,6 +25,7 @@ pub fn action_word(action: Action, t: &Words) -> &str {
         Action::Edit => &t.op_edit,
         Action::Redrive => &t.op_redrive,
         Action::CancelRuns => &t.op_cancel_runs,
+        Action::Backfill => &t.backfill,
     }
 }
 
@@ -43,6 +44,10 @@ fn state_pill(state: OperationState, t: &Words) -> Markup {
 pub fn selection_text(selection: &Selection, t: &Words) -> String {
     let state = match selection {
         Selection::Ids(ids) => return fill(&t.op_ids, &[&count(ids.len() as u64)]),
+        Selection::Moments(backfill) => {
+            let [from, to] = [backfill.from, backfill.to].map(|at| at.to_string());
+            return fill(&t.op_moments, &[backfill.task_id.as_str(), &from, &to]);
+        }
         Selection::Tasks { state, .. } => state.map(TaskState::as_str),
         Selection::Runs { state, .. } => state.map(RunState::as_str),
     };
@@ -54,6 +59,7 @@ pub fn selection_text(selection: &Selection, t: &Words) -> String {
 fn line(selection: &Selection, state: Option<&str>) -> String {
     let (pairs, labels) = match selection {
         Selection::Ids(_) => return String::new(),
+        Selection::Moments(backfill) => return filter_line::write("task", backfill.task_id.as_str()),
         Selection::Tasks { name, labels, .. } => {
             ([("name", name.as_deref()), ("state", state), ("", None)], labels)
         }

@@ -34,7 +34,8 @@ pub struct RunRow {
     pub tag: String,
     pub at: Moment,
     pub pill: Markup,
-    pub is_triggered: bool,
+    /// Word for a run that the schedule has not fired. Empty: it has.
+    pub by_hand: String,
     pub late: String,
     pub attempt: u32,
     pub ran: String,
@@ -53,7 +54,7 @@ impl RunRow {
             tag: run.tag.clone(),
             at: run.scheduled_at,
             pill: html::run_pill(run.state, t),
-            is_triggered: run.triggered,
+            by_hand: by_hand(run, t).to_owned(),
             late: late(run, t).unwrap_or_else(|| "–".to_owned()),
             attempt: run.attempt,
             ran: ran(run, t).unwrap_or_else(|| "–".to_owned()),
@@ -62,6 +63,14 @@ impl RunRow {
             labels: RowLabels::new(&run.labels, labels::RUNS),
         }
     }
+}
+
+/// Returns the word for a run that the schedule has not fired. Empty: it has.
+fn by_hand<'a>(run: &Run, t: &'a Words) -> &'a str {
+    if run.id.backfill().is_some() {
+        return &t.backfill;
+    }
+    if run.triggered { &t.triggered } else { "" }
 }
 
 /// Returns how late the first attempt was handed over.

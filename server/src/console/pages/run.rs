@@ -188,6 +188,7 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     if let Some(due_at) = run.due_at {
         facts.push((&t.due, f.text(due_at)));
     }
+    facts.extend(run.id.backfill().map(|of| (&t.backfill, of.operation.to_owned())));
     if run.number > 0 {
         facts.push((&t.moment_number, h::count(run.number)));
     }

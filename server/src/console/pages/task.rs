@@ -135,6 +135,10 @@ fn actions(task: &Task, t: &Words) -> Vec<Action> {
     let href = task_href(&task.id);
     let mut actions: Vec<Action> =
         allowed(task).map(|action| action.words(t).link(&href, action.as_str())).collect();
+    if task.state != TaskState::Cancelled && task.schedule != Schedule::Once {
+        let (href, label) = (format!("{href}/backfill"), format!("{}…", t.backfill));
+        actions.push(Action { href, icon: "cal", label, is_danger: false });
+    }
     if !task.state.has_ended() {
         let edit =
             Action { href: format!("{href}/edit"), icon: "edit", label: t.edit.clone(), is_danger: false };

@@ -19,6 +19,9 @@ pub struct Place {
     pub before_task: Option<TaskId>,
     /// Last run of the listing of the current state.
     pub before_run: Option<(Moment, RunId)>,
+    /// Last moment of a backfill that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Moment>,
 }
 
 impl Place {

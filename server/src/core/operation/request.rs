@@ -69,7 +69,12 @@ impl NewOperation {
                 check_labels(labels)?;
                 check_state(action, *state, action.run_states())?;
             }
+            Selection::Moments(_) => {}
         }
+        let is_backfill = matches!(self.selection, Selection::Moments(_));
+        require((action == Action::Backfill) == is_backfill, "action", || {
+            "only a backfill has moments: use POST /v1/tasks/{task_id}/backfill".to_owned()
+        })?;
         self.check_patch()?;
         self.check_canary()?;
         let rate_fits = self.rate_per_sec.is_none_or(|rate| (1..=MAX_RATE_PER_SEC).contains(&rate));

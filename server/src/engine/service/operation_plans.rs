@@ -2,8 +2,9 @@
 
 use super::operations::{end_of, snapshot_of, state_or};
 use super::{Page, Result, RunFilter, RunPage, Service, TaskFilter, Wanted};
-use crate::core::operation::{Action, Item, Operation, Place, Plan, Selection};
-use crate::core::{Run, RunId};
+use crate::core::operation::{Action, Backfill, Item, Operation, Place, Plan, Selection};
+use crate::core::run::Backfilled;
+use crate::core::{Moment, Run, RunId};
 
 /// Rows that a plan with labels examines, at least.
 const EXAMINED: u32 = 200;
@@ -14,6 +15,7 @@ impl Service {
         let (from, limit) = (operation.place.clone(), operation.batch_size());
         let (items, next) = match &operation.selection {
             Selection::Ids(ids) => self.plan_ids(operation.action, ids, &from, limit).await?,
+            Selection::Moments(backfill) => plan_moments(&operation.id, backfill, &from, limit),
             Selection::Tasks { name, state, labels } => {
                 let states = state_or(*state, operation.action.default_task_states());
                 match states.get(from.passed) {
@@ -110,6 +112,22 @@ impl Service {
         });
         Ok((items.collect(), Some(Place { before_run: Some(last), ..from.clone() })))
     }
+}
+
+/// Returns the next runs of a backfill.
+fn plan_moments(
+    operation_id: &str,
+    backfill: &Backfill,
+    from: &Place,
+    limit: u32,
+) -> (Vec<Item>, Option<Place>) {
+    let moments: Vec<Moment> = backfill.moments(from.after).take(limit as usize).collect();
+    let item = |at: &Moment| {
+        let of = Backfilled { operation: operation_id, at: *at, replaced: 0 };
+        Item { id: RunId::of_backfill(&backfill.task_id, of).to_string(), version: None }
+    };
+    let next = moments.last().map(|last| Place { after: Some(*last), ..from.clone() });
+    (moments.iter().map(item).collect(), next)
 }
 
 /// Returns the number of rows to examine for a batch. With labels, few of them may match.

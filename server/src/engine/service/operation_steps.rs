@@ -15,7 +15,7 @@ use super::operations::{KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
 use super::{Caller, PortError, Result, Service, ServiceError, definition, tokens};
 use crate::core::access::Scope;
 use crate::core::operation::{
-    Action, Canary, CanaryRun, InvalidOperation, Item, Operation, OperationState, Verdict,
+    Action, Canary, CanaryRun, InvalidOperation, Item, Operation, OperationState, Selection, Verdict,
 };
 use crate::core::payload_patch;
 use crate::core::run::PayloadChange;
@@ -219,6 +219,9 @@ impl Service {
     }
 
     async fn process_run(&self, operation: &Operation, item: &Item) -> Result<Verdict> {
+        if let Selection::Moments(backfill) = &operation.selection {
+            return self.backfill_moment(backfill, item).await;
+        }
         let id = RunId::from_text(&item.id);
         if operation.action == Action::CancelRuns {
             return match self.cancel_run(&id).await {
@@ -253,7 +256,7 @@ impl Service {
             Action::Trigger => drop(self.trigger_with_mark(id, &operation.id).await?),
             Action::Edit => self.edit_with_patch(id, operation.patch.as_deref().unwrap_or("{}")).await?,
             // Deletes are processed as a batch, and the others are for runs.
-            Action::Delete | Action::Redrive | Action::CancelRuns => {}
+            Action::Delete | Action::Redrive | Action::CancelRuns | Action::Backfill => {}
         }
         Ok(Verdict::Done)
     }

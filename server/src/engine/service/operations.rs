@@ -143,6 +143,7 @@ impl Service {
         let mut count = Count::default();
         match selection {
             Selection::Ids(ids) => return self.count_ids(action, ids).await,
+            Selection::Moments(backfill) => return Ok(backfill.count()),
             Selection::Tasks { name, state, labels } => {
                 for state in state_or(*state, action.default_task_states()) {
                     let filter = TaskFilter { name: name.clone(), state: Some(state), label: None };

@@ -4,8 +4,13 @@ use super::audit::AuditAction;
 use super::{IdempotencyKey, Result, Service, TaskOver};
 use crate::core::access::Scope;
 use crate::core::run::{PayloadChange, SUPERSEDED};
-use crate::core::{Run, RunState, TaskId, TaskState};
+use crate::core::{Moment, Run, RunState, Task, TaskId, TaskState};
 use crate::ports::InsertedRun;
+
+/// Makes a run of a task, with the number of runs that changes of the task have overtaken, a token and the current
+/// moment.
+pub(super) trait CreateRun: Fn(&Task, u32, String, Moment) -> Run + Send + Sync {}
+impl<F: Fn(&Task, u32, String, Moment) -> Run + Send + Sync> CreateRun for F {}
 
 impl Service {
     /// Triggers a task: fires it by hand, independently of its schedule, also if it is paused.
@@ -60,11 +65,19 @@ impl Service {
     }
 
     async fn trigger_marked(&self, id: &TaskId, first_mark: &str, change: &PayloadChange) -> Result<Run> {
-        let mut overtaken = 0;
-        loop {
+        let triggered = |task: &Task, overtaken: u32, token, now| {
             let mark =
                 if overtaken == 0 { first_mark.to_owned() } else { format!("{first_mark}.{overtaken}") };
-            if let Some(run) = self.insert_triggered(id, &mark, change).await? {
+            Run::triggered(task, &mark, token, now).with_payload(change)
+        };
+        self.insert_manual(id, triggered).await
+    }
+
+    /// Inserts a run that the schedule does not fire. `create` makes the run.
+    pub(super) async fn insert_manual(&self, id: &TaskId, create: impl CreateRun) -> Result<Run> {
+        let mut overtaken = 0;
+        loop {
+            if let Some(run) = self.insert_triggered(id, overtaken, &create).await? {
                 self.shared.hints.attention();
                 return Ok(run);
             }
@@ -72,13 +85,18 @@ impl Service {
         }
     }
 
-    /// Inserts the run with this mark. If the same request inserted the run before and a node has taken it,
+    /// Inserts the run after `overtaken` others. If the same request inserted the run before and a node has taken it,
     /// that run is the answer at any revision. `None`: the task was changed at the same time, so the caller
-    /// must try the next mark.
-    async fn insert_triggered(&self, id: &TaskId, mark: &str, change: &PayloadChange) -> Result<Option<Run>> {
+    /// must try the next run.
+    async fn insert_triggered(
+        &self,
+        id: &TaskId,
+        overtaken: u32,
+        create: &impl CreateRun,
+    ) -> Result<Option<Run>> {
         let task = self.shown_task(id).await?;
         let now = self.now();
-        let run = Run::triggered(&task, mark, self.shared.ids.token(now), now).with_payload(change);
+        let run = create(&task, overtaken, self.shared.ids.token(now), now);
         if task.state == TaskState::Cancelled {
             // A run that was not handed over before the end of its task never is.
             let stored = self.shared.ports.store.run(&run.id).await?.filter(Run::has_been_tried);

@@ -4,6 +4,7 @@ mod access;
 mod actions;
 mod alerts;
 mod audit;
+mod backfills;
 mod browser;
 mod composer;
 mod copies;

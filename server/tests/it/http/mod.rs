@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod attempts;
 mod audit;
+mod backfills;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;

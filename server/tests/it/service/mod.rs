@@ -1,6 +1,7 @@
 //! Commands of users and workers, and the rescue loop, on every store.
 
 mod alerts;
+mod backfills;
 mod changes;
 mod commands;
 mod due_moments;
@@ -244,6 +245,12 @@ on_every_store! {
         operations_are_listed_newest_first_and_pruned
         too_many_operations_are_refused
         two_nodes_at_once_have_one_effect;
+    backfills:
+        each_moment_of_the_range_gets_one_run
+        a_batch_that_is_repeated_backfills_each_moment_once
+        an_edit_changes_the_payload_and_not_the_moments
+        a_cancelled_task_gets_no_further_run
+        a_backfill_that_cannot_be_is_refused;
     operation_canary:
         a_canary_that_succeeds_lets_the_others_follow
         a_canary_that_fails_holds_the_operation

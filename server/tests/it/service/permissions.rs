@@ -20,8 +20,8 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, Task};
 use taskcenter_server::engine::service::{
     AuditFilter, Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS,
-    NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter, User,
-    Wanted,
+    NewBackfill, NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter,
+    User, Wanted,
 };
 
 use super::{NOW, Stage};
@@ -231,6 +231,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, delete_by_name("mail"));
     call!(TaskWrite, preview_operation(pause_all()));
     call!(TaskWrite, create_operation(pause_all(), None));
+    call!(TaskWrite, preview_backfill(&task, last_minute()));
+    call!(TaskWrite, backfill(&task, last_minute(), None));
     call!(TaskWrite, abort_operation(&task.to_string()));
     call!(TaskWrite, continue_operation(&task.to_string()));
     call!(TaskWrite unlimited, silence_alert(silence()));
@@ -257,6 +259,10 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(Admin unlimited, audit_log(&AuditFilter::default(), None, 10));
     call!(Admin unlimited, revoke_token("0"));
     calls
+}
+
+fn last_minute() -> NewBackfill {
+    NewBackfill { from: NOW.plus_ms(-60_000), to: NOW, rate_per_sec: None, reason: None }
 }
 
 fn with_grant(scopes: &[Scope], tags: &[&str]) -> Caller {
