@@ -196,10 +196,13 @@ impl<S> Context<S> {
     }
 
     /// Completes when the handler should stop: the consumer shuts down, the worker has lost the lease
-    /// of the run, the run was cancelled, or the shorter of two time limits has passed: the
+    /// of the run, a user has cancelled the run, or the shorter of two time limits has passed: the
     /// [limit of the handler](crate::ConsumerBuilder::handler_timeout), and the limit of the run, which
     /// its task sets with `max_runtime_sec`. The handler may still return its outcome; after a lost
-    /// lease, the server refuses the outcome. Over RocketMQ, a lost lease, a cancelled run and the limit
+    /// lease, the server refuses the outcome. The worker learns of a cancelled run with its next renewal, a
+    /// third of [the lease](crate::transport::pull::PullConfig::lease) at the latest. From then on, the handler
+    /// has `engine.cancel_grace_ms` of the server, 10 s by default: `Ok` ends the run as `succeeded`, any
+    /// error as `cancelled`. Over RocketMQ, a lost lease, a cancelled run and the limit
     /// of the run are unknown.
     pub async fn cancelled(&self) {
         self.attempt.cancelled.cancelled().await;

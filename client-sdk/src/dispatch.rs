@@ -54,8 +54,8 @@ impl Deliver for Dispatcher {
         self.dispatch(delivery).await.verdict
     }
 
-    async fn deliver_until(&self, delivery: Delivery, lost: CancellationToken) -> Verdict {
-        self.dispatch_until(delivery, lost).await.verdict
+    async fn deliver_until(&self, delivery: Delivery, stopped: CancellationToken) -> Verdict {
+        self.dispatch_until(delivery, stopped).await.verdict
     }
 
     fn concurrency(&self) -> usize {
@@ -73,11 +73,12 @@ impl Dispatcher {
         self.dispatch_until(delivery, CancellationToken::new()).await
     }
 
-    /// Dispatches a delivery. `lost` is cancelled if the delivery no longer belongs to this consumer.
-    async fn dispatch_until(&self, delivery: Delivery, lost: CancellationToken) -> Delivered {
+    /// Dispatches a delivery. `stopped` is cancelled if the delivery no longer belongs to this consumer, or a
+    /// user has cancelled its run.
+    async fn dispatch_until(&self, delivery: Delivery, stopped: CancellationToken) -> Delivered {
         // A child, so that a shutdown or a time limit does not count as a lost delivery.
         let lines = LogBuffer::new(Arc::clone(&self.clock));
-        let attempt = Attempt { cancelled: lost.child_token(), ..Attempt::read(delivery, lines) };
+        let attempt = Attempt { cancelled: stopped.child_token(), ..Attempt::read(delivery, lines) };
         let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.

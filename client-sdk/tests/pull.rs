@@ -510,6 +510,23 @@ async fn a_handler_is_told_that_its_lease_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_is_told_that_a_user_has_cancelled_its_run() {
+    let queues = FakeQueues::default();
+    queues.add("1", "t", "x");
+    let handler = async |ctx: Context, _: String| {
+        ctx.cancelled().await;
+        Err::<(), _>(HandlerError::from("half of the rows"))
+    };
+    let pull = Pull::new(queues.clone(), config());
+    let consumer = Consumer::builder().on_text("t", handler).transport(pull).start().unwrap();
+    until("the handler has started", || queues.run("1").state == "leased").await;
+    queues.change("1", |run| run.cancel_requested = true);
+    until("the handler has stopped", || !queues.run("1").reports.is_empty()).await;
+    assert_eq!(reports(&queues, "1")[0], reported(ReportedOutcome::Failed, "half of the rows"));
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outcome_is_dropped_after_the_end_of_its_lease() {
     let (queues, scene) = (FakeQueues::default(), Arc::default());
     queues.faults(|faults| faults.settle_down = true);

@@ -80,7 +80,9 @@ impl TaskCenter {
         self.send_non_idempotent(&with_payload(request, payload)).await?.read()
     }
 
-    /// Cancels a run. A running handler is not interrupted, but its outcome is refused.
+    /// Cancels a run. If a worker has leased the run, the server records the request, and the answer is the
+    /// `leased` run with [`cancel_requested_at`](RunResource::cancel_requested_at): the worker has a grace period
+    /// to stop. A consumer of the bus is not interrupted, but its outcome is refused.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 404 for an unknown run, and 409 for a run that has ended.

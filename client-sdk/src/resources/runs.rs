@@ -62,6 +62,10 @@ pub struct RunResource {
     /// 100 ms after the attempt was handed over; otherwise `null`.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
+    /// When a user requested to cancel the run while a worker had leased it. The worker receives the request with
+    /// its next renewal; `attention_at` is then the end of its grace period. Absent: no such request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_requested_at: Option<Timestamp>,
     /// When the run ended.
     pub ended_at: Option<Timestamp>,
     /// Result that the handler reported, if any.

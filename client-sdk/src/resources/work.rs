@@ -162,7 +162,7 @@ pub struct Settlement {
 }
 
 /// Result for one run of a renewal or settlement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunAnswer {
     /// Id of the run.
@@ -176,6 +176,10 @@ pub struct RunAnswer {
     /// When the renewed lease ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
+    /// Whether a user has requested to cancel the run. The worker stops its work, and reports the outcome
+    /// before `lease_until`: then the run ends as `cancelled`. Absent: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_requested: bool,
     /// Why nothing was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,

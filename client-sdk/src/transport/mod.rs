@@ -77,10 +77,10 @@ pub trait Deliver: Send + Sync + 'static {
     /// slot; this is the back pressure of the transport.
     async fn deliver(&self, delivery: Delivery) -> Verdict;
 
-    /// Like [`deliver`](Self::deliver). The transport cancels `lost` if the delivery no longer
-    /// belongs to this consumer. Default: ignores `lost`.
-    async fn deliver_until(&self, delivery: Delivery, lost: CancellationToken) -> Verdict {
-        let _ = lost;
+    /// Like [`deliver`](Self::deliver). The transport cancels `stopped` if the delivery no longer
+    /// belongs to this consumer, or a user has cancelled its run. Default: ignores `stopped`.
+    async fn deliver_until(&self, delivery: Delivery, stopped: CancellationToken) -> Verdict {
+        let _ = stopped;
         self.deliver(delivery).await
     }
 

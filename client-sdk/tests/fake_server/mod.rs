@@ -55,6 +55,8 @@ pub struct Run {
     pub reports: Vec<OutcomeReport>,
     /// End of the lease or of the retry pause.
     until: Instant,
+    /// Whether the answer to a renewal says that a user has cancelled the run.
+    pub cancel_requested: bool,
 }
 
 #[derive(Default)]
@@ -128,6 +130,7 @@ impl FakeQueues {
             result: None,
             reports: Vec::new(),
             until: now(),
+            cancel_requested: false,
         };
         self.inner().runs.insert(id.into(), run);
         self.0.1.notify_waiters();
@@ -288,7 +291,7 @@ fn answer(run_id: &str, status: u16) -> RunAnswer {
         detail: "the attempt is stale".into(),
         ..Problem::default()
     });
-    RunAnswer { run_id: run_id.into(), status, state: None, lease_until: None, problem }
+    RunAnswer { run_id: run_id.into(), status, problem, ..RunAnswer::default() }
 }
 
 #[async_trait]
@@ -336,7 +339,7 @@ impl WorkerApi for FakeQueues {
                 return answer(&leased.run_id, 409);
             }
             run.until = until;
-            answer(&leased.run_id, 200)
+            RunAnswer { cancel_requested: run.cancel_requested, ..answer(&leased.run_id, 200) }
         });
         Ok(RunAnswers { results: results.collect() })
     }

@@ -47,8 +47,8 @@ Examples:
   taskcenter run retry 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000 \\
     --data-file fixed.json";
 const CANCEL: &str = "\
-A handler that already works on a run continues, but the server refuses its
-outcome report.
+The worker that holds a run learns of it with its next renewal, and gets time
+to stop. Then the run ends as cancelled.
 
 Example:
   taskcenter run cancel 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000";
@@ -149,9 +149,15 @@ async fn for_each_run(
     for_each_id(Thing::Run, texts, async |text| {
         let id = ids::find_run(client, text).await?;
         let run = change(&id).await.map_err(|failure| failure.with_allowed(allowed))?;
+        let verb = if awaits_worker(&run) { "requested to cancel" } else { verb };
         print_change(client, verb, &run)
     })
     .await
+}
+
+/// Returns whether a cancelled run waits until its worker has stopped.
+fn awaits_worker(run: &RunResource) -> bool {
+    run.state == "leased" && run.cancel_requested_at.is_some()
 }
 
 /// Prints what a command did to a run, and the new state of the run.
@@ -279,6 +285,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("claim", run.claim.to_string()),
         ("queue", text(&run.queue)),
         ("worker", text(&run.worker)),
+        ("cancelling", time(run.cancel_requested_at)),
         ("waits until", time(run.attention_at)),
         ("skipped", table::or_dash(skipped(run))),
         ("result", table::or_dash(run.result.as_ref().map(|result| table::escape(&result.to_string())))),

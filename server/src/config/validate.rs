@@ -142,6 +142,7 @@ impl Config {
         );
         faults.refuse(outlives, "engine.keep_hours", Some(engine.keep_hours.to_string()), remedy);
         faults.within("engine.wait_hours", engine.wait_hours, 1..=87_600);
+        faults.within("engine.cancel_grace_ms", engine.cancel_grace_ms, 0..=24 * HOUR_MS);
         faults.within("engine.prune_sec", engine.prune_sec, 1..=86_400);
         faults.within("engine.backlog_sec", engine.backlog_sec, 1..=3_600);
         faults.within("engine.skew_warn_ms", engine.skew_warn_ms, 1..=HOUR_MS);

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod backfilled;
+mod cancel_request;
 mod expiry;
 mod holder;
 mod id;
@@ -16,6 +17,7 @@ mod transitions;
 use serde::{Deserialize, Serialize};
 
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
+pub use self::cancel_request::{BY_HAND, CancelRequest, FORCED};
 pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::{Backfilled, RunId};
 pub use self::lease_slots::LeaseSlots;
@@ -119,6 +121,13 @@ pub struct Run {
     /// is not leased, or its request had no id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_slot: Option<String>,
+    /// Last [`claim`](Self::claim) whose worker has handed its attempt over to another party, and no longer renews
+    /// the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over_claim: Option<u32>,
+    /// Request to cancel the run while a worker has leased it. `None`: no user has requested that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_request: Option<CancelRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Moment>,
     /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
@@ -197,6 +206,8 @@ impl Run {
             leased_at: None,
             started_at: None,
             lease_slot: None,
+            handed_over_claim: None,
+            cancel_request: None,
             ended_at: None,
             failed_attempts: Vec::new(),
             edited: None,

@@ -98,7 +98,7 @@ pub use submit::Submitted;
 pub use task_commands::{Changed, Deleted, definition};
 pub use tokens::{Token, generate_token};
 pub use users::User;
-pub use worker_commands::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Report};
+pub use worker_commands::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Renewal, Report};
 
 /// The commands, bound to a caller. Cloning is cheap.
 ///

@@ -37,6 +37,9 @@ pub struct Settings {
     /// How long a run may wait that its worker postpones, such as a callback without a node of its service, in
     /// hours from the nominal moment. Then the run is dead.
     pub wait_hours: u64,
+    /// How long a worker may take to stop after it has received the request to cancel its run, in
+    /// milliseconds. Then the run ends as cancelled.
+    pub cancel_grace_ms: i64,
     /// Time between two prunes, in seconds.
     pub prune_sec: u64,
     /// Time between two counts of the backlog, in seconds.
@@ -94,6 +97,7 @@ impl Default for Settings {
             rescue_ms: 500,
             keep_hours: 168,
             wait_hours: 24,
+            cancel_grace_ms: 10_000,
             prune_sec: 60,
             backlog_sec: 10,
             skew_warn_ms: 500,

@@ -110,12 +110,15 @@ pub async fn retry(
 
 /// Cancels a run that has not ended.
 ///
-/// An attempt that a consumer or worker is working on is not interrupted, but its outcome is
-/// refused.
+/// If a worker has leased the run, the server records the request, and the run stays `leased`. The worker receives
+/// the request with its next renewal, and has `engine.cancel_grace_ms` to stop. A success that it reports is
+/// stored; otherwise the run ends as `cancelled`, with a `reason` that begins with `forced` if the worker did
+/// not stop. Any other run is cancelled at once. A consumer of the bus, or a system to which a worker has handed
+/// over the attempt, is not interrupted, and its outcome is refused.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("run_id" = String, Path, description = "Id of the run.")),
     responses(
-        (status = 200, body = RunResource, description = "The cancelled run."),
+        (status = 200, body = RunResource, description = "The run: `cancelled`, or `leased` with `cancel_requested_at`."),
         (status = 404, description = "`not_found`: the run does not exist or has been pruned."),
         (status = 409, description = "`run_state`: the run has ended."),
     ))]

@@ -91,6 +91,7 @@ pub fn run(run: Run) -> RunResource {
         fired_at: run.fired_at.map(timestamp),
         leased_at: run.leased_at.map(timestamp),
         started_at: run.started_at.map(timestamp),
+        cancel_requested_at: run.cancel_request.map(|request| timestamp(request.requested_at)),
         ended_at: run.ended_at.map(timestamp),
         result: run.result.map(result),
         skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),

@@ -21,6 +21,9 @@ pub fn of_run(service: &Service, run: &Run) -> Option<String> {
             let free = || format!("a free worker on queue {queue:?}");
             Some(absent_worker(service, queue).unwrap_or_else(free) + &until)
         }
+        RunState::Leased if run.cancel_request.is_some() => {
+            Some(format!("worker {:?} to stop: a user has cancelled the run{until}", run.holder))
+        }
         RunState::Leased => Some(format!("the outcome of worker {:?}{until}", run.holder)),
         RunState::Retrying => Some(format!("the pause before the next attempt{until}")),
         RunState::Fired if !run.has_ended() => Some(format!("an outcome report{until}")),

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::outcome::{ReportBody, SettleBody};
 use crate::core::submission::InvalidSubmission;
 use crate::core::{Run, RunId, tag};
-use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Service};
+use crate::engine::service::{Held, LeaseTerms, MAX_LEASE_MS, MIN_LEASE_MS, Renewal, Service};
 use crate::wire;
 
 const MAX_WORKER_BYTES: usize = 128;
@@ -99,6 +99,10 @@ fn lease_ms(requested: u64) -> Result<i64, ApiError> {
 }
 
 /// Renews leases. Each renewal succeeds or fails on its own.
+///
+/// The answer says which runs a user has requested to cancel (`cancel_requested`). The first such answer begins
+/// the grace period, `engine.cancel_grace_ms`, which ends at `lease_until`: the worker stops its work, and
+/// reports the outcome before. A success is a success; any other outcome ends the run as `cancelled`.
 #[utoipa::path(post, path = "/v1/runs/renew", operation_id = "renewRuns", tag = "work",
     request_body = RenewRequest,
     responses((status = 200, body = RunAnswers, description = "One result for each run, in the order of the request.")))]
@@ -115,7 +119,11 @@ pub async fn renew(
         service.renew(&held, lease_ms).await?
     };
     let ids: Vec<RunId> = held.into_iter().map(|held| held.run_id).collect();
-    let changed = |until| ChangedRun { lease_until: Some(wire::timestamp(until)), state: None };
+    let changed = |renewal: Renewal| ChangedRun {
+        lease_until: Some(wire::timestamp(renewal.until)),
+        cancel_requested: renewal.cancel_requested,
+        state: None,
+    };
     let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));
     Ok(Json(results("runs", &ids, answers, changed)))
 }
@@ -133,7 +141,8 @@ pub async fn settle(service: Service, Body(request): Body<SettleBody>) -> Result
     let (ids, items): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
     let batch = Batch::of(ids.iter().zip(items).map(|(id, item)| Ok((id.clone(), item.report()?))));
     let answers = service.settle(&batch.valid).await?;
-    let changed = |run: Run| ChangedRun { state: Some(run.state.as_str().to_owned()), lease_until: None };
+    let changed =
+        |run: Run| ChangedRun { state: Some(run.state.as_str().to_owned()), ..ChangedRun::default() };
     Ok(Json(results("outcomes", &ids, batch.answers(answers), changed)))
 }
 
@@ -144,9 +153,11 @@ fn with_run_id((at, mut item): (usize, ReportBody)) -> Result<(RunId, ReportBody
 }
 
 /// Values of the result of a changed run.
+#[derive(Default)]
 struct ChangedRun {
     state: Option<String>,
     lease_until: Option<Timestamp>,
+    cancel_requested: bool,
 }
 
 fn results<T>(
@@ -156,13 +167,14 @@ fn results<T>(
     changed: impl Fn(T) -> ChangedRun,
 ) -> RunAnswers {
     let answer = |(at, (id, answer)): (usize, (&RunId, Result<T, ApiError>))| match answer.map(&changed) {
-        Ok(ChangedRun { state, lease_until }) => {
-            RunAnswer { run_id: id.to_string(), status: 200, state, lease_until, problem: None }
+        Ok(ChangedRun { state, lease_until, cancel_requested }) => {
+            let run_id = id.to_string();
+            RunAnswer { run_id, status: 200, state, lease_until, cancel_requested, problem: None }
         }
         Err(error) => {
             let problem = error.of_item(&format!("{list}[{at}]"));
             let (run_id, status) = (id.to_string(), problem.status);
-            RunAnswer { run_id, status, state: None, lease_until: None, problem: Some(problem) }
+            RunAnswer { run_id, status, problem: Some(problem), ..RunAnswer::default() }
         }
     };
     RunAnswers { results: ids.iter().zip(answers).enumerate().map(answer).collect() }

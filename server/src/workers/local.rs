@@ -9,8 +9,8 @@ use taskcenter_client::resources::{
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
 
-use crate::core::{Moment, Run, RunId};
-use crate::engine::service::{Caller, Held, LeaseTerms, Report, Service, ServiceError};
+use crate::core::{Run, RunId};
+use crate::engine::service::{Caller, Held, LeaseTerms, Renewal, Report, Service, ServiceError};
 use crate::wire;
 
 /// The commands as a worker API.
@@ -49,8 +49,12 @@ impl WorkerApi for LocalApi {
             self.0.renew(&held, lease_ms).await
         };
         let answers = answers.map_err(|error| CallError::Unavailable(error_message(&error)))?;
-        let answer = |(held, answer): (Held, Result<Moment, ServiceError>)| match answer {
-            Ok(until) => RunAnswer { lease_until: Some(wire::timestamp(until)), ..accepted(&held.run_id) },
+        let answer = |(held, answer): (Held, Result<Renewal, ServiceError>)| match answer {
+            Ok(Renewal { until, cancel_requested }) => RunAnswer {
+                lease_until: Some(wire::timestamp(until)),
+                cancel_requested,
+                ..accepted(&held.run_id)
+            },
             Err(error) => refused(&held.run_id, &error),
         };
         Ok(RunAnswers { results: held.into_iter().zip(answers).map(answer).collect() })
@@ -105,7 +109,7 @@ fn report(Settlement { run_id, report }: Settlement) -> (RunId, Report) {
 }
 
 fn accepted(id: &RunId) -> RunAnswer {
-    RunAnswer { run_id: id.to_string(), status: 200, state: None, lease_until: None, problem: None }
+    RunAnswer { run_id: id.to_string(), status: 200, ..RunAnswer::default() }
 }
 
 /// Returns a refusal with the status of the HTTP API: 409 for a lost run, 503 for a retry.

@@ -1,4 +1,4 @@
-//! Leases that a worker has lost: the server has cancelled the run, or given it to another worker.
+//! Attempts that a worker must stop: a user has cancelled the run, or the server has given it to another worker.
 //!
 //! The worker learns this from the answer to a renewal. A handler of an external program stops the
 //! program then.
@@ -33,7 +33,7 @@ impl Attempts {
     }
 
     fn apply(&self, attempt: &LeasedAttempt, answer: &RunAnswer) {
-        if !matches!(answer.status, 404 | 409) {
+        if !answer.cancel_requested && !matches!(answer.status, 404 | 409) {
             return;
         }
         let attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Waits until the lease is lost.
+    /// Waits until the lease is lost, or a user has requested to cancel the run.
     pub async fn lost(&self) {
         self.lost.cancelled().await;
     }

@@ -67,7 +67,7 @@ enum Ending {
     Ended(Output),
     /// The program exceeded its timeout.
     TimedOut,
-    /// The server cancelled the run, or gave it to another worker.
+    /// A user cancelled the run, or the server gave it to another worker.
     Lost,
 }
 
@@ -106,7 +106,9 @@ pub async fn handle(context: Context<Script>, job: Job) -> Result<(), HandlerErr
             Err(reason) => Err(failed(reason)),
         },
         Ok(Ending::TimedOut) => Err(failed("exec time out".to_owned())),
-        Ok(Ending::Lost) => Err(HandlerError::release("the lease is lost; the program was killed")),
+        Ok(Ending::Lost) => {
+            Err(HandlerError::retry("the program was killed: the run is cancelled, or the lease is lost"))
+        }
         Err(error) => Err(failed(format!("cannot run the program: {error}"))),
     }
 }

@@ -9,6 +9,7 @@ use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
 use taskcenter_server::ports::Clock;
 
+use crate::cancellations::cancel_a_leased_run;
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, key, lease, note_stopped, one_shot, queued, run_in, submit, wind_up};
 
@@ -28,6 +29,7 @@ pub async fn play(stage: &mut Stage) {
     redrive_a_dead_run(stage).await;
     cancel_one_run(stage, &queue).await;
     confirm_a_run(stage, &queue).await;
+    cancel_a_leased_run(stage).await;
     trigger(stage, &bus).await;
     for _ in 0..3 {
         trigger_during_cancel(stage).await;

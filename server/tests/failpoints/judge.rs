@@ -25,6 +25,8 @@ pub struct Book {
     unmarked: BTreeMap<(RunId, u32), usize>,
     /// Runs that an acknowledged change has stopped: they must not be handed over.
     stopped: BTreeSet<RunId>,
+    /// Runs that a user has cancelled.
+    cancelled: Vec<RunId>,
     /// Acknowledged lines.
     logged: Vec<(RunId, String)>,
     /// Violations that were found during the story.
@@ -66,6 +68,11 @@ impl Book {
     /// Records that an ended run may be open again.
     pub fn reopened(&mut self, run: &RunId) {
         self.settled.remove(run);
+    }
+
+    /// Records that a user has cancelled a run. The run must end as cancelled.
+    pub fn cancelled(&mut self, run: RunId) {
+        self.cancelled.push(run);
     }
 
     /// Records the lease of a run.
@@ -136,6 +143,13 @@ impl Book {
                 wrong.push(format!("an acknowledged outcome is lost: {settled:?} of {:?}", runs.get(id)));
             }
         }
+        let is_cancelled = |id: &RunId| runs.get(id).is_some_and(|run| run.state == RunState::Cancelled);
+        wrong.extend(
+            self.cancelled
+                .iter()
+                .filter(|id| !is_cancelled(id))
+                .map(|id| format!("a cancelled run has another end: {:?}", runs.get(id))),
+        );
         for (run, times) in self.leased.iter().filter(|(_, times)| **times > 1) {
             wrong.push(format!("a claim was leased {times} times: {run:?}"));
         }

@@ -4,6 +4,7 @@
 
 mod back_end;
 mod bus;
+mod cancellations;
 mod changes;
 mod documents;
 mod judge;

@@ -9,6 +9,7 @@ use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Report, ServiceError};
 
 use crate::bus::REFUSED;
+use crate::cancellations::cancel_a_leased_run;
 use crate::judge::Verdict;
 use crate::stage::{Running, Stage};
 use crate::{changes, documents, logs, operations, rescues};
@@ -141,6 +142,8 @@ async fn retries(stage: &mut Stage) {
     let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, 2) };
     submit(stage, late, Some(2)).await;
     let mut consumer = Consumer::default();
+    stage.pass(1_100).await;
+    cancel_a_leased_run(stage).await;
     for _ in 0..6 {
         stage.pass(1_100).await;
         consumer.consume(stage, false).await;
@@ -217,7 +220,7 @@ pub async fn lease(stage: &mut Stage) -> Vec<Run> {
     runs
 }
 
-async fn renew(stage: &mut Stage, run: &Run) {
+pub async fn renew(stage: &mut Stage, run: &Run) {
     let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
     let renew = async |running: &Running| running.service.renew(std::slice::from_ref(&held), 2_500).await;
     let answers = stage.call(renew).await.expect("the store answers");
@@ -228,7 +231,7 @@ async fn renew(stage: &mut Stage, run: &Run) {
     }
 }
 
-async fn report(stage: &mut Stage, id: &RunId, attempt: u32, token: &str, outcome: Outcome) {
+pub async fn report(stage: &mut Stage, id: &RunId, attempt: u32, token: &str, outcome: Outcome) {
     let report = Report { attempt, token: token.to_owned(), outcome, message: None, started_at: None };
     match stage.call(async |running| running.service.report(id, &report).await).await {
         Ok(run) => stage.book.settled(&run),

@@ -81,5 +81,6 @@ fn run_fields(step: &Step) -> Option<RunFields> {
     let Step { state, attempt, claim, version, attention_at, .. } = step;
     let state = serde_json::from_value(state.as_str().into()).ok()?;
     let (attempt, claim, version, attention_at) = (*attempt, *claim, *version, *attention_at);
-    Some(RunFields { state, attempt, claim, version, attention_at })
+    // No run of the load is cancelled.
+    Some(RunFields { state, attempt, claim, version, attention_at, cancel_requested: false })
 }

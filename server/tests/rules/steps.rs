@@ -20,6 +20,8 @@ pub struct RunFields {
     pub version: i64,
     /// When a node must process the run again; `None` for an ended run.
     pub attention_at: Option<i64>,
+    /// Whether a user has requested to cancel the run while a worker had leased it.
+    pub cancel_requested: bool,
 }
 
 /// Returns the changes of attempt and claim by an event.
@@ -76,6 +78,8 @@ fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
     match (before.state, after.state) {
         // The lease has expired, and another node claims the run.
         (Firing, Firing) => allowed.push((0, 1)),
+        // A worker receives a request to cancel, and the grace period begins.
+        (Leased, Leased) if before.cancel_requested => allowed.push((0, 0)),
         // A worker renews its lease.
         (Leased, Leased) if after.attention_at >= before.attention_at => allowed.push((0, 0)),
         // An overdue outcome: a rescue records the failure and starts the next attempt in one

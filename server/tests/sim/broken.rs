@@ -41,6 +41,8 @@ pub enum Defect {
     ForgetsATask,
     /// A fire in one write does not advance its task.
     ForgetsTheStep,
+    /// A request to cancel a run is lost with the next write of the run.
+    ForgetsACancelRequest,
 }
 
 /// Returns how far the store's clock is ahead.
@@ -270,6 +272,15 @@ impl Store for Broken {
         }
         if self.defect == Defect::IgnoresTheVersion {
             return self.inner.update_runs(&self.with_stored_versions(runs).await?).await;
+        }
+        if self.defect == Defect::ForgetsACancelRequest {
+            let forget = |run: &Run| match run.cancel_request {
+                Some(request) if request.forced_at.is_some() || run.has_ended() => {
+                    Run { cancel_request: None, ..run.clone() }
+                }
+                _ => run.clone(),
+            };
+            return self.inner.update_runs(&runs.iter().map(forget).collect::<Vec<_>>()).await;
         }
         self.inner.update_runs(runs).await
     }

@@ -193,6 +193,11 @@ fn a_fire_without_its_step_is_caught() {
 }
 
 #[test]
+fn a_forgotten_request_to_cancel_is_caught() {
+    assert_caught(Defect::ForgetsACancelRequest, &["a request to cancel has no effect"]);
+}
+
+#[test]
 fn a_forgotten_task_is_caught() {
     assert_caught(Defect::ForgetsATask, &["a due moment was never processed"]);
 }

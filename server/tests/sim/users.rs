@@ -188,9 +188,11 @@ impl User {
     }
 
     async fn change_a_run(&mut self, node: &Running) {
-        for id in self.runs_of_some_task(node).await.into_iter().map(|run| run.id) {
+        for Run { id, state, .. } in self.runs_of_some_task(node).await {
             let answer = match self.rng.u32(..5) {
-                0 => call(node, node.service.cancel_run(&id)).await,
+                at if at == 0 || at >= 3 && state == RunState::Leased => {
+                    call(node, node.service.cancel_run(&id)).await
+                }
                 1..4 => call(node, node.service.retry_run(&id)).await,
                 _ => call(node, node.service.run(&id)).await,
             };

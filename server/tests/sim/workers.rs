@@ -56,17 +56,22 @@ async fn handle(world: Arc<World>, run: Run, mut rng: fastrand::Rng) {
     }
     sleep_ms(rng.u64(..if faultless { 200 } else { 3_000 })).await;
     if rng.bool() {
-        renew(&world, &run, &mut rng).await;
+        if renew(&world, &run, &mut rng).await && rng.bool() {
+            return settle(&world, &run, Outcome::Failed { retry_after_ms: None }, &mut rng).await;
+        }
         sleep_ms(rng.u64(..if faultless { 100 } else { 6_000 })).await;
     }
     let outcome = random_input::outcome(&mut rng, faultless, true);
     settle(&world, &run, outcome, &mut rng).await;
 }
 
-async fn renew(world: &World, run: &Run, rng: &mut fastrand::Rng) {
-    let Some(node) = world.any_node(rng) else { return };
+/// Renews the lease. Returns whether a user has requested to cancel the run.
+async fn renew(world: &World, run: &Run, rng: &mut fastrand::Rng) -> bool {
+    let Some(node) = world.any_node(rng) else { return false };
     let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
-    let _ = call(&node, node.service.renew(&[held], rng.i64(1_000..6_000))).await;
+    let answers = call(&node, node.service.renew(&[held], rng.i64(1_000..6_000))).await;
+    let renewal = answers.and_then(Result::ok).and_then(|mut answers| answers.pop()?.ok());
+    renewal.is_some_and(|renewal| renewal.cancel_requested)
 }
 
 /// Reports an outcome until an answer arrives, and sometimes once more.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::api::WorkerApi;
 use super::backoff::Backoff;
@@ -28,8 +28,9 @@ struct Lease {
     run_id: String,
     attempt: u32,
     until: Instant,
-    /// Cancelled when the server has refused a renewal. The handler continues, but its outcome is refused.
-    lost: CancellationToken,
+    /// Cancelled when the handler should stop: a user has requested to cancel the run, or the server has
+    /// refused a renewal and will refuse the outcome. No further renewal is sent.
+    stopped: CancellationToken,
     /// Of the run, until its outcome is known.
     _slot: OwnedSemaphorePermit,
     /// Of its handler, likewise.
@@ -37,18 +38,18 @@ struct Lease {
 }
 
 impl Leases {
-    /// Adds a lease. Returns a token that is cancelled when the lease is lost.
+    /// Adds a lease. Returns a token that is cancelled when the handler should stop.
     pub(super) fn add(
         &self,
         run: &LeasedRun,
         until: Instant,
         slot: OwnedSemaphorePermit,
     ) -> CancellationToken {
-        let lost = CancellationToken::new();
+        let stopped = CancellationToken::new();
         let (run_id, attempt) = (run.run_id.clone(), run.attempt);
-        let lease = Lease { run_id, attempt, until, lost: lost.clone(), _slot: slot, handler: None };
+        let lease = Lease { run_id, attempt, until, stopped: stopped.clone(), _slot: slot, handler: None };
         self.lock().insert(run.token.clone(), lease);
-        lost
+        stopped
     }
 
     /// Notes that a handler has the run. It is free again when the outcome is known.
@@ -112,9 +113,15 @@ impl Leases {
         // The attempt may have been settled during the renewal.
         let Some(lease) = leases.get_mut(&attempt.token) else { return };
         match answer.status {
-            200 => lease.until = until,
+            200 => {
+                lease.until = until;
+                if answer.cancel_requested {
+                    lease.stopped.cancel();
+                    info!(run_id = attempt.run_id, "run cancelled by a user; the handler should stop");
+                }
+            }
             404 | 409 => {
-                lease.lost.cancel();
+                lease.stopped.cancel();
                 warn!(
                     run_id = attempt.run_id,
                     attempt = attempt.attempt,
@@ -132,7 +139,7 @@ impl Leases {
             attempt: lease.attempt,
             token: token.clone(),
         };
-        self.lock().iter().filter(|(_, lease)| !lease.lost.is_cancelled()).map(attempt).collect()
+        self.lock().iter().filter(|(_, lease)| !lease.stopped.is_cancelled()).map(attempt).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Lease>> {

@@ -144,7 +144,7 @@ impl Api {
             if before.state == RunState::Leased {
                 self.send_cancel(&before, trace).await?;
             }
-            match self.service.cancel_run(id).await {
+            match self.service.cancel_run_at_once(id).await {
                 // Another worker has leased the run meanwhile.
                 Ok(run) if run.claim > before.claim => self.send_cancel(&run, trace).await?,
                 // The cancel was sent above, no worker held the run, or the run has just ended.

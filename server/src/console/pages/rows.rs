@@ -94,6 +94,9 @@ pub fn why_waits(run: &Run, has_worker: bool, until: Option<String>, t: &Words) 
         RunState::Firing => Some(t.run_waits_bus.clone()),
         RunState::Ready if has_worker => Some(fill(&t.run_waits_free, &[queue])),
         RunState::Ready => Some(fill(&t.no_worker_on_queue, &[queue])),
+        RunState::Leased if run.cancel_request.is_some() => {
+            Some(fill(&t.run_waits_stop, &[&run.holder, &until.unwrap_or_default()]))
+        }
         RunState::Leased => Some(fill(&t.run_waits_worker, &[&run.holder])),
         RunState::Retrying => Some(fill(&t.pause_before_retry, &[&until.unwrap_or_default()])),
         RunState::Fired if !run.has_ended() => Some(t.run_waits_outcome.clone()),

@@ -199,6 +199,8 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     } else {
         facts.extend(run.worker().map(|worker| (&t.worker, worker.to_owned())));
     }
+    let requested_at = run.cancel_request.map(|request| request.requested_at);
+    facts.extend(requested_at.map(|at| (&t.cancel_requested, f.text(at))));
     facts.extend(run.reason.clone().map(|reason| (&t.note, reason)));
     if !run.headers.is_empty() {
         let headers = run.headers.iter().map(|(name, value)| format!("{name}: {value}"));

@@ -24,6 +24,7 @@ pub fn allowed(run: &Run) -> Vec<RunAction> {
     match run.state {
         RunState::Dead => vec![RunAction::Retry],
         RunState::Retrying => vec![RunAction::Retry, RunAction::Cancel],
+        RunState::Leased if run.cancel_request.is_some() => Vec::new(),
         _ if run.has_ended() => Vec::new(),
         _ => vec![RunAction::Cancel],
     }

@@ -1,5 +1,6 @@
 //! The changes of a run. Each one checks the table of transitions first.
 
+use super::cancel_request::stopped;
 use super::holder::{HANDED_OVER, node_of_holder};
 use super::{IllegalTransition, Outcome, PayloadChange, Run, RunEvent, RunState, transition};
 use crate::core::Moment;
@@ -57,6 +58,7 @@ impl Run {
         if node_of_holder(&self.holder).is_some() {
             HANDED_OVER.clone_into(&mut self.holder);
         }
+        self.handed_over_claim = Some(self.claim);
         self.attention_at = Some(self.within_limit(until));
     }
 
@@ -81,6 +83,9 @@ impl Run {
         default: &RetryPolicy,
         now: Moment,
     ) -> Result<(), IllegalTransition> {
+        if self.is_cancelled_by(outcome) {
+            return self.cancel(&stopped(reason), now);
+        }
         match outcome {
             Outcome::Succeeded { result } => {
                 self.end(RunEvent::Succeeded, reason, now)?;
@@ -141,7 +146,7 @@ impl Run {
     }
 
     /// Records that no outcome arrived in time. The attempt counts as failed; the next one may
-    /// start at once.
+    /// start at once. After a request to cancel, the run ends instead.
     ///
     /// # Errors
     /// If no attempt is in progress.
@@ -149,7 +154,7 @@ impl Run {
         let is_over = self.state != RunState::Leased || self.limit().is_some_and(|limit| limit <= now);
         let reason =
             if is_over { "no outcome was reported within max_runtime" } else { "the worker's lease expired" };
-        self.fail(Some(0), Some(reason.to_owned()), default, now)
+        self.fail_without_outcome(reason, default, now)
     }
 
     /// Records that the node stopped whose built-in worker held the run. The attempt counts as
@@ -158,7 +163,17 @@ impl Run {
     /// # Errors
     /// If no attempt is in progress.
     pub fn fail_orphaned(&mut self, default: &RetryPolicy, now: Moment) -> Result<(), IllegalTransition> {
-        self.fail(Some(0), Some("the node that worked on the run stopped".to_owned()), default, now)
+        self.fail_without_outcome("the node that worked on the run stopped", default, now)
+    }
+
+    fn fail_without_outcome(
+        &mut self,
+        reason: &str,
+        default: &RetryPolicy,
+        now: Moment,
+    ) -> Result<(), IllegalTransition> {
+        let failed = |run: &mut Self| run.fail(Some(0), Some(reason.to_owned()), default, now);
+        self.force_cancel(reason, now).unwrap_or_else(|| failed(self))
     }
 
     /// Starts the next attempt: in the queue, or over the bus, where the caller must publish the
@@ -224,6 +239,7 @@ impl Run {
             (S::Ready | S::Retrying | S::Dead, true) => RunEvent::LateSuccess,
             (S::Ready | S::Retrying | S::Dead, false) => RunEvent::LateFailure,
             (_, true) => RunEvent::Succeeded,
+            (_, false) if self.cancel_request.is_some() => RunEvent::Cancelled,
             (_, false) => RunEvent::Died,
         };
         // A dead run has ended, but a confirmation still corrects its outcome.

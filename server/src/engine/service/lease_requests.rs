@@ -87,7 +87,7 @@ impl Service {
         let answers = self.renew(&runs.iter().map(held).collect::<Vec<_>>(), lease_ms).await?;
         let mut answers = answers.into_iter();
         runs.retain_mut(|run| {
-            let until = answers.next().and_then(Result::ok);
+            let until = answers.next().and_then(Result::ok).map(|renewal| renewal.until);
             run.attention_at = until;
             until.is_some()
         });

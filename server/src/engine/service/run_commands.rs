@@ -3,7 +3,7 @@
 use super::audit::AuditAction;
 use super::{Result, Service, ServiceError, TaskOver};
 use crate::core::access::Scope;
-use crate::core::run::{IllegalTransition, PayloadChange};
+use crate::core::run::{BY_HAND, IllegalTransition, PayloadChange};
 use crate::core::{Run, RunId, RunState, TaskState};
 use crate::engine::outcome_counts;
 
@@ -18,14 +18,27 @@ pub struct Confirmation {
 }
 
 impl Service {
-    /// Cancels a run. A handler that works on it is not stopped; its outcome is refused.
+    /// Cancels a run. If a worker has leased the run, records the request: the worker receives it with its next
+    /// renewal, and has a grace period to stop. Then the run ends as cancelled, unless the work has succeeded.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], [`ServiceError::RunState`] if the run has
     /// ended, or a port's error.
     pub async fn cancel_run(&self, id: &RunId) -> Result<Run> {
         let now = self.now();
-        let answer = self.change_run(id, |run| run.cancel("cancelled by hand", now)).await;
+        let answer = self.change_run(id, |run| run.request_cancel(now)).await;
+        self.record_change(AuditAction::RunCancel, [id.as_str()], &answer).await;
+        answer
+    }
+
+    /// Cancels a run at once, also if a worker has leased it: the server refuses the outcome. For legacy APIs, which
+    /// tell the handler themselves.
+    ///
+    /// # Errors
+    /// As [`Service::cancel_run`].
+    pub async fn cancel_run_at_once(&self, id: &RunId) -> Result<Run> {
+        let now = self.now();
+        let answer = self.change_run(id, |run| run.cancel(BY_HAND, now)).await;
         self.record_change(AuditAction::RunCancel, [id.as_str()], &answer).await;
         answer
     }

@@ -47,6 +47,16 @@ pub struct Held {
     pub token: String,
 }
 
+/// Answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// When the lease ends.
+    pub until: Moment,
+    /// Whether a user has requested to cancel the run. The run then ends as cancelled at `until`, unless the
+    /// worker reports an outcome before.
+    pub cancel_requested: bool,
+}
+
 /// A report on the outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -155,12 +165,13 @@ impl Service {
     }
 
     /// Extends leases to `lease_ms` from now, at most to the time limits of the attempts. Returns one answer
-    /// for each, in order: the end of the lease. A lease never becomes shorter.
+    /// for each, in order. A lease never becomes shorter, unless a user has requested to cancel the run: then
+    /// the first renewal after the request begins the grace period.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error. For one attempt: [`ServiceError::NotFound`], or
     /// [`ServiceError::Stale`] if the worker no longer has it.
-    pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Moment>>> {
+    pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Renewal>>> {
         self.set_lease(held, lease_ms, |run, until| {
             run.attention_at = run.attention_at.max(Some(run.within_limit(until)));
         })
@@ -168,11 +179,11 @@ impl Service {
     }
 
     /// Hands attempts over to another party, which must confirm their outcomes `within_ms` from now. A
-    /// lease may become shorter. Returns one answer for each, in order: the end of the lease.
+    /// lease may become shorter. Returns one answer for each, in order.
     ///
     /// # Errors
     /// As [`Service::renew`].
-    pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Moment>>> {
+    pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Renewal>>> {
         self.set_lease(held, within_ms, Run::hand_over).await
     }
 
@@ -181,9 +192,10 @@ impl Service {
         held: &[Held],
         lease_ms: i64,
         set: impl Fn(&mut Run, Moment),
-    ) -> Result<Vec<Result<Moment>>> {
+    ) -> Result<Vec<Result<Renewal>>> {
         self.require(Scope::RunPull)?;
-        let until = self.shared.lease_clock.now().plus_ms(lease_ms);
+        let now = self.shared.lease_clock.now();
+        let (until, grace_until) = (now.plus_ms(lease_ms), now.plus_ms(self.shared.settings.cancel_grace_ms));
         let requested: Vec<_> = held.iter().map(|held| (held.run_id.clone(), held)).collect();
         crate::failpoint!("renew::before_update");
         let answers = self.change_attempts(&requested, |run, held| {
@@ -191,12 +203,18 @@ impl Service {
             if run.state != RunState::Leased {
                 return Err(Stale::Run(run.state).into());
             }
-            set(run, until);
+            if !run.receive_cancel_request(grace_until) {
+                set(run, until);
+            }
             Ok(true)
         });
         let answers = answers.await?.into_iter();
         crate::failpoint!("renew::updated");
-        Ok(answers.map(|answer| answer.map(|run| run.attention_at.unwrap_or(until))).collect())
+        let renewal = |run: Run| Renewal {
+            until: run.attention_at.unwrap_or(until),
+            cancel_requested: run.cancel_request.is_some(),
+        };
+        Ok(answers.map(|answer| answer.map(renewal)).collect())
     }
 
     /// Stores the outcomes of attempts. Returns one answer for each, in order. A report that is repeated
@@ -320,6 +338,9 @@ pub(super) fn check_attempt(run: &Run, attempt: u32, token: &str) -> Result<()> 
 
 /// Returns whether the run has this outcome: the first report was stored and its answer was lost.
 fn has_outcome(run: &Run, outcome: &Outcome) -> bool {
+    if run.is_cancelled_by(outcome) {
+        return run.state == RunState::Cancelled;
+    }
     let states: &[RunState] = match outcome {
         Outcome::Succeeded { .. } => &[RunState::Succeeded],
         // After the last attempt a failed run is dead.

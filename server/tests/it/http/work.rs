@@ -300,3 +300,30 @@ async fn a_run_shows_its_attempts_and_what_it_waits_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_cancelled_run_waits_for_its_worker() {
+    with_server(async |server| {
+        let run = server.ready("1").await;
+        let path = format!("/v1/runs/{}", run.id);
+        let held = lease(server, &json!({})).await.remove(0);
+        let (status, cancelled) = server.post(&format!("{path}/cancel"), &json!({})).await;
+        assert_eq!((status, &cancelled["state"]), (200, &json!("leased")), "{cancelled}");
+        assert_eq!(cancelled["cancel_requested_at"], "2033-05-18T03:33:20Z");
+        let attempt = json!({"run_id": held["run_id"], "attempt": 1, "token": held["token"]});
+        let body = json!({"runs": [attempt], "lease_ms": 60_000});
+        let (_, renewed) = server.post("/v1/runs/renew", &body).await;
+        let grace_end = "2033-05-18T03:33:30Z";
+        let expected = json!({"run_id": run.id.as_str(), "status": 200, "lease_until": grace_end, "cancel_requested": true});
+        assert_eq!(renewed["results"], json!([expected]));
+        let (_, shown) = server.get(&path).await;
+        assert_eq!(shown["attention_at"], grace_end);
+        let waits_for = format!("worker \"w\" to stop: a user has cancelled the run, until {grace_end}");
+        assert_eq!(shown["waits_for"], waits_for);
+        let mut stopped = outcome(&held, "failed");
+        stopped["message"] = json!("half of the rows");
+        assert_eq!(settle(server, &[stopped]).await[0]["state"], "cancelled");
+        assert_eq!(server.get(&path).await.1["reason"], "cancelled by hand: half of the rows");
+    })
+    .await;
+}

@@ -4,7 +4,7 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest, Stretch};
 use taskcenter_server::core::submission::{Dedup, MAX_DATA_BYTES, Submission};
 use taskcenter_server::core::{Run, RunState, Schedule, TaskState};
-use taskcenter_server::engine::service::{Report, Service, ServiceError, definition};
+use taskcenter_server::engine::service::{Service, ServiceError, definition};
 use taskcenter_server::ports::Advance;
 
 use super::interleaving::Pause;
@@ -261,14 +261,4 @@ pub async fn a_redriven_run_delivers_an_edited_payload(on: &Stage) {
     let too_long = on.service.retry_run_with(&id, &change(&"x".repeat(MAX_DATA_BYTES + 1))).await;
     assert!(matches!(too_long, Err(ServiceError::Invalid(_))), "{too_long:?}");
     assert_eq!(on.run(&run).await, dead);
-}
-
-pub async fn a_cancelled_run_refuses_its_outcome(on: &Stage) {
-    let run = on.ready("a").await;
-    let leased = lease(on, "w", 1).await;
-    assert_eq!(on.service.cancel_run(&run.id).await.unwrap().state, RunState::Cancelled);
-    let done = Report { outcome: Outcome::Succeeded { result: None }, ..report(&leased[0], Outcome::Dead) };
-    let refused = on.service.report(&run.id, &done).await;
-    assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
-    assert!(matches!(on.service.cancel_run(&run.id).await, Err(ServiceError::RunState(RunState::Cancelled))));
 }

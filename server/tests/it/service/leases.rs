@@ -212,9 +212,9 @@ pub async fn a_renewed_lease_does_not_expire(on: &Stage) {
     on.clock.set(NOW.plus_ms(LEASE_MS - 1));
     let answers = on.service.renew(&[held.clone(), unknown.clone(), unknown, held], LEASE_MS).await.unwrap();
     let until = NOW.plus_ms(2 * LEASE_MS - 1);
-    assert_eq!(answers[0].as_ref().unwrap(), &until);
+    assert_eq!(answers[0].as_ref().unwrap().until, until);
     assert!(answers[1..3].iter().all(|answer| matches!(answer, Err(ServiceError::NotFound))), "{answers:?}");
-    assert_eq!(answers[3].as_ref().unwrap(), &until, "the run is in the request twice");
+    assert_eq!(answers[3].as_ref().unwrap().until, until, "the run is in the request twice");
     on.clock.set(NOW.plus_ms(LEASE_MS + 5));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Leased);
@@ -267,9 +267,9 @@ pub async fn a_hand_over_can_shorten_a_lease_and_a_renewal_cannot(on: &Stage) {
     let leased = lease(on, "w", 1).await;
     let held = [Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone() }];
     let renewed = on.service.renew(&held, 5_000).await.unwrap();
-    assert_eq!(renewed[0].as_ref().unwrap(), &NOW.plus_ms(LEASE_MS));
+    assert_eq!(renewed[0].as_ref().unwrap().until, NOW.plus_ms(LEASE_MS));
     let handed_over = on.service.hand_over(&held, 5_000).await.unwrap();
-    assert_eq!(handed_over[0].as_ref().unwrap(), &NOW.plus_ms(5_000));
+    assert_eq!(handed_over[0].as_ref().unwrap().until, NOW.plus_ms(5_000));
     on.clock.set(NOW.plus_ms(5_000));
     on.rescue().await;
     assert_eq!(on.run(&run).await.state, RunState::Ready);
@@ -369,9 +369,9 @@ pub async fn renewals_do_not_extend_an_attempt_beyond_max_runtime(on: &Stage) {
     assert_eq!(leased[0].attention_at, Some(NOW.plus_ms(530_000)), "the wait in the queue does not count");
     on.clock.set(NOW.plus_ms(525_000));
     let renewed = on.service.renew(&[held(&leased[0])], LEASE_MS).await.unwrap();
-    assert_eq!(renewed[0].as_ref().unwrap(), &NOW.plus_ms(540_000));
+    assert_eq!(renewed[0].as_ref().unwrap().until, NOW.plus_ms(540_000));
     let handed_over = on.service.hand_over(&[held(&leased[0])], 3_600_000).await.unwrap();
-    assert_eq!(handed_over[0].as_ref().unwrap(), &NOW.plus_ms(540_000));
+    assert_eq!(handed_over[0].as_ref().unwrap().until, NOW.plus_ms(540_000));
     at(on, 539_999).await;
     assert_eq!(on.run(&run).await.state, RunState::Leased);
     at(on, 540_000).await;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backfills;
+mod cancellation;
 mod changes;
 mod commands;
 mod due_moments;
@@ -168,6 +169,16 @@ on_every_store! {
         a_queue_without_a_worker_is_reported_until_a_worker_takes_a_run
         an_overdue_moment_is_reported_with_its_lateness
         an_expired_lease_is_counted_by_the_node_that_rescues_the_run;
+    cancellation:
+        a_worker_learns_of_a_cancelled_run_with_its_renewal
+        a_stopped_run_is_cancelled_with_the_message_of_its_worker
+        every_outcome_but_a_success_cancels_the_run
+        a_success_after_the_request_is_a_success
+        a_worker_that_does_not_stop_loses_the_run
+        a_cancelled_run_of_a_dead_worker_ends_with_its_lease
+        a_cancelled_run_of_a_stopped_node_ends_with_its_node
+        a_run_that_another_party_has_is_cancelled_at_once
+        a_hand_over_after_the_request_gets_the_grace_period;
     changes:
         viewers_are_told_of_every_change
         an_operation_is_told_to_its_creator_and_to_callers_without_limits;
@@ -183,8 +194,7 @@ on_every_store! {
         cancel_and_delete_need_the_given_revision
         cancel_and_delete_are_refused_after_a_concurrent_edit
         a_redriven_run_gets_one_more_attempt
-        a_redriven_run_delivers_an_edited_payload
-        a_cancelled_run_refuses_its_outcome;
+        a_redriven_run_delivers_an_edited_payload;
     due_moments:
         an_edit_of_the_times_decides_the_due_moments
         an_edit_follows_the_misfire_policy_of_the_task

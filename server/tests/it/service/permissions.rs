@@ -223,6 +223,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, trigger_with(&task, &PayloadChange::default(), None));
     call!(TaskWrite, confirm(&id, &confirmation));
     call!(TaskWrite, cancel_run(&id));
+    call!(TaskWrite, cancel_run_at_once(&id));
     call!(TaskWrite, retry_run(&id));
     call!(TaskWrite, retry_run_with(&id, &PayloadChange::default()));
     call!(TaskWrite, cancel(&task, None));

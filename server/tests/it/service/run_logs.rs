@@ -74,6 +74,7 @@ pub async fn a_stale_worker_writes_no_line(on: &Stage) {
 pub async fn a_cancelled_run_accepts_no_line(on: &Stage) {
     let run = leased(on).await;
     on.service.cancel_run(&run.id).await.unwrap();
+    on.service.report(&run.id, &report(&run, Outcome::Dead)).await.unwrap();
     assert!(is_stale(on, &run).await);
     assert!(on.service.log(&run.id, 0).await.unwrap().lines.is_empty());
 }

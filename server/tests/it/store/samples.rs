@@ -10,7 +10,7 @@ use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
-    EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
+    CancelRequest, EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
 };
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::timing::Timing;
@@ -188,6 +188,11 @@ pub fn full_run() -> Run {
         fired_at: Some(PAST.plus_ms(5)),
         leased_at: Some(PAST.plus_ms(6)),
         started_at: Some(PAST.plus_ms(8)),
+        handed_over_claim: Some(3),
+        cancel_request: Some(CancelRequest {
+            requested_at: PAST.plus_ms(9),
+            forced_at: Some(PAST.plus_ms(10)),
+        }),
         failed_attempts: vec![
             FailedAttempt {
                 attempt: 1,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use taskcenter_server::core::run::FORCED;
 use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
 use super::{Book, Checker, RunStory};
@@ -81,6 +82,7 @@ impl Checker {
                 "an outcome without a report",
                 !is_reported(story, before, &after) && !self.expires(before, &after),
             ),
+            ("a request to cancel has no effect", ignores_cancel_request(before, &after)),
             ("an expired run was leased", self.is_leased_late(before, &after)),
             ("a claim was held twice", is_claimed_twice(story, &after)),
             ("more attempts than allowed", exceeds_attempts(story, &after)),
@@ -135,6 +137,7 @@ impl Checker {
             (RunState::Firing | RunState::Retrying | RunState::Fired, RunState::Firing)
             | (RunState::Retrying, RunState::Ready) => true,
             (RunState::Leased, RunState::Ready) => after.attempt > before.attempt,
+            (RunState::Leased, RunState::Cancelled) => is_forced(after),
             _ => false,
         };
         by_rescue && before.attention_at.is_some_and(|at| at > self.now().plus_ms(self.skew_ms))
@@ -148,6 +151,7 @@ fn run_fields(run: &Run) -> RunFields {
         claim: run.claim.into(),
         version: run.version as i64,
         attention_at: run.attention_at.map(Moment::ms),
+        cancel_requested: run.cancel_request.is_some(),
     }
 }
 
@@ -202,6 +206,17 @@ fn is_reported(story: &RunStory, before: &Run, after: &Run) -> bool {
         _ => return true,
     };
     story.reports.contains(&(before.attempt, before.token.clone(), outcome))
+}
+
+/// After a request to cancel, the worker still has the run, or the run has succeeded, or it is cancelled.
+fn ignores_cancel_request(before: &Run, after: &Run) -> bool {
+    let Some(request) = before.cancel_request else { return false };
+    let is_kept = after.cancel_request.is_some_and(|kept| kept.requested_at == request.requested_at);
+    !is_kept || !matches!(after.state, RunState::Leased | RunState::Succeeded | RunState::Cancelled)
+}
+
+fn is_forced(run: &Run) -> bool {
+    run.reason.as_deref().is_some_and(|reason| reason.starts_with(FORCED))
 }
 
 fn is_claimed_twice(story: &RunStory, after: &Run) -> bool {

@@ -6,7 +6,7 @@ use super::edited::{self, EditedRow};
 use super::{RetryRow, date, moment};
 use crate::core::labels;
 use crate::core::retry::RetryPolicy;
-use crate::core::run::{FailedAttempt, Stretch};
+use crate::core::run::{CancelRequest, FailedAttempt, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
 
 /// A document of `runs`.
@@ -67,6 +67,12 @@ pub struct RunRow {
     started_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_slot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handed_over_claim: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_requested_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_forced_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +168,8 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         leased_at,
         started_at,
         lease_slot,
+        handed_over_claim,
+        cancel_request,
         ended_at,
         result,
         failed_attempts,
@@ -195,6 +203,14 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
     put("ended_at", ended_at.map(date).map(Bson::from));
+    // These are never removed.
+    let forced_at = cancel_request.and_then(|request| request.forced_at);
+    set.extend(handed_over_claim.map(|claim| ("handed_over_claim".to_owned(), Bson::from(i64::from(claim)))));
+    set.extend(
+        cancel_request
+            .map(|request| ("cancel_requested_at".to_owned(), Bson::from(date(request.requested_at)))),
+    );
+    set.extend(forced_at.map(|at| ("cancel_forced_at".to_owned(), Bson::from(date(at)))));
     // The other changes need not write the payload again: a batch of them would be too large.
     if let Some(edited) = edited.as_ref().filter(|_| run.is_edit()) {
         set.extend(edited::fields(data, headers, edited));
@@ -238,6 +254,8 @@ impl From<&Run> for RunRow {
             leased_at,
             started_at,
             lease_slot,
+            handed_over_claim,
+            cancel_request,
             ended_at,
             result,
             failed_attempts,
@@ -277,6 +295,9 @@ impl From<&Run> for RunRow {
             leased_at: leased_at.map(date),
             started_at: started_at.map(date),
             lease_slot,
+            handed_over_claim: handed_over_claim.map(i64::from),
+            cancel_requested_at: cancel_request.map(|request| date(request.requested_at)),
+            cancel_forced_at: cancel_request.and_then(|request| request.forced_at).map(date),
             failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
             edited: edited.map(|edited| EditedRow::from(*edited)),
             ended_at: ended_at.map(date),
@@ -318,6 +339,11 @@ impl From<RunRow> for Run {
             leased_at: row.leased_at.map(moment),
             started_at: row.started_at.map(moment),
             lease_slot: row.lease_slot,
+            handed_over_claim: row.handed_over_claim.map(|claim| claim as u32),
+            cancel_request: row.cancel_requested_at.map(|requested_at| CancelRequest {
+                requested_at: moment(requested_at),
+                forced_at: row.cancel_forced_at.map(moment),
+            }),
             failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
             edited: row.edited.map(|edited| Box::new(edited.into())),
             ended_at: row.ended_at.map(moment),
