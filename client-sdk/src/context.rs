@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Timestamp;
 use crate::error_text::debug_as_text;
-use crate::resources::LogLevel;
+use crate::resources::{LogLevel, Progress};
 use crate::run_log::LogBuffer;
-use crate::transport::Delivery;
+use crate::transport::{Delivery, Link};
 use crate::wire::property;
 
 /// Maximum size of a result, in bytes of JSON without blanks.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+/// Maximum length of the text of a progress, in bytes; the server has the same limit.
+const MAX_PROGRESS_TEXT_BYTES: usize = 256;
 /// Maximum nesting depth of a result, in arrays and objects.
 pub const MAX_RESULT_DEPTH: usize = 64;
 
@@ -62,6 +64,8 @@ pub(crate) struct Attempt {
     pub(crate) max_runtime: Option<Duration>,
     /// When the handler was called; 0 before the call.
     pub(crate) started_at_ms: i64,
+    /// Link to the transport.
+    pub(crate) link: Link,
     /// Cancelled when the handler should stop.
     pub(crate) cancelled: CancellationToken,
     /// Result that the handler has set.
@@ -103,6 +107,7 @@ impl Attempt {
             labels,
             max_runtime,
             started_at_ms,
+            link: Link::default(),
             cancelled,
             result,
             log,
@@ -211,6 +216,16 @@ impl<S> Context<S> {
     /// Returns whether [`cancelled`](Self::cancelled) has completed.
     pub fn is_cancelled(&self) -> bool {
         self.attempt.cancelled.is_cancelled()
+    }
+
+    /// Sets how far the handler has come: percent of the work, at most 100, and one line for users, cut at 256
+    /// bytes. The worker sends the last progress with the next renewal of the lease, every third of
+    /// [the lease](crate::transport::pull::PullConfig::lease), and the run shows it. A later call replaces the
+    /// progress. Over RocketMQ, there are no renewals: the progress is dropped.
+    pub fn set_progress(&self, percent: u8, text: impl Into<String>) {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(MAX_PROGRESS_TEXT_BYTES));
+        self.attempt.link.set_progress(Progress { percent: percent.min(100), text });
     }
 
     /// Sets the result of the run. The server stores it with the run if the handler succeeds and

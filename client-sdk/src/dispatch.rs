@@ -22,7 +22,7 @@ use crate::outcome::{self, Delivered, Outcome};
 use crate::report::{ReportError, Reporter};
 use crate::route::{Route, Routes};
 use crate::run_log::{LogBuffer, Target};
-use crate::transport::{Deliver, Delivery, Verdict};
+use crate::transport::{Deliver, Delivery, Link, Verdict};
 use crate::wire::{OutcomeReport, ReportedOutcome};
 
 /// Maximum length of a reported message; the server has the same. A longer message is cut, so that
@@ -54,8 +54,8 @@ impl Deliver for Dispatcher {
         self.dispatch(delivery).await.verdict
     }
 
-    async fn deliver_until(&self, delivery: Delivery, stopped: CancellationToken) -> Verdict {
-        self.dispatch_until(delivery, stopped).await.verdict
+    async fn deliver_linked(&self, delivery: Delivery, link: Link) -> Verdict {
+        self.dispatch_linked(delivery, link).await.verdict
     }
 
     fn concurrency(&self) -> usize {
@@ -70,15 +70,15 @@ impl Dispatcher {
     }
 
     pub(crate) async fn dispatch(&self, delivery: Delivery) -> Delivered {
-        self.dispatch_until(delivery, CancellationToken::new()).await
+        self.dispatch_linked(delivery, Link::default()).await
     }
 
-    /// Dispatches a delivery. `stopped` is cancelled if the delivery no longer belongs to this consumer, or a
-    /// user has cancelled its run.
-    async fn dispatch_until(&self, delivery: Delivery, stopped: CancellationToken) -> Delivered {
+    /// Dispatches a delivery, with a link to its transport.
+    async fn dispatch_linked(&self, delivery: Delivery, link: Link) -> Delivered {
         // A child, so that a shutdown or a time limit does not count as a lost delivery.
         let lines = LogBuffer::new(Arc::clone(&self.clock));
-        let attempt = Attempt { cancelled: stopped.child_token(), ..Attempt::read(delivery, lines) };
+        let cancelled = link.stopped.child_token();
+        let attempt = Attempt { cancelled, link, ..Attempt::read(delivery, lines) };
         let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.

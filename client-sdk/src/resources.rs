@@ -41,7 +41,7 @@ pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use revisions::{TaskRevision, TaskRevisionList};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
-pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunResource};
+pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunProgress, RunResource};
 pub use schedule::{
     AbsenceDecision, AbsencePreview, CronDialect, CronDst, CronGap, CronRepeat, Misfire, MisfirePolicy,
     NextMoments, Retry, ScheduleSpec,
@@ -53,8 +53,8 @@ pub use tasks::{
 pub use tokens::{IssuedToken, NewToken, TokenList, TokenResource};
 pub use users::{UserList, UserResource, UserSpec};
 pub use work::{
-    LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
-    Settlement,
+    LeaseRequest, LeasedAttempt, LeasedRun, LeasedRuns, Progress, RenewRequest, RunAnswer, RunAnswers,
+    SettleRequest, Settlement,
 };
 
 /// Maximum number of tasks in one [`CreateTasks`], and of runs in one lease, renewal or settlement.

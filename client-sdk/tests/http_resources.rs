@@ -316,7 +316,7 @@ async fn a_worker_leases_renews_and_settles() {
     let (worker, queues) = ("w".to_owned(), vec!["n".to_owned()]);
     let request = LeaseRequest { worker, queues, limit: 2, lease_ms: 30_000, wait_ms: 0, request_id: None };
     assert_eq!(center.lease(&request).await.unwrap().runs[0].token, "t");
-    let leased = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into() };
+    let leased = LeasedAttempt { run_id: "r".into(), attempt: 1, token: "t".into(), progress: None };
     let renewed =
         center.renew(&RenewRequest { runs: vec![leased], lease_ms: 30_000, hand_over: false }).await.unwrap();
     assert_eq!(renewed.results[0].problem.as_ref().unwrap().code, "stale");

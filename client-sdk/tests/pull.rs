@@ -514,6 +514,7 @@ async fn a_handler_is_told_that_a_user_has_cancelled_its_run() {
     let queues = FakeQueues::default();
     queues.add("1", "t", "x");
     let handler = async |ctx: Context, _: String| {
+        ctx.set_progress(42, "420 of 1000 rows");
         ctx.cancelled().await;
         Err::<(), _>(HandlerError::from("half of the rows"))
     };
@@ -523,6 +524,8 @@ async fn a_handler_is_told_that_a_user_has_cancelled_its_run() {
     queues.change("1", |run| run.cancel_requested = true);
     until("the handler has stopped", || !queues.run("1").reports.is_empty()).await;
     assert_eq!(reports(&queues, "1")[0], reported(ReportedOutcome::Failed, "half of the rows"));
+    let progress = queues.run("1").progress.unwrap();
+    assert_eq!((progress.percent, progress.text.as_str()), (42, "420 of 1000 rows"));
     consumer.shutdown().await.unwrap();
 }
 

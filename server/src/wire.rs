@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use taskcenter_client::resources::{self, LeasedRun};
 use taskcenter_client::wire::ReportedOutcome;
 
-use crate::core::run::Outcome;
+use crate::core::run::{Outcome, Progress};
 use crate::core::run_log::{LogBatch, LogLevel, LogLine, cut_line};
 use crate::core::{Moment, Run, RunId};
 use crate::engine::service::Held;
@@ -42,7 +42,8 @@ pub fn leased_run(run: Run) -> LeasedRun {
 
 /// Returns the attempt that a worker names.
 pub fn held(leased: resources::LeasedAttempt) -> Held {
-    Held { run_id: RunId::from_text(leased.run_id), attempt: leased.attempt, token: leased.token }
+    let progress = leased.progress.map(|resources::Progress { percent, text }| Progress { percent, text });
+    Held { run_id: RunId::from_text(leased.run_id), attempt: leased.attempt, token: leased.token, progress }
 }
 
 /// Returns the outcome of a report. `result` counts for a success, `retry_after_ms` for a failure and for a

@@ -66,6 +66,9 @@ pub struct RunResource {
     /// its next renewal; `attention_at` is then the end of its grace period. Absent: no such request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_requested_at: Option<Timestamp>,
+    /// Last progress that the handler of the current attempt has reported. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<RunProgress>,
     /// When the run ended.
     pub ended_at: Option<Timestamp>,
     /// Result that the handler reported, if any.
@@ -93,6 +96,19 @@ pub struct RunResource {
     /// field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+}
+
+/// Progress of the current attempt, by the report of its handler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunProgress {
+    /// Percent of the work, 0 to 100.
+    pub percent: u8,
+    /// One line for users, at most 256 bytes. Absent: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// When the server received the progress.
+    pub at: Timestamp,
 }
 
 /// One attempt of a run.

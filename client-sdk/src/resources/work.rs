@@ -103,6 +103,19 @@ pub struct LeasedRuns {
     pub runs: Vec<LeasedRun>,
 }
 
+/// How far a handler has come, by its own report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Percent of the work. Bounds: 0 to 100.
+    #[cfg_attr(feature = "openapi", schema(maximum = 100))]
+    pub percent: u8,
+    /// One line for users. The server cuts it at 256 bytes. Default: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
 /// An attempt that the worker leases, for a renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -115,6 +128,9 @@ pub struct LeasedAttempt {
     pub attempt: u32,
     /// Attempt token, from the lease.
     pub token: String,
+    /// Progress of the handler. Default: as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// Body of `POST /v1/runs/renew`.

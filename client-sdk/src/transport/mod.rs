@@ -15,7 +15,7 @@ pub mod pull;
 pub mod rocketmq;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error_text::debug_as_text;
 use crate::report::Reporter;
+use crate::resources::Progress;
 use crate::tag::Subscription;
 
 /// One received message.
@@ -70,6 +71,28 @@ pub enum Verdict {
     DeadLetter,
 }
 
+/// Link between a transport and the handler of one delivery. Clones are the same link.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// The transport cancels the token if the delivery no longer belongs to this consumer, or a user has
+    /// cancelled its run.
+    pub stopped: CancellationToken,
+    /// Last progress of the handler.
+    pub progress: Arc<Mutex<Option<Progress>>>,
+}
+
+impl Link {
+    /// Sets the progress of the handler.
+    pub fn set_progress(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// Returns the last progress of the handler.
+    pub fn last_progress(&self) -> Option<Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Receiver of the deliveries of a transport.
 #[async_trait]
 pub trait Deliver: Send + Sync + 'static {
@@ -77,10 +100,9 @@ pub trait Deliver: Send + Sync + 'static {
     /// slot; this is the back pressure of the transport.
     async fn deliver(&self, delivery: Delivery) -> Verdict;
 
-    /// Like [`deliver`](Self::deliver). The transport cancels `stopped` if the delivery no longer
-    /// belongs to this consumer, or a user has cancelled its run. Default: ignores `stopped`.
-    async fn deliver_until(&self, delivery: Delivery, stopped: CancellationToken) -> Verdict {
-        let _ = stopped;
+    /// Like [`deliver`](Self::deliver), with a link between transport and handler. Default: ignores the link.
+    async fn deliver_linked(&self, delivery: Delivery, link: Link) -> Verdict {
+        let _ = link;
         self.deliver(delivery).await
     }
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 use taskcenter_client::Timestamp;
 use taskcenter_client::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, RenewRequest, RunAnswer, RunAnswers,
+    EVERY_QUEUE, LeaseRequest, LeasedRun, LeasedRuns, Problem, Progress, RenewRequest, RunAnswer, RunAnswers,
     SettleRequest, Settlement,
 };
 use taskcenter_client::transport::pull::{CallError, WorkerApi};
@@ -57,6 +57,8 @@ pub struct Run {
     until: Instant,
     /// Whether the answer to a renewal says that a user has cancelled the run.
     pub cancel_requested: bool,
+    /// Last progress that the worker has reported.
+    pub progress: Option<Progress>,
 }
 
 #[derive(Default)]
@@ -131,6 +133,7 @@ impl FakeQueues {
             reports: Vec::new(),
             until: now(),
             cancel_requested: false,
+            progress: None,
         };
         self.inner().runs.insert(id.into(), run);
         self.0.1.notify_waiters();
@@ -339,6 +342,7 @@ impl WorkerApi for FakeQueues {
                 return answer(&leased.run_id, 409);
             }
             run.until = until;
+            run.progress = leased.progress.clone().or(run.progress.take());
             RunAnswer { cancel_requested: run.cancel_requested, ..answer(&leased.run_id, 200) }
         });
         Ok(RunAnswers { results: results.collect() })

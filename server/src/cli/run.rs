@@ -5,7 +5,7 @@ mod filter;
 use clap::Subcommand;
 use jiff::Timestamp;
 use taskcenter_client::RunQuery;
-use taskcenter_client::resources::{RunAttempt, RunResource};
+use taskcenter_client::resources::{RunAttempt, RunProgress, RunResource};
 
 use self::filter::Filter;
 use super::client::{Client, for_each_id};
@@ -285,6 +285,7 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
         ("claim", run.claim.to_string()),
         ("queue", text(&run.queue)),
         ("worker", text(&run.worker)),
+        ("progress", table::or_dash(run.progress.as_ref().map(progress))),
         ("cancelling", time(run.cancel_requested_at)),
         ("waits until", time(run.attention_at)),
         ("skipped", table::or_dash(skipped(run))),
@@ -295,6 +296,11 @@ fn show(screen: Screen, run: &RunResource) -> Result<(), Failure> {
     fields.extend(run.original.as_ref().map(|original| ("data before", shorten(&original.data))));
     table::print_fields(&fields)?;
     print_attempts(screen, &run.attempts)
+}
+
+fn progress(progress: &RunProgress) -> String {
+    let text = table::escape(&progress.text);
+    format!("{} % {text}", progress.percent).trim_end().to_owned()
 }
 
 /// Formats the delay of each stage after the scheduled time.

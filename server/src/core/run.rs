@@ -10,6 +10,7 @@ mod lease_slots;
 mod leased_run;
 mod open_run;
 mod payload;
+mod progress;
 mod run_mark;
 mod state;
 mod transitions;
@@ -26,6 +27,7 @@ pub use self::open_run::OpenRun;
 pub use self::payload::{
     EditedPayload, MAX_KEPT_EDITS, OriginalPayload, PayloadChange, PayloadDigest, PayloadEdit,
 };
+pub use self::progress::{MAX_PROGRESS_TEXT_BYTES, Progress, ReportedProgress};
 pub use self::run_mark::RunMark;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
@@ -128,6 +130,10 @@ pub struct Run {
     /// Request to cancel the run while a worker has leased it. `None`: no user has requested that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_request: Option<CancelRequest>,
+    /// Last progress that a handler of the run has reported. [`Run::current_progress`] is that of the current
+    /// attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Box<ReportedProgress>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Moment>,
     /// Earlier attempts, all of which failed; the last [`MAX_KEPT_ATTEMPTS`] of them.
@@ -208,6 +214,7 @@ impl Run {
             lease_slot: None,
             handed_over_claim: None,
             cancel_request: None,
+            progress: None,
             ended_at: None,
             failed_attempts: Vec::new(),
             edited: None,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use taskcenter_client::resources::{
-    ChangedTask, OriginalPayload, QueueResource, RunAttempt, RunLogLine, RunLogPage, RunResource,
-    ScheduleSpec, TaskResource,
+    ChangedTask, OriginalPayload, QueueResource, RunAttempt, RunLogLine, RunLogPage, RunProgress,
+    RunResource, ScheduleSpec, TaskResource,
 };
 
 use super::{cron_options, retry, timing};
+use crate::core::run::{Progress, ReportedProgress};
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Run, RunState, Schedule, Task};
 use crate::engine::service::{Changed, LogPage, NumberedLine, QueueRow, definition};
@@ -69,6 +70,7 @@ pub fn changed(changed: Changed) -> ChangedTask {
 
 /// Converts a run.
 pub fn run(run: Run) -> RunResource {
+    let progress = run.current_progress().map(progress);
     let worker = (run.state == RunState::Leased).then_some(run.holder);
     RunResource {
         run_id: run.id.to_string(),
@@ -92,6 +94,7 @@ pub fn run(run: Run) -> RunResource {
         leased_at: run.leased_at.map(timestamp),
         started_at: run.started_at.map(timestamp),
         cancel_requested_at: run.cancel_request.map(|request| timestamp(request.requested_at)),
+        progress,
         ended_at: run.ended_at.map(timestamp),
         result: run.result.map(result),
         skipped_to: run.stretch.map(|stretch| timestamp(stretch.to)),
@@ -102,6 +105,11 @@ pub fn run(run: Run) -> RunResource {
         attempts: Vec::new(),
         waits_for: None,
     }
+}
+
+fn progress(reported: &ReportedProgress) -> RunProgress {
+    let Progress { percent, text } = reported.progress.clone();
+    RunProgress { percent, text, at: timestamp(reported.at) }
 }
 
 /// Converts a run, with its payload and its attempts.

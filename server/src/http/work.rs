@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use taskcenter_client::resources::{
-    EVERY_QUEUE, LeaseRequest, LeasedRuns, MAX_BATCH, RenewRequest, RunAnswer, RunAnswers, SettleRequest,
+    EVERY_QUEUE, LeaseRequest, LeasedRuns, MAX_BATCH, Progress, RenewRequest, RunAnswer, RunAnswers,
+    SettleRequest,
 };
 
 use super::Context;
@@ -100,7 +101,7 @@ fn lease_ms(requested: u64) -> Result<i64, ApiError> {
 
 /// Renews leases. Each renewal succeeds or fails on its own.
 ///
-/// The answer says which runs a user has requested to cancel (`cancel_requested`). The first such answer begins
+/// A renewal may carry the `progress` of the handler, which the run then shows. The answer says which runs a user has requested to cancel (`cancel_requested`). The first such answer begins
 /// the grace period, `engine.cancel_grace_ms`, which ends at `lease_until`: the worker stops its work, and
 /// reports the outcome before. A success is a success; any other outcome ends the run as `cancelled`.
 #[utoipa::path(post, path = "/v1/runs/renew", operation_id = "renewRuns", tag = "work",
@@ -111,6 +112,9 @@ pub async fn renew(
     Body(request): Body<RenewRequest>,
 ) -> Result<Json<RunAnswers>, ApiError> {
     bounded("runs", request.runs.len(), MAX_BATCH)?;
+    for (at, leased) in request.runs.iter().enumerate() {
+        check_progress(at, leased.progress.as_ref())?;
+    }
     let lease_ms = lease_ms(request.lease_ms)?;
     let held: Vec<Held> = request.runs.into_iter().map(wire::held).collect();
     let answers = if request.hand_over {
@@ -126,6 +130,15 @@ pub async fn renew(
     };
     let answers = answers.into_iter().map(|answer| answer.map_err(ApiError::from));
     Ok(Json(results("runs", &ids, answers, changed)))
+}
+
+fn check_progress(at: usize, progress: Option<&Progress>) -> Result<(), ApiError> {
+    let percent = progress.map_or(0, |progress| progress.percent);
+    if percent <= 100 {
+        return Ok(());
+    }
+    let field = format!("runs[{at}].progress.percent");
+    Err(ApiError::field(field, format!("percent should be between 0 and 100, and is {percent}")))
 }
 
 /// Settles runs: reports the outcomes of several attempts.

@@ -221,7 +221,8 @@ pub async fn lease(stage: &mut Stage) -> Vec<Run> {
 }
 
 pub async fn renew(stage: &mut Stage, run: &Run) {
-    let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
+    let held =
+        Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None };
     let renew = async |running: &Running| running.service.renew(std::slice::from_ref(&held), 2_500).await;
     let answers = stage.call(renew).await.expect("the store answers");
     if let [Err(error)] = answers.as_slice()

@@ -81,7 +81,12 @@ async fn a_short_lease_of_a_slow_node_is_not_taken_over_early() {
         assert_eq!(state().await, RunState::Leased);
         // The slow clock advances too, and the lease is renewed.
         slow.advance_ms(MIN_LEASE_MS - 1);
-        let held = Held { run_id: leased.id.clone(), attempt: leased.attempt, token: leased.token.clone() };
+        let held = Held {
+            run_id: leased.id.clone(),
+            attempt: leased.attempt,
+            token: leased.token.clone(),
+            progress: None,
+        };
         service.renew(&[held], MIN_LEASE_MS).await.unwrap().pop().unwrap().unwrap();
     }
     clock.advance_ms(MIN_LEASE_MS);

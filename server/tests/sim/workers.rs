@@ -68,7 +68,8 @@ async fn handle(world: Arc<World>, run: Run, mut rng: fastrand::Rng) {
 /// Renews the lease. Returns whether a user has requested to cancel the run.
 async fn renew(world: &World, run: &Run, rng: &mut fastrand::Rng) -> bool {
     let Some(node) = world.any_node(rng) else { return false };
-    let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
+    let held =
+        Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None };
     let answers = call(&node, node.service.renew(&[held], rng.i64(1_000..6_000))).await;
     let renewal = answers.and_then(Result::ok).and_then(|mut answers| answers.pop()?.ok());
     renewal.is_some_and(|renewal| renewal.cancel_requested)

@@ -18,7 +18,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Returns the attempt as a request names it.
     pub(super) fn leased(self) -> LeasedAttempt {
-        LeasedAttempt { run_id: self.run_id, attempt: self.number, token: self.token }
+        LeasedAttempt { run_id: self.run_id, attempt: self.number, token: self.token, progress: None }
     }
 
     /// Returns the outcome of an attempt that the consumer has not reported.

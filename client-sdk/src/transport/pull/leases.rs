@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::super::Link;
 use super::api::WorkerApi;
 use super::backoff::Backoff;
 use super::capacity::Handler;
@@ -28,9 +28,9 @@ struct Lease {
     run_id: String,
     attempt: u32,
     until: Instant,
-    /// Cancelled when the handler should stop: a user has requested to cancel the run, or the server has
-    /// refused a renewal and will refuse the outcome. No further renewal is sent.
-    stopped: CancellationToken,
+    /// Its token is cancelled when the handler should stop: a user has requested to cancel the run, or the
+    /// server has refused a renewal and will refuse the outcome. No further renewal is sent.
+    link: Link,
     /// Of the run, until its outcome is known.
     _slot: OwnedSemaphorePermit,
     /// Of its handler, likewise.
@@ -38,18 +38,13 @@ struct Lease {
 }
 
 impl Leases {
-    /// Adds a lease. Returns a token that is cancelled when the handler should stop.
-    pub(super) fn add(
-        &self,
-        run: &LeasedRun,
-        until: Instant,
-        slot: OwnedSemaphorePermit,
-    ) -> CancellationToken {
-        let stopped = CancellationToken::new();
+    /// Adds a lease. Returns the link to its handler.
+    pub(super) fn add(&self, run: &LeasedRun, until: Instant, slot: OwnedSemaphorePermit) -> Link {
+        let link = Link::default();
         let (run_id, attempt) = (run.run_id.clone(), run.attempt);
-        let lease = Lease { run_id, attempt, until, stopped: stopped.clone(), _slot: slot, handler: None };
+        let lease = Lease { run_id, attempt, until, link: link.clone(), _slot: slot, handler: None };
         self.lock().insert(run.token.clone(), lease);
-        stopped
+        link
     }
 
     /// Notes that a handler has the run. It is free again when the outcome is known.
@@ -116,12 +111,12 @@ impl Leases {
             200 => {
                 lease.until = until;
                 if answer.cancel_requested {
-                    lease.stopped.cancel();
+                    lease.link.stopped.cancel();
                     info!(run_id = attempt.run_id, "run cancelled by a user; the handler should stop");
                 }
             }
             404 | 409 => {
-                lease.stopped.cancel();
+                lease.link.stopped.cancel();
                 warn!(
                     run_id = attempt.run_id,
                     attempt = attempt.attempt,
@@ -138,8 +133,9 @@ impl Leases {
             run_id: lease.run_id.clone(),
             attempt: lease.attempt,
             token: token.clone(),
+            progress: lease.link.last_progress(),
         };
-        self.lock().iter().filter(|(_, lease)| !lease.stopped.is_cancelled()).map(attempt).collect()
+        self.lock().iter().filter(|(_, lease)| !lease.link.stopped.is_cancelled()).map(attempt).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Lease>> {

@@ -268,7 +268,7 @@ impl<'a> LeaseLoop<'a> {
 
     fn deliver(&self, run: LeasedRun, running: OwnedSemaphorePermit, unsettled: OwnedSemaphorePermit) {
         let until = monotonic() + self.pull.config.lease;
-        let stopped = self.pull.leases.add(&run, until, running);
+        let link = self.pull.leases.add(&run, until, running);
         let (sink, leases) = (Arc::clone(&self.sink), Arc::clone(&self.pull.leases));
         let (settler, api) = (Arc::clone(&self.pull.settler), Arc::clone(&self.pull.api));
         let (shutdown, ended, capacity) =
@@ -278,7 +278,7 @@ impl<'a> LeaseLoop<'a> {
             let verdict = match shutdown.run_until_cancelled(capacity.handler()).await {
                 Some(Ok(handler)) => {
                     leases.start(&attempt.token, handler);
-                    sink.deliver_until(delivery, stopped).await
+                    sink.deliver_linked(delivery, link).await
                 }
                 Some(Err(())) | None => Verdict::Release,
             };

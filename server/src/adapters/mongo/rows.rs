@@ -2,6 +2,7 @@
 //! `ended_at`.
 
 mod edited;
+mod progress;
 mod run;
 mod task;
 

@@ -63,7 +63,8 @@ impl Api {
 
     /// Renews the lease and stores the remark.
     async fn extend(&self, update: &Update, run: &Run) -> Result<()> {
-        let held = Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
+        let held =
+            Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None };
         match self.service.renew(&[held], self.lease_ms()).await?.pop() {
             Some(Ok(_)) => self.set_remark(update.id, &update.remark).await,
             _ => Err(ApiError::NotHeld(update.id)),

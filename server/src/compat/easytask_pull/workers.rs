@@ -63,7 +63,7 @@ impl Hold {
     }
 
     fn held(&self) -> Held {
-        Held { run_id: self.run.clone(), attempt: self.attempt, token: self.token.clone() }
+        Held { run_id: self.run.clone(), attempt: self.attempt, token: self.token.clone(), progress: None }
     }
 
     /// Returns the report that releases the attempt.

@@ -87,7 +87,7 @@ pub async fn fetch_ready(service: &Service, reply: &Reply, wait: Duration) -> Re
 }
 
 fn held(run: &Run) -> Held {
-    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() }
+    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None }
 }
 
 /// Makes one fetch. Returns its report.

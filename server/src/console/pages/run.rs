@@ -15,7 +15,7 @@ use super::labels::{self, LabelLink};
 use super::rows::{self, RunRow};
 use super::run_actions;
 use super::run_log::Log;
-use crate::core::run::PayloadDigest;
+use crate::core::run::{PayloadDigest, Progress, ReportedProgress};
 use crate::core::{Moment, Run, RunId, RunState};
 
 struct Step {
@@ -178,6 +178,12 @@ fn delivered(run: &Run, attempt: u32, t: &Words) -> String {
     run.payload_of(attempt).map(words).unwrap_or_default()
 }
 
+fn progress(reported: &ReportedProgress, f: &Frame) -> String {
+    let Progress { percent, text } = &reported.progress;
+    let separator = if text.is_empty() { "" } else { " · " };
+    format!("{percent} %{separator}{text} · {}", f.text(reported.at))
+}
+
 /// Returns facts about the run as names and values.
 fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     let t = f.t;
@@ -199,6 +205,7 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     } else {
         facts.extend(run.worker().map(|worker| (&t.worker, worker.to_owned())));
     }
+    facts.extend(run.current_progress().map(|reported| (&t.progress, progress(reported, f))));
     let requested_at = run.cancel_request.map(|request| request.requested_at);
     facts.extend(requested_at.map(|at| (&t.cancel_requested, f.text(at))));
     facts.extend(run.reason.clone().map(|reason| (&t.note, reason)));

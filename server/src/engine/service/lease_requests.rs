@@ -82,8 +82,12 @@ impl Service {
 
     /// Renews the leases of runs. Returns those that are still leased.
     async fn renewed(&self, mut runs: Vec<Run>, lease_ms: i64) -> Result<Vec<Run>> {
-        let held =
-            |run: &Run| Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() };
+        let held = |run: &Run| Held {
+            run_id: run.id.clone(),
+            attempt: run.attempt,
+            token: run.token.clone(),
+            progress: None,
+        };
         let answers = self.renew(&runs.iter().map(held).collect::<Vec<_>>(), lease_ms).await?;
         let mut answers = answers.into_iter();
         runs.retain_mut(|run| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lease_reservations::Reservation;
 use super::{Result, Service, ServiceError, Stale};
 use crate::core::access::Scope;
-use crate::core::run::{IllegalTransition, LeaseSlots, Outcome};
+use crate::core::run::{IllegalTransition, LeaseSlots, Outcome, Progress};
 use crate::core::{Moment, Run, RunId, RunState};
 use crate::ports::PortError;
 
@@ -45,6 +45,8 @@ pub struct Held {
     pub run_id: RunId,
     pub attempt: u32,
     pub token: String,
+    /// Progress that the worker reports with a renewal. `None`: as before.
+    pub progress: Option<Progress>,
 }
 
 /// Answer to a renewal.
@@ -202,6 +204,9 @@ impl Service {
             check_attempt(run, held.attempt, &held.token)?;
             if run.state != RunState::Leased {
                 return Err(Stale::Run(run.state).into());
+            }
+            if let Some(progress) = &held.progress {
+                run.note_progress(progress, now);
             }
             if !run.receive_cancel_request(grace_until) {
                 set(run, until);

@@ -198,6 +198,7 @@ async fn only_the_holder_of_a_lease_renews_it() {
             (json!({"runs": [of(&json!("t"))], "lease_ms": 0}), "lease_ms"),
             (json!({"runs": [{"run_id": "r", "attempt": "1", "token": "t"}]}), "runs[0].attempt"),
             (json!({"runs": [{"run_id": "r", "token": "t"}]}), "runs[0].attempt"),
+            (json!({"runs": [with_changes(of(&json!("t")), &json!({"progress": {"percent": 101}}))]}), "runs[0].progress.percent"),
         ] {
             assert_eq!(parse_problem(server.post("/v1/runs/renew", &body).await), invalid_field(name), "{body}");
         }
@@ -310,7 +311,8 @@ async fn a_cancelled_run_waits_for_its_worker() {
         let (status, cancelled) = server.post(&format!("{path}/cancel"), &json!({})).await;
         assert_eq!((status, &cancelled["state"]), (200, &json!("leased")), "{cancelled}");
         assert_eq!(cancelled["cancel_requested_at"], "2033-05-18T03:33:20Z");
-        let attempt = json!({"run_id": held["run_id"], "attempt": 1, "token": held["token"]});
+        let progress = json!({"percent": 42, "text": "420 of 1000 rows"});
+        let attempt = json!({"run_id": held["run_id"], "attempt": 1, "token": held["token"], "progress": progress});
         let body = json!({"runs": [attempt], "lease_ms": 60_000});
         let (_, renewed) = server.post("/v1/runs/renew", &body).await;
         let grace_end = "2033-05-18T03:33:30Z";
@@ -318,6 +320,8 @@ async fn a_cancelled_run_waits_for_its_worker() {
         assert_eq!(renewed["results"], json!([expected]));
         let (_, shown) = server.get(&path).await;
         assert_eq!(shown["attention_at"], grace_end);
+        let progress = json!({"percent": 42, "text": "420 of 1000 rows", "at": "2033-05-18T03:33:20Z"});
+        assert_eq!(shown["progress"], progress);
         let waits_for = format!("worker \"w\" to stop: a user has cancelled the run, until {grace_end}");
         assert_eq!(shown["waits_for"], waits_for);
         let mut stopped = outcome(&held, "failed");

@@ -26,7 +26,7 @@ async fn requested(on: &Stage) -> Run {
 }
 
 fn held(run: &Run) -> [Held; 1] {
-    [Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() }]
+    [Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None }]
 }
 
 async fn renew(on: &Stage, run: &Run) -> Renewal {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use taskcenter_server::adapters::memory::MemoryRecords;
 use taskcenter_server::core::headers::Headers;
-use taskcenter_server::core::run::{Outcome, node_worker};
+use taskcenter_server::core::run::{Outcome, Progress, node_worker};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunId, RunState, Schedule};
 use taskcenter_server::engine::membership;
@@ -185,7 +185,7 @@ pub async fn a_stale_worker_changes_nothing(on: &Stage) {
         let refused = on.service.report(&run.id, &report).await;
         assert!(matches!(refused, Err(ServiceError::Stale(_))), "{refused:?}");
     }
-    let held = Held { run_id: run.id.clone(), attempt: 1, token: first[0].token.clone() };
+    let held = Held { run_id: run.id.clone(), attempt: 1, token: first[0].token.clone(), progress: None };
     let renewed = on.service.renew(&[held], LEASE_MS).await.unwrap();
     assert!(matches!(renewed[0], Err(ServiceError::Stale(_))), "{renewed:?}");
     assert_eq!(on.run(&run).await, second[0]);
@@ -207,8 +207,9 @@ pub async fn an_expired_lease_starts_another_attempt(on: &Stage) {
 pub async fn a_renewed_lease_does_not_expire(on: &Stage) {
     let run = on.ready("a").await;
     let leased = lease(on, "w", 1).await;
-    let held = Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone() };
-    let unknown = Held { run_id: RunId::from_text("unknown"), attempt: 1, token: "t".to_owned() };
+    let held = Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone(), progress: None };
+    let unknown =
+        Held { run_id: RunId::from_text("unknown"), attempt: 1, token: "t".to_owned(), progress: None };
     on.clock.set(NOW.plus_ms(LEASE_MS - 1));
     let answers = on.service.renew(&[held.clone(), unknown.clone(), unknown, held], LEASE_MS).await.unwrap();
     let until = NOW.plus_ms(2 * LEASE_MS - 1);
@@ -265,7 +266,7 @@ pub async fn each_outcome_of_a_batch_has_its_own_answer(on: &Stage) {
 pub async fn a_hand_over_can_shorten_a_lease_and_a_renewal_cannot(on: &Stage) {
     let run = on.ready("a").await;
     let leased = lease(on, "w", 1).await;
-    let held = [Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone() }];
+    let held = [Held { run_id: run.id.clone(), attempt: 1, token: leased[0].token.clone(), progress: None }];
     let renewed = on.service.renew(&held, 5_000).await.unwrap();
     assert_eq!(renewed[0].as_ref().unwrap().until, NOW.plus_ms(LEASE_MS));
     let handed_over = on.service.hand_over(&held, 5_000).await.unwrap();
@@ -277,7 +278,7 @@ pub async fn a_hand_over_can_shorten_a_lease_and_a_renewal_cannot(on: &Stage) {
 }
 
 fn held(run: &Run) -> Held {
-    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone() }
+    Held { run_id: run.id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None }
 }
 
 /// Passes time, and rescues.
@@ -382,4 +383,22 @@ pub async fn renewals_do_not_extend_an_attempt_beyond_max_runtime(on: &Stage) {
     assert!(matches!(late[0], Err(ServiceError::Stale(_))), "{late:?}");
     let again = lease(on, "w", 1).await;
     assert_eq!(again[0].attention_at, Some(NOW.plus_ms(570_000)), "each attempt has its own limit");
+}
+
+pub async fn a_renewal_carries_the_progress_of_the_attempt(on: &Stage) {
+    let run = on.ready("a").await;
+    let leased = lease(on, "w", 1).await.remove(0);
+    let renew = async |progress: Option<Progress>| {
+        on.service.renew(&[Held { progress, ..held(&leased) }], LEASE_MS).await.unwrap().remove(0).unwrap();
+        on.run(&run).await.current_progress().cloned()
+    };
+    assert_eq!(renew(None).await, None);
+    let progress = Progress { percent: 42, text: "é".repeat(200) };
+    let reported = renew(Some(progress)).await.unwrap();
+    assert_eq!((reported.progress.percent, reported.progress.text), (42, "é".repeat(128)));
+    on.clock.set(NOW.plus_ms(1_000));
+    assert_eq!(renew(None).await.unwrap().at, NOW, "a renewal without progress keeps the last one");
+    at(on, LEASE_MS + 1_000).await;
+    let again = lease(on, "w", 1).await.remove(0);
+    assert_eq!(again.current_progress(), None, "another attempt starts without progress");
 }

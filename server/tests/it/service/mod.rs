@@ -307,5 +307,6 @@ on_every_store! {
         a_postponed_run_waits_and_counts_no_attempt
         a_postponed_run_expires
         renewals_do_not_extend_an_attempt_beyond_max_runtime
+        a_renewal_carries_the_progress_of_the_attempt
         each_outcome_of_a_batch_has_its_own_answer;
 }

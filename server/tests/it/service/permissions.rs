@@ -151,7 +151,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     let (task, id) = (run.task_id.clone(), run.id.clone());
     let page = Page { limit: 10, before: None };
     let runs = RunPage { limit: 10, before: None };
-    let held = [Held { run_id: id.clone(), attempt: run.attempt, token: run.token.clone() }];
+    let held = [Held { run_id: id.clone(), attempt: run.attempt, token: run.token.clone(), progress: None }];
     let outcome = Outcome::Succeeded { result: None };
     let report =
         Report { attempt: run.attempt, token: run.token.clone(), outcome, message: None, started_at: None };

@@ -10,7 +10,8 @@ use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
-    CancelRequest, EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Stretch,
+    CancelRequest, EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Progress,
+    ReportedProgress, Stretch,
 };
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::timing::Timing;
@@ -193,6 +194,11 @@ pub fn full_run() -> Run {
             requested_at: PAST.plus_ms(9),
             forced_at: Some(PAST.plus_ms(10)),
         }),
+        progress: Some(Box::new(ReportedProgress {
+            progress: Progress { percent: 42, text: "$a.b".to_owned() },
+            claim: 4,
+            at: PAST.plus_ms(9),
+        })),
         failed_attempts: vec![
             FailedAttempt {
                 attempt: 1,

@@ -3,6 +3,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
 use super::edited::{self, EditedRow};
+use super::progress::{self, ProgressRow};
 use super::{RetryRow, date, moment};
 use crate::core::labels;
 use crate::core::retry::RetryPolicy;
@@ -73,6 +74,8 @@ pub struct RunRow {
     cancel_requested_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_forced_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +173,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         lease_slot,
         handed_over_claim,
         cancel_request,
+        progress,
         ended_at,
         result,
         failed_attempts,
@@ -209,6 +213,9 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     set.extend(
         cancel_request
             .map(|request| ("cancel_requested_at".to_owned(), Bson::from(date(request.requested_at)))),
+    );
+    set.extend(
+        progress.as_ref().map(|progress| ("progress".to_owned(), progress::document(progress).into())),
     );
     set.extend(forced_at.map(|at| ("cancel_forced_at".to_owned(), Bson::from(date(at)))));
     // The other changes need not write the payload again: a batch of them would be too large.
@@ -256,6 +263,7 @@ impl From<&Run> for RunRow {
             lease_slot,
             handed_over_claim,
             cancel_request,
+            progress,
             ended_at,
             result,
             failed_attempts,
@@ -298,6 +306,7 @@ impl From<&Run> for RunRow {
             handed_over_claim: handed_over_claim.map(i64::from),
             cancel_requested_at: cancel_request.map(|request| date(request.requested_at)),
             cancel_forced_at: cancel_request.and_then(|request| request.forced_at).map(date),
+            progress: progress.map(|progress| ProgressRow::from(*progress)),
             failed_attempts: failed_attempts.into_iter().map(FailedAttemptRow::from).collect(),
             edited: edited.map(|edited| EditedRow::from(*edited)),
             ended_at: ended_at.map(date),
@@ -344,6 +353,7 @@ impl From<RunRow> for Run {
                 requested_at: moment(requested_at),
                 forced_at: row.cancel_forced_at.map(moment),
             }),
+            progress: row.progress.map(|progress| Box::new(progress.into())),
             failed_attempts: row.failed_attempts.into_iter().map(FailedAttempt::from).collect(),
             edited: row.edited.map(|edited| Box::new(edited.into())),
             ended_at: row.ended_at.map(moment),
