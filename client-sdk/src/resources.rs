@@ -19,6 +19,7 @@ mod revisions;
 mod run_logs;
 mod runs;
 mod schedule;
+mod schedule_preview;
 mod services;
 mod task_builder;
 mod tasks;
@@ -46,6 +47,7 @@ pub use schedule::{
     AbsenceDecision, AbsencePreview, CronDialect, CronDst, CronGap, CronRepeat, Misfire, MisfirePolicy,
     NextMoments, Retry, ScheduleSpec,
 };
+pub use schedule_preview::{ExplainedMoment, ExplainedSchedule, SchedulePreview};
 pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{
     ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,

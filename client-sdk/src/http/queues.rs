@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::{Error, TaskCenter};
-use crate::resources::{AbsencePreview, Misfire, NextMoments, QueueList, Stat};
+use crate::resources::{
+    AbsencePreview, ExplainedSchedule, Misfire, NextMoments, QueueList, SchedulePreview, Stat,
+};
 
 impl TaskCenter {
     /// Returns the queues with open runs, by name.
@@ -42,6 +44,14 @@ impl TaskCenter {
         query.extend(count.map(|count| ("count", count.to_string())));
         query.extend(after.map(|after| ("after", after.to_string())));
         self.get(&["v1", "schedule", "next"], &query).await
+    }
+
+    /// Returns a whole schedule in words, with its next moments.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 400 for an invalid schedule, or a count out of bounds.
+    pub async fn explain_schedule(&self, preview: &SchedulePreview) -> Result<ExplainedSchedule, Error> {
+        self.post(&["v1", "schedule", "next"], preview).await
     }
 
     /// Returns what would happen to the moments of a cron expression if no node of the server ran from `from` to

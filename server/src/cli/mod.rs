@@ -23,6 +23,7 @@ mod queue;
 mod run;
 mod run_log;
 mod schedule;
+mod schedule_explain;
 mod screen;
 mod serve;
 mod service;

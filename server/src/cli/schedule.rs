@@ -1,5 +1,7 @@
 //! `schedule`: what a schedule would do.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 use taskcenter_client::Timestamp;
@@ -8,7 +10,7 @@ use taskcenter_client::resources::{AbsenceDecision, Misfire};
 use super::client::Client;
 use super::exit::Failure;
 use super::table::{Column, Table};
-use super::{misfire, output, table, time};
+use super::{misfire, output, schedule_explain, table, time};
 
 pub const EXAMPLES: &str = "\
 Example:
@@ -25,6 +27,15 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
+    /// Explain the whole schedule of a task definition: words, and the next moments with their marks.
+    #[command(after_help = schedule_explain::EXAMPLES)]
+    Explain {
+        /// File with the definition, in YAML or JSON, with the fields of the API; `-` reads standard input.
+        file: PathBuf,
+        /// Number of moments, 1 to 100.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        count: u32,
+    },
     /// Show the next matches of a cron expression, and what an absence of the server would do.
     #[command(after_help = PREVIEW)]
     Preview {
@@ -71,7 +82,12 @@ pub enum ScheduleCommand {
 
 impl ScheduleCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
-        let Self::Preview { cron, zone, count, away_from, away_to, policy, grace, max_late } = self;
+        if let Self::Explain { file, count } = &self {
+            return schedule_explain::explain(client, file, *count).await;
+        }
+        let Self::Preview { cron, zone, count, away_from, away_to, policy, grace, max_late } = self else {
+            return Ok(());
+        };
         let zone = zone.as_deref();
         print_next(client, &cron, zone, count).await?;
         let Some((from, to)) = away_from.zip(away_to) else { return Ok(()) };

@@ -21,7 +21,15 @@ impl Task {
     /// Returns when the nominal moment fires: with its delay, before the next moment, and not after the end of
     /// the task. `rule` is the rule of the task's schedule.
     pub fn effective(&self, nominal: Moment, rule: &Rule) -> Moment {
-        let offset_ms = self.jitter_offset_ms();
+        self.delayed(nominal, rule, self.jitter_offset_ms())
+    }
+
+    /// Returns the latest time at which a task with this definition, of any id, fires the nominal moment.
+    pub fn latest(&self, nominal: Moment, rule: &Rule) -> Moment {
+        self.delayed(nominal, rule, self.timing.jitter_ms.unwrap_or(0))
+    }
+
+    fn delayed(&self, nominal: Moment, rule: &Rule, offset_ms: i64) -> Moment {
         if offset_ms == 0 {
             return nominal;
         }

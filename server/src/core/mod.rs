@@ -17,6 +17,7 @@ pub mod labels;
 pub mod misfire;
 pub mod moment;
 pub mod net;
+pub mod next_moments;
 pub mod operation;
 pub mod payload_patch;
 pub mod retry;

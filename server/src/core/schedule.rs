@@ -50,6 +50,14 @@ impl Schedule {
         }
     }
 
+    /// Returns the IANA time zone of a cron schedule: that of a prefix `TZ=`, or else its own.
+    pub fn zone_name(&self) -> Option<&str> {
+        let Self::Cron { expression, zone, .. } = self else { return None };
+        let text = expression.trim();
+        let prefixed = text.strip_prefix("CRON_TZ=").or(text.strip_prefix("TZ="));
+        Some(prefixed.and_then(|rest| rest.split_whitespace().next()).unwrap_or(zone))
+    }
+
     /// Returns the moment after `moment`, which must be a moment of this schedule.
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         self.rule().after(moment)

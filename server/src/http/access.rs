@@ -81,6 +81,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/v1/stat", AnyToken(TaskRead)),
     ("GET", "/v1/events", AnyToken(TaskRead)),
     ("GET", "/v1/schedule/next", AnyToken(TaskRead)),
+    ("POST", "/v1/schedule/next", AnyToken(TaskRead)),
     ("GET", "/v1/schedule/absence", AnyToken(TaskRead)),
     ("POST", "/v1/services", UnlimitedToken(Admin)),
     ("GET", "/v1/services", UnlimitedToken(TaskRead)),

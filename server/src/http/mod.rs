@@ -40,6 +40,7 @@ mod run_log_stream;
 mod run_logs;
 mod runs;
 mod schedule;
+mod schedule_preview;
 mod serve;
 mod services;
 mod session_routes;

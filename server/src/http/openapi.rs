@@ -16,7 +16,7 @@ use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
     Context, access, alerts, audit, backfills, events, nodes, operations, queues, revisions, run_logs, runs,
-    schedule, services, stat, tasks, tokens, users, work,
+    schedule, schedule_preview, services, stat, tasks, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -92,7 +92,7 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(services::show, services::delete))
         .routes(routes!(stat::show))
         .routes(routes!(events::watch))
-        .routes(routes!(schedule::next))
+        .routes(routes!(schedule::next, schedule_preview::explain))
         .routes(routes!(schedule::absence))
         .routes(routes!(tokens::issue, tokens::list))
         .routes(routes!(tokens::revoke))

@@ -27,7 +27,7 @@ pub async fn play(stage: &mut Stage) {
     stage.clock.advance_ms(1);
     trigger(stage, &name, &ids).await;
     redrive(stage, &name, &ids).await;
-    backfill(stage, &name).await;
+    Box::pin(backfill(stage, &name)).await;
     let tasks = |action| {
         new(action, Selection::Tasks { name: Some(name.clone()), state: None, labels: Labels::new() })
     };
@@ -122,7 +122,10 @@ async fn backfill(stage: &mut Stage, name: &str) {
     edit_before_hand_over(stage, &id).await;
     let ended = follow(stage, &created, false).await;
     check_counts(stage, &ended);
-    stage.pass(10).await;
+    // A run that was claimed before the death of its node waits for the end of its lease.
+    for _ in 0..5 {
+        stage.pass(1_000).await;
+    }
     let runs = stage.runs(&id).await;
     let live = runs.iter().filter(|run| run.state != RunState::Cancelled);
     let moments: Vec<i64> = live.map(|run| now.since(run.scheduled_at) / PERIOD_MS).collect();

@@ -42,7 +42,7 @@ pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
         Story::Changes => Box::pin(changes::play(stage)).await,
         Story::Documents => documents::play(stage).await,
         Story::Prunes => documents::prunes(stage).await,
-        Story::Operations => operations::play(stage).await,
+        Story::Operations => Box::pin(operations::play(stage)).await,
     }
     stage.disarm().await;
     let book = std::mem::take(&mut stage.book);

@@ -6,7 +6,7 @@ use super::super::problem::{Problem, Result};
 use super::super::time::{abbreviation, date_time};
 use super::super::visit::Visit;
 use super::super::words::{Lang, fill};
-use crate::core::{Moment, Schedule, Task, zone};
+use crate::core::{Moment, Task, zone};
 
 /// Next moments of a list.
 const MOMENTS: usize = 10;
@@ -28,12 +28,11 @@ pub struct NextMoment {
 /// Returns the next moments of a task. If the clocks do not change between them, the first moment after the next
 /// change follows. A note marks moments with another offset than the moment before.
 pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
-    let Some(first) = task.nominal_due().filter(|_| !task.state.has_ended()) else { return Ok(Vec::new()) };
     let (zone, lang) = (zone_of(task, visit), visit.lang);
     let (task, has_jitter) = (task.clone(), task.timing.jitter_ms.is_some());
     // The search for a moment can take milliseconds, so it has a thread of its own.
     let found = tokio::task::spawn_blocking(move || {
-        let next = search(&task, first);
+        let next = task.next_moments(MOMENTS);
         let later = next.get(MOMENTS - 1).and_then(|last| after_clock_change(&task, *last));
         let rule = task.schedule.rule();
         let with_effective = |nominal: Moment| (nominal, task.effective(nominal, &rule));
@@ -71,16 +70,6 @@ fn nominal_text(nominal: Moment, zone: &TimeZone, lang: Lang) -> String {
     fill(&lang.words().nominal, &[&text])
 }
 
-fn search(task: &Task, first: Moment) -> Vec<Moment> {
-    let rule = task.schedule.rule();
-    let mut fired = task.fired_count;
-    let next = |due: &Moment| {
-        fired += 1;
-        task.due_after_by(&rule, *due, fired)
-    };
-    std::iter::successors(Some(first), next).take(MOMENTS).collect()
-}
-
 /// Returns the first moment after the next change of the clocks. `None`: a limit of fires may end the task before.
 fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
     let found = task.schedule.rule().after_clock_change(last)?;
@@ -90,14 +79,7 @@ fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
 
 /// Returns the zone of a cron expression, or else the zone of the server.
 pub fn zone_of(task: &Task, visit: &Visit) -> TimeZone {
-    let own = match &task.schedule {
-        Schedule::Cron { expression, zone, .. } => {
-            let prefixed =
-                expression.trim().strip_prefix("CRON_TZ=").or(expression.trim().strip_prefix("TZ="));
-            prefixed.and_then(|rest| rest.split_whitespace().next()).unwrap_or(zone)
-        }
-        _ => "",
-    };
+    let own = task.schedule.zone_name().unwrap_or_default();
     zone::find(own).or_else(|| zone::find(visit.service.time_zone())).unwrap_or(TimeZone::UTC)
 }
 

@@ -56,7 +56,7 @@ impl Service {
         let NewBackfill { from, to, rate_per_sec, reason } = new;
         let backfill = Backfill::new(&task, from, to, self.now())?;
         let new = NewOperation::new(Action::Backfill, Selection::Moments(Box::new(backfill)));
-        Ok(NewOperation { rate_per_sec, reason, ..new })
+        Ok(NewOperation { reason, rate_per_sec, ..new })
     }
 
     /// Creates the run of one moment. A repeated call finds the first run.

@@ -26,6 +26,7 @@ mod revisions;
 mod run_logs;
 mod runs;
 mod schedule;
+mod schedule_preview;
 mod server;
 mod services;
 mod tasks_v1;
