@@ -13,6 +13,7 @@ mod audit;
 mod events;
 mod nodes;
 mod operations;
+mod overlap;
 mod problem;
 mod queues;
 mod revisions;
@@ -38,6 +39,7 @@ pub use operations::{
     BackfillRange, NewBackfill, NewOperation, OperationCanary, OperationFailure, OperationFilter,
     OperationList, OperationPreview, OperationResource, OperationSelection,
 };
+pub use overlap::{Overlap, OverlapKeep, OverlapPolicy};
 pub use problem::Problem;
 pub use queues::{QueueList, QueueResource, Stat, TagStat};
 pub use revisions::{TaskRevision, TaskRevisionList};

@@ -370,7 +370,7 @@ pub trait Store: Send + Sync {
     /// Returns at most `limit` active tasks of the shards whose next moment is at or before
     /// `until`, earliest or latest first.
     async fn due_tasks(&self, shards: &[u16], until: Moment, limit: u32, order: Order) -> Result<Head<Task>>;
-    /// Stores runs, each independently. Returns one result per run, in order.
+    /// Stores runs without slots, each independently. Returns one result per run, in order.
     async fn insert_runs(&self, runs: &[Run]) -> Result<Vec<InsertedRun>>;
     /// Steps tasks past a moment ([`Task::stepped`]) by compare-and-set, and only if the store's
     /// own clock has reached the moment. Returns `true` for each task that has passed the moment at
@@ -382,7 +382,7 @@ pub trait Store: Send + Sync {
     async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
         fire_in_two_steps(self, fires).await
     }
-    /// Returns whether [`fire`](Self::fire) is one write. Then a new run with a queue is stored in
+    /// Returns whether [`fire`](Self::fire) is one write. Then a new run with a queue and without an overlap policy is stored in
     /// `ready` and is counted as a fire, and a moment that is not passed leaves no row.
     fn fires_in_one_write(&self) -> bool {
         false
@@ -393,6 +393,14 @@ pub trait Store: Send + Sync {
     /// Returns at most `limit` runs of a task that have not ended, in ascending byte order of their
     /// ids, and after the id `after`. Fewer than `limit` runs mean that no more exist.
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
+    /// Returns those of the slots that runs have, with their runs ([`Run::slots`]).
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>>;
+    /// Returns at most `limit` runs of a task that wait for admission, earliest `scheduled_at` first, then
+    /// smallest id.
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>>;
+    /// Returns at most `limit` tasks of the shards with runs that wait for admission. The cost grows with these
+    /// runs, not with others.
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>>;
     /// Returns the matching runs, latest first. Pages end early as in
     /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
@@ -415,7 +423,7 @@ pub trait Store: Send + Sync {
     async fn queues(&self) -> Result<Vec<QueueRow>>;
     /// Replaces runs by compare-and-set: each run has the version at which it was read, and is
     /// stored with the next version. Returns `true` for each run that this call replaced. A run is not
-    /// replaced if another run has its [`Run::lease_slot`].
+    /// replaced if another run has its [`Run::lease_slot`] or one of its [`Run::slots`].
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>>;
     /// Returns at most `limit` runs of the shards whose `attention_at` has come, longest overdue
     /// first. With `queued_only`, runs without a queue are excluded.

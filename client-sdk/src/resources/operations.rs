@@ -83,7 +83,9 @@ pub struct OperationFilter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(
         feature = "openapi",
-        schema(pattern = "^(active|paused|finished|cancelled|firing|fired|ready|leased|retrying|dead)$")
+        schema(
+            pattern = "^(active|paused|finished|cancelled|firing|held|fired|ready|leased|retrying|dead)$"
+        )
     )]
     pub state: Option<String>,
     /// Only tasks or runs with all of these labels, at most 16. Default: any labels.

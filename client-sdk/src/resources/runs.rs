@@ -33,12 +33,15 @@ pub struct RunResource {
     /// no backfill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<String>,
-    /// State: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, `dead`, `skipped` or
+    /// State: `firing`, `held`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, `dead`, `skipped` or
     /// `cancelled`.
     pub state: String,
     /// Human-readable reason, if any: why the run is `retrying`, `dead`, `skipped` or `cancelled`,
     /// or the message of the outcome report.
     pub reason: Option<String>,
+    /// Id of the run because of which the overlap policy suppressed this run. Absent: the run was not suppressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<String>,
     /// 1-based number of the current attempt.
     pub attempt: u32,
     /// Number of times that a node or a worker has claimed the run.

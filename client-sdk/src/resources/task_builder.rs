@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CronDialect, CronDst, Misfire, Retry, ScheduleSpec, TaskSpec};
+use super::{CronDialect, CronDst, Misfire, Overlap, Retry, ScheduleSpec, TaskSpec};
 
 impl TaskSpec {
     /// Returns a task that fires once: immediately, or at the moment of [`at`](Self::at) or
@@ -147,6 +147,12 @@ impl TaskSpec {
     #[must_use]
     pub fn with_misfire(self, misfire: Misfire) -> Self {
         Self { misfire: Some(misfire), ..self }
+    }
+
+    /// Sets what happens to a run while an earlier one has not ended.
+    #[must_use]
+    pub fn with_overlap(self, overlap: Overlap) -> Self {
+        Self { overlap: Some(overlap), ..self }
     }
 
     /// Sets the longest delay of a moment, with a precision of one millisecond.

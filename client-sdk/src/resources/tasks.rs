@@ -8,7 +8,7 @@ use jiff::fmt::temporal::Pieces;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Misfire, Problem, Retry, ScheduleSpec};
+use super::{Misfire, Overlap, Problem, Retry, ScheduleSpec};
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
 ///
@@ -94,6 +94,10 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400_000))]
     pub jitter_ms: Option<u64>,
+    /// What happens to a run while an earlier run of the task has started and not ended. Needs a queue, or `ack`.
+    /// Default: runs may overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +200,9 @@ pub struct TaskResource {
     /// Longest delay of a moment, in milliseconds. Absent: no delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<u64>,
+    /// What happens to a run while an earlier one has not ended. Absent: runs may overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
     /// Deduplication key; `null`: none.
     pub dedup_key: Option<String>,
     /// State: `active`, `paused`, `finished` or `cancelled`.

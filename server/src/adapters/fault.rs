@@ -249,6 +249,18 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("open_runs", self.inner.open_runs(task_id, after, limit)).await
     }
 
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        self.call("slot_holders", self.inner.slot_holders(slots)).await
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        self.call("held_runs", self.inner.held_runs(task_id, limit)).await
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        self.call("tasks_with_held_runs", self.inner.tasks_with_held_runs(shards, limit)).await
+    }
+
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         self.call("list_runs", self.inner.list_runs(filter, page)).await
     }

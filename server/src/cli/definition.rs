@@ -11,6 +11,7 @@ use taskcenter_server::config::Config;
 use super::document::DefinitionFile;
 use super::exit::Failure;
 use super::misfire::MisfireOptions;
+use super::overlap::OverlapOptions;
 use super::payload::{parse_header, read_data};
 use super::time;
 
@@ -177,6 +178,8 @@ pub struct Definition {
     retry_intervals: Vec<u64>,
     #[command(flatten)]
     misfire: MisfireOptions,
+    #[command(flatten)]
+    overlap: OverlapOptions,
 }
 
 /// Fields of a task that an edit can reset to their defaults.
@@ -210,6 +213,8 @@ pub enum Clear {
     Misfire,
     /// No delay of moments (--jitter).
     Jitter,
+    /// Overlapping runs are allowed (--overlap).
+    Overlap,
 }
 
 impl Clear {
@@ -229,6 +234,7 @@ impl Clear {
             Self::Retry => "retry",
             Self::Misfire => "misfire",
             Self::Jitter => "jitter_ms",
+            Self::Overlap => "overlap",
         }
     }
 }
@@ -304,6 +310,7 @@ impl Definition {
             ("schedule", self.schedule()),
             ("retry", self.retry(retry).map(|retry| json!(retry))),
             ("misfire", self.misfire.fields()),
+            ("overlap", self.overlap.field()),
             ("jitter_ms", self.jitter.map(Value::from)),
             ("start_at", self.at.map(|at| json!(at))),
             ("delay_ms", self.delay_ms.map(Value::from)),
@@ -415,7 +422,9 @@ fn one_fire() -> Failure {
 mod tests {
     use super::*;
     use clap::Parser;
-    use taskcenter_client::resources::{CronDialect, CronDst, CronGap, Misfire, MisfirePolicy};
+    use taskcenter_client::resources::{
+        CronDialect, CronDst, CronGap, Misfire, MisfirePolicy, Overlap, OverlapKeep, OverlapPolicy,
+    };
 
     #[derive(Parser)]
     struct Line {
@@ -436,7 +445,7 @@ mod tests {
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
                    --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4 \
-                   --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s";
+                   --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s --overlap queue_one --overlap-keep latest";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -457,6 +466,10 @@ mod tests {
                 max: Some(3),
             }),
             jitter_ms: Some(30_000),
+            overlap: Some(Overlap {
+                keep: Some(OverlapKeep::Latest),
+                ..Overlap::new(OverlapPolicy::QueueOne)
+            }),
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };

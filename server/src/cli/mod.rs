@@ -17,6 +17,7 @@ mod misfire;
 mod node;
 mod operation;
 mod output;
+mod overlap;
 mod paging;
 mod payload;
 mod queue;

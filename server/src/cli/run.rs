@@ -54,8 +54,8 @@ Example:
   taskcenter run cancel 019aa4c81b7a7c3e8a51f3d6c2b90417-1-1763705000000";
 
 /// State names of the API, for `--state`.
-const STATES: [&str; 9] =
-    ["firing", "fired", "ready", "leased", "retrying", "succeeded", "dead", "skipped", "cancelled"];
+const STATES: [&str; 10] =
+    ["firing", "held", "fired", "ready", "leased", "retrying", "succeeded", "dead", "skipped", "cancelled"];
 
 #[derive(Debug, Subcommand)]
 pub enum RunCommand {

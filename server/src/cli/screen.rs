@@ -65,7 +65,7 @@ fn state_style(state: &str) -> Style {
     let color = match state {
         "active" | "succeeded" => AnsiColor::Green,
         "dead" => AnsiColor::Red,
-        "paused" | "retrying" => AnsiColor::Yellow,
+        "paused" | "held" | "retrying" => AnsiColor::Yellow,
         "firing" | "fired" | "ready" | "leased" => AnsiColor::Cyan,
         "finished" | "skipped" | "cancelled" => AnsiColor::BrightBlack,
         _ => return Style::new(),

@@ -81,6 +81,7 @@ pub fn pill(class: &str, icon_name: &str, word: &str) -> Markup {
 pub fn run_word(state: RunState, t: &Words) -> &str {
     match state {
         RunState::Firing => &t.state_firing,
+        RunState::Held => &t.state_held,
         RunState::Fired => &t.state_fired,
         RunState::Ready => &t.state_ready,
         RunState::Leased => &t.state_leased,
@@ -96,6 +97,7 @@ pub fn run_word(state: RunState, t: &Words) -> &str {
 pub fn run_pill(state: RunState, t: &Words) -> Markup {
     let (class, icon) = match state {
         RunState::Firing => ("run", "bolt"),
+        RunState::Held => ("hold", "pause"),
         RunState::Fired => ("none", "out"),
         RunState::Ready => ("", "ring"),
         RunState::Leased => ("run", "play"),

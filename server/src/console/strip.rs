@@ -47,7 +47,7 @@ impl Strip {
         let number = |among: &[RunState]| {
             html::count(cells.iter().filter(|cell| among.contains(&cell.state)).count() as u64)
         };
-        let open = [RunState::Firing, RunState::Ready, RunState::Leased, RunState::Retrying];
+        let open = [RunState::Firing, RunState::Held, RunState::Ready, RunState::Leased, RunState::Retrying];
         let text = fill(
             &t.strip_text,
             &[
@@ -72,7 +72,7 @@ const fn shape(state: RunState) -> (&'static str, usize, usize) {
         RunState::Dead => ("f-dead", 0, HEIGHT),
         RunState::Retrying => ("f-retry", 6, 14),
         RunState::Firing | RunState::Leased => ("f-run", 0, 14),
-        RunState::Ready => ("f-wait", 0, 5),
+        RunState::Held | RunState::Ready => ("f-wait", 0, 5),
         RunState::Skipped | RunState::Cancelled => ("f-none", 15, 5),
     }
 }

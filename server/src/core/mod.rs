@@ -2,6 +2,7 @@
 //! argument.
 
 pub mod access;
+pub mod admission;
 pub mod advance;
 pub mod alert;
 pub mod audit;
@@ -19,6 +20,7 @@ pub mod moment;
 pub mod net;
 pub mod next_moments;
 pub mod operation;
+pub mod overlap;
 pub mod payload_patch;
 pub mod retry;
 pub mod revision;

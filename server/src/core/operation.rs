@@ -119,10 +119,10 @@ impl Action {
 
     /// Returns the states of runs that a filter can name.
     pub const fn run_states(self) -> &'static [RunState] {
-        use RunState::{Dead, Fired, Firing, Leased, Ready, Retrying};
+        use RunState::{Dead, Fired, Firing, Held, Leased, Ready, Retrying};
         match self {
             Self::Redrive => &[Dead],
-            Self::CancelRuns => &[Firing, Fired, Ready, Leased, Retrying],
+            Self::CancelRuns => &[Firing, Held, Fired, Ready, Leased, Retrying],
             _ => &[],
         }
     }
@@ -130,9 +130,9 @@ impl Action {
     /// Returns the states of runs that a filter without a state selects. Most `fired` runs have ended, so
     /// they must be selected explicitly: a search for the others would read history.
     pub const fn default_run_states(self) -> &'static [RunState] {
-        use RunState::{Firing, Leased, Ready, Retrying};
+        use RunState::{Firing, Held, Leased, Ready, Retrying};
         match self {
-            Self::CancelRuns => &[Firing, Ready, Leased, Retrying],
+            Self::CancelRuns => &[Firing, Held, Ready, Leased, Retrying],
             other => other.run_states(),
         }
     }

@@ -1,5 +1,6 @@
 //! A run: one due moment of a task, from its fire to its end.
 
+mod admission;
 mod attempts;
 mod backfilled;
 mod cancel_request;
@@ -17,6 +18,7 @@ mod transitions;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::admission::slot_of_task;
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::cancel_request::{BY_HAND, CancelRequest, FORCED};
 pub use self::holder::{node_of_holder, node_worker};
@@ -33,6 +35,7 @@ pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
 use super::headers::Headers;
 use super::labels::Labels;
 use super::misfire::Step;
+use super::overlap::Overlap;
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};
 
@@ -88,6 +91,15 @@ pub struct Run {
     /// a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Moment>,
+    /// Overlap policy of the task when the run was created. `None`: the run needs no admission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// Slots that the run has. No other run has one of them. An ended run has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<String>,
+    /// The run because of which this run was suppressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<RunId>,
     pub state: RunState,
     /// Human-readable reason of the state, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,6 +212,9 @@ impl Run {
             expires_at: task
                 .start_within_ms
                 .map(|within| due_at.unwrap_or(at).plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
+            overlap: task.timing.overlap,
+            slots: Vec::new(),
+            blocked_by: None,
             state: RunState::Firing,
             reason: None,
             attempt: 1,
@@ -266,6 +281,7 @@ impl Run {
         Self {
             number: 0,
             expires_at: None,
+            overlap: None,
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
@@ -292,6 +308,7 @@ impl Run {
             state: self.state,
             attempt: self.attempt,
             fired_at: self.fired_at,
+            overlap: self.overlap,
         }
     }
 

@@ -121,6 +121,11 @@ pub enum InvalidSubmission {
     /// Rule about moments out of bounds.
     #[error(transparent)]
     Timing(#[from] InvalidTiming),
+    /// An overlap policy for runs whose ends the server does not know.
+    #[error(
+        "overlap needs a queue, or ack: without outcome reports the server does not know when a run ends"
+    )]
+    OverlapWithoutOutcome,
     /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,
@@ -266,6 +271,9 @@ impl Submission {
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::validate)?;
         self.timing.validate()?;
+        if self.timing.overlap.is_some() && self.queue.is_none() && !self.ack {
+            return Err(InvalidSubmission::OverlapWithoutOutcome);
+        }
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
             _ => Ok(()),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::invalid_timing::InvalidTiming;
 use super::misfire::MisfireRule;
+use super::overlap::Overlap;
 
 /// Longest jitter, in milliseconds: a day.
 pub const MAX_JITTER_MS: i64 = 86_400_000;
@@ -17,6 +18,9 @@ pub struct Timing {
     /// Longest delay of a moment, in milliseconds, up to [`MAX_JITTER_MS`]. `None`: no delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<i64>,
+    /// What happens to a run while an earlier one has not ended. `None`: runs may overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
 }
 
 impl Timing {
@@ -31,6 +35,7 @@ impl Timing {
     /// The first field that is out of bounds.
     pub fn validate(&self) -> Result<(), InvalidTiming> {
         InvalidTiming::check("jitter_ms", self.jitter_ms, 1, MAX_JITTER_MS)?;
+        self.overlap.map_or(Ok(()), Overlap::validate)?;
         self.misfire.validate()
     }
 }

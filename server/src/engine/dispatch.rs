@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
+use super::admission;
 use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::{self, Pace};
@@ -146,7 +147,7 @@ async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mute
                 pace().worked();
                 publish::announce(node, &fired);
                 let to_publish = settle_window(node, batch, fired);
-                publish::publish(node, to_publish).await;
+                publish::publish(node, admission::gate(node, to_publish, now).await).await;
             }
             Err(error) => match batches.failed(batch, &error) {
                 AfterFailure::Split => {}

@@ -1,12 +1,13 @@
 //! Hints between the parts of a node. A lost hint costs time only: each part also looks for itself.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
 
 use super::changes::ChangeFeed;
 use super::log_feed::LogFeed;
+use crate::core::{Run, RunState, TaskId};
 
 /// Hints that a listener may miss before it must look for itself.
 const CAPACITY: usize = 256;
@@ -17,6 +18,9 @@ pub struct Hints {
     ready: broadcast::Sender<Arc<BTreeSet<String>>>,
     attention: Notify,
     operation: Notify,
+    /// Tasks whose waiting runs may be admitted.
+    freed: Mutex<BTreeSet<TaskId>>,
+    has_freed: Notify,
     /// Lines of logs, for their followers.
     pub logs: LogFeed,
     /// Changes, for live views.
@@ -29,6 +33,8 @@ impl Default for Hints {
             ready: broadcast::Sender::new(CAPACITY),
             attention: Notify::new(),
             operation: Notify::new(),
+            freed: Mutex::default(),
+            has_freed: Notify::new(),
             logs: LogFeed::default(),
             changes: ChangeFeed::default(),
         }
@@ -62,6 +68,29 @@ impl Hints {
     /// Waits until an operation was created.
     pub async fn has_operation(&self) {
         self.operation.notified().await;
+    }
+
+    /// Tells all listeners of runs that were replaced.
+    pub fn replaced(&self, runs: &[Run]) {
+        self.logs.ended(runs);
+        self.changes.runs(runs);
+        // A redriven run waits for its slot, and a run that has ended has freed it.
+        let is_freed = |run: &&Run| run.overlap.is_some() && (run.has_ended() || run.state == RunState::Held);
+        let mut freed = runs.iter().filter(is_freed).map(|run| run.task_id.clone()).peekable();
+        if freed.peek().is_some() {
+            self.freed.lock().unwrap_or_else(PoisonError::into_inner).extend(freed);
+            self.has_freed.notify_one();
+        }
+    }
+
+    /// Returns the tasks whose waiting runs may be admitted, once.
+    pub fn take_freed(&self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut *self.freed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until waiting runs of a task may be admitted.
+    pub async fn has_freed(&self) {
+        self.has_freed.notified().await;
     }
 
     /// Waits until a run needs attention.

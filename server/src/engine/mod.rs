@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
+pub mod admission;
 pub mod alerting;
 pub mod alerts;
 pub mod backlog;
@@ -63,6 +64,7 @@ pub async fn run(node: Arc<Node>, backlog: Backlog, service: Service) {
     spawn("scan", |node| async move { scan::run(&node).await }.boxed());
     spawn("wake-ups", |node| async move { scan::listen(&node).await }.boxed());
     spawn("dispatch", |node| async move { dispatch::run(&node).await }.boxed());
+    spawn("admission", |node| async move { admission::run(&node).await }.boxed());
     spawn("rescue", |node| async move { rescue::run(&node).await }.boxed());
     spawn("orphans", |node| async move { orphans::run(&node).await }.boxed());
     spawn("changes", |node| async move { change_relay::run(&node).await }.boxed());

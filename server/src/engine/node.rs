@@ -133,8 +133,7 @@ impl Node {
     pub async fn replace_runs(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
         let (store, zone) = (self.store.as_ref(), &self.settings.time_zone);
         let replaced = outcome_counts::replace_runs(store, zone, &self.metrics, runs).await?;
-        self.hints.logs.ended(&replaced);
-        self.hints.changes.runs(&replaced);
+        self.hints.replaced(&replaced);
         Ok(replaced)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::admission;
 use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::Pace;
@@ -124,7 +125,7 @@ async fn rescue_batch(node: &Node, overdue: &[Run], now: Moment) -> Result<Vec<R
     node.hints.ready(queues_with_ready(&mine));
     let firing = mine.into_iter().filter(|run| run.state == RunState::Firing).collect();
     let decided = advance_tasks(node, firing, &tasks, now).await?;
-    let (queued, sent) = publish::by_lane(decided);
+    let (queued, sent) = publish::by_lane(admission::gate(node, decided, now).await);
     publish::queue(node, queued).await;
     Ok(sent)
 }
@@ -223,7 +224,8 @@ async fn advance_tasks(node: &Node, runs: Vec<Run>, tasks: &Tasks, now: Moment) 
 /// Returns whether the run may be handed over. A triggered run is valid for its own revision only.
 fn may_be_handed_over(task: &Task, run: &Run) -> bool {
     let is_current = task.state != TaskState::Cancelled && task.rev == run.rev;
-    run.is_decided(task) || (run.triggered && is_current)
+    // An admitted run was decided before its admission.
+    run.is_decided(task) || (run.triggered && is_current) || !run.slots.is_empty()
 }
 
 /// Returns whether the run's moment is the task's next moment.

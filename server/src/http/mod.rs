@@ -25,6 +25,7 @@ mod openapi;
 mod operations;
 mod origin;
 mod outcome;
+mod overlap;
 mod pages;
 mod patch;
 mod peers;

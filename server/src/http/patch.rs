@@ -7,7 +7,7 @@ use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
 use super::decode::{cut, typed};
 use super::error::ApiError;
-use super::{retry, spec};
+use super::{overlap, retry, spec};
 use crate::core::Moment;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
@@ -29,6 +29,7 @@ pub fn apply(
     refuse_unknown(patch, "schedule", OF_SCHEDULE)?;
     refuse_unknown(patch, "retry", retry::FIELDS)?;
     refuse_unknown(patch, "misfire", OF_MISFIRE)?;
+    refuse_unknown(patch, "overlap", overlap::FIELDS)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
     let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
@@ -48,6 +49,7 @@ pub fn apply(
             "queue" => next.queue.clone_from(&patched.queue),
             "retry" => next.retry.clone_from(&patched.retry),
             "jitter_ms" => next.timing.jitter_ms = patched.timing.jitter_ms,
+            "overlap" => next.timing.overlap = patched.timing.overlap,
             "misfire" => next.timing.misfire = patched.timing.misfire,
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
@@ -168,6 +170,7 @@ mod tests {
     use crate::core::headers::Headers;
     use crate::core::labels::Labels;
     use crate::core::misfire::{MisfirePolicy, MisfireRule};
+    use crate::core::overlap::Overlap;
     use crate::core::retry::RetryPolicy;
     use crate::core::submission::Dedup;
     use crate::core::timing::Timing;
@@ -190,6 +193,7 @@ mod tests {
             timing: Timing {
                 misfire: MisfireRule { max: Some(7), ..MisfireRule::default() },
                 jitter_ms: Some(9),
+                overlap: Some(Overlap::QueueAll { max: 7 }),
             },
             ..Submission::named("n", "d")
         }
@@ -219,7 +223,8 @@ mod tests {
     fn null_clears_a_field() {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
-            "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null, "dedup_key": null,
+            "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null,
+            "overlap": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -284,7 +289,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 17);
+        assert_eq!(fields.len(), 18);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

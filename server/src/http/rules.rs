@@ -26,6 +26,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Queue(_) => "queue",
         I::Retry(invalid) => invalid.field(),
         I::Timing(invalid) => invalid.field,
+        I::OverlapWithoutOutcome => "overlap",
         I::DedupKey => "dedup_key",
     }
 }
@@ -70,6 +71,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::Queue(_) => ("queue", None),
         I::Retry(invalid) => (invalid.field(), None),
         I::Timing(invalid) => (invalid.field, None),
+        I::OverlapWithoutOutcome => ("overlap", None),
     };
     match contract {
         Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),

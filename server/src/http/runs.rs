@@ -26,9 +26,9 @@ const DEFAULT_LIMIT: u32 = 100;
         ("tag" = Option<String>, Query, description = "Only runs with this tag. With `task_id`, the tag is checked for \
             each run of the task; a page is then bounded as one with a label."),
         ("state" = Option<String>, Query,
-            pattern = "^(firing|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
-            description = "Only runs in this state: `firing`, `fired`, `ready`, `leased`, `retrying`, `succeeded`, \
-                `dead`, `skipped` or `cancelled`."),
+            pattern = "^(firing|held|fired|ready|leased|retrying|succeeded|dead|skipped|cancelled)?$",
+            description = "Only runs in this state: `firing`, `held`, `fired`, `ready`, `leased`, `retrying`, \
+                `succeeded`, `dead`, `skipped` or `cancelled`."),
         ("label.key" = Option<String>, Query, max_length = 63,
             description = "Only runs with the label `key` of this value, such as `label.team=pay`. Several labels must \
                 all match. The first label in the order of the keys selects the runs by an index, also with `state`; other \
@@ -81,7 +81,7 @@ fn parse_cursor(cursor: &str) -> Option<RunPlace> {
     ))]
 pub async fn show(service: Service, Segment(id): Segment) -> Result<Json<RunResource>, ApiError> {
     let run = service.run(&RunId::from_text(id)).await?;
-    let waits_for = waits::of_run(&service, &run);
+    let waits_for = waits::of_run(&service, &run).await?;
     Ok(Json(RunResource { waits_for, ..view::run_in_full(run) }))
 }
 

@@ -5,9 +5,10 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{cron_options, retry, timing, view};
+use super::{cron_options, overlap, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
+use crate::core::timing::Timing;
 use crate::core::{Moment, Schedule};
 use crate::wire;
 
@@ -19,7 +20,9 @@ pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 /// # Errors
 /// An error if the start or the maximum number of fires is invalid.
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
-    let (start_at, timing) = (start(&spec, now)?, timing::of_spec(&spec));
+    let start_at = start(&spec, now)?;
+    let overlap = spec.overlap.map(overlap::rule).transpose()?.flatten();
+    let timing = Timing { overlap, ..timing::of_spec(&spec) };
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
@@ -124,6 +127,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
         retry: definition.retry.clone().map(retry::resource),
         misfire: timing::misfire(definition.timing.misfire),
         jitter_ms: timing::jitter_ms(&definition.timing),
+        overlap: definition.timing.overlap.map(overlap::of),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

@@ -12,10 +12,19 @@ const CALLBACK: &str = "callback";
 const SCRIPT: &str = "script";
 
 /// Returns what the run waits for. `None`: the run has ended.
-pub fn of_run(service: &Service, run: &Run) -> Option<String> {
+///
+/// # Errors
+/// An error of the store.
+pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiError> {
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp);
     let until = until.map(|at| format!(", until {at}")).unwrap_or_default();
-    match run.state {
+    Ok(match run.state {
+        RunState::Held => {
+            let blocker = service.blocker(run).await?;
+            let what =
+                blocker.map_or_else(|| "its admission".to_owned(), |id| format!("the end of run {id}"));
+            Some(what + ", because of the overlap policy of the task" + &until)
+        }
         RunState::Ready => {
             let queue = run.queue.as_deref().unwrap_or(&run.tag);
             let free = || format!("a free worker on queue {queue:?}");
@@ -29,7 +38,7 @@ pub fn of_run(service: &Service, run: &Run) -> Option<String> {
         RunState::Fired if !run.has_ended() => Some(format!("an outcome report{until}")),
         RunState::Firing => Some("the hand-over to the bus or to its queue".to_owned()),
         _ => None,
-    }
+    })
 }
 
 /// Returns that a queue has no worker, and what to do. `None`: the queue has a worker.

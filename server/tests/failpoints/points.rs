@@ -33,6 +33,8 @@ pub const POINTS: &[Point] = &[
     at("fire::expired", Story::Retries),
     // SQLite passes this point only in a rescue.
     at("fire::before_queue", Story::Rescues),
+    at("admit::before_update", Story::Retries),
+    at("admit::updated", Story::Retries),
     at("rescue::before_claim", Story::Rescues),
     at("rescue::claimed", Story::Rescues),
     at("rescue::before_advance", Story::Rescues),
@@ -89,6 +91,7 @@ pub const POINTS: &[Point] = &[
     at("prune::removed", Story::Prunes),
     at("sqlite::begun", Story::Retries),
     at("sqlite::fired", Story::Fires),
+    at("sqlite::slots_put", Story::Retries),
     at("sqlite::before_commit", Story::Fires),
     at("sqlite::committed", Story::Fires),
     at("sqlite::before_flush", Story::Fires),

@@ -15,7 +15,7 @@ use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::service::{Caller, Ports, Service, ServiceError};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::{dispatch, rescue, scan};
+use taskcenter_server::engine::{admission, dispatch, rescue, scan};
 use taskcenter_server::ports::{Bus, Clock, Lock, PortError, Records, RunFilter, RunPage, Store};
 
 use crate::back_end::{BackEnd, Kind};
@@ -251,5 +251,5 @@ async fn run_loops(node: &Arc<Node>) -> Result<(), PortError> {
     scan::run_once(node, &shards, now).await?;
     while dispatch::run_once(node, now).await > 0 {}
     while rescue::run_once(node, now).await? {}
-    Ok(())
+    admission::run_once(node, now).await
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Report, ServiceError};
 
@@ -141,6 +143,11 @@ async fn retries(stage: &mut Stage) {
     submit(stage, refused, Some(3)).await;
     let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, 2) };
     submit(stage, late, Some(2)).await;
+    for (overlap, is_queued) in [(Overlap::QueueAll { max: 2 }, true), (Overlap::Skip, false)] {
+        let task = Submission { ack: !is_queued, ..repeating(stage, "bus", 1_100, 3) };
+        let task = Submission { timing: Timing { overlap: Some(overlap), ..Timing::default() }, ..task };
+        submit(stage, if is_queued { queued(task) } else { task }, Some(3)).await;
+    }
     let mut consumer = Consumer::default();
     stage.pass(1_100).await;
     cancel_a_leased_run(stage).await;

@@ -27,7 +27,7 @@ pub struct RunFields {
 /// Returns the changes of attempt and claim by an event.
 const fn changes_of(event: RunEvent) -> (i64, i64) {
     match event {
-        RunEvent::Leased => (0, 1),
+        RunEvent::Leased | RunEvent::Admitted => (0, 1),
         RunEvent::Requeued => (1, 0),
         RunEvent::Republished => (1, 1),
         _ => (0, 0),
@@ -67,7 +67,7 @@ pub fn check_update(before: &RunFields, after: &RunFields) -> Option<&'static st
 
 /// Returns the changes of attempt and claim by every legal write from `before` to `after`.
 fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
-    use RunState::{Dead, Fired, Firing, Leased, Ready};
+    use RunState::{Dead, Fired, Firing, Held, Leased, Ready, Retrying};
     // `fired` is final for a run without outcome reports, which the state alone does not show.
     if before.attention_at.is_none() && before.state != Dead {
         return Vec::new();
@@ -85,7 +85,7 @@ fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
         // An overdue outcome: a rescue records the failure and starts the next attempt in one
         // write.
         (Fired, Firing) => allowed.push((1, 1)),
-        (Leased, Ready) => allowed.push((1, 0)),
+        (Leased, Ready) | (Retrying, Held) => allowed.push((1, 0)),
         _ => {}
     }
     allowed
@@ -95,7 +95,7 @@ fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
 fn has_right_attention(row: &RunFields) -> bool {
     match row.state {
         RunState::Fired => true,
-        RunState::Firing | RunState::Ready | RunState::Leased | RunState::Retrying => {
+        RunState::Firing | RunState::Held | RunState::Ready | RunState::Leased | RunState::Retrying => {
             row.attention_at.is_some()
         }
         RunState::Succeeded | RunState::Dead | RunState::Skipped | RunState::Cancelled => {

@@ -39,6 +39,10 @@ pub enum Defect {
     MiscountsAFire,
     /// A due task is never found.
     ForgetsATask,
+    /// A slot stays in use after the end of its run.
+    LeaksASlot,
+    /// A slot is given to several runs.
+    SharesASlot,
     /// A fire in one write does not advance its task.
     ForgetsTheStep,
     /// A request to cancel a run is lost with the next write of the run.
@@ -106,6 +110,12 @@ impl Broken {
             let _ = self.inner.update_runs(&[Run { state: RunState::Fired, ..run }]).await;
         }
     }
+}
+
+/// Gives each run a slot that no other run asks for.
+fn with_own_slots(runs: &[Run]) -> Vec<Run> {
+    let own = |run: &Run| run.slots.iter().map(|slot| format!("{slot} {}", run.id)).collect();
+    runs.iter().map(|run| Run { slots: own(run), ..run.clone() }).collect()
 }
 
 fn second_row(run: &Run) -> Run {
@@ -255,6 +265,21 @@ impl Store for Broken {
         self.inner.runs_in_slots(slots).await
     }
 
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        if self.defect == Defect::LeaksASlot {
+            return Ok(slots.iter().map(|slot| (slot.clone(), RunId::from_text("gone"))).collect());
+        }
+        self.inner.slot_holders(slots).await
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        self.inner.held_runs(task_id, limit).await
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        self.inner.tasks_with_held_runs(shards, limit).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueRow>> {
         self.inner.queues().await
     }
@@ -269,6 +294,9 @@ impl Store for Broken {
         }
         if self.shows(Defect::ForcesATransition) {
             self.force(&runs[0].task_id).await;
+        }
+        if self.defect == Defect::SharesASlot {
+            return self.inner.update_runs(&with_own_slots(runs)).await;
         }
         if self.defect == Defect::IgnoresTheVersion {
             return self.inner.update_runs(&self.with_stored_versions(runs).await?).await;

@@ -198,6 +198,16 @@ fn a_forgotten_request_to_cancel_is_caught() {
 }
 
 #[test]
+fn a_leaked_slot_is_caught() {
+    assert_caught(Defect::LeaksASlot, &["a run does not end"]);
+}
+
+#[test]
+fn a_slot_of_two_runs_is_caught() {
+    assert_caught(Defect::SharesASlot, &["two admitted runs of a task"]);
+}
+
+#[test]
 fn a_forgotten_task_is_caught() {
     assert_caught(Defect::ForgetsATask, &["a due moment was never processed"]);
 }

@@ -1,6 +1,7 @@
 //! Random tasks of users, and random outcomes of handlers.
 
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
+use taskcenter_server::core::overlap::{Keep, Overlap};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
@@ -37,18 +38,19 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
     };
     let start_at = rng.bool().then(|| now.plus_ms(rng.i64(-5_000..12_000)));
     let end_at = one_in(rng, 5).then(|| now.plus_ms(rng.i64(13_000..60_000)));
-    let in_queue = rng.bool();
+    let (queued, ack) = (rng.bool(), rng.bool());
+    let overlap = (queued || ack).then(|| overlap(rng)).flatten();
     Submission {
         schedule,
         start_at,
         end_at,
         max_fires,
-        ack: rng.bool(),
+        ack,
         max_runtime_sec: Some(rng.u64(1..5)),
         start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
-        queue: in_queue.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
+        queue: queued.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
         retry: rng.bool().then(|| retry(rng)),
-        timing: timing(rng),
+        timing: Timing { overlap, ..timing(rng) },
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
     }
@@ -73,7 +75,17 @@ fn timing(rng: &mut fastrand::Rng) -> Timing {
         grace_ms: one_in(rng, 4).then(|| rng.i64(6_000..30_000)),
         max: one_in(rng, 4).then(|| rng.u32(1..5)),
     };
-    Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)) }
+    Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)), overlap: None }
+}
+
+fn overlap(rng: &mut fastrand::Rng) -> Option<Overlap> {
+    match rng.u32(..8) {
+        0 => Some(Overlap::Skip),
+        1 => Some(Overlap::QueueOne { keep: Keep::First }),
+        2 => Some(Overlap::QueueOne { keep: Keep::Latest }),
+        3 => Some(Overlap::QueueAll { max: rng.u32(1..4) }),
+        _ => None,
+    }
 }
 
 fn dedup(rng: &mut fastrand::Rng) -> Dedup {

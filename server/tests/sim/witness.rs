@@ -163,6 +163,18 @@ impl Store for WitnessStore {
         self.inner.runs_in_slots(slots).await
     }
 
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        self.inner.slot_holders(slots).await
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        self.inner.held_runs(task_id, limit).await
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        self.inner.tasks_with_held_runs(shards, limit).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueRow>> {
         self.inner.queues().await
     }

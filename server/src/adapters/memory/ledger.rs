@@ -32,6 +32,8 @@ pub struct Ledger {
     pub(super) ready: BTreeSet<(Moment, RunId)>,
     /// Leased runs, by their slots.
     pub(super) lease_slots: BTreeMap<String, RunId>,
+    /// Open runs, by their slots.
+    pub(super) slots: BTreeMap<String, RunId>,
     idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
@@ -149,7 +151,7 @@ impl Ledger {
         if !self.tasks.get(&task.id).is_some_and(|stored| advance.is_allowed(stored, now)) {
             return Fired::NotPassed;
         }
-        let queued = run.queue.is_some() && run.enqueue(now).is_ok();
+        let queued = run.queue.is_some() && !run.needs_admission() && run.enqueue(now).is_ok();
         if queued {
             self.count_fires(now, &[(run.tag.clone(), 1)]);
         }
@@ -191,11 +193,12 @@ impl Ledger {
         InsertedRun::New
     }
 
-    /// Replaces a run, if the stored run has the same version, and no other run has its slot.
+    /// Replaces a run, if the stored run has the same version, and no other run has one of its slots.
     pub fn update_run(&mut self, run: &Run) -> bool {
         let is_unchanged = self.runs.get(&run.id).is_some_and(|stored| stored.version == run.version);
         let holder = run.lease_slot.as_ref().and_then(|slot| self.lease_slots.get(slot));
-        let replaces = is_unchanged && holder.is_none_or(|holder| *holder == run.id);
+        let mut holders = holder.into_iter().chain(run.slots.iter().filter_map(|slot| self.slots.get(slot)));
+        let replaces = is_unchanged && holders.all(|holder| *holder == run.id);
         if replaces {
             self.put_run(run.clone().next_version());
         }
@@ -214,6 +217,7 @@ impl Ledger {
         if let Some(slot) = &run.lease_slot {
             self.lease_slots.insert(slot.clone(), run.id.clone());
         }
+        self.slots.extend(run.slots.iter().map(|slot| (slot.clone(), run.id.clone())));
         self.runs.insert(run.id.clone(), run);
     }
 
@@ -231,6 +235,9 @@ impl Ledger {
         self.ready.remove(&(run.scheduled_at, id.clone()));
         if let Some(slot) = &run.lease_slot {
             self.lease_slots.remove(slot);
+        }
+        for slot in &run.slots {
+            self.slots.remove(slot);
         }
     }
 

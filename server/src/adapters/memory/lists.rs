@@ -1,6 +1,6 @@
 //! Reads: pages, heads of queues, due tasks, backlog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::ledger::Ledger;
@@ -40,6 +40,28 @@ impl Ledger {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = self.open.get(task_id).into_iter().flat_map(|ids| ids.range((after, Bound::Unbounded)));
         ids.filter_map(|id| self.runs.get(id)).take(limit as usize).map(Run::open).collect()
+    }
+
+    /// Returns those of the slots that runs have.
+    pub fn slot_holders(&self, slots: &[String]) -> Vec<(String, RunId)> {
+        slots.iter().filter_map(|slot| Some((slot.clone(), self.slots.get(slot)?.clone()))).collect()
+    }
+
+    /// Returns the runs of a task that wait for admission, earliest first.
+    pub fn held_runs(&self, task_id: &TaskId, limit: u32) -> Vec<OpenRun> {
+        let mut held: Vec<OpenRun> = self.open_runs(task_id, None, u32::MAX);
+        held.retain(|run| run.state == RunState::Held);
+        held.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
+        held.truncate(limit as usize);
+        held
+    }
+
+    /// Returns the tasks of the shards with runs that wait for admission.
+    pub fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Vec<TaskId> {
+        let held = self.open_rows().filter(|run| run.state == RunState::Held);
+        let tasks: BTreeSet<&TaskId> =
+            held.map(|run| &run.task_id).filter(|id| shards.contains(&id.shard())).collect();
+        tasks.into_iter().take(limit as usize).cloned().collect()
     }
 
     /// Returns the matching runs, latest first.

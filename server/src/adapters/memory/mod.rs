@@ -159,6 +159,18 @@ impl Store for MemoryStore {
         Ok(self.ledger().open_runs(task_id, after, limit))
     }
 
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        Ok(self.ledger().slot_holders(slots))
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        Ok(self.ledger().held_runs(task_id, limit))
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        Ok(self.ledger().tasks_with_held_runs(shards, limit))
+    }
+
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
         let ledger = self.ledger();
         Ok(tasks.iter().map(|task| ledger.recent_runs(task, limit)).collect())

@@ -303,6 +303,18 @@ impl Store for MongoStore {
         runs::open(self.ready().await?, task_id, after, limit).await
     }
 
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        runs::slot_holders(self.ready().await?, slots).await
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        runs::held(self.ready().await?, task_id, limit).await
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        runs::tasks_with_held(self.ready().await?, shards, limit).await
+    }
+
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {
         runs::update(self.ready().await?, runs).await
     }

@@ -60,6 +60,17 @@ pub fn slot_index() -> Document {
     doc! { "lease_slot": 1 }
 }
 
+/// Index of [`slot_holders`](crate::ports::Store::slot_holders): a run has several slots, and a slot one run.
+pub fn slots_index() -> Document {
+    doc! { "slots": 1 }
+}
+
+/// Index of [`held_runs`](crate::ports::Store::held_runs) and
+/// [`tasks_with_held_runs`](crate::ports::Store::tasks_with_held_runs).
+pub fn held_index() -> Document {
+    doc! { "shard": 1, "task_id": 1, "scheduled_at": 1, "_id": 1 }
+}
+
 /// Index of [`prune`](crate::ports::Store::prune): ended longest ago first.
 pub fn ended_index() -> Document {
     doc! { "ended_at": 1, "_id": 1 }
@@ -127,6 +138,8 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(ready_index(true), doc! { "state": "ready" }),
         partial(ready_index(false), doc! { "state": "ready" }),
         unique(slot_index(), only("lease_slot")),
+        unique(slots_index(), only("slots")),
+        partial(held_index(), doc! { "state": "held" }),
         index(latest_first(&["task_id", "state"])),
         index(latest_first(&["tag", "state"])),
         index(latest_first(&["state"])),

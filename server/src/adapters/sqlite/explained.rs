@@ -6,7 +6,7 @@ use rusqlite::{params, params_from_iter};
 
 use super::{
     SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs,
-    runs, tasks,
+    runs, slots, tasks,
 };
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
@@ -65,6 +65,10 @@ fn statements() -> Vec<(String, String)> {
         ("past definitions", revisions::BEFORE),
         ("remove oldest definitions", revisions::REMOVE_OLDEST),
         ("remove definitions", revisions::REMOVE_ALL),
+        ("slot holder", slots::HOLDER),
+        ("remove slots", slots::REMOVE),
+        ("held", slots::HELD),
+        ("tasks with held runs", slots::TASKS),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
         ("ready in queue", lists::READY_IN_QUEUE),

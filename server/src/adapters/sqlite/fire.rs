@@ -37,7 +37,7 @@ impl SqliteStore {
         let (mut runs, mut new) = (Vec::with_capacity(fires.len()), Vec::with_capacity(fires.len()));
         for Fire { task, mut run } in fires {
             let advance = Advance::of(task, &run);
-            let queued = run.queue.is_some() && run.enqueue(now).is_ok();
+            let queued = run.queue.is_some() && !run.needs_admission() && run.enqueue(now).is_ok();
             let counted = queued.then(|| run.tag.clone());
             let is_allowed = advance.is_allowed(task, now);
             let step = is_allowed.then(|| TaskChange::of_unchanged(task, &task.stepped(&advance)));

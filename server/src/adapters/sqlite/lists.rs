@@ -121,8 +121,14 @@ impl<'a> WantedRuns<'a> {
 }
 
 /// States of open runs.
-const OPEN: [RunState; 5] =
-    [RunState::Firing, RunState::Fired, RunState::Ready, RunState::Leased, RunState::Retrying];
+const OPEN: [RunState; 6] = [
+    RunState::Firing,
+    RunState::Held,
+    RunState::Fired,
+    RunState::Ready,
+    RunState::Leased,
+    RunState::Retrying,
+];
 /// States of ended runs. A run without outcome reports ends in `fired`.
 const ENDED: [RunState; 5] =
     [RunState::Fired, RunState::Succeeded, RunState::Dead, RunState::Skipped, RunState::Cancelled];

@@ -29,6 +29,7 @@ mod rows;
 mod run_logs;
 mod runs;
 mod schema;
+mod slots;
 mod tasks;
 mod writer;
 
@@ -335,6 +336,21 @@ impl Store for SqliteStore {
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {
         let slots = slots.clone();
         self.lookups.read(move |db| runs::in_slots(db, &slots)).await
+    }
+
+    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
+        let slots = slots.to_vec();
+        self.engine.read(move |db| slots::holders(db, &slots)).await
+    }
+
+    async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
+        let task_id = task_id.clone();
+        self.engine.read(move |db| slots::held(db, &task_id, limit)).await
+    }
+
+    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
+        let shards = shards.to_vec();
+        self.engine.read(move |db| slots::tasks(db, &shards, limit)).await
     }
 
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {

@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(LABELS),
     |db| db.execute_batch(REVISIONS),
     |db| db.execute_batch(AUDIT),
+    |db| db.execute_batch(SLOTS),
 ];
 
 const FIRST: &str = "
@@ -199,6 +200,15 @@ CREATE TABLE audit (
 CREATE INDEX audit_by_actor ON audit (actor, id);
 CREATE INDEX audit_by_action ON audit (action, id);
 CREATE INDEX audit_by_object ON audit (object, id);
+";
+
+/// Slots of runs with an overlap policy, in a table: an index of `runs` would cost a check in each write of a run.
+const SLOTS: &str = "
+CREATE TABLE run_slots (
+    slot TEXT NOT NULL PRIMARY KEY,
+    run_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_slots_by_run ON run_slots (run_id);
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

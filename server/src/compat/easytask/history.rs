@@ -59,9 +59,12 @@ fn status(state: RunState) -> &'static str {
         RunState::Succeeded => "success",
         RunState::Dead | RunState::Skipped => "failed",
         RunState::Cancelled => "cancelled",
-        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Leased | RunState::Retrying => {
-            "running"
-        }
+        RunState::Firing
+        | RunState::Held
+        | RunState::Fired
+        | RunState::Ready
+        | RunState::Leased
+        | RunState::Retrying => "running",
     }
 }
 

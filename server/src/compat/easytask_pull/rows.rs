@@ -92,7 +92,7 @@ impl Dialect {
 /// Returns the state of the document.
 const fn stat(state: RunState) -> i8 {
     match state {
-        RunState::Firing | RunState::Fired | RunState::Ready | RunState::Retrying => 1,
+        RunState::Firing | RunState::Held | RunState::Fired | RunState::Ready | RunState::Retrying => 1,
         RunState::Leased => 2,
         RunState::Succeeded => 3,
         RunState::Dead | RunState::Skipped | RunState::Cancelled => -1,

@@ -50,7 +50,7 @@ impl TaskResult {
         match run.state {
             RunState::Succeeded => result(1, message(run)),
             RunState::Dead | RunState::Retrying => result(0, reason(run)),
-            RunState::Ready | RunState::Leased if run.attempt > 1 => result(0, reason(run)),
+            RunState::Held | RunState::Ready | RunState::Leased if run.attempt > 1 => result(0, reason(run)),
             _ => None,
         }
     }

@@ -50,6 +50,7 @@ pub fn spec(definition: &Submission) -> Value {
     put("queue", d.queue.as_ref().map(|queue| json!(queue)));
     put("retry", d.retry.as_ref().map(retry));
     put("jitter_ms", d.timing.jitter_ms.map(Value::from));
+    put("overlap", d.timing.overlap.map(|overlap| json!(overlap)));
     put("misfire", (!d.timing.misfire.is_default()).then(|| json!(d.timing.misfire)));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
@@ -149,6 +150,12 @@ fn add(definition: &Submission) -> Vec<String> {
     put("misfire-grace", misfire.grace_ms.map(|ms| format!("{ms}ms")));
     put("misfire-max", misfire.max.map(|max| max.to_string()));
     put("jitter", d.timing.jitter_ms.map(|ms| format!("{ms}ms")));
+    // The fields are written as the API writes them.
+    for field in ["policy", "keep", "max"] {
+        let value = d.timing.overlap.and_then(|overlap| json!(overlap).get(field).cloned());
+        let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        put(if field == "policy" { "overlap".to_owned() } else { format!("overlap-{field}") }.as_str(), text);
+    }
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);
     add

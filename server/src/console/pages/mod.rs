@@ -20,6 +20,7 @@ pub mod operation_decision;
 pub mod operation_new;
 pub mod operation_rows;
 pub mod operations;
+mod overlap_choice;
 pub mod overview;
 pub mod palette;
 pub mod payload_form;

@@ -92,6 +92,7 @@ pub fn why_waits(run: &Run, has_worker: bool, until: Option<String>, t: &Words) 
     let queue = run.queue.as_deref().unwrap_or(&run.tag);
     match run.state {
         RunState::Firing => Some(t.run_waits_bus.clone()),
+        RunState::Held => Some(t.run_waits_slot.clone()),
         RunState::Ready if has_worker => Some(fill(&t.run_waits_free, &[queue])),
         RunState::Ready => Some(fill(&t.no_worker_on_queue, &[queue])),
         RunState::Leased if run.cancel_request.is_some() => {

@@ -208,6 +208,7 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     facts.extend(run.current_progress().map(|reported| (&t.progress, progress(reported, f))));
     let requested_at = run.cancel_request.map(|request| request.requested_at);
     facts.extend(requested_at.map(|at| (&t.cancel_requested, f.text(at))));
+    facts.extend(run.blocked_by.as_ref().map(|id| (&t.blocked_by, id.to_string())));
     facts.extend(run.reason.clone().map(|reason| (&t.note, reason)));
     if !run.headers.is_empty() {
         let headers = run.headers.iter().map(|(name, value)| format!("{name}: {value}"));

@@ -19,6 +19,7 @@ use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
 use super::labels::{self, LabelLink};
 use super::moments::{self, NextMoment};
+use super::overlap_choice;
 use super::rows::{RunRow, task_href};
 use super::schedule_preview;
 use super::tasks;
@@ -216,6 +217,9 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     }
     if let Some(jitter_ms) = task.timing.jitter_ms {
         facts.push((&t.moment_jitter, fill(&t.jitter_up_to, &[&duration(jitter_ms, t)])));
+    }
+    if let Some(overlap) = task.timing.overlap {
+        facts.push((&t.overlap, overlap_choice::in_words(overlap, t)));
     }
     if let Some(within_ms) = task.start_within_ms {
         facts.push((&t.start_within, duration(i64::try_from(within_ms).unwrap_or(i64::MAX), t)));

@@ -8,6 +8,7 @@ use super::super::visit::Fields;
 use super::super::words::{Words, fill};
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
+use super::overlap_choice;
 use super::retry_draft::RetryDraft;
 use crate::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use crate::core::labels::{self, Labels};
@@ -46,6 +47,9 @@ pub struct Draft {
     pub grace_sec: String,
     pub misfire_max: String,
     pub jitter_sec: String,
+    /// Empty: runs may overlap.
+    pub overlap: String,
+    pub overlap_max: String,
     pub dedup_key: String,
     /// One `KEY=VALUE` a line.
     pub labels: String,
@@ -86,6 +90,8 @@ impl Draft {
             grace_sec: text("grace_sec"),
             misfire_max: text("misfire_max"),
             jitter_sec: text("jitter_sec"),
+            overlap: text("overlap"),
+            overlap_max: text("overlap_max"),
             dedup_key: text("dedup_key"),
             labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
@@ -126,7 +132,8 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let Timing { misfire, jitter_ms } = definition.timing.clone();
+        let Timing { misfire, jitter_ms, overlap } = definition.timing.clone();
+        let (overlap, overlap_max) = overlap_choice::choice(overlap);
         let mut draft = Self {
             name: definition.name.clone(),
             data: definition.data.replace("\r\n", "\n"),
@@ -141,6 +148,8 @@ impl Draft {
             grace_sec: misfire.grace_ms.map(|ms| seconds(ms.unsigned_abs())).unwrap_or_default(),
             misfire_max: number(misfire.max.map(u64::from)),
             jitter_sec: jitter_ms.map(|ms| seconds(ms.unsigned_abs())).unwrap_or_default(),
+            overlap: overlap.to_owned(),
+            overlap_max: number(overlap_max.map(u64::from)),
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -278,7 +287,8 @@ impl Draft {
         let max = positive("misfire_max", &self.misfire_max, t)?;
         let max = max.map(|max| u32::try_from(max).unwrap_or(u32::MAX));
         let jitter_ms = optional_ms("jitter_sec", &self.jitter_sec, t)?;
-        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms })
+        let overlap = overlap_choice::policy(&self.overlap, positive("overlap_max", &self.overlap_max, t)?);
+        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms, overlap })
     }
 }
 
@@ -307,6 +317,8 @@ impl Refusal {
             },
             InvalidSubmission::Timing(invalid) if invalid.field == "misfire.max" => "misfire_max",
             InvalidSubmission::Timing(invalid) if invalid.field == "jitter_ms" => "jitter_sec",
+            InvalidSubmission::Timing(invalid) if invalid.field == "overlap.max" => "overlap_max",
+            InvalidSubmission::OverlapWithoutOutcome => "overlap",
             InvalidSubmission::Timing(_) => "grace_sec",
             InvalidSubmission::DedupKey => "dedup_key",
         };
@@ -359,6 +371,7 @@ fn optional_ms(field: &'static str, text: &str, t: &Words) -> Result<Option<i64>
 mod tests {
     use super::*;
     use crate::console::words::Lang;
+    use crate::core::overlap::Overlap;
     use crate::core::retry::RetryPolicy;
 
     fn berlin() -> TimeZone {
@@ -403,6 +416,7 @@ mod tests {
                             max: Some(3),
                         },
                         jitter_ms: Some(2_500),
+                        overlap: Some(Overlap::QueueAll { max: 7 }),
                     },
                     queue: Some("q".to_owned()),
                     dedup,

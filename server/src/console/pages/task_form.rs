@@ -11,6 +11,7 @@ use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
 use super::super::visit::{Fields, Segment, Visit, split};
+use super::overlap_choice;
 use super::rows::task_href;
 use super::schedule_choices::{self, Choices};
 use super::schedule_preview::{self, Away, Preview};
@@ -52,7 +53,7 @@ impl Page {
     fn is_advanced(&self) -> bool {
         let d = &self.d;
         let of_delivery = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
-        let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec];
+        let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec, &d.overlap];
         let mut fields = of_delivery.into_iter().chain(of_misfire);
         d.ack || !d.retry.is_empty() || fields.any(|field| !field.is_empty())
     }
@@ -83,6 +84,10 @@ impl Page {
 
     fn policies(&self) -> [(&'static str, &str); 3] {
         schedule_preview::policies(self.f.t)
+    }
+
+    fn overlaps(&self) -> [(&'static str, &str); 5] {
+        overlap_choice::choices(self.f.t)
     }
 
     fn units(&self) -> [(&'static str, &str); 4] {

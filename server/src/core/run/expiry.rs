@@ -7,7 +7,7 @@ impl Run {
     /// Returns whether the run must end because its first attempt has not started in time.
     pub fn has_expired(&self, now: Moment) -> bool {
         let waits = match self.state {
-            RunState::Firing | RunState::Ready => true,
+            RunState::Firing | RunState::Held | RunState::Ready => true,
             RunState::Retrying => self.postponed,
             _ => false,
         };

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RunId, RunState};
+use crate::core::overlap::Overlap;
 use crate::core::{Moment, Task};
 
 /// A run that has not ended, without payload and result: a task may have very many.
@@ -18,6 +19,9 @@ pub struct OpenRun {
     pub attempt: u32,
     /// Time of the last hand-over to the bus or to the queue.
     pub fired_at: Option<Moment>,
+    /// Overlap policy. `None`: the run needs no admission.
+    #[serde(default)]
+    pub overlap: Option<Overlap>,
 }
 
 impl OpenRun {

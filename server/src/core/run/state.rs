@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum RunState {
     /// A node is publishing the message.
     Firing,
+    /// The run waits for admission: another run of its task has not ended.
+    Held,
     /// The broker has confirmed the message.
     Fired,
     /// The run waits in a queue for a worker.
@@ -26,8 +28,9 @@ pub enum RunState {
 }
 
 impl RunState {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Firing,
+        Self::Held,
         Self::Fired,
         Self::Ready,
         Self::Leased,
@@ -46,6 +49,7 @@ impl RunState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Firing => "firing",
+            Self::Held => "held",
             Self::Fired => "fired",
             Self::Ready => "ready",
             Self::Leased => "leased",
@@ -72,6 +76,12 @@ impl std::fmt::Display for RunState {
 /// An event that moves a run to another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunEvent {
+    /// The run must wait for admission.
+    Held,
+    /// The run got its slots.
+    Admitted,
+    /// The run must not start, because of another run.
+    Suppressed,
     /// The broker confirmed the message.
     Confirmed,
     /// The run entered its queue.
@@ -109,7 +119,10 @@ pub enum RunEvent {
 }
 
 impl RunEvent {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
+        Self::Held,
+        Self::Admitted,
+        Self::Suppressed,
         Self::Confirmed,
         Self::Queued,
         Self::Leased,
@@ -137,6 +150,9 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
     use RunEvent as E;
     use RunState as S;
     match (state, event) {
+        (S::Firing | S::Retrying, E::Held) => Some(S::Held),
+        (S::Held, E::Admitted) => Some(S::Firing),
+        (S::Firing | S::Held, E::Suppressed) => Some(S::Skipped),
         (S::Firing, E::Confirmed) => Some(S::Fired),
         (S::Firing, E::Queued) => Some(S::Ready),
         (S::Ready, E::Leased) => Some(S::Leased),
@@ -148,12 +164,15 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
         (S::Firing | S::Fired | S::Leased, E::Failed) => Some(S::Retrying),
         (S::Firing | S::Fired | S::Leased, E::Died) => Some(S::Dead),
         (S::Firing | S::Fired | S::Leased, E::Skipped) => Some(S::Skipped),
-        (S::Firing | S::Fired | S::Ready | S::Leased | S::Retrying, E::Cancelled) => Some(S::Cancelled),
-        (S::Firing | S::Ready | S::Retrying, E::Expired) => Some(S::Skipped),
+        (S::Firing | S::Held | S::Fired | S::Ready | S::Leased | S::Retrying, E::Cancelled) => {
+            Some(S::Cancelled)
+        }
+        (S::Firing | S::Held | S::Ready | S::Retrying, E::Expired) => Some(S::Skipped),
         (S::Dead | S::Retrying, E::Redriven) => Some(S::Retrying),
-        (S::Ready | S::Retrying | S::Dead, E::LateSuccess) => Some(S::Succeeded),
-        (S::Ready | S::Retrying | S::Dead, E::LateFailure) => Some(S::Dead),
-        (S::Succeeded | S::Dead | S::Skipped | S::Cancelled, _)
+        (S::Held | S::Ready | S::Retrying | S::Dead, E::LateSuccess) => Some(S::Succeeded),
+        (S::Held | S::Ready | S::Retrying | S::Dead, E::LateFailure) => Some(S::Dead),
+        (S::Succeeded | S::Dead | S::Skipped | S::Cancelled | S::Held, _)
+        | (_, E::Held | E::Admitted | E::Suppressed)
         | (S::Firing | S::Fired | S::Leased, E::LateSuccess | E::LateFailure)
         | (S::Fired | S::Leased, E::Expired)
         | (S::Firing | S::Fired | S::Ready | S::Retrying, E::Postponed)

@@ -17,6 +17,7 @@ impl Run {
         self.fired_at = Some(now);
         self.attention_at = self.outcome_within_ms.map(|within| now.plus_ms(within));
         if self.attention_at.is_none() {
+            self.slots.clear();
             self.ended_at = Some(now);
         }
         Ok(())
@@ -189,6 +190,9 @@ impl Run {
         }
         self.attempt += 1;
         self.token = token;
+        if self.needs_admission() {
+            return self.hold();
+        }
         match self.queue {
             Some(_) => return self.wait_in_queue(RunEvent::Requeued),
             None => self.apply(RunEvent::Republished)?,
@@ -236,8 +240,8 @@ impl Run {
     ) -> Result<(), IllegalTransition> {
         use RunState as S;
         let event = match (self.state, succeeded) {
-            (S::Ready | S::Retrying | S::Dead, true) => RunEvent::LateSuccess,
-            (S::Ready | S::Retrying | S::Dead, false) => RunEvent::LateFailure,
+            (S::Held | S::Ready | S::Retrying | S::Dead, true) => RunEvent::LateSuccess,
+            (S::Held | S::Ready | S::Retrying | S::Dead, false) => RunEvent::LateFailure,
             (_, true) => RunEvent::Succeeded,
             (_, false) if self.cancel_request.is_some() => RunEvent::Cancelled,
             (_, false) => RunEvent::Died,
@@ -288,7 +292,7 @@ impl Run {
         Ok(())
     }
 
-    fn apply(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
+    pub(super) fn apply(&mut self, event: RunEvent) -> Result<(), IllegalTransition> {
         // `fired` is final for a run without outcome reports, which the state alone does not show.
         let next = if self.has_ended() { None } else { transition(self.state, event) };
         self.set_state(next, event)
@@ -298,6 +302,9 @@ impl Run {
         self.state = next.ok_or(IllegalTransition { state: self.state, event })?;
         if self.state != RunState::Leased {
             self.lease_slot = None;
+        }
+        if RunState::TERMINAL.contains(&self.state) {
+            self.slots.clear();
         }
         Ok(())
     }

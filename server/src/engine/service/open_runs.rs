@@ -113,7 +113,7 @@ impl Service {
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|run| run.id.clone());
             let (waiting, other): (Vec<OpenRun>, Vec<OpenRun>) =
-                page.into_iter().partition(|run| run.state == RunState::Ready);
+                page.into_iter().partition(|run| waits(run.state));
             others.extend(other.into_iter().map(|run| run.id));
             let waiting: Vec<RunId> = waiting.into_iter().map(|run| run.id).collect();
             for some in waiting.chunks(CANCELLED_AT_ONCE) {
@@ -148,12 +148,15 @@ impl Service {
     async fn cancel_ready(&self, ids: &[RunId]) -> Result<Vec<RunId>> {
         let now = self.now();
         let mut waiting: Vec<Run> = self.shared.ports.store.runs(ids).await?.rows;
-        waiting.retain_mut(|run| {
-            run.state == RunState::Ready && run.cancel("its task was deleted", now).is_ok()
-        });
+        waiting.retain_mut(|run| waits(run.state) && run.cancel("its task was deleted", now).is_ok());
         let cancelled: Vec<RunId> = self.replace_runs(waiting).await?.into_iter().map(|run| run.id).collect();
         Ok(ids.iter().filter(|id| !cancelled.contains(id)).cloned().collect())
     }
+}
+
+/// Returns whether a run in this state waits for a worker, or for admission.
+fn waits(state: RunState) -> bool {
+    matches!(state, RunState::Ready | RunState::Held)
 }
 
 fn truncate(mut runs: Vec<RunId>) -> (Vec<RunId>, bool) {

@@ -5,7 +5,7 @@ use super::{
     BacklogRow, OutcomeCount, Page, QueueRow, Result, RunFilter, RunPage, Service, ServiceError, TaskFilter,
 };
 use crate::core::access::Scope;
-use crate::core::run::RunMark;
+use crate::core::run::{RunMark, slot_of_task};
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::engine::metrics::LastHour;
@@ -64,6 +64,16 @@ impl Service {
         self.require(Scope::TaskRead)?;
         let run = self.shared.ports.store.run(id).await?;
         run.filter(|run| self.allows_tag(&run.tag)).ok_or(ServiceError::NotFound)
+    }
+
+    /// Returns the run that has the slot for which a run in `held` waits. `None`: the slot is free.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error.
+    pub async fn blocker(&self, run: &Run) -> Result<Option<RunId>> {
+        self.require(Scope::TaskRead)?;
+        let holders = self.shared.ports.store.slot_holders(&[slot_of_task(&run.task_id)]).await?;
+        Ok(holders.into_iter().next().map(|(_, id)| id))
     }
 
     /// Returns the matching runs, latest moment first. Pages are as those of

@@ -191,8 +191,7 @@ impl Service {
         let Self { shared, .. } = self;
         let (store, zone) = (&*shared.ports.store, &shared.settings.time_zone);
         let replaced = outcome_counts::replace_runs(store, zone, &shared.metrics, runs).await?;
-        shared.hints.logs.ended(&replaced);
-        shared.hints.changes.runs(&replaced);
+        shared.hints.replaced(&replaced);
         Ok(replaced)
     }
 }

@@ -28,7 +28,8 @@ async fn a_copied_definition_creates_the_same_task() {
         for spec in [
             json!({"name": "a", "data": "it's\n<b>\u{1b}[2J", "start_at": "2033-06-01T08:00:00.5Z"}),
             json!({"name": "-b", "schedule": {"kind": "every", "period_ms": 90_000}, "max_fires": 3, "queue": "q",
-                "end_at": "2034-01-01T00:00:00Z", "headers": {"tenant": "7"}, "labels": {"team": "pay"}}),
+                "end_at": "2034-01-01T00:00:00Z", "headers": {"tenant": "7"}, "labels": {"team": "pay"},
+                "overlap": {"policy": "queue_all", "max": 9}}),
             json!({"name": "c", "schedule": {"kind": "cron", "cron": "30 2 * * *", "zone": "Asia/Shanghai"}, "ack": true,
                 "max_runtime_sec": 9, "retry": {"max_attempts": 2, "backoff_ms": 3, "max_backoff_ms": 4},
                 "misfire": {"policy": "fire_all", "grace_ms": 5, "max": 6}, "jitter_ms": 7}),

@@ -18,6 +18,7 @@ mod nodes;
 mod openapi;
 mod openapi_bounds;
 mod operations;
+mod overlap;
 mod probes;
 mod problems;
 mod queues;

@@ -38,7 +38,7 @@ pub async fn an_edit_of_the_times_decides_the_due_moments(on: &Stage) {
 
 pub async fn an_edit_follows_the_misfire_policy_of_the_task(on: &Stage) {
     let misfire = MisfireRule { policy: Some(MisfirePolicy::FireAll), grace_ms: Some(0), max: Some(2) };
-    let timing = taskcenter_server::core::timing::Timing { misfire, jitter_ms: None };
+    let timing = taskcenter_server::core::timing::Timing { misfire, ..Default::default() };
     let id = on.submit(Submission { timing, ..every(60_000) }).await;
     on.clock.set(NOW.plus_ms(310_000));
     let runs = edit(on, &id, 7_000).await.unwrap();

@@ -15,6 +15,7 @@ mod open_runs;
 mod operation_canary;
 mod operation_labels;
 mod operations;
+mod overlap;
 mod permissions;
 mod races;
 mod recent_runs;
@@ -34,7 +35,7 @@ use taskcenter_server::engine::ids::Ids;
 use taskcenter_server::engine::node::{Node, NodePorts};
 use taskcenter_server::engine::service::{AccessSettings, Caller, Changed, Ports, Service, definition};
 use taskcenter_server::engine::settings::Settings;
-use taskcenter_server::engine::{publish, rescue};
+use taskcenter_server::engine::{admission, publish, rescue};
 use taskcenter_server::ports::{Advance, Clock, Lock, Records, Store};
 
 use crate::store::samples::unique;
@@ -124,7 +125,7 @@ impl Stage {
             fires: true,
         };
         assert_eq!(self.store.advance_tasks(&[advance]).await.unwrap(), [true]);
-        publish::publish(&self.node, vec![run.clone()]).await;
+        publish::publish(&self.node, admission::gate(&self.node, vec![run.clone()], now).await).await;
         self.run(&run).await
     }
 
@@ -225,6 +226,15 @@ on_every_store! {
         a_delete_cancels_any_number_of_waiting_runs
         a_delete_by_name_cancels_the_waiting_runs_of_all_tasks
         past_revisions_with_open_runs_are_kept;
+    overlap:
+        a_second_run_is_suppressed_under_skip
+        one_run_waits_and_the_first_or_the_latest_is_kept
+        waiting_runs_start_in_order_when_the_run_before_ends
+        a_slot_is_kept_during_a_retry_pause
+        a_redriven_run_waits_and_is_not_suppressed
+        a_waiting_run_expires_and_is_cancelled_with_its_task
+        an_interrupted_admission_is_continued_by_the_rescue
+        many_nodes_admit_one_run_of_a_task;
     triggers:
         a_triggered_run_fires_outside_the_schedule
         a_triggered_run_does_not_fire_after_a_delete

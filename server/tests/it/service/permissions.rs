@@ -180,6 +180,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
     call!(TaskRead, count_runs_by_state(&Wanted::default()));
     call!(TaskRead, recent_runs(&[], 10));
+    call!(TaskRead, blocker(run));
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, log_tail(&id, None, 10));

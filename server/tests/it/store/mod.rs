@@ -100,7 +100,9 @@ on_every_store! {
         open_runs_are_listed_in_pages
         runs_needing_attention_are_longest_overdue_first
         leased_runs_are_listed_with_their_workers
-        a_lease_slot_belongs_to_one_leased_run;
+        a_lease_slot_belongs_to_one_leased_run
+        a_slot_belongs_to_one_run_until_it_ends
+        held_runs_are_listed_earliest_first;
     changes:
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced

@@ -1,9 +1,11 @@
 //! Runs: one row per moment, replaced by compare-and-set.
 
 use taskcenter_server::core::headers::Headers;
+use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange};
+use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange, slot_of_task};
 use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
 
@@ -254,4 +256,51 @@ pub async fn leased_runs_are_listed_with_their_workers(on: &dyn Fixture) {
     assert_eq!((first.rows, first.more), (vec![runs[1].as_leased()], true));
     let newest = &all.rows[0];
     assert_eq!((newest.queue(), &*newest.holder, newest.leased_at), ("q", "worker 3", Some(PAST.plus_ms(3))));
+}
+
+/// Returns a run of a task with an overlap policy.
+fn gated(task: &Task, ms: i64) -> Run {
+    let timing = Timing { overlap: Some(Overlap::Skip), ..Timing::default() };
+    let task = Task { timing, queue: Some("q".to_owned()), ..task.clone() };
+    Run::firing(&task, PAST.plus_ms(ms), "node", "token".to_owned(), PAST)
+}
+
+pub async fn a_slot_belongs_to_one_run_until_it_ends(on: &dyn Fixture) {
+    let task = task();
+    let slot = slot_of_task(&task.id);
+    let (mut first, mut second) = (gated(&task, 1), gated(&task, 2));
+    on.one().insert_runs(&[first.clone(), second.clone()]).await.unwrap();
+    assert_eq!(on.two().slot_holders(std::slice::from_ref(&slot)).await.unwrap(), []);
+    for run in [&mut first, &mut second] {
+        run.admit(slot.clone(), "node", PAST).unwrap();
+    }
+    assert_eq!(on.one().update_runs(&[first.clone(), second.clone()]).await.unwrap(), [true, false]);
+    first.version += 1;
+    let held_by = |run: &Run| vec![(slot.clone(), run.id.clone())];
+    let asked = [slot.clone(), "other".to_owned()];
+    assert_eq!(on.two().slot_holders(&asked).await.unwrap(), held_by(&first));
+    first.enqueue(PAST).unwrap();
+    assert!(update(&*on.two(), &first).await, "the run keeps its slot");
+    first.version += 1;
+    assert!(!update(&*on.one(), &second).await);
+    assert!(update(&*on.one(), &ended(first, PAST)).await);
+    assert!(update(&*on.two(), &second).await, "the end of the run frees its slot");
+    assert_eq!(on.one().slot_holders(&asked).await.unwrap(), held_by(&second));
+}
+
+pub async fn held_runs_are_listed_earliest_first(on: &dyn Fixture) {
+    let (task, other) = (task(), task());
+    let mut runs = [gated(&task, 2), gated(&task, 1), gated(&other, 3), gated(&task, 0)];
+    on.one().insert_runs(&runs).await.unwrap();
+    runs[..3].iter_mut().for_each(|run| run.hold().unwrap());
+    assert_eq!(on.one().update_runs(&runs[..3]).await.unwrap(), [true; 3]);
+    assert_eq!(on.two().held_runs(&task.id, 9).await.unwrap(), [runs[1].open(), runs[0].open()]);
+    assert_eq!(on.two().held_runs(&task.id, 1).await.unwrap(), [runs[1].open()]);
+    let shards = [task.id.shard(), other.id.shard()];
+    let mut tasks = on.two().tasks_with_held_runs(&shards, 9).await.unwrap();
+    tasks.sort();
+    let mut expected = [task.id.clone(), other.id.clone()];
+    expected.sort();
+    assert_eq!(tasks, expected);
+    assert_eq!(on.two().tasks_with_held_runs(&[], 9).await.unwrap(), []);
 }

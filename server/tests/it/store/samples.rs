@@ -7,6 +7,7 @@ use taskcenter_server::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
+use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
@@ -15,7 +16,7 @@ use taskcenter_server::core::run::{
 };
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::timing::Timing;
-use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Tombstone};
 
 /// A moment in the past of every clock.
@@ -114,6 +115,7 @@ pub fn full_task() -> Task {
                 max: Some(7),
             },
             jitter_ms: Some(9),
+            overlap: Some(Overlap::QueueAll { max: 7 }),
         },
         nominal_at: Some(PAST.plus_ms(-7)),
         anchored_at: PAST.plus_ms(3),
@@ -175,6 +177,8 @@ pub fn full_run() -> Run {
             ("team".to_owned(), "\u{652f}".to_owned()),
         ]),
         number: 7,
+        overlap: Some(Overlap::QueueAll { max: 7 }),
+        blocked_by: Some(RunId::from_text("$r.1")),
         triggered: true,
         queue: Some("$q".to_owned()),
         retry: Some(RetryPolicy::doubling(3, 1, 2)),

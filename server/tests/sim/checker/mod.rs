@@ -1,6 +1,7 @@
 //! Checks a history against the invariants of the design: each change when it happens, each answer
 //! when it arrives, and the whole history at its end.
 
+mod admission;
 mod answers;
 mod finish;
 mod hand_over;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taskcenter_server::core::run::FORCED;
 use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
-use super::{Book, Checker, RunStory};
+use super::{Book, Checker, RunStory, admission};
 use crate::steps::{self, RunFields};
 
 /// Reason that a rescue writes into a run whose moment was never decided.
@@ -80,7 +80,9 @@ impl Checker {
             ("a run was rescued too early", self.is_early(before, &after)),
             (
                 "an outcome without a report",
-                !is_reported(story, before, &after) && !self.expires(before, &after),
+                !is_reported(story, before, &after)
+                    && !self.expires(before, &after)
+                    && !admission::is_suppressed(before, &after),
             ),
             ("a request to cancel has no effect", ignores_cancel_request(before, &after)),
             ("an expired run was leased", self.is_leased_late(before, &after)),
@@ -97,6 +99,7 @@ impl Checker {
                 self.violation(book, rule, format!("{before:?} to {after:?}"));
             }
         }
+        self.admission_changed(book, before, &after);
         if (before.state, after.state) == (RunState::Firing, RunState::Ready) {
             self.handed_over(book, &after);
         }
@@ -116,7 +119,8 @@ impl Checker {
 
     /// Returns whether the run ends because its first attempt has not started in time.
     fn expires(&self, before: &Run, after: &Run) -> bool {
-        let waits = matches!(before.state, RunState::Firing | RunState::Ready | RunState::Retrying);
+        let waits =
+            matches!(before.state, RunState::Firing | RunState::Held | RunState::Ready | RunState::Retrying);
         let limit = before.expires_at.filter(|_| before.attempt == 1);
         let is_over = limit.is_some_and(|limit| limit <= self.now().plus_ms(self.skew_ms));
         waits && is_over && after.state == RunState::Skipped
@@ -133,9 +137,11 @@ impl Checker {
     /// Returns whether a rescue ended a lease, a pause or a deadline early, by more than the clocks
     /// can deviate.
     fn is_early(&self, before: &Run, after: &Run) -> bool {
+        let is_admitted = before.slots.is_empty() && !after.slots.is_empty();
         let by_rescue = match (before.state, after.state) {
+            (RunState::Firing, RunState::Firing) if is_admitted => false,
             (RunState::Firing | RunState::Retrying | RunState::Fired, RunState::Firing)
-            | (RunState::Retrying, RunState::Ready) => true,
+            | (RunState::Retrying, RunState::Held | RunState::Ready) => true,
             (RunState::Leased, RunState::Ready) => after.attempt > before.attempt,
             (RunState::Leased, RunState::Cancelled) => is_forced(after),
             _ => false,
@@ -200,7 +206,9 @@ fn is_reported(story: &RunStory, before: &Run, after: &Run) -> bool {
     let outcome = match (before.state, after.state) {
         (_, RunState::Succeeded) => "succeeded",
         // Only a confirmation can fail a run that no worker holds.
-        (RunState::Ready | RunState::Retrying | RunState::Dead, RunState::Dead) => return false,
+        (RunState::Held | RunState::Ready | RunState::Retrying | RunState::Dead, RunState::Dead) => {
+            return false;
+        }
         (_, RunState::Skipped) => "skipped",
         (RunState::Leased, RunState::Ready) if after.attempt == before.attempt => "released",
         _ => return true,

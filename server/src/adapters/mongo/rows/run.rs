@@ -6,6 +6,7 @@ use super::edited::{self, EditedRow};
 use super::progress::{self, ProgressRow};
 use super::{RetryRow, date, moment};
 use crate::core::labels;
+use crate::core::overlap::Overlap;
 use crate::core::retry::RetryPolicy;
 use crate::core::run::{CancelRequest, FailedAttempt, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
@@ -49,6 +50,12 @@ pub struct RunRow {
     stretch_to: Option<DateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stretch_count: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overlap: Option<Overlap>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slots: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked_by: Option<RunId>,
     state: RunState,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -157,8 +164,11 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         retry: _,
         outcome_within_ms: _,
         expires_at: _,
+        overlap,
         stretch: _,
         // Changes.
+        slots,
+        blocked_by,
         state,
         reason,
         attempt,
@@ -204,6 +214,10 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("leased_at", leased_at.map(date).map(Bson::from));
     put("started_at", started_at.map(date).map(Bson::from));
     put("lease_slot", lease_slot.clone().map(Bson::from));
+    if overlap.is_some() {
+        put("slots", (!slots.is_empty()).then(|| Bson::from(slots.clone())));
+        put("blocked_by", blocked_by.as_ref().map(|id| Bson::from(id.as_str())));
+    }
     put("failed_attempts", history(failed_attempts));
     put("result", result.clone().map(Bson::from));
     put("ended_at", ended_at.map(date).map(Bson::from));
@@ -249,6 +263,9 @@ impl From<&Run> for RunRow {
             retry,
             outcome_within_ms,
             expires_at,
+            overlap,
+            slots,
+            blocked_by,
             state,
             reason,
             attempt,
@@ -291,6 +308,9 @@ impl From<&Run> for RunRow {
             expires_at: expires_at.map(date),
             stretch_to: stretch.map(|stretch| date(stretch.to)),
             stretch_count: stretch.map(|stretch| stretch.count as i64),
+            overlap,
+            slots,
+            blocked_by,
             state,
             reason,
             attempt: i64::from(attempt),
@@ -336,6 +356,9 @@ impl From<RunRow> for Run {
             outcome_within_ms: row.outcome_within_ms,
             expires_at: row.expires_at.map(moment),
             stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
+            overlap: row.overlap,
+            slots: row.slots,
+            blocked_by: row.blocked_by,
             state: row.state,
             reason: row.reason,
             attempt: row.attempt as u32,

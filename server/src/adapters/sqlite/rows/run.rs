@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::labels::{self, OfRun};
+use super::super::slots;
 use super::document;
 use crate::core::{Moment, Run};
 use crate::ports::Result;
@@ -22,6 +23,8 @@ pub struct RunRow {
     version: i64,
     lease_slot: Option<String>,
     labels: labels::Column,
+    /// `None`: the run needs no admission, and never has slots.
+    slots: Option<Vec<String>>,
     pub doc: String,
 }
 
@@ -45,6 +48,7 @@ impl RunRow {
             version: run.version as i64,
             lease_slot: run.lease_slot.clone(),
             labels: labels::column(&run.labels),
+            slots: run.overlap.map(|_| run.slots.clone()),
             doc: document(run)?,
         })
     }
@@ -91,11 +95,21 @@ impl RunRow {
     }
 
     /// Replaces the version before this one. Returns whether that version was stored, and no other run
-    /// has the slot.
+    /// has one of the slots.
     ///
     /// # Errors
     /// Errors of the database.
     pub fn replace(&self, db: &Connection) -> Result<bool> {
+        let Some(slots) = &self.slots else { return self.replace_labelled(db) };
+        if !slots::are_free(db, slots, &self.id)? || !self.replace_labelled(db)? {
+            return Ok(false);
+        }
+        slots::put(db, slots, &self.id)?;
+        crate::failpoint!("sqlite::slots_put");
+        Ok(true)
+    }
+
+    fn replace_labelled(&self, db: &Connection) -> Result<bool> {
         if self.labels.is_none() {
             return self.replace_row(db);
         }
