@@ -78,7 +78,7 @@ impl Dispatcher {
         // A child, so that a shutdown or a time limit does not count as a lost delivery.
         let lines = LogBuffer::new(Arc::clone(&self.clock));
         let cancelled = link.stopped.child_token();
-        let attempt = Attempt { cancelled, link, ..Attempt::read(delivery, lines) };
+        let attempt = Attempt { link, cancelled, ..Attempt::read(delivery, lines) };
         let Some(route) = self.routes.find(&attempt.delivery.tag).cloned() else {
             // The broker filters by hash, so a message with another tag can arrive. Another group
             // handles it.

@@ -119,7 +119,7 @@ async fn backfill(stage: &mut Stage, name: &str) {
     let create =
         async |running: &Running| running.service.backfill(&id, new.clone(), Some(key.clone())).await;
     let created = stage.call(create).await.expect("the backfill is accepted");
-    edit_before_hand_over(stage, &id).await;
+    Box::pin(edit_before_hand_over(stage, &id)).await;
     let ended = follow(stage, &created, false).await;
     check_counts(stage, &ended);
     // A run that was claimed before the death of its node waits for the end of its lease.

@@ -30,7 +30,7 @@ pub async fn play(stage: &mut Stage) {
     }
     for _ in 0..2 {
         let (edited, deleted) = (one_shot(stage, "bus"), one_shot(stage, "bus"));
-        edit_during_a_fire(stage, edited).await;
+        Box::pin(edit_during_a_fire(stage, edited)).await;
         rescue_all(stage).await;
         delete_during_a_fire(stage, deleted).await;
         rescue_all(stage).await;
