@@ -87,7 +87,7 @@ pub async fn gate(node: &Node, runs: Vec<Run>, now: Moment) -> Vec<Run> {
         match of_task {
             Ok(runs) => free.extend(runs),
             Err(error) => {
-                tracing::warn!(%error, "runs were not admitted; they are tried again after their leases")
+                tracing::warn!(%error, "runs were not admitted; they are tried again after their leases");
             }
         }
     }

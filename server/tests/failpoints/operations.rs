@@ -148,7 +148,7 @@ async fn edit_before_hand_over(stage: &mut Stage, id: &TaskId) {
         let edited = Submission { data: "edited".to_owned(), ..definition(&task) };
         running.service.edit(id, task.rev, edited).await
     };
-    stage.call(edit).await.expect("the edit is accepted");
+    Box::pin(stage.call(edit)).await.expect("the edit is accepted");
 }
 
 /// Lets every triggered run die, and redrives all.

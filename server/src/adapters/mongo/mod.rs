@@ -148,7 +148,7 @@ impl MongoStore {
     /// Returns the ledger after [`prepare`](Self::prepare). A node may start before its store.
     /// Without the indexes, duplicates and slow queries would be possible.
     async fn ready(&self) -> Result<&Ledger> {
-        self.prepared.run(self.prepare()).await?;
+        self.prepared.run(Box::pin(self.prepare())).await?;
         Ok(&self.db)
     }
 
