@@ -78,9 +78,20 @@ for (const look of LOOKS) {
       if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${look.name}.png`), fullPage: true });
       await showWidestDates(page);
       await assertFits(page, where);
+      if (look.name === "light") await assertFitsTablets(page, where);
     }
     await page.context().close();
   });
+}
+
+/** Asserts that windows between a phone and a screen do not scroll sideways, and restores the window. */
+async function assertFitsTablets(page, where) {
+  const before = page.viewportSize();
+  for (const width of [768, 1024]) {
+    await page.setViewportSize({ ...before, width });
+    await assertFits(page, `${where}, ${width} px`);
+  }
+  await page.setViewportSize(before);
 }
 
 /** Replaces days and months by the widest ones, so that the result is the same on each day. */

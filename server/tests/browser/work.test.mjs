@@ -254,6 +254,21 @@ test("a slower editor sees the conflict and loses nothing", async () => {
   assert.equal((await task(id)).data, "mine");
 });
 
+test("changes of two editors are merged, and a start keeps its milliseconds", async () => {
+  const start_at = new Date(Math.ceil((Date.now() + 3_600_000) / 60_000) * 60_000 + 123).toISOString();
+  const schedule = { kind: "every", period_ms: 3_600_000 };
+  const { id } = await server.create({ name: "merged", data: "one", schedule, start_at });
+  await go(`/console/tasks/${id}/edit`);
+  await page.getByLabel("Payload").fill("mine");
+  await server.call("PATCH", `/v1/tasks/${id}`, { labels: { team: "theirs" }, max_fires: 7 });
+  await button("Save").click();
+  await page.getByRole("alert").filter({ hasText: "Somebody has saved another definition" }).waitFor();
+  await button("Save").click();
+  await page.getByText("The definition is saved.").waitFor();
+  const { data, labels, max_fires, start_at: kept } = await task(id);
+  assert.deepEqual([data, labels, max_fires, kept], ["mine", { team: "theirs" }, 7, start_at]);
+});
+
 test("the keyboard is enough", async () => {
   await server.create({ name: "keyboard", delay_ms: 3_600_000 });
   await go("/");

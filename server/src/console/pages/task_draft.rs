@@ -20,6 +20,9 @@ use crate::core::{Moment, Schedule};
 /// Units of a period, largest first: value of the field, and milliseconds.
 const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
 
+/// Format of the browsers' field for date and time.
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
+
 /// The fields as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draft {
@@ -72,8 +75,8 @@ impl Draft {
             data: fields.raw("data").unwrap_or_default().replace("\r\n", "\n"),
             queue: text("queue"),
             kind: text("kind"),
-            start: text("start"),
-            end: text("end"),
+            start: whole_seconds(text("start")),
+            end: whole_seconds(text("end")),
             period: text("period"),
             unit: text("unit"),
             cron: text("cron"),
@@ -120,6 +123,93 @@ impl Draft {
             jitter_sec: self.jitter_sec.clone(),
             ..Self::default()
         }
+    }
+
+    /// Returns this draft of the definition `then`, with the fields of the newer definition `now` that a person has not
+    /// changed.
+    pub fn merged(mut self, mut then: Self, mut now: Self) -> Self {
+        if self.ack == then.ack {
+            self.ack = now.ack;
+        }
+        for ((mine, then), now) in self.texts().into_iter().zip(then.texts()).zip(now.texts()) {
+            if mine == then {
+                mine.clone_from(now);
+            }
+        }
+        self
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        let Self {
+            name,
+            data,
+            queue,
+            kind,
+            start,
+            end,
+            period,
+            unit,
+            cron,
+            zone,
+            also,
+            dialect,
+            dst_gap,
+            dst_repeat,
+            max_fires,
+            max_runtime_sec,
+            start_within_sec,
+            retry,
+            misfire,
+            grace_sec,
+            misfire_max,
+            jitter_sec,
+            dedup_key,
+            labels,
+            overlap,
+            overlap_max,
+            ack: _,
+        } = self;
+        let RetryDraft {
+            max_attempts,
+            backoff_sec,
+            max_backoff_sec,
+            factor_percent,
+            jitter_percent,
+            intervals_sec,
+        } = retry;
+        vec![
+            name,
+            data,
+            queue,
+            kind,
+            start,
+            end,
+            period,
+            unit,
+            cron,
+            zone,
+            also,
+            dialect,
+            dst_gap,
+            dst_repeat,
+            max_fires,
+            max_runtime_sec,
+            start_within_sec,
+            misfire,
+            grace_sec,
+            misfire_max,
+            jitter_sec,
+            dedup_key,
+            labels,
+            max_attempts,
+            backoff_sec,
+            max_backoff_sec,
+            factor_percent,
+            jitter_percent,
+            intervals_sec,
+            overlap,
+            overlap_max,
+        ]
     }
 
     /// Makes the schedule a cron expression.
@@ -334,10 +424,18 @@ fn write_period(period_ms: i64) -> (String, String) {
     }
 }
 
+/// Adds the seconds, which browsers omit if they are 0, to a date and time.
+fn whole_seconds(text: String) -> String {
+    match text.parse::<DateTime>() {
+        Ok(at) if at.subsec_nanosecond() == 0 => at.strftime(TIME_FORMAT).to_string(),
+        _ => text,
+    }
+}
+
 /// Returns an instant in the format of the browsers' field for date and time.
 fn write_time(at: Moment, zone: &TimeZone) -> String {
     let Ok(at) = Timestamp::from_millisecond(at.ms()) else { return String::new() };
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    at.to_zoned(zone.clone()).strftime(TIME_FORMAT).to_string()
 }
 
 /// Reads an instant in the format of the browsers' field for date and time. An empty field has none.

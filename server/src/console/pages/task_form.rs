@@ -115,6 +115,32 @@ impl Target {
             Self::Task { base, .. } => Some(base),
         }
     }
+
+    /// Returns the revision of the task, if the form was filled in for an earlier one.
+    fn moved_to(&self, fields: &Fields) -> Option<u32> {
+        match self {
+            Self::New => None,
+            Self::Task { rev, .. } => Some(*rev).filter(|rev| Some(*rev) != opened_rev(fields)),
+        }
+    }
+}
+
+/// Returns the revision for which a form was filled in.
+fn opened_rev(fields: &Fields) -> Option<u32> {
+    fields.get("rev").and_then(|rev| rev.parse().ok())
+}
+
+/// Returns the draft of an earlier definition, with what others have changed meanwhile.
+async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields) -> Result<Draft> {
+    let (Target::Task { id, base, .. }, Some(rev)) = (target, opened_rev(fields)) else { return Ok(draft) };
+    let opened = match visit.service.definition_at(id, rev).await {
+        Ok(opened) => definition(&opened),
+        // The server keeps a limited number of definitions.
+        Err(ServiceError::NotFound) => return Ok(draft),
+        Err(error) => return Err(error.into()),
+    };
+    let (name, zone) = server_zone(visit);
+    Ok(draft.merged(Draft::of(&opened, &name, &zone), Draft::of(base, &name, &zone)))
 }
 
 fn server_zone(visit: &Visit) -> (String, TimeZone) {
@@ -210,18 +236,23 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
     };
     let (mut draft, choices) = (Draft::read(fields), Choices::read(fields));
     let (zone_name, zone) = server_zone(visit);
+    let moved_to = target.moved_to(fields);
+    if moved_to.is_some() {
+        draft = on_newer(visit, &target, draft, fields).await?;
+    }
     let composed = choices.compose(fields, visit.lang.words());
     if let Ok(Some(expression)) = &composed {
         draft.set_cron(expression);
     }
     let submission = draft.submission(target.base(), &zone_name, &zone, visit.lang.words());
     let mut page = page(visit, &target, draft, fields.get("key"))?;
-    (page.choices, page.away) = (choices, Away::read(fields));
+    (page.choices, page.away, page.moved_to) = (choices, Away::read(fields), moved_to);
     match composed {
         Err(refusal) => return Ok(refused(visit, page, refusal)),
         Ok(composed) if composed.is_some() || fields.get("preview").is_some() => {
             return preview(visit, page).await;
         }
+        Ok(_) if moved_to.is_some() => return Ok(visit.answer(StatusCode::CONFLICT, page.render())),
         Ok(_) => {}
     }
     let submission = match submission {
@@ -230,9 +261,8 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
     };
     let outcome = match &target {
         Target::New => create_task(visit, fields, submission).await,
-        Target::Task { id, .. } => {
-            let rev = fields.get("rev").and_then(|rev| rev.parse().ok()).unwrap_or_default();
-            let saved = visit.service.edit(id, rev, submission).await;
+        Target::Task { id, rev, .. } => {
+            let saved = visit.service.edit(id, *rev, submission).await;
             saved.map(|_| format!("{}?done=saved", task_href(id)))
         }
     };

@@ -86,7 +86,7 @@ const keys = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input:not([type=checkbox]), textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
   const isAfterG = Date.now() - prefix < 1500;
   prefix = 0;
   if (isAfterG && pages[event.key]) {
