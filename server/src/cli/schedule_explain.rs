@@ -12,8 +12,8 @@ use super::table::{Column, Table};
 use super::{output, table};
 
 pub const EXAMPLES: &str = "\
-The file is one of `taskcenter task add --file`; only the fields that decide when
-the task fires are used.
+The file is one of `taskcenter task add --file`. Only the fields that decide
+when the task fires are used.
 
 Examples:
   taskcenter schedule explain task.yaml

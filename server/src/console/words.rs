@@ -110,6 +110,7 @@ macro_rules! words {
 }
 
 words! {
+    time_in_states, workers_active,
     as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
     more_than, no_activity, throughput, throughput_hint, throughput_summary,
     away_policy_task, away_policy_tried, misfire_at_most, misfire_grace_sec, misfire_hint, misfire_max, misfire_max_hint,

@@ -122,16 +122,27 @@ async fn backfill(stage: &mut Stage, name: &str) {
     Box::pin(edit_before_hand_over(stage, &id)).await;
     let ended = follow(stage, &created, false).await;
     check_counts(stage, &ended);
-    // A run that was claimed before the death of its node waits for the end of its lease.
-    for _ in 0..5 {
-        stage.pass(1_000).await;
-    }
-    let runs = stage.runs(&id).await;
+    let runs = decided(stage, &id).await;
     let live = runs.iter().filter(|run| run.state != RunState::Cancelled);
     let moments: Vec<i64> = live.map(|run| now.since(run.scheduled_at) / PERIOD_MS).collect();
     if moments != [3, 2, 1] || runs.iter().any(|run| run.id.backfill().is_none()) {
         stage.book.violation(format!("a backfill has not one run for each moment: {runs:?}"));
     }
+}
+
+/// Returns the runs of a task when each one is handed over or has ended. A run that was claimed before the death of
+/// its node waits for the end of its lease.
+async fn decided(stage: &mut Stage, id: &TaskId) -> Vec<Run> {
+    const ROUNDS: usize = 60;
+    let mut runs = stage.runs(id).await;
+    for _ in 0..ROUNDS {
+        stage.pass(1_000).await;
+        runs = stage.runs(id).await;
+        if runs.iter().all(|run| run.state != RunState::Firing) {
+            break;
+        }
+    }
+    runs
 }
 
 /// Creates runs, and edits the task before a node hands them over.

@@ -13,6 +13,7 @@ use super::confirm::Confirm;
 use super::operation::frame;
 use super::operation_rows::{OperationRow, operation_href};
 use super::task::require_write;
+use crate::core::operation::OperationState;
 
 /// What a person decides about an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,10 @@ async fn act(
         Decision::Continue => visit.service.continue_operation(&id).await,
     };
     match changed {
+        // Another person was faster: the page shows the state.
+        Ok(operation) if decision == Decision::Continue && operation.state == OperationState::Aborted => {
+            visit.redirect(&operation_href(&operation.id))
+        }
         Ok(operation) => {
             visit.redirect(&format!("{}?done={}", operation_href(&operation.id), decision.notice()))
         }

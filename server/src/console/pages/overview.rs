@@ -1,6 +1,7 @@
 //! Overview: problems first, then what is due now.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::response::Response;
@@ -63,6 +64,12 @@ struct BackEnd {
     pill: Markup,
 }
 
+/// Numbers of nodes and of workers.
+struct Members {
+    nodes: u64,
+    workers: u64,
+}
+
 struct DeadLine {
     id: String,
     href: String,
@@ -100,6 +107,8 @@ struct Page {
     dead: Vec<DeadLine>,
     dead_tags: Vec<DeadTag>,
     checks: Vec<BackEnd>,
+    /// `None`: the reader may not see all nodes.
+    members: Option<Members>,
     tags: Vec<TagLine>,
     queues: Vec<QueueLine>,
     activity: Option<Activity>,
@@ -139,6 +148,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         dead: latest_dead(visit).await?,
         dead_tags: dead_tags(outcomes),
         checks: checks.into_iter().map(|(back_end, _)| back_end).collect(),
+        members: members(visit).await?,
         tags: {
             let mut rows = backlog;
             rows.retain(|row| row.due + row.ready + row.unreported > 0);
@@ -149,6 +159,16 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         activity: Activity::read(visit).await?,
     };
     Ok(page.render())
+}
+
+async fn members(visit: &Visit) -> Result<Option<Members>> {
+    if visit.service.caller().grant.is_limited() {
+        return Ok(None);
+    }
+    let nodes = visit.service.nodes().await?.rows;
+    let workers = nodes.iter().flat_map(|node| &node.workers).map(|worker| worker.name.as_str());
+    let workers: BTreeSet<&str> = workers.collect();
+    Ok(Some(Members { nodes: nodes.len() as u64, workers: workers.len() as u64 }))
 }
 
 fn tag_line(row: crate::engine::service::BacklogRow) -> TagLine {

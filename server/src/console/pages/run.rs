@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 
+use super::super::charts::{Span, SpanBar};
 use super::super::copy_as::{self, Recipe, Request};
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup, Payload};
@@ -20,6 +21,9 @@ use crate::core::{Moment, Run, RunId, RunState};
 
 struct Step {
     pill: Markup,
+    name: String,
+    /// Class of the colour of the time until the next step.
+    class: &'static str,
     at: Moment,
     after: String,
     is_current: bool,
@@ -46,6 +50,8 @@ struct Page {
     actions: Vec<Action>,
     why: Option<String>,
     path: Vec<Step>,
+    /// Time in each state. `None`: no time has passed.
+    stages: Option<SpanBar>,
     attempts: Vec<Attempt>,
     payload: Payload,
     original: Option<Payload>,
@@ -72,6 +78,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));
     let log = Log::read(visit, &run).await?;
+    let path = path(&run, t);
     let page = Page {
         log,
         rev: run.rev,
@@ -81,7 +88,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
             .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))
             .collect(),
         why: rows::why_waits(&run, has_worker, until, t),
-        path: path(&run, t),
+        stages: SpanBar::new("stages", &t.time_in_states, spans(&path, &f)),
+        path,
         attempts: attempts(&run, t),
         payload: Payload::new(&run.data, t),
         original: run.edited.as_ref().map(|edited| Payload::new(&edited.original.data, t)),
@@ -108,36 +116,66 @@ fn run_recipes(run: &Run, f: &Frame) -> Vec<Recipe> {
 
 /// Returns the known states of the current attempt, in order.
 fn path(run: &Run, t: &Words) -> Vec<Step> {
-    let scheduled = Step {
-        pill: h::pill("none", "clock", &t.state_scheduled),
-        at: run.effective_at(),
-        after: String::new(),
-        is_current: false,
-    };
     let handed_over = if run.queue.is_some() { RunState::Ready } else { RunState::Fired };
-    let mut known: Vec<(Markup, Moment)> = Vec::new();
+    let of_state = |state: RunState, at| (h::run_pill(state, t), h::run_word(state, t), class_of(state), at);
+    let mut known = Vec::new();
     for failed in &run.failed_attempts {
         if failed.attempt < run.attempt || run.state == RunState::Retrying {
-            known.push((h::pill("dead", "x", &t.state_failed), failed.ended_at));
+            known.push((
+                h::pill("dead", "x", &t.state_failed),
+                t.state_failed.as_str(),
+                "f-retry",
+                failed.ended_at,
+            ));
         }
     }
     let hand_over = run.fired_at.filter(|_| run.state != RunState::Retrying);
-    known.extend(hand_over.map(|at| (h::run_pill(handed_over, t), at)));
-    known.sort_by_key(|(_, at)| *at);
+    known.extend(hand_over.map(|at| of_state(handed_over, at)));
+    known.sort_by_key(|(.., at)| *at);
     // A lease counts from the latest time that the clocks of the nodes may show, so it can be later than the end.
     let leased = run.leased_at.filter(|_| run.state != RunState::Retrying);
-    known.extend(leased.map(|at| (h::run_pill(RunState::Leased, t), at)));
-    known.extend(run.ended_at.map(|at| (h::run_pill(run.state, t), at)));
-    let mut steps = vec![scheduled];
-    for (pill, at) in known {
-        let before = steps.last().map_or(at, |step| step.at);
-        let after = format!("+{}", duration(at.since(before).max(0), t));
-        steps.push(Step { pill, at, after, is_current: false });
+    known.extend(leased.map(|at| of_state(RunState::Leased, at)));
+    known.extend(run.ended_at.map(|at| of_state(run.state, at)));
+    let scheduled = (
+        h::pill("none", "clock", &t.state_scheduled),
+        t.state_scheduled.as_str(),
+        "f-wait",
+        run.effective_at(),
+    );
+    let mut steps: Vec<Step> = Vec::new();
+    for (pill, name, class, at) in std::iter::once(scheduled).chain(known) {
+        let before = steps.last().map(|step| step.at);
+        let after = before.map_or_else(String::new, |before| format!("+{}", duration(passed(before, at), t)));
+        steps.push(Step { pill, name: name.to_owned(), class, at, after, is_current: false });
     }
     if let Some(last) = steps.last_mut() {
         last.is_current = true;
     }
     steps
+}
+
+/// Returns the milliseconds between two steps. The clocks of two nodes can differ.
+fn passed(from: Moment, to: Moment) -> i64 {
+    to.since(from).max(0)
+}
+
+/// Returns the class of the colour of the time in a state.
+const fn class_of(state: RunState) -> &'static str {
+    match state {
+        RunState::Leased => "f-run",
+        RunState::Held => "f-hold",
+        _ => "f-wait",
+    }
+}
+
+/// Returns the time in each state but the last one: until the next step.
+fn spans(path: &[Step], f: &Frame) -> Vec<Span> {
+    let span = |pair: &[Step]| {
+        let ms = passed(pair[0].at, pair[1].at);
+        let title = format!("{}: {}", pair[0].name, duration(ms, f.t));
+        Span { class: pair[0].class, ms: ms.unsigned_abs(), title }
+    };
+    path.windows(2).map(span).collect()
 }
 
 /// Returns the attempts, newest first.

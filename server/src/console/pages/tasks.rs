@@ -13,6 +13,7 @@ use super::super::strip::{self, Strip};
 use super::super::visit::{Fields, Visit};
 use super::super::words::{Words, fill};
 use super::bulk::BulkBar;
+use super::confirm::{Action, TaskAction};
 use super::labels::RowLabels;
 use super::rows::{run_href_of, task_href};
 use crate::core::run::RunMark;
@@ -44,6 +45,8 @@ struct Row {
     fires: u64,
     queue: String,
     pill: Markup,
+    /// Pauses or resumes the task. `None`: the task has ended, or the reader may not.
+    switch: Option<Action>,
     labels: RowLabels,
 }
 
@@ -129,8 +132,15 @@ fn row(task: Task, recent: &[RunMark], f: &Frame) -> Row {
         pill: h::run_pill(run.state, t),
         at: run.scheduled_at,
     });
+    let switch = match task.state {
+        TaskState::Active => Some(TaskAction::Pause),
+        TaskState::Paused => Some(TaskAction::Resume),
+        TaskState::Finished | TaskState::Cancelled => None,
+    };
+    let href = task_href(&task.id);
     Row {
-        href: task_href(&task.id),
+        switch: switch.filter(|_| f.rights.write).map(|action| action.words(t).link(&href, action.as_str())),
+        href,
         short_id: task.id.as_str()[..SHORT_ID].to_owned(),
         id: task.id.to_string(),
         schedule: schedule_words::describe(&task.schedule, t),
