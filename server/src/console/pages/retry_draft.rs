@@ -1,12 +1,14 @@
 //! The fields of a retry policy in the form for tasks.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
 use super::field_text::{Refusal, decimal, milliseconds, positive, seconds};
 use crate::core::retry::RetryPolicy;
 
 /// The fields as typed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryDraft {
     pub max_attempts: String,
     pub backoff_sec: String,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
@@ -24,7 +25,7 @@ const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
 
 /// The fields as typed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
     pub name: String,
     pub data: String,
@@ -44,6 +45,7 @@ pub struct Draft {
     pub max_fires: String,
     pub max_runtime_sec: String,
     pub start_within_sec: String,
+    #[serde(flatten)]
     pub retry: RetryDraft,
     /// Empty: the setting of the server.
     pub misfire: String,
@@ -127,89 +129,15 @@ impl Draft {
 
     /// Returns this draft of the definition `then`, with the fields of the newer definition `now` that a person has not
     /// changed.
-    pub fn merged(mut self, mut then: Self, mut now: Self) -> Self {
-        if self.ack == then.ack {
-            self.ack = now.ack;
-        }
-        for ((mine, then), now) in self.texts().into_iter().zip(then.texts()).zip(now.texts()) {
-            if mine == then {
-                mine.clone_from(now);
+    pub fn merged(&self, then: &Self, now: &Self) -> serde_json::Result<Self> {
+        let [mine, then, now] = [self, then, now].map(serde_json::to_value);
+        let (mut merged, then, now) = (mine?, then?, now?);
+        for (name, value) in merged.as_object_mut().into_iter().flatten() {
+            if *value == then[name] {
+                value.clone_from(&now[name]);
             }
         }
-        self
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        let Self {
-            name,
-            data,
-            queue,
-            kind,
-            start,
-            end,
-            period,
-            unit,
-            cron,
-            zone,
-            also,
-            dialect,
-            dst_gap,
-            dst_repeat,
-            max_fires,
-            max_runtime_sec,
-            start_within_sec,
-            retry,
-            misfire,
-            grace_sec,
-            misfire_max,
-            jitter_sec,
-            dedup_key,
-            labels,
-            overlap,
-            overlap_max,
-            ack: _,
-        } = self;
-        let RetryDraft {
-            max_attempts,
-            backoff_sec,
-            max_backoff_sec,
-            factor_percent,
-            jitter_percent,
-            intervals_sec,
-        } = retry;
-        vec![
-            name,
-            data,
-            queue,
-            kind,
-            start,
-            end,
-            period,
-            unit,
-            cron,
-            zone,
-            also,
-            dialect,
-            dst_gap,
-            dst_repeat,
-            max_fires,
-            max_runtime_sec,
-            start_within_sec,
-            misfire,
-            grace_sec,
-            misfire_max,
-            jitter_sec,
-            dedup_key,
-            labels,
-            max_attempts,
-            backoff_sec,
-            max_backoff_sec,
-            factor_percent,
-            jitter_percent,
-            intervals_sec,
-            overlap,
-            overlap_max,
-        ]
+        serde_json::from_value(merged)
     }
 
     /// Makes the schedule a cron expression.
@@ -553,6 +481,33 @@ mod tests {
             (Draft { labels: "team".into(), ..new() }, "labels"),
         ] {
             assert_eq!(submission(&draft, None).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn changes_of_two_people_are_merged_and_the_own_change_of_a_field_wins() {
+        let retry =
+            |max_attempts: &str| RetryDraft { max_attempts: max_attempts.into(), ..RetryDraft::default() };
+        let then =
+            Draft { data: "one".into(), cron: "0 1 * * *".into(), retry: retry("2"), ..Draft::new("UTC") };
+        let now = Draft {
+            data: "theirs".into(),
+            labels: "a=1".into(),
+            retry: retry("3"),
+            ack: true,
+            ..then.clone()
+        };
+        let mine = Draft { data: "mine".into(), cron: "0 2 * * *".into(), ..then.clone() };
+        let merged = mine.merged(&then, &now).unwrap();
+        assert_eq!(merged, Draft { data: "mine".into(), cron: "0 2 * * *".into(), ..now.clone() });
+        assert_eq!(then.merged(&then, &now).unwrap(), now, "who changes nothing gets the newer definition");
+    }
+
+    #[test]
+    fn an_instant_without_seconds_is_that_of_the_browser() {
+        assert_eq!(whole_seconds("2026-11-30T05:00".into()), "2026-11-30T05:00:00");
+        for kept in ["2026-11-30T05:00:00.5", "tomorrow", ""] {
+            assert_eq!(whole_seconds(kept.into()), kept);
         }
     }
 }

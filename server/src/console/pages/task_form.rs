@@ -140,7 +140,8 @@ async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields)
         Err(error) => return Err(error.into()),
     };
     let (name, zone) = server_zone(visit);
-    Ok(draft.merged(Draft::of(&opened, &name, &zone), Draft::of(base, &name, &zone)))
+    let merged = draft.merged(&Draft::of(&opened, &name, &zone), &Draft::of(base, &name, &zone));
+    merged.map_err(|error| Problem::Internal(error.to_string()))
 }
 
 fn server_zone(visit: &Visit) -> (String, TimeZone) {
