@@ -24,7 +24,7 @@ impl DefinitionFile {
     /// # Errors
     /// [`Failure::Misused`] if the file cannot be read, or is not an object in YAML or JSON.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let misused = |why: String| Failure::Misused(format!("--file {}: {why}", path.display()));
+        let misused = |why: String| Failure::Misused(format!("{}: {why}", path.display()));
         let text = read_text(path).map_err(|error| misused(error.to_string()))?;
         let document = yaml::read(&text).map_err(|invalid| {
             let field = if invalid.field.is_empty() { String::new() } else { format!("{}: ", invalid.field) };
@@ -52,7 +52,7 @@ impl DefinitionFile {
             let field = self.unknown_field(&field, &message).unwrap_or(field);
             let place = self.place(&field).map(|place| format!("{place}: ")).unwrap_or_default();
             let name = if field.is_empty() { field } else { format!("{field}: ") };
-            Failure::Misused(format!("--file {}: {place}{name}{message}", self.path.display()))
+            Failure::Misused(format!("{}: {place}{name}{message}", self.path.display()))
         })
     }
 
