@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::StartFrom;
 use super::session::{Queue, Session};
@@ -17,7 +18,7 @@ const GET_ALL_CONSUMER_OFFSET: i32 = 43;
 /// Number of commit intervals after which an unchanged offset is committed again. A broker that
 /// crashed may have lost it.
 const REPEAT: u32 = 10;
-/// Time limit of one commit.
+/// Time limit of one commit, and of the wait for the one before it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time in which running messages of a lost queue may finish and still be committed.
 const DRAIN_TIME: Duration = Duration::from_millis(700);
@@ -118,9 +119,16 @@ pub(crate) fn of_queue(code: i32, queue: &MessageQueue) -> Command {
 
 /// `UPDATE_CONSUMER_OFFSET` = 15 (`UpdateConsumerOffsetRequestHeader.java`).
 ///
-/// Java sends it one-way. Here the broker confirms, so that a lost commit is repeated.
+/// Java sends it one-way. Here the broker confirms, so that a lost commit is repeated. Each broker gets
+/// one commit after the other: of the first commits of a group that arrive together, brokers up to 5.5
+/// forget all but one (<https://github.com/apache/rocketmq/issues/10700>).
 async fn commit(session: &Session, queue: &MessageQueue, offset: i64) -> Result<(), Error> {
     let address = session.master(queue).await?;
+    let turn = session.commit_turn(&queue.broker_name);
+    let _turn = timeout(COMMIT_TIMEOUT, turn.lock()).await.map_err(|_| Error::Unreachable {
+        address: address.clone(),
+        reason: "the commit before this one has no answer yet".to_owned(),
+    })?;
     let request = of_queue(codes::UPDATE_CONSUMER_OFFSET, queue)
         .field("consumerGroup", &session.group)
         .field("commitOffset", offset);
@@ -201,7 +209,7 @@ pub(crate) async fn hand_over(session: Arc<Session>, queue: Arc<Queue>, offset: 
         let mut progress = queue.progress.subscribe();
         while !queue.state().span.is_idle() && progress.changed().await.is_ok() {}
     };
-    let _ = tokio::time::timeout(DRAIN_TIME, drained).await;
+    let _ = timeout(DRAIN_TIME, drained).await;
     let finished = {
         let state = queue.state();
         let finished = state.span.commit_offset();

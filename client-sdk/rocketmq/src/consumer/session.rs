@@ -26,6 +26,9 @@ pub(crate) const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 /// Number of rebalances after which an absent queue is forgotten: about 10 minutes.
 pub(crate) const MAX_ABSENCES: u32 = 30;
 
+/// Turn of one commit after the other.
+pub(crate) type Turn = tokio::sync::Mutex<()>;
+
 /// State of a run.
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -49,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) tasks: TaskTracker,
     /// Asks for a rebalance, because the first send-back may have created the retry topic.
     pub(crate) retry_topic_created: Notify,
+    /// Turns of the commits, by the name of the broker.
+    commit_turns: Mutex<BTreeMap<String, Arc<Turn>>>,
     queues: Mutex<BTreeMap<MessageQueue, Arc<Queue>>>,
 }
 
@@ -193,6 +198,7 @@ impl Session {
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
             retry_topic_created: Notify::new(),
+            commit_turns: Mutex::default(),
             queues: Mutex::default(),
             group,
             client,
@@ -211,6 +217,12 @@ impl Session {
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<MessageQueue, Arc<Queue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the turn of the commits to a broker.
+    pub(crate) fn commit_turn(&self, broker_name: &str) -> Arc<Turn> {
+        let mut turns = self.commit_turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(broker_name.to_owned()).or_default())
     }
 
     /// Returns the queue, also if this member does not own it.

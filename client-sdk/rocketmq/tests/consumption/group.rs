@@ -39,6 +39,37 @@ async fn two_members_share_the_queues_while_one_joins_and_leaves(config: ClientC
     assert_eq!(keys, (0..600).collect::<Vec<_>>(), "each message arrives once");
 }
 
+/// The first members give up half of their queues before their groups have any offset. A broker may forget
+/// one of two first commits that arrive together.
+async fn new_groups_hand_over_their_queues(config: ClientConfig) {
+    const QUEUES: usize = 8;
+    let setup = Setup::new(config, 8).await;
+    for key in 0..QUEUES {
+        setup.send("a", &key.to_string()).await;
+    }
+    let members = || (0..16).map(|number| ConsumerConfig::new(format!("{}_{number}", setup.group)));
+    let start = |member| setup.start_recorder(member, "*");
+    let first: Vec<_> = members().map(start).collect();
+    for (_, log) in &first {
+        log.reaches(QUEUES).await;
+    }
+    let second: Vec<_> = members().map(start).collect();
+    for (member, _) in first.iter().chain(&second) {
+        member.reads(QUEUES / 2).await;
+    }
+    for key in QUEUES..2 * QUEUES {
+        setup.send("a", &key.to_string()).await;
+    }
+    for (_, log) in &second {
+        // In each queue a repeated message would come before the new one.
+        let arrived = log.reaches(QUEUES / 2).await;
+        assert!(arrived.iter().all(|message| message.queue_offset > 0), "repeated: {arrived:?}");
+    }
+    for (member, _) in first.into_iter().chain(second) {
+        member.leave().await;
+    }
+}
+
 /// Members that join and leave while messages arrive cause no duplicates as long as handlers are
 /// short: the old owner of a queue commits before the new one reads.
 async fn a_handover_in_traffic_repeats_nothing(config: ClientConfig) {
@@ -189,6 +220,7 @@ async fn an_operator_resets_the_offsets_of_a_running_member(config: ClientConfig
 crate::harness::on_both_versions! {
     an_operator_resets_the_offsets_of_a_running_member,
     two_members_share_the_queues_while_one_joins_and_leaves,
+    new_groups_hand_over_their_queues,
     a_handover_in_traffic_repeats_nothing,
     a_lost_and_regained_queue_starts_nothing_twice,
     members_with_different_tags_are_noticed,
