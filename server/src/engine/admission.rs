@@ -94,15 +94,13 @@ pub async fn gate(node: &Node, runs: Vec<Run>, now: Moment) -> Vec<Run> {
     free
 }
 
-/// Decides on the `new` runs and on the waiting runs of a task. Returns the runs that were admitted.
+/// Decides on the `new` runs and on the waiting runs of a task. Returns the runs that were admitted. Two nodes that decide
+/// at the same time can let one run too many wait; the next decision suppresses it.
 async fn admit_of_task(node: &Node, task: &TaskId, mut new: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
     let slot = slot_of_task(task);
-    let (mut admitted, is_look) = (Vec::new(), new.is_empty());
+    let mut admitted = Vec::new();
     for _ in 0..TRIES {
         let running = node.store.slot_holders(std::slice::from_ref(&slot)).await?.pop().map(|(_, run)| run);
-        if is_look && running.is_some() {
-            break;
-        }
         let held = node.store.held_runs(task, MAX_HELD).await?;
         let verdicts = verdicts(running.as_ref(), &held, &new);
         let changed = changed(node, verdicts, &new, now).await?;

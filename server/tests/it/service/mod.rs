@@ -232,6 +232,7 @@ on_every_store! {
         waiting_runs_start_in_order_when_the_run_before_ends
         a_slot_is_kept_during_a_retry_pause
         a_redriven_run_waits_and_is_not_suppressed
+        a_run_that_waits_beside_another_one_is_suppressed_by_the_next_look
         a_waiting_run_expires_and_is_cancelled_with_its_task
         an_interrupted_admission_is_continued_by_the_rescue
         many_nodes_admit_one_run_of_a_task;

@@ -85,6 +85,20 @@ pub async fn one_run_waits_and_the_first_or_the_latest_is_kept(on: &Stage) {
     }
 }
 
+/// As if two nodes had decided at the same time, each without the run of the other.
+pub async fn a_run_that_waits_beside_another_one_is_suppressed_by_the_next_look(on: &Stage) {
+    use RunState::{Held, Ready, Skipped};
+    let id = task(on, Overlap::QueueOne { keep: Keep::First }).await;
+    let [running, waiting] = fire(on, &id).await;
+    let stored = on.store.task(&id).await.unwrap().unwrap();
+    let mut other = Run::triggered(&stored, "other", "t".to_owned(), waiting.scheduled_at.plus_ms(1));
+    other.hold().unwrap();
+    on.store.insert_runs(std::slice::from_ref(&other)).await.unwrap();
+    look(on).await;
+    assert_eq!(states(on, &[running, waiting.clone(), other.clone()]).await, [Ready, Held, Skipped]);
+    assert_eq!(on.run(&other).await.blocked_by, Some(waiting.id));
+}
+
 pub async fn waiting_runs_start_in_order_when_the_run_before_ends(on: &Stage) {
     use RunState::{Held, Ready, Skipped, Succeeded};
     let id = task(on, Overlap::QueueAll { max: 2 }).await;
