@@ -56,12 +56,12 @@ fn read(text: &str) -> Words {
     Words::parse(text).unwrap_or_else(|error| panic!("words of the console: {error}"))
 }
 
-/// Returns a text and removes it from the table. A missing word is noted.
-fn take(word: &'static str, table: &mut BTreeMap<String, String>, missing: &mut Vec<&str>) -> String {
-    table.remove(word).unwrap_or_else(|| {
-        missing.push(word);
-        String::new()
-    })
+/// Moves a text out of the table. A missing word is noted.
+fn take(word: &'static str, to: &mut String, table: &mut BTreeMap<String, String>, missing: &mut Vec<&str>) {
+    match table.remove(word) {
+        Some(text) => *to = text,
+        None => missing.push(word),
+    }
 }
 
 /// Replaces each `{}` of a text by the next value.
@@ -87,11 +87,13 @@ macro_rules! words {
         }
 
         impl Words {
-            /// Reads a file. Not by derived code: with hundreds of fields, it takes minutes to compile.
+            /// Reads a file. Not by derived code, and not field by field of a new value: with hundreds of fields, both
+            /// take minutes to compile.
             fn parse(text: &str) -> Result<Self, String> {
                 let mut table = toml::from_str(text).map_err(|error| error.to_string())?;
                 let mut missing = Vec::new();
-                let words = Self { $($word: take(stringify!($word), &mut table, &mut missing),)* };
+                let mut words = Self { $($word: String::new(),)* };
+                $(take(stringify!($word), &mut words.$word, &mut table, &mut missing);)*
                 let unknown: Vec<_> = table.into_keys().collect();
                 if missing.is_empty() && unknown.is_empty() {
                     return Ok(words);
