@@ -56,7 +56,8 @@ fn read(text: &str) -> Words {
     Words::parse(text).unwrap_or_else(|error| panic!("words of the console: {error}"))
 }
 
-/// Moves a text out of the table. A missing word is noted.
+/// Moves a text out of the table. A missing word is noted. Hundreds of inlined copies would be a large function.
+#[inline(never)]
 fn take(word: &'static str, to: &mut String, table: &mut BTreeMap<String, String>, missing: &mut Vec<&str>) {
     match table.remove(word) {
         Some(text) => *to = text,
