@@ -11,12 +11,22 @@ pub struct UserSpec {
     /// end.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
     pub name: String,
-    /// Password, 6 to 1,024 bytes. The server keeps only an Argon2id digest.
+    /// Password, 6 to 1,024 bytes; with a role at least 8. The server keeps only an Argon2id digest.
     #[cfg_attr(feature = "openapi", schema(min_length = 6, max_length = 1024, write_only))]
     pub password: String,
     /// Whether the user may assign tasks of the TaskDash board to other users. Default: `false`.
     #[serde(default)]
     pub senior: bool,
+    /// Role in the console: `viewer` reads, `operator` also changes tasks and runs, `admin` may do everything.
+    /// Default: the user cannot sign in to the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(viewer|operator|admin)$"))]
+    pub role: Option<String>,
+    /// Tags that the role is limited to: only tasks, runs and queues with these names. At most 64, and not together
+    /// with the role `admin`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
+    pub tags: Vec<String>,
 }
 
 impl std::fmt::Debug for UserSpec {
@@ -25,6 +35,8 @@ impl std::fmt::Debug for UserSpec {
         f.debug_struct("UserSpec")
             .field("name", &self.name)
             .field("senior", &self.senior)
+            .field("role", &self.role)
+            .field("tags", &self.tags)
             .finish_non_exhaustive()
     }
 }
@@ -37,6 +49,12 @@ pub struct UserResource {
     pub name: String,
     /// Whether the user may assign tasks of the TaskDash board to other users.
     pub senior: bool,
+    /// Role in the console: `viewer`, `operator` or `admin`. Missing: the user cannot sign in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Tags that the role is limited to. Missing: no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// Answer of `GET /v1/users`.

@@ -1,4 +1,4 @@
-//! `user`: users of the legacy APIs.
+//! `user`: users of the console and of the legacy APIs.
 
 use std::io::{IsTerminal, Write as _, stdin};
 
@@ -13,21 +13,29 @@ use super::table::{self, Column, Table};
 
 pub const EXAMPLES: &str = "\
 `user add` prompts for the password. Without a terminal, it reads the first line
-of standard input. A password has 6 to 1,024 bytes and is never an argument.
+of standard input. A password has 6 to 1,024 bytes (with a role at least 8), and
+is never an argument.
 
 Examples:
-  taskcenter user add li
+  taskcenter user add li --role operator
+  taskcenter user add wang --role viewer --tag mail --tag order.close
   taskcenter user add chief --senior < password.txt
   taskcenter user list
   taskcenter user remove li";
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Create a user, or replace a user's password and end the user's sessions.
+    /// Create a user, or replace a user and end the user's sessions.
     #[command(after_help = EXAMPLES)]
     Add {
         /// Login name, 1 to 128 bytes.
         name: String,
+        /// Role in the console: viewer, operator or admin. Default: the user uses only the legacy APIs.
+        #[arg(long)]
+        role: Option<String>,
+        /// Limit the role to tasks, runs and queues with this name. Repeat it for several.
+        #[arg(long = "tag", value_name = "TAG", requires = "role")]
+        tags: Vec<String>,
         /// Allow the user to assign tasks of the claim board to other users.
         #[arg(long)]
         senior: bool,
@@ -47,8 +55,8 @@ pub enum UserCommand {
 impl UserCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
-            Self::Add { name, senior } => {
-                let spec = UserSpec { password: read_password(&name)?, name, senior };
+            Self::Add { name, role, tags, senior } => {
+                let spec = UserSpec { password: read_password(&name)?, name, senior, role, tags };
                 print_user(client, &client.call(client.api.set_user(&spec)).await?)
             }
             Self::List => {
@@ -77,8 +85,12 @@ fn print_user(client: &Client, user: &UserResource) -> Result<(), Failure> {
 
 fn print_table(client: &Client, users: &[UserResource]) -> Result<(), Failure> {
     let senior = |user: &UserResource| if user.senior { "yes" } else { "no" }.to_owned();
-    let row = |user: &UserResource| vec![table::truncate(&user.name), senior(user)];
-    let columns = vec![Column::text("NAME"), Column::fixed("SENIOR")];
+    let row = |user: &UserResource| {
+        let role = user.role.as_deref().unwrap_or("-").to_owned();
+        vec![table::truncate(&user.name), role, table::truncate(&user.tags.join(",")), senior(user)]
+    };
+    let columns =
+        vec![Column::text("NAME"), Column::fixed("ROLE"), Column::text("TAGS"), Column::fixed("SENIOR")];
     Table::new(client.screen, columns).print(users.iter().map(row))
 }
 

@@ -22,6 +22,8 @@ pub const PATH: &str = "/console/sign-in";
 struct Page {
     f: Frame,
     next: String,
+    /// The user name that was typed.
+    user: String,
     problem: Option<String>,
 }
 
@@ -62,13 +64,13 @@ fn own_path(field: Option<&str>) -> String {
 
 /// Shows the form.
 pub async fn form(visit: Visit) -> Response {
-    show(&visit, own_path(visit.query().get("next")), None)
+    show(&visit, own_path(visit.query().get("next")), String::new(), None)
 }
 
-fn show(visit: &Visit, next: String, problem: Option<(StatusCode, String)>) -> Response {
+fn show(visit: &Visit, next: String, user: String, problem: Option<(StatusCode, String)>) -> Response {
     let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, why)| (status, Some(why)));
     let f = Frame::new(visit, Section::None, &visit.lang.words().sign_in);
-    visit.answer(status, Page { f, next, problem }.render())
+    visit.answer(status, Page { f, next, user, problem }.render())
 }
 
 /// Opens a session.
@@ -79,8 +81,13 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
     };
     let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
     let (next, t) = (own_path(fields.get("next")), visit.lang.words());
-    let token = fields.get("token").unwrap_or_default();
-    let refused = match visit.service.open_browser_session(token, cookies::SESSION_SEC * 1_000).await {
+    let field = |name| fields.get(name).unwrap_or_default();
+    let (user, lifetime_ms) = (field("user"), cookies::SESSION_SEC * 1_000);
+    let opened = match user {
+        "" => visit.service.open_browser_session(field("token"), lifetime_ms).await,
+        user => visit.service.open_user_session(user, field("password"), lifetime_ms).await,
+    };
+    let refused = match opened {
         Ok(secret) => {
             let cookie = cookies::set(&visit.headers, cookies::SESSION_COOKIE, &secret, cookies::SESSION_SEC);
             return with_cookies(visit.redirect(&next), cookie);
@@ -89,6 +96,9 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
     };
     audit_refusal(&visit, &refused);
     let (status, why) = match refused {
+        Denied::Missing | Denied::Unknown if !user.is_empty() => {
+            (StatusCode::UNAUTHORIZED, t.sign_in_user_failed.clone())
+        }
         Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, t.sign_in_failed.clone()),
         Denied::Expired => (StatusCode::UNAUTHORIZED, t.sign_in_expired.clone()),
         Denied::Unchecked(ServiceError::TooManyAttempts { retry_after_sec }) => {
@@ -97,7 +107,7 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
         }
         Denied::Unchecked(error) => return Problem::from(error).answer(&visit),
     };
-    show(&visit, next, Some((status, why)))
+    show(&visit, next, user.to_owned(), Some((status, why)))
 }
 
 /// Writes a refused sign-in to the audit log, as a refused call of the API.

@@ -96,6 +96,60 @@ impl Scope {
     }
 }
 
+/// What a user may do in the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Read: the scope `task:read`.
+    Viewer,
+    /// Also change: the scope `task:write`.
+    Operator,
+    /// Everything: the scope `admin`.
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// Returns the role as the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Returns the role that [`as_str`](Self::as_str) spells as `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+
+    const fn scope(self) -> Scope {
+        match self {
+            Self::Viewer => Scope::TaskRead,
+            Self::Operator => Scope::TaskWrite,
+            Self::Admin => Scope::Admin,
+        }
+    }
+}
+
+/// The rights of a user in the console.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleAccess {
+    pub role: Role,
+    /// Names of the tasks, runs and queues that the role applies to. Empty: all.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+impl ConsoleAccess {
+    /// Returns the rights, which never expire.
+    pub fn grant(&self) -> Grant {
+        Grant { scopes: vec![self.role.scope()], tags: self.tags.clone(), expires_at: None }
+    }
+}
+
 /// The rights of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -183,6 +237,17 @@ mod tests {
             assert_eq!(serde_json::to_string(&scope).unwrap(), format!("{:?}", scope.as_str()));
         }
         assert_eq!(Scope::parse("root"), None);
+    }
+
+    #[test]
+    fn a_role_is_one_scope_with_the_tags() {
+        for (role, scope) in Role::ALL.into_iter().zip([Scope::TaskRead, Scope::TaskWrite, Scope::Admin]) {
+            assert_eq!(Role::parse(role.as_str()), Some(role));
+            assert_eq!(serde_json::to_string(&role).unwrap(), format!("{:?}", role.as_str()));
+            let access = ConsoleAccess { role, tags: vec!["mail".to_owned()] };
+            assert_eq!(access.grant(), grant(&[scope], &["mail"]));
+        }
+        assert_eq!(Role::parse("root"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Routes of the users of the legacy APIs.
+//! Routes of the users of the console and of the legacy APIs.
 
 use axum::Json;
 use taskcenter_client::resources::{UserList, UserResource, UserSpec};
@@ -6,13 +6,17 @@ use taskcenter_client::resources::{UserList, UserResource, UserSpec};
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
+use crate::core::access::{ConsoleAccess, Role};
 use crate::engine::service::{Service, User};
 
 /// Maximum length of a name, in bytes.
 const MAX_NAME_BYTES: usize = 128;
+/// Length of a password, in bytes. Legacy APIs have shorter ones than the console
+/// (NIST SP 800-63B, 5.1.1.2: at least 8).
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
+const MIN_PASSWORD_BYTES_IN_CONSOLE: usize = 8;
 
-/// Creates a user, or replaces `password` and `senior` of the user with this name.
+/// Creates a user, or replaces the user with this name.
 ///
 /// A replacement ends the sessions of the user.
 #[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",
@@ -20,7 +24,8 @@ const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
     responses((status = 200, body = UserResource, description = "The stored user.")))]
 pub async fn set(service: Service, Body(spec): Body<UserSpec>) -> Result<Json<UserResource>, ApiError> {
     check(&spec)?;
-    let user = User { name: spec.name, senior: spec.senior };
+    let console = console_access(&spec)?;
+    let user = User { name: spec.name, senior: spec.senior, console };
     service.set_user(&user, &spec.password).await?;
     Ok(Json(view(user)))
 }
@@ -34,14 +39,25 @@ fn check(spec: &UserSpec) -> Result<(), ApiError> {
         );
         return Err(ApiError::field("name", why));
     }
-    if !PASSWORD_BYTES.contains(&spec.password.len()) {
-        let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+    let least = if spec.role.is_some() { MIN_PASSWORD_BYTES_IN_CONSOLE } else { *PASSWORD_BYTES.start() };
+    let most = *PASSWORD_BYTES.end();
+    if !(least..=most).contains(&spec.password.len()) {
         return Err(ApiError::field(
             "password",
             format!("password should have between {least} and {most} bytes"),
         ));
     }
     Ok(())
+}
+
+fn console_access(spec: &UserSpec) -> Result<Option<ConsoleAccess>, ApiError> {
+    let Some(role) = &spec.role else {
+        let unused = "tags limit a role: set role, or omit tags";
+        return if spec.tags.is_empty() { Ok(None) } else { Err(ApiError::field("tags", unused)) };
+    };
+    let known = Role::parse(role);
+    let role = known.ok_or_else(|| ApiError::field("role", "role should be viewer, operator or admin"))?;
+    Ok(Some(ConsoleAccess { role, tags: spec.tags.clone() }))
 }
 
 /// Lists the users, by name.
@@ -67,5 +83,11 @@ pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<Use
 }
 
 fn view(user: User) -> UserResource {
-    UserResource { name: user.name, senior: user.senior }
+    let (role, tags) = user.console.map(|console| (console.role, console.tags)).unzip();
+    UserResource {
+        name: user.name,
+        senior: user.senior,
+        role: role.map(|role| role.as_str().to_owned()),
+        tags: tags.unwrap_or_default(),
+    }
 }

@@ -1,26 +1,30 @@
-//! Sessions of browsers that have signed in with a token. The server stores only the digest of a session's
-//! secret, and of the token that opened the session.
+//! Sessions of browsers that have signed in with a token, or as a user. The server stores only the digest of a
+//! session's secret, and of the token or the password that opened the session.
 
 use serde::{Deserialize, Serialize};
 
 use super::audit::AuditAction;
 use super::record_kind::RecordKind;
-use super::secrets::{digest, hex, random_bytes};
+use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::tokens;
+use super::users::StoredUser;
 use super::{Caller, Denied, Front, Origin, Result, Service, ServiceError};
 use crate::core::Moment;
+use crate::core::access::Grant;
 
 const SESSION: RecordKind = RecordKind::internal("browser_session");
 const SECRET_BYTES: usize = 32;
+/// Begin of the ids of callers that are users. No token has such an id.
+const USER_PREFIX: &str = "user:";
 /// Maximum number of sessions of a token. Without the limit, each sign-in without a sign-out would add a document.
 const MAX_SESSIONS: u32 = 100;
 
 /// A session as stored, under the digest of its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Session {
-    /// Id of the caller that the token belongs to.
+    /// Id of the caller that the token belongs to, or of the user.
     caller_id: String,
-    /// Digest of the token. A token that was replaced ends the session.
+    /// Digest of the token, or one that changes with the user's password. A replacement ends the session.
     token_sha256: String,
     expires_at: Moment,
 }
@@ -42,12 +46,37 @@ impl Service {
         attempts.begin(&name, address, self.now())?;
         let holder = self.admit(Some(token), Origin::Elsewhere).await?;
         attempts.succeed(&name, address);
+        Ok(self.open_session_of(holder, digest(token), lifetime_ms).await?)
+    }
+
+    /// Opens a session for the user with this name and password, who has rights in the console. The rest is as
+    /// in [`open_browser_session`](Self::open_browser_session).
+    ///
+    /// # Errors
+    /// [`Denied`]; [`ServiceError::TooManyAttempts`] inside of it if the password was not checked.
+    pub async fn open_user_session(
+        &self,
+        name: &str,
+        password: &str,
+        lifetime_ms: i64,
+    ) -> std::result::Result<String, Denied> {
+        let user = self.user_with_password(name, password).await?.ok_or(Denied::Unknown)?;
+        let holder = user_caller(name, &user).ok_or(Denied::Unknown)?;
+        Ok(self.open_session_of(holder, user.password_sha256(), lifetime_ms).await?)
+    }
+
+    async fn open_session_of(
+        &self,
+        holder: Caller,
+        token_sha256: String,
+        lifetime_ms: i64,
+    ) -> Result<String> {
         let expires_at = self.now().plus_ms(lifetime_ms);
         self.make_room_for_session(&holder.id).await?;
         let secret = hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?);
         let Caller { request_id, address, .. } = self.caller().clone();
         let caller = Caller { request_id, address, front: Front::Console, ..holder };
-        let session = Session { caller_id: caller.id.clone(), token_sha256: digest(token), expires_at };
+        let session = Session { caller_id: caller.id.clone(), token_sha256, expires_at };
         let put = |_: Option<Session>| {
             let index = Some(session.caller_id.clone());
             Ok::<_, ServiceError>((Some((session.clone(), index)), ()))
@@ -68,7 +97,11 @@ impl Service {
         let Some(session) = session.filter(|session| self.now() < session.expires_at) else {
             return Ok(None);
         };
-        match self.holder_of_digest(&session.caller_id, &session.token_sha256).await {
+        let holder = match session.caller_id.strip_prefix(USER_PREFIX) {
+            Some(name) => self.user_of_digest(name, &session.token_sha256).await,
+            None => self.holder_of_digest(&session.caller_id, &session.token_sha256).await,
+        };
+        match holder {
             Ok(caller) => Ok(Some(caller)),
             Err(Denied::Unchecked(error)) => Err(error),
             Err(_) => Ok(None),
@@ -89,6 +122,25 @@ impl Service {
     /// If there is no random generator, or it fails.
     pub fn random_secret(&self) -> Result<String> {
         Ok(hex(&random_bytes::<SECRET_BYTES>(self.shared.access.random)?))
+    }
+
+    /// Returns the rights that a caller with these rights has now. `None`: its token was revoked, or its user has no
+    /// rights in the console any more. The rights of callers without a token or a user do not change.
+    pub(super) async fn rights_now(&self, caller_id: &str, granted: &Grant) -> Result<Option<Grant>> {
+        if let Some(name) = caller_id.strip_prefix(USER_PREFIX) {
+            let user = self.stored_user(name).await?;
+            return Ok(user.and_then(|user| user.console).map(|console| console.grant()));
+        }
+        if tokens::is_id(caller_id) {
+            return Ok(self.stored_token(caller_id).await?.map(|token| token.grant));
+        }
+        Ok(Some(granted.clone()))
+    }
+
+    /// Returns the caller of a session of a user, whose password has this digest.
+    async fn user_of_digest(&self, name: &str, sha256: &str) -> std::result::Result<Caller, Denied> {
+        let user = self.stored_user(name).await?.filter(|user| is_equal(&user.password_sha256(), sha256));
+        user.and_then(|user| user_caller(name, &user)).ok_or(Denied::Unknown)
     }
 
     async fn make_room_for_session(&self, caller_id: &str) -> Result<()> {
@@ -119,6 +171,12 @@ impl Service {
     async fn sessions_of(&self, caller_id: &str) -> Result<Vec<(String, Session)>> {
         self.shared.list_documents(SESSION, Some(caller_id), None, MAX_SESSIONS).await
     }
+}
+
+/// Returns the caller that a user is in the console, if the user has rights there.
+fn user_caller(name: &str, user: &StoredUser) -> Option<Caller> {
+    let grant = user.console.as_ref()?.grant();
+    Some(Caller { name: name.to_owned(), ..Caller::new(&format!("{USER_PREFIX}{name}"), grant) })
 }
 
 /// Returns the name under which attempts with this token are counted: the id of the token, so that guesses

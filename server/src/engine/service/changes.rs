@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep};
 
-use super::{Result, Service, ServiceError, tokens};
+use super::{Result, Service, ServiceError};
 use crate::core::access::Scope;
 use crate::core::change::{Change, ChangeFilter, ChangeKind};
 use crate::engine::changes::{Tick, Watched};
@@ -55,13 +55,8 @@ impl Service {
         if caller.grant.has_expired(self.now()) {
             return false;
         }
-        if !tokens::is_id(&caller.id) {
-            return true;
-        }
-        match self.stored_token(&caller.id).await {
-            Ok(token) => token.is_some_and(|token| token.grant == caller.grant),
-            Err(_) => true,
-        }
+        let now = self.rights_now(&caller.id, &caller.grant).await;
+        now.is_err() || now.is_ok_and(|grant| grant.as_ref() == Some(&caller.grant))
     }
 
     fn may_see_change(&self, change: &Change) -> bool {

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use super::audit::AuditAction;
 use super::caller::Front;
 use super::operations::{KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
-use super::{Caller, PortError, Result, Service, ServiceError, definition, tokens};
+use super::{Caller, PortError, Result, Service, ServiceError, definition};
 use crate::core::access::Scope;
 use crate::core::operation::{
     Action, Canary, CanaryRun, InvalidOperation, Item, Operation, OperationState, Selection, Verdict,
@@ -120,21 +120,16 @@ impl Service {
         Ok(Some((seen.clone(), seen.judged(&runs))))
     }
 
-    /// Returns the caller with the rights that the creator has now, or why there is none. The rights of a
-    /// token may have changed; other callers keep the rights of the creation.
+    /// Returns the caller with the rights that the creator has now, or why there is none.
     async fn acting_caller(
         &self,
         operation: &Operation,
         now: Moment,
     ) -> Result<std::result::Result<Caller, &'static str>> {
         let creator = &operation.creator;
-        let mut grant = creator.grant.clone();
-        if tokens::is_id(&creator.id) {
-            match self.stored_token(&creator.id).await? {
-                Some(token) => grant = token.grant,
-                None => return Ok(Err("the token of its creator was revoked")),
-            }
-        }
+        let Some(grant) = self.rights_now(&creator.id, &creator.grant).await? else {
+            return Ok(Err("the rights of its creator were revoked"));
+        };
         if grant.has_expired(now) {
             return Ok(Err("the token of its creator has expired"));
         }

@@ -1,4 +1,4 @@
-//! Users of the legacy APIs and their sessions. The server stores only digests of passwords and of
+//! Users of the console and of the legacy APIs, and the sessions of legacy APIs. The server stores only digests of passwords and of
 //! session tokens.
 
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
-use crate::core::access::Scope;
+use crate::core::access::{ConsoleAccess, Scope};
 
 const USER: RecordKind = RecordKind::audited("user");
 const SESSION: RecordKind = RecordKind::internal("session");
@@ -26,19 +26,23 @@ static HASHING: Semaphore = Semaphore::const_new(2);
 /// each thread that has hashed.
 static BUFFERS: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
 
-/// A user of the legacy APIs.
+/// A user of the console and of the legacy APIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Name to sign in with.
     pub name: String,
-    /// Whether the user may assign tasks to other users.
+    /// Whether the user may assign tasks of the claim board to other users.
     pub senior: bool,
+    /// Rights in the console. `None`: the user cannot sign in there.
+    pub console: Option<ConsoleAccess>,
 }
 
 /// A user as stored: an Argon2id hash with its cost.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct StoredUser {
+pub(super) struct StoredUser {
     senior: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleAccess>,
     salt: String,
     hash: String,
     memory_kib: u32,
@@ -58,14 +62,18 @@ struct Session {
 }
 
 impl Service {
-    /// Adds a user. If there is one with this name, replaces the password and ends the user's sessions.
+    /// Adds a user. If there is one with this name, replaces it and ends the user's sessions.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`], or a port's error.
+    /// [`ServiceError::Forbidden`]; [`ServiceError::Token`] names the broken rule of the rights; or a port's error.
     pub async fn set_user(&self, user: &User, password: &str) -> Result<()> {
         self.require_unlimited(Scope::Admin)?;
+        if let Some(console) = &user.console {
+            console.grant().check(self.now())?;
+        }
         let salt = random_bytes::<SALT_BYTES>(self.shared.access.random)?;
-        let stored = StoredUser::new(&salt, password.to_owned(), user.senior).await?;
+        let hashed = StoredUser::new(&salt, password.to_owned(), user.senior).await?;
+        let stored = StoredUser { console: user.console.clone(), ..hashed };
         let put = |_: Option<StoredUser>| Ok::<_, ServiceError>((Some((stored.clone(), None)), ()));
         self.change_document(USER, &user.name, put).await?;
         self.end_sessions(&user.name, |_| true).await
@@ -78,7 +86,7 @@ impl Service {
     pub async fn users(&self) -> Result<Vec<User>> {
         self.require_unlimited(Scope::Admin)?;
         let users = self.shared.all_documents::<StoredUser>(USER).await?;
-        Ok(users.into_iter().map(|(name, stored)| User { name, senior: stored.senior }).collect())
+        Ok(users.into_iter().map(|(name, stored)| stored.user(name)).collect())
     }
 
     /// Removes a user and ends the user's sessions.
@@ -87,11 +95,11 @@ impl Service {
     /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
     pub async fn remove_user(&self, name: &str) -> Result<User> {
         self.require_unlimited(Scope::Admin)?;
-        let stored = self.shared.read_document::<StoredUser>(USER, name).await?;
+        let stored = self.stored_user(name).await?;
         let was_there = self.remove_document(USER, name).await?;
         self.end_sessions(name, |_| true).await?;
         let stored = stored.filter(|_| was_there).ok_or(ServiceError::NotFound)?;
-        Ok(User { name: name.to_owned(), senior: stored.senior })
+        Ok(stored.user(name.to_owned()))
     }
 
     /// Returns the user with this name and password. An unknown name takes as long as a wrong password.
@@ -100,17 +108,29 @@ impl Service {
     /// [`ServiceError::Forbidden`], [`ServiceError::TooManyAttempts`], or a port's error.
     pub async fn check_password(&self, name: &str, password: &str) -> Result<Option<User>> {
         self.require_unlimited(Scope::TaskWrite)?;
+        let stored = self.user_with_password(name, password).await?;
+        Ok(stored.map(|stored| stored.user(name.to_owned())))
+    }
+
+    /// Like [`check_password`](Self::check_password), for callers without rights.
+    ///
+    /// # Errors
+    /// [`ServiceError::TooManyAttempts`], or a port's error.
+    pub(super) async fn user_with_password(&self, name: &str, password: &str) -> Result<Option<StoredUser>> {
         let (attempts, address) = (&self.shared.login_attempts, self.caller().address);
         attempts.begin(name, address, self.now())?;
-        let stored = self.shared.read_document::<StoredUser>(USER, name).await?;
+        let stored = self.stored_user(name).await?;
         let (is_known, stored) = (stored.is_some(), stored.unwrap_or_else(StoredUser::placeholder));
-        let senior = stored.senior;
-        let is_right = stored.has_password(password.to_owned()).await?;
+        let is_right = stored.clone().has_password(password.to_owned()).await?;
         if !(is_known && is_right) {
             return Ok(None);
         }
         attempts.succeed(name, address);
-        Ok(Some(User { name: name.to_owned(), senior }))
+        Ok(Some(stored))
+    }
+
+    pub(super) async fn stored_user(&self, name: &str) -> Result<Option<StoredUser>> {
+        self.shared.read_document(USER, name).await
     }
 
     /// Opens a session of an API and returns its token, which the server cannot show again. Removes the user's
@@ -143,8 +163,8 @@ impl Service {
         let Some(session) = session.filter(is_valid) else {
             return Ok(None);
         };
-        let stored = self.shared.read_document::<StoredUser>(USER, &session.user).await?;
-        Ok(stored.map(|stored| User { name: session.user, senior: stored.senior }))
+        let stored = self.stored_user(&session.user).await?;
+        Ok(stored.map(|stored| stored.user(session.user)))
     }
 
     async fn end_sessions(&self, name: &str, which: impl Fn(&Session) -> bool) -> Result<()> {
@@ -163,6 +183,15 @@ impl Service {
 }
 
 impl StoredUser {
+    fn user(self, name: String) -> User {
+        User { name, senior: self.senior, console: self.console }
+    }
+
+    /// Returns a digest that changes with the password.
+    pub(super) fn password_sha256(&self) -> String {
+        digest(&self.hash)
+    }
+
     async fn new(salt: &[u8], password: String, senior: bool) -> Result<Self> {
         let mut user = Self::without_hash(hex(salt), senior);
         user.hash = user.clone().digest(password).await?;
@@ -178,7 +207,7 @@ impl StoredUser {
     fn without_hash(salt: String, senior: bool) -> Self {
         let cost = Params::DEFAULT;
         let (memory_kib, passes, lanes) = (cost.m_cost(), cost.t_cost(), cost.p_cost());
-        Self { senior, salt, hash: String::new(), memory_kib, passes, lanes }
+        Self { senior, console: None, salt, hash: String::new(), memory_kib, passes, lanes }
     }
 
     async fn has_password(self, password: String) -> Result<bool> {

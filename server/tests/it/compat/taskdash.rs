@@ -88,7 +88,7 @@ fn pair(status: &str, user: &str) -> (String, String) {
 }
 
 async fn user(server: &TestServer, name: &str, senior: bool) {
-    let user = User { name: name.to_owned(), senior };
+    let user = User { name: name.to_owned(), senior, console: None };
     server.stage.service.set_user(&user, "123456").await.unwrap();
 }
 
@@ -444,9 +444,9 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
     assert_eq!(
         service.session(&token, "taskdash").await.unwrap(),
-        Some(User { name: "smq".to_owned(), senior: false })
+        Some(User { name: "smq".to_owned(), senior: false, console: None })
     );
-    service.set_user(&User { name: "smq".to_owned(), senior: true }, "other").await.unwrap();
+    service.set_user(&User { name: "smq".to_owned(), senior: true, console: None }, "other").await.unwrap();
     assert_eq!(
         service.session(&token, "taskdash").await.unwrap(),
         None,
@@ -454,7 +454,10 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     );
     assert!(service.check_password("smq", "123456").await.unwrap().is_none());
     assert!(service.check_password("smq", "other").await.unwrap().is_some_and(|user| user.senior));
-    assert_eq!(service.users().await.unwrap(), [User { name: "smq".to_owned(), senior: true }]);
+    assert_eq!(
+        service.users().await.unwrap(),
+        [User { name: "smq".to_owned(), senior: true, console: None }]
+    );
     let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
     service.remove_user("smq").await.unwrap();
     assert_eq!(service.session(&token, "taskdash").await.unwrap(), None);

@@ -132,6 +132,12 @@ impl<'a> Browser<'a> {
         self.post_raw(path, &[&token, fields].concat()).await
     }
 
+    /// Signs in as a user.
+    pub async fn sign_in_as(&self, user: &str, password: &str) -> Shown {
+        let fields = [("user", user), ("password", password)];
+        self.post("/console/sign-in", "/console/sign-in", &fields).await
+    }
+
     /// Signs in with a token.
     pub async fn sign_in(&self, token: &str) -> Shown {
         self.post("/console/sign-in", "/console/sign-in", &[("token", token)]).await

@@ -15,6 +15,7 @@ mod history;
 mod logs;
 mod operations;
 mod pages;
+mod users;
 mod workers;
 
 use serde_json::{Value, json};

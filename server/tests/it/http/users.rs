@@ -38,3 +38,26 @@ async fn an_invalid_name_or_password_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_role_and_its_tags_are_stored_and_checked() {
+    with_server(async |server| {
+        let with = |role: &str, tags: &[&str]| json!({"name": "li", "password": "correct", "role": role, "tags": tags});
+        let short = server.post("/v1/users", &with("viewer", &[])).await;
+        assert_eq!((short.0, &short.1["field"]), (400, &json!("password")), "{short:?}");
+        let mut user = with("operator", &["mail"]);
+        user["password"] = json!("correct horse");
+        let shown = json!({"name": "li", "senior": false, "role": "operator", "tags": ["mail"]});
+        assert_eq!(server.post("/v1/users", &user).await, (200, shown.clone()));
+        assert_eq!(server.get("/v1/users").await, (200, json!({"users": [shown]})));
+        for (role, tags, field) in
+            [(json!("root"), json!([]), "role"), (json!(null), json!(["a"]), "tags"), (json!("admin"), json!(["a"]), "tags"), (json!("viewer"), json!(["a|b"]), "tags")]
+        {
+            user["role"] = role;
+            user["tags"] = tags;
+            let refused = server.post("/v1/users", &user).await;
+            assert_eq!((refused.0, &refused.1["field"]), (400, &json!(field)), "{refused:?}");
+        }
+    })
+    .await;
+}

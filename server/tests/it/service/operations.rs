@@ -318,7 +318,7 @@ pub async fn a_revoked_token_ends_its_operations(on: &Stage) {
     on.service.revoke_token(&token_id).await.unwrap();
     let ended = finish(on, &operation).await;
     assert_eq!(ended.state, OperationState::Failed);
-    assert_eq!(ended.message.as_deref(), Some("the token of its creator was revoked"));
+    assert_eq!(ended.message.as_deref(), Some("the rights of its creator were revoked"));
     assert_eq!(state(on, &ids[0]).await, TaskState::Active);
 }
 

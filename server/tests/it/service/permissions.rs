@@ -36,9 +36,10 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 21] = [
+const WITHOUT_RIGHTS: [&str; 22] = [
     "selects_runs",
     "open_browser_session",
+    "open_user_session",
     "browser_session",
     "close_browser_session",
     "random_secret",
@@ -84,7 +85,7 @@ impl Filled {
 }
 
 fn user() -> User {
-    User { name: "ann".to_owned(), senior: false }
+    User { name: "ann".to_owned(), senior: false, console: None }
 }
 
 fn pause_all() -> NewOperation {

@@ -15,7 +15,7 @@ async fn sessions(on: &Stage) -> Vec<(String, Value)> {
 }
 
 pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
-    let user = User { name: "smq".to_owned(), senior: false };
+    let user = User { name: "smq".to_owned(), senior: false, console: None };
     on.service.set_user(&user, "correct horse").await.unwrap();
     let token = on.service.open_session("smq", "taskdash", 3_600_000).await.unwrap();
     let (_, session) = sessions(on).await.pop().expect("the session is stored");
