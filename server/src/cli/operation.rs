@@ -168,7 +168,7 @@ impl OperationCommand {
                         return print_change(client, &continued);
                     }
                     let why = format!("{id} is {}: only a held operation can continue", continued.state);
-                    Err(Failure::Failed(why))
+                    Err(Failure::WrongState(why))
                 })
                 .await
             }

@@ -87,7 +87,8 @@ fn print_table(client: &Client, users: &[UserResource]) -> Result<(), Failure> {
     let senior = |user: &UserResource| if user.senior { "yes" } else { "no" }.to_owned();
     let row = |user: &UserResource| {
         let role = user.role.as_deref().unwrap_or("-").to_owned();
-        vec![table::truncate(&user.name), role, table::truncate(&user.tags.join(",")), senior(user)]
+        let tags = (!user.tags.is_empty()).then(|| table::truncate(&user.tags.join(",")));
+        vec![table::truncate(&user.name), role, table::or_dash(tags), senior(user)]
     };
     let columns =
         vec![Column::text("NAME"), Column::fixed("ROLE"), Column::text("TAGS"), Column::fixed("SENIOR")];

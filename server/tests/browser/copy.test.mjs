@@ -30,25 +30,6 @@ async function run(text, input = "") {
   return (await running).stdout;
 }
 
-test("a user signs in with a password, and out", async () => {
-  const user = JSON.stringify({ name: "mia", password: "correct horse", role: "operator" });
-  const headers = { "content-type": "application/json" };
-  const added = await fetch(`${server.url}/v1/users`, { method: "POST", headers, body: user });
-  assert.equal(added.status, 200);
-  const page = await open(browser, server.url);
-  await page.goto(`${server.url}/console/sign-in`);
-  await page.getByLabel("User name").fill("mia");
-  await page.getByLabel("Password").fill("wrong horse");
-  await page.getByLabel("Password").press("Enter");
-  await page.getByRole("alert").getByText("The user name or the password is wrong").waitFor();
-  assert.equal(await page.getByLabel("User name").inputValue(), "mia");
-  await page.getByLabel("Password").fill("correct horse");
-  await page.getByRole("button", { name: "Sign in" }).first().click();
-  await page.locator(".foot", { hasText: "mia" }).waitFor();
-  await page.getByRole("button", { name: "Sign out" }).click();
-  await page.getByLabel("User name").waitFor();
-});
-
 test("copied texts of a task work, and have no token", async () => {
   const page = await open(browser, server.url);
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: server.url });

@@ -20,6 +20,8 @@ fn command(path: &str, query: &str) -> Option<Vec<String>> {
         ["services"] => &["service", "list"],
         ["tokens"] => &["token", "list"],
         ["workers"] => &["worker", "list"],
+        ["alerts"] => &["alert", "list"],
+        ["audit"] => &["audit"],
         ["nodes"] => &["node", "list"],
         ["stat"] => &["stat"],
         ["tasks", id] => return Some(words(&["task", "get", id])),
@@ -29,7 +31,9 @@ fn command(path: &str, query: &str) -> Option<Vec<String>> {
     });
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         command.push(match (segments[0], &*name) {
-            ("tasks", "name" | "state") | ("runs", "state") => option(&name, &value),
+            ("tasks", "name" | "state") | ("runs", "state") | ("audit", "object" | "actor" | "action") => {
+                option(&name, &value)
+            }
             ("runs", "tag") => option("name", &value),
             ("runs", "task_id") => option("task", &value),
             ("tasks" | "runs", label) => {
@@ -64,6 +68,11 @@ mod tests {
         );
         assert_eq!(text("/v1/runs/7-1-5", "").unwrap(), "run get 7-1-5");
         assert_eq!(text("/v1/tasks", "since=2h"), None, "the command would show other rows");
-        assert_eq!(text("/v1/alerts", ""), None);
+        assert_eq!(text("/v1/alerts", "").unwrap(), "alert list");
+        assert_eq!(
+            text("/v1/audit", "actor=ci&action=task.edit").unwrap(),
+            "audit --actor=ci --action=task.edit"
+        );
+        assert_eq!(text("/v1/events", ""), None);
     }
 }

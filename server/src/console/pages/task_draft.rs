@@ -290,13 +290,15 @@ impl Draft {
     }
 
     fn labels(&self, t: &Words) -> Result<Labels, Refusal> {
-        let lines = self.labels.lines().map(str::trim).filter(|line| !line.is_empty());
-        let label = |line: &str| {
-            let wrong = || Refusal { field: "labels", why: fill(&t.wrong_label, &[line]) };
-            let (key, value) = line.split_once('=').ok_or_else(wrong)?;
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        };
-        lines.map(label).collect()
+        let refuse = |text: &str, what: &str| Refusal { field: "labels", why: fill(text, &[what]) };
+        let mut labels = Labels::new();
+        for line in self.labels.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (key, value) = line.split_once('=').ok_or_else(|| refuse(&t.wrong_label, line))?;
+            if labels.insert(key.trim().to_owned(), value.trim().to_owned()).is_some() {
+                return Err(refuse(&t.label_twice, key.trim()));
+            }
+        }
+        Ok(labels)
     }
 
     fn timing(&self, t: &Words) -> Result<Timing, Refusal> {

@@ -29,6 +29,8 @@ const RELOAD_MS = 500;
 
 const state = {
   paused: false,
+  /** Whether the server asks for a sign-in. */
+  hasEnded: false,
   source: null,
   /** Whether events arrive. */
   streams: false,
@@ -233,7 +235,8 @@ async function ask() {
   wanted = false;
   state.askedAt = Date.now();
   try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect") showEnd();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const date = Date.parse(answer.headers.get("date") ?? "");
     if (!Number.isNaN(date)) tellUpdated(Math.round((date - Date.now()) / 1000) * 1000);
@@ -254,10 +257,25 @@ async function ask() {
   }
 }
 
+/** The only redirect of a page is to the sign-in page. This page stays, because a person may have typed something. */
+function showEnd() {
+  if (state.hasEnded) return;
+  state.hasEnded = true;
+  disconnect();
+  const [banner, link] = ["div", "a"].map((name) => document.createElement(name));
+  banner.className = "banner bad";
+  banner.setAttribute("role", "alert");
+  link.className = "link";
+  link.href = `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  link.textContent = status.dataset.endedText;
+  banner.append(link);
+  main.prepend(banner);
+}
+
 /** Plans the next request: soon after an event, otherwise from time to time. */
 function plan() {
   clearTimeout(timer);
-  if (asking || document.hidden || state.paused) return;
+  if (asking || document.hidden || state.paused || state.hasEnded) return;
   const least = state.inRow > BUSY_AFTER ? BUSY_GAP_MS : GAP_MS;
   const gap = Math.max(least, Math.min(SHARE * state.cost, POLL_MS));
   const pause = wanted ? gap : state.streams ? REFRESH_MS : POLL_MS;
@@ -290,7 +308,7 @@ function heard(event) {
 }
 
 function connect() {
-  if (!events || !globalThis.EventSource || document.hidden || state.paused) return;
+  if (!events || !globalThis.EventSource || document.hidden || state.paused || state.hasEnded) return;
   disconnect();
   state.connectedAt = Date.now();
   const source = new EventSource(`/console/events?${events}`);

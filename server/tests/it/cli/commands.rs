@@ -344,6 +344,11 @@ async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() 
     assert_eq!(dev.json(&["user", "list"]).await, serde_json::json!({ "users": [li] }));
     let (code, _, err) = taskcenter_with_input(&add, "short").await;
     assert!(code == 4 && err.contains("password"), "{code} {err}");
+    let add_viewer =
+        ["user", "add", "wang", "--role", "viewer", "--tag", "mail", "--json", "--server", &dev.url];
+    let (_, out, _) = taskcenter_with_input(&add_viewer, "correct horse").await;
+    let wang = serde_json::json!({"name": "wang", "senior": false, "role": "viewer", "tags": ["mail"]});
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), wang);
 
     // In dev, all legacy APIs are on.
     let form = "operation=userLogin&username=li&password=correct+horse";
@@ -353,7 +358,7 @@ async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() 
     assert_eq!(download.text().await.unwrap(), "OK");
 
     let (code, out, _) = dev.run(&["user", "remove", "li"]).await;
-    assert!(code == 0 && out.contains("SENIOR") && out.contains("li    yes"), "{out}");
+    assert!(code == 0 && out.contains("SENIOR") && out.contains("li    -     -     yes"), "{out}");
     assert_eq!(dev.run(&["user", "remove", "li"]).await.0, 3);
     assert_eq!(dev.running.stop().await, 0);
 }
