@@ -218,7 +218,10 @@ impl Service {
     /// [`ServiceError::Forbidden`], or [`ServiceError::NotFound`].
     pub async fn test_alert_channel(&self, name: &str) -> Result<std::result::Result<(), String>> {
         let tested = self.test_channel(name).await;
-        self.record_change(AuditAction::AlertTest, [name], &tested).await;
+        match &tested {
+            Ok(Err(_)) => self.record_outcome(AuditAction::AlertTest, [name], "not delivered").await,
+            tested => self.record_change(AuditAction::AlertTest, [name], tested).await,
+        }
         tested
     }
 

@@ -273,7 +273,7 @@ impl Service {
     }
 
     /// Adds the end to the audit log, in the name of the creator.
-    async fn record_end(&self, operation: &Operation) {
+    pub(super) async fn record_end(&self, operation: &Operation) {
         let creator = &operation.creator;
         let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
         let caller = Caller {

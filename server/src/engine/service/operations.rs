@@ -238,14 +238,18 @@ impl Service {
         let abort = |stored: Option<Operation>| {
             let mut operation = stored.ok_or(ServiceError::NotFound)?;
             if operation.has_ended() {
-                return Ok((None, operation));
+                return Ok((None, (operation, false)));
             }
             operation.end(OperationState::Aborted, None, now);
-            Ok((Some((operation.clone(), None)), operation))
+            Ok((Some((operation.clone(), None)), (operation, true)))
         };
         let key = key_of(&operation.id);
-        let aborted = self.change_document::<Operation, _, ServiceError>(KIND, &key, abort).await?;
+        let (aborted, ends_now) =
+            self.change_document::<Operation, _, ServiceError>(KIND, &key, abort).await?;
         self.shared.hints.changes.operation(&aborted);
+        if ends_now {
+            self.record_end(&aborted).await;
+        }
         Ok(aborted)
     }
 

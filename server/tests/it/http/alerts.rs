@@ -105,6 +105,8 @@ async fn the_list_shows_alerts_rules_and_channels_and_a_channel_is_tested() {
         let failed =
             json!({"channel": "ops", "delivered": false, "error": "the receiver answered 404 Not Found"});
         assert_eq!(tested("ops").await, (200, failed));
+        let (_, audit) = server.get("/v1/audit?action=alert.test&limit=1").await;
+        assert_eq!(audit["entries"][0]["outcome"], "not delivered");
         assert_eq!(parse_problem(tested("other").await), refusal(404, "not_found"));
         let end = NOW.plus_ms(60_000);
         alerting.apply(&[Reading { measure: Measure::DeadRuns, rows: vec![] }], end);

@@ -58,6 +58,13 @@ async fn deletes_tokens_users_and_operations_have_entries() {
         let of = |value: &Value| format!("?object={}", value["id"].as_str().unwrap());
         assert_eq!(entries(server, &of(&token)).await, ["token.issue done"]);
         assert_eq!(entries(server, &of(&operation)).await, ["operation.create done"], "{operation}");
+        for _ in 0..2 {
+            server
+                .post(&format!("/v1/operations/{}/abort", operation["id"].as_str().unwrap()), &json!({}))
+                .await;
+        }
+        let ends = entries(server, "?action=operation.end").await;
+        assert_eq!(ends, ["operation.end aborted"], "the second abort ends nothing");
         assert_eq!(entries(server, "?action=task.create").await, [""; 0], "programs create tasks");
     })
     .await;
