@@ -31,9 +31,9 @@ fn command(path: &str, query: &str) -> Option<Vec<String>> {
     });
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         command.push(match (segments[0], &*name) {
-            ("tasks", "name" | "state") | ("runs", "state") | ("audit", "object" | "actor" | "action") => {
-                option(&name, &value)
-            }
+            ("tasks", "name" | "state")
+            | ("runs", "state")
+            | ("audit", "object" | "actor" | "action" | "since") => option(&name, &value),
             ("runs", "tag") => option("name", &value),
             ("runs", "task_id") => option("task", &value),
             ("tasks" | "runs", label) => {
@@ -70,8 +70,8 @@ mod tests {
         assert_eq!(text("/v1/tasks", "since=2h"), None, "the command would show other rows");
         assert_eq!(text("/v1/alerts", "").unwrap(), "alert list");
         assert_eq!(
-            text("/v1/audit", "actor=ci&action=task.edit").unwrap(),
-            "audit --actor=ci --action=task.edit"
+            text("/v1/audit", "actor=ci&since=2030-01-31T08:00:00Z").unwrap(),
+            "audit --actor=ci --since=2030-01-31T08:00:00Z"
         );
         assert_eq!(text("/v1/events", ""), None);
     }

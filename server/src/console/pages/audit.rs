@@ -114,7 +114,9 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     };
     let before = query.get("before").filter(|id| is_id(id));
     let (entries, next) = visit.service.audit_log(&filter, before, ROWS as u32).await?;
-    let api = [("object", given(&object)), ("actor", given(&actor)), ("action", given(&action))];
+    let since = filter.since.map(|since| since.to_string());
+    let api =
+        [("object", given(&object)), ("actor", given(&actor)), ("action", given(&action)), ("since", since)];
     let api = api.each_ref().map(|(name, value)| (*name, value.as_deref()));
     let page = Page {
         f: Frame::new(visit, Section::Audit, &t.audit).api("/v1/audit", &api),

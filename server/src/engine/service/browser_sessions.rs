@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::audit::AuditAction;
+use super::caller::{USER_PREFIX, user_id};
 use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::tokens;
@@ -14,8 +15,6 @@ use crate::core::access::Grant;
 
 const SESSION: RecordKind = RecordKind::internal("browser_session");
 const SECRET_BYTES: usize = 32;
-/// Begin of the ids of callers that are users. No token has such an id.
-const USER_PREFIX: &str = "user:";
 /// Maximum number of sessions of a token. Without the limit, each sign-in without a sign-out would add a document.
 const MAX_SESSIONS: u32 = 100;
 
@@ -155,7 +154,8 @@ impl Service {
         Ok(())
     }
 
-    /// Removes the sessions of a token that was revoked. They are invalid already.
+    /// Removes the sessions of a token that was revoked, or of a user that was replaced or removed. They are invalid
+    /// already.
     pub(super) async fn remove_sessions(&self, caller_id: &str) -> Result<()> {
         loop {
             let sessions = self.sessions_of(caller_id).await?;
@@ -176,7 +176,7 @@ impl Service {
 /// Returns the caller that a user is in the console, if the user has rights there.
 fn user_caller(name: &str, user: &StoredUser) -> Option<Caller> {
     let grant = user.console.as_ref()?.grant();
-    Some(Caller { name: name.to_owned(), ..Caller::new(&format!("{USER_PREFIX}{name}"), grant) })
+    Some(Caller { name: name.to_owned(), ..Caller::new(&user_id(name), grant) })
 }
 
 /// Returns the name under which attempts with this token are counted: the id of the token, so that guesses

@@ -47,6 +47,13 @@ impl Front {
 
 /// Id of [`Caller::node`]. A token's id has hexadecimal digits only, so no token has this id.
 const NODE: &str = "node";
+/// Begin of the ids of callers that are users of the console. No token has such an id.
+pub(super) const USER_PREFIX: &str = "user:";
+
+/// Returns the id of the caller that a user is in the console.
+pub(super) fn user_id(name: &str) -> String {
+    format!("{USER_PREFIX}{name}")
+}
 
 impl Caller {
     /// Returns a caller with these rights, without a name and a request.

@@ -1,5 +1,5 @@
-//! Users of the console and of the legacy APIs, and the sessions of legacy APIs. The server stores only digests of passwords and of
-//! session tokens.
+//! Users of the console and of the legacy APIs, and the sessions of the legacy APIs. The server stores only
+//! digests of passwords and of session tokens.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,6 +7,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::caller::user_id;
 use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
@@ -76,7 +77,7 @@ impl Service {
         let stored = StoredUser { console: user.console.clone(), ..hashed };
         let put = |_: Option<StoredUser>| Ok::<_, ServiceError>((Some((stored.clone(), None)), ()));
         self.change_document(USER, &user.name, put).await?;
-        self.end_sessions(&user.name, |_| true).await
+        self.end_all_sessions(&user.name).await
     }
 
     /// Returns every user by name.
@@ -97,7 +98,7 @@ impl Service {
         self.require_unlimited(Scope::Admin)?;
         let stored = self.stored_user(name).await?;
         let was_there = self.remove_document(USER, name).await?;
-        self.end_sessions(name, |_| true).await?;
+        self.end_all_sessions(name).await?;
         let stored = stored.filter(|_| was_there).ok_or(ServiceError::NotFound)?;
         Ok(stored.user(name.to_owned()))
     }
@@ -165,6 +166,12 @@ impl Service {
         };
         let stored = self.stored_user(&session.user).await?;
         Ok(stored.map(|stored| stored.user(session.user)))
+    }
+
+    /// Ends the sessions at the legacy APIs, and removes those of the console, which are invalid already.
+    async fn end_all_sessions(&self, name: &str) -> Result<()> {
+        self.end_sessions(name, |_| true).await?;
+        self.remove_sessions(&user_id(name)).await
     }
 
     async fn end_sessions(&self, name: &str, which: impl Fn(&Session) -> bool) -> Result<()> {

@@ -21,7 +21,8 @@ async fn an_action_appears_and_is_found_by_each_filter() {
         all.has(&format!("href=\"{task}\""));
         let paused = browser.get("/console/audit?action=task.pause").await;
         paused.has("task.pause</td>").lacks("task.resume</td>").has("selected");
-        browser.get(&format!("/console/audit?object={id}&since=1h")).await.has("task.resume</td>");
+        let recent = browser.get(&format!("/console/audit?object={id}&since=1h")).await;
+        recent.has("task.resume</td>").has("--since=").has("since=20");
         browser.get("/console/audit?actor=unknown").await.lacks("task.resume</td>").has("No entry matches");
     })
     .await;

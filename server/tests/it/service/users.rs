@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::Value;
+use taskcenter_server::core::access::{ConsoleAccess, Role};
 use taskcenter_server::engine::service::{RecordKind, ServiceError, User};
 
 use super::Stage;
@@ -28,4 +29,20 @@ pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
     on.service.set_user(&user, "other horse").await.unwrap();
     assert_eq!(on.service.session(&token, "taskdash").await.unwrap(), None);
     assert_eq!(sessions(on).await, [], "a session is still open");
+}
+
+pub async fn a_replaced_or_removed_user_leaves_no_session_of_the_console(on: &Stage) {
+    const CONSOLE: RecordKind = RecordKind::internal("browser_session");
+    let sessions =
+        async || on.service.list_records::<Value>(CONSOLE, Some("user:ann"), None, 9).await.unwrap().len();
+    let console = ConsoleAccess { role: Role::Viewer, tags: Vec::new() };
+    let user = User { name: "ann".to_owned(), senior: false, console: Some(console) };
+    on.service.set_user(&user, "correct horse").await.unwrap();
+    on.service.open_user_session("ann", "correct horse", 3_600_000).await.unwrap();
+    assert_eq!(sessions().await, 1);
+    on.service.set_user(&user, "other horse").await.unwrap();
+    assert_eq!(sessions().await, 0, "another password");
+    on.service.open_user_session("ann", "other horse", 3_600_000).await.unwrap();
+    on.service.remove_user("ann").await.unwrap();
+    assert_eq!(sessions().await, 0, "no user");
 }
