@@ -10,6 +10,8 @@ const task = (id) => server.call("GET", `/v1/tasks/${id}`);
 const heading = (name) => page.getByRole("heading", { level: 1, name });
 const button = (name) => page.getByRole("button", { name, exact: true });
 const link = (name) => page.getByRole("link", { name });
+// A row also has links whose names contain that of its task: "Pause… NAME".
+const rowOf = (name) => page.getByRole("link", { name, exact: true });
 
 async function go(path) {
   await page.goto(server.url + path);
@@ -69,8 +71,8 @@ test("the filter is in the URL and finds tasks and runs", async () => {
   await page.keyboard.type("name:find.me");
   await page.keyboard.press("Enter");
   await page.waitForURL(/q=name/);
-  await link("find.me").waitFor();
-  assert.equal(await link("find.other").count(), 0);
+  await rowOf("find.me").waitFor();
+  assert.equal(await rowOf("find.other").count(), 0);
   await page.reload();
   assert.equal(await page.getByRole("searchbox").inputValue(), "name:find.me");
 });
@@ -142,10 +144,10 @@ test("new rows wait behind a button, and focus stays", async () => {
   await server.create({ name: "rows.new", delay_ms: 3_600_000 });
   const more = page.getByRole("button", { name: /Show \d+ new/ });
   await more.waitFor({ timeout: 20_000 });
-  assert.equal(await link("rows.new").count(), 0);
+  assert.equal(await rowOf("rows.new").count(), 0);
   assert.ok(await page.getByRole("searchbox").evaluate((box) => box === document.activeElement));
   await more.click();
-  await link("rows.new").waitFor();
+  await rowOf("rows.new").waitFor();
 });
 
 test("a dead run is found and retried", async () => {
