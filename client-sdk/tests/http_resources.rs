@@ -287,11 +287,14 @@ async fn the_preview_of_an_absence_is_decoded() {
 
 #[tokio::test]
 async fn queues_statistics_and_moments_are_decoded() {
-    let queue = json!({"queue": "q", "ready": 1, "leased": 2, "retrying": 3});
+    let queue = json!({"queue": "q", "held": 7, "ready": 1, "leased": 2, "retrying": 3,
+        "oldest_ready_at": "2026-01-01T00:00:00Z", "leases_per_minute": 8});
     let tag = json!({"tag": "t", "fires_this_minute": 4, "due": 5, "unreported": 6});
     let body = json!({"queues": [queue], "tags": [tag], "moments": ["2026-01-01T00:00:00Z"]});
     let (recorder, center) = answering(body).await;
-    assert_eq!(center.queues().await.unwrap().queues[0].leased, 2);
+    let shown = center.queues().await.unwrap().queues.remove(0);
+    assert_eq!((shown.held, shown.leased, shown.leases_per_minute), (7, 2, 8));
+    assert_eq!(shown.oldest_ready_at, Some("2026-01-01T00:00:00Z".parse().unwrap()));
     assert_eq!(center.statistics().await.unwrap().tags[0].unreported, 6);
     let moment: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let next = center.next_moments("0 8 * * *", Some("Asia/Shanghai"), Some(1), Some(moment)).await.unwrap();

@@ -208,28 +208,40 @@ pub struct RunPage {
     pub before: Option<(Moment, RunId)>,
 }
 
-/// Number of runs in a queue, by state.
+/// Number of open runs of a queue, by state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRow {
     pub queue: String,
+    /// Runs that wait for admission.
+    pub held: u64,
     /// Runs that wait for a worker.
     pub ready: u64,
     /// Runs that workers have leased.
     pub leased: u64,
     /// Runs that wait for their next attempt.
     pub retrying: u64,
+    /// Earliest `scheduled_at` of the runs in `ready`.
+    pub oldest_ready_at: Option<Moment>,
 }
 
 impl QueueRow {
+    /// States whose runs are counted.
+    pub const STATES: [RunState; 4] = [RunState::Held, RunState::Ready, RunState::Leased, RunState::Retrying];
+
     /// Returns a queue without runs.
     pub fn empty(queue: String) -> Self {
-        Self { queue, ready: 0, leased: 0, retrying: 0 }
+        Self { queue, held: 0, ready: 0, leased: 0, retrying: 0, oldest_ready_at: None }
     }
 
-    /// Adds runs in a state. Returns `false`, and adds nothing, for a state that is not counted.
-    pub fn add(&mut self, state: RunState, runs: u64) -> bool {
+    /// Adds runs in a state, the earliest of which has the moment `oldest`. Returns `false`, and adds
+    /// nothing, for a state that is not counted.
+    pub fn add(&mut self, state: RunState, runs: u64, oldest: Moment) -> bool {
         match state {
-            RunState::Ready => self.ready += runs,
+            RunState::Ready => {
+                self.ready += runs;
+                self.oldest_ready_at = Some(self.oldest_ready_at.map_or(oldest, |at| at.min(oldest)));
+            }
+            RunState::Held => self.held += runs,
             RunState::Leased => self.leased += runs,
             RunState::Retrying => self.retrying += runs,
             _ => return false,
@@ -280,12 +292,14 @@ pub struct BacklogRow {
     pub unreported: u64,
     /// Runs in `ready`, which wait for a worker.
     pub ready: u64,
+    /// Runs in `held`, which wait for admission.
+    pub held: u64,
 }
 
 impl BacklogRow {
     /// Returns the row of a tag, which is empty if it is new.
     pub fn of(rows: &mut BTreeMap<String, Self>, tag: String) -> &mut Self {
-        rows.entry(tag.clone()).or_insert(Self { tag, due: 0, unreported: 0, ready: 0 })
+        rows.entry(tag.clone()).or_insert(Self { tag, due: 0, unreported: 0, ready: 0, held: 0 })
     }
 }
 

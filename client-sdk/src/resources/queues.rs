@@ -1,5 +1,6 @@
 //! Queues and statistics.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Number of open runs in a queue, by state.
@@ -8,12 +9,21 @@ use serde::{Deserialize, Serialize};
 pub struct QueueResource {
     /// Name of the queue.
     pub queue: String,
+    /// Number of runs that wait for admission, because of the overlap policy of their task.
+    #[serde(default)]
+    pub held: u64,
     /// Number of runs that wait for a worker.
     pub ready: u64,
     /// Number of runs that workers lease.
     pub leased: u64,
     /// Number of runs that wait for their next attempt.
     pub retrying: u64,
+    /// Earliest `scheduled_at` of the ready runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ready_at: Option<Timestamp>,
+    /// Number of runs of the queue that workers leased in the last minute. The server counts the leases of one node.
+    #[serde(default)]
+    pub leases_per_minute: u64,
     /// Human-readable text: what the ready runs wait for, if no worker takes runs from the queue. The
     /// server knows the workers of one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +50,9 @@ pub struct TagStat {
     pub due: u64,
     /// Number of runs that are handed over but still without the outcome that the server waits for.
     pub unreported: u64,
+    /// Number of runs that wait for admission, because of the overlap policy of their task.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// Answer of `GET /v1/stat`.

@@ -8,12 +8,16 @@ use super::exit::Failure;
 use super::output;
 use super::screen::Screen;
 use super::table::{self, Column, Table};
+use super::time;
 
 pub const EXAMPLES: &str = "\
 Columns:
+  HELD      runs that wait for admission, because of the overlap policy of their task
   READY     runs that wait for a worker
   LEASED    runs that a worker has leased
   RETRYING  failed runs that wait for their next attempt
+  OLDEST    moment of the ready run that has waited longest
+  RATE      leases in the last minute, through the answering node
 
 Examples:
   taskcenter queue list
@@ -43,10 +47,12 @@ impl QueueCommand {
 /// Prints the queues as a table.
 pub fn print_table(screen: Screen, queues: &[QueueResource]) -> Result<(), Failure> {
     let row = |queue: &QueueResource| {
-        let counts = [queue.ready, queue.leased, queue.retrying].map(|count| count.to_string());
-        [table::truncate(&queue.queue)].into_iter().chain(counts).collect::<Vec<_>>()
+        let counts = [queue.held, queue.ready, queue.leased, queue.retrying].map(|count| count.to_string());
+        let oldest = queue.oldest_ready_at.map_or_else(|| "-".to_owned(), time::format_local);
+        let rest = [oldest, queue.leases_per_minute.to_string()];
+        [table::truncate(&queue.queue)].into_iter().chain(counts).chain(rest).collect::<Vec<_>>()
     };
-    let counts = ["READY", "LEASED", "RETRYING"].map(Column::fixed);
+    let counts = ["HELD", "READY", "LEASED", "RETRYING", "OLDEST", "RATE"].map(Column::fixed);
     let columns = [Column::text("QUEUE")].into_iter().chain(counts).collect();
     Table::new(screen, columns).print(queues.iter().map(row))?;
     for queue in queues {

@@ -17,11 +17,15 @@ Columns by tag:
   FIRES THIS MINUTE  fires since the start of the current minute
   DUE                moments that are due and have not fired yet
   UNREPORTED         runs that have fired and wait for an outcome report
+  HELD               runs that wait for admission, because of the overlap policy of their task
 
 Columns by queue:
+  HELD      runs that wait for admission, because of the overlap policy of their task
   READY     runs that wait for a worker
   LEASED    runs that a worker has leased
   RETRYING  failed runs that wait for their next attempt
+  OLDEST    moment of the ready run that has waited longest
+  RATE      leases in the last minute, through the answering node
 
 Examples:
   taskcenter stat
@@ -74,10 +78,11 @@ async fn print(client: &Client) -> Result<(), Failure> {
         eprintln!("no recent fires and no backlog");
     }
     let row = |stat: &TagStat| {
-        let counts = [stat.fires_this_minute, stat.due, stat.unreported].map(|count| count.to_string());
+        let counts =
+            [stat.fires_this_minute, stat.due, stat.unreported, stat.held].map(|count| count.to_string());
         [table::truncate(&stat.tag)].into_iter().chain(counts).collect::<Vec<_>>()
     };
-    let counts = ["FIRES THIS MINUTE", "DUE", "UNREPORTED"].map(Column::fixed);
+    let counts = ["FIRES THIS MINUTE", "DUE", "UNREPORTED", "HELD"].map(Column::fixed);
     let columns = [Column::text("TAG")].into_iter().chain(counts).collect();
     Table::new(client.screen, columns).print(stat.tags.iter().map(row))?;
     if !stat.tags.is_empty() && !stat.queues.is_empty() {

@@ -117,11 +117,10 @@ impl Backlog {
         readings.extend(self.consumer_lag(lag.as_ref().ok(), queues.as_ref().ok()));
         let dead = dead.map(|rows| readings.extend(rows));
         let overdue = overdue.map(|rows| readings.push(Reading { measure: Measure::Undecided, rows }));
-        let unattended = self.unattended(queues.as_deref().ok(), now).await;
-        let unattended = unattended.map(|reading| readings.extend(reading));
+        readings.extend(queues.as_deref().ok().map(|queues| self.unattended(queues, now)));
         self.alerting.apply(&readings, now);
         let counted = fires.and(backlog).and(lag.map(drop)).and(queues.map(drop));
-        counted.and(dead).and(overdue).and(unattended)
+        counted.and(dead).and(overdue)
     }
 
     /// Returns the dead runs of the two windows.
@@ -136,11 +135,10 @@ impl Backlog {
         ])
     }
 
-    /// Returns the queues without a worker, if the queues could be counted.
-    async fn unattended(&self, queues: Option<&[QueueRow]>, now: Moment) -> Result<Option<Reading>> {
-        let Some(queues) = queues else { return Ok(None) };
-        let rows = stuck::unattended(&*self.store, queues, self.windows.no_worker_ms, now).await?;
-        Ok(Some(Reading { measure: Measure::NoWorker, rows }))
+    /// Returns the queues without a worker.
+    fn unattended(&self, queues: &[QueueRow], now: Moment) -> Reading {
+        let rows = stuck::unattended(queues, self.windows.no_worker_ms, now);
+        Reading { measure: Measure::NoWorker, rows }
     }
 
     /// Returns what waits for consumers: messages by consumer group and runs by queue. If one of the two

@@ -1,6 +1,7 @@
 //! Metrics of the node, in the Prometheus text format.
 
 mod activity;
+mod queue_rates;
 mod runs;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use self::activity::Activity;
 pub use self::activity::{CLASSES, LATENESS_MS, LastHour, Lateness, Minute, Stage};
+use self::queue_rates::QueueRates;
 use self::runs::RunMetrics;
 use crate::core::{Moment, Run};
 use crate::ports::{BacklogRow, QueueRow};
@@ -75,6 +77,7 @@ pub struct Metrics {
     tags: Mutex<HashSet<String>>,
     runs: RunMetrics,
     activity: Activity,
+    queue_rates: QueueRates,
     fires: Family<ByTag, Count>,
     lateness: Histogram,
     publish_errors: Count,
@@ -89,6 +92,7 @@ pub struct Metrics {
     due_total: IntGauge,
     unreported: Family<ByTag, IntGauge>,
     unreported_total: IntGauge,
+    held: Family<ByTag, IntGauge>,
     lag: Family<ByGroup, IntGauge>,
     queues: Family<ByQueue, IntGauge>,
     shards_held: IntGauge,
@@ -117,6 +121,7 @@ impl Metrics {
             tags: Mutex::default(),
             runs: RunMetrics::default(),
             activity: Activity::default(),
+            queue_rates: QueueRates::default(),
             fires: Family::default(),
             lateness: Histogram::new(LATENESS_SEC),
             publish_errors: Count::default(),
@@ -131,6 +136,7 @@ impl Metrics {
             due_total: IntGauge::default(),
             unreported: Family::default(),
             unreported_total: IntGauge::default(),
+            held: Family::default(),
             lag: Family::default(),
             queues: Family::default(),
             shards_held: IntGauge::default(),
@@ -178,6 +184,7 @@ impl Metrics {
         registry.register("backlog_unreported", help, self.unreported.clone());
         let help = "Runs handed over whose outcome the server waits for";
         registry.register("backlog_unreported_all_tags", help, self.unreported_total.clone());
+        registry.register("backlog_held", "Runs that wait for admission, by tag", self.held.clone());
         let help = "Messages in RocketMQ that wait for a consumer group";
         registry.register("rocketmq_consumer_lag", help, self.lag.clone());
         registry.register("queue_runs", "Open runs of a queue, by state", self.queues.clone());
@@ -206,6 +213,14 @@ impl Metrics {
     pub fn leased(&self, run: &Run) {
         self.runs.leased(run);
         self.activity.leased(run);
+        if let (Some(queue), Some(at)) = (&run.queue, run.leased_at) {
+            self.queue_rates.leased(queue, at);
+        }
+    }
+
+    /// Returns the number of runs of a queue that workers leased through this node in the last minute.
+    pub fn leases_per_minute(&self, queue: &str, now: Moment) -> u64 {
+        self.queue_rates.per_minute(queue, now)
     }
 
     /// Counts a run that has ended.
@@ -273,10 +288,12 @@ impl Metrics {
         let mut tags = self.tags();
         self.due.clear();
         self.unreported.clear();
+        self.held.clear();
         for row in rows {
             let by = ByTag { tag: bounded(&mut tags, &row.tag, MAX_TAGS) };
             self.due.get_or_create_owned(&by).inc_by(row.due as i64);
             self.unreported.get_or_create_owned(&by).inc_by(row.unreported as i64);
+            self.held.get_or_create_owned(&by).inc_by(row.held as i64);
         }
         self.due_total.set(rows.iter().map(|row| row.due as i64).sum());
         self.unreported_total.set(rows.iter().map(|row| row.unreported as i64).sum());
@@ -297,7 +314,13 @@ impl Metrics {
         self.queues.clear();
         for row in rows {
             let queue = bounded(&mut tags, &row.queue, MAX_TAGS);
-            for (state, runs) in [("ready", row.ready), ("leased", row.leased), ("retrying", row.retrying)] {
+            let counts = [
+                ("held", row.held),
+                ("ready", row.ready),
+                ("leased", row.leased),
+                ("retrying", row.retrying),
+            ];
+            for (state, runs) in counts {
                 let by = ByQueue { queue: queue.clone(), state };
                 self.queues.get_or_create_owned(&by).inc_by(runs as i64);
             }

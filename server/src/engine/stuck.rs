@@ -8,8 +8,6 @@ use crate::ports::{Order, QueueRow, Result, Store};
 
 /// Maximum number of overdue tasks, and of overdue runs, that one check reads. Each may have 4 MiB.
 const OVERDUE: u32 = 10;
-/// Maximum number of queues that one check looks into.
-const QUEUES: usize = 100;
 
 /// Returns by how many seconds the longest overdue moment of each tag is late, for moments that are at
 /// least `late_ms` late. Reads a bounded number of the longest overdue ones.
@@ -35,22 +33,8 @@ pub async fn overdue(store: &dyn Store, late_ms: i64, now: Moment) -> Result<Vec
 
 /// Returns the number of ready runs of each queue from which no worker takes runs: nothing is leased, and
 /// the first run has waited for `wait_ms`. Such a run is the first that a worker gets.
-///
-/// # Errors
-/// A port's error.
-pub async fn unattended(
-    store: &dyn Store,
-    queues: &[QueueRow],
-    wait_ms: i64,
-    now: Moment,
-) -> Result<Vec<(String, u64)>> {
-    let idle = queues.iter().filter(|row| row.ready > 0 && row.leased == 0).take(QUEUES);
-    let mut unattended = Vec::new();
-    for row in idle {
-        let first = store.ready_runs(std::slice::from_ref(&row.queue), 1).await?;
-        if first.first().is_some_and(|run| now.since(run.scheduled_at) >= wait_ms) {
-            unattended.push((row.queue.clone(), row.ready));
-        }
-    }
-    Ok(unattended)
+pub fn unattended(queues: &[QueueRow], wait_ms: i64, now: Moment) -> Vec<(String, u64)> {
+    let waits = |row: &&QueueRow| row.oldest_ready_at.is_some_and(|at| now.since(at) >= wait_ms);
+    let idle = queues.iter().filter(|row| row.leased == 0).filter(waits);
+    idle.map(|row| (row.queue.clone(), row.ready)).collect()
 }

@@ -22,16 +22,17 @@ pub async fn show(service: Service) -> Result<Json<Stat>, ApiError> {
 fn by_tag(fires: Vec<(String, u64)>, backlog: Vec<BacklogRow>) -> Vec<TagStat> {
     let mut tags: BTreeMap<String, TagStat> = BTreeMap::new();
     let mut of = |tag: String, count: &dyn Fn(&mut TagStat)| {
-        let none = || TagStat { tag: tag.clone(), fires_this_minute: 0, due: 0, unreported: 0 };
+        let none = || TagStat { tag: tag.clone(), fires_this_minute: 0, due: 0, unreported: 0, held: 0 };
         count(tags.entry(tag.clone()).or_insert_with(none));
     };
     for (tag, fires) in fires {
         of(tag, &|stat| stat.fires_this_minute += fires);
     }
-    for row in backlog.into_iter().filter(|row| row.due + row.unreported > 0) {
+    for row in backlog.into_iter().filter(|row| row.due + row.unreported + row.held > 0) {
         of(row.tag, &|stat| {
             stat.due += row.due;
             stat.unreported += row.unreported;
+            stat.held += row.held;
         });
     }
     tags.into_values().collect()

@@ -172,8 +172,18 @@ fn result(text: String) -> serde_json::Value {
 
 /// Converts a queue.
 pub fn queue(row: QueueRow) -> QueueResource {
-    let QueueRow { queue, ready, leased, retrying } = row;
-    QueueResource { queue, ready, leased, retrying, waits_for: None }
+    let QueueRow { queue, held, ready, leased, retrying, oldest_ready_at } = row;
+    let oldest_ready_at = oldest_ready_at.map(timestamp);
+    QueueResource {
+        queue,
+        held,
+        ready,
+        leased,
+        retrying,
+        oldest_ready_at,
+        leases_per_minute: 0,
+        waits_for: None,
+    }
 }
 
 /// Converts a page of a log.

@@ -20,7 +20,7 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
     let until = until.map(|at| format!(", until {at}")).unwrap_or_default();
     Ok(match run.state {
         RunState::Held => {
-            let blocker = service.blocker(run).await?;
+            let blocker = service.blocker(&run.task_id).await?;
             let what =
                 blocker.map_or_else(|| "its admission".to_owned(), |id| format!("the end of run {id}"));
             Some(what + ", because of the overlap policy of the task" + &until)

@@ -132,10 +132,9 @@ impl Ledger {
         let mut rows = BTreeMap::<&str, QueueRow>::new();
         for run in self.open_rows() {
             let Some(queue) = &run.queue else { continue };
-            let is_counted = matches!(run.state, RunState::Ready | RunState::Leased | RunState::Retrying);
-            if is_counted {
+            if QueueRow::STATES.contains(&run.state) {
                 let row = rows.entry(queue).or_insert_with(|| QueueRow::empty(queue.clone()));
-                row.add(run.state, 1);
+                row.add(run.state, 1, run.scheduled_at);
             }
         }
         rows.into_values().collect()
@@ -152,6 +151,7 @@ impl Ledger {
             let count: fn(&mut BacklogRow) -> &mut u64 = match run.state {
                 RunState::Fired | RunState::Leased => |row| &mut row.unreported,
                 RunState::Ready => |row| &mut row.ready,
+                RunState::Held => |row| &mut row.held,
                 RunState::Firing if is_due => |row| &mut row.due,
                 RunState::Retrying if is_due && run.attention_at <= Some(now) => |row| &mut row.due,
                 _ => continue,

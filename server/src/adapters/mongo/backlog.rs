@@ -25,6 +25,8 @@ struct Count {
     unreported: i64,
     #[serde(default)]
     ready: i64,
+    #[serde(default)]
+    held: i64,
 }
 
 pub async fn rows(ledger: &Ledger, now: Moment) -> Result<Vec<BacklogRow>> {
@@ -49,10 +51,11 @@ pub fn waiting(now: Moment) -> Vec<Document> {
     let open = doc! {
         "shard": { "$in": all_shards() },
         "attention_at": any_date(),
-        "state": { "$in": ["firing", "fired", "ready", "leased", "retrying"] },
+        "state": { "$in": ["firing", "fired", "ready", "leased", "retrying", "held"] },
     };
     let is_fired = doc! { "$in": ["$state", ["fired", "leased"]] };
     let is_ready = doc! { "$eq": ["$state", "ready"] };
+    let is_held = doc! { "$eq": ["$state", "held"] };
     let has_come = |field: &str| doc! { "$lte": [field, date(now)] };
     let is_retried = doc! { "$and": [{ "$eq": ["$state", "retrying"] }, has_come("$attention_at")] };
     let is_due_state = doc! { "$or": [{ "$eq": ["$state", "firing"] }, is_retried] };
@@ -64,6 +67,7 @@ pub fn waiting(now: Moment) -> Vec<Document> {
             "due": { "$sum": { "$cond": [is_due, 1, 0] } },
             "unreported": { "$sum": { "$cond": [is_fired, 1, 0] } },
             "ready": { "$sum": { "$cond": [is_ready, 1, 0] } },
+            "held": { "$sum": { "$cond": [is_held, 1, 0] } },
         } },
     ]
 }
@@ -84,11 +88,12 @@ async fn counts<T: Send + Sync>(
 
 fn merge(counts: impl Iterator<Item = Count>) -> Vec<BacklogRow> {
     let mut by_tag = BTreeMap::<String, BacklogRow>::new();
-    for count in counts.filter(|count| count.due + count.unreported + count.ready > 0) {
+    for count in counts.filter(|count| count.due + count.unreported + count.ready + count.held > 0) {
         let row = BacklogRow::of(&mut by_tag, count.tag);
         row.due += count.due as u64;
         row.unreported += count.unreported as u64;
         row.ready += count.ready as u64;
+        row.held += count.held as u64;
     }
     by_tag.into_values().collect()
 }
@@ -98,6 +103,7 @@ struct QueueCount {
     #[serde(rename = "_id")]
     id: QueueAndState,
     runs: i64,
+    oldest: DateTime,
 }
 
 #[derive(Deserialize)]
@@ -121,17 +127,19 @@ pub fn queue_counts() -> Vec<Document> {
         "shard": { "$in": all_shards() },
         "attention_at": any_date(),
         "queue": { "$gte": "" },
-        "state": { "$in": ["ready", "leased", "retrying"] },
+        "state": { "$in": QueueRow::STATES.map(RunState::as_str).to_vec() },
     };
-    let by = doc! { "_id": { "queue": "$queue", "state": "$state" }, "runs": { "$sum": 1 } };
-    vec![doc! { "$match": open }, doc! { "$group": by }]
+    let by = doc! { "queue": "$queue", "state": "$state" };
+    let counts = doc! { "_id": by, "runs": { "$sum": 1 }, "oldest": { "$min": "$scheduled_at" } };
+    vec![doc! { "$match": open }, doc! { "$group": counts }]
 }
 
 fn by_queue(counts: Vec<QueueCount>) -> Vec<QueueRow> {
     let mut rows = BTreeMap::<String, QueueRow>::new();
-    for QueueCount { id: QueueAndState { queue, state }, runs } in counts {
+    for QueueCount { id: QueueAndState { queue, state }, runs, oldest } in counts {
+        let oldest = Moment::from_ms(oldest.timestamp_millis());
         let mut row = rows.remove(&queue).unwrap_or_else(|| QueueRow::empty(queue.clone()));
-        if row.add(state, runs as u64) {
+        if row.add(state, runs as u64, oldest) {
             rows.insert(queue, row);
         }
     }

@@ -49,6 +49,7 @@ fn outdated(collection: &str) -> &'static [&'static str] {
         _ => &[
             "shard_1_attention_at_1",
             "shard_1_attention_at_1_queue_1",
+            "shard_1_attention_at_1_queue_1_state_1",
             "task_id_1_scheduled_at_-1__id_-1",
             "tag_1_scheduled_at_-1__id_-1",
         ],

@@ -41,9 +41,9 @@ pub fn open_index() -> Document {
 
 /// Index of [`runs_needing_attention`](crate::ports::Store::runs_needing_attention) with
 /// `queued_only`: while the bus is unavailable, the query must not read its many overdue runs.
-/// The index covers [`queues`](crate::ports::Store::queues).
+/// With its last fields, the index covers [`queues`](crate::ports::Store::queues).
 pub fn queued_attention_index() -> Document {
-    doc! { "shard": 1, "attention_at": 1, "queue": 1, "state": 1 }
+    doc! { "shard": 1, "attention_at": 1, "queue": 1, "state": 1, "scheduled_at": 1 }
 }
 
 /// Index of [`ready_runs`](crate::ports::Store::ready_runs), of one queue or of all.

@@ -24,9 +24,12 @@ pub const UNREPORTED: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_ope
 pub const READY: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
     WHERE ended_at IS NULL AND state = 'ready' GROUP BY tag";
 
+pub const HELD: &str = "SELECT tag, count(*) FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state = 'held' GROUP BY tag";
+
 /// One row per run: the index has no order by queue, and a sort would cost more than a count here.
-pub const QUEUES: &str = "SELECT queue, state FROM runs INDEXED BY runs_open
-    WHERE ended_at IS NULL AND state IN ('ready', 'leased', 'retrying') AND queue IS NOT NULL";
+pub const QUEUES: &str = "SELECT queue, state, scheduled_at FROM runs INDEXED BY runs_open
+    WHERE ended_at IS NULL AND state IN ('held', 'ready', 'leased', 'retrying') AND queue IS NOT NULL";
 
 /// Returns the backlog at `now`, per tag.
 pub fn rows(db: &Connection, now: Moment) -> Result<Vec<BacklogRow>> {
@@ -41,6 +44,9 @@ pub fn rows(db: &Connection, now: Moment) -> Result<Vec<BacklogRow>> {
     }
     for (tag, count) in counts(db, READY, [])? {
         BacklogRow::of(&mut by_tag, tag).ready += count;
+    }
+    for (tag, count) in counts(db, HELD, [])? {
+        BacklogRow::of(&mut by_tag, tag).held += count;
     }
     Ok(by_tag.into_values().collect())
 }
@@ -59,12 +65,13 @@ pub fn queues(db: &Connection) -> Result<Vec<QueueRow>> {
     while let Some(row) = found.next()? {
         let (queue, state) = (text(row, 0)?, text(row, 1)?);
         let state = RunState::parse(state).ok_or_else(|| corrupt(format!("unknown run state {state:?}")))?;
+        let at = Moment::from_ms(row.get(2)?);
         // Most runs are in a queue that is already known: do not copy its name.
         if let Some(row) = rows.get_mut(queue) {
-            row.add(state, 1);
+            row.add(state, 1, at);
         } else {
             let mut row = QueueRow::empty(queue.to_owned());
-            row.add(state, 1);
+            row.add(state, 1, at);
             rows.insert(queue.to_owned(), row);
         }
     }

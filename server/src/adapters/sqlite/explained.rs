@@ -77,6 +77,7 @@ fn statements() -> Vec<(String, String)> {
         ("firing", backlog::FIRING),
         ("retrying", backlog::RETRYING),
         ("unreported", backlog::UNREPORTED),
+        ("held backlog", backlog::HELD),
         ("queues", backlog::QUEUES),
         ("fires", counters::IN_MINUTE),
         ("outcomes", counters::ON_DAY),

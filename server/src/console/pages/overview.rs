@@ -89,6 +89,7 @@ struct TagLine {
     tag: String,
     href: String,
     due: u64,
+    held: u64,
     ready: u64,
     unreported: u64,
 }
@@ -111,6 +112,8 @@ struct Page {
     members: Option<Members>,
     tags: Vec<TagLine>,
     queues: Vec<QueueLine>,
+    /// Whether the table of queues has every column.
+    is_whole: bool,
     activity: Option<Activity>,
 }
 
@@ -151,11 +154,12 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         members: members(visit).await?,
         tags: {
             let mut rows = backlog;
-            rows.retain(|row| row.due + row.ready + row.unreported > 0);
-            rows.sort_by_key(|row| Reverse((row.due, row.ready, row.unreported)));
+            rows.retain(|row| row.due + row.held + row.ready + row.unreported > 0);
+            rows.sort_by_key(|row| Reverse((row.due, row.ready, row.unreported, row.held)));
             rows.into_iter().take(MOST).map(tag_line).collect()
         },
         queues,
+        is_whole: false,
         activity: Activity::read(visit).await?,
     };
     Ok(page.render())
@@ -173,7 +177,7 @@ async fn members(visit: &Visit) -> Result<Option<Members>> {
 
 fn tag_line(row: crate::engine::service::BacklogRow) -> TagLine {
     let href = href("/console/runs", &filter_line::write("tag", &row.tag), None);
-    TagLine { href, due: row.due, ready: row.ready, unreported: row.unreported, tag: row.tag }
+    TagLine { href, due: row.due, held: row.held, ready: row.ready, unreported: row.unreported, tag: row.tag }
 }
 
 /// Returns the tags with the most dead runs of today.

@@ -7,6 +7,7 @@ use super::super::frame::{Frame, Section};
 use super::super::html as h;
 use super::super::problem::Result;
 use super::super::visit::Visit;
+use crate::core::Moment;
 
 /// Queues of a page, those with most ready runs first.
 const MOST: usize = 500;
@@ -14,9 +15,14 @@ const MOST: usize = 500;
 /// A queue in a list.
 pub struct QueueLine {
     pub name: String,
+    pub held: u64,
     pub ready: u64,
     pub leased: u64,
     pub retrying: u64,
+    /// Moment of the ready run that has waited longest.
+    pub oldest_at: Option<Moment>,
+    /// Leases in the last minute, through this node.
+    pub rate: u64,
     /// Whether runs are ready and no worker has asked this node for runs of the queue lately.
     pub is_unattended: bool,
 }
@@ -26,6 +32,8 @@ pub struct QueueLine {
 struct Page {
     f: Frame,
     queues: Vec<QueueLine>,
+    /// Whether the table has every column.
+    is_whole: bool,
 }
 
 pub async fn show(visit: Visit) -> Response {
@@ -37,7 +45,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues)
         .events("queue", &[])
         .api("/v1/queues", &[]);
-    Ok(Page { f, queues }.render())
+    Ok(Page { f, queues, is_whole: true }.render())
 }
 
 /// Returns the queues with open runs, those with most ready runs first.
@@ -48,6 +56,9 @@ pub async fn lines(visit: &Visit) -> Result<Vec<QueueLine>> {
     rows.truncate(MOST);
     let line = |row: crate::engine::service::QueueRow| QueueLine {
         is_unattended: row.ready > 0 && !service.attendance(&row.queue).is_attended(now),
+        rate: service.leases_per_minute(&row.queue),
+        oldest_at: row.oldest_ready_at,
+        held: row.held,
         ready: row.ready,
         leased: row.leased,
         retrying: row.retrying,

@@ -20,7 +20,7 @@ use super::confirm::{Action, TaskAction};
 use super::labels::{self, LabelLink};
 use super::moments::{self, NextMoment};
 use super::overlap_choice;
-use super::rows::{RunRow, task_href};
+use super::rows::{RunRow, run_href_of, task_href};
 use super::schedule_preview;
 use super::tasks;
 use crate::core::access::Scope;
@@ -43,6 +43,13 @@ struct Head {
     labels: Vec<LabelLink>,
 }
 
+/// Why runs of the task wait for admission.
+struct Wait {
+    policy: String,
+    /// Page of the run that blocks them. `None`: no run blocks them any more.
+    blocker: Option<(String, String)>,
+}
+
 #[derive(Template)]
 #[template(path = "task.html")]
 struct Page {
@@ -51,6 +58,7 @@ struct Page {
     is_cancelled: bool,
     audit_href: String,
     actions: Vec<Action>,
+    wait: Option<Wait>,
     strip: Strip,
     moments: Vec<NextMoment>,
     runs_href: String,
@@ -82,6 +90,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         is_cancelled: task.state == TaskState::Cancelled,
         audit_href: audit::href(task.id.as_str()),
         actions: actions(&task, t),
+        wait: wait(visit, &id).await?,
         strip: Strip::new(&recent, &f),
         moments: moments::of(&task, visit).await?,
         runs_href: href("/console/runs", &format!("task:{id}"), None),
@@ -94,6 +103,15 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         f,
     };
     Ok(page.render())
+}
+
+/// Returns why runs of a task wait for admission. `None`: no run waits.
+async fn wait(visit: &Visit, id: &TaskId) -> Result<Option<Wait>> {
+    let (service, t) = (&visit.service, visit.lang.words());
+    let Some(held) = service.first_held(id).await? else { return Ok(None) };
+    let policy = held.overlap.map_or_else(String::new, |overlap| overlap_choice::in_words(overlap, t));
+    let blocker = service.blocker(id).await?;
+    Ok(Some(Wait { policy, blocker: blocker.map(|run| (run_href_of(&run), run.to_string())) }))
 }
 
 /// Returns the actions on a task as texts to copy.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn row(tag: &str, due: u64, unreported: u64) -> BacklogRow {
-    BacklogRow { tag: tag.into(), due, unreported, ready: 0 }
+    BacklogRow { tag: tag.into(), due, unreported, ready: 0, held: 2 }
 }
 
 #[test]
@@ -23,6 +23,7 @@ fn a_page_holds_what_was_counted() {
         "taskcenter_tasks_submitted_total 1",
         "taskcenter_backlog_due{tag=\"b\"} 4",
         "taskcenter_backlog_due_all_tags 7",
+        "taskcenter_backlog_held{tag=\"b\"} 2",
         "taskcenter_rocketmq_consumer_lag{group=\"workers\"} 9",
         "taskcenter_http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
     ] {

@@ -106,6 +106,11 @@ impl Service {
     pub fn attendance(&self, queue: &str) -> Attendance {
         self.shared.attendance.of(queue, self.now())
     }
+
+    /// Returns the number of runs of a queue that workers leased through this node in the last minute.
+    pub fn leases_per_minute(&self, queue: &str) -> u64 {
+        self.shared.metrics.leases_per_minute(queue, self.now())
+    }
 }
 
 #[cfg(test)]

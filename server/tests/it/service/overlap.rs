@@ -80,7 +80,8 @@ pub async fn one_run_waits_and_the_first_or_the_latest_is_kept(on: &Stage) {
         let (waiting, suppressed) =
             if keep == Keep::First { (&runs[1], &runs[2]) } else { (&runs[2], &runs[1]) };
         assert_eq!(suppressed.blocked_by.as_ref(), Some(&waiting.id));
-        assert_eq!(on.service.blocker(waiting).await.unwrap().as_ref(), Some(&runs[0].id));
+        assert_eq!(on.service.first_held(&id).await.unwrap().map(|run| run.id).as_ref(), Some(&waiting.id));
+        assert_eq!(on.service.blocker(&id).await.unwrap().as_ref(), Some(&runs[0].id));
         on.service.delete(&[id]).await.unwrap();
     }
 }

@@ -62,14 +62,26 @@ pub async fn the_backlog_has_due_moments_and_unreported_runs(on: &dyn Fixture) {
         run("c", RunState::Ready, early),
         run("e", RunState::Ready, early),
         run("e", RunState::Ready, late),
+        run("e", RunState::Held, late),
+        run("f", RunState::Held, early),
         ended(run("a", RunState::Firing, early), early),
         ended(run("d", RunState::Fired, early), early),
     ];
     on.one().insert_runs(&runs).await.unwrap();
-    let row = |tag: &str, due, unreported, ready| BacklogRow { tag: tag.to_owned(), due, unreported, ready };
+    let row = |tag: &str, due, unreported, ready, held| {
+        let tag = tag.to_owned();
+        BacklogRow { tag, due, unreported, ready, held }
+    };
     let mut backlog = on.two().backlog(now).await.unwrap();
     backlog.sort_by(|a, b| a.tag.cmp(&b.tag));
-    assert_eq!(backlog, [row("a", 3, 0, 0), row("b", 1, 1, 0), row("c", 0, 1, 1), row("e", 0, 0, 2)]);
+    let wanted = [
+        row("a", 3, 0, 0, 0),
+        row("b", 1, 1, 0, 0),
+        row("c", 0, 1, 1, 0),
+        row("e", 0, 0, 2, 1),
+        row("f", 0, 0, 0, 1),
+    ];
+    assert_eq!(backlog, wanted);
 }
 
 pub async fn outcomes_add_up_by_tag_state_and_day(on: &dyn Fixture) {

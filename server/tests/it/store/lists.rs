@@ -202,11 +202,22 @@ pub async fn queues_count_their_runs_by_state(on: &dyn Fixture) {
     retrying.lease("worker", "token".to_owned(), PAST, PAST).unwrap();
     retrying.fail_overdue(&taskcenter_server::core::retry::RetryPolicy::default(), PAST).unwrap();
     let ended = ended(ready("c", "c", 1), Moment::from_ms(1));
-    let runs = [ready("a", "a", 2), ready("a", "x", 3), leased, retrying, ended, run_until(&task(), PAST)];
-    on.one().insert_runs(&runs).await.unwrap();
-    let row =
-        |queue: &str, ready, leased, retrying| QueueRow { queue: queue.to_owned(), ready, leased, retrying };
-    assert_eq!(on.two().queues().await.unwrap(), [row("a", 2, 1, 0), row("b", 0, 0, 1)]);
+    let queued = |queue: &str| Task { queue: Some(queue.to_owned()), ..task() };
+    let [mut first, mut second] = ["a", "d"].map(|queue| run_until(&queued(queue), PAST));
+    first.hold().unwrap();
+    second.hold().unwrap();
+    let held = [first, second];
+    let runs = [ready("a", "a", 3), ready("a", "x", 2), leased, retrying, ended, run_until(&task(), PAST)];
+    let oldest = runs[1].scheduled_at;
+    assert!(oldest < runs[0].scheduled_at);
+    on.one().insert_runs(&[&runs[..], &held].concat()).await.unwrap();
+    let row = |queue: &str, [held, ready, leased, retrying]: [u64; 4], oldest_ready_at| {
+        let queue = queue.to_owned();
+        QueueRow { queue, held, ready, leased, retrying, oldest_ready_at }
+    };
+    let wanted =
+        [row("a", [1, 2, 1, 0], Some(oldest)), row("b", [0, 0, 0, 1], None), row("d", [1, 0, 0, 0], None)];
+    assert_eq!(on.two().queues().await.unwrap(), wanted);
 }
 
 /// Number of tasks, and bytes of each: more than a store returns at a time.
