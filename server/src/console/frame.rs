@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::cookies;
 use super::copy_as::{self, Recipe, Shell};
 use super::html::{self, Markup};
+use super::refusals::Refusals;
 use super::time;
 use super::visit::{FORM_TOKEN, Theme, Visit};
 use super::words::{Lang, Words};
@@ -99,6 +100,7 @@ pub struct Frame {
     pub shell: Shell,
     /// Actions of the page as texts to copy.
     recipes: Vec<Recipe>,
+    refusals: Refusals,
     /// Word of the last action.
     done: Option<String>,
     form_token: String,
@@ -133,6 +135,7 @@ impl Frame {
             version: env!("CARGO_PKG_VERSION"),
             shell: Shell { has_token: !caller.name.is_empty() },
             recipes: Vec::new(),
+            refusals: visit.refusals.clone(),
             done: visit.query().get("done").map(str::to_owned),
             form_token: visit.form_token(),
             here: visit.uri.path_and_query().map_or("/", |here| here.as_str()).to_owned(),
@@ -257,6 +260,16 @@ impl Frame {
             Some(Theme::Dark) => Theme::Light.as_str(),
             _ => Theme::Dark.as_str(),
         }
+    }
+
+    /// Returns a sentence for each parameter of the URL whose value is not allowed.
+    pub fn refusals(&self) -> Vec<String> {
+        self.refusals.describe(self.t)
+    }
+
+    /// Returns whether the script keeps the page up to date. The script needs status 200.
+    pub fn follows(&self) -> bool {
+        self.is_live && self.refusals.is_empty()
     }
 
     /// Returns the confirmation of the last action, if any.

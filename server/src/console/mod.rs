@@ -18,6 +18,7 @@ mod html;
 mod listing;
 mod pages;
 mod problem;
+mod refusals;
 mod schedule_phrase;
 mod schedule_words;
 mod search;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::Console;
 use super::cookies;
 use super::digest::sha256;
+use super::refusals::Refusals;
 use super::words::Lang;
 use crate::engine::service::Service;
 
@@ -88,6 +89,7 @@ pub struct Visit {
     pub theme: Option<Theme>,
     /// Secret of the session, if the browser has one.
     pub session: Option<String>,
+    pub refusals: Refusals,
     /// Secret of the browser, and whether this answer must set it.
     browser: (String, bool),
 }
@@ -117,12 +119,29 @@ impl Visit {
             // Without a random generator no form is accepted.
             None => service.random_secret().map_or((String::new(), false), |secret| (secret, true)),
         };
-        Self { service, console, uri, headers, lang, theme, session, browser }
+        Self { service, console, uri, headers, lang, theme, session, refusals: Refusals::default(), browser }
     }
 
     /// Returns the parameters of the URL.
     pub fn query(&self) -> Fields {
         Fields::parse(self.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// Returns a parameter of the URL as `read` understands its value. `None`: the parameter is absent, or its value is
+    /// not allowed. The page then names the parameter and the values that are `allowed`, with status 400.
+    pub fn param<T>(
+        &self,
+        name: &'static str,
+        allowed: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let query = self.query();
+        let value = query.get(name)?;
+        let read = read(value);
+        if read.is_none() {
+            self.refusals.add(name, value, allowed);
+        }
+        read
     }
 
     /// Returns the token that a form of this browser and session must carry.
@@ -146,6 +165,8 @@ impl Visit {
 
     /// Returns an answer with a rendered page.
     pub fn answer(&self, status: StatusCode, page: askama::Result<String>) -> Response {
+        let is_refused = status == StatusCode::OK && !self.refusals.is_empty();
+        let status = if is_refused { StatusCode::BAD_REQUEST } else { status };
         match page {
             Ok(html) => self.finish((status, axum::response::Html(html)).into_response()),
             Err(error) => {

@@ -105,14 +105,20 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let text = |name: &str| query.get(name).map(str::trim).unwrap_or_default().to_owned();
     let [object, actor, action, period] = ["object", "actor", "action", "since"].map(text);
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let length = PERIODS.iter().find(|(value, _)| *value == period).map(|(_, ms)| *ms);
+    let one_of = PERIODS.map(|(value, _)| value).join(", ");
+    let length = visit.param("since", &one_of, |period| {
+        PERIODS.iter().find(|(value, _)| *value == period).map(|(_, ms)| *ms)
+    });
+    let one_of = AuditAction::ALL.map(AuditAction::as_str).join(", ");
+    let find = |action: &str| AuditAction::ALL.into_iter().find(|one| one.as_str() == action);
     let filter = AuditFilter {
         object: given(&object),
         actor: given(&actor),
-        action: AuditAction::ALL.into_iter().find(|one| one.as_str() == action),
+        action: visit.param("action", &one_of, find),
         since: length.map(|ms| visit.service.now().plus_ms(-ms)),
     };
-    let before = query.get("before").filter(|id| is_id(id));
+    let before = visit.param("before", &t.allowed_id, |id| is_id(id).then(|| id.to_owned()));
+    let before = before.as_deref();
     let (entries, next) = visit.service.audit_log(&filter, before, ROWS as u32).await?;
     let since = filter.since.map(|since| since.to_string());
     let api =

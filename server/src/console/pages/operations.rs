@@ -30,7 +30,7 @@ pub async fn show(visit: Visit) -> Response {
 async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let t = visit.lang.words();
     // An id has the form of a task's id.
-    let before = visit.query().get("before").and_then(TaskId::parse);
+    let before = visit.param("before", &t.allowed_id, TaskId::parse);
     let before = before.as_ref().map(TaskId::as_str);
     let (operations, next) = visit.service.list_operations(before, ROWS as u32).await?;
     let f = Frame::new(visit, Section::Operations, &t.operations)

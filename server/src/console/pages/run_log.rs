@@ -39,7 +39,7 @@ pub struct Log {
 impl Log {
     /// Reads the lines before the line that the URL names, or else the last ones.
     pub async fn read(visit: &Visit, run: &Run) -> Result<Self> {
-        let before = visit.query().get("log").and_then(|line| line.parse().ok());
+        let before = visit.param("log", &visit.lang.words().allowed_number, |line| line.parse().ok());
         let tail = visit.service.log_tail(&run.id, before, LINES).await?;
         let page = |before: u64| format!("{}?log={before}#log", run_href(run));
         let has_older = tail.first > 0;

@@ -70,7 +70,7 @@ pub async fn list(
     groups: Vec<Group>,
 ) -> Result<askama::Result<String>> {
     let f = with_api(f, &search);
-    let before = visit.query().get("before").and_then(read_place);
+    let before = visit.param("before", &f.t.allowed_place, read_place);
     let first = before.is_some().then(|| filter.page(None));
     if !search.is_by_index() {
         filter.note_checks(&[("tag", search.prefix.is_some()), ("error", search.error.is_some())], f.t);

@@ -61,6 +61,8 @@ pub fn may_silence(visit: &Visit) -> bool {
 
 /// Shows the form.
 pub async fn ask(visit: Visit) -> Response {
+    let rules = Measure::ALL.map(Measure::rule).join(", ");
+    visit.param("rule", &rules, Measure::of_rule);
     let page = require_all_tags(&visit).map(|()| page(&visit, &visit.query(), None).render());
     super::answer(&visit, page)
 }

@@ -72,8 +72,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let t = visit.lang.words();
     let id = TaskId::parse(id).ok_or(Problem::NotFound)?;
     let task = visit.service.shown_task(&id).await?;
-    let query = visit.query();
-    let number = |name: &str| query.get(name).and_then(|text| text.parse::<u32>().ok());
+    let number = |name| visit.param(name, &t.allowed_number, |text| text.parse::<u32>().ok());
     let before = number("before");
     let mut definitions = visit.service.definitions(&id, before, ROWS + 1).await?;
     let has_more = definitions.len() > ROWS as usize;
@@ -144,7 +143,7 @@ fn without_payload(definition: &Submission) -> String {
 
 /// Returns the definition that a form for a task begins with: the one of a revision, or the current one.
 pub async fn base_of_form(visit: &Visit, task: &Task) -> std::result::Result<Submission, ServiceError> {
-    let from = visit.query().get("from").and_then(|rev| rev.parse().ok());
+    let from = visit.param("from", &visit.lang.words().allowed_number, |rev| rev.parse().ok());
     match from {
         Some(rev) => Ok(definition(&visit.service.definition_at(&task.id, rev).await?)),
         None => Ok(definition(task)),

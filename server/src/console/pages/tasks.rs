@@ -76,7 +76,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
         &t.state_all,
         TaskState::ALL.into_iter().map(|state| (state.as_str(), h::task_word(state, t))),
     );
-    let before = query.get("before").and_then(TaskId::parse);
+    let before = visit.param("before", &t.allowed_id, TaskId::parse);
     let first = before.is_some().then(|| filter.page(None));
     if !search.is_by_index() {
         let has_name = search.prefix.is_some() || search.wanted.filter.name.is_some();

@@ -330,3 +330,31 @@ async fn all_rows_with_a_label_are_paused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_wrong_value_of_a_parameter_is_named_with_the_allowed_values() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let id = create(server, hourly("n")).await;
+        let wrong = [
+            ("/console/audit?action=wrong%3C", "&#34;wrong&#60;&#34; of the parameter action", "task.create"),
+            ("/console/audit?since=1y", "&#34;1y&#34; of the parameter since", "1h, 1d, 7d, 30d"),
+            ("/console/audit?before=x", "parameter before", "an id"),
+            ("/console/tasks?before=x", "parameter before", "an id"),
+            ("/console/runs?before=x", "parameter before", "a place"),
+            ("/console/dead-letters?before=x", "parameter before", "a place"),
+            ("/console/operations?before=x", "parameter before", "an id"),
+            (&format!("/console/tasks/{id}/revisions?from=x"), "parameter from", "a whole number"),
+            ("/console/alerts/silences/new?rule=x", "parameter rule", "no_worker"),
+        ];
+        for (path, problem, allowed) in wrong {
+            let shown = browser.get(path).await;
+            assert_eq!(shown.status, 400, "{path}");
+            shown.has("role=\"alert\"").has(problem).has(allowed).lacks("tabindex=\"-1\" data-live");
+            let clean = browser.get(path.split('?').next().unwrap()).await;
+            assert_eq!(clean.status, 200, "{path}");
+            clean.lacks("is not allowed");
+        }
+    })
+    .await;
+}
