@@ -114,3 +114,17 @@ test("every page can be read without scripts", async () => {
   }
   await page.context().close();
 });
+
+test("the longest name breaks, and no page scrolls sideways", async () => {
+  const name = "n".repeat(128);
+  await server.create({ name, queue: name });
+  await server.until("/v1/alerts", ({ alerts }) => alerts.some(({ subject }) => subject === name));
+  const page = await open(browser, server.url, { viewport: PHONE });
+  for (const list of ["", "console/tasks", "console/runs", "console/queues", "console/alerts", "console/audit"]) {
+    await page.goto(`${server.url}/${list}`);
+    if (list !== "console/audit") await page.getByText(name).first().waitFor();
+    await assertFits(page, `/${list}`);
+    await assertFitsTablets(page, `/${list}`);
+  }
+  await page.context().close();
+});
