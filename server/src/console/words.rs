@@ -65,16 +65,26 @@ fn take(word: &'static str, to: &mut String, table: &mut BTreeMap<String, String
     }
 }
 
-/// Replaces each `{}` of a text by the next value.
+/// Replaces each `{}` of a text by the next value, and each `{one|other}` by the form for the value before it:
+/// `{} {run|runs}` becomes `1 run` or `2 runs`. Other braces stay.
 pub fn fill(text: &str, values: &[&str]) -> String {
-    let mut parts = text.split("{}");
-    let mut filled = parts.next().unwrap_or_default().to_owned();
-    let mut values = values.iter();
-    for part in parts {
-        filled.push_str(values.next().copied().unwrap_or_default());
-        filled.push_str(part);
+    let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut values, mut last) = (values.iter(), "");
+    while let Some((before, (place, after))) =
+        rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        filled.push_str(before);
+        match place.split_once('|') {
+            Some((one, other)) => filled.push_str(if last == "1" { one } else { other }),
+            None if place.is_empty() => {
+                last = values.next().copied().unwrap_or_default();
+                filled.push_str(last);
+            }
+            None => filled.push_str(&rest[before.len()..rest.len() - after.len()]),
+        }
+        rest = after;
     }
-    filled
+    filled + rest
 }
 
 /// Defines the words. A template that uses another word does not compile, and a file that lacks a word or
@@ -113,7 +123,7 @@ macro_rules! words {
 }
 
 words! {
-    allowed_id, allowed_number, allowed_place, parameter_refused, queue_oldest, queue_rate, task_blocked_by, task_starts_next, task_waits,
+    silence_hides, silence_hides_none, silence_preview, allowed_id, allowed_number, allowed_place, parameter_refused, queue_oldest, queue_rate, task_blocked_by, task_starts_next, task_waits,
     label_twice, live_ended, password, password_hint, sign_in_as_user, sign_in_user_failed, sign_in_with_token, user_name,
     time_in_states, workers_active,
     as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
@@ -236,8 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_number_chooses_between_two_forms() {
+        let text = "{} of {} {run was|runs were} read";
+        assert_eq!(fill(text, &["1", "2"]), "1 of 2 runs were read");
+        assert_eq!(fill(text, &["0", "1"]), "0 of 1 run was read");
+        let more = |lang: Lang, number| fill(&lang.words().worker_more_runs, &[number]);
+        assert_eq!((more(Lang::En, "1"), more(Lang::En, "11")), ("1 more run".into(), "11 more runs".into()));
+        assert!(!more(Lang::Zh, "1").contains('{'));
+    }
+
+    #[test]
     fn values_replace_the_places_in_order() {
         assert_eq!(fill("On day {} at {}", &["1", "02:30"]), "On day 1 at 02:30");
         assert_eq!(fill("{} and {}", &["{}"]), "{} and ");
+        assert_eq!(fill("{a} {", &["1"]), "{a} {");
     }
 }

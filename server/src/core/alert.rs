@@ -12,7 +12,7 @@ mod silence;
 pub use decision::{ActiveAlert, Alerts};
 pub use resolved::ResolvedAlert;
 pub use rules::{Limits, Rule, Rules, Severity};
-pub use silence::{InvalidSilence, NewSilence, Silence};
+pub use silence::{Coverage, InvalidSilence, NewSilence, Silence};
 
 use super::Moment;
 

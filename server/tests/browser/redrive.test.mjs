@@ -56,7 +56,7 @@ test("a canary that fails holds the operation until a person decides", async () 
   await redrive("canary.bad");
   await handle("canary.bad", 1, { outcome: "dead", message: "mailbox is full" });
   await state("Held");
-  await page.getByRole("alert").filter({ hasText: "1 of 1 runs did not succeed" }).waitFor();
+  await page.getByRole("alert").filter({ hasText: "1 of 1 run did not succeed" }).waitFor();
   await page.locator("[data-region=canary]").getByText("mailbox is full").waitFor();
   await assertAccessible(page, "held operation");
   await page.setViewportSize(PHONE);

@@ -104,11 +104,21 @@ impl EndedLine {
     }
 }
 
+/// Returns the titles of all rules, if a silence has no rule of its own.
+pub fn covered_rules(rule: Option<&str>, lang: Lang) -> Vec<String> {
+    let all = Measure::ALL.into_iter().filter(|_| rule.is_none());
+    all.map(|measure| rule_title(measure.rule(), lang)).collect()
+}
+
 /// A silence.
 pub struct SilenceLine {
     pub id: String,
     pub rule: String,
     pub subject: String,
+    /// Titles of all rules, if the silence has no rule of its own.
+    pub rules: Vec<String>,
+    /// Raised alerts that the silence hides now.
+    pub hides: Vec<AlertLine>,
     pub until: Moment,
     pub comment: String,
     pub creator: String,
@@ -116,9 +126,13 @@ pub struct SilenceLine {
 }
 
 impl SilenceLine {
-    pub fn new(silence: Silence, lang: Lang) -> Self {
+    /// `alerts` are the raised alerts.
+    pub fn new(silence: Silence, alerts: &[Alert], lang: Lang) -> Self {
         let t = lang.words();
+        let hidden = alerts.iter().filter(|alert| alert.silenced_by.as_ref() == Some(&silence.id));
         Self {
+            hides: hidden.map(|alert| AlertLine::new(alert.clone(), lang)).collect(),
+            rules: covered_rules(silence.rule.as_deref(), lang),
             end_href: format!("/console/alerts/silences/{}/end", silence.id),
             id: silence.id,
             rule: silence.rule.map_or_else(|| t.silence_every_rule.clone(), |rule| rule_title(&rule, lang)),

@@ -58,13 +58,13 @@ async fn page(visit: &Visit, problem: Option<String>) -> Result<Page> {
         may_act: f.rights.write && f.rights.all_tags,
         problem,
         more: (found.total - found.alerts.len()) as u64,
-        raised: found.alerts.into_iter().map(|alert| AlertLine::new(alert, lang)).collect(),
-        ended: found.resolved.into_iter().map(|alert| EndedLine::new(alert, lang)).collect(),
         silences: silences
             .into_iter()
             .take(MOST_SILENCES)
-            .map(|silence| SilenceLine::new(silence, lang))
+            .map(|silence| SilenceLine::new(silence, &found.alerts, lang))
             .collect(),
+        raised: found.alerts.into_iter().map(|alert| AlertLine::new(alert, lang)).collect(),
+        ended: found.resolved.into_iter().map(|alert| EndedLine::new(alert, lang)).collect(),
         more_silences,
         rules: rules.iter().map(|(measure, rule)| RuleLine::new(*measure, rule, &by_rule, lang)).collect(),
         channels: service

@@ -11,13 +11,15 @@ use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
 use super::super::visit::{Fields, Segment, Visit, split};
 use super::super::words::{Words, fill};
-use super::alert_rows::{SilenceLine, rule_title};
+use super::alert_rows::{AlertLine, SilenceLine, covered_rules, rule_title};
 use super::alerts::PATH;
 use super::confirm::Confirm;
 use super::task::require_write;
-use crate::core::alert::{Measure, NewSilence};
+use crate::core::alert::{Coverage, Measure, NewSilence};
 use crate::engine::service::{Forbidden, ServiceError};
 
+/// Field of the button that shows what a silence would hide.
+const PREVIEW: &str = "preview";
 const MINUTE_MS: f64 = 60_000.0;
 /// Units of a duration: value of the field, and milliseconds.
 const UNITS: [(&str, f64); 3] = [("min", MINUTE_MS), ("h", 60.0 * MINUTE_MS), ("d", 1_440.0 * MINUTE_MS)];
@@ -33,6 +35,10 @@ struct Page {
     length: String,
     unit: String,
     comment: String,
+    /// Titles of all rules, if the silence has no rule of its own.
+    covered: Vec<String>,
+    /// Raised alerts that the silence would hide.
+    hides: Vec<AlertLine>,
     problem: Option<String>,
 }
 
@@ -63,15 +69,23 @@ pub fn may_silence(visit: &Visit) -> bool {
 pub async fn ask(visit: Visit) -> Response {
     let rules = Measure::ALL.map(Measure::rule).join(", ");
     visit.param("rule", &rules, Measure::of_rule);
-    let page = require_all_tags(&visit).map(|()| page(&visit, &visit.query(), None).render());
-    super::answer(&visit, page)
+    let page = page(&visit, &visit.query(), None).await;
+    super::answer(&visit, page.map(|page| page.render()))
 }
 
-fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Page {
+async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result<Page> {
+    require_all_tags(visit)?;
     let text = |name, default: &str| fields.get(name).unwrap_or(default).to_owned();
     let rule = |measure: Measure| (measure.rule(), rule_title(measure.rule(), visit.lang));
-    Page {
+    let coverage = Coverage {
+        rule: fields.get("rule").and_then(Measure::of_rule),
+        subject: fields.get("subject").map(str::to_owned),
+    };
+    let hides = visit.service.covered_alerts(&coverage).await?.into_iter();
+    Ok(Page {
         f: frame(visit, &visit.lang.words().silence_new),
+        covered: covered_rules(coverage.rule.map(Measure::rule), visit.lang),
+        hides: hides.map(|alert| AlertLine::new(alert, visit.lang)).collect(),
         rules: Measure::ALL.map(rule).to_vec(),
         rule: text("rule", ""),
         subject: text("subject", ""),
@@ -79,7 +93,7 @@ fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Page {
         unit: text("unit", "h"),
         comment: text("comment", ""),
         problem,
-    }
+    })
 }
 
 /// Creates the silence.
@@ -89,13 +103,19 @@ pub async fn create(State(console): State<Console>, request: Request) -> Respons
         Err(response) => return response,
     };
     let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
-    match created(&visit, &fields).await {
-        Ok(None) => visit.redirect(&format!("{PATH}?done=silenced")),
-        Ok(Some(why)) => {
-            visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page(&visit, &fields, Some(why)).render())
-        }
-        Err(problem) => problem.answer(&visit),
+    answered(&visit, &fields).await.unwrap_or_else(|problem| problem.answer(&visit))
+}
+
+/// Creates the silence, or shows the form again: with what the silence would hide, or with why it is refused.
+async fn answered(visit: &Visit, fields: &Fields) -> Result<Response> {
+    if fields.get(PREVIEW).is_some() {
+        return Ok(visit.answer(StatusCode::OK, page(visit, fields, None).await?.render()));
     }
+    let Some(why) = created(visit, fields).await? else {
+        return Ok(visit.redirect(&format!("{PATH}?done=silenced")));
+    };
+    let page = page(visit, fields, Some(why)).await?;
+    Ok(visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render()))
 }
 
 /// Returns why the form is refused.
@@ -136,7 +156,7 @@ fn read(visit: &Visit, fields: &Fields, t: &Words) -> std::result::Result<NewSil
 async fn stored(visit: &Visit, id: &str) -> Result<SilenceLine> {
     let silences = visit.service.silences().await?;
     let silence = silences.into_iter().find(|silence| silence.id == id).ok_or(Problem::NotFound)?;
-    Ok(SilenceLine::new(silence, visit.lang))
+    Ok(SilenceLine::new(silence, &[], visit.lang))
 }
 
 /// Shows the page that asks before the end of a silence.

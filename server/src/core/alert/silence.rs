@@ -36,14 +36,18 @@ impl Silence {
 
     /// Returns whether an alert is silent at `now`.
     pub fn covers(&self, key: &AlertKey, now: Moment) -> bool {
-        let is_rule = self.rule.as_deref().is_none_or(|rule| rule == key.measure.rule());
-        let is_subject = match (&self.subject, &key.subject) {
-            (None, _) => true,
-            (Some(pattern), Some(subject)) => pattern::matches(pattern, subject),
-            (Some(_), None) => false,
-        };
-        is_rule && is_subject && !self.has_ended(now)
+        is_covered(self.rule.as_deref(), self.subject.as_deref(), key) && !self.has_ended(now)
     }
+}
+
+/// Returns whether a silence of a rule and of a pattern of subjects covers an alert.
+fn is_covered(rule: Option<&str>, subject: Option<&str>, key: &AlertKey) -> bool {
+    let is_subject = match (subject, &key.subject) {
+        (None, _) => true,
+        (Some(pattern), Some(subject)) => pattern::matches(pattern, subject),
+        (Some(_), None) => false,
+    };
+    rule.is_none_or(|rule| rule == key.measure.rule()) && is_subject
 }
 
 /// A silence to create.
@@ -53,6 +57,20 @@ pub struct NewSilence {
     pub subject: Option<String>,
     pub until: Moment,
     pub comment: String,
+}
+
+/// What a silence covers: a rule and a pattern of subjects. `None`: all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub rule: Option<Measure>,
+    pub subject: Option<String>,
+}
+
+impl Coverage {
+    /// Returns whether a silence with this coverage covers an alert.
+    pub fn covers(&self, key: &AlertKey) -> bool {
+        is_covered(self.rule.map(Measure::rule), self.subject.as_deref(), key)
+    }
 }
 
 /// Why a silence cannot be created.

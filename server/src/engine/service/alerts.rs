@@ -12,7 +12,7 @@ use crate::core::access::Scope;
 use crate::core::alert::channel::Channel;
 use crate::core::alert::pattern;
 use crate::core::alert::{
-    ActiveAlert, AlertKey, Measure, NewSilence, ResolvedAlert, Rules, Severity, Silence,
+    ActiveAlert, AlertKey, Coverage, Measure, NewSilence, ResolvedAlert, Rules, Severity, Silence,
 };
 
 /// Kind of the silences.
@@ -167,6 +167,16 @@ impl Service {
             alert.silenced_by = silence.map(|silence| silence.id.clone());
         }
         Ok(RaisedAlerts { alerts, total, resolved })
+    }
+
+    /// Returns the raised alerts that a new silence would cover.
+    ///
+    /// # Errors
+    /// As [`alerts`](Self::alerts).
+    pub async fn covered_alerts(&self, coverage: &Coverage) -> Result<Vec<Alert>> {
+        let mut alerts = self.alerts().await?.alerts;
+        alerts.retain(|alert| alert.key().is_some_and(|key| coverage.covers(&key)));
+        Ok(alerts)
     }
 
     fn own_alerts(&self) -> Vec<Alert> {

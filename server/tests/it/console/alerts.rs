@@ -137,6 +137,28 @@ async fn an_alert_is_silenced_and_the_silence_ended_after_a_question() {
 }
 
 #[tokio::test]
+async fn a_silence_shows_what_it_hides_before_it_is_made_and_in_the_list() {
+    with_alerts(AccessSettings::default(), async |server, alerting| {
+        let browser = Browser::new(server);
+        dead_runs(alerting, "pay.card", 14, NOW);
+        let hidden = "<li>dead runs <span class=\"dim\">pay.card";
+        browser.get(SILENCE).await.has(" · clock is wrong or was set · ").has(hidden);
+        browser.get(&format!("{SILENCE}?rule=clock")).await.has("No raised alert.").lacks(hidden);
+        browser.get(&format!("{SILENCE}?subject=mail.*")).await.lacks(hidden);
+        let fields = [("subject", "pay.*"), ("length", "1"), ("unit", "h"), ("comment", "why")];
+        let preview = browser.post(SILENCE, SILENCE, &[&fields[..], &[("preview", "1")]].concat()).await;
+        assert_eq!(preview.status, 200);
+        preview.has(hidden).has("value=\"pay.*\"").has("value=\"why\"");
+        assert_eq!(server.get("/v1/alerts").await.1["silences"], serde_json::json!([]));
+        let answer = browser.post(SILENCE, SILENCE, &fields).await;
+        browser.get(answer.location()).await.has(hidden).lacks("No raised alert.");
+        dead_runs(alerting, "pay.card", 0, server.clock.now());
+        browser.get("/console/alerts").await.has("No raised alert.").lacks(hidden);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_invalid_silence_keeps_what_was_typed() {
     with_alerts(AccessSettings::default(), async |server, _| {
         let browser = Browser::new(server);

@@ -358,11 +358,12 @@ async fn runs_that_wait_for_admission_are_counted_and_the_task_names_the_run_tha
         let now = server.clock.now();
         let run = |at| Run::firing(&task, now.plus_ms(at), "node", "first".to_owned(), now);
         let [mut running, mut waiting] = [0, 1].map(run);
+        waiting.hold().unwrap();
+        server.store.insert_runs(&[running.clone(), waiting]).await.unwrap();
         running.admit(slot_of_task(&task.id), "node", now.plus_ms(60_000)).unwrap();
         running.enqueue(now).unwrap();
-        waiting.hold().unwrap();
         let path = format!("href=\"/console/runs/{}\"", running.id);
-        server.store.insert_runs(&[running, waiting]).await.unwrap();
+        assert_eq!(server.store.update_runs(&[running]).await.unwrap(), [true]);
         let shown = browser.get(&page).await;
         shown.has("Runs of this task wait for admission.").has("One waits, the first");
         shown.has(&format!("They wait for the end of this run: <a class=\"link mono\" {path}"));

@@ -36,7 +36,7 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 22] = [
+const WITHOUT_RIGHTS: [&str; 23] = [
     "selects_runs",
     "open_browser_session",
     "open_user_session",
@@ -57,6 +57,7 @@ const WITHOUT_RIGHTS: [&str; 22] = [
     "misfire",
     "token",
     "is_stopping",
+    "leases_per_minute",
     "now",
     "origin",
 ];
@@ -181,7 +182,9 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, list_runs(&RunFilter::default(), &runs));
     call!(TaskRead, count_runs_by_state(&Wanted::default()));
     call!(TaskRead, recent_runs(&[], 10));
-    call!(TaskRead, blocker(run));
+    call!(TaskRead, blocker(&run.task_id));
+    call!(TaskRead, first_held(&run.task_id));
+    call!(TaskRead, covered_alerts(&taskcenter_server::core::alert::Coverage::default()));
     call!(TaskRead, log(&id, 0));
     call!(TaskRead, follow_log(&id, 0));
     call!(TaskRead, log_tail(&id, None, 10));
