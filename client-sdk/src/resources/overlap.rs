@@ -38,6 +38,8 @@ pub enum OverlapPolicy {
     QueueOne,
     /// Up to `max` runs wait. Further runs are suppressed.
     QueueAll,
+    /// The earlier run is cancelled, and the latest run starts when it has ended.
+    CancelPrevious,
 }
 
 impl OverlapPolicy {
@@ -48,6 +50,7 @@ impl OverlapPolicy {
             Self::Skip => "skip",
             Self::QueueOne => "queue_one",
             Self::QueueAll => "queue_all",
+            Self::CancelPrevious => "cancel_previous",
         }
     }
 }

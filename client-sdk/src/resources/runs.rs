@@ -39,7 +39,7 @@ pub struct RunResource {
     /// Human-readable reason, if any: why the run is `retrying`, `dead`, `skipped` or `cancelled`,
     /// or the message of the outcome report.
     pub reason: Option<String>,
-    /// Id of the run because of which the overlap policy suppressed this run. Absent: the run was not suppressed.
+    /// Id of the run because of which the overlap policy suppressed or cancelled this run. Absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
     /// 1-based number of the current attempt.

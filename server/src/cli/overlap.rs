@@ -9,12 +9,12 @@ const OVERLAPS: &str = "Overlapping runs";
 /// Options of a task about overlapping runs.
 #[derive(Debug, Default, Args)]
 pub struct OverlapOptions {
-    /// What happens to a run while an earlier one has not ended: allow, skip, queue_one or queue_all.
-    /// Default: allow.
+    /// What happens to a run while an earlier one has not ended: allow, skip, queue_one, queue_all or
+    /// cancel_previous. Default: allow.
     #[arg(
         long,
         value_name = "POLICY",
-        value_parser = ["allow", "skip", "queue_one", "queue_all"],
+        value_parser = ["allow", "skip", "queue_one", "queue_all", "cancel_previous"],
         hide_possible_values = true,
         help_heading = OVERLAPS
     )]

@@ -27,8 +27,17 @@ pub enum Verdict {
     Start,
     /// The run waits until the slot is free.
     Wait,
+    /// The run waits, and the run with the slot is cancelled.
+    Replace,
     /// The run ends as skipped, because of the run `by`.
     Suppress { by: RunId },
+}
+
+impl Verdict {
+    /// Returns whether the run waits.
+    pub const fn waits(&self) -> bool {
+        matches!(self, Self::Wait | Self::Replace)
+    }
 }
 
 /// Decides on the contenders of one task, in the order in which they shall start. `running` has the slot of the
@@ -37,9 +46,8 @@ pub fn admit(running: Option<&RunId>, contenders: &[Contender]) -> Vec<Verdict> 
     let mut running = running.cloned();
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(contenders.len());
     for run in contenders {
-        let waiting: Vec<usize> = (0..verdicts.len())
-            .filter(|at| verdicts[*at] == Verdict::Wait && !contenders[*at].is_redriven)
-            .collect();
+        let waiting: Vec<usize> =
+            (0..verdicts.len()).filter(|at| verdicts[*at].waits() && !contenders[*at].is_redriven).collect();
         let verdict = match (&running, run.overlap) {
             (None, _) => {
                 running = Some(run.id.clone());
@@ -51,9 +59,9 @@ pub fn admit(running: Option<&RunId>, contenders: &[Contender]) -> Vec<Verdict> 
                 Some(first) => Verdict::Suppress { by: contenders[*first].id.clone() },
                 None => Verdict::Wait,
             },
-            (Some(_), Overlap::QueueOne { keep: Keep::Latest }) => {
+            (Some(_), Overlap::QueueOne { keep: Keep::Latest } | Overlap::CancelPrevious) => {
                 waiting.iter().for_each(|at| verdicts[*at] = Verdict::Suppress { by: run.id.clone() });
-                Verdict::Wait
+                if run.overlap == Overlap::CancelPrevious { Verdict::Replace } else { Verdict::Wait }
             }
             (Some(by), Overlap::QueueAll { max }) if waiting.len() >= max as usize => {
                 Verdict::Suppress { by: by.clone() }
@@ -85,6 +93,7 @@ mod tests {
         let word = |verdict: Verdict| match verdict {
             Verdict::Start => "start".to_owned(),
             Verdict::Wait => "wait".to_owned(),
+            Verdict::Replace => "replace".to_owned(),
             Verdict::Suppress { by } => format!("by {by}"),
         };
         admit(running.as_ref(), &contenders).into_iter().map(word).collect::<Vec<_>>().join(", ")
@@ -108,6 +117,12 @@ mod tests {
             (Some("r"), LATEST, "a", "wait"),
             (Some("r"), LATEST, "abc", "by b, by c, wait"),
             (Some("r"), LATEST, "Abc", "wait, by c, wait"),
+            (None, Overlap::CancelPrevious, "a", "start"),
+            (None, Overlap::CancelPrevious, "abc", "start, by c, replace"),
+            (Some("r"), Overlap::CancelPrevious, "a", "replace"),
+            (Some("r"), Overlap::CancelPrevious, "abc", "by b, by c, replace"),
+            (Some("r"), Overlap::CancelPrevious, "Abc", "wait, by c, replace"),
+            (Some("r"), Overlap::CancelPrevious, "aB", "replace, wait"),
             (None, TWO, "abcd", "start, wait, wait, by a"),
             (Some("r"), TWO, "abc", "wait, wait, by r"),
             (Some("r"), TWO, "Abcd", "wait, wait, wait, by r"),

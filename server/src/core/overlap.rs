@@ -18,6 +18,8 @@ pub enum Overlap {
     QueueOne { keep: Keep },
     /// Up to `max` runs wait, 1 to [`MAX_WAITING`]. Further runs are suppressed.
     QueueAll { max: u32 },
+    /// The run that has started is cancelled, and the latest run starts when it has ended.
+    CancelPrevious,
 }
 
 /// Which run stays in the one place of [`Overlap::QueueOne`].

@@ -97,7 +97,7 @@ pub struct Run {
     /// Slots that the run has. No other run has one of them. An ended run has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<String>,
-    /// The run because of which this run was suppressed.
+    /// The run because of which this run was suppressed, or has been asked to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<RunId>,
     pub state: RunState,

@@ -103,7 +103,10 @@ async fn admit_of_task(node: &Node, task: &TaskId, mut new: Vec<Run>, now: Momen
         let running = node.store.slot_holders(std::slice::from_ref(&slot)).await?.pop().map(|(_, run)| run);
         let held = node.store.held_runs(task, MAX_HELD).await?;
         let verdicts = verdicts(running.as_ref(), &held, &new);
-        let changed = changed(node, verdicts, &new, now).await?;
+        let replaced = replaced(node, running, &verdicts, now).await?;
+        let mut changed = changed(node, verdicts, &new, now).await?;
+        // A crash leaves the successor as firing or held, and both are looked at again.
+        changed.extend(replaced);
         if changed.is_empty() {
             break;
         }
@@ -129,10 +132,23 @@ fn verdicts(running: Option<&RunId>, held: &[OpenRun], new: &[Run]) -> Vec<(RunI
     contenders.into_iter().map(|run| run.id).zip(verdicts).collect()
 }
 
+/// Returns the running run with the request to cancel it, if a run replaces it and nobody has requested that yet.
+async fn replaced(
+    node: &Node,
+    running: Option<RunId>,
+    verdicts: &[(RunId, Verdict)],
+    now: Moment,
+) -> Result<Option<Run>> {
+    let by = verdicts.iter().find(|(_, verdict)| *verdict == Verdict::Replace).map(|(id, _)| id);
+    let (Some(by), Some(running)) = (by, running) else { return Ok(None) };
+    let run = node.store.run(&running).await?.filter(|run| run.cancel_request.is_none());
+    Ok(run.and_then(|mut run| run.replace_by(by, now).is_ok().then_some(run)))
+}
+
 /// Returns the runs that the verdicts change, as they must be stored.
 async fn changed(node: &Node, verdicts: Vec<(RunId, Verdict)>, new: &[Run], now: Moment) -> Result<Vec<Run>> {
     let mut verdicts: BTreeMap<RunId, Verdict> = verdicts.into_iter().collect();
-    verdicts.retain(|id, verdict| *verdict != Verdict::Wait || new.iter().any(|run| run.id == *id));
+    verdicts.retain(|id, verdict| !verdict.waits() || new.iter().any(|run| run.id == *id));
     let is_held = |id: &&RunId| new.iter().all(|run| run.id != **id);
     let held: Vec<RunId> = verdicts.keys().filter(is_held).cloned().collect();
     let mut held = if held.is_empty() { Vec::new() } else { node.store.runs(&held).await?.rows };
@@ -148,7 +164,7 @@ async fn changed(node: &Node, verdicts: Vec<(RunId, Verdict)>, new: &[Run], now:
         Some(Verdict::Start) => {
             run.admit(slot_of_task(&run.task_id), &node.name, node.run_lease_until(now)).is_ok()
         }
-        Some(Verdict::Wait) => run.hold().is_ok(),
+        Some(Verdict::Wait | Verdict::Replace) => run.hold().is_ok(),
         Some(Verdict::Suppress { by }) => run.suppress(by, now).is_ok(),
     });
     Ok(changed)

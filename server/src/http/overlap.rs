@@ -30,6 +30,7 @@ pub fn rule(overlap: Overlap) -> Result<Option<Rule>, ApiError> {
         OverlapPolicy::Allow => None,
         OverlapPolicy::Skip => Some(Rule::Skip),
         OverlapPolicy::QueueOne => Some(Rule::QueueOne { keep }),
+        OverlapPolicy::CancelPrevious => Some(Rule::CancelPrevious),
         OverlapPolicy::QueueAll => Some(Rule::QueueAll { max: max.unwrap_or(MAX_WAITING) }),
     })
 }
@@ -45,6 +46,7 @@ pub fn of(rule: Rule) -> Overlap {
             };
             Overlap { keep: Some(keep), ..Overlap::new(OverlapPolicy::QueueOne) }
         }
+        Rule::CancelPrevious => Overlap::new(OverlapPolicy::CancelPrevious),
         Rule::QueueAll { max } => Overlap { max: Some(max), ..Overlap::new(OverlapPolicy::QueueAll) },
     }
 }

@@ -143,7 +143,9 @@ async fn retries(stage: &mut Stage) {
     submit(stage, refused, Some(3)).await;
     let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, 2) };
     submit(stage, late, Some(2)).await;
-    for (overlap, is_queued) in [(Overlap::QueueAll { max: 2 }, true), (Overlap::Skip, false)] {
+    let policies =
+        [(Overlap::QueueAll { max: 2 }, true), (Overlap::CancelPrevious, true), (Overlap::Skip, false)];
+    for (overlap, is_queued) in policies {
         let task = Submission { ack: !is_queued, ..repeating(stage, "bus", 1_100, 3) };
         let task = Submission { timing: Timing { overlap: Some(overlap), ..Timing::default() }, ..task };
         submit(stage, if is_queued { queued(task) } else { task }, Some(3)).await;

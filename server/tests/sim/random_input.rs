@@ -79,11 +79,12 @@ fn timing(rng: &mut fastrand::Rng) -> Timing {
 }
 
 fn overlap(rng: &mut fastrand::Rng) -> Option<Overlap> {
-    match rng.u32(..8) {
+    match rng.u32(..10) {
         0 => Some(Overlap::Skip),
         1 => Some(Overlap::QueueOne { keep: Keep::First }),
         2 => Some(Overlap::QueueOne { keep: Keep::Latest }),
         3 => Some(Overlap::QueueAll { max: rng.u32(1..4) }),
+        4 => Some(Overlap::CancelPrevious),
         _ => None,
     }
 }

@@ -7,13 +7,14 @@ use crate::core::overlap::{Keep, Overlap};
 const MAX_WAITING: u32 = 100;
 
 /// Returns the choices with their labels. The empty choice allows that runs overlap.
-pub fn choices(t: &Words) -> [(&'static str, &str); 5] {
+pub fn choices(t: &Words) -> [(&'static str, &str); 6] {
     [
         ("", &t.overlap_allow),
         ("skip", &t.overlap_skip),
         ("first", &t.overlap_first),
         ("latest", &t.overlap_latest),
         ("all", &t.overlap_all),
+        ("cancel", &t.overlap_cancel),
     ]
 }
 
@@ -23,6 +24,7 @@ pub fn policy(choice: &str, max: Option<u64>) -> Option<Overlap> {
         "skip" => Some(Overlap::Skip),
         "first" => Some(Overlap::QueueOne { keep: Keep::First }),
         "latest" => Some(Overlap::QueueOne { keep: Keep::Latest }),
+        "cancel" => Some(Overlap::CancelPrevious),
         "all" => {
             let max = max.map_or(MAX_WAITING, |max| u32::try_from(max).unwrap_or(u32::MAX));
             Some(Overlap::QueueAll { max })
@@ -38,6 +40,7 @@ pub fn choice(overlap: Option<Overlap>) -> (&'static str, Option<u32>) {
         Some(Overlap::Skip) => ("skip", None),
         Some(Overlap::QueueOne { keep: Keep::First }) => ("first", None),
         Some(Overlap::QueueOne { keep: Keep::Latest }) => ("latest", None),
+        Some(Overlap::CancelPrevious) => ("cancel", None),
         Some(Overlap::QueueAll { max }) => ("all", Some(max)),
     }
 }

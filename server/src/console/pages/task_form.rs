@@ -86,7 +86,7 @@ impl Page {
         schedule_preview::policies(self.f.t)
     }
 
-    fn overlaps(&self) -> [(&'static str, &str); 5] {
+    fn overlaps(&self) -> [(&'static str, &str); 6] {
         overlap_choice::choices(self.f.t)
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{IllegalTransition, Outcome, Run, RunState};
+use super::{IllegalTransition, Outcome, Run, RunId, RunState};
 use crate::core::Moment;
 
 /// Reason of a run that a user cancelled.
@@ -10,7 +10,7 @@ pub const BY_HAND: &str = "cancelled by hand";
 /// Beginning of the reason of a run whose worker did not stop after a request to cancel.
 pub const FORCED: &str = "forced";
 
-/// Request of a user to cancel a run that a worker has leased.
+/// Request to cancel a run that a worker has leased, by a user or by a later run of the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
     pub requested_at: Moment,
@@ -29,10 +29,34 @@ impl Run {
     pub fn request_cancel(&mut self, now: Moment) -> Result<(), IllegalTransition> {
         let is_handed_over = self.handed_over_claim == Some(self.claim);
         if self.state != RunState::Leased || is_handed_over {
-            return self.cancel(BY_HAND, now);
+            return self.cancel(&self.cancel_reason(), now);
         }
         self.cancel_request.get_or_insert(CancelRequest { requested_at: now, forced_at: None });
         Ok(())
+    }
+
+    /// Same as [`request_cancel`](Self::request_cancel), because the later run `by` of the task replaces this run.
+    ///
+    /// # Errors
+    /// If the run has ended.
+    pub fn replace_by(&mut self, by: &RunId, now: Moment) -> Result<(), IllegalTransition> {
+        if self.cancel_request.is_none() {
+            self.blocked_by = Some(by.clone());
+        }
+        self.request_cancel(now)
+    }
+
+    /// Returns the reason of a cancellation that was requested.
+    fn cancel_reason(&self) -> String {
+        self.blocked_by
+            .as_ref()
+            .map_or_else(|| BY_HAND.to_owned(), |by| format!("overlap: replaced by run {by}"))
+    }
+
+    /// Returns the reason of a run that its worker has stopped, with the worker's message.
+    pub(super) fn stop_reason(&self, message: Option<String>) -> String {
+        let reason = self.cancel_reason();
+        message.map_or_else(|| reason.clone(), |message| format!("{reason}: {message}"))
     }
 
     /// Records that the worker receives the request to cancel, if there is one, and returns whether there is
@@ -60,9 +84,4 @@ impl Run {
         let why = if is_late { "the handler did not stop within its grace period" } else { why };
         Some(self.cancel(&format!("{FORCED}: {why}"), now))
     }
-}
-
-/// Returns the reason of a run that its worker has stopped, with the worker's message.
-pub(super) fn stopped(message: Option<String>) -> String {
-    message.map_or_else(|| BY_HAND.to_owned(), |message| format!("{BY_HAND}: {message}"))
 }

@@ -1,6 +1,5 @@
 //! The changes of a run. Each one checks the table of transitions first.
 
-use super::cancel_request::stopped;
 use super::holder::{HANDED_OVER, node_of_holder};
 use super::{IllegalTransition, Outcome, PayloadChange, Run, RunEvent, RunState, transition};
 use crate::core::Moment;
@@ -85,7 +84,7 @@ impl Run {
         now: Moment,
     ) -> Result<(), IllegalTransition> {
         if self.is_cancelled_by(outcome) {
-            return self.cancel(&stopped(reason), now);
+            return self.cancel(&self.stop_reason(reason), now);
         }
         match outcome {
             Outcome::Succeeded { result } => {

@@ -235,7 +235,9 @@ on_every_store! {
         a_run_that_waits_beside_another_one_is_suppressed_by_the_next_look
         a_waiting_run_expires_and_is_cancelled_with_its_task
         an_interrupted_admission_is_continued_by_the_rescue
-        many_nodes_admit_one_run_of_a_task;
+        many_nodes_admit_one_run_of_a_task
+        a_later_run_replaces_the_run_before
+        a_look_asks_the_run_before_to_stop;
     triggers:
         a_triggered_run_fires_outside_the_schedule
         a_triggered_run_does_not_fire_after_a_delete

@@ -86,6 +86,45 @@ pub async fn one_run_waits_and_the_first_or_the_latest_is_kept(on: &Stage) {
     }
 }
 
+pub async fn a_later_run_replaces_the_run_before(on: &Stage) {
+    use RunState::{Cancelled, Held, Leased, Ready, Skipped};
+    let id = task(on, Overlap::CancelPrevious).await;
+    let [first, second] = fire(on, &id).await;
+    assert_eq!((first.state, first.blocked_by), (Cancelled, Some(second.id.clone())), "no worker had it");
+    assert_eq!(first.reason, Some(format!("overlap: replaced by run {}", second.id)));
+    look(on).await;
+    assert_eq!(on.run(&second).await.state, Ready);
+    let leased = lease(on, "w", 1).await.remove(0);
+    let [third, fourth] = fire(on, &id).await;
+    assert_eq!(states(on, &[second.clone(), third.clone(), fourth.clone()]).await, [Leased, Skipped, Held]);
+    assert_eq!(on.run(&second).await.blocked_by, Some(third.id), "the first request counts");
+    let stopped = Outcome::Failed { retry_after_ms: None };
+    on.service.report(&leased.id, &report(&leased, stopped)).await.unwrap();
+    let second = on.run(&second).await;
+    assert_eq!((second.state, second.slots.len()), (Cancelled, 0));
+    look(on).await;
+    assert_eq!(on.run(&fourth).await.state, Ready);
+}
+
+/// As if a node had died between the two writes.
+pub async fn a_look_asks_the_run_before_to_stop(on: &Stage) {
+    let id = task(on, Overlap::CancelPrevious).await;
+    let [first] = fire(on, &id).await;
+    let leased = lease(on, "w", 1).await.remove(0);
+    let stored = on.store.task(&id).await.unwrap().unwrap();
+    let mut later = Run::triggered(&stored, "later", "t".to_owned(), first.scheduled_at.plus_ms(1));
+    later.hold().unwrap();
+    on.store.insert_runs(std::slice::from_ref(&later)).await.unwrap();
+    look(on).await;
+    let asked = on.run(&first).await;
+    assert!(asked.cancel_request.is_some(), "{asked:?}");
+    look(on).await;
+    assert_eq!(on.run(&first).await.version, asked.version, "one request is enough");
+    on.service.report(&leased.id, &report(&leased, Outcome::Succeeded { result: None })).await.unwrap();
+    look(on).await;
+    assert_eq!(states(on, &[first, later]).await, [RunState::Succeeded, RunState::Ready]);
+}
+
 /// As if two nodes had decided at the same time, each without the run of the other.
 pub async fn a_run_that_waits_beside_another_one_is_suppressed_by_the_next_look(on: &Stage) {
     use RunState::{Held, Ready, Skipped};
