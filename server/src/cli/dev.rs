@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt as _;
-use taskcenter_client::{Consumer, TaskCenter};
+use taskcenter_client::{Consumer, Error, TaskCenter};
 use taskcenter_server::config::{Config, ENV_PREFIX, Mode, Override};
+use taskcenter_server::engine::service::Required;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
@@ -24,7 +25,8 @@ The server stores its data in SQLite. It accepts calls from this machine only,
 without a token, and serves all legacy APIs. Use `taskcenter serve` for a server
 that other machines can reach.
 
-Environment variables such as TASKCENTER__ENGINE__KEEP_HOURS apply here too.
+Environment variables such as TASKCENTER__ENGINE__KEEP_HOURS apply here too. With
+TASKCENTER__ACCESS__REQUIRED=always, every call needs a token.
 
 Examples:
   taskcenter dev
@@ -68,16 +70,22 @@ impl Dev {
         let mut variables = BTreeMap::from([
             (variable("LOG__FORMAT"), "text".into()),
             (variable("LOG__LEVEL"), "warn".into()),
+            // Only loopback callers exist, so no call needs a token.
+            (variable("ACCESS__REQUIRED"), "off-loopback".into()),
         ]);
         variables.extend(serve::environment());
         variables.insert(variable("SERVER__MODE"), "embedded".into());
-        // Only loopback callers exist, so no call needs a token.
-        variables.insert(variable("ACCESS__REQUIRED"), "off-loopback".into());
         let mut options = self.listen.clone().map(serve::listen_on).unwrap_or_default();
         let log = |text| Override { key: "log.level", option: "--log", text };
         options.extend(self.log.clone().map(log));
         let config = Config::load_with_options(None, variables, options);
         let config = config.map_err(|error| serve::invalid_config(&error))?;
+        if self.demo && config.access.required == Required::Always {
+            return Err(Failure::Misused(format!(
+                "--demo calls the server without a token: unset {}, or omit --demo",
+                variable("ACCESS__REQUIRED")
+            )));
+        }
         Ok(self.adapt(Config { compat: config.compat.clone().all_on(), ..config }))
     }
 
@@ -250,7 +258,8 @@ async fn wait_until_ready(api: &TaskCenter) {
     let mut ticks = interval(READY_POLL);
     loop {
         ticks.tick().await;
-        if api.statistics().await.is_ok() {
+        // A server that requires a token is ready as soon as it asks for one.
+        if let Ok(_) | Err(Error::Refused { status: 401, .. }) = api.statistics().await {
             return;
         }
     }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::program::{Dev, data_dir, http_client, taskcenter};
+use super::program::{Dev, Running, data_dir, http_client, taskcenter};
 
 /// Asserts that the error is one line for a user, without debug output.
 fn assert_one_line_error(err: &str, word: &str) {
@@ -78,6 +78,27 @@ async fn dev_refuses_addresses_beyond_loopback() {
     let (code, _, err) = taskcenter(&["dev", "--log", "="]).await;
     assert_eq!(code, 2);
     assert_one_line_error(&err, "log.level");
+}
+
+#[tokio::test]
+async fn dev_requires_a_token_if_it_is_told_to() {
+    const ALWAYS: (&str, &str) = ("TASKCENTER__ACCESS__REQUIRED", "always");
+    let data = data_dir();
+    let start = |options: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_taskcenter"));
+        command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir", data.path().to_str().unwrap()]);
+        command.args(options).env(ALWAYS.0, ALWAYS.1).kill_on_drop(true);
+        command
+    };
+    let refused = start(&["--demo"]).output().await.unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert_one_line_error(&String::from_utf8(refused.stderr).unwrap(), ALWAYS.0);
+    let mut running = Running::spawn(start(&[]));
+    let line = running.until("  address ").await;
+    let url = line.split_whitespace().last().unwrap();
+    let answer = http_client().get(format!("{url}/v1/tasks")).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 401);
+    assert_eq!(running.stop().await, 0);
 }
 
 #[tokio::test]
