@@ -1,4 +1,4 @@
-//! Calls for the users of the legacy APIs, `/v1/users`. They require the scope `admin`.
+//! Calls for the users of the console and of the legacy APIs, `/v1/users`. They require the scope `admin`.
 
 use reqwest::Method;
 
@@ -6,11 +6,11 @@ use super::{Error, TaskCenter};
 use crate::resources::{UserList, UserResource, UserSpec};
 
 impl TaskCenter {
-    /// Creates a user. If a user with this name exists, replaces `password` and `senior`, and ends
+    /// Creates a user, or changes the user with this name. A change keeps what `user` omits. Another password ends
     /// the sessions of the user.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an invalid name or password.
+    /// [`Error::Refused`] with status 400 for an invalid field.
     pub async fn set_user(&self, user: &UserSpec) -> Result<UserResource, Error> {
         self.post(&["v1", "users"], user).await
     }

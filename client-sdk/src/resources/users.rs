@@ -1,9 +1,9 @@
-//! Users of the legacy APIs that have a login.
+//! Users of the console and of the legacy APIs that have a login.
 
 use serde::{Deserialize, Serialize};
 
-/// Body of `POST /v1/users`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Body of `POST /v1/users`. A field that is missing keeps what is stored; a new user gets the default.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UserSpec {
@@ -11,22 +11,24 @@ pub struct UserSpec {
     /// end.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
     pub name: String,
-    /// Password, 6 to 1,024 bytes; with a role at least 8. The server keeps only an Argon2id digest.
-    #[cfg_attr(feature = "openapi", schema(min_length = 6, max_length = 1024, write_only))]
-    pub password: String,
-    /// Whether the user may assign tasks of the TaskDash board to other users. Default: `false`.
-    #[serde(default)]
-    pub senior: bool,
-    /// Role in the console: `viewer` reads, `operator` also changes tasks and runs, `admin` may do everything.
-    /// Default: the user cannot sign in to the console.
+    /// Password, 6 to 1,024 bytes; with a role at least 8. Required for a new user and with the first role. The server
+    /// keeps only an Argon2id digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(pattern = "^(viewer|operator|admin)$"))]
+    #[cfg_attr(feature = "openapi", schema(min_length = 6, max_length = 1024, write_only))]
+    pub password: Option<String>,
+    /// Whether the user may assign tasks of the TaskDash board to other users. Default: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub senior: Option<bool>,
+    /// Role in the console: `viewer` reads, `operator` also changes tasks and runs, `admin` may do everything. `none`
+    /// removes role and tags. Default: the user cannot sign in to the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(viewer|operator|admin|none)$"))]
     pub role: Option<String>,
     /// Tags that the role is limited to: only tasks, runs and queues with these names. At most 64, and not together
-    /// with the role `admin`. Default: no limit.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// with the role `admin`. An empty list removes the limit. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 64))]
-    pub tags: Vec<String>,
+    pub tags: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for UserSpec {

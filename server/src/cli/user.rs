@@ -14,10 +14,13 @@ use super::table::{self, Column, Table};
 pub const EXAMPLES: &str = "\
 `user add` prompts for the password. Without a terminal, it reads the first line
 of standard input. A password has 6 to 1,024 bytes (with a role at least 8), and
-is never an argument.
+is never an argument. For a user that exists, `user add` changes the password and
+the given options, and keeps the others.
 
 Examples:
   taskcenter user add li --role operator
+  taskcenter user add li --role viewer --keep-password
+  taskcenter user add li --role none --keep-password
   taskcenter user add wang --role viewer --tag mail --tag order.close
   taskcenter user add chief --senior < password.txt
   taskcenter user list
@@ -25,20 +28,27 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Create a user, or replace a user and end the user's sessions.
+    /// Create a user, or change a user. Another password ends the user's sessions.
     #[command(after_help = EXAMPLES)]
     Add {
         /// Login name, 1 to 128 bytes.
         name: String,
-        /// Role in the console: viewer, operator or admin. Default: the user uses only the legacy APIs.
+        /// Role in the console: viewer, operator, admin or none. `none` removes the role and its tags. Default: a
+        /// new user uses only the legacy APIs.
         #[arg(long)]
         role: Option<String>,
         /// Limit the role to tasks, runs and queues with this name. Repeat it for several.
-        #[arg(long = "tag", value_name = "TAG", requires = "role")]
+        #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
-        /// Allow the user to assign tasks of the claim board to other users.
+        /// Remove the limit to tags.
+        #[arg(long, conflicts_with = "tags")]
+        all_tags: bool,
+        /// Allow the user to assign tasks of the claim board to other users. `--senior=false`: no longer.
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        senior: Option<bool>,
+        /// Keep the password of a user that exists.
         #[arg(long)]
-        senior: bool,
+        keep_password: bool,
     },
     /// List all users.
     #[command(after_help = EXAMPLES)]
@@ -55,8 +65,10 @@ pub enum UserCommand {
 impl UserCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
-            Self::Add { name, role, tags, senior } => {
-                let spec = UserSpec { password: read_password(&name)?, name, senior, role, tags };
+            Self::Add { name, role, tags, all_tags, senior, keep_password } => {
+                let password = if keep_password { None } else { Some(read_password(&name)?) };
+                let tags = (all_tags || !tags.is_empty()).then_some(tags);
+                let spec = UserSpec { name, password, senior, role, tags };
                 print_user(client, &client.call(client.api.set_user(&spec)).await?)
             }
             Self::List => {

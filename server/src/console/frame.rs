@@ -289,6 +289,9 @@ impl Frame {
             "saved" => &t.done_saved,
             "silenced" => &t.done_silenced,
             "unsilenced" => &t.done_unsilenced,
+            "user_saved" => &t.done_user_saved,
+            "user_removed" => &t.done_user_removed,
+            "token_revoked" => &t.done_token_revoked,
             "alert_tested" => &t.done_alert_tested,
             _ => return None,
         };

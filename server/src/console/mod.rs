@@ -121,7 +121,18 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))
         .route(pages::audit::PATH, get(pages::audit::show))
-        .route("/console/access", get(pages::access::show))
+        .route(pages::access::PATH, get(pages::access::show))
+        .route("/console/access/users/new", get(pages::user_form::new).post(pages::user_form::create))
+        .route("/console/access/users/edit", get(pages::user_form::edit).post(pages::user_form::save))
+        .route(
+            "/console/access/users/remove",
+            get(pages::user_form::ask_remove).post(pages::user_form::remove),
+        )
+        .route("/console/access/tokens/new", get(pages::token_form::new).post(pages::token_form::issue))
+        .route(
+            "/console/access/tokens/revoke",
+            get(pages::token_form::ask_revoke).post(pages::token_form::revoke),
+        )
         .route(sign_in::PATH, get(sign_in::form).post(sign_in::submit))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/preferences", post(sign_in::prefer))

@@ -85,7 +85,11 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
     let (user, lifetime_ms) = (field("user"), cookies::SESSION_SEC * 1_000);
     let opened = match user {
         "" => visit.service.open_browser_session(field("token"), lifetime_ms).await,
-        user => visit.service.open_user_session(user, field("password"), lifetime_ms).await,
+        // A password may begin or end with white space.
+        user => {
+            let password = fields.raw("password").unwrap_or_default();
+            visit.service.open_user_session(user, password, lifetime_ms).await
+        }
     };
     let refused = match opened {
         Ok(secret) => {

@@ -211,6 +211,11 @@ words! {
     worker_nothing, worker_oldest, worker_seen, worker_waits, workers, workers_and_nodes, workers_hint,
     workers_incomplete, workers_none, workers_none_hint, wrong_kind, wrong_label, wrong_number,
     wrong_time,
+    done_token_revoked, done_user_removed, done_user_saved, password_keep_hint, password_length_hint, remove, revoke,
+    role, role_admin, role_none, role_operator, role_viewer, scope_admin, scope_run_pull, scope_task_read,
+    scope_task_write, senior_label, tags_limit_hint, token_create, token_days, token_days_hint, token_issued,
+    token_issued_hint, token_name_hint, token_new, token_revoke, token_revoke_effect, token_revoke_leaves, user_edit,
+    user_new, user_remove, user_remove_effect, user_remove_leaves,
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub enum InvalidToken {
     #[error("tags contains an invalid tag: {0}")]
     Tag(InvalidTag),
     /// An admin can create a token without tags, so tags would not limit an admin.
-    #[error("tags cannot limit the scope admin: omit tags or admin")]
+    #[error("tags cannot limit the scope admin: remove the tags, or choose another scope or role")]
     LimitedAdmin,
     /// The token would already have expired.
     #[error("expires_at should be in the future")]
@@ -161,6 +161,15 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Grants scopes for tags. Equal ones count once.
+    pub fn of(mut scopes: Vec<Scope>, mut tags: Vec<String>, expires_at: Option<Moment>) -> Self {
+        scopes.sort_unstable();
+        scopes.dedup();
+        tags.sort_unstable();
+        tags.dedup();
+        Self { scopes, tags, expires_at }
+    }
+
     /// Grants everything, without expiry.
     pub fn everything() -> Self {
         Self { scopes: vec![Scope::Admin], tags: Vec::new(), expires_at: None }

@@ -32,6 +32,7 @@ pub mod tag;
 pub mod task;
 pub mod task_change;
 pub mod timing;
+pub mod user;
 pub mod zone;
 
 pub use moment::Moment;

@@ -128,6 +128,14 @@ impl ApiError {
         Self::Format { field: field.into(), detail: detail.into() }
     }
 
+    /// Returns what the token of the caller lacks.
+    pub const fn missing_right(&self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden(missing) => Some(*missing),
+            _ => None,
+        }
+    }
+
     /// Creates the error of an unknown resource.
     pub fn not_found() -> Self {
         Self::Service(ServiceError::NotFound)
@@ -196,6 +204,7 @@ impl ApiError {
             Self::IfMatchRequired => Some("If-Match".to_owned()),
             Self::Service(ServiceError::Invalid(invalid)) => Some(rules::field(invalid).to_owned()),
             Self::Service(ServiceError::Token(invalid)) => Some(invalid.field().to_owned()),
+            Self::Service(ServiceError::User(invalid)) => Some(invalid.field().to_owned()),
             Self::Service(ServiceError::Operation(invalid)) => Some(invalid.field.clone()),
             Self::Service(ServiceError::Silence(invalid)) => Some(invalid.field.to_owned()),
             _ => None,
@@ -265,6 +274,7 @@ fn code_of(error: &ServiceError) -> Code {
     match error {
         ServiceError::Invalid(_)
         | ServiceError::Token(_)
+        | ServiceError::User(_)
         | ServiceError::Operation(_)
         | ServiceError::Silence(_)
         | ServiceError::TooManySilences => Code::InvalidField,

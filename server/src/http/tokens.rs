@@ -33,17 +33,12 @@ fn read(new: NewToken) -> Result<(String, Grant), ApiError> {
             || ApiError::field(format!("scopes[{at}]"), format!("unknown scope: use one of {}", known()));
         Scope::parse(word).ok_or_else(unknown)
     });
-    let mut scopes: Vec<Scope> = scopes.collect::<Result<_, _>>()?;
+    let scopes = scopes.collect::<Result<Vec<Scope>, _>>()?;
     // Before equal tags are merged: the document bounds the list as sent.
     if new.tags.len() > MAX_TAGS {
         return Err(ServiceError::Token(InvalidToken::TooManyTags).into());
     }
-    let mut tags = new.tags;
-    scopes.sort_unstable();
-    scopes.dedup();
-    tags.sort_unstable();
-    tags.dedup();
-    Ok((new.name, Grant { scopes, tags, expires_at: new.expires_at.map(wire::moment) }))
+    Ok((new.name, Grant::of(scopes, new.tags, new.expires_at.map(wire::moment))))
 }
 
 fn shown(token: Token, now: Moment) -> TokenResource {

@@ -6,58 +6,24 @@ use taskcenter_client::resources::{UserList, UserResource, UserSpec};
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use crate::core::access::{ConsoleAccess, Role};
-use crate::engine::service::{Service, User};
+use crate::core::user::{MAX_NAME_BYTES, RoleChange, Target, UserChange};
+use crate::engine::service::{Service, ServiceError, User};
 
-/// Maximum length of a name, in bytes.
-const MAX_NAME_BYTES: usize = 128;
-/// Length of a password, in bytes. Legacy APIs have shorter ones than the console
-/// (NIST SP 800-63B, 5.1.1.2: at least 8).
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1_024;
-const MIN_PASSWORD_BYTES_IN_CONSOLE: usize = 8;
-
-/// Creates a user, or replaces the user with this name.
+/// Creates a user, or changes the user with this name.
 ///
-/// A replacement ends the sessions of the user.
+/// A change keeps what the request omits. Another password ends the sessions of the user. The first role of a user
+/// needs a password.
 #[utoipa::path(post, path = "/v1/users", operation_id = "setUser", tag = "users",
     request_body = UserSpec,
     responses((status = 200, body = UserResource, description = "The stored user.")))]
 pub async fn set(service: Service, Body(spec): Body<UserSpec>) -> Result<Json<UserResource>, ApiError> {
-    check(&spec)?;
-    let console = console_access(&spec)?;
-    let user = User { name: spec.name, senior: spec.senior, console };
-    service.set_user(&user, &spec.password).await?;
-    Ok(Json(view(user)))
+    Ok(Json(view(service.set_user(&change(spec)?).await?)))
 }
 
-fn check(spec: &UserSpec) -> Result<(), ApiError> {
-    let name = &spec.name;
-    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.trim() == name;
-    if !fits || name.chars().any(char::is_control) {
-        let why = format!(
-            "name should have between 1 and {MAX_NAME_BYTES} bytes, without control characters and without white space at either end"
-        );
-        return Err(ApiError::field("name", why));
-    }
-    let least = if spec.role.is_some() { MIN_PASSWORD_BYTES_IN_CONSOLE } else { *PASSWORD_BYTES.start() };
-    let most = *PASSWORD_BYTES.end();
-    if !(least..=most).contains(&spec.password.len()) {
-        return Err(ApiError::field(
-            "password",
-            format!("password should have between {least} and {most} bytes"),
-        ));
-    }
-    Ok(())
-}
-
-fn console_access(spec: &UserSpec) -> Result<Option<ConsoleAccess>, ApiError> {
-    let Some(role) = &spec.role else {
-        let unused = "tags limit a role: set role, or omit tags";
-        return if spec.tags.is_empty() { Ok(None) } else { Err(ApiError::field("tags", unused)) };
-    };
-    let known = Role::parse(role);
-    let role = known.ok_or_else(|| ApiError::field("role", "role should be viewer, operator or admin"))?;
-    Ok(Some(ConsoleAccess { role, tags: spec.tags.clone() }))
+fn change(spec: UserSpec) -> Result<UserChange, ApiError> {
+    let role = spec.role.as_deref().map(RoleChange::parse).transpose().map_err(ServiceError::User)?;
+    let UserSpec { name, password, senior, tags, .. } = spec;
+    Ok(UserChange { name, target: Target::Any, password, senior, role, tags })
 }
 
 /// Lists the users, by name.

@@ -42,6 +42,8 @@ pub mod task_draft;
 pub mod task_form;
 pub mod task_history;
 pub mod tasks;
+pub mod token_form;
+pub mod user_form;
 pub mod workers;
 
 use axum::http::StatusCode;

@@ -217,6 +217,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
     match error {
         ServiceError::Invalid(_)
         | ServiceError::Token(_)
+        | ServiceError::User(_)
         | ServiceError::Operation(_)
         | ServiceError::Silence(_) => "invalid",
         ServiceError::TooManyOperations => "too many operations",

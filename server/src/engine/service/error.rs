@@ -8,6 +8,7 @@ use crate::core::operation::InvalidOperation;
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
 use crate::core::task_change::CannotChange;
+use crate::core::user::InvalidUser;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum ServiceError {
     /// The new token breaks a rule.
     #[error(transparent)]
     Token(#[from] InvalidToken),
+    /// The user breaks a rule.
+    #[error(transparent)]
+    User(#[from] InvalidUser),
     /// The new operation breaks a rule.
     #[error(transparent)]
     Operation(#[from] InvalidOperation),

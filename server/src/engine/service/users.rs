@@ -7,12 +7,14 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::audit::AuditAction;
 use super::caller::user_id;
 use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
 use crate::core::access::{ConsoleAccess, Scope};
+use crate::core::user::{InvalidUser, RoleChange, Target, UserChange};
 
 const USER: RecordKind = RecordKind::audited("user");
 const SESSION: RecordKind = RecordKind::internal("session");
@@ -36,6 +38,21 @@ pub struct User {
     pub senior: bool,
     /// Rights in the console. `None`: the user cannot sign in there.
     pub console: Option<ConsoleAccess>,
+}
+
+impl User {
+    /// Returns the change that leaves a user like this one, with this password.
+    pub fn change(&self, password: &str) -> UserChange {
+        let role = self.console.as_ref().map_or(RoleChange::None, |console| RoleChange::To(console.role));
+        UserChange {
+            name: self.name.clone(),
+            target: Target::Any,
+            password: Some(password.to_owned()),
+            senior: Some(self.senior),
+            role: Some(role),
+            tags: Some(self.console.as_ref().map(|console| console.tags.clone()).unwrap_or_default()),
+        }
+    }
 }
 
 /// A user as stored: an Argon2id hash with its cost.
@@ -63,21 +80,43 @@ struct Session {
 }
 
 impl Service {
-    /// Adds a user. If there is one with this name, replaces it and ends the user's sessions.
+    /// Creates or changes a user. Another password ends the user's sessions, and the removal of the role ends those of
+    /// the console.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`]; [`ServiceError::Token`] names the broken rule of the rights; or a port's error.
-    pub async fn set_user(&self, user: &User, password: &str) -> Result<()> {
-        self.require_unlimited(Scope::Admin)?;
-        if let Some(console) = &user.console {
-            console.grant().check(self.now())?;
+    /// [`ServiceError::Forbidden`]; [`ServiceError::User`] names the broken rule; [`ServiceError::NotFound`] if the
+    /// user should exist; or a port's error.
+    pub async fn set_user(&self, change: &UserChange) -> Result<User> {
+        self.require_admin_of_user(AuditAction::RecordPut, &change.name).await?;
+        change.check()?;
+        let now = self.now();
+        let hashed = match &change.password {
+            None => None,
+            Some(password) => {
+                let salt = random_bytes::<SALT_BYTES>(self.shared.access.random)?;
+                Some(StoredUser::new(&salt, password.clone()).await?)
+            }
+        };
+        let put = |stored: Option<StoredUser>| {
+            let next = changed(change, stored, hashed.clone(), now)?;
+            Ok::<_, ServiceError>((Some((next.clone(), None)), next))
+        };
+        let stored: StoredUser = self.change_document(USER, &change.name, put).await?;
+        if change.password.is_some() {
+            self.end_all_sessions(&change.name).await?;
+        } else if stored.console.is_none() {
+            self.remove_sessions(&user_id(&change.name)).await?;
         }
-        let salt = random_bytes::<SALT_BYTES>(self.shared.access.random)?;
-        let hashed = StoredUser::new(&salt, password.to_owned(), user.senior).await?;
-        let stored = StoredUser { console: user.console.clone(), ..hashed };
-        let put = |_: Option<StoredUser>| Ok::<_, ServiceError>((Some((stored.clone(), None)), ()));
-        self.change_document(USER, &user.name, put).await?;
-        self.end_all_sessions(&user.name).await
+        Ok(stored.user(change.name.clone()))
+    }
+
+    /// Checks that the caller is an administrator. A refusal is in the audit log.
+    async fn require_admin_of_user(&self, action: AuditAction, name: &str) -> Result<()> {
+        let allowed = self.require_unlimited(Scope::Admin);
+        if let Err(error) = &allowed {
+            self.record_document(action, USER, name, Err(error)).await;
+        }
+        allowed
     }
 
     /// Returns every user by name.
@@ -95,7 +134,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
     pub async fn remove_user(&self, name: &str) -> Result<User> {
-        self.require_unlimited(Scope::Admin)?;
+        self.require_admin_of_user(AuditAction::RecordRemove, name).await?;
         let stored = self.stored_user(name).await?;
         let was_there = self.remove_document(USER, name).await?;
         self.end_all_sessions(name).await?;
@@ -189,6 +228,27 @@ impl Service {
     }
 }
 
+/// Returns the user after a change. `hashed` has the new password, if any.
+fn changed(
+    change: &UserChange,
+    stored: Option<StoredUser>,
+    hashed: Option<StoredUser>,
+    now: Moment,
+) -> Result<StoredUser> {
+    if change.target == Target::Existing && stored.is_none() {
+        return Err(ServiceError::NotFound);
+    }
+    let rights = stored.as_ref().and_then(|stored| stored.console.as_ref());
+    let console = change.applied(stored.is_some(), rights)?;
+    if let Some(console) = &console {
+        console.grant().check(now).map_err(InvalidUser::Rights)?;
+    }
+    let was_senior = stored.as_ref().is_some_and(|stored| stored.senior);
+    // A new user has a password.
+    let secret = hashed.or(stored).ok_or(ServiceError::NotFound)?;
+    Ok(StoredUser { senior: change.senior.unwrap_or(was_senior), console, ..secret })
+}
+
 impl StoredUser {
     fn user(self, name: String) -> User {
         User { name, senior: self.senior, console: self.console }
@@ -199,8 +259,8 @@ impl StoredUser {
         digest(&self.hash)
     }
 
-    async fn new(salt: &[u8], password: String, senior: bool) -> Result<Self> {
-        let mut user = Self::without_hash(hex(salt), senior);
+    async fn new(salt: &[u8], password: String) -> Result<Self> {
+        let mut user = Self::without_hash(hex(salt));
         user.hash = user.clone().digest(password).await?;
         Ok(user)
     }
@@ -208,13 +268,13 @@ impl StoredUser {
     /// Returns a user that no password fits. It takes the place of an unknown user, so that the check
     /// takes as long.
     fn placeholder() -> Self {
-        Self::without_hash("0".repeat(2 * SALT_BYTES), false)
+        Self::without_hash("0".repeat(2 * SALT_BYTES))
     }
 
-    fn without_hash(salt: String, senior: bool) -> Self {
+    fn without_hash(salt: String) -> Self {
         let cost = Params::DEFAULT;
         let (memory_kib, passes, lanes) = (cost.m_cost(), cost.t_cost(), cost.p_cost());
-        Self { senior, console: None, salt, hash: String::new(), memory_kib, passes, lanes }
+        Self { senior: false, console: None, salt, hash: String::new(), memory_kib, passes, lanes }
     }
 
     async fn has_password(self, password: String) -> Result<bool> {
@@ -257,7 +317,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn hashes_share_one_buffer_for_each_slot() {
-        let hashes = (0..12).map(|n| StoredUser::new(&[7; SALT_BYTES], n.to_string(), false));
+        let hashes = (0..12).map(|n| StoredUser::new(&[7; SALT_BYTES], n.to_string()));
         assert!(join_all(hashes).await.iter().all(Result::is_ok));
         let buffers = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).len();
         assert!((1..=2).contains(&buffers), "{buffers} buffers");

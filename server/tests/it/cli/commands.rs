@@ -349,6 +349,17 @@ async fn a_user_is_created_with_a_password_from_standard_input_and_can_log_in() 
     let (_, out, _) = taskcenter_with_input(&add_viewer, "correct horse").await;
     let wang = serde_json::json!({"name": "wang", "senior": false, "role": "viewer", "tags": ["mail"]});
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), wang);
+    let (_, out, _) =
+        taskcenter_with_input(&["user", "add", "wang", "--json", "--server", &dev.url], "other horse").await;
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), wang, "role and tags stay");
+    let change = async |options: &[&str]| {
+        let words = [&["user", "add", "wang", "--keep-password"][..], options].concat();
+        dev.json(&words).await
+    };
+    let of = |role: &str| serde_json::json!({"name": "wang", "senior": true, "role": role});
+    assert_eq!(change(&["--role", "admin", "--all-tags", "--senior"]).await, of("admin"));
+    let none = serde_json::json!({"name": "wang", "senior": false});
+    assert_eq!(change(&["--role", "none", "--senior=false"]).await, none);
 
     // In dev, all legacy APIs are on.
     let form = "operation=userLogin&username=li&password=correct+horse";

@@ -373,7 +373,7 @@ pub async fn with_auth_a_session_cookie_is_required(fixture: &dyn Fixture) {
     assert_eq!(server.post("/updatetask", "{}").await.status, 401);
 
     let li = User { name: "li".to_owned(), senior: false, console: None };
-    server.stage.service.set_user(&li, "correct horse").await.unwrap();
+    server.stage.service.set_user(&li.change("correct horse")).await.unwrap();
     assert_eq!(server.post("/api/login", "username=li&password=wrong").await.status, 401);
     let form = Request::post("/api/login").body(Body::from("username=li&password=correct+horse")).unwrap();
     let response = server.send(form).await;
@@ -592,7 +592,7 @@ pub async fn wrong_logins_are_refused_after_a_while_with_retry_after(fixture: &d
     let server = open(fixture).await;
     for name in ["li", "unknown"] {
         let li = User { name: "li".to_owned(), senior: false, console: None };
-        server.stage.service.set_user(&li, "correct horse").await.unwrap();
+        server.stage.service.set_user(&li.change("correct horse")).await.unwrap();
         let log_in = async |password: &str| {
             let form = Body::from(format!("username={name}&password={password}"));
             server.send(Request::post("/api/login").body(form).unwrap()).await

@@ -89,7 +89,7 @@ fn pair(status: &str, user: &str) -> (String, String) {
 
 async fn user(server: &TestServer, name: &str, senior: bool) {
     let user = User { name: name.to_owned(), senior, console: None };
-    server.stage.service.set_user(&user, "123456").await.unwrap();
+    server.stage.service.set_user(&user.change("123456")).await.unwrap();
 }
 
 /// Signs a user in and returns the session cookie.
@@ -446,14 +446,15 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
         service.session(&token, "taskdash").await.unwrap(),
         Some(User { name: "smq".to_owned(), senior: false, console: None })
     );
-    service.set_user(&User { name: "smq".to_owned(), senior: true, console: None }, "other").await.unwrap();
+    let user = User { name: "smq".to_owned(), senior: true, console: None };
+    service.set_user(&user.change("others")).await.unwrap();
     assert_eq!(
         service.session(&token, "taskdash").await.unwrap(),
         None,
         "a password change ends the sessions"
     );
     assert!(service.check_password("smq", "123456").await.unwrap().is_none());
-    assert!(service.check_password("smq", "other").await.unwrap().is_some_and(|user| user.senior));
+    assert!(service.check_password("smq", "others").await.unwrap().is_some_and(|user| user.senior));
     assert_eq!(
         service.users().await.unwrap(),
         [User { name: "smq".to_owned(), senior: true, console: None }]

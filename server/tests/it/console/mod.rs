@@ -1,6 +1,7 @@
 //! The web console over HTTP, as a browser uses it.
 
 mod access;
+mod access_forms;
 mod actions;
 mod alerts;
 mod audit;
@@ -26,7 +27,7 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 15] = [
     "/",
     "/console/tasks",
     "/console/runs",
@@ -38,6 +39,8 @@ const PAGES: [&str; 13] = [
     "/console/workers",
     "/console/services",
     "/console/access",
+    "/console/access/users/new",
+    "/console/access/tokens/new",
     "/console/audit",
     "/console/sign-in",
 ];

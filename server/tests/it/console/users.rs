@@ -11,7 +11,7 @@ const PASSWORD: &str = "correct horse";
 async fn set_user(server: &Server, name: &str, role: Option<Role>, password: &str) {
     let console = role.map(|role| ConsoleAccess { role, tags: Vec::new() });
     let user = User { name: name.to_owned(), senior: false, console };
-    server.state.service.set_user(&user, password).await.unwrap();
+    server.state.service.set_user(&user.change(password)).await.unwrap();
 }
 
 #[tokio::test]

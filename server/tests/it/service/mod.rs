@@ -293,7 +293,8 @@ on_every_store! {
         a_resume_that_loses_a_race_leaves_no_row;
     users:
         a_new_password_ends_any_number_of_sessions
-        a_replaced_or_removed_user_leaves_no_session_of_the_console;
+        a_replaced_or_removed_user_leaves_no_session_of_the_console
+        a_user_of_an_earlier_release_uses_the_legacy_apis_only;
     run_logs:
         a_stale_worker_writes_no_line
         a_cancelled_run_accepts_no_line

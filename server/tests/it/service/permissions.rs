@@ -77,7 +77,7 @@ impl Filled {
         let service = &stage.service;
         let run = stage.ready("mail").await;
         stage.submit(Submission::named("later", "data")).await;
-        service.set_user(&user(), "password").await.unwrap();
+        service.set_user(&user().change("password")).await.unwrap();
         service.put_callback_service(&shop(), false).await.unwrap();
         service.issue_token("ci", Grant::everything()).await.unwrap();
         service.change_record(KIND, "key", put).await.unwrap();
@@ -257,7 +257,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(Admin unlimited, prune_operations(NOW));
     call!(Admin unlimited, put_callback_service(&shop(), false));
     call!(Admin unlimited, remove_callback_service("shop"));
-    call!(Admin unlimited, set_user(&user(), "password"));
+    call!(Admin unlimited, set_user(&user().change("password")));
     call!(Admin unlimited, users());
     call!(Admin unlimited, remove_user("ann"));
     call!(Admin unlimited, issue_token("other", Grant::everything()));
