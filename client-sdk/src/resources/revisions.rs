@@ -16,7 +16,7 @@ pub struct TaskRevision {
     /// When the server accepted the definition.
     pub at: Timestamp,
     /// Name of the caller's token, or where a caller without a token came from, such as `loopback`. `null`:
-    /// unknown, as for the first definition.
+    /// unknown, as for a task that an earlier release has created.
     pub by: Option<String>,
     /// First moment of the definition.
     pub first_due_at: Option<Timestamp>,

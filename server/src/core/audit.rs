@@ -77,6 +77,13 @@ pub fn first_id(at: Moment) -> String {
     format!("{:0TIME_DIGITS$x}{:0rest$}", at.ms().max(0), 0, rest = ID_DIGITS - TIME_DIGITS)
 }
 
+/// Returns the id of an entry at a moment about an object, of which there is one. The id of the object has the form of
+/// an entry's id.
+pub fn id_at(at: Moment, object_id: &str) -> String {
+    let own = object_id.get(TIME_DIGITS..ID_DIGITS).unwrap_or_default();
+    format!("{:0TIME_DIGITS$x}{own:0>rest$}", at.ms().max(0), rest = ID_DIGITS - TIME_DIGITS)
+}
+
 /// Returns whether a text has the form of an id.
 pub fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -93,6 +100,8 @@ mod tests {
         let id = id.simple().to_string();
         assert!(first_id(at) <= id && id < first_id(at.plus_ms(1)));
         assert!(is_id(&id) && is_id(&first_id(at)) && !is_id("g") && !is_id(&id.to_uppercase()));
+        let of_object = id_at(at.plus_ms(1), &id);
+        assert!(is_id(&of_object) && first_id(at.plus_ms(1)) <= of_object && of_object.ends_with(&id[12..]));
         let page = AuditPage { limit: 1, before: None, since: Some(at) };
         let (from, below) = page.ids();
         assert!(from <= id && id < below && "f".repeat(32) < below);

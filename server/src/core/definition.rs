@@ -63,6 +63,14 @@ impl Task {
         }
     }
 
+    /// Returns the name of the caller that began the current definition, if known.
+    pub fn author(&self) -> Option<&str> {
+        match &self.revised {
+            None => self.created_by.as_deref(),
+            Some(revised) => revised.by.as_deref(),
+        }
+    }
+
     /// Returns when the current definition began.
     pub fn defined_at(&self) -> Moment {
         self.revised.as_ref().map_or(self.created_at, |revised| revised.at)

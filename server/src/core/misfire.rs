@@ -232,6 +232,7 @@ mod tests {
             hidden: false,
             stands_for: None,
             write_id: None,
+            created_by: None,
             revised: None,
         }
     }

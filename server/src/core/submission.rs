@@ -212,6 +212,7 @@ impl Submission {
             hidden: false,
             stands_for: None,
             write_id: None,
+            created_by: None,
             revised: None,
         };
         let first = task.first_due().ok_or(InvalidSubmission::NeverDue)?;

@@ -164,6 +164,9 @@ pub struct Task {
     /// answer was lost. `None`: never changed, or changed by an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_id: Option<String>,
+    /// Name of the caller that created the task. `None`: an earlier release has created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
     /// The edit that began the current definition. `None`: the definition is the first one, or an earlier
     /// release edited the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -148,6 +148,7 @@ fn redefine(
         hidden: _,
         stands_for: _,
         write_id: _,
+        created_by: _,
         revised: _,
         // Replaced by every edit.
         name,

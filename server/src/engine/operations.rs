@@ -72,7 +72,23 @@ pub async fn run_once(node: &Node, service: &Service, now: Moment) -> Result<Opt
             Err(error) => failed = Err(error),
         }
     }
+    record_ends(node, service).await?;
     failed.map(|()| next)
+}
+
+/// Adds the ends that are not in the audit log yet: their node stopped, or the answer of the store was lost.
+async fn record_ends(node: &Node, service: &Service) -> Result<()> {
+    let shards = node.watch().shards;
+    for RunningOperation { key, operation } in service.unrecorded_operations().await.map_err(of_port)? {
+        match operation {
+            Ok(ended) if shards.contains(&ended.shard()) => {
+                service.record_operation_end(&ended).await.map_err(of_port)?;
+            }
+            Ok(_) => {}
+            Err(error) => node.held_back.log("operation", &key, &error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 async fn step(service: &Service, operation: &Operation, now: Moment) -> Result<Step> {

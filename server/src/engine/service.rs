@@ -25,6 +25,7 @@ mod login_attempts;
 mod merged_lists;
 mod nodes;
 mod open_runs;
+mod operation_ends;
 mod operation_plans;
 mod operation_steps;
 mod operations;

@@ -143,10 +143,15 @@ where
     let admission = AdmissionRequest::of(&request, &context.gate, &context.cross_origin);
     match admission.decide(&context.gate).await {
         Ok(caller) => run_as(context, caller, request, next).await,
-        Err((caller_id, error)) => {
-            audit_refusal(&caller_id, &request, &error);
+        Err((caller, error)) => {
+            audit_refusal(&caller.id, &request, &error);
+            let (caller_id, route) = (CallerId(caller.id.clone()), route_of(&request));
+            if let Some(missing) = error.missing_right() {
+                let denied = context.gate.commands().for_caller(caller);
+                denied.store_denial(&route, &format!("requires {missing}")).await;
+            }
             let mut response = error.into_response();
-            response.extensions_mut().insert(CallerId(caller_id));
+            response.extensions_mut().insert(caller_id);
             response
         }
     }
@@ -212,22 +217,28 @@ impl AdmissionRequest {
         }
     }
 
-    /// Returns the caller. An error has the id of the caller, if known.
-    async fn decide(self, gate: &Gate) -> Result<Caller, (String, ApiError)> {
+    /// Returns the caller. An error has the caller, if known.
+    async fn decide(self, gate: &Gate) -> Result<Caller, (Caller, ApiError)> {
         if self.access == Public {
             return Ok(Caller::anonymous());
         }
-        let unknown = |error| (String::new(), error);
+        let unknown = |error| (Caller::anonymous(), error);
         let token = self.token.map_err(unknown)?;
         let admitted = gate.commands().admit(token.as_deref(), self.origin).await;
         let caller = admitted.map_err(|denied| unknown(ApiError::Unauthorized(denied)))?;
+        let caller =
+            Caller { request_id: self.request_id, address: self.address, front: self.front, ..caller };
         match missing_right(&caller, self.access) {
-            Some(missing) => Err((caller.id, ApiError::Forbidden(missing))),
-            None => {
-                Ok(Caller { request_id: self.request_id, address: self.address, front: self.front, ..caller })
-            }
+            Some(missing) => Err((caller, ApiError::Forbidden(missing))),
+            None => Ok(caller),
         }
     }
+}
+
+/// Returns method and route of a request. The path itself may be long.
+fn route_of(request: &Request) -> String {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    format!("{} {route}", request.method())
 }
 
 /// Returns the API of a route.

@@ -27,7 +27,7 @@ const DEFAULT_LIMIT: u32 = 100;
         ("actor" = Option<String>, Query,
             description = "Only requests of this actor: the name of a token, or `loopback`, `trusted` or `configuration`."),
         ("action" = Option<String>, Query,
-            pattern = "^(task.create|task.edit|task.pause|task.resume|task.cancel|task.delete|task.trigger|run.cancel|run.retry|run.confirm|token.issue|token.revoke|operation.create|operation.abort|operation.continue|operation.end|record.put|record.remove|alert.test|session.open)?$",
+            pattern = "^(task.create|task.edit|task.pause|task.resume|task.cancel|task.delete|task.trigger|run.cancel|run.retry|run.confirm|token.issue|token.revoke|operation.create|operation.abort|operation.continue|operation.end|record.put|record.remove|alert.test|session.open|access.deny)?$",
             description = "Only this action, such as `task.edit`."),
         ("since" = Option<String>, Query, format = "date-time", description = "Only entries from this instant on."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,

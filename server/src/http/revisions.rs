@@ -64,7 +64,7 @@ fn revision(task: &Task) -> TaskRevision {
         rev: task.rev,
         change: change.to_owned(),
         at: timestamp(task.defined_at()),
-        by: task.revised.as_ref().and_then(|revised| revised.by.clone()),
+        by: task.author().map(str::to_owned),
         first_due_at: task.next_due_at.map(timestamp),
         definition: spec::of(&definition(task)),
     }

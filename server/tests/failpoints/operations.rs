@@ -6,7 +6,9 @@ use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
 use taskcenter_server::engine::operations;
-use taskcenter_server::engine::service::{NewBackfill, Report, ServiceError, definition};
+use taskcenter_server::engine::service::{
+    AuditAction, AuditFilter, NewBackfill, Report, ServiceError, definition,
+};
 use taskcenter_server::ports::Clock;
 
 use crate::stage::{Running, Stage};
@@ -75,11 +77,28 @@ async fn follow(stage: &mut Stage, created: &Operation, dies: bool) -> Operation
         let read = async |running: &Running| running.service.operation(&created.id).await;
         let operation = stage.call(read).await.expect("the operation exists");
         if !operation.is_running() {
+            check_end(stage, &operation).await;
             return operation;
         }
     }
     stage.book.violation(format!("an operation does not end: {created:?}"));
     created.clone()
+}
+
+/// The audit log has the end of an operation once, as soon as the loop has run again.
+async fn check_end(stage: &mut Stage, operation: &Operation) {
+    let turn = async |running: &Running| {
+        operations::run_once(&running.node, &running.service, running.node.clock.now()).await
+    };
+    stage.call(turn).await.expect("the store answers");
+    let (object, action) = (Some(operation.id.clone()), Some(AuditAction::OperationEnd));
+    let filter = AuditFilter { object, action, ..AuditFilter::default() };
+    let read = async |running: &Running| running.service.audit_log(&filter, None, 10).await;
+    let (entries, _) = stage.call(read).await.expect("the store answers");
+    let expected = usize::from(operation.has_ended());
+    if entries.len() != expected {
+        stage.book.violation(format!("the end of {operation:?} is in the audit log as {entries:?}"));
+    }
 }
 
 /// Each item was counted once.

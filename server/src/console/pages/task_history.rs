@@ -110,7 +110,7 @@ fn rows(definitions: &[Task], path: &str, t: &Words) -> Vec<Row> {
         rev: task.rev,
         change: if task.rev == FIRST_REV { t.history_created.clone() } else { t.history_edited.clone() },
         at: task.defined_at(),
-        by: task.revised.as_ref().and_then(|revised| revised.by.clone()).unwrap_or_default(),
+        by: task.author().unwrap_or_default().to_owned(),
         schedule: schedule_words::describe(&task.schedule, t),
         changes_href: before.map(|before| format!("{path}?from={}&to={}", before.rev, task.rev)),
         edit_href: format!("{}/edit?from={}", task_href(&task.id), task.rev),

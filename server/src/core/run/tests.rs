@@ -34,6 +34,7 @@ fn task(ack: bool) -> Task {
         hidden: false,
         stands_for: None,
         write_id: None,
+        created_by: None,
         revised: None,
     }
 }

@@ -4,6 +4,7 @@
 
 use super::record_kind::RecordKind;
 use super::{Caller, PortError, Result, Service, ServiceError};
+use crate::core::Moment;
 use crate::core::audit::MAX_AUDIT_BATCH;
 
 /// Maximum number of ids in one line.
@@ -40,10 +41,12 @@ pub enum AuditAction {
     AlertTest,
     /// A person signs in to the console.
     SessionOpen,
+    /// The rights of a caller do not allow a request.
+    AccessDeny,
 }
 
 impl AuditAction {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TaskCreate,
         Self::TaskEdit,
         Self::TaskPause,
@@ -64,6 +67,7 @@ impl AuditAction {
         Self::RecordRemove,
         Self::AlertTest,
         Self::SessionOpen,
+        Self::AccessDeny,
     ];
 
     /// Returns the word in the log.
@@ -89,6 +93,7 @@ impl AuditAction {
             Self::RecordRemove => "record.remove",
             Self::AlertTest => "alert.test",
             Self::SessionOpen => "session.open",
+            Self::AccessDeny => "access.deny",
         }
     }
 }
@@ -188,9 +193,28 @@ impl Service {
         }
     }
 
+    /// Stores that the rights of the caller do not allow a request to a route. The log has a line already.
+    pub async fn store_denial(&self, route: &str, why: &str) {
+        let action = AuditAction::AccessDeny;
+        self.store_audit(
+            &self.caller,
+            &Recorded { action, ids: vec![route], detail: why, outcome: "denied" },
+        )
+        .await;
+    }
+
     async fn keep(&self, recorded: &Recorded<'_>) {
         write(&self.caller, recorded);
         self.store_audit(&self.caller, recorded).await;
+    }
+
+    /// Records a change of one object in an entry with this id. A repeated call stores nothing else.
+    pub(super) async fn keep_as(&self, recorded: &Recorded<'_>, at: Moment, id: String) -> Result<()> {
+        write(&self.caller, recorded);
+        let mut entries = self.entries(&self.caller, recorded, at);
+        entries.truncate(1);
+        entries.iter_mut().for_each(|entry| entry.id.clone_from(&id));
+        self.append_audit(&entries).await
     }
 }
 

@@ -11,10 +11,18 @@ use crate::core::Moment;
 use crate::core::access::Scope;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection, MAX_DETAIL_BYTES};
 
-/// Entries of one actor and one action that a node stores at once.
-const BURST: i64 = 100;
-/// Milliseconds after which a node stores a further entry of an actor and an action.
-const REFILL_MS: i64 = 30_000;
+/// How many entries of one actor and one action a node stores.
+struct Limit {
+    /// Entries at once.
+    burst: i64,
+    /// Milliseconds after which a further entry is stored.
+    refill_ms: i64,
+}
+
+/// Limit of changes.
+const CHANGES: Limit = Limit { burst: 100, refill_ms: 30_000 };
+/// Limit of refused requests: a program with a wrong token repeats them for months.
+const DENIALS: Limit = Limit { burst: 10, refill_ms: 300_000 };
 /// Pairs of actor and action that a node counts.
 const MAX_COUNTED: usize = 10_000;
 /// Entries that one read of the store returns.
@@ -74,12 +82,13 @@ impl AuditQuota {
             counts.retain(|_, count| count.full_at > now);
         }
         let count = counts.entry((actor.to_owned(), action)).or_insert(Count { full_at: now, skipped: 0 });
+        let Limit { burst, refill_ms } = action.limit();
         let full_at = count.full_at.max(now);
-        if full_at.since(now) > (BURST - 1) * REFILL_MS {
+        if full_at.since(now) > (burst - 1) * refill_ms {
             count.skipped += 1;
             return None;
         }
-        count.full_at = full_at.plus_ms(REFILL_MS);
+        count.full_at = full_at.plus_ms(refill_ms);
         Some(std::mem::take(&mut count.skipped))
     }
 }
@@ -88,38 +97,44 @@ impl Service {
     /// Stores entries about a change after the change. A failure is logged and does not change the answer:
     /// the change has happened.
     pub(super) async fn store_audit(&self, caller: &Caller, recorded: &Recorded<'_>) {
-        if !recorded.action.is_stored(caller.front) || caller.is_node() {
-            return;
-        }
-        let now = self.now();
-        let Some(skipped) = self.shared.audit_quota.take(&caller.id, recorded.action, now) else { return };
-        let entry =
-            |(object, detail): (String, String)| self.entry(caller, recorded, object, &detail, skipped);
-        let entries: Vec<AuditEntry> = recorded.objects().into_iter().map(entry).collect();
-        if entries.is_empty() {
-            return;
-        }
-        crate::failpoint!("audit::before_append");
-        if let Err(error) = self.shared.ports.store.append_audit(&entries).await {
+        let entries = self.entries(caller, recorded, self.now());
+        if let Err(error) = self.append_audit(&entries).await {
             let (change, request_id) = (recorded.action.as_str(), &caller.request_id);
             tracing::warn!(%error, change, request_id, "audit entry not stored");
         }
+    }
+
+    pub(super) async fn append_audit(&self, entries: &[AuditEntry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        crate::failpoint!("audit::before_append");
+        let appended = self.shared.ports.store.append_audit(entries).await;
         crate::failpoint!("audit::appended");
+        Ok(appended?)
+    }
+
+    /// Returns the entries to store. None if the store does not keep the action, or the caller has too many.
+    pub(super) fn entries(&self, caller: &Caller, recorded: &Recorded<'_>, at: Moment) -> Vec<AuditEntry> {
+        if !recorded.action.is_stored(caller.front) || caller.is_node() {
+            return Vec::new();
+        }
+        let skipped = self.shared.audit_quota.take(&caller.id, recorded.action, self.now());
+        let Some(skipped) = skipped else { return Vec::new() };
+        let entry = |(object, detail): (String, String)| {
+            self.entry(caller, recorded, at, object, &with_skipped(&detail, skipped))
+        };
+        recorded.objects().into_iter().map(entry).collect()
     }
 
     fn entry(
         &self,
         caller: &Caller,
         recorded: &Recorded<'_>,
+        now: Moment,
         object: String,
         detail: &str,
-        skipped: u64,
     ) -> AuditEntry {
-        let now = self.now();
-        let mut detail = detail[..detail.floor_char_boundary(MAX_DETAIL_BYTES)].to_owned();
-        if skipped > 0 {
-            detail = format!("{detail} ({skipped} requests before are only in the server's log)");
-        }
         AuditEntry {
             id: self.entry_id(now),
             at: now,
@@ -128,7 +143,7 @@ impl Service {
             front: caller.front.as_str().to_owned(),
             action: recorded.action.as_str().to_owned(),
             object,
-            detail: detail.trim().to_owned(),
+            detail: detail.to_owned(),
             outcome: recorded.outcome.to_owned(),
             request_id: caller.request_id.clone(),
         }
@@ -178,6 +193,16 @@ impl Service {
     }
 }
 
+/// Returns the detail of an entry, with the number of requests before that were not stored.
+fn with_skipped(detail: &str, skipped: u64) -> String {
+    let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL_BYTES)];
+    let detail = match skipped {
+        0 => detail.to_owned(),
+        skipped => format!("{detail} ({skipped} requests before are only in the server's log)"),
+    };
+    detail.trim().to_owned()
+}
+
 impl AuditAction {
     /// Returns whether the store keeps entries of this action. Programs create and confirm for each of their
     /// tasks, and write documents of legacy APIs; the items of an operation are in the operation.
@@ -187,6 +212,13 @@ impl AuditAction {
             Self::RecordPut | Self::RecordRemove => front != Front::Legacy && front != Front::Operation,
             Self::OperationEnd => true,
             _ => front != Front::Operation,
+        }
+    }
+
+    const fn limit(self) -> Limit {
+        match self {
+            Self::AccessDeny => DENIALS,
+            _ => CHANGES,
         }
     }
 }
@@ -200,11 +232,22 @@ mod tests {
         let (quota, now) = (AuditQuota::default(), Moment::from_sec(1_000));
         let cancel = |at| quota.take("shop", AuditAction::TaskCancel, at);
         let stored = (0..1_000).filter(|_| cancel(now).is_some()).count();
-        assert_eq!(stored as i64, BURST);
+        assert_eq!(stored as i64, CHANGES.burst);
         assert_eq!(quota.take("ann", AuditAction::TaskCancel, now), Some(0), "other actors are not limited");
         assert_eq!(quota.take("shop", AuditAction::TaskEdit, now), Some(0), "other actions are not limited");
-        assert_eq!(cancel(now.plus_ms(REFILL_MS)), Some(900));
-        assert_eq!(cancel(now.plus_ms(REFILL_MS)), None);
+        assert_eq!(cancel(now.plus_ms(CHANGES.refill_ms)), Some(900));
+        assert_eq!(cancel(now.plus_ms(CHANGES.refill_ms)), None);
+    }
+
+    #[test]
+    fn a_program_with_a_wrong_token_stores_few_denials() {
+        const DAY_MS: i64 = 86_400_000;
+        let (quota, now) = (AuditQuota::default(), Moment::from_sec(1_000));
+        let each_second = (0..DAY_MS).step_by(1_000).map(|ms| now.plus_ms(ms));
+        let stored: Vec<u64> =
+            each_second.filter_map(|at| quota.take("shop", AuditAction::AccessDeny, at)).collect();
+        assert_eq!(stored.len() as i64, DENIALS.burst - 1 + DAY_MS / DENIALS.refill_ms);
+        assert_eq!(stored.last(), Some(&299), "an entry counts those before it");
     }
 
     #[test]

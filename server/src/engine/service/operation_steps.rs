@@ -9,9 +9,8 @@ use std::collections::HashSet;
 
 use futures_util::StreamExt;
 
-use super::audit::AuditAction;
 use super::caller::Front;
-use super::operations::{KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
+use super::operations::{ENDED, KIND, MAX_OPERATIONS, RUNNING, index_of, key_of};
 use super::{Caller, PortError, Result, Service, ServiceError, definition};
 use crate::core::access::Scope;
 use crate::core::operation::{
@@ -28,7 +27,7 @@ const READ: u32 = 100;
 /// Time between two looks at the runs of a canary, in milliseconds.
 const CANARY_POLL_MS: i64 = 1_000;
 
-/// A running operation as the store returns it.
+/// An operation of an index as the store returns it.
 #[derive(Debug)]
 pub struct RunningOperation {
     pub key: String,
@@ -54,11 +53,24 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error.
     pub async fn running_operations(&self) -> Result<Vec<RunningOperation>> {
         self.require_unlimited(Scope::Admin)?;
+        self.operations_at(RUNNING).await
+    }
+
+    /// Returns the ended operations whose end is not in the audit log yet.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], or a port's error.
+    pub async fn unrecorded_operations(&self) -> Result<Vec<RunningOperation>> {
+        self.require_unlimited(Scope::Admin)?;
+        self.operations_at(ENDED).await
+    }
+
+    async fn operations_at(&self, index: &str) -> Result<Vec<RunningOperation>> {
         let records = &self.shared.ports.records;
         let mut found = Vec::new();
         loop {
             let after = found.last().map(|running: &RunningOperation| running.key.as_str());
-            let page = records.records(KIND.name(), Some(RUNNING), after, READ).await?;
+            let page = records.records(KIND.name(), Some(index), after, READ).await?;
             if page.is_empty() {
                 return Ok(found);
             }
@@ -158,7 +170,7 @@ impl Service {
         if let Some((operation, has_ended)) = changed {
             self.shared.hints.changes.operation(&operation);
             if has_ended {
-                self.record_end(&operation).await;
+                self.try_record_end(&operation).await;
             }
         }
         Ok(step)
@@ -270,21 +282,6 @@ impl Service {
                 answer => return answer.map(drop),
             }
         }
-    }
-
-    /// Adds the end to the audit log, in the name of the creator.
-    pub(super) async fn record_end(&self, operation: &Operation) {
-        let creator = &operation.creator;
-        let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
-        let caller = Caller {
-            name,
-            request_id,
-            front: Front::Operation,
-            ..Caller::new(&creator.id, creator.grant.clone())
-        };
-        let ids = [operation.id.as_str(), operation.action.as_str()];
-        let creator = self.for_caller(caller);
-        creator.record_outcome(AuditAction::OperationEnd, ids, operation.state.as_str()).await;
     }
 
     /// Removes ended operations that ended before a moment, and the oldest ended ones beyond

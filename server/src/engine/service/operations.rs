@@ -19,6 +19,8 @@ pub(super) const KIND: RecordKind = RecordKind::internal("operation");
 pub(super) const RUNNING: &str = "running";
 /// Index of the operations that wait for a user.
 const HELD: &str = "held";
+/// Index of the ended operations whose end is not in the audit log yet.
+pub(super) const ENDED: &str = "ended";
 /// Maximum number of operations that run or are held at a time.
 pub const MAX_RUNNING_OPERATIONS: usize = 100;
 /// Number of operations that are kept; a prune removes ended ones beyond.
@@ -38,10 +40,14 @@ pub(super) fn key_of(id: &str) -> String {
     id.chars().map(|digit| inverted(digit).unwrap_or(digit)).collect()
 }
 
-/// Returns the index of an operation. An ended one has none.
+/// Returns the index of an operation that changes. An ended one loses its index as soon as the audit log has the end.
 pub(super) fn index_of(operation: &Operation) -> Option<String> {
-    let index = if operation.is_held() { HELD } else { RUNNING };
-    (!operation.has_ended()).then(|| index.to_owned())
+    let index = match () {
+        () if operation.has_ended() => ENDED,
+        () if operation.is_held() => HELD,
+        () => RUNNING,
+    };
+    Some(index.to_owned())
 }
 
 impl Service {
@@ -241,14 +247,14 @@ impl Service {
                 return Ok((None, (operation, false)));
             }
             operation.end(OperationState::Aborted, None, now);
-            Ok((Some((operation.clone(), None)), (operation, true)))
+            Ok((Some((operation.clone(), index_of(&operation))), (operation, true)))
         };
         let key = key_of(&operation.id);
         let (aborted, ends_now) =
             self.change_document::<Operation, _, ServiceError>(KIND, &key, abort).await?;
         self.shared.hints.changes.operation(&aborted);
         if ends_now {
-            self.record_end(&aborted).await;
+            self.try_record_end(&aborted).await;
         }
         Ok(aborted)
     }

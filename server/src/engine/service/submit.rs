@@ -134,7 +134,8 @@ impl Service {
         self.require(Scope::TaskWrite)?;
         let submission = self.with_queue(submission);
         self.require_task(&submission)?;
-        Ok(submission.accept(id, now)?)
+        let created_by = Some(self.caller.shown_name().to_owned());
+        Ok(Task { created_by, ..submission.accept(id, now)? })
     }
 
     /// Returns the submission with a queue if there is no bus.

@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Server, invalid_field, parse_problem, with_server};
+use taskcenter_server::core::access::{Grant, Scope};
+
+use super::{Server, invalid_field, parse_problem, refusal, with_server};
 
 async fn entries(server: &Server, query: &str) -> Vec<String> {
     let (status, page) = server.get(&format!("/v1/audit{query}")).await;
@@ -83,6 +85,41 @@ async fn a_malformed_filter_is_refused() {
             let refused = server.get(&format!("/v1/audit?{query}")).await;
             assert_eq!(parse_problem(refused), invalid_field(field), "{query}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_denied_call_has_an_entry_and_a_flood_has_few() {
+    with_server(async |server| {
+        let grant = Grant { scopes: vec![Scope::TaskRead], ..Grant::everything() };
+        let (_, text) = server.state.service.issue_token("reader", grant).await.unwrap();
+        let bearer = format!("Bearer {text}");
+        let call = async |method: Method, path: &str, bearer: &str| {
+            server.request(method, path, &[("authorization", bearer)], &json!({"name": "ci"})).await
+        };
+        let denied = call(Method::DELETE, "/v1/tokens/secret-id", &bearer).await;
+        assert_eq!(parse_problem(denied), refusal(403, "forbidden"));
+        let (_, page) = server.get("/v1/audit?action=access.deny").await;
+        let entry = &page["entries"][0];
+        for (field, value) in [
+            ("actor", "reader"),
+            ("front", "api"),
+            ("object", "DELETE /v1/tokens/{token_id}"),
+            ("detail", "requires a token with the scope admin"),
+            ("outcome", "denied"),
+        ] {
+            assert_eq!(entry[field], value, "{entry}");
+        }
+        assert!(entry["request_id"].is_string() && !entry.to_string().contains("secret-id"), "{entry}");
+        for _ in 0..20 {
+            assert_eq!(call(Method::POST, "/v1/tokens", &bearer).await.0, 403);
+            assert_eq!(call(Method::POST, "/v1/tokens", "Bearer tc_unknown").await.0, 401);
+        }
+        let all = entries(server, "?action=access.deny").await;
+        assert_eq!(all.len(), 10, "{all:?}");
+        assert_eq!(call(Method::GET, "/v1/tasks", &bearer).await.0, 200);
+        assert_eq!(entries(server, "?actor=reader").await.len(), 10, "an allowed call has no entry");
     })
     .await;
 }

@@ -42,7 +42,7 @@ async fn the_definitions_of_a_task_are_listed_latest_first() {
     with_server(async |server| {
         let path = format!("{}/revisions", edited_task(server).await);
         let row = |rev, by: &str, data: &str| (rev, by.to_owned(), data.to_owned());
-        let all = [row(5, "loopback", "two"), row(2, "loopback", "two"), row(1, "-", "one")];
+        let all = [row(5, "loopback", "two"), row(2, "loopback", "two"), row(1, "loopback", "one")];
         assert_eq!(revisions(server, &path).await, (all.to_vec(), Value::Null));
         let (first, next) = revisions(server, &format!("{path}?limit=2")).await;
         assert_eq!((first, &next), (all[..2].to_vec(), &json!("2")));

@@ -13,6 +13,7 @@ mod large;
 mod leases;
 mod open_runs;
 mod operation_canary;
+mod operation_ends;
 mod operation_labels;
 mod operations;
 mod overlap;
@@ -285,6 +286,8 @@ on_every_store! {
     operation_labels:
         a_filter_with_labels_selects_the_rows_that_have_all_of_them
         a_filter_with_labels_finds_few_rows_among_many;
+    operation_ends:
+        a_removed_user_ends_its_operations;
     races:
         one_of_equal_edits_wins
         a_counter_loses_no_update

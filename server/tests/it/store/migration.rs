@@ -57,6 +57,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         hidden: false,
         stands_for: None,
         write_id: None,
+        created_by: None,
         revised: None,
     };
     let finished = Task {

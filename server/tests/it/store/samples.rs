@@ -69,6 +69,7 @@ pub fn due_at(due: Moment) -> Task {
         hidden: false,
         stands_for: None,
         write_id: None,
+        created_by: None,
         revised: None,
     }
 }
@@ -127,6 +128,7 @@ pub fn full_task() -> Task {
         dedup_key: Some(format!("key:$a.b|{}", unique())),
         stands_for: Some(task_id()),
         write_id: Some("$w.1".to_owned()),
+        created_by: Some("ann".to_owned()),
         revised: Some(Box::new(Revised {
             rev: 5,
             at: PAST.plus_ms(4),

@@ -74,6 +74,8 @@ pub struct TaskRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     write_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     revised: Option<RevisedRow>,
     /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +174,7 @@ impl From<&Task> for TaskRow {
             hidden,
             stands_for,
             write_id,
+            created_by,
             revised,
         } = task.clone();
         let mut cron_options = CronOptions::default();
@@ -217,6 +220,7 @@ impl From<&Task> for TaskRow {
             hidden,
             stands_for,
             write_id,
+            created_by,
             revised: revised.map(|revised| RevisedRow::from(*revised)),
             // Only a task that ends with its insert: later ends are updates of this field.
             ended_at: state.has_ended().then_some(date(created_at)),
@@ -280,6 +284,7 @@ impl TryFrom<TaskRow> for Task {
             hidden: row.hidden,
             stands_for: row.stands_for,
             write_id: row.write_id,
+            created_by: row.created_by,
             revised: row.revised.map(|row| Box::new(row.into())),
         })
     }
