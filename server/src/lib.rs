@@ -171,11 +171,14 @@ pub fn legacy_apis(settings: Compat) -> Mount {
 /// Returns the routes of the enabled legacy APIs and of the console.
 pub fn fronts(settings: Compat, console: Console) -> Mount {
     let Mount { add, cross_origin, mut large_answers, .. } = legacy_apis(settings);
+    let of_refusals = console.clone();
     let sessions = Some(SessionRoutes {
         has: console::has,
         is_public: console::is_public,
         cookie: console::SESSION_COOKIE,
-        refuse: console::refuse,
+        refuse: Arc::new(move |request, denied| {
+            console::refuse(of_refusals.clone(), request, denied).boxed()
+        }),
         reopen: console::reopen,
     });
     large_answers.extend(console::LARGE_ANSWERS);

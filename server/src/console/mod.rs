@@ -22,6 +22,7 @@ mod refusals;
 mod schedule_phrase;
 mod schedule_words;
 mod search;
+mod sent_form;
 mod sign_in;
 mod strip;
 mod time;
@@ -134,7 +135,7 @@ pub fn mount(routes: Router, console: Console) -> Router {
             get(pages::token_form::ask_revoke).post(pages::token_form::revoke),
         )
         .route(sign_in::PATH, get(sign_in::form).post(sign_in::submit))
-        .route("/console/sign-out", post(sign_in::sign_out))
+        .route(sign_in::SIGN_OUT, post(sign_in::sign_out))
         .route("/console/preferences", post(sign_in::prefer))
         .route("/console/assets/{name}", get(problem::asset))
         .route("/console/{*rest}", get(problem::unknown_page))

@@ -2,13 +2,14 @@
 
 use askama::Template;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::cookies;
 use super::frame::{Frame, Section};
 use super::html as h;
 use super::problem::Problem;
+use super::sent_form::KeptInput;
 use super::visit::{Theme, Visit, split, with_policy};
 use super::words::{Lang, fill};
 use super::{Console, has};
@@ -16,6 +17,8 @@ use crate::engine::service::{Denied, ServiceError};
 
 /// Path of the sign-in page.
 pub const PATH: &str = "/console/sign-in";
+/// Path of the form that closes a session.
+pub const SIGN_OUT: &str = "/console/sign-out";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -25,6 +28,8 @@ struct Page {
     /// The user name that was typed.
     user: String,
     problem: Option<String>,
+    /// Input of a form whose session has ended.
+    kept: Option<KeptInput>,
 }
 
 #[derive(Template)]
@@ -33,13 +38,35 @@ struct Reopen<'a> {
     target: &'a str,
 }
 
-/// Answers to a request without a session: leads to the sign-in page, and back afterwards.
-pub fn refuse(request: &Request, denied: &Denied) -> Response {
+/// Answers to a request without a session: leads to the sign-in page, and back afterwards. The sign-in page keeps the
+/// input of a form.
+pub async fn refuse(console: Console, request: Request, denied: Denied) -> Response {
     if let Denied::Unchecked(error) = denied {
         tracing::error!(%error, "session not checked");
         return with_policy(StatusCode::SERVICE_UNAVAILABLE.into_response());
     }
-    let next = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let uri = request.uri().clone();
+    if uri.path() == SIGN_OUT {
+        return lead_to_sign_in("/");
+    }
+    let next = uri.path_and_query().map_or("/", |target| target.as_str());
+    if request.method() != Method::POST {
+        return lead_to_sign_in(next);
+    }
+    let (visit, request) = match split(request, &console).await {
+        Ok(split) => split,
+        Err(response) => return response,
+    };
+    let fields = visit.form(request).await.of_browser();
+    match fields.and_then(|fields| KeptInput::of(next, fields)) {
+        Some(kept) => {
+            show(&visit, Page { kept: Some(kept), ..Page::new(&visit, next) }, StatusCode::UNAUTHORIZED)
+        }
+        None => lead_to_sign_in(next),
+    }
+}
+
+fn lead_to_sign_in(next: &str) -> Response {
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let location = HeaderValue::from_str(&format!("{PATH}?next={next}"));
     let location = location.unwrap_or(HeaderValue::from_static(PATH));
@@ -54,7 +81,7 @@ pub fn reopen(request: &Request) -> Response {
 }
 
 /// Returns the path of the console in a field, or else the overview. Other sites are no targets.
-fn own_path(field: Option<&str>) -> String {
+pub fn own_path(field: Option<&str>) -> String {
     let is_own = |target: &&str| {
         let path = target.split(['?', '#']).next().unwrap_or_default();
         has(path) && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
@@ -64,13 +91,18 @@ fn own_path(field: Option<&str>) -> String {
 
 /// Shows the form.
 pub async fn form(visit: Visit) -> Response {
-    show(&visit, own_path(visit.query().get("next")), String::new(), None)
+    show(&visit, Page::new(&visit, &own_path(visit.query().get("next"))), StatusCode::OK)
 }
 
-fn show(visit: &Visit, next: String, user: String, problem: Option<(StatusCode, String)>) -> Response {
-    let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, why)| (status, Some(why)));
-    let f = Frame::new(visit, Section::None, &visit.lang.words().sign_in);
-    visit.answer(status, Page { f, next, user, problem }.render())
+impl Page {
+    fn new(visit: &Visit, next: &str) -> Self {
+        let f = Frame::new(visit, Section::None, &visit.lang.words().sign_in);
+        Self { f, next: next.to_owned(), user: String::new(), problem: None, kept: None }
+    }
+}
+
+fn show(visit: &Visit, page: Page, status: StatusCode) -> Response {
+    visit.answer(status, page.render())
 }
 
 /// Opens a session.
@@ -79,9 +111,11 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
         Ok(split) => split,
         Err(response) => return response,
     };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    let fields = visit.form(request).await.of_browser();
+    let Some(fields) = fields else { return Problem::ExpiredForm.answer(&visit) };
     let (next, t) = (own_path(fields.get("next")), visit.lang.words());
     let field = |name| fields.get(name).unwrap_or_default();
+    let kept = KeptInput::read(&next, &fields);
     let (user, lifetime_ms) = (field("user"), cookies::SESSION_SEC * 1_000);
     let opened = match user {
         "" => visit.service.open_browser_session(field("token"), lifetime_ms).await,
@@ -94,7 +128,9 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
     let refused = match opened {
         Ok(secret) => {
             let cookie = cookies::set(&visit.headers, cookies::SESSION_COOKIE, &secret, cookies::SESSION_SEC);
-            return with_cookies(visit.redirect(&next), cookie);
+            let visit = visit.with_session(secret);
+            let answer = kept.map_or_else(|| visit.redirect(&next), |kept| kept.ask(&visit));
+            return with_cookies(answer, cookie);
         }
         Err(refused) => refused,
     };
@@ -111,7 +147,8 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
         }
         Denied::Unchecked(error) => return Problem::from(error).answer(&visit),
     };
-    show(&visit, next, user.to_owned(), Some((status, why)))
+    let page = Page { user: user.to_owned(), problem: Some(why), kept, ..Page::new(&visit, &next) };
+    show(&visit, page, status)
 }
 
 /// Writes a refused sign-in to the audit log, as a refused call of the API.
@@ -135,7 +172,7 @@ pub async fn sign_out(State(console): State<Console>, request: Request) -> Respo
         Ok(split) => split,
         Err(response) => return response,
     };
-    if visit.form(request).await.is_none() {
+    if visit.form(request).await.of_browser().is_none() {
         return Problem::ExpiredForm.answer(&visit);
     }
     if let Some(secret) = &visit.session
@@ -146,13 +183,14 @@ pub async fn sign_out(State(console): State<Console>, request: Request) -> Respo
     with_cookies(visit.redirect(PATH), cookies::set(&visit.headers, cookies::SESSION_COOKIE, "", 0))
 }
 
-/// Keeps the language or theme that a person has chosen.
+/// Keeps the language or theme that a person has chosen. Both belong to the browser, and not to the session.
 pub async fn prefer(State(console): State<Console>, request: Request) -> Response {
     let (visit, request) = match split(request, &console).await {
         Ok(split) => split,
         Err(response) => return response,
     };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+    let fields = visit.form(request).await.of_browser();
+    let Some(fields) = fields else { return Problem::ExpiredForm.answer(&visit) };
     let set = |name, value| cookies::set(&visit.headers, name, value, cookies::YEAR_SEC);
     let lang = fields.get("lang").and_then(Lang::parse);
     let theme = fields.get("theme").and_then(Theme::parse);

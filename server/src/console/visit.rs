@@ -23,12 +23,14 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 /// Largest form, in bytes.
-const MAX_FORM_BYTES: usize = 5 * 1024 * 1024;
+pub const MAX_FORM_BYTES: usize = 5 * 1024 * 1024;
 /// Maximum number of fields that are read. A form of 5 MiB can have millions of empty fields, which would take
 /// hundreds of megabytes of memory.
-const MAX_FIELDS: usize = 256;
+pub const MAX_FIELDS: usize = 256;
 /// Name of the field with the token of a form.
 pub const FORM_TOKEN: &str = "form_token";
+/// Number of characters of the part of a form's token that names the browser.
+const BROWSER_PART: usize = 64;
 
 /// Theme that a person has chosen. Without a choice, the browser decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +74,39 @@ impl Fields {
         self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
     }
 
+    /// Returns fields with these names and values.
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// Returns all fields as sent: name and value, in order.
+    pub fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Returns a field as sent.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A form that a browser has sent.
+pub enum Form {
+    /// A form of this browser and of its session.
+    Current(Fields),
+    /// A form of this browser, from another session.
+    OtherSession(Fields),
+    /// A form of another browser or site, or a form that is too large.
+    Foreign,
+}
+
+impl Form {
+    /// Returns the fields, also those of another session. `None`: this browser has not got the form.
+    pub fn of_browser(self) -> Option<Fields> {
+        match self {
+            Self::Current(fields) | Self::OtherSession(fields) => Some(fields),
+            Self::Foreign => None,
+        }
     }
 }
 
@@ -122,6 +154,12 @@ impl Visit {
         Self { service, console, uri, headers, lang, theme, session, refusals: Refusals::default(), browser }
     }
 
+    /// Returns this visit with a session that was opened now.
+    #[must_use]
+    pub fn with_session(self, secret: String) -> Self {
+        Self { session: Some(secret), ..self }
+    }
+
     /// Returns the parameters of the URL.
     pub fn query(&self) -> Fields {
         Fields::parse(self.uri.query().unwrap_or_default().as_bytes())
@@ -144,23 +182,28 @@ impl Visit {
         read
     }
 
-    /// Returns the token that a form of this browser and session must carry.
+    /// Returns the token that a form of this browser and session must carry. Its first part names the browser.
     pub fn form_token(&self) -> String {
-        let session = self.session.as_deref().unwrap_or_default();
-        sha256(&format!("form {} {session}", self.browser.0))
+        let (browser, session) = (&self.browser.0, self.session.as_deref().unwrap_or_default());
+        sha256(&format!("browser {browser}")) + &sha256(&format!("form {browser} {session}"))
     }
 
-    /// Returns the fields of a form. `None`: the form lacks the token of this browser, or is too large.
-    pub async fn form(&self, request: Request) -> Option<Fields> {
+    /// Reads a sent form.
+    pub async fn form(&self, request: Request) -> Form {
         let is_foreign = |site: &HeaderValue| site == "cross-site" || site == "same-site";
         if self.headers.get("sec-fetch-site").is_some_and(is_foreign) || self.browser.1 {
-            return None;
+            return Form::Foreign;
         }
-        let body: Bytes = axum::body::to_bytes(request.into_body(), MAX_FORM_BYTES).await.ok()?;
-        let fields = Fields::parse(&body);
-        let is_own = !self.browser.0.is_empty()
-            && fields.raw(FORM_TOKEN).is_some_and(|token| is_equal(token, &self.form_token()));
-        is_own.then_some(fields)
+        let body: Result<Bytes, _> = axum::body::to_bytes(request.into_body(), MAX_FORM_BYTES).await;
+        let Ok(body) = body else { return Form::Foreign };
+        let (fields, own) = (Fields::parse(&body), self.form_token());
+        let token = fields.raw(FORM_TOKEN).unwrap_or_default();
+        let names_browser =
+            token.get(..BROWSER_PART).is_some_and(|part| is_equal(part, &own[..BROWSER_PART]));
+        if self.browser.0.is_empty() || !names_browser {
+            return Form::Foreign;
+        }
+        if is_equal(token, &own) { Form::Current(fields) } else { Form::OtherSession(fields) }
     }
 
     /// Returns an answer with a rendered page.

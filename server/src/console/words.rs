@@ -166,7 +166,7 @@ words! {
     fires_hint, fires_of, fires_this_minute, first_page, from_now, go_to, headers, health_check,
     health_down, health_ok, health_unknown, history, history_at, history_by, history_change, history_changes,
     history_compare, history_created, history_edit_from, history_edited, history_from, history_hint,
-    history_large, history_rev, history_same, history_to, in_a_list, in_time, item, keep, key_curl, key_filter,
+    history_large, history_rev, history_same, history_to, in_a_list, in_time, item, keep, kept_discard, kept_effect, kept_input, kept_send, kept_sign_in, key_curl, key_filter,
     key_help, key_new, key_open, key_pause_live, key_refresh, key_rows, keyboard, keyboard_help,
     kind_cron, kind_every, kind_once, kind_once_hint, labels, labels_hint, last, last_runs, late,
     latest_dead, latest_runs, live, live_new, live_paused, live_polling, live_stale, log, log_empty, log_first, log_newest,

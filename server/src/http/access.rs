@@ -136,7 +136,8 @@ where
     if let Err(error) = check_host(&request) {
         return error.into_response();
     }
-    let session = SessionRequest::of(context.sessions, &context.gate, &context.cross_origin, &request);
+    let session =
+        SessionRequest::of(context.sessions.as_ref(), &context.gate, &context.cross_origin, &request);
     if let Some(session) = session {
         return admit_to_pages(context, session, request, next).await;
     }
@@ -161,7 +162,7 @@ where
 async fn admit_to_pages<F>(
     context: &Context,
     session: SessionRequest,
-    request: Request,
+    mut request: Request,
     next: impl FnOnce(Request) -> F,
 ) -> Response
 where
@@ -170,10 +171,13 @@ where
     if let Some(answer) = session.reopened(&request) {
         return answer;
     }
-    let refuse = session.refuse();
+    let (refuse, anonymous) = (session.refuse(), session.anonymous());
     match session.decide(&context.gate).await {
         Ok(caller) => run_as(context, caller, request, next).await,
-        Err(denied) => refuse(&request, &denied),
+        Err(denied) => {
+            request.extensions_mut().insert(context.gate.commands().for_caller(anonymous));
+            refuse(request, denied).await
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Routes for people with a browser: a session cookie replaces the token, and a refusal is a page.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 
 use super::cross_origin::CrossOrigin;
 use super::error::ApiError;
@@ -15,8 +17,11 @@ use crate::engine::service::{Caller, Denied, Front, Origin};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
+/// Answers to a request without a valid session or token. The request has commands without rights.
+pub type Refuse = Arc<dyn Fn(Request, Denied) -> BoxFuture<'static, Response> + Send + Sync>;
+
 /// Routes whose callers may have a session, and how they answer before a handler runs.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct SessionRoutes {
     /// Returns whether a path is one of these routes.
     pub has: fn(&str) -> bool,
@@ -25,7 +30,7 @@ pub struct SessionRoutes {
     /// Name of the cookie with the secret of the session.
     pub cookie: &'static str,
     /// Answer to a caller without a valid session or token.
-    pub refuse: fn(&Request, &Denied) -> Response,
+    pub refuse: Refuse,
     /// Answer to a link on another site: a page that opens the same URL again. A browser sends the cookies
     /// of the session, which are for requests of the same site only, with the second request.
     pub reopen: fn(&Request) -> Response,
@@ -45,7 +50,7 @@ pub struct SessionRequest {
 impl SessionRequest {
     /// Reads a request. `None`: the path is none of these routes.
     pub fn of(
-        routes: Option<SessionRoutes>,
+        routes: Option<&SessionRoutes>,
         gate: &Gate,
         cross_origin: &CrossOrigin,
         request: &Request,
@@ -54,7 +59,7 @@ impl SessionRequest {
         let routes = routes.filter(|routes| (routes.has)(path))?;
         let token = bearer_token(request.headers()).map(|token| token.map(str::to_owned));
         Some(Self {
-            routes,
+            routes: routes.clone(),
             is_public: (routes.is_public)(path),
             secret: cookie(request.headers(), routes.cookie).map(str::to_owned),
             token: token.map_err(|_: ApiError| Denied::Unknown),
@@ -70,18 +75,28 @@ impl SessionRequest {
     }
 
     /// Returns how these routes refuse a request.
-    pub fn refuse(&self) -> fn(&Request, &Denied) -> Response {
-        self.routes.refuse
+    pub fn refuse(&self) -> Refuse {
+        Arc::clone(&self.routes.refuse)
+    }
+
+    /// Returns the caller without rights, for public routes and refusals.
+    pub fn anonymous(&self) -> Caller {
+        self.named(Caller::anonymous())
+    }
+
+    fn named(&self, caller: Caller) -> Caller {
+        let (request_id, address) = (self.request_id.clone(), self.address);
+        Caller { request_id, address, front: Front::Console, ..caller }
     }
 
     /// Returns the caller: the holder of the session, or else as for the other routes.
-    pub async fn decide(self, gate: &Gate) -> Result<Caller, Denied> {
-        let caller = if self.is_public {
-            Caller::anonymous()
-        } else {
-            holder(gate, self.secret.as_deref(), self.token?.as_deref(), self.origin).await?
-        };
-        Ok(Caller { request_id: self.request_id, address: self.address, front: Front::Console, ..caller })
+    pub async fn decide(mut self, gate: &Gate) -> Result<Caller, Denied> {
+        if self.is_public {
+            return Ok(self.anonymous());
+        }
+        let token = std::mem::replace(&mut self.token, Ok(None))?;
+        let caller = holder(gate, self.secret.as_deref(), token.as_deref(), self.origin).await?;
+        Ok(self.named(caller))
     }
 }
 

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::frame::{Frame, Section};
 use super::super::html as h;
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Visit};
 use super::super::words::fill;
 use super::alert_rows::{AlertLine, ChannelLine, EndedLine, RuleLine, SilenceLine};
 
@@ -78,12 +77,7 @@ async fn page(visit: &Visit, problem: Option<String>) -> Result<Page> {
 }
 
 /// Sends a test message to a channel.
-pub async fn test(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn test(SentForm(visit, fields): SentForm) -> Response {
     match tested(&visit, &fields).await {
         Ok(response) => response,
         Err(problem) => problem.answer(&visit),

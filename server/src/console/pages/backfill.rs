@@ -1,17 +1,16 @@
 //! Backfill of a task: a page that counts the moments of a range, and the creation of the operation.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::tz::TimeZone;
 
-use super::super::Console;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
-use super::super::visit::{Fields, Segment, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Segment, Visit};
 use super::operation_new::number;
 use super::operation_rows::{count_text, operation_href};
 use super::rows::task_href;
@@ -49,12 +48,7 @@ pub async fn ask(visit: Visit, Segment(id): Segment) -> Response {
 }
 
 /// Creates the operation.
-pub async fn create(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn create(SentForm(visit, fields): SentForm) -> Response {
     let id = visit.uri.path().rsplit('/').nth(1).unwrap_or_default().to_owned();
     match created(&visit, &id, &fields).await {
         Ok(Ok(response)) => response,

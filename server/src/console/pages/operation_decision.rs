@@ -1,13 +1,12 @@
 //! Abort an operation, or continue one that is held: a page that asks, and the action.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::html::Markup;
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Segment, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Segment, Visit};
 use super::super::words::Words;
 use super::confirm::Confirm;
 use super::operation::frame;
@@ -90,31 +89,19 @@ async fn asked(visit: &Visit, id: &str, decision: Decision) -> Result<askama::Re
 }
 
 /// Aborts the operation.
-pub async fn abort(state: State<Console>, id: Segment, request: Request) -> Response {
-    act(state, id, request, Decision::Abort).await
+pub async fn abort(Segment(id): Segment, SentForm(visit, _): SentForm) -> Response {
+    act(&visit, &id, Decision::Abort).await
 }
 
 /// Continues the operation.
-pub async fn resume(state: State<Console>, id: Segment, request: Request) -> Response {
-    act(state, id, request, Decision::Continue).await
+pub async fn resume(Segment(id): Segment, SentForm(visit, _): SentForm) -> Response {
+    act(&visit, &id, Decision::Continue).await
 }
 
-async fn act(
-    State(console): State<Console>,
-    Segment(id): Segment,
-    request: Request,
-    decision: Decision,
-) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    if visit.form(request).await.is_none() {
-        return Problem::ExpiredForm.answer(&visit);
-    }
+async fn act(visit: &Visit, id: &str, decision: Decision) -> Response {
     let changed = match decision {
-        Decision::Abort => visit.service.abort_operation(&id).await,
-        Decision::Continue => visit.service.continue_operation(&id).await,
+        Decision::Abort => visit.service.abort_operation(id).await,
+        Decision::Continue => visit.service.continue_operation(id).await,
     };
     match changed {
         // Another person was faster: the page shows the state.
@@ -124,6 +111,6 @@ async fn act(
         Ok(operation) => {
             visit.redirect(&format!("{}?done={}", operation_href(&operation.id), decision.notice()))
         }
-        Err(error) => Problem::from(error).answer(&visit),
+        Err(error) => Problem::from(error).answer(visit),
     }
 }

@@ -1,17 +1,16 @@
 //! An action on many rows: a page that counts the rows and asks, and the creation of the operation.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::copy_as;
 use super::super::filter::href;
 use super::super::frame::Frame;
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Visit};
 use super::super::words::{Words, fill};
 use super::bulk::{self, ACTIONS};
 use super::confirm::ActionWords;
@@ -48,12 +47,7 @@ pub async fn ask(visit: Visit) -> Response {
 }
 
 /// Creates the operation.
-pub async fn create(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn create(SentForm(visit, fields): SentForm) -> Response {
     match created(&visit, &fields).await {
         Ok(Ok(response)) => response,
         Ok(Err(why)) => answer(&visit, &fields, Some(why)).await,

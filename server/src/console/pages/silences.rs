@@ -1,15 +1,14 @@
 //! Create and end silences.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Segment, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Segment, Visit};
 use super::super::words::{Words, fill};
 use super::alert_rows::{AlertLine, SilenceLine, covered_rules, rule_title};
 use super::alerts::PATH;
@@ -97,12 +96,7 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
 }
 
 /// Creates the silence.
-pub async fn create(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn create(SentForm(visit, fields): SentForm) -> Response {
     answered(&visit, &fields).await.unwrap_or_else(|problem| problem.answer(&visit))
 }
 
@@ -189,14 +183,7 @@ async fn asked(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
 }
 
 /// Ends the silence.
-pub async fn end(State(console): State<Console>, Segment(id): Segment, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    if visit.form(request).await.is_none() {
-        return Problem::ExpiredForm.answer(&visit);
-    }
+pub async fn end(Segment(id): Segment, SentForm(visit, _): SentForm) -> Response {
     match visit.service.unsilence_alert(&id).await {
         Ok(_) => visit.redirect(&format!("{PATH}?done=unsilenced")),
         Err(error) => Problem::from(error).answer(&visit),

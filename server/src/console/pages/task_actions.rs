@@ -1,17 +1,16 @@
 //! Pause, resume, trigger and cancel a task: a page that asks, and the action.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::digest::sha256;
 use super::super::frame::{Frame, Section};
 use super::super::html;
 use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
-use super::super::visit::{Fields, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Visit};
 use super::confirm::{Confirm, TaskAction};
 use super::payload_form::{self, PayloadForm};
 use super::rows::{run_href, task_href};
@@ -78,12 +77,7 @@ fn page(visit: &Visit, task: &Task, action: TaskAction, problem: Option<String>)
 }
 
 /// Carries out the action.
-pub async fn act(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn act(SentForm(visit, fields): SentForm) -> Response {
     match done(&visit, &fields).await {
         Ok(response) => response,
         Err(problem) => problem.answer(&visit),

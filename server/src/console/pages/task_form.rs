@@ -1,16 +1,15 @@
 //! The form for a new task, and for another definition of a task.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::tz::TimeZone;
 
-use super::super::Console;
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Segment, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Segment, Visit};
 use super::overlap_choice;
 use super::rows::task_href;
 use super::schedule_choices::{self, Choices};
@@ -207,24 +206,19 @@ async fn edited(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
 }
 
 /// Creates the task.
-pub async fn create(State(console): State<Console>, request: Request) -> Response {
-    send(&console, request).await
+pub async fn create(SentForm(visit, fields): SentForm) -> Response {
+    send(&visit, &fields).await
 }
 
 /// Saves the definition.
-pub async fn save(State(console): State<Console>, request: Request) -> Response {
-    send(&console, request).await
+pub async fn save(SentForm(visit, fields): SentForm) -> Response {
+    send(&visit, &fields).await
 }
 
-async fn send(console: &Console, request: Request) -> Response {
-    let (visit, request) = match split(request, console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
-    match sent(&visit, &fields).await {
+async fn send(visit: &Visit, fields: &Fields) -> Response {
+    match sent(visit, fields).await {
         Ok(response) => response,
-        Err(problem) => problem.answer(&visit),
+        Err(problem) => problem.answer(visit),
     }
 }
 

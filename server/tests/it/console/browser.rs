@@ -44,7 +44,7 @@ impl Shown {
         let inputs = form.split("<input type=\"hidden\" name=\"").skip(1);
         let field = |input: &str| {
             let (name, rest) = input.split_once("\" value=\"").unwrap();
-            (name.to_owned(), rest.split('"').next().unwrap().to_owned())
+            (name.to_owned(), unescape(rest.split('"').next().unwrap()))
         };
         inputs.map(field).collect()
     }
@@ -55,6 +55,12 @@ impl Shown {
         let at = self.html.find(begin).expect("the page has a form") + begin.len();
         self.html[at..].split('"').next().unwrap().to_owned()
     }
+}
+
+/// Returns the text of a piece of HTML.
+pub fn unescape(html: &str) -> String {
+    let pairs = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
+    pairs.iter().fold(html.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 pub struct Browser<'a> {

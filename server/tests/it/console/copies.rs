@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use taskcenter_server::core::access::Scope;
 
+use super::browser::unescape;
 use super::{Browser, Shown, create, token, with_console, with_locked_console};
 
 /// Returns the texts of a page with their kinds.
@@ -14,11 +15,6 @@ fn texts(page: &Shown) -> Vec<(String, String)> {
         (kind.to_owned(), unescape(text))
     };
     parts.map(text).collect()
-}
-
-fn unescape(html: &str) -> String {
-    let pairs = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
-    pairs.iter().fold(html.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod cost;
 mod events;
 mod filters;
 mod history;
+mod kept_input;
 mod logs;
 mod operations;
 mod pages;
