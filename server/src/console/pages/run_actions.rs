@@ -12,11 +12,13 @@ use super::super::html::{self, Markup};
 use super::super::problem::{Problem, Result};
 use super::super::sent_form::SentForm;
 use super::super::visit::{Fields, Visit};
+use super::super::words::fill;
 use super::confirm::{Confirm, RunAction};
 use super::payload_form::{self, PayloadForm};
 use super::rows::run_href;
 use super::task::require_write;
 use crate::core::{Run, RunId, RunState};
+use crate::engine::service::ServiceError;
 
 /// Returns the actions that the state of a run allows.
 pub fn allowed(run: &Run) -> Vec<RunAction> {
@@ -64,9 +66,13 @@ fn page(visit: &Visit, run: &Run, action: RunAction) -> Confirm {
         (t.state.clone(), html::run_word(run.state, t).to_owned()),
         (t.attempt.clone(), run.attempt.to_string()),
     ];
+    let hidden = match action {
+        RunAction::Retry => html::hidden("version", &run.version.to_string()),
+        RunAction::Cancel => Markup::default(),
+    };
     Confirm {
         path: format!("{back}/{}", action.as_str()),
-        hidden: Markup::default(),
+        hidden,
         facts,
         effect: words.effect.to_owned(),
         leaves: words.leaves.to_owned(),
@@ -121,6 +127,9 @@ async fn retry(visit: &Visit, fields: &Fields, id: &RunId) -> Result<std::result
     let run = visit.service.run(id).await?;
     let change = payload_form::change(fields, &run.data);
     let form = || retry_page(page(visit, &run, RunAction::Retry), fields.raw("data").map(str::to_owned));
+    if fields.get("version").is_some_and(|version| version != run.version.to_string()) {
+        return Ok(Err(overtaken(visit, &run, form())));
+    }
     if fields.get("edit").is_some() {
         return Ok(Err(visit.answer(StatusCode::OK, form().render())));
     }
@@ -133,8 +142,30 @@ async fn retry(visit: &Visit, fields: &Fields, id: &RunId) -> Result<std::result
     if fields.get("review").is_some() || !is_reviewed {
         let hidden = html::hidden("reviewed", reviewed.as_deref().unwrap_or_default());
         let changes = diff::lines(&run.data, change.data.as_deref().unwrap_or(&run.data));
-        let page = PayloadForm { hidden, changes, ..form() };
+        let form = form();
+        let page = PayloadForm { hidden: hidden.and(&form.hidden), changes, ..form };
         return Ok(Err(visit.answer(StatusCode::OK, page.render())));
     }
-    Ok(Ok(visit.service.retry_run_with(id, &change).await?))
+    match visit.service.retry_run_at(id, run.version, &change).await {
+        Ok(Some(run)) => Ok(Ok(run)),
+        Ok(None) | Err(ServiceError::RunState(_)) => {
+            let run = visit.service.run(id).await?;
+            let page = retry_page(page(visit, &run, RunAction::Retry), form().data);
+            Ok(Err(overtaken(visit, &run, page)))
+        }
+        Err(error @ ServiceError::Over(_)) => {
+            let page = PayloadForm { problem: Some(error.to_string()), ..form() };
+            Ok(Err(visit.answer(StatusCode::CONFLICT, page.render())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Shows the form again after a change of its run: the text is kept, and the page says how the run is now.
+fn overtaken(visit: &Visit, run: &Run, page: PayloadForm) -> Response {
+    let t = visit.lang.words();
+    let is_allowed = allowed(run).contains(&RunAction::Retry);
+    let why = if is_allowed { &t.run_changed } else { &t.run_not_retried };
+    let why = fill(why, &[html::run_word(run.state, t), &run.attempt.to_string()]);
+    visit.answer(StatusCode::CONFLICT, PayloadForm { problem: Some(why), ..page }.render())
 }

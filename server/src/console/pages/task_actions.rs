@@ -110,13 +110,22 @@ async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
             let why = visit.lang.words().changed_meanwhile.clone();
             Ok(visit.answer(StatusCode::CONFLICT, page(visit, &task, action, Some(why))?.render()))
         }
-        Err(ServiceError::Invalid(why)) if action == TaskAction::Trigger => {
-            let page = page(visit, &service.task(&id).await?, action, Some(why.to_string()))?;
-            let page = trigger_page(page, fields.raw("data").map(str::to_owned));
-            Ok(visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render()))
-        }
+        Err(error) if action == TaskAction::Trigger => not_triggered(visit, fields, &id, error).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// Shows the form of a trigger again: the payload is kept, and the page says why the task has not fired.
+async fn not_triggered(visit: &Visit, fields: &Fields, id: &TaskId, error: ServiceError) -> Result<Response> {
+    let (status, why) = match error {
+        ServiceError::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, why.to_string()),
+        ServiceError::KeyReused => (StatusCode::CONFLICT, visit.lang.words().trigger_sent_before.clone()),
+        error @ ServiceError::Over(_) => (StatusCode::CONFLICT, error.to_string()),
+        error => return Err(error.into()),
+    };
+    let page = page(visit, &visit.service.task(id).await?, TaskAction::Trigger, Some(why))?;
+    let page = trigger_page(page, fields.raw("data").map(str::to_owned));
+    Ok(visit.answer(status, page.render()))
 }
 
 /// Returns the key of a form, so that a form that is sent twice acts once.

@@ -63,16 +63,21 @@ impl Service {
         answer
     }
 
-    /// Gives a dead run at this version another attempt, for an operation. `None`: the run has another
-    /// version.
-    pub(super) async fn retry_run_at(
+    /// Same as [`retry_run_with`](Self::retry_run_with), if the run has this version. `None`: the run has another
+    /// version, and nothing was changed.
+    ///
+    /// # Errors
+    /// As [`Service::retry_run_with`].
+    pub async fn retry_run_at(
         &self,
         id: &RunId,
         version: u64,
         change: &PayloadChange,
     ) -> Result<Option<Run>> {
         let answer = self.redrive_at(id, Some(version), change).await;
-        self.record_change(AuditAction::RunRetry, [id.as_str()], &answer).await;
+        if !matches!(answer, Ok(None)) {
+            self.record_change(AuditAction::RunRetry, [id.as_str()], &answer).await;
+        }
         answer
     }
 

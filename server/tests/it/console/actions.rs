@@ -320,3 +320,76 @@ async fn a_dead_run_is_retried_with_a_payload_whose_changes_were_shown() {
     })
     .await;
 }
+
+/// Returns a run that a worker has reported as dead.
+async fn dead_run(server: &Server, data: &str) -> String {
+    let run = server.ready(data).await;
+    settle(server, "dead").await;
+    run.id.to_string()
+}
+
+/// Leases the next run, and reports this outcome.
+async fn settle(server: &Server, outcome: &str) {
+    let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+    let run = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+    let outcome = json!({"run_id": run["run_id"], "attempt": run["attempt"], "token": run["token"],
+        "outcome": outcome});
+    let (status, answer) = server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test]
+async fn a_retry_that_is_overtaken_keeps_its_text_and_says_what_has_changed() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let run = dead_run(server, "theirs").await;
+        let (path, api) = (format!("/console/runs/{run}/retry"), format!("/v1/runs/{run}"));
+        let send = async |form: &super::Shown, more: &[(&str, &str)]| {
+            let hidden = form.hidden_fields();
+            let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            browser.post_raw(&path, &hidden.chain(more.iter().copied()).collect::<Vec<_>>()).await
+        };
+        let asked = browser.get(&path).await;
+        let shown = send(&asked, &[("data", "mine")]).await;
+        assert_eq!(shown.status, 200);
+        server.post(&format!("{api}/retry"), &json!({"data": "other"})).await;
+        for (form, more) in [(&asked, &[("data", "mine")][..]), (&asked, &[("data", "mine"), ("review", "1")])] {
+            let overtaken = send(form, more).await;
+            assert_eq!(overtaken.status, 409);
+            overtaken.has("mine</textarea>").has("has changed since this page was shown. State: Retrying");
+        }
+        let overtaken = send(&shown, &[]).await;
+        assert_eq!(overtaken.status, 409, "the changes that were shown are no longer true");
+        overtaken.has("mine</textarea>");
+        assert_eq!(server.get(&api).await.1["data"], "other");
+        let again = send(&overtaken, &[("data", "mine")]).await;
+        again.has("<div class=\"del\">other").has("<div class=\"add\">mine");
+        settle(server, "succeeded").await;
+        let ended = send(&again, &[]).await;
+        assert_eq!(ended.status, 409);
+        ended.has("mine</textarea>").has("cannot be retried now. State: Succeeded, attempt: 2");
+        let ended = send(&ended, &[]).await;
+        assert_eq!(ended.status, 409, "the run stays as it is");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trigger_that_is_refused_keeps_its_payload() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let id = create(server, json!({"name": "a", "data": "one", "delay_ms": 3_600_000})).await;
+        let path = format!("/console/tasks/{id}/trigger");
+        let key = "k".repeat(64);
+        let send = async |data: &str| browser.post(&path, &path, &[("data", data), ("key", &key)]).await;
+        assert_eq!(send("two").await.status, 303);
+        let sent_before = send("three").await;
+        assert_eq!(sent_before.status, 409);
+        sent_before.has("This form was sent before with another payload").has("three</textarea>").lacks(&key);
+        server.post(&format!("/v1/tasks/{id}/cancel"), &json!({})).await;
+        let over = browser.post(&path, &path, &[("data", "four"), ("key", &"l".repeat(64))]).await;
+        assert_eq!(over.status, 409);
+        over.has("the task is cancelled").has("four</textarea>");
+    })
+    .await;
+}
