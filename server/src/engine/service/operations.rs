@@ -73,12 +73,20 @@ impl Service {
     ) -> Result<Operation> {
         let action = new.action.as_str();
         let answer = self.create_allowed(new, key).await;
-        let id = answer.iter().map(|operation| operation.id.as_str());
-        self.record_change(AuditAction::OperationCreate, id.chain([action]), &answer).await;
-        answer
+        // The first request with the key has its entry.
+        if answer.as_ref().map_or(true, |(_, is_new)| *is_new) {
+            let id = answer.iter().map(|(operation, _)| operation.id.as_str());
+            self.record_change(AuditAction::OperationCreate, id.chain([action]), &answer).await;
+        }
+        answer.map(|(operation, _)| operation)
     }
 
-    async fn create_allowed(&self, mut new: NewOperation, key: Option<IdempotencyKey>) -> Result<Operation> {
+    /// Returns the operation, and whether this call has created it.
+    async fn create_allowed(
+        &self,
+        mut new: NewOperation,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(Operation, bool)> {
         self.require(Scope::TaskWrite)?;
         self.check_operation(&mut new)?;
         let now = self.now();
@@ -94,16 +102,17 @@ impl Service {
         self.insert_operation(operation).await
     }
 
-    async fn insert_operation(&self, operation: Operation) -> Result<Operation> {
+    async fn insert_operation(&self, operation: Operation) -> Result<(Operation, bool)> {
         let insert = |stored: Option<Operation>| {
-            let next = stored.is_none().then(|| (operation.clone(), index_of(&operation)));
-            Ok((next, stored.unwrap_or_else(|| operation.clone())))
+            let is_new = stored.is_none();
+            let next = is_new.then(|| (operation.clone(), index_of(&operation)));
+            Ok((next, (stored.unwrap_or_else(|| operation.clone()), is_new)))
         };
         let key = key_of(&operation.id);
-        let stored = self.change_document::<Operation, _, ServiceError>(KIND, &key, insert).await?;
+        let (stored, is_new) = self.change_document::<Operation, _, ServiceError>(KIND, &key, insert).await?;
         self.shared.hints.operation();
         self.shared.hints.changes.operation(&stored);
-        Ok(stored)
+        Ok((stored, is_new))
     }
 
     async fn has_room_for_operation(&self) -> Result<bool> {

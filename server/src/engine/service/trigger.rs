@@ -12,6 +12,13 @@ use crate::ports::InsertedRun;
 pub(super) trait CreateRun: Fn(&Task, u32, String, Moment) -> Run + Send + Sync {}
 impl<F: Fn(&Task, u32, String, Moment) -> Run + Send + Sync> CreateRun for F {}
 
+/// A run that the schedule does not fire.
+pub(super) struct ManualRun {
+    pub run: Run,
+    /// Whether this call has inserted the run. A repeated call finds the run of the first one.
+    pub is_new: bool,
+}
+
 impl Service {
     /// Triggers a task: fires it by hand, independently of its schedule, also if it is paused.
     ///
@@ -34,9 +41,16 @@ impl Service {
         key: Option<IdempotencyKey>,
     ) -> Result<Run> {
         let answer = self.trigger_once(id, change, key).await;
-        let run = answer.iter().map(|run| run.id.as_str());
-        self.record_change(AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer).await;
-        answer
+        // The first request with the key has its entry.
+        if answer.as_ref().map_or(true, |triggered| triggered.is_new) {
+            self.record_trigger(id, &answer).await;
+        }
+        answer.map(|triggered| triggered.run)
+    }
+
+    async fn record_trigger(&self, id: &TaskId, answer: &Result<ManualRun>) {
+        let run = answer.iter().map(|triggered| triggered.run.id.as_str());
+        self.record_change(AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), answer).await;
     }
 
     async fn trigger_once(
@@ -44,7 +58,7 @@ impl Service {
         id: &TaskId,
         change: &PayloadChange,
         key: Option<IdempotencyKey>,
-    ) -> Result<Run> {
+    ) -> Result<ManualRun> {
         self.require(Scope::TaskWrite)?;
         change.check()?;
         // A refused request stores nothing.
@@ -59,12 +73,16 @@ impl Service {
             Ok(()) => self.trigger_marked(id, mark, &PayloadChange::default()).await,
             Err(error) => Err(error),
         };
-        let run = answer.iter().map(|run| run.id.as_str());
-        self.record_change(AuditAction::TaskTrigger, [id.as_str()].into_iter().chain(run), &answer).await;
-        answer
+        self.record_trigger(id, &answer).await;
+        answer.map(|triggered| triggered.run)
     }
 
-    async fn trigger_marked(&self, id: &TaskId, first_mark: &str, change: &PayloadChange) -> Result<Run> {
+    async fn trigger_marked(
+        &self,
+        id: &TaskId,
+        first_mark: &str,
+        change: &PayloadChange,
+    ) -> Result<ManualRun> {
         let triggered = |task: &Task, overtaken: u32, token, now| {
             let mark =
                 if overtaken == 0 { first_mark.to_owned() } else { format!("{first_mark}.{overtaken}") };
@@ -74,12 +92,12 @@ impl Service {
     }
 
     /// Inserts a run that the schedule does not fire. `create` makes the run.
-    pub(super) async fn insert_manual(&self, id: &TaskId, create: impl CreateRun) -> Result<Run> {
+    pub(super) async fn insert_manual(&self, id: &TaskId, create: impl CreateRun) -> Result<ManualRun> {
         let mut overtaken = 0;
         loop {
-            if let Some(run) = self.insert_triggered(id, overtaken, &create).await? {
+            if let Some(inserted) = self.insert_triggered(id, overtaken, &create).await? {
                 self.shared.hints.attention();
-                return Ok(run);
+                return Ok(inserted);
             }
             overtaken += 1;
         }
@@ -93,27 +111,29 @@ impl Service {
         id: &TaskId,
         overtaken: u32,
         create: &impl CreateRun,
-    ) -> Result<Option<Run>> {
+    ) -> Result<Option<ManualRun>> {
         let task = self.shown_task(id).await?;
         let now = self.now();
         let run = create(&task, overtaken, self.shared.ids.token(now), now);
         if task.state == TaskState::Cancelled {
             // A run that was not handed over before the end of its task never is.
             let stored = self.shared.ports.store.run(&run.id).await?.filter(Run::has_been_tried);
-            return stored.map(Some).ok_or_else(|| TaskOver::Ended(task.state).into());
+            let stored = stored.ok_or(TaskOver::Ended(task.state))?;
+            return Ok(Some(ManualRun { run: stored, is_new: false }));
         }
         crate::failpoint!("trigger::before_insert");
         let inserted = self.shared.ports.store.insert_runs(std::slice::from_ref(&run)).await?.pop();
         crate::failpoint!("trigger::inserted");
+        let is_new = !matches!(inserted, Some(InsertedRun::Existing(_)));
         let run = stored(run, inserted);
         self.shared.hints.changes.runs([&run]);
         // The answer of a change that came in between may not have named this run. Then it must not fire.
         let task = self.shown_task(id).await?;
         let is_current = task.rev == run.rev && task.state != TaskState::Cancelled;
         if is_current || !run.is_untouched() {
-            return Ok((!run.was_superseded()).then_some(run));
+            return Ok((!run.was_superseded()).then_some(ManualRun { run, is_new }));
         }
-        self.cancel_overtaken(run).await
+        Ok(self.cancel_overtaken(run).await?.map(|run| ManualRun { run, is_new }))
     }
 
     /// Cancels a triggered run. If a node has taken it since, the run is the answer, unless it ended

@@ -69,7 +69,13 @@ async fn a_trigger_form_that_is_sent_twice_fires_once() {
         let (first, second) =
             (browser.post_raw(&path, &fields).await, browser.post_raw(&path, &fields).await);
         assert_eq!(first.location(), second.location());
+        let triggers = async || {
+            let (_, page) = server.get(&format!("/v1/audit?object={id}&action=task.trigger")).await;
+            page["entries"].as_array().unwrap().len()
+        };
+        assert_eq!(triggers().await, 1, "one trigger has one entry");
         assert_ne!(confirm(&browser, &path).await.location(), first.location(), "a new page fires again");
+        assert_eq!(triggers().await, 2);
     })
     .await;
 }

@@ -70,6 +70,8 @@ async fn all_matching_tasks_are_paused_after_a_question() {
         assert_eq!(answer.status, 303, "{}", answer.html);
         let again = send(&browser, &asked, &[("reason", "broker <b>"), ("rate", "500")]).await;
         assert_eq!(again.location(), answer.location(), "a form that is sent twice creates one operation");
+        let (_, audit) = server.get("/v1/audit?action=operation.create").await;
+        assert_eq!(audit["entries"].as_array().unwrap().len(), 1, "{audit}");
         let changed = send(&browser, &asked, &[("reason", "another")]).await;
         assert_eq!(changed.status, 422);
         changed.has("This form was sent before with other values.").has("value=\"another\"");
