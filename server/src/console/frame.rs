@@ -98,6 +98,8 @@ pub struct Frame {
     pub version: &'static str,
     /// What the texts to copy have in common.
     pub shell: Shell,
+    /// Whether the texts to copy are shown at once.
+    pub opens_copies: bool,
     /// Actions of the page as texts to copy.
     recipes: Vec<Recipe>,
     refusals: Refusals,
@@ -134,6 +136,7 @@ impl Frame {
             },
             version: env!("CARGO_PKG_VERSION"),
             shell: Shell { has_token: !caller.name.is_empty() },
+            opens_copies: false,
             recipes: Vec::new(),
             refusals: visit.refusals.clone(),
             done: visit.query().get("done").map(str::to_owned),

@@ -4,15 +4,40 @@ use serde_json::{Map, Value, json};
 
 use super::{Recipe, Request, Shell, option, words};
 use crate::core::labels::Labels;
-use crate::core::operation::{Action, Selection};
+use crate::core::operation::{NewOperation, Selection};
 
 /// Command that reads a file with an operation.
 const FILE_COMMAND: &str = "taskcenter operation create --file operation.yaml";
 
-/// Returns the texts that create an operation on a selection.
-pub fn operate(shell: Shell, title: &str, action: Action, selection: &Selection) -> Recipe {
-    let mut command = words(&["operation", "create", action.as_str()]);
-    let select = match selection {
+/// Returns the texts that create an operation, given one that is valid.
+pub fn operate(shell: Shell, title: &str, new: &NewOperation) -> Recipe {
+    let action = new.action.as_str();
+    let mut command = words(&["operation", "create", action]);
+    let mut document = json!({ "action": action, "select": select(&new.selection, &mut command) });
+    for (field, value) in settings(new) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        command.push(option(field.trim_end_matches("_per_sec"), &text));
+        document[field] = value;
+    }
+    let request = Request { body: Some(&document), ..Request::post("/v1/operations") };
+    Recipe::new(shell, title, &request, Some(&command)).with_document(&document, FILE_COMMAND)
+}
+
+/// Returns the fields beside action and selection, as the API names them.
+fn settings(new: &NewOperation) -> impl Iterator<Item = (&'static str, Value)> {
+    let patch = new.patch.as_deref().and_then(|patch| serde_json::from_str(patch).ok());
+    let fields = [
+        ("patch", patch),
+        ("reason", new.reason.clone().map(Value::from)),
+        ("rate_per_sec", new.rate_per_sec.map(Value::from)),
+        ("canary", new.canary.map(Value::from)),
+    ];
+    fields.into_iter().filter_map(|(field, value)| Some((field, value?)))
+}
+
+/// Returns a selection as the API writes it, and adds the options of the command line.
+fn select(selection: &Selection, command: &mut Vec<String>) -> Value {
+    match selection {
         Selection::Ids(ids) => {
             command.extend(ids.iter().map(|id| option("id", id)));
             json!({ "ids": ids })
@@ -26,10 +51,7 @@ pub fn operate(shell: Shell, title: &str, action: Action, selection: &Selection)
             let labels = (!labels.is_empty()).then(|| ("labels".to_owned(), json!(labels)));
             json!({ "filter": fields.chain(labels).collect::<Map<_, _>>() })
         }
-    };
-    let document = json!({ "action": action.as_str(), "select": select });
-    let request = Request { body: Some(&document), ..Request::post("/v1/operations") };
-    Recipe::new(shell, title, &request, Some(&command)).with_document(&document, FILE_COMMAND)
+    }
 }
 
 /// Returns the fields of a filter, as the API names them, and its labels.
@@ -52,13 +74,35 @@ fn pairs(filter: &Selection) -> (Vec<(&'static str, String)>, Labels) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::operation::Action;
+
+    fn texts_of(new: &NewOperation) -> Vec<String> {
+        operate(Shell { has_token: false }, "", new).texts.into_iter().map(|text| text.text).collect()
+    }
 
     fn texts(action: Action, selection: &Selection) -> Vec<String> {
-        operate(Shell { has_token: false }, "", action, selection)
-            .texts
-            .into_iter()
-            .map(|text| text.text)
-            .collect()
+        texts_of(&NewOperation::new(action, selection.clone()))
+    }
+
+    #[test]
+    fn every_text_carries_patch_reason_rate_and_canary() {
+        let new = NewOperation {
+            patch: Some(r#"{ "to": "mia's" }"#.to_owned()),
+            reason: Some("-- gateway: down".to_owned()),
+            rate_per_sec: Some(50),
+            canary: Some(2),
+            ..NewOperation::new(Action::Redrive, Selection::Ids(vec!["1".to_owned()]))
+        };
+        let texts = texts_of(&new);
+        let [curl, cli, json, yaml] = &texts[..] else { panic!("four texts") };
+        let body = json!({"action": "redrive", "select": {"ids": ["1"]}, "patch": {"to": "mia's"},
+            "reason": "-- gateway: down", "rate_per_sec": 50, "canary": 2});
+        assert!(curl.contains(&format!("-d '{}'", body.to_string().replace('\'', r"'\''"))), "{curl}");
+        let command = r#"taskcenter operation create redrive --id=1 '--patch={"to":"mia'\''s"}' '--reason=-- gateway: down' --rate=50 --canary=2"#;
+        assert_eq!(cli, command);
+        assert_eq!(json.parse::<Value>().unwrap(), body);
+        let settings = "action: redrive\ncanary: 2\npatch:\n  to: \"mia's\"\nrate_per_sec: 50\nreason: \"-- gateway: down\"\n";
+        assert!(yaml.contains(settings), "{yaml}");
     }
 
     #[test]

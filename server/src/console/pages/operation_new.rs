@@ -46,8 +46,11 @@ pub async fn ask(visit: Visit) -> Response {
     answer(&visit, &visit.query(), None).await
 }
 
-/// Creates the operation.
+/// Creates the operation, or shows the page again with the texts to copy of the values that were typed.
 pub async fn create(SentForm(visit, fields): SentForm) -> Response {
+    if fields.get("preview").is_some() {
+        return answer(&visit, &fields, None).await;
+    }
     match created(&visit, &fields).await {
         Ok(Ok(response)) => response,
         Ok(Err(why)) => answer(&visit, &fields, Some(why)).await,
@@ -89,11 +92,15 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
     let action = action(fields)?;
     let words = bulk::words(action, t).ok_or(Problem::NotFound)?;
     let (mut text, mut items, mut problem, mut recipe) = (String::new(), None, problem, None);
-    let f = frame(visit, words.label);
+    let mut f = frame(visit, words.label);
+    f.opens_copies = fields.get("preview").is_some();
     match selection(visit, action, fields) {
         Ok(selection) => {
             text = selection_text(&selection, t);
-            recipe = Some(copy_as::operate(f.shell, words.label, action, &selection));
+            match with_settings(NewOperation::new(action, selection.clone()), fields, t) {
+                Ok(new) => recipe = Some(copy_as::operate(f.shell, words.label, &new)),
+                Err(why) => problem = problem.or(Some(why)),
+            }
             match count(visit, action, selection).await? {
                 Ok(found) => items = Some(found),
                 Err(why) => problem = problem.or(Some(why)),
@@ -173,15 +180,21 @@ fn read(
     fields: &Fields,
     t: &Words,
 ) -> std::result::Result<NewOperation, String> {
-    let has_canary = action == Action::Redrive;
-    Ok(NewOperation {
-        action,
-        selection: selection(visit, action, fields)?,
+    with_settings(NewOperation::new(action, selection(visit, action, fields)?), fields, t)
+}
+
+/// Returns an operation with the further fields of a form, or why they are refused.
+fn with_settings(new: NewOperation, fields: &Fields, t: &Words) -> std::result::Result<NewOperation, String> {
+    let has_canary = new.action == Action::Redrive;
+    let mut new = NewOperation {
         patch: fields.get("patch").filter(|_| has_canary).map(str::to_owned),
         reason: fields.get("reason").map(str::to_owned),
         rate_per_sec: number(fields, "rate", t)?,
         canary: if has_canary { number(fields, "canary", t)? } else { None },
-    })
+        ..new
+    };
+    new.check().map_err(|invalid| invalid.message)?;
+    Ok(new)
 }
 
 /// Reads a number of a form. `None`: the field is empty.

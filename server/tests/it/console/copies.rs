@@ -106,3 +106,40 @@ async fn a_copied_text_has_the_variable_and_never_the_token() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_texts_of_an_operation_have_the_values_that_were_typed() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let run = server.ready("{}").await;
+        let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+        let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+        let outcome = json!({"run_id": run.id, "attempt": 1, "token": leased["token"], "outcome": "dead"});
+        server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
+        let path = "/console/operations/new";
+        let typed = [("reason", "gateway"), ("rate", "50"), ("canary", "1"), ("patch", r#"{"to":"mia"}"#)];
+        let select = [("action", "redrive"), ("id", run.id.as_str()), ("preview", "1")];
+        let shown = browser.post("/", path, &[&select[..], &typed].concat()).await;
+        assert_eq!(shown.status, 200, "{}", shown.html);
+        shown
+            .has("class=\"copyas\" open")
+            .has("value=\"gateway\"")
+            .has("{&#34;to&#34;:&#34;mia&#34;}</textarea>");
+        let texts = texts(&shown);
+        let of_kind = |kind: &str| texts.iter().find(|(name, _)| name == kind).unwrap().1.as_str();
+        assert!(of_kind("CLI").ends_with("'--patch={\"to\":\"mia\"}' --reason=gateway --rate=50 --canary=1"));
+        let document: Value = serde_json::from_str(of_kind("JSON")).unwrap();
+        assert!(of_kind("curl").contains(&document.to_string()));
+        assert!(of_kind("YAML").contains("canary: 1\n") && of_kind("YAML").contains("patch:\n  to: mia\n"));
+        assert_eq!(server.get("/v1/operations").await.1["operations"], json!([]), "nothing is created");
+        let (status, created) = server.post("/v1/operations", &document).await;
+        assert_eq!(status, 201, "{created}");
+        for (field, value, why) in [("canary", "0", "canary should be"), ("patch", "[]", "patch should be")] {
+            let wrong = [&select[..], &[(field, value)]].concat();
+            let refused = browser.post("/", path, &wrong).await;
+            assert_eq!(refused.status, 422, "{field}");
+            refused.has(why).lacks("data-copy-text");
+        }
+    })
+    .await;
+}
