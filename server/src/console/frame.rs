@@ -163,6 +163,16 @@ impl Frame {
         self.live()
     }
 
+    /// Sets the page that a change of language or theme opens. A page that answers to a form has its values in the
+    /// fields, and not in its URL.
+    #[must_use]
+    pub fn at(mut self, path: &str, query: &[(&str, &str)]) -> Self {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(query.iter().filter(|(_, value)| !value.is_empty()));
+        self.here = format!("{path}?{}", pairs.finish());
+        self
+    }
+
     /// Sets the path of the API with the same content.
     #[must_use]
     pub fn api(mut self, path: &str, query: &[(&str, Option<&str>)]) -> Self {

@@ -21,6 +21,8 @@ pub enum Problem {
     ExpiredForm,
     /// The method is not one of the page.
     Method,
+    /// A parameter of the page is missing or wrong: what to do.
+    Malformed(String),
     /// A command failed.
     Service(ServiceError),
     /// A background computation failed.
@@ -56,6 +58,7 @@ impl Problem {
             Self::NotFound => page(StatusCode::NOT_FOUND, &t.problem_not_found_title, &t.problem_not_found),
             Self::ExpiredForm => page(StatusCode::FORBIDDEN, &t.problem_csrf_title, &t.problem_csrf),
             Self::Method => page(StatusCode::METHOD_NOT_ALLOWED, &t.problem_invalid_title, &t.problem_method),
+            Self::Malformed(why) => page(StatusCode::BAD_REQUEST, &t.problem_invalid_title, why),
             Self::Service(ServiceError::Forbidden(why)) => {
                 let detail = fill(&t.problem_forbidden, &[&why.to_string()]);
                 (StatusCode::FORBIDDEN, t.problem_forbidden_title.clone(), detail)

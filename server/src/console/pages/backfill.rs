@@ -112,12 +112,12 @@ async fn page(visit: &Visit, id: &str, fields: &Fields, problem: Option<String>)
     };
     let text = |name| fields.get(name).unwrap_or_default().to_owned();
     let (from, to, key) = (text("from"), text("to"), visit.service.random_secret()?);
-    let sent = [("from", from.as_str()), ("to", to.as_str()), ("key", key.as_str())];
+    let range = [("from", from.as_str()), ("to", to.as_str())];
+    let f = f.at(&path(&task.id), &range);
+    let sent = range.into_iter().chain([("key", key.as_str())]);
     Ok(Page {
         path: path(&task.id),
-        hidden: sent
-            .iter()
-            .fold(Markup::default(), |hidden, (name, value)| hidden.and(&h::hidden(name, value))),
+        hidden: sent.fold(Markup::default(), |hidden, (name, value)| hidden.and(&h::hidden(name, value))),
         schedule: schedule_words::describe(&task.schedule, t),
         from,
         to,

@@ -22,6 +22,8 @@ use super::{dead_letters, tasks};
 use crate::core::operation::{Action, NewOperation, Selection};
 use crate::engine::service::{RunFilter, ServiceError, TaskFilter, Wanted};
 
+const PATH: &str = "/console/operations/new";
+
 #[derive(Template)]
 #[template(path = "operation_new.html")]
 struct Page {
@@ -61,7 +63,7 @@ pub async fn create(SentForm(visit, fields): SentForm) -> Response {
 /// Returns the answer after the creation, or why the form is refused.
 async fn created(visit: &Visit, fields: &Fields) -> Result<std::result::Result<Response, String>> {
     let t = visit.lang.words();
-    let action = action(fields)?;
+    let action = action(fields, t)?;
     let new = match read(visit, action, fields, t) {
         Ok(new) => new,
         Err(why) => return Ok(Err(why)),
@@ -89,7 +91,7 @@ async fn answer(visit: &Visit, fields: &Fields, problem: Option<String>) -> Resp
 async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result<Page> {
     require_write(visit)?;
     let t = visit.lang.words();
-    let action = action(fields)?;
+    let action = action(fields, t)?;
     let words = bulk::words(action, t).ok_or(Problem::NotFound)?;
     let (mut text, mut items, mut problem, mut recipe) = (String::new(), None, problem, None);
     let mut f = frame(visit, words.label);
@@ -108,10 +110,12 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
         }
         Err(why) => problem = problem.or(Some(why)),
     }
-    let own = [("action", action.as_str()), ("key", &visit.service.random_secret()?)];
+    let key = visit.service.random_secret()?;
     let sent = ["q", "all"].map(|name| (name, fields.raw(name).unwrap_or_default()));
     let ids = fields.all("id");
-    let all = own.into_iter().chain(sent).chain(ids.iter().map(|id| ("id", id.as_str())));
+    let selected = sent.into_iter().chain(ids.iter().map(|id| ("id", id.as_str())));
+    let selected: Vec<(&str, &str)> = [("action", action.as_str())].into_iter().chain(selected).collect();
+    let all = selected.iter().copied().chain([("key", key.as_str())]);
     let list = if action.is_for_runs() { dead_letters::PATH } else { tasks::PATH };
     Ok(Page {
         hidden: all.fold(Markup::default(), |hidden, (name, value)| hidden.and(&h::hidden(name, value))),
@@ -124,7 +128,7 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
         patch: fields.get("patch").unwrap_or_default().to_owned(),
         back: href(list, fields.get("q").unwrap_or_default(), None),
         problem,
-        f: f.with_recipes(recipe),
+        f: f.at(PATH, &selected).with_recipes(recipe),
         words,
     })
 }
@@ -143,9 +147,10 @@ async fn count(
     }
 }
 
-fn action(fields: &Fields) -> Result<Action> {
-    let action = fields.get("action").and_then(Action::parse);
-    action.filter(|action| ACTIONS.contains(action)).ok_or(Problem::NotFound)
+fn action(fields: &Fields, t: &Words) -> Result<Action> {
+    let name = fields.get("action").unwrap_or_default();
+    let action = Action::parse(name).filter(|action| ACTIONS.contains(action));
+    action.ok_or_else(|| Problem::Malformed(fill(&t.op_wrong_action, &[name])))
 }
 
 /// Returns the rows that a form selects, or why the form selects none.

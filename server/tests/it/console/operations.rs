@@ -170,8 +170,10 @@ async fn a_form_that_selects_nothing_or_is_not_understood_is_refused() {
             assert_eq!(refused.status, 422, "{query}");
             refused.has(why).lacks("method=\"post\" action=\"/console/operations/new\"");
         }
-        for query in ["action=delete&all=1", "action=nothing&all=1", "all=1"] {
-            assert_eq!(browser.get(&format!("{NEW}?{query}")).await.status, 404, "{query}");
+        for (query, action) in [("action=delete&all=1", "delete"), ("action=x&all=1", "x"), ("all=1", "")] {
+            let refused = browser.get(&format!("{NEW}?{query}")).await;
+            assert_eq!(refused.status, 400, "{query}");
+            refused.has(&format!("no action &#34;{action}&#34;")).has("Select rows on the page of tasks");
         }
         browser.get("/console/tasks?q=name%3Amail+since%3A2h").await.has("mail").lacks("name=\"all\"");
         let asked = browser.get(&format!("{NEW}?action=pause&all=1")).await;
@@ -285,6 +287,31 @@ async fn the_overview_leads_to_the_dead_runs_of_a_tag() {
             .await
             .has(&run)
             .has("Redrive runs: all that match");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_that_answers_to_a_form_keeps_its_selection_in_another_language() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let ids = tasks(server, "mail", 2).await;
+        let all = "q=name%3Amail&all=1".to_owned();
+        for selection in [all, format!("id={}&id={}", ids[0], ids[1])] {
+            let asked = browser.get(&format!("{NEW}?action=pause&{selection}")).await;
+            let refused = send(&browser, &asked, &[("rate", "fast")]).await;
+            assert_eq!(refused.status, 422);
+            let back = refused.hidden_fields().into_iter().find(|(name, _)| name == "back").unwrap().1;
+            assert_eq!(back, format!("{NEW}?action=pause&{selection}"));
+            let chosen = browser.post("/", "/console/preferences", &[("back", &back), ("lang", "zh")]).await;
+            browser.get(chosen.location()).await.has("暂停任务").has("<dd>2</dd>");
+            browser.set_cookie("taskcenter_lang", "en");
+        }
+        let backfill = format!("/console/tasks/{}/backfill", ids[0]);
+        let fields = [("from", "2033-01-01T00:00:00"), ("to", "2033-01-02T00:00:00"), ("rate", "fast")];
+        let refused = browser.post(&backfill, &backfill, &fields).await;
+        assert_eq!(refused.status, 422);
+        refused.has("backfill?from=2033-01-01T00%3A00%3A00&#38;to=2033-01-02T00%3A00%3A00\"");
     })
     .await;
 }
