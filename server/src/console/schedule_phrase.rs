@@ -1,12 +1,21 @@
-//! Cron expressions out of words, such as `every weekday at 09:30` or `每天 9:30`: the other direction of
+//! Schedules out of words, such as `every weekday at 09:30` or `每天 9:30`: the other direction of
 //! `schedule_words`.
 
 mod chinese;
 mod english;
 mod time_of_day;
 
-/// Returns the cron expression of a phrase in English or Chinese. `None`: the phrase is not understood.
-pub fn parse(phrase: &str) -> Option<String> {
+/// A schedule out of words or choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Composed {
+    /// A cron expression.
+    Cron(String),
+    /// A fixed period: its number, and its unit as the form for tasks names it.
+    Every(u32, &'static str),
+}
+
+/// Returns the schedule of a phrase in English or Chinese. `None`: the phrase is not understood.
+pub fn parse(phrase: &str) -> Option<Composed> {
     let phrase = phrase.trim().to_lowercase();
     english::parse(&phrase).or_else(|| chinese::parse(&phrase))
 }
@@ -26,19 +35,39 @@ pub enum Rhythm {
 }
 
 impl Rhythm {
-    /// Returns the cron expression. `None`: a number is out of bounds.
-    pub fn expression(&self) -> Option<String> {
-        let step = |number: u32, most: u32| (1..=most).contains(&number).then_some(number);
+    /// Returns the schedule: a cron expression, or a fixed period if no cron expression has equal steps. `None`: a
+    /// number is out of bounds.
+    pub fn schedule(&self) -> Option<Composed> {
         let at = |hour: u32, minute: u32| (hour < 24 && minute < 60).then(|| format!("{minute} {hour}"));
-        let every = |number| if number == 1 { "*".to_owned() } else { format!("*/{number}") };
-        Some(match self {
-            Self::Seconds(number) => format!("{} * * * * *", every(step(*number, 59)?)),
-            Self::Minutes(number) => format!("{} * * * *", every(step(*number, 59)?)),
-            Self::Hours(number) => format!("0 {} * * *", every(step(*number, 23)?)),
+        Some(Composed::Cron(match self {
+            Self::Seconds(number) => return steps(*number, 60, "s", |step| format!("{step} * * * * *")),
+            Self::Minutes(number) => return steps(*number, 60, "min", |step| format!("{step} * * * *")),
+            Self::Hours(number) => return steps(*number, 24, "h", |step| format!("0 {step} * * *")),
             Self::Hourly(minute) => format!("{} * * * *", (*minute < 60).then_some(minute)?),
             Self::Weekly(days, hour, minute) => format!("{} * * {days}", at(*hour, *minute)?),
-            Self::Monthly(day, hour, minute) => format!("{} {} * *", at(*hour, *minute)?, step(*day, 31)?),
-        })
+            Self::Monthly(day, hour, minute) => {
+                let day = (1..=31).contains(day).then_some(day)?;
+                format!("{} {day} * *", at(*hour, *minute)?)
+            }
+        }))
+    }
+}
+
+/// Returns a schedule with equal steps. The steps of a cron field begin anew after its `size` values: they are equal if
+/// the number divides the size.
+fn steps(
+    number: u32,
+    size: u32,
+    unit: &'static str,
+    expression: impl Fn(String) -> String,
+) -> Option<Composed> {
+    match number {
+        0 => None,
+        1 => Some(Composed::Cron(expression("*".to_owned()))),
+        number if number < size && size.is_multiple_of(number) => {
+            Some(Composed::Cron(expression(format!("*/{number}"))))
+        }
+        number => Some(Composed::Every(number, unit)),
     }
 }
 
@@ -48,6 +77,39 @@ mod tests {
     use crate::console::schedule_words::describe;
     use crate::console::words::Lang;
     use crate::core::Schedule;
+
+    fn cron(phrase: &str) -> Option<String> {
+        match parse(phrase)? {
+            Composed::Cron(expression) => Some(expression),
+            Composed::Every(..) => None,
+        }
+    }
+
+    #[test]
+    fn steps_are_equal() {
+        for (phrase, expected) in [
+            ("every 7 minutes", Composed::Every(7, "min")),
+            ("every 45 minutes", Composed::Every(45, "min")),
+            ("every 60 minutes", Composed::Every(60, "min")),
+            ("every 90 minutes", Composed::Every(90, "min")),
+            ("every 40 seconds", Composed::Every(40, "s")),
+            ("every 5 hours", Composed::Every(5, "h")),
+            ("every 24 hours", Composed::Every(24, "h")),
+            ("每 7 分钟", Composed::Every(7, "min")),
+            ("每 90 分钟", Composed::Every(90, "min")),
+            ("每 9 小时", Composed::Every(9, "h")),
+            ("every 30 minutes", Composed::Cron("*/30 * * * *".to_owned())),
+            ("every 12 hours", Composed::Cron("0 */12 * * *".to_owned())),
+            ("every 1 minutes", Composed::Cron("* * * * *".to_owned())),
+        ] {
+            assert_eq!(parse(phrase), Some(expected), "{phrase}");
+        }
+        for number in 2..60 {
+            let composed = Rhythm::Minutes(number).schedule().unwrap();
+            let is_cron = matches!(composed, Composed::Cron(_));
+            assert_eq!(is_cron, 60 % number == 0, "every {number} minutes");
+        }
+    }
 
     #[test]
     fn english_and_chinese_phrases_are_understood() {
@@ -93,7 +155,7 @@ mod tests {
             ("每小时的第 15 分钟", "15 * * * *"),
             ("每 30 秒", "*/30 * * * * *"),
         ] {
-            assert_eq!(parse(phrase).as_deref(), Some(expected), "{phrase}");
+            assert_eq!(cron(phrase).as_deref(), Some(expected), "{phrase}");
         }
     }
 
@@ -104,7 +166,6 @@ mod tests {
             "every",
             "every day at 25:00",
             "every day at 9:60",
-            "every 90 minutes",
             "every 0 minutes",
             "every blue moon",
             "on day 32 of every month at 8:00",
@@ -115,7 +176,6 @@ mod tests {
             "每天 25:00",
             "每月 32 日 8:00",
             "每周八 9:00",
-            "每 90 分钟",
             "明天 9:00",
             "每天上午9点99分",
         ] {
@@ -141,7 +201,7 @@ mod tests {
             for lang in Lang::ALL {
                 let schedule = Schedule::cron(expression, String::new());
                 let words = describe(&schedule, lang.words());
-                assert_eq!(parse(&words).as_deref(), Some(expression), "{words}");
+                assert_eq!(cron(&words).as_deref(), Some(expression), "{words}");
             }
         }
     }
@@ -155,7 +215,7 @@ mod tests {
         for row in rows {
             let (words, expression) = row.trim_matches(['|', ' ']).split_once(" | ").unwrap();
             for phrase in words.split("`, `").map(|phrase| phrase.trim_matches('`')) {
-                assert_eq!(parse(phrase).as_deref(), Some(expression.trim_matches('`')), "{phrase}");
+                assert_eq!(cron(phrase).as_deref(), Some(expression.trim_matches('`')), "{phrase}");
                 phrases += 1;
             }
         }

@@ -47,8 +47,8 @@ fn cron(expression: &str, t: &Words) -> Option<String> {
         ["@daily" | "@midnight"] => Some(fill(&t.cron_daily, &["00:00"])),
         ["@every", period] => Some(fill(&t.every, &[period])),
         ["*", "*", "*", "*", "*", "*"] => Some(fill(&t.cron_every_seconds, &["1"])),
-        [second, "*", "*", "*", "*", "*"] if step(second).is_some() => {
-            Some(fill(&t.cron_every_seconds, &[step(second)?]))
+        [second, "*", "*", "*", "*", "*"] if step(second, 60).is_some() => {
+            Some(fill(&t.cron_every_seconds, &[step(second, 60)?]))
         }
         ["0", minute, hour, day, month, weekday] | [minute, hour, day, month, weekday] => {
             five_fields(minute, hour, day, month, weekday, t)
@@ -63,11 +63,13 @@ fn five_fields(minute: &str, hour: &str, day: &str, month: &str, weekday: &str, 
     }
     match (minute, hour, day, weekday) {
         ("*", "*", "*", "*") => Some(t.cron_every_minute.clone()),
-        (minute, "*", "*", "*") if step(minute).is_some() => {
-            Some(fill(&t.cron_every_minutes, &[step(minute)?]))
+        (minute, "*", "*", "*") if step(minute, 60).is_some() => {
+            Some(fill(&t.cron_every_minutes, &[step(minute, 60)?]))
         }
         (minute, "*", "*", "*") => Some(fill(&t.cron_hourly, &[number(minute, 59)?])),
-        ("0", hour, "*", "*") if step(hour).is_some() => Some(fill(&t.cron_every_hours, &[step(hour)?])),
+        ("0", hour, "*", "*") if step(hour, 24).is_some() => {
+            Some(fill(&t.cron_every_hours, &[step(hour, 24)?]))
+        }
         (minute, hour, "*", "*") => Some(fill(&t.cron_daily, &[&clock(minute, hour)?])),
         (minute, hour, "*", "1-5" | "mon-fri" | "MON-FRI") => {
             Some(fill(&t.cron_weekdays, &[&clock(minute, hour)?]))
@@ -82,9 +84,10 @@ fn five_fields(minute: &str, hour: &str, day: &str, month: &str, weekday: &str, 
     }
 }
 
-/// Returns the step of a field such as `*/5`.
-fn step(field: &str) -> Option<&str> {
-    field.strip_prefix("*/").filter(|step| step.parse().is_ok_and(|step: u32| (1..=59).contains(&step)))
+/// Returns the step of a field such as `*/5`, if the field of this size has equal steps.
+fn step(field: &str, size: u32) -> Option<&str> {
+    let is_equal = |step: u32| (1..size).contains(&step) && size.is_multiple_of(step);
+    field.strip_prefix("*/").filter(|step| step.parse().is_ok_and(is_equal))
 }
 
 /// Returns the field if it is one number up to `most`.
@@ -136,6 +139,8 @@ mod tests {
             ("0 9 * 2 *", "By a cron expression"),
             ("1,2 9 * * *", "By a cron expression"),
             ("*/90 * * * *", "By a cron expression"),
+            ("*/7 * * * *", "By a cron expression"),
+            ("0 */5 * * *", "By a cron expression"),
         ] {
             assert_eq!(words(expression), expected, "{expression}");
         }

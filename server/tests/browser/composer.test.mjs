@@ -32,6 +32,10 @@ test("choices and words compose an expression while a person types", async () =>
   await page.getByLabel("In words").fill("every day at noon");
   await page.getByLabel("Fires at most").evaluate((field) => field.dispatchEvent(new Event("input", { bubbles: true })));
   await page.getByText("Every day at 12:00").waitFor();
+  await page.getByLabel("In words").fill("every 7 minutes");
+  await page.getByText("Every 7 min", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("radio", { name: "At a fixed rate" }).isChecked(), true);
+  assert.equal(await page.getByLabel("Period").inputValue(), "7");
   await page.getByLabel("In words").fill("on day 15 of every month at 8:00");
   await page.getByText("On day 15 of every month at 08:00").waitFor();
   await page.getByLabel("Time zone").fill("Europe/Berlin");

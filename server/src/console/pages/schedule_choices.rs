@@ -1,6 +1,6 @@
-//! A cron expression out of choices and words, in the form for tasks.
+//! A schedule out of choices and words, in the form for tasks.
 
-use super::super::schedule_phrase::{self, Rhythm};
+use super::super::schedule_phrase::{self, Composed, Rhythm};
 use super::super::visit::Fields;
 use super::super::words::Words;
 use super::task_draft::Refusal;
@@ -48,12 +48,12 @@ impl Choices {
         }
     }
 
-    /// Returns the cron expression that a form asks for. `None`: the form asks for none.
+    /// Returns the schedule that a form asks for. `None`: the form asks for none.
     ///
     /// # Errors
     /// The words or the choices are not valid.
-    pub fn compose(&self, fields: &Fields, t: &Words) -> Result<Option<String>, Refusal> {
-        // The Enter key presses the first button, which has no name. After a phrase, a person expects its expression.
+    pub fn compose(&self, fields: &Fields, t: &Words) -> Result<Option<Composed>, Refusal> {
+        // The Enter key presses the first button, which has no name. After a phrase, a person expects its schedule.
         let is_enter =
             !self.phrase.is_empty() && ["save", "preview"].iter().all(|name| fields.get(name).is_none());
         match fields.get("compose").or(is_enter.then_some("phrase")) {
@@ -64,8 +64,8 @@ impl Choices {
             }
             Some(_) => {
                 let wrong = || Refusal { field: "choices", why: t.compose_wrong.clone() };
-                let expression = self.rhythm().and_then(|rhythm| rhythm.expression());
-                expression.map(Some).ok_or_else(wrong)
+                let schedule = self.rhythm().and_then(|rhythm| rhythm.schedule());
+                schedule.map(Some).ok_or_else(wrong)
             }
         }
     }
@@ -131,9 +131,23 @@ mod tests {
     use super::*;
     use crate::console::words::Lang;
 
-    fn compose(form: &str) -> Option<String> {
+    fn composed(form: &str) -> Option<Composed> {
         let fields = Fields::parse(form.as_bytes());
         Choices::read(&fields).compose(&fields, Lang::En.words()).unwrap_or(None)
+    }
+
+    fn compose(form: &str) -> Option<String> {
+        match composed(form)? {
+            Composed::Cron(expression) => Some(expression),
+            Composed::Every(..) => None,
+        }
+    }
+
+    #[test]
+    fn a_number_without_equal_steps_becomes_a_period() {
+        let every = composed("compose=choices&rhythm=minutes&c_every=7");
+        assert_eq!(every, Some(Composed::Every(7, "min")));
+        assert_eq!(composed("compose=choices&rhythm=hours&c_every=5"), Some(Composed::Every(5, "h")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::super::frame::Instant;
 use super::super::html::{self as h, Markup};
 use super::super::problem::{Problem, Result};
+use super::super::schedule_phrase::Composed;
 use super::super::schedule_words;
 use super::super::time::{date_time, duration};
 use super::super::visit::{Fields, Visit};
@@ -177,8 +178,7 @@ fn notes(schedule: &Schedule) -> Vec<String> {
 struct Fragment {
     preview: Option<Preview>,
     refusal: Option<Refusal>,
-    /// Expression that was composed.
-    composed: Option<String>,
+    composed: Option<Composed>,
 }
 
 /// Shows the preview of a schedule in the parameters of the URL, without a page around it.
@@ -186,8 +186,8 @@ pub async fn show(visit: Visit) -> Response {
     let (fields, t) = (visit.query(), visit.lang.words());
     let mut draft = Draft::read(&fields);
     let composed = Choices::read(&fields).compose(&fields, t);
-    if let Ok(Some(expression)) = &composed {
-        draft.set_cron(expression);
+    if let Ok(Some(composed)) = &composed {
+        draft.set_schedule(composed);
     }
     let found = match &composed {
         Ok(_) => preview(&visit, &draft, &Away::read(&fields)).await,

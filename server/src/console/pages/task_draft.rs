@@ -5,6 +5,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::super::schedule_phrase::Composed;
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
 pub use super::field_text::Refusal;
@@ -140,10 +141,17 @@ impl Draft {
         serde_json::from_value(merged)
     }
 
-    /// Makes the schedule a cron expression.
-    pub fn set_cron(&mut self, expression: &str) {
-        "cron".clone_into(&mut self.kind);
-        expression.clone_into(&mut self.cron);
+    /// Sets the schedule that words or choices have composed.
+    pub fn set_schedule(&mut self, composed: &Composed) {
+        match composed {
+            Composed::Cron(expression) => {
+                (self.kind, self.cron) = ("cron".to_owned(), expression.clone());
+            }
+            Composed::Every(number, unit) => {
+                (self.kind, self.period) = ("every".to_owned(), number.to_string());
+                (*unit).clone_into(&mut self.unit);
+            }
+        }
     }
 
     /// Returns the draft that edits a definition. Instants are shown in `zone`.

@@ -236,8 +236,8 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
         draft = on_newer(visit, &target, draft, fields).await?;
     }
     let composed = choices.compose(fields, visit.lang.words());
-    if let Ok(Some(expression)) = &composed {
-        draft.set_cron(expression);
+    if let Ok(Some(composed)) = &composed {
+        draft.set_schedule(composed);
     }
     let submission = draft.submission(target.base(), &zone_name, &zone, visit.lang.words());
     let mut page = page(visit, &target, draft, fields.get("key"))?;

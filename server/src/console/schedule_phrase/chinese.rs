@@ -1,7 +1,7 @@
 //! Chinese phrases.
 
-use super::Rhythm;
 use super::time_of_day::{Half, clock, number};
+use super::{Composed, Rhythm};
 
 /// Days of the week, from Sunday. Sunday has a second name.
 const DAYS: [char; 7] = ['日', '一', '二', '三', '四', '五', '六'];
@@ -17,10 +17,10 @@ const PARTS: [(&str, Half); 8] = [
     ("中午", Half::Afternoon),
 ];
 
-/// Returns the cron expression of a phrase.
-pub fn parse(phrase: &str) -> Option<String> {
+/// Returns the schedule of a phrase.
+pub fn parse(phrase: &str) -> Option<Composed> {
     let phrase: String = phrase.chars().filter(|c| !c.is_whitespace()).map(half_width).collect();
-    rhythm(&phrase)?.expression()
+    rhythm(&phrase)?.schedule()
 }
 
 /// Returns the digit or colon of ASCII in place of its full-width form.

@@ -1,7 +1,7 @@
 //! English phrases.
 
-use super::Rhythm;
 use super::time_of_day::{Half, clock, number};
+use super::{Composed, Rhythm};
 
 /// Days of the week by their first three letters, from Sunday.
 const DAYS: [(&str, &str); 7] = [
@@ -14,9 +14,9 @@ const DAYS: [(&str, &str); 7] = [
     ("sat", "saturday"),
 ];
 
-/// Returns the cron expression of a phrase in lower case.
-pub fn parse(phrase: &str) -> Option<String> {
-    rhythm(phrase)?.expression()
+/// Returns the schedule of a phrase in lower case.
+pub fn parse(phrase: &str) -> Option<Composed> {
+    rhythm(phrase)?.schedule()
 }
 
 fn rhythm(phrase: &str) -> Option<Rhythm> {

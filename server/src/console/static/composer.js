@@ -1,4 +1,4 @@
-// The form for tasks: next moments while a person types, and a cron expression out of words and choices.
+// The form for tasks: next moments while a person types, and a schedule out of words and choices.
 // Without this file, buttons of the form do the same.
 
 const form = document.querySelector("form[data-preview]");
@@ -26,7 +26,14 @@ function query(compose) {
   return values;
 }
 
-/** Shows the preview. After a choice, the answer has the expression. */
+/** Takes over the schedule that the server has composed: a cron expression, or a fixed period. */
+function take({ cron, period, unit }) {
+  form.elements.kind.value = cron ? "cron" : "every";
+  if (cron) form.elements.cron.value = cron;
+  else [form.elements.period.value, form.elements.unit.value] = [period, unit];
+}
+
+/** Shows the preview. After a choice, the answer has the schedule. */
 async function preview() {
   const number = ++latest;
   const compose = pending;
@@ -37,8 +44,8 @@ async function preview() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.body.firstElementChild;
     if (!fresh || !fresh.matches("div")) return;
-    const isComposed = fresh.dataset.cron && number === composing;
-    if (isComposed) form.elements.cron.value = fresh.dataset.cron;
+    const isComposed = number === composing && (fresh.dataset.cron || fresh.dataset.period);
+    if (isComposed) take(fresh.dataset);
     // An earlier answer may arrive later.
     if (number !== latest) return isComposed ? preview() : undefined;
     region.replaceChildren(...document.adoptNode(fresh).childNodes);

@@ -26,6 +26,10 @@ async fn words_and_choices_fill_the_expression_without_scripts() {
                 .has("kept</textarea>");
             composed.has("value=\"cron\" checked");
         }
+        let uneven = [("compose", "phrase"), ("phrase", "every 7 minutes"), ("name", "a"), ("kind", "once")];
+        let composed = browser.post(NEW, NEW, &uneven).await;
+        composed.has("name=\"kind\" value=\"every\" checked").has("name=\"period\" value=\"7\"");
+        composed.has("value=\"min\" selected").has("Every 7 min");
         let unknown =
             [("compose", "phrase"), ("phrase", "every blue moon"), ("kind", "cron"), ("cron", "1 2 * * *")];
         let refused = browser.post(NEW, NEW, &unknown).await;
@@ -76,6 +80,8 @@ async fn the_fragment_composes_and_marks_changes_of_the_clock() {
         let composed =
             browser.get("/console/schedule?compose=choices&rhythm=daily&c_time=02:30&zone=UTC").await;
         composed.has("data-cron=\"30 2 * * *\"").has("Every day at 02:30").lacks("<html");
+        let every = browser.get("/console/schedule?compose=phrase&phrase=every+90+minutes").await;
+        every.has("data-period=\"90\" data-unit=\"min\"").has("Every 1 h 30 min").lacks("data-cron");
         let changed = browser
             .get("/console/schedule?kind=cron&cron=0+12+*+*+0&zone=Europe/Berlin&start=2034-03-10T00:00:00")
             .await;
