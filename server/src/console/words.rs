@@ -124,6 +124,7 @@ macro_rules! words {
 
 words! {
     silence_hides, silence_hides_none, silence_preview, allowed_id, allowed_number, allowed_place, parameter_refused, queue_oldest, queue_rate, task_blocked_by, task_starts_next, task_waits,
+    payload_without_field,
     op_wrong_action,
     op_update_copies,
     trigger_sent_before,

@@ -44,15 +44,19 @@ impl PayloadForm {
     }
 }
 
-/// Returns a payload as a field shows it. `None`: a form cannot edit the payload, because it would send another
-/// one.
+/// Returns a payload as the field of a run shows it. `None`: a form cannot edit the payload.
 pub fn editable(data: &str) -> Option<String> {
-    let is_editable = data.len() <= MAX_EDITABLE_BYTES && !data.contains('\0');
-    is_editable.then(|| with_line_feeds(data))
+    shown(data).filter(|_| data.len() <= MAX_EDITABLE_BYTES)
 }
 
-/// Browsers send every end of a line as CR LF.
-fn with_line_feeds(text: &str) -> String {
+/// Returns a payload as a field shows it. `None`: a field would send another payload, also if a person changes
+/// nothing.
+pub fn shown(data: &str) -> Option<String> {
+    (!data.contains('\0')).then(|| with_line_feeds(data))
+}
+
+/// Returns a text with a line feed at each end of a line. Browsers show every end of a line alike, and send CR LF.
+pub fn with_line_feeds(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 

@@ -11,6 +11,7 @@ use super::super::words::{Words, fill};
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
 use super::overlap_choice;
+use super::payload_form;
 use super::retry_draft::RetryDraft;
 use crate::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use crate::core::labels::{self, Labels};
@@ -74,8 +75,7 @@ impl Draft {
         let text = |name| fields.get(name).unwrap_or_default().to_owned();
         Self {
             name: text("name"),
-            // Browsers send line ends as CR LF.
-            data: fields.raw("data").unwrap_or_default().replace("\r\n", "\n"),
+            data: payload_form::with_line_feeds(fields.raw("data").unwrap_or_default()),
             queue: text("queue"),
             kind: text("kind"),
             start: whole_seconds(text("start")),
@@ -162,7 +162,8 @@ impl Draft {
         let (overlap, overlap_max) = overlap_choice::choice(overlap);
         let mut draft = Self {
             name: definition.name.clone(),
-            data: definition.data.replace("\r\n", "\n"),
+            // Without a field, the payload stays as it is.
+            data: payload_form::shown(&definition.data).unwrap_or_default(),
             queue: definition.queue.clone().unwrap_or_default(),
             start: at(definition.start_at),
             end: at(definition.end_at),
@@ -461,6 +462,19 @@ mod tests {
                 let draft = Draft::of(&definition, "Europe/Berlin", &berlin());
                 assert_eq!(submission(&draft, Some(&definition)).unwrap(), definition);
             }
+        }
+    }
+
+    #[test]
+    fn a_payload_that_a_person_has_not_changed_keeps_every_byte() {
+        for data in ["", "one", "a\nb", "a\r\nb\r", "a\rb", "\n a \n", "a\0b"] {
+            let definition = Submission::named("n", data);
+            let shown = Draft::of(&definition, "UTC", &berlin()).data.replace('\n', "\r\n");
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs([("name", "m"), ("kind", "once"), ("data", shown.as_str())]);
+            let sent = Draft::read(&Fields::parse(form.finish().as_bytes()));
+            let saved = submission(&sent, Some(&definition)).unwrap();
+            assert_eq!((saved.name.as_str(), saved.data.as_str()), ("m", data), "{data:?}");
         }
     }
 

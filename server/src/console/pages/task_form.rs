@@ -11,6 +11,7 @@ use super::super::problem::{Problem, Result};
 use super::super::sent_form::SentForm;
 use super::super::visit::{Fields, Segment, Visit};
 use super::overlap_choice;
+use super::payload_form;
 use super::rows::task_href;
 use super::schedule_choices::{self, Choices};
 use super::schedule_preview::{self, Away, Preview};
@@ -33,6 +34,8 @@ struct Page {
     hidden: Markup,
     d: Draft,
     is_new: bool,
+    /// Whether a field can show the payload.
+    has_payload: bool,
     refusal: Option<Refusal>,
     /// Revision that another person has saved meanwhile.
     moved_to: Option<u32>,
@@ -171,6 +174,7 @@ fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<P
         hidden,
         d,
         is_new: rev.is_none(),
+        has_payload: target.base().is_none_or(|base| payload_form::shown(&base.data).is_some()),
         refusal: None,
         moved_to: None,
         choices: Choices::default(),

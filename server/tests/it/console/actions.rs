@@ -399,3 +399,29 @@ async fn a_trigger_that_is_refused_keeps_its_payload() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_edit_of_another_field_keeps_every_byte_of_the_payload() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        for (data, sent) in [("a\rb\r\nc", Some("a\r\nb\r\nc")), ("a\0b\r", None)] {
+            let spec = json!({"name": "a", "data": data, "schedule": {"kind": "every", "period_ms": 3_600_000}});
+            let id = create(server, spec).await;
+            let path = format!("/console/tasks/{id}/edit");
+            let form = browser.get(&path).await;
+            match sent {
+                Some(_) => form.has("a\nb\nc</textarea>"),
+                None => form.lacks("name=\"data\"").has("a NUL character, which a form cannot send"),
+            };
+            let hidden = form.hidden_fields();
+            let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let typed = [("name", "a"), ("kind", "every"), ("period", "2"), ("unit", "h")];
+            let fields = hidden.chain(typed).chain(sent.map(|sent| ("data", sent)));
+            let saved = browser.post_raw(&path, &fields.collect::<Vec<_>>()).await;
+            assert_eq!(saved.status, 303, "{}", saved.html);
+            let task = task(server, &id).await;
+            assert_eq!((&task["data"], &task["schedule"]["period_ms"]), (&json!(data), &json!(7_200_000)));
+        }
+    })
+    .await;
+}
