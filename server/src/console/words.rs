@@ -159,7 +159,7 @@ words! {
     compose_day, compose_every, compose_minute, compose_phrase, compose_phrase_hint,
     compose_phrase_unknown, compose_rhythm, compose_time, compose_use_choices, compose_use_phrase,
     compose_weekday, compose_wrong, conflict, conflict_hint, continue_search, control, copied, copy,
-    copy_as, copy_create, copy_hint, copy_log, copy_view, create, created, created_by, cron_daily,
+    copy_as, copy_create, copy_hint, copy_hint_here, copy_log, copy_view, create, created, created_by, cron_daily,
     cron_days_of_month, cron_every_hours, cron_every_minute, cron_every_minutes, cron_every_seconds,
     cron_expression, cron_hint, cron_hourly, cron_weekdays, cron_weekly, cut, day_0, day_1, day_2, day_3,
     day_4, day_5, day_6, dead_groups, dead_groups_hint, dead_letters, dead_redrive_tag, dead_today,

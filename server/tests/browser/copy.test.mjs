@@ -41,6 +41,11 @@ test("copied texts of a task work, and have no token", async () => {
   await page.goto(`${server.url}/console/tasks/${id}`);
   await page.getByText("Copy as curl, CLI or YAML").click();
   assert.ok(!(await page.content()).includes(token));
+  await page.getByText("The texts have the address of this page").waitFor();
+  for (const text of await page.locator("[data-copy-text]").allTextContents()) {
+    assert.ok(!text.includes("TASKCENTER_SERVER"), text);
+    assert.ok(!/^(curl|taskcenter) /.test(text) || text.includes(server.url), text);
+  }
   const copy = async (name) => {
     await page.getByRole("button", { name, exact: true }).click();
     return page.evaluate(() => navigator.clipboard.readText());
@@ -83,6 +88,7 @@ test("a list is copied with its filter, also without scripts", async () => {
   await server.create({ name: "copy.list", delay_ms: 3_600_000 });
   await page.goto(`${server.url}/console/tasks?q=name%3Acopy.list`);
   await page.getByText("Copy as curl, CLI or YAML").click();
+  await page.getByText("The texts read the address from the variable TASKCENTER_SERVER").waitFor();
   const text = await page.locator("[data-copy-text]").first().textContent();
   const { tasks } = JSON.parse(await run(text));
   assert.deepEqual(tasks.map(({ name }) => name), ["copy.list"]);

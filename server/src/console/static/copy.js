@@ -1,13 +1,13 @@
 // Buttons that copy the texts of "Copy as". Without this file, a person selects the text.
 
 // Only the browser knows the address that it uses.
-const DEFAULT = "http://127.0.0.1:8275";
 for (const text of document.querySelectorAll("[data-copy-text]")) {
   const named = text.textContent.replaceAll('"$TASKCENTER_SERVER', `"${location.origin}`);
-  const isCommand = named.startsWith("taskcenter ") && location.origin !== DEFAULT;
+  const isCommand = named.startsWith("taskcenter ");
   // The option belongs to the first word of the command.
   text.textContent = isCommand ? named.replace(/^taskcenter \S+/, `$& --server=${location.origin}`) : named;
 }
+for (const hint of document.querySelectorAll("[data-copy-hint]")) hint.textContent = hint.dataset.copyHint;
 
 async function copy(button) {
   await navigator.clipboard.writeText(button.parentElement.querySelector("[data-copy-text]").textContent);
