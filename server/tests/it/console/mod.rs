@@ -17,6 +17,7 @@ mod kept_input;
 mod logs;
 mod operations;
 mod pages;
+mod payloads;
 mod users;
 mod workers;
 
