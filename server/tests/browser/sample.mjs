@@ -33,5 +33,7 @@ export async function fill(server) {
   const until = new Date(Date.now() + 2 * HOUR_MS).toISOString();
   await server.call("POST", "/v1/alerts/silences", { rule: "no_worker", subject: "video.*", until, comment: "maintenance" });
   await server.until("/v1/alerts", ({ alerts }) => alerts.length > 0);
+  await server.call("POST", "/v1/users", { name: "mia", password: "correct horse", role: "operator", tags: ["mail", "video"] });
+  await server.call("POST", "/v1/tokens", { name: "ci", scopes: ["task:read"], tags: ["mail"] });
   return { nightly, paused, done, dead, waiting, operation };
 }
