@@ -25,8 +25,8 @@ The server stores its data in SQLite. It accepts calls from this machine only,
 without a token, and serves all legacy APIs. Use `taskcenter serve` for a server
 that other machines can reach.
 
-Environment variables such as TASKCENTER__ENGINE__KEEP_HOURS apply here too. With
-TASKCENTER__ACCESS__REQUIRED=always, every call needs a token.
+Environment variables such as TASKCENTER__ENGINE__KEEP_HOURS apply here too.
+With TASKCENTER__ACCESS__REQUIRED=always, every call needs a token.
 
 Examples:
   taskcenter dev

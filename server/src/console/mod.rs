@@ -16,6 +16,7 @@ mod filter_line;
 mod frame;
 mod html;
 mod listing;
+mod own_path;
 mod pages;
 mod problem;
 mod refusals;

@@ -9,8 +9,8 @@ use axum::response::Response;
 use super::Console;
 use super::frame::{Frame, Section};
 use super::html::{self as h, Markup};
+use super::own_path::own_path;
 use super::problem::Problem;
-use super::sign_in::own_path;
 use super::visit::{FORM_TOKEN, Fields, Form, MAX_FIELDS, MAX_FORM_BYTES, Visit, split};
 
 /// Prefix of the fields that the sign-in form carries for another form.

@@ -93,7 +93,7 @@ async fn done(visit: &Visit, fields: &Fields) -> Result<Response> {
         TaskAction::Cancel => service.cancel(&id, rev).await.map(|_| task_href(&id)),
         TaskAction::Trigger => {
             let change = match fields.raw("data") {
-                Some(_) => payload_form::change(fields, &service.task(&id).await?.data),
+                Some(_) => payload_form::change(fields, &service.shown_task(&id).await?.data),
                 None => PayloadChange::default(),
             };
             let key = idempotency_key(fields, &format!("trigger {id} {:?}", fields.raw("data")));
@@ -123,7 +123,7 @@ async fn not_triggered(visit: &Visit, fields: &Fields, id: &TaskId, error: Servi
         error @ ServiceError::Over(_) => (StatusCode::CONFLICT, error.to_string()),
         error => return Err(error.into()),
     };
-    let page = page(visit, &visit.service.task(id).await?, TaskAction::Trigger, Some(why))?;
+    let page = page(visit, &visit.service.shown_task(id).await?, TaskAction::Trigger, Some(why))?;
     let page = trigger_page(page, fields.raw("data").map(str::to_owned));
     Ok(visit.answer(status, page.render()))
 }

@@ -1,15 +1,14 @@
 //! Create and revoke a token.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::frame::Frame;
 use super::super::html as h;
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Visit};
 use super::super::words::Words;
 use super::access::{PATH, TokenLine, frame, require_admin, tags_of};
 use super::confirm::Confirm;
@@ -84,12 +83,7 @@ pub async fn new(visit: Visit) -> Response {
 }
 
 /// Creates the token. Only this answer has its text.
-pub async fn issue(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn issue(SentForm(visit, fields): SentForm) -> Response {
     match issued(&visit, &fields).await {
         Ok(Ok((token, text))) => {
             let t = visit.lang.words();
@@ -157,12 +151,7 @@ async fn asked(visit: &Visit) -> Result<Confirm> {
 }
 
 /// Revokes the token.
-pub async fn revoke(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn revoke(SentForm(visit, fields): SentForm) -> Response {
     match visit.service.revoke_token(fields.get("id").unwrap_or_default()).await {
         Ok(_) => visit.redirect(&format!("{PATH}?done=token_revoked")),
         Err(error) => Problem::from(error).answer(&visit),

@@ -1,15 +1,14 @@
 //! Create, change and remove a user.
 
 use askama::Template;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::Console;
 use super::super::frame::Frame;
 use super::super::html as h;
 use super::super::problem::{Problem, Result};
-use super::super::visit::{Fields, Visit, split};
+use super::super::sent_form::SentForm;
+use super::super::visit::{Fields, Visit};
 use super::access::{PATH, UserLine, frame, require_admin, role_word, tags_of};
 use super::confirm::Confirm;
 use super::field_text::Refusal;
@@ -96,21 +95,16 @@ async fn stored(visit: &Visit, query: &Fields) -> Result<User> {
 }
 
 /// Creates the user.
-pub async fn create(State(console): State<Console>, request: Request) -> Response {
-    send(&console, request, Target::New).await
+pub async fn create(form: SentForm) -> Response {
+    send(form, Target::New).await
 }
 
 /// Changes the user.
-pub async fn save(State(console): State<Console>, request: Request) -> Response {
-    send(&console, request, Target::Existing).await
+pub async fn save(form: SentForm) -> Response {
+    send(form, Target::Existing).await
 }
 
-async fn send(console: &Console, request: Request, target: Target) -> Response {
-    let (visit, request) = match split(request, console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+async fn send(SentForm(visit, fields): SentForm, target: Target) -> Response {
     let saved = match read(&fields, target) {
         Ok(change) => visit.service.set_user(&change).await.map(drop),
         Err(error) => Err(error),
@@ -167,12 +161,7 @@ fn asked(visit: &Visit, user: User) -> Confirm {
 }
 
 /// Removes the user.
-pub async fn remove(State(console): State<Console>, request: Request) -> Response {
-    let (visit, request) = match split(request, &console).await {
-        Ok(split) => split,
-        Err(response) => return response,
-    };
-    let Some(fields) = visit.form(request).await else { return Problem::ExpiredForm.answer(&visit) };
+pub async fn remove(SentForm(visit, fields): SentForm) -> Response {
     match visit.service.remove_user(fields.raw("name").unwrap_or_default()).await {
         Ok(_) => visit.redirect(&format!("{PATH}?done=user_removed")),
         Err(error) => Problem::from(error).answer(&visit),

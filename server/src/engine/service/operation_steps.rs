@@ -161,7 +161,7 @@ impl Service {
                 return Ok((None, (step, None)));
             }
             let has_ended = !before.has_ended() && after.has_ended();
-            Ok((Some((after.clone(), index_of(&after))), (step, Some((after, has_ended)))))
+            Ok((Some((after.clone(), Some(index_of(&after)))), (step, Some((after, has_ended)))))
         };
         crate::failpoint!("operation::before_checkpoint");
         let stored = self.change_document::<Operation, _, ServiceError>(KIND, &key, store).await;

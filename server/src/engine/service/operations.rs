@@ -41,13 +41,13 @@ pub(super) fn key_of(id: &str) -> String {
 }
 
 /// Returns the index of an operation that changes. An ended one loses its index as soon as the audit log has the end.
-pub(super) fn index_of(operation: &Operation) -> Option<String> {
+pub(super) fn index_of(operation: &Operation) -> String {
     let index = match () {
         () if operation.has_ended() => ENDED,
         () if operation.is_held() => HELD,
         () => RUNNING,
     };
-    Some(index.to_owned())
+    index.to_owned()
 }
 
 impl Service {
@@ -105,7 +105,7 @@ impl Service {
     async fn insert_operation(&self, operation: Operation) -> Result<(Operation, bool)> {
         let insert = |stored: Option<Operation>| {
             let is_new = stored.is_none();
-            let next = is_new.then(|| (operation.clone(), index_of(&operation)));
+            let next = is_new.then(|| (operation.clone(), Some(index_of(&operation))));
             Ok((next, (stored.unwrap_or_else(|| operation.clone()), is_new)))
         };
         let key = key_of(&operation.id);
@@ -256,7 +256,7 @@ impl Service {
                 return Ok((None, (operation, false)));
             }
             operation.end(OperationState::Aborted, None, now);
-            Ok((Some((operation.clone(), index_of(&operation))), (operation, true)))
+            Ok((Some((operation.clone(), Some(index_of(&operation)))), (operation, true)))
         };
         let key = key_of(&operation.id);
         let (aborted, ends_now) =
@@ -289,7 +289,7 @@ impl Service {
                 return Ok((None, operation));
             }
             operation.resume(now);
-            Ok((Some((operation.clone(), index_of(&operation))), operation))
+            Ok((Some((operation.clone(), Some(index_of(&operation)))), operation))
         };
         let key = key_of(&operation.id);
         crate::failpoint!("operation::before_continue");

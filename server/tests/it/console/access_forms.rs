@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use taskcenter_server::core::access::Scope;
+use taskcenter_server::engine::service::AuditFilter;
 
 use super::{Browser, hourly, token, with_console, with_locked_console};
 use crate::http::Server;
@@ -211,7 +212,7 @@ async fn only_an_administrator_with_a_form_changes_users_and_tokens() {
         }
         assert_eq!(server.state.service.users().await.unwrap(), []);
         assert_eq!(server.state.service.tokens().await.unwrap().len(), 2);
-        let audit = server.state.service.audit_log(&Default::default(), None, 20).await.unwrap().0;
+        let audit = server.state.service.audit_log(&AuditFilter::default(), None, 20).await.unwrap().0;
         let refused =
             audit.iter().filter(|entry| entry.outcome == "forbidden").map(|entry| entry.action.as_str());
         let expected = ["token.revoke", "token.issue", "record.remove", "record.put", "record.put"];

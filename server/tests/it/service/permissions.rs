@@ -232,6 +232,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, cancel_run_at_once(&id));
     call!(TaskWrite, retry_run(&id));
     call!(TaskWrite, retry_run_with(&id, &PayloadChange::default()));
+    call!(TaskWrite, retry_run_at(&id, 1, &PayloadChange::default()));
     call!(TaskWrite, cancel(&task, None));
     call!(TaskWrite, delete_one(&task, None));
     call!(TaskWrite, delete(std::slice::from_ref(&task)));
