@@ -132,7 +132,7 @@ fn verdicts(running: Option<&RunId>, held: &[OpenRun], new: &[Run]) -> Vec<(RunI
     contenders.into_iter().map(|run| run.id).zip(verdicts).collect()
 }
 
-/// Returns the running run with the request to cancel it, if a run replaces it and nobody has requested that yet.
+/// Returns the run that has the slot, with a request to cancel it. `None`: no run replaces it, or it has a request.
 async fn replaced(
     node: &Node,
     running: Option<RunId>,
