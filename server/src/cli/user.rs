@@ -14,8 +14,8 @@ use super::table::{self, Column, Table};
 pub const EXAMPLES: &str = "\
 `user add` prompts for the password. Without a terminal, it reads the first line
 of standard input. A password has 6 to 1,024 bytes (with a role at least 8), and
-is never an argument. For a user that exists, `user add` changes the password and
-the given options, and keeps the others.
+is never an argument. For a user that exists, `user add` changes the password
+and the given options, and keeps the others.
 
 Examples:
   taskcenter user add li --role operator
