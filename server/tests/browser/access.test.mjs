@@ -1,33 +1,13 @@
 // What an administrator does with users and tokens, and what the users may do then.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertNoProblems, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
+import { test } from "node:test";
+import { assertNoProblems, FORWARDED, open, PASSWORD, signIn } from "./console.mjs";
+import { browser, server } from "./session.mjs";
 
-const PASSWORD = "correct horse";
-/** A call that a proxy forwards needs a sign-in, also on the machine of the server. */
-const FORWARDED = { extraHTTPHeaders: { "x-forwarded-for": "203.0.113.9" } };
 const HOURLY = { kind: "every", period_ms: 3_600_000 };
-let browser, server;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
 const link = (page, name) => page.getByRole("link", { name });
 const button = (page, name) => page.getByRole("button", { name, exact: true });
-
-async function signIn(page, name, password) {
-  await page.getByLabel("User name").fill(name);
-  await page.getByLabel("Password").fill(password);
-  await button(page, "Sign in").first().click();
-}
 
 test("an administrator creates an operator for a tag, who works with the tag until the removal", async () => {
   const mail = await server.create({ name: "mail", schedule: HOURLY });
@@ -50,7 +30,7 @@ test("an administrator creates an operator for a tag, who works with the tag unt
 
     const page = await open(browser, server.url, { ...FORWARDED, javaScriptEnabled });
     await page.goto(`${server.url}/console/tasks`);
-    await signIn(page, "mia", PASSWORD);
+    await signIn(page, "mia");
     await page.getByRole("heading", { level: 1, name: "Tasks" }).waitFor();
     await page.getByRole("link", { name: "mail", exact: true }).first().waitFor();
     assert.equal(await page.getByText("other", { exact: true }).count(), 0);

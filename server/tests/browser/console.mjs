@@ -9,6 +9,10 @@ const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-cor
 
 export const WIDE = { width: 1440, height: 900 };
 export const PHONE = { width: 360, height: 740 };
+/** Password of the users of the tests. */
+export const PASSWORD = "correct horse";
+/** Options of a browser behind a proxy, which must sign in also on the machine of the server. */
+export const FORWARDED = { extraHTTPHeaders: { "x-forwarded-for": "203.0.113.9" } };
 
 export async function launch() {
   return chromium.launch({
@@ -33,6 +37,13 @@ export async function open(browser, url, { viewport = WIDE, theme = "light", lan
     dialog.dismiss();
   });
   return page;
+}
+
+/** Signs in as a user on the page that is open. */
+export async function signIn(page, name, password = PASSWORD) {
+  await page.getByLabel("User name").fill(name);
+  await page.getByLabel("Password").fill(password);
+  await page.getByLabel("Password").press("Enter");
 }
 
 /** Asserts that axe finds no violation of WCAG 2.2 A and AA. */

@@ -1,31 +1,11 @@
 // Sign-in, and the end of a session.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, launch, open } from "./console.mjs";
-import { start } from "./server.mjs";
-
-const PASSWORD = "correct horse";
-/** A call that a proxy forwards needs a sign-in, also on the machine of the server. */
-const FORWARDED = { extraHTTPHeaders: { "x-forwarded-for": "203.0.113.9" } };
-let browser, server;
-
-before(async () => {
-  [browser, server] = await Promise.all([launch(), start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+import { test } from "node:test";
+import { assertAccessible, FORWARDED, open, PASSWORD, signIn } from "./console.mjs";
+import { browser, server } from "./session.mjs";
 
 const addUser = (name) => server.call("POST", "/v1/users", { name, password: PASSWORD, role: "operator" });
-
-async function signIn(page, name, password = PASSWORD) {
-  await page.getByLabel("User name").fill(name);
-  await page.getByLabel("Password").fill(password);
-  await page.getByLabel("Password").press("Enter");
-}
 
 test("a user signs in with a password, and out", async () => {
   await addUser("mia");
