@@ -17,6 +17,9 @@ use super::task::require_write;
 use crate::core::alert::{Coverage, Measure, NewSilence};
 use crate::engine::service::{Forbidden, ServiceError};
 
+const NEW: &str = "/console/alerts/silences/new";
+/// Fields that a person fills in.
+const FIELDS: [&str; 5] = ["rule", "subject", "length", "unit", "comment"];
 /// Field of the button that shows what a silence would hide.
 const PREVIEW: &str = "preview";
 const MINUTE_MS: f64 = 60_000.0;
@@ -81,8 +84,9 @@ async fn page(visit: &Visit, fields: &Fields, problem: Option<String>) -> Result
         subject: fields.get("subject").map(str::to_owned),
     };
     let hides = visit.service.covered_alerts(&coverage).await?.into_iter();
+    let typed = FIELDS.map(|name| (name, fields.get(name).unwrap_or_default()));
     Ok(Page {
-        f: frame(visit, &visit.lang.words().silence_new),
+        f: frame(visit, &visit.lang.words().silence_new).at(NEW, &typed),
         covered: covered_rules(coverage.rule.map(Measure::rule), visit.lang),
         hides: hides.map(|alert| AlertLine::new(alert, visit.lang)).collect(),
         rules: Measure::ALL.map(rule).to_vec(),

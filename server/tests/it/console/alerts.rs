@@ -209,6 +209,27 @@ async fn a_channel_is_tested_and_its_error_is_shown() {
 }
 
 #[tokio::test]
+async fn a_silence_that_is_filled_in_stays_in_another_language() {
+    with_alerts(AccessSettings::default(), async |server, _| {
+        let browser = Browser::new(server);
+        let comment = "deployment & \"tests\"";
+        let fields = [("rule", "dead_runs"), ("subject", "pay.*"), ("length", "3"), ("unit", "d")];
+        for last in [("preview", "1"), ("length", "x")] {
+            let fields = [&[last, ("comment", comment)], &fields[..]].concat();
+            let answer = browser.post(SILENCE, SILENCE, &fields).await;
+            let back = answer.hidden_fields().into_iter().find(|(name, _)| name == "back").unwrap().1;
+            let chosen = browser.post("/", "/console/preferences", &[("back", &back), ("lang", "zh")]).await;
+            let shown = browser.get(chosen.location()).await;
+            shown.has("value=\"dead_runs\" selected").has("value=\"pay.*\"").has("value=\"d\" selected");
+            shown.has(&format!("value=\"{}\"", if last.0 == "length" { "x" } else { "3" }));
+            shown.has("value=\"deployment &#38; &#34;tests&#34;\"");
+            browser.set_cookie("taskcenter_lang", "en");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn viewers_and_limited_operators_read_alerts_and_silence_nothing() {
     let access = AccessSettings { required: Required::Always, ..AccessSettings::default() };
     with_alerts(access, async |server, alerting| {
