@@ -20,7 +20,7 @@ use super::task_actions::idempotency_key;
 use super::task_draft::{Draft, Refusal};
 use super::task_history;
 use crate::core::submission::Submission;
-use crate::core::{Task, TaskId, zone};
+use crate::core::{TaskId, zone};
 use crate::engine::service::{ServiceError, definition};
 
 const NEW: &str = "/console/tasks/new";
@@ -101,14 +101,21 @@ impl Page {
 /// What the form edits.
 enum Target {
     New,
-    Task { id: TaskId, rev: u32, base: Box<Submission> },
+    Task {
+        id: TaskId,
+        rev: u32,
+        /// Definition that the form begins with: the current one, or an earlier one to restore.
+        base: Box<Submission>,
+        current: Box<Submission>,
+    },
 }
 
 impl Target {
-    async fn read(visit: &Visit, id: &str) -> Result<(Self, Task)> {
+    async fn read(visit: &Visit, id: &str) -> Result<Self> {
         let id = TaskId::parse(id).ok_or(Problem::NotFound)?;
         let task = visit.service.task(&id).await?;
-        Ok((Self::Task { id, rev: task.rev, base: Box::new(definition(&task)) }, task))
+        let base = task_history::base_of_form(visit, &task).await?;
+        Ok(Self::Task { id, rev: task.rev, base: Box::new(base), current: Box::new(definition(&task)) })
     }
 
     fn base(&self) -> Option<&Submission> {
@@ -134,7 +141,7 @@ fn opened_rev(fields: &Fields) -> Option<u32> {
 
 /// Returns the draft of an earlier definition, with what others have changed meanwhile.
 async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields) -> Result<Draft> {
-    let (Target::Task { id, base, .. }, Some(rev)) = (target, opened_rev(fields)) else { return Ok(draft) };
+    let (Target::Task { id, current, .. }, Some(rev)) = (target, opened_rev(fields)) else { return Ok(draft) };
     let opened = match visit.service.definition_at(id, rev).await {
         Ok(opened) => definition(&opened),
         // The server keeps a limited number of definitions.
@@ -142,7 +149,7 @@ async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields)
         Err(error) => return Err(error.into()),
     };
     let (name, zone) = server_zone(visit);
-    let merged = draft.merged(&Draft::of(&opened, &name, &zone), &Draft::of(base, &name, &zone));
+    let merged = draft.merged(&Draft::of(&opened, &name, &zone), &Draft::of(current, &name, &zone));
     merged.map_err(|error| Problem::Internal(error.to_string()))
 }
 
@@ -160,9 +167,10 @@ fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<P
     };
     let (title, path, back, rev) = match target {
         Target::New => (t.new_task.clone(), NEW.to_owned(), "/console/tasks".to_owned(), None),
-        Target::Task { id, rev, base } => {
+        Target::Task { id, rev, current, .. } => {
             let back = task_href(id);
-            (format!("{} · {}", t.edit, base.name), format!("{back}/edit"), back, Some(*rev))
+            let title = format!("{} · {}", t.edit, current.name);
+            (title, task_history::edit_href(id, visit.query().get("from")), back, Some(*rev))
         }
     };
     let hidden = h::hidden("key", &key);
@@ -202,10 +210,9 @@ pub async fn edit(visit: Visit, Segment(id): Segment) -> Response {
 
 async fn edited(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     require_write(visit)?;
-    let (target, task) = Target::read(visit, id).await?;
+    let target = Target::read(visit, id).await?;
     let (name, zone) = server_zone(visit);
-    let base = task_history::base_of_form(visit, &task).await?;
-    let draft = Draft::of(&base, &name, &zone);
+    let draft = target.base().map_or_else(Draft::default, |base| Draft::of(base, &name, &zone));
     Ok(page(visit, &target, draft, None)?.render())
 }
 
@@ -231,7 +238,7 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
     let path = visit.uri.path().trim_end_matches("/edit");
     let target = match path {
         NEW => Target::New,
-        path => Target::read(visit, path.rsplit('/').next().unwrap_or_default()).await?.0,
+        path => Target::read(visit, path.rsplit('/').next().unwrap_or_default()).await?,
     };
     let (mut draft, choices) = (Draft::read(fields), Choices::read(fields));
     let (zone_name, zone) = server_zone(visit);

@@ -113,9 +113,19 @@ fn rows(definitions: &[Task], path: &str, t: &Words) -> Vec<Row> {
         by: task.author().unwrap_or_default().to_owned(),
         schedule: schedule_words::describe(&task.schedule, t),
         changes_href: before.map(|before| format!("{path}?from={}&to={}", before.rev, task.rev)),
-        edit_href: format!("{}/edit?from={}", task_href(&task.id), task.rev),
+        edit_href: edit_href(&task.id, Some(&task.rev.to_string())),
     };
     definitions.iter().zip(before).map(row).collect()
+}
+
+/// Returns the path of the form that edits a task, and begins with the definition of the revision `from`, if any.
+pub fn edit_href(id: &TaskId, from: Option<&str>) -> String {
+    let mut path = format!("{}/edit", task_href(id));
+    if let Some(from) = from {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("from", from).finish();
+        path = format!("{path}?{query}");
+    }
+    path
 }
 
 async fn changes(visit: &Visit, id: &TaskId, from: u32, to: u32) -> Result<Changes> {

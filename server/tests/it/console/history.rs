@@ -38,6 +38,34 @@ async fn two_definitions_are_compared_and_an_earlier_one_is_edited() {
     .await;
 }
 
+/// A field cannot show a NUL character, so that the form has no field for such a payload.
+#[tokio::test]
+async fn an_earlier_definition_is_restored_with_every_byte_of_its_payload() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        for (first, second, shows_first) in [("a\0b", "plain", false), ("two\r\nlines", "a\0b", true)] {
+            let mut spec = hourly("report");
+            spec["data"] = json!(first);
+            spec["headers"] = json!({"trace": "1"});
+            let id = create(server, spec).await;
+            edit(server, &id, &json!({"data": second, "headers": {}})).await;
+            let path = format!("/console/tasks/{id}/edit?from=1");
+            let form = browser.get(&path).await;
+            form.has(&format!("action=\"{path}\""));
+            assert_eq!(form.html.contains("name=\"data\""), shows_first);
+            assert_eq!(form.html.contains("has a NUL character"), !shows_first);
+            let fields = [("name", "report"), ("kind", "every"), ("period", "1"), ("unit", "h"), ("rev", "2")];
+            let data = ("data", "two\r\nlines");
+            let fields = if shows_first { [&fields[..], &[data]].concat() } else { fields.to_vec() };
+            let saved = browser.post(&path, &path, &fields).await;
+            assert_eq!(saved.status, 303, "{}", saved.html);
+            let task = server.get(&format!("/v1/tasks/{id}")).await.1;
+            assert_eq!((&task["data"], &task["headers"]), (&json!(first), &json!({"trace": "1"})));
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn many_definitions_are_shown_in_pages() {
     with_console(async |server| {
