@@ -137,7 +137,7 @@ words! {
     cron_also, cron_also_hint, cron_dialect, cron_dialect_quartz, cron_dialect_unix, cron_options,
     dst_by_expression, dst_gap, dst_gap_after, dst_gap_skip, dst_repeat, dst_repeat_both, dst_repeat_first,
     dst_repeat_last,
-    blocked_by, overlap, overlap_all, overlap_all_of, overlap_allow, overlap_cancel, overlap_first, overlap_hint, overlap_latest, overlap_max,
+    blocked_by, stop_requested_for, overlap, overlap_all, overlap_all_of, overlap_allow, overlap_cancel, overlap_first, overlap_hint, overlap_latest, overlap_max,
     overlap_skip, run_waits_slot, state_held,
     misfire_of_task, moment_jitter, moment_jitter_hint, jitter_sec, jitter_up_to, nominal,
     backfill, backfill_count, backfill_effect, backfill_from, backfill_leaves, backfill_none, backfill_range,

@@ -246,7 +246,7 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
     facts.extend(run.current_progress().map(|reported| (&t.progress, progress(reported, f))));
     let requested_at = run.cancel_request.map(|request| request.requested_at);
     facts.extend(requested_at.map(|at| (&t.cancel_requested, f.text(at))));
-    facts.extend(run.blocked_by.as_ref().map(|id| (&t.blocked_by, id.to_string())));
+    facts.extend(run.blocked_by.as_ref().map(|id| (blocked_word(run.state, t), id.to_string())));
     facts.extend(run.reason.clone().map(|reason| (&t.note, reason)));
     if !run.headers.is_empty() {
         let headers = run.headers.iter().map(|(name, value)| format!("{name}: {value}"));
@@ -257,6 +257,14 @@ fn facts(run: &Run, f: &Frame) -> Vec<(String, String)> {
         facts.push((&t.next_moments, moments));
     }
     facts.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+}
+
+/// Returns the label of the run for which this run ended, or was requested to stop. A worker may ignore the request.
+fn blocked_word(state: RunState, t: &Words) -> &String {
+    match state {
+        RunState::Skipped | RunState::Cancelled => &t.blocked_by,
+        _ => &t.stop_requested_for,
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use taskcenter_server::core::access::Scope;
+use taskcenter_server::core::{Run, RunId};
 
 use super::{Browser, create, hourly, token, with_console, with_locked_console};
-use crate::http::Server;
+use crate::http::{NOW, Server};
 
 async fn task(server: &Server, id: &str) -> Value {
     server.get(&format!("/v1/tasks/{id}")).await.1
@@ -255,6 +256,32 @@ async fn an_edit_that_is_overtaken_keeps_its_changes_and_can_be_saved_again() {
         assert_eq!(browser.post_raw(&path, &fields("2")).await.status, 303);
         let saved = task(server, &id).await;
         assert_eq!((&saved["data"], &saved["schedule"]["period_ms"]), (&json!("mine"), &json!(7_200_000)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_names_the_run_that_stopped_it_or_wanted_to() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let replaced = async |run: &Run| {
+            let mut run = server.store.run(&run.id).await.unwrap().unwrap();
+            run.replace_by(&RunId::from_text("later"), NOW).unwrap();
+            assert_eq!(server.store.update_runs(&[run]).await.unwrap(), [true]);
+        };
+        let page = async |run: &Run| browser.get(&format!("/console/runs/{}", run.id)).await;
+        let worked = server.ready("1").await;
+        let lease = json!({"worker": "w", "queues": ["q"], "lease_ms": 10_000});
+        let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
+        replaced(&worked).await;
+        page(&worked).await.has("Stop requested for run").lacks("Because of run");
+        let outcome = json!({"run_id": worked.id, "attempt": 1, "token": leased["token"], "outcome": "succeeded"});
+        let (status, answer) = server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
+        assert_eq!(status, 200, "{answer}");
+        page(&worked).await.has("Succeeded").has("Stop requested for run").lacks("Because of run");
+        let waiting = server.ready("2").await;
+        replaced(&waiting).await;
+        page(&waiting).await.has("Cancelled").has("Because of run").lacks("Stop requested for run");
     })
     .await;
 }
