@@ -1,11 +1,13 @@
 //! The definition of a task as a client submits it, and its validation.
 
-use super::cron::InvalidCron;
-use super::headers::{self, Headers, InvalidHeaders};
-use super::invalid_timing::InvalidTiming;
-use super::labels::{self, InvalidLabels, Labels};
-use super::retry::{InvalidRetry, RetryPolicy};
-use super::tag::{self, InvalidTag};
+mod invalid;
+
+pub use invalid::InvalidSubmission;
+
+use super::headers::{self, Headers};
+use super::labels::{self, Labels};
+use super::retry::RetryPolicy;
+use super::tag;
 use super::task::{Task, TaskId, TaskState, explicit_key, pair_key};
 use super::timing::Timing;
 use super::{Moment, Schedule};
@@ -68,67 +70,6 @@ pub enum Dedup {
     Key(String),
     /// No deduplication: every submission creates a task.
     Nothing,
-}
-
-/// Why a submission is invalid. Every variant belongs to one field.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSubmission {
-    /// Not a valid tag.
-    #[error(transparent)]
-    Name(#[from] InvalidTag),
-    /// More than [`MAX_DATA_BYTES`]; the actual length.
-    #[error("data should be at most {MAX_DATA_BYTES} bytes, and has {0}")]
-    DataTooLong(usize),
-    /// Invalid headers.
-    #[error(transparent)]
-    Headers(#[from] InvalidHeaders),
-    /// Invalid labels.
-    #[error(transparent)]
-    Labels(#[from] InvalidLabels),
-    /// Not a valid cron expression.
-    #[error("{0}")]
-    Cron(#[from] InvalidCron),
-    /// Not between 1 ms and [`LAST_SEC`].
-    #[error("the period should be above 0 and below {LAST_SEC} seconds")]
-    Period,
-    /// Start before 1970 or after [`LAST_SEC`].
-    #[error("start_time should be a unix time in seconds")]
-    Start,
-    /// End in the past.
-    #[error("end_time should be later than now")]
-    EndPassed,
-    /// End before start.
-    #[error("end_time should not be before start_time")]
-    EndBeforeStart,
-    /// The schedule has no moment between start and end.
-    #[error("the schedule has no moment before end_time")]
-    NeverDue,
-    /// Not between 1 and [`MAX_RUNTIME_SEC`].
-    #[error("max_runtime should be between 1 and {MAX_RUNTIME_SEC} seconds")]
-    MaxRuntime,
-    /// Not between 1 and [`MAX_START_WITHIN_MS`].
-    #[error("start_within_ms should be between 1 and {MAX_START_WITHIN_MS}")]
-    StartWithin,
-    /// The task has already fired this number of times.
-    #[error("max_fires should be above {0}, the fires so far")]
-    MaxFiresReached(u64),
-    /// Not a valid tag: a queue's name follows the same rules.
-    #[error("{}", .0.to_string().replacen("name", "queue", 1))]
-    Queue(InvalidTag),
-    /// Retry policy out of bounds.
-    #[error(transparent)]
-    Retry(#[from] InvalidRetry),
-    /// Rule about moments out of bounds.
-    #[error(transparent)]
-    Timing(#[from] InvalidTiming),
-    /// An overlap policy for runs whose ends the server does not know.
-    #[error(
-        "overlap needs a queue, or ack: without outcome reports the server does not know when a run ends"
-    )]
-    OverlapWithoutOutcome,
-    /// Empty, or longer than 256 bytes.
-    #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
-    DedupKey,
 }
 
 impl Submission {
@@ -296,6 +237,7 @@ impl Submission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::tag::InvalidTag;
 
     const NOW: Moment = Moment::from_sec(1_000);
 

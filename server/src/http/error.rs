@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
+use super::error_code::Code;
 use super::rules;
 use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{Denied, PortError, ServiceError};
@@ -22,54 +23,6 @@ use crate::engine::service::{Denied, PortError, ServiceError};
 const LEGACY_PREFIXES: [&str; 2] = ["/v1/api", "/api/v1"];
 /// Content type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-
-/// Defines the codes of errors with their statuses. `docs/api.md` lists the same table.
-macro_rules! codes {
-    ($($code:ident => $word:literal $status:ident,)*) => {
-        /// Machine-readable kind of an error.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum Code { $($code),* }
-
-        impl Code {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$code),*];
-
-            const fn as_str(self) -> &'static str {
-                match self { $(Self::$code => $word),* }
-            }
-
-            const fn status(self) -> StatusCode {
-                match self { $(Self::$code => StatusCode::$status),* }
-            }
-        }
-    };
-}
-
-codes! {
-    InvalidField => "invalid_field" BAD_REQUEST,
-    MalformedBody => "malformed_body" BAD_REQUEST,
-    Unauthorized => "unauthorized" UNAUTHORIZED,
-    Forbidden => "forbidden" FORBIDDEN,
-    NotFound => "not_found" NOT_FOUND,
-    NoRoute => "no_such_route" NOT_FOUND,
-    MethodNotAllowed => "method_not_allowed" METHOD_NOT_ALLOWED,
-    BodyTimeout => "body_timeout" REQUEST_TIMEOUT,
-    Duplicate => "duplicate" CONFLICT,
-    RunState => "run_state" CONFLICT,
-    Stale => "stale" CONFLICT,
-    TaskOver => "task_over" CONFLICT,
-    TooManyOperations => "too_many_operations" CONFLICT,
-    RevisionMoved => "revision_moved" PRECONDITION_FAILED,
-    BodyTooLarge => "body_too_large" PAYLOAD_TOO_LARGE,
-    KeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY,
-    IfMatchRequired => "if_match_required" PRECONDITION_REQUIRED,
-    TooManyRequests => "too_many_requests" TOO_MANY_REQUESTS,
-    Internal => "internal" INTERNAL_SERVER_ERROR,
-    StoreUnavailable => "store_unavailable" SERVICE_UNAVAILABLE,
-    Timeout => "timeout" SERVICE_UNAVAILABLE,
-    TooManyViewers => "too_many_viewers" SERVICE_UNAVAILABLE,
-    StoreFull => "store_full" INSUFFICIENT_STORAGE,
-}
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -169,7 +122,7 @@ impl ApiError {
             Self::IfMatchRequired => Code::IfMatchRequired,
             Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::Timeout => Code::Timeout,
-            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => code_of(error),
+            Self::Unauthorized(Denied::Unchecked(error)) | Self::Service(error) => Code::of(error),
             Self::Unauthorized(_) => Code::Unauthorized,
             Self::Internal(_) => Code::Internal,
         }
@@ -267,31 +220,6 @@ impl ApiError {
             Self::Internal(cause) => tracing::error!(cause, "request failed"),
             _ => {}
         }
-    }
-}
-
-fn code_of(error: &ServiceError) -> Code {
-    match error {
-        ServiceError::Invalid(_)
-        | ServiceError::Token(_)
-        | ServiceError::User(_)
-        | ServiceError::Operation(_)
-        | ServiceError::Silence(_)
-        | ServiceError::TooManySilences => Code::InvalidField,
-        ServiceError::TooManyOperations => Code::TooManyOperations,
-        ServiceError::Forbidden(_) => Code::Forbidden,
-        ServiceError::NotFound => Code::NotFound,
-        ServiceError::Over(_) => Code::TaskOver,
-        ServiceError::RevisionMoved(_) => Code::RevisionMoved,
-        ServiceError::KeyHeld(_) => Code::Duplicate,
-        ServiceError::KeyReused => Code::KeyReused,
-        ServiceError::TooManyAttempts { .. } => Code::TooManyRequests,
-        ServiceError::TooManyViewers => Code::TooManyViewers,
-        ServiceError::RunState(_) => Code::RunState,
-        ServiceError::Stale(_) => Code::Stale,
-        ServiceError::Port(PortError::Unavailable(..) | PortError::Interrupted(..)) => Code::StoreUnavailable,
-        ServiceError::Port(PortError::Full(..)) => Code::StoreFull,
-        ServiceError::Port(PortError::Refused(..) | PortError::Corrupt(..)) => Code::Internal,
     }
 }
 
@@ -446,21 +374,5 @@ mod tests {
         for path in ["/", "/v1", "/v1/apis", "/v1/tasks", "/api/v10/task", "/livez"] {
             assert!(!is_legacy(path), "{path}");
         }
-    }
-
-    #[test]
-    fn the_api_page_lists_every_code_with_its_status() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
-        let page = std::fs::read_to_string(page).expect("docs/api.md can be read");
-        let table = page.split("| `code` | status |").nth(1).expect("docs/api.md has the table of codes");
-        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
-        let listed: Vec<String> =
-            rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" ")).collect();
-        let row = |code: &Code| format!("| `{}` {}", code.as_str(), code.status().as_u16());
-        let mut wanted: Vec<String> = Code::ALL.iter().map(row).collect();
-        let mut listed = listed;
-        listed.sort();
-        wanted.sort();
-        assert_eq!(listed, wanted);
     }
 }

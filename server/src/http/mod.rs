@@ -16,6 +16,7 @@ mod cross_origin;
 mod decode;
 mod descriptors;
 mod error;
+mod error_code;
 mod events;
 mod gate;
 mod headers;
