@@ -26,7 +26,7 @@ pub struct Facets(Mutex<HashMap<String, (Moment, Counts)>>);
 impl Facets {
     /// Returns the number of matching runs in each state. `None`: no index counts them.
     pub async fn of(&self, service: &Service, search: &RunSearch) -> Result<Option<Counts>> {
-        if !search.is_by_index() || !search.is_selection() {
+        if !search.is_by_index(service) || !search.is_selection() {
             return Ok(None);
         }
         let mut wanted = search.wanted.clone();

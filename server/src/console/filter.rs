@@ -104,7 +104,8 @@ impl Filter {
         }
     }
 
-    /// Notes what is checked row by row: those of the keys that are, and labels beside another filter.
+    /// Notes what is checked row by row: those of the keys that are, or the labels. A check of the tags of the reader
+    /// needs no note.
     pub fn note_checks(&mut self, keys: &[(&str, bool)], t: &Words) {
         let is_checked = |key: &str| keys.iter().any(|(checked, is)| *is && *checked == key);
         let mut checked: Vec<&str> =
@@ -113,6 +114,9 @@ impl Filter {
             self.pairs.iter().map(|(key, _)| key.as_str()).filter(|key| label_key(key).is_some()).collect();
         if checked.is_empty() {
             checked = labels;
+        }
+        if checked.is_empty() {
+            return;
         }
         self.note = Some(fill(&t.filter_checks, &[&checked.join(", "), &html::count(MAX_EXAMINED as u64)]));
     }

@@ -7,7 +7,6 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::listing::{ROWS, RunPlace, without_run_payload, without_task_payload};
 use super::problem::Result;
-use crate::core::labels::Labels;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::engine::service::{Page, RunFilter, RunPage, Service, TaskFilter, Wanted};
 
@@ -45,8 +44,8 @@ pub struct RunSearch {
 
 impl TaskSearch {
     /// Returns whether every row that the store returns matches.
-    pub fn is_by_index(&self) -> bool {
-        self.prefix.is_none() && is_one_index(&self.wanted.labels, self.wanted.filter.name.is_some())
+    pub fn is_by_index(&self, service: &Service) -> bool {
+        self.prefix.is_none() && service.has_index_of_tasks(&self.wanted)
     }
 
     /// Returns whether an operation can select what the search finds.
@@ -61,10 +60,8 @@ impl TaskSearch {
 
 impl RunSearch {
     /// Returns whether every row that the store returns matches. A range of time is a part of each index.
-    pub fn is_by_index(&self) -> bool {
-        let RunFilter { task_id, tag, .. } = &self.wanted.filter;
-        let has_other = task_id.is_some() || tag.is_some();
-        self.prefix.is_none() && self.error.is_none() && is_one_index(&self.wanted.labels, has_other)
+    pub fn is_by_index(&self, service: &Service) -> bool {
+        self.prefix.is_none() && self.error.is_none() && service.has_index_of_runs(&self.wanted)
     }
 
     /// Returns whether an operation can select what the search finds.
@@ -85,11 +82,6 @@ impl RunSearch {
     fn is_before(&self, at: Moment) -> bool {
         self.since.is_some_and(|since| at < since)
     }
-}
-
-/// Returns whether one index serves labels beside another filter.
-fn is_one_index(labels: &Labels, has_other: bool) -> bool {
-    labels.is_empty() || (labels.len() == 1 && !has_other)
 }
 
 /// Rows of a page.
@@ -138,7 +130,7 @@ pub async fn tasks(
     mut before: Option<TaskId>,
 ) -> Result<Found<Task, TaskId>> {
     let mut rows: Vec<Task> = Vec::new();
-    let mut reads = Reads::new(search.is_by_index());
+    let mut reads = Reads::new(search.is_by_index(service));
     // One more row than shown tells whether a next page exists.
     while rows.len() <= ROWS {
         let page = Page { limit: reads.next(ROWS + 1 - rows.len()), before: before.clone() };
@@ -175,7 +167,7 @@ pub async fn runs(
         (Some(before), Some(until)) => Some(before.min(until)),
         (before, until) => before.or(until),
     };
-    let mut reads = Reads::new(search.is_by_index());
+    let mut reads = Reads::new(search.is_by_index(service));
     while rows.len() <= most {
         let page = RunPage { limit: reads.next(most + 1 - rows.len()), before: before.clone() };
         let read = service.examine_runs(&search.wanted, &page).await?;

@@ -72,8 +72,10 @@ pub async fn list(
     let f = with_api(f, &search);
     let before = visit.param("before", &f.t.allowed_place, read_place);
     let first = before.is_some().then(|| filter.page(None));
-    if !search.is_by_index() {
-        filter.note_checks(&[("tag", search.prefix.is_some()), ("error", search.error.is_some())], f.t);
+    if !search.is_by_index(&visit.service) {
+        let of = &search.wanted.filter;
+        let checks_tag = search.prefix.is_some() || (of.task_id.is_some() && of.tag.is_some());
+        filter.note_checks(&[("tag", checks_tag), ("error", search.error.is_some())], f.t);
     }
     let page = search::runs(&visit.service, &search, before, ROWS).await?;
     let searched = page

@@ -78,7 +78,7 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     );
     let before = visit.param("before", &t.allowed_id, TaskId::parse);
     let first = before.is_some().then(|| filter.page(None));
-    if !search.is_by_index() {
+    if !search.is_by_index(&visit.service) {
         let has_name = search.prefix.is_some() || search.wanted.filter.name.is_some();
         filter.note_checks(&[("name", has_name)], t);
     }

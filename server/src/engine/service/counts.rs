@@ -95,15 +95,11 @@ impl Service {
 
     /// Returns the filter whose index counts the tasks, if there is one.
     fn counted_tasks(&self, wanted: &Wanted<TaskFilter>) -> Option<TaskFilter> {
-        let is_one_label = wanted.labels.len() == 1 && wanted.filter.name.is_none() && !self.is_limited();
-        (wanted.is_selected() || is_one_label).then(|| self.task_selection(wanted))
+        self.has_index_of_tasks(wanted).then(|| self.task_selection(wanted))
     }
 
     /// Returns the filter whose index counts the runs, if there is one.
     fn counted_runs(&self, wanted: &Wanted<RunFilter>) -> Option<RunFilter> {
-        let RunFilter { task_id, tag, .. } = &wanted.filter;
-        let is_one_label =
-            wanted.labels.len() == 1 && task_id.is_none() && tag.is_none() && !self.is_limited();
-        (wanted.is_selected() || is_one_label).then(|| self.run_selection(wanted))
+        self.has_index_of_runs(wanted).then(|| self.run_selection(wanted))
     }
 }

@@ -99,6 +99,20 @@ impl Service {
         wanted.is_selected() && !checks_tag
     }
 
+    /// Returns whether an index finds the matching tasks and no others.
+    pub fn has_index_of_tasks(&self, wanted: &Wanted<TaskFilter>) -> bool {
+        let is_one_label = wanted.labels.len() == 1 && wanted.filter.name.is_none() && !self.is_limited();
+        wanted.is_selected() || is_one_label
+    }
+
+    /// Returns whether an index finds the matching runs and no others.
+    pub fn has_index_of_runs(&self, wanted: &Wanted<RunFilter>) -> bool {
+        let RunFilter { task_id, tag, .. } = &wanted.filter;
+        let has_other = task_id.is_some() || tag.is_some();
+        let is_one_label = wanted.labels.len() == 1 && !has_other && !self.is_limited();
+        self.selects_runs(wanted) || is_one_label
+    }
+
     /// Returns the next runs of a task, of any tag.
     async fn runs_of_task(&self, task: &TaskId, selection: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         self.require(Scope::TaskRead)?;

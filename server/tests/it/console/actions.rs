@@ -275,7 +275,8 @@ async fn a_run_names_the_run_that_stopped_it_or_wanted_to() {
         let leased = server.post("/v1/runs/lease", &lease).await.1["runs"][0].clone();
         replaced(&worked).await;
         page(&worked).await.has("Stop requested for run").lacks("Because of run");
-        let outcome = json!({"run_id": worked.id, "attempt": 1, "token": leased["token"], "outcome": "succeeded"});
+        let outcome =
+            json!({"run_id": worked.id, "attempt": 1, "token": leased["token"], "outcome": "succeeded"});
         let (status, answer) = server.post("/v1/runs/settle", &json!({"outcomes": [outcome]})).await;
         assert_eq!(status, 200, "{answer}");
         page(&worked).await.has("Succeeded").has("Stop requested for run").lacks("Because of run");

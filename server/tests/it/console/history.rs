@@ -54,7 +54,8 @@ async fn an_earlier_definition_is_restored_with_every_byte_of_its_payload() {
             form.has(&format!("action=\"{path}\""));
             assert_eq!(form.html.contains("name=\"data\""), shows_first);
             assert_eq!(form.html.contains("has a NUL character"), !shows_first);
-            let fields = [("name", "report"), ("kind", "every"), ("period", "1"), ("unit", "h"), ("rev", "2")];
+            let fields =
+                [("name", "report"), ("kind", "every"), ("period", "1"), ("unit", "h"), ("rev", "2")];
             let data = ("data", "two\r\nlines");
             let fields = if shows_first { [&fields[..], &[data]].concat() } else { fields.to_vec() };
             let saved = browser.post(&path, &path, &fields).await;

@@ -36,9 +36,11 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 24] = [
+const WITHOUT_RIGHTS: [&str; 26] = [
     "store_denial",
     "selects_runs",
+    "has_index_of_tasks",
+    "has_index_of_runs",
     "open_browser_session",
     "open_user_session",
     "browser_session",
