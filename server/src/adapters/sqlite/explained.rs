@@ -1,15 +1,17 @@
 //! The statements of the store, for tests of their query plans.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::{params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::{
     SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs,
     runs, slots, tasks,
 };
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
-use crate::ports::{Page, Result, RunFilter, RunPage, TaskFilter};
+use crate::ports::{Clock, Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// Returns the name of each statement, and the steps of its plan.
 ///
@@ -21,7 +23,7 @@ pub async fn plans(store: &SqliteStore) -> Result<Vec<(String, Vec<String>)>> {
     store.lists.read(explain).await
 }
 
-fn steps(db: &rusqlite::Connection, sql: &str) -> Result<Vec<String>> {
+fn steps(db: &Connection, sql: &str) -> Result<Vec<String>> {
     let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
     // The plan does not depend on the values of the parameters.
     let steps = explain.raw_query().mapped(|row| row.get(3));
@@ -141,6 +143,25 @@ fn run_lists() -> Vec<(String, String)> {
         }
     }
     lists
+}
+
+/// Opens a store that counts the steps of SQLite's machine in all reads. Returns the store and the counter.
+///
+/// # Errors
+/// Those of [`SqliteStore::open`].
+pub fn open_counted(dir: &Path, clock: Arc<dyn Clock>) -> Result<(SqliteStore, Arc<AtomicU64>)> {
+    let steps = Arc::default();
+    Ok((SqliteStore::open_with(dir, clock, Some(&steps))?, steps))
+}
+
+/// Counts the steps of a connection.
+pub(super) fn count_steps(db: &mut Connection, steps: &Arc<AtomicU64>) -> Result<()> {
+    let steps = Arc::clone(steps);
+    let count = move || {
+        steps.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    Ok(db.progress_handler(1, Some(count))?)
 }
 
 /// What a list has cost.

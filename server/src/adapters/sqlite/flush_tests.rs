@@ -45,7 +45,7 @@ fn stage(flush: impl FnOnce(Flush, &Path) -> Flush) -> Stage {
     enable_wal(&db).unwrap();
     db.execute_batch("CREATE TABLE numbers (n INTEGER PRIMARY KEY); PRAGMA synchronous = NORMAL").unwrap();
     let (file, durability) = (Arc::new(OpenFile::new(&path)), Arc::new(Durability::default()));
-    let reader = Db::new(connect_reader(&path).unwrap(), &Arc::default());
+    let reader = Db::new(connect_reader(&path, None).unwrap(), &Arc::default());
     let readers = Readers::start(vec![reader], None, &file, &durability).unwrap();
     let checkpointer = Checkpointer::start(connect(&path, READER_CACHE_KIB).unwrap()).unwrap();
     let flush = flush(flusher::of_log(&path).unwrap(), &path);

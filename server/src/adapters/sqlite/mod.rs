@@ -35,6 +35,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -97,9 +98,18 @@ impl SqliteStore {
     /// release has written the file; `Corrupt` if the file is not a database; `Full` if no space is
     /// left.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, PortError> {
+        Self::open_with(dir, clock, None)
+    }
+
+    /// Opens the ledger. `steps` counts the steps of all reads, in place of the time limit of lists.
+    fn open_with(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        steps: Option<&Arc<AtomicU64>>,
+    ) -> std::result::Result<Self, PortError> {
         let dir = DataDir::lock(dir)?;
         let path = dir.database();
-        let opened = start(&path).map_err(|error| at_start(&path, &error));
+        let opened = start(&path, steps).map_err(|error| at_start(&path, &error));
         let Opened { engine, lookups, lists, writer, file } = opened?;
         Ok(Self { engine, lookups, lists, writer, file, clock, _dir: dir })
     }
@@ -125,7 +135,7 @@ struct Opened {
     file: Arc<OpenFile>,
 }
 
-fn start(path: &Path) -> Result<Opened> {
+fn start(path: &Path, steps: Option<&Arc<AtomicU64>>) -> Result<Opened> {
     let mut db = connect(path, WRITER_CACHE_KIB)?;
     enable_wal(&db)?;
     schema::migrate(&mut db)?;
@@ -133,12 +143,13 @@ fn start(path: &Path) -> Result<Opened> {
     // The flusher flushes the log after each commit, so the commit itself need not.
     db.pragma_update(None, "synchronous", "NORMAL")?;
     let (file, durability) = (Arc::new(OpenFile::new(path)), Arc::new(Durability::default()));
-    let reader = |_| Ok(Db::new(connect_reader(path)?, &unreadable));
+    let reader = |_| Ok(Db::new(connect_reader(path, steps)?, &unreadable));
     let start = |threads: usize, timeout| {
         Readers::start((0..threads).map(reader).collect::<Result<_>>()?, timeout, &file, &durability)
     };
     let (engine, lookups) = (start(1, None)?, start(LOOKUP_READERS, None)?);
-    let lists = start(LIST_READERS, Some(LIST_TIMEOUT))?;
+    // A connection has one handler: a counter takes the place of the time limit.
+    let lists = start(LIST_READERS, steps.is_none().then_some(LIST_TIMEOUT))?;
     let checkpointer = Checkpointer::start(connect(path, READER_CACHE_KIB)?)?;
     let (db, flush) = (Db::new(db, &unreadable), flusher::of_log(path)?);
     let writer = Writer::start(db, checkpointer, flush, &file, &durability)?;
@@ -159,8 +170,11 @@ fn connect(path: &Path, cache_kib: i64) -> Result<Connection> {
     Ok(db)
 }
 
-fn connect_reader(path: &Path) -> Result<Connection> {
-    let db = connect(path, READER_CACHE_KIB)?;
+fn connect_reader(path: &Path, steps: Option<&Arc<AtomicU64>>) -> Result<Connection> {
+    let mut db = connect(path, READER_CACHE_KIB)?;
+    if let Some(steps) = steps {
+        explained::count_steps(&mut db, steps)?;
+    }
     db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }

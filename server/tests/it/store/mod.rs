@@ -26,7 +26,7 @@ pub mod samples;
 mod shared_updates;
 pub mod sqlite;
 mod sqlite_fire;
-mod sqlite_large;
+pub mod sqlite_large;
 mod sqlite_writes;
 mod tasks;
 
