@@ -1,6 +1,7 @@
 //! Users of the console and of the legacy APIs that have a login.
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Body of `POST /v1/users`. A field that is missing keeps what is stored; a new user gets the default.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,17 @@ pub struct UserSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub tags: Option<Vec<String>>,
+    /// When the user can no longer sign in, and the sessions of the user end; it must be in the future. `null` removes
+    /// the expiry. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Timestamp>))]
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// Reads a field that is present, also if it is null.
+#[expect(clippy::option_option, reason = "a missing value is not null")]
+fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<Timestamp>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 impl std::fmt::Debug for UserSpec {
@@ -39,6 +51,7 @@ impl std::fmt::Debug for UserSpec {
             .field("senior", &self.senior)
             .field("role", &self.role)
             .field("tags", &self.tags)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }
@@ -57,6 +70,9 @@ pub struct UserResource {
     /// Tags that the role is limited to. Missing: no limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// When the user expires; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Answer of `GET /v1/users`.

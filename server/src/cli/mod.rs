@@ -11,6 +11,7 @@ mod dev;
 mod document;
 mod events;
 mod exit;
+mod expiry;
 mod ids;
 mod launch;
 mod misfire;

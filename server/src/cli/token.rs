@@ -1,13 +1,13 @@
 //! `token`: access tokens.
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use taskcenter_client::resources::{IssuedToken, NewToken, TokenResource};
 use taskcenter_server::adapters::entropy;
 use taskcenter_server::engine::service::generate_token;
 
 use super::client::{Client, ServerOptions, for_each_id};
 use super::exit::{Failure, Thing};
+use super::expiry::Expiry;
 use super::output;
 use super::screen::Screen;
 use super::table::{self, Column, Table};
@@ -58,21 +58,13 @@ pub struct Add {
     /// Default: no limit.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Time at which the token expires, such as 2030-01-31T08:00:00Z. Default: never.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_instant, conflicts_with = "expires_in")]
-    until: Option<Timestamp>,
-    /// Time until the token expires, such as 12h or 90d. Default: never.
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration_ms, allow_hyphen_values = true)]
-    expires_in: Option<u64>,
+    #[command(flatten)]
+    expiry: Expiry,
 }
 
 impl Add {
     fn new_token(self) -> NewToken {
-        let after = |ms: u64| {
-            let end = time::now().as_millisecond().saturating_add_unsigned(ms);
-            Timestamp::from_millisecond(end).unwrap_or(Timestamp::MAX)
-        };
-        let expires_at = self.until.or(self.expires_in.map(after));
+        let expires_at = self.expiry.at();
         NewToken { name: self.name, scopes: self.scopes, tags: self.tags, expires_at }
     }
 }

@@ -8,8 +8,10 @@ use taskcenter_client::resources::{UserResource, UserSpec};
 
 use super::client::{Client, for_each_id};
 use super::exit::{Failure, Thing};
+use super::expiry::Expiry;
 use super::output;
 use super::table::{self, Column, Table};
+use super::time;
 
 pub const EXAMPLES: &str = "\
 `user add` prompts for the password. Without a terminal, it reads the first line
@@ -22,6 +24,8 @@ Examples:
   taskcenter user add li --role viewer --keep-password
   taskcenter user add li --role none --keep-password
   taskcenter user add wang --role viewer --tag mail --tag order.close
+  taskcenter user add guest --role viewer --expires-in 90d
+  taskcenter user add guest --no-expiry --keep-password
   taskcenter user add chief --senior < password.txt
   taskcenter user list
   taskcenter user remove li";
@@ -49,6 +53,11 @@ pub enum UserCommand {
         /// Keep the password of a user that exists.
         #[arg(long)]
         keep_password: bool,
+        #[command(flatten)]
+        expiry: Expiry,
+        /// Remove the expiry.
+        #[arg(long, conflicts_with_all = ["until", "expires_in"])]
+        no_expiry: bool,
     },
     /// List all users.
     #[command(after_help = EXAMPLES)]
@@ -65,10 +74,11 @@ pub enum UserCommand {
 impl UserCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
-            Self::Add { name, role, tags, all_tags, senior, keep_password } => {
+            Self::Add { name, role, tags, all_tags, senior, keep_password, expiry, no_expiry } => {
                 let password = if keep_password { None } else { Some(read_password(&name)?) };
                 let tags = (all_tags || !tags.is_empty()).then_some(tags);
-                let spec = UserSpec { name, password, senior, role, tags };
+                let expires_at = if no_expiry { Some(None) } else { expiry.at().map(Some) };
+                let spec = UserSpec { name, password, senior, role, tags, expires_at };
                 print_user(client, &client.call(client.api.set_user(&spec)).await?)
             }
             Self::List => {
@@ -96,14 +106,21 @@ fn print_user(client: &Client, user: &UserResource) -> Result<(), Failure> {
 }
 
 fn print_table(client: &Client, users: &[UserResource]) -> Result<(), Failure> {
+    let now = time::now();
     let senior = |user: &UserResource| if user.senior { "yes" } else { "no" }.to_owned();
     let row = |user: &UserResource| {
         let role = user.role.as_deref().unwrap_or("-").to_owned();
         let tags = (!user.tags.is_empty()).then(|| table::truncate(&user.tags.join(",")));
-        vec![table::truncate(&user.name), role, table::or_dash(tags), senior(user)]
+        let expires = table::or_dash(user.expires_at.map(|end| client.screen.format_instant(end, now)));
+        vec![table::truncate(&user.name), role, table::or_dash(tags), senior(user), expires]
     };
-    let columns =
-        vec![Column::text("NAME"), Column::fixed("ROLE"), Column::text("TAGS"), Column::fixed("SENIOR")];
+    let columns = vec![
+        Column::text("NAME"),
+        Column::fixed("ROLE"),
+        Column::text("TAGS"),
+        Column::fixed("SENIOR"),
+        Column::fixed("EXPIRES"),
+    ];
     Table::new(client.screen, columns).print(users.iter().map(row))
 }
 

@@ -11,8 +11,8 @@ use super::refusals::Refusals;
 use super::time;
 use super::visit::{FORM_TOKEN, Theme, Visit};
 use super::words::{Lang, Words};
+use crate::core::Moment;
 use crate::core::access::Scope;
-use crate::core::{Moment, zone};
 
 /// Part of the console that the menu marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Frame {
             events: String::new(),
             api: String::new(),
             now: visit.service.now(),
-            zone: zone::find(&zone_name).unwrap_or(TimeZone::UTC),
+            zone: visit.zone(),
             zone_name,
             signed_in: (!caller.name.is_empty()).then(|| caller.name.clone()),
             has_session: cookies::value(&visit.headers, cookies::SESSION_COOKIE).is_some(),

@@ -132,6 +132,7 @@ pub async fn submit(State(console): State<Console>, request: Request) -> Respons
             (StatusCode::UNAUTHORIZED, t.sign_in_user_failed.clone())
         }
         Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, t.sign_in_failed.clone()),
+        Denied::Expired if !user.is_empty() => (StatusCode::UNAUTHORIZED, t.sign_in_user_expired.clone()),
         Denied::Expired => (StatusCode::UNAUTHORIZED, t.sign_in_expired.clone()),
         Denied::Unchecked(ServiceError::TooManyAttempts { retry_after_sec }) => {
             let why = fill(&t.sign_in_later, &[&retry_after_sec.to_string()]);

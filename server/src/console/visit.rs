@@ -7,12 +7,14 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jiff::tz::TimeZone;
 
 use super::Console;
 use super::cookies;
 use super::digest::sha256;
 use super::refusals::Refusals;
 use super::words::Lang;
+use crate::core::zone;
 use crate::engine::service::Service;
 
 /// Policy of the pages: their own style sheet, script and requests, and nothing of another place.
@@ -158,6 +160,11 @@ impl Visit {
     #[must_use]
     pub fn with_session(self, secret: String) -> Self {
         Self { session: Some(secret), ..self }
+    }
+
+    /// Returns the time zone of the server.
+    pub fn zone(&self) -> TimeZone {
+        zone::find(self.service.time_zone()).unwrap_or(TimeZone::UTC)
     }
 
     /// Returns the parameters of the URL.

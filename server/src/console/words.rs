@@ -129,7 +129,7 @@ words! {
     op_update_copies,
     trigger_sent_before,
     run_changed, run_not_retried,
-    label_twice, live_ended, password, password_hint, sign_in_as_user, sign_in_user_failed, sign_in_with_token, user_name,
+    label_twice, live_ended, password, password_hint, sign_in_as_user, sign_in_user_expired, sign_in_user_failed, user_expires_hint, sign_in_with_token, user_name,
     time_in_states, workers_active,
     as_table, at_most, last_hour_here, lateness, lateness_hint, lateness_quantiles, lateness_summary,
     more_than, no_activity, throughput, throughput_hint, throughput_summary,

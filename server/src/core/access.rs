@@ -144,7 +144,7 @@ pub struct ConsoleAccess {
 }
 
 impl ConsoleAccess {
-    /// Returns the rights, which never expire.
+    /// Returns the rights of a user without an expiry.
     pub fn grant(&self) -> Grant {
         Grant { scopes: vec![self.role.scope()], tags: self.tags.clone(), expires_at: None }
     }

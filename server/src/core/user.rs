@@ -1,5 +1,6 @@
 //! Rules for users: name, password, role and tags.
 
+use super::Moment;
 use super::access::{ConsoleAccess, InvalidToken, Role};
 
 /// Longest name of a user, in bytes.
@@ -80,6 +81,13 @@ impl RoleChange {
     }
 }
 
+/// An expiry to set, or to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryChange {
+    At(Moment),
+    Never,
+}
+
 /// Which user a change is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Target {
@@ -102,6 +110,8 @@ pub struct UserChange {
     pub role: Option<RoleChange>,
     /// Tags that the role is limited to. Default: no limit.
     pub tags: Option<Vec<String>>,
+    /// When the user expires. Default: never.
+    pub expires_at: Option<ExpiryChange>,
 }
 
 impl UserChange {
@@ -109,11 +119,14 @@ impl UserChange {
     ///
     /// # Errors
     /// The first broken rule.
-    pub fn check(&self) -> Result<(), InvalidUser> {
+    pub fn check(&self, now: Moment) -> Result<(), InvalidUser> {
         let name = &self.name;
         let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.trim() == name;
         if !fits || name.chars().any(char::is_control) {
             return Err(InvalidUser::Name);
+        }
+        if matches!(self.expires_at, Some(ExpiryChange::At(at)) if at <= now) {
+            return Err(InvalidToken::Expired.into());
         }
         // A password that is too short for every user is refused before it is hashed.
         self.check_length(MIN_PASSWORD_BYTES)
@@ -139,6 +152,15 @@ impl UserChange {
             None if !is_stored => Err(InvalidUser::NoPassword(least)),
             None if is_first_role => Err(InvalidUser::NoPasswordForRole),
             _ => self.check_length(least).map(|()| console),
+        }
+    }
+
+    /// Returns when the user expires after the change of a user that expires at `stored`. `None`: never.
+    pub fn expiry(&self, stored: Option<Moment>) -> Option<Moment> {
+        match self.expires_at {
+            None => stored,
+            Some(ExpiryChange::At(at)) => Some(at),
+            Some(ExpiryChange::Never) => None,
         }
     }
 
@@ -171,6 +193,7 @@ impl std::fmt::Debug for UserChange {
             .field("senior", &self.senior)
             .field("role", &self.role)
             .field("tags", &self.tags)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }
@@ -199,6 +222,18 @@ mod tests {
             Ok(Some(access(Role::Operator, &[])))
         );
         assert_eq!(applied(UserChange { role: Some(RoleChange::None), ..change() }), Ok(None));
+    }
+
+    #[test]
+    fn an_expiry_is_in_the_future_and_stays_until_it_is_removed() {
+        let (now, end) = (Moment::from_sec(100), Moment::from_sec(200));
+        let with = |expires_at| UserChange { expires_at: Some(expires_at), ..change() };
+        assert_eq!(with(ExpiryChange::At(now)).check(now), Err(InvalidToken::Expired.into()));
+        let later = ExpiryChange::At(now.plus_ms(1));
+        assert_eq!((with(later).check(now), with(ExpiryChange::Never).check(now)), (Ok(()), Ok(())));
+        assert_eq!((change().expiry(Some(end)), change().expiry(None)), (Some(end), None));
+        assert_eq!(with(later).expiry(Some(end)), Some(now.plus_ms(1)));
+        assert_eq!(with(ExpiryChange::Never).expiry(Some(end)), None);
     }
 
     #[test]

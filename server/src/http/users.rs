@@ -6,8 +6,9 @@ use taskcenter_client::resources::{UserList, UserResource, UserSpec};
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
-use crate::core::user::{MAX_NAME_BYTES, RoleChange, Target, UserChange};
+use crate::core::user::{ExpiryChange, MAX_NAME_BYTES, RoleChange, Target, UserChange};
 use crate::engine::service::{Service, ServiceError, User};
+use crate::wire;
 
 /// Creates a user, or changes the user with this name.
 ///
@@ -22,8 +23,10 @@ pub async fn set(service: Service, Body(spec): Body<UserSpec>) -> Result<Json<Us
 
 fn change(spec: UserSpec) -> Result<UserChange, ApiError> {
     let role = spec.role.as_deref().map(RoleChange::parse).transpose().map_err(ServiceError::User)?;
-    let UserSpec { name, password, senior, tags, .. } = spec;
-    Ok(UserChange { name, target: Target::Any, password, senior, role, tags })
+    let UserSpec { name, password, senior, tags, expires_at, .. } = spec;
+    let expires_at =
+        expires_at.map(|at| at.map_or(ExpiryChange::Never, |at| ExpiryChange::At(wire::moment(at))));
+    Ok(UserChange { name, target: Target::Any, password, senior, role, tags, expires_at })
 }
 
 /// Lists the users, by name.
@@ -55,5 +58,6 @@ fn view(user: User) -> UserResource {
         senior: user.senior,
         role: role.map(|role| role.as_str().to_owned()),
         tags: tags.unwrap_or_default(),
+        expires_at: user.expires_at.map(wire::timestamp),
     }
 }

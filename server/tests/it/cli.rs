@@ -10,6 +10,7 @@ mod program;
 mod readme;
 mod run_log;
 mod terminal;
+mod users;
 mod worker;
 
 use std::process::{Command, Output};

@@ -47,6 +47,7 @@ pub struct UserLine {
     /// Empty without a role.
     pub tags: String,
     pub is_senior: bool,
+    pub expires: Option<Moment>,
     pub edit_href: String,
     pub remove_href: String,
 }
@@ -61,6 +62,7 @@ impl UserLine {
             role: role_word(role, t).to_owned(),
             tags: tags.map(|tags| tags_text(&tags, t)).unwrap_or_default(),
             is_senior: user.senior,
+            expires: user.expires_at,
         }
     }
 }

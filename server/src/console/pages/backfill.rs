@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-use jiff::tz::TimeZone;
 
 use super::super::frame::{Frame, Section};
 use super::super::html::{self as h, Markup};
@@ -17,7 +16,7 @@ use super::rows::task_href;
 use super::task::require_write;
 use super::task_actions::idempotency_key;
 use super::task_draft::read_time;
-use crate::core::{Moment, Task, TaskId, zone};
+use crate::core::{Moment, Task, TaskId};
 use crate::engine::service::{NewBackfill, ServiceError};
 
 #[derive(Template)]
@@ -78,7 +77,7 @@ async fn created(visit: &Visit, id: &str, fields: &Fields) -> Result<std::result
 /// Reads the form, or returns why it is refused. `None`: the range is not complete.
 fn read(visit: &Visit, fields: &Fields) -> std::result::Result<Option<NewBackfill>, String> {
     let t = visit.lang.words();
-    let zone = zone::find(visit.service.time_zone()).unwrap_or(TimeZone::UTC);
+    let zone = visit.zone();
     let time = |name: &'static str| {
         let text = fields.get(name).unwrap_or_default();
         read_time(name, text, &zone, t).map_err(|refusal| refusal.why)

@@ -1,11 +1,9 @@
 //! The filter line of the lists of runs.
 
-use jiff::tz::TimeZone;
-
 use super::super::filter::{Filter, LABEL};
 use super::super::search::{RunSearch, read_moment};
 use super::super::visit::{Fields, Visit};
-use crate::core::{Moment, RunState, TaskId, zone};
+use crate::core::{Moment, RunState, TaskId};
 use crate::engine::service::{RunFilter, Wanted};
 
 /// Keys of the list of runs.
@@ -62,8 +60,7 @@ fn read_common(visit: &Visit, filter: &mut Filter, of: RunFilter) -> RunSearch {
 
 fn moment(visit: &Visit, filter: &mut Filter, key: &str) -> Option<Moment> {
     let text = filter.get(key)?;
-    let zone = zone::find(visit.service.time_zone()).unwrap_or(TimeZone::UTC);
-    let at = read_moment(text, visit.service.now(), &zone);
+    let at = read_moment(text, visit.service.now(), &visit.zone());
     if at.is_none() {
         filter.refuse(key, "2h, 2026-11-29, 2026-11-29T08:00, 2026-11-29T08:00:00Z", visit.lang.words());
     }

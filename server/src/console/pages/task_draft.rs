@@ -364,7 +364,7 @@ fn write_period(period_ms: i64) -> (String, String) {
 }
 
 /// Adds the seconds, which browsers omit if they are 0, to a date and time.
-fn whole_seconds(text: String) -> String {
+pub fn whole_seconds(text: String) -> String {
     match text.parse::<DateTime>() {
         Ok(at) if at.subsec_nanosecond() == 0 => at.strftime(TIME_FORMAT).to_string(),
         _ => text,
@@ -372,7 +372,7 @@ fn whole_seconds(text: String) -> String {
 }
 
 /// Returns an instant in the format of the browsers' field for date and time.
-fn write_time(at: Moment, zone: &TimeZone) -> String {
+pub fn write_time(at: Moment, zone: &TimeZone) -> String {
     let Ok(at) = Timestamp::from_millisecond(at.ms()) else { return String::new() };
     at.to_zoned(zone.clone()).strftime(TIME_FORMAT).to_string()
 }

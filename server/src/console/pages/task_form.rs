@@ -141,7 +141,9 @@ fn opened_rev(fields: &Fields) -> Option<u32> {
 
 /// Returns the draft of an earlier definition, with what others have changed meanwhile.
 async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields) -> Result<Draft> {
-    let (Target::Task { id, current, .. }, Some(rev)) = (target, opened_rev(fields)) else { return Ok(draft) };
+    let (Target::Task { id, current, .. }, Some(rev)) = (target, opened_rev(fields)) else {
+        return Ok(draft);
+    };
     let opened = match visit.service.definition_at(id, rev).await {
         Ok(opened) => definition(&opened),
         // The server keeps a limited number of definitions.
@@ -154,9 +156,7 @@ async fn on_newer(visit: &Visit, target: &Target, draft: Draft, fields: &Fields)
 }
 
 fn server_zone(visit: &Visit) -> (String, TimeZone) {
-    let name = visit.service.time_zone().to_owned();
-    let zone = zone::find(&name).unwrap_or(TimeZone::UTC);
-    (name, zone)
+    (visit.service.time_zone().to_owned(), visit.zone())
 }
 
 fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<Page> {

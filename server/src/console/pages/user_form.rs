@@ -12,8 +12,9 @@ use super::super::visit::{Fields, Visit};
 use super::access::{PATH, UserLine, frame, require_admin, role_word, tags_of};
 use super::confirm::Confirm;
 use super::field_text::Refusal;
+use super::task_draft::{read_time, whole_seconds, write_time};
 use crate::core::access::Role;
-use crate::core::user::{RoleChange, Target, UserChange};
+use crate::core::user::{ExpiryChange, InvalidUser, RoleChange, Target, UserChange};
 use crate::engine::service::{ServiceError, User};
 
 const NO_ROLE: &str = "none";
@@ -28,6 +29,10 @@ struct Page {
     /// One tag per line.
     tags: String,
     is_senior: bool,
+    /// In the zone of the server. Empty: never.
+    expires: String,
+    /// What the field had before a person changed it.
+    expires_before: String,
     refusal: Option<Refusal>,
 }
 
@@ -35,6 +40,7 @@ impl Page {
     fn new(visit: &Visit, target: Target, user: User) -> Self {
         let t = visit.lang.words();
         let title = if target == Target::New { &t.user_new } else { &t.user_edit };
+        let expires = user.expires_at.map(|at| write_time(at, &visit.zone())).unwrap_or_default();
         let (role, tags) = user.console.map(|console| (console.role, console.tags)).unzip();
         Self {
             f: frame(visit, title),
@@ -43,6 +49,8 @@ impl Page {
             role: role.map_or(NO_ROLE, Role::as_str).to_owned(),
             tags: tags.unwrap_or_default().join("\n"),
             is_senior: user.senior,
+            expires_before: expires.clone(),
+            expires,
             refusal: None,
         }
     }
@@ -50,8 +58,10 @@ impl Page {
     /// Returns the form as it was sent.
     fn of(visit: &Visit, target: Target, fields: &Fields) -> Self {
         let field = |name| fields.get(name).unwrap_or_default().to_owned();
-        let user = User { name: field("name"), senior: fields.get("senior").is_some(), console: None };
-        Self { role: field("role"), tags: field("tags"), ..Self::new(visit, target, user) }
+        let user = User { senior: fields.get("senior").is_some(), ..new_user(&field("name")) };
+        let (expires, expires_before) = (field("expires"), field("expires_before"));
+        let (role, tags) = (field("role"), field("tags"));
+        Self { role, tags, expires, expires_before, ..Self::new(visit, target, user) }
     }
 
     fn is_new(&self) -> bool {
@@ -73,10 +83,13 @@ impl Page {
     }
 }
 
+fn new_user(name: &str) -> User {
+    User { name: name.to_owned(), senior: false, console: None, expires_at: None }
+}
+
 /// Shows the form for a new user.
 pub async fn new(visit: Visit) -> Response {
-    let user = User { name: String::new(), senior: false, console: None };
-    let page = require_admin(&visit).map(|()| Page::new(&visit, Target::New, user).render());
+    let page = require_admin(&visit).map(|()| Page::new(&visit, Target::New, new_user("")).render());
     super::answer(&visit, page)
 }
 
@@ -105,24 +118,37 @@ pub async fn save(form: SentForm) -> Response {
 }
 
 async fn send(SentForm(visit, fields): SentForm, target: Target) -> Response {
-    let saved = match read(&fields, target) {
-        Ok(change) => visit.service.set_user(&change).await.map(drop),
-        Err(error) => Err(error),
-    };
-    match saved {
-        Ok(()) => visit.redirect(&format!("{PATH}?done=user_saved")),
-        Err(ServiceError::User(invalid)) => {
-            let refusal = Some(Refusal { field: invalid.field(), why: invalid.to_string() });
-            let page = Page { refusal, ..Page::of(&visit, target, &fields) };
+    match saved(&visit, &fields, target).await {
+        Ok(Ok(())) => visit.redirect(&format!("{PATH}?done=user_saved")),
+        Ok(Err(refusal)) => {
+            let page = Page { refusal: Some(refusal), ..Page::of(&visit, target, &fields) };
             visit.answer(StatusCode::UNPROCESSABLE_ENTITY, page.render())
         }
-        Err(error) => Problem::from(error).answer(&visit),
+        Err(problem) => problem.answer(&visit),
     }
 }
 
+/// Saves the user, or returns why the form is refused.
+async fn saved(visit: &Visit, fields: &Fields, target: Target) -> Result<std::result::Result<(), Refusal>> {
+    let change = match read(visit, fields, target) {
+        Ok(change) => change,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match visit.service.set_user(&change).await {
+        Ok(_) => Ok(Ok(())),
+        Err(ServiceError::User(invalid)) => Ok(Err(refused(&invalid))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refused(invalid: &InvalidUser) -> Refusal {
+    Refusal { field: invalid.field(), why: invalid.to_string() }
+}
+
 /// Reads a form, which has every field but the password.
-fn read(fields: &Fields, target: Target) -> std::result::Result<UserChange, ServiceError> {
-    let role = RoleChange::parse(fields.get("role").unwrap_or_default())?;
+fn read(visit: &Visit, fields: &Fields, target: Target) -> std::result::Result<UserChange, Refusal> {
+    let role =
+        RoleChange::parse(fields.get("role").unwrap_or_default()).map_err(|invalid| refused(&invalid))?;
     // A password may begin or end with white space.
     let password = fields.raw("password").filter(|password| !password.is_empty());
     Ok(UserChange {
@@ -132,7 +158,19 @@ fn read(fields: &Fields, target: Target) -> std::result::Result<UserChange, Serv
         senior: Some(fields.get("senior").is_some()),
         role: Some(role),
         tags: Some(tags_of(fields.get("tags").unwrap_or_default())),
+        expires_at: expiry(visit, fields)?,
     })
+}
+
+/// Reads the expiry. `None`: the field has not changed, so that an expired user can be edited.
+fn expiry(visit: &Visit, fields: &Fields) -> std::result::Result<Option<ExpiryChange>, Refusal> {
+    let text = |name| whole_seconds(fields.get(name).unwrap_or_default().to_owned());
+    let (expires, before) = (text("expires"), text("expires_before"));
+    if expires == before {
+        return Ok(None);
+    }
+    let at = read_time("expires_at", &expires, &visit.zone(), visit.lang.words())?;
+    Ok(Some(at.map_or(ExpiryChange::Never, ExpiryChange::At)))
 }
 
 /// Shows the page that asks before the removal of a user.

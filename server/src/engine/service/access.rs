@@ -66,8 +66,8 @@ pub enum Denied {
     /// No token has this id, or its secret differs.
     #[error("unknown token")]
     Unknown,
-    /// The token has expired.
-    #[error("expired token")]
+    /// The token or the user has expired.
+    #[error("expired token or user")]
     Expired,
     /// The token could not be checked, because the store failed.
     #[error(transparent)]

@@ -48,8 +48,8 @@ impl Service {
         Ok(self.open_session_of(holder, digest(token), lifetime_ms).await?)
     }
 
-    /// Opens a session for the user with this name and password, who has rights in the console. The rest is as
-    /// in [`open_browser_session`](Self::open_browser_session).
+    /// Opens a session for the user with this name and password, who has rights in the console and has not
+    /// expired. The rest is as in [`open_browser_session`](Self::open_browser_session).
     ///
     /// # Errors
     /// [`Denied`]; [`ServiceError::TooManyAttempts`] inside of it if the password was not checked.
@@ -61,6 +61,9 @@ impl Service {
     ) -> std::result::Result<String, Denied> {
         let user = self.user_with_password(name, password).await?.ok_or(Denied::Unknown)?;
         let holder = user_caller(name, &user).ok_or(Denied::Unknown)?;
+        if user.has_expired(self.now()) {
+            return Err(Denied::Expired);
+        }
         Ok(self.open_session_of(holder, user.password_sha256(), lifetime_ms).await?)
     }
 
@@ -128,7 +131,7 @@ impl Service {
     pub(super) async fn rights_now(&self, caller_id: &str, granted: &Grant) -> Result<Option<Grant>> {
         if let Some(name) = caller_id.strip_prefix(USER_PREFIX) {
             let user = self.stored_user(name).await?;
-            return Ok(user.and_then(|user| user.console).map(|console| console.grant()));
+            return Ok(user.and_then(|user| user.grant()));
         }
         if tokens::is_id(caller_id) {
             return Ok(self.stored_token(caller_id).await?.map(|token| token.grant));
@@ -138,7 +141,7 @@ impl Service {
 
     /// Returns the caller of a session of a user, whose password has this digest.
     async fn user_of_digest(&self, name: &str, sha256: &str) -> std::result::Result<Caller, Denied> {
-        let user = self.stored_user(name).await?.filter(|user| is_equal(&user.password_sha256(), sha256));
+        let user = self.live_user(name).await?.filter(|user| is_equal(&user.password_sha256(), sha256));
         user.and_then(|user| user_caller(name, &user)).ok_or(Denied::Unknown)
     }
 
@@ -175,8 +178,7 @@ impl Service {
 
 /// Returns the caller that a user is in the console, if the user has rights there.
 fn user_caller(name: &str, user: &StoredUser) -> Option<Caller> {
-    let grant = user.console.as_ref()?.grant();
-    Some(Caller { name: name.to_owned(), ..Caller::new(&user_id(name), grant) })
+    Some(Caller { name: name.to_owned(), ..Caller::new(&user_id(name), user.grant()?) })
 }
 
 /// Returns the name under which attempts with this token are counted: the id of the token, so that guesses

@@ -143,7 +143,7 @@ impl Service {
             return Ok(Err("the rights of its creator were revoked"));
         };
         if grant.has_expired(now) {
-            return Ok(Err("the token of its creator has expired"));
+            return Ok(Err("the rights of its creator have expired"));
         }
         let (name, request_id) = (creator.name.clone(), creator.request_id.clone());
         let front = Front::Operation;

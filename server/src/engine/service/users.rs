@@ -13,8 +13,8 @@ use super::record_kind::RecordKind;
 use super::secrets::{digest, hex, is_equal, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
-use crate::core::access::{ConsoleAccess, Scope};
-use crate::core::user::{InvalidUser, RoleChange, Target, UserChange};
+use crate::core::access::{ConsoleAccess, Grant, Scope};
+use crate::core::user::{ExpiryChange, InvalidUser, RoleChange, Target, UserChange};
 
 const USER: RecordKind = RecordKind::audited("user");
 const SESSION: RecordKind = RecordKind::internal("session");
@@ -38,6 +38,8 @@ pub struct User {
     pub senior: bool,
     /// Rights in the console. `None`: the user cannot sign in there.
     pub console: Option<ConsoleAccess>,
+    /// When the user can no longer sign in, and the sessions end. `None`: never.
+    pub expires_at: Option<Moment>,
 }
 
 impl User {
@@ -51,6 +53,7 @@ impl User {
             senior: Some(self.senior),
             role: Some(role),
             tags: Some(self.console.as_ref().map(|console| console.tags.clone()).unwrap_or_default()),
+            expires_at: Some(self.expires_at.map_or(ExpiryChange::Never, ExpiryChange::At)),
         }
     }
 }
@@ -60,7 +63,9 @@ impl User {
 pub(super) struct StoredUser {
     senior: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub console: Option<ConsoleAccess>,
+    console: Option<ConsoleAccess>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Moment>,
     salt: String,
     hash: String,
     memory_kib: u32,
@@ -80,16 +85,16 @@ struct Session {
 }
 
 impl Service {
-    /// Creates or changes a user. Another password ends the user's sessions, and the removal of the role ends those of
-    /// the console.
+    /// Creates or changes a user. Another password, and any change of an expired user, ends the user's sessions. The
+    /// removal of the role ends those of the console.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`]; [`ServiceError::User`] names the broken rule; [`ServiceError::NotFound`] if the
     /// user should exist; or a port's error.
     pub async fn set_user(&self, change: &UserChange) -> Result<User> {
         self.require_admin_of_user(AuditAction::RecordPut, &change.name).await?;
-        change.check()?;
         let now = self.now();
+        change.check(now)?;
         let hashed = match &change.password {
             None => None,
             Some(password) => {
@@ -98,11 +103,12 @@ impl Service {
             }
         };
         let put = |stored: Option<StoredUser>| {
+            let had_expired = stored.as_ref().is_some_and(|stored| stored.has_expired(now));
             let next = changed(change, stored, hashed.clone(), now)?;
-            Ok::<_, ServiceError>((Some((next.clone(), None)), next))
+            Ok::<_, ServiceError>((Some((next.clone(), None)), (next, had_expired)))
         };
-        let stored: StoredUser = self.change_document(USER, &change.name, put).await?;
-        if change.password.is_some() {
+        let (stored, had_expired): (StoredUser, bool) = self.change_document(USER, &change.name, put).await?;
+        if change.password.is_some() || had_expired {
             self.end_all_sessions(&change.name).await?;
         } else if stored.console.is_none() {
             self.remove_sessions(&user_id(&change.name)).await?;
@@ -142,17 +148,19 @@ impl Service {
         Ok(stored.user(name.to_owned()))
     }
 
-    /// Returns the user with this name and password. An unknown name takes as long as a wrong password.
+    /// Returns the user with this name and password, unless the user has expired. An unknown name takes as long as a
+    /// wrong password.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], [`ServiceError::TooManyAttempts`], or a port's error.
     pub async fn check_password(&self, name: &str, password: &str) -> Result<Option<User>> {
         self.require_unlimited(Scope::TaskWrite)?;
         let stored = self.user_with_password(name, password).await?;
-        Ok(stored.map(|stored| stored.user(name.to_owned())))
+        let now = self.now();
+        Ok(stored.filter(|stored| !stored.has_expired(now)).map(|stored| stored.user(name.to_owned())))
     }
 
-    /// Like [`check_password`](Self::check_password), for callers without rights.
+    /// Like [`check_password`](Self::check_password), for callers without rights, and also for expired users.
     ///
     /// # Errors
     /// [`ServiceError::TooManyAttempts`], or a port's error.
@@ -173,6 +181,12 @@ impl Service {
         self.shared.read_document(USER, name).await
     }
 
+    /// Returns a user that has not expired.
+    pub(super) async fn live_user(&self, name: &str) -> Result<Option<StoredUser>> {
+        let now = self.now();
+        Ok(self.stored_user(name).await?.filter(|user| !user.has_expired(now)))
+    }
+
     /// Opens a session of an API and returns its token, which the server cannot show again. Removes the user's
     /// expired sessions.
     ///
@@ -191,8 +205,8 @@ impl Service {
         Ok(token)
     }
 
-    /// Returns the user of a session of this API. `None`: the session has expired, another API opened
-    /// it, or the user was removed.
+    /// Returns the user of a session of this API. `None`: the session or the user has expired, another API
+    /// opened the session, or the user was removed.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`], or a port's error.
@@ -203,7 +217,7 @@ impl Service {
         let Some(session) = session.filter(is_valid) else {
             return Ok(None);
         };
-        let stored = self.stored_user(&session.user).await?;
+        let stored = self.live_user(&session.user).await?;
         Ok(stored.map(|stored| stored.user(session.user)))
     }
 
@@ -244,14 +258,26 @@ fn changed(
         console.grant().check(now).map_err(InvalidUser::Rights)?;
     }
     let was_senior = stored.as_ref().is_some_and(|stored| stored.senior);
+    let expires_at = change.expiry(stored.as_ref().and_then(|stored| stored.expires_at));
     // A new user has a password.
     let secret = hashed.or(stored).ok_or(ServiceError::NotFound)?;
-    Ok(StoredUser { senior: change.senior.unwrap_or(was_senior), console, ..secret })
+    Ok(StoredUser { senior: change.senior.unwrap_or(was_senior), console, expires_at, ..secret })
 }
 
 impl StoredUser {
     fn user(self, name: String) -> User {
-        User { name, senior: self.senior, console: self.console }
+        User { name, senior: self.senior, console: self.console, expires_at: self.expires_at }
+    }
+
+    /// Returns the rights in the console, if there are any.
+    pub(super) fn grant(&self) -> Option<Grant> {
+        let grant = self.console.as_ref()?.grant();
+        Some(Grant { expires_at: self.expires_at, ..grant })
+    }
+
+    /// Returns whether the user has expired. The expiry itself is exclusive.
+    pub(super) fn has_expired(&self, now: Moment) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
     }
 
     /// Returns a digest that changes with the password.
@@ -274,7 +300,8 @@ impl StoredUser {
     fn without_hash(salt: String) -> Self {
         let cost = Params::DEFAULT;
         let (memory_kib, passes, lanes) = (cost.m_cost(), cost.t_cost(), cost.p_cost());
-        Self { senior: false, console: None, salt, hash: String::new(), memory_kib, passes, lanes }
+        let (senior, console, expires_at, hash) = (false, None, None, String::new());
+        Self { senior, console, expires_at, salt, hash, memory_kib, passes, lanes }
     }
 
     async fn has_password(self, password: String) -> Result<bool> {

@@ -372,7 +372,7 @@ pub async fn with_auth_a_session_cookie_is_required(fixture: &dyn Fixture) {
     assert_eq!(server.put("/api/putask/a", "{}").await.status, 401);
     assert_eq!(server.post("/updatetask", "{}").await.status, 401);
 
-    let li = User { name: "li".to_owned(), senior: false, console: None };
+    let li = User { name: "li".to_owned(), senior: false, console: None, expires_at: None };
     server.stage.service.set_user(&li.change("correct horse")).await.unwrap();
     assert_eq!(server.post("/api/login", "username=li&password=wrong").await.status, 401);
     let form = Request::post("/api/login").body(Body::from("username=li&password=correct+horse")).unwrap();
@@ -591,7 +591,7 @@ pub async fn a_store_failure_is_an_error_and_stores_no_row(fixture: &dyn Fixture
 pub async fn wrong_logins_are_refused_after_a_while_with_retry_after(fixture: &dyn Fixture) {
     let server = open(fixture).await;
     for name in ["li", "unknown"] {
-        let li = User { name: "li".to_owned(), senior: false, console: None };
+        let li = User { name: "li".to_owned(), senior: false, console: None, expires_at: None };
         server.stage.service.set_user(&li.change("correct horse")).await.unwrap();
         let log_in = async |password: &str| {
             let form = Body::from(format!("username={name}&password={password}"));

@@ -88,7 +88,7 @@ fn pair(status: &str, user: &str) -> (String, String) {
 }
 
 async fn user(server: &TestServer, name: &str, senior: bool) {
-    let user = User { name: name.to_owned(), senior, console: None };
+    let user = User { name: name.to_owned(), senior, console: None, expires_at: None };
     server.stage.service.set_user(&user.change("123456")).await.unwrap();
 }
 
@@ -444,9 +444,9 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
     assert_eq!(
         service.session(&token, "taskdash").await.unwrap(),
-        Some(User { name: "smq".to_owned(), senior: false, console: None })
+        Some(User { name: "smq".to_owned(), senior: false, console: None, expires_at: None })
     );
-    let user = User { name: "smq".to_owned(), senior: true, console: None };
+    let user = User { name: "smq".to_owned(), senior: true, console: None, expires_at: None };
     service.set_user(&user.change("others")).await.unwrap();
     assert_eq!(
         service.session(&token, "taskdash").await.unwrap(),
@@ -457,7 +457,7 @@ pub async fn removing_a_user_or_changing_the_password_ends_sessions(fixture: &dy
     assert!(service.check_password("smq", "others").await.unwrap().is_some_and(|user| user.senior));
     assert_eq!(
         service.users().await.unwrap(),
-        [User { name: "smq".to_owned(), senior: true, console: None }]
+        [User { name: "smq".to_owned(), senior: true, console: None, expires_at: None }]
     );
     let token = service.open_session("smq", "taskdash", 1_000).await.unwrap();
     service.remove_user("smq").await.unwrap();

@@ -6,7 +6,7 @@ use taskcenter_server::core::access::Scope;
 use taskcenter_server::engine::service::AuditFilter;
 
 use super::{Browser, hourly, token, with_console, with_locked_console};
-use crate::http::Server;
+use crate::http::{NOW, Server};
 
 const ACCESS: &str = "/console/access";
 const NEW_USER: &str = "/console/access/users/new";
@@ -68,6 +68,39 @@ async fn a_user_is_created_changed_and_removed() {
                 "console record.put done"
             ]
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_gets_an_expiry_keeps_it_and_loses_it() {
+    with_console(async |server| {
+        let admin = Browser::new(server);
+        let expiry = async || server.get("/v1/users").await.1["users"][0]["expires_at"].clone();
+        let user = [("name", "li"), ("role", "viewer")];
+        let send = async |path: &str, fields: &[(&str, &str)]| {
+            let from = if path == NEW_USER { path.to_owned() } else { format!("{path}?name=li") };
+            admin.post(&from, path, &[&user[..], fields].concat()).await
+        };
+        let (password, end) = (("password", PASSWORD), ("expires", "2033-06-01T10:00"));
+        assert_eq!(send(NEW_USER, &[password, end]).await.status, 303);
+        assert_eq!(expiry().await, json!("2033-06-01T10:00:00Z"));
+        admin.get(ACCESS).await.has(">Expires<").has("2033-06-01");
+        let form = admin.get(&format!("{EDIT_USER}?name=li")).await;
+        form.has("id=\"expires\" name=\"expires\" value=\"2033-06-01T10:00:00\"");
+        let before = ("expires_before", "2033-06-01T10:00:00");
+        for wrong in ["2033-05-18T03:33:20", "soon"] {
+            let refused = send(EDIT_USER, &[before, ("expires", wrong)]).await;
+            assert_eq!(refused.status, 422, "{wrong}");
+            let input = refused.html.split("id=\"expires\"").nth(1).unwrap().split('>').next().unwrap();
+            assert!(input.contains("aria-invalid=\"true\"") && input.contains(wrong), "{input}");
+        }
+        assert_eq!(send(EDIT_USER, &[before, end]).await.status, 303);
+        assert_eq!(expiry().await, json!("2033-06-01T10:00:00Z"), "the same time without seconds");
+        server.clock.set(NOW.plus_ms(366 * 86_400_000));
+        assert_eq!(send(EDIT_USER, &[before, end]).await.status, 303, "an expired user can be changed");
+        assert_eq!(send(EDIT_USER, &[before, ("expires", "")]).await.status, 303);
+        assert_eq!(expiry().await, Value::Null);
     })
     .await;
 }

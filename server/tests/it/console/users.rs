@@ -1,16 +1,17 @@
 //! Sign-in by user.
 
 use taskcenter_server::core::access::{ConsoleAccess, Role};
+use taskcenter_server::core::user::{ExpiryChange, UserChange};
 use taskcenter_server::engine::service::User;
 
 use super::{Browser, with_locked_console};
-use crate::http::Server;
+use crate::http::{NOW, Server};
 
 const PASSWORD: &str = "correct horse";
 
 async fn set_user(server: &Server, name: &str, role: Option<Role>, password: &str) {
     let console = role.map(|role| ConsoleAccess { role, tags: Vec::new() });
-    let user = User { name: name.to_owned(), senior: false, console };
+    let user = User { name: name.to_owned(), senior: false, console, expires_at: None };
     server.state.service.set_user(&user.change(password)).await.unwrap();
 }
 
@@ -72,6 +73,39 @@ async fn a_new_password_another_role_or_a_removal_takes_effect_in_open_sessions(
         assert_eq!(browser.get("/").await.status, 200);
         server.state.service.remove_user("li").await.unwrap();
         assert_eq!(browser.get("/").await.status, 303, "the user is removed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expired_user_cannot_sign_in_and_has_no_session() {
+    with_locked_console(async |server| {
+        let (service, end) = (&server.state.service, NOW.plus_ms(60_000));
+        set_user(server, "li", Some(Role::Admin), PASSWORD).await;
+        let expire = async |expires_at| {
+            let name = "li".to_owned();
+            let change = UserChange { name, expires_at: Some(expires_at), ..UserChange::default() };
+            service.set_user(&change).await.unwrap();
+        };
+        expire(ExpiryChange::At(end)).await;
+        let (browser, other) = (Browser::new(server), Browser::new(server));
+        assert_eq!(browser.sign_in_as("li", PASSWORD).await.status, 303);
+        let token = service.open_session("li", "taskdash", 3_600_000).await.unwrap();
+        server.clock.set(end.plus_ms(-1));
+        assert_eq!(browser.get("/").await.status, 200);
+        assert!(service.session(&token, "taskdash").await.unwrap().is_some());
+        server.clock.set(end);
+        assert_eq!(browser.get("/").await.status, 303);
+        assert_eq!(service.session(&token, "taskdash").await.unwrap(), None);
+        assert_eq!(service.check_password("li", PASSWORD).await.unwrap(), None);
+        let refused = other.sign_in_as("li", PASSWORD).await;
+        assert_eq!(refused.status, 401);
+        refused.has("The user has expired.");
+        other.sign_in_as("li", "wrong horse").await.has("The user name or the password is wrong");
+        expire(ExpiryChange::Never).await;
+        assert_eq!(browser.get("/").await.status, 303, "an ended session does not come back");
+        assert_eq!(service.session(&token, "taskdash").await.unwrap(), None);
+        assert_eq!(other.sign_in_as("li", PASSWORD).await.status, 303);
     })
     .await;
 }

@@ -66,6 +66,26 @@ async fn a_role_and_its_tags_are_stored_and_checked() {
 }
 
 #[tokio::test]
+async fn an_expiry_is_set_kept_and_removed() {
+    with_server(async |server| {
+        let post = async |body: Value| server.post("/v1/users", &body).await;
+        let end = "2033-05-18T03:33:21Z";
+        let li = json!({"name": "li", "password": "correct horse", "expires_at": end});
+        let shown = json!({"name": "li", "senior": false, "expires_at": end});
+        assert_eq!(post(li).await, (200, shown.clone()));
+        assert_eq!(post(json!({"name": "li", "senior": false})).await, (200, shown.clone()));
+        for past in ["2033-05-18T03:33:20Z", "2026-01-01T00:00:00Z"] {
+            let refused = post(json!({"name": "li", "expires_at": past})).await;
+            assert_eq!(parse_problem(refused), invalid_field("expires_at"), "{past}");
+        }
+        assert_eq!(server.get("/v1/users").await, (200, json!({"users": [shown]})));
+        let never = json!({"name": "li", "senior": false});
+        assert_eq!(post(json!({"name": "li", "expires_at": null})).await, (200, never));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_change_keeps_what_it_omits() {
     with_server(async |server| {
         let post = async |body: Value| server.post("/v1/users", &body).await;

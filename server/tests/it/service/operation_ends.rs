@@ -137,7 +137,7 @@ async fn an_end_whose_answer_was_lost_is_in_the_audit_log_once() {
 
 pub async fn a_removed_user_ends_its_operations(on: &Stage) {
     let console = ConsoleAccess { role: Role::Operator, tags: vec!["mail".to_owned()] };
-    let ann = User { name: "ann".to_owned(), senior: false, console: Some(console) };
+    let ann = User { name: "ann".to_owned(), senior: false, console: Some(console), expires_at: None };
     on.service.set_user(&ann.change("correct horse")).await.unwrap();
     let secret = on.unbound.open_user_session("ann", "correct horse", 3_600_000).await.unwrap();
     let caller = on.unbound.browser_session(&secret).await.unwrap().expect("the session is open");

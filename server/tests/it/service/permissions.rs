@@ -89,7 +89,7 @@ impl Filled {
 }
 
 fn user() -> User {
-    User { name: "ann".to_owned(), senior: false, console: None }
+    User { name: "ann".to_owned(), senior: false, console: None, expires_at: None }
 }
 
 fn pause_all() -> NewOperation {

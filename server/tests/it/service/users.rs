@@ -16,7 +16,7 @@ async fn sessions(on: &Stage) -> Vec<(String, Value)> {
 }
 
 pub async fn a_new_password_ends_any_number_of_sessions(on: &Stage) {
-    let user = User { name: "smq".to_owned(), senior: false, console: None };
+    let user = User { name: "smq".to_owned(), senior: false, console: None, expires_at: None };
     on.service.set_user(&user.change("correct horse")).await.unwrap();
     let token = on.service.open_session("smq", "taskdash", 3_600_000).await.unwrap();
     let (_, session) = sessions(on).await.pop().expect("the session is stored");
@@ -36,7 +36,7 @@ pub async fn a_replaced_or_removed_user_leaves_no_session_of_the_console(on: &St
     let sessions =
         async || on.service.list_records::<Value>(CONSOLE, Some("user:ann"), None, 9).await.unwrap().len();
     let console = ConsoleAccess { role: Role::Viewer, tags: Vec::new() };
-    let user = User { name: "ann".to_owned(), senior: false, console: Some(console) };
+    let user = User { name: "ann".to_owned(), senior: false, console: Some(console), expires_at: None };
     on.service.set_user(&user.change("correct horse")).await.unwrap();
     on.service.open_user_session("ann", "correct horse", 3_600_000).await.unwrap();
     assert_eq!(sessions().await, 1);
@@ -50,7 +50,7 @@ pub async fn a_replaced_or_removed_user_leaves_no_session_of_the_console(on: &St
 pub async fn a_user_of_an_earlier_release_uses_the_legacy_apis_only(on: &Stage) {
     const USER: RecordKind = RecordKind::internal("user");
     let console = ConsoleAccess { role: Role::Viewer, tags: Vec::new() };
-    let ann = User { name: "ann".to_owned(), senior: true, console: Some(console) };
+    let ann = User { name: "ann".to_owned(), senior: true, console: Some(console), expires_at: None };
     on.service.set_user(&ann.change("correct horse")).await.unwrap();
     let mut row = on.service.read_record::<Value>(USER, "ann").await.unwrap().unwrap();
     row.as_object_mut().unwrap().remove("console").expect("the row has the rights");
