@@ -10,6 +10,7 @@
 
 mod alerts;
 mod audit;
+mod concurrency;
 mod events;
 mod nodes;
 mod operations;
@@ -33,6 +34,7 @@ pub use alerts::{
     SilenceResource,
 };
 pub use audit::{AuditEntryResource, AuditList};
+pub use concurrency::{Concurrency, ConcurrencyScope};
 pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use operations::{

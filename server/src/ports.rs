@@ -16,6 +16,7 @@ pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
@@ -396,7 +397,7 @@ pub trait Store: Send + Sync {
     async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
         fire_in_two_steps(self, fires).await
     }
-    /// Returns whether [`fire`](Self::fire) is one write. Then a new run with a queue and without an overlap policy is stored in
+    /// Returns whether [`fire`](Self::fire) is one write. Then a new run with a queue that needs no slot is stored in
     /// `ready` and is counted as a fire, and a moment that is not passed leaves no row.
     fn fires_in_one_write(&self) -> bool {
         false
@@ -407,14 +408,19 @@ pub trait Store: Send + Sync {
     /// Returns at most `limit` runs of a task that have not ended, in ascending byte order of their
     /// ids, and after the id `after`. Fewer than `limit` runs mean that no more exist.
     async fn open_runs(&self, task_id: &TaskId, after: Option<&RunId>, limit: u32) -> Result<Vec<OpenRun>>;
-    /// Returns those of the slots that runs have, with their runs ([`Run::slots`]).
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>>;
+    /// Returns the slots with these keys that runs have, with their runs ([`Run::slots`]), in any order. A key has
+    /// at most [`MAX_SLOTS`](crate::core::concurrency::MAX_SLOTS) slots.
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>>;
     /// Returns at most `limit` runs of a task that wait for admission, earliest `scheduled_at` first, then
     /// smallest id.
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>>;
-    /// Returns at most `limit` tasks of the shards with runs that wait for admission. The cost grows with these
-    /// runs, not with others.
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>>;
+    /// Returns at most `limit` groups of runs that wait for admission ([`Run::wait_group`]), in ascending byte order of
+    /// their names, and after the name `after`. With `key`, only groups that wait for its slots. The cost grows with
+    /// the groups, not with their runs. Fewer than `limit` groups mean that no more exist.
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>>;
+    /// Returns at most `limit` runs of a group that wait for admission, earliest `scheduled_at` first, then
+    /// smallest id.
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>>;
     /// Returns the matching runs, latest first. Pages end early as in
     /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct QueueResource {
     /// Name of the queue.
     pub queue: String,
-    /// Number of runs that wait for admission, because of the overlap policy of their task.
+    /// Number of runs that wait for admission, because of an overlap policy or a concurrency limit.
     #[serde(default)]
     pub held: u64,
     /// Number of runs that wait for a worker.
@@ -50,7 +50,7 @@ pub struct TagStat {
     pub due: u64,
     /// Number of runs that are handed over but still without the outcome that the server waits for.
     pub unreported: u64,
-    /// Number of runs that wait for admission, because of the overlap policy of their task.
+    /// Number of runs that wait for admission, because of an overlap policy or a concurrency limit.
     #[serde(default)]
     pub held: u64,
 }

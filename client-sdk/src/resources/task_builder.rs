@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CronDialect, CronDst, Misfire, Overlap, Retry, ScheduleSpec, TaskSpec};
+use super::{Concurrency, CronDialect, CronDst, Misfire, Overlap, Retry, ScheduleSpec, TaskSpec};
 
 impl TaskSpec {
     /// Returns a task that fires once: immediately, or at the moment of [`at`](Self::at) or
@@ -155,6 +155,13 @@ impl TaskSpec {
         Self { overlap: Some(overlap), ..self }
     }
 
+    /// Adds a concurrency limit, of which a task has at most 3.
+    #[must_use]
+    pub fn with_concurrency(mut self, limit: Concurrency) -> Self {
+        self.concurrency.push(limit);
+        self
+    }
+
     /// Sets the longest delay of a moment, with a precision of one millisecond.
     #[must_use]
     pub fn with_jitter(self, jitter: Duration) -> Self {
@@ -167,18 +174,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resources::ConcurrencyScope;
 
     #[test]
     fn a_builder_sets_the_fields_of_the_api() {
         let spec = TaskSpec::cron("report", "0 9 * * *").in_zone("Asia/Shanghai").times(3).in_queue("q");
         let spec = spec.with_header("traceparent", "0").with_header("traceparent", "1");
-        let spec = spec.with_label("team", "pay");
+        let spec =
+            spec.with_label("team", "pay").with_concurrency(Concurrency::new(2, ConcurrencyScope::Task));
+        let spec = spec.with_concurrency(Concurrency::new(9, ConcurrencyScope::Queue).with_key("eu"));
         assert_eq!(
             serde_json::to_value(spec.with_json(&json!({"id": 7})).unwrap()).unwrap(),
             json!({
                 "name": "report", "data": "{\"id\":7}", "ack": false, "max_fires": 3, "queue": "q",
                 "headers": {"traceparent": "1"}, "labels": {"team": "pay"},
                 "schedule": {"kind": "cron", "cron": "0 9 * * *", "zone": "Asia/Shanghai"},
+                "concurrency": [{"max": 2, "scope": "task"}, {"max": 9, "scope": "queue", "key": "eu"}],
             })
         );
         let ping = TaskSpec::every("ping", Duration::from_secs(5)).at(Timestamp::UNIX_EPOCH);

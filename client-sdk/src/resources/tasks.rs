@@ -8,7 +8,7 @@ use jiff::fmt::temporal::Pieces;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Misfire, Overlap, Problem, Retry, ScheduleSpec};
+use super::{Concurrency, Misfire, Overlap, Problem, Retry, ScheduleSpec};
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
 ///
@@ -98,6 +98,11 @@ pub struct TaskSpec {
     /// Default: runs may overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// How many runs may have started and not ended at the same time: at most 3 limits, which must all have room. Two
+    /// limits differ in scope or key. Needs a queue, or `ack`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 3))]
+    pub concurrency: Vec<Concurrency>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,6 +208,9 @@ pub struct TaskResource {
     /// What happens to a run while an earlier one has not ended. Absent: runs may overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// How many runs may have started and not ended at the same time. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concurrency: Vec<Concurrency>,
     /// Deduplication key; `null`: none.
     pub dedup_key: Option<String>,
     /// State: `active`, `paused`, `finished` or `cancelled`.
@@ -221,6 +229,10 @@ pub struct TaskResource {
     pub last_due_at: Option<Timestamp>,
     /// Number of fires so far. Manual triggers and skipped moments do not count.
     pub fired_count: u64,
+    /// Human-readable text: the run that waits for admission, what it waits for, and a run that blocks it. Absent: no run
+    /// waits. Only `GET /v1/tasks/{task_id}` has the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Whether the task existed already: a live task has this name and `dedup_key`, and the request
     /// created nothing. Only the answer to the creation of one task has the field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

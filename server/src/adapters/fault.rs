@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -249,16 +250,20 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("open_runs", self.inner.open_runs(task_id, after, limit)).await
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        self.call("slot_holders", self.inner.slot_holders(slots)).await
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        self.call("slots_in_use", self.inner.slots_in_use(keys)).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
         self.call("held_runs", self.inner.held_runs(task_id, limit)).await
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        self.call("tasks_with_held_runs", self.inner.tasks_with_held_runs(shards, limit)).await
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        self.call("held_groups", self.inner.held_groups(key, after, limit)).await
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        self.call("held_in_group", self.inner.held_in_group(group, limit)).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

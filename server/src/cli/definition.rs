@@ -8,6 +8,7 @@ use taskcenter_client::Timestamp;
 use taskcenter_client::resources::{Retry, ScheduleSpec, TaskResource, TaskSpec};
 use taskcenter_server::config::Config;
 
+use super::concurrency::ConcurrencyOptions;
 use super::document::DefinitionFile;
 use super::exit::Failure;
 use super::misfire::MisfireOptions;
@@ -180,6 +181,8 @@ pub struct Definition {
     misfire: MisfireOptions,
     #[command(flatten)]
     overlap: OverlapOptions,
+    #[command(flatten)]
+    concurrency: ConcurrencyOptions,
 }
 
 /// Fields of a task that an edit can reset to their defaults.
@@ -215,6 +218,8 @@ pub enum Clear {
     Jitter,
     /// Overlapping runs are allowed (--overlap).
     Overlap,
+    /// No concurrency limit (--concurrency).
+    Concurrency,
 }
 
 impl Clear {
@@ -235,6 +240,7 @@ impl Clear {
             Self::Misfire => "misfire",
             Self::Jitter => "jitter_ms",
             Self::Overlap => "overlap",
+            Self::Concurrency => "concurrency",
         }
     }
 }
@@ -311,6 +317,7 @@ impl Definition {
             ("retry", self.retry(retry).map(|retry| json!(retry))),
             ("misfire", self.misfire.fields()),
             ("overlap", self.overlap.field()),
+            ("concurrency", self.concurrency.field()),
             ("jitter_ms", self.jitter.map(Value::from)),
             ("start_at", self.at.map(|at| json!(at))),
             ("delay_ms", self.delay_ms.map(Value::from)),
@@ -423,7 +430,8 @@ mod tests {
     use super::*;
     use clap::Parser;
     use taskcenter_client::resources::{
-        CronDialect, CronDst, CronGap, Misfire, MisfirePolicy, Overlap, OverlapKeep, OverlapPolicy,
+        Concurrency, ConcurrencyScope, CronDialect, CronDst, CronGap, Misfire, MisfirePolicy, Overlap,
+        OverlapKeep, OverlapPolicy,
     };
 
     #[derive(Parser)]
@@ -445,7 +453,8 @@ mod tests {
     fn options_become_fields() {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
                    --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4 \
-                   --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s --overlap queue_one --overlap-keep latest";
+                   --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s --overlap queue_one --overlap-keep latest \
+                   --concurrency 1 --concurrency 9:queue:eu";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -470,6 +479,10 @@ mod tests {
                 keep: Some(OverlapKeep::Latest),
                 ..Overlap::new(OverlapPolicy::QueueOne)
             }),
+            concurrency: vec![
+                Concurrency::new(1, ConcurrencyScope::Task),
+                Concurrency::new(9, ConcurrencyScope::Queue).with_key("eu"),
+            ],
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };

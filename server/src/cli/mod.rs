@@ -4,6 +4,7 @@ mod alert;
 mod audit;
 mod client;
 mod completions;
+mod concurrency;
 mod config;
 mod definition;
 mod demo;

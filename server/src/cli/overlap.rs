@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use taskcenter_client::resources::{Overlap, OverlapKeep};
 
-const OVERLAPS: &str = "Overlapping runs";
+/// Heading of the options about runs that wait for others.
+pub const OVERLAPS: &str = "Overlapping runs";
 
 /// Options of a task about overlapping runs.
 #[derive(Debug, Default, Args)]

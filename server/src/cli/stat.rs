@@ -17,10 +17,10 @@ Columns by tag:
   FIRES THIS MINUTE  fires since the start of the current minute
   DUE                moments that are due and have not fired yet
   UNREPORTED         runs that have fired and wait for an outcome report
-  HELD               runs that wait because of the overlap policy of their task
+  HELD               runs that wait for admission: overlap policy or limit
 
 Columns by queue:
-  HELD      runs that wait because of the overlap policy of their task
+  HELD      runs that wait for admission: overlap policy or concurrency limit
   READY     runs that wait for a worker
   LEASED    runs that a worker has leased
   RETRYING  failed runs that wait for their next attempt

@@ -1,33 +1,97 @@
-//! Admission: decides which runs of a task with an overlap policy start, wait, or are suppressed.
+//! Admission: decides which runs with an overlap policy or concurrency limits start, wait, or are suppressed.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use super::concurrency::SlotLimit;
 use super::overlap::{Keep, Overlap};
-use super::run::{OpenRun, RunId};
+use super::run::RunId;
+
+/// The slots that runs have, by key and number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage(BTreeMap<String, BTreeMap<u32, RunId>>);
+
+impl Usage {
+    /// Returns the usage by slots, as [`slot`] names them.
+    pub fn of(slots: Vec<(String, RunId)>) -> Self {
+        let mut usage = Self::default();
+        for (slot, run) in slots {
+            if let Some((key, number)) = slot.rsplit_once('#')
+                && let Ok(number) = number.parse()
+            {
+                usage.put(key, number, run);
+            }
+        }
+        usage
+    }
+
+    fn put(&mut self, key: &str, number: u32, run: RunId) {
+        self.0.entry(key.to_owned()).or_default().insert(number, run);
+    }
+
+    /// Returns a run that has a slot of the key: the one with the lowest number.
+    pub fn holder(&self, key: &str) -> Option<&RunId> {
+        self.0.get(key)?.values().next()
+    }
+
+    /// Returns the number of slots of the key that runs have. Slots above a lowered maximum count.
+    pub fn used(&self, key: &str) -> u32 {
+        self.0.get(key).map_or(0, |slots| u32::try_from(slots.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Returns how many runs with these limits may start.
+    pub fn free(&self, limits: &[SlotLimit]) -> u32 {
+        limits.iter().map(|limit| limit.max.saturating_sub(self.used(&limit.key))).min().unwrap_or(0)
+    }
+
+    /// Gives the run one slot of each limit, or none. Returns the slots.
+    fn take(&mut self, limits: &[SlotLimit], run: &RunId) -> Option<Vec<String>> {
+        if self.free(limits) == 0 {
+            return None;
+        }
+        let mut taken = Vec::with_capacity(limits.len());
+        for limit in limits {
+            let slots = self.0.entry(limit.key.clone()).or_default();
+            // Fewer slots than the maximum are in use, so one of the numbers below the maximum is free.
+            let number = (0..limit.max).find(|number| !slots.contains_key(number))?;
+            slots.insert(number, run.clone());
+            taken.push(slot(&limit.key, number));
+        }
+        Some(taken)
+    }
+}
+
+/// Returns the name of a slot.
+pub fn slot(key: &str, number: u32) -> String {
+    format!("{key}#{number}")
+}
 
 /// A run that asks for admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contender {
     pub id: RunId,
-    pub overlap: Overlap,
+    pub asks: Asks,
     /// Whether a later attempt of the run shall start. Such a run was asked for by a person, and is never
     /// suppressed.
     pub is_redriven: bool,
 }
 
-impl Contender {
-    /// Returns an open run as a contender. `None`: the run has no overlap policy.
-    pub fn of(run: &OpenRun) -> Option<Self> {
-        Some(Self { id: run.id.clone(), overlap: run.overlap?, is_redriven: run.attempt > 1 })
-    }
+/// What a run asks for. A run with both asks for the slot of its task first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asks {
+    /// The slot of its task, with this key.
+    Task(String, Overlap),
+    /// A slot of each limit.
+    Limits(Vec<SlotLimit>),
 }
 
 /// Decision on a contender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The run takes the slot of its task.
-    Start,
-    /// The run waits until the slot is free.
+    /// The run gets these slots.
+    Start { slots: Vec<String> },
+    /// The run waits until slots are free.
     Wait,
-    /// The run waits, and the run with the slot is cancelled.
+    /// The run waits, and the run with the slot of the task is cancelled.
     Replace,
     /// The run ends as skipped, because of the run `by`.
     Suppress { by: RunId },
@@ -40,106 +104,77 @@ impl Verdict {
     }
 }
 
-/// Decides on the contenders of one task, in the order in which they shall start. `running` has the slot of the
-/// task. Returns one verdict per contender.
-pub fn admit(running: Option<&RunId>, contenders: &[Contender]) -> Vec<Verdict> {
-    let mut running = running.cloned();
+/// Decides on the contenders, in the order in which they shall start. Returns one verdict per contender.
+pub fn admit(usage: &Usage, contenders: &[Contender]) -> Vec<Verdict> {
+    let mut usage = usage.clone();
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(contenders.len());
-    for run in contenders {
-        let waiting: Vec<usize> =
-            (0..verdicts.len()).filter(|at| verdicts[*at].waits() && !contenders[*at].is_redriven).collect();
-        let verdict = match (&running, run.overlap) {
-            (None, _) => {
-                running = Some(run.id.clone());
-                Verdict::Start
+    // Positions of the runs that wait for the slot of their task, and may be suppressed.
+    let mut waiting: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, run) in contenders.iter().enumerate() {
+        let verdict = match &run.asks {
+            Asks::Limits(limits) => {
+                usage.take(limits, &run.id).map_or(Verdict::Wait, |slots| Verdict::Start { slots })
             }
-            _ if run.is_redriven => Verdict::Wait,
-            (Some(by), Overlap::Skip) => Verdict::Suppress { by: by.clone() },
-            (Some(_), Overlap::QueueOne { keep: Keep::First }) => match waiting.first() {
-                Some(first) => Verdict::Suppress { by: contenders[*first].id.clone() },
-                None => Verdict::Wait,
-            },
-            (Some(_), Overlap::QueueOne { keep: Keep::Latest } | Overlap::CancelPrevious) => {
-                waiting.iter().for_each(|at| verdicts[*at] = Verdict::Suppress { by: run.id.clone() });
-                if run.overlap == Overlap::CancelPrevious { Verdict::Replace } else { Verdict::Wait }
+            Asks::Task(key, overlap) => {
+                let waiting = waiting.entry(key).or_default();
+                let Some(by) = usage.holder(key).cloned() else {
+                    usage.put(key, 0, run.id.clone());
+                    verdicts.push(Verdict::Start { slots: vec![slot(key, 0)] });
+                    continue;
+                };
+                let (verdict, suppresses) = overlapping(run, *overlap, by, waiting, contenders);
+                if suppresses {
+                    waiting.drain(..).for_each(|at| verdicts[at] = Verdict::Suppress { by: run.id.clone() });
+                }
+                if verdict.waits() && !run.is_redriven {
+                    waiting.push(at);
+                }
+                verdict
             }
-            (Some(by), Overlap::QueueAll { max }) if waiting.len() >= max as usize => {
-                Verdict::Suppress { by: by.clone() }
-            }
-            (Some(_), Overlap::QueueAll { .. }) => Verdict::Wait,
         };
         verdicts.push(verdict);
     }
     verdicts
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIRST: Overlap = Overlap::QueueOne { keep: Keep::First };
-    const LATEST: Overlap = Overlap::QueueOne { keep: Keep::Latest };
-    const TWO: Overlap = Overlap::QueueAll { max: 2 };
-
-    /// Decides on runs with the names a, b, c and so on. An upper-case letter stands for a redriven run.
-    fn decide(running: Option<&str>, overlap: Overlap, names: &str) -> String {
-        let running = running.map(RunId::from_text);
-        let contender = |name: char| Contender {
-            id: RunId::from_text(name.to_string()),
-            overlap,
-            is_redriven: name.is_uppercase(),
-        };
-        let contenders: Vec<Contender> = names.chars().map(contender).collect();
-        let word = |verdict: Verdict| match verdict {
-            Verdict::Start => "start".to_owned(),
-            Verdict::Wait => "wait".to_owned(),
-            Verdict::Replace => "replace".to_owned(),
-            Verdict::Suppress { by } => format!("by {by}"),
-        };
-        admit(running.as_ref(), &contenders).into_iter().map(word).collect::<Vec<_>>().join(", ")
+/// Decides on a run while the run `by` has the slot of the task. Returns the verdict, and whether the run suppresses
+/// the runs that wait.
+fn overlapping(
+    run: &Contender,
+    overlap: Overlap,
+    by: RunId,
+    waiting: &[usize],
+    contenders: &[Contender],
+) -> (Verdict, bool) {
+    if run.is_redriven {
+        return (Verdict::Wait, false);
     }
-
-    #[test]
-    fn every_combination_of_policy_running_run_and_contenders() {
-        let table = [
-            (None, Overlap::Skip, "a", "start"),
-            (None, Overlap::Skip, "ab", "start, by a"),
-            (Some("r"), Overlap::Skip, "ab", "by r, by r"),
-            (Some("r"), Overlap::Skip, "Ab", "wait, by r"),
-            (None, Overlap::Skip, "Ab", "start, by A"),
-            (None, FIRST, "a", "start"),
-            (None, FIRST, "abc", "start, wait, by b"),
-            (Some("r"), FIRST, "a", "wait"),
-            (Some("r"), FIRST, "abc", "wait, by a, by a"),
-            (Some("r"), FIRST, "Abc", "wait, wait, by b"),
-            (None, LATEST, "a", "start"),
-            (None, LATEST, "abc", "start, by c, wait"),
-            (Some("r"), LATEST, "a", "wait"),
-            (Some("r"), LATEST, "abc", "by b, by c, wait"),
-            (Some("r"), LATEST, "Abc", "wait, by c, wait"),
-            (None, Overlap::CancelPrevious, "a", "start"),
-            (None, Overlap::CancelPrevious, "abc", "start, by c, replace"),
-            (Some("r"), Overlap::CancelPrevious, "a", "replace"),
-            (Some("r"), Overlap::CancelPrevious, "abc", "by b, by c, replace"),
-            (Some("r"), Overlap::CancelPrevious, "Abc", "wait, by c, replace"),
-            (Some("r"), Overlap::CancelPrevious, "aB", "replace, wait"),
-            (None, TWO, "abcd", "start, wait, wait, by a"),
-            (Some("r"), TWO, "abc", "wait, wait, by r"),
-            (Some("r"), TWO, "Abcd", "wait, wait, wait, by r"),
-            (Some("r"), TWO, "", ""),
-            (None, TWO, "", ""),
-        ];
-        for (running, overlap, names, expected) in table {
-            assert_eq!(decide(running, overlap, names), expected, "{running:?} {overlap:?} {names}");
-        }
-    }
-
-    #[test]
-    fn a_run_of_the_one_place_stays_when_the_policy_changes_to_skip() {
-        let contender =
-            |name: &str, overlap| Contender { id: RunId::from_text(name), overlap, is_redriven: false };
-        let running = RunId::from_text("r");
-        let verdicts = admit(Some(&running), &[contender("a", FIRST), contender("b", Overlap::Skip)]);
-        assert_eq!(verdicts, [Verdict::Wait, Verdict::Suppress { by: running }]);
+    match overlap {
+        Overlap::Skip => (Verdict::Suppress { by }, false),
+        Overlap::QueueOne { keep: Keep::First } => match waiting.first() {
+            Some(first) => (Verdict::Suppress { by: contenders[*first].id.clone() }, false),
+            None => (Verdict::Wait, false),
+        },
+        Overlap::QueueOne { keep: Keep::Latest } => (Verdict::Wait, true),
+        Overlap::CancelPrevious => (Verdict::Replace, true),
+        Overlap::QueueAll { max } if waiting.len() >= max as usize => (Verdict::Suppress { by }, false),
+        Overlap::QueueAll { .. } => (Verdict::Wait, false),
     }
 }
+
+/// Returns the runs of the groups in the order in which they shall start: the first run of each group, then the
+/// second one of each, and so on. A group with many runs cannot delay the other groups.
+pub fn in_turn(groups: Vec<Vec<Contender>>) -> Vec<Contender> {
+    let mut groups: VecDeque<_> = groups.into_iter().map(Vec::into_iter).collect();
+    let mut order = Vec::new();
+    while let Some(mut group) = groups.pop_front() {
+        if let Some(run) = group.next() {
+            order.push(run);
+            groups.push_back(group);
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests;

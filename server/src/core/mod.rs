@@ -9,6 +9,7 @@ pub mod audit;
 pub mod callback_format;
 pub mod callback_service;
 pub mod change;
+pub mod concurrency;
 pub mod cron;
 pub mod definition;
 pub mod headers;

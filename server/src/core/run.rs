@@ -18,7 +18,7 @@ mod transitions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::admission::slot_of_task;
+pub use self::admission::{key_of_task, slot_of_task};
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::cancel_request::{BY_HAND, CancelRequest, FORCED};
 pub use self::holder::{node_of_holder, node_worker};
@@ -32,6 +32,7 @@ pub use self::payload::{
 pub use self::progress::{MAX_PROGRESS_TEXT_BYTES, Progress, ReportedProgress};
 pub use self::run_mark::RunMark;
 pub use self::state::{IllegalTransition, RunEvent, RunState, transition};
+use super::concurrency::Limit;
 use super::headers::Headers;
 use super::labels::Labels;
 use super::misfire::Step;
@@ -91,9 +92,12 @@ pub struct Run {
     /// a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Moment>,
-    /// Overlap policy of the task when the run was created. `None`: the run needs no admission.
+    /// Overlap policy of the task when the run was created. `None`: runs may overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// Concurrency limits of the task when the run was created.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concurrency: Vec<Limit>,
     /// Slots that the run has. No other run has one of them. An ended run has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<String>,
@@ -213,6 +217,7 @@ impl Run {
                 .start_within_ms
                 .map(|within| due_at.unwrap_or(at).plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
             overlap: task.timing.overlap,
+            concurrency: task.timing.concurrency.clone(),
             slots: Vec::new(),
             blocked_by: None,
             state: RunState::Firing,
@@ -282,6 +287,7 @@ impl Run {
             number: 0,
             expires_at: None,
             overlap: None,
+            concurrency: Vec::new(),
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
@@ -309,6 +315,7 @@ impl Run {
             attempt: self.attempt,
             fired_at: self.fired_at,
             overlap: self.overlap,
+            slots: self.slots.clone(),
         }
     }
 

@@ -4,6 +4,7 @@ mod invalid;
 
 pub use invalid::InvalidSubmission;
 
+use super::concurrency;
 use super::headers::{self, Headers};
 use super::labels::{self, Labels};
 use super::retry::RetryPolicy;
@@ -213,11 +214,19 @@ impl Submission {
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::validate)?;
         self.timing.validate()?;
-        if self.timing.overlap.is_some() && self.queue.is_none() && !self.ack {
-            return Err(InvalidSubmission::OverlapWithoutOutcome);
-        }
+        self.check_admission()?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_admission(&self) -> Result<(), InvalidSubmission> {
+        let Timing { overlap, concurrency, .. } = &self.timing;
+        concurrency::validate(concurrency, self.queue.is_some())?;
+        let needs_outcome = overlap.map(|_| "overlap").or((!concurrency.is_empty()).then_some("concurrency"));
+        match needs_outcome {
+            Some(field) if self.queue.is_none() && !self.ack => Err(InvalidSubmission::WithoutOutcome(field)),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::concurrency::Limit;
 use super::invalid_timing::InvalidTiming;
 use super::misfire::MisfireRule;
 use super::overlap::Overlap;
@@ -21,6 +22,9 @@ pub struct Timing {
     /// What happens to a run while an earlier one has not ended. `None`: runs may overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// How many runs may have started at the same time. Empty: no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concurrency: Vec<Limit>,
 }
 
 impl Timing {

@@ -1,31 +1,35 @@
-//! Admission: runs of tasks with an overlap policy get the slot of their task, wait in `held`, or are
-//! suppressed. This is the step between the fire of a run and its hand-over.
+//! Admission: runs with an overlap policy or concurrency limits get their slots, wait in `held`, or are suppressed.
+//! This is the step between the fire of a run and its hand-over.
+
+mod changes;
+mod limits;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
+pub use self::limits::Turns;
 use super::node::Node;
 use super::pace::Pace;
 use super::publish;
-use crate::core::admission::{Contender, Verdict, admit};
-use crate::core::run::{OpenRun, slot_of_task};
-use crate::core::{Moment, Run, RunId, RunState, TaskId, TaskState};
-use crate::ports::Result;
+use crate::core::admission::Asks;
+use crate::core::concurrency::WaitGroup;
+use crate::core::task::{SHARDS, stable_hash};
+use crate::core::{Moment, Run};
+use crate::ports::{PortError, Result};
 
 /// Time between two looks at the waiting runs. Hints do not arrive from other nodes.
 const LOOK_MS: i64 = 1_000;
-/// Tries to admit runs of a task while other nodes admit runs of the task.
+/// Tries to admit runs while other nodes admit runs of the same key.
 const TRIES: u32 = 8;
-/// Tasks whose runs are admitted at the same time.
-const TASKS_AT_ONCE: usize = 16;
-/// Maximum number of waiting runs of a task that are read: those of `queue_all`, and redriven ones.
-const MAX_HELD: u32 = 2_000;
-/// Maximum number of tasks of one look. The next look reads the others.
-const MAX_TASKS: u32 = 10_000;
+/// Keys whose runs are admitted at the same time.
+const KEYS_AT_ONCE: usize = 16;
+/// Groups of waiting runs that a look reads at a time.
+const GROUPS: u32 = 1_000;
 
-/// Admits waiting runs until the node stops: of a task whose slot was freed here, and once a second of each task.
+/// Admits waiting runs until the node stops: of a key whose slot was freed here, and once a second of each key.
 pub async fn run(node: &Node) {
     let mut pace = Pace::new("admission", Duration::from_millis(LOOK_MS.unsigned_abs()));
     let mut looked_at = None::<i64>;
@@ -46,7 +50,7 @@ pub async fn run(node: &Node) {
     }
 }
 
-/// Admits waiting runs of every task of the node's shards.
+/// Admits waiting runs of every key of the node's shards.
 ///
 /// # Errors
 /// A port's error. The next call finds the remaining runs.
@@ -54,123 +58,131 @@ pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
     look(node, node.hints.take_freed(), now).await
 }
 
-async fn look(node: &Node, mut tasks: BTreeSet<TaskId>, now: Moment) -> Result<()> {
-    tasks.extend(node.store.tasks_with_held_runs(&node.watch().shards, MAX_TASKS).await?);
-    admit_held(node, tasks, now).await
-}
-
-/// Admits waiting runs of the tasks, and hands them over.
-async fn admit_held(node: &Node, tasks: BTreeSet<TaskId>, now: Moment) -> Result<()> {
-    let admit = |task: TaskId| async move { admit_of_task(node, &task, Vec::new(), now).await };
-    let mut admitted = stream::iter(tasks).map(admit).buffer_unordered(TASKS_AT_ONCE);
-    let mut result = Ok(());
-    while let Some(of_task) = admitted.next().await {
-        match of_task {
-            Ok(runs) => publish::publish(node, runs).await,
-            Err(error) => result = Err(error),
+/// Looks at the groups of the node's shards, by their first keys.
+async fn look(node: &Node, mut keys: BTreeSet<String>, now: Moment) -> Result<()> {
+    let shards = node.watch().shards;
+    let mut after = String::new();
+    loop {
+        let groups = node.store.held_groups(None, &after, GROUPS).await?;
+        let firsts = groups.iter().map(WaitGroup::first_key);
+        keys.extend(firsts.filter(|key| shards.contains(&shard_of_key(key))));
+        match groups.last().filter(|_| groups.len() == GROUPS as usize) {
+            Some(last) => last.as_str().clone_into(&mut after),
+            None => break,
         }
     }
+    admit_held(node, keys, now).await
+}
+
+/// Returns the shard whose node looks at the waiting runs of a key.
+fn shard_of_key(key: &str) -> u16 {
+    (stable_hash(key.as_bytes()) % u64::from(SHARDS)) as u16
+}
+
+/// Admits waiting runs of the keys, and hands them over.
+async fn admit_held(node: &Node, keys: BTreeSet<String>, now: Moment) -> Result<()> {
+    let (admitted, result) = admit_all(node, keys.into_iter().map(|key| (key, Vec::new())), now).await;
+    publish::publish(node, admitted).await;
     result
 }
 
-/// Returns the runs that may be handed over now: those without an overlap policy, those that have their slots,
-/// and those that get them. The others wait or are suppressed. The tasks of the runs have passed their moments.
+/// Returns the runs that may be handed over now: those that need no slots, those that have them, and those that get
+/// them. The others wait or are suppressed. The tasks of the runs have passed their moments.
 pub async fn gate(node: &Node, runs: Vec<Run>, now: Moment) -> Vec<Run> {
     let (gated, mut free): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(Run::needs_admission);
-    let mut by_task = BTreeMap::<TaskId, Vec<Run>>::new();
+    if gated.is_empty() {
+        return free;
+    }
+    let mut by_key = BTreeMap::<String, Vec<Run>>::new();
     for run in gated {
-        by_task.entry(run.task_id.clone()).or_default().push(run);
+        let group = run.asks().map(|asks| asks.group());
+        by_key.entry(group.map(|group| group.first_key()).unwrap_or_default()).or_default().push(run);
     }
-    let admit = |(task, runs)| async move { admit_of_task(node, &task, runs, now).await };
-    let mut admitted = stream::iter(by_task).map(admit).buffer_unordered(TASKS_AT_ONCE);
-    while let Some(of_task) = admitted.next().await {
-        match of_task {
-            Ok(runs) => free.extend(runs),
-            Err(error) => {
-                tracing::warn!(%error, "runs were not admitted; they are tried again after their leases");
-            }
-        }
+    let (admitted, result) = admit_all(node, by_key.into_iter(), now).await;
+    if let Err(error) = result {
+        tracing::warn!(%error, "runs were not admitted; they are tried again after their leases");
     }
+    free.extend(admitted);
     free
 }
 
-/// Decides on the `new` runs and on the waiting runs of a task. Returns the runs that were admitted. Two nodes that decide
-/// at the same time can let one run too many wait; the next decision suppresses it.
-async fn admit_of_task(node: &Node, task: &TaskId, mut new: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
-    let slot = slot_of_task(task);
-    let mut admitted = Vec::new();
-    for _ in 0..TRIES {
-        let running = node.store.slot_holders(std::slice::from_ref(&slot)).await?.pop().map(|(_, run)| run);
-        let held = node.store.held_runs(task, MAX_HELD).await?;
-        let verdicts = verdicts(running.as_ref(), &held, &new);
-        let replaced = replaced(node, running, &verdicts, now).await?;
-        let mut changed = changed(node, verdicts, &new, now).await?;
-        // A crash leaves the successor as firing or held, and both are looked at again.
-        changed.extend(replaced);
-        if changed.is_empty() {
-            break;
+/// Admits `new` runs and waiting runs of the keys. Returns the runs that were admitted, and the last error.
+///
+/// The slots of tasks come first, because their runs then wait for limits. A key for which one group waits is replaced by
+/// a key that the group shares with others: otherwise the group would get the shared slot without its turn.
+async fn admit_all(
+    node: &Node,
+    keys: impl Iterator<Item = (String, Vec<Run>)>,
+    now: Moment,
+) -> (Vec<Run>, Result<()>) {
+    let (of_tasks, of_limits): (Vec<_>, Vec<_>) = keys.partition(|(key, _)| key.starts_with("task:"));
+    let mut all = Admitted::default();
+    let admit = |(key, new): (String, Vec<Run>)| async move { tasks::admit(node, &key, new, now).await };
+    all.collect(stream::iter(of_tasks).map(admit).buffer_unordered(KEYS_AT_ONCE)).await;
+    let further = std::mem::take(&mut all.further).into_iter().map(|key| (key, Vec::new()));
+    match by_leading_key(node, of_limits.into_iter().chain(further)).await {
+        Ok(keys) => {
+            let admit =
+                |(key, new): (String, Vec<Run>)| async move { limits::admit(node, &key, new, now).await };
+            all.collect(stream::iter(keys).map(admit).buffer_unordered(KEYS_AT_ONCE)).await;
         }
-        crate::failpoint!("admit::before_update");
-        let written = node.replace_runs(changed).await?;
-        crate::failpoint!("admit::updated");
-        new.retain(|run| written.iter().all(|written| written.id != run.id));
-        admitted.extend(written.into_iter().filter(|run| run.state == RunState::Firing));
-        // Another node may have been faster. The runs that are left are decided again.
-        if new.is_empty() {
-            break;
+        Err(error) => all.result = Err(error),
+    }
+    (all.runs, all.result)
+}
+
+/// Returns the keys to decide on, with the new runs of each.
+async fn by_leading_key(
+    node: &Node,
+    keys: impl Iterator<Item = (String, Vec<Run>)>,
+) -> Result<BTreeMap<String, Vec<Run>>> {
+    let leading = |(key, new): (String, Vec<Run>)| async move {
+        let leading = limits::leading_key(node, &key, &new).await?;
+        Ok::<_, PortError>((leading, new))
+    };
+    let keys: Vec<_> = keys.map(leading).collect();
+    let mut leading = stream::iter(keys).buffer_unordered(KEYS_AT_ONCE);
+    let mut by_key = BTreeMap::<String, Vec<Run>>::new();
+    while let Some((key, new)) = leading.try_next().await? {
+        if let Some(key) = key {
+            by_key.entry(key).or_default().extend(new);
         }
     }
-    Ok(admitted)
+    Ok(by_key)
 }
 
-/// Returns the verdicts on waiting and new runs. Waiting runs come first.
-fn verdicts(running: Option<&RunId>, held: &[OpenRun], new: &[Run]) -> Vec<(RunId, Verdict)> {
-    let mut latest: Vec<OpenRun> = new.iter().map(Run::open).collect();
-    latest.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
-    let contenders: Vec<Contender> = held.iter().chain(&latest).filter_map(Contender::of).collect();
-    let verdicts = admit(running, &contenders);
-    contenders.into_iter().map(|run| run.id).zip(verdicts).collect()
+/// What decisions have admitted.
+struct Admitted {
+    runs: Vec<Run>,
+    /// Keys for which runs wait that have got the slots of their tasks.
+    further: BTreeSet<String>,
+    result: Result<()>,
 }
 
-/// Returns the run that has the slot, with a request to cancel it. `None`: no run replaces it, or it has a request.
-async fn replaced(
-    node: &Node,
-    running: Option<RunId>,
-    verdicts: &[(RunId, Verdict)],
-    now: Moment,
-) -> Result<Option<Run>> {
-    let by = verdicts.iter().find(|(_, verdict)| *verdict == Verdict::Replace).map(|(id, _)| id);
-    let (Some(by), Some(running)) = (by, running) else { return Ok(None) };
-    let run = node.store.run(&running).await?.filter(|run| run.cancel_request.is_none());
-    Ok(run.and_then(|mut run| run.replace_by(by, now).is_ok().then_some(run)))
+impl Default for Admitted {
+    fn default() -> Self {
+        Self { runs: Vec::new(), further: BTreeSet::new(), result: Ok(()) }
+    }
 }
 
-/// Returns the runs that the verdicts change, as they must be stored.
-async fn changed(node: &Node, verdicts: Vec<(RunId, Verdict)>, new: &[Run], now: Moment) -> Result<Vec<Run>> {
-    let mut verdicts: BTreeMap<RunId, Verdict> = verdicts.into_iter().collect();
-    verdicts.retain(|id, verdict| !verdict.waits() || new.iter().any(|run| run.id == *id));
-    let is_held = |id: &&RunId| new.iter().all(|run| run.id != **id);
-    let held: Vec<RunId> = verdicts.keys().filter(is_held).cloned().collect();
-    let mut held = if held.is_empty() { Vec::new() } else { node.store.runs(&held).await?.rows };
-    // Another node may have admitted a run since it was listed.
-    held.retain(|run| run.state == RunState::Held);
-    let is_deleted = !held.is_empty() && is_deleted(node, &held[0].task_id).await?;
-    let mut changed: Vec<Run> = held.into_iter().chain(new.iter().cloned()).collect();
-    changed.retain_mut(|run| match verdicts.get(&run.id) {
-        None => false,
-        Some(_) if is_deleted && run.state == RunState::Held => {
-            run.cancel("its task was deleted", now).is_ok()
+impl Admitted {
+    /// Adds the runs that decisions have changed.
+    async fn collect(&mut self, mut decisions: impl futures_util::Stream<Item = Result<Vec<Run>>> + Unpin) {
+        while let Some(decided) = decisions.next().await {
+            match decided {
+                Ok(runs) => self.add(runs),
+                Err(error) => self.result = Err(error),
+            }
         }
-        Some(Verdict::Start) => {
-            run.admit(slot_of_task(&run.task_id), &node.name, node.run_lease_until(now)).is_ok()
-        }
-        Some(Verdict::Wait | Verdict::Replace) => run.hold().is_ok(),
-        Some(Verdict::Suppress { by }) => run.suppress(by, now).is_ok(),
-    });
-    Ok(changed)
-}
+    }
 
-async fn is_deleted(node: &Node, task: &TaskId) -> Result<bool> {
-    let task = node.store.task(task).await?;
-    Ok(task.is_none_or(|task| task.state == TaskState::Cancelled))
+    fn add(&mut self, runs: Vec<Run>) {
+        for run in runs {
+            match run.asks() {
+                None => self.runs.push(run),
+                Some(asks @ Asks::Limits(_)) => drop(self.further.insert(asks.group().first_key())),
+                Some(Asks::Task(..)) => {}
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::changes::ChangeFeed;
 use super::log_feed::LogFeed;
-use crate::core::{Run, RunState, TaskId};
+use crate::core::{Run, RunState};
 
 /// Hints that a listener may miss before it must look for itself.
 const CAPACITY: usize = 256;
@@ -18,8 +18,8 @@ pub struct Hints {
     ready: broadcast::Sender<Arc<BTreeSet<String>>>,
     attention: Notify,
     operation: Notify,
-    /// Tasks whose waiting runs may be admitted.
-    freed: Mutex<BTreeSet<TaskId>>,
+    /// Keys for whose slots waiting runs may be admitted.
+    freed: Mutex<BTreeSet<String>>,
     has_freed: Notify,
     /// Lines of logs, for their followers.
     pub logs: LogFeed,
@@ -74,21 +74,19 @@ impl Hints {
     pub fn replaced(&self, runs: &[Run]) {
         self.logs.ended(runs);
         self.changes.runs(runs);
-        // A redriven run waits for its slot, and a run that has ended has freed it.
-        let is_freed = |run: &&Run| run.overlap.is_some() && (run.has_ended() || run.state == RunState::Held);
-        let mut freed = runs.iter().filter(is_freed).map(|run| run.task_id.clone()).peekable();
+        let mut freed = runs.iter().filter(|run| frees(run)).flat_map(Run::slot_keys).peekable();
         if freed.peek().is_some() {
             self.freed.lock().unwrap_or_else(PoisonError::into_inner).extend(freed);
             self.has_freed.notify_one();
         }
     }
 
-    /// Returns the tasks whose waiting runs may be admitted, once.
-    pub fn take_freed(&self) -> BTreeSet<TaskId> {
+    /// Returns the keys for whose slots waiting runs may be admitted, once.
+    pub fn take_freed(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.freed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until waiting runs of a task may be admitted.
+    /// Waits until waiting runs of a key may be admitted.
     pub async fn has_freed(&self) {
         self.has_freed.notified().await;
     }
@@ -97,6 +95,17 @@ impl Hints {
     pub async fn needs_attention(&self) {
         self.attention.notified().await;
     }
+}
+
+/// Returns whether waiting runs may be admitted after this write of a run. A run that has ended has freed its slots, a
+/// run that waits for its next attempt those of its limits, and a run that was redriven waits for slots.
+fn frees(run: &Run) -> bool {
+    run.is_admitted_by_slots()
+        && match run.state {
+            RunState::Held => true,
+            RunState::Retrying => !run.concurrency.is_empty(),
+            _ => run.has_ended(),
+        }
 }
 
 /// Listens for ready runs.

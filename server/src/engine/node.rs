@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Turns;
 use super::batches::HeldBack;
 use super::expired_leases::ExpiredLeases;
 use super::health::Health;
@@ -47,6 +48,8 @@ pub struct Node {
     pub window: Window,
     pub skew: Arc<Skew>,
     pub held_back: HeldBack,
+    /// Turns of the groups that wait for slots.
+    pub turns: Turns,
     pub expired_leases: ExpiredLeases,
     pub workers: Arc<SeenWorkers>,
     /// When the process started, by its clock.
@@ -76,6 +79,7 @@ impl Node {
             window: Window::default(),
             skew: Arc::default(),
             held_back: HeldBack::default(),
+            turns: Turns::default(),
             expired_leases: ExpiredLeases::default(),
             workers: Arc::default(),
             started_at,

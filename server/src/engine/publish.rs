@@ -255,8 +255,9 @@ async fn mark(node: &Node, confirmed: Vec<Run>, now: Moment) {
     let mut fires: BTreeMap<String, u64> = BTreeMap::new();
     let mut marked = Vec::with_capacity(confirmed.len());
     for mut run in confirmed {
-        // A further attempt is not another fire, and its time says nothing about lateness.
-        if run.attempt == 1 {
+        // A further attempt is not another fire, and its time says nothing about lateness. A postponed attempt was
+        // handed over before.
+        if !run.has_been_tried() {
             *fires.entry(run.tag.clone()).or_default() += 1;
             node.metrics.fired(&run.tag, run.effective_at(), now);
         }

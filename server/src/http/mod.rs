@@ -10,6 +10,7 @@ mod backfills;
 mod batch;
 mod body;
 mod canonical;
+mod concurrency;
 mod contract;
 mod cron_options;
 mod cross_origin;

@@ -50,6 +50,7 @@ pub fn apply(
             "retry" => next.retry.clone_from(&patched.retry),
             "jitter_ms" => next.timing.jitter_ms = patched.timing.jitter_ms,
             "overlap" => next.timing.overlap = patched.timing.overlap,
+            "concurrency" => next.timing.concurrency.clone_from(&patched.timing.concurrency),
             "misfire" => next.timing.misfire = patched.timing.misfire,
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
@@ -167,6 +168,7 @@ mod tests {
 
     use super::*;
     use crate::core::Schedule;
+    use crate::core::concurrency::{Limit, Scope};
     use crate::core::headers::Headers;
     use crate::core::labels::Labels;
     use crate::core::misfire::{MisfirePolicy, MisfireRule};
@@ -194,6 +196,7 @@ mod tests {
                 misfire: MisfireRule { max: Some(7), ..MisfireRule::default() },
                 jitter_ms: Some(9),
                 overlap: Some(Overlap::QueueAll { max: 7 }),
+                concurrency: vec![Limit { max: 2, scope: Scope::Tag, key: None }],
             },
             ..Submission::named("n", "d")
         }
@@ -224,7 +227,7 @@ mod tests {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null,
-            "overlap": null, "dedup_key": null,
+            "overlap": null, "concurrency": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -276,6 +279,8 @@ mod tests {
             (json!({"retry": {"attempts": null}}), "retry.attempts"),
             (json!({"misfire": {"grace": null}}), "misfire.grace"),
             (json!({"misfire": {"policy": "all"}}), "misfire.policy"),
+            (json!({"concurrency": [{"most": null}]}), "concurrency[0].most"),
+            (json!({"concurrency": [{"scope": "task"}]}), "concurrency[0].max"),
             (json!({"schedule": {"period_ms": 5}}), "schedule.period_ms"),
             (json!({"retry": {"max_attempts": null}}), "retry.max_attempts"),
             (json!({"schedule": []}), "schedule"),
@@ -289,7 +294,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 18);
+        assert_eq!(fields.len(), 19);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

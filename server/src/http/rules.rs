@@ -26,7 +26,8 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Queue(_) => "queue",
         I::Retry(invalid) => invalid.field(),
         I::Timing(invalid) => invalid.field,
-        I::OverlapWithoutOutcome => "overlap",
+        I::Concurrency(invalid) => invalid.field,
+        I::WithoutOutcome(field) => field,
         I::DedupKey => "dedup_key",
     }
 }
@@ -71,7 +72,8 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::Queue(_) => ("queue", None),
         I::Retry(invalid) => (invalid.field(), None),
         I::Timing(invalid) => (invalid.field, None),
-        I::OverlapWithoutOutcome => ("overlap", None),
+        I::Concurrency(invalid) => (invalid.field, None),
+        I::WithoutOutcome(field) => (*field, None),
     };
     match contract {
         Some(msg) => (msg.into(), Some(field.to_owned()), Some(text)),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{cron_options, overlap, retry, timing, view};
+use super::{concurrency, cron_options, overlap, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::timing::Timing;
@@ -22,7 +22,9 @@ pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
     let start_at = start(&spec, now)?;
     let overlap = spec.overlap.map(overlap::rule).transpose()?.flatten();
-    let timing = Timing { overlap, ..timing::of_spec(&spec) };
+    let timing = timing::of_spec(&spec);
+    let concurrency = spec.concurrency.into_iter().map(concurrency::limit).collect();
+    let timing = Timing { overlap, concurrency, ..timing };
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
@@ -128,6 +130,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
         misfire: timing::misfire(definition.timing.misfire),
         jitter_ms: timing::jitter_ms(&definition.timing),
         overlap: definition.timing.overlap.map(overlap::of),
+        concurrency: concurrency::of(&definition.timing.concurrency),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

@@ -214,7 +214,7 @@ pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> 
     Ok(page.into_object("tasks", ToString::to_string))
 }
 
-/// Shows a task.
+/// Shows a task, and what a run of it waits for that is not admitted.
 #[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "showTask", tag = "tasks",
     params(("task_id" = String, Path, description = "Id of the task.")),
     responses(
@@ -224,7 +224,8 @@ pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> 
     ))]
 pub async fn show(service: Service, TaskOf(id): TaskOf) -> Result<Response, ApiError> {
     let task = service.shown_task(&id).await?;
-    Ok((etag(task.rev), Json(view::task(task))).into_response())
+    let waits_for = waits::of_task(&service, &task).await?;
+    Ok((etag(task.rev), Json(TaskResource { waits_for, ..view::task(task) })).into_response())
 }
 
 /// Edits the definition of a task.

@@ -8,7 +8,7 @@ use crate::core::timing::Timing;
 /// Returns the rules of a spec.
 pub fn of_spec(spec: &TaskSpec) -> Timing {
     let jitter_ms = spec.jitter_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
-    Timing { misfire: spec.misfire.map(rule).unwrap_or_default(), jitter_ms, overlap: None }
+    Timing { misfire: spec.misfire.map(rule).unwrap_or_default(), jitter_ms, ..Timing::default() }
 }
 
 /// Converts a misfire policy of the API.

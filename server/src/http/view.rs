@@ -50,6 +50,7 @@ pub fn task(task: Task) -> TaskResource {
         misfire: timing::misfire(task.timing.misfire),
         jitter_ms: timing::jitter_ms(&task.timing),
         overlap: task.timing.overlap.map(super::overlap::of),
+        concurrency: super::concurrency::of(&task.timing.concurrency),
         dedup_key,
         state: task.state.as_str().to_owned(),
         rev: task.rev,
@@ -58,6 +59,7 @@ pub fn task(task: Task) -> TaskResource {
         nominal_at: task.nominal_at.map(timestamp),
         last_due_at: task.last_due_at.map(timestamp),
         fired_count: task.fired_count,
+        waits_for: None,
         existing: false,
         warnings: Vec::new(),
     }

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::error::ApiError;
+use crate::core::concurrency::Scope;
 use crate::core::{Moment, Run, RunState, Task};
-use crate::engine::service::{Service, ServiceError};
+use crate::engine::service::{Blocker, Service, ServiceError};
 use crate::wire::timestamp;
 
 /// Queues of the built-in workers.
@@ -20,10 +21,8 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
     let until = until.map(|at| format!(", until {at}")).unwrap_or_default();
     Ok(match run.state {
         RunState::Held => {
-            let blocker = service.blocker(&run.task_id).await?;
-            let what =
-                blocker.map_or_else(|| "its admission".to_owned(), |id| format!("the end of run {id}"));
-            Some(what + ", because of the overlap policy of the task" + &until)
+            let blocker = service.blocker(run).await?;
+            Some(blocker.map_or_else(|| "its admission".to_owned(), |blocker| held(run, &blocker)) + &until)
         }
         RunState::Ready => {
             let queue = run.queue.as_deref().unwrap_or(&run.tag);
@@ -39,6 +38,36 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
         RunState::Firing => Some("the hand-over to the bus or to its queue".to_owned()),
         _ => None,
     })
+}
+
+/// Returns what a run waits for that is not admitted: the limit or the policy, and a run that blocks it.
+fn held(run: &Run, blocker: &Blocker) -> String {
+    let by = blocker.run.as_ref().map_or_else(|| "another run".to_owned(), |id| format!("run {id}"));
+    let Some(limit) = &blocker.limit else {
+        return format!("the end of {by}, because of the overlap policy of the task");
+    };
+    let max = limit.max;
+    let what = match limit.scope {
+        Scope::Task => "of the task".to_owned(),
+        Scope::Tag => format!("with tag {:?}", run.tag),
+        Scope::Queue => format!("in queue {:?}", run.queue.as_deref().unwrap_or_default()),
+        Scope::All => "on this server".to_owned(),
+    };
+    let key = limit.key.as_ref().map(|key| format!(" and key {key:?}")).unwrap_or_default();
+    let used = blocker.used;
+    format!(
+        "a slot of the concurrency limit {max} for runs {what}{key}: {used} are in use, one of them by {by}"
+    )
+}
+
+/// Returns which run of a task waits for admission, and what it waits for. `None`: no run waits.
+///
+/// # Errors
+/// An error of the store.
+pub async fn of_task(service: &Service, task: &Task) -> Result<Option<String>, ApiError> {
+    let Some(run) = service.first_held(&task.id).await? else { return Ok(None) };
+    let waits_for = of_run(service, &run).await?;
+    Ok(waits_for.map(|what| format!("run {} waits for {what}", run.id)))
 }
 
 /// Returns that a queue has no worker, and what to do. `None`: the queue has a worker.

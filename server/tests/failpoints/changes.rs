@@ -68,7 +68,7 @@ async fn edit(stage: &mut Stage, id: &TaskId) {
     let task = stage.task(id).await;
     let edited = Submission { data: format!("{}+", task.data), ..definition(&task) };
     let edit = async |running: &Running| running.service.edit(id, task.rev, edited.clone()).await;
-    match stage.call(edit).await {
+    match Box::pin(stage.call(edit)).await {
         Ok(changed) => note_stopped(stage, id, task.rev, &changed.open_runs).await,
         Err(ServiceError::RevisionMoved(rev)) if rev == task.rev + 1 => {}
         Err(error) => stage.book.violation(format!("an edit of {id} was refused: {error}")),
@@ -90,7 +90,7 @@ async fn edit_times(stage: &mut Stage, id: &TaskId) {
     let schedule = Schedule::Every { period_ms: 450 };
     let edited = Submission { schedule: schedule.clone(), ..definition(&task) };
     let edit = async |running: &Running| running.service.edit(id, task.rev, edited.clone()).await;
-    match stage.call(edit).await {
+    match Box::pin(stage.call(edit)).await {
         Ok(changed) => note_stopped(stage, id, task.rev, &changed.open_runs).await,
         Err(ServiceError::RevisionMoved(rev)) if rev == task.rev + 1 => {}
         Err(error) => stage.book.violation(format!("an edit of {id} was refused: {error}")),

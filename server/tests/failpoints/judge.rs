@@ -132,6 +132,7 @@ impl Book {
                 verdict.wrong.push(format!("an acknowledged line of {id} is stored {times} times"));
             }
         }
+        check_slots(store, &runs, &mut verdict.wrong).await;
         self.check_runs(&runs, &sent, &mut verdict.wrong);
         self.check_messages(&runs, &sent, &mut verdict);
         verdict
@@ -182,6 +183,17 @@ impl Book {
             if !sent.iter().any(|sent| sent.run == run.id && sent.attempt == run.attempt) {
                 verdict.wrong.push(format!("a fired run without a message: {run:?}"));
             }
+        }
+    }
+}
+
+/// Checks that the slots in use are those of the runs that have not ended.
+async fn check_slots(store: &dyn Store, runs: &BTreeMap<RunId, Run>, wrong: &mut Vec<String>) {
+    let keys: BTreeSet<String> = runs.values().flat_map(Run::slot_keys).collect();
+    let keys: Vec<String> = keys.into_iter().collect();
+    for (slot, id) in store.slots_in_use(&keys).await.expect("the store answers") {
+        if !runs.get(&id).is_some_and(|run| run.slots.contains(&slot) && !run.has_ended()) {
+            wrong.push(format!("a slot of an ended run: {slot} {:?}", runs.get(&id)));
         }
     }
 }

@@ -102,7 +102,7 @@ async fn edit_during_a_fire(stage: &mut Stage, submission: Submission) {
     let task = stage.task(&id).await;
     let edited = Submission { data: format!("{} edited", task.data), ..definition(&task) };
     let edit = async |running: &Running| running.service.edit(&id, 1, edited.clone()).await;
-    let listed = stage.call(edit).await.map(|changed| changed.open_runs).unwrap_or_default();
+    let listed = Box::pin(stage.call(edit)).await.map(|changed| changed.open_runs).unwrap_or_default();
     note_stopped(stage, &id, 1, &listed).await;
 }
 

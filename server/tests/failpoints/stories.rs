@@ -150,6 +150,12 @@ async fn retries(stage: &mut Stage) {
         let task = Submission { timing: Timing { overlap: Some(overlap), ..Timing::default() }, ..task };
         submit(stage, if is_queued { queued(task) } else { task }, Some(3)).await;
     }
+    for limits in ["1:all:k", "2:queue 1:all:k"] {
+        let concurrency = limits.split(' ').map(|limit| limit.parse().expect("a limit")).collect();
+        let task = queued(repeating(stage, "bus", 1_100, 3));
+        let timing = Timing { concurrency, ..Timing::default() };
+        submit(stage, Submission { timing, ..task }, Some(3)).await;
+    }
     let mut consumer = Consumer::default();
     stage.pass(1_100).await;
     cancel_a_leased_run(stage).await;

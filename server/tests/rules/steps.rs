@@ -85,7 +85,9 @@ fn allowed_changes(before: &RunFields, after: &RunFields) -> Vec<(i64, i64)> {
         // An overdue outcome: a rescue records the failure and starts the next attempt in one
         // write.
         (Fired, Firing) => allowed.push((1, 1)),
-        (Leased, Ready) | (Retrying, Held) => allowed.push((1, 0)),
+        (Leased, Ready) | (Fired | Leased | Retrying, Held) => allowed.push((1, 0)),
+        // A run gets the slot of its task, and waits for its limits.
+        (Held, Held) => allowed.push((0, 0)),
         _ => {}
     }
     allowed

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use taskcenter_server::core::admission::slot;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
+use taskcenter_server::core::task::stable_hash;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, AppendedLog, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
@@ -41,6 +44,10 @@ pub enum Defect {
     ForgetsATask,
     /// A slot stays in use after the end of its run.
     LeaksASlot,
+    /// A slot of a limit stays in use after the end of its run.
+    LeaksASlotOfALimit,
+    /// The slots of limits are given to any number of runs.
+    ExceedsALimit,
     /// A slot is given to several runs.
     SharesASlot,
     /// A fire in one write does not advance its task.
@@ -116,6 +123,19 @@ impl Broken {
 fn with_own_slots(runs: &[Run]) -> Vec<Run> {
     let own = |run: &Run| run.slots.iter().map(|slot| format!("{slot} {}", run.id)).collect();
     runs.iter().map(|run| Run { slots: own(run), ..run.clone() }).collect()
+}
+
+/// Gives each run slots of limits with numbers that no other run has.
+fn with_own_numbers(runs: &[Run]) -> Vec<Run> {
+    let own = |run: &Run, slot: &String| match slot.rsplit_once('#') {
+        Some((key, _)) if slot.starts_with("limit:") => {
+            format!("{key}#{}", stable_hash(run.id.as_str().as_bytes()) >> 33)
+        }
+        _ => slot.clone(),
+    };
+    runs.iter()
+        .map(|run| Run { slots: run.slots.iter().map(|slot| own(run, slot)).collect(), ..run.clone() })
+        .collect()
 }
 
 fn second_row(run: &Run) -> Run {
@@ -265,19 +285,30 @@ impl Store for Broken {
         self.inner.runs_in_slots(slots).await
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        if self.defect == Defect::LeaksASlot {
-            return Ok(slots.iter().map(|slot| (slot.clone(), RunId::from_text("gone"))).collect());
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        let of_task = |key: &String| self.defect == Defect::LeaksASlot && key.starts_with("task:");
+        let leaked = |key: &&String| of_task(key) || self.defect == Defect::LeaksASlotOfALimit;
+        let gone = RunId::from_text("gone");
+        // No number is free, and all of them count.
+        let all = |key: &String| (0..MAX_SLOTS).map(|n| (slot(key, n), gone.clone())).collect::<Vec<_>>();
+        let mut in_use = self.inner.slots_in_use(keys).await?;
+        if self.defect == Defect::ExceedsALimit {
+            in_use.retain(|(slot, _)| !slot.starts_with("limit:"));
         }
-        self.inner.slot_holders(slots).await
+        in_use.extend(keys.iter().filter(leaked).flat_map(all));
+        Ok(in_use)
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
         self.inner.held_runs(task_id, limit).await
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        self.inner.tasks_with_held_runs(shards, limit).await
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        self.inner.held_groups(key, after, limit).await
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        self.inner.held_in_group(group, limit).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {
@@ -294,6 +325,9 @@ impl Store for Broken {
         }
         if self.shows(Defect::ForcesATransition) {
             self.force(&runs[0].task_id).await;
+        }
+        if self.defect == Defect::ExceedsALimit {
+            return self.inner.update_runs(&with_own_numbers(runs)).await;
         }
         if self.defect == Defect::SharesASlot {
             return self.inner.update_runs(&with_own_slots(runs)).await;

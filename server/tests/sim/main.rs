@@ -203,6 +203,16 @@ fn a_leaked_slot_is_caught() {
 }
 
 #[test]
+fn a_leaked_slot_of_a_limit_is_caught() {
+    assert_caught(Defect::LeaksASlotOfALimit, &["a run does not end"]);
+}
+
+#[test]
+fn an_exceeded_limit_is_caught() {
+    assert_caught(Defect::ExceedsALimit, &["a limit is exceeded"]);
+}
+
+#[test]
 fn a_slot_of_two_runs_is_caught() {
     assert_caught(Defect::SharesASlot, &["two admitted runs of a task"]);
 }

@@ -1,5 +1,6 @@
 //! Random tasks of users, and random outcomes of handlers.
 
+use taskcenter_server::core::concurrency::{Limit, Scope};
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::overlap::{Keep, Overlap};
 use taskcenter_server::core::retry::RetryPolicy;
@@ -39,7 +40,9 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
     let start_at = rng.bool().then(|| now.plus_ms(rng.i64(-5_000..12_000)));
     let end_at = one_in(rng, 5).then(|| now.plus_ms(rng.i64(13_000..60_000)));
     let (queued, ack) = (rng.bool(), rng.bool());
-    let overlap = (queued || ack).then(|| overlap(rng)).flatten();
+    let has_outcome = queued || ack;
+    let overlap = has_outcome.then(|| overlap(rng)).flatten();
+    let concurrency = if has_outcome { concurrency(rng, queued) } else { Vec::new() };
     Submission {
         schedule,
         start_at,
@@ -50,7 +53,7 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
         queue: queued.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
         retry: rng.bool().then(|| retry(rng)),
-        timing: Timing { overlap, ..timing(rng) },
+        timing: Timing { overlap, concurrency, ..timing(rng) },
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
     }
@@ -75,7 +78,7 @@ fn timing(rng: &mut fastrand::Rng) -> Timing {
         grace_ms: one_in(rng, 4).then(|| rng.i64(6_000..30_000)),
         max: one_in(rng, 4).then(|| rng.u32(1..5)),
     };
-    Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)), overlap: None }
+    Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)), ..Timing::default() }
 }
 
 fn overlap(rng: &mut fastrand::Rng) -> Option<Overlap> {
@@ -87,6 +90,18 @@ fn overlap(rng: &mut fastrand::Rng) -> Option<Overlap> {
         4 => Some(Overlap::CancelPrevious),
         _ => None,
     }
+}
+
+/// Returns limits, of which several tasks share the keys, also with other maxima.
+fn concurrency(rng: &mut fastrand::Rng, queued: bool) -> Vec<Limit> {
+    let mut limits: Vec<Limit> = Vec::new();
+    for scope in [Scope::Task, Scope::Tag, Scope::Queue, Scope::All] {
+        if one_in(rng, 6) && limits.len() < 3 && (queued || scope != Scope::Queue) {
+            let key = rng.bool().then(|| format!("k{}", rng.u32(..2)));
+            limits.push(Limit { max: rng.u32(1..4), scope, key });
+        }
+    }
+    limits
 }
 
 fn dedup(rng: &mut fastrand::Rng) -> Dedup {

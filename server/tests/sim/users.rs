@@ -55,7 +55,7 @@ impl User {
             9 => self.cancel(node).await,
             10..12 => self.pause(node).await,
             12..14 => self.resume(node).await,
-            14..16 => self.edit(node).await,
+            14..16 => Box::pin(self.edit(node)).await,
             16 => self.trigger(node).await,
             17 => self.change_a_run(node).await,
             18 => self.delete_by_name(node).await,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use taskcenter_server::core::concurrency::WaitGroup;
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
@@ -163,16 +164,20 @@ impl Store for WitnessStore {
         self.inner.runs_in_slots(slots).await
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        self.inner.slot_holders(slots).await
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        self.inner.slots_in_use(keys).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
         self.inner.held_runs(task_id, limit).await
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        self.inner.tasks_with_held_runs(shards, limit).await
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        self.inner.held_groups(key, after, limit).await
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        self.inner.held_in_group(group, limit).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueRow>> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::audit::AuditEntry;
+use crate::core::concurrency::WaitGroup;
 use crate::core::revision::MAX_PAST_DEFINITIONS;
 use crate::core::run_log::LogChunk;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
@@ -34,6 +35,8 @@ pub struct Ledger {
     pub(super) lease_slots: BTreeMap<String, RunId>,
     /// Open runs, by their slots.
     pub(super) slots: BTreeMap<String, RunId>,
+    /// Runs that wait for admission, by each key that they wait for, and by their groups.
+    pub(super) held: BTreeSet<(String, WaitGroup, Moment, RunId)>,
     idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,
@@ -218,6 +221,7 @@ impl Ledger {
             self.lease_slots.insert(slot.clone(), run.id.clone());
         }
         self.slots.extend(run.slots.iter().map(|slot| (slot.clone(), run.id.clone())));
+        self.held.extend(held_keys(&run));
         self.runs.insert(run.id.clone(), run);
     }
 
@@ -238,6 +242,9 @@ impl Ledger {
         }
         for slot in &run.slots {
             self.slots.remove(slot);
+        }
+        for key in held_keys(&run) {
+            self.held.remove(&key);
         }
     }
 
@@ -314,6 +321,13 @@ impl Ledger {
         }
         (removed_records + runs.len() + tasks.len()) as u64
     }
+}
+
+/// Returns a run that waits for admission, once per key that it waits for.
+fn held_keys(run: &Run) -> Vec<(String, WaitGroup, Moment, RunId)> {
+    let Some(group) = run.wait_group() else { return Vec::new() };
+    let of_key = |key| (key, group.clone(), run.scheduled_at, run.id.clone());
+    group.keys().into_iter().map(of_key).collect()
 }
 
 /// Returns at most `limit` ids of rows that ended before `before`, longest ago first.

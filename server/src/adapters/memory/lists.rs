@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::ledger::Ledger;
+use crate::core::concurrency::WaitGroup;
 use crate::core::labels::{self, Labels};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
@@ -42,9 +43,11 @@ impl Ledger {
         ids.filter_map(|id| self.runs.get(id)).take(limit as usize).map(Run::open).collect()
     }
 
-    /// Returns those of the slots that runs have.
-    pub fn slot_holders(&self, slots: &[String]) -> Vec<(String, RunId)> {
-        slots.iter().filter_map(|slot| Some((slot.clone(), self.slots.get(slot)?.clone()))).collect()
+    /// Returns the slots with these keys that runs have.
+    pub fn slots_in_use(&self, keys: &[String]) -> Vec<(String, RunId)> {
+        // '$' follows '#'.
+        let of_key = |key: &String| self.slots.range(format!("{key}#")..format!("{key}$"));
+        keys.iter().flat_map(of_key).map(|(slot, run)| (slot.clone(), run.clone())).collect()
     }
 
     /// Returns the runs of a task that wait for admission, earliest first.
@@ -56,12 +59,21 @@ impl Ledger {
         held
     }
 
-    /// Returns the tasks of the shards with runs that wait for admission.
-    pub fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Vec<TaskId> {
-        let held = self.open_rows().filter(|run| run.state == RunState::Held);
-        let tasks: BTreeSet<&TaskId> =
-            held.map(|run| &run.task_id).filter(|id| shards.contains(&id.shard())).collect();
-        tasks.into_iter().take(limit as usize).cloned().collect()
+    /// Returns groups of runs that wait for admission, by name.
+    pub fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Vec<WaitGroup> {
+        let rows = self.held.iter().filter(|(of, ..)| key.is_none_or(|key| of == key));
+        let groups: BTreeSet<&WaitGroup> =
+            rows.map(|(_, group, ..)| group).filter(|group| group.as_str() > after).collect();
+        groups.into_iter().take(limit as usize).cloned().collect()
+    }
+
+    /// Returns runs of a group that wait for admission, earliest first.
+    pub fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Vec<OpenRun> {
+        let first = (group.first_key(), group.clone(), Moment::from_ms(i64::MIN), RunId::from_text(""));
+        let key = first.0.clone();
+        let rows = self.held.range(first..).take_while(|(of, other, ..)| *of == key && other == group);
+        let runs = rows.filter_map(|(.., id)| self.runs.get(id));
+        runs.take(limit as usize).map(Run::open).collect()
     }
 
     /// Returns the matching runs, latest first.

@@ -16,6 +16,7 @@ pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -159,16 +160,20 @@ impl Store for MemoryStore {
         Ok(self.ledger().open_runs(task_id, after, limit))
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        Ok(self.ledger().slot_holders(slots))
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        Ok(self.ledger().slots_in_use(keys))
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
         Ok(self.ledger().held_runs(task_id, limit))
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        Ok(self.ledger().tasks_with_held_runs(shards, limit))
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        Ok(self.ledger().held_groups(key, after, limit))
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        Ok(self.ledger().held_in_group(group, limit))
     }
 
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {

@@ -8,9 +8,10 @@ use mongodb::bson::{Document, doc};
 use super::rows::{date, shard_numbers};
 use super::{
     MongoStore, audit, backlog, leased, lists, prune, recent, revisions, run_logs, run_statements, runs,
-    schema, tasks,
+    schema, slots, tasks,
 };
 use crate::core::audit::{AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::LeaseSlots;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -63,6 +64,34 @@ pub fn ready_runs(queue: Option<&String>, limit: u32) -> Document {
 /// [`runs_in_slots`](crate::ports::Store::runs_in_slots)
 pub fn runs_in_slots(slots: &LeaseSlots) -> Document {
     find("runs", runs::slot_filter(slots), schema::slot_index(), schema::slot_index(), 1_000)
+}
+
+/// [`slots_in_use`](crate::ports::Store::slots_in_use) of one key
+pub fn slots_in_use(key: &str) -> Document {
+    doc! { "find": "runs", "filter": slots::in_use_filter(key), "hint": schema::slots_index() }
+}
+
+/// [`held_runs`](crate::ports::Store::held_runs)
+pub fn held_runs(task_id: &TaskId, limit: u32) -> Document {
+    let index = schema::latest_first(&["task_id", "state"]);
+    find("runs", slots::held_filter(task_id), slots::earliest_first(), index, limit)
+}
+
+/// [`held_in_group`](crate::ports::Store::held_in_group)
+pub fn held_in_group(group: &WaitGroup, limit: u32) -> Document {
+    let filter = doc! { "wait_group": group.as_str() };
+    find("runs", filter, slots::earliest_first(), schema::group_index(), limit)
+}
+
+/// [`held_groups`](crate::ports::Store::held_groups) of a key: one query for each group
+pub fn next_group(key: &str, after: &str) -> Document {
+    let filter = slots::next_group_filter(key, after);
+    find("runs", filter, doc! { "wait_group": 1 }, schema::waits_index(), 1)
+}
+
+/// [`held_groups`](crate::ports::Store::held_groups) of all keys
+pub fn all_groups(after: &str, limit: u32) -> Document {
+    aggregate("runs", slots::all_groups_query(after, limit).into(), schema::group_index())
 }
 
 /// [`open_runs`](crate::ports::Store::open_runs)

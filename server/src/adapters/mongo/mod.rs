@@ -26,6 +26,7 @@ mod run_logs;
 mod run_statements;
 mod runs;
 mod schema;
+mod slots;
 mod tasks;
 mod updates;
 
@@ -50,6 +51,7 @@ use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -303,16 +305,20 @@ impl Store for MongoStore {
         runs::open(self.ready().await?, task_id, after, limit).await
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        runs::slot_holders(self.ready().await?, slots).await
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        slots::in_use(self.ready().await?, keys).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
-        runs::held(self.ready().await?, task_id, limit).await
+        slots::held(self.ready().await?, task_id, limit).await
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        runs::tasks_with_held(self.ready().await?, shards, limit).await
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        slots::groups(self.ready().await?, key, after, limit).await
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        slots::in_group(self.ready().await?, group, limit).await
     }
 
     async fn update_runs(&self, runs: &[Run]) -> Result<Vec<bool>> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::ErrorKind;
@@ -103,7 +102,7 @@ pub async fn open(
 
 /// Projection of an open run.
 #[derive(Deserialize)]
-struct OpenRow {
+pub struct OpenRow {
     #[serde(rename = "_id")]
     id: RunId,
     rev: i64,
@@ -115,11 +114,13 @@ struct OpenRow {
     fired_at: Option<DateTime>,
     #[serde(default)]
     overlap: Option<Overlap>,
+    #[serde(default)]
+    slots: Vec<String>,
 }
 
 impl OpenRow {
-    fn fields() -> Document {
-        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1, "overlap": 1 }
+    pub fn fields() -> Document {
+        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1, "overlap": 1, "slots": 1 }
     }
 }
 
@@ -134,62 +135,9 @@ impl From<OpenRow> for OpenRun {
             attempt: row.attempt as u32,
             fired_at: row.fired_at.map(moment),
             overlap: row.overlap,
+            slots: row.slots,
         }
     }
-}
-
-/// Returns the runs of a task that wait for admission, earliest first.
-pub async fn held(ledger: &Ledger, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
-    let runs = ledger.runs.clone_with_type::<OpenRow>();
-    let find = || runs.find(held_filter(task_id)).sort(doc! { "scheduled_at": 1, "_id": 1 });
-    let find = || find().projection(OpenRow::fields()).hint(Hint::Keys(schema::held_index()));
-    Ok(bounded(updates::head(ledger, find, limit)).await?.rows)
-}
-
-/// Returns the filter for the runs of a task that wait for admission.
-pub fn held_filter(task_id: &TaskId) -> Document {
-    doc! { "state": "held", "shard": i32::from(task_id.shard()), "task_id": task_id.as_str() }
-}
-
-/// Returns the filter for the runs of the shards that wait for admission.
-pub fn held_in(shards: &[u16]) -> Document {
-    doc! { "state": "held", "shard": { "$in": shard_numbers(shards) } }
-}
-
-/// Returns tasks of the shards with runs that wait for admission.
-pub async fn tasks_with_held(ledger: &Ledger, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-    #[derive(Deserialize)]
-    struct Task {
-        #[serde(rename = "_id")]
-        id: TaskId,
-    }
-    let tasks = [
-        doc! { "$match": held_in(shards) },
-        doc! { "$group": { "_id": "$task_id" } },
-        doc! { "$limit": i64::from(limit) },
-    ];
-    let find = ledger.runs.aggregate(tasks).hint(Hint::Keys(schema::held_index())).with_type::<Task>();
-    let tasks: Vec<Task> = bounded(async { find.await?.try_collect().await }).await?;
-    Ok(tasks.into_iter().map(|task| task.id).collect())
-}
-
-/// Returns those of the slots that runs have.
-pub async fn slot_holders(ledger: &Ledger, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-    #[derive(Deserialize)]
-    struct Holder {
-        #[serde(rename = "_id")]
-        id: RunId,
-        slots: Vec<String>,
-    }
-    let runs = ledger.runs.clone_with_type::<Holder>();
-    let find = runs.find(doc! { "slots": { "$in": slots } }).projection(doc! { "slots": 1 });
-    let find = find.hint(Hint::Keys(schema::slots_index()));
-    let holders: Vec<Holder> = bounded(async { find.await?.try_collect().await }).await?;
-    let pairs = |holder: Holder| {
-        let id = holder.id;
-        holder.slots.into_iter().map(move |slot| (slot, id.clone()))
-    };
-    Ok(holders.into_iter().flat_map(pairs).filter(|(slot, _)| slots.contains(slot)).collect())
 }
 
 /// Returns the filter for the runs of a task that have not ended, after the id `after`.

@@ -60,15 +60,20 @@ pub fn slot_index() -> Document {
     doc! { "lease_slot": 1 }
 }
 
-/// Index of [`slot_holders`](crate::ports::Store::slot_holders): a run has several slots, and a slot one run.
+/// Index of [`slots_in_use`](crate::ports::Store::slots_in_use): a run has several slots, and a slot one run.
 pub fn slots_index() -> Document {
     doc! { "slots": 1 }
 }
 
-/// Index of [`held_runs`](crate::ports::Store::held_runs) and
-/// [`tasks_with_held_runs`](crate::ports::Store::tasks_with_held_runs).
-pub fn held_index() -> Document {
-    doc! { "shard": 1, "task_id": 1, "scheduled_at": 1, "_id": 1 }
+/// Index of [`held_in_group`](crate::ports::Store::held_in_group), and of all groups of
+/// [`held_groups`](crate::ports::Store::held_groups).
+pub fn group_index() -> Document {
+    doc! { "wait_group": 1, "scheduled_at": 1, "_id": 1 }
+}
+
+/// Index of [`held_groups`](crate::ports::Store::held_groups) of one key. A run waits for several keys.
+pub fn waits_index() -> Document {
+    doc! { "waits_for": 1, "wait_group": 1 }
 }
 
 /// Index of [`prune`](crate::ports::Store::prune): ended longest ago first.
@@ -139,7 +144,8 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(ready_index(false), doc! { "state": "ready" }),
         unique(slot_index(), only("lease_slot")),
         unique(slots_index(), only("slots")),
-        partial(held_index(), doc! { "state": "held" }),
+        partial(group_index(), only("wait_group")),
+        partial(waits_index(), only("waits_for")),
         index(latest_first(&["task_id", "state"])),
         index(latest_first(&["tag", "state"])),
         index(latest_first(&["state"])),

@@ -50,6 +50,7 @@ use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -352,9 +353,9 @@ impl Store for SqliteStore {
         self.lookups.read(move |db| runs::in_slots(db, &slots)).await
     }
 
-    async fn slot_holders(&self, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-        let slots = slots.to_vec();
-        self.engine.read(move |db| slots::holders(db, &slots)).await
+    async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+        let keys = keys.to_vec();
+        self.engine.read(move |db| slots::in_use(db, &keys)).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
@@ -362,9 +363,14 @@ impl Store for SqliteStore {
         self.engine.read(move |db| slots::held(db, &task_id, limit)).await
     }
 
-    async fn tasks_with_held_runs(&self, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-        let shards = shards.to_vec();
-        self.engine.read(move |db| slots::tasks(db, &shards, limit)).await
+    async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+        let (key, after) = (key.map(str::to_owned), after.to_owned());
+        self.engine.read(move |db| slots::groups(db, key.as_deref(), &after, limit)).await
+    }
+
+    async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+        let group = group.clone();
+        self.engine.read(move |db| slots::in_group(db, &group, limit)).await
     }
 
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {

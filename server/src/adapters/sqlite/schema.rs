@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(REVISIONS),
     |db| db.execute_batch(AUDIT),
     |db| db.execute_batch(SLOTS),
+    |db| db.execute_batch(HELD_RUNS),
 ];
 
 const FIRST: &str = "
@@ -202,13 +203,29 @@ CREATE INDEX audit_by_action ON audit (action, id);
 CREATE INDEX audit_by_object ON audit (object, id);
 ";
 
-/// Slots of runs with an overlap policy, in a table: an index of `runs` would cost a check in each write of a run.
+/// Slots of runs, in a table: an index of `runs` would cost a check in each write of a run.
 const SLOTS: &str = "
 CREATE TABLE run_slots (
     slot TEXT NOT NULL PRIMARY KEY,
     run_id TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX run_slots_by_run ON run_slots (run_id);
+";
+
+/// Runs that wait for admission: one row per key for whose slots the run waits. Until this step, they waited for the slot
+/// of their task.
+const HELD_RUNS: &str = "
+CREATE TABLE held_runs (
+    key TEXT NOT NULL,
+    wait_group TEXT NOT NULL,
+    scheduled_at INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    PRIMARY KEY (key, wait_group, scheduled_at, run_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_runs_by_group ON held_runs (wait_group);
+CREATE INDEX held_runs_by_run ON held_runs (run_id);
+INSERT INTO held_runs SELECT 'task:' || task_id, 'task:' || task_id, scheduled_at, id
+    FROM runs WHERE ended_at IS NULL AND state = 'held';
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

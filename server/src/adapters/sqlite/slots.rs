@@ -1,71 +1,113 @@
-//! Slots of runs: at most one run has a slot. Only the write of a run changes its slots.
-
-use std::collections::BTreeSet;
+//! Slots of runs, and runs that wait for slots. At most one run has a slot. Only the write of a run changes its rows.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, Db};
+use crate::core::concurrency::WaitGroup;
 use crate::core::run::OpenRun;
-use crate::core::{RunId, TaskId};
+use crate::core::{Run, RunId, TaskId};
 use crate::ports::Result;
 
 pub const HOLDER: &str = "SELECT run_id FROM run_slots WHERE slot = ?1";
+pub const IN_USE: &str = "SELECT slot, run_id FROM run_slots WHERE slot >= ?1 AND slot < ?2";
 pub const REMOVE: &str = "DELETE FROM run_slots WHERE run_id = ?1";
 pub const PUT: &str = "INSERT INTO run_slots (slot, run_id) VALUES (?1, ?2)";
+pub const REMOVE_HELD: &str = "DELETE FROM held_runs WHERE run_id = ?1";
+pub const PUT_HELD: &str =
+    "INSERT INTO held_runs (key, wait_group, scheduled_at, run_id) VALUES (?1, ?2, ?3, ?4)";
 
-/// A task with an overlap policy has few open runs, so no index is needed.
-pub const HELD: &str = "SELECT doc, id FROM runs INDEXED BY runs_open_by_task
-    WHERE ended_at IS NULL AND task_id = ?1 AND state = 'held'";
+pub const HELD: &str = "SELECT doc, id FROM runs INDEXED BY runs_by_task
+    WHERE task_id = ?1 AND state = 'held' ORDER BY scheduled_at, id";
+pub const NEXT_GROUP: &str = "SELECT wait_group FROM held_runs INDEXED BY held_runs_by_group
+    WHERE wait_group > ?1 ORDER BY wait_group LIMIT 1";
+pub const NEXT_GROUP_OF_KEY: &str =
+    "SELECT wait_group FROM held_runs WHERE key = ?2 AND wait_group > ?1 ORDER BY wait_group LIMIT 1";
+pub const IN_GROUP: &str =
+    "SELECT runs.doc, runs.id FROM held_runs CROSS JOIN runs ON runs.id = held_runs.run_id
+    WHERE held_runs.key = ?1 AND held_runs.wait_group = ?2
+    ORDER BY held_runs.scheduled_at, held_runs.run_id";
 
-pub const TASKS: &str =
-    "SELECT task_id FROM runs INDEXED BY runs_open WHERE ended_at IS NULL AND state = 'held'";
+/// What the tables of slots and of waiting runs have about a run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OfRun {
+    slots: Vec<String>,
+    /// `None`: the run does not wait for admission.
+    waits_in: Option<WaitGroup>,
+}
 
-/// Returns whether no other run than `run_id` has one of the slots.
-pub fn are_free(db: &Connection, slots: &[String], run_id: &str) -> Result<bool> {
-    for slot in slots {
-        if holder(db, slot)?.is_some_and(|holder| holder != run_id) {
-            return Ok(false);
+impl OfRun {
+    /// Returns the rows of a run. `None`: the run never has slots.
+    pub fn new(run: &Run) -> Option<Self> {
+        let rows = || Self { slots: run.slots.clone(), waits_in: run.wait_group() };
+        run.is_admitted_by_slots().then(rows)
+    }
+
+    /// Returns whether no other run than `run_id` has one of the slots.
+    pub fn are_free(&self, db: &Connection, run_id: &str) -> Result<bool> {
+        for slot in &self.slots {
+            let mut find = db.prepare_cached(HOLDER)?;
+            let holder: Option<String> = find.query_row([slot], |row| row.get(0)).optional()?;
+            if holder.is_some_and(|holder| holder != run_id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores the rows of a run, in place of those before.
+    pub fn put(&self, db: &Connection, run_id: &str, scheduled_at: i64) -> Result<()> {
+        db.prepare_cached(REMOVE)?.execute([run_id])?;
+        for slot in &self.slots {
+            db.prepare_cached(PUT)?.execute(params![slot, run_id])?;
+        }
+        db.prepare_cached(REMOVE_HELD)?.execute([run_id])?;
+        let Some(group) = &self.waits_in else { return Ok(()) };
+        for key in group.keys() {
+            db.prepare_cached(PUT_HELD)?.execute(params![key, group.as_str(), scheduled_at, run_id])?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the slots with these keys that runs have.
+pub fn in_use(db: &Connection, keys: &[String]) -> Result<Vec<(String, RunId)>> {
+    let mut slots = Vec::new();
+    let mut find = db.prepare_cached(IN_USE)?;
+    for key in keys {
+        // '$' follows '#'.
+        let range = [format!("{key}#"), format!("{key}$")];
+        let rows = find.query_map(range, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        for row in rows {
+            let (slot, run) = row?;
+            slots.push((slot, RunId::from_text(run)));
         }
     }
-    Ok(true)
-}
-
-/// Stores the slots of a run, in place of those before.
-pub fn put(db: &Connection, slots: &[String], run_id: &str) -> Result<()> {
-    db.prepare_cached(REMOVE)?.execute([run_id])?;
-    for slot in slots {
-        db.prepare_cached(PUT)?.execute(params![slot, run_id])?;
-    }
-    Ok(())
-}
-
-fn holder(db: &Connection, slot: &str) -> Result<Option<String>> {
-    Ok(db.prepare_cached(HOLDER)?.query_row([slot], |row| row.get(0)).optional()?)
-}
-
-/// Returns those of the slots that runs have.
-pub fn holders(db: &Connection, slots: &[String]) -> Result<Vec<(String, RunId)>> {
-    let mut holders = Vec::new();
-    for slot in slots {
-        holders.extend(holder(db, slot)?.map(|id| (slot.clone(), RunId::from_text(id))));
-    }
-    Ok(holders)
+    Ok(slots)
 }
 
 /// Returns the runs of a task that wait for admission, earliest first.
 pub fn held(db: &Db, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {
-    let mut held: Vec<OpenRun> =
-        rows::page(db, db.prepare_cached(HELD)?.query([task_id.as_str()])?, u32::MAX)?;
-    held.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
-    held.truncate(limit as usize);
-    Ok(held)
+    rows::page(db, db.prepare_cached(HELD)?.query([task_id.as_str()])?, limit)
 }
 
-/// Returns tasks of the shards with runs that wait for admission.
-pub fn tasks(db: &Connection, shards: &[u16], limit: u32) -> Result<Vec<TaskId>> {
-    let mut find = db.prepare_cached(TASKS)?;
-    let ids = find.query_map([], |row| row.get::<_, String>(0))?;
-    let ids = ids.collect::<rusqlite::Result<BTreeSet<String>>>()?;
-    let tasks = ids.iter().filter_map(|id| TaskId::parse(id)).filter(|id| shards.contains(&id.shard()));
-    Ok(tasks.take(limit as usize).collect())
+/// Returns groups of runs that wait for admission, by name.
+pub fn groups(db: &Connection, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
+    let mut find = db.prepare_cached(if key.is_some() { NEXT_GROUP_OF_KEY } else { NEXT_GROUP })?;
+    let mut groups: Vec<WaitGroup> = Vec::new();
+    while groups.len() < limit as usize {
+        let after = groups.last().map_or(after, WaitGroup::as_str);
+        let next = match key {
+            Some(key) => find.query_row([after, key], |row| row.get::<_, String>(0)).optional()?,
+            None => find.query_row([after], |row| row.get::<_, String>(0)).optional()?,
+        };
+        let Some(next) = next else { break };
+        groups.push(WaitGroup::from_text(next));
+    }
+    Ok(groups)
+}
+
+/// Returns runs of a group that wait for admission, earliest first.
+pub fn in_group(db: &Db, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
+    let key = group.first_key();
+    rows::page(db, db.prepare_cached(IN_GROUP)?.query([key.as_str(), group.as_str()])?, limit)
 }

@@ -7,7 +7,7 @@ use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::screen::Screen;
 use super::super::table::{self, Column};
-use super::super::{ids, misfire, output, overlap, time};
+use super::super::{concurrency, ids, misfire, output, overlap, time};
 
 /// Returns the columns of a list.
 pub fn columns() -> Vec<Column> {
@@ -86,6 +86,13 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ("retry", table::or_dash(task.retry.as_ref().map(format_retry))),
         ("jitter", table::or_dash(task.jitter_ms.map(|ms| time::format_duration(ms as i64)))),
         ("overlap", table::or_dash(task.overlap.map(overlap::format))),
+        (
+            "limits",
+            table::or_dash(
+                (!task.concurrency.is_empty())
+                    .then(|| table::escape(&concurrency::format(&task.concurrency))),
+            ),
+        ),
         ("misfire", table::or_dash(task.misfire.map(misfire::format))),
         ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
         ("labels", table::format_labels(&task.labels)),

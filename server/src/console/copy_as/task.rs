@@ -51,6 +51,7 @@ pub fn spec(definition: &Submission) -> Value {
     put("retry", d.retry.as_ref().map(retry));
     put("jitter_ms", d.timing.jitter_ms.map(Value::from));
     put("overlap", d.timing.overlap.map(|overlap| json!(overlap)));
+    put("concurrency", (!d.timing.concurrency.is_empty()).then(|| json!(d.timing.concurrency)));
     put("misfire", (!d.timing.misfire.is_default()).then(|| json!(d.timing.misfire)));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
@@ -155,6 +156,9 @@ fn add(definition: &Submission) -> Vec<String> {
         let value = d.timing.overlap.and_then(|overlap| json!(overlap).get(field).cloned());
         let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         put(if field == "policy" { "overlap".to_owned() } else { format!("overlap-{field}") }.as_str(), text);
+    }
+    for limit in &d.timing.concurrency {
+        put("concurrency", Some(limit.to_string()));
     }
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);

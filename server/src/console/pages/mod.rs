@@ -14,6 +14,7 @@ pub mod events;
 mod field_text;
 pub mod filter_words;
 pub mod labels;
+mod limits;
 pub mod moments;
 pub mod operation;
 pub mod operation_decision;

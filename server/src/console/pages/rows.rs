@@ -4,8 +4,10 @@ use super::super::html::{self, Markup};
 use super::super::time::duration;
 use super::super::words::{Words, fill};
 use super::labels::{self, RowLabels};
+use super::limits;
 use crate::core::run::RunState;
 use crate::core::{Moment, Run, RunId, TaskId};
+use crate::engine::service::Blocker;
 
 /// Longest part of an error that a row shows, in bytes.
 const ERROR_BYTES: usize = 240;
@@ -88,11 +90,21 @@ pub fn ran(run: &Run, t: &Words) -> Option<String> {
 }
 
 /// Returns what a run waits for, in one sentence. `None`: the run has ended.
-pub fn why_waits(run: &Run, has_worker: bool, until: Option<String>, t: &Words) -> Option<String> {
+pub fn why_waits(
+    run: &Run,
+    has_worker: bool,
+    blocker: Option<&Blocker>,
+    until: Option<String>,
+    t: &Words,
+) -> Option<String> {
     let queue = run.queue.as_deref().unwrap_or(&run.tag);
     match run.state {
         RunState::Firing => Some(t.run_waits_bus.clone()),
-        RunState::Held => Some(t.run_waits_slot.clone()),
+        RunState::Held => Some(match blocker.map(|blocker| &blocker.limit) {
+            Some(Some(limit)) => fill(&t.run_waits_limit, &[&limits::in_words(limit, t)]),
+            Some(None) => t.run_waits_slot.clone(),
+            None => t.run_starts_next.clone(),
+        }),
         RunState::Ready if has_worker => Some(fill(&t.run_waits_free, &[queue])),
         RunState::Ready => Some(fill(&t.no_worker_on_queue, &[queue])),
         RunState::Leased if run.cancel_request.is_some() => {

@@ -49,6 +49,8 @@ struct Page {
     labels: Vec<LabelLink>,
     actions: Vec<Action>,
     why: Option<String>,
+    /// Page of a run with a slot for which the run waits.
+    blocker: Option<(String, String)>,
     path: Vec<Step>,
     /// Time in each state. `None`: no time has passed.
     stages: Option<SpanBar>,
@@ -78,6 +80,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));
     let log = Log::read(visit, &run).await?;
+    let blocker = visit.service.blocker(&run).await?;
     let path = path(&run, t);
     let page = Page {
         log,
@@ -87,7 +90,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
             .into_iter()
             .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))
             .collect(),
-        why: rows::why_waits(&run, has_worker, until, t),
+        why: rows::why_waits(&run, has_worker, blocker.as_ref(), until, t),
+        blocker: blocker.and_then(|by| by.run).map(|id| (rows::run_href_of(&id), id.to_string())),
         stages: SpanBar::new("stages", &t.time_in_states, spans(&path, &f)),
         path,
         attempts: attempts(&run, t),

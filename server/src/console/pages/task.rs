@@ -18,6 +18,7 @@ use super::audit;
 use super::bulk::BulkBar;
 use super::confirm::{Action, TaskAction};
 use super::labels::{self, LabelLink};
+use super::limits;
 use super::moments::{self, NextMoment};
 use super::overlap_choice;
 use super::rows::{RunRow, run_href_of, task_href};
@@ -45,8 +46,11 @@ struct Head {
 
 /// Why runs of the task wait for admission.
 struct Wait {
-    policy: String,
-    /// Page of the run that blocks them. `None`: no run blocks them any more.
+    /// The policy or the limit.
+    rule: String,
+    /// What the runs wait for. Empty: nothing any more.
+    what: String,
+    /// Page of a run that blocks them. `None`: there is none that the reader may see.
     blocker: Option<(String, String)>,
 }
 
@@ -109,9 +113,19 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
 async fn wait(visit: &Visit, id: &TaskId) -> Result<Option<Wait>> {
     let (service, t) = (&visit.service, visit.lang.words());
     let Some(held) = service.first_held(id).await? else { return Ok(None) };
-    let policy = held.overlap.map_or_else(String::new, |overlap| overlap_choice::in_words(overlap, t));
-    let blocker = service.blocker(id).await?;
-    Ok(Some(Wait { policy, blocker: blocker.map(|run| (run_href_of(&run), run.to_string())) }))
+    let Some(blocker) = service.blocker(&held).await? else {
+        return Ok(Some(Wait { rule: String::new(), what: String::new(), blocker: None }));
+    };
+    let (name, rule, what) = match &blocker.limit {
+        Some(limit) => (&t.concurrency, limits::in_words(limit, t), &t.task_limit_used),
+        None => (
+            &t.overlap,
+            held.overlap.map_or_else(String::new, |o| overlap_choice::in_words(o, t)),
+            &t.task_blocked_by,
+        ),
+    };
+    let run = blocker.run.map(|run| (run_href_of(&run), run.to_string()));
+    Ok(Some(Wait { rule: format!("{name}: {rule}"), what: what.clone(), blocker: run }))
 }
 
 /// Returns the actions on a task as texts to copy.
@@ -238,6 +252,10 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     }
     if let Some(overlap) = task.timing.overlap {
         facts.push((&t.overlap, overlap_choice::in_words(overlap, t)));
+    }
+    if !task.timing.concurrency.is_empty() {
+        let limits = task.timing.concurrency.iter().map(|limit| limits::in_words(limit, t));
+        facts.push((&t.concurrency, limits.collect::<Vec<_>>().join(" · ")));
     }
     if let Some(within_ms) = task.start_within_ms {
         facts.push((&t.start_within, duration(i64::try_from(within_ms).unwrap_or(i64::MAX), t)));

@@ -10,6 +10,7 @@ use super::super::visit::Fields;
 use super::super::words::{Words, fill};
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
+use super::limits;
 use super::overlap_choice;
 use super::payload_form;
 use super::retry_draft::RetryDraft;
@@ -57,6 +58,8 @@ pub struct Draft {
     /// Empty: runs may overlap.
     pub overlap: String,
     pub overlap_max: String,
+    /// One concurrency limit a line.
+    pub concurrency: String,
     pub dedup_key: String,
     /// One `KEY=VALUE` a line.
     pub labels: String,
@@ -98,6 +101,7 @@ impl Draft {
             jitter_sec: text("jitter_sec"),
             overlap: text("overlap"),
             overlap_max: text("overlap_max"),
+            concurrency: text("concurrency").replace("\r\n", "\n"),
             dedup_key: text("dedup_key"),
             labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
@@ -158,7 +162,7 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let Timing { misfire, jitter_ms, overlap } = definition.timing.clone();
+        let Timing { misfire, jitter_ms, overlap, concurrency } = definition.timing.clone();
         let (overlap, overlap_max) = overlap_choice::choice(overlap);
         let mut draft = Self {
             name: definition.name.clone(),
@@ -177,6 +181,7 @@ impl Draft {
             jitter_sec: jitter_ms.map(|ms| seconds(ms.unsigned_abs())).unwrap_or_default(),
             overlap: overlap.to_owned(),
             overlap_max: number(overlap_max.map(u64::from)),
+            concurrency: limits::lines(&concurrency),
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -317,7 +322,8 @@ impl Draft {
         let max = max.map(|max| u32::try_from(max).unwrap_or(u32::MAX));
         let jitter_ms = optional_ms("jitter_sec", &self.jitter_sec, t)?;
         let overlap = overlap_choice::policy(&self.overlap, positive("overlap_max", &self.overlap_max, t)?);
-        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms, overlap })
+        let concurrency = limits::read("concurrency", &self.concurrency, t)?;
+        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms, overlap, concurrency })
     }
 }
 
@@ -347,7 +353,8 @@ impl Refusal {
             InvalidSubmission::Timing(invalid) if invalid.field == "misfire.max" => "misfire_max",
             InvalidSubmission::Timing(invalid) if invalid.field == "jitter_ms" => "jitter_sec",
             InvalidSubmission::Timing(invalid) if invalid.field == "overlap.max" => "overlap_max",
-            InvalidSubmission::OverlapWithoutOutcome => "overlap",
+            InvalidSubmission::WithoutOutcome(field) => field,
+            InvalidSubmission::Concurrency(_) => "concurrency",
             InvalidSubmission::Timing(_) => "grace_sec",
             InvalidSubmission::DedupKey => "dedup_key",
         };
@@ -454,6 +461,7 @@ mod tests {
                         },
                         jitter_ms: Some(2_500),
                         overlap: Some(Overlap::QueueAll { max: 7 }),
+                        concurrency: vec!["2:queue:eu west".parse().unwrap(), "9:tag".parse().unwrap()],
                     },
                     queue: Some("q".to_owned()),
                     dedup,

@@ -56,7 +56,7 @@ impl Page {
         let d = &self.d;
         let of_delivery = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
         let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec, &d.overlap];
-        let mut fields = of_delivery.into_iter().chain(of_misfire);
+        let mut fields = of_delivery.into_iter().chain(of_misfire).chain([&d.concurrency]);
         d.ack || !d.retry.is_empty() || fields.any(|field| !field.is_empty())
     }
 

@@ -19,9 +19,12 @@ pub struct OpenRun {
     pub attempt: u32,
     /// Time of the last hand-over to the bus or to the queue.
     pub fired_at: Option<Moment>,
-    /// Overlap policy. `None`: the run needs no admission.
+    /// Overlap policy. `None`: runs may overlap.
     #[serde(default)]
     pub overlap: Option<Overlap>,
+    /// Slots that the run has.
+    #[serde(default)]
+    pub slots: Vec<String>,
 }
 
 impl OpenRun {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum RunState {
     /// A node is publishing the message.
     Firing,
-    /// The run waits for admission: another run of its task has not ended.
+    /// The run waits for admission: other runs have the slots that it needs.
     Held,
     /// The broker has confirmed the message.
     Fired,

@@ -112,6 +112,7 @@ impl Run {
     ) -> Result<(), IllegalTransition> {
         self.apply(RunEvent::Postponed)?;
         self.postponed = true;
+        self.free_limits();
         self.leased_at = None;
         self.started_at = None;
         self.reason = Some(reason_or(reason, "postponed by the worker"));
@@ -133,6 +134,7 @@ impl Run {
             return self.end(RunEvent::Died, Some(reason), now);
         };
         self.apply(RunEvent::Failed)?;
+        self.free_limits();
         self.reason = Some(reason);
         self.keep_failed_attempt(now);
         self.attention_at = Some(after(now, retry_after_ms.unwrap_or(pause_ms)));
@@ -182,6 +184,9 @@ impl Run {
     /// # Errors
     /// If the run is not in `retrying`.
     pub fn start_next_attempt(&mut self, token: String) -> Result<(), IllegalTransition> {
+        if self.postponed && self.needs_admission() {
+            return self.hold();
+        }
         if self.postponed {
             self.wait_in_queue(RunEvent::Resumed)?;
             self.postponed = false;

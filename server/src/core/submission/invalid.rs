@@ -1,6 +1,7 @@
 //! Why a definition is invalid.
 
 use super::{LAST_SEC, MAX_DATA_BYTES, MAX_KEY_BYTES, MAX_RUNTIME_SEC, MAX_START_WITHIN_MS};
+use crate::core::concurrency::InvalidLimits;
 use crate::core::cron::InvalidCron;
 use crate::core::headers::InvalidHeaders;
 use crate::core::invalid_timing::InvalidTiming;
@@ -59,11 +60,12 @@ pub enum InvalidSubmission {
     /// Rule about moments out of bounds.
     #[error(transparent)]
     Timing(#[from] InvalidTiming),
-    /// An overlap policy for runs whose ends the server does not know.
-    #[error(
-        "overlap needs a queue, or ack: without outcome reports the server does not know when a run ends"
-    )]
-    OverlapWithoutOutcome,
+    /// Invalid concurrency limits.
+    #[error(transparent)]
+    Concurrency(#[from] InvalidLimits),
+    /// An overlap policy or concurrency limits for runs whose ends the server does not know. The value is the field.
+    #[error("{0} needs a queue, or ack: without outcome reports the server does not know when a run ends")]
+    WithoutOutcome(&'static str),
     /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,

@@ -5,7 +5,7 @@ use super::{
     BacklogRow, OutcomeCount, Page, QueueRow, Result, RunFilter, RunPage, Service, ServiceError, TaskFilter,
 };
 use crate::core::access::Scope;
-use crate::core::run::{OpenRun, RunMark, slot_of_task};
+use crate::core::run::RunMark;
 use crate::core::task::{Task, TaskId, TaskState};
 use crate::core::{Moment, Run, RunId};
 use crate::engine::metrics::LastHour;
@@ -64,25 +64,6 @@ impl Service {
         self.require(Scope::TaskRead)?;
         let run = self.shared.ports.store.run(id).await?;
         run.filter(|run| self.allows_tag(&run.tag)).ok_or(ServiceError::NotFound)
-    }
-
-    /// Returns the run that has the slot of a task, for which runs in `held` wait. `None`: the slot is free.
-    ///
-    /// # Errors
-    /// [`ServiceError::Forbidden`], or a port's error.
-    pub async fn blocker(&self, task: &TaskId) -> Result<Option<RunId>> {
-        self.require(Scope::TaskRead)?;
-        let holders = self.shared.ports.store.slot_holders(&[slot_of_task(task)]).await?;
-        Ok(holders.into_iter().next().map(|(_, id)| id))
-    }
-
-    /// Returns the first run of a task that waits for admission. `None`: no run waits.
-    ///
-    /// # Errors
-    /// [`ServiceError::Forbidden`], or a port's error.
-    pub async fn first_held(&self, task: &TaskId) -> Result<Option<OpenRun>> {
-        self.require(Scope::TaskRead)?;
-        Ok(self.shared.ports.store.held_runs(task, 1).await?.pop())
     }
 
     /// Returns the matching runs, latest moment first. Pages are as those of

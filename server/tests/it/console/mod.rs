@@ -3,6 +3,7 @@
 mod access;
 mod access_forms;
 mod actions;
+mod admission;
 mod alerts;
 mod audit;
 mod backfills;

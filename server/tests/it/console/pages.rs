@@ -3,10 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 use taskcenter_server::core::access::Scope;
-use taskcenter_server::core::run::{Outcome, slot_of_task};
-use taskcenter_server::core::{Run, TaskId};
+use taskcenter_server::core::run::Outcome;
 use taskcenter_server::engine::service::{LeaseTerms, MIN_LEASE_MS, Report};
-use taskcenter_server::ports::Clock as _;
 
 use super::{Browser, PAGES, Shown, create, hourly, token, with_console};
 use crate::http::{NOW, Server};
@@ -341,35 +339,6 @@ async fn markup_in_texts_is_shown_and_never_runs() {
             let shown = browser.get(&page).await;
             shown.lacks("<img").lacks("<script>").lacks("</pre><script");
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn runs_that_wait_for_admission_are_counted_and_the_task_names_the_run_that_blocks_them() {
-    with_console(async |server| {
-        let browser = Browser::new(server);
-        let spec = json!({"name": "sync", "queue": "q", "schedule": {"kind": "every", "period_ms": 3_600_000},
-            "overlap": {"policy": "queue_one"}});
-        let id = create(server, spec).await;
-        let page = format!("/console/tasks/{id}");
-        browser.get(&page).await.lacks("Runs of this task wait");
-        let task = server.state.service.shown_task(&TaskId::parse(&id).unwrap()).await.unwrap();
-        let now = server.clock.now();
-        let run = |at| Run::firing(&task, now.plus_ms(at), "node", "first".to_owned(), now);
-        let [mut running, mut waiting] = [0, 1].map(run);
-        waiting.hold().unwrap();
-        server.store.insert_runs(&[running.clone(), waiting]).await.unwrap();
-        running.admit(slot_of_task(&task.id), "node", now.plus_ms(60_000)).unwrap();
-        running.enqueue(now).unwrap();
-        let path = format!("href=\"/console/runs/{}\"", running.id);
-        assert_eq!(server.store.update_runs(&[running]).await.unwrap(), [true]);
-        let shown = browser.get(&page).await;
-        shown.has("Runs of this task wait for admission.").has("One waits, the first");
-        shown.has(&format!("They wait for the end of this run: <a class=\"link mono\" {path}"));
-        let queues = browser.get("/console/queues").await;
-        queues.has("data-l=\"Held\"><div>1</div>").has("data-l=\"Ready\"><div>1</div>");
-        queues.has("data-l=\"Leases per minute\"><div>0</div>");
     })
     .await;
 }

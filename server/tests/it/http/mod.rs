@@ -7,6 +7,7 @@ mod audit;
 mod backfills;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod concurrency;
 mod contract;
 mod events;
 mod faulty;

@@ -52,12 +52,15 @@ fn targets() -> Vec<Target> {
     let retry = json!({"name": "n", "retry": {"max_attempts": 1, "backoff_ms": 1, "max_backoff_ms": 1}});
     let redrive = json!({"action": "redrive", "select": {"ids": ["0".repeat(32)]}});
     let intervals = json!({"name": "n", "retry": {"intervals_ms": [1]}});
+    let limited =
+        json!({"name": "n", "queue": "q", "concurrency": [{"max": 1, "scope": "queue", "key": "k"}]});
     let user = json!({"name": "u", "password": "correct horse"});
     let of_console = json!({"name": "u", "password": "correct horse", "role": "viewer"});
     let pause = json!({"action": "pause", "select": {"ids": ["0".repeat(32)]}});
     let pause_named = json!({"action": "pause", "select": {"filter": {"name": "n"}}});
     vec![
-        post("/v1/tasks", "TaskSpec", json!({"name": "n"}), "", ""),
+        Target { excluded: &["concurrency"], ..post("/v1/tasks", "TaskSpec", json!({"name": "n"}), "", "") },
+        post("/v1/tasks", "Concurrency", limited, "/concurrency/0", "concurrency[0]."),
         Target { excluded: &["intervals_ms"], ..post("/v1/tasks", "Retry", retry, "/retry", "retry.") },
         Target { excluded: GROWING, ..post("/v1/tasks", "Retry", intervals, "/retry", "retry.") },
         post("/v1/runs/lease", "LeaseRequest", json!({"worker": "w", "queues": ["q"]}), "", ""),

@@ -5,6 +5,7 @@ mod backfills;
 mod cancellation;
 mod changes;
 mod commands;
+mod concurrency;
 mod due_moments;
 mod expiry;
 mod idempotency;
@@ -197,6 +198,18 @@ on_every_store! {
         cancel_and_delete_are_refused_after_a_concurrent_edit
         a_redriven_run_gets_one_more_attempt
         a_redriven_run_delivers_an_edited_payload;
+    concurrency:
+        runs_over_the_limit_of_a_task_wait_and_start_in_order
+        tasks_share_the_slots_of_their_scope_and_key
+        a_full_key_does_not_block_the_runs_of_another_key
+        the_groups_of_a_key_have_their_turns
+        a_failed_or_postponed_attempt_frees_its_slot
+        a_lost_worker_frees_the_slot_of_its_run
+        a_run_keeps_the_slot_of_its_task_while_it_waits_for_a_limit
+        a_later_run_replaces_a_run_that_waits_for_a_limit
+        slots_above_a_lowered_maximum_count
+        a_waiting_run_expires_and_is_cancelled_with_its_task_of_a_limit
+        many_nodes_never_exceed_a_limit;
     due_moments:
         an_edit_of_the_times_decides_the_due_moments
         an_edit_follows_the_misfire_policy_of_the_task

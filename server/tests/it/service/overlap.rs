@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use taskcenter_server::core::overlap::{Keep, Overlap};
-use taskcenter_server::core::run::Outcome;
+use taskcenter_server::core::run::{Outcome, key_of_task, slot_of_task};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId};
@@ -81,7 +81,8 @@ pub async fn one_run_waits_and_the_first_or_the_latest_is_kept(on: &Stage) {
             if keep == Keep::First { (&runs[1], &runs[2]) } else { (&runs[2], &runs[1]) };
         assert_eq!(suppressed.blocked_by.as_ref(), Some(&waiting.id));
         assert_eq!(on.service.first_held(&id).await.unwrap().map(|run| run.id).as_ref(), Some(&waiting.id));
-        assert_eq!(on.service.blocker(&id).await.unwrap().as_ref(), Some(&runs[0].id));
+        let blocker = on.service.blocker(waiting).await.unwrap().unwrap();
+        assert_eq!((blocker.limit, blocker.used, blocker.run.as_ref()), (None, 1, Some(&runs[0].id)));
         on.service.delete(&[id]).await.unwrap();
     }
 }
@@ -147,7 +148,11 @@ pub async fn waiting_runs_start_in_order_when_the_run_before_ends(on: &Stage) {
     look(on).await;
     assert_eq!(states(on, &runs).await, [Ready, Held, Held, Skipped], "the slot is in use");
     succeed(on).await;
-    assert_eq!(on.node.hints.take_freed().into_iter().collect::<Vec<_>>(), [id], "the end is a hint");
+    assert_eq!(
+        on.node.hints.take_freed().into_iter().collect::<Vec<_>>(),
+        [key_of_task(&id)],
+        "the end is a hint"
+    );
     look(on).await;
     assert_eq!(states(on, &runs).await, [Succeeded, Ready, Held, Skipped]);
     succeed(on).await;
@@ -200,9 +205,7 @@ pub async fn an_interrupted_admission_is_continued_by_the_rescue(on: &Stage) {
     // A node has died after it had admitted the run, and the task was edited since.
     let triggered = on.service.trigger(&id, None).await.unwrap();
     let mut admitted = triggered.clone();
-    admitted
-        .admit(first.slots.first().cloned().unwrap_or_else(|| format!("task:{id}#0")), "gone", NOW)
-        .unwrap();
+    admitted.admit(vec![slot_of_task(&first.task_id)], "gone", NOW).unwrap();
     assert_eq!(on.store.update_runs(&[admitted]).await.unwrap(), [true]);
     on.edit(&id, "new").await;
     on.rescue().await;

@@ -102,7 +102,9 @@ on_every_store! {
         leased_runs_are_listed_with_their_workers
         a_lease_slot_belongs_to_one_leased_run
         a_slot_belongs_to_one_run_until_it_ends
-        held_runs_are_listed_earliest_first;
+        held_runs_are_listed_earliest_first
+        waiting_runs_are_listed_by_their_groups_and_keys
+        all_slots_of_a_run_are_taken_in_one_write_or_none;
     changes:
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced

@@ -3,8 +3,10 @@
 
 use mongodb::bson::{Bson, Document, doc};
 use taskcenter_server::adapters::mongo::{MongoStore, explained};
+use taskcenter_server::core::admission::slot;
 use taskcenter_server::core::run::LeaseSlots;
 use taskcenter_server::core::task::SHARDS;
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use taskcenter_server::ports::{Advance, Page, RunFilter, RunPage, Store, TaskFilter};
 
@@ -137,6 +139,37 @@ async fn ready_runs_of_other_queues_are_not_read() {
     assert_efficient(store, explained::ready_runs(None, 10), 10.0, "SORT_MERGE").await;
     assert_efficient(store, explained::ready_runs(Some(&"order.close".to_owned()), 500), 100.0, "IXSCAN")
         .await;
+    Box::new(fixture).close().await;
+}
+
+/// Returns a run that waits for a limit of its queue, and for one of the key `n`.
+fn waiting(n: usize, ms: i64) -> Run {
+    let limits = [format!("5:queue:k{n}"), "9:queue".to_owned()];
+    let concurrency = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+    let timing = Timing { concurrency, ..Timing::default() };
+    let mut run = run_until(&Task { timing, queue: Some("q".to_owned()), ..due_at(PAST.plus_ms(ms)) }, PAST);
+    run.hold().unwrap();
+    run
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_runs_of_other_groups_are_not_read() {
+    let fixture = MongoFixture::open().await;
+    let store = &fixture.one;
+    let runs: Vec<Run> = (0..2_000).map(|n| waiting(n % 4, n as i64)).collect();
+    store.insert_runs(&runs).await.unwrap();
+    let mut running = waiting(9, 0);
+    (running.state, running.slots) =
+        (RunState::Ready, running.limits().iter().map(|of| slot(&of.key, 3)).collect());
+    store.insert_runs(&[running.clone()]).await.unwrap();
+    let (group, keys) = (runs[0].wait_group().unwrap(), runs[0].slot_keys());
+    assert_efficient(store, explained::held_in_group(&group, 10), 10.0, "IXSCAN").await;
+    assert_efficient(store, explained::next_group(&keys[0], ""), 1.0, "IXSCAN").await;
+    assert_efficient(store, explained::next_group(&keys[0], group.as_str()), 1.0, "IXSCAN").await;
+    assert_efficient(store, explained::held_runs(&runs[0].task_id, 10), 1.0, "IXSCAN").await;
+    assert_efficient(store, explained::slots_in_use(&keys[0]), 1.0, "IXSCAN").await;
+    let (docs, keys, stats) = totals(store, explained::all_groups("", 100)).await;
+    assert!(docs <= 5.0 && keys <= 20.0, "{docs} documents and {keys} keys of 2,001 runs: {stats:#?}");
     Box::new(fixture).close().await;
 }
 

@@ -1,16 +1,18 @@
 //! Runs: one row per moment, replaced by compare-and-set.
 
+use taskcenter_server::core::admission::slot;
+use taskcenter_server::core::concurrency::{Limit, WaitGroup};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
-use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange, slot_of_task};
+use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange, key_of_task, slot_of_task};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
 
 use super::Fixture;
-use super::samples::{PAST, due_at, ended, full_run, run, run_until, task};
+use super::samples::{PAST, due_at, ended, full_run, run, run_until, task, unique};
 
 pub async fn insert(store: &dyn Store, run: &Run) -> InsertedRun {
     store.insert_runs(std::slice::from_ref(run)).await.unwrap().pop().unwrap()
@@ -270,22 +272,22 @@ pub async fn a_slot_belongs_to_one_run_until_it_ends(on: &dyn Fixture) {
     let slot = slot_of_task(&task.id);
     let (mut first, mut second) = (gated(&task, 1), gated(&task, 2));
     on.one().insert_runs(&[first.clone(), second.clone()]).await.unwrap();
-    assert_eq!(on.two().slot_holders(std::slice::from_ref(&slot)).await.unwrap(), []);
+    let keys = [key_of_task(&task.id), "other".to_owned()];
+    assert_eq!(on.two().slots_in_use(&keys).await.unwrap(), []);
     for run in [&mut first, &mut second] {
-        run.admit(slot.clone(), "node", PAST).unwrap();
+        run.admit(vec![slot.clone()], "node", PAST).unwrap();
     }
     assert_eq!(on.one().update_runs(&[first.clone(), second.clone()]).await.unwrap(), [true, false]);
     first.version += 1;
     let held_by = |run: &Run| vec![(slot.clone(), run.id.clone())];
-    let asked = [slot.clone(), "other".to_owned()];
-    assert_eq!(on.two().slot_holders(&asked).await.unwrap(), held_by(&first));
+    assert_eq!(on.two().slots_in_use(&keys).await.unwrap(), held_by(&first));
     first.enqueue(PAST).unwrap();
     assert!(update(&*on.two(), &first).await, "the run keeps its slot");
     first.version += 1;
     assert!(!update(&*on.one(), &second).await);
     assert!(update(&*on.one(), &ended(first, PAST)).await);
     assert!(update(&*on.two(), &second).await, "the end of the run frees its slot");
-    assert_eq!(on.one().slot_holders(&asked).await.unwrap(), held_by(&second));
+    assert_eq!(on.one().slots_in_use(&keys).await.unwrap(), held_by(&second));
 }
 
 pub async fn held_runs_are_listed_earliest_first(on: &dyn Fixture) {
@@ -296,11 +298,78 @@ pub async fn held_runs_are_listed_earliest_first(on: &dyn Fixture) {
     assert_eq!(on.one().update_runs(&runs[..3]).await.unwrap(), [true; 3]);
     assert_eq!(on.two().held_runs(&task.id, 9).await.unwrap(), [runs[1].open(), runs[0].open()]);
     assert_eq!(on.two().held_runs(&task.id, 1).await.unwrap(), [runs[1].open()]);
-    let shards = [task.id.shard(), other.id.shard()];
-    let mut tasks = on.two().tasks_with_held_runs(&shards, 9).await.unwrap();
-    tasks.sort();
-    let mut expected = [task.id.clone(), other.id.clone()];
+    let mut expected = [&task, &other].map(|task| WaitGroup::of_task(key_of_task(&task.id)));
     expected.sort();
-    assert_eq!(tasks, expected);
-    assert_eq!(on.two().tasks_with_held_runs(&[], 9).await.unwrap(), []);
+    assert_eq!(on.two().held_groups(None, "", 9).await.unwrap(), expected);
+    assert_eq!(on.two().held_groups(None, expected[0].as_str(), 9).await.unwrap(), expected[1..]);
+    let of_task = WaitGroup::of_task(key_of_task(&task.id));
+    assert_eq!(on.two().held_in_group(&of_task, 1).await.unwrap(), [runs[1].open()]);
+}
+
+/// Returns a run of a task with limits: `all` for all runs with a key, and one for the queue.
+fn limited(task: &Task, key: &str, ms: i64) -> Run {
+    let limit = |text: &str| text.parse::<Limit>().unwrap();
+    let concurrency = vec![limit(&format!("2:all:{key}")), limit("3:queue")];
+    let timing = Timing { concurrency, ..Timing::default() };
+    let task = Task { timing, queue: Some(format!("q {}", task.id)), ..task.clone() };
+    Run::firing(&task, PAST.plus_ms(ms), "node", "token".to_owned(), PAST)
+}
+
+pub async fn waiting_runs_are_listed_by_their_groups_and_keys(on: &dyn Fixture) {
+    let (task, names) = (task(), [unique(), unique()].map(|n| format!("k{n}")));
+    let [first, second] = &names;
+    let mut runs = [(first, 2), (first, 1), (second, 3), (first, 0)].map(|(key, ms)| limited(&task, key, ms));
+    on.one().insert_runs(&runs).await.unwrap();
+    runs[..3].iter_mut().for_each(|run| run.hold().unwrap());
+    assert_eq!(on.one().update_runs(&runs[..3]).await.unwrap(), [true; 3]);
+    let group = |run: &Run| run.wait_group().unwrap();
+    let key = |run: &Run, at: usize| group(run).keys().swap_remove(at);
+    let groups = [group(&runs[0]), group(&runs[2])];
+    assert!(groups.is_sorted() && groups[0] != groups[1], "{groups:?}");
+    let of_key = async |key: &str, after: &str| on.two().held_groups(Some(key), after, 9).await.unwrap();
+    assert_eq!(of_key(&key(&runs[0], 0), "").await, groups[..1]);
+    assert_eq!(of_key(&key(&runs[0], 1), "").await, groups, "both groups wait for the queue");
+    assert_eq!(of_key(&key(&runs[0], 1), groups[0].as_str()).await, groups[1..]);
+    assert_eq!(on.two().held_groups(Some(&key(&runs[0], 1)), "", 1).await.unwrap(), groups[..1]);
+    let all = on.two().held_groups(None, "", 9).await.unwrap();
+    assert_eq!(all, groups, "a group with two keys is listed once");
+    let in_group = async |at: usize| on.two().held_in_group(&groups[at], 9).await.unwrap();
+    assert_eq!(in_group(0).await, [runs[1].open(), runs[0].open()], "earliest first");
+    assert_eq!(on.two().held_in_group(&groups[0], 1).await.unwrap(), [runs[1].open()]);
+    assert_eq!(on.two().held_runs(&task.id, 9).await.unwrap().len(), 3);
+    // A run that gets its slots, or ends, does not wait.
+    runs.iter_mut().take(3).for_each(|run| run.version += 1);
+    let slots = group(&runs[1]).keys().iter().map(|key| format!("{key}#0")).collect();
+    runs[1].admit(slots, "node", PAST).unwrap();
+    let second = ended(runs[2].clone(), PAST);
+    assert_eq!(on.one().update_runs(&[runs[1].clone(), second]).await.unwrap(), [true, true]);
+    assert_eq!((in_group(0).await, in_group(1).await), (vec![runs[0].open()], vec![]));
+    assert_eq!(on.two().held_groups(None, "", 9).await.unwrap(), groups[..1]);
+}
+
+pub async fn all_slots_of_a_run_are_taken_in_one_write_or_none(on: &dyn Fixture) {
+    let (task, name) = (task(), format!("k{}", unique()));
+    let mut runs = [1, 2].map(|ms| limited(&task, &name, ms));
+    on.one().insert_runs(&runs).await.unwrap();
+    let keys: Vec<String> = runs[0].limits().into_iter().map(|limit| limit.key).collect();
+    let slots = |numbers: [u32; 2]| keys.iter().zip(numbers).map(|(key, n)| slot(key, n)).collect::<Vec<_>>();
+    runs[0].admit(slots([0, 7]), "node", PAST).unwrap();
+    assert!(update(&*on.one(), &runs[0]).await);
+    let mut both = runs[1].clone();
+    both.admit(slots([1, 7]), "node", PAST).unwrap();
+    assert!(!update(&*on.two(), &both).await, "one of the slots is in use");
+    let in_use = async || {
+        let mut used = on.two().slots_in_use(&keys).await.unwrap();
+        used.sort();
+        used
+    };
+    let of = |run: &Run, numbers| {
+        slots(numbers).into_iter().map(|slot| (slot, run.id.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(in_use().await, of(&runs[0], [0, 7]));
+    runs[1].admit(slots([1, 0]), "node", PAST).unwrap();
+    assert!(update(&*on.two(), &runs[1]).await);
+    let mut used = [of(&runs[0], [0, 7]), of(&runs[1], [1, 0])].concat();
+    used.sort();
+    assert_eq!(in_use().await, used);
 }

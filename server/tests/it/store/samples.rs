@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use taskcenter_server::core::concurrency::{Limit, Scope};
 use taskcenter_server::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
@@ -117,6 +118,7 @@ pub fn full_task() -> Task {
             },
             jitter_ms: Some(9),
             overlap: Some(Overlap::QueueAll { max: 7 }),
+            concurrency: vec![Limit { max: 7, scope: Scope::Queue, key: Some("$k.1".to_owned()) }],
         },
         nominal_at: Some(PAST.plus_ms(-7)),
         anchored_at: PAST.plus_ms(3),
@@ -180,6 +182,7 @@ pub fn full_run() -> Run {
         ]),
         number: 7,
         overlap: Some(Overlap::QueueAll { max: 7 }),
+        concurrency: vec![Limit { max: 7, scope: Scope::All, key: Some("$k.1".to_owned()) }],
         blocked_by: Some(RunId::from_text("$r.1")),
         triggered: true,
         queue: Some("$q".to_owned()),

@@ -18,7 +18,9 @@ impl Checker {
     pub async fn finish(&self, store: &dyn Store) {
         let runs = every_run(store).await;
         let tasks = every_task(store).await;
+        let of_slots = self.check_slots(store, &runs).await;
         let mut book = self.book();
+        self.violations_found(&mut book, of_slots);
         self.check_tasks(&mut book, &tasks);
         self.check_runs(&mut book, &runs);
     }

@@ -137,11 +137,12 @@ impl Checker {
     /// Returns whether a rescue ended a lease, a pause or a deadline early, by more than the clocks
     /// can deviate.
     fn is_early(&self, before: &Run, after: &Run) -> bool {
-        let is_admitted = before.slots.is_empty() && !after.slots.is_empty();
+        let is_admitted = before.needs_admission() && !after.needs_admission();
         let by_rescue = match (before.state, after.state) {
             (RunState::Firing, RunState::Firing) if is_admitted => false,
             (RunState::Firing | RunState::Retrying | RunState::Fired, RunState::Firing)
-            | (RunState::Retrying, RunState::Held | RunState::Ready) => true,
+            | (RunState::Retrying, RunState::Held | RunState::Ready)
+            | (RunState::Leased | RunState::Fired, RunState::Held) => true,
             (RunState::Leased, RunState::Ready) => after.attempt > before.attempt,
             (RunState::Leased, RunState::Cancelled) => is_forced(after),
             _ => false,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::edited::{self, EditedRow};
 use super::progress::{self, ProgressRow};
 use super::{RetryRow, date, moment};
+use crate::core::concurrency::Limit;
 use crate::core::labels;
 use crate::core::overlap::Overlap;
 use crate::core::retry::RetryPolicy;
@@ -53,7 +54,14 @@ pub struct RunRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overlap: Option<Overlap>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    concurrency: Vec<Limit>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     slots: Vec<String>,
+    /// Group in which the run waits for admission, and the keys for whose slots the group waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wait_group: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    waits_for: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blocked_by: Option<RunId>,
     state: RunState,
@@ -164,7 +172,8 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         retry: _,
         outcome_within_ms: _,
         expires_at: _,
-        overlap,
+        overlap: _,
+        concurrency: _,
         stretch: _,
         // Changes.
         slots,
@@ -214,8 +223,11 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("leased_at", leased_at.map(date).map(Bson::from));
     put("started_at", started_at.map(date).map(Bson::from));
     put("lease_slot", lease_slot.clone().map(Bson::from));
-    if overlap.is_some() {
+    if run.is_admitted_by_slots() {
+        let group = run.wait_group();
         put("slots", (!slots.is_empty()).then(|| Bson::from(slots.clone())));
+        put("wait_group", group.as_ref().map(|group| Bson::from(group.as_str())));
+        put("waits_for", group.as_ref().map(|group| Bson::from(group.keys())));
         put("blocked_by", blocked_by.as_ref().map(|id| Bson::from(id.as_str())));
     }
     put("failed_attempts", history(failed_attempts));
@@ -246,6 +258,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
 
 impl From<&Run> for RunRow {
     fn from(run: &Run) -> Self {
+        let group = run.wait_group();
         // Every field is named, so that a new one cannot be forgotten.
         let Run {
             id,
@@ -264,6 +277,7 @@ impl From<&Run> for RunRow {
             outcome_within_ms,
             expires_at,
             overlap,
+            concurrency,
             slots,
             blocked_by,
             state,
@@ -309,7 +323,10 @@ impl From<&Run> for RunRow {
             stretch_to: stretch.map(|stretch| date(stretch.to)),
             stretch_count: stretch.map(|stretch| stretch.count as i64),
             overlap,
+            concurrency,
             slots,
+            wait_group: group.as_ref().map(|group| group.as_str().to_owned()),
+            waits_for: group.map(|group| group.keys()).unwrap_or_default(),
             blocked_by,
             state,
             reason,
@@ -357,6 +374,7 @@ impl From<RunRow> for Run {
             expires_at: row.expires_at.map(moment),
             stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
             overlap: row.overlap,
+            concurrency: row.concurrency,
             slots: row.slots,
             blocked_by: row.blocked_by,
             state: row.state,

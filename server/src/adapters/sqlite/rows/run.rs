@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::labels::{self, OfRun};
 use super::super::slots;
 use super::document;
-use crate::core::{Moment, Run};
+use crate::core::{Moment, Run, RunState};
 use crate::ports::Result;
 
 /// A row of `runs`.
@@ -23,8 +23,8 @@ pub struct RunRow {
     version: i64,
     lease_slot: Option<String>,
     labels: labels::Column,
-    /// `None`: the run needs no admission, and never has slots.
-    slots: Option<Vec<String>>,
+    /// `None`: the run never has slots.
+    slots: Option<slots::OfRun>,
     pub doc: String,
 }
 
@@ -48,7 +48,7 @@ impl RunRow {
             version: run.version as i64,
             lease_slot: run.lease_slot.clone(),
             labels: labels::column(&run.labels),
-            slots: run.overlap.map(|_| run.slots.clone()),
+            slots: slots::OfRun::new(run),
             doc: document(run)?,
         })
     }
@@ -85,8 +85,19 @@ impl RunRow {
         let is_new = insert.execute(columns)? == 1;
         if is_new {
             self.in_labels(self.state).add(db, &self.id)?;
+            self.put_held(db)?;
         }
         Ok(is_new)
+    }
+
+    /// Stores the rows of a new run that waits for admission.
+    fn put_held(&self, db: &Connection) -> Result<()> {
+        match &self.slots {
+            Some(slots) if self.state == RunState::Held.as_str() => {
+                slots.put(db, &self.id, self.scheduled_at)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns what the table of labels has about the run in `state`.
@@ -101,10 +112,10 @@ impl RunRow {
     /// Errors of the database.
     pub fn replace(&self, db: &Connection) -> Result<bool> {
         let Some(slots) = &self.slots else { return self.replace_labelled(db) };
-        if !slots::are_free(db, slots, &self.id)? || !self.replace_labelled(db)? {
+        if !slots.are_free(db, &self.id)? || !self.replace_labelled(db)? {
             return Ok(false);
         }
-        slots::put(db, slots, &self.id)?;
+        slots.put(db, &self.id, self.scheduled_at)?;
         crate::failpoint!("sqlite::slots_put");
         Ok(true)
     }

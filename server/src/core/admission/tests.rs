@@ -1,0 +1,142 @@
+use super::*;
+
+const FIRST: Overlap = Overlap::QueueOne { keep: Keep::First };
+const LATEST: Overlap = Overlap::QueueOne { keep: Keep::Latest };
+const TWO: Overlap = Overlap::QueueAll { max: 2 };
+const TASK: &str = "task:1";
+
+fn words(verdicts: Vec<Verdict>) -> String {
+    let word = |verdict: Verdict| match verdict {
+        Verdict::Start { slots } if slots == [slot(TASK, 0)] => "start".to_owned(),
+        Verdict::Start { slots } => slots.join("+"),
+        Verdict::Wait => "wait".to_owned(),
+        Verdict::Replace => "replace".to_owned(),
+        Verdict::Suppress { by } => format!("by {by}"),
+    };
+    verdicts.into_iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns runs with the names a, b, c and so on. An upper-case letter stands for a redriven run.
+fn of_task(overlap: Overlap, names: &str) -> Vec<Contender> {
+    let contender = |name: char| Contender {
+        id: RunId::from_text(name.to_string()),
+        asks: Asks::Task(TASK.to_owned(), overlap),
+        is_redriven: name.is_uppercase(),
+    };
+    names.chars().map(contender).collect()
+}
+
+fn usage(slots: &[&str]) -> Usage {
+    Usage::of(slots.iter().map(|slot| ((*slot).to_owned(), RunId::from_text("r"))).collect())
+}
+
+#[test]
+fn every_combination_of_policy_running_run_and_contenders() {
+    let (free, used) = (usage(&[]), usage(&["task:1#0"]));
+    let table = [
+        (&free, Overlap::Skip, "a", "start"),
+        (&free, Overlap::Skip, "ab", "start, by a"),
+        (&used, Overlap::Skip, "ab", "by r, by r"),
+        (&used, Overlap::Skip, "Ab", "wait, by r"),
+        (&free, Overlap::Skip, "Ab", "start, by A"),
+        (&free, FIRST, "a", "start"),
+        (&free, FIRST, "abc", "start, wait, by b"),
+        (&used, FIRST, "a", "wait"),
+        (&used, FIRST, "abc", "wait, by a, by a"),
+        (&used, FIRST, "Abc", "wait, wait, by b"),
+        (&free, LATEST, "a", "start"),
+        (&free, LATEST, "abc", "start, by c, wait"),
+        (&used, LATEST, "a", "wait"),
+        (&used, LATEST, "abc", "by b, by c, wait"),
+        (&used, LATEST, "Abc", "wait, by c, wait"),
+        (&free, Overlap::CancelPrevious, "a", "start"),
+        (&free, Overlap::CancelPrevious, "abc", "start, by c, replace"),
+        (&used, Overlap::CancelPrevious, "a", "replace"),
+        (&used, Overlap::CancelPrevious, "abc", "by b, by c, replace"),
+        (&used, Overlap::CancelPrevious, "Abc", "wait, by c, replace"),
+        (&used, Overlap::CancelPrevious, "aB", "replace, wait"),
+        (&free, TWO, "abcd", "start, wait, wait, by a"),
+        (&used, TWO, "abc", "wait, wait, by r"),
+        (&used, TWO, "Abcd", "wait, wait, wait, by r"),
+        (&used, TWO, "", ""),
+        (&free, TWO, "", ""),
+    ];
+    for (usage, overlap, names, expected) in table {
+        let verdicts = words(admit(usage, &of_task(overlap, names)));
+        assert_eq!(verdicts, expected, "{usage:?} {overlap:?} {names}");
+    }
+}
+
+#[test]
+fn a_run_of_the_one_place_stays_when_the_policy_changes_to_skip() {
+    let contenders = [of_task(FIRST, "a"), of_task(Overlap::Skip, "b")].concat();
+    assert_eq!(words(admit(&usage(&["task:1#0"]), &contenders)), "wait, by r");
+}
+
+/// Returns runs of limits, such as `q2`: the key `q` with the maximum 2.
+fn of_limits(limits: &str, names: &str) -> Vec<Contender> {
+    let limit = |text: &str| SlotLimit { key: text[..1].to_owned(), max: text[1..].parse().unwrap() };
+    let limits: Vec<SlotLimit> = limits.split('+').map(limit).collect();
+    let contender = |name: char| Contender {
+        id: RunId::from_text(name.to_string()),
+        asks: Asks::Limits(limits.clone()),
+        is_redriven: name.is_uppercase(),
+    };
+    names.chars().map(contender).collect()
+}
+
+#[test]
+fn every_combination_of_limits_and_slots_in_use() {
+    let table: [(&[&str], &str, &str, &str); 14] = [
+        (&[], "q1", "ab", "q#0, wait"),
+        (&[], "q2", "abc", "q#0, q#1, wait"),
+        (&["q#0"], "q2", "ab", "q#1, wait"),
+        (&["q#1"], "q2", "ab", "q#0, wait"),
+        (&["q#0", "q#1"], "q2", "aB", "wait, wait"),
+        // Slots above a lowered maximum count.
+        (&["q#5"], "q1", "a", "wait"),
+        (&["q#5"], "q2", "ab", "q#0, wait"),
+        (&["q#5", "q#6", "q#7"], "q2", "a", "wait"),
+        // All slots or none.
+        (&[], "q2+t1", "ab", "q#0+t#0, wait"),
+        (&["t#0"], "q2+t1", "a", "wait"),
+        (&["q#0", "q#1"], "q2+t1", "a", "wait"),
+        (&["q#0"], "q2+t2+u2", "ab", "q#1+t#0+u#0, wait"),
+        (&["other#0"], "q1", "a", "q#0"),
+        (&[], "q1", "", ""),
+    ];
+    for (slots, limits, names, expected) in table {
+        assert_eq!(
+            words(admit(&usage(slots), &of_limits(limits, names))),
+            expected,
+            "{slots:?} {limits} {names}"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_waits_for_one_key_does_not_block_the_runs_of_another() {
+    let contenders = [of_limits("q3+t1", "ab"), of_limits("q3+u1", "c"), of_limits("q3", "d")].concat();
+    assert_eq!(words(admit(&usage(&[]), &contenders)), "q#0+t#0, wait, q#1+u#0, q#2");
+    let both = [of_limits("q1", "a"), of_task(Overlap::Skip, "bc")].concat();
+    assert_eq!(words(admit(&usage(&["q#0"]), &both)), "wait, start, by b");
+}
+
+#[test]
+fn each_group_has_a_turn_before_the_next_run_of_a_group() {
+    let groups = ["abc", "", "d", "ef"].map(|names| of_limits("q9", names));
+    let order: String = in_turn(groups.into()).iter().map(|run| run.id.to_string()).collect();
+    assert_eq!(order, "adebfc");
+}
+
+#[test]
+fn the_slots_that_are_free_and_in_use_are_counted() {
+    let usage = usage(&["q#0", "q#7", "t#0", "broken", "q#x"]);
+    let free = |limits: &str| match &of_limits(limits, "a")[0].asks {
+        Asks::Limits(limits) => usage.free(limits),
+        Asks::Task(..) => unreachable!(),
+    };
+    assert_eq!((usage.used("q"), usage.used("u")), (2, 0));
+    assert_eq!(["q5", "q5+t2", "q1", "u3"].map(free), [3, 1, 0, 3]);
+    assert_eq!(usage.holder("q"), Some(&RunId::from_text("r")));
+}

@@ -1,0 +1,181 @@
+//! The slots of concurrency limits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{KEYS_AT_ONCE, TRIES, changes};
+use crate::core::admission::{Asks, Contender, Usage, Verdict, admit as decide, in_turn};
+use crate::core::concurrency::{SlotLimit, WaitGroup};
+use crate::core::run::OpenRun;
+use crate::core::{Moment, Run, RunState};
+use crate::engine::node::Node;
+use crate::ports::{PortError, Result};
+
+/// Groups of waiting runs that one decision examines. The next decision examines the groups after them.
+const GROUPS: u32 = 64;
+/// Decisions without an admitted run that follow each other in one turn: groups that wait for other keys must not hide a group
+/// that can start.
+const PAGES: u32 = 16;
+/// Maximum number of waiting runs that one decision reads.
+const MAX_HELD: u32 = 1_024;
+/// Keys whose turns a node remembers.
+const MAX_TURNS: usize = 10_000;
+
+/// The group that had the last turn, by key. A node that forgets a turn begins with the first group.
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<HashMap<String, WaitGroup>>);
+
+impl Turns {
+    fn last(&self, key: &str) -> String {
+        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(key).map(|group| group.as_str().to_owned()).unwrap_or_default()
+    }
+
+    fn set(&self, key: &str, group: WaitGroup) {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= MAX_TURNS {
+            turns.clear();
+        }
+        turns.insert(key.to_owned(), group);
+    }
+}
+
+/// Returns the key whose decision has all groups that compete with the runs of `key`: another key of the runs, if only one
+/// group waits for `key`, and several for the other key. `None`: no run waits for `key`.
+///
+/// # Errors
+/// A port's error.
+pub(super) async fn leading_key(node: &Node, key: &str, new: &[Run]) -> Result<Option<String>> {
+    let mut groups = groups_of(new);
+    if groups.iter().all(|group| group.keys().len() > 1) {
+        groups.extend(node.store.held_groups(Some(key), "", 2).await?);
+    }
+    let others = match groups.first() {
+        Some(group) if groups.len() == 1 => group.keys(),
+        _ => Vec::new(),
+    };
+    for other in others.into_iter().filter(|other| other != key) {
+        let mut rivals = groups.clone();
+        rivals.extend(node.store.held_groups(Some(&other), "", 2).await?);
+        if rivals.len() > 1 {
+            return Ok(Some(other));
+        }
+    }
+    Ok((!groups.is_empty()).then(|| key.to_owned()))
+}
+
+/// Returns the groups of new runs.
+fn groups_of(new: &[Run]) -> BTreeSet<WaitGroup> {
+    new.iter().filter_map(Run::asks).map(|asks| asks.group()).collect()
+}
+
+/// A decision on the runs of some groups.
+struct Decision {
+    contenders: Vec<Contender>,
+    verdicts: Vec<Verdict>,
+    /// Whether more runs of a group may start than were read.
+    is_cut: bool,
+    /// Whether the key has no slot for any of the groups.
+    is_full: bool,
+}
+
+/// Decides on the `new` runs and on the waiting runs of a key. Returns the runs that were admitted.
+pub(super) async fn admit(node: &Node, key: &str, mut new: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
+    let mut admitted = Vec::new();
+    let (mut tries, mut pages) = (0, 0);
+    while tries < TRIES && pages < PAGES {
+        let groups = next_groups(node, key, &new).await?;
+        let has_more = groups.len() >= GROUPS as usize;
+        let Decision { contenders, verdicts, is_cut, is_full: has_no_room } =
+            decide_on(node, key, &groups, &new).await?;
+        let starts = contenders.iter().zip(&verdicts).filter(|(_, verdict)| !verdict.waits());
+        let last = starts.map(|(run, _)| run.asks.group()).next_back();
+        let last = last.or_else(|| groups.last().filter(|_| has_more).cloned());
+        if let Some(last) = last.filter(|_| groups.len() > 1) {
+            node.turns.set(key, last);
+        }
+        let changed = changes::of_verdicts(node, contenders, verdicts, &new, now).await?;
+        if changed.is_empty() {
+            if !has_more || has_no_room {
+                break;
+            }
+            pages += 1;
+            continue;
+        }
+        tries += 1;
+        let expected = changed.len();
+        let written = changes::store(node, changed).await?;
+        // Another node may have been faster. The runs that are left are decided again.
+        let is_complete = written.len() == expected && !is_cut && !has_more;
+        new.retain(|run| written.iter().all(|written| written.id != run.id));
+        admitted.extend(written.into_iter().filter(|run| run.state == RunState::Firing));
+        if is_complete {
+            break;
+        }
+    }
+    Ok(admitted)
+}
+
+/// Returns the groups that wait for the key, from the one whose turn it is, with those of the new runs.
+async fn next_groups(node: &Node, key: &str, new: &[Run]) -> Result<Vec<WaitGroup>> {
+    let last = node.turns.last(key);
+    let mut groups = node.store.held_groups(Some(key), &last, GROUPS).await?;
+    let missing = GROUPS - groups.len() as u32;
+    if missing > 0 && !last.is_empty() {
+        let first = node.store.held_groups(Some(key), "", missing).await?;
+        groups.extend(first.into_iter().filter(|group| group.as_str() <= last.as_str()));
+    }
+    let of_new: Vec<WaitGroup> = groups_of(new).into_iter().filter(|group| !groups.contains(group)).collect();
+    groups.extend(of_new);
+    Ok(groups)
+}
+
+/// Reads the slots in use, and of each group as many runs as may start, and decides. A group whose slots are in use is
+/// not read.
+async fn decide_on(node: &Node, key: &str, groups: &[WaitGroup], new: &[Run]) -> Result<Decision> {
+    let keys: BTreeSet<String> = groups.iter().flat_map(WaitGroup::keys).collect();
+    let keys: Vec<String> = keys.into_iter().collect();
+    let usage =
+        if keys.is_empty() { Usage::default() } else { Usage::of(node.store.slots_in_use(&keys).await?) };
+    let most = MAX_HELD / u32::try_from(groups.len().max(1)).unwrap_or(MAX_HELD);
+    let is_cut = groups.iter().any(|group| usage.free(&group.limits()) > most);
+    let has_room = |limit: &SlotLimit| limit.key == key && usage.used(key) < limit.max;
+    let is_full = !groups.iter().any(|group| group.limits().iter().any(has_room));
+    let read = |group: WaitGroup| {
+        let free = usage.free(&group.limits()).min(most);
+        async move {
+            let held = match free {
+                0 => Vec::new(),
+                free => node.store.held_in_group(&group, free).await?,
+            };
+            Ok::<_, PortError>((group, held))
+        }
+    };
+    let reads: Vec<_> = groups.iter().cloned().map(read).collect();
+    let held: Vec<(WaitGroup, Vec<OpenRun>)> =
+        stream::iter(reads).buffered(KEYS_AT_ONCE).try_collect().await?;
+    let contenders = in_turn(with_new(held, new));
+    let verdicts = decide(&usage, &contenders);
+    Ok(Decision { contenders, verdicts, is_cut, is_full })
+}
+
+/// Returns the contenders of each group: the waiting runs and the new ones, earliest first.
+fn with_new(held: Vec<(WaitGroup, Vec<OpenRun>)>, new: &[Run]) -> Vec<Vec<Contender>> {
+    let mut of_group = BTreeMap::<WaitGroup, Vec<(Moment, Contender)>>::new();
+    for run in new {
+        if let Some(contender) = run.contender() {
+            of_group.entry(contender.asks.group()).or_default().push((run.scheduled_at, contender));
+        }
+    }
+    let contenders = |(group, held): (WaitGroup, Vec<OpenRun>)| {
+        let mut runs = of_group.remove(&group).unwrap_or_default();
+        runs.extend(held.into_iter().map(|run| {
+            let asks = Asks::Limits(group.limits());
+            (run.scheduled_at, Contender { id: run.id, asks, is_redriven: run.attempt > 1 })
+        }));
+        changes::earliest_first(runs)
+    };
+    held.into_iter().map(contenders).collect()
+}

@@ -1,0 +1,32 @@
+//! Conversion of concurrency limits between the API and the engine.
+
+use taskcenter_client::resources::{Concurrency, ConcurrencyScope};
+
+use crate::core::concurrency::{Limit, Scope};
+
+/// Converts a limit of the API. The service checks its rules later.
+pub fn limit(limit: Concurrency) -> Limit {
+    let Concurrency { max, scope, key } = limit;
+    let scope = match scope {
+        ConcurrencyScope::Task => Scope::Task,
+        ConcurrencyScope::Tag => Scope::Tag,
+        ConcurrencyScope::Queue => Scope::Queue,
+        ConcurrencyScope::All => Scope::All,
+    };
+    Limit { max, scope, key }
+}
+
+/// Converts limits to the API.
+pub fn of(limits: &[Limit]) -> Vec<Concurrency> {
+    limits.iter().map(of_limit).collect()
+}
+
+fn of_limit(limit: &Limit) -> Concurrency {
+    let scope = match limit.scope {
+        Scope::Task => ConcurrencyScope::Task,
+        Scope::Tag => ConcurrencyScope::Tag,
+        Scope::Queue => ConcurrencyScope::Queue,
+        Scope::All => ConcurrencyScope::All,
+    };
+    Concurrency { max: limit.max, scope, key: limit.key.clone() }
+}
