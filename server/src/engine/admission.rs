@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-pub use self::limits::Turns;
 use super::node::Node;
 use super::pace::Pace;
 use super::publish;

@@ -46,6 +46,7 @@ pub mod settings;
 pub mod shards;
 pub mod skew;
 pub mod stuck;
+pub mod turns;
 pub mod window;
 
 use backlog::Backlog;

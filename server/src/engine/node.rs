@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::admission::Turns;
 use super::batches::HeldBack;
 use super::expired_leases::ExpiredLeases;
 use super::health::Health;
@@ -17,6 +16,7 @@ use super::seen_workers::SeenWorkers;
 use super::settings::Settings;
 use super::shards::{Shards, Watch};
 use super::skew::{CommandClock, LeaseClock, Skew};
+use super::turns::Turns;
 use super::window::Window;
 use crate::core::{Moment, Run, Task};
 use crate::ports::{Bus, Clock, Lock, Result, Store};

@@ -1,7 +1,6 @@
 //! The slots of concurrency limits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -20,27 +19,6 @@ const GROUPS: u32 = 64;
 const PAGES: u32 = 16;
 /// Maximum number of waiting runs that one decision reads.
 const MAX_HELD: u32 = 1_024;
-/// Keys whose turns a node remembers.
-const MAX_TURNS: usize = 10_000;
-
-/// The group that had the last turn, by key. A node that forgets a turn begins with the first group.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<String, WaitGroup>>);
-
-impl Turns {
-    fn last(&self, key: &str) -> String {
-        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.get(key).map(|group| group.as_str().to_owned()).unwrap_or_default()
-    }
-
-    fn set(&self, key: &str, group: WaitGroup) {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.len() >= MAX_TURNS {
-            turns.clear();
-        }
-        turns.insert(key.to_owned(), group);
-    }
-}
 
 /// Returns the key whose decision has all groups that compete with the runs of `key`: another key of the runs, if only one
 /// group waits for `key`, and several for the other key. `None`: no run waits for `key`.
