@@ -13,6 +13,7 @@ mod audit;
 mod concurrency;
 mod events;
 mod nodes;
+mod on_conflict;
 mod operations;
 mod overlap;
 mod problem;
@@ -37,6 +38,7 @@ pub use audit::{AuditEntryResource, AuditList};
 pub use concurrency::{Concurrency, ConcurrencyScope};
 pub use events::Event;
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
+pub use on_conflict::{Debounce, OnConflict};
 pub use operations::{
     BackfillRange, NewBackfill, NewOperation, OperationCanary, OperationFailure, OperationFilter,
     OperationList, OperationPreview, OperationResource, OperationSelection,

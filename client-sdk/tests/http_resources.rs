@@ -218,6 +218,23 @@ async fn an_edit_sends_the_revision_as_if_match() {
 }
 
 #[tokio::test]
+async fn a_live_task_is_selected_by_its_key() {
+    let changed = json!({"task": task(), "open_runs": [], "more_open_runs": false});
+    let (recorder, center) = answering(changed).await;
+    center.edit_task_by_key("a&b", "k", &json!({"data": "new"})).await.unwrap();
+    assert_eq!(recorder.last().body, json!({"data": "new"}));
+    center.reschedule_task("n", "k|7", "2030-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    assert_eq!(recorder.last().body, json!({"start_at": "2030-01-01T00:00:00Z"}));
+    center.cancel_task_by_key("n", "k").await.unwrap();
+    let expected = [
+        "PATCH /v1/tasks?name=a%26b&dedup_key=k",
+        "PATCH /v1/tasks?name=n&dedup_key=k%7C7",
+        "POST /v1/tasks/cancel?name=n&dedup_key=k",
+    ];
+    assert_eq!(recorder.lines(), expected);
+}
+
+#[tokio::test]
 async fn lists_send_the_filter_as_a_query_string() {
     let (recorder, center) = answering(json!({"tasks": [task()], "runs": [run()], "next_cursor": "c"})).await;
     let query = TaskQuery { name: Some("a&b".into()), limit: Some(5), ..TaskQuery::default() };

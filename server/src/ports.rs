@@ -3,6 +3,7 @@
 //! Every adapter must fulfil every method. `tests/` has one conformance suite per port.
 
 mod alerts;
+mod attached;
 mod fire;
 mod log;
 
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 pub use self::alerts::AlertSink;
+pub use self::attached::Attached;
 pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
@@ -157,6 +159,8 @@ pub enum ReplacedTask {
     Moved,
     /// Another live task has the new deduplication key.
     KeyHeld(TaskId),
+    /// A row with the id of [`Attached::answer`] is stored: an equal request has its answer. Nothing changed.
+    Answered,
 }
 
 impl ReplacedTask {
@@ -356,9 +360,12 @@ pub trait Store: Send + Sync {
     /// Returns a task, and never an older version than the last acknowledged one. [`task`](Self::task)
     /// may return an older version for as long as a server that was replaced still answers.
     async fn latest_task(&self, id: &TaskId) -> Result<Option<Task>>;
+    /// Returns the live task that has a deduplication key ([`Task::dedup_key`]), and never an older version than the
+    /// last acknowledged one.
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>>;
     /// Replaces a task by compare-and-set on its position when it was read ([`Task::position`]), and
-    /// inserts the row of the moments that the replacement skips, if any: both or nothing. An
-    /// existing row with the id of `skipped` counts as a change of the task: `Moved`.
+    /// inserts the attached rows: all or nothing. An existing row with the id of `skipped` counts as a
+    /// change of the task: `Moved`. An existing row with the id of `answer` means `Answered`.
     ///
     /// Each replacement needs its own [`Task::write_id`]. Repeating the call with the same tasks,
     /// after a lost answer, returns `Done` again.
@@ -366,7 +373,7 @@ pub trait Store: Send + Sync {
     /// If the new task begins another definition ([`Task::begins_definition`]), the store keeps the definition of
     /// `read` ([`Task::as_defined`]) before the new one is acknowledged, at most
     /// [`MAX_PAST_DEFINITIONS`](crate::core::revision::MAX_PAST_DEFINITIONS) of them, and as long as the task.
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask>;
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask>;
     /// Returns the kept definitions of a task that began before the revision `before`, latest first. A page
     /// of large definitions ends early: only an empty page means that no more exist. A store may already
     /// have the current definition of the task, which belongs to a change that did not happen.

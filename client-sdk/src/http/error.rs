@@ -39,6 +39,8 @@ pub enum Error {
         /// Stable, machine-readable kind of the error, such as `invalid_field`. `None`: the legacy
         /// v1 API.
         code: Option<String>,
+        /// Live task that has the deduplication key, with the code `duplicate`.
+        task_id: Option<Box<str>>,
     },
     /// There was no answer: the server is unreachable, or the time limit has passed. The server may
     /// have executed the request.
@@ -84,6 +86,14 @@ impl Error {
         }
     }
 
+    /// Returns the live task that has the deduplication key, if the code is `duplicate`.
+    pub fn task_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused { task_id, .. } => task_id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Returns whether the server answered 404.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND.as_u16())
@@ -100,6 +110,7 @@ struct Reply {
     detail: Option<String>,
     code: Option<String>,
     field: Option<String>,
+    task_id: Option<String>,
 }
 
 /// Decodes an error answer. The body can have any form, because a proxy may have written it.
@@ -113,5 +124,7 @@ pub(super) fn refused(status: StatusCode, body: &[u8]) -> Error {
     let reason = || status.canonical_reason().unwrap_or("no reason given").to_owned();
     let message = message.or(title).unwrap_or_else(reason);
     let code = reply.code.filter(|code| !code.is_empty());
-    Error::Refused { status: status.as_u16(), message, field: reply.field, detail, code }
+    let Reply { field, task_id, .. } = reply;
+    let task_id = task_id.map(String::into_boxed_str);
+    Error::Refused { status: status.as_u16(), message, field, detail, code, task_id }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, IF_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct TaskQuery {
     /// Only tasks with this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only the live task with this deduplication key and `name`. Excludes the other fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
     /// Only tasks in this state: `active`, `paused`, `finished` or `cancelled`. Default: all except
     /// `cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,14 +43,16 @@ pub struct TaskQuery {
 
 impl TaskCenter {
     /// Creates a task and returns it. If a live task has this name and
-    /// [`dedup_key`](TaskSpec::dedup_key), returns that task and creates nothing.
+    /// [`dedup_key`](TaskSpec::dedup_key), [`on_conflict`](TaskSpec::on_conflict) decides; by default, returns
+    /// that task and creates nothing.
     ///
     /// The call sends an idempotency key and repeats the request if the answer is lost, so one call
     /// creates at most one task. Another call creates another task, unless it has the same
     /// `dedup_key`.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 for an invalid field; [`Error::field`] names it.
+    /// [`Error::Refused`] with status 400 for an invalid field; [`Error::field`] names it. With status 409 under
+    /// [`OnConflict::Reject`](crate::resources::OnConflict::Reject); [`Error::task_id`] names the live task.
     pub async fn create_task(&self, task: &TaskSpec) -> Result<TaskResource, Error> {
         self.create_task_once(task, &random::key()).await
     }
@@ -102,6 +108,48 @@ impl TaskCenter {
         let request = self.request(Method::PATCH, &["v1", "tasks", id]);
         let request = request.header(IF_MATCH, format!("\"{rev}\"")).header(CONTENT_TYPE, MERGE_PATCH);
         self.send_non_idempotent(&request.json(patch)).await?.read()
+    }
+
+    /// Edits the live task that has a name and a [`dedup_key`](TaskSpec::dedup_key), at any revision, as
+    /// [`edit_task`](Self::edit_task) does.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 if no live task has the key, for example because it has fired, and 400 for an
+    /// invalid field.
+    pub async fn edit_task_by_key(
+        &self,
+        name: &str,
+        dedup_key: &str,
+        patch: &impl Serialize,
+    ) -> Result<ChangedTask, Error> {
+        let request = self.request(Method::PATCH, &["v1", "tasks"]).query(&by_key(name, dedup_key));
+        let request = request.header(CONTENT_TYPE, MERGE_PATCH).json(patch);
+        self.send_non_idempotent(&request).await?.read()
+    }
+
+    /// Moves the start of the live task that has a name and a [`dedup_key`](TaskSpec::dedup_key). A one-shot then fires
+    /// at `at`, and not at its earlier moment.
+    ///
+    /// # Errors
+    /// As [`edit_task_by_key`](Self::edit_task_by_key).
+    pub async fn reschedule_task(
+        &self,
+        name: &str,
+        dedup_key: &str,
+        at: Timestamp,
+    ) -> Result<ChangedTask, Error> {
+        self.edit_task_by_key(name, dedup_key, &serde_json::json!({ "start_at": at })).await
+    }
+
+    /// Cancels the live task that has a name and a [`dedup_key`](TaskSpec::dedup_key), as
+    /// [`cancel_task`](Self::cancel_task) does. The key is free afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 if no live task has the key.
+    pub async fn cancel_task_by_key(&self, name: &str, dedup_key: &str) -> Result<ChangedTask, Error> {
+        let request = self.request(Method::POST, &["v1", "tasks", "cancel"]).query(&by_key(name, dedup_key));
+        // A repeated call could cancel a later task with the key.
+        self.send_non_idempotent(&request).await?.read()
     }
 
     /// Pauses a task: it does not fire until [`resume_task`](Self::resume_task). A paused task
@@ -165,4 +213,9 @@ impl TaskCenter {
     fn post_tasks(&self, body: &impl Serialize) -> RequestBuilder {
         self.request(Method::POST, &["v1", "tasks"]).json(body)
     }
+}
+
+/// Returns the query that selects the live task with a key.
+fn by_key<'a>(name: &'a str, dedup_key: &'a str) -> [(&'static str, &'a str); 2] {
+    [("name", name), ("dedup_key", dedup_key)]
 }

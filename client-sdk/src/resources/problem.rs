@@ -22,4 +22,7 @@ pub struct Problem {
     /// if the error is not about one field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Live task that has the deduplication key. Only with the code `duplicate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Concurrency, CronDialect, CronDst, Misfire, Overlap, Retry, ScheduleSpec, TaskSpec};
+use super::{
+    Concurrency, CronDialect, CronDst, Debounce, Misfire, OnConflict, Overlap, Retry, ScheduleSpec, TaskSpec,
+};
 
 impl TaskSpec {
     /// Returns a task that fires once: immediately, or at the moment of [`at`](Self::at) or
@@ -130,6 +132,20 @@ impl TaskSpec {
         Self { dedup_key: Some(key.into()), ..self }
     }
 
+    /// Sets what a create does if a live task has the name and the deduplication key.
+    #[must_use]
+    pub fn on_conflict(self, action: OnConflict) -> Self {
+        Self { on_conflict: Some(action), ..self }
+    }
+
+    /// Fires once for many creates with the name and the deduplication key: after a time without another create, and
+    /// at the latest `max` after the first one. The last payload is delivered.
+    #[must_use]
+    pub fn debounced(self, quiet: Duration, max: Duration) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self { debounce: Some(Debounce { quiet_ms: ms(quiet), max_ms: ms(max) }), ..self }
+    }
+
     /// Sets how long after its moment the first attempt of a run may start. Later, the run ends as skipped.
     #[must_use]
     pub fn start_within(self, limit: Duration) -> Self {
@@ -196,6 +212,10 @@ mod tests {
         assert_eq!(ping.schedule, ScheduleSpec::Every { period_ms: 5_000 });
         let later = ping.after(Duration::from_mins(15));
         assert_eq!((later.start_at, later.delay_ms), (None, Some(900_000)));
+        let saved = TaskSpec::once("save").with_dedup_key("7").on_conflict(OnConflict::Replace);
+        assert_eq!((saved.dedup_key.as_deref(), saved.on_conflict), (Some("7"), Some(OnConflict::Replace)));
+        let debounced = TaskSpec::once("save").debounced(Duration::from_secs(30), Duration::from_mins(5));
+        assert_eq!(debounced.debounce, Some(Debounce { quiet_ms: 30_000, max_ms: 300_000 }));
         assert_eq!(TaskSpec::once("a").in_zone("UTC").schedule, ScheduleSpec::Once {});
     }
 

@@ -8,7 +8,7 @@ use jiff::fmt::temporal::Pieces;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Concurrency, Misfire, Overlap, Problem, Retry, ScheduleSpec};
+use super::{Concurrency, Debounce, Misfire, OnConflict, Overlap, Problem, Retry, ScheduleSpec};
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
 ///
@@ -108,6 +108,14 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 256))]
     pub dedup_key: Option<String>,
+    /// What happens if a live task has this name and `dedup_key`. Needs `dedup_key`. An edit does not have the
+    /// field. Default: `return`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_conflict: Option<OnConflict>,
+    /// Fires once for many creates with this name and `dedup_key`. Needs `dedup_key`. For the schedule `once`,
+    /// without `start_at`, `delay_ms`, `jitter_ms` and `on_conflict`. An edit does not have the field. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce: Option<Debounce>,
 }
 
 /// Reads an instant. One after the end of the calendar, such as 9999-12-31T23:59:59Z, becomes the end.
@@ -151,6 +159,9 @@ pub struct CreatedTask {
     /// Id of the created or existing task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Whether the existing task has got this definition.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     /// Why the task was not created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -237,6 +248,10 @@ pub struct TaskResource {
     /// created nothing. Only the answer to the creation of one task has the field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
+    /// Whether the request has given the existing task its definition. Only the answer to the creation of one
+    /// task has the field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     /// Human-readable notes, such as that no worker takes runs from the queue. Only the answer to
     /// the creation of one task has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

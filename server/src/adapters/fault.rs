@@ -17,7 +17,7 @@ use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, AppendedLog, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
+    Advance, AppendedLog, Attached, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
     InsertedRequest, InsertedRun, InsertedTask, Lock, Order, OutcomeCount, Page, PortError, QueueRow, Record,
     Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
     fire_in_two_steps,
@@ -172,10 +172,14 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("latest_task", self.inner.latest_task(id)).await
     }
 
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        self.call("task_by_key", self.inner.task_by_key(key)).await
+    }
+
     /// Repeats a call whose answer was lost once, as an adapter does: the repeated call must
     /// recognise its own write.
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
-        let replace = || self.call("replace_task", self.inner.replace_task(read, task, skipped));
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
+        let replace = || self.call("replace_task", self.inner.replace_task(read, task, rows));
         match replace().await {
             Err(PortError::Unavailable(..)) => replace().await,
             answer => answer,

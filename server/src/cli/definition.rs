@@ -247,7 +247,12 @@ impl Clear {
 
 impl Definition {
     /// Converts a file and the options to a new task. The options replace the fields of the file.
-    pub fn into_spec(self, name: Option<String>, file: Option<&DefinitionFile>) -> Result<TaskSpec, Failure> {
+    pub fn into_spec(
+        self,
+        name: Option<String>,
+        file: Option<&DefinitionFile>,
+        on_conflict: Option<String>,
+    ) -> Result<TaskSpec, Failure> {
         let mut fields = file.map(DefinitionFile::fields).unwrap_or_default();
         let needs_cron = [&self.zone, &self.dialect, &self.dst_gap, &self.dst_repeat];
         let names = ["--zone", "--dialect", "--dst-gap", "--dst-repeat"];
@@ -264,6 +269,7 @@ impl Definition {
             schedule.retain(|_, value| !value.is_null());
         }
         fields.extend(name.map(|name| ("name".to_owned(), name.into())));
+        fields.extend(on_conflict.map(|action| ("on_conflict".to_owned(), action.into())));
         if let Some(file) = file {
             return file.typed(Value::Object(fields));
         }
@@ -446,7 +452,7 @@ mod tests {
     }
 
     fn spec(options: &str) -> Result<TaskSpec, Failure> {
-        parse(options).into_spec(Some("n".to_owned()), None)
+        parse(options).into_spec(Some("n".to_owned()), None, None)
     }
 
     #[test]

@@ -240,7 +240,8 @@ mod tests {
 
     fn refused(status: u16, code: &str, field: Option<&str>) -> Failure {
         let (message, code) = ("no".to_owned(), Some(code.to_owned()));
-        let error = Error::Refused { status, message, field: field.map(Into::into), detail: None, code };
+        let field = field.map(Into::into);
+        let error = Error::Refused { status, message, field, detail: None, code, task_id: None };
         Failure::from_call(&error, "http://h")
     }
 

@@ -45,17 +45,28 @@ fn shorten(id: &str, digits: usize) -> String {
     format!("{}-{rest}", task.get(..digits).unwrap_or(task))
 }
 
-/// Returns the id of the task whose id begins with `text`. A text that cannot be a prefix is returned
-/// unchanged; the server does not find it.
+/// Returns the id of the task whose id begins with `text`, or of the live task that `NAME|DEDUP_KEY` names. A text
+/// that is neither is returned unchanged; the server does not find it.
 ///
 /// # Errors
 /// [`Failure::NotFound`], or [`Failure::Misused`] for an ambiguous prefix.
 pub async fn find_task(client: &Client, text: &str) -> Result<String, Failure> {
+    // A name has no `|`.
+    if let Some((name, dedup_key)) = text.split_once('|') {
+        return find_live_task(client, name, dedup_key).await?.ok_or_else(|| Thing::Task.missing(text));
+    }
     if text.len() >= TASK_DIGITS || !is_hex(text) {
         return Ok(text.to_owned());
     }
     let tasks = tasks_with_prefix(client, text).await?;
     take_only(Thing::Task, text, tasks)
+}
+
+async fn find_live_task(client: &Client, name: &str, dedup_key: &str) -> Result<Option<String>, Failure> {
+    let key = (Some(name.to_owned()), Some(dedup_key.to_owned()));
+    let query = TaskQuery { name: key.0, dedup_key: key.1, ..TaskQuery::default() };
+    let found = client.call(client.api.list_tasks(&query)).await?;
+    Ok(found.tasks.into_iter().next().map(|task| task.id))
 }
 
 /// Returns the id of the operation whose id begins with `text`.

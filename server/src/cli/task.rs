@@ -1,6 +1,7 @@
 //! `task`: definitions of tasks.
 
 mod backfill;
+mod debounce;
 mod revisions;
 mod view;
 
@@ -19,6 +20,7 @@ use super::payload::PayloadOptions;
 use super::table::{self, Table};
 use super::{ids, output, run, schedule, time};
 use backfill::BackfillOptions;
+use debounce::DebounceOptions;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -101,6 +103,18 @@ pub enum TaskCommand {
         file: Option<PathBuf>,
         #[command(flatten)]
         definition: Box<Definition>,
+        /// What happens if a live task has the name and --dedup-key: return it, reject the new task, or replace
+        /// the definition of the live task. Default: return.
+        #[arg(
+            long,
+            value_name = "ACTION",
+            value_parser = ["return", "reject", "replace"],
+            hide_possible_values = true,
+            requires = "dedup_key"
+        )]
+        on_conflict: Option<String>,
+        #[command(flatten)]
+        debounce: DebounceOptions,
         /// Print only the id of the task.
         #[arg(long, short, conflicts_with = "json")]
         quiet: bool,
@@ -222,8 +236,11 @@ impl TaskCommand {
     pub async fn run(self, client: &Client) -> Result<(), Failure> {
         let api = &client.api;
         match self {
-            Self::Add { name, file, definition, quiet } => {
-                add(client, name, file.as_deref(), *definition, quiet).await
+            Self::Add { name, file, definition, on_conflict, debounce, quiet } => {
+                let file = file.as_deref().map(DefinitionFile::read).transpose()?;
+                let spec = definition.into_spec(name, file.as_ref(), on_conflict)?;
+                let spec = debounce.apply(spec);
+                add(client, &spec, file.as_ref(), quiet).await
             }
             Self::Get { id } => {
                 let task = get(client, &id).await?;
@@ -304,15 +321,12 @@ impl TaskCommand {
 
 async fn add(
     client: &Client,
-    name: Option<String>,
-    file: Option<&Path>,
-    definition: Definition,
+    spec: &TaskSpec,
+    file: Option<&DefinitionFile>,
     quiet: bool,
 ) -> Result<(), Failure> {
-    let file = file.map(DefinitionFile::read).transpose()?;
-    let spec = definition.into_spec(name, file.as_ref())?;
-    warn_of_past_start(&spec);
-    let task = DefinitionFile::call(file.as_ref(), client, client.api.create_task(&spec)).await?;
+    warn_of_past_start(spec);
+    let task = DefinitionFile::call(file, client, client.api.create_task(spec)).await?;
     for warning in task.warnings.iter().filter(|_| !client.json) {
         eprintln!("warning: {}", table::escape(warning));
     }
@@ -327,6 +341,9 @@ async fn add(
         |at| format!("fires at {}", time::format_with_distance(at, time::now())),
     );
     let name = table::escape(&task.name);
+    if task.replaced {
+        return output::print_line(format_args!("replaced {} {name}, {next}", task.id));
+    }
     if task.existing {
         let schedule = table::escape(&view::format_schedule(&task.schedule));
         return output::print_line(format_args!(

@@ -297,6 +297,7 @@ impl Frame {
             "run_cancelled" => &t.done_run_cancelled,
             "created" => &t.done_created,
             "existing" => &t.done_existing,
+            "replaced" => &t.done_replaced,
             "aborted" => &t.done_aborted,
             "continued" => &t.done_continued,
             "saved" => &t.done_saved,

@@ -10,6 +10,7 @@ pub mod callback_format;
 pub mod callback_service;
 pub mod change;
 pub mod concurrency;
+pub mod conflict;
 pub mod cron;
 pub mod definition;
 pub mod headers;

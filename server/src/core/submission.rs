@@ -5,6 +5,7 @@ mod invalid;
 pub use invalid::InvalidSubmission;
 
 use super::concurrency;
+use super::conflict::OnConflict;
 use super::headers::{self, Headers};
 use super::labels::{self, Labels};
 use super::retry::RetryPolicy;
@@ -60,6 +61,8 @@ pub struct Submission {
     /// Rules about how the moments fire.
     pub timing: Timing,
     pub dedup: Dedup,
+    /// What happens if a live task has the key. The stored task does not have the field.
+    pub on_conflict: OnConflict,
 }
 
 /// Deduplication: at most one live task has a key.
@@ -92,6 +95,7 @@ impl Submission {
             retry: None,
             timing: Timing::default(),
             dedup: Dedup::Pair,
+            on_conflict: OnConflict::Return,
         }
     }
 
@@ -119,6 +123,7 @@ impl Submission {
             retry,
             timing,
             dedup,
+            on_conflict: _,
         } = self;
         let dedup_key = match dedup {
             Dedup::Pair => Some(pair_key(&name, &data)),
@@ -185,6 +190,7 @@ impl Submission {
             retry: task.retry.clone(),
             timing: task.timing.clone(),
             dedup,
+            on_conflict: OnConflict::Return,
         }
     }
 
@@ -217,6 +223,9 @@ impl Submission {
         self.check_admission()?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
+            Dedup::Nothing if self.on_conflict != OnConflict::Return => {
+                Err(InvalidSubmission::ConflictWithoutKey)
+            }
             _ => Ok(()),
         }
     }

@@ -15,6 +15,7 @@ mod browser_sessions;
 mod callback_services;
 mod caller;
 mod changes;
+mod conflicts;
 mod counts;
 mod due_moments;
 mod error;

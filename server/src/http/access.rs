@@ -53,6 +53,8 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("DELETE", "/v1/tasks/{task_id}", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/pause", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/resume", AnyToken(TaskWrite)),
+    ("PATCH", "/v1/tasks", AnyToken(TaskWrite)),
+    ("POST", "/v1/tasks/cancel", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/cancel", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/trigger", AnyToken(TaskWrite)),
     ("POST", "/v1/tasks/{task_id}/backfill", AnyToken(TaskWrite)),

@@ -16,6 +16,7 @@ use super::Context;
 use super::body::Fields;
 use super::error::ApiError;
 use super::pages::{self, MAX_LIMIT};
+use crate::core::conflict::OnConflict;
 use crate::core::cron::has_year_field;
 use crate::core::headers::Headers;
 use crate::core::labels::Labels;
@@ -75,6 +76,7 @@ fn submission(fields: &Fields, zone: &str, now: Moment) -> Result<Submission, Ap
         retry: None,
         timing: crate::core::timing::Timing::default(),
         dedup,
+        on_conflict: OnConflict::Return,
     })
 }
 

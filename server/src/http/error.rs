@@ -164,6 +164,14 @@ impl ApiError {
         }
     }
 
+    /// Returns the live task that has the deduplication key of the request.
+    fn key_holder(&self) -> Option<String> {
+        match self {
+            Self::Service(ServiceError::KeyHeld(id)) => Some(id.to_string()),
+            _ => None,
+        }
+    }
+
     fn problem(&self) -> Problem {
         let (code, status) = (self.code(), self.code().status());
         Problem {
@@ -173,6 +181,7 @@ impl ApiError {
             detail: self.message().into_owned(),
             code: code.as_str().to_owned(),
             field: self.invalid_field(),
+            task_id: self.key_holder(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
     Context, access, alerts, audit, backfills, events, nodes, operations, queues, revisions, run_logs, runs,
-    schedule, schedule_preview, services, stat, tasks, tokens, users, work,
+    schedule, schedule_preview, services, stat, tasks, tasks_by_key, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -65,6 +65,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(tasks::show, tasks::edit, tasks::delete))
         .routes(routes!(tasks::pause))
         .routes(routes!(tasks::resume))
+        .routes(routes!(tasks_by_key::edit))
+        .routes(routes!(tasks_by_key::cancel))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::trigger))
         .routes(routes!(backfills::create))

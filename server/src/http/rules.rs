@@ -28,6 +28,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Timing(invalid) => invalid.field,
         I::Concurrency(invalid) => invalid.field,
         I::WithoutOutcome(field) => field,
+        I::ConflictWithoutKey => "on_conflict",
         I::DedupKey => "dedup_key",
     }
 }
@@ -67,6 +68,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::EndBeforeStart | I::NeverDue => ("end_time", None),
         I::MaxRuntime => ("max_runtime", None),
         I::StartWithin => ("start_within_ms", None),
+        I::ConflictWithoutKey => ("on_conflict", None),
         I::DedupKey => ("dedup_key", None),
         I::MaxFiresReached(_) => ("loop_count", None),
         I::Queue(_) => ("queue", None),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{concurrency, cron_options, overlap, retry, timing, view};
+use super::{concurrency, conflict, cron_options, overlap, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::timing::Timing;
@@ -20,6 +20,7 @@ pub const MAX_DELAY_MS: u64 = 100 * 366 * 86_400_000;
 /// # Errors
 /// An error if the start or the maximum number of fires is invalid.
 pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission, ApiError> {
+    let on_conflict = conflict::on_conflict(&spec)?;
     let start_at = start(&spec, now)?;
     let overlap = spec.overlap.map(overlap::rule).transpose()?.flatten();
     let timing = timing::of_spec(&spec);
@@ -41,6 +42,7 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
         retry: spec.retry.as_ref().map(retry::policy).transpose()?,
         timing,
         dedup: spec.dedup_key.map_or(Dedup::Nothing, Dedup::Key),
+        on_conflict,
     })
 }
 
@@ -71,6 +73,9 @@ fn exclusive() -> ApiError {
 }
 
 fn start(spec: &TaskSpec, now: Moment) -> Result<Option<Moment>, ApiError> {
+    if let Some(debounce) = &spec.debounce {
+        return Ok(Some(now.plus_ms(debounce.quiet_ms as i64)));
+    }
     match (spec.start_at, spec.delay_ms) {
         (Some(_), Some(_)) => {
             Err(ApiError::field("delay_ms", "delay_ms and start_at are mutually exclusive: send one of them"))
@@ -135,6 +140,8 @@ pub fn of(definition: &Submission) -> TaskSpec {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,
         },
+        on_conflict: None,
+        debounce: None,
     }
 }
 

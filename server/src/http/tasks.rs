@@ -18,12 +18,12 @@ use super::decode::{OptionalBody, bounded, typed};
 use super::error::ApiError;
 use super::headers::{IfMatch, KeyHeader, etag};
 use super::query::{LABELS, Query, TaskOf};
-use super::{Context, canonical, pages, patch, spec, view, waits};
+use super::{Context, canonical, changed, pages, patch, spec, tasks_by_key, view, waits};
 use crate::core::run::PayloadChange;
 use crate::core::submission::Submission;
 use crate::core::{Moment, TaskId, TaskState};
 use crate::engine::service::{
-    Changed, IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, Wanted, definition,
+    IdempotencyKey, Service, ServiceError, Submitted, TaskFilter, Wanted, definition,
 };
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -83,8 +83,8 @@ pub enum CreateTasksReply {
 
 /// Creates a task, or a list of up to 1,000 tasks.
 ///
-/// If a live task with the same name and `dedup_key` exists, the answer is that task, and nothing
-/// is created. Each task of a list succeeds or fails on its own; a list that cannot be decoded is
+/// If a live task with the same name and `dedup_key` exists, nothing is created, and `on_conflict` decides: the
+/// answer is that task, or 409, or that task with the new definition. Each task of a list succeeds or fails on its own; a list that cannot be decoded is
 /// refused as a whole. With an `Idempotency-Key`, a repeated request creates nothing and gets the
 /// first answer, for one day.
 #[utoipa::path(post, path = "/v1/tasks", operation_id = "createTasks", tag = "tasks",
@@ -100,6 +100,8 @@ pub enum CreateTasksReply {
         (status = 200, body = CreateTasksReply,
             description = "One task: a live task with this name and `dedup_key` exists. A list: one result for each task."),
         (status = 404, description = "`not_found`: a repeated request whose task has been deleted."),
+        (status = 409, description = "`duplicate`: with `on_conflict` `reject`, a live task with this name and \
+            `dedup_key` exists. `task_id` names it."),
         (status = 422, description = "`idempotency_key_reused`: the key belongs to another request."),
     ))]
 pub async fn create(
@@ -134,12 +136,13 @@ async fn create_one(
     let answer = service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
-    let task = match submitted.created {
+    let task = match submitted.stored {
         Some(task) => *task,
         None => service.shown_task(&submitted.id).await?,
     };
     let warnings = waits::warnings(service, &task).await?;
-    let task = TaskResource { existing: submitted.existing, warnings, ..view::task(task) };
+    let Submitted { existing, replaced, .. } = submitted;
+    let task = TaskResource { existing, replaced, warnings, ..view::task(task) };
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
     Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(task)))).into_response())
 }
@@ -171,11 +174,12 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
         Ok(submitted) => CreatedTask {
             status: status_of(context, &submitted).as_u16(),
             id: Some(submitted.id.to_string()),
+            replaced: submitted.replaced,
             problem: None,
         },
         Err(error) => {
             let problem = error.of_item(&format!("tasks[{at}]"));
-            CreatedTask { status: problem.status, id: None, problem: Some(problem) }
+            CreatedTask { status: problem.status, id: None, replaced: false, problem: Some(problem) }
         }
     }
 }
@@ -186,6 +190,8 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "listTasks", tag = "tasks",
     params(
         ("name" = Option<String>, Query, description = "Only tasks with this name."),
+        ("dedup_key" = Option<String>, Query,
+            description = "Only the live task with this deduplication key and `name`. Excludes the other parameters."),
         ("state" = Option<String>, Query, pattern = "^(active|paused|finished|cancelled)?$",
             description = "Only tasks in this state: `active`, `paused`, `finished` or `cancelled`. \
                 Default: all states except `cancelled`."),
@@ -201,7 +207,10 @@ fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) ->
     ),
     responses((status = 200, body = TaskList, description = "A page of tasks.")))]
 pub async fn list(service: Service, query: Query) -> Result<Response, ApiError> {
-    let query = query.only(&["name", "state", LABELS, "limit", "cursor"])?;
+    if query.text("dedup_key").is_some() {
+        return Ok(tasks_by_key::list(&service, query).await?.into_response());
+    }
+    let query = query.only(&["name", "dedup_key", "state", LABELS, "limit", "cursor"])?;
     let filter = TaskFilter {
         name: query.text("name").map(str::to_owned),
         state: query.one_of("state", &TaskState::ALL)?,
@@ -269,13 +278,9 @@ pub async fn edit(
             // `*` means any revision, so retry with the revision that another request has just
             // written.
             Err(ServiceError::RevisionMoved(_)) if if_match == IfMatch::Any => {}
-            answer => return Ok(changed(answer?)),
+            answer => return Ok(changed::answer(answer?)),
         }
     }
-}
-
-fn changed(changed: Changed) -> Response {
-    (etag(changed.task.rev), Json(view::changed(changed))).into_response()
 }
 
 /// Pauses a task. A paused task keeps its place in the schedule.
@@ -294,7 +299,7 @@ fn changed(changed: Changed) -> Response {
         (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
     ))]
 pub async fn pause(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
-    Ok(changed(service.pause(&id, if_match.rev()).await?))
+    Ok(changed::answer(service.pause(&id, if_match.rev()).await?))
 }
 
 /// Resumes a paused task.
@@ -315,7 +320,7 @@ pub async fn pause(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> R
         (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
     ))]
 pub async fn resume(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
-    Ok(changed(service.resume(&id, if_match.rev()).await?))
+    Ok(changed::answer(service.resume(&id, if_match.rev()).await?))
 }
 
 /// Cancels a task. The task remains visible.
@@ -334,7 +339,7 @@ pub async fn resume(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> 
         (status = 412, description = "`revision_moved`: the task has another revision than `If-Match`."),
     ))]
 pub async fn cancel(service: Service, TaskOf(id): TaskOf, if_match: IfMatch) -> Result<Response, ApiError> {
-    Ok(changed(service.cancel(&id, if_match.rev()).await?))
+    Ok(changed::answer(service.cancel(&id, if_match.rev()).await?))
 }
 
 /// Deletes a task: cancels it, and it is no longer visible.

@@ -61,6 +61,7 @@ pub fn task(task: Task) -> TaskResource {
         fired_count: task.fired_count,
         waits_for: None,
         existing: false,
+        replaced: false,
         warnings: Vec::new(),
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use taskcenter_server::core::audit::{AuditPage, AuditSelection};
+use taskcenter_server::core::conflict::OnConflict;
 use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest};
-use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunId, RunState, Schedule, TaskId};
+use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
 use taskcenter_server::ports::Clock;
 
@@ -26,6 +27,7 @@ pub async fn play(stage: &mut Stage) {
         Box::pin(edit_times(stage, id)).await;
     }
     stage.pass(600).await;
+    replace_by_a_create(stage).await;
     redrive_a_dead_run(stage).await;
     cancel_one_run(stage, &queue).await;
     confirm_a_run(stage, &queue).await;
@@ -38,6 +40,31 @@ pub async fn play(stage: &mut Stage) {
     cancel(stage, &queue).await;
     delete(stage, &bus).await;
     wind_up(stage, Consumer::default()).await;
+}
+
+/// A create with an idempotency key gives the live task its definition, once.
+async fn replace_by_a_create(stage: &mut Stage) {
+    let (start_at, dedup) =
+        (Some(Moment::from_sec(4_000_000_000)), Dedup::Key(format!("{:x}", stage.rng.u64(..))));
+    let first = Submission { start_at, dedup, ..one_shot(stage, "later") };
+    let live = stage.call(async |running: &Running| running.service.submit(first.clone()).await).await;
+    let live = live.expect("the task is accepted").id;
+    let replacing = Submission { data: "new".to_owned(), on_conflict: OnConflict::Replace, ..first };
+    let key = key(stage);
+    let replace = async |running: &Running| {
+        let answers = running.service.submit_idempotent(vec![replacing.clone()], Some(key.clone())).await?;
+        answers.into_iter().collect::<Result<Vec<_>>>()
+    };
+    for _ in 0..2 {
+        let answers = stage.call(replace).await.expect("the live task can be replaced");
+        let task = stage.task(&live).await;
+        let is_right = answers.iter().all(|answer| answer.id == live && answer.replaced);
+        if !is_right || (task.rev, task.data.as_str()) != (2, "new") {
+            stage.book.violation(format!("a create replaced {live} not exactly once: {answers:?}, {task:?}"));
+        }
+    }
+    let delete = async |running: &Running| running.service.delete(std::slice::from_ref(&live)).await;
+    stage.call(delete).await.expect("the store answers");
 }
 
 async fn pause_and_resume(stage: &mut Stage, id: &TaskId) {

@@ -12,7 +12,7 @@ use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, AppendedLog, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
+    Advance, AppendedLog, Attached, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
     InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage,
     Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
@@ -184,8 +184,12 @@ impl Store for Broken {
         self.inner.latest_task(id).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
-        self.inner.replace_task(read, task, skipped).await
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        self.inner.task_by_key(key).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
+        self.inner.replace_task(read, task, rows).await
     }
 
     async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {

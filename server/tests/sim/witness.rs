@@ -10,7 +10,7 @@ use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
-    Advance, AppendedLog, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
+    Advance, AppendedLog, Attached, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
     InsertedRequest, InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result,
     RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
@@ -76,10 +76,14 @@ impl Store for WitnessStore {
         self.inner.latest_task(id).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        self.inner.task_by_key(key).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
         // The row is recorded before the task, whose change refers to the row.
-        let row = skipped.map(std::slice::from_ref).unwrap_or_default();
-        let replace = self.observe_runs(row, self.inner.replace_task(read, task, skipped));
+        let row = rows.skipped.map(std::slice::from_ref).unwrap_or_default();
+        let replace = self.observe_runs(row, self.inner.replace_task(read, task, rows));
         self.observe_tasks(std::slice::from_ref(&task.id), replace).await
     }
 

@@ -8,8 +8,8 @@ use crate::core::revision::MAX_PAST_DEFINITIONS;
 use crate::core::run_log::LogChunk;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
-    Advance, Fire, Fired, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask, OutcomeCount,
-    ReplacedTask, Tombstone,
+    Advance, Attached, Fire, Fired, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask,
+    OutcomeCount, ReplacedTask, Tombstone,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -55,6 +55,10 @@ impl Ledger {
         self.tasks.get(id)
     }
 
+    pub fn task_by_key(&self, key: &str) -> Option<&Task> {
+        self.task(self.keys.get(key)?)
+    }
+
     pub fn run(&self, id: &RunId) -> Option<&Run> {
         self.runs.get(id)
     }
@@ -71,25 +75,30 @@ impl Ledger {
         InsertedTask::New
     }
 
-    /// Replaces `read` by `task`, by compare-and-set on the position, and inserts the row `skipped`.
+    /// Replaces `read` by `task`, by compare-and-set on the position, and inserts the attached rows.
     pub fn replace_task(
         &mut self,
         read: &Task,
         task: &Task,
-        skipped: Option<&Run>,
+        rows: Attached<'_>,
         now: Moment,
     ) -> ReplacedTask {
+        let Attached { skipped, answer } = rows;
         let Some(stored) = self.tasks.get(&read.id) else { return ReplacedTask::Moved };
         if stored.position() != read.position() {
             return ReplacedTask::from_stored(Some(stored), task);
         }
         match task.dedup_key.as_ref().and_then(|key| self.keys.get(key)) {
             Some(holder) if *holder != task.id => ReplacedTask::KeyHeld(holder.clone()),
+            _ if answer.is_some_and(|row| self.tasks.contains_key(&row.id)) => ReplacedTask::Answered,
             _ if skipped.is_some_and(|row| self.runs.contains_key(&row.id)) => ReplacedTask::Moved,
             _ => {
                 let defined = task.begins_definition().then(|| stored.as_defined());
                 if let Some(row) = skipped {
                     self.put_run(row.clone());
+                }
+                if let Some(row) = answer {
+                    self.put_task(row.clone(), now);
                 }
                 if let Some(defined) = defined {
                     self.keep_definition(defined);

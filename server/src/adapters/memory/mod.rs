@@ -21,9 +21,9 @@ use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, AppendedLog, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
-    InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result, RunFilter, RunPage,
-    Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
+    Advance, AppendedLog, Attached, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord,
+    InsertedRequest, InsertedRun, InsertedTask, Order, OutcomeCount, Page, QueueRow, ReplacedTask, Result,
+    RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows, fire_in_two_steps,
 };
 
 /// The ledger in memory. Each call is atomic. Where the port leaves the order open, rows are
@@ -95,9 +95,13 @@ impl Store for MemoryStore {
         self.task(id).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        Ok(self.ledger().task_by_key(key).cloned())
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
         let now = self.clock.now();
-        Ok(self.ledger().replace_task(read, task, skipped, now))
+        Ok(self.ledger().replace_task(read, task, rows, now))
     }
 
     async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {

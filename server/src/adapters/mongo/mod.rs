@@ -56,7 +56,7 @@ use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, AppendedLog, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
+    Advance, AppendedLog, Attached, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
     InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask, Result,
     RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
@@ -235,8 +235,12 @@ impl Store for MongoStore {
         tasks::latest(self.ready().await?, id).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
-        replace::task(self.ready().await?, read, task, skipped).await
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        tasks::latest_by_key(self.ready().await?, key).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
+        replace::task(self.ready().await?, read, task, rows).await
     }
 
     async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {

@@ -1,8 +1,9 @@
 //! Replaces a task by compare-and-set, after a change by a user.
 
-use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Error;
+use mongodb::{ClientSession, Collection};
+use serde::Serialize;
 
 use super::errors::{
     bounded, corrupt, has_aborted, is_duplicate, port_error, timed, unavailable, with_counted_retries,
@@ -10,17 +11,23 @@ use super::errors::{
 use super::rows::{RunRow, TaskRow, date};
 use super::updates::by_id_hint;
 use super::{Ledger, keys, revisions, tasks};
-use crate::core::{Run, Task, TaskId};
-use crate::ports::{ReplacedTask, Result};
+use crate::core::{Task, TaskId};
+use crate::ports::{Attached, ReplacedTask, Result};
 
-pub async fn task(ledger: &Ledger, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
-    let row = skipped.map(RunRow::from);
+/// Rows that a replacement inserts.
+struct Rows {
+    skipped: Option<RunRow>,
+    answer: Option<TaskRow>,
+}
+
+pub async fn task(ledger: &Ledger, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
+    let rows = Rows { skipped: rows.skipped.map(RunRow::from), answer: rows.answer.map(TaskRow::from) };
     if task.begins_definition() {
         revisions::keep(ledger, read).await?;
     }
     for _ in 0..keys::ATTEMPTS {
         crate::failpoint!("mongo::before_replace");
-        let (attempt, retries) = with_counted_retries(|| attempt(ledger, read, task, row.as_ref())).await?;
+        let (attempt, retries) = with_counted_retries(|| attempt(ledger, read, task, &rows)).await?;
         crate::failpoint!("mongo::replaced");
         match attempt {
             Attempt::Replaced => {
@@ -30,6 +37,7 @@ pub async fn task(ledger: &Ledger, read: &Task, task: &Task, skipped: Option<&Ru
                 return Ok(ReplacedTask::Done);
             }
             Attempt::Moved => return moved_or_done(ledger, task, retries > 0).await,
+            Attempt::Answered => return Ok(ReplacedTask::Answered),
             Attempt::KeyHeld => {}
         }
         if let Some(holder) = key_holder(ledger, task).await? {
@@ -43,6 +51,7 @@ enum Attempt {
     Replaced,
     Moved,
     KeyHeld,
+    Answered,
 }
 
 impl Attempt {
@@ -55,10 +64,11 @@ impl Attempt {
     }
 }
 
-async fn attempt(ledger: &Ledger, read: &Task, task: &Task, row: Option<&RunRow>) -> Result<Attempt> {
-    match row {
-        Some(row) => replace_with_row(ledger, read, task, row).await,
-        None => replace(ledger, read, task, None).await,
+async fn attempt(ledger: &Ledger, read: &Task, task: &Task, rows: &Rows) -> Result<Attempt> {
+    if rows.skipped.is_some() || rows.answer.is_some() {
+        replace_with_rows(ledger, read, task, rows).await
+    } else {
+        replace(ledger, read, task, None).await
     }
 }
 
@@ -81,28 +91,40 @@ async fn replace(
     }
 }
 
-/// Replaces the task and inserts the row in one transaction. A row that exists belongs to an earlier
-/// release, which inserted the row first: the caller must read the row. After an error, dropping the
-/// session aborts the transaction.
-async fn replace_with_row(ledger: &Ledger, read: &Task, task: &Task, row: &RunRow) -> Result<Attempt> {
+/// Replaces the task and inserts the rows in one transaction. A row of skipped moments that exists belongs to
+/// an earlier release, which inserted the row first: the caller must read the row. After an error, dropping
+/// the session aborts the transaction.
+async fn replace_with_rows(ledger: &Ledger, read: &Task, task: &Task, rows: &Rows) -> Result<Attempt> {
     let mut session = bounded(ledger.db.client().start_session().into_future()).await?;
     bounded(session.start_transaction().into_future()).await?;
-    let replaced = replace(ledger, read, task, Some(&mut session)).await?;
-    if !matches!(replaced, Attempt::Replaced) {
-        abort(session).await;
-        return Ok(replaced);
+    let mut attempt = replace(ledger, read, task, Some(&mut session)).await?;
+    if let (Attempt::Replaced, Some(row)) = (&attempt, &rows.answer) {
+        attempt = insert(&ledger.tasks, row, &mut session, Attempt::Answered).await?;
     }
-    match timed(ledger.runs.insert_one(row).session(&mut session).into_future()).await? {
-        Ok(_) => {}
-        Err(error) if is_duplicate(&error) => {
-            abort(session).await;
-            return Ok(Attempt::Moved);
-        }
-        Err(error) => return Attempt::of(error),
+    if let (Attempt::Replaced, Some(row)) = (&attempt, &rows.skipped) {
+        attempt = insert(&ledger.runs, row, &mut session, Attempt::Moved).await?;
+    }
+    if !matches!(attempt, Attempt::Replaced) {
+        abort(session).await;
+        return Ok(attempt);
     }
     crate::failpoint!("mongo::before_commit");
     match timed(session.commit_transaction().into_future()).await? {
         Ok(()) => Ok(Attempt::Replaced),
+        Err(error) => Attempt::of(error),
+    }
+}
+
+/// Inserts a row. If its id exists, the result is `exists`.
+async fn insert<T: Serialize + Send + Sync>(
+    rows: &Collection<T>,
+    row: &T,
+    session: &mut ClientSession,
+    exists: Attempt,
+) -> Result<Attempt> {
+    match timed(rows.insert_one(row).session(session).into_future()).await? {
+        Ok(_) => Ok(Attempt::Replaced),
+        Err(error) if is_duplicate(&error) => Ok(exists),
         Err(error) => Attempt::of(error),
     }
 }

@@ -122,6 +122,15 @@ pub async fn latest(ledger: &Ledger, id: &TaskId) -> Result<Option<Task>> {
     row.map(|row| Task::try_from(row).map_err(corrupt)).transpose()
 }
 
+/// Returns the live task with a deduplication key, by a linearizable read as [`latest`].
+pub async fn latest_by_key(ledger: &Ledger, key: &str) -> Result<Option<Task>> {
+    let find = ledger.tasks.find_one(doc! { "dedup_key": { "$eq": key, "$exists": true } });
+    let find = find.hint(Hint::Keys(doc! { "dedup_key": 1 }));
+    let find = find.read_concern(ReadConcern::linearizable()).max_time(MAJORITY_TIMEOUT);
+    let row = bounded(find.into_future()).await?;
+    row.map(|row| Task::try_from(row).map_err(corrupt)).transpose()
+}
+
 pub async fn due(
     ledger: &Ledger,
     shards: &[u16],

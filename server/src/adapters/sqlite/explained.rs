@@ -48,6 +48,7 @@ pub async fn written_indexes(store: &SqliteStore, name: &'static str) -> Result<
 fn statements() -> Vec<(String, String)> {
     let fixed = [
         ("task", tasks::BY_ID),
+        ("task by key", tasks::BY_KEY),
         ("key holder", tasks::KEY_HOLDER),
         ("due", tasks::DUE),
         ("due latest", tasks::DUE_LATEST),

@@ -55,9 +55,9 @@ use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
-    Advance, AppendedLog, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
-    InsertedRun, InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record, Records, ReplacedTask,
-    Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
+    Advance, AppendedLog, Attached, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord,
+    InsertedRequest, InsertedRun, InsertedTask, Order, OutcomeCount, Page, PortError, QueueRow, Record,
+    Records, ReplacedTask, Result, RunFilter, RunPage, Store, TaskFilter, Tombstone, UnreadableRows,
 };
 
 /// How long a statement waits while another program reads the file.
@@ -270,10 +270,15 @@ impl Store for SqliteStore {
         self.task(id).await
     }
 
-    async fn replace_task(&self, read: &Task, task: &Task, skipped: Option<&Run>) -> Result<ReplacedTask> {
+    async fn task_by_key(&self, key: &str) -> Result<Option<Task>> {
+        let key = key.to_owned();
+        self.lookups.read(move |db| tasks::by_key(db, &key)).await
+    }
+
+    async fn replace_task(&self, read: &Task, task: &Task, rows: Attached<'_>) -> Result<ReplacedTask> {
         let (read, task, clock) = (read.clone(), task.clone(), Arc::clone(&self.clock));
-        let skipped = skipped.map(RunRow::new).transpose()?;
-        self.writer.write(move |db| tasks::replace(db, &read, &task, skipped.as_ref(), clock.now())).await
+        let rows = tasks::AttachedRows::new(rows)?;
+        self.writer.write(move |db| tasks::replace(db, &read, &task, &rows, clock.now())).await
     }
 
     async fn past_definitions(&self, id: &TaskId, before: u32, limit: u32) -> Result<Vec<Task>> {

@@ -6,9 +6,11 @@ use super::errors::corrupt;
 use super::revisions;
 use super::rows::{self, Db, INSERT_TASK, ROWS, Read, RunRow, TaskRow, insert_tasks, one, replace_task};
 use crate::core::{Moment, Task, TaskId};
-use crate::ports::{Advance, Found, Head, InsertedTask, Order, ReplacedTask, Result, Tombstone};
+use crate::ports::{Advance, Attached, Found, Head, InsertedTask, Order, ReplacedTask, Result, Tombstone};
 
 pub const BY_ID: &str = "SELECT doc, id FROM tasks WHERE id = ?1";
+
+pub const BY_KEY: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_key WHERE dedup_key = ?1";
 
 pub const KEY_HOLDER: &str = "SELECT id FROM tasks INDEXED BY tasks_key WHERE dedup_key = ?1";
 
@@ -23,6 +25,11 @@ pub const DUE_LATEST: &str = "SELECT doc, id FROM tasks INDEXED BY tasks_due
 
 pub fn by_id(db: &Connection, id: &TaskId) -> Result<Option<Task>> {
     one(db, BY_ID, &id.as_str())
+}
+
+/// Returns the live task with a deduplication key.
+pub fn by_key(db: &Connection, key: &str) -> Result<Option<Task>> {
+    one(db, BY_KEY, &key)
 }
 
 /// Returns the existing tasks with these ids.
@@ -95,12 +102,47 @@ pub fn due(db: &Db, mask: i64, until: Moment, limit: u32, order: Order) -> Resul
     rows::head(db, find.query(params![mask, until.ms()])?, limit)
 }
 
-/// Replaces `read` by `task`, by compare-and-set on the position, and inserts the row `skipped`.
+/// Rows that a replacement inserts.
+pub struct AttachedRows {
+    skipped: Option<RunRow>,
+    answer: Option<NewTask>,
+}
+
+impl AttachedRows {
+    /// Converts the rows.
+    ///
+    /// # Errors
+    /// If a row cannot be serialized.
+    pub fn new(rows: Attached<'_>) -> Result<Self> {
+        let Attached { skipped, answer } = rows;
+        Ok(Self { skipped: skipped.map(RunRow::new).transpose()?, answer: answer.map(new_row).transpose()? })
+    }
+
+    /// Inserts the rows. Returns why they cannot be inserted.
+    fn insert(&self, db: &Connection, now: Moment) -> Result<Option<ReplacedTask>> {
+        if let Some((id, _, _)) = &self.answer
+            && by_id(db, id)?.is_some()
+        {
+            return Ok(Some(ReplacedTask::Answered));
+        }
+        if let Some(row) = &self.skipped
+            && !row.insert(db)?
+        {
+            return Ok(Some(ReplacedTask::Moved));
+        }
+        if let Some((_, _, row)) = &self.answer {
+            row.insert(db, &mut db.prepare_cached(INSERT_TASK)?, now)?;
+        }
+        Ok(None)
+    }
+}
+
+/// Replaces `read` by `task`, by compare-and-set on the position, and inserts the attached rows.
 pub fn replace(
     db: &Connection,
     read: &Task,
     task: &Task,
-    skipped: Option<&RunRow>,
+    rows: &AttachedRows,
     now: Moment,
 ) -> Result<ReplacedTask> {
     let Some(stored) = by_id(db, &read.id)? else { return Ok(ReplacedTask::Moved) };
@@ -111,10 +153,8 @@ pub fn replace(
     if let Some(other) = holder.filter(|holder| *holder != task.id) {
         return Ok(ReplacedTask::KeyHeld(other));
     }
-    if let Some(row) = skipped
-        && !row.insert(db)?
-    {
-        return Ok(ReplacedTask::Moved);
+    if let Some(refused) = rows.insert(db, now)? {
+        return Ok(refused);
     }
     if task.begins_definition() {
         revisions::keep(db, &stored)?;

@@ -14,6 +14,7 @@ use super::limits;
 use super::overlap_choice;
 use super::payload_form;
 use super::retry_draft::RetryDraft;
+use crate::core::conflict::OnConflict;
 use crate::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use crate::core::labels::{self, Labels};
 use crate::core::misfire::{MisfirePolicy, MisfireRule};
@@ -61,6 +62,8 @@ pub struct Draft {
     /// One concurrency limit a line.
     pub concurrency: String,
     pub dedup_key: String,
+    /// Only of a new task. Empty: the live task is returned.
+    pub on_conflict: String,
     /// One `KEY=VALUE` a line.
     pub labels: String,
     pub ack: bool,
@@ -103,6 +106,7 @@ impl Draft {
             overlap_max: text("overlap_max"),
             concurrency: text("concurrency").replace("\r\n", "\n"),
             dedup_key: text("dedup_key"),
+            on_conflict: text("on_conflict"),
             labels: text("labels").replace("\r\n", "\n"),
             ack: fields.get("ack").is_some(),
         }
@@ -248,8 +252,17 @@ impl Draft {
             retry: self.retry.policy(t)?,
             timing: self.timing(t)?,
             dedup,
+            on_conflict: self.on_conflict(),
             ..fresh
         })
+    }
+
+    fn on_conflict(&self) -> OnConflict {
+        match self.on_conflict.as_str() {
+            "reject" => OnConflict::Reject,
+            "replace" => OnConflict::Replace,
+            _ => OnConflict::Return,
+        }
     }
 
     fn schedule_as(&self, other: &Self) -> bool {
@@ -356,6 +369,7 @@ impl Refusal {
             InvalidSubmission::WithoutOutcome(field) => field,
             InvalidSubmission::Concurrency(_) => "concurrency",
             InvalidSubmission::Timing(_) => "grace_sec",
+            InvalidSubmission::ConflictWithoutKey => "on_conflict",
             InvalidSubmission::DedupKey => "dedup_key",
         };
         Self { field, why: invalid.to_string() }

@@ -21,7 +21,7 @@ use super::task_draft::{Draft, Refusal};
 use super::task_history;
 use crate::core::submission::Submission;
 use crate::core::{TaskId, zone};
-use crate::engine::service::{ServiceError, definition};
+use crate::engine::service::{ServiceError, Submitted, definition};
 
 const NEW: &str = "/console/tasks/new";
 
@@ -90,6 +90,11 @@ impl Page {
 
     fn overlaps(&self) -> [(&'static str, &str); 6] {
         overlap_choice::choices(self.f.t)
+    }
+
+    fn conflicts(&self) -> [(&'static str, &str); 3] {
+        let t = self.f.t;
+        [("", &t.on_conflict_return), ("reject", &t.on_conflict_reject), ("replace", &t.on_conflict_replace)]
     }
 
     fn units(&self) -> [(&'static str, &str); 4] {
@@ -299,7 +304,11 @@ async fn create_task(
     let key = idempotency_key(fields, &format!("create {submission:?}"));
     let answer = visit.service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.unwrap_or(Err(ServiceError::NotFound))?;
-    let done = if submitted.existing { "existing" } else { "created" };
+    let done = match submitted {
+        Submitted { replaced: true, .. } => "replaced",
+        Submitted { existing: true, .. } => "existing",
+        Submitted { .. } => "created",
+    };
     Ok(format!("{}?done={done}", task_href(&submitted.id)))
 }
 

@@ -66,6 +66,9 @@ pub enum InvalidSubmission {
     /// An overlap policy or concurrency limits for runs whose ends the server does not know. The value is the field.
     #[error("{0} needs a queue, or ack: without outcome reports the server does not know when a run ends")]
     WithoutOutcome(&'static str),
+    /// A rule about a conflict of keys, without a key.
+    #[error("on_conflict needs dedup_key: without a key, every request creates a task")]
+    ConflictWithoutKey,
     /// Empty, or longer than 256 bytes.
     #[error("dedup_key should have between 1 and {MAX_KEY_BYTES} bytes")]
     DedupKey,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::submit::{Answered, Checked, answers};
 use super::{Result, Service, ServiceError, Submitted};
 use crate::core::access::Scope;
+use crate::core::conflict::OnConflict;
 use crate::core::submission::Submission;
 use crate::core::{Moment, Task, TaskId};
 use crate::ports::{IdempotencyRecord, InsertedRequest};
@@ -29,6 +30,7 @@ enum KeyScope {
 /// this id, or why the submission was refused.
 struct Requested {
     id: TaskId,
+    on_conflict: OnConflict,
     task: Result<Task>,
 }
 
@@ -74,16 +76,19 @@ impl Service {
         ids.sort_unstable();
         let accepted = ids.iter().zip(submissions).map(|(id, task)| self.accept(id.clone(), task, now));
         let checked: Checked = accepted.collect();
-        let Some(key) = key else { return Ok(answers(self.submit_all(checked, now).await)) };
+        let Some(key) = key else {
+            let answered = self.submit_all(checked, now).await;
+            return Ok(answers(self.replace_existing(answered, false).await));
+        };
         let ids = ids.iter().map(ToString::to_string).collect();
         let record = self.record("tasks", key, scope, ids, now);
         let creates = !checked.tasks.is_empty();
         match self.remember(&record, &checked.tasks, creates).await? {
             Some(InsertedRequest::New(inserted)) => {
-                self.keep_existing(self.answer(checked, inserted, now).await).await
+                self.decide_conflicts(self.answer(checked, inserted, now).await).await
             }
             Some(InsertedRequest::Known(first)) => self.repeat(&first, &record, checked, now).await,
-            None => Ok(checked.into_results().map(|task| task.and_then(|_| unstored())).collect()),
+            None => Ok(checked.into_results().map(|(_, task)| task.and_then(|_| unstored())).collect()),
         }
     }
 
@@ -99,7 +104,7 @@ impl Service {
         let own = record.ids.iter().skip(first.ids.len());
         let ids = first.ids.iter().chain(own).filter_map(|id| TaskId::parse(id));
         let requested = ids.zip(checked.into_results());
-        let requested: Vec<Requested> = requested.map(|(id, task)| Requested::new(id, task)).collect();
+        let requested: Vec<Requested> = requested.map(Requested::from).collect();
         let stored = self.stored_tasks(&requested).await?;
         self.create_missing(requested, &stored, now).await
     }
@@ -118,32 +123,47 @@ impl Service {
         stored: &HashMap<TaskId, Task>,
         now: Moment,
     ) -> Result<Vec<Result<Submitted>>> {
-        let stored_answers: Vec<Option<Result<Submitted>>> =
-            requested.iter().map(|request| Some(self.stored_answer(stored.get(&request.id)?))).collect();
+        let stored_answer = |request: &Requested| {
+            let row = stored.get(&request.id)?;
+            Some(self.stored_answer(row, request.on_conflict).and_then(|it| it.checked(request.on_conflict)))
+        };
+        let stored_answers: Vec<Option<Result<Submitted>>> = requested.iter().map(stored_answer).collect();
         let missing = requested.into_iter().filter(|request| !stored.contains_key(&request.id));
-        let missing: Checked = missing.map(|request| request.task).collect();
-        let mut created = self.keep_existing(self.submit_all(missing, now).await).await?.into_iter();
+        let missing: Checked = missing.map(|request| (request.on_conflict, request.task)).collect();
+        let mut answered = self.submit_all(missing, now).await;
+        // An equal request may have stored the row at the same time.
+        answered.iter_mut().for_each(|answered| answered.is_contested = true);
+        let mut created = self.decide_conflicts(answered).await?.into_iter();
         Ok(stored_answers.into_iter().filter_map(|answer| answer.or_else(|| created.next())).collect())
     }
 
     /// Returns the answer that a stored row proves.
-    fn stored_answer(&self, task: &Task) -> Result<Submitted> {
+    pub(super) fn stored_answer(&self, task: &Task, on_conflict: OnConflict) -> Result<Submitted> {
         self.require_tag(&task.name)?;
         let id = task.stands_for.as_ref().unwrap_or(&task.id).clone();
-        Ok(Submitted { id, name: task.name.clone(), existing: task.stands_for.is_some(), created: None })
+        let existing = task.stands_for.is_some();
+        let replaced = existing && on_conflict.replaces();
+        Ok(Submitted { id, name: task.name.clone(), existing, replaced, stored: None })
+    }
+
+    /// Does what the submissions of a request with a key say about existing tasks, and keeps the answers.
+    async fn decide_conflicts(&self, answered: Vec<Answered>) -> Result<Vec<Result<Submitted>>> {
+        self.keep_existing(self.replace_existing(answered, true).await).await
     }
 
     /// Keeps each answer with an existing task, which would otherwise be forgotten: after the end of that
     /// task, a repeated request would create a new one. The row under the request's own id decides, also
     /// between two equal requests at the same time.
     async fn keep_existing(&self, mut answered: Vec<Answered>) -> Result<Vec<Result<Submitted>>> {
-        let row =
-            |answered: &Answered| Some(answered.task.as_ref()?.standing_for(answered.holder()?.clone()));
-        let rows: Vec<Task> = answered.iter().filter_map(row).collect();
-        if rows.is_empty() {
+        let open = |answered: &&Answered| answered.is_open();
+        let tasks = answered.iter().filter(open).filter_map(|answered| answered.task.as_ref());
+        let ids: Vec<TaskId> = tasks.map(|task| task.id.clone()).collect();
+        if ids.is_empty() {
             return Ok(answers(answered));
         }
-        let ids: Vec<TaskId> = rows.iter().map(|row| row.id.clone()).collect();
+        let row =
+            |answered: &Answered| Some(answered.task.as_ref()?.standing_for(answered.holder()?.clone()));
+        let rows: Vec<Task> = answered.iter().filter(open).filter_map(row).collect();
         crate::failpoint!("submit::before_keep");
         for inserted in self.shared.ports.store.insert_tasks(rows).await {
             inserted?;
@@ -151,9 +171,10 @@ impl Service {
         crate::failpoint!("submit::kept");
         let stored = self.shared.ports.store.tasks(&ids).await?;
         let stored: HashMap<&TaskId, &Task> = stored.rows.iter().map(|task| (&task.id, task)).collect();
-        for Answered { task, answer } in &mut answered {
-            if let Some(row) = task.as_ref().and_then(|task| stored.get(&task.id)) {
-                *answer = self.stored_answer(row);
+        for answered in answered.iter_mut().filter(|answered| answered.is_open()) {
+            if let Some(row) = answered.task.as_ref().and_then(|task| stored.get(&task.id)) {
+                answered.answer = self.stored_answer(row, answered.on_conflict);
+                answered.task = None;
             }
         }
         Ok(answers(answered))
@@ -213,9 +234,9 @@ impl Service {
     }
 }
 
-impl Requested {
-    fn new(id: TaskId, task: Result<Task>) -> Self {
-        Self { task: task.map(|task| Task { id: id.clone(), ..task }), id }
+impl From<(TaskId, (OnConflict, Result<Task>))> for Requested {
+    fn from((id, (on_conflict, task)): (TaskId, (OnConflict, Result<Task>))) -> Self {
+        Self { task: task.map(|task| Task { id: id.clone(), ..task }), on_conflict, id }
     }
 }
 

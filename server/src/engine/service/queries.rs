@@ -6,7 +6,7 @@ use super::{
 };
 use crate::core::access::Scope;
 use crate::core::run::RunMark;
-use crate::core::task::{Task, TaskId, TaskState};
+use crate::core::task::{Task, TaskId, TaskState, explicit_key};
 use crate::core::{Moment, Run, RunId};
 use crate::engine::metrics::LastHour;
 
@@ -32,6 +32,15 @@ impl Service {
     pub async fn shown_task(&self, id: &TaskId) -> Result<Task> {
         self.require(Scope::TaskRead)?;
         self.shown(self.shared.ports.store.task(id).await?)
+    }
+
+    /// Returns the live task that has a name and a deduplication key.
+    ///
+    /// # Errors
+    /// As [`Service::shown_task`].
+    pub async fn task_by_key(&self, name: &str, dedup_key: &str) -> Result<Task> {
+        self.require(Scope::TaskRead)?;
+        self.shown(self.shared.ports.store.task_by_key(&explicit_key(name, dedup_key)).await?)
     }
 
     pub(super) fn shown(&self, task: Option<Task>) -> Result<Task> {

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::audit::AuditAction;
-use super::{PortError, Result, Service};
+use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
 use crate::core::access::Scope;
+use crate::core::conflict::OnConflict;
 use crate::core::submission::Submission;
 use crate::core::task::{Task, TaskId};
 use crate::ports::InsertedTask;
@@ -17,8 +18,20 @@ pub struct Submitted {
     pub name: String,
     /// Whether a live task with the same key existed, so that no task was created.
     pub existing: bool,
-    /// The task as this request has stored it. `None`: an earlier request has created it.
-    pub created: Option<Box<Task>>,
+    /// Whether the existing task has got the definition of the submission.
+    pub replaced: bool,
+    /// The task as this request has stored it. `None`: an earlier request has stored it.
+    pub stored: Option<Box<Task>>,
+}
+
+impl Submitted {
+    /// Returns the answer, unless the submission refuses an existing task.
+    pub(super) fn checked(self, on_conflict: OnConflict) -> Result<Self> {
+        if self.existing && on_conflict == OnConflict::Reject {
+            return Err(ServiceError::KeyHeld(self.id));
+        }
+        Ok(self)
+    }
 }
 
 /// Submissions that were accepted or refused, in order.
@@ -26,15 +39,15 @@ pub struct Submitted {
 pub(super) struct Checked {
     /// The tasks of the accepted submissions.
     pub tasks: Vec<Task>,
-    /// For each submission, why it was refused.
-    pub verdicts: Vec<Result<()>>,
+    /// For each submission, what it does on a conflict, and why it was refused.
+    pub verdicts: Vec<(OnConflict, Result<()>)>,
 }
 
-impl FromIterator<Result<Task>> for Checked {
-    fn from_iter<I: IntoIterator<Item = Result<Task>>>(accepted: I) -> Self {
+impl FromIterator<(OnConflict, Result<Task>)> for Checked {
+    fn from_iter<I: IntoIterator<Item = (OnConflict, Result<Task>)>>(accepted: I) -> Self {
         let mut checked = Self::default();
-        for task in accepted {
-            checked.verdicts.push(task.map(|task| checked.tasks.push(task)));
+        for (on_conflict, task) in accepted {
+            checked.verdicts.push((on_conflict, task.map(|task| checked.tasks.push(task))));
         }
         checked
     }
@@ -42,17 +55,20 @@ impl FromIterator<Result<Task>> for Checked {
 
 impl Checked {
     /// Returns the tasks and the refusals.
-    pub fn into_results(self) -> impl Iterator<Item = Result<Task>> {
+    pub fn into_results(self) -> impl Iterator<Item = (OnConflict, Result<Task>)> {
         let mut tasks = self.tasks.into_iter();
-        self.verdicts
-            .into_iter()
-            .map(move |verdict| verdict.and_then(|()| tasks.next().ok_or_else(|| no_answer().into())))
+        self.verdicts.into_iter().map(move |(on_conflict, verdict)| {
+            (on_conflict, verdict.and_then(|()| tasks.next().ok_or_else(|| no_answer().into())))
+        })
     }
 }
 
 /// The answer to one submission, with its task if it was accepted.
 pub(super) struct Answered {
+    pub on_conflict: OnConflict,
     pub task: Option<Task>,
+    /// Whether an equal request, or the end of a live task, may have led to another answer.
+    pub is_contested: bool,
     pub answer: Result<Submitted>,
 }
 
@@ -60,6 +76,11 @@ impl Answered {
     /// Returns the task if it was created.
     fn created(&self) -> Option<&Task> {
         self.task.as_ref().filter(|_| matches!(&self.answer, Ok(answer) if !answer.existing))
+    }
+
+    /// Returns whether the stored row with the task's id decides on the answer.
+    pub fn is_open(&self) -> bool {
+        self.is_contested && self.answer.as_ref().is_ok_and(|answer| !answer.replaced)
     }
 
     /// Returns the task that has the dedup key of this task, if one exists.
@@ -70,27 +91,27 @@ impl Answered {
 
 /// Returns the answers, with the tasks that were created.
 pub(super) fn answers(answered: Vec<Answered>) -> Vec<Result<Submitted>> {
-    let answer = |Answered { task, answer }: Answered| {
-        let created = |answer: &Submitted| task.filter(|_| !answer.existing).map(Box::new);
-        answer.map(|answer| Submitted { created: created(&answer), ..answer })
+    let answer = |Answered { on_conflict, task, answer, .. }: Answered| {
+        let answer = answer?;
+        let created = task.filter(|_| !answer.existing).map(Box::new);
+        Submitted { stored: answer.stored.or(created), ..answer }.checked(on_conflict)
     };
     answered.into_iter().map(answer).collect()
 }
 
 impl Service {
-    /// Creates a task. If a live task has the same dedup key, returns that task's id instead.
+    /// Creates a task. If a live task has the same dedup key, [`Submission::on_conflict`] decides.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`]; [`ServiceError::Invalid`] names the broken rule;
+    /// [`ServiceError::KeyHeld`] if the submission refuses a live task with its key;
     /// [`ServiceError::Port`]: the task may or may not be stored, so repeat the call.
-    ///
-    /// [`ServiceError::Forbidden`]: super::ServiceError::Forbidden
-    /// [`ServiceError::Invalid`]: super::ServiceError::Invalid
-    /// [`ServiceError::Port`]: super::ServiceError::Port
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let now = self.now();
-        let checked = Checked::from_iter([self.accept(self.fresh_id(now), submission, now)]);
-        answers(self.submit_all(checked, now).await).pop().unwrap_or_else(|| Err(no_answer().into()))
+        let accepted = self.accept(self.fresh_id(now), submission, now);
+        let answered = self.submit_all(Checked::from_iter([accepted]), now).await;
+        let answered = self.replace_existing(answered, false).await;
+        answers(answered).pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
     /// Stores the tasks that were accepted at `now`, each on its own. Returns one answer for each
@@ -111,13 +132,14 @@ impl Service {
         now: Moment,
     ) -> Vec<Answered> {
         let (mut tasks, mut inserted) = (checked.tasks.into_iter(), inserted.into_iter());
-        let answered = |verdict: Result<()>| {
+        let answered = |(on_conflict, verdict): (OnConflict, Result<()>)| {
             let task = verdict.as_ref().ok().and_then(|()| tasks.next());
             let answer = verdict.and_then(|()| {
                 let inserted = inserted.next().unwrap_or_else(|| Err(no_answer()))?;
                 Ok(submitted(task.as_ref().ok_or_else(no_answer)?, inserted))
             });
-            Answered { task, answer }
+            let is_contested = answer.as_ref().is_ok_and(|answer| answer.existing);
+            Answered { on_conflict, task, is_contested, answer }
         };
         let answers: Vec<Answered> = checked.verdicts.into_iter().map(answered).collect();
         let created: Vec<&Task> = answers.iter().filter_map(Answered::created).collect();
@@ -130,7 +152,17 @@ impl Service {
         answers
     }
 
-    pub(super) fn accept(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
+    /// Returns the task to store, and what to do if a live task has its key.
+    pub(super) fn accept(
+        &self,
+        id: TaskId,
+        submission: Submission,
+        now: Moment,
+    ) -> (OnConflict, Result<Task>) {
+        (submission.on_conflict, self.accepted(id, submission, now))
+    }
+
+    fn accepted(&self, id: TaskId, submission: Submission, now: Moment) -> Result<Task> {
         self.require(Scope::TaskWrite)?;
         let submission = self.with_queue(submission);
         self.require_task(&submission)?;
@@ -173,5 +205,5 @@ fn submitted(task: &Task, inserted: InsertedTask) -> Submitted {
         InsertedTask::New => (task.id.clone(), false),
         InsertedTask::Existing(id) => (id, true),
     };
-    Submitted { id, name: task.name.clone(), existing, created: None }
+    Submitted { id, name: task.name.clone(), existing, replaced: false, stored: None }
 }

@@ -7,7 +7,7 @@ use crate::core::run::OpenRun;
 use crate::core::submission::Submission;
 use crate::core::task_change::{self, CannotChange};
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
-use crate::ports::ReplacedTask;
+use crate::ports::{Attached, ReplacedTask};
 
 /// Number of tasks after which [`Service::delete_by_name`] ends.
 const MAX_DELETED: usize = 20_000;
@@ -51,16 +51,25 @@ impl Service {
         self.require(Scope::TaskWrite)?;
         let definition = self.with_queue(definition);
         self.require_task(&definition)?;
-        let edit = |task: &Task, open: &[u32], now| {
-            let edited = task_change::edit(task, definition.clone(), open, now)?;
-            let row = task_change::dropped(task, &edited, now).map(|missed| {
-                let reason = format!("edited: {} moments were due", missed.stretch.count);
-                Run::skipped(task, missed.from, missed.stretch, reason, "", now)
-            });
-            Ok(Some((edited.defined_by(self.caller.shown_name()), row)))
-        };
+        let edit = |task: &Task, open: &[u32], now| self.edited(task, &definition, open, now).map(Some);
         self.decide_due(id, rev, &definition).await?;
         self.change(AuditAction::TaskEdit, id, Some(rev), edit).await
+    }
+
+    /// Returns the edited task, and the row of the due moments that the edit drops.
+    pub(super) fn edited(
+        &self,
+        task: &Task,
+        definition: &Submission,
+        open: &[u32],
+        now: Moment,
+    ) -> std::result::Result<(Task, Option<Run>), CannotChange> {
+        let edited = task_change::edit(task, definition.clone(), open, now)?;
+        let row = task_change::dropped(task, &edited, now).map(|missed| {
+            let reason = format!("edited: {} moments were due", missed.stretch.count);
+            Run::skipped(task, missed.from, missed.stretch, reason, "", now)
+        });
+        Ok((edited.defined_by(self.caller.shown_name()), row))
     }
 
     /// Pauses a task. A paused task stays as it is. With `rev`, only at that revision.
@@ -120,22 +129,37 @@ impl Service {
                 task = latest;
                 continue;
             };
-            let (next, row) = self.continue_after_stored_row(next, row).await?;
-            let next = Task { write_id: Some(self.token()), ..next };
-            crate::failpoint!("change::before_replace");
-            let replaced = self.shared.ports.store.replace_task(&task, &next, row.as_ref()).await?;
-            crate::failpoint!("change::replaced");
+            let (replaced, next) = Box::pin(self.replace(&task, (next, row), None, now)).await?;
             match replaced {
-                ReplacedTask::Done => {
-                    self.shared.hints.changes.tasks([&next]);
-                    self.shared.hints.changes.runs(&row);
-                    self.wake_if_soon(&[(id.shard(), next.next_due_at)], now).await;
-                    return self.with_open_runs(next).await;
-                }
+                ReplacedTask::Done => return self.with_open_runs(next).await,
                 ReplacedTask::KeyHeld(holder) => return Err(ServiceError::KeyHeld(holder)),
-                ReplacedTask::Moved => task = self.latest_task_at(id, rev).await?,
+                ReplacedTask::Moved | ReplacedTask::Answered => task = self.latest_task_at(id, rev).await?,
             }
         }
+    }
+
+    /// Writes a change of the task `read`, with the row of the moments that the change skips, and with the
+    /// tombstone that keeps the answer to a request. Returns the task as it was written. Viewers and nodes
+    /// learn of it.
+    pub(super) async fn replace(
+        &self,
+        read: &Task,
+        (next, row): (Task, Option<Run>),
+        answer: Option<&Task>,
+        now: Moment,
+    ) -> Result<(ReplacedTask, Task)> {
+        let (next, row) = self.continue_after_stored_row(next, row).await?;
+        let next = Task { write_id: Some(self.token()), ..next };
+        let rows = Attached { skipped: row.as_ref(), answer };
+        crate::failpoint!("change::before_replace");
+        let replaced = self.shared.ports.store.replace_task(read, &next, rows).await?;
+        crate::failpoint!("change::replaced");
+        if replaced == ReplacedTask::Done {
+            self.shared.hints.changes.tasks([&next]);
+            self.shared.hints.changes.runs(&row);
+            self.wake_if_soon(&[(next.id.shard(), next.next_due_at)], now).await;
+        }
+        Ok((replaced, next))
     }
 
     /// Returns a task that is not deleted, at revision `rev` if given.
@@ -308,7 +332,7 @@ fn at_rev(task: Task, rev: Option<u32>) -> Result<Task> {
     }
 }
 
-fn rev_detail(task: &Task) -> String {
+pub(super) fn rev_detail(task: &Task) -> String {
     format!("revision {}", task.rev)
 }
 

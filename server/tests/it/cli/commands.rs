@@ -372,6 +372,20 @@ async fn a_repeated_dedup_key_and_a_past_time_are_named() {
     assert_eq!(code, 0);
     assert!(again.starts_with(&format!("exists already {id} mail, once, fires at ")), "{again}");
     assert!(!again.contains("(in 5m") && again.contains("nothing was created"), "{again}");
+    let (code, _, err) = dev.run(&[&add[..], &["5m", "--on-conflict", "reject"]].concat()).await;
+    assert!(code == 4 && err.contains(id), "{err}");
+    let (_, replaced, _) = dev.run(&[&add[..], &["5m", "--on-conflict", "replace"]].concat()).await;
+    assert!(replaced.starts_with(&format!("replaced {id} mail, fires at ")), "{replaced}");
+    let (_, edited, _) = dev.run(&["task", "edit", "mail|k", "--in", "3h"]).await;
+    assert!(edited.starts_with(&format!("edited {id} mail")), "{edited}");
+    let (_, cancelled, _) = dev.run(&["task", "cancel", "mail|k"]).await;
+    assert!(cancelled.starts_with(&format!("cancelled {id} mail")), "{cancelled}");
+    let (code, _, err) = dev.run(&["task", "cancel", "mail|k"]).await;
+    assert!(code == 3 && err.contains("mail|k"), "{err}");
+    let debounce =
+        ["task", "add", "save", "--dedup-key", "k", "--debounce", "1h", "--debounce-max", "2h", "-q"];
+    let ((_, one, _), (_, two, _)) = (dev.run(&debounce).await, dev.run(&debounce).await);
+    assert_eq!(one, two, "the second one joins the first one");
     let (_, _, err) = dev.run(&["task", "add", "mail", "--at", "2020-01-01T00:00:00Z"]).await;
     assert!(err.contains("--at 2020-01-01T00:00:00Z is in the past"), "{err}");
     let (_, runs, _) = dev.run(&["run", "list", "--queue", "other", "--since", "1h"]).await;

@@ -196,6 +196,25 @@ async fn every_kind_of_schedule_is_created_by_the_form() {
 }
 
 #[tokio::test]
+async fn the_form_rejects_or_replaces_a_live_task_with_the_key() {
+    with_console(async |server| {
+        let (browser, new) = (Browser::new(server), "/console/tasks/new");
+        let fields = [("name", "a"), ("kind", "once"), ("start", "2033-06-01T08:00:00"), ("dedup_key", "k")];
+        let send = async |more: &[(&str, &str)]| browser.post(new, new, &[&fields[..], more].concat()).await;
+        let created = send(&[]).await;
+        let page = created.location().split('?').next().unwrap();
+        assert_eq!(send(&[]).await.location(), format!("{page}?done=existing"));
+        let refused = send(&[("on_conflict", "reject")]).await;
+        assert_eq!(refused.status, 422);
+        refused.has(page.rsplit('/').next().unwrap()).has("<option value=\"reject\" selected>");
+        let replaced = send(&[("on_conflict", "replace"), ("data", "new")]).await;
+        assert_eq!(replaced.location(), format!("{page}?done=replaced"));
+        browser.get(replaced.location()).await.has("It has this definition now.").has("new");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_form_shows_next_moments_and_names_a_wrong_field() {
     with_console(async |server| {
         let browser = Browser::new(server);

@@ -31,6 +31,7 @@ mod schedule;
 mod schedule_preview;
 mod server;
 mod services;
+mod tasks_by_key;
 mod tasks_v1;
 mod timing;
 mod users;
@@ -153,7 +154,7 @@ pub fn parse_problem((status, problem): (u16, Value)) -> (u16, String, Option<St
     for member in ["title", "detail"] {
         assert!(text(member).is_some_and(|text| !text.is_empty() && text.len() < 1_000), "{problem}");
     }
-    let known = ["type", "title", "status", "detail", "code", "field"];
+    let known = ["type", "title", "status", "detail", "code", "field", "task_id"];
     assert!(problem.as_object().unwrap().keys().all(|member| known.contains(&member.as_str())), "{problem}");
     (status, text("code").expect("a problem has a code"), text("field"))
 }

@@ -92,7 +92,7 @@ async fn unknown_routes_and_methods_are_problems() {
             assert_eq!(parse_problem(server.get(path).await), refusal(404, "no_such_route"), "{path}");
         }
         for (method, path, allow) in [
-            (Method::PUT, "/v1/tasks", "POST,GET,HEAD"),
+            (Method::PUT, "/v1/tasks", "PATCH,POST,GET,HEAD"),
             (Method::GET, "/v1/runs/lease", "POST"),
             (Method::POST, "/v1/stat", "GET,HEAD"),
             (Method::POST, "/livez", "GET,HEAD"),

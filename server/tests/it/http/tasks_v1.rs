@@ -97,6 +97,75 @@ async fn without_a_dedup_key_every_task_is_new() {
 }
 
 #[tokio::test]
+async fn a_create_can_reject_or_replace_the_live_task() {
+    with_server(async |server| {
+        let keyed = with_changes(hourly(), &json!({"dedup_key": "k"}));
+        let live = server.create(&keyed).await;
+        let (status, problem) =
+            server.post("/v1/tasks", &with_changes(keyed.clone(), &json!({"on_conflict": "reject"}))).await;
+        assert_eq!((status, &problem["code"], &problem["task_id"]), (409, &json!("duplicate"), &live["id"]));
+
+        let replacing = with_changes(keyed, &json!({"on_conflict": "replace", "data": "new"}));
+        let headers = [("Idempotency-Key", "r")];
+        let replace = async || {
+            let response = server.send_with(Method::POST, "/v1/tasks", &headers, &replacing).await;
+            let etag = response.headers()["etag"].clone();
+            (etag, status_and_body(response).await)
+        };
+        let (etag, (status, replaced)) = replace().await;
+        let expected = json!({"id": live["id"], "rev": 2, "data": "new", "existing": true, "replaced": true});
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&replaced[name], value, "{name}");
+        }
+        assert_eq!((status, etag), (200, "\"2\"".parse().unwrap()));
+        assert_eq!(replace().await.1, (200, replaced), "the repeated request changes nothing");
+
+        let batch = json!({"tasks": [replacing, {"name": "n", "on_conflict": "replace"}]});
+        let (_, reply) = server.post("/v1/tasks", &batch).await;
+        assert_eq!(reply["results"][0], json!({"status": 200, "id": live["id"], "replaced": true}));
+        let problem = (400, reply["results"][1]["problem"].clone());
+        assert_eq!(parse_problem(problem), invalid_field("tasks[1].on_conflict"));
+        let patch = json!({"on_conflict": "replace"});
+        let edit = server.request(Method::PATCH, &path(&live), &[("If-Match", "*")], &patch).await;
+        assert_eq!(parse_problem(edit), invalid_field("on_conflict"), "an edit has no conflict of a create");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_debounced_create_joins_the_waiting_task() {
+    with_server(async |server| {
+        let debounced = |changes: Value| {
+            let spec =
+                json!({"name": "save", "dedup_key": "7", "debounce": {"quiet_ms": 30_000, "max_ms": 60_000}});
+            with_changes(spec, &changes)
+        };
+        let first = server.create(&debounced(json!({"data": "a"}))).await;
+        assert_eq!(first["next_due_at"], "2033-05-18T03:33:50Z");
+        let (status, joined) = server.post("/v1/tasks", &debounced(json!({"data": "b"}))).await;
+        assert_eq!((status, &joined["id"], &joined["data"]), (200, &first["id"], &json!("b")));
+        assert_eq!((&joined["existing"], &joined["replaced"]), (&json!(true), &json!(true)));
+        for (changes, field) in [
+            (json!({"debounce": {"quiet_ms": 0, "max_ms": 1}}), "debounce.quiet_ms"),
+            (json!({"debounce": {"quiet_ms": 2, "max_ms": 1}}), "debounce.max_ms"),
+            (json!({"debounce": {"quiet_ms": 1, "max_ms": u64::MAX}}), "debounce.max_ms"),
+            (json!({"debounce": {"quiet_ms": 1}}), "debounce.max_ms"),
+            (json!({"debounce": {"quiet_ms": 1, "max_ms": 1, "leading": true}}), "debounce.leading"),
+            (json!({"dedup_key": null}), "dedup_key"),
+            (json!({"schedule": {"kind": "every", "period_ms": 5}}), "schedule"),
+            (json!({"start_at": "2033-06-01T00:00:00Z"}), "start_at"),
+            (json!({"delay_ms": 5}), "delay_ms"),
+            (json!({"jitter_ms": 5}), "jitter_ms"),
+            (json!({"on_conflict": "replace"}), "on_conflict"),
+        ] {
+            let refused = server.post("/v1/tasks", &debounced(changes.clone())).await;
+            assert_eq!(parse_problem(refused), invalid_field(field), "{changes}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_end_in_the_last_days_of_the_calendar_is_its_end() {
     with_server(async |server| {
         let task = server.create(&json!({"name": "n", "end_at": "9999-12-31T23:59:59Z"})).await;
@@ -176,6 +245,8 @@ async fn every_invalid_field_is_named() {
             (json!({"retry": {"intervals_ms": [1], "max_attempts": 2}}), "retry.intervals_ms"),
             (json!({"retry": {"intervals_ms": [1], "jitter_percent": 101}}), "retry.jitter_percent"),
             (json!({"dedup_key": ""}), "dedup_key"),
+            (json!({"on_conflict": "reject"}), "on_conflict"),
+            (json!({"on_conflict": "ignore", "dedup_key": "k"}), "on_conflict"),
             (json!({"loop_time": 5}), "loop_time"),
         ] {
             let refused = server.post("/v1/tasks", &with_changes(hourly(), &changes)).await;

@@ -82,6 +82,17 @@ impl Stage {
         }
     }
 
+    /// Executes a command on another node, which stops for ever when the command reaches `at`. Returns whether it
+    /// reached `at`.
+    pub async fn interrupted(&self, at: Pause, command: impl AsyncFn(&Service)) -> bool {
+        let gate = Arc::new(Gate { at, reached: Notify::new(), release: Notify::new() });
+        let service = self.blocked_service(&gate);
+        tokio::select! {
+            () = Box::pin(command(&service)) => false,
+            () = gate.reached.notified() => true,
+        }
+    }
+
     fn blocked_service(&self, gate: &Arc<Gate>) -> Service {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let ports = Ports {

@@ -6,6 +6,7 @@ mod cancellation;
 mod changes;
 mod commands;
 mod concurrency;
+mod conflicts;
 mod due_moments;
 mod expiry;
 mod idempotency;
@@ -210,6 +211,19 @@ on_every_store! {
         slots_above_a_lowered_maximum_count
         a_waiting_run_expires_and_is_cancelled_with_its_task_of_a_limit
         many_nodes_never_exceed_a_limit;
+    conflicts:
+        a_submission_can_refuse_a_live_task
+        a_refusal_is_repeated_after_the_end_of_the_live_task
+        a_submission_replaces_the_live_task
+        a_replacement_decides_the_due_moments_first
+        a_replacement_of_a_task_that_ends_creates_a_task
+        a_replacement_beside_an_edit_is_done_after_it
+        a_repeated_request_replaces_once
+        an_interrupted_replacement_is_completed_once
+        two_equal_requests_replace_once
+        the_last_submission_of_a_batch_decides
+        debounced_creates_fire_once_with_the_last_payload
+        a_debounced_create_after_the_fire_starts_a_task;
     due_moments:
         an_edit_of_the_times_decides_the_due_moments
         an_edit_follows_the_misfire_policy_of_the_task

@@ -174,6 +174,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
 
     call!(TaskRead, task(&task));
     call!(TaskRead, shown_task(&task));
+    call!(TaskRead, task_by_key("mail", "k"));
     call!(TaskRead, task_at(&task, None));
     call!(TaskRead, definitions(&task, None, 10));
     call!(TaskRead, definition_at(&task, 1));

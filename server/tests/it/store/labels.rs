@@ -6,7 +6,7 @@ use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{Fire, Page, ReplacedTask, RunFilter, RunPage, Store, TaskFilter};
+use taskcenter_server::ports::{Attached, Fire, Page, ReplacedTask, RunFilter, RunPage, Store, TaskFilter};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, fire, run_until, task, unique};
@@ -59,7 +59,7 @@ pub async fn the_label_of_a_task_follows_its_changes(on: &dyn Fixture) {
     let labels = Labels::from([("team".into(), "mail".into()), ("tier".into(), "1".into())]);
     let write_id = Some(unique().to_string());
     let edited = Task { labels, rev: 2, state: TaskState::Paused, write_id, ..before.clone() };
-    assert_eq!(on.one().replace_task(&before, &edited, None).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.one().replace_task(&before, &edited, Attached::NONE).await.unwrap(), ReplacedTask::Done);
     let (store, id) = (&on.two(), std::slice::from_ref(&before.id));
     assert_eq!(tasks(store, "team=pay", None, 9).await, []);
     assert_eq!(tasks(store, "team=mail", None, 9).await, id);

@@ -7,8 +7,8 @@ use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::task::{PastRev, SHARDS};
 use taskcenter_server::core::{Moment, Run, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::ports::{
-    AppendedLog, IdempotencyRecord, Order, Page, Record, Records, ReplacedTask, RunFilter, RunPage, Store,
-    TaskFilter,
+    AppendedLog, Attached, IdempotencyRecord, Order, Page, Record, Records, ReplacedTask, RunFilter, RunPage,
+    Store, TaskFilter,
 };
 use tempfile::TempDir;
 
@@ -165,7 +165,7 @@ async fn gets_labels(store: &impl Store, id: &TaskId) {
     let read = store.task(id).await.unwrap().unwrap();
     let labels = Labels::from([("team".to_owned(), "pay".to_owned())]);
     let edited = Task { labels, rev: read.rev + 1, write_id: Some("w".to_owned()), ..read.clone() };
-    assert_eq!(store.replace_task(&read, &edited, None).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(store.replace_task(&read, &edited, Attached::NONE).await.unwrap(), ReplacedTask::Done);
     let filter = TaskFilter { label: Some("team=pay".to_owned()), ..TaskFilter::default() };
     let listed = store.list_tasks(&filter, &Page { limit: 9, before: None }).await.unwrap();
     assert_eq!(listed, [edited]);

@@ -59,6 +59,7 @@ on_every_store! {
         two_nodes_that_insert_one_key_agree_on_one_task
         one_task_per_key_of_a_batch_is_stored
         a_key_is_free_after_its_task_is_cancelled
+        a_live_task_is_read_by_its_key
         many_concurrent_inserts_are_all_stored
         a_cancelled_task_stays_as_a_tombstone
         cancelling_returns_the_ids_of_tombstones
@@ -111,6 +112,7 @@ on_every_store! {
         a_repeated_replacement_is_done
         an_equal_replacement_of_another_write_is_not_done
         a_replacement_and_its_skipped_row_are_one_write
+        a_replacement_and_its_answer_are_one_write
         one_of_many_calls_ends_a_task
         one_of_two_concurrent_replacements_wins
         a_replacement_cannot_take_the_key_of_a_live_task

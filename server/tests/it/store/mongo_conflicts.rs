@@ -3,7 +3,7 @@
 use mongodb::bson::{Document, doc};
 use taskcenter_server::core::run::Stretch;
 use taskcenter_server::core::{Run, Task};
-use taskcenter_server::ports::{ReplacedTask, Store};
+use taskcenter_server::ports::{Attached, ReplacedTask, Store};
 
 use super::Fixture;
 use super::mongo::MongoFixture;
@@ -25,11 +25,14 @@ async fn a_change_that_conflicts_with_another_write_has_moved() {
     let change = doc! { "$set": { "name": "other" } };
     let tasks = database.collection::<Document>("tasks");
     tasks.update_one(doc! { "_id": old.id.as_str() }, change).session(&mut other).await.unwrap();
-    let replaced = fixture.two.replace_task(&old, &next, Some(&row)).await.unwrap();
+    let replaced = fixture.two.replace_task(&old, &next, Attached::skipping(&row)).await.unwrap();
     assert_eq!(replaced, ReplacedTask::Moved);
     other.abort_transaction().await.unwrap();
 
-    assert_eq!(fixture.two.replace_task(&old, &next, Some(&row)).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(
+        fixture.two.replace_task(&old, &next, Attached::skipping(&row)).await.unwrap(),
+        ReplacedTask::Done
+    );
     assert_eq!(fixture.one.task(&old.id).await.unwrap(), Some(next));
     assert_eq!(fixture.one.run(&row.id).await.unwrap(), Some(row));
     Box::new(fixture).close().await;

@@ -3,7 +3,7 @@
 use taskcenter_server::core::revision::MAX_PAST_DEFINITIONS;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Moment, Task};
-use taskcenter_server::ports::{ReplacedTask, Store};
+use taskcenter_server::ports::{Attached, ReplacedTask, Store};
 
 use super::Fixture;
 use super::samples::{PAST, full_task, task};
@@ -12,7 +12,7 @@ use super::tasks::insert;
 /// Gives a task other data. The edit has an id, so that the write can be repeated.
 async fn edit(store: &dyn Store, read: &Task, data: &str) -> Task {
     let next = edited(read, data);
-    assert_eq!(store.replace_task(read, &next, None).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(store.replace_task(read, &next, Attached::NONE).await.unwrap(), ReplacedTask::Done);
     next
 }
 
@@ -44,7 +44,7 @@ pub async fn a_change_of_the_state_keeps_no_definition(on: &dyn Fixture) {
     let first = task();
     insert(&*on.one(), &first).await;
     let paused = Task { write_id: Some("pause".to_owned()), ..first.next_revision(&[]) };
-    assert_eq!(on.one().replace_task(&first, &paused, None).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.one().replace_task(&first, &paused, Attached::NONE).await.unwrap(), ReplacedTask::Done);
     assert_eq!(on.one().past_definitions(&first.id, u32::MAX, 10).await.unwrap(), []);
     let next = edit(&*on.two(), &paused, "two").await;
     assert_eq!(past(&*on.one(), &next).await, [first.as_defined()]);
@@ -54,9 +54,13 @@ pub async fn a_repeated_or_refused_edit_adds_no_definition(on: &dyn Fixture) {
     let first = task();
     insert(&*on.one(), &first).await;
     let next = edit(&*on.one(), &first, "two").await;
-    assert_eq!(on.two().replace_task(&first, &next, None).await.unwrap(), ReplacedTask::Done, "repeated");
+    assert_eq!(
+        on.two().replace_task(&first, &next, Attached::NONE).await.unwrap(),
+        ReplacedTask::Done,
+        "repeated"
+    );
     let late = edited(&first, "late");
-    assert_eq!(on.two().replace_task(&first, &late, None).await.unwrap(), ReplacedTask::Moved);
+    assert_eq!(on.two().replace_task(&first, &late, Attached::NONE).await.unwrap(), ReplacedTask::Moved);
     assert_eq!(past(&*on.one(), &next).await, [first.as_defined()]);
 }
 

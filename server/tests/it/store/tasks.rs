@@ -3,7 +3,9 @@
 use futures_util::future::join_all;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Task, TaskId, TaskState};
-use taskcenter_server::ports::{Advance, InsertedTask, Order, Page, Result, Store, TaskFilter, Tombstone};
+use taskcenter_server::ports::{
+    Advance, Attached, InsertedTask, Order, Page, ReplacedTask, Result, Store, TaskFilter, Tombstone,
+};
 
 use super::Fixture;
 use super::labels::labelled;
@@ -110,6 +112,21 @@ pub async fn a_key_is_free_after_its_task_is_cancelled(on: &dyn Fixture) {
         [Tombstone { id: first.id, is_new: true }]
     );
     assert_eq!(insert(&*on.two(), &keyed("k")).await, InsertedTask::New);
+}
+
+pub async fn a_live_task_is_read_by_its_key(on: &dyn Fixture) {
+    let live = keyed("k");
+    let key = live.dedup_key.clone().unwrap();
+    assert_eq!(on.one().task_by_key(&key).await.unwrap(), None);
+    insert(&*on.one(), &live).await;
+    assert_eq!(on.two().task_by_key(&key).await.unwrap(), Some(live.clone()));
+    assert_eq!(on.two().task_by_key("another").await.unwrap(), None);
+    let renamed = Task { dedup_key: Some("another".to_owned()), ..live.next_revision(&[]) };
+    assert_eq!(on.one().replace_task(&live, &renamed, Attached::NONE).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(on.two().task_by_key(&key).await.unwrap(), None);
+    assert_eq!(on.two().task_by_key("another").await.unwrap(), Some(renamed));
+    on.one().cancel_tasks(std::slice::from_ref(&live.id), None, false, PAST).await.unwrap();
+    assert_eq!(on.two().task_by_key("another").await.unwrap(), None, "a tombstone is not live");
 }
 
 pub async fn many_concurrent_inserts_are_all_stored(on: &dyn Fixture) {
