@@ -2,6 +2,7 @@
 
 mod consume;
 mod create;
+mod crowd;
 mod list;
 mod pages;
 mod stages;
@@ -42,6 +43,8 @@ pub enum Product {
         #[arg(long, default_value_t = 500)]
         rate: usize,
     },
+    /// Handle one-shot tasks beside tasks that are due every second
+    Crowd(Consume),
     /// Read pages of 100 tasks and runs
     List(Target),
     /// Read each page of the console and of the lists of the API, in a store that `fill-history` has filled
@@ -79,6 +82,7 @@ pub async fn run(work: Product) -> Result<Figures> {
         Product::Burst(work) => consume::burst(&client(&work.target)?, &work).await,
         Product::BurstWatched(work) => consume::burst_watched(&client(&work.target)?, &work).await,
         Product::Steady { consume, rate } => consume::steady(&client(&consume.target)?, &consume, rate).await,
+        Product::Crowd(work) => crowd::beside(&client(&work.target)?, &work).await,
         Product::List(target) => list::pages(&client(&target)?, target.count).await,
         Product::Pages(target) => pages::read(&client(&target)?, &target.url, target.count).await,
     }

@@ -21,17 +21,24 @@ const BATCH: usize = 1_000;
 /// Maximum time without a handled run.
 const STALLED_AFTER: Duration = Duration::from_mins(1);
 
+/// Returns the name of the tasks of the crowd, whose runs the consumer handles too.
+pub fn crowd_of(name: &str) -> String {
+    format!("{name}-crowd")
+}
+
 /// Runs that the handler has seen.
 #[derive(Default)]
-struct Seen {
-    count: AtomicUsize,
+pub struct Seen {
+    pub count: AtomicUsize,
     warm: AtomicUsize,
+    /// Runs of the crowd.
+    pub crowd: AtomicUsize,
     /// Handled after the nominal moment, in milliseconds.
     late_ms: Mutex<Vec<f64>>,
 }
 
 impl Seen {
-    fn late_ms(&self) -> Vec<f64> {
+    pub fn late_ms(&self) -> Vec<f64> {
         let mut late = self.late_ms.lock().unwrap_or_else(PoisonError::into_inner).clone();
         late.sort_by(f64::total_cmp);
         late
@@ -47,6 +54,11 @@ async fn handle(context: Context<Arc<Seen>>, body: String) -> Result<(), Handler
     let late = now - context.scheduled_at_ms().unwrap_or_default() as f64;
     seen.late_ms.lock().unwrap_or_else(PoisonError::into_inner).push(late);
     seen.count.fetch_add(1, Ordering::SeqCst);
+    Ok(())
+}
+
+async fn handle_crowd(context: Context<Arc<Seen>>, _body: String) -> Result<(), HandlerError> {
+    context.state().crowd.fetch_add(1, Ordering::SeqCst);
     Ok(())
 }
 
@@ -111,7 +123,7 @@ pub async fn steady(client: &TaskCenter, work: &Consume, rate: usize) -> Result<
 }
 
 /// Runs `work` between the start and the stop of a consumer. The consumer is warm: it has handled a run.
-async fn measure<W>(client: &TaskCenter, work: &Consume, body: W) -> Result<Figures>
+pub async fn measure<W>(client: &TaskCenter, work: &Consume, body: W) -> Result<Figures>
 where
     W: for<'a> AsyncFnOnce(&'a str, &'a Seen) -> Result<Figures>,
 {
@@ -121,6 +133,7 @@ where
     let consumer = Consumer::builder()
         .state(Arc::clone(&seen))
         .on_text(&name, handle)
+        .on_text(&crowd_of(&name), handle_crowd)
         .concurrency(CONCURRENCY)
         .connect(&connect)?
         .start()?;
@@ -131,7 +144,7 @@ where
 }
 
 fn connection(work: &Consume, name: &str) -> String {
-    work.connect.clone().unwrap_or_else(|| format!("{}?queues={name}", work.target.url))
+    work.connect.clone().unwrap_or_else(|| format!("{}?queues={name},{}", work.target.url, crowd_of(name)))
 }
 
 /// Creates runs until one arrives: a new topic gets its consumers some seconds after its first message.
@@ -152,23 +165,23 @@ async fn warm_up(client: &TaskCenter, work: &Consume, name: &str, seen: &Seen) -
 }
 
 /// Puts the task into a queue, unless the consumer is on the bus.
-fn queued(work: &Consume, task: TaskSpec) -> TaskSpec {
+pub fn queued(work: &Consume, task: TaskSpec) -> TaskSpec {
     TaskSpec { queue: work.connect.is_none().then(|| task.name.clone()), ..task }
 }
 
 /// Returns a whole second before which `count` tasks can be created. Other systems have no finer moments.
-fn soon(count: usize) -> Result<Timestamp, jiff::Error> {
+pub fn soon(count: usize) -> Result<Timestamp, jiff::Error> {
     Timestamp::from_second((now_ms() / 1e3) as i64 + 5 + count as i64 / 5_000)
 }
 
-async fn create_in_time(client: &TaskCenter, tasks: Vec<TaskSpec>, due: Timestamp) -> Result<()> {
+pub async fn create_in_time(client: &TaskCenter, tasks: Vec<TaskSpec>, due: Timestamp) -> Result<()> {
     create(client, tasks, BATCH).await?;
     let slack = due.as_millisecond() as f64 - now_ms();
     ensure!(slack > 0.0, "the tasks were created {} ms after they were due: use fewer tasks", -slack);
     Ok(())
 }
 
-async fn wait_for(seen: &AtomicUsize, count: usize) -> Result<()> {
+pub async fn wait_for(seen: &AtomicUsize, count: usize) -> Result<()> {
     let (mut before, mut changed) = (0, Instant::now());
     loop {
         let now = seen.load(Ordering::SeqCst);

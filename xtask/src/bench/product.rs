@@ -18,7 +18,7 @@ const NEW_EACH_TIME: usize = 10_000;
 /// Runs that exist at least when their pages are measured.
 const RUNS_LISTED: usize = 2_000;
 const TOPIC: &str = "taskcenter_bench";
-const HANDLING: [Work; 4] = [Work::Run, Work::Burst, Work::BurstWatched, Work::Steady];
+const HANDLING: [Work; 5] = [Work::Run, Work::Burst, Work::BurstWatched, Work::Steady, Work::Crowd];
 
 /// How runs reach the consumer.
 #[derive(Clone, Copy, PartialEq, Eq)]

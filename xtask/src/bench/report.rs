@@ -40,6 +40,8 @@ const STEADY: &[Column] = &[
     Percentiles("leased_", "leased"),
     Percentiles("settled_", "settled"),
 ];
+const CROWD: &[Column] =
+    &[Percentiles("", "late: handler called"), One("per_s", "runs of the crowd per second")];
 const LIST: &[Column] = &[
     Percentiles("tasks_", "page of tasks"),
     Percentiles("runs_", "page of runs"),
@@ -56,6 +58,7 @@ impl Work {
             Self::Burst => "Burst: all tasks are due in one millisecond",
             Self::BurstWatched => "Burst while 20 pages of the console are open",
             Self::Steady => "Steady: 500 tasks a second are due (p50 / p99 / p99.9)",
+            Self::Crowd => "One-shot tasks beside 10,000 tasks that are due every second (p50 / p99 / p99.9)",
             Self::List => "Pages of 100 (p50 / p99 / p99.9)",
             Self::Pages => "Pages of the console and of the API with a long history",
         }
@@ -67,6 +70,7 @@ impl Work {
             Self::Burst => BURST,
             Self::BurstWatched => WATCHED,
             Self::Steady => STEADY,
+            Self::Crowd => CROWD,
             Self::List => LIST,
             Self::Pages => &[One("ready_ms", "server start")],
         }
@@ -75,7 +79,7 @@ impl Work {
     /// Returns the figure whose ratio the table has.
     fn main_figure(self) -> &'static str {
         match self {
-            Self::Steady => "p99_ms",
+            Self::Steady | Self::Crowd => "p99_ms",
             Self::List => "tasks_p50_ms",
             _ => "per_s",
         }

@@ -15,6 +15,8 @@ pub enum Work {
     BurstWatched,
     /// 500 tasks a second are due: how late each stage is, as p50, p99 and p99.9
     Steady,
+    /// One-shot tasks beside 10,000 tasks that are due every second: how late they are
+    Crowd,
     /// Read pages of 100 tasks and of 100 runs
     List,
     /// Read each page of the console and of the lists of the API, in a store with `--pending` tasks and `--runs`
@@ -27,13 +29,14 @@ pub const RATE: usize = 500;
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CreateOne,
         Self::CreateMany,
         Self::Run,
         Self::Burst,
         Self::BurstWatched,
         Self::Steady,
+        Self::Crowd,
         Self::List,
         Self::Pages,
     ];
@@ -48,8 +51,15 @@ impl Work {
         Self::List,
     ];
     /// The works that need no pending tasks.
-    pub const WITHOUT_PENDING: [Self; 6] =
-        [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::BurstWatched, Self::Steady];
+    pub const WITHOUT_PENDING: [Self; 7] = [
+        Self::CreateOne,
+        Self::CreateMany,
+        Self::Run,
+        Self::Burst,
+        Self::BurstWatched,
+        Self::Steady,
+        Self::Crowd,
+    ];
     /// The works that other systems can do.
     pub const OF_PEERS: [Self; 5] = [Self::CreateOne, Self::CreateMany, Self::Run, Self::Burst, Self::Steady];
 
@@ -62,6 +72,7 @@ impl Work {
             Self::Burst => "burst",
             Self::BurstWatched => "burst-watched",
             Self::Steady => "steady",
+            Self::Crowd => "crowd",
             Self::List => "list",
             Self::Pages => "pages",
         }
@@ -85,6 +96,7 @@ impl Sizes {
             Work::CreateOne | Work::Run | Work::Burst | Work::BurstWatched => (20_000, 2_000),
             Work::CreateMany => (100_000, 10_000),
             Work::Steady => (20 * RATE, 3 * RATE),
+            Work::Crowd => (10_000, 500),
             Work::List => (400, 100),
             Work::Pages => (200, 20),
         };
