@@ -120,6 +120,7 @@ async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToke
     node.shutdown.cancel();
     engine.await.context("the engine stopped")?;
     checks.await.context("the alert checks stopped")?;
+    node.store.close().await;
     tracing::info!(node = node.name, "stopped");
     served.context("the HTTP server stopped")
 }

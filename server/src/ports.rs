@@ -499,6 +499,8 @@ pub trait Store: Send + Sync {
     async fn unreadable_rows(&self) -> Result<Option<UnreadableRows>>;
     /// Returns the time of the store's own clock.
     async fn now(&self) -> Result<Moment>;
+    /// Closes the connections at the end of the process. Later calls fail.
+    async fn close(&self) {}
 }
 
 /// A small document beside the ledger: an access token, a callback service, a user of a legacy API.

@@ -368,6 +368,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     async fn now(&self) -> Result<Moment> {
         self.call("now", self.inner.now()).await
     }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
 }
 
 #[async_trait]

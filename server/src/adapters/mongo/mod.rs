@@ -31,6 +31,7 @@ mod tasks;
 mod updates;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -87,6 +88,9 @@ struct Ledger {
     unreadable: Arc<Unreadable>,
     outdated: Arc<Outdated>,
 }
+
+/// Time for the end of the driver's connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl MongoStore {
     /// Creates a store on the database `db_name` of the deployment at `uri`. Resolves an SRV name;
@@ -393,6 +397,14 @@ impl Store for MongoStore {
 
     async fn now(&self) -> Result<Moment> {
         self.ready().await?.now().await
+    }
+
+    async fn close(&self) {
+        // A task of the driver that asks for a connection while the runtime ends would panic.
+        let closed = self.db.db.client().clone().shutdown().immediate(true);
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::debug!("the connections to MongoDB did not close in time");
+        }
     }
 }
 
