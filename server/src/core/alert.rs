@@ -45,11 +45,14 @@ pub enum Measure {
     Clock,
     /// Nodes that are missing, compared with the last hour.
     NodesMissing,
+    /// Milliseconds by which the slowest percent of the runs was handed over late within a window, by node. Each
+    /// node measures its own runs.
+    Lateness,
 }
 
 impl Measure {
     /// All measures.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fires,
         Self::Due,
         Self::Unreported,
@@ -62,6 +65,7 @@ impl Measure {
         Self::BackEndDown,
         Self::Clock,
         Self::NodesMissing,
+        Self::Lateness,
     ];
 
     /// Returns the name of the rule, as in the API and in silences.
@@ -80,6 +84,7 @@ impl Measure {
             M::BackEndDown => "back_end_down",
             M::Clock => "clock",
             M::NodesMissing => "nodes_missing",
+            M::Lateness => "lateness",
         }
     }
 
@@ -91,7 +96,7 @@ impl Measure {
     /// Returns whether the subjects are tags, queues or consumer groups, which channels select by
     /// patterns.
     pub fn has_tags(self) -> bool {
-        !matches!(self, Self::BackEndDown | Self::Clock | Self::NodesMissing)
+        !matches!(self, Self::BackEndDown | Self::Clock | Self::NodesMissing | Self::Lateness)
     }
 }
 
@@ -123,6 +128,7 @@ impl AlertKey {
             (Measure::BackEndDown, _) => "#BACK_END_DOWN",
             (Measure::Clock, _) => "#CLOCK",
             (Measure::NodesMissing, _) => "#NODES_MISSING",
+            (Measure::Lateness, _) => "#LATENESS",
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::alerting::Alerting;
 use super::health::Check;
+use super::metrics::{LATENESS_MS, Stage};
 use super::node::Node;
 use super::service::{LastShared, Service};
 use crate::core::Moment;
@@ -44,7 +45,7 @@ pub async fn run(node: Arc<Node>, alerting: Arc<Alerting>, service: Service) {
 
 /// Checks once.
 pub fn check(node: &Node, alerting: &Alerting, nodes: &mut RecentPeak, now: Moment, leads: bool) {
-    let mut readings = vec![clock(node), expired_leases(node, now)];
+    let mut readings = vec![clock(node), expired_leases(node, now), lateness(node, now)];
     if leads {
         readings.push(back_ends(node));
         readings.extend(missing_nodes(node, nodes, now));
@@ -77,6 +78,18 @@ fn clock(node: &Node) -> Reading {
 fn expired_leases(node: &Node, now: Moment) -> Reading {
     let rows = node.expired_leases.within(node.settings.alert_windows.expired_leases_ms, now);
     Reading { measure: Measure::ExpiredLeases, rows }
+}
+
+/// Returns the upper bound of the class of the 99th percentile; for the last class, more than the bound of the
+/// class before. Without runs, nothing is late.
+fn lateness(node: &Node, now: Moment) -> Reading {
+    let minutes = node.settings.alert_windows.lateness_ms.unsigned_abs().div_ceil(60_000);
+    let hour = node.metrics.last_hour(now);
+    let late = hour.lateness_within(Stage::Fired, usize::try_from(minutes).unwrap_or(usize::MAX));
+    let [.., last] = LATENESS_MS;
+    let bound = |class: usize| LATENESS_MS.get(class).copied().unwrap_or(last + 1);
+    let late_ms = late.class_of(99).map_or(0, bound).unsigned_abs();
+    Reading { measure: Measure::Lateness, rows: vec![(node.name.clone(), late_ms)] }
 }
 
 /// Returns by how many nodes the cluster is smaller than within the last hour. A restart replaces a node

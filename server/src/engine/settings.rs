@@ -71,6 +71,8 @@ pub struct AlertWindows {
     pub undecided_ms: i64,
     /// How long a run waits in a queue without a worker.
     pub no_worker_ms: i64,
+    /// Window of the lateness of a node, counted in whole minutes.
+    pub lateness_ms: i64,
 }
 
 impl Default for AlertWindows {
@@ -81,6 +83,7 @@ impl Default for AlertWindows {
             expired_leases_ms: 300_000,
             undecided_ms: 60_000,
             no_worker_ms: 60_000,
+            lateness_ms: 300_000,
         }
     }
 }

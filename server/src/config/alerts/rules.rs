@@ -66,6 +66,10 @@ section! {
     /// Fewer nodes than in the last hour, for `for_sec`.
     NodesMissing { severity: Warning, for_sec: 60, }
 }
+section! {
+    /// 1 % of the runs of a node were handed over more than `threshold_ms` late within `window_sec`.
+    Lateness { severity: Warning, threshold_ms: 5_000, window_sec: 300, for_sec: 0, }
+}
 
 /// The rules beside the backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +83,7 @@ pub struct RuleSections {
     pub back_end_down: BackEndDown,
     pub clock: Clock,
     pub nodes_missing: NodesMissing,
+    pub lateness: Lateness,
 }
 
 impl RuleSections {
@@ -103,6 +108,7 @@ impl RuleSections {
             (Measure::BackEndDown, self.back_end_down.severity, 0, self.back_end_down.for_sec),
             (Measure::Clock, self.clock.severity, self.clock.threshold_ms, self.clock.for_sec),
             (Measure::NodesMissing, self.nodes_missing.severity, 0, self.nodes_missing.for_sec),
+            (Measure::Lateness, self.lateness.severity, self.lateness.threshold_ms, self.lateness.for_sec),
         ];
         let rule = |(measure, severity, threshold, for_sec)| {
             let rule = Rule::above(threshold, severity_of(severity)?);
@@ -118,11 +124,12 @@ impl RuleSections {
             expired_leases_ms: ms(self.expired_leases.window_sec),
             undecided_ms: ms(self.undecided.threshold_sec),
             no_worker_ms: ms(self.no_worker.for_sec),
+            lateness_ms: ms(self.lateness.window_sec),
         }
     }
 
     /// Returns the keys that hold seconds, with their values.
-    pub fn seconds(&self) -> [(&'static str, u64); 11] {
+    pub fn seconds(&self) -> [(&'static str, u64); 13] {
         [
             ("dead_runs.window_sec", self.dead_runs.window_sec),
             ("dead_runs.for_sec", self.dead_runs.for_sec),
@@ -135,6 +142,8 @@ impl RuleSections {
             ("back_end_down.for_sec", self.back_end_down.for_sec),
             ("clock.for_sec", self.clock.for_sec),
             ("nodes_missing.for_sec", self.nodes_missing.for_sec),
+            ("lateness.window_sec", self.lateness.window_sec),
+            ("lateness.for_sec", self.lateness.for_sec),
         ]
     }
 }

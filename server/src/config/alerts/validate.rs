@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::validate::Faults;
 use crate::core::alert::Measure;
 use crate::core::alert::pattern;
+use crate::engine::service::LATENESS_MS;
 
 const DAY_SEC: u64 = 86_400;
 /// Longest window of a rule: counts within windows are in memory.
@@ -37,6 +38,11 @@ impl Config {
             let least = u64::from(!key.ends_with("for_sec"));
             faults.within(&format!("alerts.rules.{key}"), sec, least..=WINDOW_SEC);
         }
+        let threshold_ms = alerts.rules.lateness.threshold_ms;
+        let is_class = LATENESS_MS.iter().any(|bound| bound.unsigned_abs() == threshold_ms);
+        let classes = LATENESS_MS.map(|bound| bound.to_string()).join(", ");
+        let key = "alerts.rules.lateness.threshold_ms";
+        faults.refuse(is_class, key, Some(threshold_ms.to_string()), format!("use one of {classes}"));
         for (name, channel) in &alerts.channels {
             validate_channel(name, channel, faults);
         }

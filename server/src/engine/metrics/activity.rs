@@ -79,8 +79,13 @@ pub struct LastHour {
 impl LastHour {
     /// Returns the lateness of a stage over the hour.
     pub fn lateness(&self, stage: Stage) -> Lateness {
+        self.lateness_within(stage, self.minutes.len())
+    }
+
+    /// Returns the lateness of a stage over the last minutes.
+    pub fn lateness_within(&self, stage: Stage, minutes: usize) -> Lateness {
         let mut sum = Lateness::default();
-        self.minutes.iter().for_each(|minute| sum.add(&minute.lateness[stage as usize]));
+        self.minutes.iter().rev().take(minutes).for_each(|minute| sum.add(&minute.lateness[stage as usize]));
         sum
     }
 }

@@ -264,3 +264,30 @@ async fn the_leader_reports_back_ends_and_nodes_and_every_node_its_clock() {
     let key = AlertKey { measure: Measure::Clock, subject: Some("node".into()) };
     assert_eq!(alerting.active()[0].key, key);
 }
+
+#[tokio::test]
+async fn a_node_reports_that_its_runs_are_late() {
+    let fixture = MemoryFixture::open().await;
+    let on = Stage::on(fixture.one(), fixture.records());
+    let sink = Arc::new(Sink::default());
+    let rule = Rule::above(1_000, Severity::Warning);
+    let rules = Rules([(Measure::Lateness, rule)].into_iter().collect());
+    let (alerting, mut nodes) =
+        (Alerting::new(Arc::default(), rules, vec![sink.clone()]), RecentPeak::new(3_600_000));
+    let fire = |runs: usize, late_ms: i64| {
+        (0..runs).for_each(|_| on.node.metrics.fired("a", NOW.plus_ms(-late_ms), NOW));
+    };
+    let mut check = |sec: i64| {
+        alerts::check(&on.node, &alerting, &mut nodes, NOW.plus_ms(sec * 1_000), false);
+        sink.take()
+    };
+    assert_eq!(check(0), [], "without runs, nothing is late");
+    fire(199, 1_000);
+    fire(1, 4_000);
+    assert_eq!(check(0), [], "half a percent is late");
+    fire(2, 4_000);
+    let event = |change| (Measure::Lateness, Some(on.node.name.clone()), change);
+    assert_eq!(check(0), [event(Raised)]);
+    assert_eq!(check(239), []);
+    assert_eq!(check(300), [event(Cleared)], "the minutes of the window have passed");
+}

@@ -46,6 +46,7 @@ fn title(measure: Measure) -> &'static str {
         Measure::BackEndDown => "后端不可用",
         Measure::Clock => "时钟错误或被修改",
         Measure::NodesMissing => "节点缺失",
+        Measure::Lateness => "任务触发延迟",
     }
 }
 
@@ -58,6 +59,7 @@ fn value(measure: Measure, value: u64, threshold: i64) -> String {
         Measure::BackEndDown => "不可用".to_owned(),
         Measure::Clock => format!("{value} 毫秒（阈值 {threshold} 毫秒）"),
         Measure::NodesMissing => format!("缺少 {value} 个"),
+        Measure::Lateness => format!("1 % 的执行延迟达 {value} 毫秒（阈值 {threshold} 毫秒）"),
         _ => format!("{value}（阈值 {threshold}）"),
     }
 }
@@ -76,5 +78,6 @@ fn advice(measure: Measure) -> &'static str {
         Measure::BackEndDown => "请检查后端和网络；/readyz 给出原因。",
         Measure::Clock => "请检查机器的时间服务（NTP）。",
         Measure::NodesMissing => "请检查是否有节点停止，并重新启动它。",
+        Measure::Lateness => "请在控制台概览中比较各阶段的延迟，并检查节点负载、存储和消息总线。",
     }
 }

@@ -38,6 +38,7 @@ fn title(measure: Measure) -> &'static str {
         Measure::BackEndDown => "back end down",
         Measure::Clock => "clock is wrong or was set",
         Measure::NodesMissing => "nodes are missing",
+        Measure::Lateness => "runs are late",
     }
 }
 
@@ -52,6 +53,7 @@ fn value(measure: Measure, value: u64, threshold: i64) -> String {
         Measure::BackEndDown => "down".to_owned(),
         Measure::Clock => format!("{value} ms (threshold {threshold} ms)"),
         Measure::NodesMissing => format!("{value} missing"),
+        Measure::Lateness => format!("1 % of the runs are up to {value} ms late (threshold {threshold} ms)"),
         _ => format!("{value} (threshold {threshold})"),
     }
 }
@@ -74,6 +76,9 @@ fn advice(measure: Measure) -> &'static str {
         Measure::BackEndDown => "Check the back end and the network; /readyz has the reason.",
         Measure::Clock => "Check the time service (NTP) of the machine.",
         Measure::NodesMissing => "Check whether a node has stopped, and start it again.",
+        Measure::Lateness => {
+            "Compare the stages on the overview of the console; check the load of the node, the store and the bus."
+        }
     }
 }
 
