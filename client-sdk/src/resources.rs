@@ -54,7 +54,7 @@ pub use schedule::{
     NextMoments, Retry, ScheduleSpec,
 };
 pub use schedule_preview::{ExplainedMoment, ExplainedSchedule, SchedulePreview};
-pub use services::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
+pub use services::{DownServiceNode, ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{
     ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,
 };

@@ -1,5 +1,6 @@
 //! Services that the callback worker calls.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A node of a service.
@@ -96,6 +97,27 @@ pub struct ServiceResource {
     pub timeout_ms: Option<u64>,
     /// Whether callbacks are signed.
     pub signed: bool,
+    /// Nodes of the task center whose built-in callback worker checks the nodes of the service, by name. Empty: the
+    /// service has no health check, or only callback workers outside the server check it, and these do not report.
+    #[serde(default)]
+    pub checked_by: Vec<String>,
+    /// Nodes of the service that get no calls, because they did not answer.
+    #[serde(default)]
+    pub down: Vec<DownServiceNode>,
+}
+
+/// A node of a service that gets no calls until it answers a health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DownServiceNode {
+    /// Base URL of the node.
+    pub url: String,
+    /// Node of the task center that reports it.
+    pub reported_by: String,
+    /// Since when it does not answer, by the clock of that node. Of several reports, the earliest.
+    pub since: Timestamp,
+    /// Result of the last check or call, up to 200 characters.
+    pub reason: String,
 }
 
 /// Answer of `GET /v1/services`.

@@ -11,7 +11,8 @@ use super::{output, time};
 pub const EXAMPLES: &str = "\
 A task in the queue `callback` names the service that it calls. A service that
 exists already is replaced; without TASKCENTER_SERVICE_SECRET it keeps its
-secret.
+secret. DOWN counts the nodes that did not answer their health check, as the
+callback workers inside the server see them; -: no such worker checks them.
 
 Examples:
   taskcenter service put shop http://10.1.0.5:8080 http://10.1.0.6:8080
@@ -104,12 +105,18 @@ async fn list(client: &Client) -> Result<(), Failure> {
         vec![
             table::truncate(&service.name),
             service.nodes.len().to_string(),
+            if service.checked_by.is_empty() { "-".to_owned() } else { service.down.len().to_string() },
             if service.signed { "yes" } else { "no" }.to_owned(),
             table::truncate(&urls(service)),
         ]
     };
-    let columns =
-        vec![Column::text("NAME"), Column::fixed("NODES"), Column::fixed("SIGNED"), Column::text("URLS")];
+    let columns = vec![
+        Column::text("NAME"),
+        Column::fixed("NODES"),
+        Column::fixed("DOWN"),
+        Column::fixed("SIGNED"),
+        Column::text("URLS"),
+    ];
     Table::new(client.screen, columns).print(list.services.iter().map(row))
 }
 
@@ -129,5 +136,18 @@ fn print_service(client: &Client, service: &ServiceResource) -> Result<(), Failu
         ("health", table::or_dash(health)),
         ("timeout", table::or_dash(timeout)),
         ("signed", if service.signed { "yes" } else { "no" }.to_owned()),
-    ])
+        (
+            "checked by",
+            table::or_dash(Some(table::escape(&service.checked_by.join(" "))).filter(|by| !by.is_empty())),
+        ),
+    ])?;
+    for node in &service.down {
+        let since = time::format_local(node.since);
+        output::print_line(format_args!(
+            "down  {}  since {since}: {}",
+            table::escape(&node.url),
+            table::escape(&node.reason)
+        ))?;
+    }
+    Ok(())
 }

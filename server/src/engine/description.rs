@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::callback_health::HealthReport;
 use super::health::{Check, Condition, Health};
 use super::node::Node;
 use super::seen_workers::SeenWorker;
@@ -34,6 +35,9 @@ pub struct NodeDescription {
     pub zone_database: String,
     /// Workers that lease through the node.
     pub workers: Vec<SeenWorker>,
+    /// Health of the nodes of callback services. `None`: the node has no callback worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callbacks: Option<HealthReport>,
 }
 
 /// Describes a node now.
@@ -50,6 +54,7 @@ pub fn describe(node: &Node) -> NodeDescription {
         checks: checks(&node.health),
         zone_database: zone::database_version().to_owned(),
         workers: node.workers.recent(now),
+        callbacks: node.callbacks.last(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod alerting;
 pub mod alerts;
 pub mod backlog;
 pub mod batches;
+pub mod callback_health;
 pub mod change_relay;
 pub mod changes;
 pub mod clock_check;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::HeldBack;
+use super::callback_health::CallbackHealth;
 use super::expired_leases::ExpiredLeases;
 use super::health::Health;
 use super::hints::Hints;
@@ -52,6 +53,7 @@ pub struct Node {
     pub turns: Turns,
     pub expired_leases: ExpiredLeases,
     pub workers: Arc<SeenWorkers>,
+    pub callbacks: Arc<CallbackHealth>,
     /// When the process started, by its clock.
     pub started_at: Moment,
     /// Stops the loops.
@@ -82,6 +84,7 @@ impl Node {
             turns: Turns::default(),
             expired_leases: ExpiredLeases::default(),
             workers: Arc::default(),
+            callbacks: Arc::default(),
             started_at,
             shutdown: CancellationToken::new(),
         }

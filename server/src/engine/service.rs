@@ -52,6 +52,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::alerting::Alerting;
+use super::callback_health::CallbackHealth;
 use super::hints::Hints;
 use super::node::Node;
 use super::seen_workers::SeenWorkers;
@@ -60,6 +61,7 @@ use crate::core::Moment;
 use crate::core::misfire::Misfire;
 use crate::ports::{Clock, Lock, Records, Store};
 // What an API shows beside the answers of commands, or uses: an API names nothing else of the engine.
+pub use super::callback_health::{DownNode, HealthReport};
 pub use super::description::NodeDescription;
 pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
@@ -80,7 +82,7 @@ pub use audit_log::AuditFilter;
 use audit_log::AuditQuota;
 pub use backfills::NewBackfill;
 pub use blockers::Blocker;
-pub use callback_services::CALLBACK_SERVICES;
+pub use callback_services::{CALLBACK_SERVICES, NodeCondition, ServicesHealth};
 pub use caller::{Caller, Front};
 pub use changes::ChangeStream;
 pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
@@ -125,6 +127,7 @@ struct Shared {
     reservations: Arc<LeaseReservations>,
     attendance: Arc<QueueAttendance>,
     workers: Arc<SeenWorkers>,
+    callbacks: Arc<CallbackHealth>,
     /// The node of the commands. `None`: commands without a node, in tests.
     node: Option<Arc<Node>>,
     metrics: Arc<Metrics>,
@@ -172,6 +175,7 @@ impl Service {
             reservations,
             attendance,
             workers: Arc::default(),
+            callbacks: Arc::default(),
             node: None,
             metrics,
             access,

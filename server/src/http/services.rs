@@ -2,13 +2,16 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use taskcenter_client::resources::{ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
+use taskcenter_client::resources::{
+    DownServiceNode, ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec,
+};
 
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
 use crate::core::callback_service::{self, CallbackService, HealthCheck, InvalidService, SigningSecret};
-use crate::engine::service::Service;
+use crate::engine::service::{NodeCondition, Service, ServicesHealth};
+use crate::wire::timestamp;
 
 /// Maximum time limit of a callback: one day.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
@@ -24,7 +27,7 @@ pub async fn put(
     let keep_secret = spec.secret.is_none();
     let callee = read(spec)?;
     let stored = service.put_callback_service(&callee, keep_secret).await?;
-    Ok((StatusCode::CREATED, Json(shown(stored))))
+    Ok((StatusCode::CREATED, Json(shown(stored, &service.callback_health().await?))))
 }
 
 /// Lists the services, by name.
@@ -32,7 +35,9 @@ pub async fn put(
     responses((status = 200, body = ServiceList, description = "All services.")))]
 pub async fn list(service: Service) -> Result<Json<ServiceList>, ApiError> {
     let services = service.callback_services().await?;
-    Ok(Json(ServiceList { services: services.into_iter().map(shown).collect() }))
+    let health = service.callback_health().await?;
+    let services = services.into_iter().map(|callee| shown(callee, &health)).collect();
+    Ok(Json(ServiceList { services }))
 }
 
 /// Shows a service.
@@ -43,8 +48,8 @@ pub async fn list(service: Service) -> Result<Json<ServiceList>, ApiError> {
         (status = 404, description = "`not_found`: the service does not exist."),
     ))]
 pub async fn show(service: Service, Segment(name): Segment) -> Result<Json<ServiceResource>, ApiError> {
-    let found = service.callback_service(&name).await?;
-    Ok(Json(shown(found.ok_or_else(ApiError::not_found)?)))
+    let found = service.callback_service(&name).await?.ok_or_else(ApiError::not_found)?;
+    Ok(Json(shown(found, &service.callback_health().await?)))
 }
 
 /// Deletes a service. From now on its callbacks fail.
@@ -58,7 +63,7 @@ pub async fn delete(service: Service, Segment(name): Segment) -> Result<Json<Ser
     let was = service.callback_service(&name).await?;
     // The audit log records the delete of an unknown service, too.
     service.remove_callback_service(&name).await?;
-    Ok(Json(shown(was.ok_or_else(ApiError::not_found)?)))
+    Ok(Json(shown(was.ok_or_else(ApiError::not_found)?, &ServicesHealth::default())))
 }
 
 fn read(spec: ServiceSpec) -> Result<CallbackService, ApiError> {
@@ -83,7 +88,21 @@ fn read(spec: ServiceSpec) -> Result<CallbackService, ApiError> {
     Ok(callee)
 }
 
-fn shown(callee: CallbackService) -> ServiceResource {
+fn shown(callee: CallbackService, health: &ServicesHealth) -> ServiceResource {
+    let is_checked = callee.nodes.iter().any(|node| callee.is_health_checked(node));
+    let down = |node| match health.of(&callee, node) {
+        NodeCondition::Down { reporter, node } => Some(DownServiceNode {
+            url: node.url.clone(),
+            reported_by: reporter.to_owned(),
+            since: timestamp(node.since),
+            reason: node.why.clone(),
+        }),
+        _ => None,
+    };
+    let (checked_by, down) = (
+        if is_checked { health.checked_by.clone() } else { Vec::new() },
+        callee.nodes.iter().filter_map(down).collect(),
+    );
     let node = |node: callback_service::ServiceNode| ServiceNode {
         url: node.url,
         weight: node.weight,
@@ -98,5 +117,7 @@ fn shown(callee: CallbackService) -> ServiceResource {
         heartbeat_body: callee.heartbeat_body,
         timeout_ms: Some(callee.timeout_ms).filter(|timeout| *timeout > 0),
         signed: !callee.secret.is_empty(),
+        checked_by,
+        down,
     }
 }

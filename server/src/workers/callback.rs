@@ -159,7 +159,9 @@ impl Callbacks {
             result = self.outbound.make(call).await;
             drop(active);
             match &result {
-                Err(CallError::Unreachable(why)) => self.health.mark_down(&node.url, why),
+                Err(CallError::Unreachable(why)) => {
+                    self.health.mark_down(&node.url, why, self.clock.now_ms());
+                }
                 _ => break,
             }
         }

@@ -8,6 +8,7 @@ use taskcenter_client::resources::ServiceResource;
 
 use super::local::LocalApi;
 use crate::core::callback_service::{CallbackService, HealthCheck, ServiceNode, SigningSecret};
+use crate::engine::service::DownNode;
 
 /// Looks up services.
 #[async_trait]
@@ -23,6 +24,9 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// Why the services could not be read.
     async fn all(&self) -> Result<Vec<CallbackService>, String>;
+
+    /// Reports which nodes are down, for the list of services. Default: nobody is told.
+    fn report_down(&self, _down: Vec<DownNode>) {}
 }
 
 #[async_trait]
@@ -33,6 +37,10 @@ impl Directory for LocalApi {
 
     async fn all(&self) -> Result<Vec<CallbackService>, String> {
         self.service().callback_services().await.map_err(|error| error.to_string())
+    }
+
+    fn report_down(&self, down: Vec<DownNode>) {
+        self.service().report_callback_health(down);
     }
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::directory::Directory;
 use super::outbound::{Call, Outbound};
+use crate::core::Moment;
 use crate::core::callback_service::{CallbackService, ServiceNode};
+use crate::engine::service::DownNode;
 
 /// Maximum number of concurrent checks of nodes that are up, and of nodes that are down.
 const MAX_CHECKS: [usize; 2] = [512, 64];
@@ -24,9 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Minimum pause between two reads of the services.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The nodes that are down, by URL, and why.
+/// The nodes that are down, by URL, with the time in milliseconds since when, and why.
 #[derive(Default)]
-pub struct Health(Mutex<HashMap<String, String>>);
+pub struct Health(Mutex<HashMap<String, (i64, String)>>);
 
 impl Health {
     /// Returns the nodes of a service that may be called.
@@ -40,18 +42,40 @@ impl Health {
     }
 
     /// Marks a node as down until its next successful check.
-    pub fn mark_down(&self, url: &str, why: &str) {
-        self.record(url, Err(why.to_owned()));
+    pub fn mark_down(&self, url: &str, why: &str, now_ms: i64) {
+        self.record(url, Err(why.to_owned()), now_ms);
+    }
+
+    /// Forgets nodes without a health check, and returns those that are down.
+    fn down_of(&self, services: &[CallbackService]) -> Vec<DownNode> {
+        let checked = |service: &'_ CallbackService| {
+            let nodes = service.nodes.iter().filter(|node| service.is_health_checked(node));
+            nodes.map(|node| node.url.clone()).collect::<Vec<_>>()
+        };
+        let checked: HashSet<String> = services.iter().flat_map(checked).collect();
+        let mut down = self.lock();
+        down.retain(|url, _| checked.contains(url));
+        let report = |(url, (since, why)): (&String, &(i64, String))| DownNode {
+            url: url.clone(),
+            why: why.clone(),
+            since: Moment::from_ms(*since),
+        };
+        down.iter().map(report).collect()
     }
 
     fn is_down(&self, url: &str) -> bool {
         self.lock().contains_key(url)
     }
 
-    fn record(&self, url: &str, result: Result<(), String>) {
+    fn record(&self, url: &str, result: Result<(), String>, now_ms: i64) {
         let changed = match &result {
             Ok(()) => self.lock().remove(url).is_some(),
-            Err(why) => self.lock().insert(url.to_owned(), why.clone()).is_none(),
+            Err(why) => {
+                let mut down = self.lock();
+                let since = down.get(url).map(|(since, _)| *since);
+                down.insert(url.to_owned(), (since.unwrap_or(now_ms), why.clone()));
+                since.is_none()
+            }
         };
         match result {
             Ok(()) if changed => tracing::info!(url, "node is up again"),
@@ -62,7 +86,7 @@ impl Health {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, String)>> {
         // Every change is atomic, so a poisoned lock is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,8 +123,11 @@ impl Watch {
         let mut ended_at: HashMap<String, i64> = HashMap::new();
         let mut running: HashSet<String> = HashSet::new();
         let mut passes = FuturesUnordered::new();
+        let mut services = Vec::new();
         loop {
-            let services = self.services().await;
+            // Services that cannot be read are checked as before.
+            services = self.services().await.unwrap_or(services);
+            self.directory.report_down(self.health.down_of(&services));
             let now = self.clock.now_ms();
             for service in &services {
                 if self.wait_ms(service, &ended_at, now) == 0 && running.insert(service.name.clone()) {
@@ -115,6 +142,7 @@ impl Watch {
                         running.remove(&name);
                         // The interval begins at the end of a pass.
                         ended_at.insert(name, self.clock.now_ms());
+                        self.directory.report_down(self.health.down_of(&services));
                     }
                     () = &mut pause => break,
                 }
@@ -122,11 +150,10 @@ impl Watch {
         }
     }
 
-    async fn services(&self) -> Vec<CallbackService> {
-        self.directory.all().await.unwrap_or_else(|why| {
-            tracing::debug!(why, "cannot read the services; node states unchanged");
-            Vec::new()
-        })
+    async fn services(&self) -> Option<Vec<CallbackService>> {
+        let read = self.directory.all().await;
+        read.inspect_err(|why| tracing::debug!(why, "cannot read the services; the last ones are checked"))
+            .ok()
     }
 
     /// Checks every node of a service. Returns the name of the service.
@@ -172,7 +199,8 @@ impl Watch {
         let slots = if self.health.is_down(&node.url) { &self.slots.down } else { &self.slots.up };
         // The semaphore is never closed.
         let _slot = slots.acquire().await;
-        self.health.record(&node.url, self.call(service, node).await);
+        let result = self.call(service, node).await;
+        self.health.record(&node.url, result, self.clock.now_ms());
     }
 
     async fn call(&self, service: &CallbackService, node: &ServiceNode) -> Result<(), String> {

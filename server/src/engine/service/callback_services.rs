@@ -1,14 +1,87 @@
 //! Services that the server calls back.
 
+use std::collections::BTreeMap;
+
 use super::record_kind::RecordKind;
-use super::{Result, Service, ServiceError};
+use super::{DownNode, HealthReport, Result, Service, ServiceError};
 use crate::core::access::Scope;
-use crate::core::callback_service::{self, CallbackService};
+use crate::core::callback_service::{self, CallbackService, ServiceNode};
 
 /// Kind of the records of callback services.
 pub const CALLBACK_SERVICES: RecordKind = RecordKind::audited(callback_service::KIND);
 
+/// Health of the nodes of callback services, as the callback workers inside the nodes of the task center see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServicesHealth {
+    /// Nodes of the task center with a callback worker, by name. Empty: nobody reports.
+    pub checked_by: Vec<String>,
+    /// Nodes of services that are down, by URL, with the reporting node of the task center. Of several reports,
+    /// the earliest `since` counts.
+    down: BTreeMap<String, (String, DownNode)>,
+    /// Whether further nodes are down.
+    more: bool,
+}
+
+/// Condition of a node of a callback service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeCondition<'a> {
+    /// The service has no health check: the node always gets calls.
+    NotChecked,
+    /// No callback worker reports about the node.
+    Unknown,
+    /// The node gets calls.
+    Up,
+    /// The node gets no calls of the callback worker of `reporter`.
+    Down { reporter: &'a str, node: &'a DownNode },
+}
+
+impl ServicesHealth {
+    fn add(&mut self, reporter: String, report: HealthReport) {
+        self.more |= report.more;
+        for node in report.down {
+            let known = self.down.get(&node.url);
+            if known.is_none_or(|(_, known)| node.since < known.since) {
+                self.down.insert(node.url.clone(), (reporter.clone(), node));
+            }
+        }
+        self.checked_by.push(reporter);
+    }
+
+    /// Returns the condition of a node of a service.
+    pub fn of(&self, service: &CallbackService, node: &ServiceNode) -> NodeCondition<'_> {
+        match self.down.get(&node.url) {
+            _ if !service.is_health_checked(node) => NodeCondition::NotChecked,
+            Some((reporter, node)) => NodeCondition::Down { reporter, node },
+            None if self.checked_by.is_empty() || self.more => NodeCondition::Unknown,
+            None => NodeCondition::Up,
+        }
+    }
+}
+
 impl Service {
+    /// Takes over which nodes of callback services are down, from the callback worker of this process.
+    pub fn report_callback_health(&self, down: Vec<DownNode>) {
+        self.shared.callbacks.set(HealthReport::of(down));
+    }
+
+    /// Returns the health of the nodes of callback services.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`].
+    pub async fn callback_health(&self) -> Result<ServicesHealth> {
+        self.require_unlimited(Scope::TaskRead)?;
+        let mut health = ServicesHealth::default();
+        let nodes = self.described().await.rows.into_iter();
+        let mut reports: Vec<_> = nodes.filter_map(|node| Some((node.name, node.callbacks?))).collect();
+        if self.shared.node.is_none() {
+            reports.extend(self.shared.callbacks.last().map(|report| (String::new(), report)));
+        }
+        for (reporter, report) in reports {
+            health.add(reporter, report);
+        }
+        Ok(health)
+    }
+
     /// Stores a callback service, and replaces the one with the same name. With `keep_secret`, the stored
     /// secret stays.
     ///

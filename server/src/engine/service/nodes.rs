@@ -88,6 +88,7 @@ impl Service {
     pub fn with_node(mut self, node: &Arc<Node>) -> Self {
         let shared = Arc::make_mut(&mut self.shared);
         shared.workers = Arc::clone(&node.workers);
+        shared.callbacks = Arc::clone(&node.callbacks);
         shared.node = Some(Arc::clone(node));
         self
     }
@@ -101,7 +102,7 @@ impl Service {
         Ok(self.described().await)
     }
 
-    async fn described(&self) -> Listing<NodeDescription> {
+    pub(super) async fn described(&self) -> Listing<NodeDescription> {
         let own = self.shared.node.as_deref().map(describe);
         let published = self.shared.ports.lock.descriptions().await;
         let is_complete = published.is_ok();

@@ -14,7 +14,7 @@ fn shop() -> Value {
 pub async fn a_service_is_created_changed_and_deleted_without_showing_its_secret(server: &Server) {
     let shown = json!({
         "name": "shop", "nodes": [{"url": "https://a.shop.example", "weight": 1, "heartbeat": false}], "health": null,
-        "heartbeat_body": "", "timeout_ms": null, "signed": true,
+        "heartbeat_body": "", "timeout_ms": null, "signed": true, "checked_by": [], "down": [],
     });
     assert_eq!(server.post("/v1/services", &shop()).await, (201, shown.clone()));
     assert_eq!(server.get("/v1/services").await, (200, json!({"services": [shown]})));

@@ -36,7 +36,7 @@ const KIND: RecordKind = RecordKind::internal("kind");
 
 /// Methods of the handle that need no rights: they admit callers, or return what every caller may
 /// know.
-const WITHOUT_RIGHTS: [&str; 26] = [
+const WITHOUT_RIGHTS: [&str; 27] = [
     "store_denial",
     "selects_runs",
     "has_index_of_tasks",
@@ -47,6 +47,7 @@ const WITHOUT_RIGHTS: [&str; 26] = [
     "close_browser_session",
     "random_secret",
     "with_node",
+    "report_callback_health",
     "with_patches",
     "with_alerting",
     "with_metrics",
@@ -209,6 +210,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead unlimited, refresh_silences());
     call!(TaskRead unlimited, callback_service("shop"));
     call!(TaskRead unlimited, callback_services());
+    call!(TaskRead unlimited, callback_health());
     call!(TaskRead unlimited, read_record::<Value>(KIND, "key"));
     call!(TaskRead unlimited, list_records::<Value>(KIND, None, None, 10));
 

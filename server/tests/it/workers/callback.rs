@@ -10,7 +10,7 @@ use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState};
-use taskcenter_server::engine::service::{Report, ServiceError};
+use taskcenter_server::engine::service::{NodeCondition, Report, ServiceError};
 use taskcenter_server::workers::directory::Directory;
 use taskcenter_server::workers::local::LocalApi;
 use taskcenter_server::workers::settings::Settings;
@@ -199,6 +199,16 @@ async fn a_node_that_stops_gets_no_calls_until_it_answers_health_checks() {
         rounds.iter().all(|run| run.state == RunState::Succeeded)
     };
     until("the stopped node gets no calls", &whole_round).await;
+    let condition = async || {
+        let callee = bench.stage.service.callback_service("shop").await.unwrap().unwrap();
+        let health = bench.stage.service.callback_health().await.unwrap();
+        [0, 1].map(|at| match health.of(&callee, &callee.nodes[at]) {
+            NodeCondition::Down { node, .. } => node.why.clone(),
+            other => format!("{other:?}"),
+        })
+    };
+    until("the stopped node is reported", async || condition().await[0].contains("cannot connect")).await;
+    assert_eq!(condition().await[1], "Up");
     for _ in 0..4 {
         assert!(whole_round().await, "the stopped node still gets no calls");
     }
@@ -209,6 +219,7 @@ async fn a_node_that_stops_gets_no_calls_until_it_answers_health_checks() {
         back.calls() > 0
     })
     .await;
+    until("no node is reported", async || condition().await[0] == "Up").await;
     bench.stop().await;
 }
 
