@@ -27,8 +27,8 @@ const MOST_EXAMINED: u64 = 50;
 const MOST_SEARCHED: u64 = 50 * MOST_EXAMINED + 200;
 /// Steps of SQLite's machine that open the indexes of the reads of a page, and that read one row of each.
 const STEPS_TO_BEGIN: u64 = 5_000;
-/// Steps of SQLite's machine that read one document with all its columns.
-const STEPS_OF_DOCUMENT: u64 = 40;
+/// Steps of SQLite's machine that find one document, if need be by the entry of a label, and read all its columns.
+const STEPS_OF_DOCUMENT: u64 = 60;
 /// Fewest steps that examine a document: find the row, read a column, compare, and go on.
 const FEWEST_STEPS_OF_DOCUMENT: u64 = 4;
 /// Steps that read one entry of an index, such as a run in the strip of a task.
