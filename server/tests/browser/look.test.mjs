@@ -91,7 +91,7 @@ for (const look of LOOKS) {
 /** Asserts that windows between a phone and a screen do not scroll sideways, and restores the window. */
 async function assertFitsTablets(page, where) {
   const before = page.viewportSize();
-  for (const width of [768, 1024]) {
+  for (const width of [768, 1024, 3840]) {
     await page.setViewportSize({ ...before, width });
     await assertFits(page, `${where}, ${width} px`);
   }
