@@ -150,7 +150,7 @@ pub struct CreateTasks {
 }
 
 /// Result for one task of a request that creates several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedTask {
     /// 201: the task is stored. 200: a live task with this name and `dedup_key` exists, and `id`
@@ -162,6 +162,13 @@ pub struct CreatedTask {
     /// Whether the existing task has got this definition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// Ids of runs of earlier definitions of a replaced task that fired before and have not ended, when the answer was
+    /// made. At most 1,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_runs: Vec<String>,
+    /// Whether more such runs exist than `open_runs` lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_open_runs: bool,
     /// Why the task was not created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -178,6 +185,7 @@ pub struct CreatedTasks {
 /// A stored task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[expect(clippy::struct_excessive_bools, reason = "the fields of the JSON document")]
 pub struct TaskResource {
     /// Id of the task: 32 lower-case hexadecimal digits. Ids sort by creation time.
     pub id: String,
@@ -252,6 +260,13 @@ pub struct TaskResource {
     /// task has the field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// Ids of runs of earlier definitions of a replaced task that fired before and have not ended, when the answer was
+    /// made. At most 1,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_runs: Vec<String>,
+    /// Whether more such runs exist than `open_runs` lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_open_runs: bool,
     /// Human-readable notes, such as that no worker takes runs from the queue. Only the answer to
     /// the creation of one task has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -342,7 +342,8 @@ async fn add(
     );
     let name = table::escape(&task.name);
     if task.replaced {
-        return output::print_line(format_args!("replaced {} {name}, {next}", task.id));
+        output::print_line(format_args!("replaced {} {name}, {next}", task.id))?;
+        return print_open_runs(&task.id, &task.open_runs, task.more_open_runs);
     }
     if task.existing {
         let schedule = table::escape(&view::format_schedule(&task.schedule));
@@ -425,14 +426,17 @@ fn print_change(client: &Client, verb: &str, changed: &ChangedTask) -> Result<()
         return output::print_json(changed);
     }
     output::print_line(format_args!("{verb} {} {}", changed.task.id, table::escape(&changed.task.name)))?;
-    if !changed.open_runs.is_empty() {
+    print_open_runs(&changed.task.id, &changed.open_runs, changed.more_open_runs)
+}
+
+fn print_open_runs(task: &str, runs: &[String], more: bool) -> Result<(), Failure> {
+    if !runs.is_empty() {
         output::print_line("  These runs fired before and continue. `taskcenter run cancel` cancels them:")?;
     }
-    changed.open_runs.iter().try_for_each(|run| output::print_line(format_args!("  {run}")))?;
-    if changed.more_open_runs {
+    runs.iter().try_for_each(|run| output::print_line(format_args!("  {run}")))?;
+    if more {
         output::print_line(format_args!(
-            "  There are more: `taskcenter run list --task {}` shows them.",
-            changed.task.id
+            "  There are more: `taskcenter run list --task {task}` shows them."
         ))?;
     }
     Ok(())

@@ -136,13 +136,11 @@ async fn create_one(
     let answer = service.submit_idempotent(vec![submission], key).await?.pop();
     let submitted = answer.ok_or_else(|| ApiError::Internal("no answer for a task".to_owned()))??;
     let status = status_of(context, &submitted);
-    let task = match submitted.stored {
-        Some(task) => *task,
-        None => service.shown_task(&submitted.id).await?,
-    };
-    let warnings = waits::warnings(service, &task).await?;
     let Submitted { existing, replaced, .. } = submitted;
-    let task = TaskResource { existing, replaced, warnings, ..view::task(task) };
+    let changed = service.submitted_task(submitted).await?;
+    let warnings = waits::warnings(service, &changed.task).await?;
+    let ChangedTask { task, open_runs, more_open_runs } = view::changed(changed);
+    let task = TaskResource { existing, replaced, open_runs, more_open_runs, warnings, ..task };
     let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
     Ok((status, location, etag(task.rev), Json(CreateTasksReply::One(Box::new(task)))).into_response())
 }
@@ -165,23 +163,34 @@ async fn create_several(
     let mut batch = Batch::of(several.tasks.into_iter().map(|spec| submission(service, spec, now)));
     let valid = std::mem::take(&mut batch.valid);
     let answers = service.submit_idempotent(valid, key).await?;
-    let answers = batch.answers(answers).enumerate();
-    Ok(CreatedTasks { results: answers.map(|(at, answer)| created(context, at, answer)).collect() })
+    let mut results = Vec::new();
+    for (at, answer) in batch.answers(answers).enumerate() {
+        let result = match answer {
+            Ok(submitted) => created(context, service, submitted).await,
+            Err(error) => Err(error),
+        };
+        results.push(result.unwrap_or_else(|error| {
+            let problem = error.of_item(&format!("tasks[{at}]"));
+            CreatedTask { status: problem.status, problem: Some(problem), ..CreatedTask::default() }
+        }));
+    }
+    Ok(CreatedTasks { results })
 }
 
-fn created(context: &Context, at: usize, answer: Result<Submitted, ApiError>) -> CreatedTask {
-    match answer {
-        Ok(submitted) => CreatedTask {
-            status: status_of(context, &submitted).as_u16(),
-            id: Some(submitted.id.to_string()),
-            replaced: submitted.replaced,
-            problem: None,
-        },
-        Err(error) => {
-            let problem = error.of_item(&format!("tasks[{at}]"));
-            CreatedTask { status: problem.status, id: None, replaced: false, problem: Some(problem) }
-        }
+async fn created(
+    context: &Context,
+    service: &Service,
+    submitted: Submitted,
+) -> Result<CreatedTask, ApiError> {
+    let status = status_of(context, &submitted).as_u16();
+    let (id, replaced) = (Some(submitted.id.to_string()), submitted.replaced);
+    let created = CreatedTask { status, id, replaced, ..CreatedTask::default() };
+    if !replaced {
+        return Ok(created);
     }
+    let ChangedTask { open_runs, more_open_runs, .. } =
+        view::changed(service.submitted_task(submitted).await?);
+    Ok(CreatedTask { open_runs, more_open_runs, ..created })
 }
 
 /// Lists tasks, newest first.

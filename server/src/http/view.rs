@@ -62,6 +62,8 @@ pub fn task(task: Task) -> TaskResource {
         waits_for: None,
         existing: false,
         replaced: false,
+        open_runs: Vec::new(),
+        more_open_runs: false,
         warnings: Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Commands that change or end a task.
 
 use super::audit::AuditAction;
-use super::{Page, Result, Service, ServiceError};
+use super::{Page, Result, Service, ServiceError, Submitted};
 use crate::core::access::Scope;
 use crate::core::run::OpenRun;
 use crate::core::submission::Submission;
@@ -195,12 +195,27 @@ impl Service {
     }
 
     async fn with_open_runs(&self, task: Task) -> Result<Changed> {
-        // A run in state `firing` counts only if its moment is decided; otherwise it ends unfired. A
-        // triggered run always counts: a node may have read the task before the change and be sending the
-        // run now.
-        let has_fired =
-            |run: &OpenRun| run.state != RunState::Firing || run.triggered || run.is_decided(&task);
-        let (open_runs, more_open_runs) = self.first_open(&task.id, has_fired).await?;
+        let (open_runs, more_open_runs) = self.first_open(&task.id, |run| has_fired(run, &task)).await?;
+        Ok(Changed { task, open_runs, more_open_runs })
+    }
+
+    /// Returns the task of an answer to a submission. If the submission has replaced the task, the runs of its earlier
+    /// definitions that have fired and have not ended are listed.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`], [`ServiceError::NotFound`], or a port's error.
+    pub async fn submitted_task(&self, submitted: Submitted) -> Result<Changed> {
+        self.require(Scope::TaskWrite)?;
+        let task = match submitted.stored {
+            Some(task) => *task,
+            None => self.shown_task(&submitted.id).await?,
+        };
+        let is_earlier = |run: &OpenRun| run.rev < task.rev && has_fired(run, &task);
+        let (open_runs, more_open_runs) = if submitted.replaced {
+            self.first_open(&task.id, is_earlier).await?
+        } else {
+            (Vec::new(), false)
+        };
         Ok(Changed { task, open_runs, more_open_runs })
     }
 
@@ -323,6 +338,13 @@ impl Service {
         }
         Ok((self.deleted(ended).await?, !is_last))
     }
+}
+
+/// Returns whether a run is delivered although its task has changed. A run in state `firing` counts only if its moment
+/// is decided; otherwise it ends unfired. A triggered run always counts: a node may have read the task before the
+/// change and be sending the run now.
+fn has_fired(run: &OpenRun, task: &Task) -> bool {
+    run.state != RunState::Firing || run.triggered || run.is_decided(task)
 }
 
 fn at_rev(task: Task, rev: Option<u32>) -> Result<Task> {

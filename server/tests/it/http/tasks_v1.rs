@@ -123,6 +123,12 @@ async fn a_create_can_reject_or_replace_the_live_task() {
         let batch = json!({"tasks": [replacing, {"name": "n", "on_conflict": "replace"}]});
         let (_, reply) = server.post("/v1/tasks", &batch).await;
         assert_eq!(reply["results"][0], json!({"status": 200, "id": live["id"], "replaced": true}));
+        let (_, run) = server.post(&format!("{}/trigger", path(&live)), &json!({})).await;
+        let open = json!([run["run_id"]]);
+        let (_, replaced) = server.post("/v1/tasks", &replacing).await;
+        assert_eq!(replaced["open_runs"], open, "{replaced}");
+        assert_eq!(server.post("/v1/tasks", &batch).await.1["results"][0]["open_runs"], open);
+        assert!(replaced.get("more_open_runs").is_none());
         let problem = (400, reply["results"][1]["problem"].clone());
         assert_eq!(parse_problem(problem), invalid_field("tasks[1].on_conflict"));
         let patch = json!({"on_conflict": "replace"});

@@ -20,8 +20,8 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, Task};
 use taskcenter_server::engine::service::{
     AuditFilter, Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS,
-    NewBackfill, NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, TaskFilter,
-    User, Wanted,
+    NewBackfill, NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, Submitted,
+    TaskFilter, User, Wanted,
 };
 
 use super::{NOW, Stage};
@@ -171,6 +171,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
         request_id: None,
     };
     let submission = || Submission::named("mail", "other data");
+    let submitted =
+        Submitted { id: task.clone(), name: "mail".to_owned(), existing: true, replaced: true, stored: None };
     let once = IdempotencyKey { key: "once".to_owned(), fingerprint: "f".to_owned() };
 
     call!(TaskRead, task(&task));
@@ -227,6 +229,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, submit(submission()));
     call!(TaskWrite, submit_idempotent(vec![submission()], None));
     call!(TaskWrite, submit_once(vec![submission()], once));
+    call!(TaskWrite, submitted_task(submitted));
     call!(TaskWrite, edit(&task, 1, submission()));
     call!(TaskWrite, pause(&task, None));
     call!(TaskWrite, resume(&task, None));
