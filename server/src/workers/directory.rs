@@ -25,7 +25,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Why the services could not be read.
     async fn all(&self) -> Result<Vec<CallbackService>, String>;
 
-    /// Reports which nodes are down, for the list of services. Default: nobody is told.
+    /// Passes the nodes that are down to the list of services. The default does nothing: only a worker inside the
+    /// server reaches the list.
     fn report_down(&self, _down: Vec<DownNode>) {}
 }
 

@@ -73,13 +73,17 @@ fn a_run_of_the_one_place_stays_when_the_policy_changes_to_skip() {
     assert_eq!(words(admit(&usage(&["task:1#0"]), &contenders)), "wait, by r");
 }
 
-/// Returns runs of limits, such as `q2`: the key `q` with the maximum 2.
-fn of_limits(limits: &str, names: &str) -> Vec<Contender> {
+/// Returns the limits of a text such as `q3+t1`: keys of one letter, each with its maximum.
+fn limits(texts: &str) -> Vec<SlotLimit> {
     let limit = |text: &str| SlotLimit { key: text[..1].to_owned(), max: text[1..].parse().unwrap() };
-    let limits: Vec<SlotLimit> = limits.split('+').map(limit).collect();
+    texts.split('+').map(limit).collect()
+}
+
+/// Returns runs of limits, such as `q2`: the key `q` with the maximum 2.
+fn of_limits(texts: &str, names: &str) -> Vec<Contender> {
     let contender = |name: char| Contender {
         id: RunId::from_text(name.to_string()),
-        asks: Asks::Limits(limits.clone()),
+        asks: Asks::Limits(limits(texts)),
         is_redriven: name.is_uppercase(),
     };
     names.chars().map(contender).collect()
@@ -132,10 +136,7 @@ fn each_group_has_a_turn_before_the_next_run_of_a_group() {
 #[test]
 fn the_slots_that_are_free_and_in_use_are_counted() {
     let usage = usage(&["q#0", "q#7", "t#0", "broken", "q#x"]);
-    let free = |limits: &str| match &of_limits(limits, "a")[0].asks {
-        Asks::Limits(limits) => usage.free(limits),
-        Asks::Task(..) => unreachable!(),
-    };
+    let free = |texts: &str| usage.free(&limits(texts));
     assert_eq!((usage.used("q"), usage.used("u")), (2, 0));
     assert_eq!(["q5", "q5+t2", "q1", "u3"].map(free), [3, 1, 0, 3]);
     assert_eq!(usage.holder("q"), Some(&RunId::from_text("r")));

@@ -13,7 +13,7 @@ pub const CALLBACK_SERVICES: RecordKind = RecordKind::audited(callback_service::
 /// Health of the nodes of callback services, as the callback workers inside the nodes of the task center see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicesHealth {
-    /// Nodes of the task center with a callback worker, by name. Empty: nobody reports.
+    /// Names of the nodes of the task center whose callback workers report. Empty: the health of every node is unknown.
     pub checked_by: Vec<String>,
     /// Nodes of services that are down, by URL, with the reporting node of the task center. Of several reports,
     /// the earliest `since` counts.

@@ -42,15 +42,7 @@ async fn fire<const N: usize>(on: &Stage, tasks: [&TaskId; N]) -> [Run; N] {
     for id in tasks {
         runs.push(on.fire(id).await);
     }
-    stored(on, &runs).await.try_into().unwrap()
-}
-
-async fn stored(on: &Stage, runs: &[Run]) -> Vec<Run> {
-    join_all(runs.iter().map(|run| on.run(run))).await
-}
-
-async fn states(on: &Stage, runs: &[Run]) -> Vec<RunState> {
-    stored(on, runs).await.into_iter().map(|run| run.state).collect()
+    on.runs(&runs).await.try_into().unwrap()
 }
 
 async fn lease(on: &Stage, worker: &str, limit: u32) -> Vec<Run> {
@@ -85,12 +77,12 @@ async fn look(on: &Stage) {
 pub async fn runs_over_the_limit_of_a_task_wait_and_start_in_order(on: &Stage) {
     let id = task(on, "a", "2").await;
     let runs: [Run; 4] = fire(on, [&id; 4]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Ready, Held, Held]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Ready, Held, Held]);
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Ready, Ready, Held, Held], "the slots are in use");
+    assert_eq!(on.states_of(&runs).await, [Ready, Ready, Held, Held], "the slots are in use");
     succeed(on, &runs[1]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Succeeded, Ready, Held]);
-    let slots = stored(on, &runs).await.into_iter().flat_map(|run| run.slots).collect::<Vec<_>>();
+    assert_eq!(on.states_of(&runs).await, [Ready, Succeeded, Ready, Held]);
+    let slots = on.runs(&runs).await.into_iter().flat_map(|run| run.slots).collect::<Vec<_>>();
     assert_eq!(slots, [format!("limit:task:{id}#0"), format!("limit:task:{id}#1")]);
     succeed(on, &runs[0]).await;
     assert_eq!(on.run(&runs[3]).await.state, Ready);
@@ -100,11 +92,11 @@ pub async fn tasks_share_the_slots_of_their_scope_and_key(on: &Stage) {
     let shared = [task(on, "a", "1:queue").await, task(on, "b", "1:queue").await];
     let others = [task(on, "a", "1:tag").await, task(on, "b", "1:queue:eu").await];
     let runs: [Run; 4] = fire(on, [&shared[0], &shared[1], &others[0], &others[1]]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Ready, Ready]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Ready, Ready]);
     let same_key =
         [task(on, "c", "1:all:k").await, task(on, "d", "1:all:k").await, task(on, "e", "1:all").await];
     let of_key: [Run; 3] = fire(on, [&same_key[0], &same_key[1], &same_key[2]]).await;
-    assert_eq!(states(on, &of_key).await, [Ready, Held, Ready]);
+    assert_eq!(on.states_of(&of_key).await, [Ready, Held, Ready]);
     let blocker = on.service.blocker(&of_key[1]).await.unwrap().unwrap();
     let limit = Limit { max: 1, scope: Scope::All, key: Some("k".to_owned()) };
     assert_eq!((blocker.limit, blocker.used), (Some(limit), 1));
@@ -120,14 +112,14 @@ pub async fn tasks_share_the_slots_of_their_scope_and_key(on: &Stage) {
 pub async fn a_full_key_does_not_block_the_runs_of_another_key(on: &Stage) {
     let [one, other] = [task(on, "a", "3:queue 1:all:one").await, task(on, "b", "3:queue 1:all:other").await];
     let runs: [Run; 5] = fire(on, [&one, &one, &one, &other, &other]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Ready, Held]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Ready, Held]);
     let blocker = on.service.blocker(&runs[4]).await.unwrap().unwrap();
     assert_eq!(
         (blocker.limit.unwrap().to_string(), blocker.run.as_ref()),
         ("1:all:other".to_owned(), Some(&runs[3].id))
     );
     succeed(on, &runs[3]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Succeeded, Ready]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Succeeded, Ready]);
 }
 
 pub async fn the_groups_of_a_key_have_their_turns(on: &Stage) {
@@ -137,10 +129,10 @@ pub async fn the_groups_of_a_key_have_their_turns(on: &Stage) {
         task(on, "c", "1:queue").await,
     ];
     let runs: [Run; 8] = fire(on, [&first, &first, &first, &first, &second, &second, &third, &third]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Held, Held, Held, Held, Held]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Held, Held, Held, Held, Held]);
     let mut order = Vec::new();
     for _ in 0..8 {
-        let states = states(on, &runs).await;
+        let states = on.states_of(&runs).await;
         let ready: Vec<usize> = (0..8).filter(|at| states[*at] == Ready).collect();
         let [at] = ready[..] else { panic!("one run has the slot: {states:?}") };
         order.push(at);
@@ -162,20 +154,20 @@ pub async fn a_failed_or_postponed_attempt_frees_its_slot(on: &Stage) {
     let failed = settle(on, &runs[0], Outcome::Failed { retry_after_ms: Some(5_000) }).await;
     assert_eq!((failed.state, failed.slots.len()), (Retrying, 0));
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Retrying, Ready, Held]);
+    assert_eq!(on.states_of(&runs).await, [Retrying, Ready, Held]);
     on.clock.set(NOW.plus_ms(5_000));
     on.rescue().await;
     assert_eq!((on.run(&runs[0]).await.state, on.run(&runs[0]).await.attempt), (Held, 2));
     let postponed = settle(on, &runs[1], Outcome::Released { after_ms: Some(2_000) }).await;
     assert_eq!((postponed.state, postponed.slots.len()), (Retrying, 0));
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Ready, Retrying, Held], "the earliest run is first");
+    assert_eq!(on.states_of(&runs).await, [Ready, Retrying, Held], "the earliest run is first");
     on.clock.set(NOW.plus_ms(7_000));
     on.rescue().await;
     let postponed = on.run(&runs[1]).await;
     assert_eq!((postponed.state, postponed.attempt, postponed.postponed), (Held, 1, false));
     succeed(on, &runs[0]).await;
-    assert_eq!(states(on, &runs).await, [Succeeded, Ready, Held]);
+    assert_eq!(on.states_of(&runs).await, [Succeeded, Ready, Held]);
     assert_eq!(on.run(&runs[1]).await.attempt, 1);
 }
 
@@ -185,9 +177,9 @@ pub async fn a_lost_worker_frees_the_slot_of_its_run(on: &Stage) {
     lease(on, "gone", 1).await;
     on.clock.set(NOW.plus_ms(60_000));
     on.rescue().await;
-    assert_eq!(states(on, &runs).await, [Held, Held]);
+    assert_eq!(on.states_of(&runs).await, [Held, Held]);
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held]);
 }
 
 pub async fn a_run_keeps_the_slot_of_its_task_while_it_waits_for_a_limit(on: &Stage) {
@@ -199,7 +191,7 @@ pub async fn a_run_keeps_the_slot_of_its_task_while_it_waits_for_a_limit(on: &St
     };
     let id = on.submit(Submission { timing, ..submission("a", "") }).await;
     let runs: [Run; 4] = fire(on, [&other, &id, &id, &id]).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Skipped]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Skipped]);
     assert_eq!(on.run(&runs[1]).await.slots, [slot_of_task(&id)]);
     assert_eq!(runs[3].blocked_by.as_ref(), Some(&runs[2].id));
     let blockers = [&runs[1], &runs[2]].map(|run| on.service.blocker(run));
@@ -207,7 +199,7 @@ pub async fn a_run_keeps_the_slot_of_its_task_while_it_waits_for_a_limit(on: &St
         join_all(blockers).await.into_iter().map(|blocker| blocker.unwrap().unwrap().run.unwrap()).collect();
     assert_eq!(by, [runs[0].id.clone(), runs[1].id.clone()], "the limit, and the run of the task");
     succeed(on, &runs[0]).await;
-    assert_eq!(states(on, &runs[1..3]).await, [Ready, Held]);
+    assert_eq!(on.states_of(&runs[1..3]).await, [Ready, Held]);
     assert_eq!(on.run(&runs[1]).await.slots.len(), 2);
     let failed = settle(on, &runs[1], Outcome::Failed { retry_after_ms: Some(5_000) }).await;
     assert_eq!(failed.slots, [slot_of_task(&id)], "a retry pause keeps the slot of the task only");
@@ -217,7 +209,7 @@ pub async fn a_run_keeps_the_slot_of_its_task_while_it_waits_for_a_limit(on: &St
     on.rescue().await;
     look(on).await;
     succeed(on, &runs[1]).await;
-    assert_eq!(states(on, &runs[1..3]).await, [Succeeded, Ready]);
+    assert_eq!(on.states_of(&runs[1..3]).await, [Succeeded, Ready]);
 }
 
 pub async fn a_later_run_replaces_a_run_that_waits_for_a_limit(on: &Stage) {
@@ -230,7 +222,7 @@ pub async fn a_later_run_replaces_a_run_that_waits_for_a_limit(on: &Stage) {
     let id = on.submit(Submission { timing, ..submission("a", "") }).await;
     let runs: [Run; 3] = fire(on, [&other, &id, &id]).await;
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Ready, Cancelled, Held]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Cancelled, Held]);
     assert_eq!(on.run(&runs[2]).await.slots, [slot_of_task(&id)]);
     succeed(on, &runs[0]).await;
     assert_eq!(on.run(&runs[2]).await.state, Ready);
@@ -239,7 +231,7 @@ pub async fn a_later_run_replaces_a_run_that_waits_for_a_limit(on: &Stage) {
 pub async fn slots_above_a_lowered_maximum_count(on: &Stage) {
     let id = task(on, "a", "3").await;
     let runs: [Run; 3] = fire(on, [&id; 3]).await;
-    assert_eq!(states(on, &runs).await, [Ready; 3]);
+    assert_eq!(on.states_of(&runs).await, [Ready; 3]);
     let stored_task = on.store.task(&id).await.unwrap().unwrap();
     let timing = Timing { concurrency: limits("1"), ..Timing::default() };
     on.service.edit(&id, stored_task.rev, Submission { timing, ..definition(&stored_task) }).await.unwrap();
@@ -262,7 +254,7 @@ pub async fn a_waiting_run_expires_and_is_cancelled_with_its_task_of_a_limit(on:
     assert_eq!(on.run(&waiting).await.state, Skipped);
     on.service.delete(&[id]).await.unwrap();
     assert_eq!(
-        states(on, &[running, later]).await,
+        on.states_of(&[running, later]).await,
         [if leased.is_empty() { Skipped } else { Leased }, Cancelled]
     );
     look(on).await;
@@ -280,7 +272,7 @@ pub async fn many_nodes_never_exceed_a_limit(on: &Stage) {
     for _ in 0..200 {
         look(on).await;
         on.rescue().await;
-        let open: Vec<Run> = stored(on, &runs).await.into_iter().filter(|run| !run.has_ended()).collect();
+        let open: Vec<Run> = on.runs(&runs).await.into_iter().filter(|run| !run.has_ended()).collect();
         let with_slots: Vec<&Run> = open.iter().filter(|run| !run.slots.is_empty()).collect();
         assert!(with_slots.len() <= 3 && with_slots.iter().all(|run| run.slots.len() == 2), "{with_slots:?}");
         let of_tag = |tag: &str| with_slots.iter().filter(|run| run.tag == tag).count();

@@ -28,6 +28,7 @@ mod users;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use taskcenter_server::adapters::absent::NoBus;
 use taskcenter_server::adapters::clock::ManualClock;
 use taskcenter_server::adapters::entropy;
@@ -142,6 +143,16 @@ impl Stage {
     /// Returns the stored run.
     pub async fn run(&self, run: &Run) -> Run {
         self.store.run(&run.id).await.unwrap().unwrap()
+    }
+
+    /// Returns the stored runs, in the same order.
+    pub async fn runs(&self, runs: &[Run]) -> Vec<Run> {
+        join_all(runs.iter().map(|run| self.run(run))).await
+    }
+
+    /// Returns the states of the stored runs, in the same order.
+    pub async fn states_of(&self, runs: &[Run]) -> Vec<RunState> {
+        self.runs(runs).await.into_iter().map(|run| run.state).collect()
     }
 
     /// Rescues all overdue runs.

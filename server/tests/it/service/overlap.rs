@@ -31,15 +31,7 @@ async fn fire<const N: usize>(on: &Stage, id: &TaskId) -> [Run; N] {
     for _ in 0..N {
         runs.push(on.fire(id).await);
     }
-    stored(on, &runs).await.try_into().unwrap()
-}
-
-async fn stored(on: &Stage, runs: &[Run]) -> Vec<Run> {
-    join_all(runs.iter().map(|run| on.run(run))).await
-}
-
-async fn states(on: &Stage, runs: &[Run]) -> Vec<RunState> {
-    stored(on, runs).await.into_iter().map(|run| run.state).collect()
+    on.runs(&runs).await.try_into().unwrap()
 }
 
 async fn settle(on: &Stage, outcome: Outcome) -> Run {
@@ -76,7 +68,7 @@ pub async fn one_run_waits_and_the_first_or_the_latest_is_kept(on: &Stage) {
     for (keep, expected) in [(Keep::First, [Ready, Held, Skipped]), (Keep::Latest, [Ready, Skipped, Held])] {
         let id = task(on, Overlap::QueueOne { keep }).await;
         let runs: [Run; 3] = fire(on, &id).await;
-        assert_eq!(states(on, &runs).await, expected, "{keep:?}");
+        assert_eq!(on.states_of(&runs).await, expected, "{keep:?}");
         let (waiting, suppressed) =
             if keep == Keep::First { (&runs[1], &runs[2]) } else { (&runs[2], &runs[1]) };
         assert_eq!(suppressed.blocked_by.as_ref(), Some(&waiting.id));
@@ -97,7 +89,7 @@ pub async fn a_later_run_replaces_the_run_before(on: &Stage) {
     assert_eq!(on.run(&second).await.state, Ready);
     let leased = lease(on, "w", 1).await.remove(0);
     let [third, fourth] = fire(on, &id).await;
-    assert_eq!(states(on, &[second.clone(), third.clone(), fourth.clone()]).await, [Leased, Skipped, Held]);
+    assert_eq!(on.states_of(&[second.clone(), third.clone(), fourth.clone()]).await, [Leased, Skipped, Held]);
     assert_eq!(on.run(&second).await.blocked_by, Some(third.id), "the first request counts");
     let stopped = Outcome::Failed { retry_after_ms: None };
     on.service.report(&leased.id, &report(&leased, stopped)).await.unwrap();
@@ -123,7 +115,7 @@ pub async fn a_look_asks_the_run_before_to_stop(on: &Stage) {
     assert_eq!(on.run(&first).await.version, asked.version, "one request is enough");
     on.service.report(&leased.id, &report(&leased, Outcome::Succeeded { result: None })).await.unwrap();
     look(on).await;
-    assert_eq!(states(on, &[first, later]).await, [RunState::Succeeded, RunState::Ready]);
+    assert_eq!(on.states_of(&[first, later]).await, [RunState::Succeeded, RunState::Ready]);
 }
 
 /// As if two nodes had decided at the same time, each without the run of the other.
@@ -136,7 +128,7 @@ pub async fn a_run_that_waits_beside_another_one_is_suppressed_by_the_next_look(
     other.hold().unwrap();
     on.store.insert_runs(std::slice::from_ref(&other)).await.unwrap();
     look(on).await;
-    assert_eq!(states(on, &[running, waiting.clone(), other.clone()]).await, [Ready, Held, Skipped]);
+    assert_eq!(on.states_of(&[running, waiting.clone(), other.clone()]).await, [Ready, Held, Skipped]);
     assert_eq!(on.run(&other).await.blocked_by, Some(waiting.id));
 }
 
@@ -144,9 +136,9 @@ pub async fn waiting_runs_start_in_order_when_the_run_before_ends(on: &Stage) {
     use RunState::{Held, Ready, Skipped, Succeeded};
     let id = task(on, Overlap::QueueAll { max: 2 }).await;
     let runs: [Run; 4] = fire(on, &id).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Skipped]);
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Skipped]);
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Ready, Held, Held, Skipped], "the slot is in use");
+    assert_eq!(on.states_of(&runs).await, [Ready, Held, Held, Skipped], "the slot is in use");
     succeed(on).await;
     assert_eq!(
         on.node.hints.take_freed().into_iter().collect::<Vec<_>>(),
@@ -154,10 +146,10 @@ pub async fn waiting_runs_start_in_order_when_the_run_before_ends(on: &Stage) {
         "the end is a hint"
     );
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Succeeded, Ready, Held, Skipped]);
+    assert_eq!(on.states_of(&runs).await, [Succeeded, Ready, Held, Skipped]);
     succeed(on).await;
     look(on).await;
-    assert_eq!(states(on, &runs).await, [Succeeded, Succeeded, Ready, Skipped]);
+    assert_eq!(on.states_of(&runs).await, [Succeeded, Succeeded, Ready, Skipped]);
 }
 
 pub async fn a_slot_is_kept_during_a_retry_pause(on: &Stage) {
@@ -182,7 +174,7 @@ pub async fn a_redriven_run_waits_and_is_not_suppressed(on: &Stage) {
     assert_eq!((on.run(&first).await.state, on.run(&first).await.attempt), (RunState::Held, 2));
     succeed(on).await;
     look(on).await;
-    assert_eq!(states(on, &[first, second]).await, [RunState::Ready, RunState::Succeeded]);
+    assert_eq!(on.states_of(&[first, second]).await, [RunState::Ready, RunState::Succeeded]);
 }
 
 pub async fn a_waiting_run_expires_and_is_cancelled_with_its_task(on: &Stage) {
@@ -219,6 +211,6 @@ pub async fn many_nodes_admit_one_run_of_a_task(on: &Stage) {
     let gates = runs.iter().map(|run| admission::gate(&on.node, vec![run.clone()], NOW));
     let admitted: usize = join_all(gates).await.into_iter().map(|runs| runs.len()).sum();
     assert_eq!(admitted, 1);
-    let with_slot = stored(on, &runs).await.into_iter().filter(|run| !run.slots.is_empty()).count();
+    let with_slot = on.runs(&runs).await.into_iter().filter(|run| !run.slots.is_empty()).count();
     assert_eq!(with_slot, 1);
 }
