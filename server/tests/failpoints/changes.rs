@@ -1,4 +1,4 @@
-//! Story: users change tasks and runs that fire.
+//! Stories: users change tasks and runs that fire.
 
 use std::sync::atomic::Ordering;
 
@@ -14,31 +14,68 @@ use crate::cancellations::cancel_a_leased_run;
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, key, lease, note_stopped, one_shot, queued, run_in, submit, wind_up};
 
-pub async fn play(stage: &mut Stage) {
-    let forever =
-        |submission: Submission| Submission { schedule: Schedule::Every { period_ms: 500 }, ..submission };
-    let bus = forever(one_shot(stage, "bus"));
-    let queue = forever(queued(one_shot(stage, "queue")));
-    let (bus, queue) = (submit(stage, bus, None).await, submit(stage, queue, None).await);
+/// Users pause, resume and edit tasks, and replace one by a create.
+pub async fn edits(stage: &mut Stage) {
+    let tasks = [forever(stage, false).await, forever(stage, true).await];
     stage.pass(700).await;
-    for id in [&bus, &queue] {
+    for id in &tasks {
         pause_and_resume(stage, id).await;
         Box::pin(edit(stage, id)).await;
         Box::pin(edit_times(stage, id)).await;
     }
     stage.pass(600).await;
     replace_by_a_create(stage).await;
-    redrive_a_dead_run(stage).await;
-    cancel_one_run(stage, &queue).await;
-    confirm_a_run(stage, &queue).await;
-    cancel_a_leased_run(stage).await;
-    trigger(stage, &bus).await;
+    end(stage, &tasks).await;
+}
+
+/// Users redrive, cancel and confirm runs.
+pub async fn runs(stage: &mut Stage) {
+    let queue = forever(stage, true).await;
     for _ in 0..3 {
+        stage.pass(1_200).await;
+        redrive_a_dead_run(stage).await;
+        cancel_one_run(stage, &queue).await;
+        confirm_a_run(stage, &queue).await;
+        cancel_a_leased_run(stage).await;
+    }
+    end(stage, &[queue]).await;
+}
+
+/// Users trigger tasks, also while others cancel them.
+pub async fn triggers(stage: &mut Stage) {
+    let tasks = [forever(stage, false).await, forever(stage, true).await];
+    stage.pass(700).await;
+    for id in &tasks {
+        trigger(stage, id).await;
+    }
+    for _ in 0..8 {
         trigger_during_cancel(stage).await;
     }
-    stage.pass(600).await;
-    cancel(stage, &queue).await;
-    delete(stage, &bus).await;
+    end(stage, &tasks).await;
+}
+
+/// Users cancel and delete tasks that fire.
+pub async fn ends(stage: &mut Stage) {
+    for _ in 0..3 {
+        let tasks = [forever(stage, false).await, forever(stage, true).await];
+        stage.pass(600).await;
+        cancel(stage, &tasks[1]).await;
+        delete(stage, &tasks[0]).await;
+    }
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// Submits a task without an end.
+async fn forever(stage: &mut Stage, is_queued: bool) -> TaskId {
+    let task = if is_queued { queued(one_shot(stage, "queue")) } else { one_shot(stage, "bus") };
+    submit(stage, Submission { schedule: Schedule::Every { period_ms: 500 }, ..task }, None).await
+}
+
+/// Ends the tasks without an end.
+async fn end(stage: &mut Stage, tasks: &[TaskId]) {
+    for id in tasks {
+        cancel(stage, id).await;
+    }
     wind_up(stage, Consumer::default()).await;
 }
 

@@ -19,6 +19,7 @@ mod stories;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use back_end::Kind;
 use life::Armed;
@@ -37,18 +38,20 @@ struct Row {
     hits: u32,
     stories: u64,
     doubled: usize,
+    took: Duration,
     wrong: Vec<String>,
 }
 
 impl Row {
     fn line(&self) -> String {
-        let Self { point, hits, stories, doubled, wrong } = self;
+        let Self { point, hits, stories, doubled, took, wrong } = self;
         let result = match wrong.first() {
             Some(first) => first.as_str(),
             None if *hits < HITS => "too few hits",
             None => "ok",
         };
-        format!("{point:<28} {hits:>5} {stories:>8} {doubled:>8}  {result}")
+        let seconds = took.as_secs_f32();
+        format!("{point:<28} {hits:>5} {stories:>8} {doubled:>8} {seconds:>8.1}  {result}")
     }
 
     fn is_good(&self) -> bool {
@@ -70,9 +73,12 @@ fn points_on(kind: Kind) -> Vec<&'static Point> {
     POINTS.iter().filter(|point| kind.has(point.name) && point.name.starts_with(&prefix)).collect()
 }
 
+#[allow(clippy::disallowed_methods, reason = "the table shows which points take long")]
 async fn die_at(stage: &mut Stage, point: &Point) -> Row {
     let armed = Arc::new(Armed::at(point.name, stage.rng.u64(..)));
-    let mut row = Row { point: point.name, hits: 0, stories: 0, doubled: 0, wrong: Vec::new() };
+    let start = Instant::now();
+    let mut row =
+        Row { point: point.name, hits: 0, stories: 0, doubled: 0, took: Duration::ZERO, wrong: Vec::new() };
     while row.hits < HITS && row.stories < MAX_STORIES && row.wrong.is_empty() {
         armed.rearm();
         stage.arm(&armed).await;
@@ -82,6 +88,7 @@ async fn die_at(stage: &mut Stage, point: &Point) -> Row {
         row.doubled += verdict.doubled;
         row.wrong.extend(verdict.wrong);
     }
+    row.took = start.elapsed();
     row
 }
 
@@ -124,7 +131,15 @@ fn die_everywhere(kind: Kind, threads: u64) {
 }
 
 fn table(kind: Kind, rows: &[(usize, Row)]) -> String {
-    let head = format!("{:<28} {:>5} {:>8} {:>8}  {}", "point", "hits", "stories", "doubled", kind.name());
+    let head = format!(
+        "{:<28} {:>5} {:>8} {:>8} {:>8}  {}",
+        "point",
+        "hits",
+        "stories",
+        "doubled",
+        "seconds",
+        kind.name()
+    );
     std::iter::once(head).chain(rows.iter().map(|(_, row)| row.line())).collect::<Vec<_>>().join("\n")
 }
 

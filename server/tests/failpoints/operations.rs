@@ -1,4 +1,4 @@
-//! Story: operations trigger, redrive and delete tasks, and are pruned.
+//! Stories: operations trigger, redrive, backfill and delete, and are pruned.
 
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, NewOperation, Operation, OperationState, Selection};
@@ -17,8 +17,46 @@ use crate::stories::{Consumer, key, lease, one_shot, queued, submit, wind_up};
 /// Milliseconds after which an ended operation is pruned.
 const KEPT_MS: i64 = 2 * 3_600_000;
 
+/// A backfill creates runs, while a user edits the task.
+pub async fn backfills(stage: &mut Stage) {
+    for _ in 0..2 {
+        let name = format!("op{:x}", stage.rng.u64(..));
+        Box::pin(backfill(stage, &name)).await;
+    }
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// Triggers tasks, redrives their runs with a canary, and then again.
+pub async fn canaries(stage: &mut Stage) {
+    let (name, ids) = later_tasks(stage).await;
+    trigger(stage, &name, &ids).await;
+    redrive(stage, &name, &ids).await;
+    end(stage, &name, &ids).await;
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// Triggers and deletes tasks, and prunes the operations.
 pub async fn play(stage: &mut Stage) {
-    // Other stories use the same store.
+    let (name, ids) = later_tasks(stage).await;
+    trigger(stage, &name, &ids).await;
+    let deleted = end(stage, &name, &ids).await;
+    prune(stage, &deleted).await;
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// Operations without tasks end, and are pruned.
+pub async fn old(stage: &mut Stage) {
+    for _ in 0..5 {
+        let name = Some(format!("op{:x}", stage.rng.u64(..)));
+        let nothing = Selection::Tasks { name, state: None, labels: Labels::new() };
+        let created = create(stage, new(Action::Trigger, nothing)).await;
+        let ended = follow(stage, &created, false).await;
+        prune(stage, &ended).await;
+    }
+}
+
+/// Submits tasks that do not fire during the story. Returns their name: other stories use the same store.
+async fn later_tasks(stage: &mut Stage) -> (String, Vec<TaskId>) {
     let name = format!("op{:x}", stage.rng.u64(..));
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -27,20 +65,19 @@ pub async fn play(stage: &mut Stage) {
         ids.push(submit(stage, later, None).await);
     }
     stage.clock.advance_ms(1);
-    trigger(stage, &name, &ids).await;
-    redrive(stage, &name, &ids).await;
-    Box::pin(backfill(stage, &name)).await;
-    let tasks = |action| {
-        new(action, Selection::Tasks { name: Some(name.clone()), state: None, labels: Labels::new() })
-    };
-    let deleted = operate(stage, tasks(Action::Delete)).await;
-    for id in &ids {
+    (name, ids)
+}
+
+/// Deletes the tasks.
+async fn end(stage: &mut Stage, name: &str, ids: &[TaskId]) -> Operation {
+    let selection = Selection::Tasks { name: Some(name.to_owned()), state: None, labels: Labels::new() };
+    let deleted = operate(stage, new(Action::Delete, selection)).await;
+    for id in ids {
         if !stage.task(id).await.hidden {
             stage.book.violation(format!("a completed delete has left {id}: {deleted:?}"));
         }
     }
-    prune(stage, &deleted).await;
-    wind_up(stage, Consumer::default()).await;
+    deleted
 }
 
 fn new(action: Action, selection: Selection) -> NewOperation {

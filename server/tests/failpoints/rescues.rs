@@ -1,4 +1,4 @@
-//! Story: a node died after each step of a fire, and another one rescues the rows.
+//! Stories: a node died, and another one rescues its rows.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use taskcenter_server::ports::{Advance, Clock, PortError};
 use crate::stage::{Running, Stage};
 use crate::stories::{Consumer, note_stopped, one_shot, queued, repeating, submit, wind_up};
 
-pub async fn play(stage: &mut Stage) {
-    for advances in [true, false, false] {
+/// A node died after each step of a fire.
+pub async fn rows(stage: &mut Stage) {
+    for advances in [true, false, false, false, false] {
         let (bus, queue) = (repeating(stage, "bus", 500, 2), queued(repeating(stage, "queue", 500, 2)));
         for submission in [bus, queue] {
             let id = submit(stage, submission, Some(2)).await;
@@ -21,14 +22,24 @@ pub async fn play(stage: &mut Stage) {
         }
         rescue_all(stage).await;
     }
-    for _ in 0..2 {
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// A node died with leased runs.
+pub async fn leases(stage: &mut Stage) {
+    for _ in 0..6 {
         let left = queued(one_shot(stage, "queue"));
         submit(stage, left, Some(1)).await;
         stage.pass(100).await;
         leave_lease(stage).await;
         recover_orphans(stage).await;
     }
-    for _ in 0..2 {
+    wind_up(stage, Consumer::default()).await;
+}
+
+/// A node died in a fire, and then a user changes the task.
+pub async fn changed(stage: &mut Stage) {
+    for _ in 0..4 {
         let (edited, deleted) = (one_shot(stage, "bus"), one_shot(stage, "bus"));
         Box::pin(edit_during_a_fire(stage, edited)).await;
         rescue_all(stage).await;

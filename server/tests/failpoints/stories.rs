@@ -21,30 +21,63 @@ use crate::{changes, documents, logs, operations, rescues};
 pub enum Story {
     /// Tasks are submitted and fire, over the bus and into a queue.
     Fires,
-    /// Attempts fail, expire, are released and refused, until they succeed.
+    /// Requests are answered with a task that exists.
+    Existing,
+    /// Attempts fail, expire and are released, until they succeed.
     Retries,
+    /// The broker refuses messages, and runs are too late to start.
+    Refusals,
+    /// Runs wait for an overlap policy and for concurrency limits.
+    Waits,
     /// A node died after each step of a fire, and another one rescues the rows.
     Rescues,
-    /// Users change tasks and runs.
-    Changes,
+    /// A node died with leased runs.
+    Orphans,
+    /// A node died in a fire, and then a user changes the task.
+    ChangedRows,
+    /// Users pause, resume and edit tasks.
+    Edits,
+    /// Users redrive, cancel and confirm runs.
+    RunChanges,
+    /// Users trigger tasks.
+    Triggers,
+    /// Users cancel and delete tasks.
+    Ends,
     /// Records beside the ledger.
     Documents,
     /// Old tasks and runs are removed.
     Prunes,
     /// Operations act on several tasks and runs.
     Operations,
+    /// Ended operations are pruned.
+    OldOperations,
+    /// Operations redrive runs with a canary.
+    Canaries,
+    /// Operations create the runs of a period.
+    Backfills,
 }
 
 /// Plays a story to its end, and checks it.
 pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
     match story {
         Story::Fires => fires(stage).await,
+        Story::Existing => existing(stage).await,
         Story::Retries => retries(stage).await,
-        Story::Rescues => Box::pin(rescues::play(stage)).await,
-        Story::Changes => Box::pin(changes::play(stage)).await,
+        Story::Refusals => refusals(stage).await,
+        Story::Waits => waits(stage).await,
+        Story::Rescues => Box::pin(rescues::rows(stage)).await,
+        Story::Orphans => Box::pin(rescues::leases(stage)).await,
+        Story::ChangedRows => Box::pin(rescues::changed(stage)).await,
+        Story::Edits => Box::pin(changes::edits(stage)).await,
+        Story::RunChanges => Box::pin(changes::runs(stage)).await,
+        Story::Triggers => Box::pin(changes::triggers(stage)).await,
+        Story::Ends => Box::pin(changes::ends(stage)).await,
         Story::Documents => documents::play(stage).await,
         Story::Prunes => documents::prunes(stage).await,
         Story::Operations => Box::pin(operations::play(stage)).await,
+        Story::OldOperations => operations::old(stage).await,
+        Story::Canaries => Box::pin(operations::canaries(stage)).await,
+        Story::Backfills => Box::pin(operations::backfills(stage)).await,
     }
     stage.disarm().await;
     let book = std::mem::take(&mut stage.book);
@@ -89,8 +122,8 @@ pub fn key(stage: &mut Stage) -> IdempotencyKey {
 async fn fires(stage: &mut Stage) {
     let batch = vec![
         one_shot(stage, "bus"),
-        Submission { ack: true, ..repeating(stage, "bus", 1_000, 3) },
-        queued(repeating(stage, "queue", 700, 2)),
+        Submission { ack: true, ..repeating(stage, "bus", 1_000, 8) },
+        queued(repeating(stage, "queue", 700, 8)),
     ];
     let key = key(stage);
     let submit_batch = async |running: &Running| {
@@ -98,7 +131,7 @@ async fn fires(stage: &mut Stage) {
         answers.into_iter().collect::<Result<Vec<_>, ServiceError>>()
     };
     let answers = stage.call(submit_batch).await.expect("all tasks are accepted");
-    for (answer, moments) in answers.into_iter().zip([1, 3, 2]) {
+    for (answer, moments) in answers.into_iter().zip([1, 8, 8]) {
         stage.book.submitted(&answer.id, Some(moments));
     }
     let pair = one_shot(stage, "bus");
@@ -133,16 +166,34 @@ async fn is_answered_with_an_existing_task(stage: &mut Stage) {
     }
 }
 
+/// Many requests, because each one passes a point once.
+async fn existing(stage: &mut Stage) {
+    const REQUESTS: usize = 10;
+    for _ in 0..REQUESTS {
+        is_answered_with_an_existing_task(stage).await;
+    }
+}
+
 async fn retries(stage: &mut Stage) {
     let bus = Submission { ack: true, ..one_shot(stage, "bus") };
     let queue = queued(one_shot(stage, "queue"));
     for submission in [bus, queue] {
         submit(stage, submission, Some(1)).await;
     }
-    let refused = repeating(stage, REFUSED, 1_100, 3);
-    submit(stage, refused, Some(3)).await;
-    let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, 2) };
-    submit(stage, late, Some(2)).await;
+    limited(stage, "1:all:k").await;
+    struggle(stage).await;
+}
+
+async fn refusals(stage: &mut Stage) {
+    const MOMENTS: u64 = 12;
+    let refused = repeating(stage, REFUSED, 1_100, MOMENTS);
+    submit(stage, refused, Some(MOMENTS as usize)).await;
+    let late = Submission { start_within_ms: Some(1), ..repeating(stage, "bus", 1_100, MOMENTS) };
+    submit(stage, late, Some(MOMENTS as usize)).await;
+    wind_up(stage, Consumer::default()).await;
+}
+
+async fn waits(stage: &mut Stage) {
     let policies =
         [(Overlap::QueueAll { max: 2 }, true), (Overlap::CancelPrevious, true), (Overlap::Skip, false)];
     for (overlap, is_queued) in policies {
@@ -151,11 +202,21 @@ async fn retries(stage: &mut Stage) {
         submit(stage, if is_queued { queued(task) } else { task }, Some(3)).await;
     }
     for limits in ["1:all:k", "2:queue 1:all:k"] {
-        let concurrency = limits.split(' ').map(|limit| limit.parse().expect("a limit")).collect();
-        let task = queued(repeating(stage, "bus", 1_100, 3));
-        let timing = Timing { concurrency, ..Timing::default() };
-        submit(stage, Submission { timing, ..task }, Some(3)).await;
+        limited(stage, limits).await;
     }
+    struggle(stage).await;
+}
+
+/// Submits a task with concurrency limits.
+async fn limited(stage: &mut Stage, limits: &str) {
+    let concurrency = limits.split(' ').map(|limit| limit.parse().expect("a limit")).collect();
+    let task = queued(repeating(stage, "bus", 1_100, 3));
+    let timing = Timing { concurrency, ..Timing::default() };
+    submit(stage, Submission { timing, ..task }, Some(3)).await;
+}
+
+/// Handlers fail, are stopped and are slow for a while.
+async fn struggle(stage: &mut Stage) {
     let mut consumer = Consumer::default();
     stage.pass(1_100).await;
     cancel_a_leased_run(stage).await;
