@@ -1,5 +1,6 @@
 //! The documents agree with the code, with each other and with the style rules.
 
+mod compare;
 pub mod pages;
 
 use std::collections::BTreeSet;
